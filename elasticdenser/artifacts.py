@@ -1,0 +1,85 @@
+"""Files that are either whole or absent: atomic writes, checksums, and one writer at a time."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from elasticdenser.errors import BuildError
+
+
+@contextmanager
+def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path` that takes its place only when the block ends without an error.
+
+    Args:
+        path: The file to write; its folder must exist.
+        mode: `w` (UTF-8 text) or `wb`.
+
+    Raises:
+        BuildError: The disk is full, or the folder cannot be written to.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with explained_os_errors(path):
+            with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+                yield file
+                flush_to_disk(file)
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def flush_to_disk(file: IO[Any]) -> None:
+    """Flush `file` and wait until the operating system has it on disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def explained_os_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into errors that name the path and the way out."""
+    try:
+        yield
+    except OSError as error:
+        way_out = {
+            errno.ENOSPC: "the disk is full: free some space, then run the same command again",
+            errno.EDQUOT: "the disk quota is used up: free some space, then run the same command again",
+            errno.EFBIG: "a file-size limit was reached: raise it (ulimit -f), then run the same command again",
+            errno.EROFS: "the file system is read-only: choose another place with -o",
+            errno.EACCES: "no permission to write there: choose another place with -o",
+            errno.EPERM: "no permission to write there: choose another place with -o",
+            errno.ENOTDIR: "a part of this path is a file, not a folder: choose another place with -o",
+        }.get(error.errno or 0)
+        if way_out is None:
+            raise
+        raise BuildError(f"cannot write {error.filename or path}: {way_out}") from error
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic_write(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")

@@ -1,0 +1,55 @@
+"""Sizes of the elastic encoder: `Subnet(width, depth)`, spelled `w0.5-d3`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import total_ordering
+
+from elasticdenser.errors import QueryError
+
+_SPELLING = re.compile(r"w(?P<width>\d+(?:\.\d+)?)-d(?P<depth>\d+)")
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """One size of the encoder.
+
+    Args:
+        width: Share of the attention heads and feed-forward neurons that are kept, in (0, 1].
+        depth: Number of layers, at least 1.
+
+    Raises:
+        QueryError: Width or depth is out of range.
+    """
+
+    width: float
+    depth: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.width <= 1 or self.depth < 1:
+            raise QueryError(
+                f"got width {self.width} and depth {self.depth}; expected 0 < width <= 1 and depth >= 1"
+            )
+
+    @classmethod
+    def parse(cls, spelling: str | Subnet) -> Subnet:
+        """Return the subnet that `spelling` names, such as `w0.5-d3`; the inverse of `str`.
+
+        Raises:
+            QueryError: The spelling is not of that form.
+        """
+        if isinstance(spelling, Subnet):
+            return spelling
+        match = _SPELLING.fullmatch(spelling)
+        if match is None:
+            raise QueryError(f"got subnet {spelling!r}; expected the form w<width>-d<depth>, such as w1-d6")
+        return cls(width=float(match["width"]), depth=int(match["depth"]))
+
+    def __str__(self) -> str:
+        return f"w{self.width:g}-d{self.depth}"
+
+    def __lt__(self, other: Subnet) -> bool:
+        """Order by cost: the share of layers times width, then depth."""
+        return (self.width * self.depth, self.depth) < (other.width * other.depth, other.depth)
