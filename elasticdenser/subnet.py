@@ -29,9 +29,7 @@ class Subnet:
 
     def __post_init__(self) -> None:
         if not 0 < self.width <= 1 or self.depth < 1:
-            raise QueryError(
-                f"got width {self.width} and depth {self.depth}; expected 0 < width <= 1 and depth >= 1"
-            )
+            raise QueryError(f"got width {self.width} and depth {self.depth}; expected 0 < width <= 1 and depth >= 1")
 
     @classmethod
     def parse(cls, spelling: str | Subnet) -> Subnet:

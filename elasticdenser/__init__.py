@@ -1,0 +1,55 @@
+"""Dense retrieval with an elastic query encoder that stays fast under any load.
+
+The public names are imported when they are first used, so that `import elasticdenser` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elasticdenser.datasets import Passage, load_qrels, load_queries, open_corpus
+    from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder
+    from elasticdenser.errors import ElasticDenserError
+    from elasticdenser.index import PassageIndex
+    from elasticdenser.retriever import Retriever
+    from elasticdenser.subnet import Subnet
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ElasticDenserError": "errors",
+    "ElasticQueryEncoder": "encoders",
+    "Passage": "datasets",
+    "PassageEncoder": "encoders",
+    "PassageIndex": "index",
+    "Retriever": "retriever",
+    "Subnet": "subnet",
+    "load_qrels": "datasets",
+    "load_queries": "datasets",
+    "open_corpus": "datasets",
+}
+
+__all__ = [
+    "ElasticDenserError",
+    "ElasticQueryEncoder",
+    "Passage",
+    "PassageEncoder",
+    "PassageIndex",
+    "Retriever",
+    "Subnet",
+    "load_qrels",
+    "load_queries",
+    "open_corpus",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

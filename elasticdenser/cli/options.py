@@ -1,0 +1,39 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from elasticdenser.retriever import Retriever
+
+IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of an index.", show_default=False)]
+EncoderName = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder", help="Sentence encoder: a folder or a hub id. Default: all-MiniLM-L6-v2, or the index's."
+    ),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never ask the hub; use what is on this machine.")]
+Hits = Annotated[int, typer.Option("-k", min=1, help="Hits for each query.")]
+SubnetName = Annotated[
+    str | None, typer.Option("--subnet", help="Size of the query encoder, such as w1-d6. Default: the full size.")
+]
+Exact = Annotated[bool, typer.Option("--exact", help="Scan all vectors instead of using the index's structure.")]
+Split = Annotated[
+    str | None, typer.Option(help="Split of a BEIR folder's qrels. Default: test, else dev, else the only one.")
+]
+
+
+def open_retriever(path: Path, encoder: str | None, device: str, offline: bool) -> Retriever:
+    """Open an index with its encoder, computing on one thread: more of them only wait for each other on a query."""
+    import torch
+
+    from elasticdenser.retriever import Retriever
+
+    torch.set_num_threads(1)
+    return Retriever.open(path, encoder=encoder, device=device, download=not offline)

@@ -1,0 +1,141 @@
+"""The one place that prints: results go to stdout, progress, notes and errors to stderr."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ParamSpec
+
+import typer
+
+from elasticdenser.errors import ElasticDenserError
+
+if TYPE_CHECKING:
+    from elasticdenser.datasets import Passage
+
+P = ParamSpec("P")
+Progress = Callable[[str, int, int], None]
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def note(message: str) -> None:
+    """Say something to the person, on stderr."""
+    typer.echo(message, err=True)
+
+
+def explained(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn the errors of a command into one line on stderr and exit code 1."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except ElasticDenserError as error:
+            note(f"error: {error}")
+            raise typer.Exit(1) from None
+        except BrokenPipeError:  # the reader of our output has gone (`| head`)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            note("interrupted")
+            raise typer.Exit(1) from None
+
+    return wrapped
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Show progress on stderr: bars with rate and time left on a terminal, else a line every ten seconds."""
+    if not sys.stderr.isatty():
+        yield _ProgressLines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import TimeElapsedColumn as Elapsed
+
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        Elapsed(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as display:
+        tasks: dict[str, tuple[int, int, float]] = {}
+
+        def update(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                task = display.add_task(what, total=total or None, completed=done, rate="")
+                tasks[what] = (task, done, time.monotonic())
+            task, first, started = tasks[what]
+            elapsed = time.monotonic() - started
+            rate = f"{(done - first) / elapsed:,.0f}/s" if elapsed > 0.5 and done > first else ""
+            display.update(task, completed=done, total=total or None, rate=rate)  # type: ignore[arg-type]
+
+        yield update
+
+
+class _ProgressLines:
+    """Progress for logs."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, tuple[float, int]] = {}
+        self._last = 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        started, first = self._started.setdefault(what, (now, done))
+        if now - self._last < _SECONDS_BETWEEN_LINES and done != total:
+            return
+        if done == total and now - started < 1:
+            return
+        self._last = now
+        rate = (done - first) / max(now - started, 1e-9)
+        left = f", {(total - done) / rate:,.0f} s left" if total and rate > 0 else ""
+        of = f" of {total:,}" if total else ""
+        note(f"{what}: {done:,}{of}, {rate:,.0f}/s{left}")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: int = 0) -> None:
+    """Print a table to stdout.
+
+    Args:
+        title: Stands above it.
+        columns: Headings.
+        rows: Cells as text; printed as they are, without markup.
+        numeric: How many of the first columns are right-aligned and never wrapped.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left", header_style="bold")
+    for number, column in enumerate(columns):
+        if number < numeric:
+            table.add_column(column, justify="right", no_wrap=True)
+        else:
+            table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    # In a pipe there is no width to respect, but very long lines are hard to read.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def hit_rows(hits: Sequence[tuple[float, str, Passage | None]], words: int = 30) -> list[list[str]]:
+    """Return table rows (rank, score, id, passage) of hits, texts cut to some words."""
+    rows = []
+    for rank, (score, doc_id, passage) in enumerate(hits, 1):
+        text = "" if passage is None else passage.text
+        cut = text.split()
+        shown = " ".join(cut[:words]) + (" ..." if len(cut) > words else "")
+        if passage is not None and passage.title and passage.title != doc_id:
+            shown = f"{passage.title}: {shown}"
+        rows.append([str(rank), f"{score:.3f}", doc_id, shown])
+    return rows

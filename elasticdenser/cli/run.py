@@ -1,0 +1,73 @@
+"""`elasticdenser run`: a TREC run for a whole query set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from elasticdenser.cli import options
+from elasticdenser.cli.output import Progress, explained, note, progress_bars
+
+if TYPE_CHECKING:
+    from ir_measures import ScoredDoc
+
+_EXAMPLES = """Examples:
+
+  elasticdenser run indexes/nq beir/nq/ -k 100 -o runs/nq.trec
+
+  elasticdenser run indexes/msmarco msmarco-passage/dev/small -k 1000 -o runs/dev.trec.gz
+
+  elasticdenser run indexes/mine questions.tsv -o runs/mine.trec --exact
+"""
+
+
+@explained
+def run(
+    index: options.IndexPath,
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET",
+            help="Queries: a BEIR folder, an ir_datasets id, or a file (TSV, JSONL or plain lines).",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Run file to write; .gz is compressed.")],
+    k: options.Hits = 1000,
+    split: options.Split = None,
+    tag: Annotated[str, typer.Option(help="Name of the run, its last column.")] = "elasticdenser",
+    subnet: options.SubnetName = None,
+    exact: options.Exact = False,
+    encoder: options.EncoderName = None,
+    device: options.Device = "auto",
+    offline: options.Offline = False,
+) -> None:
+    """Search for every query of a query set and write a TREC run."""
+    from elasticdenser.datasets import load_queries
+    from elasticdenser.runs import write_run
+
+    queries = load_queries(dataset, split=split)
+    retriever = options.open_retriever(index, encoder, device, offline)
+    with progress_bars() as progress:
+        hits = retriever.search(queries, k, subnet=subnet, exact=exact)
+        written = write_run(output, _counted(hits, len(queries), progress), tag=tag)
+    note(f"{output}: {written:,} hits for {len(queries):,} queries")
+    note(f"now try:  elasticdenser evaluate {dataset} {output} nDCG@10 RR@10 R@100")
+
+
+def _counted(hits: Iterator[ScoredDoc], n_queries: int, progress: Progress) -> Iterator[ScoredDoc]:
+    done, last = 0, None
+    for hit in hits:
+        if hit.query_id != last:
+            last = hit.query_id
+            done += 1
+            progress("searching", done, n_queries)
+        yield hit
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(epilog=_EXAMPLES)(run)

@@ -1,0 +1,115 @@
+"""`elasticdenser search`: hits for one query, a file of them, standard input, or an interactive prompt."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from elasticdenser.cli import options
+from elasticdenser.cli.output import explained, hit_rows, note, print_table
+
+if TYPE_CHECKING:
+    from elasticdenser.retriever import Retriever
+
+_EXAMPLES = """Examples:
+
+  elasticdenser search indexes/mine "who wrote dune" -k 5
+
+  elasticdenser search indexes/mine --file questions.txt --json > hits.jsonl
+
+  cat questions.txt | elasticdenser search indexes/mine --json
+
+  elasticdenser search indexes/mine        (asks for queries until Ctrl-D)
+"""
+
+
+@explained
+def search(
+    index: options.IndexPath,
+    query: Annotated[str | None, typer.Argument(help="The query; without it, see --file.", show_default=False)] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="One query a line; - or nothing reads standard input.")
+    ] = None,
+    k: options.Hits = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query and line.")] = False,
+    within: Annotated[
+        Path | None, typer.Option("--within", help="File of document ids, one a line: search only these.")
+    ] = None,
+    subnet: options.SubnetName = None,
+    exact: options.Exact = False,
+    encoder: options.EncoderName = None,
+    device: options.Device = "auto",
+    offline: options.Offline = False,
+) -> None:
+    """Search an index by meaning."""
+    if query is not None and file is not None:
+        raise typer.BadParameter("give a query or --file, not both")
+    retriever = options.open_retriever(index, encoder, device, offline)
+    choice: dict[str, Any] = {"k": k, "subnet": subnet, "exact": exact}
+    if within is not None:
+        choice["doc_ids"] = list(_lines(within))
+    retriever.encoder.encode(["warm up"])
+    for text in _queries(query, file):
+        show(retriever, text, as_json=as_json, **choice)
+
+
+def show(retriever: Retriever, query: str, *, as_json: bool = False, **choice: Any) -> None:
+    """Search and print the hits with the time it took, encoding and search together."""
+    started = time.perf_counter()
+    hits = list(retriever.search(query, **choice))
+    seconds = time.perf_counter() - started
+    index = retriever.index
+    texts = [index.passage(hit.doc_id) if index.has_texts else None for hit in hits]
+    if as_json:
+        rows = [
+            {"doc_id": hit.doc_id, "score": round(hit.score, 6)}
+            | ({} if passage is None else {"title": passage.title, "text": passage.text})
+            for hit, passage in zip(hits, texts, strict=True)
+        ]
+        typer.echo(json.dumps({"query": query, "seconds": round(seconds, 6), "hits": rows}, ensure_ascii=False))
+        return
+    scored = [(hit.score, hit.doc_id, passage) for hit, passage in zip(hits, texts, strict=True)]
+    print_table(f"{query}   ({seconds * 1000:.1f} ms)", ["", "score", "id", "passage"], hit_rows(scored), numeric=2)
+
+
+def _queries(query: str | None, file: Path | None) -> Iterator[str]:
+    if query is not None:
+        yield query
+    elif file is not None and str(file) != "-":
+        yield from _lines(file)
+    elif file is None and sys.stdin.isatty():
+        yield from _prompted()
+    else:
+        yield from _non_empty(sys.stdin)
+
+
+def _prompted() -> Iterator[str]:
+    note("Type a query; Ctrl-D ends.")
+    while True:
+        try:
+            text = input("> ").strip()
+        except EOFError:
+            return
+        if text:
+            yield text
+
+
+def _lines(path: Path) -> Iterator[str]:
+    from elasticdenser.datasets.files import read_lines
+
+    yield from _non_empty(line for _, line in read_lines(path))
+
+
+def _non_empty(lines: Iterable[str]) -> Iterator[str]:
+    yield from filter(None, (line.strip() for line in lines))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(epilog=_EXAMPLES)(search)

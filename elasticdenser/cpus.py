@@ -1,0 +1,90 @@
+"""How many CPUs this process may use: what containers grant is often less than what the machine has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+PROCESS_GROUPS = Path("/proc/self/cgroup")
+
+
+def cpu_count(*, cgroup_root: Path = CGROUP_ROOT, process_groups: Path = PROCESS_GROUPS) -> int:
+    """Return the number of usable CPUs, at least 1.
+
+    Args:
+        cgroup_root: Where control groups (v1 or v2) are mounted.
+        process_groups: The file that names the control groups of this process.
+    """
+    n_cpus = affinity_count()
+    quota = cpu_quota(cgroup_root=cgroup_root, process_groups=process_groups)
+    # A part of a CPU is rounded down: one thread more than the quota pays for makes all of them wait.
+    return n_cpus if quota is None else max(1, min(n_cpus, int(quota)))
+
+
+def affinity_count() -> int:
+    """Return how many CPUs the scheduler may put this process on."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def cpu_quota(*, cgroup_root: Path = CGROUP_ROOT, process_groups: Path = PROCESS_GROUPS) -> float | None:
+    """Return the CPUs' worth of time that control groups grant, or None without a limit.
+
+    Args:
+        cgroup_root: Where control groups (v1 or v2) are mounted.
+        process_groups: The file that names the control groups of this process.
+    """
+    limits: list[float] = []
+    for folder in _group_folders(cgroup_root, process_groups):
+        limits += [limit for limit in (_v2_limit(folder), _v1_limit(folder)) if limit is not None]
+    return min(limits, default=None)
+
+
+def _group_folders(cgroup_root: Path, process_groups: Path) -> list[Path]:
+    """List the folders whose limits apply: those of the process's groups and of all groups above them."""
+    groups: list[tuple[Path, str]] = []
+    for line in _read(process_groups).splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        if not controllers:
+            groups += [(cgroup_root, group), (cgroup_root / "unified", group)]
+        elif "cpu" in controllers.split(","):
+            groups += [(cgroup_root / controllers, group), (cgroup_root / "cpu", group)]
+    # Inside a container the path may be that of the host, and only the top of the mount be visible.
+    groups += [(cgroup_root, "/"), (cgroup_root / "cpu", "/")]
+    folders: dict[Path, None] = {}
+    for mount, group in groups:
+        parts = [part for part in PurePosixPath(group).parts if part not in ("/", "..")]
+        for length in range(len(parts), -1, -1):
+            folders[mount.joinpath(*parts[:length])] = None
+    return list(folders)
+
+
+def _v2_limit(folder: Path) -> float | None:
+    """Read `cpu.max`, such as `200000 100000` or `max 100000`."""
+    fields = _read(folder / "cpu.max").split()
+    return _ratio(fields[0], fields[1]) if len(fields) == 2 else None
+
+
+def _v1_limit(folder: Path) -> float | None:
+    """Read `cpu.cfs_quota_us` (-1: no limit) and `cpu.cfs_period_us`."""
+    return _ratio(_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
+
+
+def _ratio(quota: str, period: str) -> float | None:
+    """Divide, or return None where there is no limit."""
+    try:
+        granted, every = int(quota), int(period)
+    except ValueError:
+        return None
+    return granted / every if granted > 0 and every > 0 else None
+
+
+def _read(path: Path) -> str:
+    """Return a small file's text, or an empty string where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,208 @@
+"""Corpora: passages streamed from files, folders and ir_datasets, as often as needed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from elasticdenser.datasets.files import bare_name, not_utf8, read_raw_lines
+from elasticdenser.datasets.irds import load_irds
+from elasticdenser.datasets.passages import Passage
+from elasticdenser.datasets.records import (
+    DPR_HEADER,
+    BadLine,
+    checked_id,
+    checked_passage,
+    passage_from_json,
+    passage_from_tsv,
+)
+from elasticdenser.datasets.sources import Part, find_parts
+from elasticdenser.errors import BadInputError
+
+_KEPT_MESSAGES = 5
+
+
+class Located(NamedTuple):
+    """A passage and where it stands.
+
+    Attributes:
+        path: The file, or the name of what has no file.
+        line: Line number, or position, from 1.
+        passage: What stands there.
+    """
+
+    path: str
+    line: int
+    passage: Passage
+
+
+@dataclass
+class BadLines:
+    """What was skipped.
+
+    Attributes:
+        counts: How many lines, by reason.
+        messages: The first few, in full.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    messages: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """How many lines were skipped."""
+        return self.counts.total()
+
+    def add(self, reason: str, message: str) -> None:
+        """Count one more."""
+        self.counts[reason] += 1
+        if len(self.messages) < _KEPT_MESSAGES:
+            self.messages.append(message)
+
+
+Row = tuple[str, int, Passage | BadLine]
+Reader = Callable[[], Iterator[Row]]
+
+
+class Corpus:
+    """Passages that can be streamed again and again; memory does not grow with their number.
+
+    Args:
+        name: What it is called in messages.
+        readers: Each call of a reader streams its rows anew.
+        skip_bad: Count lines that hold no passage and go on, instead of raising.
+    """
+
+    def __init__(self, name: str, readers: Sequence[Reader], *, skip_bad: bool = False) -> None:
+        self.name = name
+        self.skip_bad = skip_bad
+        self.bad = BadLines()
+        self._readers = tuple(readers)
+
+    @classmethod
+    def from_passages(
+        cls, name: str, make_passages: Callable[[], Iterable[Passage]], *, skip_bad: bool = False
+    ) -> Corpus:
+        """Make a corpus of passages that the program itself has or makes.
+
+        Args:
+            name: What it is called in messages.
+            make_passages: Returns all passages, every time it is called.
+            skip_bad: As for the class.
+        """
+        return cls(name, [partial(_read_passages, name, make_passages)], skip_bad=skip_bad)
+
+    def __iter__(self) -> Iterator[Passage]:
+        """Stream the passages.
+
+        Raises:
+            BadInputError: A line holds none (unless these are skipped), or a file cannot be read.
+        """
+        for located in self.located():
+            yield located.passage
+
+    def located(self) -> Iterator[Located]:
+        """Stream the passages with where they stand; `bad` starts anew.
+
+        Raises:
+            BadInputError: As in iteration.
+        """
+        bad = self.bad = BadLines()
+        for reader in self._readers:
+            for path, line, row in reader():
+                if isinstance(row, Passage):
+                    yield Located(path, line, row)
+                elif self.skip_bad:
+                    bad.add(row.reason, f"{path}:{line}: {row.message}")
+                else:
+                    raise BadInputError(row.message, path, line)
+
+
+def open_corpus(
+    sources: Sequence[str | Path], *, format: str = "auto", skip_bad: bool = False, download: bool = False
+) -> Corpus:
+    """Open one or several sources as one corpus, in the order given.
+
+    Args:
+        sources: BEIR folders, JSONL, TSV and plain text files (also .gz and .zst), folders of such files, ids of
+            ir_datasets.
+        format: `auto`, or what all sources are: `beir`, `jsonl`, `tsv`, `lines` or `irds`.
+        skip_bad: Count lines that hold no passage and go on, instead of raising.
+        download: Let ir_datasets fetch what is missing.
+
+    Raises:
+        BadInputError: A source does not exist, or is of no known format.
+    """
+    if isinstance(sources, str | Path):
+        sources = [sources]
+    parts = find_parts(sources, format)
+    name = "+".join(dict.fromkeys(_name_of(source) for source in sources))
+    return Corpus(name, [_reader(part, download) for part in parts], skip_bad=skip_bad)
+
+
+def _name_of(source: str | Path) -> str:
+    path = Path(source)
+    if path.is_file():
+        return Path(bare_name(path)).name
+    return path.resolve().name if path.is_dir() else str(source)
+
+
+def _reader(part: Part, download: bool) -> Reader:
+    if part.kind != "irds":
+        return partial(_read_file, part)
+    dataset = load_irds(part.path, download=download)
+    if not dataset.has_docs():
+        raise BadInputError(f"the ir_datasets id {part.path!r} has no documents: choose one that has")
+    return partial(_read_documents, part.path, dataset.docs_iter)
+
+
+def _read_file(part: Part) -> Iterator[Row]:
+    parse = {"jsonl": passage_from_json, "tsv": passage_from_tsv}.get(part.kind)
+    for number, raw in read_raw_lines(part.path):
+        if not raw or raw.isspace():
+            continue
+        row: Passage | BadLine
+        try:
+            line = raw.decode("utf-8")
+            if parse is None:
+                row = checked_passage(checked_id(f"{part.prefix}-{number}"), line.strip(), "")
+            elif number == 1 and part.kind == "tsv" and line == DPR_HEADER:
+                continue
+            else:
+                row = parse(line)
+        except UnicodeDecodeError as error:
+            row = BadLine("not UTF-8", not_utf8(error))
+        except BadLine as error:
+            row = error
+        yield part.path, number, row
+
+
+def _read_documents(dataset_id: str, documents: Callable[[], Iterator[Any]]) -> Iterator[Row]:
+    for number, document in enumerate(documents(), start=1):
+        try:
+            yield dataset_id, number, _passage_of(document)
+        except BadLine as error:
+            yield dataset_id, number, error
+
+
+def _passage_of(document: Any) -> Passage:
+    doc_id = checked_id(str(document.doc_id))
+    if isinstance(text := getattr(document, "text", None), str):
+        return checked_passage(doc_id, text, getattr(document, "title", None) or "")
+    if not hasattr(document, "default_text"):
+        message = f"{type(document).__name__} has neither text nor default_text(): choose another data set"
+        raise BadLine("no text", message)
+    return checked_passage(doc_id, document.default_text() or "", "")
+
+
+def _read_passages(name: str, make_passages: Callable[[], Iterable[Passage]]) -> Iterator[Row]:
+    for number, passage in enumerate(make_passages(), start=1):
+        try:
+            checked_id(passage.doc_id)
+            yield name, number, checked_passage(passage.doc_id, passage.text, passage.title)
+        except BadLine as error:
+            yield name, number, error

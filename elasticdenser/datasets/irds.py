@@ -1,0 +1,131 @@
+"""Data sets of ir_datasets, without its surprises: nothing of the user's is deleted, no silent download."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from elasticdenser.datasets.irds_guard import Guard, install_checks
+from elasticdenser.errors import BadInputError
+
+_BLOCK = 256
+_installing = threading.Lock()
+_installed = False
+
+
+class IrdsDataset:
+    """A data set of ir_datasets whose every step runs under our guard.
+
+    Args:
+        dataset_id: Its id, such as `msmarco-passage/dev/small`.
+        dataset: What ir_datasets loaded.
+        download: Whether ir_datasets may fetch what is missing.
+    """
+
+    def __init__(self, dataset_id: str, dataset: Any, download: bool) -> None:
+        self.dataset_id = dataset_id
+        self._dataset = dataset
+        self._download = download
+
+    def has_docs(self) -> bool:
+        """Whether it has passages or documents."""
+        return bool(self._dataset.has_docs())
+
+    def has_queries(self) -> bool:
+        """Whether it has queries."""
+        return bool(self._dataset.has_queries())
+
+    def has_qrels(self) -> bool:
+        """Whether it has relevance judgements."""
+        return bool(self._dataset.has_qrels())
+
+    def docs_iter(self) -> Iterator[Any]:
+        """Stream the documents as ir_datasets has them.
+
+        Raises:
+            BadInputError: Files are missing or unreadable.
+        """
+        return self._stream("docs")
+
+    def queries_iter(self) -> Iterator[Any]:
+        """Stream the queries as ir_datasets has them.
+
+        Raises:
+            BadInputError: Files are missing or unreadable.
+        """
+        return self._stream("queries")
+
+    def qrels_iter(self) -> Iterator[Any]:
+        """Stream the judgements as ir_datasets has them.
+
+        Raises:
+            BadInputError: Files are missing or unreadable.
+        """
+        return self._stream("qrels")
+
+    def _stream(self, kind: str) -> Iterator[Any]:
+        if not getattr(self, f"has_{kind}")():
+            message = f"the ir_datasets id {self.dataset_id!r} has no {kind}: choose one that has"
+            raise BadInputError(message)
+        with Guard(self.dataset_id, self._download):
+            records = iter(getattr(self._dataset, f"{kind}_iter")())
+        while True:
+            # The guard is never held across a yield: other users of ir_datasets in this process keep theirs.
+            with Guard(self.dataset_id, self._download):
+                block = list(islice(records, _BLOCK))
+            if not block:
+                return
+            yield from block
+
+
+def load_irds(dataset_id: str, *, download: bool = False) -> IrdsDataset:
+    """Find a data set of ir_datasets by its id; its files are touched only when something is read.
+
+    Args:
+        dataset_id: Such as `msmarco-passage/dev/small`.
+        download: Let ir_datasets fetch what is missing. Without it, a missing file is an error that says where
+            the file belongs. In no case is a file deleted that was there before.
+
+    Raises:
+        BadInputError: There is no such id.
+    """
+    ir_datasets = import_ir_datasets()
+    with Guard(dataset_id, download):
+        try:
+            dataset = ir_datasets.load(dataset_id)
+        except KeyError:
+            dataset = None
+    if dataset is None:
+        near = difflib.get_close_matches(dataset_id, list(ir_datasets.registry), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see https://ir-datasets.com for the ids"
+        message = f"{dataset_id!r} is neither a file or folder nor an ir_datasets id: {hint}"
+        raise BadInputError(message)
+    return IrdsDataset(dataset_id, dataset, download)
+
+
+def import_ir_datasets() -> Any:
+    """Import ir_datasets and put our checks in front of what it deletes and downloads.
+
+    The checks act only inside calls that come from this module.
+
+    Raises:
+        BadInputError: Its folder cannot be made, or this version works in another way than the checks expect.
+    """
+    global _installed
+    try:
+        import ir_datasets
+    except OSError as error:
+        message = f"ir_datasets cannot make its folder ({error}): set IR_DATASETS_HOME to one you can write to"
+        raise BadInputError(message) from error
+    with _installing:
+        if not _installed:
+            try:
+                install_checks(ir_datasets)
+            except AttributeError as error:
+                message = f"cannot use ir_datasets {ir_datasets.__version__} safely ({error}): install 0.6.3"
+                raise BadInputError(message) from error
+            _installed = True
+    return ir_datasets

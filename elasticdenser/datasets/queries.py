@@ -1,0 +1,174 @@
+"""Queries, and the answers of question-answering sets, from BEIR folders, files and ir_datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elasticdenser.datasets.files import bare_name, read_lines, text_suffix
+from elasticdenser.datasets.irds import import_ir_datasets, load_irds
+from elasticdenser.datasets.layout import qrels_file, queries_file, refuse_split
+from elasticdenser.datasets.qrels import read_qrels
+from elasticdenser.datasets.records import (
+    QUERY_IDS,
+    BadLine,
+    checked_id,
+    json_object,
+    query_text,
+    record_id,
+)
+from elasticdenser.datasets.sources import KINDS, is_dataset_id
+from elasticdenser.errors import BadInputError
+
+if TYPE_CHECKING:
+    from ir_datasets.formats import GenericQuery
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Query:
+    query_id: str
+    text: str
+    answers: list[str]
+
+
+def load_queries(dataset: str | Path, *, split: str | None = None, download: bool = False) -> list[GenericQuery]:
+    """Load queries.
+
+    Args:
+        dataset: A BEIR folder, with or without its corpus; a TSV (id, text), JSONL or plain text file; an id of
+            ir_datasets.
+        split: Which qrels of a BEIR folder: only the queries they judge are returned. By default `test`, else
+            `dev`, else the only ones; without any qrels, all queries.
+        download: Let ir_datasets fetch what is missing.
+
+    Raises:
+        BadInputError: There are none, or a line is bad.
+    """
+    import_ir_datasets()
+    from ir_datasets.formats import GenericQuery
+
+    return [GenericQuery(query.query_id, query.text) for query in _load(dataset, split, download)]
+
+
+def load_answers(dataset: str | Path, *, split: str | None = None, download: bool = False) -> dict[str, list[str]]:
+    """Load the short answers of questions, as query id -> answers; queries without answers are left out.
+
+    Args:
+        dataset: As for `load_queries`: a BEIR folder or JSONL file with `answers`, or an id of ir_datasets.
+        split: As for `load_queries`.
+        download: Let ir_datasets fetch what is missing.
+
+    Raises:
+        BadInputError: There are none, or a line is bad.
+    """
+    answers = {query.query_id: query.answers for query in _load(dataset, split, download) if query.answers}
+    if not answers:
+        message = f"no query of {dataset} has answers: expected a list 'answers' beside 'text'"
+        raise BadInputError(message)
+    return answers
+
+
+def _load(dataset: str | Path, split: str | None, download: bool) -> list[_Query]:
+    if is_dataset_id(dataset):
+        refuse_split(dataset, split)
+        return _irds_queries(str(dataset), download)
+    path = Path(dataset)
+    if path.is_dir():
+        return _folder_queries(path, split)
+    refuse_split(dataset, split)
+    return _file_queries(path)
+
+
+def _folder_queries(folder: Path, split: str | None) -> list[_Query]:
+    file = queries_file(folder)
+    queries = _file_queries(file)
+    qrels = qrels_file(folder, split)
+    if qrels is None:
+        return queries
+    judged = dict.fromkeys(qrel.query_id for qrel in read_qrels(qrels))
+    kept = [query for query in queries if query.query_id in judged]
+    if len(kept) < len(judged):
+        known = {query.query_id for query in kept}
+        lacking = [query_id for query_id in judged if query_id not in known]
+        message = f"judges {len(lacking)} queries that {file} lacks, first {lacking[0]!r}: complete the queries"
+        raise BadInputError(message, qrels)
+    return kept
+
+
+def _irds_queries(dataset_id: str, download: bool) -> list[_Query]:
+    queries = [
+        _Query(
+            query_id=str(record.query_id),
+            text=record.text if hasattr(record, "text") else record.default_text(),
+            answers=[str(answer) for answer in getattr(record, "answers", ())],
+        )
+        for record in load_irds(dataset_id, download=download).queries_iter()
+    ]
+    if not queries:
+        raise BadInputError(f"the ir_datasets id {dataset_id!r} has no queries: choose one that has")
+    return queries
+
+
+def _file_queries(path: Path) -> list[_Query]:
+    queries: list[_Query] = []
+    lines: dict[str, int] = {}
+    for number, query in _rows(path):
+        first = lines.setdefault(query.query_id, number)
+        if first != number:
+            message = f"query id {query.query_id!r} is already that of line {first}: give each query its own"
+            raise BadInputError(message, path, number)
+        queries.append(query)
+    if not queries:
+        raise BadInputError("the file holds no query: expected at least one", path)
+    return queries
+
+
+def _rows(path: Path) -> Iterator[tuple[int, _Query]]:
+    kind = KINDS.get(text_suffix(path))
+    if path.exists() and kind is None:
+        message = "the file's name does not tell its format: expected .jsonl, .tsv or .txt (each also .gz or .zst)"
+        raise BadInputError(message, path)
+    stem = Path(bare_name(path)).name
+    for number, line in read_lines(path):
+        if not line or line.isspace():
+            continue
+        try:
+            if kind == "jsonl":
+                query = _from_json(line)
+            elif kind == "tsv":
+                query = _from_tsv(line)
+            else:
+                query = _checked(checked_id(f"{stem}-{number}"), line.strip(), [])
+        except BadLine as error:
+            raise BadInputError(error.message, path, number) from error
+        yield number, query
+
+
+def _from_json(line: str) -> _Query:
+    record = json_object(line)
+    return _checked(record_id(record, QUERY_IDS), query_text(record), _answers(record))
+
+
+def _from_tsv(line: str) -> _Query:
+    columns = line.split("\t")
+    if len(columns) != 2:
+        message = f"got {len(columns)} tab-separated columns, expected the query's id and its text"
+        raise BadLine("wrong number of columns", message)
+    return _checked(checked_id(columns[0]), columns[1], [])
+
+
+def _checked(query_id: str, text: str, answers: list[str]) -> _Query:
+    if not text.strip():
+        raise BadLine("empty text", f"query {query_id!r} has no text: give it one, or leave the line out")
+    return _Query(query_id=query_id, text=text, answers=answers)
+
+
+def _answers(record: dict[str, Any]) -> list[str]:
+    answers = record.get("answers")
+    if answers is None:
+        return []
+    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+        raise BadLine("bad answers", "'answers' is no list of strings: write [\"...\", ...], or leave it out")
+    return answers

@@ -1,0 +1,281 @@
+"""PassageIndex: vectors, ids and texts on disk, searched by inner product."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticdenser.datasets import Corpus, Passage, open_corpus
+from elasticdenser.encoders import PassageEncoder
+from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
+from elasticdenser.index import layout
+from elasticdenser.index.build import BuildSettings, build_index, measure_files
+from elasticdenser.index.layout import Check, Manifest
+from elasticdenser.index.records import IdTable, LineFile, Positions
+from elasticdenser.index.structures import Progress, Structure, exact_candidates, silent
+from elasticdenser.models.settings import EncoderFingerprint
+
+Vectors = NDArray[np.float32]
+Scores = NDArray[np.float32]
+
+_FILTERED_AT_ONCE = 65_536
+
+
+class PassageIndex:
+    """An index of passages, opened for search; safe to use from several threads.
+
+    Use `PassageIndex.open` or `PassageIndex.build`.
+
+    Attributes:
+        path: The folder.
+        manifest: What it is.
+        vectors: float32, (n_passages, dim), memory-mapped.
+        doc_ids: Document ids by position.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path, self.manifest = path, manifest
+        shape = (manifest.n_passages, manifest.dim)
+        self.vectors: Vectors = np.memmap(path / layout.VECTORS, dtype="<f4", mode="r", shape=shape)
+        self.doc_ids = IdTable(LineFile(path / layout.IDS, path / layout.ID_OFFSETS), path / layout.ID_LOOKUP)
+        self._passages = LineFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
+        self._structure = Structure.read(path, manifest.structure, self.vectors)
+
+    @classmethod
+    def open(
+        cls, path: str | Path, *, encoder: EncoderFingerprint | None = None, check: Check = "changed"
+    ) -> PassageIndex:
+        """Open an index.
+
+        Args:
+            path: Its folder.
+            encoder: Fingerprint of the encoder that will search it, to be compared.
+            check: `changed` reads files whose size or times are not those seen when they were last found whole,
+                `all` reads every file, `sizes` none.
+
+        Raises:
+            IndexFormatError: It is missing, damaged, unfinished, or of a newer format.
+            EncoderMismatchError: It was made by another encoder.
+        """
+        folder = Path(path)
+        manifest = Manifest.read(folder)
+        layout.check_whole(folder, manifest, check)
+        index = cls(folder, manifest)
+        if encoder is not None:
+            index.check_encoder(encoder)
+        return index
+
+    @classmethod
+    def build(
+        cls,
+        corpus: Corpus | str | Path | Sequence[str | Path],
+        path: str | Path,
+        encoder: PassageEncoder | None = None,
+        *,
+        factory: str = "auto",
+        texts: bool = True,
+        overwrite: bool = False,
+        restart: bool = False,
+        workers: int | None = None,
+        progress: Progress = silent,
+    ) -> PassageIndex:
+        """Encode a corpus into a new index, or go on with a build that was interrupted there, and open it.
+
+        Args:
+            corpus: What `open_corpus` takes or gave.
+            path: The folder to make.
+            encoder: The full-width encoder; by default all-MiniLM-L6-v2.
+            factory: FAISS factory string, or `auto` to choose by size.
+            texts: Whether the passages' texts are kept, to show them with hits.
+            overwrite: Replace a finished index of that name, once the new one is complete.
+            restart: Throw away an unfinished build of something else in that place.
+            workers: Cores to encode on; None is all usable ones.
+            progress: Called with (what, done, of how many).
+
+        Raises:
+            BuildError: Something else stands there, another build is running, or the disk refuses.
+            BadInputError: The corpus has a fault.
+        """
+        if isinstance(corpus, str | Path):
+            corpus = [corpus]
+        if not isinstance(corpus, Corpus):
+            corpus = open_corpus(corpus)
+        settings = BuildSettings(factory=factory, texts=texts, overwrite=overwrite, restart=restart, workers=workers)
+        build_index(corpus, Path(path), encoder or PassageEncoder.from_pretrained(), settings, progress)
+        return cls.open(path)
+
+    def __len__(self) -> int:
+        return self.manifest.n_passages
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a vector."""
+        return self.manifest.dim
+
+    def check_encoder(self, encoder: EncoderFingerprint) -> None:
+        """Refuse an encoder whose vectors do not live in this index's space.
+
+        Raises:
+            EncoderMismatchError: With everything that differs.
+        """
+        differences = self.manifest.encoder.differences(encoder)
+        if differences:
+            raise EncoderMismatchError(
+                f"{self.path} was made by another encoder than {encoder.name} (index against encoder: "
+                f"{'; '.join(differences)}). Search it with {self.manifest.encoder.name}, or build the index again"
+            )
+
+    def search(
+        self, queries: Vectors, k: int, *, within: Positions | None = None, exact: bool = False
+    ) -> tuple[Scores, Positions]:
+        """Return the passages with the highest inner products, in the calling thread.
+
+        The structure proposes candidates; their scores are computed from the stored vectors, one passage at a
+        time, so that a query has the same scores alone and among others. Ties are broken by the order of the ids
+        in the index.
+
+        Args:
+            queries: float32, (n_queries, dim), normalised as the encoder's settings say.
+            k: How many hits, at least 1; capped at the number of passages.
+            within: int64, (n,): search only these positions, exactly.
+            exact: Scan all vectors instead of using the structure.
+
+        Returns:
+            Scores, float32, and positions, int64, both (n_queries, min(k, n)), best first.
+
+        Raises:
+            QueryError: The shape is wrong, k is below 1, or a value is not finite.
+        """
+        queries = self._checked_queries(queries, k)
+        faiss.omp_set_num_threads(1)
+        if within is not None:
+            allowed = np.unique(np.asarray(within, np.int64))
+            if len(allowed) == 0:
+                return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+            return self._search(queries, min(k, len(allowed)), len(allowed), allowed)
+        if exact:
+            return self._search(queries, min(k, len(self)), len(self), None, exact=True)
+        return self._search(queries, min(k, len(self)), len(self), None)
+
+    def _search(
+        self, queries: Vectors, k: int, n_allowed: int, allowed: Positions | None, *, exact: bool = False
+    ) -> tuple[Scores, Positions]:
+        is_exact = exact or allowed is not None
+        wanted = k + 16 if is_exact else self._structure.n_rescored(k)
+        while True:
+            wanted = min(wanted, n_allowed)
+            if allowed is not None:
+                candidates = self._candidates_within(queries, wanted, allowed)
+            elif exact:
+                candidates = exact_candidates(queries, self.vectors, wanted)
+            else:
+                candidates = self._structure.candidates(queries, wanted)
+            scores, positions = self._rescored(queries, candidates)
+            # Equal passages (copies) may reach past the last candidate: then more are needed to order them by id.
+            tied = bool((scores[:, -1] == scores[:, k - 1]).any()) and np.isfinite(scores[:, k - 1]).all()
+            if wanted == n_allowed or not tied:
+                return scores[:, :k], positions[:, :k]
+            wanted *= 4
+
+    def _rescored(self, queries: Vectors, candidates: Positions) -> tuple[Scores, Positions]:
+        """Return exact scores of candidates and their positions, ordered by score, then position."""
+        scores = np.empty(candidates.shape, np.float32)
+        candidates = np.ascontiguousarray(candidates, np.int64)
+        faiss.fvec_inner_products_by_idx(
+            faiss.swig_ptr(scores),
+            faiss.swig_ptr(queries),
+            faiss.swig_ptr(self.vectors),
+            faiss.swig_ptr(candidates),
+            self.dim,
+            *candidates.shape,
+        )
+        scores[candidates < 0] = -np.inf
+        order = np.lexsort((candidates, -scores))
+        return np.take_along_axis(scores, order, 1), np.take_along_axis(candidates, order, 1)
+
+    def _candidates_within(self, queries: Vectors, n_candidates: int, allowed: Positions) -> Positions:
+        best = faiss.ResultHeap(len(queries), n_candidates, keep_max=True)
+        for start in range(0, len(allowed), _FILTERED_AT_ONCE):
+            chunk = allowed[start : start + _FILTERED_AT_ONCE]
+            scores, at = faiss.knn(
+                queries, self.vectors[chunk], min(n_candidates, len(chunk)), metric=faiss.METRIC_INNER_PRODUCT
+            )
+            best.add_result(scores, chunk[at])
+        best.finalize()
+        return best.I  # type: ignore[no-any-return]
+
+    def _checked_queries(self, queries: Vectors, k: int) -> Vectors:
+        if k < 1:
+            raise QueryError(f"got k = {k}; expected at least 1")
+        queries = np.ascontiguousarray(queries, np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.dim:
+            raise QueryError(f"got query vectors of shape {queries.shape}; expected (n_queries, {self.dim})")
+        if not np.isfinite(queries).all():
+            raise QueryError("got query vectors with values that are not finite: check the encoder")
+        return queries
+
+    def positions(self, doc_ids: Iterable[str]) -> Positions:
+        """Return the positions of document ids, int64, (n,), for `search(within=...)`.
+
+        Raises:
+            QueryError: Some are not in the index.
+        """
+        return self.doc_ids.positions(doc_ids)
+
+    def passage(self, doc_id: str) -> Passage:
+        """Return a passage with its text.
+
+        Raises:
+            QueryError: There is no such id.
+            IndexFormatError: The index was built without texts.
+        """
+        return self.passage_at(int(self.positions([doc_id])[0]))
+
+    def passage_at(self, position: int) -> Passage:
+        """Return the passage at a position; raises as `passage` does."""
+        if self._passages is None:
+            raise IndexFormatError(f"{self.path} holds no texts: build it without --no-texts to show passages")
+        record = json.loads(self._passages[position])
+        return Passage(doc_id=record["_id"], title=record["title"], text=record["text"])
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether passages can be shown."""
+        return self._passages is not None
+
+    def rebuild(self, factory: str = "auto", progress: Progress = silent) -> PassageIndex:
+        """Derive another search structure from the same vectors, without encoding, and reopen.
+
+        Raises:
+            BuildError: FAISS does not take the factory string, or the disk refuses.
+        """
+        return rebuild(self.path, factory, progress)
+
+
+def rebuild(path: str | Path, factory: str = "auto", progress: Progress = silent) -> PassageIndex:
+    """Derive the search structure of the index at `path` anew, also where its file is damaged, and open it.
+
+    Raises:
+        IndexFormatError: More than the derived file is damaged.
+        BuildError: FAISS does not take the factory string, or the disk refuses.
+    """
+    folder = Path(path)
+    manifest = Manifest.read(folder)
+    derived = manifest.structure.file
+    truth = {name: entry for name, entry in manifest.files.items() if name != derived}
+    layout.check_whole(folder, replace(manifest, files=truth))
+    shape = (manifest.n_passages, manifest.dim)
+    vectors = np.memmap(folder / layout.VECTORS, dtype="<f4", mode="r", shape=shape)
+    structure = Structure.build(vectors, factory, progress=progress)
+    structure.write(folder, taken=derived)
+    files = {**truth, **measure_files(folder, [structure.info.file], progress)}
+    replace(manifest, structure=structure.info, files=files).write(folder)
+    if derived:
+        (folder / derived).unlink(missing_ok=True)
+    return PassageIndex.open(folder)

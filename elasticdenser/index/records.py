@@ -1,0 +1,109 @@
+"""Lines with random access: ids and passages, memory-mapped, so that opening costs nothing at any size."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticdenser.errors import QueryError
+
+Positions = NDArray[np.int64]
+
+_LOOKUP = np.dtype([("hash", "<u8"), ("position", "<i8")])
+
+
+class LineFile:
+    """A UTF-8 file of lines, with the byte offset of each in a file beside it.
+
+    Args:
+        path: The lines, each ended by a line feed.
+        offsets: Little-endian int64, the end of each line in bytes.
+    """
+
+    def __init__(self, path: Path, offsets: Path) -> None:
+        self._ends = _map(offsets, np.dtype("<i8"))
+        with open(path, "rb") as file:
+            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, position: int) -> str:
+        start = int(self._ends[position - 1]) if position else 0
+        return self._bytes[start : int(self._ends[position]) - 1].decode("utf-8")
+
+    def __iter__(self) -> Iterator[str]:
+        for position in range(len(self)):
+            yield self[position]
+
+
+class IdTable:
+    """Document ids by position, and positions by document id.
+
+    Args:
+        lines: The ids in the order of the vectors.
+        lookup: File of (hash, position), sorted by hash, as `write_lookup` made it.
+    """
+
+    def __init__(self, lines: LineFile, lookup: Path) -> None:
+        self._lines = lines
+        self._lookup = _map(lookup, _LOOKUP)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, position: int) -> str:
+        return self._lines[position]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def find(self, doc_id: str) -> int:
+        """Return the position of `doc_id`, or -1."""
+        wanted = np.uint64(id_hash(doc_id))
+        at = int(np.searchsorted(self._lookup["hash"], wanted))
+        while at < len(self._lookup) and self._lookup["hash"][at] == wanted:
+            position = int(self._lookup["position"][at])
+            if self._lines[position] == doc_id:
+                return position
+            at += 1
+        return -1
+
+    def positions(self, doc_ids: Iterable[str]) -> Positions:
+        """Return the positions of `doc_ids`, int64, (n,), in their order.
+
+        Raises:
+            QueryError: Some are not in the index.
+        """
+        ids = list(doc_ids)
+        found = np.fromiter((self.find(doc_id) for doc_id in ids), np.int64, len(ids))
+        if (found < 0).any():
+            unknown = [ids[at] for at in np.flatnonzero(found < 0)]
+            raise QueryError(
+                f"{len(unknown)} of {len(ids)} document ids are not in the index, such as {unknown[0]!r}: "
+                "leave them out"
+            )
+        return found
+
+
+def id_hash(doc_id: str) -> int:
+    """Return a 64-bit hash of a document id that is the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(doc_id.encode(), digest_size=8).digest(), "little")
+
+
+def write_lookup(path: Path, ids: Iterable[str], n_ids: int) -> None:
+    """Write the table that `IdTable` searches: 16 bytes an id, sorted on disk."""
+    table = np.memmap(path, dtype=_LOOKUP, mode="w+", shape=(n_ids,))
+    for position, doc_id in enumerate(ids):
+        table[position] = (id_hash(doc_id), position)
+    table.sort(order=("hash", "position"))
+    table.flush()
+
+
+def _map(path: Path, dtype: np.dtype) -> NDArray:  # type: ignore[type-arg]
+    return np.memmap(path, dtype=dtype, mode="r")

@@ -1,0 +1,1 @@
+"""Transformer encoders: finding their files, reading their settings, and running them."""

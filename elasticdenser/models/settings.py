@@ -1,0 +1,166 @@
+"""What a sentence encoder's folder says about it, in the layout of sentence-transformers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from elasticdenser.errors import ModelError
+
+Pooling = Literal["mean", "cls"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSettings:
+    """How texts become vectors, beside the weights.
+
+    Args:
+        pooling: `mean` over all tokens or the `cls` token.
+        normalize: Whether vectors get length 1.
+        max_length: Tokens of a text that are read, special tokens included.
+        query_prompt: Put before every query.
+        passage_prompt: Put before every passage.
+        dim: Dimensions of a vector.
+    """
+
+    pooling: Pooling
+    normalize: bool
+    max_length: int
+    query_prompt: str = ""
+    passage_prompt: str = ""
+    dim: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderFingerprint:
+    """What must agree for two encoders to share a vector space, and what is only good to know.
+
+    Args:
+        name: The name or folder the encoder was loaded by (not compared).
+        weights_sha256: SHA-256 of the weights file.
+        settings: Pooling, normalisation, length, prompts and dimension.
+        dtype: Arithmetic the passages were encoded with, such as `bfloat16` (not compared: the vectors
+            agree to a cosine of 0.9999 or better).
+    """
+
+    name: str
+    weights_sha256: str
+    settings: EncoderSettings
+    dtype: str
+
+    def differences(self, other: EncoderFingerprint) -> list[str]:
+        """Return a line for everything that keeps `other` from sharing this encoder's vector space."""
+        mine, theirs = ({**asdict(f.settings), "weights_sha256": f.weights_sha256} for f in (self, other))
+        return [f"{key}: {mine[key]!r} against {theirs[key]!r}" for key in mine if mine[key] != theirs[key]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a form that `from_json` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> EncoderFingerprint:
+        """Read what `to_json` gave; unknown keys are errors (TypeError)."""
+        settings = dict(value["settings"])
+        return cls(**{**value, "settings": EncoderSettings(**settings)})
+
+
+def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:
+    """Read the settings of the sentence encoder in `folder`.
+
+    Args:
+        folder: A folder with `modules.json`, as sentence-transformers writes it.
+        overrides: Values of `EncoderSettings` to use instead of the folder's; None means the folder's.
+
+    Raises:
+        ModelError: The folder is not one, or asks for something that is not supported.
+    """
+    modules = read_json(folder / "modules.json")
+    kinds = {str(module["type"]).rsplit(".", 1)[-1]: folder / module["path"] for module in modules}
+    unknown = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
+    if unknown or not {"Transformer", "Pooling"} <= set(kinds):
+        raise ModelError(
+            f"{folder / 'modules.json'} lists the modules {', '.join(kinds)}; supported are Transformer, Pooling "
+            "and Normalize: choose a model made of these"
+        )
+    config = read_json(kinds["Transformer"] / "config.json")
+    prompts = _read_prompts(folder)
+    settings = EncoderSettings(
+        pooling=_read_pooling(kinds["Pooling"] / "config.json"),
+        normalize="Normalize" in kinds,
+        max_length=_read_max_length(kinds["Transformer"], config),
+        query_prompt=prompts["query"],
+        passage_prompt=prompts["passage"],
+        dim=int(config.get("hidden_size", config.get("dim", 0))),
+    )
+    given = {key: value for key, value in overrides.items() if value is not None}
+    unknown_overrides = sorted(set(given) - {field.name for field in fields(EncoderSettings)})
+    if unknown_overrides:
+        raise ModelError(f"unknown encoder settings: {', '.join(unknown_overrides)}")
+    if "max_length" in given and not 2 < given["max_length"] <= _position_limit(config):
+        raise ModelError(
+            f"got a maximum length of {given['max_length']}; this encoder takes 3 to {_position_limit(config)} tokens"
+        )
+    return replace(settings, **given)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a model.
+
+    Raises:
+        ModelError: It is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{path} is missing: the encoder must be a folder in the layout of sentence-transformers"
+        ) from None
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON ({error}): fetch the model again") from None
+
+
+def _read_pooling(path: Path) -> Pooling:
+    config = read_json(path)
+    mode = config.get("pooling_mode")
+    if mode is None:
+        chosen = [key.removeprefix("pooling_mode_") for key in config if key.startswith("pooling_mode_")]
+        chosen = [
+            name.removesuffix("_tokens").removesuffix("_token") for name in chosen if config[f"pooling_mode_{name}"]
+        ]
+        mode = chosen[0] if len(chosen) == 1 else chosen
+    if mode not in ("mean", "cls") or not config.get("include_prompt", True):
+        raise ModelError(
+            f"{path} asks for pooling {mode!r} (include_prompt={config.get('include_prompt', True)}); supported "
+            "are 'mean' and 'cls' over all tokens: choose a model with one of these"
+        )
+    return cast(Pooling, mode)
+
+
+def _read_max_length(folder: Path, config: dict[str, Any]) -> int:
+    limit = _position_limit(config)
+    for name, key in (
+        ("sentence_bert_config.json", "max_seq_length"),
+        ("tokenizer_config.json", "model_max_length"),
+    ):
+        if (folder / name).is_file():
+            value = read_json(folder / name).get(key)
+            if value is not None:
+                return min(int(value), limit)
+    return limit
+
+
+def _position_limit(config: dict[str, Any]) -> int:
+    # RoBERTa's positions start after the padding index.
+    reserved = config.get("pad_token_id", 1) + 1 if "roberta" in config.get("model_type", "") else 0
+    return int(config.get("max_position_embeddings", 512)) - reserved
+
+
+def _read_prompts(folder: Path) -> dict[str, str]:
+    path = folder / "config_sentence_transformers.json"
+    config = read_json(path) if path.is_file() else {}
+    prompts = config.get("prompts") or {}
+    default = prompts.get(config.get("default_prompt_name") or "", "")
+    passage = next((prompts[key] for key in ("passage", "document", "corpus") if prompts.get(key)), default)
+    return {"query": prompts.get("query") or default, "passage": passage}

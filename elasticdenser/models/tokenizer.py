@@ -1,0 +1,46 @@
+"""The encoder's tokenizer, by the `tokenizers` library alone: transformers takes seconds to import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tokenizers import BertWordPieceTokenizer, Tokenizer
+
+from elasticdenser.errors import ModelError
+from elasticdenser.models.settings import read_json
+
+
+def load_tokenizer(folder: Path, max_length: int) -> Tokenizer:
+    """Read the tokenizer of the encoder in `folder`, cutting texts at `max_length` tokens and never padding.
+
+    Raises:
+        ModelError: There is neither a `tokenizer.json` nor a WordPiece `vocab.txt`, or it cannot be read.
+    """
+    tokenizer = _read(folder)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length)
+    return tokenizer
+
+
+def _read(folder: Path) -> Tokenizer:
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        try:
+            return Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
+    vocabulary = folder / "vocab.txt"
+    if not vocabulary.is_file():
+        raise ModelError(
+            f"{folder} holds neither tokenizer.json nor vocab.txt: save its tokenizer in the fast format "
+            "(AutoTokenizer.from_pretrained(...).save_pretrained(DIR) of transformers)"
+        )
+    config_path = folder / "tokenizer_config.json"
+    config = read_json(config_path) if config_path.is_file() else {}
+    wordpiece = BertWordPieceTokenizer(
+        str(vocabulary),
+        lowercase=config.get("do_lower_case", True),
+        strip_accents=config.get("strip_accents"),
+        handle_chinese_chars=config.get("tokenize_chinese_chars", True),
+    )
+    return wordpiece._tokenizer

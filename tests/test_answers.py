@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import logging
+import os
+import random
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ir_measures import ScoredDoc
+
+from elasticdenser.answers import AnswerMatcher, answer_match, has_answer
+from elasticdenser.errors import BadInputError
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "expected"),
+    [
+        ("Paris", "It is PARIS.", True),
+        ("Paris", "Parisian", False),
+        ("the Hague", "in The\u00a0Hague now", True),
+        ("Hague the", "the Hague", False),
+        ("U.S.", "the U.S.A", True),
+        ("U.S.", "the US", False),
+        ("don't", "I do n't", False),
+        ("don't", "I don ' t", True),
+        ("Bjo\u0308rk", "with Bj\u00f6rk", True),
+        ("Bjork", "with Bj\u00f6rk", False),
+        ("ΟΔΟΣ", "η οδος", True),
+        ("ΟΔΟΣ", "η οδοσ", False),
+        ("ΟΔΟΣ", "Η ΟΔΟΣ'Α", True),
+        ("1,000", "cost 1,000 euros", True),
+        ("a\u200bb", "a b", True),
+        ("x", "", False),
+        (" \u200b", "anything", False),
+        ("", "anything", False),
+    ],
+)
+def test_has_answer(answer, text, expected):
+    assert has_answer([answer], text) is expected
+    assert has_answer(["surely not this", answer], text) is expected
+
+
+def test_a_single_string_is_refused():
+    with pytest.raises(BadInputError, match="expected a list of answers"):
+        AnswerMatcher("Paris")
+
+
+TEXTS = {"d1": "nothing here", "d2": "It was Paris", "d3": "Rome, of course"}
+RUN = [
+    ScoredDoc("q1", "d2", 0.5),
+    ScoredDoc("q1", "d1", 0.9),
+    ScoredDoc("q2", "d3", 0.1),
+    ScoredDoc("q2", "d1", 0.0),
+    ScoredDoc("q9", "d1", 0.0),
+]
+
+
+def test_answer_match(caplog):
+    answers = {"q1": ["Paris"], "q2": ["Milan", "rome"], "q3": ["Oslo"], "q4": ["x"]}
+    with caplog.at_level(logging.WARNING):
+        values = answer_match(iter(RUN), answers, TEXTS.__getitem__, ks=(5, 1))
+    assert values == {1: 0.25, 5: 0.5}
+    assert "1 of 3 queries in the run are not judged" in caplog.text
+    assert "2 of 4 judged queries are missing" in caplog.text
+
+
+def test_ties_keep_the_order_given():
+    run = [ScoredDoc("q1", "d2", 1.0), ScoredDoc("q1", "d1", 1.0)]
+    assert answer_match(run, {"q1": ["Paris"]}, TEXTS.__getitem__, ks=[1]) == {1: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("answers", "ks", "message"),
+    [
+        ({"q1": ["Paris"]}, (), "cut-offs"),
+        ({"q1": ["Paris"]}, (0, 5), "cut-offs"),
+        ({"q1": []}, (5,), "has no answers"),
+        ({"z": ["Paris"]}, (5,), "no judged query"),
+    ],
+)
+def test_bad_input(answers, ks, message):
+    with pytest.raises(BadInputError, match=message):
+        answer_match(RUN, answers, TEXTS.__getitem__, ks=ks)
+
+
+def test_unknown_passage():
+    with pytest.raises(BadInputError, match="'d1' of the run is not in the corpus"):
+        answer_match(RUN, {"q1": ["Paris"]}, {"d2": "x"}.__getitem__)
+
+
+# pyserini's module is run in a process of its own, from its file: importing the package would start Java.
+THEIRS = """
+import importlib.util, json, sys
+package = importlib.util.find_spec("pyserini").submodule_search_locations[0]
+spec = importlib.util.spec_from_file_location("theirs", package + "/eval/evaluate_dpr_retrieval.py")
+theirs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(theirs)
+tokenizer = theirs.SimpleTokenizer()
+pairs = json.load(sys.stdin)
+print(json.dumps([theirs.has_answers(text, answers, tokenizer) for answers, text in pairs]))
+"""
+
+
+def verdicts_of_pyserini(pairs: list[tuple[list[str], str]]) -> list[bool]:
+    if find_spec("pyserini") is None:
+        pytest.skip("needs pip install 'elasticdenser[pyserini]'")
+    command = [sys.executable, "-c", THEIRS]
+    result = subprocess.run(
+        command, input=json.dumps(pairs), capture_output=True, text=True, env=dict(os.environ), timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def trivia_pairs() -> list[tuple[list[str], str]]:
+    questions, passages = DATA / "triviaqa/queries.jsonl.gz", DATA / "wiki/corpus-00-07.jsonl.gz"
+    if not questions.exists() or not passages.exists():
+        pytest.skip("needs TriviaQA questions and Wikipedia passages in ../shared/data")
+    with gzip.open(questions, "rt", encoding="utf-8") as file:
+        answers = [json.loads(line)["answers"] for line in file]
+    with gzip.open(passages, "rt", encoding="utf-8") as file:
+        texts = [json.loads(line)["text"] for line in itertools.islice(file, 20_000)]
+    # Random pairs hardly ever match, so the others have an answer somewhere in the text, at least as a part of a word.
+    rng = random.Random(7)
+    pairs = [(rng.choice(answers), rng.choice(texts)) for _ in range(100)]
+    while len(pairs) < 500:
+        accepted, text = rng.choice(answers), rng.choice(texts)
+        if any(answer.lower() in text.lower() for answer in accepted):
+            pairs.append((accepted, text))
+    return pairs
+
+
+@pytest.mark.slow
+def test_agrees_with_pyserini_on_real_pairs(trivia_pairs):
+    ours = [has_answer(answers, text) for answers, text in trivia_pairs]
+    assert ours == verdicts_of_pyserini(trivia_pairs)
+    assert 50 < sum(ours) < 450
+
+
+@pytest.mark.slow
+def test_agrees_with_pyserini_on_odd_characters():
+    rng = random.Random(7)
+    letters = "aAbBΣσςİıßẞée\u0301' .-\t\n\u00a0\u200b\u00ad１①ﬁ\U0001f600न\u094d가"
+    made = [
+        ("".join(rng.choices(letters, k=rng.randint(1, 3))), "".join(rng.choices(letters, k=rng.randint(0, 30))))
+        for _ in range(5000)
+    ]
+    # DPR finds an answer without tokens in every text; we leave such answers out.
+    pairs = [([answer], text) for answer, text in made if AnswerMatcher([answer])]
+    assert [has_answer(answers, text) for answers, text in pairs] == verdicts_of_pyserini(pairs)
+
+
+@given(st.text(), st.text(), st.text())
+def test_a_text_between_spaces_is_found(before, answer, after):
+    assert has_answer([answer], f"{before} {answer} {after}") is bool(AnswerMatcher([answer]))
