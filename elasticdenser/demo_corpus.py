@@ -189,7 +189,7 @@ def _reexported(module: _Module, root: Path) -> Iterator[Passage]:
         source = node.module
         names = {alias.name: alias.asname or alias.name for alias in node.names}
         wanted = None if "*" in names else names
-        if _is_compiled(source) and (source.startswith("_") or source == "posix"):
+        if (source.startswith("_") or source == "posix") and _is_compiled(source):
             yield from _inspected_module(source, module.name, wanted)
         elif source.startswith("_") and not source.startswith("__") and "." not in source:
             yield from _private_source(root, source, module.name, wanted)
@@ -209,8 +209,8 @@ def _is_compiled(name: str) -> bool:
     if name.startswith(("_test", "_xx", "_tkinter", "_curses")):
         return False
     spec = importlib.util.find_spec(name)
-    compiled = (importlib.machinery.BuiltinImporter, importlib.machinery.ExtensionFileLoader)
-    return spec is not None and (spec.loader is compiled[0] or isinstance(spec.loader, compiled))
+    extension = importlib.machinery.ExtensionFileLoader
+    return spec is not None and (spec.origin == "built-in" or isinstance(spec.loader, extension))
 
 
 def _inspected_module(source: str, owner: str, names: dict[str, str] | None) -> Iterator[Passage]:

@@ -127,7 +127,7 @@ def checked_id(value: str) -> str:
         return value
     if not value.strip():
         raise BadLine("no id", "the id is empty: give each record its own")
-    if "\t" in value or len(value.splitlines()) != 1:
+    if "\t" in value or value.splitlines() != [value]:
         message = f"the id {value!r} holds a tab or a line break: choose one without"
         raise BadLine("bad id", message)
     return value

@@ -41,7 +41,7 @@ def find_parts(sources: Sequence[str | Path], format: str) -> list[Part]:
     """
     if format not in FORMATS:
         raise BadInputError(f"format {format!r} is unknown: expected one of {', '.join(FORMATS)}")
-    if not sources:
+    if not sources or not all(map(str, sources)):
         raise BadInputError("no corpus was given: name a file, a folder or an ir_datasets id")
     parts = [part for source in sources for part in _parts_of(source, format)]
     prefixes = Counter(part.prefix for part in parts if part.kind == "lines")
@@ -50,7 +50,8 @@ def find_parts(sources: Sequence[str | Path], format: str) -> list[Part]:
 
 def is_dataset_id(source: str | Path) -> bool:
     """Tell an ir_datasets id from a path, whether or not such a path exists."""
-    if isinstance(source, Path) or Path(source).exists() or not source:
+    source = str(source)
+    if Path(source).exists():
         return False
     known = bool(compression_of(source)) or text_suffix(source) in KINDS
     return not known and not source.startswith(("/", ".", "~")) and not source.endswith("/")

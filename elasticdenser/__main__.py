@@ -1,0 +1,5 @@
+"""`python -m elasticdenser`: the command line."""
+
+from elasticdenser.cli import main
+
+main()

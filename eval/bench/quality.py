@@ -1,0 +1,179 @@
+"""Quality of the full encoder: our exact search and our `auto` index against sentence-transformers + brute force.
+
+    python eval/bench/quality.py --data ../shared/data
+
+Builds (or goes on building) three indexes, encodes the same passages with sentence-transformers, and measures all of
+them on Natural Questions, TriviaQA and MS MARCO. Takes hours on two cores; everything done is kept in --work.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ir_measures import ScoredDoc
+from numpy.typing import NDArray
+from reference import encode_reference
+from report import keep, print_table
+
+from elasticdenser import ElasticQueryEncoder, PassageEncoder, PassageIndex, load_qrels, load_queries, open_corpus
+from elasticdenser.answers import answer_match
+from elasticdenser.datasets import load_answers
+from elasticdenser.evaluation import evaluate, parse_measures
+
+Vectors = NDArray[np.float32]
+
+_K = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A query set over a corpus; `corpora` and `queries` are names below the data folder."""
+
+    name: str
+    corpora: tuple[str, ...]
+    queries: str
+    split: str | None
+    measures: tuple[str, ...]
+
+
+TASKS = (
+    Task(
+        name="NQ dev, gold paragraphs (11k)",
+        corpora=("nq",),
+        queries="nq",
+        split="dev",
+        measures=("RR@10", "R@20", "R@100", "nDCG@10"),
+    ),
+    Task(
+        name="NQ dev, 191k passages",
+        corpora=("nq", "wiki/corpus-00-07.jsonl.gz"),
+        queries="nq",
+        split="dev",
+        measures=("RR@10", "R@20", "R@100", "nDCG@10"),
+    ),
+    Task(
+        name="TriviaQA dev, 191k passages",
+        corpora=("nq", "wiki/corpus-00-07.jsonl.gz"),
+        queries="triviaqa",
+        split=None,
+        measures=(),
+    ),
+    Task(
+        name="MS MARCO DL19, pool re-retrieval (30k)",
+        corpora=("msmarco",),
+        queries="msmarco",
+        split="dl19",
+        measures=("nDCG@10", "RR(rel=2)@10", "R(rel=2)@100"),
+    ),
+)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("eval/runs/quality"))
+    parser.add_argument(
+        "--kept-reference", action="store_true", help="compare over the reference vectors that are there"
+    )
+    options = parser.parse_args()
+    encoder = ElasticQueryEncoder.from_pretrained()
+    rows = []
+    for task in TASKS:
+        index = _index(task, options.data, options.work)
+        rows += _measure(task, index, encoder, options.data, options.work / "reference", options.kept_reference)
+    print_table("Full encoder, top 100", rows)
+    keep("quality", {"rows": rows})
+
+
+def _index(task: Task, data: Path, work: Path) -> PassageIndex:
+    name = "+".join(corpus.split("/")[0] for corpus in task.corpora)
+    if (work / name).is_dir():
+        return PassageIndex.open(work / name)
+    return PassageIndex.build([data / corpus for corpus in task.corpora], work / name, PassageEncoder.from_pretrained())
+
+
+def _measure(
+    task: Task, index: PassageIndex, encoder: ElasticQueryEncoder, data: Path, reference: Path, only_kept: bool
+) -> Iterator[dict[str, object]]:
+    queries = load_queries(data / task.queries, split=task.split)
+    texts = [query.text for query in queries]
+    query_ids = [query.query_id for query in queries]
+    ours = encoder.encode(texts)
+    theirs = _filled(encode_reference(texts, f"{task.queries}-queries", reference))[0]
+    passages, there = _reference_passages(task, data, reference, only_kept)
+    score = _scorer(task, index, data)
+    note = "" if len(there) == len(index) else f" [{len(there):,} passages]"
+    systems: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {
+        f"sentence-transformers + brute force{note}": _brute_force(theirs, passages, there),
+        f"ours, exact{note}": index.search(ours, _K, exact=not note, within=there if note else None),
+    }
+    if note:
+        systems["ours, exact"] = index.search(ours, _K, exact=True)
+    systems[f"ours, auto ({index.manifest.structure.factory})"] = index.search(ours, _K)
+    for name, (scores, positions) in systems.items():
+        run = [
+            ScoredDoc(query_id, index.doc_ids[position], value)
+            for query_id, its_scores, its_positions in zip(query_ids, scores.tolist(), positions.tolist(), strict=True)
+            for value, position in zip(its_scores, its_positions, strict=True)
+        ]
+        row = {"task": task.name, "system": name, "queries": len(queries), **score(run)}
+        print(row, flush=True)
+        yield row
+
+
+def _scorer(task: Task, index: PassageIndex, data: Path) -> Callable[[list[ScoredDoc]], dict[str, float]]:
+    if task.measures:
+        qrels, measures = load_qrels(data / task.queries, split=task.split), parse_measures(task.measures)
+        return lambda run: {str(measure): value for measure, value in evaluate(qrels, run, measures).items()}
+    answers = load_answers(data / task.queries)
+    return lambda run: {
+        f"answer match@{k}": value
+        for k, value in answer_match(run, answers, lambda doc_id: index.passage(doc_id).text, ks=(5, 20, 100)).items()
+    }
+
+
+def _reference_passages(task: Task, data: Path, reference: Path, only_kept: bool) -> tuple[Vectors, NDArray[np.int64]]:
+    """Return the reference vectors that are there and the positions of their passages in the index."""
+    chunks: list[Vectors] = []
+    positions: list[NDArray[np.int64]] = []
+    start = 0
+    for corpus in task.corpora:
+        texts = [passage.content for passage in open_corpus([data / corpus])]
+        kept = encode_reference(texts, corpus.split("/")[0], reference, only_kept=only_kept)
+        vectors, at = _filled(kept)
+        chunks.append(vectors)
+        positions.append(start + at)
+        start += len(texts)
+    return np.concatenate(chunks), np.concatenate(positions)
+
+
+def _filled(chunks: list[Vectors | None]) -> tuple[Vectors, NDArray[np.int64]]:
+    from reference import CHUNK
+
+    there = [(number * CHUNK, chunk) for number, chunk in enumerate(chunks) if chunk is not None]
+    positions = np.concatenate([np.arange(start, start + len(chunk)) for start, chunk in there])
+    return np.concatenate([chunk for _, chunk in there]), positions
+
+
+def _brute_force(
+    queries: Vectors, passages: Vectors, positions: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Search with numpy alone, so that nothing of ours is in the reference."""
+    best_scores, best = [], []
+    for start in range(0, len(queries), 64):
+        scores = queries[start : start + 64] @ passages.T
+        top = np.argpartition(-scores, _K, axis=1)[:, :_K]
+        values = np.take_along_axis(scores, top, 1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        best_scores.append(np.take_along_axis(values, order, 1))
+        best.append(positions[np.take_along_axis(top, order, 1)])
+    return np.concatenate(best_scores), np.concatenate(best)
+
+
+if __name__ == "__main__":
+    main()

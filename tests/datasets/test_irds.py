@@ -1,0 +1,205 @@
+import gzip
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+PRELUDE = """
+import json, os, socket, sys
+from pathlib import Path
+
+def no_network(*args, **kwargs):
+    raise AssertionError("the network was touched")
+
+socket.getaddrinfo = socket.socket.connect = socket.create_connection = no_network
+from elasticdenser.datasets import load_answers, load_irds, load_qrels, load_queries, open_corpus
+from elasticdenser.errors import BadInputError
+
+def error_of(function, *args, **kwargs):
+    try:
+        result = function(*args, **kwargs)
+    except BadInputError as error:
+        return str(error)
+    return f"no error, but {result!r:.200}"
+
+docs = lambda name, **more: [(p.doc_id, p.title, p.text) for p in open_corpus([name], **more)]
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "irds"
+
+
+def _run(home: Path, code: str):
+    """Run in a process of its own: ir_datasets reads IR_DATASETS_HOME once, when it is imported."""
+    environment = os.environ | {"IR_DATASETS_HOME": str(home), "IR_DATASETS_DL_TRIES": "1"}
+    script = PRELUDE + dedent(code) + "\nPath(sys.argv[1]).write_text(json.dumps(result))\n"
+    output = home.parent / "result.json"
+    command = [sys.executable, "-c", script, str(output)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(output.read_text())
+
+
+def _msmarco(home: Path) -> Path:
+    folder = home / "msmarco-passage"
+    (folder / "dev" / "small").mkdir(parents=True)
+    (folder / "collection.tsv").write_bytes("0\tfirst passage\n1\tsecond pässage\n".encode())
+    (folder / "dev" / "small" / "queries.tsv").write_text("7\twho wrote dune\n")
+    (folder / "dev" / "small" / "qrels").write_text("7 0 1 1\n")
+    return folder
+
+
+@pytest.mark.parametrize("version", [None, "v1", "v2\n"])
+@pytest.mark.parametrize("download", [False, True])
+def test_a_collection_without_the_right_version_file_survives(home, version, download):
+    folder = _msmarco(home)
+    if version is not None:
+        (folder / "irds_version.txt").write_text(version)
+    before = (folder / "collection.tsv").read_bytes()
+    message = _run(home, f"result = error_of(docs, 'msmarco-passage/dev/small', download={download})")
+    assert (folder / "collection.tsv").read_bytes() == before
+    assert f"{folder / 'irds_version.txt'} {'is missing' if version is None else 'holds'}" in message
+    assert f"would delete {folder / 'collection.tsv'}" in message
+    assert f"printf v2 > {folder / 'irds_version.txt'}" in message
+    assert "\n" not in message
+    assert (folder / "irds_version.txt").exists() == (version is not None)
+
+
+def test_with_the_version_file_the_id_works_offline(home):
+    folder = _msmarco(home)
+    (folder / "irds_version.txt").write_text("v2")
+    result = _run(
+        home,
+        """
+        name = "msmarco-passage/dev/small"
+        dataset = load_irds(name)
+        result = [docs(name), load_queries(name), load_qrels(name), error_of(load_answers, name),
+                  error_of(load_queries, name, split="dev"), dataset.has_docs(), dataset.has_qrels()]
+        """,
+    )
+    assert result[0] == [["0", "", "first passage"], ["1", "", "second pässage"]]
+    assert result[1] == [["7", "who wrote dune"]]
+    assert result[2] == [["7", "1", 1, "0"]]
+    assert "has answers" in result[3]
+    assert "the split 'dev' was asked for" in result[4]
+    assert result[5:] == [True, True]
+
+
+def test_nothing_is_downloaded_and_the_message_says_where_files_belong(home):
+    result = _run(
+        home,
+        """
+        result = [error_of(docs, "msmarco-passage/dev/small"), error_of(load_queries, "msmarco-passage/dev/small"),
+                  error_of(load_qrels, "beir/nq"), error_of(load_queries, "dpr-w100/natural-questions/dev"),
+                  error_of(docs, "dpr-w100"), error_of(load_queries, "msmarco-passage/trec-dl-2019/judged"),
+                  error_of(docs, "vaswani"), error_of(docs, "nyt")]
+        """,
+    )
+    places = [
+        "msmarco-passage/collection.tsv",
+        "msmarco-passage/dev/small/queries.tsv",
+        "beir/nq/test.qrels",
+        "dpr-w100/nq-dev",
+        "dpr-w100/docs.tsv.gz",
+        "msmarco-passage/trec-dl-2019",
+        "vaswani",
+        "nyt",
+    ]
+    for message, place in zip(result, places, strict=True):
+        assert message.startswith("ir_datasets cannot read ")
+        assert f"{home / place}" in message
+        assert "is missing" in message
+        assert "\n" not in message
+    assert "allow its download from https://" in result[0]
+    assert not [path for path in home.rglob("*") if path.is_file()]
+
+
+def test_dpr_with_answers_and_beir_from_its_archive_work_offline(home):
+    folder = home / "dpr-w100"
+    (folder / "nq-dev").mkdir(parents=True)
+    (folder / "docs.tsv.gz").write_bytes(gzip.compress(b"id\ttext\ttitle\n1\tsome text\tTitle\n"))
+    (folder / "nq-dev" / "queries.tsv").write_text("0\twho wrote dune\tFrank Herbert\tHerbert\n")
+    (folder / "nq-dev" / "qrels").write_text("0 0 1 2\n0 0 5 -1\n")
+    (home / "beir" / "nq").mkdir(parents=True)
+    (home / "beir" / "nq" / "irds_version.txt").write_text("v2")
+    with zipfile.ZipFile(home / "beir" / "nq" / "source.zip", "w") as archive:
+        archive.writestr("nq/corpus.jsonl", '{"_id": "d", "title": "Title", "text": "text", "metadata": {}}\n')
+        archive.writestr("nq/queries.jsonl", '{"_id": "q", "text": "query", "metadata": {}}\n')
+        archive.writestr("nq/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq\td\t1\n")
+    result = _run(
+        home,
+        """
+        dpr = "dpr-w100/natural-questions/dev"
+        result = [docs(dpr), load_queries(dpr), load_qrels(dpr), load_answers(dpr),
+                  docs("beir/nq"), load_queries("beir/nq"), load_qrels("beir/nq")]
+        """,
+    )
+    assert result == [
+        [["1", "Title", "some text"]],
+        [["0", "who wrote dune"]],
+        [["0", "1", 2, "0"], ["0", "5", -1, "0"]],
+        {"0": ["Frank Herbert", "Herbert"]},
+        [["d", "Title", "text"]],
+        [["q", "query"]],
+        [["q", "d", 1, "0"]],
+    ]
+
+
+def test_unknown_ids_and_ids_without_documents_are_clear_errors(home):
+    result = _run(
+        home,
+        """
+        result = [error_of(open_corpus, ["msmarco-pasage"]), error_of(load_queries, "no-such-thing-at-all"),
+                  error_of(docs, "msmarco-qna/train", format="irds"), error_of(load_queries, "msmarco-passage")]
+        """,
+    )
+    assert (
+        "'msmarco-pasage' is neither a file or folder nor an ir_datasets id: did you mean msmarco-passage" in result[0]
+    )
+    assert "https://ir-datasets.com" in result[1]
+    assert "is missing" in result[2]
+    assert "has no queries: choose one that has" in result[3]
+
+
+def test_damaged_local_files_become_our_errors(home):
+    folder = home / "dpr-w100"
+    folder.mkdir(parents=True)
+    packed = gzip.compress(b"id\ttext\ttitle\n" + b"1\tsome text\tTitle\n" * 1000)
+    (folder / "docs.tsv.gz").write_bytes(packed[:-10])
+    assert "ir_datasets cannot read dpr-w100: EOFError" in _run(home, "result = error_of(docs, 'dpr-w100')")
+
+
+def test_ir_datasets_outside_of_our_calls_is_left_as_it_was(home):
+    folder = _msmarco(home)
+    result = _run(
+        home,
+        """
+        import ir_datasets
+        documents = open_corpus(["msmarco-passage"])
+        error_of(lambda: next(iter(documents)))
+        touched = []
+        ir_datasets.util.RequestsDownload.stream = lambda self: touched.append(self.url)
+        try:
+            next(ir_datasets.load("msmarco-passage").docs_iter())
+        except Exception as error:
+            pass
+        result = touched
+        """,
+    )
+    assert result, "its own users still download"
+    assert not (folder / "collection.tsv").exists(), "and it still is as careless as it was with them"
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    environment = os.environ | {"IR_DATASETS_HOME": str(tmp_path / "file" / "home")}
+    code = PRELUDE + "print(error_of(load_irds, 'vaswani'))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert "set IR_DATASETS_HOME to one you can write to" in done.stdout
