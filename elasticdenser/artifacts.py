@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, checksums, and one writer at a time."""
+"""Files that are either whole or absent: atomic writes, checksums, and refusals of the disk in plain words."""
 
 from __future__ import annotations
 
@@ -6,12 +6,34 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from elasticdenser.errors import BuildError
+
+_ELSEWHERE = "choose another place with -o"
+_WAYS_OUT = {
+    errno.ENOSPC: "the disk is full: free some space, then run the same command again",
+    errno.EDQUOT: "the disk quota is used up: free some space, then run the same command again",
+    errno.EFBIG: "a file-size limit was reached: raise it (ulimit -f), then run the same command again",
+    errno.EIO: f"the disk reports an error: check it, or {_ELSEWHERE}",
+    errno.EROFS: f"the file system is read-only: {_ELSEWHERE}",
+    errno.EACCES: f"no permission to write there: {_ELSEWHERE}",
+    errno.EPERM: f"no permission to write there: {_ELSEWHERE}",
+    errno.ENOTDIR: f"a part of this path is a file, not a folder: {_ELSEWHERE}",
+    errno.EISDIR: f"a folder of that name stands in the way: {_ELSEWHERE}",
+    errno.EEXIST: f"something of that name stands in the way: {_ELSEWHERE}",
+    errno.ENOTEMPTY: f"a folder of that name stands in the way: {_ELSEWHERE}",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one with -o",
+    errno.ELOOP: f"its links lead in a circle: {_ELSEWHERE}",
+    errno.EBUSY: f"something else uses it: {_ELSEWHERE}",
+    errno.ENOLCK: f"the file system has no locks: {_ELSEWHERE}",
+    errno.EOPNOTSUPP: f"the file system cannot do that: {_ELSEWHERE}",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n), then run the same command again",
+}
 
 
 @contextmanager
@@ -26,7 +48,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         BuildError: The disk is full, or the folder cannot be written to.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with explained_os_errors(path):
             with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
@@ -58,15 +80,7 @@ def explained_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        way_out = {
-            errno.ENOSPC: "the disk is full: free some space, then run the same command again",
-            errno.EDQUOT: "the disk quota is used up: free some space, then run the same command again",
-            errno.EFBIG: "a file-size limit was reached: raise it (ulimit -f), then run the same command again",
-            errno.EROFS: "the file system is read-only: choose another place with -o",
-            errno.EACCES: "no permission to write there: choose another place with -o",
-            errno.EPERM: "no permission to write there: choose another place with -o",
-            errno.ENOTDIR: "a part of this path is a file, not a folder: choose another place with -o",
-        }.get(error.errno or 0)
+        way_out = _WAYS_OUT.get(error.errno or 0)
         if way_out is None:
             raise
         raise BuildError(f"cannot write {error.filename or path}: {way_out}") from error

@@ -17,7 +17,7 @@ from elasticdenser.cpus import cpu_count
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.models.bert import Bert
 from elasticdenser.models.locate import DEFAULT_MODEL, FoundModel, find_model
-from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, read_settings
+from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, read_settings, transformer_folder
 from elasticdenser.models.tokenizer import load_tokenizer
 from elasticdenser.subnet import Subnet
 
@@ -47,7 +47,7 @@ class SentenceEncoder:
         self.found, self.settings = found, settings
         self.device = _resolve_device(device)
         self.dtype = _resolve_dtype(dtype, self.device)
-        self._tokenizer = load_tokenizer(found.path, settings.max_length)
+        self._tokenizer = load_tokenizer(transformer_folder(found.path), settings.max_length)
         self._bert = Bert.load(found.path, self.dtype, self.device)
 
     @classmethod
@@ -91,6 +91,8 @@ class SentenceEncoder:
         return self.settings.dim
 
     def _tokenize(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
+        if isinstance(texts, str):
+            raise QueryError("got one string; expected a list of texts, such as [text]")
         prompted = [prompt + text for text in texts] if prompt else list(texts)
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(prompted)]
 
@@ -205,6 +207,17 @@ class ElasticQueryEncoder(SentenceEncoder):
         """The size whose vectors are those of the full encoder."""
         return Subnet(width=1.0, depth=self._bert.n_layers)
 
+    def choose(self, subnet: str | Subnet | None) -> Subnet:
+        """Return the size that `subnet` names; None is the full size.
+
+        Raises:
+            QueryError: The encoder has no such size.
+        """
+        wanted = self.full_size if subnet is None else Subnet.parse(subnet)
+        if wanted != self.full_size:
+            raise QueryError(f"got subnet {wanted}; this encoder has the sizes: {self.full_size}")
+        return wanted
+
     def encode(self, queries: Sequence[str], subnet: str | Subnet | None = None) -> Vectors:
         """Encode queries in the calling thread.
 
@@ -220,13 +233,29 @@ class ElasticQueryEncoder(SentenceEncoder):
         Raises:
             QueryError: A query is empty, or the encoder has no such size.
         """
-        wanted = self.full_size if subnet is None else Subnet.parse(subnet)
-        if wanted != self.full_size:
-            raise QueryError(f"got subnet {wanted}; this encoder has the sizes: {self.full_size}")
-        for number, query in enumerate(queries, 1):
-            if not isinstance(query, str) or not query.strip():
-                raise QueryError(f"query number {number} is {query!r}; expected text with at least one character")
+        self.choose(subnet)
+        if not isinstance(queries, str):
+            for number, query in enumerate(queries, 1):
+                check_query(query, f"query number {number}")
         return self._encode(queries, self.settings.query_prompt)
+
+
+def check_query(query: object, name: str) -> None:
+    """Refuse what cannot be encoded as a query.
+
+    Args:
+        query: What was given as its text.
+        name: What to call it in the message.
+
+    Raises:
+        QueryError: It is no text, empty, or not Unicode.
+    """
+    if not isinstance(query, str) or not query.strip():
+        raise QueryError(f"{name} is {query!r}; expected text with at least one character")
+    try:
+        query.encode()
+    except UnicodeEncodeError:
+        raise QueryError(f"{name} is {query!r}, which holds bytes that are not UTF-8: convert it to UTF-8") from None
 
 
 @contextmanager

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Self
 
 from ir_measures import ScoredDoc
 
-from elasticdenser.encoders import ElasticQueryEncoder
+from elasticdenser.encoders import ElasticQueryEncoder, check_query
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.records import Positions
@@ -52,8 +53,9 @@ class Retriever:
         """
         index = PassageIndex.open(path)
         made_by = index.manifest.encoder
-        prompts = {name: getattr(made_by.settings, name) for name in ("query_prompt", "passage_prompt", "max_length")}
-        loaded = ElasticQueryEncoder.from_pretrained(encoder or made_by.name, download=download, **prompts, **options)
+        settings = asdict(made_by.settings)
+        del settings["dim"]
+        loaded = ElasticQueryEncoder.from_pretrained(encoder or made_by.name, download=download, **settings, **options)
         return cls(loaded, index)
 
     def search(
@@ -79,12 +81,23 @@ class Retriever:
             `ScoredDoc(query_id, doc_id, score)`, ties in the order of the index.
 
         Raises:
-            QueryError: A query is empty, k is below 1, the subnet does not exist, or an id is unknown.
+            QueryError: A query is empty, k is below 1, the subnet does not exist, or an id is unknown. It is raised
+                by the call itself; for a query of a stream, when its turn comes.
         """
         if k < 1:
             raise QueryError(f"got k = {k}; expected at least 1")
+        self.encoder.choose(subnet)
+        if isinstance(doc_ids, str):
+            raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of document ids, such as [{doc_ids!r}]")
         within = None if doc_ids is None else self.index.positions(doc_ids)
-        return self._search(_records(queries), k, subnet, within, exact)
+        if isinstance(queries, bytes) or not isinstance(queries, Iterable):
+            message = f"got queries of type {type(queries).__name__}; expected a string, a mapping or an iterable"
+            raise QueryError(message)
+        records = _records(queries)
+        # What is at hand is checked at once; a stream is checked as it is read.
+        if isinstance(queries, str | Mapping | Sequence):
+            records = iter(list(records))
+        return self._search(records, k, subnet, within, exact)
 
     def _search(
         self,
@@ -104,19 +117,24 @@ class Retriever:
 
 
 def _records(queries: Queries) -> Iterator[tuple[str, str]]:
+    """Yield (query id, text) of every query, checked."""
     if isinstance(queries, str):
         queries = [queries]
-    if isinstance(queries, Mapping):
-        yield from queries.items()
-        return
-    for number, query in enumerate(queries):
-        if isinstance(query, str):
-            yield str(number), query
-        elif hasattr(query, "query_id"):
-            text = getattr(query, "text", None)
-            yield query.query_id, query.default_text() if text is None else text
-        else:
-            raise QueryError(
-                f"query number {number + 1} is of type {type(query).__name__}; expected a string or a record with "
-                "query_id and text"
-            )
+    pairs = queries.items() if isinstance(queries, Mapping) else map(_record, count(), queries)
+    for query_id, text in pairs:
+        check_query(text, f"query {query_id!r}")
+        yield str(query_id), text
+
+
+def _record(number: int, query: Any) -> tuple[str, str]:
+    if isinstance(query, str):
+        return str(number), query
+    if not hasattr(query, "query_id"):
+        raise QueryError(
+            f"query number {number + 1} is of type {type(query).__name__}; expected a string or a record with "
+            "query_id and text"
+        )
+    text: Any = getattr(query, "text", None)
+    if text is None and hasattr(query, "default_text"):
+        text = query.default_text()
+    return query.query_id, text

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from elasticdenser.cli import demo, diagnose, evaluate, exchange, index, inspect, run, search
+from elasticdenser.cli import demo, diagnose, evaluate, exchange, index, inspect, options, run, search
 
 app = typer.Typer(
     name="elasticdenser",
@@ -16,8 +16,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Dense retrieval: index passages once, search them by meaning.",
-    epilog="Examples:  elasticdenser demo  |  elasticdenser index passages.jsonl -o indexes/mine  |  "
-    'elasticdenser search indexes/mine "who wrote dune"',
+    epilog=options.examples(
+        "demo",
+        "index passages.jsonl -o indexes/mine",
+        'search indexes/mine "who wrote dune"',
+        "run indexes/mine questions.tsv -o runs/mine.trec",
+    ),
 )
 for _module in (demo, index, search, run, evaluate, inspect, exchange, diagnose):
     _module.register(app)

@@ -63,4 +63,4 @@ def demo(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command(epilog="Example:\n\n  elasticdenser demo -k 5")(demo)
+    app.command(epilog=options.examples("demo", "demo -k 5 -o indexes/docs"))(demo)

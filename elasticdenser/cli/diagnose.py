@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from elasticdenser.cli import options
 from elasticdenser.cli.output import explained, note, print_table
 
 
@@ -15,13 +16,13 @@ def doctor() -> None:
     found = checks()
     rows = [["ok" if check.ok else "GAP", check.name, check.found] for check in found]
     print_table("elasticdenser doctor", ["", "what", "found"], rows)
-    gaps = [check for check in found if not check.ok]
-    for check in gaps:
-        note(f"{check.name}: {check.advice}")
-    if not gaps:
-        note("nothing is missing")
+    for check in found:
+        if check.advice:
+            note(f"{check.name}: {check.advice}")
+    if all(check.ok for check in found):
+        note("nothing that is needed is missing")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command(epilog="Example:\n\n  elasticdenser doctor")(doctor)
+    app.command(epilog=options.examples("doctor"))(doctor)

@@ -164,7 +164,7 @@ def check_model() -> Check:
     try:
         from elasticdenser.models.locate import find_model
 
-        found = find_model()
+        found = find_model(download=False)
     except Exception as error:  # a report goes on whatever is broken
         return Check(name, False, "not found", str(error) or type(error).__name__)
     return Check(name, True, f"{found.path} ({found.source})")

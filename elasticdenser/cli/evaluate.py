@@ -11,14 +11,11 @@ import typer
 from elasticdenser.cli import options
 from elasticdenser.cli.output import explained, note, print_table
 
-_EXAMPLES = """Examples:
-
-  elasticdenser evaluate beir/nq/ runs/nq.trec nDCG@10 RR@10 R@100 Success@20
-
-  elasticdenser evaluate msmarco-passage/trec-dl-2019/judged runs/dl19.trec "R(rel=2)@100"
-
-  elasticdenser evaluate triviaqa/ runs/triviaqa.trec --answers-in indexes/wiki
-"""
+_EXAMPLES = options.examples(
+    "evaluate beir/nq/ runs/nq.trec nDCG@10 RR@10 R@100 Success@20",
+    'evaluate msmarco-passage/trec-dl-2019/judged runs/dl19.trec "R(rel=2)@100"',
+    "evaluate triviaqa/ runs/triviaqa.trec --answers-in indexes/wiki",
+)
 
 _DEPTHS = (1, 5, 20, 100)
 
@@ -35,14 +32,14 @@ def evaluate(
     ],
     run: Annotated[Path, typer.Argument(metavar="RUN", help="TREC run file.", show_default=False)],
     measures: Annotated[
-        list[str] | None, typer.Argument(metavar="[MEASURE]...", help="Such as nDCG@10 RR@10 R@100 Success@20.")
+        list[str] | None, typer.Argument(metavar="MEASURE", help="Such as nDCG@10 RR@10 R@100 Success@20.")
     ] = None,
     split: options.Split = None,
     answers_in: Annotated[
         Path | None,
         typer.Option(
             metavar="INDEX",
-            help="Instead of judgements, look for the data set's answers in the texts of this index (DPR's answer match).",
+            help="Instead of judgements, look for the data set's answers in the texts of this index, as DPR does.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,

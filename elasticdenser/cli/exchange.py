@@ -54,10 +54,9 @@ def import_(
             factory=factory,
             progress=progress,
         )
-    note(
-        f"{output}: {len(made):,} passages, vectors {made.manifest.vectors}, structure {made.manifest.structure.factory}"
-    )
-    if made.manifest.vectors == "decoded":
+    manifest = made.manifest
+    note(f"{output}: {len(made):,} passages, vectors {manifest.vectors}, structure {manifest.structure.factory}")
+    if manifest.vectors == "decoded":
         note("the source compresses its vectors with loss, so scores are those of the decoded vectors")
     note(f'now try:  elasticdenser search {output} "your question"')
 
@@ -83,7 +82,9 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
     app.command(
         "import",
-        epilog="Examples:\n\n  elasticdenser import pyserini-index/ -o indexes/mine --corpus passages.jsonl\n\n"
-        "  elasticdenser import vectors.faiss --ids ids.txt -o indexes/mine",
+        epilog=options.examples(
+            "import pyserini-index/ -o indexes/mine --corpus passages.jsonl",
+            "import vectors.faiss --ids ids.txt -o indexes/mine",
+        ),
     )(import_)
-    app.command(epilog="Example:\n\n  elasticdenser export indexes/mine -o exported/")(export)
+    app.command(epilog=options.examples("export indexes/mine -o exported/"))(export)

@@ -10,16 +10,12 @@ import typer
 from elasticdenser.cli import options
 from elasticdenser.cli.output import explained, note, progress_bars
 
-_EXAMPLES = """Examples:
-
-  elasticdenser index passages.jsonl -o indexes/mine
-
-  elasticdenser index beir/nq/ -o indexes/nq --factory HNSW32
-
-  elasticdenser index part1.tsv.gz part2.tsv.gz -o indexes/both --skip-bad
-
-  elasticdenser index msmarco-passage -o indexes/msmarco --device cuda
-"""
+_EXAMPLES = options.examples(
+    "index passages.jsonl -o indexes/mine",
+    "index beir/nq/ -o indexes/nq --factory HNSW32",
+    "index part1.tsv.gz part2.tsv.gz -o indexes/both --skip-bad",
+    "index msmarco-passage -o indexes/msmarco --device cuda",
+)
 
 
 @explained
@@ -27,8 +23,8 @@ def index(
     corpus: Annotated[
         list[str],
         typer.Argument(
-            metavar="CORPUS...",
-            help="A BEIR folder, JSONL, TSV (id, text, title), plain lines, each also .gz or .zst, or an ir_datasets id.",
+            metavar="CORPUS",
+            help="A BEIR folder; JSONL, TSV (id, text, title) or plain lines, also .gz or .zst; or an ir_datasets id.",
             show_default=False,
         ),
     ],

@@ -70,9 +70,9 @@ def rebuild(
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
     commands: list[tuple[Any, str]] = [
-        (info, "Examples:\n\n  elasticdenser info indexes/mine\n\n  elasticdenser info indexes/mine --json"),
-        (verify, "Example:\n\n  elasticdenser verify indexes/mine"),
-        (rebuild, "Example:\n\n  elasticdenser rebuild indexes/mine --factory IVF1024,Flat"),
+        (info, options.examples("info indexes/mine", "info indexes/mine --json")),
+        (verify, options.examples("verify indexes/mine")),
+        (rebuild, options.examples("rebuild indexes/mine", "rebuild indexes/mine --factory IVF1024,Flat")),
     ]
     for command, epilog in commands:
         app.command(epilog=epilog)(command)

@@ -29,6 +29,13 @@ Split = Annotated[
 ]
 
 
+def examples(*commands: str) -> str:
+    """Return the end of a command's help: an example a line, as they are typed, for `rich` to print as they are."""
+    lines = ["Examples:" if len(commands) > 1 else "Example:", *(f"elasticdenser {command}" for command in commands)]
+    # Some versions of Typer join lines that have no empty one between them; rich reads square brackets as markup.
+    return "\n\n".join(lines).replace("[", "\\[")
+
+
 def open_retriever(path: Path, encoder: str | None, device: str, offline: bool) -> Retriever:
     """Open an index with its encoder, computing on one thread: more of them only wait for each other on a query."""
     import torch

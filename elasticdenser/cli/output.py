@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,9 @@ Progress = Callable[[str, int, int], None]
 
 _SECONDS_BETWEEN_LINES = 10.0
 
+# What a terminal would obey instead of show.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 
 def note(message: str) -> None:
     """Say something to the person, on stderr."""
@@ -36,11 +40,16 @@ def explained(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except ElasticDenserError as error:
-            note(f"error: {error}")
+            note("error: " + " ".join(str(error).splitlines()))
             raise typer.Exit(1) from None
         except BrokenPipeError:  # the reader of our output has gone (`| head`)
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except OSError as error:  # a file or folder that the operating system keeps from us
+            if error.filename is None:
+                raise
+            note(f"error: {error.filename}: {error.strerror}")
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             note("interrupted")
             raise typer.Exit(1) from None
@@ -55,7 +64,7 @@ def progress_bars() -> Iterator[Progress]:
         yield _ProgressLines()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import TimeElapsedColumn as Elapsed
 
     columns = (
@@ -68,7 +77,7 @@ def progress_bars() -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as display:
-        tasks: dict[str, tuple[int, int, float]] = {}
+        tasks: dict[str, tuple[TaskID, int, float]] = {}
 
         def update(what: str, done: int, total: int) -> None:
             if what not in tasks:
@@ -77,7 +86,7 @@ def progress_bars() -> Iterator[Progress]:
             task, first, started = tasks[what]
             elapsed = time.monotonic() - started
             rate = f"{(done - first) / elapsed:,.0f}/s" if elapsed > 0.5 and done > first else ""
-            display.update(task, completed=done, total=total or None, rate=rate)  # type: ignore[arg-type]
+            display.update(task, completed=done, total=total or None, rate=rate)
 
         yield update
 
@@ -87,7 +96,7 @@ class _ProgressLines:
 
     def __init__(self) -> None:
         self._started: dict[str, tuple[float, int]] = {}
-        self._last = 0.0
+        self._last = time.monotonic()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
@@ -132,10 +141,10 @@ def hit_rows(hits: Sequence[tuple[float, str, Passage | None]], words: int = 30)
     """Return table rows (rank, score, id, passage) of hits, texts cut to some words."""
     rows = []
     for rank, (score, doc_id, passage) in enumerate(hits, 1):
-        text = "" if passage is None else passage.text
+        text = "" if passage is None else _CONTROL.sub(" ", passage.text)
         cut = text.split()
         shown = " ".join(cut[:words]) + (" ..." if len(cut) > words else "")
         if passage is not None and passage.title and passage.title != doc_id:
-            shown = f"{passage.title}: {shown}"
+            shown = f"{_CONTROL.sub(' ', passage.title)}: {shown}"
         rows.append([str(rank), f"{score:.3f}", doc_id, shown])
     return rows

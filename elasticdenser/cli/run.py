@@ -14,14 +14,11 @@ from elasticdenser.cli.output import Progress, explained, note, progress_bars
 if TYPE_CHECKING:
     from ir_measures import ScoredDoc
 
-_EXAMPLES = """Examples:
-
-  elasticdenser run indexes/nq beir/nq/ -k 100 -o runs/nq.trec
-
-  elasticdenser run indexes/msmarco msmarco-passage/dev/small -k 1000 -o runs/dev.trec.gz
-
-  elasticdenser run indexes/mine questions.tsv -o runs/mine.trec --exact
-"""
+_EXAMPLES = options.examples(
+    "run indexes/nq beir/nq/ -k 100 -o runs/nq.trec",
+    "run indexes/msmarco msmarco-passage/dev/small -k 1000 -o runs/dev.trec.gz",
+    "run indexes/mine questions.tsv -o runs/mine.trec --exact",
+)
 
 
 @explained

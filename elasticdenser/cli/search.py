@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -17,16 +18,12 @@ from elasticdenser.cli.output import explained, hit_rows, note, print_table
 if TYPE_CHECKING:
     from elasticdenser.retriever import Retriever
 
-_EXAMPLES = """Examples:
-
-  elasticdenser search indexes/mine "who wrote dune" -k 5
-
-  elasticdenser search indexes/mine --file questions.txt --json > hits.jsonl
-
-  cat questions.txt | elasticdenser search indexes/mine --json
-
-  elasticdenser search indexes/mine        (asks for queries until Ctrl-D)
-"""
+_EXAMPLES = options.examples(
+    'search indexes/mine "who wrote dune" -k 5',
+    "search indexes/mine --file questions.txt --json > hits.jsonl",
+    "search indexes/mine --json < questions.txt",
+    "search indexes/mine        (asks for queries until Ctrl-D)",
+)
 
 
 @explained
@@ -86,18 +83,34 @@ def _queries(query: str | None, file: Path | None) -> Iterator[str]:
     elif file is None and sys.stdin.isatty():
         yield from _prompted()
     else:
-        yield from _non_empty(sys.stdin)
+        yield from _non_empty(_typed_lines())
 
 
 def _prompted() -> Iterator[str]:
+    with contextlib.suppress(ImportError):  # gives input() its editing keys and history
+        import readline  # noqa: F401
     note("Type a query; Ctrl-D ends.")
     while True:
+        # The prompt is no result: where those go to a file, it must not.
+        if not sys.stdout.isatty():
+            typer.echo("> ", err=True, nl=False)
         try:
-            text = input("> ").strip()
+            text = input("> " if sys.stdout.isatty() else "").strip()
         except EOFError:
+            note("")
             return
+        except UnicodeDecodeError:
+            note("error: that is not UTF-8")
+            continue
         if text:
             yield text
+
+
+def _typed_lines() -> Iterator[str]:
+    from elasticdenser.datasets.files import decode_line
+
+    for number, raw in enumerate(sys.stdin.buffer, 1):
+        yield decode_line(raw, "standard input", number)
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, fields
@@ -26,6 +27,10 @@ ID_LOOKUP = "ids.lookup"
 PASSAGES = "passages.jsonl"
 PASSAGE_OFFSETS = "passages.offsets"
 CHECKED = ".checked.json"
+
+PLAN = "plan.json"
+JOURNAL = "journal.jsonl"
+BUILD_NOTES = (PLAN, JOURNAL)
 
 Check = Literal["changed", "all", "sizes"]
 
@@ -98,7 +103,8 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write the manifest atomically."""
-        write_json(folder / MANIFEST, {"format": FORMAT, **asdict(self)})
+        value = {"format": FORMAT, **asdict(self)}
+        write_json(folder / MANIFEST, {**value, "sha256": _own_sha256(value)})
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -112,10 +118,10 @@ class Manifest:
             value = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             raise IndexFormatError(_missing(folder)) from None
+        except OSError as error:
+            raise IndexFormatError(f"{path} cannot be read ({error.strerror}): check its owner and mode") from None
         except ValueError as error:
-            raise IndexFormatError(
-                f"{path} is damaged ({error}): restore it from a copy, or build the index again"
-            ) from None
+            raise IndexFormatError(_damaged(path, error)) from None
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise IndexFormatError(f"{path} is not the manifest of an {FORMAT}: give the folder of an index")
         if not isinstance(value.get("version"), int) or value["version"] > VERSION:
@@ -124,17 +130,20 @@ class Manifest:
                 "upgrade elasticdenser (pip install -U elasticdenser)"
             )
         try:
-            return cls._from_json(value)
-        except (KeyError, TypeError) as error:
-            raise IndexFormatError(
-                f"{path} is damaged ({error}): restore it from a copy, or build the index again"
-            ) from None
+            manifest = cls._from_json(value)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise IndexFormatError(_damaged(path, error)) from None
+        manifest._check_sizes(path)
+        return manifest
 
     @classmethod
     def _from_json(cls, value: dict[str, Any]) -> Manifest:
+        own_sha256 = value.pop("sha256", None)
         unknown = sorted(set(value) - {field.name for field in fields(cls)} - {"format"})
         if unknown:
             raise TypeError(f"unknown keys: {', '.join(unknown)}")
+        if own_sha256 not in (None, _own_sha256(value)):
+            raise ValueError("it was altered: its SHA-256 is not the one that stands in it")
         rest = {key: value[key] for key in value if key not in ("format", "encoder", "structure", "files")}
         return cls(
             **rest,
@@ -142,6 +151,18 @@ class Manifest:
             structure=StructureInfo(**value["structure"]),
             files={name: FileEntry(**entry) for name, entry in value["files"].items()},
         )
+
+    def _check_sizes(self, path: Path) -> None:
+        n, texts = self.n_passages, (PASSAGES, PASSAGE_OFFSETS) if self.has_texts else ()
+        expected = {VECTORS: 4 * n * self.dim, IDS: None, ID_OFFSETS: 8 * n, ID_LOOKUP: 16 * n}
+        expected |= dict.fromkeys((*texts, *filter(None, [self.structure.file])))
+        for name, size in expected.items():
+            if name not in self.files:
+                raise IndexFormatError(_damaged(path, f"it does not list {name}"))
+            if size not in (None, self.files[name].bytes):
+                raise IndexFormatError(
+                    _damaged(path, f"{name} has {self.files[name].bytes:,} bytes there, expected {size:,}")
+                )
 
 
 def find_damage(folder: Path, manifest: Manifest, check: Check = "changed") -> list[str]:
@@ -160,17 +181,23 @@ def find_damage(folder: Path, manifest: Manifest, check: Check = "changed") -> l
         path = folder / name
         try:
             stat = path.stat()
+            now[name] = times_of(stat)
+            if stat.st_size != entry.bytes:
+                damage.append(f"{name} has {stat.st_size:,} bytes, expected {entry.bytes:,}")
+            elif check != "sizes" and seen.get(name) != now[name] and sha256_of(path) != entry.sha256:
+                damage.append(f"{name} was altered: its SHA-256 is not the one in the manifest")
         except FileNotFoundError:
             damage.append(f"{name} is missing")
-            continue
-        now[name] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
-        if stat.st_size != entry.bytes:
-            damage.append(f"{name} has {stat.st_size:,} bytes, expected {entry.bytes:,}")
-        elif check != "sizes" and seen.get(name) != now[name] and sha256_of(path) != entry.sha256:
-            damage.append(f"{name} was altered: its SHA-256 is not the one in the manifest")
+        except OSError as error:
+            damage.append(f"{name} cannot be read ({error.strerror})")
     if not damage and check != "sizes" and now != seen:
         mark_checked(folder, now)
     return damage
+
+
+def times_of(stat: os.stat_result) -> list[int]:
+    """Return what changes whenever a file's content does: size, times, and its place on the disk."""
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def mark_checked(folder: Path, times: dict[str, list[int]]) -> None:
@@ -208,10 +235,38 @@ def _read_checked(folder: Path) -> dict[str, list[int]]:
 
 def building_folder(path: Path) -> Path:
     """Return where an unfinished build of the index `path` stands."""
-    return path.with_name(path.name + ".building")
+    return _beside(path, "building")
+
+
+def replaced_folder(path: Path) -> Path:
+    """Return where the index `path` stands while a new one takes its place."""
+    return _beside(path, "replaced")
+
+
+def lock_file(path: Path) -> Path:
+    """Return the file that is locked by whoever writes the index `path`."""
+    return _beside(path, "lock")
+
+
+def _beside(path: Path, what: str) -> Path:
+    path = path if path.name not in ("", "..") else Path(os.path.abspath(path))
+    return path.with_name(f"{path.name}.{what}") if path.name else path / what
+
+
+def _own_sha256(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _damaged(path: Path, what: object) -> str:
+    return f"{path} is damaged ({what}): restore it from a copy, or build the index again with --overwrite"
 
 
 def _missing(folder: Path) -> str:
+    if not folder.exists() and (replaced_folder(folder) / MANIFEST).exists():
+        return (
+            f"{folder} was being replaced when its build was stopped: run the same `elasticdenser index` command "
+            f"again; the old index stands in {replaced_folder(folder)}"
+        )
     if building_folder(folder).is_dir():
         return (
             f"{folder} is not finished: its build stands in {building_folder(folder)}; run the same "

@@ -11,20 +11,24 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticdenser.artifacts import explained_os_errors, flush_folder
 from elasticdenser.datasets import Corpus, Passage, open_corpus
 from elasticdenser.encoders import PassageEncoder
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
 from elasticdenser.index import layout
 from elasticdenser.index.build import BuildSettings, build_index, measure_files
+from elasticdenser.index.exhaustive import Exhaustive
 from elasticdenser.index.layout import Check, Manifest
+from elasticdenser.index.places import only_builder, settled
 from elasticdenser.index.records import IdTable, LineFile, Positions
-from elasticdenser.index.structures import Progress, Structure, exact_candidates, silent
+from elasticdenser.index.structures import Progress, Structure, silent
 from elasticdenser.models.settings import EncoderFingerprint
 
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float32]
 
-_FILTERED_AT_ONCE = 65_536
+_ROUNDING = 2e-6
+"""By how much two ways to compute an inner product may differ, for vectors of length 1."""
 
 
 class PassageIndex:
@@ -107,7 +111,8 @@ class PassageIndex:
         if not isinstance(corpus, Corpus):
             corpus = open_corpus(corpus)
         settings = BuildSettings(factory=factory, texts=texts, overwrite=overwrite, restart=restart, workers=workers)
-        build_index(corpus, Path(path), encoder or PassageEncoder.from_pretrained(), settings, progress)
+        path = settled(Path(path))
+        build_index(corpus, path, encoder or PassageEncoder.from_pretrained(), settings, progress)
         return cls.open(path)
 
     def __len__(self) -> int:
@@ -155,39 +160,54 @@ class PassageIndex:
         queries = self._checked_queries(queries, k)
         faiss.omp_set_num_threads(1)
         if within is not None:
-            allowed = np.unique(np.asarray(within, np.int64))
+            allowed = self._checked_positions(within)
             if len(allowed) == 0:
                 return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-            return self._search(queries, min(k, len(allowed)), len(allowed), allowed)
+            return self._search(queries, min(k, len(allowed)), Exhaustive(self.vectors, allowed))
         if exact:
-            return self._search(queries, min(k, len(self)), len(self), None, exact=True)
-        return self._search(queries, min(k, len(self)), len(self), None)
+            return self._search(queries, min(k, len(self)), Exhaustive(self.vectors))
+        scores, positions = self._search(queries, min(k, len(self)), self._structure)
+        # Inverted lists and graphs may reach fewer than k passages.
+        short = np.flatnonzero(positions[:, -1] < 0)
+        if len(short):
+            scores[short], positions[short] = self._search(queries[short], min(k, len(self)), Exhaustive(self.vectors))
+        return scores, positions
 
-    def _search(
-        self, queries: Vectors, k: int, n_allowed: int, allowed: Positions | None, *, exact: bool = False
-    ) -> tuple[Scores, Positions]:
-        is_exact = exact or allowed is not None
-        wanted = k + 16 if is_exact else self._structure.n_rescored(k)
-        while True:
-            wanted = min(wanted, n_allowed)
-            if allowed is not None:
-                candidates = self._candidates_within(queries, wanted, allowed)
-            elif exact:
-                candidates = exact_candidates(queries, self.vectors, wanted)
-            else:
-                candidates = self._structure.candidates(queries, wanted)
-            scores, positions = self._rescored(queries, candidates)
-            # Equal passages (copies) may reach past the last candidate: then more are needed to order them by id.
-            tied = bool((scores[:, -1] == scores[:, k - 1]).any()) and np.isfinite(scores[:, k - 1]).all()
-            if wanted == n_allowed or not tied:
-                return scores[:, :k], positions[:, :k]
+    def _search(self, queries: Vectors, k: int, source: Structure | Exhaustive) -> tuple[Scores, Positions]:
+        """Return exact scores of the best candidates that `source` proposes.
+
+        What is proposed for one query does not depend on the others: more candidates are asked for row by row.
+        """
+        scores, positions = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        rows, n_tied = np.arange(len(queries)), np.ones(len(queries), np.int64)
+        most = source.n_allowed if isinstance(source, Exhaustive) else len(self)
+        wanted = k + 16 if isinstance(source, Exhaustive) else source.n_rescored(k)
+        while len(rows):
+            wanted = min(wanted, most)
+            found, at = self._rescored(queries[rows], source.candidates(queries[rows], wanted))
+            scores[rows], positions[rows] = found[:, :k], at[:, :k]
+            if wanted == most:
+                break
+            tied = (found == found[:, k - 1 : k]).sum(axis=1)
+            more = self._may_miss(queries[rows], found, at, k) | (tied > n_tied)
+            rows, n_tied = rows[more], tied[more]
             wanted *= 4
+        return scores, positions
+
+    def _may_miss(self, queries: Vectors, scores: Scores, positions: Positions, k: int) -> NDArray[np.bool_]:
+        """Tell for which queries the last candidate is as good as the last hit, so that more may be.
+
+        A structure's or a matrix product's own scores are rounded otherwise than the final ones.
+        """
+        lengths = np.linalg.norm(queries, axis=1) * np.linalg.norm(self.vectors[positions[:, k - 1]], axis=1)
+        near = scores[:, -1] >= scores[:, k - 1] - _ROUNDING * lengths
+        return near & np.isfinite(scores[:, -1])  # type: ignore[no-any-return]
 
     def _rescored(self, queries: Vectors, candidates: Positions) -> tuple[Scores, Positions]:
         """Return exact scores of candidates and their positions, ordered by score, then position."""
         scores = np.empty(candidates.shape, np.float32)
         candidates = np.ascontiguousarray(candidates, np.int64)
-        faiss.fvec_inner_products_by_idx(
+        faiss.fvec_inner_products_by_idx(  # type: ignore[attr-defined]
             faiss.swig_ptr(scores),
             faiss.swig_ptr(queries),
             faiss.swig_ptr(self.vectors),
@@ -199,17 +219,6 @@ class PassageIndex:
         order = np.lexsort((candidates, -scores))
         return np.take_along_axis(scores, order, 1), np.take_along_axis(candidates, order, 1)
 
-    def _candidates_within(self, queries: Vectors, n_candidates: int, allowed: Positions) -> Positions:
-        best = faiss.ResultHeap(len(queries), n_candidates, keep_max=True)
-        for start in range(0, len(allowed), _FILTERED_AT_ONCE):
-            chunk = allowed[start : start + _FILTERED_AT_ONCE]
-            scores, at = faiss.knn(
-                queries, self.vectors[chunk], min(n_candidates, len(chunk)), metric=faiss.METRIC_INNER_PRODUCT
-            )
-            best.add_result(scores, chunk[at])
-        best.finalize()
-        return best.I  # type: ignore[no-any-return]
-
     def _checked_queries(self, queries: Vectors, k: int) -> Vectors:
         if k < 1:
             raise QueryError(f"got k = {k}; expected at least 1")
@@ -219,6 +228,15 @@ class PassageIndex:
         if not np.isfinite(queries).all():
             raise QueryError("got query vectors with values that are not finite: check the encoder")
         return queries
+
+    def _checked_positions(self, within: Positions) -> Positions:
+        positions = np.asarray(within)
+        if positions.size and not np.issubdtype(positions.dtype, np.integer):
+            raise QueryError(f"got positions of type {positions.dtype}; expected whole numbers")
+        positions = np.unique(positions.astype(np.int64))
+        if len(positions) and (positions[0] < 0 or positions[-1] >= len(self)):
+            raise QueryError(f"got positions from {positions[0]} to {positions[-1]}; expected 0 to {len(self) - 1}")
+        return positions
 
     def positions(self, doc_ids: Iterable[str]) -> Positions:
         """Return the positions of document ids, int64, (n,), for `search(within=...)`.
@@ -265,7 +283,14 @@ def rebuild(path: str | Path, factory: str = "auto", progress: Progress = silent
         IndexFormatError: More than the derived file is damaged.
         BuildError: FAISS does not take the factory string, or the disk refuses.
     """
-    folder = Path(path)
+    folder = settled(Path(path))
+    Manifest.read(folder)
+    with only_builder(folder), explained_os_errors(folder):
+        _rebuild(folder, factory, progress)
+    return PassageIndex.open(folder)
+
+
+def _rebuild(folder: Path, factory: str, progress: Progress) -> None:
     manifest = Manifest.read(folder)
     derived = manifest.structure.file
     truth = {name: entry for name, entry in manifest.files.items() if name != derived}
@@ -276,6 +301,8 @@ def rebuild(path: str | Path, factory: str = "auto", progress: Progress = silent
     structure.write(folder, taken=derived)
     files = {**truth, **measure_files(folder, [structure.info.file], progress)}
     replace(manifest, structure=structure.info, files=files).write(folder)
-    if derived:
-        (folder / derived).unlink(missing_ok=True)
-    return PassageIndex.open(folder)
+    flush_folder(folder)
+    # The file that was replaced, and those of a rebuild that was interrupted.
+    for leftover in (*folder.glob("*.faiss"), *folder.glob(".*.tmp")):
+        if leftover.name != structure.info.file:
+            leftover.unlink(missing_ok=True)

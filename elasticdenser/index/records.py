@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticdenser.artifacts import flush_to_disk
 from elasticdenser.errors import QueryError
 
 Positions = NDArray[np.int64]
 
+_ZEROED_AT_ONCE = 1 << 16
 _LOOKUP = np.dtype([("hash", "<u8"), ("position", "<i8")])
 
 
@@ -93,12 +95,19 @@ class IdTable:
 
 def id_hash(doc_id: str) -> int:
     """Return a 64-bit hash of a document id that is the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(doc_id.encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(doc_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def write_lookup(path: Path, ids: Iterable[str], n_ids: int) -> None:
-    """Write the table that `IdTable` searches: 16 bytes an id, sorted on disk."""
-    table = np.memmap(path, dtype=_LOOKUP, mode="w+", shape=(n_ids,))
+    """Write the table that `IdTable` searches: 16 bytes an id, sorted on disk.
+
+    The room is taken beforehand: a full disk is then an error, not the end of the process.
+    """
+    with open(path, "wb") as file:
+        for start in range(0, n_ids, _ZEROED_AT_ONCE):
+            file.write(bytes(_LOOKUP.itemsize * min(_ZEROED_AT_ONCE, n_ids - start)))
+        flush_to_disk(file)
+    table = np.memmap(path, dtype=_LOOKUP, mode="r+", shape=(n_ids,))
     for position, doc_id in enumerate(ids):
         table[position] = (id_hash(doc_id), position)
     table.sort(order=("hash", "position"))

@@ -60,6 +60,7 @@ class Structure:
 
     def __init__(self, index: Any | None, info: StructureInfo, vectors: Vectors) -> None:
         self._index, self._vectors = index, vectors
+        self.info = info
         self._apply(info)
 
     @classmethod
@@ -138,7 +139,7 @@ class Structure:
         if name == taken:
             name = "again-" + name
         with atomic_write(folder / name, "wb") as file:
-            faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))
+            faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
         self.info = replace(self.info, file=name)
 
     def candidates(self, queries: Vectors, n_candidates: int) -> Positions:

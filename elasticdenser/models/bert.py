@@ -18,7 +18,7 @@ from torch import Tensor
 from elasticdenser.errors import ModelError
 from elasticdenser.models.layers import Linear, PackedBatch, attend, make_linear, pool
 from elasticdenser.models.locate import weights_file
-from elasticdenser.models.settings import read_json
+from elasticdenser.models.settings import first_position, read_json, transformer_folder
 
 Norm = tuple[Tensor, Tensor]
 
@@ -96,19 +96,19 @@ class Bert:
     ) -> None:
         _check_supported(config)
         self.dtype, self.device = dtype, device
-        self.n_heads = int(config.get("num_attention_heads") or config["n_heads"])
+        self.n_heads = _count(config, "num_attention_heads", "n_heads")
         self._eps = float(config.get("layer_norm_eps", 1e-12))
         self._activation = _ACTIVATIONS[config.get("hidden_act") or config.get("activation", "gelu")]
         names = _FAMILIES[config["model_type"]]
         reader = _Weights(weights)
-        first = int(config.get("pad_token_id", 1)) + 1 if "roberta" in config["model_type"] else 0
+        first = first_position(config)
         self._tokens = reader.get("embeddings.word_embeddings.weight").to(device, torch.float32)
         self._positions = reader.get("embeddings.position_embeddings.weight").float()[first:].to(device)
         if reader.has("embeddings.token_type_embeddings.weight"):
             # Only the first segment is ever used, so its vector joins the positions'.
             self._positions = self._positions + reader.get("embeddings.token_type_embeddings.weight")[0].to(device)
         self._norm = self._read_norm(reader, "embeddings.LayerNorm")
-        self.n_layers = int(config.get("num_hidden_layers") or config["n_layers"])
+        self.n_layers = _count(config, "num_hidden_layers", "n_layers")
         self._layers = [self._read_layer(reader, names, names.layer.format(i)) for i in range(self.n_layers)]
 
     @classmethod
@@ -128,7 +128,7 @@ class Bert:
                 weights = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # each loader has its own kinds of errors
             raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
-        return cls(read_json(folder / "config.json"), weights, dtype, device)
+        return cls(read_json(transformer_folder(folder) / "config.json"), weights, dtype, device)
 
     @torch.inference_mode()
     def encode(self, sequences: Sequence[Sequence[int]], pooling: str) -> Tensor:
@@ -183,7 +183,11 @@ class _Weights:
     """Tensors by name, with or without the prefix that a checkpoint with a head puts before the encoder's."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        self._weights = weights
+        # Checkpoints that came from TensorFlow spell the norms' weights its way.
+        self._weights = {
+            name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): weight
+            for name, weight in weights.items()
+        }
         marker = "embeddings.word_embeddings.weight"
         self._prefix = next((name.removesuffix(marker) for name in weights if name.endswith(marker)), "")
 
@@ -197,6 +201,14 @@ class _Weights:
                 "fetch the model again"
             )
         return self._weights[self._prefix + name].detach()
+
+
+def _count(config: Mapping[str, Any], *names: str) -> int:
+    """Return the first of some spellings of a number in `config.json`."""
+    for name in names:
+        if config.get(name):
+            return int(config[name])
+    raise ModelError(f"the model's config.json has no {' or '.join(names)}: fetch the model again")
 
 
 def _check_supported(config: Mapping[str, Any]) -> None:

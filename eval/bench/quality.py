@@ -82,7 +82,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     encoder = ElasticQueryEncoder.from_pretrained()
-    rows = []
+    rows: list[dict[str, object]] = []
     for task in TASKS:
         index = _index(task, options.data, options.work)
         rows += _measure(task, index, encoder, options.data, options.work / "reference", options.kept_reference)

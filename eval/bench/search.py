@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -56,9 +57,7 @@ def _measure(index: PassageIndex, queries: Vectors, batch: int, rounds: int) -> 
         **_pyserini(index),
     }
     batches = [queries[start : start + batch] for start in range(0, len(queries), batch)]
-    times = interleaved(
-        {name: lambda search=search: [search(some) for some in batches] for name, search in searches.items()}, rounds
-    )
+    times = interleaved({name: partial(_all, search, batches) for name, search in searches.items()}, rounds)
     least = flat.search(queries, _K)[0][:, -1:]
     rows = []
     for name, seconds in times.items():
@@ -75,6 +74,11 @@ def _measure(index: PassageIndex, queries: Vectors, batch: int, rounds: int) -> 
         }
         rows.append(row)
     return rows
+
+
+def _all(search: Callable[[Vectors], Any], batches: list[Vectors]) -> None:
+    for some in batches:
+        search(some)
 
 
 def _pyserini(index: PassageIndex) -> dict[str, Callable[[Vectors], Any]]:

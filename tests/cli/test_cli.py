@@ -1,0 +1,294 @@
+"""The command line as a person meets it: results, notes, exit codes, examples."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from elasticdenser.cli import app
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ["demo", "index", "search", "run", "evaluate", "info", "verify", "rebuild", "import", "export", "doctor"]
+COMMAND = [sys.executable, "-m", "elasticdenser"]
+TEXTS = {
+    "d1": "dune is a novel about a desert planet",
+    "d2": "read a csv file with headers",
+    "d3": "wait for several threads [/b] to [red]finish[/red] \x1b[31m now",
+}
+
+
+def run(*args: str, **options):
+    """Run a command in this process."""
+    return CliRunner().invoke(app, list(args), **options)
+
+
+def start(*args: str, **options) -> subprocess.Popen:
+    return subprocess.Popen([*COMMAND, *args], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "passages.jsonl"
+    path.write_text("".join(json.dumps({"_id": key, "title": "", "text": text}) + "\n" for key, text in TEXTS.items()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def index(corpus, tiny_model, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("indexes") / "mine"
+    result = run("index", str(corpus), "-o", str(path), "--encoder", str(tiny_model), "--dtype", "float32")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    assert "3 passages" in result.stderr and "recall@10 1.000" in result.stderr
+    assert f'elasticdenser search {path} "your question"' in result.stderr
+    return str(path)
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_has_examples_one_a_line(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    result = run(*([command] if command else []), "--help")
+    assert result.exit_code == 0
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    end = lines[next(at for at, line in enumerate(lines) if line in ("Example:", "Examples:")) + 1 :]
+    examples = [line for line in end if line]
+    assert examples
+    assert all(line.startswith(f"elasticdenser {command or ''}".strip()) for line in examples)
+    assert all(line.count("elasticdenser") == 1 for line in examples)
+
+
+@pytest.mark.parametrize("args", [["--help"], ["index", "--help"], ["search", "-h"], ["--version"]])
+def test_help_imports_nothing_heavy(args):
+    code = (
+        "import sys\nfrom elasticdenser.cli import app\n"
+        f"try:\n    app({args!r})\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'numpy', 'faiss', 'tokenizers', 'huggingface_hub', 'ir_datasets', 'ir_measures'}\n"
+        "sys.stderr.write(' '.join(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_search_prints_a_table(index):
+    result = run("search", index, TEXTS["d1"], "-k", "2")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    assert re.search(r"\(\d+\.\d ms\)", result.stdout)
+    row = next(line for line in result.stdout.splitlines() if "d1" in line)
+    assert "1.000" in row and "desert planet" in row
+
+
+def test_passages_are_shown_as_they_are_but_never_obeyed(index):
+    result = run("search", index, TEXTS["d3"].replace("\x1b", ""), "-k", "3")
+    assert result.exit_code == 0, result.output
+    assert "threads [/b] to [red]finish[/red]" in " ".join(result.stdout.split())
+    assert "\x1b" not in result.stdout
+
+
+def test_search_prints_json(index):
+    result = run("search", index, TEXTS["d3"].replace("\x1b", ""), "-k", "3", "--json")
+    (line,) = result.stdout.splitlines()
+    answer = json.loads(line)
+    assert set(answer) == {"query", "seconds", "hits"}
+    assert [set(hit) for hit in answer["hits"]] == [{"doc_id", "score", "title", "text"}] * 3
+    assert {hit["doc_id"]: hit["text"] for hit in answer["hits"]} == TEXTS
+
+
+@pytest.mark.parametrize("source", ["file", "dash", "stdin"])
+def test_search_takes_many_queries(index, tmp_path, source):
+    (tmp_path / "questions.txt").write_text("dune\n\n  csv file  \n")
+    args = {"file": ["--file", str(tmp_path / "questions.txt")], "dash": ["-f", "-"], "stdin": []}[source]
+    typed = None if source == "file" else "dune\n\n  csv file  \n"
+    result = run("search", index, "--json", *args, input=typed)
+    assert result.exit_code == 0, result.output
+    assert [json.loads(line)["query"] for line in result.stdout.splitlines()] == ["dune", "csv file"]
+
+
+def test_search_within_some_documents(index, tmp_path):
+    (tmp_path / "ids.txt").write_text("d2\nd3\n")
+    result = run("search", index, "dune", "--json", "--within", str(tmp_path / "ids.txt"))
+    assert {hit["doc_id"] for hit in json.loads(result.stdout)["hits"]} == {"d2", "d3"}
+    (tmp_path / "ids.txt").write_text("d2\nnope\n")
+    assert_fails(run("search", index, "dune", "--within", str(tmp_path / "ids.txt")), "'nope'")
+
+
+def test_run_and_evaluate(index, tmp_path):
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    queries = {f"q{key}": text.replace("\x1b", "") for key, text in TEXTS.items()}
+    (folder / "queries.jsonl").write_text("".join(json.dumps({"_id": k, "text": t}) + "\n" for k, t in queries.items()))
+    (folder / "qrels" / "test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n" + "".join(f"q{key}\t{key}\t1\n" for key in TEXTS)
+    )
+    written = tmp_path / "runs" / "a.trec"
+    result = run("run", index, str(folder), "-o", str(written), "-k", "2", "--tag", "me")
+    assert (result.exit_code, result.stdout) == (0, ""), result.output
+    assert "6 hits for 3 queries" in result.stderr
+    assert len(written.read_text().splitlines()) == 6
+    assert all(line.endswith(" me") for line in written.read_text().splitlines())
+    result = run("evaluate", str(folder), str(written), "RR@10", "R@1", "--json")
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    assert set(json.loads(result.stdout)) == {"RR@10", "R@1"}
+    table = run("evaluate", str(folder), str(written))
+    assert all(name in table.stdout for name in ("nDCG@10", "RR@10", "R@100"))
+    assert_fails(run("evaluate", str(folder), str(written), "nonsense@10"), "nonsense@10")
+
+
+def test_info_verify_rebuild(index):
+    result = run("info", index)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert all(part in result.stdout for part in ("passages", "3", "32 dimensions", "SHA-256"))
+    assert json.loads(run("info", index, "--json").stdout)["n_passages"] == 3
+    result = run("verify", index)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "is whole: 3 passages" in result.stderr
+    result = run("rebuild", index, "--factory", "Flat")
+    assert result.exit_code == 0, result.output
+    assert "structure Flat, recall@10 1.0000" in result.stderr
+
+
+def test_export_and_import(index, tiny_model, corpus, tmp_path):
+    result = run("export", index, "-o", str(tmp_path / "out"))
+    assert (result.exit_code, result.stdout) == (0, ""), result.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"index", "docid"}
+    back = str(tmp_path / "back")
+    result = run("import", str(tmp_path / "out"), "-o", back, "--encoder", str(tiny_model), "--corpus", str(corpus))
+    assert result.exit_code == 0, result.output
+    query = TEXTS["d2"]
+    first, second = (json.loads(run("search", at, query, "--json").stdout)["hits"] for at in (index, back))
+    assert [hit["doc_id"] for hit in first] == [hit["doc_id"] for hit in second]
+
+
+def test_doctor():
+    result = run("doctor")
+    assert result.exit_code == 0, result.output
+    assert all(part in result.stdout for part in ("Python", "torch", "Default model"))
+
+
+def assert_fails(result, *parts: str) -> None:
+    """Exit code 1, nothing among the results, and one line that explains."""
+    assert result.exit_code == 1, result.output
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert all(part in line for part in parts), line
+
+
+def test_failures_are_one_line_each(index, corpus, tiny_model, tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"_id": "1", "text": "x"}\nnot json\n')
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    new = ["-o", str(tmp_path / "new"), "--encoder", str(tiny_model)]
+    assert_fails(run("search", str(tmp_path / "none"), "dune"), str(tmp_path / "none"))
+    assert_fails(run("info", str(tmp_path / "none")), str(tmp_path / "none"))
+    assert_fails(run("search", index, ""), "expected text")
+    assert_fails(run("search", index, "dune", "--subnet", "w0.5-d9"), "w0.5-d9", "w1-d2")
+    assert_fails(run("search", index, "dune", "--encoder", "/no/such"), "there is no folder /no/such")
+    assert_fails(run("search", index, "-f", str(tmp_path / "none.txt")), "none.txt")
+    assert_fails(run("search", index, "-f", str(tmp_path / "latin.txt")), "latin.txt:1: byte 0xe9")
+    assert_fails(run("search", index, input=b"caf\xe9\n"), "standard input:1: byte 0xe9")
+    assert_fails(run("index", str(bad), *new), "bad.jsonl:2")
+    assert_fails(run("index", str(tmp_path / "none.jsonl"), *new), "none.jsonl")
+    assert_fails(run("index", str(corpus), *new, "--factory", "Nonsense99"), "Nonsense99")
+    assert_fails(run("index", str(bad), "-o", index, "--encoder", str(tiny_model), "--skip-bad"), "--overwrite")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["search"],
+        ["search", "x", "q", "--file", "f"],
+        ["search", "x", "q", "-k", "0"],
+        ["index", "x"],
+        ["index", "x", "-o", "y", "--workers", "0"],
+        ["nonsense"],
+        ["info", "--nonsense", "x"],
+        ["evaluate", "a", "b", "RR@10", "--answers-in", "c"],
+    ],
+)
+def test_usage_errors_exit_with_2(args):
+    result = run(*args)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Usage" in result.stderr
+
+
+def test_the_prompt_answers_until_ctrl_d(index):
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "search", index, "-k", "1"],
+        cwd=ROOT, stdin=follower, stdout=follower, stderr=follower, close_fds=True, env={**os.environ, "TERM": "dumb"},
+    )  # fmt: skip
+    os.close(follower)
+    seen = ""
+
+    def wait_for(wanted: str) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + 90
+        while wanted not in seen:
+            ready, _, _ = select.select([leader], [], [], max(0, deadline - time.monotonic()))
+            assert ready, seen
+            seen += os.read(leader, 65536).decode(errors="replace")
+        seen = seen[seen.index(wanted) + len(wanted) :]
+
+    try:
+        wait_for("Type a query; Ctrl-D ends.")
+        for query, text in (("read a csv file with headers", "d2"), ("dune is a novel about a desert planet", "d1")):
+            wait_for("> ")
+            os.write(leader, query.encode() + b"\n")
+            wait_for(" ms)")
+            wait_for(text)
+        wait_for("> ")
+        os.write(leader, b"\x04")
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(leader)
+
+
+def test_a_reader_that_leaves_is_no_error(index):
+    process = start("search", index, "--json", stdin=subprocess.PIPE)
+    process.stdin.write(b"dune\n" * 2000)
+    process.stdin.close()
+    assert process.stdout.readline().startswith(b'{"query": "dune"')
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 0
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_what_can_go_on(data, minilm, tmp_path):
+    import gzip
+    from itertools import islice
+
+    with gzip.open(data / "nq" / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
+        (tmp_path / "part.jsonl").write_text("".join(islice(file, 2500)))
+    args = ["index", str(tmp_path / "part.jsonl"), "-o", str(tmp_path / "mine"), "--max-length", "32", "--offline"]
+    process = start(*args)
+    journal = tmp_path / "mine.building" / "journal.jsonl"
+    deadline = time.monotonic() + 240
+    while not (journal.exists() and journal.read_text().strip()) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, b""), err
+    assert b"run the same command again and it goes on from there" in err
+    assert b"Traceback" not in err
+    assert not (tmp_path / "mine").exists()
+    process = start(*args)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert b"2,500 passages" in err

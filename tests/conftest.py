@@ -1,0 +1,77 @@
+"""Fixtures that several tests share: the data, the real encoder, and a tiny one of random weights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub: no test may ask the network
+
+import pytest
+from tiny import VOCABULARY, one_thread, real_encoder, write_sentence_encoder
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The real data sets, which are not part of the repository."""
+    folder = ROOT.parent / "shared" / "data"
+    if not (folder / "nq" / "corpus.jsonl.gz").is_file():
+        pytest.skip(f"needs the data sets in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """PassageEncoder of all-MiniLM-L6-v2."""
+    from elasticdenser import PassageEncoder
+
+    return real_encoder(PassageEncoder)
+
+
+@pytest.fixture(scope="session")
+def query_encoder():
+    """ElasticQueryEncoder of all-MiniLM-L6-v2."""
+    from elasticdenser import ElasticQueryEncoder
+
+    return real_encoder(ElasticQueryEncoder)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """Folder of a BERT sentence encoder of random weights: 2 layers, hidden size 32, mean pooling, normalised."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    one_thread()
+    folder = tmp_path_factory.mktemp("tiny-model")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(VOCABULARY),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.2,
+    )
+    BertModel(config).save_pretrained(folder)
+    write_sentence_encoder(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tiny_model):
+    """PassageEncoder of `tiny_model`, float32."""
+    from elasticdenser import PassageEncoder
+
+    return PassageEncoder.from_pretrained(str(tiny_model), dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_query_encoder(tiny_model):
+    """ElasticQueryEncoder of `tiny_model`, float32."""
+    from elasticdenser import ElasticQueryEncoder
+
+    return ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu")

@@ -1,0 +1,127 @@
+"""Kills a build before each of its file operations in turn, and checks what is left; run as a program.
+
+Every build runs in a forked process that ends itself, as kill -9 would, before its n-th operation. Then the index
+must open whole, as the old or the new one (or be absent, and say what to do), and the same command must end well.
+"""
+
+import builtins
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from hashing import HashingEncoder, make_corpus, make_passages
+
+from elasticdenser.errors import IndexFormatError
+from elasticdenser.index import PassageIndex, build, rebuild
+
+OPERATIONS = [
+    (os, "replace"),
+    (os, "rename"),
+    (os, "fsync"),
+    (os, "truncate"),
+    (os, "unlink"),
+    (os, "rmdir"),
+    (os, "mkdir"),
+    (os, "open"),
+    (builtins, "open"),
+]
+
+
+def die_before(nth):
+    count = 0
+
+    def wrap(operation):
+        def wrapped(*args, **kwargs):
+            nonlocal count
+            count += 1
+            if count == nth:
+                os._exit(9)
+            return operation(*args, **kwargs)
+
+        return wrapped
+
+    for module, name in OPERATIONS:
+        setattr(module, name, wrap(getattr(module, name)))
+
+
+def in_child(task):
+    """Return the exit status of `task` in a process of its own."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            task()
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def check(path, words, n):
+    index = PassageIndex.open(path, check="all")
+    word = index.passage_at(0).text.split()[0]
+    assert word in words, word
+    expected = make_passages(n, word)
+    assert list(index.doc_ids) == [p.doc_id for p in expected]
+    assert [index.passage_at(at) for at in range(n)] == expected
+    assert np.array_equal(index.vectors, HashingEncoder().encode([p.content for p in expected]))
+    return index, word
+
+
+def scenario_build(path):
+    PassageIndex.build(make_corpus(25), path, HashingEncoder())
+
+
+def scenario_overwrite(path):
+    PassageIndex.build(make_corpus(25, "other"), path, HashingEncoder(), overwrite=True)
+
+
+def scenario_rebuild(path):
+    rebuild(path, "HNSW4")
+
+
+def try_all(name, folder):
+    scenario = globals()[f"scenario_{name}"]
+    nth = 0
+    while True:
+        nth += 1
+        path = folder / f"{name}-{nth}"
+        if name != "build":
+            assert in_child(lambda path=path: scenario_build(path)) == 0
+
+        def killed(nth=nth, path=path):
+            die_before(nth)
+            scenario(path)
+
+        status = in_child(killed)
+        assert status in (0, 9), (nth, status)
+
+        def left(path=path):
+            try:
+                check(path, ("passage", "other") if name != "build" else ("passage",), 25)
+            except IndexFormatError as error:
+                assert not path.exists() and name != "rebuild", error
+                assert any(word in str(error) for word in ("run the same", "does not exist")), error
+
+        def again(path=path):
+            scenario(path)
+            index, word = check(path, ("passage", "other"), 25)
+            assert word == ("other" if name == "overwrite" else "passage")
+            assert index.manifest.structure.factory == ("HNSW4" if name == "rebuild" else "Flat")
+            allowed = {*index.manifest.files, "manifest.json", ".checked.json"}
+            assert {entry.name for entry in path.iterdir()} <= allowed, sorted(path.iterdir())
+            assert not [p for p in path.parent.iterdir() if p.name.startswith(path.name + ".")]
+
+        for task in (left, again):
+            assert in_child(task) == 0, (name, nth, task.__name__)
+        if status == 0:
+            return nth - 1
+
+
+if __name__ == "__main__":
+    build.WINDOW = 10
+    for which in sys.argv[2:]:
+        sys.stdout.write(f"{which} {try_all(which, Path(sys.argv[1]))}\n")

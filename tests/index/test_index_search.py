@@ -1,0 +1,191 @@
+"""Searching: exact scores, ties, filters, batches, threads."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hashing import GivenVectors, make_corpus, unit_vectors
+
+from elasticdenser.errors import QueryError
+from elasticdenser.index import PassageIndex
+
+DIM = 32
+MANY = 20_500
+SCAN = f"PQ{DIM // 2}x4fs"
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    """Clustered, as real ones are, with 700 copies of one passage and 40 of another scattered among them."""
+    rng = np.random.default_rng(1)
+    vectors = unit_vectors(300, DIM, 2)[rng.integers(300, size=MANY)] + 0.15 * rng.standard_normal((MANY, DIM))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    places = rng.permutation(MANY)
+    vectors[places[:700]] = vectors[places[0]]
+    vectors[places[700:740]] = vectors[places[700]]
+    vectors.setflags(write=False)
+    return vectors
+
+
+@pytest.fixture(scope="module")
+def queries(vectors):
+    rng = np.random.default_rng(3)
+    near = vectors[rng.choice(MANY, 64, replace=False)] + 0.05 * rng.standard_normal((64, DIM)).astype(np.float32)
+    copies, counts = np.unique(vectors, axis=0, return_counts=True)
+    queries = np.concatenate([near, copies[counts > 1]])
+    return (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=["Flat", SCAN, "IVF16,Flat"])
+def index(request, vectors, tmp_path_factory):
+    path = tmp_path_factory.mktemp("search") / "index"
+    return PassageIndex.build(make_corpus(MANY), path, GivenVectors(vectors), factory=request.param, texts=False)
+
+
+def brute_force(queries, vectors, k):
+    """Return the positions of the k best in float64, equal vectors in the order of their positions."""
+    _, group = np.unique(vectors, axis=0, return_inverse=True)
+    scores = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    for row in scores:  # equal vectors get equal scores, whatever the order of summation
+        row[:] = row[np.unique(group, return_index=True)[1]][group]
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, 1), order
+
+
+@pytest.mark.parametrize("k", [1, 10, 100])
+def test_scores_are_those_of_brute_force(index, vectors, queries, k):
+    scores, positions = index.search(queries, k)
+    exact = (vectors[positions].astype(np.float64) * queries[:, None].astype(np.float64)).sum(-1)
+    assert np.abs(scores - exact).max() < 1e-5
+    expected, _ = brute_force(queries, vectors, k)
+    found = (scores[:, -1] >= expected[:, -1] - 1e-5).mean()
+    assert found == 1.0 if index.manifest.structure.factory == "Flat" else found >= 0.9
+
+
+@pytest.mark.parametrize("k", [1, 5, 39, 41, 300, 750])
+def test_copies_come_in_the_order_of_ids(index, vectors, queries, k):
+    copies = queries[-2:]
+    _, positions = index.search(copies, k)
+    for copy, found in zip(copies, positions, strict=True):
+        same = np.flatnonzero((vectors == vectors[np.argmax(vectors @ copy)]).all(axis=1))[:k]
+        assert found[: len(same)].tolist() == same.tolist()
+
+
+@pytest.mark.parametrize("k", [1, 10, 97])
+@pytest.mark.parametrize("exact", [False, True])
+def test_same_alone_and_in_a_batch(index, queries, k, exact):
+    scores, positions = index.search(queries, k, exact=exact)
+    for row in range(len(queries)):
+        alone = index.search(queries[row : row + 1], k, exact=exact)
+        assert np.array_equal(alone[0][0], scores[row])
+        assert np.array_equal(alone[1][0], positions[row])
+    shuffled = np.random.default_rng(5).permutation(len(queries))
+    again = index.search(queries[shuffled], k, exact=exact)
+    assert np.array_equal(again[0], scores[shuffled])
+    assert np.array_equal(again[1], positions[shuffled])
+
+
+def test_same_from_eight_threads(index, queries):
+    expected = index.search(queries, 20)
+    with ThreadPoolExecutor(8) as pool:
+        for scores, positions in pool.map(lambda _: index.search(queries, 20), range(24)):
+            assert np.array_equal(scores, expected[0])
+            assert np.array_equal(positions, expected[1])
+
+
+@pytest.mark.parametrize("n_allowed", [1, 7, 1000, MANY])
+def test_filter_is_exact_search_over_the_subset(index, vectors, queries, n_allowed):
+    within = np.random.default_rng(4).permutation(MANY)[:n_allowed]
+    doubled = np.concatenate([within, within[:5]])
+    scores, positions = index.search(queries, 12, within=doubled)
+    ordered = np.sort(within)
+    expected, at = brute_force(queries, vectors[ordered], 12)
+    assert positions.shape == (len(queries), min(12, n_allowed))
+    assert np.abs(scores - expected).max() < 1e-5
+    assert (positions == ordered[at]).mean() > 0.999  # near ties may differ in the last bit
+
+
+def test_filter_across_blocks(index, queries, monkeypatch):
+    from elasticdenser.index import exhaustive
+
+    within = np.arange(1, MANY, 3)
+    expected = index.search(queries, 9, within=within)
+    monkeypatch.setattr(exhaustive, "_FILTERED_AT_ONCE", 500)
+    assert all(np.array_equal(*pair) for pair in zip(expected, index.search(queries, 9, within=within), strict=True))
+
+
+def test_empty_filter_and_no_queries(index, queries):
+    assert index.search(queries, 5, within=np.empty(0, np.int64))[1].shape == (len(queries), 0)
+    assert index.search(queries, 5, within=[])[0].shape == (len(queries), 0)
+    assert index.search(queries[:0], 5)[0].shape == (0, 5)
+    assert index.search(queries[:0], 5, exact=True)[1].shape == (0, 5)
+
+
+def test_what_cannot_be_answered(index, queries):
+    nan = queries[:1].copy()
+    nan[0, 3] = np.nan
+    for call, what in [
+        (lambda: index.search(queries, 0), "k = 0; expected at least 1"),
+        (lambda: index.search(nan, 5), "not finite"),
+        (lambda: index.search(queries[:, :-1], 5), r"shape \(66, 31\); expected \(n_queries, 32\)"),
+        (lambda: index.search(queries[0], 5), r"shape \(32,\)"),
+        (lambda: index.search(queries, 5, within=np.array([-1, 4])), "positions from -1 to 4; expected 0 to"),
+        (lambda: index.search(queries, 5, within=np.array([MANY])), f"expected 0 to {MANY - 1}"),
+        (lambda: index.search(queries, 5, within=np.ones(MANY, bool)), "type bool; expected whole numbers"),
+        (lambda: index.search(queries, 5, within=np.array([1.5])), "type float64"),
+    ]:
+        with pytest.raises(QueryError, match=what):
+            call()
+
+
+def test_more_hits_than_passages(index_of):
+    vectors = unit_vectors(7, 8)
+    for name, factory in (("a", "Flat"), ("b", "HNSW4")):
+        scores, positions = index_of(vectors, factory, name).search(vectors, 100)
+        assert scores.shape == (7, 7)
+        assert np.array_equal(np.sort(positions, axis=1), np.tile(np.arange(7), (7, 1)))
+
+
+def test_one_passage(index_of):
+    scores, positions = index_of(unit_vectors(1, 8)).search(unit_vectors(1, 8), 10)
+    assert positions.tolist() == [[0]]
+    assert abs(scores[0, 0] - 1) < 1e-6
+
+
+def test_few_probed_lists_still_give_k_hits(index_of):
+    vectors = unit_vectors(2000, 8)
+    index = index_of(vectors, "IVF64,Flat")
+    _, positions = index.search(vectors[:3], 1900)
+    assert (positions >= 0).all()
+    assert all(len(set(row)) == 1900 for row in positions.tolist())
+
+
+FACTORIES = [
+    "IVF32,Flat",
+    "HNSW16",
+    "OPQ8_32,PQ8",
+    "PCA16,SQ8",
+    "PQ16x4fs,RFlat",
+    "SQ8",
+    "IVF32,PQ16x4fs",
+    "OPQ8,IVF16,PQ8",
+    "IVF32_HNSW8,SQ8",
+]
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_factory_strings(index_of, vectors, factory):
+    index = index_of(vectors[:3000], factory)
+    structure = index.manifest.structure
+    assert structure.factory == factory
+    assert 0.9 <= structure.recall_at_10 <= 1.0
+    assert structure.n_sampled == 256
+    assert (structure.nprobe is not None) == ("IVF" in factory)
+    assert (structure.ef_search is not None) == factory.startswith("HNSW")
+    queries = vectors[3000:3050]
+    found = index.search(queries, 10)
+    again = PassageIndex.open(index.path)
+    assert again.manifest.structure == structure
+    assert all(np.array_equal(*pair) for pair in zip(found, again.search(queries, 10), strict=True))
+    exact = index.search(queries, 10, exact=True)[0]
+    assert (found[0][:, -1] >= exact[:, -1] - 1e-5).mean() >= 0.8

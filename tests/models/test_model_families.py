@@ -1,0 +1,321 @@
+"""Tiny random models of every supported family: our vectors equal those of sentence-transformers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import LETTERS, VOCABULARY, write_sentence_encoder
+
+from elasticdenser import ElasticQueryEncoder, PassageEncoder
+from elasticdenser.errors import ModelError
+
+TEXTS = [
+    "who wrote dune",
+    "a",
+    "",
+    "Frank HERBERT, 1965; 'Dune' (novel) - the first of six!",
+    "Crème brûlée \u4e2d\u6587 \U0001f600",
+    "word " * 100,
+    "  leading and trailing  ",
+]
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+WIDE = {"initializer_range": 0.2}
+
+
+@pytest.fixture(scope="module")
+def st():
+    return pytest.importorskip("sentence_transformers")
+
+
+def _byte_level():
+    """A RoBERTa-like tokenizer: byte-level BPE without merges."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return tokenizer, len(vocabulary)
+
+
+def make_transformer(kind: str, folder: Path) -> Path:
+    """Save a tiny model of random weights with its tokenizer."""
+    import torch
+    import transformers as tf
+
+    torch.manual_seed(1)
+    if kind in ("bert", "distilbert"):
+        (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+        tokenizer = tf.BertTokenizer(vocab=str(folder / "vocab.txt"))
+        if kind == "bert":
+            model = tf.BertModel(tf.BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=64, **SIZES, **WIDE))
+        else:
+            model = tf.DistilBertModel(
+                tf.DistilBertConfig(
+                    vocab_size=len(VOCABULARY), dim=32, n_layers=2, n_heads=4, hidden_dim=64,
+                    max_position_embeddings=64, **WIDE,
+                )
+            )  # fmt: skip
+    else:
+        inner, size = _byte_level()
+        special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+        tokenizer = tf.PreTrainedTokenizerFast(tokenizer_object=inner, cls_token="<s>", sep_token="</s>", **special)
+        config, model_class = {
+            "roberta": (tf.RobertaConfig, tf.RobertaModel),
+            "xlm-roberta": (tf.XLMRobertaConfig, tf.XLMRobertaModel),
+            "camembert": (tf.CamembertConfig, tf.CamembertModel),
+        }[kind]
+        model = model_class(config(vocab_size=size, max_position_embeddings=66, type_vocab_size=1, **SIZES, **WIDE))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_encoder(
+    st, kind: str, folder: Path, *, pooling: str = "mean", normalize: bool = True, max_length: int = 48, **options
+) -> Path:
+    """Save a tiny sentence encoder, as sentence-transformers does."""
+    from sentence_transformers.sentence_transformer import modules
+
+    (folder / "plain").mkdir()
+    transformer = modules.Transformer(str(make_transformer(kind, folder / "plain")), max_seq_length=max_length)
+    parts = [transformer, modules.Pooling(32, pooling), *([modules.Normalize()] if normalize else [])]
+    st.SentenceTransformer(modules=parts, device="cpu", **options).save(str(folder / "saved"))
+    return folder / "saved"
+
+
+def to_old_layout(folder: Path, *, max_length: int = 48, inside: str = "") -> None:
+    """Rewrite a saved encoder as versions before 5 wrote it; `inside` is where the oldest put the transformer."""
+    modules = json.loads((folder / "modules.json").read_text())
+    for module in modules:
+        module["type"] = "sentence_transformers.models." + module["type"].rsplit(".", 1)[-1]
+    modules[0]["path"] = inside
+    (folder / "modules.json").write_text(json.dumps(modules))
+    pooling = json.loads((folder / "1_Pooling" / "config.json").read_text())
+    old = {"word_embedding_dimension": pooling["embedding_dimension"]}
+    for key, mode in (("cls_token", "cls"), ("mean_tokens", "mean"), ("max_tokens", "max")):
+        old[f"pooling_mode_{key}"] = pooling["pooling_mode"] == mode
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(old))
+    (folder / "sentence_bert_config.json").write_text(
+        json.dumps({"max_seq_length": max_length, "do_lower_case": False})
+    )
+    if inside:
+        (folder / inside).mkdir()
+        for path in list(folder.iterdir()):
+            if path.is_file() and path.name not in ("modules.json", "config_sentence_transformers.json", "README.md"):
+                path.rename(folder / inside / path.name)
+
+
+def assert_equals_reference(st, folder: Path, texts=TEXTS) -> None:
+    reference = st.SentenceTransformer(str(folder), device="cpu")
+    passages = PassageEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
+    np.testing.assert_allclose(passages.encode(texts), reference.encode_document(texts), atol=1e-5)
+    asked = [text for text in texts if text.strip()]
+    queries = ElasticQueryEncoder.from_pretrained(str(folder), device="cpu")
+    np.testing.assert_allclose(queries.encode(asked), reference.encode_query(asked), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pooling", "normalize"),
+    [
+        ("bert", "mean", True),
+        ("bert", "mean", False),
+        ("bert", "cls", True),
+        ("bert", "cls", False),
+        ("roberta", "mean", True),
+        ("xlm-roberta", "mean", True),
+        ("camembert", "cls", True),
+        ("distilbert", "mean", False),
+    ],
+)
+def test_equals_sentence_transformers(st, tmp_path, kind, pooling, normalize):
+    folder = make_encoder(st, kind, tmp_path, pooling=pooling, normalize=normalize)
+    assert_equals_reference(st, folder)
+    to_old_layout(folder)
+    assert_equals_reference(st, folder)
+
+
+def test_transformer_in_a_folder_inside(st, tmp_path):
+    folder = make_encoder(st, "bert", tmp_path)
+    to_old_layout(folder, inside="0_Transformer")
+    assert_equals_reference(st, folder)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "default"),
+    [
+        ({"query": "query: ", "document": "doc: "}, None),
+        ({"query": "query: "}, None),
+        ({"query": "query: "}, "query"),
+        ({"other": "other: "}, "other"),
+        ({"document": "doc: ", "passage": "psg: "}, None),
+    ],
+)
+def test_prompts(st, tmp_path, prompts, default):
+    folder = make_encoder(st, "bert", tmp_path, prompts=prompts, default_prompt_name=default)
+    assert_equals_reference(st, folder)
+
+
+def test_prompt_called_passage(st, tmp_path):
+    folder = make_encoder(st, "bert", tmp_path, prompts={"passage": "psg: "})
+    reference = st.SentenceTransformer(str(folder), device="cpu")
+    ours = PassageEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
+    assert ours.settings.passage_prompt == "psg: "
+    np.testing.assert_allclose(ours.encode(TEXTS), reference.encode(TEXTS, prompt_name="passage"), atol=1e-5)
+
+
+@pytest.mark.parametrize("max_length", [3, 7, 64])
+def test_maximum_length(st, tmp_path, max_length):
+    folder = make_encoder(st, "bert", tmp_path, max_length=max_length)
+    assert PassageEncoder.from_pretrained(str(folder)).settings.max_length == max_length
+    assert_equals_reference(st, folder)
+
+
+def test_lower_casing_by_sentence_transformers(st, tmp_path):
+    folder = make_encoder(st, "roberta", tmp_path)
+    to_old_layout(folder)
+    plain = PassageEncoder.from_pretrained(str(folder), dtype="float32").encode(["ABC"])
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 48, "do_lower_case": True}))
+    assert_equals_reference(st, folder)
+    assert not np.allclose(plain, PassageEncoder.from_pretrained(str(folder), dtype="float32").encode(["ABC"]))
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
+def test_activations(st, tmp_path, activation):
+    folder = make_encoder(st, "bert", tmp_path)
+    change(folder / "config.json", hidden_act=activation)
+    assert_equals_reference(st, folder)
+
+
+def test_only_a_vocabulary(st, tmp_path, tiny_model):
+    folder = copy(tiny_model, tmp_path)
+    assert_equals_reference(st, folder)
+    expected = PassageEncoder.from_pretrained(str(tiny_model), dtype="float32").encode(TEXTS)
+    (folder / "tokenizer.json").unlink()
+    ours = PassageEncoder.from_pretrained(str(folder), dtype="float32").encode(TEXTS)
+    np.testing.assert_array_equal(ours, expected)
+    change(folder / "tokenizer_config.json", do_lower_case=False)
+    cased = PassageEncoder.from_pretrained(str(folder), dtype="float32")
+    assert not np.allclose(cased.encode(["DUNE"]), cased.encode(["dune"]))
+
+
+@pytest.mark.parametrize("prefix", ["", "bert.", "model.bert."])
+@pytest.mark.parametrize("form", ["safetensors", "bin"])
+def test_spellings_of_weights(tmp_path, tiny_model, prefix, form):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = copy(tiny_model, tmp_path)
+    weights = {
+        prefix + name.replace("LayerNorm.weight", "LayerNorm.gamma" if prefix else "LayerNorm.weight"): tensor
+        for name, tensor in load_file(folder / "model.safetensors").items()
+    }
+    weights["cls.predictions.bias"] = torch.zeros(3)
+    (folder / "model.safetensors").unlink()
+    if form == "bin":
+        torch.save(weights, folder / "pytorch_model.bin")
+    else:
+        save_file(weights, folder / "model.safetensors")
+    expected = PassageEncoder.from_pretrained(str(tiny_model), dtype="float32").encode(TEXTS)
+    np.testing.assert_array_equal(PassageEncoder.from_pretrained(str(folder), dtype="float32").encode(TEXTS), expected)
+
+
+def copy(model: Path, tmp_path: Path) -> Path:
+    shutil.copytree(model, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def change(path: Path, **values) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def add_module(folder: Path) -> None:
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def drop_a_weight(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, folder / "model.safetensors")
+
+
+FAULTS = {
+    "Dense": (add_module, ["modules.json", "Dense", "supported are Transformer, Pooling and Normalize"]),
+    "mpnet": (lambda at: change(at / "config.json", model_type="mpnet"), ["'mpnet'", "bert, roberta, xlm-roberta"]),
+    "relative positions": (
+        lambda at: change(at / "config.json", position_embedding_type="relative_key"),
+        ["relative position", "absolute"],
+    ),
+    "max pooling": (
+        lambda at: change(at / "1_Pooling/config.json", pooling_mode_mean_tokens=False, pooling_mode_max_tokens=True),
+        ["pooling 'max'", "'mean' and 'cls'"],
+    ),
+    "two poolings": (lambda at: change(at / "1_Pooling/config.json", pooling_mode_cls_token=True), ["cls", "mean"]),
+    "prompt left out of pooling": (
+        lambda at: change(at / "1_Pooling/config.json", include_prompt=False),
+        ["include_prompt=False"],
+    ),
+    "activation": (lambda at: change(at / "config.json", hidden_act="swish"), ["'swish'", "gelu"]),
+    "no modules.json": (
+        lambda at: (at / "modules.json").unlink(),
+        ["modules.json is missing", "sentence-transformers"],
+    ),
+    "modules.json is no JSON": (lambda at: (at / "modules.json").write_text("{"), ["modules.json is not JSON"]),
+    "modules.json is no list": (lambda at: (at / "modules.json").write_text('{"a": 1}'), ["modules.json", "list"]),
+    "no config.json": (lambda at: (at / "config.json").unlink(), ["config.json is missing"]),
+    "no layers": (lambda at: change(at / "config.json", num_hidden_layers=None), ["num_hidden_layers"]),
+    "cut weights": (lambda at: cut(at / "model.safetensors"), ["model.safetensors cannot be read", "fetch the model"]),
+    "no weights": (lambda at: (at / "model.safetensors").unlink(), ["model.safetensors or pytorch_model.bin"]),
+    "a weight is missing": (drop_a_weight, ["lack encoder.layer.1.output.dense.weight", "fetch the model again"]),
+    "cut tokenizer": (lambda at: cut(at / "tokenizer.json"), ["tokenizer.json cannot be read"]),
+    "no tokenizer": (
+        lambda at: [(at / name).unlink() for name in ("tokenizer.json", "vocab.txt")],
+        ["neither tokenizer.json nor vocab.txt", "save_pretrained"],
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_cannot_be_used_is_refused(tmp_path, tiny_model, fault):
+    folder = copy(tiny_model, tmp_path)
+    make_fault, expected = FAULTS[fault]
+    make_fault(folder)
+    with pytest.raises(ModelError) as caught:
+        PassageEncoder.from_pretrained(str(folder))
+    for part in expected:
+        assert part in str(caught.value)
+
+
+def test_overrides(tiny_model):
+    name = str(tiny_model)
+    encoder = PassageEncoder.from_pretrained(name, max_length=5, passage_prompt="x ", query_prompt=None)
+    assert (encoder.settings.max_length, encoder.settings.passage_prompt, encoder.settings.query_prompt) == (
+        5,
+        "x ",
+        "",
+    )
+    np.testing.assert_array_equal(encoder.encode(["abcdefg"]), encoder.encode(["abcdefghi"]))
+    for length in (2, 65):
+        with pytest.raises(ModelError, match="3 to 64 tokens"):
+            PassageEncoder.from_pretrained(name, max_length=length)
+    with pytest.raises(ModelError, match="unknown encoder settings: colour"):
+        PassageEncoder.from_pretrained(name, colour="red")
+
+
+def test_fixture_writes_what_it_says(tmp_path):
+    write_sentence_encoder(tmp_path, pooling="cls", normalize=False)
+    assert len(json.loads((tmp_path / "modules.json").read_text())) == 2
+    assert len(VOCABULARY) == 5 + 2 * len(LETTERS)

@@ -1,0 +1,196 @@
+"""Retriever: queries of every form to ScoredDoc, the same hits alone and among others."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from itertools import groupby, islice
+
+import numpy as np
+import pytest
+from ir_measures import ScoredDoc
+
+from elasticdenser import ElasticQueryEncoder, PassageEncoder, PassageIndex, Retriever
+from elasticdenser.errors import EncoderMismatchError, ModelError, QueryError
+
+WORDS = ["dune", "spice", "csv file", "thread", "desert planet", "python", "read a file", "wait", "novel", "water"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "passages.jsonl"
+    texts = [f"{a} and {b}" for a in WORDS for b in WORDS] + ["the very same text"] * 30
+    path.write_text("".join(json.dumps({"_id": f"d{n}", "text": text}) + "\n" for n, text in enumerate(texts)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def index(corpus, tmp_path_factory, tiny_encoder):
+    return PassageIndex.build(corpus, tmp_path_factory.mktemp("index") / "tiny", tiny_encoder, workers=1)
+
+
+@pytest.fixture(scope="module")
+def retriever(index, tiny_query_encoder):
+    return Retriever(tiny_query_encoder, index)
+
+
+def test_one_string(retriever):
+    hits = list(retriever.search("dune and spice", k=5))
+    assert len(hits) == 5
+    assert all(type(hit) is ScoredDoc for hit in hits)
+    assert [(type(hit.query_id), type(hit.doc_id), type(hit.score)) for hit in hits] == [(str, str, float)] * 5
+    assert {hit.query_id for hit in hits} == {"0"}
+    assert hits[0].doc_id == "d1" and hits[0].score == pytest.approx(1, abs=1e-5)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_forms_of_queries(retriever):
+    from ir_datasets.formats import GenericQuery, TrecQuery
+
+    def of(queries):
+        return list(retriever.search(queries, k=3))
+
+    expected = [(hit.doc_id, hit.score) for text in ("dune", "python") for hit in retriever.search(text, k=3)]
+    forms = {
+        "list": (["dune", "python"], ["0", "1"]),
+        "tuple": (("dune", "python"), ["0", "1"]),
+        "iterator": (iter(["dune", "python"]), ["0", "1"]),
+        "mapping": ({"a": "dune", "b": "python"}, ["a", "b"]),
+        "numbers as ids": ({7: "dune", 8: "python"}, ["7", "8"]),
+        "records": ([GenericQuery("a", "dune"), GenericQuery("b", "python")], ["a", "b"]),
+        "stream of records": (iter([GenericQuery("a", "dune"), GenericQuery("b", "python")]), ["a", "b"]),
+        "topics": ([TrecQuery("a", "dune", "x", "y"), TrecQuery("b", "python", "x", "y")], ["a", "b"]),
+    }
+    for name, (queries, ids) in forms.items():
+        hits = of(queries)
+        assert [(hit.doc_id, hit.score) for hit in hits] == expected, name
+        assert [hit.query_id for hit in hits] == [ids[0]] * 3 + [ids[1]] * 3, name
+    assert of([]) == of({}) == of(iter([])) == []
+
+
+def test_streams_are_read_as_hits_are_taken(retriever):
+    read = []
+
+    def queries():
+        for number in range(1000):
+            read.append(number)
+            yield "dune"
+
+    hits = retriever.search(queries(), k=1)
+    assert read == []
+    next(hits)
+    assert len(read) < 100
+
+
+def test_only_some_documents(retriever):
+    hits = list(retriever.search("dune and spice", k=10, doc_ids={"d50", "d3", "d99"}))
+    assert sorted(hit.doc_id for hit in hits) == ["d3", "d50", "d99"]
+    everything = {hit.doc_id: hit.score for hit in retriever.search("dune and spice", k=1000)}
+    assert all(hit.score == everything[hit.doc_id] for hit in hits)
+    assert list(retriever.search("dune", doc_ids=[])) == []
+    with pytest.raises(QueryError, match="1 of 2 document ids are not in the index, such as 'nope'"):
+        retriever.search("dune", doc_ids=["d1", "nope"])
+    with pytest.raises(QueryError, match=r"expected a collection of document ids, such as \['d1'\]"):
+        retriever.search("dune", doc_ids="d1")
+
+
+def test_k(retriever, index):
+    assert len(list(retriever.search("dune", k=10_000))) == len(index) == 130
+    assert len(list(retriever.search("dune"))) == 10
+    for k in (0, -1):
+        with pytest.raises(QueryError, match=f"got k = {k}; expected at least 1"):
+            retriever.search("dune", k=k)
+
+
+def test_faults_are_raised_by_the_call(retriever):
+    faults = {
+        "": "query '0' is ''",
+        "  ": "query '0' is '  '",
+        ("a", ""): "query '1' is ''; expected text",
+        (1, 2): "query number 1 is of type int",
+        b"dune": "got queries of type bytes",
+        7: "got queries of type int",
+    }
+    for queries, message in faults.items():
+        with pytest.raises(QueryError, match=message):
+            retriever.search(queries)
+    with pytest.raises(QueryError, match="query 'q' is None"):
+        retriever.search({"q": None})
+    for subnet in ("w0.5-d2", "nonsense"):
+        with pytest.raises(QueryError, match=f"got subnet '?{subnet}"):
+            retriever.search("dune", subnet=subnet)
+    hits = retriever.search(iter(["dune", ""]))
+    with pytest.raises(QueryError, match="query '1'"):
+        list(hits)
+
+
+def test_copies_come_in_the_order_of_the_index(retriever):
+    for k in (5, 25):
+        hits = list(retriever.search("the very same text", k=k))
+        assert [hit.doc_id for hit in hits] == [f"d{100 + n}" for n in range(k)]
+        assert len({hit.score for hit in hits}) == 1
+        assert hits == list(retriever.search("the very same text", k=k, exact=True))
+
+
+def test_open(index, tiny_model):
+    opened = Retriever.open(index.path, download=False)
+    assert opened.encoder.found.path == tiny_model.resolve()
+    assert next(opened.search("dune and spice")).doc_id == "d1"
+    assert next(opened.search("dune and spice", subnet="w1-d2")).doc_id == "d1"
+
+
+def test_open_takes_the_settings_the_index_was_made_with(corpus, tmp_path, tiny_model):
+    chosen = {"max_length": 9, "passage_prompt": "p: ", "query_prompt": "q: ", "pooling": "cls", "normalize": False}
+    encoder = PassageEncoder.from_pretrained(str(tiny_model), dtype="float32", **chosen)
+    made = PassageIndex.build(corpus, tmp_path / "other", encoder, workers=1)
+    opened = Retriever.open(made.path, download=False)
+    assert opened.encoder.settings == encoder.settings
+
+
+def test_another_encoder_is_refused(index, tiny_model):
+    other = ElasticQueryEncoder.from_pretrained(str(tiny_model), query_prompt="query: ", max_length=20)
+    with pytest.raises(EncoderMismatchError) as caught:
+        Retriever(other, index)
+    for part in (str(index.path), "query_prompt: '' against 'query: '", "max_length: 64 against 20", "build the index"):
+        assert part in str(caught.value)
+
+
+def test_open_with_an_encoder_that_is_gone(index, tmp_path):
+    with pytest.raises(ModelError, match=r"there is no folder .*--encoder"):
+        Retriever.open(index.path, encoder=str(tmp_path / "gone"), download=False)
+
+
+@pytest.fixture(scope="module")
+def real(data, tmp_path_factory, minilm, query_encoder):
+    """A retriever over 100 real passages, and 200 real queries."""
+    folder = tmp_path_factory.mktemp("real")
+    with gzip.open(data / "nq" / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
+        (folder / "passages.jsonl").write_text("".join(islice(file, 100)))
+    with gzip.open(data / "nq" / "queries.jsonl.gz", "rt", encoding="utf-8") as file:
+        queries = [json.loads(line)["text"] for line in islice(file, 200)]
+    index = PassageIndex.build(folder / "passages.jsonl", folder / "index", minilm)
+    return Retriever(query_encoder, index), queries
+
+
+def hits_of(retriever, queries, **choice) -> list[list[tuple[str, float]]]:
+    hits = retriever.search(queries, **choice)
+    return [[(hit.doc_id, hit.score) for hit in part] for _, part in groupby(hits, key=lambda hit: hit.query_id)]
+
+
+def test_real_queries_have_the_same_hits_alone_and_together(real):
+    retriever, queries = real
+    together = hits_of(retriever, queries, k=10)
+    assert [hits_of(retriever, query, k=10)[0] for query in queries] == together
+    backwards = hits_of(retriever, queries[::-1], k=10)
+    assert backwards[::-1] == together
+    assert hits_of(retriever, queries, k=10, exact=True) == together  # an index of this size scans everything
+    first = hits_of(retriever, queries, k=1)
+    assert first == [hits[:1] for hits in together]
+
+
+def test_real_scores_are_inner_products(real):
+    retriever, queries = real
+    vectors = retriever.encoder.encode(queries[:20])
+    scores = vectors @ retriever.index.vectors.T
+    for row, hits in zip(scores, hits_of(retriever, queries[:20], k=5), strict=True):
+        np.testing.assert_allclose([score for _, score in hits], np.sort(row)[::-1][:5], atol=1e-6)
