@@ -187,7 +187,11 @@ _Window = list[tuple[list[int], Future[Vectors]]]
 
 
 class ElasticQueryEncoder(SentenceEncoder):
-    """The query side: one model whose size is chosen per call. So far it has the full size only."""
+    """The query side: one model whose size is chosen per call. So far it has the full size only.
+
+    It computes on as many threads as torch is set to in the calling process. On a busy machine one a query is
+    fastest by far (`torch.set_num_threads(1)`, as the command line does): more of them only wait for each other.
+    """
 
     @classmethod
     def from_pretrained(

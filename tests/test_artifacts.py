@@ -61,7 +61,7 @@ def test_refusals_of_the_disk_in_plain_words(tmp_path, number, what):
 
 def test_other_errors_pass(tmp_path):
     with pytest.raises(FileNotFoundError), explained_os_errors(tmp_path):
-        open(tmp_path / "absent")
+        (tmp_path / "absent").read_text()
 
 
 def test_sha256(tmp_path):

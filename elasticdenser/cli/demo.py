@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -31,19 +30,13 @@ def demo(
     offline: options.Offline = False,
 ) -> None:
     """Index the documentation of Python's standard library and ask it some questions."""
-    from elasticdenser.artifacts import atomic_write, explained_os_errors
+    from elasticdenser.datasets import Corpus
     from elasticdenser.demo_corpus import python_docs
     from elasticdenser.encoders import PassageEncoder
     from elasticdenser.index import PassageIndex
 
-    corpus = output.with_name(output.name + ".jsonl")
-    with explained_os_errors(corpus):
-        corpus.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(corpus) as file:
-        for passage in python_docs():
-            record = {"_id": passage.doc_id, "title": passage.title, "text": passage.text}
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    note(f"indexing the documentation of Python's standard library ({corpus})")
+    note("indexing the documentation of Python's standard library")
+    corpus = Corpus.from_passages("the documentation of Python's standard library", python_docs)
     started = time.monotonic()
     with progress_bars() as progress:
         encoder = PassageEncoder.from_pretrained(download=not offline)

@@ -30,7 +30,6 @@ PACKAGES = {
     "ir-measures": "0.3.7",
     "typer": "0.15",
     "rich": "13",
-    "filelock": "3.15",
     "zstandard": "0.22",
     "regex": "2023.12",
 }

@@ -42,10 +42,11 @@ def evaluate(
             help="Instead of judgements, look for the data set's answers in the texts of this index, as DPR does.",
         ),
     ] = None,
+    download: options.Download = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Measure a run. Judged queries without hits count 0."""
-    from elasticdenser.datasets import load_qrels
+    from elasticdenser.datasets import load_answers, load_qrels
     from elasticdenser.evaluation import evaluate as measure_run
     from elasticdenser.evaluation import parse_measures
     from elasticdenser.runs import read_run
@@ -53,10 +54,10 @@ def evaluate(
     if answers_in is not None and measures:
         raise typer.BadParameter("give measures or --answers-in, not both")
     if answers_in is not None:
-        values = _answer_match(dataset, run, answers_in, split)
+        values = _answer_match(load_answers(dataset, split=split, download=download), run, answers_in)
     else:
         parsed = parse_measures(measures or ["nDCG@10", "RR@10", "R@100"])
-        results = measure_run(load_qrels(dataset, split=split), read_run(run), parsed)
+        results = measure_run(load_qrels(dataset, split=split, download=download), read_run(run), parsed)
         values = {str(measure): value for measure, value in results.items()}
     if as_json:
         typer.echo(json.dumps(values))
@@ -66,17 +67,14 @@ def evaluate(
         )
 
 
-def _answer_match(dataset: str, run: Path, index: Path, split: str | None) -> dict[str, float]:
+def _answer_match(answers: dict[str, list[str]], run: Path, index: Path) -> dict[str, float]:
     from elasticdenser.answers import answer_match
-    from elasticdenser.datasets import load_answers
     from elasticdenser.index import PassageIndex
     from elasticdenser.runs import read_run
 
     texts = PassageIndex.open(index)
     note("answer match: the share of questions with an answer in the texts of the top k passages (DPR's has_answer)")
-    found = answer_match(
-        read_run(run), load_answers(dataset, split=split), lambda doc_id: texts.passage(doc_id).text, ks=_DEPTHS
-    )
+    found = answer_match(read_run(run), answers, lambda doc_id: texts.passage(doc_id).text, ks=_DEPTHS)
     return {f"answer match@{k}": value for k, value in found.items()}
 
 

@@ -55,6 +55,7 @@ def index(
     query_prompt: Annotated[str | None, typer.Option(help="Put before each query. Default: the model's.")] = None,
     passage_prompt: Annotated[str | None, typer.Option(help="Put before each passage. Default: the model's.")] = None,
     offline: options.Offline = False,
+    download: options.Download = False,
 ) -> None:
     """Encode the passages of a corpus into an index. Interrupted, the same command goes on where it stopped."""
     from elasticdenser.datasets import open_corpus
@@ -62,7 +63,7 @@ def index(
     from elasticdenser.index import PassageIndex
     from elasticdenser.models.locate import DEFAULT_MODEL
 
-    source = open_corpus(corpus, format=format_, skip_bad=skip_bad)
+    source = open_corpus(corpus, format=format_, skip_bad=skip_bad, download=download)
     passage_encoder = PassageEncoder.from_pretrained(
         encoder or DEFAULT_MODEL,
         dtype=dtype,

@@ -19,6 +19,9 @@ EncoderName = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never ask the hub; use what is on this machine.")]
+Download = Annotated[
+    bool, typer.Option("--download", help="Let ir_datasets fetch what is missing of a data set given by its id.")
+]
 Hits = Annotated[int, typer.Option("-k", min=1, help="Hits for each query.")]
 SubnetName = Annotated[
     str | None, typer.Option("--subnet", help="Size of the query encoder, such as w1-d6. Default: the full size.")

@@ -41,12 +41,13 @@ def run(
     encoder: options.EncoderName = None,
     device: options.Device = "auto",
     offline: options.Offline = False,
+    download: options.Download = False,
 ) -> None:
     """Search for every query of a query set and write a TREC run."""
     from elasticdenser.datasets import load_queries
     from elasticdenser.runs import write_run
 
-    queries = load_queries(dataset, split=split)
+    queries = load_queries(dataset, split=split, download=download)
     retriever = options.open_retriever(index, encoder, device, offline)
     with progress_bars() as progress:
         hits = retriever.search(queries, k, subnet=subnet, exact=exact)

@@ -50,7 +50,9 @@ class Guard:
     def refuse_download(self, places: list[Path], source: str) -> BadInputError:
         """Make the error that says where the missing file belongs."""
         where = " or ".join(str(place) for place in dict.fromkeys([*self.wanted, *places])) or "a local copy"
-        return self.error(f"{where} is missing. Put it there, or allow its download from {source}")
+        return self.error(
+            f"{where} is missing. Put it there, or allow its download (--download, download=True) from {source}"
+        )
 
 
 def _guard() -> Guard | None:

@@ -168,8 +168,8 @@ def _stored_vectors(index: Any, path: Path) -> Any:
         stored = faiss.downcast_index(stored.refine_index)
     inverted = faiss.try_extract_index_ivf(stored)
     try:
-        if isinstance(inverted, faiss.IndexIVFFastScan):  # its `reconstruct` ends the process
-            raise RuntimeError("fast-scan lists are packed")
+        if inverted is not None and isinstance(faiss.downcast_index(inverted), faiss.IndexIVFFastScan):
+            raise RuntimeError("fast-scan lists are packed")  # where FAISS itself ends the process
         if inverted is not None:
             inverted.make_direct_map()
         stored.reconstruct(0)  # `reconstruct_n` would end the process where this raises

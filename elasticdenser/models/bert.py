@@ -134,7 +134,7 @@ class Bert:
     def encode(self, sequences: Sequence[Sequence[int]], pooling: str) -> Tensor:
         """Return a vector for each sequence of token ids.
 
-        A vector does not depend on the other sequences: each is attended to alone, without padding, and the
+        A vector does not depend on the other sequences: each is attended to alone, and the
         matrix products treat each token's row in the same way whatever stands around it.
 
         Args:

@@ -1,5 +1,6 @@
 """Opening: what is damaged, missing or newer is refused, with what differs and what to do."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -185,7 +186,7 @@ def test_index_without_texts(tmp_path, hashing):
     with pytest.raises(IndexFormatError, match="holds no texts"):
         index.passage("d3é")
     os.truncate(tmp_path / "index" / "ids.txt", 3)
-    with pytest.raises(IndexFormatError, match="ids.txt has 3 bytes"):
+    with pytest.raises(IndexFormatError, match=r"ids.txt has 3 bytes"):
         PassageIndex.open(tmp_path / "index")
 
 
@@ -231,3 +232,17 @@ def test_structure_of_other_vectors(index_path):
     replace(manifest, files={**manifest.files, "HNSW4.faiss": entry}).write(index_path)
     with pytest.raises(IndexFormatError, match=r"holds 0 x 16 vectors, expected 60 x 16: .*rebuild"):
         PassageIndex.open(index_path)
+
+
+def test_format_is_as_documented(index_path):
+    """The lines of indexes/README.md."""
+    manifest = json.loads((index_path / "manifest.json").read_text())
+    vectors = np.memmap(index_path / "vectors.f32", dtype="<f4", mode="r").reshape(-1, manifest["dim"])
+    with open(index_path / "ids.txt", encoding="utf-8", newline="\n") as file:
+        ids = file.read().split("\n")[:-1]
+    index = PassageIndex.open(index_path)
+    assert np.array_equal(vectors, index.vectors)
+    assert ids == list(index.doc_ids)
+    own = manifest.pop("sha256")
+    assert own == hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    assert set(manifest["files"]) == set(FILES)

@@ -163,12 +163,12 @@ def test_few_probed_lists_still_give_k_hits(index_of):
 FACTORIES = [
     "IVF32,Flat",
     "HNSW16",
-    "OPQ8_32,PQ8",
     "PCA16,SQ8",
     "PQ16x4fs,RFlat",
     "SQ8",
     "IVF32,PQ16x4fs",
-    "OPQ8,IVF16,PQ8",
+    "PCA28,IVF32,Flat",
+    pytest.param("OPQ8,PQ16x4fs", marks=pytest.mark.slow),
     "IVF32_HNSW8,SQ8",
 ]
 
