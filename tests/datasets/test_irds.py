@@ -117,7 +117,7 @@ def test_nothing_is_downloaded_and_the_message_says_where_files_belong(home):
         assert f"{home / place}" in message
         assert "is missing" in message
         assert "\n" not in message
-    assert "allow its download from https://" in result[0]
+    assert "allow its download (--download, download=True) from https://" in result[0]
     assert not [path for path in home.rglob("*") if path.is_file()]
 
 
