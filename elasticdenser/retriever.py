@@ -8,11 +8,13 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from ir_measures import ScoredDoc
 
 from elasticdenser.encoders import ElasticQueryEncoder, check_query
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
+from elasticdenser.index.passage_index import Scores
 from elasticdenser.index.records import Positions
 from elasticdenser.subnet import Subnet
 
@@ -78,7 +80,8 @@ class Retriever:
             exact: Scan all vectors instead of using the index's structure.
 
         Yields:
-            `ScoredDoc(query_id, doc_id, score)`, ties in the order of the index.
+            `ScoredDoc(query_id, doc_id, score)`, ties in the order of the index. Equal scores are told apart by the
+            least step of float32, so that whoever sorts by score keeps this order.
 
         Raises:
             QueryError: A query is empty, k is below 1, the subnet does not exist, or an id is unknown. It is raised
@@ -111,9 +114,25 @@ class Retriever:
             vectors = self.encoder.encode([text for _, text in batch], subnet)
             scores, positions = self.index.search(vectors, k, within=within, exact=exact)
             for (query_id, _), its_scores, its_positions in zip(batch, scores, positions, strict=True):
-                for score, position in zip(its_scores.tolist(), its_positions.tolist(), strict=True):
+                falling = _strictly_falling(its_scores).tolist()
+                for score, position in zip(falling, its_positions.tolist(), strict=True):
                     if position >= 0:
                         yield ScoredDoc(query_id, self.index.doc_ids[position], score)
+
+
+def _strictly_falling(scores: Scores) -> Scores:
+    """Lower each score that does not fall by the least step of float32, so that no two are equal.
+
+    Tools that measure a run sort it by score and break ties each in its own way: trec_eval by falling document id,
+    others by rising. Copies of a passage would then rank differently in every measure.
+    """
+    if len(scores) < 2 or (np.diff(scores) < 0).all():
+        return scores
+    falling = scores.copy()
+    for at in range(1, len(falling)):
+        if falling[at] >= falling[at - 1]:
+            falling[at] = np.nextafter(falling[at - 1], np.float32(-np.inf))
+    return falling
 
 
 def _records(queries: Queries) -> Iterator[tuple[str, str]]:

@@ -9,17 +9,26 @@ them on Natural Questions, TriviaQA and MS MARCO. Takes hours on two cores; ever
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from ir_measures import ScoredDoc
 from numpy.typing import NDArray
 from reference import encode_reference
 from report import keep, print_table
 
-from elasticdenser import ElasticQueryEncoder, PassageEncoder, PassageIndex, load_qrels, load_queries, open_corpus
+from elasticdenser import (
+    ElasticQueryEncoder,
+    PassageEncoder,
+    PassageIndex,
+    Retriever,
+    load_qrels,
+    load_queries,
+    open_corpus,
+)
 from elasticdenser.answers import answer_match
 from elasticdenser.datasets import load_answers
 from elasticdenser.evaluation import evaluate, parse_measures
@@ -81,6 +90,7 @@ def main() -> None:
         "--kept-reference", action="store_true", help="compare over the reference vectors that are there"
     )
     options = parser.parse_args()
+    torch.set_num_threads(1)
     encoder = ElasticQueryEncoder.from_pretrained()
     rows: list[dict[str, object]] = []
     for task in TASKS:
@@ -102,25 +112,25 @@ def _measure(
 ) -> Iterator[dict[str, object]]:
     queries = load_queries(data / task.queries, split=task.split)
     texts = [query.text for query in queries]
-    query_ids = [query.query_id for query in queries]
-    ours = encoder.encode(texts)
-    theirs = _filled(encode_reference(texts, f"{task.queries}-queries", reference))[0]
+    name = f"{task.queries}-{task.split or 'all'}-queries"
+    theirs = _filled(encode_reference(texts, name, reference))[0]
     passages, there = _reference_passages(task, data, reference, only_kept)
     score = _scorer(task, index, data)
-    note = "" if len(there) == len(index) else f" [{len(there):,} passages]"
-    systems: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {
-        f"sentence-transformers + brute force{note}": _brute_force(theirs, passages, there),
-        f"ours, exact{note}": index.search(ours, _K, exact=not note, within=there if note else None),
+    retriever = Retriever(encoder, index)
+    auto = f"ours, auto ({index.manifest.structure.factory})"
+    systems: dict[str, Callable[[], Iterable[ScoredDoc]]] = {
+        "ours, exact": lambda: retriever.search(queries, _K, exact=True),
+        auto: lambda: retriever.search(queries, _K),
     }
-    if note:
-        systems["ours, exact"] = index.search(ours, _K, exact=True)
-    systems[f"ours, auto ({index.manifest.structure.factory})"] = index.search(ours, _K)
-    for name, (scores, positions) in systems.items():
-        run = [
-            ScoredDoc(query_id, index.doc_ids[position], value)
-            for query_id, its_scores, its_positions in zip(query_ids, scores.tolist(), positions.tolist(), strict=True)
-            for value, position in zip(its_scores, its_positions, strict=True)
-        ]
+    of = "" if len(there) == len(index) else f" [{len(there):,} passages]"
+    if of:
+        ids = [index.doc_ids[position] for position in there]
+        systems[f"ours, exact{of}"] = lambda: retriever.search(queries, _K, doc_ids=ids)
+    systems[f"sentence-transformers + brute force{of}"] = lambda: _brute_force(
+        [query.query_id for query in queries], theirs, passages, [index.doc_ids[position] for position in there]
+    )
+    for name, search in systems.items():
+        run = list(search())
         row = {"task": task.name, "system": name, "queries": len(queries), **score(run)}
         print(row, flush=True)
         yield row
@@ -160,19 +170,14 @@ def _filled(chunks: list[Vectors | None]) -> tuple[Vectors, NDArray[np.int64]]:
     return np.concatenate([chunk for _, chunk in there]), positions
 
 
-def _brute_force(
-    queries: Vectors, passages: Vectors, positions: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _brute_force(query_ids: list[str], queries: Vectors, passages: Vectors, doc_ids: list[str]) -> Iterator[ScoredDoc]:
     """Search with numpy alone, so that nothing of ours is in the reference."""
-    best_scores, best = [], []
     for start in range(0, len(queries), 64):
         scores = queries[start : start + 64] @ passages.T
         top = np.argpartition(-scores, _K, axis=1)[:, :_K]
-        values = np.take_along_axis(scores, top, 1)
-        order = np.argsort(-values, axis=1, kind="stable")
-        best_scores.append(np.take_along_axis(values, order, 1))
-        best.append(positions[np.take_along_axis(top, order, 1)])
-    return np.concatenate(best_scores), np.concatenate(best)
+        for query_id, its_scores, its_top in zip(query_ids[start : start + 64], scores, top, strict=True):
+            for position in sorted(its_top.tolist(), key=lambda at: (-its_scores[at], at)):
+                yield ScoredDoc(query_id, doc_ids[position], float(its_scores[position]))
 
 
 if __name__ == "__main__":
