@@ -43,6 +43,10 @@ class _Module(NamedTuple):
     is_package: bool
 
 
+_LEAST_WORDS = 4
+"""What is shorter only says its own name again."""
+
+
 def python_docs() -> Iterator[Passage]:
     """Stream a passage for every documented public module, class, function and method, always in one order.
 
@@ -54,7 +58,7 @@ def python_docs() -> Iterator[Passage]:
         if name.startswith("_") or name in _SKIPPED | _OTHER_PATHS:
             continue
         for passage in _module_passages(name):
-            if passage.doc_id not in seen:
+            if passage.doc_id not in seen and len(passage.text.split()) >= _LEAST_WORDS:
                 seen.add(passage.doc_id)
                 yield passage
 

@@ -128,7 +128,10 @@ def test_copies_come_in_the_order_of_the_index(retriever):
     for k in (5, 25):
         hits = list(retriever.search("the very same text", k=k))
         assert [hit.doc_id for hit in hits] == [f"d{100 + n}" for n in range(k)]
-        assert len({hit.score for hit in hits}) == 1
+        scores = [hit.score for hit in hits]
+        assert max(scores) - min(scores) < 1e-5
+        # No two are equal, also in the single precision of trec_eval: every tool keeps this order.
+        assert (np.diff(np.float32(scores)) < 0).all()
         assert hits == list(retriever.search("the very same text", k=k, exact=True))
 
 

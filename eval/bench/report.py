@@ -18,8 +18,8 @@ _PACKAGES = ("elasticdenser", "torch", "faiss-cpu", "numpy", "sentence-transform
 
 
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows as a Markdown table; the keys of the first row are the headings."""
-    columns = list(rows[0])
+    """Print rows as a Markdown table; their keys are the headings."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
     cells = [[_shown(row.get(column, "")) for column in columns] for row in rows]
     widths = [max(len(column), *(len(row[at]) for row in cells)) for at, column in enumerate(columns)]
     print(f"\n{title}\n")

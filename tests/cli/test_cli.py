@@ -274,7 +274,7 @@ def test_ctrl_c_leaves_what_can_go_on(data, minilm, tmp_path):
     from itertools import islice
 
     with gzip.open(data / "nq" / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
-        (tmp_path / "part.jsonl").write_text("".join(islice(file, 2500)))
+        (tmp_path / "part.jsonl").write_text("".join(islice(file, 6000)))
     args = ["index", str(tmp_path / "part.jsonl"), "-o", str(tmp_path / "mine"), "--max-length", "32", "--offline"]
     process = start(*args)
     journal = tmp_path / "mine.building" / "journal.jsonl"
@@ -291,4 +291,4 @@ def test_ctrl_c_leaves_what_can_go_on(data, minilm, tmp_path):
     process = start(*args)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    assert b"2,500 passages" in err
+    assert b"6,000 passages" in err

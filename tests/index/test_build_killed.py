@@ -26,8 +26,10 @@ def run_until(command, n_lines, delay_s):
     lines = []
     for line in process.stdout:
         lines.append(line.strip())
-        if len(lines) == n_lines:
+        if len(lines) == n_lines and delay_s:
             threading.Timer(delay_s, process.kill).start()
+        elif len(lines) == n_lines:
+            process.kill()
     error = process.stderr.read()
     status = process.wait()
     assert status in (0, -9), error
@@ -40,9 +42,11 @@ def kill_until_done(corpus, path, model, window, n_kills, seed):
     command = [sys.executable, str(PROGRAM), str(corpus), str(path), model, str(window)]
     killed_in = []
     while True:
-        # A few lines (reading, windows, checksums), then a part of the time that a window takes.
+        # A few lines (reading, windows, checksums), then a part of the time that a window takes; the first kills
+        # come with the first line, to hit the reading on every machine.
         n_lines = rng.randint(1, 4) if len(killed_in) < n_kills else 10**9
-        lines, ended = run_until(command, n_lines, rng.random() * 0.05)
+        early = len(killed_in) < 3
+        lines, ended = run_until(command, 1 if early else n_lines, 0 if early else rng.random() * 0.05)
         if ended:
             return killed_in
         killed_in.append(lines[-1])
