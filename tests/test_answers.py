@@ -9,7 +9,6 @@ import random
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,8 +17,6 @@ from ir_measures import ScoredDoc
 
 from elasticdenser.answers import AnswerMatcher, answer_match, has_answer
 from elasticdenser.errors import BadInputError
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.mark.parametrize(
@@ -123,10 +120,8 @@ def verdicts_of_pyserini(pairs: list[tuple[list[str], str]]) -> list[bool]:
 
 
 @pytest.fixture(scope="module")
-def trivia_pairs() -> list[tuple[list[str], str]]:
-    questions, passages = DATA / "triviaqa/queries.jsonl.gz", DATA / "wiki/corpus-00-07.jsonl.gz"
-    if not questions.exists() or not passages.exists():
-        pytest.skip("needs TriviaQA questions and Wikipedia passages in ../shared/data")
+def trivia_pairs(data) -> list[tuple[list[str], str]]:
+    questions, passages = data / "triviaqa/queries.jsonl.gz", data / "wiki/corpus-00-07.jsonl.gz"
     with gzip.open(questions, "rt", encoding="utf-8") as file:
         answers = [json.loads(line)["answers"] for line in file]
     with gzip.open(passages, "rt", encoding="utf-8") as file:

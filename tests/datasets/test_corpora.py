@@ -16,14 +16,6 @@ from elasticdenser.datasets.records import unquoted
 from elasticdenser.errors import BadInputError
 
 
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    folder = Path(__file__).resolve().parents[3] / "shared" / "data"
-    if not (folder / "nq").is_dir():
-        pytest.skip("the real data sets are not on this machine")
-    return folder
-
-
 def _jsonl(path: Path, *records: object) -> Path:
     data = "".join(json.dumps(record) + "\n" for record in records).encode()
     if path.suffix == ".gz":
@@ -260,12 +252,12 @@ def test_the_import_is_light():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_real_beir_folders(real_data):
-    corpus = open_corpus([real_data / "nq"])
+def test_real_beir_folders(data):
+    corpus = open_corpus([data / "nq"])
     assert corpus.name == "nq"
     passages = list(corpus)
     assert len(passages) == 11_297
     assert passages[0].doc_id == "nq-0"
     assert passages[0].title == "Appendix (anatomy)"
-    both = open_corpus([real_data / "nq", real_data / "msmarco"])
+    both = open_corpus([data / "nq", data / "msmarco"])
     assert sum(1 for _ in both) == 11_297 + 30_005

@@ -8,14 +8,6 @@ from elasticdenser.datasets import load_answers, load_qrels, load_queries
 from elasticdenser.errors import BadInputError
 
 
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    folder = Path(__file__).resolve().parents[3] / "shared" / "data"
-    if not (folder / "nq").is_dir():
-        pytest.skip("the real data sets are not on this machine")
-    return folder
-
-
 @pytest.fixture
 def beir(tmp_path: Path) -> Path:
     folder = tmp_path / "set"
@@ -162,13 +154,13 @@ def test_missing_files_and_answers_are_errors(beir, tmp_path):
         load_answers(beir, split="dev")
 
 
-def test_real_data(real_data):
-    queries = load_queries(real_data / "nq")
-    qrels = load_qrels(real_data / "nq", split="dev")
+def test_real_data(data):
+    queries = load_queries(data / "nq")
+    qrels = load_qrels(data / "nq", split="dev")
     assert len(queries) == len(qrels) == 2_000
     assert {query.query_id for query in queries} == {qrel.query_id for qrel in qrels}
-    assert len(load_queries(real_data / "nq", split="train")) == 5_441
-    assert set(load_answers(real_data / "nq")) <= {query.query_id for query in queries}
-    assert len(load_answers(real_data / "triviaqa")) == 3_000
-    assert len(load_queries(real_data / "msmarco")) == 43
-    assert {qrel.relevance for qrel in load_qrels(real_data / "msmarco")} == {0, 1, 2, 3}
+    assert len(load_queries(data / "nq", split="train")) == 5_441
+    assert set(load_answers(data / "nq")) <= {query.query_id for query in queries}
+    assert len(load_answers(data / "triviaqa")) == 3_000
+    assert len(load_queries(data / "msmarco")) == 43
+    assert {qrel.relevance for qrel in load_qrels(data / "msmarco")} == {0, 1, 2, 3}

@@ -1,6 +1,5 @@
 import json
 import tracemalloc
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -8,14 +7,6 @@ from hypothesis import strategies as st
 
 from elasticdenser.datasets import Corpus, Passage, open_corpus, scan, scan_corpus, unique_passages
 from elasticdenser.errors import BadInputError
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    folder = Path(__file__).resolve().parents[3] / "shared" / "data"
-    if not (folder / "nq").is_dir():
-        pytest.skip("the real data sets are not on this machine")
-    return folder
 
 
 def _corpus(*passages: Passage, skip_bad: bool = False) -> Corpus:
@@ -118,10 +109,10 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
     assert peak < 4 << 20
 
 
-def test_a_real_corpus_and_the_same_twice(real_data, tmp_path):
-    found = scan_corpus(open_corpus([real_data / "nq"]), tmp_path)
+def test_a_real_corpus_and_the_same_twice(data, tmp_path):
+    found = scan_corpus(open_corpus([data / "nq"]), tmp_path)
     assert (found.n_passages, found.repeated) == (11_297, frozenset())
-    twice = open_corpus([real_data / "nq", real_data / "nq"], skip_bad=True)
+    twice = open_corpus([data / "nq", data / "nq"], skip_bad=True)
     again = scan_corpus(twice, tmp_path)
     assert (again.n_passages, again.skipped) == (11_297, {"repeated id": 11_297})
     assert again.sha256 == found.sha256
