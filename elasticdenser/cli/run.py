@@ -53,7 +53,8 @@ def run(
         hits = retriever.search(queries, k, subnet=subnet, exact=exact)
         written = write_run(output, _counted(hits, len(queries), progress), tag=tag)
     note(f"{output}: {written:,} hits for {len(queries):,} queries")
-    note(f"now try:  elasticdenser evaluate {dataset} {output} nDCG@10 RR@10 R@100")
+    of_split = f" --split {split}" if split else ""
+    note(f"now try:  elasticdenser evaluate {dataset} {output} nDCG@10 RR@10 R@100{of_split}")
 
 
 def _counted(hits: Iterator[ScoredDoc], n_queries: int, progress: Progress) -> Iterator[ScoredDoc]:
