@@ -34,6 +34,8 @@ def run(*args: str, **options):
 
 
 def start(*args: str, **options) -> subprocess.Popen:
+    # A shell in the background starts its commands with Ctrl-C ignored, and they hand that on.
+    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     return subprocess.Popen([*COMMAND, *args], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
