@@ -21,10 +21,9 @@ from elasticdenser.index.exhaustive import Exhaustive
 from elasticdenser.index.layout import Check, Manifest
 from elasticdenser.index.places import only_builder, settled
 from elasticdenser.index.records import IdTable, LineFile, Positions
-from elasticdenser.index.structures import Progress, Structure, silent
+from elasticdenser.index.structures import Progress, Structure, Vectors, silent
 from elasticdenser.models.settings import EncoderFingerprint
 
-Vectors = NDArray[np.float32]
 Scores = NDArray[np.float32]
 
 _ROUNDING = 2e-6

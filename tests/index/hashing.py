@@ -63,3 +63,10 @@ class GivenVectors(HashingEncoder):
 
     def encode(self, texts):
         return np.ascontiguousarray(self.vectors[[int(text.split()[-1]) for text in texts]])
+
+
+def assert_same(index, n, word="passage"):
+    expected = make_passages(n, word)
+    assert list(index.doc_ids) == [p.doc_id for p in expected]
+    assert [index.passage_at(at) for at in range(n)] == expected
+    assert np.array_equal(index.vectors, HashingEncoder().encode([p.content for p in expected]))
