@@ -32,6 +32,8 @@ PACKAGES = {
     "rich": "13",
     "zstandard": "0.22",
     "regex": "2023.12",
+    "scipy": "1.15",
+    "matplotlib": "3.9",
 }
 
 

@@ -68,7 +68,7 @@ def evaluate(
 
 
 def _answer_match(answers: dict[str, list[str]], run: Path, index: Path) -> dict[str, float]:
-    from elasticdenser.answers import answer_match
+    from elasticdenser.evaluation.answers import answer_match
     from elasticdenser.index import PassageIndex
     from elasticdenser.runs import read_run
 

@@ -29,9 +29,9 @@ from elasticdenser import (
     load_queries,
     open_corpus,
 )
-from elasticdenser.answers import answer_match
 from elasticdenser.datasets import load_answers
 from elasticdenser.evaluation import evaluate, parse_measures
+from elasticdenser.evaluation.answers import answer_match
 
 Vectors = NDArray[np.float32]
 

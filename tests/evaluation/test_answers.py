@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ir_measures import ScoredDoc
 
-from elasticdenser.answers import AnswerMatcher, answer_match, has_answer
 from elasticdenser.errors import BadInputError
+from elasticdenser.evaluation.answers import AnswerMatcher, answer_match, has_answer
 
 
 @pytest.mark.parametrize(

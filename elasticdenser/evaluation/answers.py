@@ -15,7 +15,7 @@ import regex
 from ir_measures import ScoredDoc
 
 from elasticdenser.errors import BadInputError
-from elasticdenser.evaluation import check_overlap
+from elasticdenser.evaluation.measures import check_overlap
 
 _TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 _CACHED_PASSAGES = 50_000
