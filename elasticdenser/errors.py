@@ -29,6 +29,10 @@ class BadInputError(ElasticDenserError):
         self.line = line
 
 
+class DataMissingError(BadInputError):
+    """A data set is not on this machine; the message says where it belongs or how to get it."""
+
+
 class ModelError(ElasticDenserError):
     """An encoder cannot be found, or its files cannot be used."""
 

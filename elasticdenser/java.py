@@ -59,8 +59,7 @@ def start_jvm(heap_gb: int = 4) -> None:
     """
     if heap_gb < 1:
         raise ElasticDenserError(f"got heap_gb={heap_gb}, expected a whole number of GiB from 1: try heap_gb=4")
-    if not _is_installed("pyserini") or not _is_installed("jnius_config"):
-        raise MissingExtraError("pyserini", "pyserini")
+    java = require_pyserini()
     import jnius_config
 
     jar = _anserini_jar()
@@ -71,15 +70,26 @@ def start_jvm(heap_gb: int = 4) -> None:
                 "start_jvm() before anything else that uses jnius"
             )
     else:
-        java = find_java()
-        if java is None:
-            raise MissingExtraError("the Java of pyserini", "pyserini")
         _configure(java, jar, heap_gb)
         importlib.import_module("jnius")
         logger.info("started Java %s (%s)", java.version, java.source)
     # This package makes a client of the OpenAI API as it is imported, which fails without some key.
     with _placeholder("OPENAI_API_KEY"):
         importlib.import_module("pyserini.encode")
+
+
+def require_pyserini() -> JavaRuntime:
+    """Return the Java that pyserini would run on, without starting or importing either.
+
+    Raises:
+        MissingExtraError: pyserini or a Java for it is not installed.
+    """
+    if not _is_installed("pyserini") or not _is_installed("jnius_config"):
+        raise MissingExtraError("pyserini", "pyserini")
+    java = find_java()
+    if java is None:
+        raise MissingExtraError("the Java of pyserini", "pyserini")
+    return java
 
 
 def java_status() -> str:

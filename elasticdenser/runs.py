@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import math
 import zlib
+from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 from ir_measures import ScoredDoc
+from numpy.typing import NDArray
 
 from elasticdenser.artifacts import atomic_write, explained_os_errors
 from elasticdenser.errors import BadInputError
 
+logger = logging.getLogger(__name__)
+
 COLUMNS = "query_id Q0 doc_id rank score tag"
+_NO_RANK = -(1 << 63)
 
 
 def write_run(path: str | Path, scored_docs: Iterable[ScoredDoc], *, tag: str = "elasticdenser") -> int:
@@ -56,6 +63,9 @@ def write_run(path: str | Path, scored_docs: Iterable[ScoredDoc], *, tag: str = 
 def read_run(path: str | Path) -> list[ScoredDoc]:
     """Read a TREC run file, plain or `.gz`, in the order of its lines; blank lines are skipped.
 
+    The scores count, as for the tools that measure runs. Where the ranks say something else, repeat or are no
+    whole numbers, a warning tells.
+
     Raises:
         BadInputError: The file is missing, empty or damaged, or a line is not as expected.
     """
@@ -64,14 +74,19 @@ def read_run(path: str | Path) -> list[ScoredDoc]:
     seen: dict[str, set[str]] = {}
     # One string object per id: a run names the same documents and queries again and again.
     ids: dict[str, str] = {}
+    ranks = _RankColumn(path)
+    query_id, docs = "", set[str]()
     with _open_for_reading(path) as file:
         for number, line in enumerate(file, start=1):
             columns = line.split()
             if not columns:
+                ranks.blank_lines.append(number)
                 continue
-            hit = _parse(columns, path, number)
-            query_id, doc_id = ids.setdefault(hit[0], hit[0]), ids.setdefault(hit[1], hit[1])
-            docs = seen.setdefault(query_id, set())
+            written_query_id, doc_id, score = _parse(columns, path, number)
+            if written_query_id != query_id:
+                query_id = ids.setdefault(written_query_id, written_query_id)
+                docs = seen.setdefault(query_id, set())
+            doc_id = ids.setdefault(doc_id, doc_id)
             if doc_id in docs:
                 raise BadInputError(
                     f"document {doc_id!r} is listed twice for query {query_id!r}, expected once: "
@@ -80,10 +95,98 @@ def read_run(path: str | Path) -> list[ScoredDoc]:
                     number,
                 )
             docs.add(doc_id)
-            run.append(ScoredDoc(query_id, doc_id, hit[2]))
+            ranks.add(query_id, columns[3], score)
+            run.append(ScoredDoc(query_id, doc_id, score))
     if not run:
         raise BadInputError(f"the run is empty, expected lines of '{COLUMNS}': make the run again", path)
+    ranks.warn(run, len(seen))
     return run
+
+
+class _RankColumn:
+    """Looks for ranks that contradict the scores; only a run in which something is odd is looked at in whole.
+
+    Args:
+        path: The run file, for warnings.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.blank_lines: list[int] = []
+        self._path = path
+        self._ranks = array("q")
+        self._unreadable: list[tuple[int, str]] = []
+        self._odd = False
+        self._n_groups = 0
+        self._query_id: str | None = None
+        self._rank = 0
+        self._score = 0.0
+
+    def add(self, query_id: str, written: str, score: float) -> None:
+        """Take the rank of the next hit; the same query has the same string object."""
+        try:
+            rank = int(written)
+            self._ranks.append(rank)
+        except (ValueError, OverflowError):
+            self._unreadable.append((len(self._ranks), written))
+            self._ranks.append(_NO_RANK)
+            return
+        if query_id is self._query_id:
+            if rank <= self._rank or score > self._score:
+                self._odd = True
+        else:
+            self._query_id = query_id
+            self._n_groups += 1
+        self._rank = rank
+        self._score = score
+
+    def warn(self, run: list[ScoredDoc], n_queries: int) -> None:
+        """Log at most one warning of each kind."""
+        if self._unreadable:
+            at, written = self._unreadable[0]
+            message = "%s: %d of %d hits have a rank that is no whole number, first %r in line %d: the scores count"
+            logger.warning(message, self._path, len(self._unreadable), len(run), written, self._line(at))
+        # A query whose hits do not stand together can only be checked in whole.
+        if not self._odd and self._n_groups == n_queries:
+            return
+        repeated, contradicted = _rank_faults(run, np.asarray(self._ranks))
+        if repeated:
+            message = "%s: %d of %d queries have a rank twice, first in line %d: the scores count"
+            logger.warning(message, self._path, repeated[0], n_queries, self._line(repeated[1]))
+        if contradicted:
+            message = (
+                "%s: %d of %d queries are in another order by rank than by score, first in line %d: the scores "
+                "count; if the ranks are right, write scores that fall with them"
+            )
+            logger.warning(message, self._path, contradicted[0], n_queries, self._line(contradicted[1]))
+
+    def _line(self, position: int) -> int:
+        line = position + 1
+        for blank in self.blank_lines:
+            line += blank <= line
+        return line
+
+
+_Fault = tuple[int, int] | None
+
+
+def _rank_faults(run: list[ScoredDoc], ranks: NDArray[np.int64]) -> tuple[_Fault, _Fault]:
+    """Find repeated ranks, and ranks against the scores: for each, how many queries and the first hit."""
+    numbers: dict[str, int] = {}
+    queries = np.fromiter((numbers.setdefault(hit.query_id, len(numbers)) for hit in run), np.int64, len(run))
+    scores = np.fromiter((hit.score for hit in run), np.float64, len(run))
+    known = np.flatnonzero(ranks != _NO_RANK)
+    # Of equal ranks the best score first, so that neighbours are enough to compare.
+    order = known[np.lexsort((-scores[known], ranks[known], queries[known]))]
+    one, next_one = order[:-1], order[1:]
+    same_query = queries[one] == queries[next_one]
+    same_rank = ranks[one] == ranks[next_one]
+    later = np.maximum(one, next_one)
+
+    def fault(mask: NDArray[np.bool_]) -> _Fault:
+        found = later[mask]
+        return (len(np.unique(queries[found])), int(found.min())) if len(found) else None
+
+    return fault(same_query & same_rank), fault(same_query & ~same_rank & (scores[next_one] > scores[one]))
 
 
 def _parse(columns: list[str], path: Path, number: int) -> tuple[str, str, float]:

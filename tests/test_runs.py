@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 
 import ir_measures
 import numpy as np
@@ -111,3 +112,79 @@ def test_missing_cut_and_binary_files(tmp_path):
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadInputError, match="UTF-8"):
         read_run(binary)
+
+
+def _warnings(caplog, path, lines: list[str]) -> list[str]:
+    path.write_text("".join(line + "\n" if not line else f"{line} tag\n" for line in lines))
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        assert len(read_run(path)) == sum(map(bool, lines))
+    return [record.getMessage() for record in caplog.records]
+
+
+ORDERLY = ["a Q0 d1 1 0.9", "a Q0 d2 2 0.9", "a Q0 d3 7 0.1", "b Q0 d1 0 -1", "b Q0 d2 1 -2"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ORDERLY,
+        list(reversed(ORDERLY)),
+        [ORDERLY[0], ORDERLY[3], ORDERLY[1], ORDERLY[4], ORDERLY[2]],
+        ["a Q0 d1 -5 3", "a Q0 d2 +0 2", "a Q0 d3 9223372036854775807 1"],
+    ],
+)
+def test_ranks_that_agree_with_the_scores_are_no_matter(tmp_path, caplog, lines):
+    assert _warnings(caplog, tmp_path / "a.trec", lines) == []
+
+
+def test_repeated_ranks_are_counted_by_query(tmp_path, caplog):
+    path = tmp_path / "a.trec"
+    lines = [*ORDERLY, "c Q0 d1 1 2", "", "c Q0 d2 1 1", "c Q0 d3 1 0", "a Q0 d4 2 0.5"]
+    assert _warnings(caplog, path, lines) == [
+        f"{path}: 2 of 3 queries have a rank twice, first in line 8: the scores count"
+    ]
+    (message,) = _warnings(caplog, path, ["q Q0 d1 1 1", "q Q0 d2 1 2", "q Q0 d3 1 3"])
+    assert "1 of 1 queries have a rank twice, first in line 2" in message
+
+
+def test_ranks_against_the_scores_are_counted_by_query(tmp_path, caplog):
+    path = tmp_path / "a.trec"
+    (message,) = _warnings(caplog, path, ["", *ORDERLY, "c Q0 d1 1 1", "c Q0 d2 2 2", "c Q0 d3 3 3"])
+    assert message.startswith(f"{path}: 1 of 3 queries are in another order by rank than by score, first in line 8: ")
+    # Apart from one another in the file, and beside a repeated rank.
+    repeated, contradicted = _warnings(caplog, path, ["q Q0 d1 2 5", "p Q0 d1 1 1", "q Q0 d2 2 3", "q Q0 d3 1 4"])
+    assert "1 of 2 queries have a rank twice, first in line 3" in repeated
+    assert "1 of 2 queries are in another order by rank than by score, first in line 4" in contradicted
+
+
+def test_ranks_that_are_no_whole_numbers_are_counted(tmp_path, caplog):
+    path = tmp_path / "a.trec"
+    (message,) = _warnings(caplog, path, ["", "q Q0 d1 1 3", "q Q0 d2 1.5 2", "q Q0 d3 - 1", "p Q0 d3 1e0 1"])
+    assert message == (
+        f"{path}: 3 of 4 hits have a rank that is no whole number, first '1.5' in line 3: the scores count"
+    )
+    bad, contradicted = _warnings(caplog, path, ["q Q0 d1 1 3", f"q Q0 d2 {1 << 63} 2", "q Q0 d3 2 4"])
+    assert "1 of 3 hits" in bad and "first in line 3" in contradicted
+    assert len(_warnings(caplog, path, ["q Q0 d1 x 3", "q Q0 d2 x 2"])) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=8))
+def test_rank_warnings_agree_with_comparing_all_pairs(tmp_path_factory, hits):
+    lines = [f"{query_id} Q0 d{i} {rank} {score} tag\n" for i, (query_id, rank, score) in enumerate(hits)]
+    path = tmp_path_factory.mktemp("runs") / "a.trec"
+    path.write_text("".join(lines))
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logging.getLogger("elasticdenser.runs").addHandler(handler)
+    try:
+        read_run(path)
+    finally:
+        logging.getLogger("elasticdenser.runs").removeHandler(handler)
+    pairs = [(one, other) for one in hits for other in hits if one[0] == other[0]]
+    contradicted = {one[0] for one, other in pairs if one[1] < other[1] and one[2] < other[2]}
+    repeated = {one[0] for one in hits if sum(one[:2] == other[:2] for other in hits) > 1}
+    expected = [f": {len(found)} of " for found in (repeated, contradicted) if found]
+    assert len(messages) == len(expected)
+    assert all(count in message for count, message in zip(expected, messages, strict=True))

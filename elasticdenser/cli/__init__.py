@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from elasticdenser.cli import demo, diagnose, evaluate, exchange, index, inspect, options, run, search
+from elasticdenser.cli import demo, diagnose, eval, evaluate, exchange, index, inspect, options, run, search
 
 app = typer.Typer(
     name="elasticdenser",
@@ -23,7 +23,7 @@ app = typer.Typer(
         "run indexes/mine questions.tsv -o runs/mine.trec",
     ),
 )
-for _module in (demo, index, search, run, evaluate, inspect, exchange, diagnose):
+for _module in (demo, index, search, run, evaluate, eval, inspect, exchange, diagnose):
     _module.register(app)
 
 

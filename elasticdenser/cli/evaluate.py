@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.output import explained, note, print_table
 
+if TYPE_CHECKING:
+    from ir_measures import Measure, ScoredDoc
+
 _EXAMPLES = options.examples(
     "evaluate beir/nq/ runs/nq.trec nDCG@10 RR@10 R@100 Success@20",
     'evaluate msmarco-passage/trec-dl-2019/judged runs/dl19.trec "R(rel=2)@100"',
-    "evaluate triviaqa/ runs/triviaqa.trec --answers-in indexes/wiki",
+    "evaluate nq-test.qa.csv runs/nq.trec --answers-in indexes/wiki",
+    "evaluate triviaqa/ runs/triviaqa.trec RR@10 AnswerMatch@20 --answers-in indexes/wiki",
 )
 
-_DEPTHS = (1, 5, 20, 100)
+_DEFAULT = ("nDCG@10", "RR@10", "R@100")
+_DEFAULT_WITH_ANSWERS = ("AnswerMatch@1", "AnswerMatch@5", "AnswerMatch@20", "AnswerMatch@100")
 
 
 @explained
@@ -26,22 +31,26 @@ def evaluate(
         str,
         typer.Argument(
             metavar="DATASET",
-            help="Judgements: a BEIR folder (with or without its corpus), an ir_datasets id, or a qrels file.",
+            help="Judgements: a BEIR folder (with or without its corpus), an ir_datasets id, or a qrels file. "
+            "For AnswerMatch, answers: a BEIR folder or JSONL file with them, an ir_datasets id, or a .csv of DPR.",
             show_default=False,
         ),
     ],
     run: Annotated[Path, typer.Argument(metavar="RUN", help="TREC run file.", show_default=False)],
     measures: Annotated[
-        list[str] | None, typer.Argument(metavar="MEASURE", help="Such as nDCG@10 RR@10 R@100 Success@20.")
+        list[str] | None,
+        typer.Argument(metavar="MEASURE", help="Such as nDCG@10 RR@10 R@100 AnswerMatch@20."),
     ] = None,
     split: options.Split = None,
     answers_in: Annotated[
         Path | None,
         typer.Option(
             metavar="INDEX",
-            help="Instead of judgements, look for the data set's answers in the texts of this index, as DPR does.",
+            help="For AnswerMatch@k, the share of questions with an answer among the k best passages (DPR's top-k "
+            "accuracy): the index that holds their texts.",
         ),
     ] = None,
+    regex: Annotated[bool, typer.Option("--regex", help="The answers are regular expressions (CuratedTREC).")] = False,
     download: options.Download = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
@@ -51,14 +60,17 @@ def evaluate(
     from elasticdenser.evaluation import parse_measures
     from elasticdenser.runs import read_run
 
-    if answers_in is not None and measures:
-        raise typer.BadParameter("give measures or --answers-in, not both")
+    parsed = parse_measures(measures or (_DEFAULT if answers_in is None else _DEFAULT_WITH_ANSWERS))
+    by_answers = [measure for measure in parsed if measure.NAME == "AnswerMatch"]
+    by_qrels = [measure for measure in parsed if measure.NAME != "AnswerMatch"]
+    _check_usage(by_answers, answers_in, regex)
+    qrels = load_qrels(dataset, split=split, download=download) if by_qrels else []
+    answers = load_answers(dataset, split=split, download=download) if by_answers else {}
+    hits = read_run(run)
+    found = measure_run(qrels, hits, by_qrels) if by_qrels else {}
     if answers_in is not None:
-        values = _answer_match(load_answers(dataset, split=split, download=download), run, answers_in)
-    else:
-        parsed = parse_measures(measures or ["nDCG@10", "RR@10", "R@100"])
-        results = measure_run(load_qrels(dataset, split=split, download=download), read_run(run), parsed)
-        values = {str(measure): value for measure, value in results.items()}
+        found |= _answer_match(hits, answers, answers_in, by_answers, regex)
+    values = {str(measure): found[measure] for measure in parsed}
     if as_json:
         typer.echo(json.dumps(values))
     else:
@@ -67,15 +79,35 @@ def evaluate(
         )
 
 
-def _answer_match(answers: dict[str, list[str]], run: Path, index: Path) -> dict[str, float]:
+def _check_usage(by_answers: list[Measure], answers_in: Path | None, regex: bool) -> None:
+    if by_answers and answers_in is None:
+        message = f"{by_answers[0]} looks for answers in the passages' texts: add --answers-in INDEX"
+        raise typer.BadParameter(message)
+    if answers_in is not None and not by_answers:
+        raise typer.BadParameter("--answers-in is for AnswerMatch@k: add one, such as AnswerMatch@20, or leave it out")
+    if regex and answers_in is None:
+        raise typer.BadParameter("--regex is about the answers of AnswerMatch@k: add --answers-in INDEX")
+
+
+def _answer_match(
+    hits: list[ScoredDoc], answers: dict[str, list[str]], index: Path, measures: list[Measure], regex: bool
+) -> dict[Measure, float]:
+    from elasticdenser.errors import QueryError
     from elasticdenser.evaluation.answers import answer_match
     from elasticdenser.index import PassageIndex
-    from elasticdenser.runs import read_run
 
     texts = PassageIndex.open(index)
-    note("answer match: the share of questions with an answer in the texts of the top k passages (DPR's has_answer)")
-    found = answer_match(read_run(run), answers, lambda doc_id: texts.passage(doc_id).text, ks=_DEPTHS)
-    return {f"answer match@{k}": value for k, value in found.items()}
+
+    def text_of(doc_id: str) -> str:
+        try:
+            return texts.passage(doc_id).text
+        except QueryError as error:
+            raise KeyError(doc_id) from error
+
+    note("AnswerMatch: the share of questions with an answer in the texts of the top k passages (DPR's top-k accuracy)")
+    depths = [measure.params["cutoff"] for measure in measures]
+    values = answer_match(hits, answers, text_of, ks=depths, regex=regex)
+    return {measure: values[k] for measure, k in zip(measures, depths, strict=True)}
 
 
 def register(app: typer.Typer) -> None:

@@ -28,7 +28,7 @@ def run(
         str,
         typer.Argument(
             metavar="DATASET",
-            help="Queries: a BEIR folder, an ir_datasets id, or a file (TSV, JSONL or plain lines).",
+            help="Queries: a BEIR folder, an ir_datasets id, or a file (TSV, JSONL, plain lines, .csv of DPR).",
             show_default=False,
         ),
     ],

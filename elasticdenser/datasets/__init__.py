@@ -1,6 +1,7 @@
 """Corpora, queries, judgements and answers: from files, BEIR folders and ir_datasets."""
 
 from elasticdenser.datasets.corpora import BadLines, Corpus, Located, open_corpus
+from elasticdenser.datasets.dpr import DprQuestion, read_dpr_questions, register_dpr_questions
 from elasticdenser.datasets.irds import load_irds
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.qrels import load_qrels
@@ -11,6 +12,7 @@ __all__ = [
     "BadLines",
     "Corpus",
     "CorpusScan",
+    "DprQuestion",
     "Located",
     "Passage",
     "load_answers",
@@ -18,6 +20,8 @@ __all__ = [
     "load_qrels",
     "load_queries",
     "open_corpus",
+    "read_dpr_questions",
+    "register_dpr_questions",
     "scan_corpus",
     "unique_passages",
 ]

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from elasticdenser.datasets.irds_guard import Guard, install_checks
-from elasticdenser.errors import BadInputError
+from elasticdenser.errors import BadInputError, DataMissingError
 
 _BLOCK = 256
 _installing = threading.Lock()
@@ -90,7 +90,7 @@ def load_irds(dataset_id: str, *, download: bool = False) -> IrdsDataset:
             the file belongs. In no case is a file deleted that was there before.
 
     Raises:
-        BadInputError: There is no such id.
+        DataMissingError: There is no such id.
     """
     ir_datasets = import_ir_datasets()
     with Guard(dataset_id, download):
@@ -102,7 +102,7 @@ def load_irds(dataset_id: str, *, download: bool = False) -> IrdsDataset:
         near = difflib.get_close_matches(dataset_id, list(ir_datasets.registry), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "see https://ir-datasets.com for the ids"
         message = f"{dataset_id!r} is neither a file or folder nor an ir_datasets id: {hint}"
-        raise BadInputError(message)
+        raise DataMissingError(message)
     return IrdsDataset(dataset_id, dataset, download)
 
 

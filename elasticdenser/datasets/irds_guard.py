@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from elasticdenser.errors import BadInputError, ElasticDenserError
+from elasticdenser.errors import BadInputError, DataMissingError, ElasticDenserError
 
 _current = threading.local()
 
@@ -41,18 +41,26 @@ class Guard:
     ) -> None:
         _current.guard = self._outer
         if isinstance(error, Exception) and not isinstance(error, ElasticDenserError):
-            raise self.error(f"{type(error).__name__}: {error}") from error
+            make = self.missing if isinstance(error, FileNotFoundError) else self.error
+            raise make(f"{type(error).__name__}: {error}") from error
 
     def error(self, what: str) -> BadInputError:
         """Make the error that says what is wrong with this data set."""
-        return BadInputError(f"ir_datasets cannot read {self.dataset_id}: {what}")
+        return BadInputError(self._said(what))
 
-    def refuse_download(self, places: list[Path], source: str) -> BadInputError:
+    def missing(self, what: str) -> DataMissingError:
+        """Make the error that says what is not there."""
+        return DataMissingError(self._said(what))
+
+    def refuse_download(self, places: list[Path], source: str) -> DataMissingError:
         """Make the error that says where the missing file belongs."""
         where = " or ".join(str(place) for place in dict.fromkeys([*self.wanted, *places])) or "a local copy"
-        return self.error(
+        return self.missing(
             f"{where} is missing. Put it there, or allow its download (--download, download=True) from {source}"
         )
+
+    def _said(self, what: str) -> str:
+        return f"ir_datasets cannot read {self.dataset_id}: {what}"
 
 
 def _guard() -> Guard | None:
@@ -154,7 +162,7 @@ def _naming_the_place(original: Callable[..., Any]) -> Callable[..., Any]:
     def path(self: Any, force: bool = True) -> Any:
         guard = _guard()
         if guard is not None and force and not self._path.exists():
-            raise guard.error(f"{self._path} is missing. {self._message or 'Put it there'}".replace("\n", " "))
+            raise guard.missing(f"{self._path} is missing. {self._message or 'Put it there'}".replace("\n", " "))
         return original(self, force)
 
     return path

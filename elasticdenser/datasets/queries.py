@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elasticdenser.datasets.dpr import read_dpr_questions
 from elasticdenser.datasets.files import bare_name, read_lines, text_suffix
 from elasticdenser.datasets.irds import import_ir_datasets, load_irds
 from elasticdenser.datasets.layout import qrels_file, queries_file, refuse_split
@@ -19,7 +20,7 @@ from elasticdenser.datasets.records import (
     query_text,
     record_id,
 )
-from elasticdenser.datasets.sources import KINDS, is_dataset_id
+from elasticdenser.datasets.sources import QUERY_KINDS, is_dataset_id
 from elasticdenser.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def load_queries(dataset: str | Path, *, split: str | None = None, download: boo
     """Load queries.
 
     Args:
-        dataset: A BEIR folder, with or without its corpus; a TSV (id, text), JSONL or plain text file; an id of
-            ir_datasets.
+        dataset: A BEIR folder, with or without its corpus; a TSV (id, text), JSONL or plain text file; a question
+            file of DPR (.csv: question, list of answers); an id of ir_datasets.
         split: Which qrels of a BEIR folder: only the queries they judge are returned. By default `test`, else
             `dev`, else the only ones; without any qrels, all queries.
         download: Let ir_datasets fetch what is missing.
@@ -56,7 +57,8 @@ def load_answers(dataset: str | Path, *, split: str | None = None, download: boo
     """Load the short answers of questions, as query id -> answers; queries without answers are left out.
 
     Args:
-        dataset: As for `load_queries`: a BEIR folder or JSONL file with `answers`, or an id of ir_datasets.
+        dataset: As for `load_queries`: a BEIR folder or JSONL file with `answers`, a question file of DPR (.csv),
+            or an id of ir_datasets.
         split: As for `load_queries`.
         download: Let ir_datasets fetch what is missing.
 
@@ -65,7 +67,7 @@ def load_answers(dataset: str | Path, *, split: str | None = None, download: boo
     """
     answers = {query.query_id: query.answers for query in _load(dataset, split, download) if query.answers}
     if not answers:
-        message = f"no query of {dataset} has answers: expected a list 'answers' beside 'text'"
+        message = f"no query of {dataset} has answers: expected a list 'answers' beside 'text', or a .csv of DPR"
         raise BadInputError(message)
     return answers
 
@@ -112,6 +114,9 @@ def _irds_queries(dataset_id: str, download: bool) -> list[_Query]:
 
 
 def _file_queries(path: Path) -> list[_Query]:
+    if QUERY_KINDS.get(text_suffix(path)) == "dpr":
+        found = read_dpr_questions(path)
+        return [_Query(query_id=query_id, text=text, answers=list(answers)) for query_id, text, answers in found]
     queries: list[_Query] = []
     lines: dict[str, int] = {}
     for number, query in _rows(path):
@@ -126,9 +131,9 @@ def _file_queries(path: Path) -> list[_Query]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, _Query]]:
-    kind = KINDS.get(text_suffix(path))
+    kind = QUERY_KINDS.get(text_suffix(path))
     if path.exists() and kind is None:
-        message = "the file's name does not tell its format: expected .jsonl, .tsv or .txt (each also .gz or .zst)"
+        message = "the file's name does not tell its format: expected .jsonl, .tsv, .txt or .csv (also .gz, .zst)"
         raise BadInputError(message, path)
     stem = Path(bare_name(path)).name
     for number, line in read_lines(path):

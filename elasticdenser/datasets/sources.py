@@ -12,7 +12,9 @@ from elasticdenser.datasets.files import bare_name, compression_of, text_suffix
 from elasticdenser.errors import BadInputError
 
 FORMATS = ("auto", "beir", "jsonl", "tsv", "lines", "irds")
+# Of corpora; of queries too, which may also be question files of DPR.
 KINDS = {".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl", ".tsv": "tsv", ".txt": "lines"}
+QUERY_KINDS = KINDS | {".csv": "dpr"}
 _READABLE = "expected .jsonl, .tsv or .txt (each also .gz or .zst)"
 
 
@@ -53,7 +55,7 @@ def is_dataset_id(source: str | Path) -> bool:
     source = str(source)
     if Path(source).exists():
         return False
-    known = bool(compression_of(source)) or text_suffix(source) in KINDS
+    known = bool(compression_of(source)) or text_suffix(source) in QUERY_KINDS
     return not known and not source.startswith(("/", ".", "~")) and not source.endswith("/")
 
 

@@ -1,30 +1,43 @@
 """Measures, answer match, significance: what a run is worth, and whether two differ."""
 
-from elasticdenser.evaluation.answers import AnswerMatcher, answer_match, has_answer
-from elasticdenser.evaluation.comparison import (
-    Cell,
-    Comparison,
-    Difference,
-    Interval,
-    QuerySetInfo,
-    Skipped,
-    SystemInfo,
+from elasticdenser.evaluation.answers import AnswerMatcher, answer_match, answer_ranks, has_answer
+from elasticdenser.evaluation.compare import System, compare
+from elasticdenser.evaluation.comparison import Cell, Comparison, Difference, Interval, QuerySetInfo, Skipped, SystemInfo
+from elasticdenser.evaluation.measures import (
+    AnswerMatch,
+    check_documents,
+    check_overlap,
+    evaluate,
+    evaluate_per_query,
+    parse_measures,
 )
-from elasticdenser.evaluation.measures import check_overlap, evaluate, evaluate_per_query, parse_measures
+from elasticdenser.evaluation.query_sets import QuerySet
+from elasticdenser.evaluation.significance import bootstrap_interval, holm, randomisation_test
+from elasticdenser.evaluation.timing import time_systems
 
 __all__ = [
+    "AnswerMatch",
     "AnswerMatcher",
     "Cell",
     "Comparison",
     "Difference",
     "Interval",
+    "QuerySet",
     "QuerySetInfo",
     "Skipped",
+    "System",
     "SystemInfo",
     "answer_match",
+    "answer_ranks",
+    "bootstrap_interval",
+    "check_documents",
     "check_overlap",
+    "compare",
     "evaluate",
     "evaluate_per_query",
     "has_answer",
+    "holm",
     "parse_measures",
+    "randomisation_test",
+    "time_systems",
 ]

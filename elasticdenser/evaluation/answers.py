@@ -3,21 +3,28 @@
 The rule is that of DPR (Karpukhin et al., Dense Passage Retrieval for Open-Domain Question Answering, EMNLP
 2020): both sides are decomposed (NFD), split into runs of letters, digits and marks or single other visible
 characters, and lower-cased; the tokens of an answer must occur one after another. Titles are not searched.
+Where answers are regular expressions (CuratedTREC), they are searched for in the decomposed text, in any case.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 
-import regex
+import regex as unicode_regex
 from ir_measures import ScoredDoc
 
 from elasticdenser.errors import BadInputError
-from elasticdenser.evaluation.measures import check_overlap
+from elasticdenser.evaluation.measures import check_overlap, hits_by_query
 
-_TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
+logger = logging.getLogger(__name__)
+
+_TOKEN = unicode_regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
+_FLAGS = re.IGNORECASE | re.UNICODE | re.MULTILINE
 _CACHED_PASSAGES = 50_000
 
 
@@ -30,7 +37,16 @@ class Passage:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self.folded = _fold(unicodedata.normalize("NFD", text))
+
+    @cached_property
+    def decomposed(self) -> str:
+        """The text in NFD."""
+        return unicodedata.normalize("NFD", self._text)
+
+    @cached_property
+    def folded(self) -> str:
+        """The decomposed text in lower case."""
+        return _fold(self.decomposed)
 
     @cached_property
     def tokens(self) -> str:
@@ -43,30 +59,65 @@ class AnswerMatcher:
 
     Args:
         answers: Accepted spellings. One without any visible character is ignored (DPR finds it everywhere).
+        regex: They are regular expressions of Python's `re`; one that is invalid matches nothing.
+
+    Attributes:
+        invalid: The invalid expressions.
+
+    Raises:
+        BadInputError: A single string instead of a list of them.
     """
 
-    def __init__(self, answers: Sequence[str]) -> None:
+    def __init__(self, answers: Sequence[str], *, regex: bool = False) -> None:
         if isinstance(answers, str):
             raise BadInputError(f"got the single string {answers!r}, expected a list of answers: [{answers!r}]")
+        self.invalid: list[str] = []
+        self._patterns: list[re.Pattern[str]] = []
+        self._answers: list[tuple[str, str]] = []
+        if regex:
+            self._compile(answers)
+            return
         prepared = dict.fromkeys(joined_tokens(answer) for answer in answers)
         # With each answer its longest token: a text that does not hold this one cannot hold the answer.
         self._answers = [(_fold(max(answer.split(), key=len)), answer) for answer in prepared if answer.strip()]
 
     def __bool__(self) -> bool:
         """Tell whether there is any answer to look for."""
-        return bool(self._answers)
+        return bool(self._answers or self._patterns)
 
     def matches(self, passage: Passage | str) -> bool:
         """Tell whether a passage contains one of the answers."""
         if isinstance(passage, str):
             passage = Passage(passage)
+        if self._patterns:
+            return any(pattern.search(passage.decomposed) for pattern in self._patterns)
         folded = passage.folded
         return any(token in folded and answer in passage.tokens for token, answer in self._answers)
 
+    def _compile(self, answers: Sequence[str]) -> None:
+        for answer in dict.fromkeys(answers):
+            if not joined_tokens(answer).strip():
+                continue
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of syntax that a later Python may read in another way
+                    self._patterns.append(re.compile(unicodedata.normalize("NFD", answer), _FLAGS))
+            except (re.error, ValueError, OverflowError, RecursionError):
+                self.invalid.append(answer)
 
-def has_answer(answers: Sequence[str], text: str) -> bool:
-    """Tell whether `text` contains one of `answers`, by the rule of DPR."""
-    return AnswerMatcher(answers).matches(text)
+
+def has_answer(answers: Sequence[str], text: str, *, regex: bool = False) -> bool:
+    """Tell whether `text` contains one of `answers`, by the rule of DPR.
+
+    Args:
+        answers: Accepted spellings.
+        text: What to search.
+        regex: The answers are regular expressions; see `AnswerMatcher`.
+
+    Raises:
+        BadInputError: A single string instead of a list of answers.
+    """
+    return AnswerMatcher(answers, regex=regex).matches(text)
 
 
 def joined_tokens(text: str) -> str:
@@ -90,8 +141,12 @@ def answer_match(
     answers: Mapping[str, Sequence[str]],
     text_of: Callable[[str], str],
     ks: Sequence[int] = (1, 5, 20, 100),
+    *,
+    regex: bool = False,
 ) -> dict[int, float]:
     """Return, for each k, the share of questions with an answer in the text of the k best passages.
+
+    The measure `AnswerMatch@k`, which is DPR's top-k accuracy.
 
     Args:
         run: Hits. Ranked by descending score, equal scores in the order given; those of unknown questions are
@@ -99,35 +154,67 @@ def answer_match(
         answers: Question id -> accepted answers. A question without hits counts as not answered.
         text_of: Document id -> text of the passage, without its title; raises KeyError if there is none.
         ks: Cut-offs, from 1.
+        regex: The answers are regular expressions; see `AnswerMatcher`.
 
     Raises:
-        BadInputError: A cut-off, a question without answers or an unknown passage; nothing in common.
+        BadInputError: A cut-off, a question without answers or an unknown passage; nothing in common; a run that
+            `hits_by_query` refuses.
     """
-    if not ks or any(not isinstance(k, int) or k < 1 for k in ks):
-        raise BadInputError(f"got the cut-offs {list(ks)}, expected whole numbers from 1, such as 1, 5, 20, 100")
-    ranked = _ranked(run, max(ks))
+    _check_cutoffs(ks)
+    ranks = answer_ranks(run, answers, text_of, max(ks), regex=regex).values()
+    return {k: sum(rank is not None and rank <= k for rank in ranks) / len(ranks) for k in sorted(set(ks))}
+
+
+def answer_ranks(
+    run: Iterable[ScoredDoc],
+    answers: Mapping[str, Sequence[str]],
+    text_of: Callable[[str], str],
+    k: int,
+    *,
+    regex: bool = False,
+) -> dict[str, int | None]:
+    """Return, for each question, the rank (from 1) of the first passage with an answer among the k best, or None.
+
+    Args:
+        run: As for `answer_match`.
+        answers: As for `answer_match`; their order is that of the questions returned.
+        text_of: As for `answer_match`.
+        k: How many passages to look at.
+        regex: The answers are regular expressions; see `AnswerMatcher`.
+
+    Raises:
+        BadInputError: As for `answer_match`.
+    """
+    _check_cutoffs([k])
+    ranked = _ranked(run, k)
     check_overlap(set(answers), set(ranked))
     passage_of = lru_cache(maxsize=_CACHED_PASSAGES)(lambda doc_id: Passage(_text(text_of, doc_id)))
-    found_at: list[int] = []
+    invalid: list[tuple[str, str]] = []
+    ranks: dict[str, int | None] = {}
     for question_id, accepted in answers.items():
-        matcher = AnswerMatcher(accepted)
-        if not matcher:
+        matcher = AnswerMatcher(accepted, regex=regex)
+        if not matcher and not matcher.invalid:
             raise BadInputError(f"question {question_id!r} has no answers, expected at least one: add one or remove it")
-        for rank, doc_id in enumerate(ranked.get(question_id, ()), start=1):
-            if matcher.matches(passage_of(doc_id)):
-                found_at.append(rank)
-                break
-    return {k: sum(rank <= k for rank in found_at) / len(answers) for k in sorted(set(ks))}
+        invalid += [(question_id, answer) for answer in matcher.invalid]
+        passages = enumerate(ranked.get(question_id, ()) if matcher else (), start=1)
+        ranks[question_id] = next((rank for rank, doc_id in passages if matcher.matches(passage_of(doc_id))), None)
+    if invalid:
+        message = "%d answers are no regular expressions and match nothing, such as %r of question %r"
+        logger.warning(message, len(invalid), invalid[0][1], invalid[0][0])
+    return ranks
+
+
+def _check_cutoffs(ks: Sequence[int]) -> None:
+    if not ks or any(not isinstance(k, int) or k < 1 for k in ks):
+        raise BadInputError(f"got the cut-offs {list(ks)}, expected whole numbers from 1, such as 1, 5, 20, 100")
 
 
 def _ranked(run: Iterable[ScoredDoc], k: int) -> dict[str, list[str]]:
     """Return the k best document ids of each query, best first."""
-    hits: dict[str, list[tuple[str, float]]] = {}
-    for hit in run:
-        hits.setdefault(hit.query_id, []).append((hit.doc_id, float(hit.score)))
     return {
-        query_id: [doc_id for doc_id, _ in sorted(found, key=lambda hit: hit[1], reverse=True)[:k]]
-        for query_id, found in hits.items()
+        # Sorting with reverse=True is stable, so ties keep their order.
+        query_id: [doc_id for doc_id, _ in sorted(found.items(), key=lambda hit: hit[1], reverse=True)[:k]]
+        for query_id, found in hits_by_query(run).items()
     }
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
+from elasticdenser.machine import describe_machine
+
 RESULTS = Path(__file__).parent.parent / "results"
-_PACKAGES = ("elasticdenser", "torch", "faiss-cpu", "numpy", "sentence-transformers", "pyserini", "ir-measures")
 
 
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -30,28 +28,10 @@ def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
 def keep(name: str, result: dict[str, Any]) -> None:
     """Append a result to `eval/results/NAME.jsonl`."""
     RESULTS.mkdir(exist_ok=True)
-    line = {"when": datetime.now(UTC).isoformat(timespec="seconds"), **result, "machine": machine()}
+    line = {"when": datetime.now(UTC).isoformat(timespec="seconds"), **result, "machine": describe_machine()}
     with open(RESULTS / f"{name}.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     print(f"\nkept in eval/results/{name}.jsonl")
-
-
-def machine() -> dict[str, Any]:
-    """Return the processor, its cores, the memory and the versions that were used."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(memory, 1),
-        "python": platform.python_version(),
-        "versions": versions,
-    }
 
 
 def interleaved(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -82,11 +62,3 @@ def _shown(value: Any) -> str:
         if isinstance(value, float)
         else str(value)
     )
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

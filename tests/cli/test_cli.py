@@ -147,6 +147,34 @@ def test_run_and_evaluate(index, tmp_path):
     assert_fails(run("evaluate", str(folder), str(written), "nonsense@10"), "nonsense@10")
 
 
+def test_evaluate_by_answers(index, tmp_path):
+    (tmp_path / "q.qa.csv").write_text("dune\t['desert', \"the planet\"]\ncsv\t['head.rs']\n")
+    (tmp_path / "a.trec").write_text("0 Q0 d2 1 2 t\n0 Q0 d1 2 1 t\n1 Q0 d2 1 2 t\n")
+    questions, trec, with_texts = str(tmp_path / "q.qa.csv"), str(tmp_path / "a.trec"), ["--answers-in", index]
+    result = run("evaluate", questions, trec, *with_texts, "--json")
+    assert result.exit_code == 0, result.output
+    expected = {"AnswerMatch@1": 0.0, "AnswerMatch@5": 0.5, "AnswerMatch@20": 0.5, "AnswerMatch@100": 0.5}
+    assert json.loads(result.stdout) == expected
+    result = run("evaluate", questions, trec, "AnswerMatch@1", *with_texts, "--regex", "--json")
+    assert json.loads(result.stdout) == {"AnswerMatch@1": 0.5}
+    assert "AnswerMatch@20" in run("evaluate", questions, trec, "AnswerMatch@20", *with_texts).stdout
+    (tmp_path / "other.trec").write_text("0 Q0 nope 1 2 t\n")
+    assert_fails_at_last(run("evaluate", questions, str(tmp_path / "other.trec"), *with_texts), "'nope'", "corpus")
+
+
+def test_evaluate_by_answers_and_judgements_together(index, tmp_path):
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "dune", "answers": ["desert planet"]}\n')
+    (tmp_path / "a.trec").write_text("q Q0 d2 1 2 t\nq Q0 d1 2 1 t\n")
+    args = ["evaluate", str(folder), str(tmp_path / "a.trec"), "AnswerMatch@2", "RR@10", "AnswerMatch@1"]
+    assert_fails(run(*args, "--answers-in", index), "qrels")
+    (folder / "qrels" / "test.tsv").write_text("q 0 d1 1\n")
+    result = run(*args, "--answers-in", index, "--json")
+    assert result.exit_code == 0, result.output
+    assert list(json.loads(result.stdout).items()) == [("AnswerMatch@2", 1.0), ("RR@10", 0.5), ("AnswerMatch@1", 0.0)]
+
+
 def test_info_verify_rebuild(index):
     result = run("info", index)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -187,6 +215,13 @@ def assert_fails(result, *parts: str) -> None:
     assert all(part in line for part in parts), line
 
 
+def assert_fails_at_last(result, *parts: str) -> None:
+    """As `assert_fails`, after warnings and notes."""
+    assert (result.exit_code, result.stdout) == (1, ""), result.output
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert all(part in result.stderr.splitlines()[-1] for part in parts), result.stderr
+
+
 def test_failures_are_one_line_each(index, corpus, tiny_model, tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"_id": "1", "text": "x"}\nnot json\n')
@@ -217,6 +252,8 @@ def test_failures_are_one_line_each(index, corpus, tiny_model, tmp_path):
         ["nonsense"],
         ["info", "--nonsense", "x"],
         ["evaluate", "a", "b", "RR@10", "--answers-in", "c"],
+        ["evaluate", "a", "b", "RR@10", "AnswerMatch@5"],
+        ["evaluate", "a", "b", "RR@10", "--regex"],
     ],
 )
 def test_usage_errors_exit_with_2(args):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ir_measures import ScoredDoc
 
 from elasticdenser.errors import BadInputError
-from elasticdenser.evaluation.answers import AnswerMatcher, answer_match, has_answer
+from elasticdenser.evaluation.answers import AnswerMatcher, answer_match, answer_ranks, has_answer
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,59 @@ def test_answer_match(caplog):
     assert "2 of 4 judged queries are missing" in caplog.text
 
 
+def test_answer_ranks():
+    answers = {"q3": ["Oslo"], "q1": ["Paris"], "q2": ["Milan", "rome"]}
+    ranks = answer_ranks(iter(RUN), answers, TEXTS.__getitem__, 5)
+    assert list(ranks.items()) == [("q3", None), ("q1", 2), ("q2", 1)]
+    assert answer_ranks(RUN, answers, TEXTS.__getitem__, 1) == {"q3": None, "q1": None, "q2": 1}
+    with pytest.raises(BadInputError, match="cut-offs"):
+        answer_ranks(RUN, answers, TEXTS.__getitem__, 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "expected"),
+    [
+        (r"New\s?York", "in NEWYORK", True),
+        ("^second$", "first\nSECOND\nthird", True),
+        ("Bj\u00f6rk", "with bjo\u0308rk", True),
+        ("ork", "Bj\u00f6rk", False),
+        ("r.k", "Björk", False),
+        ("(", "a (", False),
+        ("(?a)x", "x", False),
+        ("a{99999999999999999999}", "a", False),
+        ("(?u)x", "x", True),
+        (" ", "anything here", False),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_regular_expressions(answer, text, expected):
+    assert has_answer([answer], text, regex=True) is expected
+    assert has_answer(["surely not this", answer], text, regex=True) is expected
+
+
+def test_invalid_expressions_match_nothing_and_are_counted(caplog):
+    answers = {"q1": ["(", "par.s"], "q2": ["["], "q3": ["Oslo"]}
+    with caplog.at_level(logging.WARNING):
+        values = answer_match(RUN, answers, TEXTS.__getitem__, ks=[5], regex=True)
+    assert values == {5: 1 / 3}
+    expected = "2 answers are no regular expressions and match nothing, such as '(' of question 'q1'"
+    assert [record.getMessage() for record in caplog.records].count(expected) == 1
+    assert AnswerMatcher(["(", "x"], regex=True).invalid == ["("]
+    assert answer_match(RUN, answers, TEXTS.__getitem__, ks=[5]) == {5: 0}
+
+
+@pytest.mark.parametrize(
+    ("hit", "message"),
+    [
+        (ScoredDoc("q1", "d3", float("nan")), "the score of document 'd3'"),
+        (ScoredDoc("q1", "d2", 0.1), "'d2' stands twice"),
+    ],
+)
+def test_bad_hits_are_refused(hit, message):
+    with pytest.raises(BadInputError, match=message):
+        answer_match([*RUN, hit], {"q1": ["Paris"]}, TEXTS.__getitem__)
+
+
 def test_ties_keep_the_order_given():
     run = [ScoredDoc("q1", "d2", 1.0), ScoredDoc("q1", "d1", 1.0)]
     assert answer_match(run, {"q1": ["Paris"]}, TEXTS.__getitem__, ks=[1]) == {1: 1.0}
@@ -104,14 +157,15 @@ theirs = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(theirs)
 tokenizer = theirs.SimpleTokenizer()
 pairs = json.load(sys.stdin)
-print(json.dumps([theirs.has_answers(text, answers, tokenizer) for answers, text in pairs]))
+regex = sys.argv[1:] == ["regex"]
+print(json.dumps([theirs.has_answers(text, answers, tokenizer, regex) for answers, text in pairs]))
 """
 
 
-def verdicts_of_pyserini(pairs: list[tuple[list[str], str]]) -> list[bool]:
+def verdicts_of_pyserini(pairs: list[tuple[list[str], str]], *args: str) -> list[bool]:
     if find_spec("pyserini") is None:
         pytest.skip("needs pip install 'elasticdenser[pyserini]'")
-    command = [sys.executable, "-c", THEIRS]
+    command = [sys.executable, "-c", THEIRS, *args]
     result = subprocess.run(
         command, input=json.dumps(pairs), capture_output=True, text=True, env=dict(os.environ), timeout=300
     )
@@ -154,6 +208,18 @@ def test_agrees_with_pyserini_on_odd_characters():
     # DPR finds an answer without tokens in every text; we leave such answers out.
     pairs = [([answer], text) for answer, text in made if AnswerMatcher([answer])]
     assert [has_answer(answers, text) for answers, text in pairs] == verdicts_of_pyserini(pairs)
+
+
+@pytest.mark.slow
+def test_agrees_with_pyserini_on_regular_expressions():
+    rng = random.Random(7)
+    parts = [*"aAbé\u0301.?*+|()[]^$ ßſK\u212a\n", r"\d", r"\w", r"\s", r"\b", "{2}", "(?i)", "(?:"]
+    made = ["".join(rng.choices(parts, k=rng.randint(1, 5))) for _ in range(5000)]
+    texts = ["".join(rng.choices("aAbBé\u0301\u00e9 1ßſkK\n.", k=rng.randint(0, 20))) for _ in made]
+    pairs = [([answer], text) for answer, text in zip(made, texts, strict=True) if answer.strip()]
+    ours = [has_answer(answers, text, regex=True) for answers, text in pairs]
+    assert ours == verdicts_of_pyserini(pairs, "regex")
+    assert 500 < sum(ours) < 4500
 
 
 @given(st.text(), st.text(), st.text())

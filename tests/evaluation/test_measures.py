@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import logging
 
+import ir_measures
 import pytest
 from ir_measures import AP, RR, P, Qrel, R, ScoredDoc, Success, nDCG
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation import evaluate, evaluate_per_query, parse_measures
+from elasticdenser.evaluation.measures import AnswerMatch, check_documents
 
 QRELS = [Qrel("q1", "d1", 1), Qrel("q1", "d2", 0), Qrel("q2", "d3", 1), Qrel("q3", "d4", 1), Qrel("q4", "d4", 1)]
 RUN = [
@@ -76,3 +78,79 @@ def test_nothing_in_common(qrels, run, message):
 def test_a_measure_whose_script_fails_is_no_traceback():
     with pytest.raises(BadInputError, match="ERR"):
         evaluate(QRELS, RUN, parse_measures(["ERR@20"]))
+
+
+def test_answer_match_is_a_measure_with_a_cut_off():
+    measure = ir_measures.parse_measure("AnswerMatch@20")
+    assert measure == AnswerMatch @ 20
+    assert (str(measure), measure.NAME, measure.params) == ("AnswerMatch@20", "AnswerMatch", {"cutoff": 20})
+    assert parse_measures(["RR@10 AnswerMatch@20", "AnswerMatch@20"]) == [RR @ 10, AnswerMatch @ 20]
+    bad = ["AnswerMatch", "AnswerMatch@0", "AnswerMatch(rel=2)@5", "answermatch@5"]
+    with pytest.raises(BadInputError) as caught:
+        parse_measures(bad)
+    assert all(repr(name) in str(caught.value) for name in bad)
+    assert "did you mean AnswerMatch@5?" in str(caught.value)
+
+
+@pytest.mark.parametrize("function", [evaluate, evaluate_per_query])
+def test_judgements_are_not_enough_for_answer_match(function):
+    with pytest.raises(BadInputError, match=r"AnswerMatch@5 needs answers and the passages' texts.*use answer_match"):
+        function(QRELS, RUN, [RR @ 10, AnswerMatch @ 5])
+
+
+def test_a_run_without_a_judged_hit_warns(caplog):
+    run = [
+        ScoredDoc("q1", "x1", 1.0),
+        ScoredDoc("q1", "x2", 0.5),
+        ScoredDoc("q2", "d1", 1.0),
+        ScoredDoc("z", "d1", 1.0),
+    ]
+    with caplog.at_level(logging.WARNING):
+        assert evaluate(QRELS, run, [RR @ 10]) == {RR @ 10: 0}
+    assert "none of the 3 hits is judged: are these the qrels of another data set?" in caplog.text
+    assert "For query 'q1' the run has document 'x1', the qrels have 'd1'" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        evaluate_per_query(QRELS, [*run, ScoredDoc("q1", "d2", 0.1)], [RR @ 10])
+    assert "is judged" not in caplog.text, "a hit that is judged to be bad is judged"
+
+
+@pytest.mark.parametrize("function", [evaluate, evaluate_per_query])
+@pytest.mark.parametrize(
+    ("hit", "message"),
+    [
+        (ScoredDoc("q2", "d3", float("nan")), "the score of document 'd3' for query 'q2' is nan, expected a number"),
+        (ScoredDoc("q1", "d0", 5.0), "document 'd0' stands twice in the run for query 'q1', expected once"),
+    ],
+)
+def test_bad_hits_are_refused(function, hit, message):
+    run = [hit if hit.score != hit.score and known[:2] == hit[:2] else known for known in RUN]
+    with pytest.raises(BadInputError, match=message):
+        function(QRELS, run if hit in run else [*run, hit], [RR @ 10])
+
+
+def test_infinite_scores_are_no_nan():
+    run = [ScoredDoc("q1", "d0", float("inf")), ScoredDoc("q1", "d1", 0.0), ScoredDoc("q1", "d2", float("-inf"))]
+    assert evaluate(QRELS, run, [RR @ 10]) == {RR @ 10: 0.125}
+
+
+def test_hits_of_another_corpus_are_refused_or_counted(caplog):
+    run = [ScoredDoc("q1", "d1", 1.0), ScoredDoc("q1", "d2", 0.5), ScoredDoc("q2", "d2", 1.0)]
+    with caplog.at_level(logging.WARNING):
+        assert check_documents(iter(run), {"d1", "d2"}, "wiki") == 0
+        assert caplog.text == ""
+        assert check_documents(run, ["d1"], "wiki") == 2
+    assert "2 of 3 hits of the run are not in wiki, such as 'd2'" in caplog.text
+    with pytest.raises(BadInputError, match=r"none of the 3 hits .* in wiki: .*'d1' and the like, those of .*'p7'"):
+        check_documents(run, {"p7": "text"}, "wiki")
+    with pytest.raises(BadInputError, match="the run is empty"):
+        check_documents([], {"d1"}, "wiki")
+    with pytest.raises(BadInputError, match=r"none of the 3 hits .*'d1' and the like; expected"):
+        check_documents(run, lambda doc_id: False, "wiki")
+
+
+def test_each_document_is_looked_up_once():
+    asked: list[str] = []
+    run = [ScoredDoc(query_id, "d1", 1.0) for query_id in "abc"]
+    assert check_documents(run, lambda doc_id: not asked.append(doc_id), "wiki") == 0
+    assert asked == ["d1"]

