@@ -2,7 +2,15 @@
 
 from elasticdenser.evaluation.answers import AnswerMatcher, answer_match, answer_ranks, has_answer
 from elasticdenser.evaluation.compare import System, compare
-from elasticdenser.evaluation.comparison import Cell, Comparison, Difference, Interval, QuerySetInfo, Skipped, SystemInfo
+from elasticdenser.evaluation.comparison import (
+    Cell,
+    Comparison,
+    Difference,
+    Interval,
+    QuerySetInfo,
+    Skipped,
+    SystemInfo,
+)
 from elasticdenser.evaluation.measures import (
     AnswerMatch,
     check_documents,

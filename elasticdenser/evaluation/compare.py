@@ -15,7 +15,7 @@ from ir_measures import ScoredDoc
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.comparison import Cell, Comparison, Skipped, SystemInfo
-from elasticdenser.evaluation.keeping import Folder, fingerprint_of, search_in_parts
+from elasticdenser.evaluation.keeping import Folder, check_name, fingerprint_of, search_in_parts
 from elasticdenser.evaluation.query_sets import QuerySet
 from elasticdenser.evaluation.significance import differences_of, intervals_of
 from elasticdenser.evaluation.timing import Search, sampled, time_systems
@@ -47,7 +47,7 @@ class System:
             one, each evaluation searches again.
 
     Raises:
-        BadInputError: Not exactly one of the three is given.
+        BadInputError: Not exactly one of the three is given, or the name will not do.
     """
 
     name: str
@@ -60,6 +60,7 @@ class System:
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
+        check_name("system", self.name)
         if (self.search is not None) + (self.run is not None) + bool(self.parts and self.fuse) != 1:
             message = "expected exactly one of search, run, or parts with fuse"
             raise BadInputError(f"system {self.name!r}: {message}")

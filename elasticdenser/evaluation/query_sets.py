@@ -14,6 +14,7 @@ from ir_measures import Measure, Qrel, ScoredDoc
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.answers import answer_ranks
 from elasticdenser.evaluation.comparison import QuerySetInfo
+from elasticdenser.evaluation.keeping import check_name
 from elasticdenser.evaluation.measures import AnswerMatch, check_documents, evaluate_per_query, parse_measures
 
 _CURVE = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -57,6 +58,7 @@ class QuerySet:
     has_document: Callable[[str], bool] | None = None
 
     def __post_init__(self) -> None:
+        check_name("query set", self.name)
         if not self.queries:
             raise BadInputError(f"query set {self.name!r} has no queries, expected at least one")
         if self.k < 1:

