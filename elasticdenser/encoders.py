@@ -19,6 +19,7 @@ from elasticdenser.models.bert import Bert
 from elasticdenser.models.locate import DEFAULT_MODEL, FoundModel, find_model
 from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, read_settings, transformer_folder
 from elasticdenser.models.tokenizer import load_tokenizer
+from elasticdenser.queries import check_query
 from elasticdenser.subnet import Subnet
 
 Vectors = NDArray[np.float32]
@@ -242,24 +243,6 @@ class ElasticQueryEncoder(SentenceEncoder):
             for number, query in enumerate(queries, 1):
                 check_query(query, f"query number {number}")
         return self._encode(queries, self.settings.query_prompt)
-
-
-def check_query(query: object, name: str) -> None:
-    """Refuse what cannot be encoded as a query.
-
-    Args:
-        query: What was given as its text.
-        name: What to call it in the message.
-
-    Raises:
-        QueryError: It is no text, empty, or not Unicode.
-    """
-    if not isinstance(query, str) or not query.strip():
-        raise QueryError(f"{name} is {query!r}; expected text with at least one character")
-    try:
-        query.encode()
-    except UnicodeEncodeError:
-        raise QueryError(f"{name} is {query!r}, which holds bytes that are not UTF-8: convert it to UTF-8") from None
 
 
 @contextmanager

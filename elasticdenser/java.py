@@ -127,7 +127,8 @@ def _configure(java: JavaRuntime, jar: Path, heap_gb: int) -> None:
     if (Path(shutil.which("java") or "")).parent != Path(folder):
         os.environ["PATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PATH", "")]))
     jnius_config.add_classpath(str(jar))
-    jnius_config.add_options(f"-Xmx{heap_gb}g")
+    # -Xrs: otherwise Java takes Ctrl-C for itself and ends the process, with no KeyboardInterrupt and no clean-up.
+    jnius_config.add_options(f"-Xmx{heap_gb}g", "-Xrs")
     if java.has_vectors:
         jnius_config.add_options(f"--add-modules={VECTOR_MODULE}")
 

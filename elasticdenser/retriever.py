@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 from ir_measures import ScoredDoc
 
-from elasticdenser.encoders import ElasticQueryEncoder, check_query
+from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
-from elasticdenser.index.passage_index import Scores
 from elasticdenser.index.records import Positions
+from elasticdenser.queries import Queries, query_records, strictly_falling
 from elasticdenser.subnet import Subnet
-
-Queries = str | Mapping[str, str] | Iterable[Any]
 
 _BATCH = 32
 
@@ -93,14 +90,7 @@ class Retriever:
         if isinstance(doc_ids, str):
             raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of document ids, such as [{doc_ids!r}]")
         within = None if doc_ids is None else self.index.positions(doc_ids)
-        if isinstance(queries, bytes) or not isinstance(queries, Iterable):
-            message = f"got queries of type {type(queries).__name__}; expected a string, a mapping or an iterable"
-            raise QueryError(message)
-        records = _records(queries)
-        # What is at hand is checked at once; a stream is checked as it is read.
-        if isinstance(queries, str | Mapping | Sequence):
-            records = iter(list(records))
-        return self._search(records, k, subnet, within, exact)
+        return self._search(query_records(queries), k, subnet, within, exact)
 
     def _search(
         self,
@@ -114,46 +104,7 @@ class Retriever:
             vectors = self.encoder.encode([text for _, text in batch], subnet)
             scores, positions = self.index.search(vectors, k, within=within, exact=exact)
             for (query_id, _), its_scores, its_positions in zip(batch, scores, positions, strict=True):
-                falling = _strictly_falling(its_scores).tolist()
+                falling = strictly_falling(its_scores).tolist()
                 for score, position in zip(falling, its_positions.tolist(), strict=True):
                     if position >= 0:
                         yield ScoredDoc(query_id, self.index.doc_ids[position], score)
-
-
-def _strictly_falling(scores: Scores) -> Scores:
-    """Lower each score that does not fall by the least step of float32, so that no two are equal.
-
-    Tools that measure a run sort it by score and break ties each in its own way: trec_eval by falling document id,
-    others by rising. Copies of a passage would then rank differently in every measure.
-    """
-    if len(scores) < 2 or (np.diff(scores) < 0).all():
-        return scores
-    falling = scores.copy()
-    for at in range(1, len(falling)):
-        if falling[at] >= falling[at - 1]:
-            falling[at] = np.nextafter(falling[at - 1], np.float32(-np.inf))
-    return falling
-
-
-def _records(queries: Queries) -> Iterator[tuple[str, str]]:
-    """Yield (query id, text) of every query, checked."""
-    if isinstance(queries, str):
-        queries = [queries]
-    pairs = queries.items() if isinstance(queries, Mapping) else map(_record, count(), queries)
-    for query_id, text in pairs:
-        check_query(text, f"query {query_id!r}")
-        yield str(query_id), text
-
-
-def _record(number: int, query: Any) -> tuple[str, str]:
-    if isinstance(query, str):
-        return str(number), query
-    if not hasattr(query, "query_id"):
-        raise QueryError(
-            f"query number {number + 1} is of type {type(query).__name__}; expected a string or a record with "
-            "query_id and text"
-        )
-    text: Any = getattr(query, "text", None)
-    if text is None and hasattr(query, "default_text"):
-        text = query.default_text()
-    return query.query_id, text

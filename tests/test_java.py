@@ -89,3 +89,22 @@ def test_pyserini_can_be_imported_after_start(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split()[-1].startswith("21.")
+
+
+@needs_pyserini
+@pytest.mark.slow
+def test_ctrl_c_stays_python_s_own():
+    """Java would end the process at once, leaving half-made folders behind."""
+    code = """
+import os, signal, time
+from elasticdenser.java import start_jvm
+signal.signal(signal.SIGINT, signal.default_int_handler)
+start_jvm()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(20)
+except KeyboardInterrupt:
+    print("cleaned up")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["cleaned up"]), done.stderr

@@ -1,7 +1,7 @@
 """Measures, answer match, significance: what a run is worth, and whether two differ."""
 
 from elasticdenser.evaluation.answers import AnswerMatcher, answer_match, answer_ranks, has_answer
-from elasticdenser.evaluation.compare import System, compare
+from elasticdenser.evaluation.compare import compare
 from elasticdenser.evaluation.comparison import (
     Cell,
     Comparison,
@@ -21,6 +21,7 @@ from elasticdenser.evaluation.measures import (
 )
 from elasticdenser.evaluation.query_sets import QuerySet
 from elasticdenser.evaluation.significance import bootstrap_interval, holm, randomisation_test
+from elasticdenser.evaluation.systems import System
 from elasticdenser.evaluation.timing import time_systems
 
 __all__ = [

@@ -6,77 +6,27 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ir_measures import ScoredDoc
-
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.comparison import Cell, Comparison, Skipped, SystemInfo
-from elasticdenser.evaluation.keeping import Folder, check_name, fingerprint_of, search_in_parts
+from elasticdenser.evaluation.keeping import Folder, fingerprint_of, search_in_parts
 from elasticdenser.evaluation.query_sets import QuerySet
 from elasticdenser.evaluation.significance import differences_of, intervals_of
+from elasticdenser.evaluation.systems import System
 from elasticdenser.evaluation.timing import Search, sampled, time_systems
 from elasticdenser.machine import describe_machine
 from elasticdenser.runs import read_run, write_run
 
 Progress = Callable[[str, int, int], None]
-Fuse = Callable[[Sequence[Iterable[ScoredDoc]], int], Iterable[ScoredDoc]]
 
 TIMED_K = 100
 """Hits a query when systems are timed: as many as a page or a reranker takes, and enough to fuse."""
 
 _CELL_VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class System:
-    """Something that finds hits for queries: by searching, by fusing other systems, or as a finished run file.
-
-    Args:
-        name: Short name, such as `bm25`; part of file names.
-        search: Takes queries (id -> text) and k; returns hits. `Retriever.search` and `Bm25Index.search` will do.
-        parts: Instead of `search`: the systems whose hits are fused.
-        fuse: Takes the hits of the parts and k.
-        run: Instead of `search`: a TREC run file.
-        title: What it is in plain words.
-        settings: All that decides its hits, for the record.
-        fingerprint: SHA-256 over all that decides its hits, the corpus included; its runs are kept by it. Without
-            one, each evaluation searches again.
-
-    Raises:
-        BadInputError: Not exactly one of the three is given, or the name will not do.
-    """
-
-    name: str
-    search: Search | None = None
-    parts: Sequence[System] = ()
-    fuse: Fuse | None = None
-    run: Path | None = None
-    title: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    fingerprint: str = ""
-
-    def __post_init__(self) -> None:
-        check_name("system", self.name)
-        if (self.search is not None) + (self.run is not None) + bool(self.parts and self.fuse) != 1:
-            message = "expected exactly one of search, run, or parts with fuse"
-            raise BadInputError(f"system {self.name!r}: {message}")
-
-    @property
-    def live(self) -> Search | None:
-        """What finds the hits of new queries; None for a finished run."""
-        if self.fuse is None:
-            return self.search
-        searches = [part.live for part in self.parts]
-        known = [search for search in searches if search is not None]
-        return partial(_search_and_fuse, known, self.fuse) if len(known) == len(searches) else None
-
-    def info(self) -> SystemInfo:
-        """Describe it for a report."""
-        return SystemInfo(name=self.name, title=self.title or self.name, settings=dict(self.settings))
 
 
 def compare(
@@ -253,10 +203,6 @@ def _times(
         return measure()["ms"]  # type: ignore[no-any-return]
     key = fingerprint_of([prints, queries, k, describe_machine()])
     return folder.record("times", query_set.name, key, measure)["ms"]  # type: ignore[no-any-return]
-
-
-def _search_and_fuse(searches: Sequence[Search], fuse: Fuse, queries: Mapping[str, str], k: int) -> Iterable[ScoredDoc]:
-    return fuse([search(queries, k) for search in searches], k)
 
 
 @contextmanager

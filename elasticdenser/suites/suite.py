@@ -12,10 +12,11 @@ from typing import Any
 
 from elasticdenser.artifacts import atomic_write, explained_os_errors
 from elasticdenser.errors import BadInputError, DataMissingError, MissingExtraError
-from elasticdenser.evaluation.compare import TIMED_K, Progress, System, evaluate_systems, summarise
+from elasticdenser.evaluation.compare import TIMED_K, Progress, evaluate_systems, summarise
 from elasticdenser.evaluation.comparison import Cell, Comparison, Skipped, SystemInfo
 from elasticdenser.evaluation.keeping import Folder
 from elasticdenser.evaluation.query_sets import QuerySet
+from elasticdenser.evaluation.systems import System
 from elasticdenser.suites.resources import Resources, SuiteOptions
 from elasticdenser.suites.settings import Suite
 from elasticdenser.suites.systems import make_system

@@ -10,8 +10,8 @@ from ir_measures import ScoredDoc
 
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.errors import DataMissingError
-from elasticdenser.evaluation.compare import System
 from elasticdenser.evaluation.keeping import fingerprint_of
+from elasticdenser.evaluation.systems import System
 from elasticdenser.fusion import reciprocal_rank_fusion, weighted_fusion
 from elasticdenser.java import require_pyserini
 from elasticdenser.retriever import Retriever
