@@ -1,0 +1,190 @@
+"""The tables of a report, and the rows of its results for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from elasticdenser.evaluation.comparison import Cell, Comparison, Difference, QuerySetInfo
+from elasticdenser.evaluation.significance import paired_differences
+from elasticdenser.reports import text
+from elasticdenser.reports.blocks import Column, Entry, Table
+from elasticdenser.reports.palette import looks_of
+
+MS_COLUMN = "ms/query"
+EXTREMES = 5
+_QUERY_LENGTH = 120
+
+
+def result_rows(comparison: Comparison, query_set: str) -> tuple[list[str], list[list[str]]]:
+    """Return the columns and rows of a query set's results as plain text, means with their marks.
+
+    Args:
+        comparison: What an evaluation found.
+        query_set: Name of one of its query sets.
+
+    Raises:
+        KeyError: There is no query set of that name.
+    """
+    info = next((info for info in comparison.query_sets if info.name == query_set), None)
+    if info is None:
+        raise KeyError(query_set)
+    table = result_table(comparison, info)
+    rows = [[f"{entry.text} {entry.mark}".strip() for entry in row] for row in table.rows]
+    return [column.title for column in table.columns], rows
+
+
+def result_table(comparison: Comparison, info: QuerySetInfo) -> Table:
+    """Return systems by measures: means, marks, intervals, and times; what is wrong with a cell as notes."""
+    cells = {system.name: comparison.cell(info.name, system.name) for system in comparison.systems}
+    measured = [cell for cell in cells.values() if cell is not None]
+    bests = [_best([_mean(cell, measure) for cell in measured], max, text.value) for measure in info.measures]
+    best_ms = _best([cell.ms_per_query for cell in measured], min, text.milliseconds)
+    notes: list[str] = []
+    rows = []
+    for name, cell in cells.items():
+        numbers = _notes_of(comparison, info, name, cell, notes)
+        row = [_system_entry(comparison, name, numbers)]
+        for measure, best in zip(info.measures, bests, strict=True):
+            row.append(_mean_entry(comparison, cell, measure, best))
+        ms = text.milliseconds(cell.ms_per_query if cell else None)
+        rows.append((*row, Entry(text=ms, strong=ms == best_ms)))
+    columns = (_text_column("System"), *(Column(title=text.plain(m)) for m in info.measures), Column(title=MS_COLUMN))
+    return Table(columns=columns, rows=tuple(rows), notes=tuple(notes))
+
+
+def overview_table(comparison: Comparison) -> Table:
+    """Return systems by query sets, each with its primary measure."""
+    sets = [info for info in comparison.query_sets if info.measures]
+    bests = []
+    for info in sets:
+        means = [_mean(comparison.cell(info.name, system.name), info.measures[0]) for system in comparison.systems]
+        bests.append(_best(means, max, text.value))
+    rows = []
+    for system in comparison.systems:
+        row = [_system_entry(comparison, system.name)]
+        for info, best in zip(sets, bests, strict=True):
+            row.append(_mean_entry(comparison, comparison.cell(info.name, system.name), info.measures[0], best))
+        rows.append(tuple(row))
+    heads = (Column(title=f"{text.plain(info.name)}: {text.plain(info.measures[0])}") for info in sets)
+    return Table(columns=(_text_column("System"), *heads), rows=tuple(rows))
+
+
+def difference_table(comparison: Comparison, info: QuerySetInfo) -> Table | None:
+    """Return the differences from the baseline on the primary measure; None where there are none."""
+    rows = []
+    for system in comparison.systems:
+        found = comparison.difference(info.name, system.name, info.measures[0]) if info.measures else None
+        if found is None:
+            continue
+        n_equal = len(info.queries) - found.n_better - found.n_worse
+        texts = (
+            text.interval(found.low, found.high, has_sign=True),
+            text.p_value(found.p),
+            text.p_value(found.p_holm),
+            *(f"{n:,}" for n in (found.n_better, n_equal, found.n_worse)),
+        )
+        entry = Entry(text=text.signed(found.difference), mark=_mark(found))
+        rows.append((_system_entry(comparison, system.name), entry, *(Entry(text=item) for item in texts)))
+    titles = ("Difference", "95% interval", "p", "p (Holm)", "Queries better", "equal", "worse")
+    columns = (_text_column("System"), *(Column(title=title) for title in titles))
+    return Table(columns=columns, rows=tuple(rows)) if rows else None
+
+
+def extremes(info: QuerySetInfo, cell: Cell, baseline: Cell) -> tuple[str, Table | None]:
+    """Return the queries on which a system gains and loses most against the baseline, and what share they are.
+
+    Where all queries are equal there is no table.
+    """
+    measure = info.measures[0]
+    differences = paired_differences(cell, baseline, measure)
+    # Sorting keeps the order of queries among equals: the same evaluation shows the same queries.
+    gains = sorted((q for q in differences if differences[q] > 0), key=lambda q: -differences[q])
+    losses = sorted((q for q in differences if differences[q] < 0), key=lambda q: differences[q])
+    rows = []
+    for query_id in gains[:EXTREMES] + losses[:EXTREMES]:
+        change = differences[query_id]
+        rows.append(
+            (
+                Entry(text=text.shortened(info.queries.get(query_id, ""), _QUERY_LENGTH) or text.MISSING),
+                Entry(text=text.shortened(query_id, 40), code=True),
+                Entry(text=text.value(baseline.values[measure][query_id])),
+                Entry(text=text.value(cell.values[measure][query_id])),
+                Entry(text=text.signed(change), mark=text.BETTER if change > 0 else text.WORSE),
+            )
+        )
+    names = (text.plain(baseline.system), text.plain(cell.system), "Change")
+    columns = (_text_column("Query"), _text_column("Id"), *(Column(title=name) for name in names))
+    shares = ((min(len(found), EXTREMES), len(found)) for found in (gains, losses))
+    share = ", ".join(f"{n} of {text.count(of, w)}" for (n, of), w in zip(shares, ("gain", "loss"), strict=True))
+    return share, Table(columns=columns, rows=tuple(rows)) if rows else None
+
+
+def text_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, code: Sequence[str] = ()) -> Table:
+    """Return a table of texts.
+
+    Args:
+        titles: Of the columns.
+        rows: Their entries.
+        code: Titles of the columns set as code.
+    """
+    entries = (
+        tuple(
+            Entry(text=text.plain(item) or text.MISSING, code=title in code and bool(item))
+            for title, item in zip(titles, row, strict=True)
+        )
+        for row in rows
+    )
+    return Table(columns=tuple(_text_column(title) for title in titles), rows=tuple(entries))
+
+
+def _text_column(title: str) -> Column:
+    return Column(title=title, is_number=False)
+
+
+def _system_entry(comparison: Comparison, name: str, notes: tuple[int, ...] = ()) -> Entry:
+    return Entry(text=text.plain(name), colour=looks_of(comparison)[name].colour, notes=notes)
+
+
+def _mean_entry(comparison: Comparison, cell: Cell | None, measure: str, best: str) -> Entry:
+    mean = _mean(cell, measure)
+    if cell is None or mean is None:
+        return Entry(text=text.MISSING)
+    found = comparison.interval(cell.query_set, cell.system, measure)
+    shown = text.value(mean)
+    return Entry(
+        text=shown,
+        mark=_mark(comparison.difference(cell.query_set, cell.system, measure)),
+        small=text.interval(found.low, found.high) if found else "",
+        strong=shown == best,
+    )
+
+
+def _mean(cell: Cell | None, measure: str) -> float | None:
+    return cell.mean(measure) if cell is not None and cell.values.get(measure) else None
+
+
+def _mark(difference: Difference | None) -> str:
+    if difference is None or not difference.is_significant():
+        return ""
+    return text.BETTER if difference.difference > 0 else text.WORSE
+
+
+def _best(numbers: Sequence[float | None], choose: Callable[..., float], shown: Callable[[float], str]) -> str:
+    """Return the best number as shown, so that all who show it are best; nothing if there is no contest."""
+    known = [number for number in numbers if number is not None]
+    if len(known) < 2 or not any(known):
+        return ""
+    return shown(choose(known))
+
+
+def _notes_of(
+    comparison: Comparison, info: QuerySetInfo, system: str, cell: Cell | None, notes: list[str]
+) -> tuple[int, ...]:
+    """Add what is wrong with a cell to `notes` and return the numbers of these; the same note stands once."""
+    if cell is not None:
+        found = [text.plain(warning) for warning in cell.warnings]
+    else:
+        reasons = [s.reason for s in comparison.skipped if s.query_set == info.name and s.system in (system, "")]
+        found = [f"not run: {text.plain(reason)}" for reason in reasons] or ["not run"]
+    notes.extend(note for note in dict.fromkeys(found) if note not in notes)
+    return tuple(notes.index(note) + 1 for note in dict.fromkeys(found))
