@@ -88,10 +88,15 @@ def _print(comparison: Comparison) -> None:
         print_table(
             query_set.title,
             [*columns[1:], columns[0]],
-            [[*row[1:], row[0]] for row in rows],
+            [[*map(_aligned, row[1:]), row[0]] for row in rows],
             numeric=len(columns) - 1,
         )
     typer.echo(f"▲ better, ▼ worse than {comparison.baseline}: paired randomisation test, Holm-corrected p < .05")
+
+
+def _aligned(cell: str) -> str:
+    """Leave room for a mark, so that digits stand below digits."""
+    return cell if cell.endswith(("▲", "▼")) else f"{cell}  "
 
 
 def _compute_on_one_thread() -> None:

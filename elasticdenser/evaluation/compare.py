@@ -23,9 +23,6 @@ from elasticdenser.runs import read_run, write_run
 
 Progress = Callable[[str, int, int], None]
 
-TIMED_K = 100
-"""Hits a query when systems are timed: as many as a page or a reranker takes, and enough to fuse."""
-
 _CELL_VERSION = 1
 
 
@@ -193,7 +190,7 @@ def _times(
     if not n_queries or not searches:
         return {}
     queries = sampled(query_set.judged, n_queries)
-    k = min(TIMED_K, query_set.k)
+    k = query_set.timed_k
 
     def measure() -> dict[str, Any]:
         return {"ms": time_systems(searches, queries, k=k, progress=partial(progress, f"{query_set.name}: timing"))}

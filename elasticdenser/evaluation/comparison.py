@@ -30,6 +30,7 @@ class QuerySetInfo:
         queries: Query id -> text, of the queries that count (those with judgements or answers).
         curve_measure: Measure of the recall curves without its cut-off, such as `R(rel=2)` or `AnswerMatch`.
         fingerprint: SHA-256 over queries, judgements and answers.
+        timed_k: Hits a query when systems were timed; 0 if they were not.
     """
 
     name: str
@@ -39,6 +40,7 @@ class QuerySetInfo:
     queries: dict[str, str]
     curve_measure: str
     fingerprint: str
+    timed_k: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from elasticdenser.evaluation.keeping import check_name
 from elasticdenser.evaluation.measures import AnswerMatch, check_documents, evaluate_per_query, parse_measures
 
 _CURVE = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+_TIMED_K = 100
 _MOST_TEXTS = 100
 """Texts are searched for answers down to this rank at most in curves: each one costs time."""
 
@@ -104,6 +105,11 @@ class QuerySet:
         return {query_id: text for query_id, text in self.queries.items() if query_id in known}
 
     @property
+    def timed_k(self) -> int:
+        """Hits a query when systems are timed: as many as a page or a reranker takes, and enough to fuse."""
+        return min(_TIMED_K, self.k)
+
+    @property
     def curve_measure(self) -> str:
         """Measure of the recall curve without its cut-off: R at the table's relevance level, or AnswerMatch."""
         for measure in self.parsed_measures:
@@ -131,6 +137,7 @@ class QuerySet:
             queries=self.judged,
             curve_measure=self.curve_measure,
             fingerprint=self.fingerprint(),
+            timed_k=self.timed_k,
         )
 
     def check(self, run: Sequence[ScoredDoc]) -> None:

@@ -43,7 +43,7 @@ def cost_picture(comparison: Comparison, info: QuerySetInfo, name: str) -> Pictu
         for system, point in points.items():
             _draw_point(axes, point, looks[system], is_dominated=point not in front)
         axes.set_ylabel(text.plain(measure))
-        axes.set_xlabel("milliseconds per query")
+        axes.set_xlabel("milliseconds per query" + (f", {text.count(info.timed_k, 'hit')}" if info.timed_k else ""))
         if in_column:
             label_column(axes, names, [looks[system] for system in points])
         else:

@@ -83,7 +83,7 @@ def _query_set(comparison: Comparison, info: QuerySetInfo, anchor: str) -> Itera
     size = text.count(len(info.queries), "query")
     if info.n_passages is not None:
         size += f" over {text.count(info.n_passages, 'passage')}"
-    yield Paragraph(sentences=((Code(text.plain(info.name)), f": {size}."),))
+    yield Paragraph(sentences=((Code(text.plain(info.name)), f": {size}."), *_footing(comparison, info)))
     cells = [cell for cell in comparison.cells if cell.query_set == info.name]
     if not cells or not info.measures:
         yield Paragraph(sentences=(("Nothing was measured on it.",),))
@@ -93,6 +93,18 @@ def _query_set(comparison: Comparison, info: QuerySetInfo, anchor: str) -> Itera
     yield Heading(level=3, text="Pictures")
     yield from _pictures(comparison, info, anchor)
     yield from _extremes(comparison, info)
+
+
+def _footing(comparison: Comparison, info: QuerySetInfo) -> Iterator[Sentence]:
+    """Say what the figures of a table rest on, where it is not all the queries."""
+    cell = next((cell for cell in comparison.cells if cell.query_set == info.name), None)
+    counts = {measure: len(values) for measure, values in cell.values.items()} if cell else {}
+    for n_queries in dict.fromkeys(count for count in counts.values() if count != len(info.queries)):
+        names = ", ".join(text.plain(measure) for measure, count in counts.items() if count == n_queries)
+        yield (f"{names}: over {n_queries:,} of the queries.",)
+    if any(cell.ms_per_query for cell in comparison.cells if cell.query_set == info.name) and info.timed_k:
+        hits = text.count(info.timed_k, "hit")
+        yield (f"{tables.MS_COLUMN}: median of single queries, encoding included, {hits} each.",)
 
 
 def _differences(comparison: Comparison, info: QuerySetInfo) -> Iterator[Block]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from elasticdenser.artifacts import atomic_write, explained_os_errors
 from elasticdenser.errors import BadInputError, DataMissingError, MissingExtraError
-from elasticdenser.evaluation.compare import TIMED_K, Progress, evaluate_systems, summarise
+from elasticdenser.evaluation.compare import Progress, evaluate_systems, summarise
 from elasticdenser.evaluation.comparison import Cell, Comparison, Skipped, SystemInfo
 from elasticdenser.evaluation.keeping import Folder
 from elasticdenser.evaluation.query_sets import QuerySet
@@ -102,7 +102,8 @@ def cell_lines(comparison: Comparison) -> Iterator[dict[str, Any]]:
             "settings": systems[cell.system].settings,
             "measures": {measure: _figures(comparison, cell, measure) for measure in query_set.measures},
             "curve": {"measure": query_set.curve_measure, **{str(at): round(its, 4) for at, its in cell.curve.items()}},
-            f"ms_per_query_k{TIMED_K}": None if cell.ms_per_query is None else round(cell.ms_per_query, 3),
+            "ms_per_query": None if cell.ms_per_query is None else round(cell.ms_per_query, 3),
+            "timed_k": query_set.timed_k,
             "baseline": comparison.baseline,
             "warnings": list(cell.warnings),
             "fingerprint": cell.fingerprint,

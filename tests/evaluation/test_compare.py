@@ -6,7 +6,7 @@ from ir_measures import Qrel, ScoredDoc
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation import Comparison, QuerySet, System, compare, time_systems
-from elasticdenser.evaluation.compare import TIMED_K, evaluate_systems
+from elasticdenser.evaluation.compare import evaluate_systems
 from elasticdenser.evaluation.keeping import Folder, fingerprint_of, search_in_parts
 from elasticdenser.runs import read_run, write_run
 
@@ -128,7 +128,7 @@ def test_fusions_take_the_kept_runs_of_their_parts_and_are_timed_alive(tmp_path)
     timed = evaluate_systems(QUERY_SET, [part, fused], Folder(tmp_path), timed_queries=2)
     assert {cell.ms_per_query is not None for cell in timed} == {True}
     # Two queries in four rounds, by the system alone and twice in the fusion; at no more hits than are asked for.
-    assert ranker.asked[40:] and {k for _, k in ranker.asked} == {min(10, TIMED_K)}
+    assert ranker.asked[40:] and {k for _, k in ranker.asked} == {10}
 
 
 def test_a_finished_run_is_a_system_without_a_time(tmp_path):
