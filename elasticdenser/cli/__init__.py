@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from elasticdenser.cli import demo, diagnose, eval, evaluate, exchange, index, inspect, options, run, search
+from elasticdenser.cli.output import show_warnings
 
 app = typer.Typer(
     name="elasticdenser",
@@ -44,4 +45,5 @@ def _root(
 
 def main() -> None:
     """Run the command line; exit codes are 0, 1 (failed) and 2 (usage)."""
+    show_warnings()
     app()

@@ -84,13 +84,13 @@ def _print(comparison: Comparison) -> None:
 
     for query_set in comparison.query_sets:
         columns, rows = result_rows(comparison, query_set.name)
-        # The name comes last, where it may wrap.
-        print_table(
-            query_set.title,
-            [*columns[1:], columns[0]],
-            [[*map(_aligned, row[1:]), row[0]] for row in rows],
-            numeric=len(columns) - 1,
-        )
+        table = [[columns[0], *columns[1:]], *rows]
+        # The longer side stands upright: a terminal has more lines than columns.
+        if len(columns) > len(table):
+            table = [list(column) for column in zip(*table, strict=True)]
+        # What a line is comes last, where it may wrap.
+        turned = [[*map(_aligned, row[1:]), row[0]] for row in table]
+        print_table(query_set.title, turned[0], turned[1:], numeric=len(turned[0]) - 1)
     typer.echo(f"▲ better, ▼ worse than {comparison.baseline}: paired randomisation test, Holm-corrected p < .05")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
 import sys
@@ -57,6 +58,20 @@ def explained(command: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
+class _Notes(logging.Handler):
+    """Shows what the library warns of as notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def show_warnings() -> None:
+    """Show the warnings of this package as notes on stderr, whatever other packages do to logging."""
+    logger = logging.getLogger("elasticdenser")
+    logger.addHandler(_Notes(logging.WARNING))
+    logger.propagate = False
+
+
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
     """Show progress on stderr: bars with rate and time left on a terminal, else a line every ten seconds."""
@@ -101,6 +116,8 @@ class _ProgressLines:
     def __call__(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
         started, first = self._started.setdefault(what, (now, done))
+        if not done:
+            return
         if now - self._last < _SECONDS_BETWEEN_LINES and done != total:
             return
         if done == total and now - started < 1:

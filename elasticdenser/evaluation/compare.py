@@ -23,7 +23,7 @@ from elasticdenser.runs import read_run, write_run
 
 Progress = Callable[[str, int, int], None]
 
-_CELL_VERSION = 1
+_CELL_VERSION = 2
 
 
 def compare(

@@ -165,11 +165,17 @@ class QuerySet:
         wanted = list(dict.fromkeys([*self.parsed_measures, *curve]))
         found: dict[Measure, dict[str, float]] = {}
         if by_qrels := [measure for measure in wanted if not _is_answer_match(measure)]:
-            found |= evaluate_per_query(self.qrels, run, by_qrels)
+            judged = {qrel.query_id for qrel in self.qrels}
+            found |= evaluate_per_query(self.qrels, self._of(run, judged), by_qrels)
         if by_answers := [measure for measure in wanted if _is_answer_match(measure)]:
-            found |= self._answer_match(run, by_answers)
+            found |= self._answer_match(self._of(run, set(self.answers)), by_answers)
         values = {str(measure): found[measure] for measure in self.parsed_measures}
         return values, {measure["cutoff"]: _mean(found[measure]) for measure in curve}
+
+    def _of(self, run: Sequence[ScoredDoc], counted: set[str]) -> list[ScoredDoc]:
+        """Leave out the queries that we know and that have no part in a measure; unknown ones are warned of later."""
+        idle = self.queries.keys() - counted
+        return [hit for hit in run if hit.query_id not in idle]
 
     def _curve(self) -> list[Measure]:
         name = self.curve_measure
