@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = options.examples(
     "eval eval/suites/open-qa.toml -o eval/runs/open-qa",
-    "eval eval/suites/local.toml --data data/ -o eval/runs/local --indexes indexes/",
+    "eval eval/suites/open-qa-local.toml --data DATA -o eval/runs/local --indexes indexes/",
     "eval eval/suites/beir.toml -o eval/runs/beir --query-set scifact --system bm25 --download",
 )
 
@@ -46,8 +46,8 @@ def eval_(
 ) -> None:
     """Evaluate all systems of a suite on all its data sets: figures, significance, a report.
 
-    Makes what is missing and keeps what is there: interrupted, the same command goes on. Data sets that are not on
-    this machine are skipped, and the report says so.
+    Makes what is missing and keeps what is there; interrupted, the same command goes on.
+    Data sets that are not on this machine are skipped, and the report says so.
     """
     from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite
 
@@ -87,7 +87,7 @@ def _print(comparison: Comparison) -> None:
         table = [[columns[0], *columns[1:]], *rows]
         # The longer side stands upright: a terminal has more lines than columns.
         if len(columns) > len(table):
-            table = [list(column) for column in zip(*table, strict=True)]
+            table = [list(column) for column in zip(["Measure", *columns[1:]], *rows, strict=True)]
         # What a line is comes last, where it may wrap.
         turned = [[*map(_aligned, row[1:]), row[0]] for row in table]
         print_table(query_set.title, turned[0], turned[1:], numeric=len(turned[0]) - 1)

@@ -6,6 +6,7 @@ import difflib
 import threading
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from elasticdenser.datasets.irds_guard import Guard, install_checks
@@ -65,6 +66,15 @@ class IrdsDataset:
             BadInputError: Files are missing or unreadable.
         """
         return self._stream("qrels")
+
+    def docs_bytes(self) -> int | None:
+        """Return the size of the file of documents, or None where there is none or it is not a single one."""
+        try:
+            with Guard(self.dataset_id, download=False):
+                path = Path(self._dataset.docs_path(force=False))
+        except BadInputError:  # not every data set says where its documents are
+            return None
+        return path.stat().st_size if path.is_file() else None
 
     def _stream(self, kind: str) -> Iterator[Any]:
         if not getattr(self, f"has_{kind}")():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -98,7 +99,10 @@ def search_in_parts(
         n_done += len(part)
         if progress is not None:
             progress(n_done, len(queries))
-    write_run(file, chain.from_iterable(_read_part(path) for path in done), tag=tag)
+    # Among the parts, so that what a killed call leaves goes with them.
+    whole = parts / file.name
+    write_run(whole, chain.from_iterable(_read_part(path) for path in done), tag=tag)
+    os.replace(whole, file)
     shutil.rmtree(parts)
 
 

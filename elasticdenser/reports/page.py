@@ -43,7 +43,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .42rem .8rem; border-bottom: 1px solid var(--grid); text-align: left; vertical-align: top; }
 thead th { color: var(--muted); font-size: .82rem; font-weight: 600; border-bottom: 1px solid var(--muted); }
 th { vertical-align: bottom; }
-td:first-child, th:first-child { padding-left: .2rem; }
+td:first-child, th:first-child { padding-left: .2rem; position: sticky; left: 0; background: var(--paper); z-index: 1; }
+tbody tr:hover td:first-child { background: var(--soft); }
 td.text { max-width: 36rem; }
 .system { display: block; position: relative; padding-left: 1.15em; }
 .number { text-align: right; white-space: nowrap; }

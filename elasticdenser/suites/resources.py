@@ -211,10 +211,18 @@ class Resources:
         return settings.sources
 
     def _sources_fingerprint(self, corpus: str) -> str:
-        """Return the SHA-256 over a corpus's files; a data set of ir_datasets is known by its id."""
+        """Return the SHA-256 over what a corpus is read from.
+
+        A data set of ir_datasets is known by its id and, as a local copy may be a part of it, by its size.
+        """
         parts = find_parts([self.resolve(source) for source in self._sources(corpus)], "auto")
         return fingerprint_of(
-            [[part.kind, part.prefix, part.path if part.kind == "irds" else sha256_of(part.path)] for part in parts]
+            [
+                [part.path, load_irds(part.path).docs_bytes()]
+                if part.kind == "irds"
+                else [part.kind, part.prefix, sha256_of(part.path)]
+                for part in parts
+            ]
         )
 
 

@@ -73,8 +73,8 @@ def run_suite(
         n_passages = resources.n_passages(suite.query_sets[name].corpus)
         evaluated.append(replace(query_set, n_passages=n_passages))
     if not cells:
-        reasons = "; ".join(f"{its.query_set}: {its.reason}" for its in skipped)
-        raise BadInputError(f"nothing of this suite could be evaluated ({reasons})")
+        names = ", ".join(dict.fromkeys(its.query_set for its in skipped))
+        raise BadInputError(f"nothing of this suite could be evaluated, {names} were skipped: {skipped[0].reason}")
     ordered = [systems[name] for name in suite.systems if name in systems]
     baseline = suite.baseline if suite.baseline in systems else ordered[0].name
     comparison = summarise(
@@ -112,11 +112,11 @@ def cell_lines(comparison: Comparison) -> Iterator[dict[str, Any]]:
 
 
 def _figures(comparison: Comparison, cell: Cell, measure: str) -> dict[str, Any]:
-    figures: dict[str, Any] = {"mean": round(cell.mean(measure), 6), "n_queries": len(cell.values[measure])}
+    figures: dict[str, Any] = {"mean": round(cell.mean(measure), 10), "n_queries": len(cell.values[measure])}
     if interval := comparison.interval(cell.query_set, cell.system, measure):
-        figures |= {"low": round(interval.low, 6), "high": round(interval.high, 6)}
+        figures |= {"low": round(interval.low, 10), "high": round(interval.high, 10)}
     if difference := comparison.difference(cell.query_set, cell.system, measure):
-        figures |= {"difference": round(difference.difference, 6), "p": difference.p, "p_holm": difference.p_holm}
+        figures |= {"difference": round(difference.difference, 10), "p": difference.p, "p_holm": difference.p_holm}
     return figures
 
 

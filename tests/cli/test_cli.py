@@ -19,7 +19,20 @@ from typer.testing import CliRunner
 from elasticdenser.cli import app
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["demo", "index", "search", "run", "evaluate", "eval", "info", "verify", "rebuild", "import", "export", "doctor"]
+COMMANDS = [
+    "demo",
+    "index",
+    "search",
+    "run",
+    "evaluate",
+    "eval",
+    "info",
+    "verify",
+    "rebuild",
+    "import",
+    "export",
+    "doctor",
+]
 COMMAND = [sys.executable, "-m", "elasticdenser"]
 TEXTS = {
     "d1": "dune is a novel about a desert planet",

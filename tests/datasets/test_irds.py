@@ -350,3 +350,18 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     code = PRELUDE + "print(error_of(load_irds, 'vaswani'))"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert "set IR_DATASETS_HOME to one you can write to" in done.stdout
+
+
+def test_the_size_of_the_documents_tells_a_part_from_the_whole(home):
+    folder = _msmarco(home)
+    (folder / "irds_version.txt").write_text("v2")
+    code = """
+    dataset = load_irds("msmarco-passage/dev/small")
+    before = dataset.docs_bytes()
+    with open(Path(os.environ["IR_DATASETS_HOME"]) / "msmarco-passage" / "collection.tsv", "a") as file:
+        file.write("2\\tthird passage\\n")
+    result = [before, dataset.docs_bytes(), load_irds("dpr-w100").docs_bytes(), load_irds("beir/scifact").docs_bytes()]
+    """
+    before, after, absent, unknown = _run(home, code)
+    assert after - before == len("2\tthird passage\n")
+    assert absent is None and unknown is None
