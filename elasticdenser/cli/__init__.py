@@ -22,6 +22,7 @@ app = typer.Typer(
         "index passages.jsonl -o indexes/mine",
         'search indexes/mine "who wrote dune"',
         "run indexes/mine questions.tsv -o runs/mine.trec",
+        "eval eval/suites/open-qa.toml -o eval/runs/open-qa",
     ),
 )
 for _module in (demo, index, search, run, evaluate, eval, inspect, exchange, diagnose):
