@@ -112,7 +112,7 @@ def cell_lines(comparison: Comparison) -> Iterator[dict[str, Any]]:
 
 
 def _figures(comparison: Comparison, cell: Cell, measure: str) -> dict[str, Any]:
-    figures: dict[str, Any] = {"mean": round(cell.mean(measure), 10), "n_queries": len(cell.values[measure])}
+    figures: dict[str, Any] = {"mean": cell.mean(measure), "n_queries": len(cell.values[measure])}
     if interval := comparison.interval(cell.query_set, cell.system, measure):
         figures |= {"low": round(interval.low, 10), "high": round(interval.high, 10)}
     if difference := comparison.difference(cell.query_set, cell.system, measure):
