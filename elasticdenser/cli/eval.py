@@ -33,7 +33,9 @@ def eval_(
     indexes: Annotated[
         Path | None, typer.Option(help="Where indexes are made and kept. Default: in the output folder.")
     ] = None,
-    query_set: Annotated[list[str] | None, typer.Option(help="Only this query set of the suite; repeatable.")] = None,
+    query_set: Annotated[
+        list[str] | None, typer.Option(help="Only this query set of the suite, in the report too; repeatable.")
+    ] = None,
     system: Annotated[
         list[str] | None, typer.Option(help="Only this system, beside the baseline and what it fuses; repeatable.")
     ] = None,

@@ -86,10 +86,11 @@ def evaluate_systems(
     """
     progress = progress or _silent
     query_fingerprint = query_set.fingerprint()
+    runs: dict[str, Path] = {}
     cells = []
     for system in systems:
         what = f"{query_set.name}: {system.name}"
-        run = ensure_run(query_set, system, folder, progress)
+        run = _ensure_run(query_set, system, folder, runs, progress)
         fingerprint = fingerprint_of([_CELL_VERSION, system.fingerprint, query_fingerprint, query_set.k])
         key = fingerprint_of([fingerprint, list(query_set.measures)])
         measure = partial(_measure, query_set, system, run, partial(progress, f"{what} (measuring)"))
@@ -111,20 +112,22 @@ def evaluate_systems(
     return [replace(cell, ms_per_query=times.get(cell.system)) for cell in cells]
 
 
-def ensure_run(query_set: QuerySet, system: System, folder: Folder, progress: Progress) -> Path:
-    """Return the run file of a system on a query set, made now if it is not there."""
+def _ensure_run(query_set: QuerySet, system: System, folder: Folder, runs: dict[str, Path], progress: Progress) -> Path:
+    """Return the run file of a system on a query set, made now if it is neither kept nor among `runs`."""
     if system.run is not None:
         return system.run
+    if system.name in runs:
+        return runs[system.name]
     queries = query_set.judged
     key = fingerprint_of([system.fingerprint, queries, query_set.k])
-    file = folder.run_file(query_set.name, system.name, key)
+    file = runs[system.name] = folder.run_file(query_set.name, system.name, key)
     if file.exists() and system.fingerprint:
         return file
     what = f"{query_set.name}: {system.name}"
     if system.fuse is not None:
-        runs = [read_run(ensure_run(query_set, part, folder, progress)) for part in system.parts]
+        hits = [read_run(_ensure_run(query_set, part, folder, runs, progress)) for part in system.parts]
         progress(what, 0, len(queries))
-        write_run(file, system.fuse(runs, query_set.k), tag=system.name)
+        write_run(file, system.fuse(hits, query_set.k), tag=system.name)
         progress(what, len(queries), len(queries))
     elif system.search is not None:
         search_in_parts(system.search, queries, query_set.k, file, tag=system.name, progress=partial(progress, what))

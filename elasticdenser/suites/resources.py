@@ -25,6 +25,7 @@ from elasticdenser.evaluation.compare import Progress
 from elasticdenser.evaluation.keeping import fingerprint_of
 from elasticdenser.evaluation.measures import AnswerMatch, parse_measures
 from elasticdenser.evaluation.query_sets import QuerySet
+from elasticdenser.index.layout import MANIFEST
 from elasticdenser.suites.settings import Bm25Settings, DenseSettings, Suite
 
 if TYPE_CHECKING:
@@ -75,16 +76,14 @@ class Resources:
         self.query_encoder = cache(self._query_encoder)
         self.dense_index = cache(self._dense_index)
         self.bm25_index = cache(self._bm25_index)
-        self._corpus_key = cache(self._sources_fingerprint)
+        self.corpus_fingerprint = cache(self._corpus_fingerprint)
         self._unregistered: dict[str, str] = {}
         for dataset_id, file in suite.register.items():
             path = options.data / file
             if path.exists():
                 register_dpr_questions(dataset_id, path)
             else:
-                self._unregistered[dataset_id] = (
-                    f"{file} is missing in {options.data}: put it there, or give --data DIR"
-                )
+                self._unregistered[dataset_id] = _absent(file, options.data)
 
     def query_set(self, name: str) -> QuerySet:
         """Load queries with their judgements and answers; no index is needed yet.
@@ -180,7 +179,9 @@ class Resources:
             if not (self.options.data / given).exists():
                 raise DataMissingError(_absent(given, self.options.data))
             return PassageIndex.open(self.options.data / given, encoder=fingerprint)
-        path = self._indexes / f"{corpus}.{fingerprint_of([self._corpus_key(corpus), fingerprint.to_json()])[:12]}"
+        path = (
+            self._indexes / f"{corpus}.{fingerprint_of([self.corpus_fingerprint(corpus), fingerprint.to_json()])[:12]}"
+        )
         if path.exists():
             return PassageIndex.open(path, encoder=fingerprint)
         passage_encoder = PassageEncoder.from_pretrained(
@@ -193,7 +194,7 @@ class Resources:
 
     def _bm25_index(self, corpus: str) -> Bm25Index:
         """Open the Lucene index of a corpus, made now if it is not there."""
-        path = self._indexes / f"{corpus}.bm25.{self._corpus_key(corpus)[:12]}"
+        path = self._indexes / f"{corpus}.bm25.{self.corpus_fingerprint(corpus)[:12]}"
         if path.exists():
             return Bm25Index.open(path)
         return Bm25Index.build(
@@ -210,11 +211,13 @@ class Resources:
             raise BadInputError(f"corpora.{corpus} is a finished index, but BM25 needs texts: give 'sources' instead")
         return settings.sources
 
-    def _sources_fingerprint(self, corpus: str) -> str:
-        """Return the SHA-256 over what a corpus is read from.
+    def _corpus_fingerprint(self, corpus: str) -> str:
+        """Return the SHA-256 over what a corpus is read from, or over the place of a finished index.
 
         A data set of ir_datasets is known by its id and, as a local copy may be a part of it, by its size.
         """
+        if given := self.suite.corpora[corpus].index:
+            return fingerprint_of([given, sha256_of(self.options.data / given / MANIFEST)])
         parts = find_parts([self.resolve(source) for source in self._sources(corpus)], "auto")
         return fingerprint_of(
             [

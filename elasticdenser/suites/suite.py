@@ -77,6 +77,8 @@ def run_suite(
         raise BadInputError(f"nothing of this suite could be evaluated, {names} were skipped: {skipped[0].reason}")
     ordered = [systems[name] for name in suite.systems if name in systems]
     baseline = suite.baseline if suite.baseline in systems else ordered[0].name
+    if baseline != suite.baseline:
+        logger.warning("the baseline %s was skipped everywhere: %s takes its place", suite.baseline, baseline)
     comparison = summarise(
         suite.title, evaluated, ordered, cells, baseline, skipped=skipped, commands=commands, progress=progress
     )

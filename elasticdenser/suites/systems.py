@@ -94,9 +94,13 @@ def _run(name: str, settings: RunSettings, query_set: str, resources: Resources)
     path = resources.options.data / file
     if not path.is_file():
         raise DataMissingError(f"the run {file} is missing in {resources.options.data}: put it there")
-    about = {"type": "run", "path": file}
+    corpus = resources.corpus_fingerprint(resources.suite.query_sets[query_set].corpus)
     return System(
-        name=name, title=settings.title or file, settings=about, fingerprint=fingerprint_of(sha256_of(path)), run=path
+        name=name,
+        title=settings.title or settings.path,
+        settings={"type": "run", "path": settings.path},
+        fingerprint=fingerprint_of([sha256_of(path), corpus]),
+        run=path,
     )
 
 

@@ -131,6 +131,15 @@ def test_fusions_take_the_kept_runs_of_their_parts_and_are_timed_alive(tmp_path)
     assert ranker.asked[40:] and {k for _, k in ranker.asked} == {10}
 
 
+def test_parts_without_a_fingerprint_are_searched_once_a_call(tmp_path):
+    ranker = Ranker(4)
+    part = System(name="part", search=ranker)
+    evaluate_systems(
+        QUERY_SET, [part, System(name="fused", parts=[part], fuse=first)], Folder(tmp_path), timed_queries=0
+    )
+    assert len(ranker.asked) == 40
+
+
 def test_a_finished_run_is_a_system_without_a_time(tmp_path):
     write_run(tmp_path / "given.trec", Ranker(2)(QUERIES, 10))
     system = System(name="given", run=tmp_path / "given.trec", fingerprint="g")

@@ -130,6 +130,7 @@ def test_what_is_absent_is_skipped_and_said(suite_file, data, tmp_path, caplog):
     assert "skipped elsewhere" in caplog.text
     for report in ("report.md", "report.html"):
         assert "not-here is missing in" in (tmp_path / "out" / report).read_text()
+    assert "takes its place" not in caplog.text
     (data / "words.trec").unlink()
     found, _ = evaluate(suite_file, tmp_path / "out", data)
     assert ("words", "given") in [(its.query_set, its.system) for its in found.skipped]
@@ -187,6 +188,14 @@ def test_a_run_over_another_corpus_is_no_silent_zero(suite_file, data, tmp_path)
     write_run(data / "words.trec", [ScoredDoc("other1", "d1", 1.0)])
     with pytest.raises(BadInputError, match="the run has no judged query"):
         evaluate(suite_file, tmp_path / "out", data)
+
+
+def test_a_baseline_that_is_missing_is_replaced_and_said(suite_file, data, tmp_path, caplog):
+    suite_file.write_text('baseline = "given"\n' + suite_file.read_text())
+    (data / "words.trec").unlink()
+    found, _ = evaluate(suite_file, tmp_path / "out", data)
+    assert found.baseline == "exact"
+    assert "the baseline given was skipped everywhere: exact takes its place" in caplog.text
 
 
 def test_question_files_of_dpr_are_registered(suite_file, data, tmp_path):
