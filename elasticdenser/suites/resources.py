@@ -175,13 +175,10 @@ class Resources:
         from elasticdenser.index import PassageIndex
 
         fingerprint = self.query_encoder(encoder).fingerprint
-        if given := self.suite.corpora[corpus].index:
-            if not (self.options.data / given).exists():
-                raise DataMissingError(_absent(given, self.options.data))
-            return PassageIndex.open(self.options.data / given, encoder=fingerprint)
-        path = (
-            self._indexes / f"{corpus}.{fingerprint_of([self.corpus_fingerprint(corpus), fingerprint.to_json()])[:12]}"
-        )
+        if given := self._given_index(corpus):
+            return PassageIndex.open(given, encoder=fingerprint)
+        key = fingerprint_of([self.corpus_fingerprint(corpus), fingerprint.to_json()])
+        path = self._indexes / f"{corpus}.{key[:12]}"
         if path.exists():
             return PassageIndex.open(path, encoder=fingerprint)
         passage_encoder = PassageEncoder.from_pretrained(
@@ -201,6 +198,16 @@ class Resources:
             self._open(corpus), path, progress=partial(_prefixed, self._progress, f"{corpus} (bm25)")
         )
 
+    def _given_index(self, corpus: str) -> Path | None:
+        """Return the finished index that the suite names for a corpus, if it does."""
+        name = self.suite.corpora[corpus].index
+        if not name:
+            return None
+        path = self.options.data / name
+        if not (path / MANIFEST).is_file():
+            raise DataMissingError(_absent(name, self.options.data))
+        return path
+
     def _open(self, corpus: str) -> Corpus:
         sources = [self.resolve(source) for source in self._sources(corpus)]
         return open_corpus(sources, download=self.options.download)
@@ -212,12 +219,12 @@ class Resources:
         return settings.sources
 
     def _corpus_fingerprint(self, corpus: str) -> str:
-        """Return the SHA-256 over what a corpus is read from, or over the place of a finished index.
+        """Return the SHA-256 over what a corpus is read from, or over the manifest of a finished index.
 
         A data set of ir_datasets is known by its id and, as a local copy may be a part of it, by its size.
         """
-        if given := self.suite.corpora[corpus].index:
-            return fingerprint_of([given, sha256_of(self.options.data / given / MANIFEST)])
+        if given := self._given_index(corpus):
+            return sha256_of(given / MANIFEST)
         parts = find_parts([self.resolve(source) for source in self._sources(corpus)], "auto")
         return fingerprint_of(
             [

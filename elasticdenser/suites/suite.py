@@ -73,8 +73,8 @@ def run_suite(
         n_passages = resources.n_passages(suite.query_sets[name].corpus)
         evaluated.append(replace(query_set, n_passages=n_passages))
     if not cells:
-        names = ", ".join(dict.fromkeys(its.query_set for its in skipped))
-        raise BadInputError(f"nothing of this suite could be evaluated, {names} were skipped: {skipped[0].reason}")
+        reasons = "; ".join(f"{its.query_set}: {its.reason}" for its in skipped)
+        raise BadInputError(f"nothing of this suite could be evaluated ({reasons})")
     ordered = [systems[name] for name in suite.systems if name in systems]
     baseline = suite.baseline if suite.baseline in systems else ordered[0].name
     if baseline != suite.baseline:
