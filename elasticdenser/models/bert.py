@@ -24,8 +24,8 @@ Norm = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class _Names:
-    """What a family of models calls its weights."""
+class LayerNames:
+    """What a family of models calls the weights of a layer."""
 
     layer: str
     query_key_value: tuple[str, str, str]
@@ -36,7 +36,7 @@ class _Names:
     output_norm: str
 
 
-_BERT = _Names(
+_BERT = LayerNames(
     layer="encoder.layer.{}.",
     query_key_value=("attention.self.query", "attention.self.key", "attention.self.value"),
     attention_output="attention.output.dense",
@@ -45,7 +45,7 @@ _BERT = _Names(
     down="output.dense",
     output_norm="output.LayerNorm",
 )
-_DISTILBERT = _Names(
+_DISTILBERT = LayerNames(
     layer="transformer.layer.{}.",
     query_key_value=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
     attention_output="attention.out_lin",
@@ -54,14 +54,14 @@ _DISTILBERT = _Names(
     down="ffn.lin2",
     output_norm="output_layer_norm",
 )
-_FAMILIES = {
+FAMILIES = {
     "bert": _BERT,
     "roberta": _BERT,
     "xlm-roberta": _BERT,
     "camembert": _BERT,
     "distilbert": _DISTILBERT,
 }
-_ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
+ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,13 @@ class Bert:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        _check_supported(config)
+        check_supported(config)
         self.dtype, self.device = dtype, device
-        self.n_heads = _count(config, "num_attention_heads", "n_heads")
+        self.n_heads = count_of(config, "num_attention_heads", "n_heads")
         self._eps = float(config.get("layer_norm_eps", 1e-12))
-        self._activation = _ACTIVATIONS[config.get("hidden_act") or config.get("activation", "gelu")]
-        names = _FAMILIES[config["model_type"]]
-        reader = _Weights(weights)
+        self._activation = ACTIVATIONS[config.get("hidden_act") or config.get("activation", "gelu")]
+        names = FAMILIES[config["model_type"]]
+        reader = Weights(weights)
         first = first_position(config)
         self._tokens = reader.get("embeddings.word_embeddings.weight").to(device, torch.float32)
         self._positions = reader.get("embeddings.position_embeddings.weight").float()[first:].to(device)
@@ -108,7 +108,7 @@ class Bert:
             # Only the first segment is ever used, so its vector joins the positions'.
             self._positions = self._positions + reader.get("embeddings.token_type_embeddings.weight")[0].to(device)
         self._norm = self._read_norm(reader, "embeddings.LayerNorm")
-        self.n_layers = _count(config, "num_hidden_layers", "n_layers")
+        self.n_layers = count_of(config, "num_hidden_layers", "n_layers")
         self._layers = [self._read_layer(reader, names, names.layer.format(i)) for i in range(self.n_layers)]
 
     @classmethod
@@ -118,17 +118,7 @@ class Bert:
         Raises:
             ModelError: The files are missing, damaged or of another kind.
         """
-        path = weights_file(folder)
-        try:
-            if path.suffix == ".safetensors":
-                from safetensors.torch import load_file
-
-                weights = load_file(path)
-            else:
-                weights = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # each loader has its own kinds of errors
-            raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
-        return cls(read_json(transformer_folder(folder) / "config.json"), weights, dtype, device)
+        return cls(*read_model(folder), dtype, device)
 
     @torch.inference_mode()
     def encode(self, sequences: Sequence[Sequence[int]], pooling: str) -> Tensor:
@@ -157,18 +147,18 @@ class Bert:
     def _normed(self, hidden: Tensor, norm: Norm) -> Tensor:
         return F.layer_norm(hidden, hidden.shape[-1:], norm[0], norm[1], self._eps)
 
-    def _read_norm(self, reader: _Weights, name: str) -> Norm:
+    def _read_norm(self, reader: Weights, name: str) -> Norm:
         return (
             reader.get(f"{name}.weight").to(self.device, torch.float32),
             reader.get(f"{name}.bias").to(self.device, torch.float32),
         )
 
-    def _read_linear(self, reader: _Weights, names: Sequence[str], activation: str = "none") -> Linear:
+    def _read_linear(self, reader: Weights, names: Sequence[str], activation: str = "none") -> Linear:
         weight = torch.cat([reader.get(f"{name}.weight") for name in names]).to(self.device, self.dtype)
         bias = torch.cat([reader.get(f"{name}.bias") for name in names]).to(self.device, self.dtype)
         return make_linear(weight, bias, activation)
 
-    def _read_layer(self, reader: _Weights, names: _Names, prefix: str) -> _Layer:
+    def _read_layer(self, reader: Weights, names: LayerNames, prefix: str) -> _Layer:
         return _Layer(
             query_key_value=self._read_linear(reader, [prefix + name for name in names.query_key_value]),
             attention_output=self._read_linear(reader, [prefix + names.attention_output]),
@@ -179,7 +169,7 @@ class Bert:
         )
 
 
-class _Weights:
+class Weights:
     """Tensors by name, with or without the prefix that a checkpoint with a head puts before the encoder's."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
@@ -192,9 +182,15 @@ class _Weights:
         self._prefix = next((name.removesuffix(marker) for name in weights if name.endswith(marker)), "")
 
     def has(self, name: str) -> bool:
+        """Whether there is a tensor of that name."""
         return self._prefix + name in self._weights
 
     def get(self, name: str) -> Tensor:
+        """Return a tensor by its name without the prefix.
+
+        Raises:
+            ModelError: There is none.
+        """
         if not self.has(name):
             raise ModelError(
                 f"the weights lack {self._prefix + name}: the file does not belong to its config.json; "
@@ -203,7 +199,26 @@ class _Weights:
         return self._weights[self._prefix + name].detach()
 
 
-def _count(config: Mapping[str, Any], *names: str) -> int:
+def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the `config.json` and the tensors of a model.
+
+    Raises:
+        ModelError: The files are missing or damaged.
+    """
+    path = weights_file(folder)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            weights = load_file(path)
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each loader has its own kinds of errors
+        raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
+    return read_json(transformer_folder(folder) / "config.json"), weights
+
+
+def count_of(config: Mapping[str, Any], *names: str) -> int:
     """Return the first of some spellings of a number in `config.json`."""
     for name in names:
         if config.get(name):
@@ -211,14 +226,19 @@ def _count(config: Mapping[str, Any], *names: str) -> int:
     raise ModelError(f"the model's config.json has no {' or '.join(names)}: fetch the model again")
 
 
-def _check_supported(config: Mapping[str, Any]) -> None:
+def check_supported(config: Mapping[str, Any]) -> None:
+    """Refuse a model that this code would compute wrongly.
+
+    Raises:
+        ModelError: Its type, activation or kind of positions is not supported.
+    """
     kind = config.get("model_type")
-    if kind not in _FAMILIES:
+    if kind not in FAMILIES:
         raise ModelError(
-            f"got a model of type {kind!r}; supported are {', '.join(_FAMILIES)}: choose an encoder of one of these"
+            f"got a model of type {kind!r}; supported are {', '.join(FAMILIES)}: choose an encoder of one of these"
         )
     activation = config.get("hidden_act") or config.get("activation", "gelu")
-    if activation not in _ACTIVATIONS:
-        raise ModelError(f"got the activation {activation!r}; supported are {', '.join(_ACTIVATIONS)}")
+    if activation not in ACTIVATIONS:
+        raise ModelError(f"got the activation {activation!r}; supported are {', '.join(ACTIVATIONS)}")
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise ModelError("got relative position embeddings; only absolute ones are supported")

@@ -1,0 +1,265 @@
+"""The elastic transformer: one set of weights, many sizes, all answering in the space of the full encoder.
+
+A size (width, depth) keeps the first heads and the first feed-forward neurons of every layer, and drops layers from
+the middle: the first ones read the query, the last two make the vector. What a size has of its own are its layer norms
+(one set a width) and its exit, a projection of the pooled vector; everything else is a view of the shared weights.
+After ElasticLM (Zhang, Wang, Song: On Elastic Language Models) and DynaBERT (Hou et al. 2020), with exits for a vector
+space instead of classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from elasticdenser.errors import QueryError
+from elasticdenser.subnet import Subnet
+
+WIDTHS = (1.0, 0.5, 0.25)
+DEPTHS = (1, 2, 3, 4, 6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElasticShape:
+    """What an elastic transformer is made of.
+
+    Args:
+        n_layers: Layers of the full model.
+        n_heads: Attention heads of a layer.
+        hidden: Width of the residual stream; it is the same at every size.
+        n_neurons: Feed-forward neurons of a layer.
+        vocabulary: Number of tokens.
+        n_positions: Longest sequence.
+        dim: Dimensions of the vectors.
+        pooling: `mean` or `cls`.
+        activation: `gelu`, `gelu_tanh` or `relu`.
+        norm_eps: Of the layer norms.
+        widths: Shares of heads and neurons, falling from 1.
+        depths: Numbers of layers, rising.
+
+    Raises:
+        QueryError: A width leaves no whole number of heads and neurons, a depth is not there, or there is no such
+            pooling, activation or split of the hidden size.
+    """
+
+    n_layers: int
+    n_heads: int
+    hidden: int
+    n_neurons: int
+    vocabulary: int
+    n_positions: int
+    dim: int
+    pooling: str = "mean"
+    activation: str = "gelu"
+    norm_eps: float = 1e-12
+    widths: tuple[float, ...] = WIDTHS
+    depths: tuple[int, ...] = DEPTHS
+
+    def __post_init__(self) -> None:
+        if not self.widths or self.widths[0] != 1 or not _is_falling(self.widths):
+            raise QueryError(f"got the widths {self.widths}; expected them to fall from 1, such as {WIDTHS}")
+        if not self.depths or not _is_falling(self.depths[::-1]):
+            raise QueryError(f"got the depths {self.depths}; expected them to rise, such as {DEPTHS}")
+        if self.hidden % self.n_heads:
+            raise QueryError(
+                f"got {self.n_heads} heads of a hidden size of {self.hidden}; expected heads of equal size"
+            )
+        if self.pooling not in ("mean", "cls") or self.activation not in _ACTIVATIONS:
+            raise QueryError(
+                f"got {self.pooling!r} pooling and the activation {self.activation!r}; expected 'mean' or 'cls', and "
+                f"one of {', '.join(_ACTIVATIONS)}"
+            )
+        for width in self.widths:
+            if not 0 < width <= 1 or self.n_heads * width % 1 or self.n_neurons * width % 1:
+                heads = f"{self.n_heads} heads and {self.n_neurons} neurons"
+                raise QueryError(f"got width {width:g} of {heads}; expected one that leaves whole numbers of both")
+        for depth in self.depths:
+            if not 1 <= depth <= self.n_layers:
+                raise QueryError(f"got depth {depth} of {self.n_layers} layers; expected 1 to {self.n_layers}")
+
+    @property
+    def grid(self) -> list[Subnet]:
+        """All sizes, from large to small."""
+        return sorted((Subnet(width, depth) for width in self.widths for depth in self.depths), reverse=True)
+
+    def check(self, subnet: Subnet) -> None:
+        """Refuse a size that is not on the grid.
+
+        Raises:
+            QueryError: With the sizes there are.
+        """
+        if subnet.width not in self.widths or subnet.depth not in self.depths:
+            raise QueryError(f"got subnet {subnet}; this encoder has the sizes: {', '.join(map(str, self.grid))}")
+
+
+def _is_falling(numbers: Sequence[float]) -> bool:
+    return all(one > other for one, other in pairwise(numbers))
+
+
+def layers_of(depth: int, n_layers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the layers that a depth keeps, as (first ones, last ones): what is dropped is the middle.
+
+    Depth 1 is the first layer alone, depth 2 the first and the last; from 3 on the last two are kept.
+    """
+    if depth == 1:
+        return (0,), ()
+    n_last = 1 if depth == 2 else 2
+    return tuple(range(depth - n_last)), tuple(range(n_layers - n_last, n_layers))
+
+
+class ElasticLayer(nn.Module):
+    """One transformer layer whose first heads and neurons can be used alone.
+
+    Args:
+        shape: Of the model.
+    """
+
+    def __init__(self, shape: ElasticShape) -> None:
+        super().__init__()
+        self.head_dim = shape.hidden // shape.n_heads
+        heads, n_widths = shape.n_heads, len(shape.widths)
+        self.qkv = nn.Parameter(torch.empty(3, heads, self.head_dim, shape.hidden))
+        self.qkv_bias = nn.Parameter(torch.zeros(3, heads, self.head_dim))
+        self.out = nn.Parameter(torch.empty(shape.hidden, heads, self.head_dim))
+        self.out_bias = nn.Parameter(torch.zeros(shape.hidden))
+        self.up = nn.Parameter(torch.empty(shape.n_neurons, shape.hidden))
+        self.up_bias = nn.Parameter(torch.zeros(shape.n_neurons))
+        self.down = nn.Parameter(torch.empty(shape.hidden, shape.n_neurons))
+        self.down_bias = nn.Parameter(torch.zeros(shape.hidden))
+        # (width, after attention or after the neurons, weight or bias, hidden)
+        self.norms = nn.Parameter(torch.zeros(n_widths, 2, 2, shape.hidden))
+        self._activation, self._eps = shape.activation, shape.norm_eps
+
+    def forward(self, hidden: Tensor, mask: Tensor, n_heads: int, n_neurons: int, width: int) -> Tensor:
+        """Return the hidden states after this layer.
+
+        Args:
+            hidden: (n, length, hidden).
+            mask: bool, (n, 1, 1, length): True where there is a token.
+            n_heads: How many heads are used.
+            n_neurons: How many feed-forward neurons are used.
+            width: Which layer norms.
+        """
+        n, length, size = hidden.shape
+        weight, bias = self.qkv[:, :n_heads], self.qkv_bias[:, :n_heads]
+        projected = F.linear(hidden, weight.reshape(-1, size), bias.reshape(-1))
+        query, key, value = projected.view(n, length, 3, n_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        joined = attended.transpose(1, 2).reshape(n, length, -1)
+        mixed = F.linear(joined, self.out[:, :n_heads].reshape(size, -1), self.out_bias)
+        hidden = self._normed(hidden + mixed, width, 0)
+        neurons = _ACTIVATIONS[self._activation](F.linear(hidden, self.up[:n_neurons], self.up_bias[:n_neurons]))
+        return self._normed(hidden + F.linear(neurons, self.down[:, :n_neurons], self.down_bias), width, 1)
+
+    def _normed(self, hidden: Tensor, width: int, place: int) -> Tensor:
+        weight, bias = self.norms[width, place]
+        return F.layer_norm(hidden, hidden.shape[-1:], weight, bias, self._eps)
+
+
+class ElasticBert(nn.Module):
+    """A transformer encoder of many sizes; the size is an argument, so calls at different sizes may run at once.
+
+    Args:
+        shape: What it is made of.
+    """
+
+    def __init__(self, shape: ElasticShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.tokens = nn.Parameter(torch.empty(shape.vocabulary, shape.hidden))
+        self.positions = nn.Parameter(torch.empty(shape.n_positions, shape.hidden))
+        self.norm = nn.Parameter(torch.zeros(len(shape.widths), 2, shape.hidden))
+        self.blocks = nn.ModuleList(ElasticLayer(shape) for _ in range(shape.n_layers))
+        n_cells = (len(shape.widths), len(shape.depths))
+        self.exits = nn.Parameter(torch.zeros(*n_cells, shape.dim, shape.hidden))
+        self.exit_bias = nn.Parameter(torch.zeros(*n_cells, shape.dim))
+
+    def forward(self, token_ids: Tensor, mask: Tensor, subnet: Subnet) -> Tensor:
+        """Return a vector for each sequence at one size.
+
+        Args:
+            token_ids: int64, (n, length), padded with anything.
+            mask: bool, (n, length): True where there is a token.
+            subnet: The size.
+
+        Returns:
+            (n, dim), not normalised.
+
+        Raises:
+            QueryError: There is no such size.
+        """
+        return self.at_depths(token_ids, mask, subnet.width, (subnet.depth,))[subnet.depth]
+
+    def at_depths(self, token_ids: Tensor, mask: Tensor, width: float, depths: Iterable[int]) -> dict[int, Tensor]:
+        """Return the vectors of several depths of one width, computing the first layers, which they share, once.
+
+        Args:
+            token_ids: As in `forward`.
+            mask: As in `forward`.
+            width: Of all of them.
+            depths: Which.
+
+        Returns:
+            Depth -> (n, dim), not normalised; from the lowest depth to the highest.
+
+        Raises:
+            QueryError: There is no such size.
+        """
+        return {
+            depth: F.linear(pooled, *self.exit_of(Subnet(width, depth)))
+            for depth, pooled in self.pooled_at_depths(token_ids, mask, width, depths).items()
+        }
+
+    def pooled_at_depths(
+        self, token_ids: Tensor, mask: Tensor, width: float, depths: Iterable[int]
+    ) -> dict[int, Tensor]:
+        """Return what the exits of several depths are given: depth -> (n, hidden)."""
+        depths = sorted(set(depths))
+        for depth in depths:
+            self.shape.check(Subnet(width, depth))
+        at = self.shape.widths.index(width)
+        n_heads, n_neurons = round(self.shape.n_heads * width), round(self.shape.n_neurons * width)
+        attend_to = mask[:, None, None, :]
+
+        def through(layers: Sequence[int], state: Tensor) -> Tensor:
+            for layer in layers:
+                state = self.blocks[layer](state, attend_to, n_heads, n_neurons, at)
+            return state
+
+        state, n_done = self._embedded(token_ids, at), 0
+        pooled = {}
+        for depth in depths:
+            first, last = layers_of(depth, self.shape.n_layers)
+            state, n_done = through(first[n_done:], state), max(n_done, len(first))
+            pooled[depth] = _pooled(through(last, state), mask, self.shape.pooling)
+        return pooled
+
+    @property
+    def layers(self) -> list[ElasticLayer]:
+        """The layers, first to last."""
+        return [block for block in self.blocks if isinstance(block, ElasticLayer)]
+
+    def exit_of(self, subnet: Subnet) -> tuple[Tensor, Tensor]:
+        """Return weight, (dim, hidden), and bias, (dim,), of the exit of a size, as views."""
+        at = self.shape.widths.index(subnet.width), self.shape.depths.index(subnet.depth)
+        return self.exits[at], self.exit_bias[at]
+
+    def _embedded(self, token_ids: Tensor, width: int) -> Tensor:
+        embedded = F.embedding(token_ids, self.tokens) + self.positions[: token_ids.shape[1]]
+        weight, bias = self.norm[width]
+        return F.layer_norm(embedded, embedded.shape[-1:], weight, bias, self.shape.norm_eps)
+
+
+_ACTIVATIONS = {"gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "relu": F.relu}
+
+
+def _pooled(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    if pooling == "cls":
+        return hidden[:, 0]
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1)

@@ -1,0 +1,242 @@
+"""The structure of the elastic transformer: what a size uses, and that nothing else touches its vectors."""
+
+from __future__ import annotations
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import one_thread
+
+from elasticdenser.errors import QueryError
+from elasticdenser.models.elastic import DEPTHS, WIDTHS, ElasticBert, ElasticShape, layers_of
+from elasticdenser.subnet import Subnet
+
+SIZES = {"n_layers": 6, "n_heads": 4, "hidden": 32, "n_neurons": 64, "vocabulary": 50, "n_positions": 24, "dim": 16}
+GRID = ElasticShape(**SIZES).grid
+
+
+def random_model(seed: int = 0, **changed) -> ElasticBert:
+    """A model of random weights, wherever they are; its sizes give vectors far from each other's."""
+    one_thread()
+    generator = torch.Generator().manual_seed(seed)
+    model = ElasticBert(ElasticShape(**{**SIZES, **changed})).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+            if "norm" in name:
+                parameter.select(-2, 0).add_(1)  # the weights of layer norms
+    return model
+
+
+def random_batch(lengths=(3, 9, 1, 5), seed: int = 1):
+    """Token ids and mask; behind the sequences stands garbage."""
+    generator = torch.Generator().manual_seed(seed)
+    token_ids = torch.randint(0, SIZES["vocabulary"], (len(lengths), max(lengths)), generator=generator)
+    return token_ids, torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+
+
+@pytest.fixture(scope="module", params=["mean", "cls"])
+def model(request) -> ElasticBert:
+    return random_model(pooling=request.param)
+
+
+@torch.no_grad()
+def at_all_sizes(model: ElasticBert, token_ids, mask):
+    return {subnet: F.normalize(model(token_ids, mask, subnet), dim=-1) for subnet in model.shape.grid}
+
+
+def test_at_depths_equals_single_forwards(model):
+    single = at_all_sizes(model, *random_batch())
+    assert len(single) == len(WIDTHS) * len(DEPTHS)
+    for width in WIDTHS:
+        for depths in (DEPTHS, (6, 1), (3,), iter([2, 4, 2])):
+            with torch.no_grad():
+                found = model.at_depths(*random_batch(), width, depths)
+            assert list(found) == sorted(found)
+            for depth, vectors in found.items():
+                expected = single[Subnet(width, depth)]
+                torch.testing.assert_close(F.normalize(vectors, dim=-1), expected, atol=1e-6, rtol=0)
+
+
+def test_all_sizes_differ(model):
+    found = list(at_all_sizes(model, *random_batch()).values())
+    assert all(vectors.shape == (4, 16) for vectors in found)
+    for number, one in enumerate(found):
+        assert all((one - other).abs().max() > 1e-3 for other in found[:number])
+
+
+def test_neither_padding_nor_neighbours_change_a_vector(model):
+    token_ids, mask = random_batch()
+    together = at_all_sizes(model, token_ids, mask)
+    longer = torch.cat([token_ids, torch.full((4, 7), 49)], dim=1)
+    padded = at_all_sizes(model, longer, torch.cat([mask, torch.zeros(4, 7, dtype=torch.bool)], dim=1))
+    other = torch.where(mask, token_ids, (token_ids + 1) % 50)
+    refilled = at_all_sizes(model, other, mask)
+    for subnet, vectors in together.items():
+        torch.testing.assert_close(padded[subnet], vectors, atol=1e-6, rtol=0)
+        torch.testing.assert_close(refilled[subnet], vectors, atol=1e-6, rtol=0)
+    for row, length in enumerate((3, 9, 1, 5)):
+        alone = at_all_sizes(model, token_ids[row : row + 1, :length], mask[row : row + 1, :length])
+        for subnet, vectors in together.items():
+            torch.testing.assert_close(alone[subnet], vectors[row : row + 1], atol=1e-6, rtol=0)
+
+
+def without_all_but(model: ElasticBert, subnet: Subnet) -> ElasticBert:
+    """A copy that has NaN wherever the size has no business, as the design says it."""
+    model = copy.deepcopy(model)
+    n_heads, n_neurons = int(4 * subnet.width), int(64 * subnet.width)
+    kept = {1: {0}, 2: {0, 5}, 3: {0, 4, 5}, 4: {0, 1, 4, 5}, 6: {0, 1, 2, 3, 4, 5}}[subnet.depth]
+    other_widths = torch.tensor([width != subnet.width for width in WIDTHS])
+    other_depths = torch.tensor([depth != subnet.depth for depth in DEPTHS])
+    with torch.no_grad():
+        for number, layer in enumerate(model.layers):
+            for tensor, dimension, n_kept in (
+                (layer.qkv, 1, n_heads),
+                (layer.qkv_bias, 1, n_heads),
+                (layer.out, 1, n_heads),
+                (layer.up, 0, n_neurons),
+                (layer.up_bias, 0, n_neurons),
+                (layer.down, 1, n_neurons),
+            ):
+                tensor.narrow(dimension, n_kept, tensor.shape[dimension] - n_kept).fill_(torch.nan)
+            layer.norms[other_widths] = torch.nan
+            if number not in kept:
+                for parameter in layer.parameters():
+                    parameter.fill_(torch.nan)
+        model.norm[other_widths] = torch.nan
+        for tensor in (model.exits, model.exit_bias):
+            tensor[other_widths] = torch.nan
+            tensor[:, other_depths] = torch.nan
+    return model
+
+
+@pytest.mark.parametrize("subnet", GRID, ids=str)
+def test_a_size_uses_nothing_beyond_its_slice(model, subnet):
+    batch = random_batch()
+    with torch.no_grad():
+        found = without_all_but(model, subnet)(*batch, subnet)
+        assert found.isfinite().all()
+        torch.testing.assert_close(found, model(*batch, subnet), atol=0, rtol=0)
+
+
+def test_sizes_at_once(model):
+    batches = [random_batch(lengths, seed) for seed, lengths in enumerate([(3, 9, 1, 5), (2,), (7, 7), (9, 1, 1)])]
+    work = [(batch, subnet) for subnet in model.shape.grid for batch in batches] * 3
+    expected = [model(*batch, subnet).detach() for batch, subnet in work]
+
+    def encode(one):
+        batch, subnet = one
+        with torch.inference_mode():
+            return model(*batch, subnet)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(encode, work))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+
+
+@given(st.integers(1, 48).flatmap(lambda n: st.tuples(st.integers(1, n), st.just(n))))
+def test_layers_of(sizes):
+    depth, n_layers = sizes
+    first, last = layers_of(depth, n_layers)
+    layers = first + last
+    assert len(layers) == depth == len(set(layers))
+    assert list(layers) == sorted(layers)
+    assert first == tuple(range(len(first)))
+    assert (layers[0], set(layers) <= set(range(n_layers))) == (0, True)
+    if depth >= 2:
+        assert layers[-1] == n_layers - 1
+    if depth >= 3:
+        assert last == (n_layers - 2, n_layers - 1)
+
+
+def test_layers_of_six():
+    joined = {depth: sum(layers_of(depth, 6), ()) for depth in DEPTHS}
+    assert joined == {1: (0,), 2: (0, 5), 3: (0, 4, 5), 4: (0, 1, 4, 5), 6: (0, 1, 2, 3, 4, 5)}
+
+
+@pytest.mark.parametrize("subnet", GRID, ids=str)
+def test_gradients_reach_what_a_size_uses(subnet):
+    model = random_model()
+    torch.autograd.backward(model(*random_batch(), subnet).square().sum())
+    at = WIDTHS.index(subnet.width), DEPTHS.index(subnet.depth)
+    touched = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    used = [number for number in range(6) if f"blocks.{number}.up" in touched]
+    assert used == list(sum(layers_of(subnet.depth, 6), ()))
+    assert {"tokens", "positions", "norm", "exits", "exit_bias"} <= set(touched)
+    for name in ("exits", "exit_bias"):
+        assert nonzero_rows(touched[name], 2) == {at}
+    assert nonzero_rows(touched["norm"], 1) == {(at[0],)}
+    for number in used:
+        layer = {name.rsplit(".", 1)[-1]: grad for name, grad in touched.items() if name.startswith(f"blocks.{number}")}
+        assert nonzero_rows(layer["norms"], 1) == {(at[0],)}
+        n_heads, n_neurons = int(4 * subnet.width), int(64 * subnet.width)
+        for name in ("qkv", "out"):
+            assert nonzero_rows(layer[name].movedim(1, 0), 1) == {(head,) for head in range(n_heads)}
+        assert nonzero_rows(layer["down"].T, 1) == {(neuron,) for neuron in range(n_neurons)}
+
+
+def nonzero_rows(grad, n_dimensions):
+    """Indices of the first dimensions under which anything is not zero."""
+    return {tuple(at) for at in grad.flatten(n_dimensions).any(dim=-1).nonzero().tolist()}
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu"])
+def test_activations_differ(activation):
+    found = random_model(activation=activation)(*random_batch(), Subnet(1.0, 6))
+    others = [
+        random_model(activation=other)(*random_batch(), Subnet(1.0, 6))
+        for other in ("gelu", "gelu_tanh", "relu")
+        if other != activation
+    ]
+    assert found.isfinite().all()
+    assert all((found - other).abs().max() > 1e-6 for other in others)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"widths": (1.0, 0.3)}, "width 0.3 of 4 heads and 64 neurons; expected one that leaves whole numbers"),
+        ({"widths": (1.0, 0.25), "n_heads": 2}, "width 0.25 of 2 heads"),
+        ({"widths": (1.0, 0.25), "n_neurons": 66}, "66 neurons"),
+        ({"widths": (1.0, 0.0)}, "width 0 of"),
+        ({"widths": (0.5,)}, "to fall from 1"),
+        ({"widths": (0.5, 1.0)}, "to fall from 1"),
+        ({"widths": (1.0, 1.0)}, "to fall from 1"),
+        ({"widths": ()}, "to fall from 1"),
+        ({"depths": (1, 7)}, "depth 7 of 6 layers; expected 1 to 6"),
+        ({"depths": (0, 1)}, "depth 0 of 6 layers"),
+        ({"depths": (2, 1)}, "expected them to rise"),
+        ({"depths": (2, 2)}, "expected them to rise"),
+        ({"depths": ()}, "expected them to rise"),
+        ({"n_heads": 5, "widths": (1.0,)}, "5 heads of a hidden size of 32"),
+        ({"pooling": "max"}, "'max' pooling"),
+        ({"activation": "swish"}, "'swish'"),
+    ],
+)
+def test_shapes_that_cannot_be(changed, said):
+    with pytest.raises(QueryError) as caught:
+        ElasticShape(**{**SIZES, **changed})
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("subnet", [Subnet(0.5, 5), Subnet(0.75, 6)], ids=str)
+def test_sizes_that_are_not_there(model, subnet):
+    for ask in (
+        lambda: model(*random_batch(), subnet),
+        lambda: model.at_depths(*random_batch(), subnet.width, [subnet.depth]),
+        lambda: model.shape.check(subnet),
+    ):
+        with pytest.raises(QueryError, match=f"got subnet {subnet}; this encoder has the sizes: w1-d6, w1-d4"):
+            ask()
+
+
+def test_grid_goes_from_large_to_small():
+    costs = [subnet.width * subnet.depth for subnet in GRID]
+    assert costs == sorted(costs, reverse=True)
+    assert (GRID[0], GRID[-1]) == (Subnet(1.0, 6), Subnet(0.25, 1))

@@ -1,0 +1,294 @@
+"""Batches of training texts, and what is kept of them on disk."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from elasticdenser import ElasticQueryEncoder
+from elasticdenser.datasets import Corpus, Passage
+from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError, QueryError
+from elasticdenser.index import PassageIndex
+from elasticdenser.training import data as module
+from elasticdenser.training.data import TrainingData
+
+N = 150
+SIZE = 4
+N_BATCHES = 38
+
+
+class Stop(BaseException):
+    """Ends the preparation at a moment of the test's choosing."""
+
+
+class Heard:
+    """Keeps what progress was told, and stops at a call if asked to."""
+
+    def __init__(self, stop_at=None):
+        self.calls, self.stop_at = [], stop_at
+
+    def __call__(self, what, done, total):
+        self.calls.append((what, done, total))
+        if (what, done) == self.stop_at:
+            raise Stop
+
+    def done(self, word):
+        return [done for what, done, _ in self.calls if word in what]
+
+
+def some_texts(n, word="number"):
+    return [f"{word} {at} " + "lorem ipsum dolor "[: at % 18] + "x" * (at % 5) for at in range(n)]
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return some_texts(N)
+
+
+@pytest.fixture(scope="module")
+def make_index(tiny_encoder, tmp_path_factory):
+    def make(n):
+        passages = [Passage(doc_id=str(at), text=f"passage {at} of {at % 7}") for at in range(n)]
+        corpus = Corpus.from_passages(f"{n} passages", lambda: passages)
+        return PassageIndex.build(corpus, tmp_path_factory.mktemp("index") / "index", tiny_encoder)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def index(make_index):
+    return make_index(80)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 40)
+
+
+@pytest.fixture
+def prepare(texts, tiny_query_encoder, index, tmp_path):
+    def prepared(texts=texts, encoder=tiny_query_encoder, index=index, **options):
+        return TrainingData.prepare(texts, encoder, index, tmp_path / "kept", **options)
+
+    return prepared
+
+
+@pytest.fixture
+def clean(texts, tiny_query_encoder):
+    """Text by its unpadded tokens; all texts differ in them."""
+    sequences = tiny_query_encoder._tokenize(texts, "")
+    return {tuple(ids): at for at, ids in enumerate(sequences)}
+
+
+def sequences_of(batch):
+    return [tuple(ids[mask].tolist()) for ids, mask in zip(batch.token_ids, batch.mask, strict=True)]
+
+
+def same(first, second):
+    return all(
+        torch.equal(getattr(first, name), getattr(second, name)) for name in ("token_ids", "mask", "targets", "bank")
+    )
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_shapes_and_types(prepare):
+    batch = prepare().batch(0, SIZE, seed=0)
+    n, length = batch.token_ids.shape
+    assert (n, batch.token_ids.dtype, batch.mask.dtype) == (SIZE, torch.int64, torch.bool)
+    assert batch.mask.shape == (n, length) and batch.mask.any(dim=0).all()
+    assert (batch.targets.shape, batch.targets.dtype, batch.bank.dtype) == ((n, 32), torch.float32, torch.float32)
+    assert torch.allclose(batch.targets.norm(dim=1), torch.ones(n))
+
+
+def test_targets_are_the_full_encoders_vectors(prepare, texts, tiny_query_encoder, clean):
+    data = prepare()
+    vectors = tiny_query_encoder.encode(texts)
+    assert np.abs(data.targets - vectors).max() < 1e-3
+    for step in range(5):
+        batch = data.batch(step, SIZE, seed=0)
+        rows = [clean[ids] for ids in sequences_of(batch)]
+        assert np.abs(batch.targets.numpy() - vectors[rows]).max() < 1e-3
+
+
+def test_an_epoch_holds_every_text_once(prepare, clean):
+    data = prepare()
+    assert data.batches_per_epoch(SIZE) == N_BATCHES
+    orders = []
+    for epoch in range(2):
+        batches = [data.batch(epoch * N_BATCHES + step, SIZE, seed=0) for step in range(N_BATCHES)]
+        assert {len(batch.targets) for batch in batches} == {3, 4}
+        orders.append([clean[ids] for batch in batches for ids in sequences_of(batch)])
+        assert sorted(orders[-1]) == list(range(N))
+    assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("size", [1, 7, N, 1000])
+def test_any_size_covers_all_texts(prepare, clean, size):
+    data = prepare()
+    batches = [data.batch(step, size, seed=3) for step in range(data.batches_per_epoch(size))]
+    assert max(len(batch.targets) for batch in batches) <= size
+    assert sorted(clean[ids] for batch in batches for ids in sequences_of(batch)) == list(range(N))
+
+
+@pytest.mark.parametrize("with_index", [True, False])
+def test_a_batch_depends_on_its_step_alone(prepare, index, with_index):
+    options = {"seed": 5, "typo_share": 0.5, "n_random": 10}
+    first, second = (prepare(index=index if with_index else None) for _ in range(2))
+    steps = [0, 1, 33, 37, 38, 70, 100]
+    forwards = {step: first.batch(step, SIZE, **options) for step in steps}
+    first.batch(3, 5, seed=0)
+    assert all(same(second.batch(step, SIZE, **options), forwards[step]) for step in reversed(steps))
+    assert not same(first.batch(0, SIZE, **{**options, "seed": 6}), forwards[0])
+
+
+def test_texts_of_a_batch_are_of_similar_length(prepare):
+    data = prepare()
+    for share in (0.0, 0.5):
+        batches = [data.batch(step, SIZE, seed=0, typo_share=share) for step in range(32)]
+        assert sum(batch.mask.sum() for batch in batches) / sum(batch.mask.numel() for batch in batches) > 0.9
+        lengths = [batch.mask.shape[1] for batch in batches]
+        assert lengths != sorted(lengths)
+
+
+def test_share_of_typing_errors(prepare, clean, texts):
+    data = prepare()
+
+    def n_clean(share):
+        batches = [data.batch(step, SIZE, seed=0, typo_share=share) for step in range(4 * N_BATCHES)]
+        return sum(ids in clean for batch in batches for ids in sequences_of(batch))
+
+    assert n_clean(0.0) == 4 * N
+    assert n_clean(1.0) == 0
+    assert 0.65 < n_clean(0.3) / (4 * N) < 0.75
+
+
+def test_typing_errors_leave_targets_clean(prepare):
+    data = prepare()
+    batches = [data.batch(step, SIZE, seed=0, typo_share=1.0) for step in range(N_BATCHES)]
+    given = np.sort(np.concatenate([batch.targets.numpy() for batch in batches]), axis=0)
+    kept = np.asarray(data.targets, np.float32)
+    kept = np.sort(kept / np.linalg.norm(kept, axis=1, keepdims=True), axis=0)
+    assert np.allclose(given, kept, atol=1e-6)
+
+
+def test_bank_holds_the_nearest_passages(prepare, index):
+    data = prepare(n_neighbours=3)
+    vectors = torch.from_numpy(np.array(index.vectors))
+    for step in range(10):
+        batch = data.batch(step, SIZE, seed=0, n_random=20)
+        assert len(torch.unique(batch.bank, dim=0)) == len(batch.bank) <= 20 + 3 * SIZE
+        best = (batch.targets @ vectors.T).topk(3).values
+        assert torch.allclose((batch.targets @ batch.bank.T).topk(3).values, best, atol=1e-5)
+    assert len(data.batch(0, SIZE, seed=0, n_random=10_000).bank) == len(index)
+    assert data.neighbours.shape == (N, 3)
+
+
+def test_bank_without_an_index_is_of_targets(prepare):
+    data = prepare(index=None)
+    batch = data.batch(0, SIZE, seed=0, n_random=20)
+    assert SIZE < len(batch.bank) <= SIZE + 20
+    assert torch.allclose((batch.targets @ batch.bank.T).max(dim=1).values, torch.ones(SIZE))
+    assert len(data.batch(0, SIZE, seed=0, n_random=0).bank) == SIZE
+
+
+def test_what_is_kept_is_not_made_again(prepare, monkeypatch, tmp_path):
+    first = prepare()
+    before = files(tmp_path)
+    monkeypatch.setattr(ElasticQueryEncoder, "encode", None)
+    heard = Heard()
+    second = prepare(progress=heard)
+    assert heard.calls == [] and files(tmp_path) == before
+    assert same(first.batch(7, SIZE, seed=0), second.batch(7, SIZE, seed=0))
+
+
+@pytest.mark.parametrize("what", ["Encoding training texts", "Finding nearest passages"])
+def test_goes_on_where_it_was_stopped(prepare, tmp_path, what):
+    prepare()
+    whole = files(tmp_path)
+    for path in (tmp_path / "kept").rglob("*.*"):
+        path.unlink()
+    with pytest.raises(Stop):
+        prepare(progress=Heard(stop_at=(what, 120)))
+    heard = Heard()
+    prepare(progress=heard)
+    # The last chunk may not have been on the disk, so it is made again.
+    assert heard.done(what) == [80, 120, 150]
+    assert files(tmp_path) == whole
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 63, 64, 64 * 40, 64 * 40 + 1, 64 * N - 1, 64 * N])
+def test_goes_on_from_a_torn_file(prepare, tmp_path, n_bytes):
+    prepare(index=None)
+    whole = files(tmp_path)
+    (path,) = tmp_path.rglob("targets.f16")
+    os.replace(path, path.with_name("targets.f16.part"))
+    os.truncate(path.with_name("targets.f16.part"), n_bytes)
+    prepare(index=None)
+    assert files(tmp_path) == whole
+
+
+def test_other_inputs_get_folders_of_their_own(prepare, texts, index, make_index, tiny_model, tmp_path):
+    def n_folders():
+        folders = list((tmp_path / "kept").iterdir())
+        assert all(len(folder.name) == 12 for folder in folders)
+        return len(folders)
+
+    prepare(index=None)
+    before = files(tmp_path)
+    assert n_folders() == 1
+    prepare()
+    assert n_folders() == 2
+    prepare(index=make_index(81))
+    assert n_folders() == 3
+    prepare(n_neighbours=2)
+    assert n_folders() == 4
+    prepare(texts[:-1], index=None)
+    prepare([*texts[1:], texts[0]], index=None)
+    assert n_folders() == 6
+    prepare(encoder=ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu", max_length=9), index=None)
+    assert n_folders() == 7
+    assert before.items() <= files(tmp_path).items()
+    abouts = [json.loads(path.read_text()) for path in tmp_path.rglob("about.json")]
+    assert sorted(about["n_texts"] for about in abouts) == [149, 150, 150, 150]
+
+
+def test_damage_and_bad_arguments_are_refused(prepare, tmp_path, tiny_model):
+    data = prepare(index=None)
+    (path,) = tmp_path.rglob("targets.f16")
+    os.truncate(path, 100)
+    with pytest.raises(BuildError, match=r"has 100 bytes; expected 9600: remove it"):
+        prepare(index=None)
+    with pytest.raises(BadInputError, match="no training texts"):
+        prepare([])
+    with pytest.raises(QueryError, match="training text number 2"):
+        prepare(["a", " "])
+    with pytest.raises(BadInputError, match="got 0 neighbours"):
+        prepare(n_neighbours=0)
+    with pytest.raises(BadInputError, match="batches of 0 texts"):
+        data.batch(0, 0, seed=0)
+    with pytest.raises(EncoderMismatchError):
+        prepare(encoder=ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu", max_length=9))
+
+
+def test_batches_are_the_same_in_another_process(prepare, texts, tiny_model, tmp_path):
+    batch = prepare(index=None).batch(9, SIZE, seed=2, typo_share=0.5)
+    program = f"""
+import json, sys
+from pathlib import Path
+from elasticdenser import ElasticQueryEncoder
+from elasticdenser.training.data import TrainingData
+encoder = ElasticQueryEncoder.from_pretrained({str(tiny_model)!r}, device="cpu")
+data = TrainingData.prepare(json.load(sys.stdin), encoder, None, Path({str(tmp_path / "kept")!r}))
+json.dump(data.batch(9, {SIZE}, seed=2, typo_share=0.5).token_ids.tolist(), sys.stdout)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], input=json.dumps(texts), capture_output=True, text=True, check=True
+    )
+    assert json.loads(ran.stdout) == batch.token_ids.tolist()

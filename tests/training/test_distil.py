@@ -1,0 +1,147 @@
+import json
+import random
+import threading
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from elasticdenser.errors import BadInputError
+from elasticdenser.models.elastic import ElasticBert, ElasticShape
+from elasticdenser.subnet import Subnet
+from elasticdenser.training.data import Batch
+from elasticdenser.training.distil import CHECKPOINT, LOG, Distillation, DistilSettings
+
+SHAPE = ElasticShape(
+    n_layers=3,
+    n_heads=4,
+    hidden=32,
+    n_neurons=64,
+    vocabulary=50,
+    n_positions=16,
+    dim=32,
+    widths=(1.0, 0.5),
+    depths=(1, 2, 3),
+)
+
+
+def random_model(seed: int = 0) -> ElasticBert:
+    generator = torch.Generator().manual_seed(seed)
+    model = ElasticBert(SHAPE)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.select(-2, 0).fill_(1.0)
+            elif "bias" not in name:
+                parameter.normal_(std=0.2, generator=generator)
+    return model
+
+
+class FewQueries:
+    """Sixty-four sequences with the vectors of another random model as targets."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(7)
+        self.token_ids = torch.randint(0, SHAPE.vocabulary, (64, 8), generator=generator)
+        self.mask = torch.ones(64, 8, dtype=torch.bool)
+        with torch.no_grad():
+            self.targets = F.normalize(random_model(1)(self.token_ids, self.mask, Subnet(1.0, 3)), dim=-1)
+        self.bank = F.normalize(torch.randn(40, SHAPE.dim, generator=generator), dim=-1)
+        self.asked: list[int] = []
+
+    def batch(self, step: int, size: int, *, seed: int, typo_share: float, n_random: int) -> Batch:
+        self.asked.append(step)
+        at = random.Random(f"{seed} {step}").sample(range(64), size)
+        return Batch(token_ids=self.token_ids[at], mask=self.mask[at], targets=self.targets[at], bank=self.bank)
+
+
+def settings(**changes) -> DistilSettings:
+    given = {"steps": 60, "batch": 16, "learning_rate": 3e-3, "exit_learning_rate": 3e-3, "warm_up": 5}
+    return DistilSettings(**{**given, "bfloat16": False, **changes})
+
+
+def cosines(model: ElasticBert, data: FewQueries) -> dict[str, float]:
+    with torch.no_grad():
+        return {
+            str(subnet): F.cosine_similarity(model(data.token_ids, data.mask, subnet), data.targets).mean().item()
+            for subnet in SHAPE.grid
+        }
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_every_size_comes_nearer_to_the_targets(tmp_path, bfloat16):
+    model, data = random_model(), FewQueries()
+    before = cosines(model, data)
+    Distillation(model, data, settings(bfloat16=bfloat16), tmp_path).run()
+    after = cosines(model, data)
+    assert all(after[name] > before[name] + 0.3 for name in before), (before, after)
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
+    whole, data = random_model(), FewQueries()
+    Distillation(whole, data, settings(steps=20), tmp_path / "whole").run()
+
+    parted = random_model()
+    Distillation(parted, data, settings(steps=20), tmp_path / "parted").run(until=8)
+    again = random_model(seed=3)  # whatever it holds: the checkpoint counts
+    data.asked.clear()
+    resumed = Distillation(again, data, settings(steps=20), tmp_path / "parted")
+    assert resumed.step == 8
+    resumed.run()
+    assert data.asked == list(range(8, 20))
+    for name, parameter in whole.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], parameter, rtol=0, atol=0, msg=name)
+
+
+def test_a_kill_between_checkpoints_loses_what_came_after_the_last_one(tmp_path):
+    data, stop = FewQueries(), threading.Event()
+
+    def killed(what, done, total):
+        if done == 11:
+            stop.set()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Distillation(random_model(), data, settings(steps=20), tmp_path).run(save_every_s=-1, progress=killed)
+    assert stop.is_set()
+    assert Distillation(random_model(), data, settings(steps=20), tmp_path).step == 10
+
+
+def test_token_vectors_stay_unless_asked_for(tmp_path):
+    data = FewQueries()
+    for tune, name in ((False, "frozen"), (True, "tuned")):
+        model = random_model()
+        before = model.tokens.clone()
+        Distillation(model, data, settings(steps=3, tune_tokens=tune), tmp_path / name).run()
+        assert torch.equal(model.tokens, before) is not tune
+
+
+def test_other_settings_and_damaged_checkpoints_are_refused(tmp_path):
+    data = FewQueries()
+    Distillation(random_model(), data, settings(steps=2), tmp_path).run()
+    with pytest.raises(BadInputError, match="another steps, temperature stands here"):
+        Distillation(random_model(), data, settings(steps=4, temperature=0.05), tmp_path)
+    (tmp_path / CHECKPOINT).write_bytes(b"nothing")
+    with pytest.raises(BadInputError, match="this checkpoint cannot be used"):
+        Distillation(random_model(), data, settings(steps=2), tmp_path)
+
+
+def test_losses_are_logged_by_size(tmp_path):
+    Distillation(random_model(), FewQueries(), settings(steps=3), tmp_path).run()
+    (line,) = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    assert line["step"] == 3
+    assert set(line["cosine"]) == {str(subnet) for subnet in SHAPE.grid}
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    plan = settings(steps=100, warm_up=10, final_share=0.1)
+    shares = [plan.share_at(step) for step in range(100)]
+    assert shares[0] == 0.1 and shares[9] == 1.0
+    assert shares[9:] == sorted(shares[9:], reverse=True)
+    assert shares[-1] == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("changes", [{"steps": 0}, {"batch": 0}, {"typo_share": 1.5}])
+def test_settings_that_cannot_be(changes):
+    with pytest.raises(BadInputError, match="expected"):
+        settings(**changes)
