@@ -227,6 +227,7 @@ def test_exits_with_few_queries_stay_what_they_are(tiny_model):
         for subnet in model.shape.grid:
             gains = [(vectors[subnet] * targets).sum() for vectors in (before, found)]
             assert gains[1] > gains[0] - 1e-5
+        assert model.exit_bias[-1, 0].detach().norm() > 0.05  # the bias is free of the penalty
         moved[ridge] = float((model.exits - start).detach().norm())
     assert moved[0.1] > 1e-2 and moved[1e6] < 1e-3 * moved[0.1]
 
