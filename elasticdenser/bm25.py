@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -22,11 +21,11 @@ from typing import Any
 import numpy as np
 from ir_measures import ScoredDoc
 
-from elasticdenser.artifacts import explained_os_errors, flush_folder, write_json
+from elasticdenser.artifacts import explained_os_errors, write_json
 from elasticdenser.datasets import Corpus, CorpusScan, open_corpus, scan_corpus, unique_passages
 from elasticdenser.errors import BadInputError, BuildError, IndexFormatError, QueryError
 from elasticdenser.index.layout import MANIFEST, replaced_folder
-from elasticdenser.index.places import only_builder, recover, settled
+from elasticdenser.index.places import only_builder, recover, settled, swap_in
 from elasticdenser.index.structures import Progress, silent
 from elasticdenser.lucene import (
     ANALYZER,
@@ -126,7 +125,7 @@ class Bm25Index:
                 if not overwrite and standing is not None and _is_same(standing, scan, path):
                     return cls.open(path)
                 _index(corpus, scan, work, threads, progress)
-                _put_in_place(work, path)
+                swap_in(work, path)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
         return cls.open(path)
@@ -250,14 +249,3 @@ def _index(corpus: Corpus, scan: CorpusScan, work: Path, threads: int, progress:
         pyserini=metadata.version("pyserini"),
     )
     write_json(work / MANIFEST, {"format": FORMAT, **asdict(manifest)})
-
-
-def _put_in_place(work: Path, path: Path) -> None:
-    """Give a complete index its final name; one that stood there goes only when the new one stands."""
-    with explained_os_errors(path):
-        flush_folder(work)
-        if path.exists():
-            os.rename(path, replaced_folder(path))
-        os.rename(work, path)
-        flush_folder(path.parent)
-    recover(path)

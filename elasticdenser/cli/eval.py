@@ -54,7 +54,7 @@ def eval_(
     from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite
 
     chosen = read_suite(suite).only(query_sets=query_set or [], systems=system or [])
-    _compute_on_one_thread()
+    options.compute_on_one_thread()
     settings = SuiteOptions(
         data=data,
         indexes=indexes,
@@ -99,12 +99,6 @@ def _print(comparison: Comparison) -> None:
 def _aligned(cell: str) -> str:
     """Leave room for a mark, so that digits stand below digits."""
     return cell if cell.endswith(("▲", "▼")) else f"{cell}  "
-
-
-def _compute_on_one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def register(app: typer.Typer) -> None:

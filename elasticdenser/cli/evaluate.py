@@ -92,21 +92,13 @@ def _check_usage(by_answers: list[Measure], answers_in: Path | None, regex: bool
 def _answer_match(
     hits: list[ScoredDoc], answers: dict[str, list[str]], index: Path, measures: list[Measure], regex: bool
 ) -> dict[Measure, float]:
-    from elasticdenser.errors import QueryError
     from elasticdenser.evaluation.answers import answer_match
     from elasticdenser.index import PassageIndex
 
     texts = PassageIndex.open(index)
-
-    def text_of(doc_id: str) -> str:
-        try:
-            return texts.passage(doc_id).text
-        except QueryError as error:
-            raise KeyError(doc_id) from error
-
     note("AnswerMatch: the share of questions with an answer in the texts of the top k passages (DPR's top-k accuracy)")
     depths = [measure.params["cutoff"] for measure in measures]
-    values = answer_match(hits, answers, text_of, ks=depths, regex=regex)
+    values = answer_match(hits, answers, texts.text, ks=depths, regex=regex)
     return {measure: values[k] for measure, k in zip(measures, depths, strict=True)}
 
 

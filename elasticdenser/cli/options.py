@@ -39,11 +39,16 @@ def examples(*commands: str) -> str:
     return "\n\n".join(lines).replace("[", "\\[")
 
 
-def open_retriever(path: Path, encoder: str | None, device: str, offline: bool) -> Retriever:
-    """Open an index with its encoder, computing on one thread: more of them only wait for each other on a query."""
+def compute_on_one_thread() -> None:
+    """Encode queries on one thread: more of them only wait for each other on a query."""
     import torch
 
+    torch.set_num_threads(1)
+
+
+def open_retriever(path: Path, encoder: str | None, device: str, offline: bool) -> Retriever:
+    """Open an index with its encoder, computing on one thread."""
     from elasticdenser.retriever import Retriever
 
-    torch.set_num_threads(1)
+    compute_on_one_thread()
     return Retriever.open(path, encoder=encoder, device=device, download=not offline)

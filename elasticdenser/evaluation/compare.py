@@ -130,7 +130,15 @@ def _ensure_run(query_set: QuerySet, system: System, folder: Folder, runs: dict[
         write_run(file, system.fuse(hits, query_set.k), tag=system.name)
         progress(what, len(queries), len(queries))
     elif system.search is not None:
-        search_in_parts(system.search, queries, query_set.k, file, tag=system.name, progress=partial(progress, what))
+        search_in_parts(
+            system.search,
+            queries,
+            query_set.k,
+            file,
+            tag=system.name,
+            resume=bool(system.fingerprint),
+            progress=partial(progress, what),
+        )
     return file
 
 

@@ -75,6 +75,7 @@ def search_in_parts(
     file: Path,
     *,
     tag: str,
+    resume: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the run of a whole query set, some hundred queries at a time; what an earlier call finished is kept.
@@ -85,9 +86,12 @@ def search_in_parts(
         k: Hits a query.
         file: The run file; it appears when it is complete.
         tag: Name of the run.
+        resume: Whether what an earlier call with this file finished is of the same search.
         progress: Called with (queries done, of how many).
     """
     parts = file.with_name(f".{file.name}.parts")
+    if not resume:
+        shutil.rmtree(parts, ignore_errors=True)
     done: list[Path] = []
     remaining = iter(queries.items())
     n_done = 0

@@ -254,6 +254,18 @@ class PassageIndex:
         """
         return self.passage_at(int(self.positions([doc_id])[0]))
 
+    def text(self, doc_id: str) -> str:
+        """Return the text of a passage without its title, as answer match looks it up.
+
+        Raises:
+            KeyError: There is no such id.
+            IndexFormatError: The index was built without texts.
+        """
+        position = self.doc_ids.find(doc_id)
+        if position < 0:
+            raise KeyError(doc_id)
+        return self.passage_at(position).text
+
     def passage_at(self, position: int) -> Passage:
         """Return the passage at a position; raises as `passage` does."""
         if self._passages is None:

@@ -90,7 +90,18 @@ def recover(path: Path) -> None:
 
 
 def put_in_place(work: Path, path: Path) -> None:
-    """Give a complete index its final name; an index that stood there goes only when the new one stands.
+    """Give a complete index its final name, and note that its files are whole; see `swap_in`.
+
+    Raises:
+        BuildError: The disk refuses; what stood there stands there.
+    """
+    swap_in(work, path)
+    manifest = Manifest.read(path)
+    layout.mark_checked(path, {name: layout.times_of((path / name).stat()) for name in manifest.files})
+
+
+def swap_in(work: Path, path: Path) -> None:
+    """Give a complete folder its final name; an index that stood there goes only when the new one stands.
 
     Raises:
         BuildError: The disk refuses; what stood there stands there.
@@ -109,8 +120,6 @@ def put_in_place(work: Path, path: Path) -> None:
             raise
         flush_folder(path.parent)
     recover(path)
-    manifest = Manifest.read(path)
-    layout.mark_checked(path, {name: layout.times_of((path / name).stat()) for name in manifest.files})
 
 
 def remove_index(folder: Path) -> None:

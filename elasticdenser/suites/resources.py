@@ -147,7 +147,7 @@ class Resources:
         """Return what looks up texts: in the vectors' index where there is one, else in Lucene's."""
         dense = self._dense_settings()
         if dense is not None:
-            return partial(_indexed_text, self.dense_index(corpus, dense.encoder))
+            return self.dense_index(corpus, dense.encoder).text
         if self._has_bm25():
             return self.bm25_index(corpus).text
         raise BadInputError("AnswerMatch needs texts: add a system of type dense or bm25, whose index holds them")
@@ -234,13 +234,6 @@ class Resources:
                 for part in parts
             ]
         )
-
-
-def _indexed_text(index: PassageIndex, doc_id: str) -> str:
-    position = index.doc_ids.find(doc_id)
-    if position < 0:
-        raise KeyError(doc_id)
-    return index.passage_at(position).text
 
 
 def _absent(name: str, folder: Path) -> str:

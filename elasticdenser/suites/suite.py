@@ -134,13 +134,14 @@ def _systems(query_set: str, resources: Resources, skipped: list[Skipped]) -> li
     """Make the systems of the suite over the corpus of a query set; note what cannot be had."""
     made: dict[str, System] = {}
     absent: list[Skipped] = []
-    for name, settings in resources.suite.systems.items():
+    wanted = resources.suite.systems
+    for name, settings in wanted.items():
         try:
             made[name] = make_system(name, settings, query_set, resources, made)
         except (DataMissingError, MissingExtraError) as error:
             _skip(absent, query_set, name, error)
-    # Where no system could be made for the same reason, the query set as a whole was left out.
-    if not made and len({its.reason for its in absent if "which was skipped" not in its.reason}) == 1:
+    # Where no system could be made for the same reason, the query set as a whole was left out; fusions only follow.
+    if not made and len({its.reason for its in absent if not hasattr(wanted[its.system], "of")}) == 1:
         absent = [replace(absent[0], system="")]
     skipped += absent
     return list(made.values())

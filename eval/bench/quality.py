@@ -142,8 +142,7 @@ def _scorer(task: Task, index: PassageIndex, data: Path) -> Callable[[list[Score
         return lambda run: {str(measure): value for measure, value in evaluate(qrels, run, measures).items()}
     answers = load_answers(data / task.queries)
     return lambda run: {
-        f"AnswerMatch@{k}": value
-        for k, value in answer_match(run, answers, lambda doc_id: index.passage(doc_id).text, ks=(5, 20, 100)).items()
+        f"AnswerMatch@{k}": value for k, value in answer_match(run, answers, index.text, ks=(5, 20, 100)).items()
     }
 
 

@@ -111,6 +111,20 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_what_another_search_of_the_same_name_left_is_not_taken_up(tmp_path):
+    queries = {f"q{number}": "x" for number in range(600)}
+    qrels = [Qrel(query_id, f"good-{query_id}", 1) for query_id in queries]
+    query_set = QuerySet(name="many", queries=queries, qrels=qrels, measures=["R@1"], k=3)
+    with pytest.raises(KeyboardInterrupt):
+        compare(query_set, {"mine": Ranker(1, fails_after=550)}, folder=tmp_path, timed_queries=0)
+
+    def poor(queries, k):
+        return [ScoredDoc(query_id, "bad", 1.0) for query_id in queries]
+
+    found = compare(query_set, {"mine": poor}, folder=tmp_path, timed_queries=0)
+    assert found.cell("many", "mine").mean("R@1") == 0
+
+
 def test_queries_without_any_hit_leave_no_trace_in_the_run(tmp_path):
     file = tmp_path / "a.trec.gz"
     search = lambda queries, k: [ScoredDoc("q7", "d", 1.0)] if "q7" in queries else []  # noqa: E731

