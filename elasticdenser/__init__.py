@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder
     from elasticdenser.errors import ElasticDenserError
     from elasticdenser.index import PassageIndex
-    from elasticdenser.retriever import Retriever
+    from elasticdenser.retriever import Hit, Retriever
     from elasticdenser.subnet import Subnet
 
 __version__ = "0.1.0"
@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ElasticDenserError": "errors",
     "ElasticQueryEncoder": "encoders",
+    "Hit": "retriever",
     "Passage": "datasets",
     "PassageEncoder": "encoders",
     "PassageIndex": "index",
@@ -34,6 +35,7 @@ _HOMES = {
 __all__ = [
     "ElasticDenserError",
     "ElasticQueryEncoder",
+    "Hit",
     "Passage",
     "PassageEncoder",
     "PassageIndex",

@@ -12,11 +12,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from elasticdenser.cpus import cpu_count
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.models.bert import Bert
-from elasticdenser.models.locate import DEFAULT_MODEL, FoundModel, find_model
+from elasticdenser.models.elastic_files import load_elastic
+from elasticdenser.models.levels import Levels
+from elasticdenser.models.locate import DEFAULT_ELASTIC, DEFAULT_MODEL, FoundModel, find_model, is_elastic
 from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, read_settings, transformer_folder
 from elasticdenser.models.tokenizer import load_tokenizer
 from elasticdenser.queries import check_query
@@ -97,11 +100,15 @@ class SentenceEncoder:
         prompted = [prompt + text for text in texts] if prompt else list(texts)
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(prompted)]
 
-    def _encode_batch(self, sequences: Sequence[Sequence[int]]) -> Vectors:
-        vectors = self._bert.encode(sequences, self.settings.pooling)
+    def _encode_batch(self, sequences: Sequence[Sequence[int]], subnet: Subnet | None = None) -> Vectors:
+        """Encode sequences of token ids; `subnet` is one of the elastic encoder's, None the full size."""
+        vectors = self._compute(sequences, subnet)
         if self.settings.normalize:
             vectors = F.normalize(vectors, dim=-1)
         return vectors.numpy()
+
+    def _compute(self, sequences: Sequence[Sequence[int]], subnet: Subnet | None) -> Tensor:
+        return self._bert.encode(sequences, self.settings.pooling)
 
     def _batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Yield positions, shortest sequences first, in batches of a bounded number of tokens."""
@@ -118,11 +125,11 @@ class SentenceEncoder:
         if batch:
             yield batch
 
-    def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
+    def _encode(self, texts: Sequence[str], prompt: str, subnet: Subnet | None = None) -> Vectors:
         sequences = self._tokenize(texts, prompt)
         vectors = np.empty((len(texts), self.dim), np.float32)
         for batch in self._batches(sequences):
-            vectors[batch] = self._encode_batch([sequences[at] for at in batch])
+            vectors[batch] = self._encode_batch([sequences[at] for at in batch], subnet)
         return vectors
 
 
@@ -188,16 +195,35 @@ _Window = list[tuple[list[int], Future[Vectors]]]
 
 
 class ElasticQueryEncoder(SentenceEncoder):
-    """The query side: one model whose size is chosen per call. So far it has the full size only.
+    """The query side: one model whose size is chosen per call. Every size answers in the full encoder's space.
 
     It computes on as many threads as torch is set to in the calling process. On a busy machine one a query is
     fastest by far (`torch.set_num_threads(1)`, as the command line does): more of them only wait for each other.
+
+    Args:
+        found: As for `SentenceEncoder`; a folder without trained sizes gives an encoder of the full size alone.
+        settings: As for `SentenceEncoder`.
+        dtype: As for `SentenceEncoder`.
+        device: As for `SentenceEncoder`.
+
+    Raises:
+        ModelError: As for `SentenceEncoder`.
     """
+
+    def __init__(
+        self, found: FoundModel, settings: EncoderSettings, *, dtype: str = "float32", device: str = "auto"
+    ) -> None:
+        super().__init__(found, settings, dtype=dtype, device=device)
+        if is_elastic(found.path):
+            trained = load_elastic(found.path)
+            self._levels = Levels(self._bert, trained.model, trained.table)
+        else:
+            self._levels = Levels(self._bert)
 
     @classmethod
     def from_pretrained(
         cls,
-        name: str = DEFAULT_MODEL,
+        name: str = DEFAULT_ELASTIC,
         *,
         dtype: str = "float32",
         device: str = "auto",
@@ -210,7 +236,12 @@ class ElasticQueryEncoder(SentenceEncoder):
     @property
     def full_size(self) -> Subnet:
         """The size whose vectors are those of the full encoder."""
-        return Subnet(width=1.0, depth=self._bert.n_layers)
+        return self._levels.full_size
+
+    @property
+    def sizes(self) -> list[Subnet]:
+        """All sizes, from the full one down to `level0`, if there is one."""
+        return list(self._levels.sizes)
 
     def choose(self, subnet: str | Subnet | None) -> Subnet:
         """Return the size that `subnet` names; None is the full size.
@@ -219,9 +250,12 @@ class ElasticQueryEncoder(SentenceEncoder):
             QueryError: The encoder has no such size.
         """
         wanted = self.full_size if subnet is None else Subnet.parse(subnet)
-        if wanted != self.full_size:
-            raise QueryError(f"got subnet {wanted}; this encoder has the sizes: {self.full_size}")
+        if wanted not in self.sizes:
+            raise QueryError(f"got subnet {wanted}; this encoder has the sizes: {', '.join(map(str, self.sizes))}")
         return wanted
+
+    def _compute(self, sequences: Sequence[Sequence[int]], subnet: Subnet | None) -> Tensor:
+        return self._levels.encode(sequences, self.settings.pooling, subnet or self.full_size)
 
     def encode(self, queries: Sequence[str], subnet: str | Subnet | None = None) -> Vectors:
         """Encode queries in the calling thread.
@@ -230,7 +264,7 @@ class ElasticQueryEncoder(SentenceEncoder):
 
         Args:
             queries: The queries; each must hold more than white space.
-            subnet: The size of the encoder, such as `w1-d6`; None is the full size.
+            subnet: The size of the encoder, such as `w0.5-d3` or `level0`; None is the full size.
 
         Returns:
             float32, (n_queries, dim), L2-normalised if the encoder's settings say so.
@@ -238,11 +272,11 @@ class ElasticQueryEncoder(SentenceEncoder):
         Raises:
             QueryError: A query is empty, or the encoder has no such size.
         """
-        self.choose(subnet)
+        size = self.choose(subnet)
         if not isinstance(queries, str):
             for number, query in enumerate(queries, 1):
                 check_query(query, f"query number {number}")
-        return self._encode(queries, self.settings.query_prompt)
+        return self._encode(queries, self.settings.query_prompt, size)
 
 
 @contextmanager

@@ -14,10 +14,27 @@ from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.records import Positions
+from elasticdenser.models.locate import shipped_elastic
 from elasticdenser.queries import Queries, query_records, strictly_falling
 from elasticdenser.subnet import Subnet
 
 _BATCH = 32
+
+
+class Hit(ScoredDoc):  # type: ignore[misc]  # ir_measures is not typed
+    """A `ScoredDoc` of ir_measures, (query_id, doc_id, score), that also says which size of the encoder answered.
+
+    Attributes:
+        subnet: The size.
+    """
+
+    subnet: Subnet
+
+    def __new__(cls, query_id: str, doc_id: str, score: float, subnet: Subnet) -> Self:
+        """Make a hit of its four values."""
+        hit: Self = super().__new__(cls, query_id, doc_id, score)
+        hit.subnet = subnet
+        return hit
 
 
 class Retriever:
@@ -37,7 +54,7 @@ class Retriever:
 
     @classmethod
     def open(cls, path: str | Path, *, encoder: str | None = None, download: bool = True, **options: Any) -> Self:
-        """Open an index together with the encoder that made it.
+        """Open an index together with the encoder that made it: as an elastic one, where this package has its sizes.
 
         Args:
             path: The index folder.
@@ -54,7 +71,8 @@ class Retriever:
         made_by = index.manifest.encoder
         settings = asdict(made_by.settings)
         del settings["dim"]
-        loaded = ElasticQueryEncoder.from_pretrained(encoder or made_by.name, download=download, **settings, **options)
+        name = encoder or shipped_elastic(made_by.weights_sha256) or made_by.name
+        loaded = ElasticQueryEncoder.from_pretrained(name, download=download, **settings, **options)
         return cls(loaded, index)
 
     def search(
@@ -65,20 +83,21 @@ class Retriever:
         subnet: str | Subnet | None = None,
         doc_ids: Collection[str] | None = None,
         exact: bool = False,
-    ) -> Iterator[ScoredDoc]:
+    ) -> Iterator[Hit]:
         """Search, streaming the hits query by query, best first.
 
         Args:
             queries: One string; or a mapping of query ids to texts; or an iterable of strings or of records with
                 `query_id` and `text` (those of ir_datasets). Strings get the ids "0", "1", ...
             k: Hits a query, capped at the number of passages.
-            subnet: Size of the encoder, such as `w1-d6`; None is the full size.
+            subnet: Size of the encoder, such as `w0.5-d3` or `level0`; None is the full size.
             doc_ids: Search only these documents, exactly.
             exact: Scan all vectors instead of using the index's structure.
 
         Yields:
-            `ScoredDoc(query_id, doc_id, score)`, ties in the order of the index. Equal scores are told apart by the
-            least step of float32, so that whoever sorts by score keeps this order.
+            A `Hit`, which is a `ScoredDoc(query_id, doc_id, score)` with the `subnet` that answered; ties in the order
+            of the index. Equal scores are told apart by the least step of float32, so that whoever sorts by score
+            keeps this order.
 
         Raises:
             QueryError: A query is empty, k is below 1, the subnet does not exist, or an id is unknown. It is raised
@@ -86,25 +105,25 @@ class Retriever:
         """
         if k < 1:
             raise QueryError(f"got k = {k}; expected at least 1")
-        self.encoder.choose(subnet)
+        size = self.encoder.choose(subnet)
         if isinstance(doc_ids, str):
             raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of document ids, such as [{doc_ids!r}]")
         within = None if doc_ids is None else self.index.positions(doc_ids)
-        return self._search(query_records(queries), k, subnet, within, exact)
+        return self._search(query_records(queries), k, size, within, exact)
 
     def _search(
         self,
         records: Iterator[tuple[str, str]],
         k: int,
-        subnet: str | Subnet | None,
+        size: Subnet,
         within: Positions | None,
         exact: bool,
-    ) -> Iterator[ScoredDoc]:
+    ) -> Iterator[Hit]:
         while batch := list(islice(records, _BATCH)):
-            vectors = self.encoder.encode([text for _, text in batch], subnet)
+            vectors = self.encoder.encode([text for _, text in batch], size)
             scores, positions = self.index.search(vectors, k, within=within, exact=exact)
             for (query_id, _), its_scores, its_positions in zip(batch, scores, positions, strict=True):
                 falling = strictly_falling(its_scores).tolist()
                 for score, position in zip(falling, its_positions.tolist(), strict=True):
                     if position >= 0:
-                        yield ScoredDoc(query_id, self.index.doc_ids[position], score)
+                        yield Hit(query_id, self.index.doc_ids[position], score, size)

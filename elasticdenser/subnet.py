@@ -1,4 +1,4 @@
-"""Sizes of the elastic encoder: `Subnet(width, depth)`, spelled `w0.5-d3`."""
+"""Sizes of the elastic encoder: `Subnet(width, depth)`, spelled `w0.5-d3`; the smallest has no layer: `level0`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Subnet:
     """One size of the encoder.
 
     Args:
-        width: Share of the attention heads and feed-forward neurons that are kept, in (0, 1].
-        depth: Number of layers, at least 1.
+        width: Share of the attention heads and feed-forward neurons that are kept, in (0, 1]; 0 for `LEVEL_0`.
+        depth: Number of layers, at least 1; 0 for `LEVEL_0`.
 
     Raises:
         QueryError: Width or depth is out of range.
@@ -28,7 +28,7 @@ class Subnet:
     depth: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.width <= 1 or self.depth < 1:
+        if (self.width, self.depth) != (0, 0) and (not 0 < self.width <= 1 or self.depth < 1):
             raise QueryError(f"got width {self.width} and depth {self.depth}; expected 0 < width <= 1 and depth >= 1")
 
     @classmethod
@@ -40,14 +40,20 @@ class Subnet:
         """
         if isinstance(spelling, Subnet):
             return spelling
+        if spelling == str(LEVEL_0):
+            return LEVEL_0
         match = _SPELLING.fullmatch(spelling)
         if match is None:
-            raise QueryError(f"got subnet {spelling!r}; expected the form w<width>-d<depth>, such as w1-d6")
+            raise QueryError(f"got subnet {spelling!r}; expected the form w<width>-d<depth>, such as w1-d6, or level0")
         return cls(width=float(match["width"]), depth=int(match["depth"]))
 
     def __str__(self) -> str:
-        return f"w{self.width:g}-d{self.depth}"
+        return f"w{self.width:g}-d{self.depth}" if self.depth else "level0"
 
     def __lt__(self, other: Subnet) -> bool:
         """Order by cost: the share of layers times width, then depth."""
         return (self.width * self.depth, self.depth) < (other.width * other.depth, other.depth)
+
+
+LEVEL_0 = Subnet(0.0, 0)
+"""No layer at all: the mean of a table's token vectors."""

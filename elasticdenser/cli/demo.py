@@ -19,6 +19,7 @@ _QUESTIONS = (
     "send an email with an attachment",
     "largest common divisor of two numbers",
 )
+_SMALLER = ("w0.5-d3", "level0")
 
 
 @explained
@@ -46,6 +47,10 @@ def demo(
     retriever.encoder.encode(["warm up"])
     for question in _QUESTIONS:
         show(retriever, question, k=k)
+    note("\nThe last one once more, at smaller sizes of the query encoder; the index stays what it is:")
+    for size in _SMALLER:
+        retriever.encoder.encode(["warm up"], size)
+        show(retriever, question, k=k, subnet=size)
     note(
         f'\nAsk it something yourself:   elasticdenser search {output} "sort a list by a key"\n'
         "Then take your own passages, a JSONL file with _id, title and text:\n"

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from elasticdenser.retriever import Retriever
+    from elasticdenser.subnet import Subnet
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of an index.", show_default=False)]
 EncoderName = Annotated[
@@ -24,7 +25,11 @@ Download = Annotated[
 ]
 Hits = Annotated[int, typer.Option("-k", min=1, help="Hits for each query.")]
 SubnetName = Annotated[
-    str | None, typer.Option("--subnet", help="Size of the query encoder, such as w1-d6. Default: the full size.")
+    str | None,
+    typer.Option(
+        "--subnet",
+        help="Size of the query encoder, such as w0.5-d3 or level0, or all of them: all. Default: the full one.",
+    ),
 ]
 Exact = Annotated[bool, typer.Option("--exact", help="Scan all vectors instead of using the index's structure.")]
 Split = Annotated[
@@ -44,6 +49,16 @@ def compute_on_one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def sizes_of(retriever: Retriever, subnet: str | None) -> list[Subnet]:
+    """Return the sizes that `--subnet` names.
+
+    Raises:
+        QueryError: The encoder has no such size.
+    """
+    encoder = retriever.encoder
+    return encoder.sizes if subnet == "all" else [encoder.choose(subnet)]
 
 
 def open_retriever(path: Path, encoder: str | None, device: str, offline: bool) -> Retriever:

@@ -18,6 +18,7 @@ _EXAMPLES = options.examples(
     "run indexes/nq beir/nq/ -k 100 -o runs/nq.trec",
     "run indexes/msmarco msmarco-passage/dev/small -k 1000 -o runs/dev.trec.gz",
     "run indexes/mine questions.tsv -o runs/mine.trec --exact",
+    "run indexes/nq beir/nq/ -o runs/nq.trec --subnet all    (writes runs/nq.w1-d6.trec, runs/nq.w1-d4.trec, ...)",
 )
 
 
@@ -49,21 +50,30 @@ def run(
 
     queries = load_queries(dataset, split=split, download=download)
     retriever = options.open_retriever(index, encoder, device, offline)
-    with progress_bars() as progress:
-        hits = retriever.search(queries, k, subnet=subnet, exact=exact)
-        written = write_run(output, _counted(hits, len(queries), progress), tag=tag)
-    note(f"{output}: {written:,} hits for {len(queries):,} queries")
+    sizes = options.sizes_of(retriever, subnet)
+    files = [output] if subnet != "all" else [_named(output, str(size)) for size in sizes]
+    for size, file in zip(sizes, files, strict=True):
+        with progress_bars() as progress:
+            hits = retriever.search(queries, k, subnet=size, exact=exact)
+            written = write_run(file, _counted(hits, len(queries), f"searching at {size}", progress), tag=tag)
+        note(f"{file}: {written:,} hits for {len(queries):,} queries")
     of_split = f" --split {split}" if split else ""
-    note(f"now try:  elasticdenser evaluate {dataset} {output} nDCG@10 RR@10 R@100{of_split}")
+    note(f"now try:  elasticdenser evaluate {dataset} {files[-1]} nDCG@10 RR@10 R@100{of_split}")
 
 
-def _counted(hits: Iterator[ScoredDoc], n_queries: int, progress: Progress) -> Iterator[ScoredDoc]:
+def _named(output: Path, size: str) -> Path:
+    """Return the file of one size: `runs/nq.w0.5-d3.trec.gz` of `runs/nq.trec.gz`."""
+    ending = "".join(output.suffixes[-2:] if output.suffix == ".gz" else output.suffixes[-1:])
+    return output.with_name(f"{output.name.removesuffix(ending)}.{size}{ending}")
+
+
+def _counted(hits: Iterator[ScoredDoc], n_queries: int, what: str, progress: Progress) -> Iterator[ScoredDoc]:
     done, last = 0, None
     for hit in hits:
         if hit.query_id != last:
             last = hit.query_id
             done += 1
-            progress("searching", done, n_queries)
+            progress(what, done, n_queries)
         yield hit
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _EXAMPLES = options.examples(
     'search indexes/mine "who wrote dune" -k 5',
+    'search indexes/mine "who wrote dune" --subnet w0.5-d3    (a smaller size of the query encoder)',
+    'search indexes/mine "who wrote dune" --subnet all        (every size in turn)',
     "search indexes/mine --file questions.txt --json > hits.jsonl",
     "search indexes/mine --json < questions.txt",
     "search indexes/mine        (asks for queries until Ctrl-D)",
@@ -48,20 +50,23 @@ def search(
     if query is not None and file is not None:
         raise typer.BadParameter("give a query or --file, not both")
     retriever = options.open_retriever(index, encoder, device, offline)
-    choice: dict[str, Any] = {"k": k, "subnet": subnet, "exact": exact}
+    sizes = options.sizes_of(retriever, subnet)
+    choice: dict[str, Any] = {"k": k, "exact": exact}
     if within is not None:
         choice["doc_ids"] = list(_lines(within))
-    retriever.encoder.encode(["warm up"])
+    for size in sizes:
+        retriever.encoder.encode(["warm up"], size)
     for text in _queries(query, file):
-        show(retriever, text, as_json=as_json, **choice)
+        for size in sizes:
+            show(retriever, text, as_json=as_json, subnet=size, **choice)
 
 
 def show(retriever: Retriever, query: str, *, as_json: bool = False, **choice: Any) -> None:
-    """Search and print the hits with the time it took, encoding and search together."""
+    """Search and print the hits with the size that answered and the time it took, encoding and search together."""
     started = time.perf_counter()
     hits = list(retriever.search(query, **choice))
     seconds = time.perf_counter() - started
-    index = retriever.index
+    index, subnet = retriever.index, retriever.encoder.choose(choice.get("subnet"))
     texts = [index.passage(hit.doc_id) if index.has_texts else None for hit in hits]
     if as_json:
         rows = [
@@ -69,10 +74,13 @@ def show(retriever: Retriever, query: str, *, as_json: bool = False, **choice: A
             | ({} if passage is None else {"title": passage.title, "text": passage.text})
             for hit, passage in zip(hits, texts, strict=True)
         ]
-        typer.echo(json.dumps({"query": query, "seconds": round(seconds, 6), "hits": rows}, ensure_ascii=False))
+        found = {"query": query, "subnet": str(subnet), "seconds": round(seconds, 6), "hits": rows}
+        typer.echo(json.dumps(found, ensure_ascii=False))
         return
     scored = [(hit.score, hit.doc_id, passage) for hit, passage in zip(hits, texts, strict=True)]
-    print_table(f"{query}   ({seconds * 1000:.1f} ms)", ["", "score", "id", "passage"], hit_rows(scored), numeric=2)
+    print_table(
+        f"{query}   ({subnet}, {seconds * 1000:.1f} ms)", ["", "score", "id", "passage"], hit_rows(scored), numeric=2
+    )
 
 
 def _queries(query: str | None, file: Path | None) -> Iterator[str]:

@@ -65,7 +65,9 @@ ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "ge
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class Layer:
+    """One layer, ready for inference: matrix products in the dtype of the encoder, norms in float32."""
+
     query_key_value: Linear
     attention_output: Linear
     attention_norm: Norm
@@ -75,41 +77,35 @@ class _Layer:
 
 
 class Bert:
-    """A transformer encoder, all layers, ready for inference; safe to call from several threads.
+    """A transformer encoder ready for inference; safe to call from several threads.
 
     Args:
-        config: The model's `config.json`.
-        weights: Its tensors by name.
+        tokens: float32, (vocabulary, hidden).
+        positions: float32, (n_positions, hidden).
+        norm: Of the embeddings.
+        layers: First to last.
+        n_heads: Attention heads of every layer.
+        eps: Of the layer norms.
         dtype: What matrix products run in.
-        device: Where.
-
-    Raises:
-        ModelError: The model is of another kind, or a weight is missing.
+        exit_to: What the pooled vectors go through in the end, if anything.
     """
 
     def __init__(
         self,
-        config: Mapping[str, Any],
-        weights: Mapping[str, Tensor],
+        *,
+        tokens: Tensor,
+        positions: Tensor,
+        norm: Norm,
+        layers: Sequence[Layer],
+        n_heads: int,
+        eps: float,
         dtype: torch.dtype,
-        device: torch.device,
+        exit_to: Linear | None = None,
     ) -> None:
-        check_supported(config)
-        self.dtype, self.device = dtype, device
-        self.n_heads = count_of(config, "num_attention_heads", "n_heads")
-        self._eps = float(config.get("layer_norm_eps", 1e-12))
-        self._activation = ACTIVATIONS[config.get("hidden_act") or config.get("activation", "gelu")]
-        names = FAMILIES[config["model_type"]]
-        reader = Weights(weights)
-        first = first_position(config)
-        self._tokens = reader.get("embeddings.word_embeddings.weight").to(device, torch.float32)
-        self._positions = reader.get("embeddings.position_embeddings.weight").float()[first:].to(device)
-        if reader.has("embeddings.token_type_embeddings.weight"):
-            # Only the first segment is ever used, so its vector joins the positions'.
-            self._positions = self._positions + reader.get("embeddings.token_type_embeddings.weight")[0].to(device)
-        self._norm = self._read_norm(reader, "embeddings.LayerNorm")
-        self.n_layers = count_of(config, "num_hidden_layers", "n_layers")
-        self._layers = [self._read_layer(reader, names, names.layer.format(i)) for i in range(self.n_layers)]
+        self.tokens, self.positions, self.norm = tokens, positions, norm
+        self.n_heads, self.n_layers, self.dtype = n_heads, len(layers), dtype
+        self.device = tokens.device
+        self._layers, self._eps, self._exit = layers, eps, exit_to
 
     @classmethod
     def load(cls, folder: Path, dtype: torch.dtype, device: torch.device) -> Bert:
@@ -118,7 +114,28 @@ class Bert:
         Raises:
             ModelError: The files are missing, damaged or of another kind.
         """
-        return cls(*read_model(folder), dtype, device)
+        return cls.of(*read_model(folder), dtype, device)
+
+    @classmethod
+    def of(
+        cls, config: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
+    ) -> Bert:
+        """Make a model of a `config.json` and tensors by name.
+
+        Raises:
+            ModelError: The model is of another kind, or a weight is missing.
+        """
+        check_supported(config)
+        reader = _Reader(config, weights, dtype, device)
+        return cls(
+            tokens=reader.tokens(),
+            positions=reader.positions(),
+            norm=reader.norm("embeddings.LayerNorm"),
+            layers=[reader.layer(number) for number in range(count_of(config, "num_hidden_layers", "n_layers"))],
+            n_heads=count_of(config, "num_attention_heads", "n_heads"),
+            eps=float(config.get("layer_norm_eps", 1e-12)),
+            dtype=dtype,
+        )
 
     @torch.inference_mode()
     def encode(self, sequences: Sequence[Sequence[int]], pooling: str) -> Tensor:
@@ -132,41 +149,63 @@ class Bert:
             pooling: `mean` or `cls`.
 
         Returns:
-            float32, (n_sequences, hidden), not normalised, on the CPU.
+            float32, (n_sequences, dim), not normalised, on the CPU.
         """
         batch = PackedBatch.of(sequences, self.device)
-        embedded = F.embedding(batch.token_ids, self._tokens) + F.embedding(batch.positions, self._positions)
-        hidden = self._normed(embedded, self._norm)
+        embedded = F.embedding(batch.token_ids, self.tokens) + F.embedding(batch.positions, self.positions)
+        hidden = self._normed(embedded, self.norm)
         for layer in self._layers:
             attended = attend(layer.query_key_value(hidden.to(self.dtype)), batch, self.n_heads)
             hidden = self._normed(hidden + layer.attention_output(attended), layer.attention_norm)
             up = layer.up(hidden.to(self.dtype))
             hidden = self._normed(hidden + layer.down(up), layer.output_norm)
-        return pool(hidden, batch, pooling).cpu()
+        pooled = pool(hidden, batch, pooling)
+        return (pooled if self._exit is None else self._exit(pooled)).cpu()
 
     def _normed(self, hidden: Tensor, norm: Norm) -> Tensor:
         return F.layer_norm(hidden, hidden.shape[-1:], norm[0], norm[1], self._eps)
 
-    def _read_norm(self, reader: Weights, name: str) -> Norm:
-        return (
-            reader.get(f"{name}.weight").to(self.device, torch.float32),
-            reader.get(f"{name}.bias").to(self.device, torch.float32),
+
+class _Reader:
+    """Reads the parts of a model by the names that its family gives them."""
+
+    def __init__(
+        self, config: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._weights, self._names = Weights(weights), FAMILIES[config["model_type"]]
+        self._first_position = first_position(config)
+        self._activation = activation_of(config)
+        self._dtype, self._device = dtype, device
+
+    def tokens(self) -> Tensor:
+        return self._weights.get("embeddings.word_embeddings.weight").to(self._device, torch.float32)
+
+    def positions(self) -> Tensor:
+        table = self._weights.get("embeddings.position_embeddings.weight")[self._first_position :].float()
+        if self._weights.has("embeddings.token_type_embeddings.weight"):
+            # Only the first segment is ever used, so its vector joins the positions'.
+            table = table + self._weights.get("embeddings.token_type_embeddings.weight")[0]
+        return table.to(self._device)
+
+    def norm(self, name: str) -> Norm:
+        weight, bias = (self._weights.get(f"{name}.{part}") for part in ("weight", "bias"))
+        return weight.to(self._device, torch.float32), bias.to(self._device, torch.float32)
+
+    def layer(self, number: int) -> Layer:
+        names, prefix = self._names, self._names.layer.format(number)
+        return Layer(
+            query_key_value=self._linear([prefix + name for name in names.query_key_value]),
+            attention_output=self._linear([prefix + names.attention_output]),
+            attention_norm=self.norm(prefix + names.attention_norm),
+            up=self._linear([prefix + names.up], self._activation),
+            down=self._linear([prefix + names.down]),
+            output_norm=self.norm(prefix + names.output_norm),
         )
 
-    def _read_linear(self, reader: Weights, names: Sequence[str], activation: str = "none") -> Linear:
-        weight = torch.cat([reader.get(f"{name}.weight") for name in names]).to(self.device, self.dtype)
-        bias = torch.cat([reader.get(f"{name}.bias") for name in names]).to(self.device, self.dtype)
-        return make_linear(weight, bias, activation)
-
-    def _read_layer(self, reader: Weights, names: LayerNames, prefix: str) -> _Layer:
-        return _Layer(
-            query_key_value=self._read_linear(reader, [prefix + name for name in names.query_key_value]),
-            attention_output=self._read_linear(reader, [prefix + names.attention_output]),
-            attention_norm=self._read_norm(reader, prefix + names.attention_norm),
-            up=self._read_linear(reader, [prefix + names.up], self._activation),
-            down=self._read_linear(reader, [prefix + names.down]),
-            output_norm=self._read_norm(reader, prefix + names.output_norm),
-        )
+    def _linear(self, names: Sequence[str], activation: str = "none") -> Linear:
+        weight = torch.cat([self._weights.get(f"{name}.weight") for name in names])
+        bias = torch.cat([self._weights.get(f"{name}.bias") for name in names])
+        return make_linear(weight.to(self._device, self._dtype), bias.to(self._device, self._dtype), activation)
 
 
 class Weights:
@@ -224,6 +263,11 @@ def count_of(config: Mapping[str, Any], *names: str) -> int:
         if config.get(name):
             return int(config[name])
     raise ModelError(f"the model's config.json has no {' or '.join(names)}: fetch the model again")
+
+
+def activation_of(config: Mapping[str, Any]) -> str:
+    """Return what `make_linear` calls the activation in `config.json`."""
+    return ACTIVATIONS[config.get("hidden_act") or config.get("activation", "gelu")]
 
 
 def check_supported(config: Mapping[str, Any]) -> None:

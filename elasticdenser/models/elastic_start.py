@@ -11,7 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elasticdenser.errors import ModelError
-from elasticdenser.models.bert import ACTIVATIONS, FAMILIES, LayerNames, Weights, check_supported, count_of, read_model
+from elasticdenser.models.bert import (
+    FAMILIES,
+    LayerNames,
+    Weights,
+    activation_of,
+    check_supported,
+    count_of,
+    read_model,
+)
 from elasticdenser.models.elastic import DEPTHS, WIDTHS, ElasticBert, ElasticShape
 from elasticdenser.models.settings import EncoderSettings, first_position
 from elasticdenser.subnet import Subnet
@@ -172,7 +180,7 @@ def _shape(
         n_positions=len(weights.get("embeddings.position_embeddings.weight")) - first_position(config),
         dim=settings.dim,
         pooling=settings.pooling,
-        activation=ACTIVATIONS[config.get("hidden_act") or config.get("activation", "gelu")],
+        activation=activation_of(config),
         norm_eps=float(config.get("layer_norm_eps", 1e-12)),
         widths=widths,
         depths=depths or (*(depth for depth in DEPTHS if depth < n_layers), n_layers),

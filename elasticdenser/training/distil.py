@@ -3,6 +3,11 @@
 At each step all sizes are trained on the same queries (sampling sizes at random trains each one more noisily): for
 each width one pass through the first layers, which its depths share, and one backward pass; gradients add up over the
 widths, then the optimiser takes one step. Passages are never encoded anew: the space stays that of the full encoder.
+
+Small sizes have large losses that never go away, and they share their layers with the large ones, whose small losses
+they would drown. So a size counts by its running loss to the power of -`equilibrium`: 0 counts all alike, 1 lets the
+same *relative* gain of every size count alike (after the gradient equilibrium of COST-EFF, Shen et al. 2022, whose
+factors by depth would do nothing here: the optimiser divides every weight's gradient by its own size).
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from random import Random
 from time import monotonic
 from typing import Any
 
@@ -23,6 +29,7 @@ from elasticdenser.artifacts import atomic_write, explained_os_errors
 from elasticdenser.errors import BadInputError
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.subnet import Subnet
+from elasticdenser.training import parallel
 from elasticdenser.training.data import Batch, TrainingData
 from elasticdenser.training.losses import alignment, score_distribution
 
@@ -46,11 +53,14 @@ class DistilSettings:
         weight_decay: Of matrices; norms and biases have none.
         clip: Greatest norm of the gradient.
         score_weight: Weight of the score distribution against the alignment.
+        equilibrium: How far sizes with small losses are kept from being drowned, from 0 to 1.
         temperature: Of the score distribution.
         typo_share: Share of the queries that get typing errors; their targets are those of the clean text.
         n_random: Random passages in a batch's bank, beside the nearest ones.
         tune_tokens: Whether token vectors are trained too.
         bfloat16: Whether matrix products run in bfloat16.
+        sizes: Only these are trained, such as ("w0.5-d3",); none named is all of them.
+        n_sampled: Sizes that are drawn at random for each step; 0 trains all of them.
         seed: Of everything drawn at random.
     """
 
@@ -62,19 +72,23 @@ class DistilSettings:
     warm_up: int = 100
     weight_decay: float = 0.01
     clip: float = 1.0
-    score_weight: float = 0.2
+    score_weight: float = 0.3
+    equilibrium: float = 0.5
     temperature: float = 0.03
     typo_share: float = 0.1
     n_random: int = 512
     tune_tokens: bool = False
     bfloat16: bool = True
+    sizes: tuple[str, ...] = ()
+    n_sampled: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch) < 1:
             raise BadInputError(f"got {self.steps} steps of {self.batch} queries; expected at least 1 of each")
-        if not 0 <= self.typo_share <= 1:
-            raise BadInputError(f"got typo_share = {self.typo_share}; expected a share from 0 to 1")
+        for name in ("typo_share", "equilibrium"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadInputError(f"got {name} = {getattr(self, name)}; expected a number from 0 to 1")
 
     def share_at(self, step: int) -> float:
         """Return the share of the highest learning rate at a step: a linear warm-up, then a cosine."""
@@ -111,6 +125,8 @@ class Distillation:
         self.model, self.data, self.settings, self.folder = model, data, settings, folder
         self.device = device or torch.device("cpu")
         self.step = 0
+        self._sizes = _trained_sizes(model, settings)
+        self._losses, self._cosines = _Running(), _Running()
         model.to(self.device).train()
         model.tokens.requires_grad_(settings.tune_tokens)
         self._optimiser = torch.optim.AdamW(_groups(model, settings), betas=(0.9, 0.98), fused=True)
@@ -127,19 +143,18 @@ class Distillation:
             progress: Called with (what, done, of how many) after every step.
         """
         last = self.settings.steps if until is None else min(until, self.settings.steps)
-        saved, cosines = monotonic(), _Running()
+        saved = monotonic()
         while self.step < last:
-            cosines.add(self._train())
+            self._train()
             self.step += 1
             if progress is not None:
-                progress(f"training (cosine {cosines.mean():.4f})", self.step, self.settings.steps)
+                progress(f"Training (cosine {self._cosines.mean():.4f})", self.step, self.settings.steps)
             if monotonic() - saved > save_every_s:
-                self._save(cosines)
+                self._save()
                 saved = monotonic()
-        self._save(cosines)
+        self._save()
 
-    def _train(self) -> dict[Subnet, float]:
-        """Take one step and return the mean cosine to the targets by size."""
+    def _train(self) -> None:
         batch = self.data.batch(
             self.step,
             self.settings.batch,
@@ -147,24 +162,51 @@ class Distillation:
             typo_share=self.settings.typo_share,
             n_random=self.settings.n_random,
         )
-        batch = Batch(**{name: tensor.to(self.device) for name, tensor in vars(batch).items()})
+        batch = parallel.my_part(batch, self.device)
         share = self.settings.share_at(self.step)
         for group in self._optimiser.param_groups:
             group["lr"] = group["highest"] * share
-        cosines = {}
-        for width in self.model.shape.widths:
+        counts = self._counts()
+        seen: dict[Subnet, Tensor] = {}
+        for width, depths in self._sizes_at(self.step).items():
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.bfloat16):
-                found = self.model.at_depths(batch.token_ids, batch.mask, width, self.model.shape.depths)
-            losses = []
+                found = self.model.at_depths(batch.token_ids, batch.mask, width, depths)
+            weighted = []
             for depth, raw in found.items():
-                vectors = F.normalize(raw.float(), dim=-1)
-                losses.append(self._loss(vectors, batch))
-                cosines[Subnet(width, depth)] = float((vectors.detach() * batch.targets).sum(dim=-1).mean())
-            torch.autograd.backward(torch.stack(losses).sum())
+                vectors, subnet = F.normalize(raw.float(), dim=-1), Subnet(width, depth)
+                loss = self._loss(vectors, batch)
+                weighted.append(counts.get(subnet, 1.0) * loss)
+                cosine = (vectors * batch.targets).sum(dim=-1).mean()
+                seen[subnet] = torch.stack([loss, cosine]).detach()
+            torch.autograd.backward(torch.stack(weighted).sum())
+        parallel.average([parameter.grad for parameter in self.model.parameters() if parameter.grad is not None])
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self._optimiser.step()
         self._optimiser.zero_grad()
-        return cosines
+        together = torch.stack(list(seen.values()))
+        parallel.average([together])
+        for subnet, (loss_of_size, cosine_of_size) in zip(seen, together.tolist(), strict=True):
+            self._losses.add(subnet, loss_of_size)
+            self._cosines.add(subnet, cosine_of_size)
+
+    def _sizes_at(self, step: int) -> dict[float, list[int]]:
+        """Return the depths that are trained at a step by width."""
+        sizes = self._sizes
+        if 0 < self.settings.n_sampled < len(sizes):
+            sizes = Random(f"{self.settings.seed}/{step}").sample(sizes, self.settings.n_sampled)
+        chosen: dict[float, list[int]] = {}
+        for subnet in sorted(sizes, reverse=True):
+            chosen.setdefault(subnet.width, []).append(subnet.depth)
+        return chosen
+
+    def _counts(self) -> dict[Subnet, float]:
+        """Return by how much each size's loss counts: 1 on average."""
+        losses = self._losses.means()
+        if not losses:
+            return {}
+        counts = {subnet: max(loss, 1e-6) ** -self.settings.equilibrium for subnet, loss in losses.items()}
+        mean = sum(counts.values()) / len(counts)
+        return {subnet: count / mean for subnet, count in counts.items()}
 
     def _loss(self, vectors: Tensor, batch: Batch) -> Tensor:
         loss = alignment(vectors, batch.targets)
@@ -183,6 +225,7 @@ class Distillation:
             if settings == asdict(self.settings):
                 self.model.load_state_dict(kept["model"])
                 self._optimiser.load_state_dict(kept["optimiser"])
+                self._losses = _Running(kept["losses"])
                 self.step = int(kept["step"])
                 return
         except Exception as error:  # the loader has many kinds of errors
@@ -192,36 +235,48 @@ class Distillation:
         message = f"a run with another {', '.join(changed)} stands here: train in another folder, or remove it"
         raise BadInputError(message, path)
 
-    def _save(self, cosines: _Running) -> None:
+    def _save(self) -> None:
+        if not parallel.is_first():
+            return
         state = {
             "step": self.step,
             "settings": asdict(self.settings),
+            "losses": self._losses.by_name(),
             "model": self.model.state_dict(),
             "optimiser": self._optimiser.state_dict(),
         }
         with atomic_write(self.folder / CHECKPOINT, "wb") as file:
             torch.save(state, file)
-        line = {"step": self.step, "cosine": {str(subnet): round(mean, 5) for subnet, mean in cosines.means().items()}}
-        if cosines.means():
+        if self._cosines.means():
+            line = {"step": self.step, "loss": self._losses.by_name(), "cosine": self._cosines.by_name()}
             with open(self.folder / LOG, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
 
 class _Running:
-    """Exponential means of the cosines by size."""
+    """Exponential means by size."""
 
-    def __init__(self) -> None:
-        self._means: dict[Subnet, float] = {}
+    def __init__(self, means: Mapping[str, float] | None = None) -> None:
+        self._means = {Subnet.parse(name): value for name, value in (means or {}).items()}
 
-    def add(self, values: Mapping[Subnet, float]) -> None:
-        for subnet, value in values.items():
-            self._means[subnet] = 0.98 * self._means.get(subnet, value) + 0.02 * value
+    def add(self, subnet: Subnet, value: float) -> None:
+        self._means[subnet] = 0.98 * self._means.get(subnet, value) + 0.02 * value
 
     def means(self) -> dict[Subnet, float]:
         return self._means
 
+    def by_name(self) -> dict[str, float]:
+        return {str(subnet): value for subnet, value in self._means.items()}
+
     def mean(self) -> float:
         return sum(self._means.values()) / max(1, len(self._means))
+
+
+def _trained_sizes(model: ElasticBert, settings: DistilSettings) -> list[Subnet]:
+    sizes = [Subnet.parse(name) for name in settings.sizes] or model.shape.grid
+    for subnet in sizes:
+        model.shape.check(subnet)
+    return sizes
 
 
 def _groups(model: ElasticBert, settings: DistilSettings) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from elasticdenser.datasets.records import BadLine, json_object
 from elasticdenser.datasets.sources import is_dataset_id
 from elasticdenser.errors import BadInputError
 
-Kind = Literal["queries", "titles", "spans", "pairs"]
+Kind = Literal["queries", "titles", "spans", "pairs", "answers"]
 
 _SPAN_WORDS = (4, 12)
 
@@ -27,7 +27,8 @@ class TextSource:
         path: A file or folder, relative to the folder of the data sets or absolute, or an id of ir_datasets.
         kind: `queries`: a text file, one a line, or what `load_queries` takes; of a BEIR folder with judgements
             only those of its split `train`. `titles`: the distinct titles of a corpus. `spans`: 4 to 12 words in
-            sequence from each passage of a corpus. `pairs`: a JSONL file with the key `question`.
+            sequence from each passage of a corpus. `pairs`: a JSONL file with the key `question`. `answers`: such words
+            from each `answer` of a file of pairs.
         limit: How many to take, at random; 0 is all of them.
 
     Raises:
@@ -115,16 +116,25 @@ def _span(words: Sequence[str], random: Random) -> str:
 
 
 def _pairs(path: str | Path, random: Random) -> Iterable[str]:
+    return _values(path, "question")
+
+
+def _answers(path: str | Path, random: Random) -> Iterable[str]:
+    for answer in _values(path, "answer"):
+        yield _span(answer.split(), random)
+
+
+def _values(path: str | Path, key: str) -> Iterator[str]:
     for number, line in read_lines(path):
         if not line or line.isspace():
             continue
         try:
-            question = json_object(line).get("question")
+            value = json_object(line).get(key)
         except BadLine as error:
             raise BadInputError(error.message, path, number) from error
-        if not isinstance(question, str):
-            raise BadInputError("no string 'question' in the object: give each pair one", path, number)
-        yield question
+        if not isinstance(value, str):
+            raise BadInputError(f"no string {key!r} in the object: give each pair one", path, number)
+        yield value
 
 
-_READERS = {"queries": _queries, "titles": _titles, "spans": _spans, "pairs": _pairs}
+_READERS = {"queries": _queries, "titles": _titles, "spans": _spans, "pairs": _pairs, "answers": _answers}

@@ -1,0 +1,45 @@
+"""Weights in 8 bits: every row of a tensor, its last dimension, as whole numbers from -127 to 127 times a scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from elasticdenser.errors import ModelError
+
+_SCALE = ".scale"
+
+
+def packed(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """Return what is stored of a tensor: `name`, int8, and `name.scale`, float32, a number a row.
+
+    Raises:
+        ModelError: The tensor holds what is no finite number.
+    """
+    rows = tensor.detach().float().cpu()
+    if not rows.isfinite().all():
+        raise ModelError(f"{name} holds numbers that are not finite: train again with a lower learning rate")
+    scale = rows.abs().amax(dim=-1, keepdim=True) / 127
+    return {name: (rows / scale.clamp(min=1e-30)).round().to(torch.int8), name + _SCALE: scale.squeeze(-1)}
+
+
+def unpacked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors, float32, of which some or all were packed.
+
+    Raises:
+        ModelError: A scale is missing or of another size.
+    """
+    tensors = {}
+    for name, tensor in stored.items():
+        if name.endswith(_SCALE):
+            continue
+        if tensor.dtype == torch.int8:
+            scale = stored.get(name + _SCALE)
+            if scale is None or scale.shape != tensor.shape[:-1]:
+                raise ModelError(f"{name} of 8 bits has no scale for each of its rows: fetch the model again")
+            tensors[name] = tensor.float() * scale.float().unsqueeze(-1)
+        else:
+            tensors[name] = tensor.float()
+    return tensors

@@ -1,0 +1,91 @@
+"""Every size of an encoder, as queries meet it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from test_elastic_start import TEXTS, padded
+
+from elasticdenser import ElasticQueryEncoder
+from elasticdenser.errors import QueryError
+from elasticdenser.models.elastic_files import load_elastic, save_elastic
+from elasticdenser.models.elastic_start import elastic_from_full
+from elasticdenser.models.settings import read_settings
+from elasticdenser.models.token_table import TokenTable
+from elasticdenser.subnet import LEVEL_0, Subnet
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_model, tmp_path_factory):
+    """A tiny elastic encoder, every weight of whose sizes differs from the full one's."""
+    model = elastic_from_full(tiny_model, read_settings(tiny_model))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter is not model.tokens:
+                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    table = TokenTable(torch.randn(model.tokens.shape, generator=generator))
+    place = tmp_path_factory.mktemp("elastic") / "tiny"
+    save_elastic(place, base=tiny_model, model=model, table=table, made_by={"name": "t", "weights_sha256": "0" * 64})
+    return place
+
+
+@pytest.fixture
+def encoder(folder) -> ElasticQueryEncoder:
+    return ElasticQueryEncoder.from_pretrained(str(folder), device="cpu")
+
+
+def test_sizes(encoder, tiny_query_encoder):
+    assert " ".join(map(str, encoder.sizes)) == "w1-d2 w0.5-d2 w1-d1 w0.25-d2 w0.5-d1 w0.25-d1 level0"
+    assert tiny_query_encoder.sizes == [tiny_query_encoder.full_size] == [Subnet(1.0, 2)]
+    with pytest.raises(QueryError, match=r"got subnet w0.5-d3; this encoder has the sizes: w1-d2, .*, level0"):
+        encoder.encode(["a"], "w0.5-d3")
+    with pytest.raises(QueryError, match=r"got subnet level0; this encoder has the sizes: w1-d2$"):
+        tiny_query_encoder.encode(["a"], LEVEL_0)
+
+
+def test_each_size_computes_what_was_trained(encoder, folder):
+    trained = load_elastic(folder)
+    batch = padded(encoder._tokenize(TEXTS, ""))
+    with torch.no_grad():
+        for size in encoder.sizes[1:-1]:
+            expected = F.normalize(trained.model(*batch, size), dim=-1)
+            np.testing.assert_allclose(encoder.encode(TEXTS, size), expected.numpy(), atol=2e-6)
+    expected = F.normalize(trained.table.encode(encoder._tokenize(TEXTS, "")), dim=-1)
+    np.testing.assert_allclose(encoder.encode(TEXTS, "level0"), expected.numpy(), atol=1e-6)
+
+
+def test_the_largest_size_is_the_full_encoder(encoder, tiny_query_encoder):
+    expected = tiny_query_encoder.encode(TEXTS)
+    cosines = (encoder.encode(TEXTS) * expected).sum(axis=1)
+    assert cosines.min() > 0.9999
+    assert np.array_equal(encoder.encode(TEXTS), encoder.encode(TEXTS, "w1-d2"))
+    assert encoder.fingerprint.weights_sha256 == "0" * 64
+
+
+def test_sizes_at_once_from_several_threads(folder, encoder):
+    expected = {size: encoder.encode(TEXTS, size) for size in encoder.sizes}
+    fresh = ElasticQueryEncoder.from_pretrained(str(folder), device="cpu")
+    wanted = [size for _ in range(6) for size in fresh.sizes]
+    with ThreadPoolExecutor(8) as pool:
+        for size, vectors in zip(wanted, pool.map(lambda size: fresh.encode(TEXTS, size), wanted), strict=True):
+            assert np.array_equal(vectors, expected[size]), size
+
+
+def test_a_vector_does_not_depend_on_its_company(encoder):
+    for size in encoder.sizes:
+        together = encoder.encode(TEXTS, size)
+        for text, vector in zip(TEXTS, together, strict=True):
+            assert np.array_equal(encoder.encode([text], size)[0], vector), (size, text)
+
+
+def test_sizes_share_the_weights_of_their_width(encoder):
+    levels = encoder._levels
+    for size in encoder.sizes:
+        encoder.encode(["a"], size)
+    assert len(levels._layers) == 5  # of the full width only layer 0: w1-d2 is the full encoder
+    assert len({levels._at(size).tokens.data_ptr() for size in encoder.sizes[:-1]}) == 1
