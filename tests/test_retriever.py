@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ir_measures import ScoredDoc
 
-from elasticdenser import ElasticQueryEncoder, PassageEncoder, PassageIndex, Retriever
+from elasticdenser import ElasticQueryEncoder, Hit, PassageEncoder, PassageIndex, Retriever, Subnet
 from elasticdenser.errors import EncoderMismatchError, ModelError, QueryError
 
 WORDS = ["dune", "spice", "csv file", "thread", "desert planet", "python", "read a file", "wait", "novel", "water"]
@@ -37,7 +37,7 @@ def retriever(index, tiny_query_encoder):
 def test_one_string(retriever):
     hits = list(retriever.search("dune and spice", k=5))
     assert len(hits) == 5
-    assert all(type(hit) is ScoredDoc for hit in hits)
+    assert all(type(hit) is Hit for hit in hits)
     assert [(type(hit.query_id), type(hit.doc_id), type(hit.score)) for hit in hits] == [(str, str, float)] * 5
     assert {hit.query_id for hit in hits} == {"0"}
     assert hits[0].doc_id == "d1" and hits[0].score == pytest.approx(1, abs=1e-5)
@@ -140,6 +140,29 @@ def test_open(index, tiny_model):
     assert opened.encoder.found.path == tiny_model.resolve()
     assert next(opened.search("dune and spice")).doc_id == "d1"
     assert next(opened.search("dune and spice", subnet="w1-d2")).doc_id == "d1"
+
+
+def test_one_index_at_every_size(index, tiny_elastic):
+    retriever = Retriever.open(index.path, encoder=str(tiny_elastic), download=False)
+    full = list(retriever.search("dune and spice"))
+    seen = set()
+    for size in retriever.encoder.sizes:
+        hits = list(retriever.search("dune and spice", subnet=str(size)))
+        assert {hit.subnet for hit in hits} == {size}
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        (vector,) = retriever.encoder.encode(["dune and spice"], size)
+        best = index.doc_ids[int(np.argmax(index.vectors @ vector))]
+        assert hits[0].doc_id == best
+        seen.add(tuple(hit.score for hit in hits))
+    assert len(seen) == len(retriever.encoder.sizes)
+    assert full == list(retriever.search("dune and spice", subnet="w1-d2"))
+
+
+def test_hits_are_scored_docs_that_know_their_size(retriever):
+    (hit,) = retriever.search("dune", k=1)
+    assert isinstance(hit, ScoredDoc)
+    assert hit == ScoredDoc(hit.query_id, hit.doc_id, hit.score)
+    assert hit.subnet == Subnet.parse("w1-d2")
 
 
 def test_open_takes_the_settings_the_index_was_made_with(corpus, tmp_path, tiny_model):

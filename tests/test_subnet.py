@@ -15,6 +15,7 @@ from elasticdenser.errors import QueryError
         ("w1.0-d6", 1, 6, "w1-d6"),
         ("w0.5-d3", 0.5, 3, "w0.5-d3"),
         ("w0.25-d12", 0.25, 12, None),
+        ("level0", 0, 0, None),
     ],
 )
 def test_spelling(spelling, width, depth, printed):
@@ -30,20 +31,20 @@ def test_parse_is_the_inverse_of_str(hundredths, depth):
     assert Subnet.parse(str(subnet)) == subnet
 
 
-@pytest.mark.parametrize("spelling", ["", "w1", "d6", "w1-d", "w-1-d3", "W1-D6", "w1-d6 ", "w1_d6", "full", "w.5-d3"])
+@pytest.mark.parametrize("spelling", ["", "w1", "d6", "w1-d", "w-1-d3", "W1-D6", "w1-d6 ", "w1_d6", "w.5-d3", "level1"])
 def test_what_is_no_spelling(spelling):
     with pytest.raises(QueryError, match="expected the form w<width>-d<depth>"):
         Subnet.parse(spelling)
 
 
-@pytest.mark.parametrize("spelling", ["w0-d6", "w1.1-d6", "w1-d0"])
+@pytest.mark.parametrize("spelling", ["w0-d6", "w1.1-d6", "w1-d0", "w0-d1"])
 def test_out_of_range(spelling):
     with pytest.raises(QueryError, match="expected 0 < width <= 1 and depth >= 1"):
         Subnet.parse(spelling)
 
 
 def test_order_is_by_cost():
-    spellings = ["w0.25-d2", "w1-d1", "w0.5-d2", "w0.5-d6", "w1-d6"]
+    spellings = ["level0", "w0.25-d2", "w1-d1", "w0.5-d2", "w0.5-d6", "w1-d6"]
     assert [str(subnet) for subnet in sorted(map(Subnet.parse, reversed(spellings)))] == spellings
 
 

@@ -18,7 +18,7 @@ _EXAMPLES = options.examples(
     "run indexes/nq beir/nq/ -k 100 -o runs/nq.trec",
     "run indexes/msmarco msmarco-passage/dev/small -k 1000 -o runs/dev.trec.gz",
     "run indexes/mine questions.tsv -o runs/mine.trec --exact",
-    "run indexes/nq beir/nq/ -o runs/nq.trec --subnet all    (writes runs/nq.w1-d6.trec, runs/nq.w1-d4.trec, ...)",
+    "run indexes/nq beir/nq/ -o runs/nq.trec --subnet all    (a run for each size)",
 )
 
 

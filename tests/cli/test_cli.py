@@ -99,7 +99,7 @@ def test_search_prints_a_table(index):
     result = run("search", index, TEXTS["d1"], "-k", "2")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
-    assert re.search(r"\(\d+\.\d ms\)", result.stdout)
+    assert re.search(r"\(w1-d2, \d+\.\d ms\)", result.stdout)
     row = next(line for line in result.stdout.splitlines() if "d1" in line)
     assert "1.000" in row and "desert planet" in row
 
@@ -115,7 +115,8 @@ def test_search_prints_json(index):
     result = run("search", index, TEXTS["d3"].replace("\x1b", ""), "-k", "3", "--json")
     (line,) = result.stdout.splitlines()
     answer = json.loads(line)
-    assert set(answer) == {"query", "seconds", "hits"}
+    assert set(answer) == {"query", "subnet", "seconds", "hits"}
+    assert answer["subnet"] == "w1-d2"
     assert [set(hit) for hit in answer["hits"]] == [{"doc_id", "score", "title", "text"}] * 3
     assert {hit["doc_id"]: hit["text"] for hit in answer["hits"]} == TEXTS
 
@@ -136,6 +137,25 @@ def test_search_within_some_documents(index, tmp_path):
     assert {hit["doc_id"] for hit in json.loads(result.stdout)["hits"]} == {"d2", "d3"}
     (tmp_path / "ids.txt").write_text("d2\nnope\n")
     assert_fails(run("search", index, "dune", "--within", str(tmp_path / "ids.txt")), "'nope'")
+
+
+def test_sizes_of_the_query_encoder(index, tiny_elastic, tmp_path):
+    elastic = ["--encoder", str(tiny_elastic)]
+    result = run("search", index, "dune", "--subnet", "level0", *elastic)
+    assert result.exit_code == 0, result.output
+    assert "dune   (level0, " in result.stdout
+    result = run("search", index, "dune", "--subnet", "all", "--json", *elastic)
+    sizes = [json.loads(line)["subnet"] for line in result.stdout.splitlines()]
+    assert sizes == ["w1-d2", "w0.5-d2", "w1-d1", "w0.25-d2", "w0.5-d1", "w0.25-d1", "level0"]
+
+    (tmp_path / "q.txt").write_text("dune\ncsv\n")
+    for output, wanted in (("q.trec.gz", "q.w0.5-d1.trec.gz"), ("q", "q.w0.5-d1"), ("v1.0.run", "v1.0.w0.5-d1.run")):
+        folder = tmp_path / output
+        result = run("run", index, str(tmp_path / "q.txt"), "-o", str(folder / output), "--subnet", "all", *elastic)
+        assert result.exit_code == 0, result.output
+        assert len(os.listdir(folder)) == len(sizes)
+        assert wanted in os.listdir(folder)
+    assert_fails(run("search", index, "dune", "--subnet", "w0.5-d9", *elastic), "w0.5-d9", "w1-d2, w0.5-d2", "level0")
 
 
 def test_run_and_evaluate(index, tmp_path):

@@ -4,7 +4,8 @@ import pytest
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.measures import parse_measures
-from elasticdenser.suites.settings import Bm25Settings, DenseSettings, RrfSettings, read_suite
+from elasticdenser.suites import read_suite
+from elasticdenser.suites.settings import Bm25Settings, DenseSettings, RrfSettings
 
 SUITES = Path(__file__).parents[2] / "eval" / "suites"
 GOOD = """

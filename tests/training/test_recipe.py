@@ -1,0 +1,150 @@
+"""Recipes: what they say is what is trained, and what cannot be is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from elasticdenser.errors import BadInputError
+from elasticdenser.training.distil import DistilSettings
+from elasticdenser.training.recipe import DEFAULT_STEPS, plain_recipe, read_recipe
+from elasticdenser.training.settings import DevSetSettings, StartSettings, TableRecipe
+from elasticdenser.training.texts import TextSource
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+GOOD = """
+title = "Mine"
+encoder = "some/encoder"
+seed = 3
+passages = ["corpus.jsonl"]
+widths = [1, 0.5]
+[[texts]]
+path = "queries.txt"
+kind = "queries"
+[[texts]]
+path = "corpus.jsonl"
+kind = "spans"
+limit = 10
+[start]
+reorder = false
+[distil]
+steps = 120
+temperature = 0.05
+[table]
+ridge = 1
+[[choose]]
+path = "dev"
+split = "dev"
+measure = "nDCG@10"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_is_read(tmp_path):
+    recipe = read_recipe(write(tmp_path, GOOD))
+    assert (recipe.title, recipe.encoder, recipe.passages) == ("Mine", "some/encoder", ("corpus.jsonl",))
+    assert recipe.widths == (1.0, 0.5)
+    assert recipe.texts == (
+        TextSource(path="queries.txt", kind="queries"),
+        TextSource(path="corpus.jsonl", kind="spans", limit=10),
+    )
+    assert recipe.start == StartSettings(reorder=False)
+    assert (recipe.distil.steps, recipe.distil.temperature, recipe.distil.seed) == (120, 0.05, 3)
+    assert recipe.table == TableRecipe(ridge=1.0, seed=3)
+    assert recipe.choose == (DevSetSettings(path="dev", split="dev", measure="nDCG@10"),)
+    assert recipe.every == 10
+    assert json.loads(json.dumps(recipe.to_json()))["distil"]["steps"] == 120
+
+
+def test_without_its_section_there_is_no_level_0(tmp_path):
+    assert read_recipe(write(tmp_path, GOOD.replace("[table]\nridge = 1", ""))).table is None
+
+
+def test_the_recipe_of_this_package_says_how_its_model_was_made():
+    recipe = read_recipe(RECIPES / "all-MiniLM-L6-v2.toml")
+    assert recipe.distil == DistilSettings(
+        steps=6000,
+        learning_rate=2e-4,
+        exit_learning_rate=5e-4,
+        final_share=0.02,
+        warm_up=200,
+        score_weight=0.3,
+        typo_share=0.15,
+        seed=1,
+    )
+    assert recipe.start == StartSettings()
+    assert (recipe.seed, recipe.n_neighbours, recipe.every, recipe.target_dtype) == (1, 8, 500, "bfloat16")
+    assert len(recipe.texts) == 7 and recipe.texts[0].limit == 230_000
+
+
+def test_a_caller_may_want_some_of_it_otherwise(tmp_path):
+    recipe = read_recipe(write(tmp_path, GOOD))
+    assert recipe.changed() == recipe
+    changed = recipe.changed(encoder="other", index="an/index", steps=50)
+    assert (changed.encoder, changed.index, changed.passages) == ("other", "an/index", ())
+    assert (changed.distil.steps, changed.distil.warm_up, changed.distil.temperature) == (50, 5, 0.05)
+
+
+def test_a_recipe_for_ones_own_queries_and_passages(tmp_path):
+    titled, plain = tmp_path / "titled.jsonl", tmp_path / "plain.txt"
+    titled.write_text('{"_id": "1", "title": "Dune", "text": "a novel about a desert planet"}\n')
+    plain.write_text("a novel about a desert planet\n")
+    recipe = plain_recipe(["queries.txt"], [str(titled), str(plain)])
+    assert [(source.kind, Path(source.path).name) for source in recipe.texts] == [
+        ("queries", "queries.txt"),
+        ("titles", "titled.jsonl"),
+        ("spans", "titled.jsonl"),
+        ("spans", "plain.txt"),
+    ]
+    assert recipe.passages == (str(titled), str(plain))
+    assert recipe.distil.steps == DEFAULT_STEPS and recipe.table is not None
+    with pytest.raises(BadInputError, match="no texts to train on"):
+        plain_recipe([], [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('title = "Mine"', "title = 3", "recipe.title: got 3, expected a value of type str"),
+        ('title = "Mine"', 'titel = "Mine"', "recipe: unknown key 'titel'"),
+        ('title = "Mine"', 'index = "an/index"', "both 'index' and 'passages'"),
+        ('title = "Mine"', 'target_dtype = "half"', "got target_dtype = 'half'; expected one of auto"),
+        ("seed = 3", "seed = -1", "got seed = -1"),
+        ('passages = ["corpus.jsonl"]', "", "dev: there are no passages to search"),
+        ("widths = [1, 0.5]", "widths = 1", "recipe.widths: got 1, expected a list"),
+        ('kind = "queries"', 'kind = "query"', "got kind 'query' of training texts; expected one of queries"),
+        ('kind = "queries"', "", "texts: 'kind' is missing"),
+        ("limit = 10", "limit = -1", "got limit -1"),
+        ("[start]", "[begin]", "recipe: unknown key 'begin'"),
+        ("[start]", "[[start]]", r"expected a table \[start\]"),
+        ("reorder = false", "reorder = 0", "start.reorder: got 0, expected a value of type bool"),
+        ("reorder = false", "batch = 0", "got batch = 0; expected a number above 0"),
+        ("steps = 120", "", "distil: 'steps' is missing"),
+        ("steps = 120", "steps = 0", "got 0 steps"),
+        ("temperature = 0.05", 'sizes = ["small"]', "got subnet 'small'"),
+        ("ridge = 1", "ridge = 0", "expected ridge_map and ridge above 0"),
+        ("ridge = 1", "ridges = 1", "table: unknown key 'ridges'"),
+        ('measure = "nDCG@10"', 'measure = "nDCGG@10"', "nDCGG@10"),
+        ('measure = "nDCG@10"', 'measure = "nDCG@10"\nindex = "i"\npassages = ["p"]', "'index' or 'passages', not both"),
+        ("[[choose]]", "[choose]", r"expected tables \[\[choose\]\]"),
+        (GOOD, "title = 'x'\n[distil]\nsteps = 1", "there are no texts to train on"),
+        (GOOD, "title = ", "this is no TOML"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, old, new, message):
+    assert old in GOOD
+    with pytest.raises(BadInputError, match=message) as error:
+        read_recipe(write(tmp_path, GOOD.replace(old, new, 1)))
+    assert str(error.value).startswith(str(tmp_path / "recipe.toml"))
+
+
+def test_a_missing_recipe(tmp_path):
+    with pytest.raises(BadInputError, match="cannot read this recipe"):
+        read_recipe(tmp_path / "none.toml")
