@@ -216,7 +216,7 @@ class ElasticQueryEncoder(SentenceEncoder):
         super().__init__(found, settings, dtype=dtype, device=device)
         if is_elastic(found.path):
             trained = load_elastic(found.path)
-            self._levels = Levels(self._bert, trained.model, trained.table)
+            self._levels = Levels(self._bert, trained.model)
         else:
             self._levels = Levels(self._bert)
 

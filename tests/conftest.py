@@ -86,16 +86,16 @@ def tiny_elastic(tiny_model, tmp_path_factory) -> Path:
     from elasticdenser.models.elastic_start import elastic_from_full
     from elasticdenser.models.locate import find_model
     from elasticdenser.models.settings import read_settings
-    from elasticdenser.models.token_table import TokenTable
 
-    model = elastic_from_full(tiny_model, read_settings(tiny_model))
+    settings = read_settings(tiny_model)
+    table = torch.randn(len(VOCABULARY), settings.dim, generator=torch.Generator().manual_seed(4))
+    model = elastic_from_full(tiny_model, settings, table=table)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter is not model.tokens:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    table = TokenTable(torch.randn(model.tokens.shape, generator=generator))
     folder = tmp_path_factory.mktemp("elastic") / "tiny"
     made_by = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
-    save_elastic(folder, base=tiny_model, model=model, table=table, made_by=made_by)
+    save_elastic(folder, base=tiny_model, model=model, made_by=made_by)
     return folder

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from elasticdenser.cli import demo, diagnose, eval, evaluate, exchange, index, inspect, options, run, search
+from elasticdenser.cli import demo, diagnose, eval, evaluate, exchange, index, inspect, options, run, search, train
 from elasticdenser.cli.output import show_warnings
 
 app = typer.Typer(
@@ -23,9 +23,10 @@ app = typer.Typer(
         'search indexes/mine "who wrote dune"',
         "run indexes/mine questions.tsv -o runs/mine.trec",
         "eval eval/suites/open-qa.toml -o eval/runs/open-qa",
+        "train --queries queries.txt --index indexes/mine -o models/mine",
     ),
 )
-for _module in (demo, index, search, run, evaluate, eval, inspect, exchange, diagnose):
+for _module in (demo, index, search, run, evaluate, eval, train, inspect, exchange, diagnose):
     _module.register(app)
 
 

@@ -37,7 +37,10 @@ def eval_(
         list[str] | None, typer.Option(help="Only this query set of the suite, in the report too; repeatable.")
     ] = None,
     system: Annotated[
-        list[str] | None, typer.Option(help="Only this system, beside the baseline and what it fuses; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Only this system, or this size of one (NAME.w0.5-d3), beside baseline and what it fuses; repeatable."
+        ),
     ] = None,
     timed: Annotated[int, typer.Option(min=0, help="Queries of each set to time, one at a time; 0 for none.")] = 50,
     workers: Annotated[int | None, typer.Option(min=1, help="Cores to encode on. Default: all usable ones.")] = None,
@@ -82,6 +85,7 @@ def eval_(
 
 
 def _print(comparison: Comparison) -> None:
+    from elasticdenser.reports.retention import retention_rows, retentions
     from elasticdenser.reports.tables import result_rows
 
     for query_set in comparison.query_sets:
@@ -93,6 +97,11 @@ def _print(comparison: Comparison) -> None:
         # What a line is comes last, where it may wrap.
         turned = [[*map(_aligned, row[1:]), row[0]] for row in table]
         print_table(query_set.title, turned[0], turned[1:], numeric=len(turned[0]) - 1)
+    for found in retentions(comparison):
+        columns, rows = retention_rows(found)
+        turned = [[*row[1:], row[0]] for row in (columns, *rows)]
+        title = f"Share of what {found.largest.name} has without typing errors"
+        print_table(title, turned[0], turned[1:], numeric=len(columns) - 1)
     typer.echo(f"▲ better, ▼ worse than {comparison.baseline}: paired randomisation test, Holm-corrected p < .05")
 
 

@@ -31,6 +31,8 @@ class QuerySetInfo:
         curve_measure: Measure of the recall curves without its cut-off, such as `R(rel=2)` or `AnswerMatch`.
         fingerprint: SHA-256 over queries, judgements and answers.
         timed_k: Hits a query when systems were timed; 0 if they were not.
+        typing_errors: How many each query was given.
+        origin: What its queries were before; query sets of one origin differ in typing errors alone. Empty if unknown.
     """
 
     name: str
@@ -41,6 +43,8 @@ class QuerySetInfo:
     curve_measure: str
     fingerprint: str
     timed_k: int = 0
+    typing_errors: int = 0
+    origin: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +55,15 @@ class SystemInfo:
         name: Short name, such as `bm25`.
         title: What it is in plain words.
         settings: All that decides its hits, for the record.
+        size_of: Name that it shares with the other sizes of the same system; empty if there are none.
+        size: Of the query encoder, such as `w0.5-d3`; empty where there is none.
     """
 
     name: str
     title: str
     settings: dict[str, Any]
+    size_of: str = ""
+    size: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,8 @@ class QuerySet:
         title: What it is in plain words.
         n_passages: Passages of the corpus, if known.
         has_document: Tells whether the corpus holds a document id; None if that is not known.
+        typing_errors: How many each of `queries` was given, for the report.
+        origin: What `queries` were before that; the report compares query sets of one origin.
 
     Raises:
         BadInputError: A measure cannot be computed with what is given.
@@ -57,6 +59,8 @@ class QuerySet:
     title: str = ""
     n_passages: int | None = None
     has_document: Callable[[str], bool] | None = None
+    typing_errors: int = 0
+    origin: str = ""
 
     def __post_init__(self) -> None:
         check_name("query set", self.name)
@@ -138,6 +142,8 @@ class QuerySet:
             curve_measure=self.curve_measure,
             fingerprint=self.fingerprint(),
             timed_k=self.timed_k,
+            typing_errors=self.typing_errors,
+            origin=self.origin,
         )
 
     def check(self, run: Sequence[ScoredDoc]) -> None:

@@ -32,6 +32,9 @@ class System:
         settings: All that decides its hits, for the record.
         fingerprint: SHA-256 over all that decides its hits, the corpus included; its runs are kept by it. Without
             one, each evaluation searches again.
+        size_of: What systems share that differ in the size of the query encoder alone: a name for them all. Reports
+            compare these with the first of them, which should be the largest.
+        size: That size, such as `w0.5-d3`.
 
     Raises:
         BadInputError: Not exactly one of the three is given, or the name will not do.
@@ -45,6 +48,8 @@ class System:
     title: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    size_of: str = ""
+    size: str = ""
 
     def __post_init__(self) -> None:
         check_name("system", self.name)
@@ -63,7 +68,13 @@ class System:
 
     def info(self) -> SystemInfo:
         """Describe it for a report."""
-        return SystemInfo(name=self.name, title=self.title or self.name, settings=dict(self.settings))
+        return SystemInfo(
+            name=self.name,
+            title=self.title or self.name,
+            settings=dict(self.settings),
+            size_of=self.size_of,
+            size=self.size,
+        )
 
 
 def _search_and_fuse(searches: Sequence[Search], fuse: Fuse, queries: Mapping[str, str], k: int) -> Iterable[ScoredDoc]:

@@ -87,7 +87,6 @@ class Bert:
         n_heads: Attention heads of every layer.
         eps: Of the layer norms.
         dtype: What matrix products run in.
-        exit_to: What the pooled vectors go through in the end, if anything.
     """
 
     def __init__(
@@ -100,12 +99,11 @@ class Bert:
         n_heads: int,
         eps: float,
         dtype: torch.dtype,
-        exit_to: Linear | None = None,
     ) -> None:
         self.tokens, self.positions, self.norm = tokens, positions, norm
         self.n_heads, self.n_layers, self.dtype = n_heads, len(layers), dtype
         self.device = tokens.device
-        self._layers, self._eps, self._exit = layers, eps, exit_to
+        self._layers, self._eps = layers, eps
 
     @classmethod
     def load(cls, folder: Path, dtype: torch.dtype, device: torch.device) -> Bert:
@@ -149,7 +147,7 @@ class Bert:
             pooling: `mean` or `cls`.
 
         Returns:
-            float32, (n_sequences, dim), not normalised, on the CPU.
+            float32, (n_sequences, hidden), not normalised, on the CPU.
         """
         batch = PackedBatch.of(sequences, self.device)
         embedded = F.embedding(batch.token_ids, self.tokens) + F.embedding(batch.positions, self.positions)
@@ -159,8 +157,7 @@ class Bert:
             hidden = self._normed(hidden + layer.attention_output(attended), layer.attention_norm)
             up = layer.up(hidden.to(self.dtype))
             hidden = self._normed(hidden + layer.down(up), layer.output_norm)
-        pooled = pool(hidden, batch, pooling)
-        return (pooled if self._exit is None else self._exit(pooled)).cpu()
+        return pool(hidden, batch, pooling).cpu()
 
     def _normed(self, hidden: Tensor, norm: Norm) -> Tensor:
         return F.layer_norm(hidden, hidden.shape[-1:], norm[0], norm[1], self._eps)

@@ -3,6 +3,8 @@
 A size (width, depth) keeps the first heads and the first feed-forward neurons of every layer, and drops layers from
 the middle: the first ones read the query, the last two make the vector. What a size has of its own are its layer norms
 (one set a width) and its exit, a projection of the pooled vector; everything else is a view of the shared weights.
+An exit may also be given what level 0 makes of the query, the mean of a table's token vectors: the table knows every
+token's share of the vector, and the layers need only learn what is more than the sum of the tokens.
 After ElasticLM (Zhang, Wang, Song: On Elastic Language Models) and DynaBERT (Hou et al. 2020), with exits for a vector
 space instead of classes.
 """
@@ -41,6 +43,7 @@ class ElasticShape:
         norm_eps: Of the layer norms.
         widths: Shares of heads and neurons, falling from 1.
         depths: Numbers of layers, rising.
+        level0: Whether there is a table of token vectors, whose mean every exit is given too.
 
     Raises:
         QueryError: A width leaves no whole number of heads and neurons, a depth is not there, or there is no such
@@ -59,6 +62,7 @@ class ElasticShape:
     norm_eps: float = 1e-12
     widths: tuple[float, ...] = WIDTHS
     depths: tuple[int, ...] = DEPTHS
+    level0: bool = False
 
     def __post_init__(self) -> None:
         if not self.widths or self.widths[0] != 1 or not _is_falling(self.widths):
@@ -180,6 +184,9 @@ class ElasticBert(nn.Module):
         n_cells = (len(shape.widths), len(shape.depths))
         self.exits = nn.Parameter(torch.zeros(*n_cells, shape.dim, shape.hidden))
         self.exit_bias = nn.Parameter(torch.zeros(*n_cells, shape.dim))
+        if shape.level0:
+            self.table = nn.Parameter(torch.zeros(shape.vocabulary, shape.dim))
+            self.shortcuts = nn.Parameter(torch.zeros(*n_cells, shape.dim, shape.dim))
 
     def forward(self, token_ids: Tensor, mask: Tensor, subnet: Subnet) -> Tensor:
         """Return a vector for each sequence at one size.
@@ -212,10 +219,13 @@ class ElasticBert(nn.Module):
         Raises:
             QueryError: There is no such size.
         """
-        return {
-            depth: F.linear(pooled, *self.exit_of(Subnet(width, depth)))
-            for depth, pooled in self.pooled_at_depths(token_ids, mask, width, depths).items()
-        }
+        found = self.pooled_at_depths(token_ids, mask, width, depths)
+        vectors = {depth: F.linear(pooled, *self.exit_of(Subnet(width, depth))) for depth, pooled in found.items()}
+        if self.shape.level0:
+            means = self.table_means(token_ids, mask)
+            for depth in vectors:
+                vectors[depth] = vectors[depth] + F.linear(means, self.shortcut_of(Subnet(width, depth)))
+        return vectors
 
     def pooled_at_depths(
         self, token_ids: Tensor, mask: Tensor, width: float, depths: Iterable[int]
@@ -241,6 +251,10 @@ class ElasticBert(nn.Module):
             pooled[depth] = _pooled(through(last, state), mask, self.shape.pooling)
         return pooled
 
+    def table_means(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """Return what level 0 makes of the sequences: (n, dim), the means of their token vectors."""
+        return _pooled(F.embedding(token_ids, self.table), mask, "mean")
+
     @property
     def layers(self) -> list[ElasticLayer]:
         """The layers, first to last."""
@@ -250,6 +264,11 @@ class ElasticBert(nn.Module):
         """Return weight, (dim, hidden), and bias, (dim,), of the exit of a size, as views."""
         at = self.shape.widths.index(subnet.width), self.shape.depths.index(subnet.depth)
         return self.exits[at], self.exit_bias[at]
+
+    def shortcut_of(self, subnet: Subnet) -> Tensor:
+        """Return what the exit of a size multiplies level 0's vector by, (dim, dim), as a view."""
+        shortcut: Tensor = self.shortcuts[self.shape.widths.index(subnet.width), self.shape.depths.index(subnet.depth)]
+        return shortcut
 
     def _embedded(self, token_ids: Tensor, width: int) -> Tensor:
         embedded = F.embedding(token_ids, self.tokens) + self.positions[: token_ids.shape[1]]

@@ -2,7 +2,7 @@
 
     config.json, modules.json, tokenizer.json, ...   the full encoder's, as they were
     model.safetensors                                its weights, float16
-    elastic.json                                     format, shape of the sizes, whether there is a level 0, origin
+    elastic.json                                     format, shape of the sizes, origin
     elastic.safetensors                              what was trained
 
 So whatever reads sentence encoders also reads this folder, as its full encoder. What was trained is float16, but for
@@ -32,7 +32,6 @@ from elasticdenser.models.elastic import ElasticBert, ElasticShape
 from elasticdenser.models.locate import ELASTIC, is_elastic
 from elasticdenser.models.rows import packed, unpacked
 from elasticdenser.models.settings import module_folders, read_json, transformer_folder
-from elasticdenser.models.token_table import TokenTable
 
 FORMAT = 1
 """Counts the changes of the layout that older versions of this package cannot read."""
@@ -54,7 +53,6 @@ _SETTINGS = (
 """Files of a sentence encoder beside its weights; whatever else lies in its folder is not needed."""
 
 _TRAINED = "elastic.safetensors"
-_TABLE = "table"
 _TOKENS = "embeddings.word_embeddings.weight"
 _AGAIN = "fetch the model again, or train it again"
 
@@ -63,26 +61,21 @@ class ElasticFiles(NamedTuple):
     """What was trained, as a folder held it.
 
     Args:
-        model: The sizes: their weights, float32, ready for inference.
-        table: Level 0, where there is one.
+        model: The sizes, and level 0 where there is one: weights, float32, ready for inference.
         made_by: The full encoder, under the keys of `MADE_BY`, and what else was saved with them.
     """
 
     model: ElasticBert
-    table: TokenTable | None
     made_by: dict[str, Any]
 
 
-def save_elastic(
-    folder: Path, *, base: Path, model: ElasticBert, table: TokenTable | None = None, made_by: Mapping[str, Any]
-) -> None:
+def save_elastic(folder: Path, *, base: Path, model: ElasticBert, made_by: Mapping[str, Any]) -> None:
     """Write an elastic encoder: all that passages and queries of every size need.
 
     Args:
         folder: Where; a model of this kind that stands there is replaced, with all else in its folder.
         base: Folder of the full encoder that the model was made of; its files are copied.
         model: The sizes, on any device.
-        table: Level 0.
         made_by: The full encoder, with the keys of `MADE_BY`; whatever else JSON can hold may stand beside them.
 
     Raises:
@@ -93,13 +86,8 @@ def save_elastic(
     _check_made_by(made_by, "made_by")
     check_replaceable(folder)
     _, full = read_model(base)
-    trained = _trained(model, table, Weights(full))
-    about = {
-        "format": FORMAT,
-        "shape": asdict(model.shape),
-        "level0": table is not None,
-        "made_by": dict(made_by),
-    }
+    trained = _trained(model, Weights(full))
+    about = {"format": FORMAT, "shape": asdict(model.shape), "made_by": dict(made_by)}
     work = _beside(folder, "tmp")
     try:
         with explained_os_errors(folder):
@@ -125,7 +113,7 @@ def load_elastic(folder: Path) -> ElasticFiles:
     path = folder / ELASTIC
     if not is_elastic(folder):
         raise ModelError(f"{path} is missing: give the folder of an elastic encoder, as `elasticdenser train` makes it")
-    shape, has_table, made_by = _read_about(path, read_json(path))
+    shape, made_by = _read_about(path, read_json(path))
     trained = _read_trained(folder / _TRAINED)
     if "tokens" not in trained:
         _, full = read_model(folder)
@@ -133,12 +121,9 @@ def load_elastic(folder: Path) -> ElasticFiles:
     with torch.device("meta"):  # nothing is allocated for weights that are read anyway
         model = ElasticBert(shape)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if has_table:
-        expected[_TABLE] = torch.Size((shape.vocabulary, shape.dim))
     _check_tensors(folder / _TRAINED, expected, trained)
-    table = TokenTable(trained.pop(_TABLE)) if has_table else None
     model.load_state_dict(trained, assign=True)
-    return ElasticFiles(model.eval(), table, made_by)
+    return ElasticFiles(model.eval(), made_by)
 
 
 def check_replaceable(folder: Path) -> None:
@@ -156,21 +141,21 @@ def check_replaceable(folder: Path) -> None:
         )
 
 
-def _trained(model: ElasticBert, table: TokenTable | None, full: Weights) -> dict[str, Tensor]:
+def _trained(model: ElasticBert, full: Weights) -> dict[str, Tensor]:
     tokens = full.get(_TOKENS).float()
-    if model.tokens.shape != tokens.shape or (table is not None and table.vectors.shape[0] != len(tokens)):
+    if model.tokens.shape != tokens.shape:
         raise ModelError(
             f"got a model of {tuple(model.tokens.shape)} token vectors for an encoder of {tuple(tokens.shape)}; "
             "expected the encoder that the model was made of"
         )
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
-        is_matrix = name.startswith("blocks.") and "norm" not in name and "bias" not in name
+        is_matrix = name == "table" or (name.startswith("blocks.") and "norm" not in name and "bias" not in name)
         if name != "tokens":
             tensors |= packed(name, tensor) if is_matrix else {name: _halved(name, tensor)}
         elif not torch.equal(tensor.cpu().half(), tokens.half()):  # else they are read with the full encoder
             tensors |= packed(name, tensor)
-    return tensors if table is None else tensors | packed(_TABLE, table.vectors)
+    return tensors
 
 
 def _halved(name: str, tensor: Tensor) -> Tensor:
@@ -232,7 +217,7 @@ def _check_made_by(made_by: object, where: str) -> None:
         )
 
 
-def _read_about(path: Path, about: Any) -> tuple[ElasticShape, bool, dict[str, Any]]:
+def _read_about(path: Path, about: Any) -> tuple[ElasticShape, dict[str, Any]]:
     given = about if isinstance(about, dict) else {}
     if given.get("format") != FORMAT:
         raise ModelError(
@@ -240,7 +225,7 @@ def _read_about(path: Path, about: Any) -> tuple[ElasticShape, bool, dict[str, A
             "elasticdenser that wrote it, or train again"
         )
     _check_made_by(given.get("made_by"), f"{path}: made_by")
-    return _read_shape(path, given.get("shape")), given.get("level0") is True, given["made_by"]
+    return _read_shape(path, given.get("shape")), given["made_by"]
 
 
 def _read_trained(path: Path) -> dict[str, Tensor]:
@@ -264,7 +249,7 @@ def _read_shape(path: Path, value: object) -> ElasticShape:
     for name, its_value in given.items():
         wanted = str(known[name].type)
         if not _is_of(its_value, wanted):
-            above = "" if wanted == "str" else " above 0"
+            above = "" if wanted in ("str", "bool") else " above 0"
             raise ModelError(f"{path}: got {name} = {its_value!r} in the shape; expected {wanted}{above}: {_AGAIN}")
     values: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in given.items()}
     try:
@@ -278,8 +263,8 @@ def _is_of(value: Any, wanted: str) -> bool:
     if wanted.startswith("tuple"):
         inner = wanted.removeprefix("tuple[").split(",")[0]
         return isinstance(value, list) and all(_is_of(each, inner) for each in value)
-    if isinstance(value, bool):
-        return False
+    if wanted == "bool" or isinstance(value, bool):
+        return wanted == "bool" and isinstance(value, bool)
     if wanted == "str":
         return isinstance(value, str)
     return isinstance(value, int if wanted == "int" else (int, float)) and bool(value > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def elastic_from_full(
     *,
     widths: tuple[float, ...] = WIDTHS,
     depths: tuple[int, ...] | None = None,
+    table: Tensor | None = None,
 ) -> ElasticBert:
     """Make an elastic model of a sentence encoder's files; at full size it gives the encoder's own vectors.
 
@@ -39,6 +41,7 @@ def elastic_from_full(
         settings: How its texts become vectors.
         widths: Of the grid.
         depths: Of the grid; by default those of `DEPTHS` that the encoder has, and all its layers.
+        table: Level 0, (vocabulary, dim), if its vectors are to be part of every exit.
 
     Raises:
         ModelError: The files cannot be used.
@@ -47,10 +50,12 @@ def elastic_from_full(
     config, tensors = read_model(folder)
     check_supported(config)
     weights = Weights(tensors)
-    model = ElasticBert(_shape(config, weights, settings, widths, depths))
+    model = ElasticBert(replace(_shape(config, weights, settings, widths, depths), level0=table is not None))
     try:
         with torch.no_grad():
             _copy(model, config, weights)
+            if table is not None:
+                model.table.copy_(table)
     except RuntimeError as error:  # of copy_ and reshape
         raise ModelError(
             f"the weights in {folder} do not have the sizes of its config.json ({error}): fetch the model again"
@@ -118,8 +123,8 @@ def fit_exits(model: ElasticBert, batches: Iterable[tuple[Tensor, Tensor, Tensor
     """Fit every exit to the full encoder's vectors by ridge regression on what the exit is given.
 
     The penalty is on the change of an exit: with few queries it stays what it is, which at full size is right already.
-    Inputs are divided by their lengths, as vectors are compared by direction; so the full size of a model that
-    `elastic_from_full` made, whose vectors are the targets but for their length, is left as it is.
+    Inputs are divided by the length of the pooled vector, as vectors are compared by direction; so the full size of a
+    model that `elastic_from_full` made, whose vectors are the targets but for their length, is left as it is.
 
     Args:
         model: Changed in place.
@@ -127,39 +132,52 @@ def fit_exits(model: ElasticBert, batches: Iterable[tuple[Tensor, Tensor, Tensor
             thousand queries and more in all, read once.
         ridge: Weight of the penalty, as the number of queries that would weigh as much.
     """
-    hidden, device = model.shape.hidden, model.tokens.device
-    products = {subnet: torch.zeros(hidden + 1, hidden + 1, dtype=torch.float64) for subnet in model.shape.grid}
-    targets = {subnet: torch.zeros(hidden + 1, model.shape.dim, dtype=torch.float64) for subnet in model.shape.grid}
+    device, n_given = model.tokens.device, len(_exit(model, model.shape.grid[0]))
+    products = {subnet: torch.zeros(n_given, n_given, dtype=torch.float64) for subnet in model.shape.grid}
+    targets = {subnet: torch.zeros(n_given, model.shape.dim, dtype=torch.float64) for subnet in model.shape.grid}
+    n_queries = 0
     for token_ids, mask, vectors in batches:
         wanted = F.normalize(vectors.double().cpu(), dim=-1)
+        n_queries += len(wanted)
         token_ids, mask = token_ids.to(device), mask.to(device)
+        means = model.table_means(token_ids, mask).double().cpu() if model.shape.level0 else wanted[:, :0]
         for width in model.shape.widths:
             for depth, pooled in model.pooled_at_depths(token_ids, mask, width, model.shape.depths).items():
                 subnet = Subnet(width, depth)
-                given = _with_one(pooled)
+                given = _given(pooled, means)
                 products[subnet] += given.T @ given
                 targets[subnet] += given.T @ (wanted - given @ _exit(model, subnet))
     for subnet in model.shape.grid:
-        # Inputs have length 1, so that those of n queries have a mean square of n / hidden.
-        penalty = torch.full((hidden + 1,), ridge / hidden, dtype=torch.float64)
-        penalty[-1] = 0  # the bias is free
+        penalty = _penalty(products[subnet].diag() / n_queries, model.shape.hidden, ridge)
         fitted = _exit(model, subnet) + torch.linalg.solve(products[subnet] + penalty.diag(), targets[subnet])
         weight, bias = model.exit_of(subnet)
-        weight.copy_(fitted[:-1].T)
+        weight.copy_(fitted[: model.shape.hidden].T)
         bias.copy_(fitted[-1])
+        if model.shape.level0:
+            model.shortcut_of(subnet).copy_(fitted[model.shape.hidden : -1].T)
 
 
-def _with_one(pooled: Tensor) -> Tensor:
-    """Return float64, (n, hidden + 1): inputs of an exit of length 1, and what its bias is multiplied by then."""
+def _given(pooled: Tensor, means: Tensor) -> Tensor:
+    """Return float64, (n, inputs + 1): pooled vectors of length 1, level 0's at that scale, what the bias is times."""
     pooled = pooled.double().cpu()
     lengths = torch.linalg.vector_norm(pooled, dim=1, keepdim=True)
-    return torch.cat([pooled, torch.ones_like(lengths)], dim=1).div(lengths)
+    return torch.cat([pooled, means, torch.ones_like(lengths)], dim=1).div(lengths)
+
+
+def _penalty(mean_squares: Tensor, hidden: int, ridge: float) -> Tensor:
+    """Return the penalty on each input's weights: as heavy as `ridge` queries are on inputs of its kind on average."""
+    penalty = torch.empty_like(mean_squares)
+    penalty[:hidden] = ridge / hidden
+    penalty[hidden:-1] = ridge * mean_squares[hidden:-1].mean()
+    penalty[-1] = 0  # the bias is free
+    return penalty
 
 
 def _exit(model: ElasticBert, subnet: Subnet) -> Tensor:
-    """Return weight and bias of an exit as one matrix, float64, (hidden + 1, dim)."""
+    """Return what a size multiplies its exit's inputs by as one matrix, float64, (inputs + 1, dim)."""
     weight, bias = model.exit_of(subnet)
-    return torch.cat([weight.T, bias[None]]).double().cpu()
+    shortcut = [model.shortcut_of(subnet).T] if model.shape.level0 else []
+    return torch.cat([weight.T, *shortcut, bias[None]]).double().cpu()
 
 
 def _shape(

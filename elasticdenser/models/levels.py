@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +20,12 @@ from elasticdenser.models.token_table import TokenTable
 from elasticdenser.subnet import LEVEL_0, Subnet
 
 
+class _Level(NamedTuple):
+    body: Bert
+    # In float32 and on the CPU, where pooled vectors and level 0 come from.
+    exit_to: Linear
+
+
 class Levels:
     """The sizes of an encoder; safe to call from several threads.
 
@@ -27,22 +34,22 @@ class Levels:
     Args:
         full: The full encoder.
         elastic: Its trained sizes, if there are any.
-        table: Its level 0, if there is one.
     """
 
-    def __init__(self, full: Bert, elastic: ElasticBert | None = None, table: TokenTable | None = None) -> None:
+    def __init__(self, full: Bert, elastic: ElasticBert | None = None) -> None:
         self.full_size = Subnet(1.0, full.n_layers)
-        self._elastic, self._table = elastic, table
-        self._full = full
-        self._made: dict[Subnet, Bert] = {self.full_size: full}
+        self._full, self._elastic = full, elastic
+        self._table = TokenTable(elastic.table) if elastic is not None and elastic.shape.level0 else None
+        self._made: dict[Subnet, _Level] = {}
         self._layers: dict[tuple[float, int], Layer] = {}
         self._making = Lock()
         smaller = [] if elastic is None else [size for size in elastic.shape.grid if size != self.full_size]
-        self.sizes = [self.full_size, *smaller, *([] if table is None else [LEVEL_0])]
+        self.sizes = [self.full_size, *smaller, *([LEVEL_0] if self._table else [])]
         if elastic is not None and torch.equal(elastic.tokens.to(full.device), full.tokens):
             # The largest tensor of all need not be held twice.
             elastic.tokens = torch.nn.Parameter(full.tokens, requires_grad=False)
 
+    @torch.inference_mode()
     def encode(self, sequences: Sequence[Sequence[int]], pooling: str, subnet: Subnet) -> Tensor:
         """Return a vector for each sequence of token ids, which does not depend on the other sequences.
 
@@ -54,11 +61,17 @@ class Levels:
         Returns:
             float32, (n_sequences, dim), not normalised, on the CPU.
         """
+        if subnet == self.full_size:
+            return self._full.encode(sequences, pooling)
         if subnet == LEVEL_0 and self._table is not None:
             return self._table.encode(sequences)
-        return self._at(subnet).encode(sequences, pooling)
+        level = self._at(subnet)
+        given = level.body.encode(sequences, pooling)
+        if self._table is not None:
+            given = torch.cat([given, self._table.encode(sequences)], dim=1)
+        return level.exit_to(given)
 
-    def _at(self, subnet: Subnet) -> Bert:
+    def _at(self, subnet: Subnet) -> _Level:
         made = self._made.get(subnet)
         if made is None:
             with self._making:
@@ -66,25 +79,25 @@ class Levels:
         return made
 
     @torch.inference_mode()
-    def _make(self, subnet: Subnet) -> Bert:
+    def _make(self, subnet: Subnet) -> _Level:
         model = self._elastic
         if model is None:
             raise KeyError(subnet)
-        shape, dtype, device = model.shape, self._full.dtype, self._full.device
-        at = shape.widths.index(subnet.width)
-        weight, bias = model.exit_of(subnet)
+        shape, device = model.shape, self._full.device
         first, last = layers_of(subnet.depth, shape.n_layers)
-        return Bert(
+        body = Bert(
             tokens=model.tokens.to(device),
             positions=model.positions.to(device),
-            norm=_norm(model.norm[at], device),
+            norm=_norm(model.norm[shape.widths.index(subnet.width)], device),
             layers=[self._layer(model, subnet.width, number) for number in (*first, *last)],
             n_heads=round(shape.n_heads * subnet.width),
             eps=shape.norm_eps,
-            dtype=dtype,
-            # In float32, as pooling is.
-            exit_to=make_linear(weight.to(device), bias.to(device)),
+            dtype=self._full.dtype,
         )
+        weight, bias = model.exit_of(subnet)
+        if shape.level0:
+            weight = torch.cat([weight, model.shortcut_of(subnet)], dim=1)
+        return _Level(body, make_linear(weight, bias))
 
     def _layer(self, model: ElasticBert, width: float, number: int) -> Layer:
         key = width, number

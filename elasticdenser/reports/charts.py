@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
@@ -14,6 +14,7 @@ from elasticdenser.reports.blocks import Picture
 from elasticdenser.reports.figures import axes_with_margins, new_figure, report_style, svg_of
 from elasticdenser.reports.labels import LINE_HEIGHT, Point, column_width, label_column, label_points
 from elasticdenser.reports.palette import MUTED, PAPER, Look, looks_of
+from elasticdenser.reports.retention import Retention
 
 _WIDTH = 5.35
 # More points than that cannot all be labelled where they are.
@@ -30,25 +31,9 @@ def cost_picture(comparison: Comparison, info: QuerySetInfo, name: str) -> Pictu
     points = {cell.system: _point(comparison, cell, measure) for cell in cells if cell.ms_per_query}
     if not points:
         return None
-    front = pareto_front(list(points.values()))
-    looks = looks_of(comparison)
-    with report_style(name):
-        figure = new_figure(_WIDTH, _height(len(cells)))
-        names = [point.name for point in points.values()]
-        in_column = len(points) > _MOST_LABELS
-        right = column_width(figure, names) if in_column else _RIGHT
-        axes = axes_with_margins(figure, left=_LEFT, right=right, bottom=_BOTTOM, top=_TOP)
-        _set_cost_limits(axes, list(points.values()))
-        corners = _draw_front(axes, front)
-        for system, point in points.items():
-            _draw_point(axes, point, looks[system], is_dominated=point not in front)
-        axes.set_ylabel(text.plain(measure))
-        axes.set_xlabel("milliseconds per query" + (f", {text.count(info.timed_k, 'hit')}" if info.timed_k else ""))
-        if in_column:
-            label_column(axes, names, [looks[system] for system in points])
-        else:
-            label_points(axes, list(points.values()), corners)
-        svg = svg_of(figure, name)
+    per = "milliseconds per query" + (f", {text.count(info.timed_k, 'hit')}" if info.timed_k else "")
+    size = _height(len(cells))
+    svg = _cost_svg(name, points, looks_of(comparison), y_label=text.plain(measure), x_label=per, height=size)
     untimed = [
         f"{text.plain(cell.system)} ({text.value(cell.mean(measure))})" for cell in cells if not cell.ms_per_query
     ]
@@ -60,6 +45,25 @@ def cost_picture(comparison: Comparison, info: QuerySetInfo, name: str) -> Pictu
     )
     listed = (f"{p.name} {text.value(p.y)} at {text.milliseconds(p.x)} ms" for p in points.values())
     title = f"{text.plain(measure)} against time per query"
+    return Picture(name=name, svg=svg, title=title, caption=caption, description=f"{title}: {', '.join(listed)}.")
+
+
+def retention_picture(found: Retention, name: str) -> Picture | None:
+    """Return the mean retention of each size against milliseconds per query; None where sizes were not timed."""
+    points: dict[str, Point] = {}
+    for size in found.sizes:
+        share, ms = found.mean_share(size), found.milliseconds(size)
+        if share is not None and ms:
+            label = text.short_name(size.size or size.name)
+            points[size.name] = Point(name=label, x=ms, y=100 * share, low=100 * share, high=100 * share)
+    if len(points) < 2:
+        return None
+    labels = {"y_label": "mean retention, %", "x_label": "milliseconds per query"}
+    looks = looks_of(found.comparison)
+    svg = _cost_svg(name, points, looks, **labels, height=_height(len(points)))
+    title = "Mean retention against time per query"
+    caption = "Up and to the left is better. Hollow: another size is at least as good and as fast. No typing errors."
+    listed = (f"{p.name} {p.y:.1f}% at {text.milliseconds(p.x)} ms" for p in points.values())
     return Picture(name=name, svg=svg, title=title, caption=caption, description=f"{title}: {', '.join(listed)}.")
 
 
@@ -105,6 +109,30 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
         return any(other.x <= point.x and other.y >= point.y and (other.x, other.y) != place for other in points)
 
     return sorted((point for point in points if not is_beaten(point)), key=lambda point: point.x)
+
+
+def _cost_svg(
+    name: str, points: Mapping[str, Point], looks: Mapping[str, Look], *, y_label: str, x_label: str, height: float
+) -> str:
+    """Draw points by system, quality upwards and milliseconds to the right, with the line of the best."""
+    front = pareto_front(list(points.values()))
+    with report_style(name):
+        figure = new_figure(_WIDTH, height)
+        names = [point.name for point in points.values()]
+        in_column = len(points) > _MOST_LABELS
+        right = column_width(figure, names) if in_column else _RIGHT
+        axes = axes_with_margins(figure, left=_LEFT, right=right, bottom=_BOTTOM, top=_TOP)
+        _set_cost_limits(axes, list(points.values()))
+        corners = _draw_front(axes, front)
+        for system, point in points.items():
+            _draw_point(axes, point, looks[system], is_dominated=point not in front)
+        axes.set_ylabel(y_label)
+        axes.set_xlabel(x_label)
+        if in_column:
+            label_column(axes, names, [looks[system] for system in points])
+        else:
+            label_points(axes, list(points.values()), corners)
+        return svg_of(figure, name)
 
 
 def _cells(comparison: Comparison, info: QuerySetInfo) -> list[Cell]:

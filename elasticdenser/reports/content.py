@@ -22,6 +22,7 @@ from elasticdenser.reports.blocks import (
 )
 from elasticdenser.reports.charts import cost_picture, curve_picture
 from elasticdenser.reports.gains import gains_picture
+from elasticdenser.reports.sizes import retention_blocks, retention_headings
 
 _MADE = "how-it-was-made"
 _FINGERPRINT = 12
@@ -32,6 +33,7 @@ def document(comparison: Comparison) -> list[Block]:
     blocks: list[Block] = [Heading(level=1, text=text.plain(comparison.title)), *_opening(comparison)]
     if len(comparison.query_sets) > 1:
         blocks += [_contents(comparison), Heading(level=2, text="At a glance"), tables.overview_table(comparison)]
+    blocks += retention_blocks(comparison)
     for place, info in enumerate(comparison.query_sets, start=1):
         blocks.append(Heading(level=2, text=_set_title(info), anchor=_anchor(place, info)))
         blocks += _query_set(comparison, info, _anchor(place, info))
@@ -67,7 +69,8 @@ def _skipped_sentences(comparison: Comparison) -> Iterator[Sentence]:
 
 def _contents(comparison: Comparison) -> Contents:
     sets = ((_anchor(place, info), _set_title(info)) for place, info in enumerate(comparison.query_sets, start=1))
-    return Contents(items=(*sets, (_MADE, "How it was made")))
+    sizes = ((anchor, title) for title, anchor in retention_headings(comparison))
+    return Contents(items=(*sizes, *sets, (_MADE, "How it was made")))
 
 
 def _anchor(place: int, info: QuerySetInfo) -> str:

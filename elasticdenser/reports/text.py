@@ -58,6 +58,11 @@ def value(number: float) -> str:
     return f"{number:.4f}"
 
 
+def percent(share: float | None) -> str:
+    """Return a share of 1 in per cent."""
+    return MISSING if share is None else f"{100 * share:.1f}%"
+
+
 def signed(number: float, digits: int = 4) -> str:
     """Return a difference with its sign."""
     text = f"{abs(number):.{digits}f}"

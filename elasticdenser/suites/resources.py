@@ -26,7 +26,11 @@ from elasticdenser.evaluation.keeping import fingerprint_of
 from elasticdenser.evaluation.measures import AnswerMatch, parse_measures
 from elasticdenser.evaluation.query_sets import QuerySet
 from elasticdenser.index.layout import MANIFEST
-from elasticdenser.suites.settings import Bm25Settings, DenseSettings, Suite
+from elasticdenser.suites.encoders import encoder_of_passages
+from elasticdenser.suites.queries import mistyped, title_of
+from elasticdenser.suites.reading import Suite
+from elasticdenser.suites.settings import Bm25Settings, DenseSettings
+from elasticdenser.suites.sizes import at_sizes
 
 if TYPE_CHECKING:
     from elasticdenser.encoders import ElasticQueryEncoder
@@ -57,7 +61,7 @@ class SuiteOptions:
 
 
 class Resources:
-    """The corpora, encoders, indexes and query sets of a suite.
+    """The corpora, encoders, indexes and query sets of a suite; `suite` has a system for each size then.
 
     Args:
         suite: What is wanted.
@@ -66,11 +70,12 @@ class Resources:
         progress: Called with (what, done, of how many).
 
     Raises:
-        BadInputError: A question file to register is not as it should be.
+        BadInputError: A question file to register is not as it should be, or an encoder lacks a size.
+        ModelError: An encoder whose sizes are wanted is not found.
     """
 
     def __init__(self, suite: Suite, indexes: Path, options: SuiteOptions, progress: Progress) -> None:
-        self.suite, self.options = suite, options
+        self.options = options
         self._indexes, self._progress = indexes, progress
         # Each is opened once: these hold files, weights and memory maps.
         self.query_encoder = cache(self._query_encoder)
@@ -84,6 +89,7 @@ class Resources:
                 register_dpr_questions(dataset_id, path)
             else:
                 self._unregistered[dataset_id] = _absent(file, options.data)
+        self.suite = at_sizes(suite, lambda encoder: self.query_encoder(encoder).sizes)
 
     def query_set(self, name: str) -> QuerySet:
         """Load queries with their judgements and answers; no index is needed yet.
@@ -96,10 +102,11 @@ class Resources:
         source, split, download = self.resolve(settings.source), settings.split or None, self.options.download
         measures = parse_measures(settings.measures)
         of_answers = [measure for measure in measures if measure.NAME == AnswerMatch.NAME]
+        queries = {query.query_id: query.text for query in load_queries(source, split=split, download=download)}
         return QuerySet(
             name=name,
-            title=settings.title,
-            queries={query.query_id: query.text for query in load_queries(source, split=split, download=download)},
+            title=title_of(name, settings),
+            queries=mistyped(queries, settings.typing_errors),
             qrels=load_qrels(source, split=split, download=download) if len(of_answers) < len(measures) else (),
             answers=load_answers(source, split=split, download=download) if of_answers else {},
             measures=settings.measures,
@@ -108,6 +115,8 @@ class Resources:
             k=settings.k or self.suite.k,
             text_of=lambda doc_id: self._text_of(settings.corpus)(doc_id),
             has_document=lambda doc_id: self._has_document(settings.corpus)(doc_id),
+            typing_errors=settings.typing_errors,
+            origin=fingerprint_of([settings.corpus, settings.source, settings.split]),
         )
 
     def n_passages(self, corpus: str) -> int | None:
@@ -174,15 +183,15 @@ class Resources:
         from elasticdenser.encoders import PassageEncoder
         from elasticdenser.index import PassageIndex
 
-        fingerprint = self.query_encoder(encoder).fingerprint
         if given := self._given_index(corpus):
-            return PassageIndex.open(given, encoder=fingerprint)
+            return PassageIndex.open(given, encoder=self.query_encoder(encoder).fingerprint)
+        fingerprint = encoder_of_passages(self.query_encoder(encoder))
         key = fingerprint_of([self.corpus_fingerprint(corpus), fingerprint.to_json()])
         path = self._indexes / f"{corpus}.{key[:12]}"
         if path.exists():
             return PassageIndex.open(path, encoder=fingerprint)
         passage_encoder = PassageEncoder.from_pretrained(
-            self.query_encoder(encoder).fingerprint.name, download=not self.options.offline, device=self.options.device
+            fingerprint.name, download=not self.options.offline, device=self.options.device
         )
         progress = partial(_prefixed, self._progress, corpus)
         return PassageIndex.build(

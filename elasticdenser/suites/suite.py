@@ -17,8 +17,8 @@ from elasticdenser.evaluation.comparison import Cell, Comparison, Skipped, Syste
 from elasticdenser.evaluation.keeping import Folder
 from elasticdenser.evaluation.query_sets import QuerySet
 from elasticdenser.evaluation.systems import System
+from elasticdenser.suites.reading import Suite
 from elasticdenser.suites.resources import Resources, SuiteOptions
-from elasticdenser.suites.settings import Suite
 from elasticdenser.suites.systems import make_system
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ def run_suite(
     with explained_os_errors(kept.path):
         kept.path.mkdir(parents=True, exist_ok=True)
     resources = Resources(suite, options.indexes or kept.path / "indexes", options, progress)
+    suite = resources.suite
     skipped: list[Skipped] = []
     # All query sets are read before the first long work begins, so that a fault is seen at once.
     query_sets = dict(_query_sets(suite, resources, skipped))
@@ -99,6 +100,7 @@ def cell_lines(comparison: Comparison) -> Iterator[dict[str, Any]]:
             "query_set": cell.query_set,
             "title": query_set.title,
             "n_queries": len(query_set.queries),
+            "typing_errors": query_set.typing_errors,
             "n_passages": query_set.n_passages,
             "system": cell.system,
             "settings": systems[cell.system].settings,

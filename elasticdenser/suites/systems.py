@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import Any, cast
 
 from ir_measures import ScoredDoc
 
@@ -15,12 +16,14 @@ from elasticdenser.evaluation.systems import System
 from elasticdenser.fusion import reciprocal_rank_fusion, weighted_fusion
 from elasticdenser.java import require_pyserini
 from elasticdenser.retriever import Retriever
+from elasticdenser.suites.encoders import sizes_fingerprint
 from elasticdenser.suites.resources import Resources
 from elasticdenser.suites.settings import (
     Bm25Settings,
     DenseSettings,
     RrfSettings,
     RunSettings,
+    SizeSettings,
     SystemSettings,
     WeightedSettings,
 )
@@ -56,7 +59,7 @@ def make_system(
 
 def _dense(name: str, settings: DenseSettings, corpus: str, resources: Resources) -> System:
     encoder = resources.query_encoder(settings.encoder)
-    size = encoder.choose(settings.subnet or None)
+    size = encoder.choose(cast("str", settings.subnet) or None)  # one: several have become a system each
     index = resources.dense_index(corpus, settings.encoder)
     retriever = Retriever(encoder, index)
     structure = None if settings.exact else asdict(index.manifest.structure)
@@ -66,13 +69,21 @@ def _dense(name: str, settings: DenseSettings, corpus: str, resources: Resources
         "subnet": str(size),
         "search": "exact" if structure is None else {corpus: structure["factory"]},
     }
-    decides = [about, encoder.fingerprint.to_json(), index.manifest.corpus["sha256"], structure]
+    decides: list[Any] = [about, encoder.fingerprint.to_json(), index.manifest.corpus["sha256"], structure]
+    if size != encoder.full_size:
+        trained = sizes_fingerprint(encoder)
+        about["trained"] = trained[:12]
+        decides.append(trained)
+    size_of = settings.size_of if isinstance(settings, SizeSettings) else ""
+    title = settings.title or f"{encoder.fingerprint.name}, {size}, {'exact' if settings.exact else 'auto'}"
     return System(
         name=name,
-        title=settings.title or f"{encoder.fingerprint.name}, {size}, {'exact' if settings.exact else 'auto'}",
+        title=f"{title}, {size}" if settings.title and size_of else title,
         settings=about,
         fingerprint=fingerprint_of(decides),
         search=partial(retriever.search, subnet=size, exact=settings.exact),
+        size_of=size_of,
+        size=str(size),
     )
 
 

@@ -129,6 +129,8 @@ class Distillation:
         self._losses, self._cosines = _Running(), _Running()
         model.to(self.device).train()
         model.tokens.requires_grad_(settings.tune_tokens)
+        if model.shape.level0:
+            model.table.requires_grad_(False)  # it has a training of its own
         self._optimiser = torch.optim.AdamW(_groups(model, settings), betas=(0.9, 0.98), fused=True)
         with explained_os_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -285,7 +287,7 @@ def _groups(model: ElasticBert, settings: DistilSettings) -> list[dict[str, Any]
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        is_private = name.startswith("exit") or "norm" in name
+        is_private = name.startswith(("exit", "shortcuts")) or "norm" in name
         is_matrix = "bias" not in name and "norm" not in name
         rate = settings.exit_learning_rate if is_private else settings.learning_rate
         groups.setdefault((rate, settings.weight_decay if is_matrix else 0.0), []).append(parameter)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from test_elastic import at_all_sizes, random_model
 from test_elastic_start import TEXTS, padded, random_sequences
 from test_model_families import make_transformer, to_old_layout
-from tiny import one_thread, write_sentence_encoder
+from tiny import VOCABULARY, one_thread, write_sentence_encoder
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder
 from elasticdenser.errors import BuildError, ModelError
@@ -24,7 +24,6 @@ from elasticdenser.models.elastic_files import load_elastic, save_elastic
 from elasticdenser.models.elastic_start import elastic_from_full
 from elasticdenser.models.locate import find_model, is_elastic
 from elasticdenser.models.settings import read_settings, transformer_folder
-from elasticdenser.models.token_table import TokenTable
 from elasticdenser.models.tokenizer import load_tokenizer
 
 MADE_BY = {"name": "some/encoder", "weights_sha256": "ab" * 32, "steps": 300}
@@ -34,23 +33,26 @@ MADE_BY = {"name": "some/encoder", "weights_sha256": "ab" * 32, "steps": 300}
 def elastic(tiny_model) -> ElasticBert:
     """The tiny encoder, every size with an exit and norms of its own."""
     one_thread()
-    model = elastic_from_full(tiny_model, read_settings(tiny_model))
     generator = torch.Generator().manual_seed(0)
+    table = torch.randn(len(VOCABULARY), 32, generator=generator)
+    model = elastic_from_full(tiny_model, read_settings(tiny_model), table=table)
     with torch.no_grad():
-        for parameter in (model.exits, model.exit_bias, model.norm, model.blocks[0].norms, model.blocks[1].up):
+        for parameter in (
+            model.exits,
+            model.exit_bias,
+            model.shortcuts,
+            model.norm,
+            model.blocks[0].norms,
+            model.blocks[1].up,
+        ):
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     return model
 
 
-@pytest.fixture(scope="module")
-def table(elastic) -> TokenTable:
-    return TokenTable(torch.randn(elastic.tokens.shape, generator=torch.Generator().manual_seed(1)))
-
-
 @pytest.fixture
-def saved(tiny_model, elastic, table, tmp_path) -> Path:
+def saved(tiny_model, elastic, tmp_path) -> Path:
     folder = tmp_path / "saved"
-    save_elastic(folder, base=tiny_model, model=elastic, table=table, made_by=MADE_BY)
+    save_elastic(folder, base=tiny_model, model=elastic, made_by=MADE_BY)
     return folder
 
 
@@ -67,18 +69,17 @@ def assert_within_a_step(got: torch.Tensor, expected: torch.Tensor) -> None:
     assert ((got - expected).abs() <= expected.abs().amax(-1, keepdim=True) / 127 * 0.501 + 1e-9).all()
 
 
-def test_what_is_written_is_read(tiny_model, elastic, table, saved):
+def test_what_is_written_is_read(tiny_model, elastic, saved):
     loaded = load_elastic(saved)
     assert loaded.made_by == MADE_BY
     assert (loaded.model.shape, loaded.model.training) == (elastic.shape, False)
     expected = elastic.state_dict()
     for name, parameter in loaded.model.state_dict().items():
         assert parameter.dtype == torch.float32
-        if name.startswith("blocks") and "norm" not in name and "bias" not in name:
+        if name == "table" or (name.startswith("blocks") and "norm" not in name and "bias" not in name):
             assert_within_a_step(parameter, expected[name])
         else:
             assert torch.equal(parameter, expected[name].half().float()), name
-    assert_within_a_step(loaded.table.vectors, table.vectors)
     batch = padded(random_sequences())
     vectors = at_all_sizes(elastic, *batch)
     for subnet, its in at_all_sizes(loaded.model, *batch).items():
@@ -89,7 +90,7 @@ def test_what_is_written_is_read(tiny_model, elastic, table, saved):
 def test_what_the_folder_holds(tiny_model, saved):
     assert set(contents(saved)) == {*contents(tiny_model), "elastic.json", "elastic.safetensors"}
     about = json.loads((saved / "elastic.json").read_text())
-    assert (about["format"], about["level0"], about["made_by"]) == (1, True, MADE_BY)
+    assert (about["format"], about["shape"]["level0"], about["made_by"]) == (1, True, MADE_BY)
     assert about["shape"]["widths"] == [1.0, 0.5, 0.25]
     full, trained = (load_file(saved / name) for name in ("model.safetensors", "elastic.safetensors"))
     assert {tensor.dtype for tensor in full.values()} == {torch.float16}
@@ -115,7 +116,7 @@ def test_tuned_tokens_are_kept(tiny_model, elastic, tmp_path):
     save_elastic(tmp_path / "m", base=tiny_model, model=model, made_by=MADE_BY)
     loaded = load_elastic(tmp_path / "m")
     assert_within_a_step(loaded.model.tokens, model.tokens)
-    assert loaded.table is None
+    assert not loaded.model.shape.level0
     encoder = ElasticQueryEncoder.from_pretrained(str(tmp_path / "m"), device="cpu")
     full = ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu")
     assert F.cosine_similarity(*(torch.tensor(one.encode(TEXTS)) for one in (encoder, full))).min() > 0.9999
@@ -150,7 +151,7 @@ def test_replacing(tiny_model, elastic, saved):
     model = elastic_from_full(tiny_model, read_settings(tiny_model), widths=(1.0, 0.75), depths=(2,))
     save_elastic(saved, base=tiny_model, model=model, made_by={**MADE_BY, "name": "new"})
     loaded = load_elastic(saved)
-    assert (loaded.table, loaded.model.shape, loaded.made_by["name"]) == (None, model.shape, "new")
+    assert (loaded.model.shape, loaded.made_by["name"]) == (model.shape, "new")
     assert not (saved / "README.md").exists()
     assert os.listdir(saved.parent) == ["saved"]
 
@@ -294,7 +295,8 @@ FAULTS = {
     "no such weight": (lambda at: change_weights(at, norm=None), ["weights", "missing norm", "fetch the model"]),
     "other weight": (lambda at: change_weights(at, pooler=torch.zeros(2)), ["unknown pooler"]),
     "one layer less": (lambda at: change_shape(at, n_layers=1, depths=[1]), ["unknown blocks.1.", "and 4 more"]),
-    "no table": (lambda at: change(at / ABOUT, level0=False), ["unknown table"]),
+    "no table": (lambda at: change_shape(at, level0=False), ["unknown shortcuts, table"]),
+    "number for a choice": (lambda at: change_shape(at, level0=1), ["level0 = 1", "expected bool:"]),
     "no scale": (lambda at: change_weights(at, **{"table.scale": None}), ["table of 8 bits has no scale"]),
     "misshapen": (
         lambda at: change_weights(at, norm=torch.zeros(3, 32)),

@@ -7,7 +7,7 @@ from elasticdenser.evaluation.measures import parse_measures
 from elasticdenser.suites import read_suite
 from elasticdenser.suites.settings import Bm25Settings, DenseSettings, RrfSettings
 
-SUITES = Path(__file__).parents[2] / "eval" / "suites"
+SYSTEMS = {"elastic-local": ["auto"]}
 GOOD = """
 title = "A suite"
 [corpora.c]
@@ -104,7 +104,7 @@ def test_a_missing_file(tmp_path):
 )
 def test_the_suites_of_the_project_can_be_read_and_measured(path):
     suite = read_suite(path)
-    assert list(suite.systems) == ["exact", "auto", "bm25", "rrf", "weighted"]
+    assert list(suite.systems) == SYSTEMS.get(path.stem, ["exact", "auto", "bm25", "rrf", "weighted"])
     for query_set in suite.query_sets.values():
         assert parse_measures(query_set.measures)
         assert query_set.title

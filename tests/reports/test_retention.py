@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fake_comparison import cell, finished, query_set
+
+from elasticdenser.evaluation import Comparison, SystemInfo
+from elasticdenser.reports import write_report
+from elasticdenser.reports.charts import retention_picture
+from elasticdenser.reports.retention import retention_rows, retentions
+
+SIZES = ("w1-d6", "w0.5-d3", "level0")
+# Ranks of the one good passage of two queries; RR@10 on the first set, R@100 on the second.
+RANKS = {
+    ("first", "w1-d6"): (1, 2),
+    ("first", "w0.5-d3"): (1, 4),
+    ("first", "level0"): (2, 10),
+    ("second", "w1-d6"): (1, 1),
+    ("second", "w0.5-d3"): (1, 1),
+    ("second", "level0"): (1, 999),
+    ("first-typo1", "w1-d6"): (2, 2),
+    ("first-typo1", "w0.5-d3"): (2, 4),
+    ("first-typo1", "level0"): (999, 999),
+    ("second-typo1", "w1-d6"): (1, 999),
+    ("second-typo1", "w0.5-d3"): (999, 999),
+    ("second-typo1", "level0"): (999, 999),
+    ("first-typo2", "w1-d6"): (4, 4),
+    ("first-typo2", "w0.5-d3"): (5, 5),
+    ("first-typo2", "level0"): (10, 10),
+}
+
+
+@pytest.fixture
+def sized() -> Comparison:
+    """Three sizes and another system on two query sets, with one typing error, and one of them with two."""
+    sets = []
+    for name in dict.fromkeys(name for name, _ in RANKS):
+        origin, _, errors = name.partition("-typo")
+        measures = ("RR@10", "nDCG@10") if origin == "first" else ("R@100",)
+        info = query_set(name, name, measures, 2)
+        sets.append(replace(info, origin=origin, typing_errors=int(errors or 0)))
+    measures = {info.name: info.measures for info in sets}
+    cells = [
+        cell(name, f"auto.{size}", ranks, measures[name], ms=8.0 / 2 ** SIZES.index(size))
+        for (name, size), ranks in RANKS.items()
+    ]
+    cells += [cell(info.name, "bm25", np.array([3, 3]), info.measures) for info in sets]
+    systems = [SystemInfo(name=f"auto.{s}", title=s, settings={}, size_of="auto", size=s) for s in SIZES]
+    bm25 = SystemInfo(name="bm25", title="", settings={})
+    return finished(
+        Comparison(
+            title="Sizes",
+            baseline="auto.w1-d6",
+            query_sets=tuple(sets),
+            systems=(bm25, *systems),
+            cells=tuple(cells),
+        )
+    )
+
+
+def test_shares_of_the_largest_size_without_typing_errors(sized):
+    (found,) = retentions(sized)
+    columns, rows = retention_rows(found)
+    assert columns == ["Size", "first: RR@10", "second: R@100", "Mean", "1 error", "2 errors", "ms/query"]
+    assert rows == [
+        # (1/2 + 1/2) / (1 + 1/2) and 1/2 with one error; 1/2 / (3/2) with two, on the first set alone.
+        ["w1-d6", "100.0%", "100.0%", "100.0%", "58.3%", "33.3%", "8.00"],
+        ["w0.5-d3", "83.3%", "100.0%", "91.7%", "25.0%", "26.7%", "4.00"],
+        ["level0", "40.0%", "50.0%", "45.0%", "0.0%", "13.3%", "2.00"],
+    ]
+
+
+def test_the_report_has_table_picture_and_what_they_say(sized, tmp_path):
+    write_report(sized, tmp_path)
+    markdown, html = ((tmp_path / f"report.{kind}").read_text() for kind in ("md", "html"))
+    for text in (markdown, html):
+        assert "Retention by size: auto" in text and "91.7%" in text
+        assert "With 2 errors: first alone." in text and "With 1 error:" not in text
+    assert "](#sizes1)" in markdown and '<a id="sizes1"></a>' in markdown and 'id="sizes1"' in html
+    svg = ET.parse(tmp_path / "pictures" / "sizes1-cost.svg")
+    shown = [found.text for found in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert {*SIZES, "mean retention, %"} <= set(shown) and "bm25" not in shown
+    assert "w0.5-d3 91.7% at 4.00 ms" in markdown
+
+
+def test_what_is_missing_is_no_share(sized):
+    without = replace(sized, cells=tuple(c for c in sized.cells if (c.query_set, c.system) != ("first", "auto.level0")))
+    (found,) = retentions(without)
+    assert retention_rows(found)[1][2] == ["level0", "–", "50.0%", "–", "0.0%", "13.3%", "–"]
+    assert "level0" not in retention_picture(found, "p").description
+    untimed = replace(sized, cells=tuple(replace(c, ms_per_query=None) for c in sized.cells))
+    assert retention_picture(retentions(untimed)[0], "p") is None
+    # Where the largest size found nothing there is nothing to be a share of.
+    nothing = replace(sized, cells=tuple(c for c in sized.cells if c.query_set.startswith("second")))
+    (found,) = retentions(nothing)
+    assert retention_rows(found)[0] == ["Size", "second: R@100", "Mean", "1 error", "ms/query"]
+
+
+def test_a_system_of_one_size_has_no_such_part(sized, comparison):
+    assert retentions(comparison) == []
+    one = replace(sized, systems=sized.systems[:2])
+    assert retentions(one) == []
+
+
+def test_sizes_and_typing_errors_are_kept(sized, tmp_path):
+    sized.write(tmp_path / "results.json")
+    assert Comparison.read(tmp_path / "results.json") == sized
