@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from random import Random
 
 from elasticdenser.suites.settings import QuerySetSettings
+from elasticdenser.typing_errors import with_typing_errors
 
 
 def mistyped(queries: Mapping[str, str], n_errors: int) -> dict[str, str]:
@@ -15,9 +16,6 @@ def mistyped(queries: Mapping[str, str], n_errors: int) -> dict[str, str]:
         queries: Query id -> text.
         n_errors: How many in each; a query without a word of at least four letters has none.
     """
-    # Here, because training reads its recipes as suites are read: it imports this package.
-    from elasticdenser.training.typos import with_typing_errors
-
     return {
         query_id: with_typing_errors(text, n_errors, Random(f"{query_id} {n_errors}"))
         for query_id, text in queries.items()

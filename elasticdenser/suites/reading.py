@@ -19,7 +19,7 @@ from elasticdenser.suites.settings import (
     WeightedSettings,
 )
 from elasticdenser.suites.sizes import checked_sizes, find_system, only_needed
-from elasticdenser.suites.tables import read_table, read_tables, typed
+from elasticdenser.toml_tables import read_table, read_tables, typed
 
 
 @dataclass(frozen=True, kw_only=True)

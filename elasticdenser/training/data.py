@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from math import prod
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,17 +24,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_disk, write_json
+from elasticdenser.artifacts import write_json
 from elasticdenser.encoders import ElasticQueryEncoder
-from elasticdenser.errors import BadInputError, BuildError
+from elasticdenser.errors import BadInputError
 from elasticdenser.index import PassageIndex, layout
-from elasticdenser.index.places import only_builder
 from elasticdenser.index.structures import Progress, silent
 from elasticdenser.queries import check_query
-from elasticdenser.training.typos import with_typing_errors
-
-CHUNK = 4096
-"""Texts that are encoded and saved together: about this much work is done twice after a kill."""
+from elasticdenser.training.kept_rows import kept_rows
+from elasticdenser.typing_errors import with_typing_errors
 
 _BLOCK = 32
 """Batches among which texts are sorted by length: more save little padding, and make batches less random."""
@@ -131,7 +126,7 @@ class TrainingData:
             index.check_encoder(encoder.fingerprint)
         about = {"n_texts": len(texts), "texts_sha256": _texts_sha256(texts), "encoder": _identity(encoder)}
         place = folder / _name(about)
-        targets = _kept_rows(
+        targets = kept_rows(
             place / "targets.f16",
             (len(texts), encoder.dim),
             "<f2",
@@ -162,7 +157,7 @@ class TrainingData:
         """Return the batch of a step. It depends on the arguments alone, so that training can go on from any step.
 
         Every epoch is a permutation of all texts, cut into batches of texts of similar length. The batches of an epoch
-        hold equally many texts, give or take one.
+        hold equally many texts, give or take one; of texts of more than 32 tokens fewer, as the rest is left out.
 
         Args:
             step: From 0.
@@ -241,7 +236,7 @@ def _neighbours(
     vectors_sha256 = index.manifest.files[layout.VECTORS].sha256
     structure = asdict(index.manifest.structure)
     about = {**about, "vectors_sha256": vectors_sha256, "structure": structure, "n_neighbours": n_neighbours}
-    return _kept_rows(
+    return kept_rows(
         folder / _name(about) / "neighbours.i32",
         (len(targets), n_neighbours),
         "<i4",
@@ -249,46 +244,6 @@ def _neighbours(
         lambda rows: index.search(targets[rows].astype(np.float32), n_neighbours)[1],
         partial(progress, "Finding nearest passages"),
     )
-
-
-def _kept_rows(
-    path: Path,
-    shape: tuple[int, ...],
-    dtype: str,
-    make: Callable[[slice], NDArray[Any]],
-    progress: Callable[[int, int], None],
-) -> NDArray[Any]:
-    """Open the array kept at `path`; where there is none, make it in chunks of rows, going on with an earlier try.
-
-    Raises:
-        BuildError: Another process makes it, it is damaged, or the disk refuses.
-    """
-    n_bytes = prod(shape) * np.dtype(dtype).itemsize
-    if not path.exists():
-        with only_builder(path), explained_os_errors(path):
-            if not path.exists():
-                _make_rows(path, shape[0], n_bytes // shape[0], lambda rows: make(rows).astype(dtype), progress)
-    if path.stat().st_size != n_bytes:
-        message = f"{path} has {path.stat().st_size} bytes; expected {n_bytes}: remove it, and it is made again"
-        raise BuildError(message)
-    return np.memmap(path, dtype, "r", shape=shape)
-
-
-def _make_rows(
-    path: Path, n_rows: int, row_bytes: int, make: Callable[[slice], NDArray[Any]], progress: Callable[[int, int], None]
-) -> None:
-    unfinished = path.with_name(f"{path.name}.part")
-    with open(unfinished, "ab") as file:
-        # The last chunk of an earlier try may be cut, or after a power cut not be on the disk: it is made again.
-        done = max(0, file.tell() - 1) // (row_bytes * CHUNK) * CHUNK
-        file.truncate(done * row_bytes)
-        for start in range(done, n_rows, CHUNK):
-            progress(start, n_rows)
-            file.write(make(slice(start, min(start + CHUNK, n_rows))).tobytes())
-            flush_to_disk(file)
-    os.replace(unfinished, path)
-    flush_folder(path.parent)
-    progress(n_rows, n_rows)
 
 
 def _token_ids(encoder: ElasticQueryEncoder, texts: Sequence[str]) -> list[list[int]]:

@@ -150,21 +150,27 @@ class Distillation:
             self._train()
             self.step += 1
             if progress is not None:
-                progress(f"Training (cosine {self._cosines.mean():.4f})", self.step, self.settings.steps)
+                progress("Training", self.step, self.settings.steps)
             if monotonic() - saved > save_every_s:
                 self._save()
                 saved = monotonic()
         self._save()
 
+    @property
+    def cosines(self) -> dict[str, float]:
+        """Mean cosine to the targets by size, over the last steps of this process."""
+        return self._cosines.by_name()
+
     def _train(self) -> None:
-        batch = self.data.batch(
+        whole = self.data.batch(
             self.step,
             self.settings.batch,
             seed=self.settings.seed,
             typo_share=self.settings.typo_share,
             n_random=self.settings.n_random,
         )
-        batch = parallel.my_part(batch, self.device)
+        batch = parallel.my_part(whole, self.device)
+        counts_for = parallel.share_of(batch, whole)
         share = self.settings.share_at(self.step)
         for group in self._optimiser.param_groups:
             group["lr"] = group["highest"] * share
@@ -177,9 +183,9 @@ class Distillation:
             for depth, raw in found.items():
                 vectors, subnet = F.normalize(raw.float(), dim=-1), Subnet(width, depth)
                 loss = self._loss(vectors, batch)
-                weighted.append(counts.get(subnet, 1.0) * loss)
+                weighted.append(counts_for * counts.get(subnet, 1.0) * loss)
                 cosine = (vectors * batch.targets).sum(dim=-1).mean()
-                seen[subnet] = torch.stack([loss, cosine]).detach()
+                seen[subnet] = counts_for * torch.stack([loss, cosine]).detach()
             torch.autograd.backward(torch.stack(weighted).sum())
         parallel.average([parameter.grad for parameter in self.model.parameters() if parameter.grad is not None])
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -31,7 +32,8 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # The first process may prepare vectors for hours while the others wait.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=7))
     try:
         yield device
     finally:
@@ -68,6 +70,11 @@ def my_part(batch: Batch, device: torch.device) -> Batch:
         targets=batch.targets[rows].to(device),
         bank=batch.bank.to(device),
     )
+
+
+def share_of(part: Batch, whole: Batch) -> float:
+    """Return by how much the mean over a part counts, so that the average over processes is the mean of the whole."""
+    return len(part.targets) * dist.get_world_size() / len(whole.targets) if _several() else 1.0
 
 
 def average(tensors: Sequence[Tensor]) -> None:

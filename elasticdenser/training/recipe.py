@@ -22,7 +22,7 @@ from typing import Any
 from elasticdenser.datasets import open_corpus
 from elasticdenser.errors import BadInputError, QueryError
 from elasticdenser.subnet import Subnet
-from elasticdenser.suites.tables import read_table
+from elasticdenser.toml_tables import read_table
 from elasticdenser.training.distil import DistilSettings
 from elasticdenser.training.settings import Basics, DevSetSettings, Recipe, StartSettings, TableRecipe
 from elasticdenser.training.texts import TextSource

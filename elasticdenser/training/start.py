@@ -14,7 +14,7 @@ from elasticdenser.models.elastic_start import fit_exits, importance, reorder
 from elasticdenser.training.data import TrainingData
 from elasticdenser.training.settings import StartSettings, TableRecipe
 from elasticdenser.training.snapshots import load_weights, save_weights
-from elasticdenser.training.table import fit_table
+from elasticdenser.training.table_fit import fit_table
 
 _FITTING = "Fitting the sizes"
 

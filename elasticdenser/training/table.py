@@ -1,25 +1,19 @@
 """Training of level 0: a table whose averaged token vectors point where the full encoder's query vectors do.
 
-It starts as the solution of two least squares problems: one matrix for all of the full encoder's word embeddings, so
-that tokens which no training text has get sensible vectors too, then a change of each vector from there. What counts is
-a direction, which least squares do not see, so the table is then tuned by gradients with the losses of distillation.
+It starts as `fit_table` leaves it. What counts is a direction, which least squares do not see, so it is then tuned by
+gradients with the losses of distillation.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
-import numpy as np
-import scipy.sparse
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from elasticdenser.artifacts import atomic_write, explained_os_errors
@@ -32,120 +26,7 @@ from elasticdenser.training.losses import alignment, score_distribution
 CHECKPOINT = "checkpoint.pt"
 LOG = "losses.jsonl"
 
-_SLICE = 65536
-"""Texts whose vectors are held at once."""
-
 _BETAS = 0.9, 0.999
-
-
-def fit_table(
-    batches: Iterable[Batch],
-    tokens: Tensor,
-    *,
-    ridge_map: float = 10.0,
-    ridge: float = 0.01,
-    iterations: int = 20,
-    progress: Progress = silent,
-) -> Tensor:
-    """Fit token vectors by ridge regression to the full encoder's vectors of whole texts.
-
-    Args:
-        batches: All that is learnt from, read once; their banks are not used.
-        tokens: Word embeddings of the full encoder, (n_tokens, hidden).
-        ridge_map: Penalty on the squares of the matrix that makes token vectors of word embeddings.
-        ridge: Penalty on the squares of each vector's change from there; a text of n tokens weighs against it by
-            1 / n^2 for each of them.
-        iterations: Of conjugate gradients at most; 0 leaves the mapped word embeddings alone.
-        progress: Called with (what, done, of how many).
-
-    Returns:
-        float32, (n_tokens, dim): their means are near the full encoder's L2-normalised vectors.
-
-    Raises:
-        BadInputError: There are no batches, a penalty is not above 0, or `iterations` is below 0.
-    """
-    if min(ridge_map, ridge) <= 0 or iterations < 0:
-        got = f"ridge_map = {ridge_map}, ridge = {ridge} and {iterations} iterations"
-        raise BadInputError(f"got {got}; expected penalties above 0 and no negative number of iterations")
-    counts, wanted = _gathered(batches, len(tokens))
-    start = _mapped(counts, wanted, tokens, ridge_map)
-    vectors = start.astype(np.float32)
-    if iterations:
-        left = (wanted - _normal(counts, start)).astype(np.float32)
-        vectors += _conjugate_gradients(counts.astype(np.float32), left, ridge, iterations, progress)
-    return torch.from_numpy(vectors)
-
-
-def _gathered(batches: Iterable[Batch], n_tokens: int) -> tuple[Any, NDArray[np.float64]]:
-    """Return token counts over lengths, (n_texts, n_tokens), sparse, and their transpose times the targets."""
-    parts: list[Any] = []
-    wanted: NDArray[np.float64] | None = None
-    for batch in batches:
-        mask = batch.mask.cpu().numpy()
-        lengths = mask.sum(axis=1)
-        columns = batch.token_ids.cpu().numpy()[mask]
-        ends = np.concatenate([[0], np.cumsum(lengths)])
-        part = scipy.sparse.csr_array((1 / np.repeat(lengths, lengths), columns, ends), (len(mask), n_tokens))
-        part.sum_duplicates()
-        targets = batch.targets.double().cpu().numpy()
-        if wanted is None:
-            wanted = np.zeros((n_tokens, targets.shape[1]))
-        # Few rows of the product are not zero.
-        seen = np.unique(columns)
-        wanted[seen] += part[:, seen].T @ targets
-        parts.append(part)
-    if wanted is None:
-        raise BadInputError("got no batches to fit token vectors to; expected at least one")
-    return scipy.sparse.vstack(parts, format="csr"), wanted
-
-
-def _mapped(counts: Any, wanted: NDArray[np.float64], tokens: Tensor, ridge_map: float) -> NDArray[np.float64]:
-    """Return the word embeddings times the matrix that serves best; a text's counts add up to 1, as a bias needs."""
-    embedded = np.concatenate([tokens.detach().double().cpu().numpy(), np.ones((len(tokens), 1))], axis=1)
-    products = embedded.T @ _normal(counts, embedded)
-    penalty = np.full(len(products), ridge_map)
-    penalty[-1] = 1e-6  # the bias is free
-    solved: NDArray[np.float64] = np.linalg.solve(products + np.diag(penalty), embedded.T @ wanted)
-    return embedded @ solved
-
-
-def _conjugate_gradients(
-    counts: Any, left: NDArray[np.float32], ridge: float, iterations: int, progress: Progress
-) -> NDArray[np.float32]:
-    """Solve (counts' counts + ridge) x = left for all dimensions at once, each with steps of its own."""
-    # Frequent tokens and rare ones differ by orders of magnitude.
-    scale = (1 / (counts.power(2).sum(axis=0) + ridge)).astype(np.float32)[:, None]
-    solved, residual = np.zeros_like(left), left.copy()
-    direction = scale * residual
-    size = _dots(residual, direction)
-    enough = 1e-10 * size
-    for done in range(iterations):
-        progress("Fitting token vectors", done, iterations)
-        if (size <= enough).all():
-            break
-        changed = _normal(counts, direction) + np.float32(ridge) * direction
-        step = size / np.maximum(_dots(direction, changed), 1e-30)
-        solved += step * direction
-        residual -= step * changed
-        better = scale * residual
-        before, size = size, _dots(residual, better)
-        direction = better + size / np.maximum(before, 1e-30) * direction
-    progress("Fitting token vectors", iterations, iterations)
-    return solved
-
-
-def _normal(counts: Any, table: Any) -> Any:
-    """Return counts' counts table, with few rows of the product in between held at once."""
-    found = np.zeros_like(table)
-    for start in range(0, counts.shape[0], _SLICE):
-        some = counts[start : start + _SLICE]
-        found += some.T @ (some @ table)
-    return found
-
-
-def _dots(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = np.einsum("ij,ij->j", one, other)
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,7 +133,7 @@ class TableTuning:
         while self.step < last:
             self._tune()
             self.step += 1
-            progress(f"Tuning token vectors (cosine {self._means['cosine']:.4f})", self.step, self.settings.steps)
+            progress("Tuning level 0", self.step, self.settings.steps)
             if monotonic() - saved > save_every_s:
                 self._save()
                 saved = monotonic()
@@ -260,7 +141,7 @@ class TableTuning:
 
     def _tune(self) -> None:
         settings = self.settings
-        batch = self.data.batch(
+        whole = self.data.batch(
             self.step,
             settings.batch,
             seed=settings.seed,
@@ -268,16 +149,17 @@ class TableTuning:
             n_random=settings.n_random,
         )
         # Of the whole batch: with several processes all of them change the same rows.
-        rows = torch.unique(batch.token_ids[batch.mask]).to(self.device)
-        batch = parallel.my_part(batch, self.device)
+        rows = torch.unique(whole.token_ids[whole.mask]).to(self.device)
+        batch = parallel.my_part(whole, self.device)
+        counts_for = parallel.share_of(batch, whole)
         part = self.vectors[rows].requires_grad_()
         found = F.normalize(_means_of(part, rows, batch), dim=-1)
         loss = alignment(found, batch.targets)
         if settings.score_weight:
             scores = score_distribution(found, batch.targets, batch.bank, settings.temperature)
             loss = loss + settings.score_weight * scores
-        (gradient,) = torch.autograd.grad(loss, part)
-        seen = torch.stack([loss.detach(), (found.detach() * batch.targets).sum(dim=-1).mean()])
+        (gradient,) = torch.autograd.grad(counts_for * loss, part)
+        seen = counts_for * torch.stack([loss.detach(), (found.detach() * batch.targets).sum(dim=-1).mean()])
         parallel.average([gradient, seen])
         self._optimiser.change(self.vectors, rows, gradient, settings.rate_at(self.step))
         for name, value in zip(("loss", "cosine"), seen.tolist(), strict=True):

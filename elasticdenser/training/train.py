@@ -14,7 +14,6 @@ Another recipe, other texts or another encoder get a run of their own; nothing i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training import parallel
 from elasticdenser.training.choice import Choice, choose
 from elasticdenser.training.dev_sets import DevSet, load_dev_set
-from elasticdenser.training.distil import LOG, Distillation
+from elasticdenser.training.distil import Distillation
 from elasticdenser.training.materials import Materials, TrainOptions
 from elasticdenser.training.settings import Recipe
 from elasticdenser.training.snapshots import load_weights, save_weights, snapshot_file, snapshots_in
@@ -174,9 +173,7 @@ class _Run:
             return
         tuning = TableTuning(self._first_table, self._data, settings, self.folder / "table", self._device)
         if tuning.step < settings.steps:
-            tuning.run(
-                save_every_s=self._materials.options.save_every_s, progress=_named("Tuning level 0", self._progress)
-            )
+            tuning.run(save_every_s=self._materials.options.save_every_s, progress=self._progress)
         self._materials.give_table(tuning.vectors.cpu())
 
     def start(self) -> None:
@@ -192,21 +189,20 @@ class _Run:
         distillation = Distillation(self._materials.model, self._data, settings, self.folder, self._device)
         if 0 < distillation.step < settings.steps:
             self._say(f"training goes on at step {distillation.step:,} of {settings.steps:,}")
-        progress = _named("Training", self._progress)
         while True:
             step = distillation.step
             if step and (step % recipe.every == 0 or step == settings.steps):
-                self._keep(step)
+                self._keep(step, distillation.cosines)
             if step == settings.steps:
                 return
             until = (step // recipe.every + 1) * recipe.every
-            distillation.run(until=until, save_every_s=self._materials.options.save_every_s, progress=progress)
+            distillation.run(until=until, save_every_s=self._materials.options.save_every_s, progress=self._progress)
 
-    def _keep(self, step: int) -> None:
+    def _keep(self, step: int, cosines: Mapping[str, float]) -> None:
         path = snapshot_file(self.folder / "snapshots", step)
         if parallel.is_first() and not path.exists():
             save_weights(path, self._materials.model, dtype=torch.float16, tokens=self._recipe.distil.tune_tokens)
-            if cosines := _last_cosines(self.folder / LOG):
+            if cosines:
                 title = f"step {step:,} of {self._recipe.distil.steps:,}, cosines to the full encoder's vectors:"
                 self._say("\n".join([title, *grid_lines(cosines)]))
 
@@ -258,18 +254,7 @@ def _first_goes_ahead() -> Iterator[bool]:
         parallel.wait_for_first()
 
 
-def _named(name: str, progress: Progress) -> Progress:
-    # One bar, whatever figures stand in the description.
-    return lambda what, done, total: progress(name, done, total)
-
-
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return _resolve_dtype("auto", device) == torch.bfloat16
-
-
-def _last_cosines(path: Path) -> dict[str, float]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    cosines: dict[str, float] = json.loads(lines[-1])["cosine"] if lines else {}
-    return cosines

@@ -26,6 +26,7 @@ COMMANDS = [
     "run",
     "evaluate",
     "eval",
+    "train",
     "info",
     "verify",
     "rebuild",

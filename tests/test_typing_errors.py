@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elasticdenser.training.typos import _NEIGHBOURS, with_typing_errors
+from elasticdenser.typing_errors import _NEIGHBOURS, with_typing_errors
 
 letters = st.sampled_from("aabcdelQWÉß日 ’-19")
 texts = st.lists(letters, max_size=30).map("".join)
