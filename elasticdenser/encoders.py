@@ -49,8 +49,8 @@ class SentenceEncoder:
         self, found: FoundModel, settings: EncoderSettings, *, dtype: str = "auto", device: str = "auto"
     ) -> None:
         self.found, self.settings = found, settings
-        self.device = _resolve_device(device)
-        self.dtype = _resolve_dtype(dtype, self.device)
+        self.device = resolve_device(device)
+        self.dtype = resolve_dtype(dtype, self.device)
         self._tokenizer = load_tokenizer(transformer_folder(found.path), settings.max_length)
         self._bert = Bert.load(found.path, self.dtype, self.device)
 
@@ -290,7 +290,12 @@ def _one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _resolve_device(device: str) -> torch.device:
+def resolve_device(device: str) -> torch.device:
+    """Return the device that a name means: `cpu`, `cuda`, `cuda:N`, or `auto`, a GPU where there is one.
+
+    Raises:
+        ModelError: There is no such device here.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -302,7 +307,12 @@ def _resolve_device(device: str) -> torch.device:
     return resolved
 
 
-def _resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """Return the arithmetic that a name means on a device; see `SentenceEncoder`.
+
+    Raises:
+        ModelError: The device does not have it.
+    """
     if dtype == "auto":
         if device.type != "cpu":
             return torch.float16

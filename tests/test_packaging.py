@@ -51,6 +51,9 @@ def test_wheel_is_complete(wheel_names):
     assert any(name.endswith("licenses/LICENSE") for name in wheel_names)
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "elasticdenser").rglob("*.py")}
     assert modules <= set(wheel_names)
+    shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "elasticdenser/pretrained").rglob("*.*")}
+    assert any(name.endswith("/elastic.safetensors") for name in shipped)
+    assert shipped <= set(wheel_names)
 
 
 @pytest.mark.parametrize("module", ["elasticdenser", "elasticdenser.cli"])

@@ -22,7 +22,7 @@ from elasticdenser.index.structures import Progress, silent
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.token_table import TokenTable
 from elasticdenser.subnet import Subnet
-from elasticdenser.training.data import _token_ids
+from elasticdenser.training.data import token_ids_of
 from elasticdenser.training.dev_sets import DevSet, value_of_table, values_of_sizes
 from elasticdenser.training.snapshots import load_weights
 
@@ -99,7 +99,7 @@ def choose(
     full = {dev.name: dev.value(encoder.encode(dev.texts)) for dev in dev_sets}
     if useless := [name for name, value in full.items() if not value > 0]:
         raise BadInputError(f"the full encoder itself has {useless[0]} = 0: give another dev set")
-    sequences = {dev.name: _token_ids(encoder, dev.texts) for dev in dev_sets}
+    sequences = {dev.name: token_ids_of(encoder, dev.texts) for dev in dev_sets}
     level0 = {}
     if model.shape.level0:
         table = TokenTable(model.table)

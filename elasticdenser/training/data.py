@@ -124,7 +124,7 @@ class TrainingData:
             check_query(text, f"training text number {number}")
         if index is not None:
             index.check_encoder(encoder.fingerprint)
-        about = {"n_texts": len(texts), "texts_sha256": _texts_sha256(texts), "encoder": _identity(encoder)}
+        about = {"n_texts": len(texts), "texts_sha256": texts_sha256(texts), "encoder": identity_of(encoder)}
         place = folder / _name(about)
         targets = kept_rows(
             place / "targets.f16",
@@ -180,7 +180,7 @@ class TrainingData:
         # One batch of long texts would cost as much as ten of queries.
         keep = max(1, size * _LONG // max(_LONG, *map(len, sequences)))
         rows, sequences = rows[:keep], sequences[:keep]
-        token_ids, mask = _padded(sequences)
+        token_ids, mask = padded(sequences)
         bank = self._bank(rows, np.random.default_rng((seed, 2, step)), n_random)
         return Batch(token_ids=token_ids, mask=mask, targets=self._targets_of(rows), bank=bank)
 
@@ -197,7 +197,7 @@ class TrainingData:
             else self._texts[row]
             for row in rows
         ]
-        sequences = _token_ids(self._encoder, texts)
+        sequences = token_ids_of(self._encoder, texts)
         by_length = np.argsort([len(ids) for ids in sequences], kind="stable")
         batches = np.split(by_length, bounds[1:-1] - bounds[0])
         order = np.random.default_rng((seed, 1, epoch, block)).permutation(len(batches))
@@ -246,12 +246,14 @@ def _neighbours(
     )
 
 
-def _token_ids(encoder: ElasticQueryEncoder, texts: Sequence[str]) -> list[list[int]]:
-    # Private, but of this package: training must read what the encoder reads when it encodes.
+def token_ids_of(encoder: ElasticQueryEncoder, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of queries, as the encoder reads them when it encodes."""
+    # Private, but of this package.
     return encoder._tokenize(texts, encoder.settings.query_prompt)
 
 
-def _padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return token ids, int64, (n, length), padded with 0, and the mask, bool, that is True where there is a token."""
     lengths = np.array([len(ids) for ids in sequences])
     # Few different lengths: oneDNN compiles its kernels for each.
     step = 2 if lengths.max() <= 16 else 8
@@ -261,13 +263,14 @@ def _padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(token_ids), torch.from_numpy(mask)
 
 
-def _identity(encoder: ElasticQueryEncoder) -> dict[str, Any]:
+def identity_of(encoder: ElasticQueryEncoder) -> dict[str, Any]:
     """Return what an encoder's vectors depend on; where it lies is not part of that."""
     fingerprint = encoder.fingerprint.to_json()
     return {key: fingerprint[key] for key in ("weights_sha256", "settings", "dtype")}
 
 
-def _texts_sha256(texts: Sequence[str]) -> str:
+def texts_sha256(texts: Sequence[str]) -> str:
+    """Return the SHA-256 over texts in their order."""
     digest = hashlib.sha256()
     for text in texts:
         raw = text.encode()

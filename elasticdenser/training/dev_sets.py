@@ -24,7 +24,7 @@ from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.token_table import TokenTable
 from elasticdenser.queries import strictly_falling
 from elasticdenser.subnet import Subnet
-from elasticdenser.training.data import _padded
+from elasticdenser.training.data import padded
 from elasticdenser.training.settings import DevSetSettings
 
 _K = 1000
@@ -158,7 +158,7 @@ def _encoded(
     order = sorted(range(len(sequences)), key=lambda at: len(sequences[at]))
     for start in range(0, len(order), _BATCH):
         rows = order[start : start + _BATCH]
-        token_ids, mask = (part.to(model.tokens.device) for part in _padded([sequences[at] for at in rows]))
+        token_ids, mask = (part.to(model.tokens.device) for part in padded([sequences[at] for at in rows]))
         for depth, found in model.at_depths(token_ids, mask, width, depths).items():
             vectors[depth][rows] = _normalised(found)
     return vectors

@@ -66,16 +66,16 @@ class DistilSettings:
 
     steps: int
     batch: int = 128
-    learning_rate: float = 1e-4
-    exit_learning_rate: float = 3e-4
-    final_share: float = 0.05
-    warm_up: int = 100
+    learning_rate: float = 2e-4
+    exit_learning_rate: float = 5e-4
+    final_share: float = 0.02
+    warm_up: int = 200
     weight_decay: float = 0.01
     clip: float = 1.0
     score_weight: float = 0.3
     equilibrium: float = 0.5
     temperature: float = 0.03
-    typo_share: float = 0.1
+    typo_share: float = 0.15
     n_random: int = 512
     tune_tokens: bool = False
     bfloat16: bool = True

@@ -21,7 +21,7 @@ from elasticdenser.models.elastic import WIDTHS, ElasticBert
 from elasticdenser.models.elastic_start import elastic_from_full
 from elasticdenser.models.locate import DEFAULT_MODEL
 from elasticdenser.subnet import Subnet
-from elasticdenser.training.data import TrainingData, _identity, _texts_sha256
+from elasticdenser.training.data import TrainingData, identity_of, texts_sha256
 from elasticdenser.training.settings import Recipe
 from elasticdenser.training.texts import training_texts
 
@@ -111,7 +111,7 @@ class Materials:
         """
         if path:
             return PassageIndex.open(self.options.data / path, encoder=self.encoder.fingerprint)
-        place = self._work / f"passages-{fingerprint_of([list(passages), _identity(self.encoder)])[:12]}"
+        place = self._work / f"passages-{fingerprint_of([list(passages), identity_of(self.encoder)])[:12]}"
         if not build:
             return PassageIndex.open(place, encoder=self.encoder.fingerprint)
         corpus = open_corpus([_resolved(source, self.options.data) for source in passages])
@@ -133,8 +133,8 @@ class Materials:
         recipe = self.recipe
         shape = self.model.shape
         return {
-            "encoder": _identity(self.encoder),
-            "texts": {"n": len(texts), "sha256": _texts_sha256(texts)},
+            "encoder": identity_of(self.encoder),
+            "texts": {"n": len(texts), "sha256": texts_sha256(texts)},
             "passages": None
             if index is None
             else {

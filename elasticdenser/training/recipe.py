@@ -30,15 +30,6 @@ from elasticdenser.training.texts import TextSource
 DEFAULT_STEPS = 2000
 """Steps where nobody says how many: about an hour for a small encoder on two cores."""
 
-_RECOMMENDED: dict[str, Any] = {
-    "learning_rate": 2e-4,
-    "exit_learning_rate": 5e-4,
-    "final_share": 0.02,
-    "warm_up": 200,
-    "typo_share": 0.15,
-}
-"""Distillation settings that a recipe need not say."""
-
 _MOST_SPANS = 100_000
 
 
@@ -77,7 +68,7 @@ def plain_recipe(queries: Sequence[str], passages: Sequence[str], *, steps: int 
         if any(passage.title for passage in islice(open_corpus([path]), 1000)):
             texts.append(TextSource(path=path, kind="titles", limit=_MOST_SPANS))
         texts.append(TextSource(path=path, kind="spans", limit=_MOST_SPANS))
-    distil = _distil({"steps": steps, "warm_up": min(_RECOMMENDED["warm_up"], steps // 10)}, 0)
+    distil = _distil({"steps": steps, "warm_up": min(DistilSettings.warm_up, steps // 10)}, 0)
     return Recipe(texts=tuple(texts), passages=tuple(passages), distil=distil, table=TableRecipe())
 
 
@@ -105,7 +96,7 @@ class _Text:
 
 
 def _distil(given: dict[str, Any], seed: int) -> DistilSettings:
-    settings = read_table(DistilSettings, {**_RECOMMENDED, "seed": seed, **given}, "distil")
+    settings = read_table(DistilSettings, {"seed": seed, **given}, "distil")
     for name in settings.sizes:
         Subnet.parse(name)
     return settings

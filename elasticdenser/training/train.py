@@ -24,7 +24,7 @@ import torch
 from elasticdenser import __version__
 from elasticdenser.artifacts import explained_os_errors, write_json
 from elasticdenser.cpus import cpu_count
-from elasticdenser.encoders import _resolve_device, _resolve_dtype
+from elasticdenser.encoders import resolve_device, resolve_dtype
 from elasticdenser.evaluation.keeping import fingerprint_of
 from elasticdenser.index.places import only_builder
 from elasticdenser.index.structures import Progress, silent
@@ -95,7 +95,7 @@ def train(
     with explained_os_errors(work):
         work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(min(torch.get_num_threads(), cpu_count()))
-    with parallel.joined(_resolve_device(options.device)) as device, ExitStack() as held:
+    with parallel.joined(resolve_device(options.device)) as device, ExitStack() as held:
         is_first = parallel.is_first()
         if not is_first:
             progress, say = silent, lambda text: None
@@ -222,7 +222,7 @@ class _Run:
             "weights_sha256": encoder.found.sha256,
             "version": __version__,
             "step": step,
-            "recipe": recipe.to_json(),
+            "title": recipe.title,
             "plan": self._plan,
             "retention": {} if choice is None else choice.retention(step),
         }
@@ -257,4 +257,4 @@ def _first_goes_ahead() -> Iterator[bool]:
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return _resolve_dtype("auto", device) == torch.bfloat16
+    return resolve_dtype("auto", device) == torch.bfloat16

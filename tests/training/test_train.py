@@ -19,7 +19,7 @@ from elasticdenser.index import PassageIndex
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.elastic_start import elastic_from_full, fit_exits
 from elasticdenser.training.choice import choose, pick
-from elasticdenser.training.data import _padded, _token_ids
+from elasticdenser.training.data import padded, token_ids_of
 from elasticdenser.training.dev_sets import load_dev_set
 from elasticdenser.training.materials import TrainOptions
 from elasticdenser.training.recipe import plain_recipe, read_recipe
@@ -76,7 +76,7 @@ def test_a_training_leaves_a_model_of_all_sizes(trained, tiny_model, place):
     assert all(mean > 0.8 for mean in means.values()), means
     made_by = load_elastic(made.folder).made_by
     assert made_by["name"] == str(tiny_model) and made_by["step"] == made.step
-    assert made_by["recipe"]["distil"]["steps"] == 10
+    assert made_by["plan"]["distil"]["steps"] == 10
     assert {"Encoding training texts", "Fitting the sizes", "Tuning level 0", "Training"} <= seen.names
     assert any("step 8 of 10, cosines" in text and "w0.25" in text for text in seen.said)
 
@@ -198,7 +198,7 @@ def test_the_better_snapshot_is_chosen_and_not_measured_again(dev, tiny_query_en
     dev = replace(dev, query_set=replace(dev.query_set, qrels=qrels))
     model = elastic_from_full(encoder.found.path, encoder.settings, widths=(1.0, 0.5))
     texts = (place / "queries.txt").read_text().splitlines() * 5
-    token_ids, mask = _padded(_token_ids(encoder, texts))
+    token_ids, mask = padded(token_ids_of(encoder, texts))
     fit_exits(model, [(token_ids, mask, torch.from_numpy(encoder.encode(texts)))])
     save_weights(tmp_path / "good", model)
     with torch.no_grad():
