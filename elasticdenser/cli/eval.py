@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _EXAMPLES = options.examples(
     "eval eval/suites/open-qa.toml -o eval/runs/open-qa",
     "eval eval/suites/open-qa-local.toml --data DATA -o eval/runs/local --indexes indexes/",
+    "eval eval/suites/open-qa-local.toml --data DATA -o eval/runs/sizes --subnet all",
     "eval eval/suites/beir.toml -o eval/runs/beir --query-set scifact --system bm25 --download",
 )
 
@@ -42,6 +43,12 @@ def eval_(
             help="Only this system, or this size of one (NAME.w0.5-d3), beside baseline and what it fuses; repeatable."
         ),
     ] = None,
+    subnet: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Size of the query encoder, or all, for every system of type dense, whatever the suite says; repeatable."
+        ),
+    ] = None,
     timed: Annotated[int, typer.Option(min=0, help="Queries of each set to time, one at a time; 0 for none.")] = 50,
     workers: Annotated[int | None, typer.Option(min=1, help="Cores to encode on. Default: all usable ones.")] = None,
     device: options.Device = "auto",
@@ -56,7 +63,7 @@ def eval_(
     """
     from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite
 
-    chosen = read_suite(suite).only(query_sets=query_set or [], systems=system or [])
+    chosen = read_suite(suite).at(subnet or []).only(query_sets=query_set or [], systems=system or [])
     options.compute_on_one_thread()
     settings = SuiteOptions(
         data=data,

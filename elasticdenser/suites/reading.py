@@ -60,6 +60,21 @@ class Suite:
             systems=only_needed(self.baseline, self.systems, systems),
         )
 
+    def at(self, sizes: Sequence[str]) -> Suite:
+        """Return the suite with all its systems of type dense at these sizes; none named means as they are.
+
+        Raises:
+            BadInputError: A spelling is of no size.
+        """
+        if not sizes:
+            return self
+        subnet = sizes[0] if len(sizes) == 1 else tuple(sizes)
+        systems = {
+            name: checked_sizes(replace(its, subnet=subnet), name) if isinstance(its, DenseSettings) else its
+            for name, its in self.systems.items()
+        }
+        return replace(self, systems=systems)
+
 
 def read_suite(path: str | Path) -> Suite:
     """Read a suite file.

@@ -74,6 +74,19 @@ def test_a_choice_means_a_system_or_one_size_of_it(tmp_path, text, baseline, cho
     assert list(expanded(suite.only(query_sets=[], systems=chosen)).systems) == found
 
 
+def test_sizes_can_be_asked_for_where_the_suite_names_none(tmp_path):
+    suite = read_suite(write(tmp_path, GOOD))
+    assert suite.at([]) == suite
+    one = expanded(suite.at(["w0.50-d2"]))
+    assert one.systems["vectors"] == DenseSettings(encoder=DEFAULT_ELASTIC, subnet="w0.5-d2", exact=True)
+    assert list(one.systems) == list(suite.systems)
+    some = expanded(suite.at(["level0", "w1-d2"]))
+    assert [name for name in some.systems if "." in name] == ["vectors.w1-d2", "vectors.level0"]
+    assert len(expanded(suite.at(["all"])).systems) == len(suite.systems) - 1 + len(KNOWN)
+    with pytest.raises(BadInputError, match="vectors.subnet: got subnet 'small'"):
+        suite.at(["small"])
+
+
 def test_a_choice_of_no_size(tmp_path):
     suite = read_suite(write(tmp_path, SOME))
     with pytest.raises(BadInputError, match=r"got 'vectors.w1-d1', expected one of words, vectors, vectors.level0, "):
