@@ -46,7 +46,7 @@ def eval_(
     subnet: Annotated[
         list[str] | None,
         typer.Option(
-            help="Size of the query encoder, or all, for every system of type dense, whatever the suite says; repeatable."
+            help="Size of the query encoder, or all, for all dense systems, whatever the suite says; repeatable."
         ),
     ] = None,
     timed: Annotated[int, typer.Option(min=0, help="Queries of each set to time, one at a time; 0 for none.")] = 50,

@@ -83,7 +83,7 @@ def test_sizes_can_be_asked_for_where_the_suite_names_none(tmp_path):
     some = expanded(suite.at(["level0", "w1-d2"]))
     assert [name for name in some.systems if "." in name] == ["vectors.w1-d2", "vectors.level0"]
     assert len(expanded(suite.at(["all"])).systems) == len(suite.systems) - 1 + len(KNOWN)
-    with pytest.raises(BadInputError, match="vectors.subnet: got subnet 'small'"):
+    with pytest.raises(BadInputError, match=r"vectors\.subnet: got subnet 'small'"):
         suite.at(["small"])
 
 
