@@ -16,10 +16,10 @@ import torch
 from tiny import real_encoder
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, Subnet
-from elasticdenser.encoders import _TOKENS_A_BATCH, _resolve_dtype
+from elasticdenser.encoders import _TOKENS_A_BATCH, resolve_dtype
 from elasticdenser.errors import ModelError, QueryError
 
-HAS_BFLOAT16 = _resolve_dtype("auto", torch.device("cpu")) == torch.bfloat16
+HAS_BFLOAT16 = resolve_dtype("auto", torch.device("cpu")) == torch.bfloat16
 DTYPES = ["float32", pytest.param("bfloat16", marks=pytest.mark.skipif(not HAS_BFLOAT16, reason="CPU without bf16"))]
 
 

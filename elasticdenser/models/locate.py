@@ -56,8 +56,9 @@ class FoundModel:
 def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> FoundModel:
     """Return where the encoder `name` lies, looking in the cheapest place first.
 
-    The order is: a local folder, what this package ships, the hub's cache, for the default model the package that
-    carries it, the hub. That package stands before the hub because its weights are checked to be the very same bytes.
+    The order is: a local folder, the elastic encoder that comes with this package, the hub's cache, for the default
+    model the package that carries it, then the copy in that elastic encoder, and last the hub. Package and copy stand
+    before the hub because one's weights are checked to be the very same bytes, and the other's are these in float16.
 
     Args:
         name: A folder, or a model id of the hub (`org/name`, or `name` of the organisation
@@ -76,7 +77,8 @@ def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> FoundMode
             f"there is no folder {folder}: give one that holds a sentence encoder, or a model id of the hub (--encoder)"
         )
     model_id = name if "/" in name else f"sentence-transformers/{name}"
-    for source, look in (("shipped", _shipped), ("hub cache", _in_cache), ("package", _in_package)):
+    places = (("shipped", _shipped), ("hub cache", _in_cache), ("package", _in_package), ("shipped", _shipped_copy))
+    for source, look in places:
         path = look(model_id)
         if path is not None:
             return _checked(FoundModel(model_id, path, source, _identity(path)))
@@ -128,6 +130,10 @@ def _identity(folder: Path) -> str:
 def _shipped(model_id: str) -> Path | None:
     folder = _SHIPPED / model_id.rsplit("/", 1)[-1]
     return folder if model_id == DEFAULT_ELASTIC and is_elastic(folder) else None
+
+
+def _shipped_copy(model_id: str) -> Path | None:
+    return _shipped(DEFAULT_ELASTIC) if model_id == DEFAULT_MODEL else None
 
 
 def _checked(found: FoundModel) -> FoundModel:

