@@ -40,14 +40,29 @@ def random_batch(lengths=(3, 9, 1, 5), seed: int = 1):
     return token_ids, torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
 
 
-@pytest.fixture(scope="module", params=["mean", "cls"])
+@pytest.fixture(scope="module", params=["mean", "cls", "mean with level 0"])
 def model(request) -> ElasticBert:
-    return random_model(pooling=request.param)
+    pooling, _, level0 = request.param.partition(" ")
+    return random_model(pooling=pooling, level0=bool(level0))
 
 
 @torch.no_grad()
 def at_all_sizes(model: ElasticBert, token_ids, mask):
     return {subnet: F.normalize(model(token_ids, mask, subnet), dim=-1) for subnet in model.shape.grid}
+
+
+def test_exits_are_given_level0():
+    """A size's vector is its exit of the pooled vector plus its shortcut of the mean token vector."""
+    model = random_model(level0=True)
+    token_ids, mask = random_batch()
+    means = torch.stack(
+        [model.table[ids[:length]].mean(dim=0) for ids, length in zip(token_ids, mask.sum(1), strict=True)]
+    )
+    for subnet in model.shape.grid:
+        with torch.no_grad():
+            pooled = model.pooled_at_depths(token_ids, mask, subnet.width, [subnet.depth])[subnet.depth]
+            expected = F.linear(pooled, *model.exit_of(subnet)) + means @ model.shortcut_of(subnet).T
+            torch.testing.assert_close(model(token_ids, mask, subnet), expected)
 
 
 def test_at_depths_equals_single_forwards(model):

@@ -232,6 +232,22 @@ def test_exits_with_few_queries_stay_what_they_are(tiny_model):
     assert moved[0.1] > 1e-2 and moved[1e6] < 1e-3 * moved[0.1]
 
 
+def test_exits_lean_on_level0_as_far_as_it_helps(tiny_model):
+    """Where it knows the targets, every size gives its vectors; where it knows nothing, the full size stays itself."""
+    settings = read_settings(tiny_model)
+    generator = torch.Generator().manual_seed(5)
+    table = torch.randn(len(elastic_from_full(tiny_model, settings).tokens), 32, generator=generator)
+    sequences = [torch.randint(5, 70, (12,), generator=generator).tolist() for _ in range(400)]
+    token_ids, mask = padded(sequences)
+    known = F.normalize(torch.stack([table[ids].mean(dim=0) for ids in sequences]), dim=-1)
+    for targets, sizes in ((known, None), (full_vectors(tiny_model, sequences), [Subnet(1.0, 2)])):
+        model = elastic_from_full(tiny_model, settings, table=table)
+        fit_exits(model, [(token_ids[:300], mask[:300], targets[:300])], ridge=1.0)
+        found = at_all_sizes(model, token_ids[300:], mask[300:])
+        for subnet in sizes or model.shape.grid:
+            assert (found[subnet] * targets[300:]).sum(dim=-1).min() > (0.99 if sizes is None else 0.9999), subnet
+
+
 def test_exits_give_what_the_batches_do_not_decide(tiny_model):
     settings = read_settings(tiny_model)
     sequences = random_sequences((4, 4, 4, 7, 7, 9))
