@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -127,6 +128,8 @@ class Distillation:
         self.step = 0
         self._sizes = _trained_sizes(model, settings)
         self._losses, self._cosines = _Running(), _Running()
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="batch")
+        self._ahead: dict[int, Future[Batch]] = {}
         model.to(self.device).train()
         model.tokens.requires_grad_(settings.tune_tokens)
         if model.shape.level0:
@@ -162,13 +165,7 @@ class Distillation:
         return self._cosines.by_name()
 
     def _train(self) -> None:
-        whole = self.data.batch(
-            self.step,
-            self.settings.batch,
-            seed=self.settings.seed,
-            typo_share=self.settings.typo_share,
-            n_random=self.settings.n_random,
-        )
+        whole = self._batch_at(self.step)
         batch = parallel.my_part(whole, self.device)
         counts_for = parallel.share_of(batch, whole)
         share = self.settings.share_at(self.step)
@@ -196,6 +193,20 @@ class Distillation:
         for subnet, (loss_of_size, cosine_of_size) in zip(seen, together.tolist(), strict=True):
             self._losses.add(subnet, loss_of_size)
             self._cosines.add(subnet, cosine_of_size)
+
+    def _batch_at(self, step: int) -> Batch:
+        """Return the batch of a step; the next one is read meanwhile."""
+        ahead = self._ahead.pop(step, None) or self._reader.submit(self._read, step)
+        batch = ahead.result()
+        if step + 1 < self.settings.steps:
+            self._ahead = {step + 1: self._reader.submit(self._read, step + 1)}
+        return batch
+
+    def _read(self, step: int) -> Batch:
+        settings = self.settings
+        return self.data.batch(
+            step, settings.batch, seed=settings.seed, typo_share=settings.typo_share, n_random=settings.n_random
+        )
 
     def _sizes_at(self, step: int) -> dict[float, list[int]]:
         """Return the depths that are trained at a step by width."""
