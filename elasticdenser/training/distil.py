@@ -32,7 +32,7 @@ from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.subnet import Subnet
 from elasticdenser.training import parallel
 from elasticdenser.training.data import Batch, TrainingData
-from elasticdenser.training.losses import alignment, score_distribution
+from elasticdenser.training.losses import alignment, log_scores, score_distribution
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "losses.jsonl"
@@ -172,6 +172,8 @@ class Distillation:
         for group in self._optimiser.param_groups:
             group["lr"] = group["highest"] * share
         counts = self._counts()
+        # Once for all sizes.
+        wanted = log_scores(batch.targets, batch.bank, self.settings.temperature)
         seen: dict[Subnet, Tensor] = {}
         for width, depths in self._sizes_at(self.step).items():
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.bfloat16):
@@ -179,7 +181,7 @@ class Distillation:
             weighted = []
             for depth, raw in found.items():
                 vectors, subnet = F.normalize(raw.float(), dim=-1), Subnet(width, depth)
-                loss = self._loss(vectors, batch)
+                loss = self._loss(vectors, batch, wanted)
                 weighted.append(counts_for * counts.get(subnet, 1.0) * loss)
                 cosine = (vectors * batch.targets).sum(dim=-1).mean()
                 seen[subnet] = counts_for * torch.stack([loss, cosine]).detach()
@@ -227,11 +229,11 @@ class Distillation:
         mean = sum(counts.values()) / len(counts)
         return {subnet: count / mean for subnet, count in counts.items()}
 
-    def _loss(self, vectors: Tensor, batch: Batch) -> Tensor:
+    def _loss(self, vectors: Tensor, batch: Batch, wanted: Tensor) -> Tensor:
         loss = alignment(vectors, batch.targets)
         if self.settings.score_weight:
-            scores = score_distribution(vectors, batch.targets, batch.bank, self.settings.temperature)
-            loss = loss + self.settings.score_weight * scores
+            found = log_scores(vectors, batch.bank, self.settings.temperature)
+            loss = loss + self.settings.score_weight * score_distribution(found, wanted)
         return loss
 
     def _resume(self) -> None:

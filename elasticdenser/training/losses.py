@@ -19,18 +19,28 @@ def alignment(vectors: Tensor, targets: Tensor) -> Tensor:
     return (vectors - targets).square().sum(dim=-1).mean()
 
 
-def score_distribution(vectors: Tensor, targets: Tensor, bank: Tensor, temperature: float) -> Tensor:
-    """Return how far the distribution of scores over passages is from the full encoder's.
-
-    KL(softmax(bank . target / T) || softmax(bank . vector / T)), the mean over queries (Hinton, Vinyals and Dean 2015,
-    with passages in the place of classes): errors count where they would change a ranking.
+def log_scores(vectors: Tensor, bank: Tensor, temperature: float) -> Tensor:
+    """Return the logarithms of the distribution of scores over passages, softmax(bank . vector / T).
 
     Args:
         vectors: (n, dim), L2-normalised.
-        targets: (n, dim), L2-normalised.
         bank: (m, dim), vectors of passages, some of them near the queries.
         temperature: T; .02 to .05 for cosines.
+
+    Returns:
+        (n, m).
     """
-    wanted = F.log_softmax(targets @ bank.T / temperature, dim=-1)
-    found = F.log_softmax(vectors @ bank.T / temperature, dim=-1)
+    return F.log_softmax(vectors @ bank.T / temperature, dim=-1)
+
+
+def score_distribution(found: Tensor, wanted: Tensor) -> Tensor:
+    """Return how far a distribution of scores over passages is from the full encoder's.
+
+    KL(wanted || found), the mean over queries (Hinton, Vinyals and Dean 2015, with passages in the place of classes):
+    errors count where they would change a ranking.
+
+    Args:
+        found: (n, m), as `log_scores` gives it for vectors of a size.
+        wanted: (n, m), for the full encoder's.
+    """
     return F.kl_div(found, wanted, reduction="batchmean", log_target=True)

@@ -21,7 +21,7 @@ from elasticdenser.errors import BadInputError
 from elasticdenser.index.structures import Progress, silent
 from elasticdenser.training import parallel
 from elasticdenser.training.data import Batch, TrainingData
-from elasticdenser.training.losses import alignment, score_distribution
+from elasticdenser.training.losses import alignment, log_scores, score_distribution
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "losses.jsonl"
@@ -156,7 +156,9 @@ class TableTuning:
         found = F.normalize(_means_of(part, rows, batch), dim=-1)
         loss = alignment(found, batch.targets)
         if settings.score_weight:
-            scores = score_distribution(found, batch.targets, batch.bank, settings.temperature)
+            scores = score_distribution(
+                *(log_scores(vectors, batch.bank, settings.temperature) for vectors in (found, batch.targets))
+            )
             loss = loss + settings.score_weight * scores
         (gradient,) = torch.autograd.grad(counts_for * loss, part)
         seen = counts_for * torch.stack([loss.detach(), (found.detach() * batch.targets).sum(dim=-1).mean()])

@@ -9,7 +9,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from elasticdenser import PassageEncoder
+from elasticdenser import ElasticQueryEncoder, PassageEncoder
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.errors import ModelError
 from elasticdenser.models import locate
@@ -149,16 +149,12 @@ def test_network_that_fails_is_named(cache, no_package, nothing_shipped, monkeyp
         find_model()
 
 
-@pytest.mark.parametrize("first", ["model.safetensors", "pytorch_model.bin"])
-def test_fetching_asks_for_one_form_of_the_weights(cache, tiny_model, tmp_path, monkeypatch, first):
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub with one repository, a folder; returns that and the patterns that were asked for."""
     from fnmatch import fnmatch
 
-    repository = tmp_path / "repository"
-    shutil.copytree(tiny_model, repository)
-    (repository / "model.safetensors").rename(repository / first)
-    (repository / "onnx").mkdir()
-    (repository / "onnx" / "config.json").write_text("{}")
-    wanted = []
+    repository, wanted = tmp_path / "repository", []
 
     def download(model_id, *, local_files_only=False, allow_patterns=(), ignore_patterns=()):
         if local_files_only:
@@ -174,11 +170,31 @@ def test_fetching_asks_for_one_form_of_the_weights(cache, tiny_model, tmp_path, 
         return str(here)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    return repository, wanted
+
+
+@pytest.mark.parametrize("first", ["model.safetensors", "pytorch_model.bin"])
+def test_fetching_asks_for_one_form_of_the_weights(cache, tiny_model, hub, first):
+    repository, wanted = hub
+    shutil.copytree(tiny_model, repository)
+    (repository / "model.safetensors").rename(repository / first)
+    (repository / "onnx").mkdir()
+    (repository / "onnx" / "config.json").write_text("{}")
     found = find_model("someone/tiny")
     assert found.source == "hub"
     assert (found.path / first).is_file()
     assert not (found.path / "onnx").exists()
     assert len(wanted) == (1 if first == "model.safetensors" else 2)
+
+
+def test_an_elastic_encoder_from_the_hub(cache, tiny_model, tiny_elastic, hub):
+    shutil.copytree(tiny_elastic, hub[0])
+    fetched = ElasticQueryEncoder.from_pretrained("someone/elastic", device="cpu")
+    local = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), device="cpu")
+    assert fetched.found.source == "hub"
+    assert fetched.sizes == local.sizes and len(local.sizes) == 7
+    assert (fetched.encode(["dune"], "w0.5-d1") == local.encode(["dune"], "w0.5-d1")).all()
+    assert fetched.fingerprint.weights_sha256 == sha256_of(tiny_model / "model.safetensors")
 
 
 @pytest.mark.parametrize("name", ["./no/such", "/no/such", "~/no-such-folder", "a/b/c", "nosuch/"])

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.training.data import Batch
-from elasticdenser.training.losses import alignment, score_distribution
+from elasticdenser.training.losses import alignment, log_scores, score_distribution
 from elasticdenser.training.table import CHECKPOINT, LOG, TableSettings, TableTuning
 from elasticdenser.training.table_fit import fit_table
 
@@ -98,7 +98,7 @@ def test_tuning_brings_vectors_nearer_and_lowers_the_loss(tmp_path, score_weight
 
     def quality(vectors: torch.Tensor) -> tuple[float, float]:
         found = F.normalize(means(vectors, data), dim=-1)
-        scores = score_distribution(found, data.targets, data.bank, plan.temperature)
+        scores = score_distribution(*(log_scores(side, data.bank, plan.temperature) for side in (found, data.targets)))
         cosine = (found * data.targets).sum(dim=-1).mean()
         return float(cosine), float(alignment(found, data.targets) + score_weight * scores)
 
@@ -115,7 +115,8 @@ def test_the_first_step_is_one_of_adam_with_the_gradient_of_the_losses(tmp_path)
     reference = start.clone().requires_grad_()
     pooled = F.embedding(batch.token_ids, reference) * batch.mask[..., None]
     found = F.normalize(pooled.sum(dim=1) / batch.mask.sum(dim=1, keepdim=True), dim=-1)
-    loss = alignment(found, batch.targets) + 0.3 * score_distribution(found, batch.targets, batch.bank, 0.03)
+    scores = (log_scores(side, batch.bank, 0.03) for side in (found, batch.targets))
+    loss = alignment(found, batch.targets) + 0.3 * score_distribution(*scores)
     torch.autograd.backward(loss)
     torch.optim.Adam([reference], lr=plan.learning_rate, eps=1e-12).step()
     tuning = TableTuning(start, data, plan, tmp_path)
