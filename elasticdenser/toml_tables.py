@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import tomllib
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
-from elasticdenser.errors import BadInputError
+from elasticdenser.errors import BadInputError, QueryError
 from elasticdenser.evaluation.keeping import check_name
 
 T = TypeVar("T")
+
+
+def read_file(path: str | Path, what: str, make: Callable[[dict[str, Any]], T]) -> T:
+    """Read a TOML file and make something of it, naming the file in every error.
+
+    Args:
+        path: The file.
+        what: What messages call it, such as `suite`.
+        make: Takes the file's content.
+
+    Raises:
+        BadInputError: It is missing, no TOML, or says something that cannot be.
+    """
+    path = Path(path)
+    try:
+        value = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInputError(f"cannot read this {what} ({error.strerror}): expected a .toml file", path) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"this is no TOML ({error}): repair it", path) from error
+    try:
+        return make(value)
+    except (BadInputError, QueryError) as error:
+        raise BadInputError(str(error), path) from error
 
 
 def read_tables(value: dict[str, Any], key: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from elasticdenser.suites.settings import (
     WeightedSettings,
 )
 from elasticdenser.suites.sizes import checked_sizes, find_system, only_needed
-from elasticdenser.toml_tables import read_table, read_tables, typed
+from elasticdenser.toml_tables import read_file, read_table, read_tables, typed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,17 +81,7 @@ def read_suite(path: str | Path) -> Suite:
     Raises:
         BadInputError: It is missing, no TOML, or says something that cannot be.
     """
-    path = Path(path)
-    try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInputError(f"cannot read this suite ({error.strerror}): expected a .toml file", path) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"this is no TOML ({error}): repair it", path) from error
-    try:
-        return _suite(value)
-    except BadInputError as error:
-        raise BadInputError(str(error), path) from error
+    return read_file(path, "suite", _suite)
 
 
 def _suite(value: dict[str, Any]) -> Suite:

@@ -12,7 +12,6 @@ widths = [...]      depths = [...]      snapshot_every = 500            candidat
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -20,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from elasticdenser.datasets import open_corpus
-from elasticdenser.errors import BadInputError, QueryError
+from elasticdenser.errors import BadInputError
 from elasticdenser.subnet import Subnet
-from elasticdenser.toml_tables import read_table
+from elasticdenser.toml_tables import read_file, read_table
 from elasticdenser.training.distil import DistilSettings
 from elasticdenser.training.settings import Basics, DevSetSettings, Recipe, StartSettings, TableRecipe
 from elasticdenser.training.texts import TextSource
@@ -39,17 +38,7 @@ def read_recipe(path: str | Path) -> Recipe:
     Raises:
         BadInputError: It is missing, no TOML, or says something that cannot be.
     """
-    path = Path(path)
-    try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInputError(f"cannot read this recipe ({error.strerror}): expected a .toml file", path) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"this is no TOML ({error}): repair it", path) from error
-    try:
-        return _recipe(value)
-    except (BadInputError, QueryError) as error:
-        raise BadInputError(str(error), path) from error
+    return read_file(path, "recipe", _recipe)
 
 
 def plain_recipe(queries: Sequence[str], passages: Sequence[str], *, steps: int = DEFAULT_STEPS) -> Recipe:
