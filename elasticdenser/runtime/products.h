@@ -1,0 +1,219 @@
+/* Matrix products, in 8 bits with inputs rounded row by row, or float, and the functions applied to their outputs. */
+
+/* The inputs of a block, rounded: input = low + step * code. */
+typedef struct {
+    uint8_t *codes;
+    float *step, *low;
+    int64_t pitch;
+} Rows;
+
+static inline float greater_of(float one, float other) { return one > other ? one : other; }
+
+INLINE F load_upto(const float *at, int64_t n) { return n >= 16 ? f_load(at) : f_load_first(at, n); }
+
+INLINE F smoothed(const float *inputs, const float *smooth, int64_t at, int64_t n) {
+    F x = load_upto(inputs + at, n - at);
+    return smooth ? f_mul(x, f_load(smooth + at)) : x;
+}
+
+/* All 256 codes are spread over what a row spans, zero included: what GELU leaves lies mostly on one side of it. */
+static void quantize(const float *inputs, int64_t pitch, int64_t n_rows, int64_t n, const float *smooth, Rows rows) {
+    for (int64_t r = 0; r < n_rows; r++, inputs += pitch) {
+        F least = f_set(0), greatest = f_set(0);
+        for (int64_t i = 0; i < n; i += 16) {
+            F x = smoothed(inputs, smooth, i, n);
+            least = f_min(least, x);
+            greatest = f_max(greatest, x);
+        }
+        const float low = f_least(least), span = f_greatest(greatest) - low;
+        const F inverse = f_set(span > 0 ? 255.0f / span : 0.0f);
+        uint8_t *codes = rows.codes + r * rows.pitch;
+        for (int64_t i = 0; i < n; i += 16)
+            f_store_codes(codes + i, f_mul(f_sub(smoothed(inputs, smooth, i, n), f_set(low)), inverse));
+        memset(codes + n, 0, (size_t)(padded_to(n, 16) - n));
+        rows.step[r] = span / 255.0f;
+        rows.low[r] = low;
+    }
+}
+
+/* n_rows x n_panels * 16 outputs of rounded rows, from a column within 64 on: sums stay in registers. */
+INLINE void whole_block(const int n_rows, const int n_panels, const Product *p, int64_t column, const Rows *rows,
+                        int64_t row, float *out, int64_t out_pitch) {
+    const int8_t *weights = (const int8_t *)p->weights + column / 64 * 64 * p->n_packed + column % 64 * 4;
+    const uint8_t *codes = rows->codes + row * rows->pitch;
+    const int64_t pitch = rows->pitch, n = p->n_inputs;
+    I sums[ROWS][PANELS];
+    for (int r = 0; r < n_rows; r++)
+        for (int c = 0; c < n_panels; c++)
+            sums[r][c] = i_zero();
+    for (int64_t i = 0; i < n; i += 4, weights += 256, codes += 4) {
+        Weights loaded[PANELS];
+        for (int c = 0; c < n_panels; c++)
+            loaded[c] = weights_load(weights + 64 * c);
+        for (int r = 0; r < n_rows; r++) {
+            Codes four = codes_load(codes + r * pitch);
+            for (int c = 0; c < n_panels; c++)
+                sums[r][c] = i_dot(sums[r][c], four, loaded[c]);
+        }
+    }
+    for (int c = 0; c < n_panels; c++) {
+        const int64_t at = column + 16 * c;
+        F scale = f_load(p->scale + at), offset = f_load(p->offset + at), bias = f_load(p->bias + at);
+        for (int r = 0; r < n_rows; r++) {
+            F sum = f_mul(f_from_sums(sums[r][c], p->sums + at), scale);
+            F rest = f_fma(offset, f_set(rows->low[row + r]), bias);
+            f_store(out + r * out_pitch + 16 * c, f_fma(sum, f_set(rows->step[row + r]), rest));
+        }
+    }
+}
+
+/* The same of float rows and a matrix of floats, or of halves; bias: NULL for none. */
+INLINE void float_block(const int n_rows, const int n_panels, const int is_half, const float *a, int64_t a_pitch,
+                        const void *b, int64_t b_pitch, int64_t n, const float *bias, float *out, int64_t out_pitch) {
+    F sums[ROWS][PANELS];
+    for (int r = 0; r < n_rows; r++)
+        for (int c = 0; c < n_panels; c++)
+            sums[r][c] = bias ? f_load(bias + 16 * c) : f_set(0);
+    for (int64_t i = 0; i < n; i++) {
+        F loaded[PANELS];
+        for (int c = 0; c < n_panels; c++)
+            loaded[c] = is_half ? f_from_half((const uint16_t *)b + i * b_pitch + 16 * c)
+                                : f_load((const float *)b + i * b_pitch + 16 * c);
+        for (int r = 0; r < n_rows; r++) {
+            F one = f_set(a[r * a_pitch + i]);
+            for (int c = 0; c < n_panels; c++)
+                sums[r][c] = f_fma(one, loaded[c], sums[r][c]);
+        }
+    }
+    for (int r = 0; r < n_rows; r++)
+        for (int c = 0; c < n_panels; c++)
+            f_store(out + r * out_pitch + 16 * c, sums[r][c]);
+}
+
+/* Call block(rows, panels, ...) with constants, so that its loops over them are unrolled. */
+#define FOR_PANELS(n_rows, block, ...)                                             \
+    switch (n_panels) {                                                            \
+    case 1: block(n_rows, 1, __VA_ARGS__); break;                                  \
+    case 2: if (PANELS >= 2) block(n_rows, PANELS >= 2 ? 2 : 1, __VA_ARGS__); break; \
+    case 3: if (PANELS >= 3) block(n_rows, PANELS >= 3 ? 3 : 1, __VA_ARGS__); break; \
+    case 4: if (PANELS >= 4) block(n_rows, PANELS >= 4 ? 4 : 1, __VA_ARGS__); break; \
+    }
+#define FOR_ROWS(limit, block, ...)                                      \
+    case limit:                                                          \
+        if (ROWS >= limit)                                               \
+            FOR_PANELS((ROWS >= limit ? limit : 1), block, __VA_ARGS__)  \
+        break
+#define BLOCK_OF(n_rows, n_panels, block, ...) \
+    switch (n_rows) {                          \
+        FOR_ROWS(1, block, __VA_ARGS__);       \
+        FOR_ROWS(2, block, __VA_ARGS__);       \
+        FOR_ROWS(3, block, __VA_ARGS__);       \
+        FOR_ROWS(4, block, __VA_ARGS__);       \
+        FOR_ROWS(5, block, __VA_ARGS__);       \
+        FOR_ROWS(6, block, __VA_ARGS__);       \
+    }
+
+/* How many rows come next of those left: about equal numbers, as a block of few rows waits for the weights. */
+static inline int rows_of(int64_t n_left) {
+    const int64_t n_blocks = (n_left + ROWS - 1) / ROWS;
+    return (int)((n_left + n_blocks - 1) / n_blocks);
+}
+
+static void whole_columns(const Product *p, int64_t column, int n_panels, int64_t n_rows, const Rows *rows, float *out,
+                          int64_t out_pitch) {
+    for (int64_t row = 0, n; row < n_rows; row += n) {
+        n = rows_of(n_rows - row);
+        BLOCK_OF(n, n_panels, whole_block, p, column, rows, row, out + row * out_pitch, out_pitch)
+    }
+}
+
+static void float_columns(int n_panels, int is_half, const float *a, int64_t a_pitch, int64_t n_rows, const void *b,
+                          int64_t b_pitch, int64_t n_inputs, const float *bias, float *out, int64_t out_pitch) {
+    for (int64_t row = 0, n; row < n_rows; row += n) {
+        n = rows_of(n_rows - row);
+        const float *from = a + row * a_pitch;
+        float *to = out + row * out_pitch;
+        if (is_half)
+            BLOCK_OF(n, n_panels, float_block, 1, from, a_pitch, b, b_pitch, n_inputs, bias, to, out_pitch)
+        else
+            BLOCK_OF(n, n_panels, float_block, 0, from, a_pitch, b, b_pitch, n_inputs, bias, to, out_pitch)
+    }
+}
+
+/* Phi(x) = 0.5 + x * P(2 (x / 4.5)^2 - 1), the share of the normal distribution below x; a least-maximum fit to
+   x * Phi(x), which it gives within 8e-6. */
+INLINE F gelu(F x) {
+    static const float P[] = {-0.00156559388f, 0.00465524383f, -0.00668296404f, 0.0101405801f, -0.0181591623f,
+                              0.0286239106f,   -0.0402957983f, 0.0546718575f,   -0.0771833733f, 0.156905293f};
+    F inner = f_max(f_min(x, f_set(4.5f)), f_set(-4.5f));
+    F t = f_fma(f_mul(inner, inner), f_set(2 / (4.5f * 4.5f)), f_set(-1));
+    F sum = f_set(P[0]);
+    for (int i = 1; i < 10; i++)
+        sum = f_fma(sum, t, f_set(P[i]));
+    return f_mul(x, f_fma(inner, sum, f_set(0.5f)));
+}
+
+/* e^x for x <= 0: 2 to the power of a whole number times 2 to that of a fraction, by a polynomial within 2e-7. */
+INLINE F exponential(F x) {
+    static const float P[] = {0.00134004327f, 0.00967603736f, 0.0555032715f, 0.240221068f, 0.693147182f, 1.00000012f};
+    x = f_max(x, f_set(-87));
+    F whole = f_round(f_mul(x, f_set(1.44269504f)));
+    F rest = f_fma(x, f_set(1.44269504f), f_sub(f_set(0), whole));
+    F sum = f_set(P[0]);
+    for (int i = 1; i < 6; i++)
+        sum = f_fma(sum, rest, f_set(P[i]));
+    return f_mul(sum, f_power(whole));
+}
+
+/* x / (1 + e^-z), with z = 2 sqrt(2 / pi) (x + 0.044715 x^3); e is only raised to what is below zero. */
+INLINE F gelu_tanh(F x) {
+    F z = f_mul(f_mul(f_set(1.59576912f), x), f_fma(f_mul(x, x), f_set(0.044715f), f_set(1)));
+    F low = exponential(f_min(z, f_sub(f_set(0), z)));
+    F share = f_div(f_min(exponential(f_min(z, f_set(0))), f_set(1)), f_add(f_set(1), low));
+    return f_mul(x, share);
+}
+
+static void activate(int which, float *rows, int64_t pitch, int64_t n_rows, int64_t n) {
+    for (int64_t r = 0; r < n_rows; r++, rows += pitch)
+        for (int64_t i = 0; i < n; i += 16) {
+            F x = f_load(rows + i);
+            f_store(rows + i, which == GELU ? gelu(x) : which == GELU_TANH ? gelu_tanh(x) : f_max(x, f_set(0)));
+        }
+}
+
+/* out = activation(inputs x weights + bias) for at most BLOCK rows; columns up to the next 16 are written. */
+static void apply(const Product *p, const float *inputs, int64_t pitch, int64_t n_rows, float *out, int64_t out_pitch,
+                  int activation, Rows rows) {
+    if (p->kind == WHOLE)
+        quantize(inputs, pitch, n_rows, p->n_inputs, p->smooth, rows);
+    for (int64_t column = 0; column < p->n_outputs; column += 16 * PANELS) {
+        const int n_panels = (int)lesser(PANELS, (p->n_outputs - column + 15) / 16);
+        const int64_t first = column / 64 * 64 * p->n_packed + column % 64;
+        if (p->kind == WHOLE)
+            whole_columns(p, column, n_panels, n_rows, &rows, out + column, out_pitch);
+        else
+            float_columns(n_panels, p->kind == HALF, inputs, pitch, n_rows,
+                          (const char *)p->weights + first * (p->kind == HALF ? 2 : 4), 64, p->n_inputs,
+                          p->bias + column, out + column, out_pitch);
+        if (activation != NO_ACTIVATION)
+            activate(activation, out + column, out_pitch, n_rows, 16 * n_panels);
+    }
+}
+
+/* Lays out room for a block of rounded rows of up to n numbers. */
+static Rows lay_out_rows(int64_t n, char **at) {
+    Rows rows = {NULL, NULL, NULL, padded_to(n, 64)};
+    rows.codes = (uint8_t *)*at;
+    rows.step = (float *)(*at + BLOCK * rows.pitch);
+    rows.low = rows.step + BLOCK;
+    *at = (char *)(rows.low + BLOCK);
+    return rows;
+}
+
+static void multiply_rows(const Product *p, const float *inputs, int64_t n_rows, char *scratch, float *out) {
+    const int64_t out_pitch = padded_to(p->n_outputs, 16);
+    const Rows rows = lay_out_rows(p->n_inputs, &scratch);
+    for (int64_t row = 0; row < n_rows; row += BLOCK)
+        apply(p, inputs + row * p->n_inputs, p->n_inputs, lesser(BLOCK, n_rows - row), out + row * out_pitch, out_pitch,
+              NO_ACTIVATION, rows);
+}

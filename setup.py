@@ -1,0 +1,32 @@
+"""Builds the kernel of the runtime; all else about the package is in pyproject.toml.
+
+It is optional: where it cannot be built, the runtime computes in numpy.
+"""
+
+import sys
+
+from setuptools import Extension, setup
+
+FOLDER = "elasticdenser/runtime"
+SOURCES = ["kernel", "path_avx512", "path_avx2", "path_portable"]
+HEADERS = ["model", "forward", "products", "attention", "simd_avx512", "simd_avx2", "simd_fold", "simd_portable"]
+# What a path may use of the processor is said in its source. No sums of products are fused but those written so: a
+# text's vector must not depend on how the compiler treats the blocks it happens to be in.
+FLAGS = (
+    [] if sys.platform == "win32" else ["-std=c99", "-O3", "-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra"]
+)
+
+setup(
+    ext_modules=[
+        Extension(
+            "elasticdenser.runtime._kernel",
+            sources=[f"{FOLDER}/{name}.c" for name in SOURCES],
+            depends=[f"{FOLDER}/{name}.h" for name in HEADERS],
+            define_macros=[("Py_LIMITED_API", "0x030B0000")],
+            extra_compile_args=FLAGS,
+            py_limited_api=True,
+            optional=True,
+        )
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
