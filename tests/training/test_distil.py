@@ -10,7 +10,8 @@ from elasticdenser.errors import BadInputError
 from elasticdenser.models.elastic import ElasticBert, ElasticShape
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.data import Batch
-from elasticdenser.training.distil import CHECKPOINT, LOG, Distillation, DistilSettings
+from elasticdenser.training.distil import Distillation, DistilSettings
+from elasticdenser.training.steps import CHECKPOINT, LOG
 
 SHAPE = ElasticShape(
     n_layers=3,

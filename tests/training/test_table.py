@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from elasticdenser.errors import BadInputError
 from elasticdenser.training.data import Batch
 from elasticdenser.training.losses import alignment, log_scores, score_distribution
-from elasticdenser.training.table import CHECKPOINT, LOG, TableSettings, TableTuning
+from elasticdenser.training.steps import CHECKPOINT, LOG
+from elasticdenser.training.table import TableSettings, TableTuning
 from elasticdenser.training.table_fit import fit_table
 
 N_TOKENS, N_SEEN, HIDDEN, DIM = 40, 30, 12, 16
