@@ -39,6 +39,9 @@ _BLOCK = 32
 _LONG = 32
 """Tokens of a text, as padded, from which on its batch holds fewer texts."""
 
+_FEWEST = 4
+"""Texts of such a batch at least, where there are as many."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
@@ -144,7 +147,7 @@ class TrainingData:
         return len(self._texts)
 
     def batches_per_epoch(self, size: int) -> int:
-        """Return after how many steps every text has been in one batch.
+        """Return after how many steps every text had its turn.
 
         Raises:
             BadInputError: `size` is below 1.
@@ -157,7 +160,8 @@ class TrainingData:
         """Return the batch of a step. It depends on the arguments alone, so that training can go on from any step.
 
         Every epoch is a permutation of all texts, cut into batches of texts of similar length. The batches of an epoch
-        hold equally many texts, give or take one; of texts of more than 32 tokens fewer, as the rest is left out.
+        hold equally many texts, give or take one; of texts of more than 32 tokens fewer: those are drawn at random, and
+        the rest waits for another epoch.
 
         Args:
             step: From 0.
@@ -177,9 +181,11 @@ class TrainingData:
         if made is None or made[0] != key:
             self._block = made = key, self._make_block(epoch, block, size, seed, typo_share)
         rows, sequences = made[1][within]
-        # One batch of long texts would cost as much as ten of queries.
-        keep = max(1, size * _LONG // max(_LONG, *map(len, sequences)))
-        rows, sequences = rows[:keep], sequences[:keep]
+        # One batch of long texts would cost as much as ten of queries. They are sorted: which are kept is drawn.
+        keep = max(_FEWEST, size * _LONG // max(_LONG, *map(len, sequences)))
+        if keep < len(rows):
+            kept = np.sort(np.random.default_rng((seed, 3, step)).choice(len(rows), keep, replace=False))
+            rows, sequences = rows[kept], [sequences[place] for place in kept]
         token_ids, mask = padded(sequences)
         bank = self._bank(rows, np.random.default_rng((seed, 2, step)), n_random)
         return Batch(token_ids=token_ids, mask=mask, targets=self._targets_of(rows), bank=bank)

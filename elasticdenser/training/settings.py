@@ -50,7 +50,7 @@ class TableRecipe(TableSettings):
         ridge_map: See `fit_table`.
         ridge: See `fit_table`.
         iterations: See `fit_table`.
-        fit_batch: Texts of a batch of the fit, which reads every text once.
+        fit_batch: Texts of a batch of the fit, which goes once through the texts.
     """
 
     steps: int = 1500

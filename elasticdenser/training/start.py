@@ -59,7 +59,7 @@ def start_table(
 
     Args:
         tokens: Word embeddings of the full encoder.
-        data: Texts and vectors; each text is looked at once.
+        data: Texts and vectors, gone through once.
         settings: How.
         path: File for what is made.
         progress: Called with (what, done, of how many).
