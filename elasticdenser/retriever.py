@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from ir_measures import ScoredDoc
 
-from elasticdenser.encoders import ElasticQueryEncoder
+from elasticdenser.encoders.queries import ElasticQueryEncoder
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.records import Positions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,5 +66,7 @@ def open_retriever(path: Path, encoder: str | None, device: str, offline: bool) 
     """Open an index with its encoder, computing on one thread."""
     from elasticdenser.retriever import Retriever
 
-    compute_on_one_thread()
-    return Retriever.open(path, encoder=encoder, device=device, download=not offline)
+    retriever = Retriever.open(path, encoder=encoder, device=device, download=not offline)
+    if "torch" in sys.modules:  # else our own kernel computes, on one thread
+        compute_on_one_thread()
+    return retriever
