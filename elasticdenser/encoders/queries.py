@@ -85,7 +85,9 @@ class ElasticQueryEncoder(SentenceEncoder):
         """
         wanted = self.full_size if subnet is None else Subnet.parse(subnet)
         if wanted not in self.sizes:
-            raise QueryError(f"got subnet {wanted}; this encoder has the sizes: {', '.join(map(str, self.sizes))}")
+            only = "" if len(self.sizes) > 1 else " (its folder holds no trained ones)"
+            known = ", ".join(map(str, self.sizes))
+            raise QueryError(f"got subnet {wanted}; this encoder has the sizes: {known}{only}")
         return wanted
 
     def _encode_batch(self, sequences: Sequence[Sequence[int]], subnet: Subnet | None = None) -> Vectors:

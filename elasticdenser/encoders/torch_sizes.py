@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from elasticdenser.encoders.devices import resolve_device, resolve_dtype
 from elasticdenser.encoders.sentence import Vectors
+from elasticdenser.errors import ModelError
 from elasticdenser.models.bert import Bert
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.levels import Levels
@@ -23,9 +24,14 @@ class TorchSizes:
         at = resolve_device(device)
         arithmetic = resolve_dtype(dtype, at)
         self._settings = settings
-        self.levels = Levels(
-            Bert.load(found.path, arithmetic, at), load_elastic(found.path).model if is_elastic(found.path) else None
-        )
+        full = Bert.load(found.path, arithmetic, at)
+        elastic = load_elastic(found.path).model if is_elastic(found.path) else None
+        if elastic is not None and (elastic.shape.n_layers, elastic.shape.pooling) != (full.n_layers, settings.pooling):
+            raise ModelError(
+                f"{found.path}: got sizes of {elastic.shape.n_layers} layers with {elastic.shape.pooling} pooling; "
+                f"expected {full.n_layers} with {settings.pooling}, as its full encoder is used: train them for that"
+            )
+        self.levels = Levels(full, elastic)
         self.full_size, self.sizes = self.levels.full_size, self.levels.sizes
         self.dtype, self.device_type = str(arithmetic).removeprefix("torch."), at.type
 

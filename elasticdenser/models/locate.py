@@ -24,13 +24,16 @@ DEFAULT_ELASTIC = "elasticdenser/all-MiniLM-L6-v2"
 ELASTIC = "elastic.json"
 """The file that makes the folder of a sentence encoder one of an elastic encoder."""
 
+TRAINED = "elastic.safetensors"
+"""The file beside it that holds what was trained."""
+
 _SHIPPED = Path(__file__).parent.parent / "pretrained"
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 # What is fetched of a repository, at any depth; the second form of the weights only where the first is absent.
 _FILES = [
-    ["*.json", "*vocab.txt", "*model.safetensors", "elastic.safetensors"],
+    ["*.json", "*vocab.txt", "*model.safetensors", TRAINED],
     ["*.json", "*vocab.txt", "*pytorch_model.bin"],
 ]
 _NOT_FILES = ["onnx/*", "openvino/*"]
@@ -177,9 +180,10 @@ def _on_hub(model_id: str) -> tuple[Path | None, str]:
 def _is_complete(folder: Path) -> bool:
     """Say whether a download is a find: another tool may have fetched a part of the files, such as the tokenizer."""
     try:
-        return weights_file(folder).with_name("config.json").is_file()
+        has_weights = weights_file(folder).with_name("config.json").is_file()
     except ModelError:
         return False
+    return has_weights and (not is_elastic(folder) or (folder / TRAINED).is_file())
 
 
 def _in_package(model_id: str) -> Path | None:

@@ -12,7 +12,7 @@ factors by depth would do nothing here: the optimiser divides every weight's gra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +24,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elasticdenser.errors import BadInputError
+from elasticdenser.index.structures import Progress, silent
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.subnet import Subnet
 from elasticdenser.training import parallel
 from elasticdenser.training.data import Batch, TrainingData
 from elasticdenser.training.losses import alignment, log_scores, score_distribution
 from elasticdenser.training.steps import StepSettings, keep, restore
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +67,9 @@ class DistilSettings(StepSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.equilibrium <= 1:
-            raise BadInputError(f"got equilibrium = {self.equilibrium}; expected a number from 0 to 1")
+        self.expect_shares("equilibrium")
+        self.expect_above_0("exit_learning_rate", "clip")
+        self.expect_from_0("weight_decay", "n_sampled")
 
 
 class Distillation:
@@ -111,7 +110,7 @@ class Distillation:
         self._optimiser = torch.optim.AdamW(_groups(model, settings), betas=(0.9, 0.98), fused=True)
         restore(folder, settings, self.device, self._resume)
 
-    def run(self, *, until: int | None = None, save_every_s: float = 300, progress: Progress | None = None) -> None:
+    def run(self, *, until: int | None = None, save_every_s: float = 300, progress: Progress = silent) -> None:
         """Train until the last step, or until step `until`, and leave a checkpoint.
 
         Args:
@@ -124,8 +123,7 @@ class Distillation:
         while self.step < last:
             self._train()
             self.step += 1
-            if progress is not None:
-                progress("Training", self.step, self.settings.steps)
+            progress("Training", self.step, self.settings.steps)
             if monotonic() - saved > save_every_s:
                 self._save()
                 saved = monotonic()
@@ -242,9 +240,6 @@ class _Running:
 
     def by_name(self) -> dict[str, float]:
         return {str(subnet): value for subnet, value in self._means.items()}
-
-    def mean(self) -> float:
-        return sum(self._means.values()) / max(1, len(self._means))
 
 
 def _trained_sizes(model: ElasticBert, settings: DistilSettings) -> list[Subnet]:

@@ -17,10 +17,6 @@ from elasticdenser.errors import BadInputError
 CHECKPOINT = "checkpoint.pt"
 LOG = "losses.jsonl"
 
-_SHARES = ("typo_share", "final_share")
-_ABOVE_0 = ("learning_rate", "temperature")
-_FROM_0 = ("warm_up", "score_weight", "n_random", "seed")
-
 
 @dataclass(frozen=True, kw_only=True)
 class StepSettings:
@@ -56,9 +52,21 @@ class StepSettings:
     def __post_init__(self) -> None:
         if min(self.steps, self.batch) < 1:
             raise BadInputError(f"got {self.steps} steps of {self.batch} queries; expected at least 1 of each")
-        self._expect(_SHARES, "a number from 0 to 1", lambda value: 0 <= value <= 1)
-        self._expect(_ABOVE_0, "a number above 0", lambda value: 0 < value < math.inf)
-        self._expect(_FROM_0, "0 or more", lambda value: 0 <= value < math.inf)
+        self.expect_shares("typo_share", "final_share")
+        self.expect_above_0("learning_rate", "temperature")
+        self.expect_from_0("warm_up", "score_weight", "n_random", "seed")
+
+    def expect_shares(self, *names: str) -> None:
+        """Raise BadInputError unless these settings are numbers from 0 to 1."""
+        self._expect(names, "a number from 0 to 1", lambda value: 0 <= value <= 1)
+
+    def expect_above_0(self, *names: str) -> None:
+        """Raise BadInputError unless these settings are above 0 and finite."""
+        self._expect(names, "a number above 0", lambda value: 0 < value < math.inf)
+
+    def expect_from_0(self, *names: str) -> None:
+        """Raise BadInputError unless these settings are 0 or more and finite."""
+        self._expect(names, "0 or more", lambda value: 0 <= value < math.inf)
 
     def _expect(self, names: tuple[str, ...], what: str, holds: Callable[[float], bool]) -> None:
         for name in names:

@@ -98,11 +98,13 @@ class Bench:
         self.data: TrainingData = self.materials.data(self.materials.texts(), index, _told)
         self.dev_sets = [load_dev_set(its, index, data=options.data, seed=recipe.seed) for its in recipe.choose]
         encoder = self.materials.encoder
+        of = self.materials.plan(self.materials.texts(), index), [dev.fingerprint() for dev in self.dev_sets]
+        self.folder = self.work / "ablations" / fingerprint_of(of)[:12]
         self.full = {dev.name: dev.value(encoder.encode(dev.texts)) for dev in self.dev_sets}
         self.table = self._table()
 
     def _table(self) -> torch.Tensor:
-        settings, folder = self.recipe.table, self.work / "ablations" / "table"
+        settings, folder = self.recipe.table, self.folder / "table"
         if settings is None:
             raise SystemExit("the recipe has no [table]: without a level 0 there is nothing to leave out")
         start = start_table(self.materials.model.tokens, self.data, settings, folder / "start.pt", progress=_told)
@@ -118,11 +120,11 @@ class Bench:
         )
         start = replace(self.recipe.start, **variant.start)
         name = f"start-{'' if variant.level0 else 'no-'}table-{'' if start.reorder else 'not-'}reordered.safetensors"
-        start_sizes(model, self.data, start, self.work / "ablations" / name)
+        start_sizes(model, self.data, start, self.folder / name)
         changes = {"steps": self.steps, "batch": self.batch, "warm_up": min(50, self.steps // 5), **variant.distil}
         if not changes["steps"]:
             return model
-        folder = self.work / "ablations" / "run"
+        folder = self.folder / "run"
         shutil.rmtree(folder, ignore_errors=True)
         settings = replace(self.recipe.distil, **changes)
         Distillation(model, self.data, settings, folder).run(progress=_told, save_every_s=1e9)
@@ -156,7 +158,7 @@ def main() -> None:
     recipe = read_recipe(options.recipe).changed(index=str(options.index.resolve()) if options.index else "")
     bench = Bench(recipe, TrainOptions(data=options.data, work=options.work), options.batch, options.steps)
     plan = {"steps": options.steps, "batch": options.batch, "distil": asdict(recipe.distil), "sizes": SHOWN}
-    kept = _Kept(options.work / "ablations" / f"rows-{fingerprint_of(plan)[:12]}.json")
+    kept = _Kept(bench.folder / f"rows-{fingerprint_of(plan)[:12]}.json")
     rows = []
     for variant in variants(options.steps, len(bench.materials.model.shape.grid)):
         if options.only and variant.name not in options.only:
