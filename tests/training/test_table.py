@@ -173,5 +173,5 @@ def test_fits_that_cannot_be():
     batches = FewQueries().batches()
     with pytest.raises(BadInputError, match="no batches to fit token vectors to; expected at least one"):
         fit_table([], TOKENS)
-    with pytest.raises(BadInputError, match=r"got ridge_map = 10.0, ridge = 0.0 and 20 iterations; expected"):
+    with pytest.raises(BadInputError, match=r"got ridge_map = 10.0, ridge = 0.0 and 15 iterations; expected"):
         fit_table(batches, TOKENS, ridge=0.0)
