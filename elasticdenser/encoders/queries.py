@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
+from elasticdenser.encoders.cache import VectorCache
 from elasticdenser.encoders.sentence import SentenceEncoder, Vectors, tokens_a_batch
 from elasticdenser.errors import QueryError
-from elasticdenser.models.locate import DEFAULT_ELASTIC, FoundModel
-from elasticdenser.models.settings import EncoderSettings
+from elasticdenser.models.locate import DEFAULT_ELASTIC, FoundModel, find_model
+from elasticdenser.models.settings import EncoderSettings, read_settings
 from elasticdenser.queries import check_query
 from elasticdenser.subnet import Subnet
 
@@ -41,17 +42,25 @@ class ElasticQueryEncoder(SentenceEncoder):
         settings: As for `SentenceEncoder`.
         dtype: Arithmetic of the matrix products: `float32`, `bfloat16`, on a GPU `float16`, or `auto`.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
+        cache: How many vectors of the queries asked last are kept; 0 keeps none.
 
     Raises:
         ModelError: The files cannot be used, or dtype or device do not exist here.
     """
 
     def __init__(
-        self, found: FoundModel, settings: EncoderSettings, *, dtype: str = "float32", device: str = "auto"
+        self,
+        found: FoundModel,
+        settings: EncoderSettings,
+        *,
+        dtype: str = "float32",
+        device: str = "auto",
+        cache: int = 0,
     ) -> None:
         super().__init__(found, settings)
         self._sizes = _load_sizes(found, settings, dtype, device)
         self.dtype = self._sizes.dtype
+        self.cache = VectorCache(cache) if cache else None
         self._tokens_a_batch = tokens_a_batch(self._sizes.device_type)
 
     @classmethod
@@ -61,11 +70,13 @@ class ElasticQueryEncoder(SentenceEncoder):
         *,
         dtype: str = "float32",
         device: str = "auto",
+        cache: int = 0,
         download: bool = True,
         **overrides: Any,
     ) -> Self:
-        """Load the encoder `name`; see `SentenceEncoder.from_pretrained`. Queries are encoded in float32."""
-        return super().from_pretrained(name, dtype=dtype, device=device, download=download, **overrides)
+        """Load the encoder `name`; see the class, and `SentenceEncoder.from_pretrained`."""
+        found = find_model(name, download=download)
+        return cls(found, read_settings(found.path, **overrides), dtype=dtype, device=device, cache=cache)
 
     @property
     def full_size(self) -> Subnet:
@@ -112,7 +123,10 @@ class ElasticQueryEncoder(SentenceEncoder):
         if not isinstance(queries, str):
             for number, query in enumerate(queries, 1):
                 check_query(query, f"query number {number}")
-        return self._encode(queries, self.settings.query_prompt, size)
+        prompt = self.settings.query_prompt
+        if self.cache is None or not len(queries) or isinstance(queries, str):
+            return self._encode(queries, prompt, size)
+        return self.cache.encode(queries, size, lambda missing: self._encode(missing, prompt, size))
 
 
 def _load_sizes(found: FoundModel, settings: EncoderSettings, dtype: str, device: str) -> Sizes:
