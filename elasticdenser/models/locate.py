@@ -102,6 +102,14 @@ def shipped_elastic(weights_sha256: str) -> str | None:
     return DEFAULT_ELASTIC if folder is not None and _identity(folder) == weights_sha256 else None
 
 
+def retention_of(folder: Path) -> dict[str, float]:
+    """Return size -> share of the full encoder's quality, as measured when the elastic encoder in `folder` was made."""
+    about = read_json(folder / ELASTIC) if is_elastic(folder) else {}
+    made_by = about.get("made_by") if isinstance(about, dict) else None
+    retention = made_by.get("retention") if isinstance(made_by, dict) else None
+    return dict(retention) if isinstance(retention, dict) else {}
+
+
 def weights_file(folder: Path) -> Path:
     """Return the file with the weights in `folder`.
 

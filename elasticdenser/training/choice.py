@@ -21,7 +21,7 @@ from elasticdenser.evaluation.keeping import fingerprint_of
 from elasticdenser.index.structures import Progress, silent
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.token_table import TokenTable
-from elasticdenser.subnet import Subnet
+from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training.data import token_ids_of
 from elasticdenser.training.dev_sets import DevSet, value_of_table, values_of_sizes
 from elasticdenser.training.snapshots import load_weights
@@ -51,6 +51,11 @@ class Choice:
     def retention(self, step: int) -> dict[str, float]:
         """Return the retention of each size that counts at a step."""
         return _retention(self.full, self.values[step], self.apart)
+
+    def retention_of_all(self, step: int) -> dict[str, float]:
+        """Return the retention of each size that counts at a step, and of level 0 if there is one."""
+        of_table = [value / self.full[dev] for dev, value in self.level0.items()]
+        return self.retention(step) | ({str(LEVEL_0): sum(of_table) / len(of_table)} if of_table else {})
 
     def retention_apart(self, step: int) -> dict[str, float]:
         """Return the retention of the sizes that were measured for the record."""

@@ -229,7 +229,7 @@ class _Run:
             "step": step,
             "title": recipe.title,
             "plan": self._plan,
-            "retention": {} if choice is None else choice.retention(step),
+            "retention": {} if choice is None else {str(encoder.full_size): 1.0, **choice.retention_of_all(step)},
         }
         save_elastic(output, base=encoder.found.path, model=model, made_by=made_by, settings=encoder.settings)
         sizes_made = (*self._materials.sizes, *([LEVEL_0] if model.shape.level0 else []))
