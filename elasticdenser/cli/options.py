@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from elasticdenser.errors import QueryError
+
 if TYPE_CHECKING:
     from elasticdenser.retriever import Retriever
     from elasticdenser.subnet import Subnet
@@ -59,7 +61,12 @@ def sizes_of(retriever: Retriever, subnet: str | None) -> list[Subnet]:
         QueryError: The encoder has no such size.
     """
     encoder = retriever.encoder
-    return encoder.sizes if subnet == "all" else [encoder.choose(subnet)]
+    if subnet == "all":
+        return encoder.sizes
+    try:
+        return [encoder.choose(subnet)]
+    except QueryError as error:
+        raise QueryError(f"{error}; or give --subnet all") from None
 
 
 def open_retriever(path: Path, encoder: str | None, device: str, offline: bool) -> Retriever:
