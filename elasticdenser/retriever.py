@@ -10,11 +10,11 @@ from typing import Any, Self
 
 from ir_measures import ScoredDoc
 
-from elasticdenser.encoders import ElasticQueryEncoder
+from elasticdenser.encoders.queries import ElasticQueryEncoder
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.records import Positions
-from elasticdenser.models.locate import shipped_elastic
+from elasticdenser.models.locate import is_elastic, shipped_elastic
 from elasticdenser.queries import Queries, query_records, strictly_falling
 from elasticdenser.subnet import Subnet
 
@@ -35,6 +35,14 @@ class Hit(ScoredDoc):  # type: ignore[misc]  # ir_measures is not typed
         hit: Self = super().__new__(cls, query_id, doc_id, score)
         hit.subnet = subnet
         return hit
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        # What copies and pickles are made of.
+        return (*self, self.subnet)
+
+    def _replace(self, **changes: Any) -> Hit:
+        subnet = changes.pop("subnet", self.subnet)
+        return Hit(*super()._replace(**changes), subnet)
 
 
 class Retriever:
@@ -71,7 +79,9 @@ class Retriever:
         made_by = index.manifest.encoder
         settings = asdict(made_by.settings)
         del settings["dim"]
-        name = encoder or shipped_elastic(made_by.weights_sha256) or made_by.name
+        # The index's own encoder, where it has sizes; else this package's sizes of it, where it has them.
+        own = made_by.name if is_elastic(Path(made_by.name).expanduser()) else None
+        name = encoder or own or shipped_elastic(made_by.weights_sha256) or made_by.name
         loaded = ElasticQueryEncoder.from_pretrained(name, download=download, **settings, **options)
         return cls(loaded, index)
 

@@ -16,7 +16,8 @@ import torch
 from tiny import real_encoder
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, Subnet
-from elasticdenser.encoders import _TOKENS_A_BATCH, resolve_dtype
+from elasticdenser.encoders import resolve_dtype
+from elasticdenser.encoders.sentence import tokens_a_batch
 from elasticdenser.errors import ModelError, QueryError
 
 HAS_BFLOAT16 = resolve_dtype("auto", torch.device("cpu")) == torch.bfloat16
@@ -131,7 +132,7 @@ def test_batches_hold_every_text_once_and_a_bounded_number_of_tokens(tiny_encode
     sequences = [[0] * chance.randrange(1, 300) for _ in range(500)] + [[0] * 5000]
     batches = list(tiny_encoder._batches(sequences))
     assert sorted(at for batch in batches for at in batch) == list(range(501))
-    assert all(sum(len(sequences[at]) for at in batch) <= _TOKENS_A_BATCH["cpu"] for batch in batches if len(batch) > 1)
+    assert all(sum(len(sequences[at]) for at in batch) <= tokens_a_batch("cpu") for batch in batches if len(batch) > 1)
 
 
 def windows_of(texts: list[str], size: int) -> list[list[str]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
+from copy import copy, deepcopy
 from itertools import groupby, islice
 
 import numpy as np
@@ -163,6 +165,13 @@ def test_hits_are_scored_docs_that_know_their_size(retriever):
     assert isinstance(hit, ScoredDoc)
     assert hit == ScoredDoc(hit.query_id, hit.doc_id, hit.score)
     assert hit.subnet == Subnet.parse("w1-d2")
+
+
+def test_hits_are_copied_with_their_size(retriever):
+    hit = next(retriever.search("dune"))
+    for other in (pickle.loads(pickle.dumps(hit)), copy(hit), deepcopy(hit), hit._replace()):
+        assert other == hit and type(other) is Hit and other.subnet == hit.subnet
+    assert hit._replace(score=0.5, subnet=Subnet(0.5, 1)).subnet == Subnet(0.5, 1)
 
 
 def test_open_takes_the_settings_the_index_was_made_with(corpus, tmp_path, tiny_model):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from elasticdenser.errors import QueryError
 
 if TYPE_CHECKING:
     from elasticdenser.retriever import Retriever
@@ -58,12 +61,19 @@ def sizes_of(retriever: Retriever, subnet: str | None) -> list[Subnet]:
         QueryError: The encoder has no such size.
     """
     encoder = retriever.encoder
-    return encoder.sizes if subnet == "all" else [encoder.choose(subnet)]
+    if subnet == "all":
+        return encoder.sizes
+    try:
+        return [encoder.choose(subnet)]
+    except QueryError as error:
+        raise QueryError(f"{error}; or give --subnet all") from None
 
 
 def open_retriever(path: Path, encoder: str | None, device: str, offline: bool) -> Retriever:
     """Open an index with its encoder, computing on one thread."""
     from elasticdenser.retriever import Retriever
 
-    compute_on_one_thread()
-    return Retriever.open(path, encoder=encoder, device=device, download=not offline)
+    retriever = Retriever.open(path, encoder=encoder, device=device, download=not offline)
+    if "torch" in sys.modules:  # else our own kernel computes, on one thread
+        compute_on_one_thread()
+    return retriever

@@ -14,14 +14,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
 
 from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.datasets import Corpus, CorpusScan, Passage, scan_corpus, unique_passages
-from elasticdenser.encoders import PassageEncoder
 from elasticdenser.errors import BadInputError, BuildError, IndexFormatError
 from elasticdenser.index import journal, layout
 from elasticdenser.index.layout import FileEntry, Manifest, building_folder
@@ -29,6 +28,9 @@ from elasticdenser.index.places import only_builder, put_in_place, recover
 from elasticdenser.index.records import LineFile, write_lookup
 from elasticdenser.index.structures import Progress, Structure, choose_factory, parse_factory
 from elasticdenser.models.settings import EncoderFingerprint
+
+if TYPE_CHECKING:
+    from elasticdenser.encoders import PassageEncoder
 
 WINDOW = 2048
 """Passages that are sorted, encoded and saved together: at most this much work is done twice after a kill."""

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
@@ -17,7 +17,6 @@ import numpy as np
 from elasticdenser.artifacts import atomic_write, explained_os_errors, flush_folder
 from elasticdenser.datasets import Corpus, Passage
 from elasticdenser.datasets.files import read_lines
-from elasticdenser.encoders import PassageEncoder
 from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError
 from elasticdenser.index import journal
 from elasticdenser.index.build import finish
@@ -25,6 +24,9 @@ from elasticdenser.index.layout import building_folder
 from elasticdenser.index.passage_index import PassageIndex
 from elasticdenser.index.places import only_builder, put_in_place, recover, settled
 from elasticdenser.index.structures import Progress, Structure, Vectors, silent
+
+if TYPE_CHECKING:
+    from elasticdenser.encoders import PassageEncoder
 
 _AT_ONCE = 16_384
 _COMPARED = 64

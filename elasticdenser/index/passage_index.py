@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 
 from elasticdenser.artifacts import explained_os_errors, flush_folder
 from elasticdenser.datasets import Corpus, Passage, open_corpus
-from elasticdenser.encoders import PassageEncoder
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
 from elasticdenser.index import layout
 from elasticdenser.index.build import BuildSettings, build_index, measure_files
@@ -23,6 +23,9 @@ from elasticdenser.index.places import only_builder, settled
 from elasticdenser.index.records import IdTable, LineFile, Positions
 from elasticdenser.index.structures import Progress, Structure, Vectors, silent
 from elasticdenser.models.settings import EncoderFingerprint
+
+if TYPE_CHECKING:
+    from elasticdenser.encoders import PassageEncoder
 
 Scores = NDArray[np.float32]
 
@@ -111,7 +114,11 @@ class PassageIndex:
             corpus = open_corpus(corpus)
         settings = BuildSettings(factory=factory, texts=texts, overwrite=overwrite, restart=restart, workers=workers)
         path = settled(Path(path))
-        build_index(corpus, path, encoder or PassageEncoder.from_pretrained(), settings, progress)
+        if encoder is None:
+            from elasticdenser.encoders import PassageEncoder  # and with it torch, which a search may do without
+
+            encoder = PassageEncoder.from_pretrained()
+        build_index(corpus, path, encoder, settings, progress)
         return cls.open(path)
 
     def __len__(self) -> int:

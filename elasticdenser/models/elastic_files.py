@@ -29,9 +29,16 @@ from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_
 from elasticdenser.errors import BuildError, ElasticDenserError, ModelError
 from elasticdenser.models.bert import Weights, read_model
 from elasticdenser.models.elastic import ElasticBert, ElasticShape
-from elasticdenser.models.locate import ELASTIC, is_elastic
+from elasticdenser.models.locate import ELASTIC, TRAINED, is_elastic
 from elasticdenser.models.rows import packed, unpacked
-from elasticdenser.models.settings import module_folders, read_json, transformer_folder
+from elasticdenser.models.settings import (
+    EncoderSettings,
+    module_folders,
+    read_json,
+    read_settings,
+    transformer_folder,
+    write_settings,
+)
 
 FORMAT = 1
 """Counts the changes of the layout that older versions of this package cannot read."""
@@ -52,7 +59,6 @@ _SETTINGS = (
 )
 """Files of a sentence encoder beside its weights; whatever else lies in its folder is not needed."""
 
-_TRAINED = "elastic.safetensors"
 _TOKENS = "embeddings.word_embeddings.weight"
 _AGAIN = "fetch the model again, or train it again"
 
@@ -69,7 +75,14 @@ class ElasticFiles(NamedTuple):
     made_by: dict[str, Any]
 
 
-def save_elastic(folder: Path, *, base: Path, model: ElasticBert, made_by: Mapping[str, Any]) -> None:
+def save_elastic(
+    folder: Path,
+    *,
+    base: Path,
+    model: ElasticBert,
+    made_by: Mapping[str, Any],
+    settings: EncoderSettings | None = None,
+) -> None:
     """Write an elastic encoder: all that passages and queries of every size need.
 
     Args:
@@ -77,6 +90,7 @@ def save_elastic(folder: Path, *, base: Path, model: ElasticBert, made_by: Mappi
         base: Folder of the full encoder that the model was made of; its files are copied.
         model: The sizes, on any device.
         made_by: The full encoder, with the keys of `MADE_BY`; whatever else JSON can hold may stand beside them.
+        settings: Prompts and maximum length that it was trained with; None is those of the full encoder's folder.
 
     Raises:
         ModelError: The model was made of another encoder, or weights are too large for float16.
@@ -93,11 +107,13 @@ def save_elastic(folder: Path, *, base: Path, model: ElasticBert, made_by: Mappi
         with explained_os_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             _copy_settings(base, work)
+            if settings is not None and settings != read_settings(base):
+                write_settings(work, settings)
             # Written by hand: of a full disk the library says only that it is an error of its own.
             halved = {name: _halved(name, tensor) for name, tensor in full.items()}
             inner = transformer_folder(base).relative_to(base)
             (work / inner / "model.safetensors").write_bytes(save(halved, metadata={"format": "pt"}))
-            (work / _TRAINED).write_bytes(save(trained, metadata={"format": "pt"}))
+            (work / TRAINED).write_bytes(save(trained, metadata={"format": "pt"}))
             (work / ELASTIC).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             _put_in_place(work, folder)
     finally:
@@ -114,14 +130,14 @@ def load_elastic(folder: Path) -> ElasticFiles:
     if not is_elastic(folder):
         raise ModelError(f"{path} is missing: give the folder of an elastic encoder, as `elasticdenser train` makes it")
     shape, made_by = _read_about(path, read_json(path))
-    trained = _read_trained(folder / _TRAINED)
+    trained = _read_trained(folder / TRAINED)
     if "tokens" not in trained:
         _, full = read_model(folder)
         trained["tokens"] = Weights(full).get(_TOKENS).float()
     with torch.device("meta"):  # nothing is allocated for weights that are read anyway
         model = ElasticBert(shape)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    _check_tensors(folder / _TRAINED, expected, trained)
+    _check_tensors(folder / TRAINED, expected, trained)
     model.load_state_dict(trained, assign=True)
     return ElasticFiles(model.eval(), made_by)
 

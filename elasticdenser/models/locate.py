@@ -24,13 +24,16 @@ DEFAULT_ELASTIC = "elasticdenser/all-MiniLM-L6-v2"
 ELASTIC = "elastic.json"
 """The file that makes the folder of a sentence encoder one of an elastic encoder."""
 
+TRAINED = "elastic.safetensors"
+"""The file beside it that holds what was trained."""
+
 _SHIPPED = Path(__file__).parent.parent / "pretrained"
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 # What is fetched of a repository, at any depth; the second form of the weights only where the first is absent.
 _FILES = [
-    ["*.json", "*vocab.txt", "*model.safetensors", "elastic.safetensors"],
+    ["*.json", "*vocab.txt", "*model.safetensors", TRAINED],
     ["*.json", "*vocab.txt", "*pytorch_model.bin"],
 ]
 _NOT_FILES = ["onnx/*", "openvino/*"]
@@ -97,6 +100,14 @@ def shipped_elastic(weights_sha256: str) -> str | None:
     """Return the name of the elastic encoder of this package whose full size has these weights, if there is one."""
     folder = _shipped(DEFAULT_ELASTIC)
     return DEFAULT_ELASTIC if folder is not None and _identity(folder) == weights_sha256 else None
+
+
+def retention_of(folder: Path) -> dict[str, float]:
+    """Return size -> share of the full encoder's quality, as measured when the elastic encoder in `folder` was made."""
+    about = read_json(folder / ELASTIC) if is_elastic(folder) else {}
+    made_by = about.get("made_by") if isinstance(about, dict) else None
+    retention = made_by.get("retention") if isinstance(made_by, dict) else None
+    return dict(retention) if isinstance(retention, dict) else {}
 
 
 def weights_file(folder: Path) -> Path:
@@ -177,9 +188,10 @@ def _on_hub(model_id: str) -> tuple[Path | None, str]:
 def _is_complete(folder: Path) -> bool:
     """Say whether a download is a find: another tool may have fetched a part of the files, such as the tokenizer."""
     try:
-        return weights_file(folder).with_name("config.json").is_file()
+        has_weights = weights_file(folder).with_name("config.json").is_file()
     except ModelError:
         return False
+    return has_weights and (not is_elastic(folder) or (folder / TRAINED).is_file())
 
 
 def _in_package(model_id: str) -> Path | None:

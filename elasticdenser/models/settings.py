@@ -105,6 +105,14 @@ def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:
     return replace(settings, **given)
 
 
+def write_settings(folder: Path, settings: EncoderSettings) -> None:
+    """Give the sentence encoder in `folder` other prompts and another maximum length, as `read_settings` reads them."""
+    prompts = {"query": settings.query_prompt, "document": settings.passage_prompt}
+    _change_json(folder / "config_sentence_transformers.json", {"prompts": prompts, "default_prompt_name": None})
+    inner = transformer_folder(folder)
+    _change_json(inner / "sentence_bert_config.json", {"max_seq_length": settings.max_length})
+
+
 def transformer_folder(folder: Path) -> Path:
     """Return where the transformer of the sentence encoder in `folder` lies: older ones have it in a folder inside.
 
@@ -150,6 +158,11 @@ def read_json(path: Path) -> Any:
         ) from None
     except ValueError as error:
         raise ModelError(f"{path} is not JSON ({error}): fetch the model again") from None
+
+
+def _change_json(path: Path, changes: Mapping[str, Any]) -> None:
+    before = read_json(path) if path.is_file() else {}
+    path.write_text(json.dumps({**before, **changes}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _read_pooling(path: Path) -> Pooling:

@@ -3,7 +3,7 @@
 Retention is what a size keeps of the full encoder's measure, the mean over the dev sets. The rule: among the snapshots
 at which no size falls more than `MOST_LOST` below its best over all snapshots, the one with the best mean over the
 sizes; where every snapshot has such a size, the best mean. One collapsed size would hide in a mean alone. The largest
-size is left out: in use it is the full encoder itself.
+size does not count: in use it is the full encoder itself. What was trained of it is measured for the record.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from elasticdenser.evaluation.keeping import fingerprint_of
 from elasticdenser.index.structures import Progress, silent
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.token_table import TokenTable
-from elasticdenser.subnet import Subnet
+from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training.data import token_ids_of
 from elasticdenser.training.dev_sets import DevSet, value_of_table, values_of_sizes
 from elasticdenser.training.snapshots import load_weights
@@ -39,16 +39,29 @@ class Choice:
         full: Dev set -> measure of the full encoder.
         values: Step -> dev set -> size -> measure.
         level0: Dev set -> measure of level 0, which is no part of the snapshots; empty where there is none.
+        apart: Sizes that were measured but do not count.
     """
 
     chosen: int
     full: Mapping[str, float]
     values: Mapping[int, Mapping[str, Mapping[str, float]]]
     level0: Mapping[str, float]
+    apart: tuple[str, ...] = ()
 
     def retention(self, step: int) -> dict[str, float]:
-        """Return the retention of each size at a step."""
-        return _retention(self.full, self.values[step])
+        """Return the retention of each size that counts at a step."""
+        return _retention(self.full, self.values[step], self.apart)
+
+    def retention_of_all(self, step: int) -> dict[str, float]:
+        """Return the retention of each size that counts at a step, and of level 0 if there is one."""
+        of_table = [value / self.full[dev] for dev, value in self.level0.items()]
+        return self.retention(step) | ({str(LEVEL_0): sum(of_table) / len(of_table)} if of_table else {})
+
+    def retention_apart(self, step: int) -> dict[str, float]:
+        """Return the retention of the sizes that were measured for the record."""
+        counted = self.retention(step)
+        every = _retention(self.full, self.values[step])
+        return {size: value for size, value in every.items() if size not in counted}
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it, with what follows from it."""
@@ -64,6 +77,7 @@ class Choice:
                     "mean_retention": _mean(means[step]),
                     "most_lost": falls[step],
                     "retention": means[step],
+                    "retention_apart": self.retention_apart(step),
                     "values": self.values[step],
                 }
                 for step in self.values
@@ -79,6 +93,7 @@ def choose(
     sizes: Sequence[Subnet],
     kept: Path,
     *,
+    also: Sequence[Subnet] = (),
     progress: Progress = silent,
 ) -> Choice:
     """Measure all sizes of all snapshots and choose one.
@@ -90,12 +105,14 @@ def choose(
         model: Takes the weights of each snapshot in turn, on the device it is on.
         sizes: Those that are compared, at least one.
         kept: File for what was found; snapshots that it has already, over the same dev sets, are not measured again.
+        also: Sizes that are measured but do not count.
         progress: Called with (what, done, of how many).
 
     Raises:
         BadInputError: The full encoder finds nothing, so that there is nothing to keep.
     """
-    of = fingerprint_of([[dev.fingerprint() for dev in dev_sets], list(map(str, sizes))])
+    measured, apart = [*sizes, *also], tuple(map(str, also))
+    of = fingerprint_of([[dev.fingerprint() for dev in dev_sets], list(map(str, measured))])
     full = {dev.name: dev.value(encoder.encode(dev.texts)) for dev in dev_sets}
     if useless := [name for name, value in full.items() if not value > 0]:
         raise BadInputError(f"the full encoder itself has {useless[0]} = 0: give another dev set")
@@ -112,9 +129,9 @@ def choose(
             values[step] = before[step]
         else:
             load_weights(path, model)
-            values[step] = {dev.name: values_of_sizes(model, sizes, dev, sequences[dev.name]) for dev in dev_sets}
-        best = pick({step: _retention(full, its) for step, its in values.items()})
-        choice = Choice(chosen=best, full=full, values=values, level0=level0)
+            values[step] = {dev.name: values_of_sizes(model, measured, dev, sequences[dev.name]) for dev in dev_sets}
+        best = pick({step: _retention(full, its, apart) for step, its in values.items()})
+        choice = Choice(chosen=best, full=full, values=values, level0=level0, apart=apart)
         write_json(kept, {"of": of, **choice.to_json()})
     progress("Measuring snapshots", len(snapshots), len(snapshots))
     return choice
@@ -137,8 +154,10 @@ def _falls(retention: Mapping[int, Mapping[str, float]]) -> dict[int, float]:
     return {step: max(best[size] - its[size] for size in best) for step, its in retention.items()}
 
 
-def _retention(full: Mapping[str, float], values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    sizes = next(iter(values.values()))
+def _retention(
+    full: Mapping[str, float], values: Mapping[str, Mapping[str, float]], apart: Sequence[str] = ()
+) -> dict[str, float]:
+    sizes = [size for size in next(iter(values.values())) if size not in apart]
     return {size: sum(values[dev][size] / full[dev] for dev in values) / len(values) for size in sizes}
 
 

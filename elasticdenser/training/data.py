@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -38,6 +39,9 @@ _BLOCK = 32
 
 _LONG = 32
 """Tokens of a text, as padded, from which on its batch holds fewer texts."""
+
+_FEWEST = 4
+"""Texts of such a batch at least, where there are as many."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,7 +148,7 @@ class TrainingData:
         return len(self._texts)
 
     def batches_per_epoch(self, size: int) -> int:
-        """Return after how many steps every text has been in one batch.
+        """Return after how many steps every text had its turn.
 
         Raises:
             BadInputError: `size` is below 1.
@@ -157,7 +161,8 @@ class TrainingData:
         """Return the batch of a step. It depends on the arguments alone, so that training can go on from any step.
 
         Every epoch is a permutation of all texts, cut into batches of texts of similar length. The batches of an epoch
-        hold equally many texts, give or take one; of texts of more than 32 tokens fewer, as the rest is left out.
+        hold equally many texts, give or take one; of texts of more than 32 tokens fewer: those are drawn at random, and
+        the rest waits for another epoch.
 
         Args:
             step: From 0.
@@ -177,10 +182,12 @@ class TrainingData:
         if made is None or made[0] != key:
             self._block = made = key, self._make_block(epoch, block, size, seed, typo_share)
         rows, sequences = made[1][within]
-        # One batch of long texts would cost as much as ten of queries.
-        keep = max(1, size * _LONG // max(_LONG, *map(len, sequences)))
-        rows, sequences = rows[:keep], sequences[:keep]
-        token_ids, mask = padded(sequences)
+        # One batch of long texts would cost as much as ten of queries. They are sorted: which are kept is drawn.
+        keep = max(_FEWEST, size * _LONG // max(_LONG, *map(len, sequences)))
+        if keep < len(rows):
+            kept = np.sort(np.random.default_rng((seed, 3, step)).choice(len(rows), keep, replace=False))
+            rows, sequences = rows[kept], [sequences[place] for place in kept]
+        token_ids, mask = padded(sequences, self._encoder.settings.max_length)
         bank = self._bank(rows, np.random.default_rng((seed, 2, step)), n_random)
         return Batch(token_ids=token_ids, mask=mask, targets=self._targets_of(rows), bank=bank)
 
@@ -217,7 +224,9 @@ class TrainingData:
         drawn = rng.choice(len(self._index), min(n_random, len(self._index)), replace=False)
         # Rising positions: a cold disk is read in one direction.
         positions = np.union1d(self.neighbours[rows].ravel(), drawn)
-        return torch.from_numpy(np.array(self._index.vectors[positions]))
+        bank = torch.from_numpy(np.array(self._index.vectors[positions]))
+        # Temperatures are meant for cosines; among vectors of other lengths, differences of length stay.
+        return bank if self._encoder.settings.normalize else bank / bank.norm(dim=-1).mean()
 
     def _targets_of(self, rows: NDArray[np.int64]) -> Tensor:
         return F.normalize(torch.from_numpy(self.targets[rows].astype(np.float32)), dim=-1)
@@ -252,12 +261,17 @@ def token_ids_of(encoder: ElasticQueryEncoder, texts: Sequence[str]) -> list[lis
     return encoder._tokenize(texts, encoder.settings.query_prompt)
 
 
-def padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Return token ids, int64, (n, length), padded with 0, and the mask, bool, that is True where there is a token."""
+def padded(sequences: Sequence[Sequence[int]], most: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return token ids, int64, (n, length), padded with 0, and the mask, bool, that is True where there is a token.
+
+    Args:
+        sequences: Of at most `most` tokens each.
+        most: Tokens that the encoder takes; None is any number.
+    """
     lengths = np.array([len(ids) for ids in sequences])
     # Few different lengths: oneDNN compiles its kernels for each.
     step = 2 if lengths.max() <= 16 else 8
-    mask = np.arange(-(-lengths.max() // step) * step) < lengths[:, None]
+    mask = np.arange(min(-(-lengths.max() // step) * step, most or sys.maxsize)) < lengths[:, None]
     token_ids = np.zeros(mask.shape, np.int64)
     token_ids[mask] = np.concatenate([np.asarray(ids, np.int64) for ids in sequences])
     return torch.from_numpy(token_ids), torch.from_numpy(mask)

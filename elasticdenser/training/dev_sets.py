@@ -90,11 +90,7 @@ def load_dev_set(settings: DevSetSettings, index: PassageIndex, *, data: Path, s
     Raises:
         BadInputError: It is missing, damaged or has no judgements, or no split is said.
     """
-    place = data / settings.path
-    if (place / "qrels").is_dir() and not settings.split:
-        raise BadInputError("say which 'split' to choose by, such as dev: never the one you test on", settings.path)
-    source = settings.path if not place.exists() and is_dataset_id(settings.path) else place
-    split = settings.split or None
+    source, split = check_dev_set(settings, data=data), settings.split or None
     (measure,) = parse_measures([settings.measure])
     of_answers = measure.NAME == AnswerMatch.NAME
     query_set = QuerySet(
@@ -120,6 +116,20 @@ def load_dev_set(settings: DevSetSettings, index: PassageIndex, *, data: Path, s
         answers={query_id: its for query_id, its in query_set.answers.items() if query_id in kept},
     )
     return DevSet(query_set=query_set, index=index, exact=settings.exact)
+
+
+def check_dev_set(settings: DevSetSettings, *, data: Path) -> str | Path:
+    """Return where the queries of a dev set are, without reading them all.
+
+    Raises:
+        BadInputError: They are missing, or no split is said.
+    """
+    place = data / settings.path
+    if (place / "qrels").is_dir() and not settings.split:
+        raise BadInputError("say which 'split' to choose by, such as dev: never the one you test on", settings.path)
+    source = settings.path if not place.exists() and is_dataset_id(settings.path) else place
+    next(iter(load_queries(source, split=settings.split or None)), None)
+    return source
 
 
 def values_of_sizes(
@@ -158,7 +168,9 @@ def _encoded(
     order = sorted(range(len(sequences)), key=lambda at: len(sequences[at]))
     for start in range(0, len(order), _BATCH):
         rows = order[start : start + _BATCH]
-        token_ids, mask = (part.to(model.tokens.device) for part in padded([sequences[at] for at in rows]))
+        token_ids, mask = (
+            part.to(model.tokens.device) for part in padded([sequences[at] for at in rows], model.shape.n_positions)
+        )
         for depth, found in model.at_depths(token_ids, mask, width, depths).items():
             vectors[depth][rows] = _normalised(found)
     return vectors

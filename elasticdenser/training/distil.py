@@ -12,11 +12,9 @@ factors by depth would do nothing here: the optimiser divides every weight's gra
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -26,77 +24,52 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elasticdenser.artifacts import atomic_write, explained_os_errors
-from elasticdenser.errors import BadInputError
+from elasticdenser.index.structures import Progress, silent
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.subnet import Subnet
 from elasticdenser.training import parallel
 from elasticdenser.training.data import Batch, TrainingData
 from elasticdenser.training.losses import alignment, log_scores, score_distribution
-
-CHECKPOINT = "checkpoint.pt"
-LOG = "losses.jsonl"
-
-Progress = Callable[[str, int, int], None]
+from elasticdenser.training.steps import StepSettings, keep, restore
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistilSettings:
-    """How a model is trained.
+class DistilSettings(StepSettings):
+    """How a model is trained: see `StepSettings` for what is not listed here.
 
     Args:
-        steps: Optimiser steps.
-        batch: Queries a step.
         learning_rate: Highest, of the shared weights.
         exit_learning_rate: Highest, of exits and layer norms, which each serve few sizes.
-        final_share: What is left of the learning rates at the end of their cosine.
-        warm_up: Steps until the highest learning rate.
         weight_decay: Of matrices; norms and biases have none.
         clip: Greatest norm of the gradient.
-        score_weight: Weight of the score distribution against the alignment.
         equilibrium: How far sizes with small losses are kept from being drowned, from 0 to 1.
-        temperature: Of the score distribution.
-        typo_share: Share of the queries that get typing errors; their targets are those of the clean text.
-        n_random: Random passages in a batch's bank, beside the nearest ones.
         tune_tokens: Whether token vectors are trained too.
         bfloat16: Whether matrix products run in bfloat16.
         sizes: Only these are trained, such as ("w0.5-d3",); none named is all of them.
         n_sampled: Sizes that are drawn at random for each step; 0 trains all of them.
-        seed: Of everything drawn at random.
+
+    Raises:
+        BadInputError: A number is out of range.
     """
 
-    steps: int
-    batch: int = 128
     learning_rate: float = 2e-4
     exit_learning_rate: float = 5e-4
     final_share: float = 0.02
     warm_up: int = 200
     weight_decay: float = 0.01
     clip: float = 1.0
-    score_weight: float = 0.3
     equilibrium: float = 0.5
-    temperature: float = 0.03
-    typo_share: float = 0.15
     n_random: int = 512
     tune_tokens: bool = False
     bfloat16: bool = True
     sizes: tuple[str, ...] = ()
     n_sampled: int = 0
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch) < 1:
-            raise BadInputError(f"got {self.steps} steps of {self.batch} queries; expected at least 1 of each")
-        for name in ("typo_share", "equilibrium"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise BadInputError(f"got {name} = {getattr(self, name)}; expected a number from 0 to 1")
-
-    def share_at(self, step: int) -> float:
-        """Return the share of the highest learning rate at a step: a linear warm-up, then a cosine."""
-        if step < self.warm_up:
-            return (step + 1) / self.warm_up
-        done = (step - self.warm_up) / max(1, self.steps - self.warm_up)
-        return self.final_share + (1 - self.final_share) * (1 + math.cos(math.pi * min(1.0, done))) / 2
+        super().__post_init__()
+        self.expect_shares("equilibrium")
+        self.expect_above_0("exit_learning_rate", "clip")
+        self.expect_from_0("weight_decay", "n_sampled")
 
 
 class Distillation:
@@ -135,11 +108,9 @@ class Distillation:
         if model.shape.level0:
             model.table.requires_grad_(False)  # it has a training of its own
         self._optimiser = torch.optim.AdamW(_groups(model, settings), betas=(0.9, 0.98), fused=True)
-        with explained_os_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._resume()
+        restore(folder, settings, self.device, self._resume)
 
-    def run(self, *, until: int | None = None, save_every_s: float = 300, progress: Progress | None = None) -> None:
+    def run(self, *, until: int | None = None, save_every_s: float = 300, progress: Progress = silent) -> None:
         """Train until the last step, or until step `until`, and leave a checkpoint.
 
         Args:
@@ -152,8 +123,7 @@ class Distillation:
         while self.step < last:
             self._train()
             self.step += 1
-            if progress is not None:
-                progress("Training", self.step, self.settings.steps)
+            progress("Training", self.step, self.settings.steps)
             if monotonic() - saved > save_every_s:
                 self._save()
                 saved = monotonic()
@@ -236,42 +206,24 @@ class Distillation:
             loss = loss + self.settings.score_weight * score_distribution(found, wanted)
         return loss
 
-    def _resume(self) -> None:
-        path = self.folder / CHECKPOINT
-        if not path.exists():
-            return
-        try:
-            kept = torch.load(path, map_location=self.device, weights_only=True)
-            settings = kept["settings"]
-            if settings == asdict(self.settings):
-                self.model.load_state_dict(kept["model"])
-                self._optimiser.load_state_dict(kept["optimiser"])
-                self._losses = _Running(kept["losses"])
-                self.step = int(kept["step"])
-                return
-        except Exception as error:  # the loader has many kinds of errors
-            message = f"this checkpoint cannot be used ({error}): train in another folder, or remove it"
-            raise BadInputError(message, path) from error
-        changed = [name for name, value in asdict(self.settings).items() if settings.get(name) != value]
-        message = f"a run with another {', '.join(changed)} stands here: train in another folder, or remove it"
-        raise BadInputError(message, path)
+    def _resume(self, kept: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(kept["model"])
+        self._optimiser.load_state_dict(kept["optimiser"])
+        self._losses = _Running(kept["losses"])
+        self.step = int(kept["step"])
 
     def _save(self) -> None:
         if not parallel.is_first():
             return
+        losses, cosines = self._losses.by_name(), self._cosines.by_name()
         state = {
             "step": self.step,
-            "settings": asdict(self.settings),
-            "losses": self._losses.by_name(),
+            "losses": losses,
             "model": self.model.state_dict(),
             "optimiser": self._optimiser.state_dict(),
         }
-        with atomic_write(self.folder / CHECKPOINT, "wb") as file:
-            torch.save(state, file)
-        if self._cosines.means():
-            line = {"step": self.step, "loss": self._losses.by_name(), "cosine": self._cosines.by_name()}
-            with open(self.folder / LOG, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+        line = {"step": self.step, "loss": losses, "cosine": cosines}
+        keep(self.folder, self.settings, state, line if cosines else None)
 
 
 class _Running:
@@ -288,9 +240,6 @@ class _Running:
 
     def by_name(self) -> dict[str, float]:
         return {str(subnet): value for subnet, value in self._means.items()}
-
-    def mean(self) -> float:
-        return sum(self._means.values()) / max(1, len(self._means))
 
 
 def _trained_sizes(model: ElasticBert, settings: DistilSettings) -> list[Subnet]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation import parse_measures
@@ -40,6 +39,8 @@ class StartSettings:
         for name in ("batch", "exit_batches", "first_batches", "importance_batches", "ridge"):
             if not getattr(self, name) > 0:
                 raise BadInputError(f"got {name} = {getattr(self, name)}; expected a number above 0")
+        if self.seed < 0:
+            raise BadInputError(f"got seed = {self.seed}; expected 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class TableRecipe(TableSettings):
         ridge_map: See `fit_table`.
         ridge: See `fit_table`.
         iterations: See `fit_table`.
-        fit_batch: Texts of a batch of the fit, which reads every text once.
+        fit_batch: Texts of a batch of the fit, which goes once through the texts.
     """
 
     steps: int = 1500
@@ -100,7 +101,9 @@ class DevSetSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Basics:
-    """The keys of a recipe that stand in no section. Paths are relative to the folder of the data, or absolute.
+    """The keys of a recipe that stand in no section.
+
+    Paths are relative to the folder of the data, or absolute; that of an encoder, to where the command runs.
 
     Args:
         title: What is made.
@@ -200,7 +203,3 @@ class Recipe(Basics):
             if self.table is not None:
                 recipe = replace(recipe, table=replace(self.table, steps=min(self.table.steps, steps)))
         return recipe
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all settings as JSON holds them."""
-        return asdict(self)

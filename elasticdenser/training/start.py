@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from elasticdenser.artifacts import atomic_write, explained_os_errors
+from elasticdenser.errors import BuildError
 from elasticdenser.index.structures import Progress, silent
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_start import fit_exits, importance, reorder
@@ -59,16 +60,19 @@ def start_table(
 
     Args:
         tokens: Word embeddings of the full encoder.
-        data: Texts and vectors; each text is looked at once.
+        data: Texts and vectors, gone through once.
         settings: How.
         path: File for what is made.
         progress: Called with (what, done, of how many).
 
     Raises:
-        BuildError: The disk refuses.
+        BuildError: The file is damaged, or the disk refuses.
     """
     if path.exists():
-        kept: Tensor = torch.load(path, weights_only=True)
+        try:
+            kept: Tensor = torch.load(path, weights_only=True)
+        except Exception as error:  # the loader has many kinds of errors
+            raise BuildError(f"{path} cannot be read ({error}): remove it, and run the same command again") from error
         return kept
     batches = (
         data.batch(at, settings.fit_batch, seed=settings.seed, n_random=1)

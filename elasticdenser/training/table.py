@@ -6,80 +6,33 @@ gradients with the losses of distillation.
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from elasticdenser.artifacts import atomic_write, explained_os_errors
-from elasticdenser.errors import BadInputError
 from elasticdenser.index.structures import Progress, silent
 from elasticdenser.training import parallel
 from elasticdenser.training.data import Batch, TrainingData
 from elasticdenser.training.losses import alignment, log_scores, score_distribution
-
-CHECKPOINT = "checkpoint.pt"
-LOG = "losses.jsonl"
+from elasticdenser.training.steps import StepSettings, keep, restore
 
 _BETAS = 0.9, 0.999
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableSettings:
-    """How a table is tuned.
+class TableSettings(StepSettings):
+    """How a table is tuned: see `StepSettings`. Token vectors have lengths of about 1."""
 
-    Args:
-        steps: Optimiser steps.
-        batch: Queries a step.
-        learning_rate: Highest; token vectors have lengths of about 1.
-        final_share: What is left of the learning rate at the end of its cosine.
-        warm_up: Steps until the highest learning rate.
-        score_weight: Weight of the score distribution against the alignment.
-        temperature: Of the score distribution.
-        typo_share: Share of the queries that get typing errors; their targets are those of the clean text.
-        n_random: Random passages in a batch's bank, beside the nearest ones.
-        seed: Of everything drawn at random.
-
-    Raises:
-        BadInputError: A number is out of range.
-    """
-
-    steps: int
-    batch: int = 128
     learning_rate: float = 2e-3
     final_share: float = 0.05
     warm_up: int = 20
-    score_weight: float = 0.3
-    temperature: float = 0.03
-    typo_share: float = 0.15
     n_random: int = 256
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.batch) < 1:
-            raise BadInputError(f"got {self.steps} steps of {self.batch} queries; expected at least 1 of each")
-        for name in ("typo_share", "final_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise BadInputError(f"got {name} = {getattr(self, name)}; expected a number from 0 to 1")
-        for name in ("learning_rate", "temperature"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise BadInputError(f"got {name} = {getattr(self, name)}; expected a number above 0")
-        for name in ("warm_up", "score_weight", "n_random", "seed"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise BadInputError(f"got {name} = {getattr(self, name)}; expected 0 or more")
-
-    def rate_at(self, step: int) -> float:
-        """Return the learning rate at a step: a linear warm-up, then a cosine."""
-        if step < self.warm_up:
-            return self.learning_rate * (step + 1) / self.warm_up
-        done = (step - self.warm_up) / max(1, self.steps - self.warm_up)
-        share = self.final_share + (1 - self.final_share) * (1 + math.cos(math.pi * min(1.0, done))) / 2
-        return self.learning_rate * share
 
 
 class TableTuning:
@@ -116,9 +69,7 @@ class TableTuning:
         self.step = 0
         self._optimiser = _RowAdam(self.vectors)
         self._means: dict[str, float] = {}
-        with explained_os_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._resume()
+        restore(folder, settings, self.device, self._resume)
 
     def run(self, *, until: int | None = None, save_every_s: float = 300, progress: Progress = silent) -> None:
         """Tune until the last step, or until step `until`, and leave a checkpoint.
@@ -163,45 +114,26 @@ class TableTuning:
         (gradient,) = torch.autograd.grad(counts_for * loss, part)
         seen = counts_for * torch.stack([loss.detach(), (found.detach() * batch.targets).sum(dim=-1).mean()])
         parallel.average([gradient, seen])
-        self._optimiser.change(self.vectors, rows, gradient, settings.rate_at(self.step))
+        self._optimiser.change(self.vectors, rows, gradient, settings.learning_rate * settings.share_at(self.step))
         for name, value in zip(("loss", "cosine"), seen.tolist(), strict=True):
             self._means[name] = 0.98 * self._means.get(name, value) + 0.02 * value
 
-    def _resume(self) -> None:
-        path = self.folder / CHECKPOINT
-        if not path.exists():
-            return
-        try:
-            kept = torch.load(path, map_location=self.device, weights_only=True)
-            settings = kept["settings"]
-            if settings == asdict(self.settings):
-                self.vectors.copy_(kept["vectors"])
-                self._optimiser.load(kept["optimiser"])
-                self._means = dict(kept["means"])
-                self.step = int(kept["step"])
-                return
-        except Exception as error:  # the loader has many kinds of errors
-            message = f"this checkpoint cannot be used ({error}): tune in another folder, or remove it"
-            raise BadInputError(message, path) from error
-        changed = [name for name, value in asdict(self.settings).items() if settings.get(name) != value]
-        message = f"a run with another {', '.join(changed)} stands here: tune in another folder, or remove it"
-        raise BadInputError(message, path)
+    def _resume(self, kept: Mapping[str, Any]) -> None:
+        self.vectors.copy_(kept["vectors"])
+        self._optimiser.load(kept["optimiser"])
+        self._means = dict(kept["means"])
+        self.step = int(kept["step"])
 
     def _save(self) -> None:
         if not parallel.is_first():
             return
         state = {
             "step": self.step,
-            "settings": asdict(self.settings),
             "means": self._means,
             "vectors": self.vectors,
             "optimiser": self._optimiser.state(),
         }
-        with explained_os_errors(self.folder):
-            with atomic_write(self.folder / CHECKPOINT, "wb") as file:
-                torch.save(state, file)
-            with open(self.folder / LOG, "a", encoding="utf-8") as log:
-                log.write(json.dumps({"step": self.step, **self._means}) + "\n")
+        keep(self.folder, self.settings, state, {"step": self.step, **self._means})
 
 
 def _means_of(part: Tensor, rows: Tensor, batch: Batch) -> Tensor:

@@ -29,7 +29,7 @@ def fit_table(
     *,
     ridge_map: float = 10.0,
     ridge: float = 0.01,
-    iterations: int = 20,
+    iterations: int = 15,
     progress: Progress = silent,
 ) -> Tensor:
     """Fit token vectors by ridge regression to the full encoder's vectors of whole texts.

@@ -32,7 +32,7 @@ from elasticdenser.models.elastic_files import check_replaceable, save_elastic
 from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training import parallel
 from elasticdenser.training.choice import Choice, choose
-from elasticdenser.training.dev_sets import DevSet, load_dev_set
+from elasticdenser.training.dev_sets import DevSet, check_dev_set, load_dev_set
 from elasticdenser.training.distil import Distillation
 from elasticdenser.training.materials import Materials, TrainOptions
 from elasticdenser.training.settings import Recipe
@@ -95,18 +95,19 @@ def train(
     with explained_os_errors(work):
         work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(min(torch.get_num_threads(), cpu_count()))
-    with parallel.joined(resolve_device(options.device)) as device, ExitStack() as held:
-        is_first = parallel.is_first()
-        if not is_first:
-            progress, say = silent, lambda text: None
-        materials = Materials(recipe, options, work, device)
-        run = _Run(materials, work, device, progress, say)
-        run.prepare(held)
-        run.make_table()
-        run.start()
-        run.distil()
-    # The others may go: what is left is not worth sharing.
-    return run.finish(output) if is_first else None
+    with ExitStack() as held:
+        with parallel.joined(resolve_device(options.device)) as device:
+            is_first = parallel.is_first()
+            if not is_first:
+                progress, say = silent, lambda text: None
+            materials = Materials(recipe, options, work, device)
+            run = _Run(materials, work, device, progress, say)
+            run.prepare(held)
+            run.make_table()
+            run.start()
+            run.distil()
+        # The others may go: what is left is not worth sharing.
+        return run.finish(output) if is_first else None
 
 
 class _Run:
@@ -133,11 +134,14 @@ class _Run:
         """
         recipe, materials, progress = self._recipe, self._materials, self._progress
         with _first_goes_ahead() as is_first:
+            # What may be missing is looked for before passages are encoded for hours.
+            texts = materials.texts()
+            for dev in recipe.choose:
+                check_dev_set(dev, data=materials.options.data)
             self._index = None
             if recipe.index or recipe.passages:
                 self._index = materials.index(progress, build=is_first, path=recipe.index, passages=recipe.passages)
             self._dev_sets = self._load_dev_sets() if is_first else []
-            texts = materials.texts()
             self._say(f"{len(texts):,} training texts, {len(self._index or ()):,} passages")
             self._data = materials.data(texts, self._index, progress)
             self._plan = materials.plan(texts, self._index)
@@ -155,7 +159,7 @@ class _Run:
                 )
 
     def _load_dev_sets(self) -> list[DevSet]:
-        """Load them before the work of hours, so that what is wrong with them shows now."""
+        """Load them before the training, so that what is wrong with them shows now."""
         loaded = []
         for settings in self._recipe.choose:
             index = self._index
@@ -214,7 +218,8 @@ class _Run:
         if self._dev_sets:
             candidates = {at: snapshots[at] for at in list(snapshots)[-recipe.candidates :]}
             sizes, kept = self._materials.sizes, self.folder / "choice.json"
-            choice = choose(candidates, self._dev_sets, encoder, model, sizes, kept, progress=self._progress)
+            also = [size for size in model.shape.grid if size == encoder.full_size]
+            choice = choose(candidates, self._dev_sets, encoder, model, sizes, kept, also=also, progress=self._progress)
             step = choice.chosen
         load_weights(snapshots[step], model)
         made_by = {
@@ -224,9 +229,9 @@ class _Run:
             "step": step,
             "title": recipe.title,
             "plan": self._plan,
-            "retention": {} if choice is None else choice.retention(step),
+            "retention": {} if choice is None else {str(encoder.full_size): 1.0, **choice.retention_of_all(step)},
         }
-        save_elastic(output, base=encoder.found.path, model=model, made_by=made_by)
+        save_elastic(output, base=encoder.found.path, model=model, made_by=made_by, settings=encoder.settings)
         sizes_made = (*self._materials.sizes, *([LEVEL_0] if model.shape.level0 else []))
         index = None if self._index is None else self._index.path
         return Trained(folder=output, run=self.folder, step=step, sizes=sizes_made, choice=choice, index=index)

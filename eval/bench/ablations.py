@@ -4,12 +4,14 @@
 
 Vectors and level 0 come from the working folder, where `elasticdenser train` left them, or are made there. Every
 variant sees the same batches; "drawn at random" takes more steps, so that as many sizes are trained in all. Quality is
-retention on the recipe's dev sets, of their clean queries and of the same ones with a typing error.
+retention on the recipe's dev sets, of their clean queries and of the same ones with a typing error. What a variant came
+to is kept in the working folder: an interrupted run goes on with the next one.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +22,9 @@ from typing import Any
 import torch
 from report import keep, print_table
 
+from elasticdenser.artifacts import write_json
 from elasticdenser.encoders import resolve_device
+from elasticdenser.evaluation.keeping import fingerprint_of
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_start import elastic_from_full
 from elasticdenser.suites.queries import mistyped
@@ -33,8 +37,11 @@ from elasticdenser.training.settings import Recipe
 from elasticdenser.training.start import start_sizes, start_table
 from elasticdenser.training.table import TableTuning
 
-SHOWN = ("w1-d4", "w1-d2", "w0.5-d3", "w0.25-d6")
-"""Sizes that stand in the table, and are trained alone."""
+ALONE = ("w1-d4", "w1-d2", "w0.5-d3", "w0.25-d6")
+"""Sizes that are trained alone, too."""
+
+SHOWN = (*ALONE, "w0.5-d6", "w0.25-d1")
+"""Sizes that are measured."""
 
 N_SAMPLED = 5
 
@@ -69,7 +76,7 @@ def variants(steps: int, n_sizes: int) -> list[Variant]:
         Variant(
             name="sizes drawn at random", distil={"n_sampled": N_SAMPLED, "steps": round(steps * n_sizes / N_SAMPLED)}
         ),
-        *(Variant(name=f"{size} alone", distil={"sizes": (size,)}) for size in SHOWN),
+        *(Variant(name=f"{size} alone", distil={"sizes": (size,)}) for size in ALONE),
     ]
 
 
@@ -91,11 +98,13 @@ class Bench:
         self.data: TrainingData = self.materials.data(self.materials.texts(), index, _told)
         self.dev_sets = [load_dev_set(its, index, data=options.data, seed=recipe.seed) for its in recipe.choose]
         encoder = self.materials.encoder
+        of = self.materials.plan(self.materials.texts(), index), [dev.fingerprint() for dev in self.dev_sets]
+        self.folder = self.work / "ablations" / fingerprint_of(of)[:12]
         self.full = {dev.name: dev.value(encoder.encode(dev.texts)) for dev in self.dev_sets}
         self.table = self._table()
 
     def _table(self) -> torch.Tensor:
-        settings, folder = self.recipe.table, self.work / "ablations" / "table"
+        settings, folder = self.recipe.table, self.folder / "table"
         if settings is None:
             raise SystemExit("the recipe has no [table]: without a level 0 there is nothing to leave out")
         start = start_table(self.materials.model.tokens, self.data, settings, folder / "start.pt", progress=_told)
@@ -111,11 +120,11 @@ class Bench:
         )
         start = replace(self.recipe.start, **variant.start)
         name = f"start-{'' if variant.level0 else 'no-'}table-{'' if start.reorder else 'not-'}reordered.safetensors"
-        start_sizes(model, self.data, start, self.work / "ablations" / name)
+        start_sizes(model, self.data, start, self.folder / name)
         changes = {"steps": self.steps, "batch": self.batch, "warm_up": min(50, self.steps // 5), **variant.distil}
         if not changes["steps"]:
             return model
-        folder = self.work / "ablations" / "run"
+        folder = self.folder / "run"
         shutil.rmtree(folder, ignore_errors=True)
         settings = replace(self.recipe.distil, **changes)
         Distillation(model, self.data, settings, folder).run(progress=_told, save_every_s=1e9)
@@ -148,24 +157,45 @@ def main() -> None:
     options = parser.parse_args()
     recipe = read_recipe(options.recipe).changed(index=str(options.index.resolve()) if options.index else "")
     bench = Bench(recipe, TrainOptions(data=options.data, work=options.work), options.batch, options.steps)
-    all_sizes = [str(size) for size in bench.materials.sizes]
+    plan = {"steps": options.steps, "batch": options.batch, "distil": asdict(recipe.distil), "sizes": SHOWN}
+    kept = _Kept(bench.folder / f"rows-{fingerprint_of(plan)[:12]}.json")
     rows = []
     for variant in variants(options.steps, len(bench.materials.model.shape.grid)):
         if options.only and variant.name not in options.only:
             continue
-        started = monotonic()
-        model = bench.train(variant)
-        sizes = list(variant.distil.get("sizes", all_sizes))
-        seconds = monotonic() - started
-        clean, typed = (bench.retention(model, sizes, n_errors=number) for number in (0, 1))
-        row: dict[str, Any] = {"variant": variant.name, **{size: clean[size] for size in SHOWN if size in clean}}
-        if len(clean) > 1:
-            row["mean of all"] = sum(clean.values()) / len(clean)
-        row["1 error"] = sum(typed.values()) / len(typed)
-        rows.append(row | {"minutes": seconds / 60})
+        if variant.name not in kept.rows:
+            kept.add(variant.name, _row(bench, variant))
+        rows.append({"variant": variant.name, **kept.rows[variant.name]})
         print_table(f"Retention after {options.steps} steps of {options.batch} queries", rows)
-    plan = {"steps": options.steps, "batch": options.batch, "distil": asdict(recipe.distil)}
     keep("ablations", {**plan, "dev_sets": {dev.name: len(dev.texts) for dev in bench.dev_sets}, "rows": rows})
+
+
+def _row(bench: Bench, variant: Variant) -> dict[str, float]:
+    started = monotonic()
+    model = bench.train(variant)
+    minutes = (monotonic() - started) / 60
+    sizes = list(variant.distil.get("sizes", SHOWN))
+    clean, typed = (bench.retention(model, sizes, n_errors=number) for number in (0, 1))
+    row = {size: clean[size] for size in SHOWN if size in clean}
+    if len(clean) > 1:
+        row["mean"] = sum(clean.values()) / len(clean)
+    return row | {"1 error": sum(typed.values()) / len(typed), "minutes": minutes}
+
+
+class _Kept:
+    """Rows by variant, in a file.
+
+    Args:
+        path: Of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+
+    def add(self, name: str, row: dict[str, float]) -> None:
+        self.rows[name] = row
+        write_json(self.path, self.rows)
 
 
 def _told(what: str, done: int, total: int) -> None:

@@ -68,7 +68,7 @@ def test_a_vector_does_not_depend_on_its_company(encoder):
 
 
 def test_sizes_share_the_weights_of_their_width(encoder):
-    levels = encoder._levels
+    levels = encoder._sizes.levels
     for size in encoder.sizes:
         encoder.encode(["a"], size)
     assert len(levels._layers) == 5  # of the full width only layer 0: w1-d2 is the full encoder

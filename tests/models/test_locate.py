@@ -76,9 +76,9 @@ def test_short_names_are_of_sentence_transformers(cache, tiny_model, no_network)
     assert find_model("tiny").name == "sentence-transformers/tiny"
 
 
-@pytest.mark.parametrize("absent", ["model.safetensors", "config.json", "modules.json"])
-def test_a_partial_cache_is_no_find(cache, tiny_model, no_network, absent):
-    put_in_cache(cache, "someone/tiny", tiny_model, leave_out=(absent,))
+@pytest.mark.parametrize("absent", ["model.safetensors", "config.json", "modules.json", "elastic.safetensors"])
+def test_a_partial_cache_is_no_find(cache, tiny_elastic, no_network, absent):
+    put_in_cache(cache, "someone/tiny", tiny_elastic, leave_out=(absent,))
     with pytest.raises(ModelError, match="was found neither"):
         find_model("someone/tiny", download=False)
 

@@ -164,6 +164,9 @@ def test_batches_of_long_texts_hold_fewer(prepare):
     batches = [data.batch(step, 8, seed=0) for step in range(4)]
     # Their longest have 19, 27, 35 and 43 tokens.
     assert sorted(len(batch.mask) for batch in batches) == [5, 7, 8, 8]
+    # Which of the longest are left out is drawn: each has its turn.
+    seen = {int(length) for step in range(40) for length in data.batch(step, 8, seed=0).mask.sum(dim=1)}
+    assert seen == {12 + at for at in range(32)}
 
 
 def test_share_of_typing_errors(prepare, clean, texts):

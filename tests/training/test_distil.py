@@ -10,7 +10,8 @@ from elasticdenser.errors import BadInputError
 from elasticdenser.models.elastic import ElasticBert, ElasticShape
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.data import Batch
-from elasticdenser.training.distil import CHECKPOINT, LOG, Distillation, DistilSettings
+from elasticdenser.training.distil import Distillation, DistilSettings
+from elasticdenser.training.steps import CHECKPOINT, LOG
 
 SHAPE = ElasticShape(
     n_layers=3,
@@ -141,7 +142,7 @@ def test_the_learning_rate_warms_up_and_falls():
     assert shares[-1] == pytest.approx(0.1, abs=0.01)
 
 
-@pytest.mark.parametrize("changes", [{"steps": 0}, {"batch": 0}, {"typo_share": 1.5}])
+@pytest.mark.parametrize("changes", [{"steps": 0}, {"batch": 0}, {"typo_share": 1.5}, {"clip": 0}, {"n_sampled": -1}])
 def test_settings_that_cannot_be(changes):
     with pytest.raises(BadInputError, match="expected"):
         settings(**changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_a_recipe_is_read(tmp_path):
     assert recipe.table == TableRecipe(ridge=1.0, seed=3)
     assert recipe.choose == (DevSetSettings(path="dev", split="dev", measure="nDCG@10"),)
     assert recipe.every == 10
-    assert json.loads(json.dumps(recipe.to_json()))["distil"]["steps"] == 120
+    assert json.loads(json.dumps(asdict(recipe)))["distil"]["steps"] == 120
 
 
 def test_without_its_section_there_is_no_level_0(tmp_path):

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from elasticdenser.errors import BadInputError
 from elasticdenser.training.data import Batch
 from elasticdenser.training.losses import alignment, log_scores, score_distribution
-from elasticdenser.training.table import CHECKPOINT, LOG, TableSettings, TableTuning
+from elasticdenser.training.steps import CHECKPOINT, LOG
+from elasticdenser.training.table import TableSettings, TableTuning
 from elasticdenser.training.table_fit import fit_table
 
 N_TOKENS, N_SEEN, HIDDEN, DIM = 40, 30, 12, 16
@@ -172,5 +173,5 @@ def test_fits_that_cannot_be():
     batches = FewQueries().batches()
     with pytest.raises(BadInputError, match="no batches to fit token vectors to; expected at least one"):
         fit_table([], TOKENS)
-    with pytest.raises(BadInputError, match=r"got ridge_map = 10.0, ridge = 0.0 and 20 iterations; expected"):
+    with pytest.raises(BadInputError, match=r"got ridge_map = 10.0, ridge = 0.0 and 15 iterations; expected"):
         fit_table(batches, TOKENS, ridge=0.0)

@@ -152,6 +152,8 @@ def test_an_index_names_its_encoder_and_its_prompts(place, tiny_model, tmp_path)
     made = run(replace(recipe, table=None), tmp_path, tmp_path / "mine")
     plan = json.loads((made.run / "plan.json").read_text())
     assert plan["encoder"]["settings"]["query_prompt"] == "query: " and plan["passages"]["n"] == 40
+    # Whoever loads the model, from the index or by its name, gives it what it was trained with.
+    assert ElasticQueryEncoder.from_pretrained(str(made.folder)).settings == encoder.settings
 
 
 def test_what_stands_in_the_way_is_told_before_the_work(place, tiny_model, tmp_path):
@@ -181,7 +183,7 @@ def test_what_cannot_be_shows_before_the_training(place, tiny_model, tmp_path, c
     seen = Seen()
     with pytest.raises(ElasticDenserError, match=message):
         run(read_recipe(write_recipe(place, tiny_model, change)), place, tmp_path / "mine", seen)
-    assert not seen.names & {"Encoding training texts", "Fitting the sizes", "Training"}
+    assert not seen.names & {"encoding", "Encoding training texts", "Fitting the sizes", "Training"}
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +216,19 @@ def test_the_better_snapshot_is_chosen_and_not_measured_again(dev, tiny_query_en
     (tmp_path / "bad").unlink()
     (tmp_path / "good").unlink()
     assert choose(snapshots, *given) == choice
+
+
+def test_a_size_that_does_not_count_is_measured(dev, tiny_query_encoder, tmp_path):
+    encoder = tiny_query_encoder
+    model = elastic_from_full(encoder.found.path, encoder.settings, widths=(1.0, 0.5))
+    save_weights(tmp_path / "one", model)
+    full, *others = model.shape.grid
+    kept = tmp_path / "choice.json"
+    choice = choose({1: tmp_path / "one"}, [dev], encoder, model, others, kept, also=[full])
+    assert set(choice.retention(1)) == set(map(str, others))
+    # Before any training it is the full encoder.
+    assert choice.retention_apart(1) == {str(full): pytest.approx(1.0)}
+    assert json.loads(kept.read_text())["snapshots"][0]["retention_apart"] == choice.retention_apart(1)
 
 
 def test_a_dev_set_measures_the_full_encoder_as_a_search_does(dev, tiny_query_encoder, place):

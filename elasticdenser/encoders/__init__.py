@@ -1,0 +1,31 @@
+"""Encoders: texts to vectors. Passages in bulk at full width, queries at any size of the elastic encoder.
+
+Names are imported when they are first used: queries can be encoded without torch, passages cannot.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elasticdenser.encoders.devices import resolve_device, resolve_dtype
+    from elasticdenser.encoders.passages import PassageEncoder
+    from elasticdenser.encoders.queries import ElasticQueryEncoder
+    from elasticdenser.encoders.sentence import SentenceEncoder
+
+_HOMES = {
+    "ElasticQueryEncoder": "queries",
+    "PassageEncoder": "passages",
+    "SentenceEncoder": "sentence",
+    "resolve_device": "devices",
+    "resolve_dtype": "devices",
+}
+
+__all__ = ["ElasticQueryEncoder", "PassageEncoder", "SentenceEncoder", "resolve_device", "resolve_dtype"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

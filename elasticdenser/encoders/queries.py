@@ -1,0 +1,135 @@
+"""The encoder of queries, at any size. It needs torch only for arithmetic that our own kernel does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, Self
+
+from elasticdenser.encoders.cache import VectorCache
+from elasticdenser.encoders.sentence import SentenceEncoder, Vectors, tokens_a_batch
+from elasticdenser.errors import QueryError
+from elasticdenser.models.locate import DEFAULT_ELASTIC, FoundModel, find_model
+from elasticdenser.models.settings import EncoderSettings, read_settings
+from elasticdenser.queries import check_query
+from elasticdenser.subnet import Subnet
+
+
+class Sizes(Protocol):
+    """What computes the vectors: all sizes of an encoder, safe to call from several threads."""
+
+    full_size: Subnet
+    sizes: list[Subnet]
+    dtype: str
+    device_type: str
+
+    def encode(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:
+        """Return float32, (n_sequences, dim), normalised as the encoder's settings say.
+
+        Args:
+            sequences: Token ids with special tokens; those of about equal length together.
+            subnet: One of `sizes`.
+        """
+
+
+class ElasticQueryEncoder(SentenceEncoder):
+    """The query side: one model whose size is chosen per call. Every size answers in the full encoder's space.
+
+    With torch it computes on as many threads as torch is set to in the calling process. On a busy machine one a query
+    is fastest by far (`torch.set_num_threads(1)`, as the command line does): more of them only wait for each other.
+
+    Args:
+        found: As for `SentenceEncoder`; a folder without trained sizes gives an encoder of the full size alone.
+        settings: As for `SentenceEncoder`.
+        dtype: Arithmetic of the matrix products: `float32`, `bfloat16`, on a GPU `float16`, or `auto`.
+        device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
+        cache: How many vectors of the queries asked last are kept; 0 keeps none.
+
+    Raises:
+        ModelError: The files cannot be used, or dtype or device do not exist here.
+    """
+
+    def __init__(
+        self,
+        found: FoundModel,
+        settings: EncoderSettings,
+        *,
+        dtype: str = "float32",
+        device: str = "auto",
+        cache: int = 0,
+    ) -> None:
+        super().__init__(found, settings)
+        self._sizes = _load_sizes(found, settings, dtype, device)
+        self.dtype = self._sizes.dtype
+        self.cache = VectorCache(cache) if cache else None
+        self._tokens_a_batch = tokens_a_batch(self._sizes.device_type)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str = DEFAULT_ELASTIC,
+        *,
+        dtype: str = "float32",
+        device: str = "auto",
+        cache: int = 0,
+        download: bool = True,
+        **overrides: Any,
+    ) -> Self:
+        """Load the encoder `name`; see the class, and `SentenceEncoder.from_pretrained`."""
+        found = find_model(name, download=download)
+        return cls(found, read_settings(found.path, **overrides), dtype=dtype, device=device, cache=cache)
+
+    @property
+    def full_size(self) -> Subnet:
+        """The size whose vectors are those of the full encoder."""
+        return self._sizes.full_size
+
+    @property
+    def sizes(self) -> list[Subnet]:
+        """All sizes, from the full one down to `level0`, if there is one."""
+        return list(self._sizes.sizes)
+
+    def choose(self, subnet: str | Subnet | None) -> Subnet:
+        """Return the size that `subnet` names; None is the full size.
+
+        Raises:
+            QueryError: The encoder has no such size.
+        """
+        wanted = self.full_size if subnet is None else Subnet.parse(subnet)
+        if wanted not in self.sizes:
+            only = "" if len(self.sizes) > 1 else " (its folder holds no trained ones)"
+            known = ", ".join(map(str, self.sizes))
+            raise QueryError(f"got subnet {wanted}; this encoder has the sizes: {known}{only}")
+        return wanted
+
+    def _encode_batch(self, sequences: Sequence[Sequence[int]], subnet: Subnet | None = None) -> Vectors:
+        return self._sizes.encode(sequences, subnet or self.full_size)
+
+    def encode(self, queries: Sequence[str], subnet: str | Subnet | None = None) -> Vectors:
+        """Encode queries in the calling thread.
+
+        A query's vector is the same, to the bit, alone and among others.
+
+        Args:
+            queries: The queries; each must hold more than white space.
+            subnet: The size of the encoder, such as `w0.5-d3` or `level0`; None is the full size.
+
+        Returns:
+            float32, (n_queries, dim), L2-normalised if the encoder's settings say so.
+
+        Raises:
+            QueryError: A query is empty, or the encoder has no such size.
+        """
+        size = self.choose(subnet)
+        if not isinstance(queries, str):
+            for number, query in enumerate(queries, 1):
+                check_query(query, f"query number {number}")
+        prompt = self.settings.query_prompt
+        if self.cache is None or not len(queries) or isinstance(queries, str):
+            return self._encode(queries, prompt, size)
+        return self.cache.encode(queries, size, lambda missing: self._encode(missing, prompt, size))
+
+
+def _load_sizes(found: FoundModel, settings: EncoderSettings, dtype: str, device: str) -> Sizes:
+    from elasticdenser.encoders.torch_sizes import TorchSizes
+
+    return TorchSizes(found, settings, dtype=dtype, device=device)
