@@ -74,7 +74,7 @@ def tiny_query_encoder(tiny_model):
     """ElasticQueryEncoder of `tiny_model`, float32."""
     from elasticdenser import ElasticQueryEncoder
 
-    return ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu")
+    return ElasticQueryEncoder.from_pretrained(str(tiny_model), dtype="float32", device="cpu")
 
 
 @pytest.fixture(scope="session")

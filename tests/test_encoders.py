@@ -19,6 +19,7 @@ from elasticdenser import ElasticQueryEncoder, PassageEncoder, Subnet
 from elasticdenser.encoders import resolve_dtype
 from elasticdenser.encoders.sentence import tokens_a_batch
 from elasticdenser.errors import ModelError, QueryError
+from elasticdenser.runtime.levels import available_paths
 
 HAS_BFLOAT16 = resolve_dtype("auto", torch.device("cpu")) == torch.bfloat16
 DTYPES = ["float32", pytest.param("bfloat16", marks=pytest.mark.skipif(not HAS_BFLOAT16, reason="CPU without bf16"))]
@@ -250,7 +251,12 @@ def test_dtypes_and_devices(tiny_model):
     assert PassageEncoder.from_pretrained(name, device="cpu").fingerprint.dtype == (
         "bfloat16" if HAS_BFLOAT16 else "float32"
     )
-    assert ElasticQueryEncoder.from_pretrained(name, device="cpu").fingerprint.dtype == "float32"
+    assert ElasticQueryEncoder.from_pretrained(name, dtype="float32", device="cpu").fingerprint.dtype == "float32"
+    has_kernel = len(available_paths()) > 1
+    fastest = ElasticQueryEncoder.from_pretrained(name, device="cpu")
+    assert fastest.fingerprint.dtype == ("int8" if has_kernel else "float32")
+    with pytest.raises(ModelError, match="got dtype 'int8' on cuda"):
+        ElasticQueryEncoder.from_pretrained(name, dtype="int8", device="cuda")
     for dtype in ("float16", "int8"):
         with pytest.raises(ModelError, match=f"got dtype '{dtype}' on cpu"):
             PassageEncoder.from_pretrained(name, dtype=dtype, device="cpu")

@@ -138,14 +138,14 @@ def test_copies_come_in_the_order_of_the_index(retriever):
 
 
 def test_open(index, tiny_model):
-    opened = Retriever.open(index.path, download=False)
+    opened = Retriever.open(index.path, dtype="float32", download=False)
     assert opened.encoder.found.path == tiny_model.resolve()
     assert next(opened.search("dune and spice")).doc_id == "d1"
     assert next(opened.search("dune and spice", subnet="w1-d2")).doc_id == "d1"
 
 
 def test_one_index_at_every_size(index, tiny_elastic):
-    retriever = Retriever.open(index.path, encoder=str(tiny_elastic), download=False)
+    retriever = Retriever.open(index.path, encoder=str(tiny_elastic), dtype="float32", download=False)
     full = list(retriever.search("dune and spice"))
     seen = set()
     for size in retriever.encoder.sizes:

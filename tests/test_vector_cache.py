@@ -67,8 +67,8 @@ def test_threads():
 
 
 def test_an_encoder_with_a_cache_gives_the_same_vectors(tiny_elastic):
-    plain = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), device="cpu")
-    cached = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), device="cpu", cache=3)
+    plain = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
+    cached = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu", cache=3)
     for size in plain.sizes:
         for queries in (["dune"], ["dune", "who wrote dune"], ["spice", "dune"]):
             assert np.array_equal(cached.encode(queries, size), plain.encode(queries, size))

@@ -34,10 +34,19 @@ SubnetName = Annotated[
         help="Size of the query encoder, such as w0.5-d3 or level0, or all of them: all. Default: the full one.",
     ),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="Arithmetic of the query encoder: int8 (CPU), fp32, bf16, fp16 (GPU), or auto: the fastest for the device."
+    ),
+]
 Exact = Annotated[bool, typer.Option("--exact", help="Scan all vectors instead of using the index's structure.")]
 Split = Annotated[
     str | None, typer.Option(help="Split of a BEIR folder's qrels. Default: test, else dev, else the only one.")
 ]
+
+
+_DTYPES = {"auto": "auto", "int8": "int8", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def examples(*commands: str) -> str:
@@ -69,11 +78,17 @@ def sizes_of(retriever: Retriever, subnet: str | None) -> list[Subnet]:
         raise QueryError(f"{error}; or give --subnet all") from None
 
 
-def open_retriever(path: Path, encoder: str | None, device: str, offline: bool) -> Retriever:
-    """Open an index with its encoder, computing on one thread."""
+def open_retriever(path: Path, encoder: str | None, device: str, offline: bool, precision: str = "auto") -> Retriever:
+    """Open an index with its encoder, computing on one thread.
+
+    Raises:
+        typer.BadParameter: There is no such precision.
+    """
+    if precision not in _DTYPES:
+        raise typer.BadParameter(f"got {precision!r}; expected one of {', '.join(_DTYPES)}", param_hint="--precision")
     from elasticdenser.retriever import Retriever
 
-    retriever = Retriever.open(path, encoder=encoder, device=device, download=not offline)
+    retriever = Retriever.open(path, encoder=encoder, dtype=_DTYPES[precision], device=device, download=not offline)
     if "torch" in sys.modules:  # else our own kernel computes, on one thread
         compute_on_one_thread()
     return retriever

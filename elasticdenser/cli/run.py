@@ -41,6 +41,7 @@ def run(
     exact: options.Exact = False,
     encoder: options.EncoderName = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
     download: options.Download = False,
 ) -> None:
@@ -49,7 +50,7 @@ def run(
     from elasticdenser.runs import write_run
 
     queries = load_queries(dataset, split=split, download=download)
-    retriever = options.open_retriever(index, encoder, device, offline)
+    retriever = options.open_retriever(index, encoder, device, offline, precision)
     sizes = options.sizes_of(retriever, subnet)
     files = [output] if subnet != "all" else [_named(output, str(size)) for size in sizes]
     for size, file in zip(sizes, files, strict=True):

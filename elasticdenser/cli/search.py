@@ -44,12 +44,13 @@ def search(
     exact: options.Exact = False,
     encoder: options.EncoderName = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     offline: options.Offline = False,
 ) -> None:
     """Search an index by meaning."""
     if query is not None and file is not None:
         raise typer.BadParameter("give a query or --file, not both")
-    retriever = options.open_retriever(index, encoder, device, offline)
+    retriever = options.open_retriever(index, encoder, device, offline, precision)
     sizes = options.sizes_of(retriever, subnet)
     choice: dict[str, Any] = {"k": k, "exact": exact}
     if within is not None:

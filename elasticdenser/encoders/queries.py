@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 from elasticdenser.encoders.cache import VectorCache
 from elasticdenser.encoders.sentence import SentenceEncoder, Vectors, tokens_a_batch
-from elasticdenser.errors import QueryError
+from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.models.locate import DEFAULT_ELASTIC, FoundModel, find_model
 from elasticdenser.models.settings import EncoderSettings, read_settings
 from elasticdenser.queries import check_query
@@ -34,13 +35,15 @@ class Sizes(Protocol):
 class ElasticQueryEncoder(SentenceEncoder):
     """The query side: one model whose size is chosen per call. Every size answers in the full encoder's space.
 
-    With torch it computes on as many threads as torch is set to in the calling process. On a busy machine one a query
-    is fastest by far (`torch.set_num_threads(1)`, as the command line does): more of them only wait for each other.
+    In `int8` it computes in the calling thread alone, without torch. Else torch computes, on as many threads as it is
+    set to in the calling process; on a busy machine one a query is fastest by far (`torch.set_num_threads(1)`, as the
+    command line does): more of them only wait for each other.
 
     Args:
         found: As for `SentenceEncoder`; a folder without trained sizes gives an encoder of the full size alone.
         settings: As for `SentenceEncoder`.
-        dtype: Arithmetic of the matrix products: `float32`, `bfloat16`, on a GPU `float16`, or `auto`.
+        dtype: Arithmetic of the matrix products: `int8` (our own kernel, on a CPU), `float32`, `bfloat16`, `float16`
+            (on a GPU), or `auto`: float16 on a GPU, else int8 where the kernel was built, else float32.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
         cache: How many vectors of the queries asked last are kept; 0 keeps none.
 
@@ -53,7 +56,7 @@ class ElasticQueryEncoder(SentenceEncoder):
         found: FoundModel,
         settings: EncoderSettings,
         *,
-        dtype: str = "float32",
+        dtype: str = "auto",
         device: str = "auto",
         cache: int = 0,
     ) -> None:
@@ -68,7 +71,7 @@ class ElasticQueryEncoder(SentenceEncoder):
         cls,
         name: str = DEFAULT_ELASTIC,
         *,
-        dtype: str = "float32",
+        dtype: str = "auto",
         device: str = "auto",
         cache: int = 0,
         download: bool = True,
@@ -130,6 +133,24 @@ class ElasticQueryEncoder(SentenceEncoder):
 
 
 def _load_sizes(found: FoundModel, settings: EncoderSettings, dtype: str, device: str) -> Sizes:
+    from elasticdenser.encoders.runtime_sizes import INT8, RuntimeSizes, can_run
+
+    may_be_gpu = device != "cpu" and (device != "auto" or _has_gpu())
+    if dtype == INT8 and device not in ("auto", "cpu"):
+        raise ModelError(f"got dtype {INT8!r} on {device}; expected it on cpu, or float16 there")
+    if dtype == INT8 or (dtype == "auto" and not may_be_gpu and can_run(found)):
+        return RuntimeSizes(found, settings)
     from elasticdenser.encoders.torch_sizes import TorchSizes
 
+    if dtype == "auto" and not may_be_gpu:
+        dtype = "float32"
     return TorchSizes(found, settings, dtype=dtype, device=device)
+
+
+def _has_gpu() -> bool:
+    """Say whether torch may see a GPU, without asking it where there is no driver: it takes a second to import."""
+    if not any(Path(driver).exists() for driver in ("/proc/driver/nvidia", "/dev/dxg", "/dev/kfd")):
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -16,52 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elasticdenser.errors import ModelError
+from elasticdenser.models.families import FAMILIES, activation_of, check_supported, count_of
 from elasticdenser.models.layers import Linear, PackedBatch, attend, make_linear, pool
 from elasticdenser.models.locate import weights_file
 from elasticdenser.models.settings import first_position, read_json, transformer_folder
 
 Norm = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class LayerNames:
-    """What a family of models calls the weights of a layer."""
-
-    layer: str
-    query_key_value: tuple[str, str, str]
-    attention_output: str
-    attention_norm: str
-    up: str
-    down: str
-    output_norm: str
-
-
-_BERT = LayerNames(
-    layer="encoder.layer.{}.",
-    query_key_value=("attention.self.query", "attention.self.key", "attention.self.value"),
-    attention_output="attention.output.dense",
-    attention_norm="attention.output.LayerNorm",
-    up="intermediate.dense",
-    down="output.dense",
-    output_norm="output.LayerNorm",
-)
-_DISTILBERT = LayerNames(
-    layer="transformer.layer.{}.",
-    query_key_value=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
-    attention_output="attention.out_lin",
-    attention_norm="sa_layer_norm",
-    up="ffn.lin1",
-    down="ffn.lin2",
-    output_norm="output_layer_norm",
-)
-FAMILIES = {
-    "bert": _BERT,
-    "roberta": _BERT,
-    "xlm-roberta": _BERT,
-    "camembert": _BERT,
-    "distilbert": _DISTILBERT,
-}
-ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,34 +212,3 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except Exception as error:  # each loader has its own kinds of errors
         raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
     return read_json(transformer_folder(folder) / "config.json"), weights
-
-
-def count_of(config: Mapping[str, Any], *names: str) -> int:
-    """Return the first of some spellings of a number in `config.json`."""
-    for name in names:
-        if config.get(name):
-            return int(config[name])
-    raise ModelError(f"the model's config.json has no {' or '.join(names)}: fetch the model again")
-
-
-def activation_of(config: Mapping[str, Any]) -> str:
-    """Return what `make_linear` calls the activation in `config.json`."""
-    return ACTIVATIONS[config.get("hidden_act") or config.get("activation", "gelu")]
-
-
-def check_supported(config: Mapping[str, Any]) -> None:
-    """Refuse a model that this code would compute wrongly.
-
-    Raises:
-        ModelError: Its type, activation or kind of positions is not supported.
-    """
-    kind = config.get("model_type")
-    if kind not in FAMILIES:
-        raise ModelError(
-            f"got a model of type {kind!r}; supported are {', '.join(FAMILIES)}: choose an encoder of one of these"
-        )
-    activation = config.get("hidden_act") or config.get("activation", "gelu")
-    if activation not in ACTIVATIONS:
-        raise ModelError(f"got the activation {activation!r}; supported are {', '.join(ACTIVATIONS)}")
-    if config.get("position_embedding_type", "absolute") != "absolute":
-        raise ModelError("got relative position embeddings; only absolute ones are supported")

@@ -16,8 +16,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, asdict, fields
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,25 +26,19 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_disk
-from elasticdenser.errors import BuildError, ElasticDenserError, ModelError
+from elasticdenser.errors import BuildError, ModelError
+from elasticdenser.models.about import AGAIN, FORMAT, check_made_by, check_names, read_about
 from elasticdenser.models.bert import Weights, read_model
-from elasticdenser.models.elastic import ElasticBert, ElasticShape
+from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.locate import ELASTIC, TRAINED, is_elastic
 from elasticdenser.models.rows import packed, unpacked
 from elasticdenser.models.settings import (
     EncoderSettings,
     module_folders,
-    read_json,
     read_settings,
     transformer_folder,
     write_settings,
 )
-
-FORMAT = 1
-"""Counts the changes of the layout that older versions of this package cannot read."""
-
-MADE_BY = ("name", "weights_sha256")
-"""What must be known of the full encoder: what it was loaded by, and the SHA-256 of its weights file."""
 
 _SETTINGS = (
     "config.json",
@@ -60,7 +54,6 @@ _SETTINGS = (
 """Files of a sentence encoder beside its weights; whatever else lies in its folder is not needed."""
 
 _TOKENS = "embeddings.word_embeddings.weight"
-_AGAIN = "fetch the model again, or train it again"
 
 
 class ElasticFiles(NamedTuple):
@@ -97,7 +90,7 @@ def save_elastic(
         BuildError: Something else stands there, or the disk refuses; what stood there is whole.
     """
     folder = folder.resolve()
-    _check_made_by(made_by, "made_by")
+    check_made_by(made_by, "made_by")
     check_replaceable(folder)
     _, full = read_model(base)
     trained = _trained(model, Weights(full))
@@ -126,10 +119,7 @@ def load_elastic(folder: Path) -> ElasticFiles:
     Raises:
         ModelError: The files are missing, damaged, do not fit each other or are of another kind.
     """
-    path = folder / ELASTIC
-    if not is_elastic(folder):
-        raise ModelError(f"{path} is missing: give the folder of an elastic encoder, as `elasticdenser train` makes it")
-    shape, made_by = _read_about(path, read_json(path))
+    shape, made_by = read_about(folder)
     trained = _read_trained(folder / TRAINED)
     if "tokens" not in trained:
         _, full = read_model(folder)
@@ -223,86 +213,21 @@ def _beside(folder: Path, what: str) -> Path:
     return folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.{what}")
 
 
-def _check_made_by(made_by: object, where: str) -> None:
-    given = made_by if isinstance(made_by, Mapping) else {}
-    absent = [key for key in MADE_BY if not (isinstance(given.get(key), str) and given[key])]
-    if absent:
-        raise ModelError(
-            f"got {where} = {made_by!r}; expected the full encoder's {' and '.join(MADE_BY)} as text, as `find_model` "
-            "says them: an index is searched only by encoders of its own vector space"
-        )
-
-
-def _read_about(path: Path, about: Any) -> tuple[ElasticShape, dict[str, Any]]:
-    given = about if isinstance(about, dict) else {}
-    if given.get("format") != FORMAT:
-        raise ModelError(
-            f"{path} is of format {given.get('format')!r}; this version reads format {FORMAT}: use the version of "
-            "elasticdenser that wrote it, or train again"
-        )
-    _check_made_by(given.get("made_by"), f"{path}: made_by")
-    return _read_shape(path, given.get("shape")), given["made_by"]
-
-
 def _read_trained(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise ModelError(f"{path} is missing: {_AGAIN}")
+        raise ModelError(f"{path} is missing: {AGAIN}")
     try:
         return unpacked(load_file(path))
     except Exception as error:  # the loader has kinds of errors of its own
-        raise ModelError(f"{path} cannot be read ({error}): {_AGAIN}") from error
-
-
-def _read_shape(path: Path, value: object) -> ElasticShape:
-    given = value if isinstance(value, dict) else {}
-    known = {field.name: field for field in fields(ElasticShape)}
-    _check_names(
-        f"{path}: got another shape than this version knows",
-        given,
-        required=[name for name, field in known.items() if field.default is MISSING],
-        known=known,
-    )
-    for name, its_value in given.items():
-        wanted = str(known[name].type)
-        if not _is_of(its_value, wanted):
-            above = "" if wanted in ("str", "bool") else " above 0"
-            raise ModelError(f"{path}: got {name} = {its_value!r} in the shape; expected {wanted}{above}: {_AGAIN}")
-    values: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in given.items()}
-    try:
-        return ElasticShape(**values)
-    except (ElasticDenserError, ArithmeticError) as error:
-        raise ModelError(f"{path}: the shape is of no model ({error}): {_AGAIN}") from error
-
-
-def _is_of(value: Any, wanted: str) -> bool:
-    """Say whether a value of JSON is of a type of `ElasticShape`, spelled as there; all its numbers are positive."""
-    if wanted.startswith("tuple"):
-        inner = wanted.removeprefix("tuple[").split(",")[0]
-        return isinstance(value, list) and all(_is_of(each, inner) for each in value)
-    if wanted == "bool" or isinstance(value, bool):
-        return wanted == "bool" and isinstance(value, bool)
-    if wanted == "str":
-        return isinstance(value, str)
-    return isinstance(value, int if wanted == "int" else (int, float)) and bool(value > 0)
+        raise ModelError(f"{path} cannot be read ({error}): {AGAIN}") from error
 
 
 def _check_tensors(path: Path, expected: Mapping[str, torch.Size], got: Mapping[str, Tensor]) -> None:
-    _check_names(f"{path}: got other weights than its elastic.json has", got, required=expected, known=expected)
+    check_names(f"{path}: got other weights than its elastic.json has", got, required=expected, known=expected)
     for name, shape in expected.items():
         tensor = got[name]
         if tensor.shape != shape or not tensor.is_floating_point():
             raise ModelError(
                 f"{path}: got {name} of {str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}; expected "
-                f"floating-point numbers {tuple(shape)}, as elastic.json has it: {_AGAIN}"
+                f"floating-point numbers {tuple(shape)}, as elastic.json has it: {AGAIN}"
             )
-
-
-def _check_names(what: str, got: Iterable[str], *, required: Iterable[str], known: Iterable[str]) -> None:
-    names = set(got)
-    faults = []
-    for verb, those in (("missing", set(required) - names), ("unknown", names - set(known))):
-        if those:
-            more = f" and {len(those) - 5} more" if len(those) > 5 else ""
-            faults.append(f"{verb} {', '.join(sorted(those)[:5])}{more}")
-    if faults:
-        raise ModelError(f"{what}: {'; '.join(faults)}: {_AGAIN}")

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from elasticdenser.models.bert import Bert, Layer, Norm
-from elasticdenser.models.elastic import ElasticBert, layers_of
+from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.layers import Linear, make_linear
+from elasticdenser.models.shape import layers_of
 from elasticdenser.models.token_table import TokenTable
 from elasticdenser.subnet import LEVEL_0, Subnet
 

@@ -96,11 +96,11 @@ class KernelSizes:
         elastic, body = self._elastic, self._trained
         if elastic is None:
             raise KeyError(subnet)
-        plan = Plan(elastic.dim, len(body.weights.tokens))
+        plan = Plan(elastic.shape.dim, len(body.weights.tokens))
         if self._table is not None:
             plan.use_table(*self._table)
         if subnet != LEVEL_0:
-            layers, norms = body.layers(elastic.layers_of(subnet.depth)), elastic.widths.index(subnet.width)
+            layers, norms = body.layers(elastic.layers_of(subnet.depth)), elastic.shape.widths.index(subnet.width)
             plan.use_body(body.weights, body.embeddings(), layers, subnet.width, norms)
             plan.use_exit(pack(*elastic.exit_of(subnet), "fp16"))
         return KernelSize(plan, self._path, self._scratch)

@@ -60,7 +60,7 @@ class RuntimeLevels:
             raise ModelError(f"got the precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
         self.precision = precision if self.has_kernel else "fp32"
         self.full_size = Subnet(1.0, full.n_layers)
-        smaller = [] if elastic is None else [size for size in elastic.grid if size != self.full_size]
+        smaller = [] if elastic is None else [size for size in elastic.shape.grid if size != self.full_size]
         has_table = elastic is not None and elastic.table is not None
         self.sizes = [self.full_size, *smaller, *([LEVEL_0] if has_table else [])]
         self._full = full

@@ -48,7 +48,7 @@ class PlainSize:
     @property
     def _dim(self) -> int:
         if self._elastic is not None:
-            return self._elastic.dim
+            return self._elastic.shape.dim
         return self._body.hidden if self._body is not None else 0
 
     def _check(self, number: int, text: list[int]) -> None:
@@ -68,7 +68,7 @@ class PlainSize:
         elastic = self._elastic
         if self._body is not None:
             width = 1.0 if elastic is None else self._subnet.width
-            norms = 0 if elastic is None else elastic.widths.index(width)
+            norms = 0 if elastic is None else elastic.shape.widths.index(width)
             (states,) = hidden_states(self._body, self._layers, [text], width=width, norms=norms)
             given.append(states[0] if pooling == "cls" else states.mean(axis=0))
         if elastic is not None and elastic.table is not None:

@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from elasticdenser.errors import ModelError
+from elasticdenser.models.families import FAMILIES, activation_of, check_supported, count_of
 from elasticdenser.models.locate import weights_file
 from elasticdenser.models.settings import first_position, read_json, transformer_folder
 from elasticdenser.runtime.tensors import Array, Floats, Tensors
-
-_ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,45 +83,6 @@ class Transformer:
         return self.hidden // self.n_heads
 
 
-class _LayerNames(NamedTuple):
-    """What a family of models calls the weights of a layer."""
-
-    layer: str
-    qkv: tuple[str, str, str]
-    out: str
-    attention_norm: str
-    up: str
-    down: str
-    output_norm: str
-
-
-_BERT = _LayerNames(
-    layer="encoder.layer.{}.",
-    qkv=("attention.self.query", "attention.self.key", "attention.self.value"),
-    out="attention.output.dense",
-    attention_norm="attention.output.LayerNorm",
-    up="intermediate.dense",
-    down="output.dense",
-    output_norm="output.LayerNorm",
-)
-_DISTILBERT = _LayerNames(
-    layer="transformer.layer.{}.",
-    qkv=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
-    out="attention.out_lin",
-    attention_norm="sa_layer_norm",
-    up="ffn.lin1",
-    down="ffn.lin2",
-    output_norm="output_layer_norm",
-)
-_FAMILIES = {
-    "bert": _BERT,
-    "roberta": _BERT,
-    "xlm-roberta": _BERT,
-    "camembert": _BERT,
-    "distilbert": _DISTILBERT,
-}
-
-
 def read_full(folder: Path) -> Transformer:
     """Read the full encoder in `folder`.
 
@@ -158,8 +118,9 @@ class _Named:
 
 
 def _read(named: _Named, config: Mapping[str, Any]) -> Transformer:
-    names, activation = _checked(config)
-    n_heads = _count(config, "num_attention_heads", "n_heads")
+    check_supported(config)
+    names = FAMILIES[config["model_type"]]
+    n_heads = count_of(config, "num_attention_heads", "n_heads")
     positions = named.get("embeddings.position_embeddings.weight")[first_position(config) :]
     if named.has("embeddings.token_type_embeddings.weight"):
         # Only the first segment is ever used, so its vector joins the positions'.
@@ -172,14 +133,14 @@ def _read(named: _Named, config: Mapping[str, Any]) -> Transformer:
         prefix = names.layer.format(number)
 
         def joined(part: str) -> Floats:
-            stacked = np.stack([named.get(f"{prefix}{name}.{part}") for name in names.qkv])
+            stacked = np.stack([named.get(f"{prefix}{name}.{part}") for name in names.query_key_value])
             return stacked.reshape(3, n_heads, -1, *stacked.shape[2:]).swapaxes(0, 1)
 
         return LayerWeights(
             qkv=joined("weight"),
             qkv_bias=joined("bias"),
-            out=named.get(f"{prefix}{names.out}.weight"),
-            out_bias=named.get(f"{prefix}{names.out}.bias"),
+            out=named.get(f"{prefix}{names.attention_output}.weight"),
+            out_bias=named.get(f"{prefix}{names.attention_output}.bias"),
             up=named.get(f"{prefix}{names.up}.weight"),
             up_bias=named.get(f"{prefix}{names.up}.bias"),
             down=named.get(f"{prefix}{names.down}.weight"),
@@ -192,28 +153,9 @@ def _read(named: _Named, config: Mapping[str, Any]) -> Transformer:
         positions=positions,
         norm=named.norm("embeddings.LayerNorm")[None],
         layer=layer,
-        n_layers=_count(config, "num_hidden_layers", "n_layers"),
+        n_layers=count_of(config, "num_hidden_layers", "n_layers"),
         n_heads=n_heads,
-        n_neurons=_count(config, "intermediate_size", "hidden_dim"),
-        activation=activation,
+        n_neurons=count_of(config, "intermediate_size", "hidden_dim"),
+        activation=activation_of(config),
         eps=float(config.get("layer_norm_eps", 1e-12)),
     )
-
-
-def _count(config: Mapping[str, Any], *names: str) -> int:
-    for name in names:
-        if config.get(name):
-            return int(config[name])
-    raise ModelError(f"the model's config.json has no {' or '.join(names)}: fetch the model again")
-
-
-def _checked(config: Mapping[str, Any]) -> tuple[_LayerNames, str]:
-    """Return names and activation, or refuse a model that this code would compute wrongly."""
-    kind, activation = config.get("model_type"), config.get("hidden_act") or config.get("activation", "gelu")
-    if kind not in _FAMILIES:
-        raise ModelError(f"got a model of type {kind!r}; supported are {', '.join(_FAMILIES)}: choose one of these")
-    if activation not in _ACTIVATIONS:
-        raise ModelError(f"got the activation {activation!r}; supported are {', '.join(_ACTIVATIONS)}")
-    if config.get("position_embedding_type", "absolute") != "absolute":
-        raise ModelError("got relative position embeddings; only absolute ones are supported")
-    return _FAMILIES[kind], _ACTIVATIONS[activation]

@@ -176,7 +176,12 @@ class Resources:
         from elasticdenser.encoders import ElasticQueryEncoder
         from elasticdenser.models.locate import DEFAULT_MODEL
 
-        return ElasticQueryEncoder.from_pretrained(name or DEFAULT_MODEL, download=not self.options.offline)
+        return ElasticQueryEncoder.from_pretrained(
+            # The reference: figures do not depend on what this machine's fastest arithmetic is.
+            name or DEFAULT_MODEL,
+            dtype="float32",
+            download=not self.options.offline,
+        )
 
     def _dense_index(self, corpus: str, encoder: str) -> PassageIndex:
         """Open the vectors of a corpus by an encoder, made now if they are not there."""

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from elasticdenser.datasets import open_corpus
 from elasticdenser.datasets.sources import is_dataset_id
-from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder
+from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder, resolve_dtype
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.keeping import fingerprint_of
 from elasticdenser.index import PassageIndex, layout
 from elasticdenser.index.structures import Progress
-from elasticdenser.models.elastic import WIDTHS, ElasticBert
+from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_start import elastic_from_full
 from elasticdenser.models.locate import DEFAULT_MODEL
+from elasticdenser.models.shape import WIDTHS
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.data import TrainingData, identity_of, texts_sha256
 from elasticdenser.training.settings import Recipe
@@ -74,7 +75,8 @@ class Materials:
         self._name = recipe.encoder or (DEFAULT_MODEL if given is None else given.manifest.encoder.name)
         self.encoder = ElasticQueryEncoder.from_pretrained(
             self._name,
-            dtype=recipe.target_dtype,
+            # Not what queries are served in by default: what passages are encoded in.
+            dtype=str(resolve_dtype(recipe.target_dtype, device)).removeprefix("torch."),
             device=str(device),
             download=not options.offline,
             **self._overrides,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -21,6 +21,8 @@ from report import keep, print_table
 
 from elasticdenser import ElasticQueryEncoder, open_corpus
 from elasticdenser.datasets import load_queries
+from elasticdenser.encoders.torch_sizes import TorchSizes
+from elasticdenser.models.levels import Levels
 from elasticdenser.runtime.levels import RuntimeLevels
 from elasticdenser.subnet import Subnet
 
@@ -51,6 +53,11 @@ def main() -> None:
     keep("runtime-kernel", {"path": runtime.path, "rounds": options.rounds, "queries": rows, "passages": passages})
 
 
+@cache
+def _reference(encoder: ElasticQueryEncoder) -> Levels:
+    return TorchSizes(encoder.found, encoder.settings, dtype="float32", device="cpu").levels
+
+
 def _measure_queries(
     encoder: ElasticQueryEncoder, runtime: RuntimeLevels, texts: Sequence[str], rounds: int
 ) -> list[dict[str, Any]]:
@@ -61,7 +68,9 @@ def _measure_queries(
     work: dict[str, Work] = {BASE: lambda at: theirs.encode(texts[at], show_progress_bar=False)}
     batched: dict[str, Work] = {}
     for size in map(Subnet.parse, SIZES):
-        ours, torchs = (partial(levels.encode, pooling="mean", subnet=size) for levels in (runtime, encoder._levels))
+        ours, torchs = (
+            partial(levels.encode, pooling="mean", subnet=size) for levels in (runtime, _reference(encoder))
+        )
         work |= {f"kernel {size}": _each(ours, ids), f"torch {size}": _each(torchs, ids)}
         batched[f"kernel {size}"] = partial(lambda encode, at: encode(batches[at]), ours)
         batched[f"torch {size}"] = partial(lambda encode, at: encode(batches[at]), torchs)
@@ -107,7 +116,7 @@ def _seconds(times: Sequence[float], rounds: int) -> float:
 def _cosine(encoder: ElasticQueryEncoder, runtime: RuntimeLevels, ids: Ids, size: Subnet) -> float:
     by_length = sorted(ids, key=len)
     ours = runtime.encode(by_length, "mean", size, normalize=True)
-    theirs = encoder._levels.encode(by_length, "mean", size).numpy()
+    theirs = _reference(encoder).encode(by_length, "mean", size).numpy()
     return float(((ours * theirs).sum(axis=1) / np.linalg.norm(theirs, axis=1)).mean())
 
 
@@ -121,7 +130,7 @@ def _measure_passages(
     times = _times(
         {
             "kernel": lambda at: runtime.encode(batches[at], "mean", size),
-            "torch, float32": lambda at: encoder._levels.encode(batches[at], "mean", size),
+            "torch, float32": lambda at: _reference(encoder).encode(batches[at], "mean", size),
         },
         len(batches),
         rounds,

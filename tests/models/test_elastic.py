@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tiny import one_thread
 
 from elasticdenser.errors import QueryError
-from elasticdenser.models.elastic import DEPTHS, WIDTHS, ElasticBert, ElasticShape, layers_of
+from elasticdenser.models.elastic import ElasticBert
+from elasticdenser.models.shape import DEPTHS, WIDTHS, ElasticShape, layers_of
 from elasticdenser.subnet import Subnet
 
 SIZES = {"n_layers": 6, "n_heads": 4, "hidden": 32, "n_neurons": 64, "vocabulary": 50, "n_positions": 24, "dim": 16}

@@ -117,8 +117,8 @@ def test_tuned_tokens_are_kept(tiny_model, elastic, tmp_path):
     loaded = load_elastic(tmp_path / "m")
     assert_within_a_step(loaded.model.tokens, model.tokens)
     assert not loaded.model.shape.level0
-    encoder = ElasticQueryEncoder.from_pretrained(str(tmp_path / "m"), device="cpu")
-    full = ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu")
+    encoder = ElasticQueryEncoder.from_pretrained(str(tmp_path / "m"), dtype="float32", device="cpu")
+    full = ElasticQueryEncoder.from_pretrained(str(tiny_model), dtype="float32", device="cpu")
     assert F.cosine_similarity(*(torch.tensor(one.encode(TEXTS)) for one in (encoder, full))).min() > 0.9999
 
 

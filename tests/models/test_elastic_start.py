@@ -19,9 +19,10 @@ from tiny import write_sentence_encoder
 
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.models.bert import Bert
-from elasticdenser.models.elastic import DEPTHS, WIDTHS, ElasticBert
+from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_start import elastic_from_full, fit_exits, importance, reorder
 from elasticdenser.models.settings import read_settings
+from elasticdenser.models.shape import DEPTHS, WIDTHS
 from elasticdenser.subnet import Subnet
 
 TEXTS = [

@@ -19,7 +19,7 @@ from elasticdenser.subnet import LEVEL_0, Subnet
 
 @pytest.fixture
 def encoder(tiny_elastic) -> ElasticQueryEncoder:
-    return ElasticQueryEncoder.from_pretrained(str(tiny_elastic), device="cpu")
+    return ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
 
 
 def test_sizes(encoder, tiny_query_encoder):
@@ -53,7 +53,7 @@ def test_the_largest_size_is_the_full_encoder(encoder, tiny_query_encoder):
 
 def test_sizes_at_once_from_several_threads(encoder, tiny_elastic):
     expected = {size: encoder.encode(TEXTS, size) for size in encoder.sizes}
-    fresh = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), device="cpu")
+    fresh = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
     wanted = [size for _ in range(6) for size in fresh.sizes]
     with ThreadPoolExecutor(8) as pool:
         for size, vectors in zip(wanted, pool.map(lambda size: fresh.encode(TEXTS, size), wanted), strict=True):

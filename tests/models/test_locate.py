@@ -189,8 +189,8 @@ def test_fetching_asks_for_one_form_of_the_weights(cache, tiny_model, hub, first
 
 def test_an_elastic_encoder_from_the_hub(cache, tiny_model, tiny_elastic, hub):
     shutil.copytree(tiny_elastic, hub[0])
-    fetched = ElasticQueryEncoder.from_pretrained("someone/elastic", device="cpu")
-    local = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), device="cpu")
+    fetched = ElasticQueryEncoder.from_pretrained("someone/elastic", dtype="float32", device="cpu")
+    local = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
     assert fetched.found.source == "hub"
     assert fetched.sizes == local.sizes and len(local.sizes) == 7
     assert (fetched.encode(["dune"], "w0.5-d1") == local.encode(["dune"], "w0.5-d1")).all()

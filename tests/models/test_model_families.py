@@ -116,7 +116,7 @@ def assert_equals_reference(st, folder: Path, texts=TEXTS) -> None:
     passages = PassageEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
     np.testing.assert_allclose(passages.encode(texts), reference.encode_document(texts), atol=1e-5)
     asked = [text for text in texts if text.strip()]
-    queries = ElasticQueryEncoder.from_pretrained(str(folder), device="cpu")
+    queries = ElasticQueryEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
     np.testing.assert_allclose(queries.encode(asked), reference.encode_query(asked), atol=1e-5)
 
 

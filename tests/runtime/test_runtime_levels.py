@@ -43,7 +43,7 @@ def cosines(some, others):
 def torch_vectors(encoder, sequences, size):
     """What the encoder in torch makes of each sequence."""
     return np.concatenate(
-        [encoder._levels.encode([each], encoder.settings.pooling, size).numpy() for each in sequences]
+        [encoder._sizes.levels.encode([each], encoder.settings.pooling, size).numpy() for each in sequences]
     )
 
 
@@ -73,7 +73,7 @@ def test_every_shipped_size(query_encoder, shipped, path):
 def test_float32(tiny_elastic, path):
     from elasticdenser import ElasticQueryEncoder
 
-    encoder = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), device="cpu")
+    encoder = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
     levels = RuntimeLevels.load(tiny_elastic, precision="fp32", path=path)
     sequences = random_texts(100, [1, 3, 16, 17, 64])
     for size in levels.sizes:
@@ -140,7 +140,7 @@ def test_odd_shapes(tmp_path, shape):
     BertModel(config).save_pretrained(tmp_path)
     pooling = "cls" if "cls" in shape else "mean"
     write_sentence_encoder(tmp_path, pooling=pooling, dim=config.hidden_size)
-    encoder = ElasticQueryEncoder.from_pretrained(str(tmp_path), device="cpu")
+    encoder = ElasticQueryEncoder.from_pretrained(str(tmp_path), dtype="float32", device="cpu")
     sequences = random_texts(101, [1, 2, 15, 16, 33, 70, 5])
     expected = torch_vectors(encoder, sequences, encoder.full_size)
     for path in PATHS:

@@ -264,7 +264,10 @@ def test_other_inputs_get_folders_of_their_own(prepare, texts, index, make_index
     prepare(texts[:-1], index=None)
     prepare([*texts[1:], texts[0]], index=None)
     assert n_folders() == 6
-    prepare(encoder=ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu", max_length=9), index=None)
+    prepare(
+        encoder=ElasticQueryEncoder.from_pretrained(str(tiny_model), dtype="float32", device="cpu", max_length=9),
+        index=None,
+    )
     assert n_folders() == 7
     assert before.items() <= files(tmp_path).items()
     abouts = [json.loads(path.read_text()) for path in tmp_path.rglob("about.json")]
@@ -286,7 +289,9 @@ def test_damage_and_bad_arguments_are_refused(prepare, tmp_path, tiny_model):
     with pytest.raises(BadInputError, match="batches of 0 texts"):
         data.batch(0, 0, seed=0)
     with pytest.raises(EncoderMismatchError):
-        prepare(encoder=ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu", max_length=9))
+        prepare(
+            encoder=ElasticQueryEncoder.from_pretrained(str(tiny_model), dtype="float32", device="cpu", max_length=9)
+        )
 
 
 def test_batches_are_the_same_in_another_process(prepare, texts, tiny_model, tmp_path):
@@ -296,7 +301,7 @@ import json, sys
 from pathlib import Path
 from elasticdenser import ElasticQueryEncoder
 from elasticdenser.training.data import TrainingData
-encoder = ElasticQueryEncoder.from_pretrained({str(tiny_model)!r}, device="cpu")
+encoder = ElasticQueryEncoder.from_pretrained({str(tiny_model)!r}, dtype="float32", device="cpu")
 data = TrainingData.prepare(json.load(sys.stdin), encoder, None, Path({str(tmp_path / "kept")!r}))
 json.dump(data.batch(9, {SIZE}, seed=2, typo_share=0.5).token_ids.tolist(), sys.stdout)
 """

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from elasticdenser.errors import BadInputError
-from elasticdenser.models.elastic import ElasticBert, ElasticShape
+from elasticdenser.models.elastic import ElasticBert
+from elasticdenser.models.shape import ElasticShape
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.data import Batch
 from elasticdenser.training.distil import Distillation, DistilSettings

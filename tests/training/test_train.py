@@ -68,10 +68,10 @@ def trained(place, tiny_model, tmp_path_factory):
 
 def test_a_training_leaves_a_model_of_all_sizes(trained, tiny_model, place):
     made, seen = trained
-    encoder = ElasticQueryEncoder.from_pretrained(str(made.folder))
+    encoder = ElasticQueryEncoder.from_pretrained(str(made.folder), dtype="float32")
     assert [*map(str, made.sizes)] == [*SIZES, "level0"] == [*map(str, encoder.sizes[1:])]
     texts = (place / "queries.txt").read_text().splitlines()
-    full = ElasticQueryEncoder.from_pretrained(str(tiny_model)).encode(texts)
+    full = ElasticQueryEncoder.from_pretrained(str(tiny_model), dtype="float32").encode(texts)
     means = {size: float((encoder.encode(texts, size) * full).sum(axis=1).mean()) for size in made.sizes}
     assert all(mean > 0.8 for mean in means.values()), means
     made_by = load_elastic(made.folder).made_by

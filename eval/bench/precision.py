@@ -1,0 +1,80 @@
+"""What 8-bit arithmetic costs: each size in int8 (the kernel) against the same size in float32 (torch).
+
+    python eval/bench/precision.py --data DATA --wiki indexes/wiki --msmarco indexes/msmarco [--limit 1000]
+
+Quality is the share of the full encoder's figure in float32, on NQ dev (RR@10), TriviaQA dev (AnswerMatch@20) and DL19
+(nDCG@10), through the index's own structure. "same alone" is the share of queries whose int8 vector is the same, to the
+bit, alone and among 31 others.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from report import keep, print_table
+
+from elasticdenser import ElasticQueryEncoder, PassageIndex, Subnet
+from elasticdenser.training.dev_sets import DevSet, load_dev_set
+from elasticdenser.training.settings import DevSetSettings
+
+_N_ALONE = 64
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--wiki", type=Path, required=True, help="index of NQ's and Wikipedia's passages")
+    parser.add_argument("--msmarco", type=Path, required=True, help="index of the MS MARCO pool")
+    parser.add_argument("--limit", type=int, default=0, help="queries of a set at most; 0 is all")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    wiki, msmarco = PassageIndex.open(options.wiki), PassageIndex.open(options.msmarco)
+    given = (
+        (DevSetSettings(path="nq", split="dev", measure="RR@10", limit=options.limit), wiki),
+        (DevSetSettings(path="triviaqa", measure="AnswerMatch@20", limit=options.limit), wiki),
+        (DevSetSettings(path="msmarco", split="dl19", measure="nDCG@10", limit=options.limit), msmarco),
+    )
+    dev_sets = [load_dev_set(settings, index, data=options.data, seed=1) for settings, index in given]
+    exact, fast = (ElasticQueryEncoder.from_pretrained(dtype=dtype, device="cpu") for dtype in ("float32", "int8"))
+    full = {dev.name: dev.value(exact.encode(dev.texts)) for dev in dev_sets}
+    rows = []
+    for size in fast.sizes:
+        rows.append(_row(size, exact, fast, dev_sets, full))
+        print_table(f"Retention, {sum(len(dev.texts) for dev in dev_sets):,} queries", rows)
+    keep(
+        "precision", {"limit": options.limit, "dev_sets": {dev.name: len(dev.texts) for dev in dev_sets}, "rows": rows}
+    )
+
+
+def _row(
+    size: Subnet, exact: ElasticQueryEncoder, fast: ElasticQueryEncoder, dev_sets: list[DevSet], full: dict[str, float]
+) -> dict[str, Any]:
+    shares: dict[str, list[float]] = {"float32": [], "int8": []}
+    cosines = []
+    for dev in dev_sets:
+        vectors = {"float32": exact.encode(dev.texts, size), "int8": fast.encode(dev.texts, size)}
+        cosines.append((vectors["float32"] * vectors["int8"]).sum(axis=1))
+        for name, its in vectors.items():
+            shares[name].append(dev.value(its) / full[dev.name])
+    texts = dev_sets[0].texts[:_N_ALONE]
+    together = np.concatenate([fast.encode(texts[at : at + 32], size) for at in range(0, len(texts), 32)])
+    same = [bool(np.array_equal(fast.encode([text], size)[0], row)) for text, row in zip(texts, together, strict=True)]
+    means = {name: sum(its) / len(its) for name, its in shares.items()}
+    return {
+        "size": str(size),
+        **means,
+        "int8 - float32": means["int8"] - means["float32"],
+        "worst set": min(a - b for a, b in zip(shares["int8"], shares["float32"], strict=True)),
+        "mean cosine": float(np.mean(np.concatenate(cosines))),
+        "least cosine": float(np.min(np.concatenate(cosines))),
+        "same alone": sum(same) / len(same),
+    }
+
+
+if __name__ == "__main__":
+    main()
