@@ -35,7 +35,7 @@ def query_encoder():
     """ElasticQueryEncoder of all-MiniLM-L6-v2."""
     from elasticdenser import ElasticQueryEncoder
 
-    return real_encoder(ElasticQueryEncoder)
+    return real_encoder(ElasticQueryEncoder, dtype="float32")
 
 
 @pytest.fixture(scope="session")
