@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elasticdenser.datasets import Passage, load_qrels, load_queries, open_corpus
     from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder
+    from elasticdenser.engine.engine import RetrievalEngine
     from elasticdenser.errors import ElasticDenserError
     from elasticdenser.index import PassageIndex
     from elasticdenser.retriever import Hit, Retriever
@@ -25,6 +26,7 @@ _HOMES = {
     "Passage": "datasets",
     "PassageEncoder": "encoders",
     "PassageIndex": "index",
+    "RetrievalEngine": "engine.engine",
     "Retriever": "retriever",
     "Subnet": "subnet",
     "load_qrels": "datasets",
@@ -39,6 +41,7 @@ __all__ = [
     "Passage",
     "PassageEncoder",
     "PassageIndex",
+    "RetrievalEngine",
     "Retriever",
     "Subnet",
     "load_qrels",

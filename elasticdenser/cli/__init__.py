@@ -7,7 +7,21 @@ from __future__ import annotations
 
 import typer
 
-from elasticdenser.cli import demo, diagnose, eval, evaluate, exchange, index, inspect, options, run, search, train
+from elasticdenser.cli import (
+    demo,
+    diagnose,
+    eval,
+    evaluate,
+    exchange,
+    index,
+    inspect,
+    options,
+    profile,
+    run,
+    search,
+    simulate,
+    train,
+)
 from elasticdenser.cli.output import show_warnings
 
 app = typer.Typer(
@@ -26,7 +40,7 @@ app = typer.Typer(
         "train --queries queries.txt --index indexes/mine -o models/mine",
     ),
 )
-for _module in (demo, index, search, run, evaluate, eval, train, inspect, exchange, diagnose):
+for _module in (demo, index, search, run, evaluate, eval, train, profile, simulate, inspect, exchange, diagnose):
     _module.register(app)
 
 

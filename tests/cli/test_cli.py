@@ -27,6 +27,8 @@ COMMANDS = [
     "evaluate",
     "eval",
     "train",
+    "profile",
+    "simulate",
     "info",
     "verify",
     "rebuild",

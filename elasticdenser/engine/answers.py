@@ -1,0 +1,73 @@
+"""What those who asked get from the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from elasticdenser.engine.request import Outcome, Status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a query got.
+
+    Attributes:
+        hits: Best first.
+        level: The level that served it.
+        queued_s: How long it waited, in seconds.
+        ran_s: How long its batch ran.
+        late: Whether it came after its deadline.
+    """
+
+    hits: Sequence[Any]
+    level: str
+    queued_s: float
+    ran_s: float
+    late: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The engine at one moment, and counts since it was made.
+
+    Attributes:
+        n_waiting: Queries in the queue.
+        n_running: Batches that run.
+        rate_per_s: Requests a second, over the last 0.1 s.
+        ratio: How much slower than profiled the machine is.
+        statuses: Requests by how they ended.
+        levels: Answers by level.
+        replaced_workers: Workers that hung.
+    """
+
+    n_waiting: int
+    n_running: int
+    rate_per_s: float
+    ratio: float
+    statuses: dict[str, int]
+    levels: dict[str, int]
+    replaced_workers: int
+
+
+def answer_of(outcome: Outcome, hits: Sequence[Any]) -> Answer:
+    """Return the answer that an outcome with these hits is."""
+    return Answer(
+        hits=hits,
+        level=outcome.level or "",
+        queued_s=outcome.queued_s,
+        ran_s=outcome.ran_s,
+        late=outcome.status is Status.LATE,
+    )
+
+
+def settle(future: Future[Answer] | None, *, answer: Answer | None = None, error: BaseException | None = None) -> None:
+    """Settle a future, unless its owner has cancelled it."""
+    if future is None or not future.set_running_or_notify_cancel():
+        return
+    if answer is not None:
+        future.set_result(answer)
+    else:
+        future.set_exception(error)

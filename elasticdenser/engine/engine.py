@@ -1,0 +1,270 @@
+"""The engine: worker threads between a retriever and those who ask, driven by the scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future
+from itertools import count
+from typing import TYPE_CHECKING, Any, Self
+
+from elasticdenser.cpus import cpu_count
+from elasticdenser.engine.answers import Answer, Snapshot, answer_of, settle
+from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
+from elasticdenser.engine.policies import make_policy
+from elasticdenser.engine.profile import Profile
+from elasticdenser.engine.request import Batch, Outcome, Query, Request, Status
+from elasticdenser.engine.scheduler import Scheduler
+from elasticdenser.engine.searching import BatchSearch, RetrieverSearch
+from elasticdenser.engine.settings import SchedulerSettings
+from elasticdenser.engine.workers import Workers
+from elasticdenser.errors import QueryError
+from elasticdenser.queries import check_query
+
+if TYPE_CHECKING:
+    from elasticdenser.retriever import Retriever
+
+
+class RetrievalEngine:
+    """Answers queries from several threads, each by its deadline, at the best level that the load allows.
+
+    Use it as a context manager, or call `close`. Safe to use from any thread.
+
+    Args:
+        retriever: Encodes and searches: a `Retriever`, or whatever has `search_batch` (`BatchSearch`).
+        profile: Levels and latencies on this machine.
+        policy: As `make_policy` spells it.
+        slo_s: Deadline of requests that name none, in seconds after they come.
+        workers: Worker threads; None is one for each usable CPU.
+        most_unfinished: Requests that may be in the engine at once.
+        reserve_s: Time kept free before each deadline; None is a tenth of `slo_s`, at most 10 ms.
+        hang_s: A batch that runs longer, and longer than ten times what was expected, is given up and its worker
+            replaced.
+        clock: Returns seconds that only rise.
+
+    Raises:
+        QueryError: The policy does not exist, the retriever lacks a level, or a figure is out of range.
+    """
+
+    def __init__(
+        self,
+        retriever: Retriever | BatchSearch,
+        profile: Profile,
+        *,
+        policy: str = "elastic",
+        slo_s: float = 0.025,
+        workers: int | None = None,
+        most_unfinished: int = 1024,
+        reserve_s: float | None = None,
+        hang_s: float = 2.0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        n_workers = cpu_count() if workers is None else workers
+        settings = SchedulerSettings(
+            slo_s=slo_s, workers=n_workers, reserve_s=reserve_s, most_unfinished=most_unfinished
+        )
+        chosen = make_policy(policy, profile, slo_s=slo_s, workers=n_workers)
+        names = [level.name for level in profile.levels]
+        self._search = retriever if isinstance(retriever, BatchSearch) else RetrieverSearch(retriever, names)
+        self._slo_s, self._clock = slo_s, clock
+        self._scheduler = Scheduler(profile, chosen, settings)
+        self._lock = threading.Lock()
+        self._futures: dict[int, Future[Answer]] = {}
+        self._ids = count()
+        self._closing = False
+        self._statuses = dict.fromkeys(Status, 0)
+        self._levels = {level.name: 0 for level in profile.levels}
+        self._workers = Workers(self, n_workers, lock=self._lock, clock=clock, hang_s=hang_s)
+
+    def submit(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        deadline_s: float | None = None,
+        minimum_level: str | None = None,
+        priority: int = 0,
+        doc_ids: Collection[str] | None = None,
+    ) -> Future[Answer]:
+        """Hand in a query and return at once.
+
+        Args:
+            query: The query.
+            k: Hits wanted.
+            deadline_s: Seconds from now until its answer is worthless; None is the engine's `slo_s`, infinity is never.
+            minimum_level: Name of the level whose quality it must at least have.
+            priority: Decides who is turned away when not all can be served; higher stays.
+            doc_ids: Search only these documents.
+
+        Returns:
+            A future of the answer. Cancelling it takes a query that still waits out of the queue.
+
+        Raises:
+            OverloadedError: It could not be answered in time. The future raises it if that turns out only later.
+            EngineClosedError: The engine is closed, or is being closed.
+            QueryError: The query is empty, or an argument is out of range.
+        """
+        check_query(query, "the query")
+        if type(k) is not int or k < 1:
+            raise QueryError(f"got k = {k!r}; expected a whole number of at least 1")
+        within_s = self._slo_s if deadline_s is None else deadline_s
+        if not within_s > 0:
+            raise QueryError(f"got deadline_s = {within_s}; expected seconds from now, above 0")
+        if isinstance(doc_ids, str):
+            raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
+        asked = Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids))
+        future: Future[Answer] = Future()
+        with self._lock:
+            if self._closing:
+                raise EngineClosedError("the engine is closed: open another one")
+            now_s = self._clock()
+            request = Request(
+                id=next(self._ids),
+                query=asked,
+                arrival_s=now_s,
+                deadline_s=now_s + within_s,
+                minimum=minimum_level,
+                priority=priority,
+            )
+            try:
+                self._scheduler.add(request)
+            except OverloadedError:
+                self._statuses[Status.REFUSED] += 1
+                raise
+            self._futures[request.id] = future
+            self._workers.wake()
+        future.add_done_callback(lambda done: self._withdraw(request) if done.cancelled() else None)
+        return future
+
+    async def search(self, query: str, k: int = 10, **options: Any) -> Answer:
+        """Answer a query; the arguments and errors are those of `submit`. Cancelling the task withdraws the query."""
+        return await asyncio.wrap_future(self.submit(query, k, **options))
+
+    def search_many(self, queries: Iterable[str], k: int = 10, **options: Any) -> list[Answer]:
+        """Answer many queries, in their order, as fast as the engine can besides what else it has to do.
+
+        They have no deadline unless one is given, so the engine spends on them the best level, and serves those that
+        have one first. No more of them are handed in at a time than fill the workers' next batches.
+
+        Args:
+            queries: The queries.
+            k: Hits wanted.
+            options: As for `submit`.
+
+        Raises:
+            QueryError: A query is empty, or an argument is out of range.
+            OverloadedError: The engine is full, or a deadline that was given cannot be met.
+        """
+        options.setdefault("deadline_s", float("inf"))
+        ahead = threading.Semaphore(min(self._scheduler.settings.most_unfinished, 64 * self._workers.size))
+        futures = []
+        for query in queries:
+            ahead.acquire()
+            futures.append(self.submit(query, k, **options))
+            futures[-1].add_done_callback(lambda _: ahead.release())
+        return [future.result() for future in futures]
+
+    def warm_up(self, query: str = "warm up") -> None:
+        """Run every level once, in the calling thread: first runs are slow, and no deadline should wait for them."""
+        for level in self._levels:
+            self._search.search_batch([Query(text=query, k=1)], level)
+
+    def snapshot(self) -> Snapshot:
+        """Return what the engine is doing, and has done."""
+        with self._lock:
+            scheduler = self._scheduler
+            return Snapshot(
+                n_waiting=scheduler.n_waiting,
+                n_running=scheduler.n_running,
+                rate_per_s=scheduler.rate_per_s(self._clock()),
+                ratio=scheduler.correction.ratio,
+                statuses={status.value: n for status, n in self._statuses.items()},
+                levels=dict(self._levels),
+                replaced_workers=self._workers.n_replaced,
+            )
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Refuse new requests, answer those that are in, and stop the workers. Safe to call again.
+
+        Args:
+            timeout_s: What has no answer by then fails with `EngineClosedError`.
+        """
+        with self._lock:
+            self._closing = True
+        self._workers.stop(timeout_s)
+        with self._lock:
+            self._scheduler.clear(self._clock())
+            left, self._futures = list(self._futures.values()), {}
+        for future in left:
+            settle(future, error=EngineClosedError("the engine was closed before it could answer: ask another one"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def next_batch(self) -> Batch | None:
+        """For a worker, who holds the lock: return what to run, None if there is nothing now."""
+        return self._scheduler.schedule(self._clock())
+
+    def has_shed(self) -> bool:
+        """For a worker: return whether there is somebody to tell that his request was shed."""
+        return self._scheduler.has_shed
+
+    def run(self, batch: Batch) -> None:
+        """For a worker: run a batch and hand out its answers."""
+        queries = [job.members[0].query for job in batch.jobs]
+        try:
+            hits = self._search.search_batch(queries, batch.level)  # type: ignore[arg-type]
+            if len(hits) != len(queries):
+                raise ValueError(f"got hits of {len(hits)} queries from search_batch, expected {len(queries)}")
+        except BaseException as error:
+            self.give_up(batch, f"the batch failed with {type(error).__name__}: {error}", error)
+            return
+        with self._lock:
+            if not self._scheduler.is_running(batch):  # it was given up
+                return
+            now_s = self._clock()
+            found = {one.id: its for job, its in zip(batch.jobs, hits, strict=True) for one in job.members}
+            outcomes = self._scheduler.finished(batch, now_s, now_s - batch.started_s)
+            futures = self._ended(outcomes)
+        for outcome, future in zip(outcomes, futures, strict=True):
+            settle(future, answer=answer_of(outcome, found[outcome.request.id]))
+
+    def give_up(self, batch: Batch, why: str, cause: BaseException | None = None) -> None:
+        """For a worker or its keeper: fail a batch, if it still runs."""
+        with self._lock:
+            if not self._scheduler.is_running(batch):
+                return
+            futures = self._ended(self._scheduler.failed(batch, self._clock()))
+        for future in futures:
+            error = WorkerError(f"{why}: try again, or at another level than {batch.level}")
+            error.__cause__ = cause
+            settle(future, error=error)
+
+    def turn_away(self) -> None:
+        """For a worker or its keeper: tell those who wait for what has become hopeless."""
+        with self._lock:
+            self._scheduler.expire(self._clock())
+            outcomes = self._scheduler.take_shed()
+            futures = self._ended(outcomes)
+        for outcome, future in zip(outcomes, futures, strict=True):
+            message = (
+                f"shed after {1000 * outcome.queued_s:.0f} ms: the engine could no longer answer in time; try later"
+            )
+            settle(future, error=OverloadedError(message, retry_after_s=self._slo_s))
+
+    def _ended(self, outcomes: list[Outcome]) -> list[Future[Answer] | None]:
+        for outcome in outcomes:
+            self._statuses[outcome.status] += 1
+            if outcome.level is not None:
+                self._levels[outcome.level] += 1
+        return [self._futures.pop(outcome.request.id, None) for outcome in outcomes]
+
+    def _withdraw(self, request: Request) -> None:
+        with self._lock:
+            if self._scheduler.withdraw(request):
+                self._futures.pop(request.id, None)

@@ -1,0 +1,32 @@
+"""How fast requests come in."""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class Rate:
+    """Arrivals a second over a sliding window.
+
+    Args:
+        window_s: Its length.
+    """
+
+    def __init__(self, window_s: float = 0.1) -> None:
+        self.window_s = window_s
+        self._times_s: deque[float] = deque()
+
+    def add(self, now_s: float) -> None:
+        """Count an arrival."""
+        self._times_s.append(now_s)
+        self._forget(now_s)
+
+    def per_s(self, now_s: float) -> float:
+        """Return the rate."""
+        self._forget(now_s)
+        return len(self._times_s) / self.window_s
+
+    def _forget(self, now_s: float) -> None:
+        times_s, oldest_s = self._times_s, now_s - self.window_s
+        while times_s and times_s[0] <= oldest_s:
+            times_s.popleft()

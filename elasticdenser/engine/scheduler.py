@@ -1,0 +1,267 @@
+"""The scheduler: which requests run next, together, and at which level. It knows no clock and no model.
+
+Its order is earliest deadline first. What to spend on each batch is the policy's choice. What could not be in time even
+at the policy's smallest level is refused when it comes, so that a caller knows at once, and nobody waits for an answer
+that comes too late: past its capacity the engine serves at its capacity.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import insort
+from collections.abc import Hashable
+from operator import attrgetter
+
+from elasticdenser.engine.correction import Correction
+from elasticdenser.engine.deadlines import DeadlineQueue
+from elasticdenser.engine.errors import OverloadedError
+from elasticdenser.engine.load import Load
+from elasticdenser.engine.policy import Policy
+from elasticdenser.engine.profile import Profile
+from elasticdenser.engine.rate import Rate
+from elasticdenser.engine.request import Batch, Job, Outcome, Request, Status, key_of
+from elasticdenser.engine.settings import SchedulerSettings
+
+
+class Scheduler:
+    """Holds the requests that wait and knows those that run. Not safe for several threads: its owner locks.
+
+    Args:
+        profile: Levels and latencies; corrected by what is observed.
+        policy: Chooses levels and batch sizes; this scheduler's own.
+        settings: How it works.
+    """
+
+    def __init__(self, profile: Profile, policy: Policy, settings: SchedulerSettings) -> None:
+        self.profile, self.policy, self.settings = profile, policy, settings
+        self.correction = Correction()
+        self.n_unfinished = 0
+        # Batches larger than enough only make those in them wait. A single job may run for longer than the longest run:
+        # what cannot be divided is no reason to do without a level.
+        self._largest = tuple(level.enough(settings.longest_run) for level in profile.levels)
+        self._capacity_per_s = profile.levels[policy.cheapest].capacity_per_s(settings.longest_run)
+        self._queue = DeadlineQueue(len(profile.levels))
+        self._running: dict[Batch, None] = {}
+        self._rate = Rate()
+        self._in_flight: dict[Hashable, tuple[Job, Batch | None]] = {}
+        self._shed: list[Outcome] = []
+        self._least_priority = 1 << 62  # of all that ever came
+
+    @property
+    def n_waiting(self) -> int:
+        """Jobs in the queue."""
+        return len(self._queue)
+
+    @property
+    def n_running(self) -> int:
+        """Batches that run."""
+        return len(self._running)
+
+    @property
+    def has_shed(self) -> bool:
+        """Whether `take_shed` has something to return."""
+        return bool(self._shed)
+
+    def rate_per_s(self, now_s: float) -> float:
+        """Return the arrivals a second of requests with a deadline, over the last 0.1 s."""
+        return self._rate.per_s(now_s)
+
+    def is_running(self, batch: Batch) -> bool:
+        """Return whether a batch was handed out and is neither finished nor failed."""
+        return batch in self._running
+
+    def add(self, request: Request) -> None:
+        """Take in a request that has just arrived.
+
+        Raises:
+            OverloadedError: It could not be answered in time, or the engine is full.
+            QueryError: Its minimum level does not exist.
+        """
+        floor = self.profile.floor(request.minimum)
+        if request.deadline_s < float("inf"):  # what has all the time presses nobody
+            self._rate.add(request.arrival_s)
+        if self.n_unfinished < self.settings.most_unfinished and self._join(request):
+            self.n_unfinished += 1
+            return
+        job = Job(request, floor)
+        if not self._admit(job, request.arrival_s) and not self._admit_for_another(job, request.arrival_s):
+            raise self._refusal(request)
+        self.n_unfinished += 1
+        self._least_priority = min(self._least_priority, job.priority)
+        self._in_flight[job.key] = (job, None)
+
+    def schedule(self, now_s: float) -> Batch | None:
+        """Return the batch that an idle worker runs next; None if nothing waits or all workers are busy."""
+        self.expire(now_s)
+        if not self._queue or len(self._running) >= self.settings.workers:
+            return None
+        choice = self.policy.choose(self._load(now_s))
+        place, most = self._queue.run(0, choice.place, choice.size)
+        level, ratio = self.profile.levels[place], self.correction.ratio
+        if place != choice.place:  # a floor: how many the policy wanted at its own level says nothing about this one
+            most = min(most, max(1, level.largest_batch((self._queue.deadlines_s[0] - now_s) / ratio)))
+        size = max(1, min(most, len(level.latency_s) - 1))
+        expected_s = ratio * level.latency_s[size]
+        jobs = self._queue.take(size)
+        batch = Batch(jobs=jobs, place=place, level=level.name, started_s=now_s, expected_s=expected_s)
+        self._running[batch] = None
+        for job in jobs:
+            if self._in_flight.get(job.key, (None,))[0] is job:
+                self._in_flight[job.key] = (job, batch)
+        return batch
+
+    def finished(self, batch: Batch, now_s: float, ran_s: float) -> list[Outcome]:
+        """Take in that a batch ran for `ran_s`, and return the outcome of each of its requests."""
+        size = len(batch.jobs)
+        self.correction.observe(self.profile.levels[batch.place].latency_s[size], ran_s)
+        self.policy.observe(size, ran_s)
+        self._end(batch)
+        return [self._answered(batch, request, now_s, ran_s) for request in batch.requests()]
+
+    def failed(self, batch: Batch, now_s: float) -> list[Outcome]:
+        """Take in that a batch failed, and return the outcome of each of its requests."""
+        self._end(batch)
+        return [Outcome(request=one, status=Status.FAILED, at_s=now_s) for one in batch.requests()]
+
+    def expire(self, now_s: float) -> None:
+        """Shed from the head of the queue what could not be in time even alone at the smallest level it may have."""
+        queue, levels = self._queue, self.profile.levels
+        while queue:
+            place, _ = queue.run(0, self.policy.cheapest, 1)
+            if now_s + self.correction.ratio * levels[place].latency_s[1] <= queue.deadlines_s[0]:
+                return
+            (job,) = queue.take(1)
+            self._drop(job, job.members.pop(0), now_s)
+            if job.members:  # those who joined have later deadlines
+                queue.insert(job)
+
+    def withdraw(self, request: Request) -> bool:
+        """Take out a request that nobody waits for any more; return whether it was still in the queue."""
+        job, batch = self._in_flight.get(key_of(request), (None, None))
+        if job is None or batch is not None or request not in job.members:
+            return False
+        self._queue.remove(job)
+        job.members.remove(request)
+        self.n_unfinished -= 1
+        if job.members:
+            self._queue.insert(job)
+        else:
+            del self._in_flight[job.key]
+        return True
+
+    def take_shed(self) -> list[Outcome]:
+        """Return the outcomes of all requests shed since the last call."""
+        shed, self._shed = self._shed, []
+        return shed
+
+    def clear(self, now_s: float) -> list[Outcome]:
+        """Empty the queue, and return its requests as shed."""
+        for job in self._queue.take(len(self._queue)):
+            while job.members:
+                self._drop(job, job.members.pop(0), now_s)
+        return self.take_shed()
+
+    def _load(self, now_s: float) -> Load:
+        self.correction.forget(now_s)
+        free_s = [now_s] * (self.settings.workers - len(self._running))
+        free_s += [max(now_s, batch.due_s) for batch in self._running]
+        heapq.heapify(free_s)
+        return Load(
+            self.profile,
+            ratio=self.correction.ratio,
+            queue=self._queue,
+            free_s=free_s,
+            now_s=now_s,
+            rate_per_s=self._rate.per_s(now_s),
+            capacity_per_s=self._capacity_per_s,
+            slo_s=self.settings.slo_s,
+            reserve_s=self.settings.reserve,
+            largest=self._largest,
+        )
+
+    def _join(self, request: Request) -> bool:
+        """Let a request share the answer of one in flight, where that comes in time for it."""
+        job, batch = self._in_flight.get(key_of(request), (None, None))
+        if job is None:
+            return False
+        # In the queue the job keeps its place, that of its earliest deadline. A batch that is overdue may hang.
+        in_time = job.deadline_s if batch is None else batch.due_s
+        if request.deadline_s < in_time or (batch is not None and request.arrival_s > batch.due_s):
+            return False
+        insort(job.members, request, key=attrgetter("deadline_s"))
+        return True
+
+    def _admit(self, job: Job, now_s: float) -> bool:
+        """Put a job into the queue if all from there on can still be in time at the policy's smallest level."""
+        if self.n_unfinished >= self.settings.most_unfinished:
+            return False
+        is_alone = not self._queue and len(self._running) < self.settings.workers
+        at = self._queue.insert(job)
+        if self._load(now_s).drains(self.policy.cheapest, 0.0 if is_alone else self._margin_s(), since=at):
+            return True
+        self._queue.remove(job)
+        return False
+
+    def _margin_s(self) -> float:
+        """Return how long before its deadline a newcomer must be served by the forecast.
+
+        Beside the reserve that is the time of the batch that it may open: a queue so long that each first job is in a
+        hurry can only be served in small batches, at less than the capacity, and would never recover.
+        """
+        place = self.policy.cheapest
+        size = min(len(self._queue), self._largest[place])
+        return self.settings.reserve + self.correction.ratio * self.profile.levels[place].latency_s[size]
+
+    def _admit_for_another(self, job: Job, now_s: float) -> bool:
+        """Put a job into the queue in place of the one of least priority, if that is below its own and suffices."""
+        if job.priority <= self._least_priority:  # as where all are equal; then there is no need to look
+            return False
+        least = min(self._queue.jobs, key=lambda one: one.priority, default=job)
+        if least.priority >= job.priority:
+            return False
+        self._queue.remove(least)
+        self.n_unfinished -= len(least.members)
+        admitted = self._admit(job, now_s)
+        self.n_unfinished += len(least.members)
+        if not admitted:
+            self._queue.insert(least)
+            return False
+        while least.members:
+            self._drop(least, least.members.pop(0), now_s)
+        return True
+
+    def _drop(self, job: Job, request: Request, now_s: float) -> None:
+        """Shed a request that has been taken out of its job."""
+        waited_s = now_s - request.arrival_s
+        self._shed.append(Outcome(request=request, status=Status.SHED, at_s=now_s, queued_s=waited_s))
+        self.n_unfinished -= 1
+        if not job.members and self._in_flight.get(job.key, (None,))[0] is job:
+            del self._in_flight[job.key]
+
+    def _end(self, batch: Batch) -> None:
+        del self._running[batch]
+        for job in batch.jobs:
+            self.n_unfinished -= len(job.members)
+            if self._in_flight.get(job.key, (None,))[0] is job:
+                del self._in_flight[job.key]
+
+    def _answered(self, batch: Batch, request: Request, now_s: float, ran_s: float) -> Outcome:
+        return Outcome(
+            request=request,
+            status=Status.IN_TIME if now_s <= request.deadline_s else Status.LATE,
+            at_s=now_s,
+            level=batch.level,
+            batch_size=len(batch.jobs),
+            queued_s=max(0.0, batch.started_s - request.arrival_s),
+            ran_s=ran_s,
+        )
+
+    def _refusal(self, request: Request) -> OverloadedError:
+        smallest = self.profile.levels[self.policy.cheapest].name
+        within_ms = 1000 * (request.deadline_s - request.arrival_s)
+        backlog_s = self.correction.ratio * len(self._queue) / (self._capacity_per_s * self.settings.workers)
+        message = (
+            f"got a request due in {within_ms:.0f} ms while {self.n_unfinished} are in the engine, which cannot answer "
+            f"it in time even at level {smallest}: try again later, or give it more time"
+        )
+        return OverloadedError(message, retry_after_s=max(self.settings.slo_s, backlog_s))

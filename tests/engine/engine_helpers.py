@@ -1,0 +1,66 @@
+"""A small profile, and fakes of what the engine needs."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from elasticdenser.engine.policies import make_policy
+from elasticdenser.engine.profile import Level, Profile
+from elasticdenser.engine.request import Request
+from elasticdenser.engine.scheduler import Scheduler
+from elasticdenser.engine.settings import SchedulerSettings
+
+SLO_S = 0.025
+
+
+def level(name: str, quality: float, alone_ms: float, of_32_ms: float) -> Level:
+    return Level(name=name, quality=quality, measured_s={1: alone_ms / 1000, 32: of_32_ms / 1000})
+
+
+PROFILE = Profile(
+    levels=[
+        level("w1-d6", 1.0, 2.0, 54.0),
+        level("w1-d3", 0.97, 1.1, 29.0),
+        level("w0.5-d3", 0.95, 0.8, 20.0),
+        level("w0.25-d2", 0.9, 0.5, 11.0),
+        level("level0", 0.82, 0.25, 6.5),
+    ]
+)
+CAPACITY_PER_S = PROFILE.levels[-1].capacity_per_s()
+
+
+def scheduler_of(policy: str = "elastic", profile: Profile = PROFILE, **settings) -> Scheduler:
+    chosen = SchedulerSettings(**{"slo_s": SLO_S, **settings})
+    made = make_policy(policy, profile, slo_s=chosen.slo_s, workers=chosen.workers)
+    return Scheduler(profile, made, chosen)
+
+
+def request(number: int, now_s: float = 0.0, within_s: float = SLO_S, **options) -> Request:
+    options.setdefault("query", number)
+    return Request(id=number, arrival_s=now_s, deadline_s=now_s + within_s, **options)
+
+
+class FakeSearch:
+    """Answers with what it was asked, after the profile's time or another one."""
+
+    def __init__(self, run_s: float | None = None) -> None:
+        self.run_s = run_s
+        self.batches: list[tuple[list[str], str]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def search_batch(self, queries, level):
+        texts = [query.text for query in queries]
+        self.batches.append((texts, level))
+        self.gate.wait(10)
+        if "die" in texts:
+            raise RuntimeError("out of paper")
+        if "exit" in texts:
+            raise SystemExit("gone")
+        if "hang" in texts:
+            time.sleep(1.0)
+        if "short" in texts:
+            return []
+        time.sleep(PROFILE.levels[PROFILE.place(level)].latency_s[len(texts)] if self.run_s is None else self.run_s)
+        return [[f"{query.text}/{rank}" for rank in range(query.k)] for query in queries]

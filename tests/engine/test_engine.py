@@ -1,0 +1,224 @@
+"""The engine with a fake retriever: answers, refusals, workers that die or hang, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from concurrent.futures import CancelledError, wait
+
+import pytest
+from engine_helpers import PROFILE, FakeSearch
+
+from elasticdenser.engine.engine import RetrievalEngine
+from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
+from elasticdenser.errors import QueryError
+
+SLOW_S = 5.0  # a deadline that no pause of a busy machine breaks
+
+
+@pytest.fixture
+def search():
+    return FakeSearch()
+
+
+@pytest.fixture
+def engine(search):
+    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=2, hang_s=0.2) as made:
+        yield made
+
+
+def test_an_answer_says_how_it_came_about(engine):
+    answer = engine.submit("who wrote dune", k=2).result(5)
+    assert answer.hits == ["who wrote dune/0", "who wrote dune/1"]
+    assert (answer.level, answer.late) == ("w1-d6", False)
+    assert 0 <= answer.queued_s < 1 and 0.002 <= answer.ran_s < 1
+
+
+def test_many_answers_in_their_order(engine):
+    answers = engine.search_many([f"q{number}" for number in range(300)], k=1)
+    assert [answer.hits for answer in answers] == [[f"q{number}/0"] for number in range(300)]
+    assert engine.snapshot().statuses["in time"] == 300
+    assert engine.snapshot().levels["w1-d6"] == 300
+
+
+def test_from_coroutines(engine):
+    async def ask():
+        return await asyncio.gather(*(engine.search(f"q{number}", k=1) for number in range(20)))
+
+    assert [answer.hits for answer in asyncio.run(ask())] == [[f"q{number}/0"] for number in range(20)]
+
+
+def test_from_many_threads_nothing_is_lost(engine):
+    found = {}
+
+    def client(name):
+        for number in range(25):
+            text = f"{name}-{number}"
+            found[text] = engine.submit(text, k=1).result(10).hits
+
+    threads = [threading.Thread(target=client, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 200 and all(hits == [f"{text}/0"] for text, hits in found.items())
+
+
+def occupy(engine, search):
+    """Let all workers wait at the gate."""
+    search.gate.clear()
+    futures = []
+    for number in range(2):
+        futures.append(engine.submit(f"busy {number}"))
+        until = time.monotonic() + 5
+        while len(search.batches) <= number and time.monotonic() < until:
+            time.sleep(0.001)
+    return futures
+
+
+@pytest.fixture
+def patient(search):
+    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=2, hang_s=30, most_unfinished=8) as made:
+        yield made
+        search.gate.set()
+
+
+def test_equal_queries_are_computed_once(patient, search):
+    occupy(patient, search)
+    futures = [patient.submit("same", k=1) for _ in range(3)] + [patient.submit("same", k=2)]
+    search.gate.set()
+    assert [len(future.result(5).hits) for future in futures] == [1, 1, 1, 2]
+    assert sum(texts.count("same") for texts, _ in search.batches) == 2
+
+
+def test_a_full_engine_refuses_at_once(patient, search):
+    futures = occupy(patient, search) + [patient.submit(f"q{number}") for number in range(6)]
+    with pytest.raises(OverloadedError, match="try again later") as refused:
+        patient.submit("one too many")
+    assert refused.value.retry_after_s > 0
+    assert patient.snapshot().statuses["refused"] == 1
+    search.gate.set()
+    assert len(wait(futures, 5).done) == 8
+
+
+def test_what_becomes_hopeless_is_told_so_while_the_workers_are_busy(patient, search):
+    occupy(patient, search)
+    doomed = patient.submit("doomed", deadline_s=0.2)
+    with pytest.raises(OverloadedError, match="shed after"):
+        doomed.result(5)
+    assert patient.snapshot().statuses["shed"] == 1
+
+
+def test_a_cancelled_query_is_never_run(patient, search):
+    occupy(patient, search)
+    future = patient.submit("never mind")
+    assert future.cancel()
+    search.gate.set()
+    assert patient.submit("after").result(5)
+    assert all("never mind" not in texts for texts, _ in search.batches)
+    with pytest.raises(CancelledError):
+        future.result(0)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"), [("die", "RuntimeError: out of paper"), ("exit", "SystemExit: gone"), ("short", "hits of 0")]
+)
+def test_a_batch_that_dies_fails_and_the_rest_goes_on(engine, query, said):
+    with pytest.raises(WorkerError, match=said):
+        engine.submit(query).result(5)
+    for number in range(4):
+        assert engine.submit(f"fine {number}").result(5).level
+    assert engine.snapshot().statuses["failed"] == 1
+
+
+def test_a_worker_that_hangs_is_replaced_and_the_rest_goes_on(engine):
+    hanging = [engine.submit("hang"), engine.submit("hang", k=3)]
+    others = [engine.submit(f"fine {number}") for number in range(5)]
+    for future in hanging:
+        with pytest.raises(WorkerError, match=r"a worker hung for 0\.[2-9]"):
+            future.result(0.9)
+    assert all(future.exception(5) is None or isinstance(future.exception(), WorkerError) for future in others)
+    assert engine.submit("after").result(0.9).level
+    snapshot = engine.snapshot()
+    assert 1 <= snapshot.replaced_workers <= 2 and snapshot.n_running == 0
+
+
+def test_closing_answers_what_is_in_and_refuses_what_comes(search):
+    engine = RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1)
+    futures = [engine.submit(f"q{number}") for number in range(50)]
+    engine.close()
+    assert all(future.done() and future.result().hits for future in futures)
+    with pytest.raises(EngineClosedError, match="closed"):
+        engine.submit("late")
+    engine.close()
+    assert not [thread for thread in engine._workers._workers if thread.thread.is_alive()]
+
+
+def test_closing_fails_what_cannot_be_answered_in_time(search):
+    engine = RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=2, hang_s=30)
+    futures = [*occupy(engine, search), engine.submit("waiting")]
+    engine.close(timeout_s=0.1)
+    for future in futures:
+        with pytest.raises(EngineClosedError, match="before it could answer"):
+            future.result(0)
+    search.gate.set()
+
+
+def test_a_bad_argument_is_refused_before_it_is_queued(engine):
+    for bad, said in (
+        ({"query": " "}, "at least one character"),
+        ({"query": "q", "k": 0}, "k = 0"),
+        ({"query": "q", "k": True}, "k = True"),
+        ({"query": "q", "deadline_s": 0}, "deadline_s = 0"),
+        ({"query": "q", "deadline_s": math.nan}, "deadline_s = nan"),
+        ({"query": "q", "minimum_level": "w9"}, "got level 'w9'"),
+        ({"query": "q", "doc_ids": "d1"}, "collection of ids"),
+    ):
+        with pytest.raises(QueryError, match=said):
+            engine.submit(**bad)
+    assert engine.snapshot().n_waiting == 0
+
+
+def test_a_callback_may_ask_again(engine):
+    second = []
+    first = engine.submit("first")
+    first.add_done_callback(lambda _: second.append(engine.submit("second")))
+    first.result(5)
+    until = time.monotonic() + 5
+    while not second and time.monotonic() < until:
+        time.sleep(0.001)
+    assert second[0].result(5).hits[0] == "second/0"
+
+
+def test_warming_up_runs_every_level(engine, search):
+    engine.warm_up()
+    assert [level for _, level in search.batches] == [level.name for level in PROFILE.levels]
+
+
+class _FakeEncoder:
+    def choose(self, name):
+        if name not in {level.name for level in PROFILE.levels}:
+            raise QueryError(f"got subnet {name}")
+
+
+class _FakeHit:
+    def __init__(self, query_id, doc_id):
+        self.query_id, self.doc_id = query_id, doc_id
+
+
+class _FakeRetriever:
+    encoder = _FakeEncoder()
+
+    def search(self, queries, k, *, subnet, doc_ids):
+        for query_id, text in queries.items():
+            for rank in range(k):
+                yield _FakeHit(query_id, f"{text}/{rank}/{sorted(doc_ids or [])}")
+
+
+def test_the_packages_retriever_is_searched_in_batches_by_filter():
+    with RetrievalEngine(_FakeRetriever(), PROFILE, slo_s=SLOW_S, workers=1) as engine:
+        plain, filtered = engine.submit("a", k=1), engine.submit("b", k=2, doc_ids=["d2", "d1"])
+        assert [hit.doc_id for hit in plain.result(5).hits] == ["a/0/[]"]
+        assert [hit.doc_id for hit in filtered.result(5).hits] == ["b/0/['d1', 'd2']", "b/1/['d1', 'd2']"]

@@ -1,0 +1,285 @@
+"""The scheduler: what must hold whatever comes, and each of its rules by itself."""
+
+from __future__ import annotations
+
+import heapq
+import math
+
+import pytest
+from engine_helpers import PROFILE, SLO_S, request, scheduler_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elasticdenser.engine.errors import OverloadedError
+from elasticdenser.engine.request import Status
+from elasticdenser.engine.settings import SchedulerSettings
+from elasticdenser.errors import QueryError
+
+POLICIES = ["elastic", "thresholds", "slackfit", "static:w0.5-d3", "aimd:w0.25-d2"]
+MINIMA = [None, None, "w1-d6", "w0.5-d3"]
+NAMES = [level.name for level in PROFILE.levels]
+
+arrivals = st.lists(
+    st.tuples(
+        st.floats(0, 0.01),  # after the one before
+        st.sampled_from([0.0005, 0.004, SLO_S, SLO_S, SLO_S, 0.2, math.inf]),
+        st.sampled_from(MINIMA),
+        st.integers(0, 2),  # priority
+        st.integers(0, 12),  # query: some are asked more than once
+        st.integers(1, 30),  # so many at once
+    ),
+    max_size=25,
+)
+
+
+class Run:
+    """Drives a scheduler through arrivals under a virtual clock, and checks each step."""
+
+    def __init__(self, scheduler, slowness):
+        self.scheduler, self.slowness = scheduler, slowness
+        self.ends, self.number = {}, 0
+        self.events = []
+
+    def note(self, outcome):
+        assert outcome.request.id not in self.ends, "answered twice"
+        self.ends[outcome.request.id] = outcome
+        if outcome.status is Status.SHED and outcome.request.priority >= 2:
+            # Nobody makes room for a higher priority: it was hopeless, alone and at the smallest level it takes.
+            floor = min(self.scheduler.policy.cheapest, PROFILE.floor(outcome.request.minimum))
+            alone_s = self.scheduler.correction.ratio * PROFILE.levels[floor].latency_s[1]
+            assert outcome.at_s + alone_s > outcome.request.deadline_s
+
+    def add(self, one):
+        try:
+            self.scheduler.add(one)
+        except OverloadedError as error:
+            assert error.retry_after_s > 0
+            self.ends[one.id] = None
+
+    def work(self, now_s):
+        while (batch := self.scheduler.schedule(now_s)) is not None:
+            self.check(batch, now_s)
+            size = len(batch.jobs)
+            run_s = self.slowness * PROFILE.levels[batch.place].latency_s[size]
+            self.number += 1
+            heapq.heappush(self.events, (now_s + run_s, self.number, batch))
+        for outcome in self.scheduler.take_shed():
+            self.note(outcome)
+
+    def check(self, batch, now_s):
+        deadlines_s = [job.deadline_s for job in batch.jobs]
+        assert deadlines_s == sorted(deadlines_s)
+        waiting_s = self.scheduler._queue.deadlines_s
+        assert not waiting_s or deadlines_s[-1] <= waiting_s[0], "somebody was passed over"
+        for one in batch.requests():
+            assert (
+                one.minimum is None
+                or PROFILE.levels[batch.place].quality >= PROFILE.levels[PROFILE.place(one.minimum)].quality
+            )
+        if not self.scheduler.policy.name.startswith("aimd"):
+            assert now_s + batch.expected_s <= deadlines_s[0] + 1e-12 or len(batch.jobs) == 1
+
+    def until(self, now_s):
+        while self.events and self.events[0][0] <= now_s:
+            at_s, _, batch = heapq.heappop(self.events)
+            for outcome in self.scheduler.finished(batch, at_s, at_s - batch.started_s):
+                self.note(outcome)
+                assert (outcome.status is Status.LATE) == (at_s > outcome.request.deadline_s)
+                assert outcome.queued_s >= 0
+                assert outcome.level == batch.level
+            self.work(at_s)
+
+
+@settings(max_examples=120, deadline=None)
+@given(arrivals, st.sampled_from(POLICIES), st.integers(1, 3), st.sampled_from([0.7, 1.0, 3.0]))
+def test_no_request_is_lost_or_answered_twice_and_order_and_levels_are_kept(plan, policy, workers, slowness):
+    run = Run(scheduler_of(policy, workers=workers, most_unfinished=60), slowness)
+    now_s, n = 0.0, 0
+    for gap_s, within_s, minimum, priority, query, times in plan:
+        now_s += gap_s
+        run.until(now_s)
+        for copy in range(times):
+            asked = f"{query}-{copy // 2}"
+            run.add(request(n, now_s, within_s, minimum=minimum, priority=priority, query=asked))
+            n += 1
+            assert run.scheduler.n_unfinished <= 60
+        run.work(now_s)
+    run.until(math.inf)
+    assert len(run.ends) == n
+    assert run.scheduler.n_unfinished == run.scheduler.n_waiting == run.scheduler.n_running == 0
+    assert not run.scheduler._in_flight and not run.scheduler._queue.n_bound
+    # It recovers: what comes alone after all this, with time enough, gets the policy's best at once.
+    if policy == "elastic" and run.scheduler.correction.ratio < 2:
+        run.scheduler.add(request(n, now_s + 10))
+        assert run.scheduler.schedule(now_s + 10).level == "w1-d6"
+
+
+def test_a_request_alone_gets_the_best_level():
+    scheduler = scheduler_of()
+    scheduler.add(request(1))
+    batch = scheduler.schedule(0.0)
+    assert (batch.level, len(batch.jobs), batch.expected_s) == ("w1-d6", 1, 0.002)
+    assert scheduler.schedule(0.0) is None
+
+
+def test_the_level_falls_with_the_queue_and_no_further_than_needed():
+    levels = []
+    for waiting in (1, 8, 16, 28, 60):
+        scheduler = scheduler_of()
+        for number in range(waiting):
+            scheduler.add(request(number))
+        levels.append(NAMES.index(scheduler.schedule(0.0).level))
+    assert levels == sorted(levels)
+    assert levels[0] == 0 and levels[-1] == len(NAMES) - 1 and len(set(levels)) >= 4
+
+
+def test_earliest_deadline_first():
+    scheduler = scheduler_of(workers=9)
+    for number, within_s in enumerate((0.02, 0.01, 0.03, 0.01)):
+        scheduler.add(request(number, within_s=within_s))
+    order = [one.id for _ in range(4) for one in scheduler.schedule(0.0).requests()]
+    assert order == [1, 3, 0, 2]
+
+
+def test_idle_workers_share_the_queue():
+    scheduler = scheduler_of(workers=2)
+    for number in range(4):
+        scheduler.add(request(number))
+    assert [len(scheduler.schedule(0.0).jobs) for _ in range(2)] == [2, 2]
+
+
+def test_a_minimum_is_kept_when_all_others_fall():
+    scheduler = scheduler_of()
+    scheduler.add(request(0, within_s=0.02, minimum="w0.5-d3"))
+    for number in range(1, 60):
+        scheduler.add(request(number))
+    batch = scheduler.schedule(0.0)
+    assert (batch.level, len(batch.jobs)) == ("w0.5-d3", 1)
+    scheduler.finished(batch, 0.001, 0.001)
+    assert scheduler.schedule(0.001).level == "level0"
+
+
+def test_an_unknown_minimum_is_refused():
+    with pytest.raises(QueryError, match="got level 'w7-d7'"):
+        scheduler_of().add(request(0, minimum="w7-d7"))
+
+
+def test_what_cannot_be_in_time_is_refused_at_the_door():
+    scheduler = scheduler_of()
+    with pytest.raises(OverloadedError, match=r"due in 0 ms while 0 are in the engine.*even at level level0"):
+        scheduler.add(request(0, within_s=0.0001))
+    admitted = 0
+    with pytest.raises(OverloadedError) as refused:
+        for number in range(1, 1000):
+            scheduler.add(request(number))
+            admitted += 1
+    assert 50 < admitted < 0.025 / 0.000203
+    assert 0 < refused.value.retry_after_s < 1
+    scheduler.add(request(2000, within_s=1.0))  # who has time may still come in
+
+
+def test_a_full_engine_refuses():
+    scheduler = scheduler_of(most_unfinished=3)
+    for number in range(3):
+        scheduler.add(request(number, within_s=math.inf))
+    with pytest.raises(OverloadedError, match="while 3 are in the engine"):
+        scheduler.add(request(3, within_s=math.inf))
+
+
+def test_a_higher_priority_takes_the_place_of_a_lower_one():
+    scheduler = scheduler_of(most_unfinished=2)
+    scheduler.add(request(0, priority=1))
+    scheduler.add(request(1, priority=0))
+    scheduler.add(request(2, priority=1))
+    (shed,) = scheduler.take_shed()
+    assert (shed.request.id, shed.status) == (1, Status.SHED)
+    with pytest.raises(OverloadedError):
+        scheduler.add(request(3, priority=1))
+    assert scheduler.n_unfinished == 2
+
+
+def test_the_hopeless_are_shed_and_nobody_else():
+    scheduler = scheduler_of()
+    scheduler.add(request(0, within_s=0.005))
+    scheduler.add(request(1, within_s=0.02))
+    scheduler.expire(0.004)
+    assert scheduler.take_shed() == []
+    batch = scheduler.schedule(0.0049)
+    assert [one.id for one in batch.requests()] == [1]
+    assert [one.request.id for one in scheduler.take_shed()] == [0]
+
+
+def test_equal_queries_in_flight_are_computed_once():
+    scheduler = scheduler_of()
+    for number in range(3):
+        scheduler.add(request(number, query="same"))
+    scheduler.add(request(3, query="same", minimum="w1-d6"))  # another class
+    batch = scheduler.schedule(0.0)
+    assert sorted(one.id for job in batch.jobs for one in job.members) in ([0, 1, 2], [0, 1, 2, 3])
+    scheduler.add(request(4, 0.0005, query="same"))  # joins what runs
+    assert scheduler.n_waiting == 2 - len(batch.jobs)
+    outcomes = {one.request.id: one for one in scheduler.finished(batch, 0.002, 0.002)}
+    assert outcomes[4].queued_s == 0
+    scheduler.add(request(5, 0.002, query="same"))  # too late to join
+    assert scheduler.n_waiting == 3 - len(batch.jobs)
+
+
+def test_who_cannot_wait_for_a_running_batch_does_not_join_it():
+    scheduler = scheduler_of(workers=2)
+    scheduler.add(request(0, query="same"))
+    running = scheduler.schedule(0.0)
+    scheduler.add(request(1, 0.0, 0.0015, query="same"))
+    assert [one.id for one in running.requests()] == [0]
+    assert [one.id for one in scheduler.schedule(0.0).requests()] == [1]
+
+
+def test_who_joined_outlives_the_first_who_asked():
+    scheduler = scheduler_of()
+    scheduler.add(request(0, 0.0, 0.005, query="same"))
+    scheduler.add(request(1, 0.001, 0.02, query="same"))
+    batch = scheduler.schedule(0.0049)
+    assert [one.id for one in batch.requests()] == [1]
+    assert [one.request.id for one in scheduler.take_shed()] == [0]
+
+
+def test_a_request_can_be_withdrawn_while_it_waits():
+    scheduler = scheduler_of()
+    waiting, joined, running = request(0, query="a"), request(1, query="a"), request(2)
+    scheduler.add(running)
+    scheduler.schedule(0.0)
+    scheduler.add(waiting)
+    scheduler.add(joined)
+    assert not scheduler.withdraw(running)
+    assert scheduler.withdraw(waiting) and scheduler.n_waiting == 1
+    assert not scheduler.withdraw(waiting)
+    assert scheduler.withdraw(joined) and scheduler.n_waiting == 0
+    assert scheduler.n_unfinished == 1
+
+
+def test_a_failed_batch_makes_room():
+    scheduler = scheduler_of()
+    scheduler.add(request(0))
+    batch = scheduler.schedule(0.0)
+    assert [one.status for one in scheduler.failed(batch, 0.1)] == [Status.FAILED]
+    assert scheduler.n_unfinished == scheduler.n_running == 0
+
+
+def test_a_slow_machine_is_served_at_a_smaller_level():
+    scheduler = scheduler_of()
+    at_rest, slowed = [], []
+    for kept in (at_rest, slowed):
+        for number in range(8):
+            scheduler.add(request(number, 1.0))
+        batch = scheduler.schedule(1.0)
+        kept.append(batch.level)
+        scheduler.clear(1.0)
+        scheduler.finished(batch, 1.0, batch.expected_s)
+        for _ in range(20):
+            scheduler.correction.observe(0.001, 0.003)
+    assert NAMES.index(slowed[0]) > NAMES.index(at_rest[0])
+
+
+@pytest.mark.parametrize("bad", [{"slo_s": 0}, {"slo_s": math.nan}, {"workers": 0}, {"reserve_s": -1}])
+def test_settings_out_of_range_are_refused(bad):
+    with pytest.raises(QueryError, match="expected"):
+        SchedulerSettings(**{"slo_s": SLO_S, **bad})

@@ -1,0 +1,109 @@
+"""`elasticdenser simulate` on the shell."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import typer
+from engine_helpers import PROFILE
+from typer.testing import CliRunner
+
+from elasticdenser.cli import simulate
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("profile") / "profile.json"
+    PROFILE.save(path)
+    return str(path)
+
+
+def run(*args: str):
+    app = typer.Typer()
+    simulate.register(app)
+    app.callback()(lambda: None)  # so that the command keeps its name
+    return CliRunner().invoke(app, ["simulate", *args])
+
+
+QUICK = ["--seconds", "1", "--rate", "100"]
+
+
+def test_a_table_and_a_picture(profile, tmp_path):
+    folder = tmp_path / "new" / "simulated"
+    told = run(profile, *QUICK, "--peak", "1000", "-o", str(folder))
+    assert told.exit_code == 0, told.output
+    assert "bursts from 100 to 1,000 a second; deadline 25 ms, 1 worker;" in told.stdout
+    for name in ("elastic", "thresholds", "slackfit", *(f"static:{level.name}" for level in PROFILE.levels)):
+        assert any(name in line and "%" in line for line in told.stdout.splitlines())
+    assert (folder / "simulation.png").read_bytes().startswith(b"\x89PNG")
+    svg = (folder / "simulation.svg").read_text()
+    assert "<svg" in svg and "deadline" in svg and "Level that answered (elastic)" in svg
+    kept = json.loads((folder / "simulation.json").read_text())
+    assert [one["policy"] for one in kept["policies"]][:2] == ["elastic", "thresholds"]
+    assert len(kept["policies"][0]["course"]["p99_s"]) == 120
+
+
+def test_json_and_policies(profile):
+    told = run(profile, *QUICK, "--policies", "static:level0, elastic,static:level0", "--arrivals", "poisson", "--json")
+    assert told.exit_code == 0, told.output
+    rows = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [row["policy"] for row in rows] == ["static:level0", "elastic"]
+    assert rows[0]["retention"] == pytest.approx(0.82) and rows[1]["in_time"] == 1
+
+
+@pytest.mark.parametrize("kind", ["day", "closed", "trace"])
+def test_other_arrivals(profile, tmp_path, kind):
+    trace = tmp_path / "times.txt"
+    trace.write_text("0\n1\n1.5\n4\n")
+    args = ["--arrivals", str(trace) if kind == "trace" else kind, "--clients", "2", "--workers", "2"]
+    told = run(profile, *QUICK, *args, "--policies", "elastic")
+    assert told.exit_code == 0, told.output
+    assert {"day": "a day in 1 s", "closed": "2 clients", "trace": "times.txt at 100"}[kind] in told.stdout
+    assert "2 workers" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--policies", "magic"], "got policy 'magic'"),
+        (["--policies", ","], "got policy ','"),
+        (["--policies", "static:w9"], "got level 'w9'"),
+        (["--arrivals", "sometimes"], "got arrivals 'sometimes'; expected poisson, bursts, day, closed, or a file"),
+        (["--arrivals", "none.txt"], "none.txt: no such file"),
+        (["--rate", "0"], "expected both above 0"),
+        (["--rate", "nan"], "expected both above 0"),
+        (["--rate", "1e12"], "requests at most"),
+        (["--rate", "0.001", "--arrivals", "poisson"], "no request came"),
+        (["--deadline-ms", "0"], "got slo_s = 0"),
+        (["--deadline-ms", "nan"], "got slo_s = nan"),
+        (["--seconds", "-1"], "expected seconds above 0"),
+        (["--noise", "9"], "noise from 0 to 2"),
+    ],
+)
+def test_bad_input_is_one_line(profile, args, said):
+    told = run(profile, *QUICK, *args)
+    assert told.exit_code == 1, told.output
+    assert said in told.stderr
+    assert told.stderr.startswith("error: ") and told.stderr.count("\n") == 1
+    assert told.stdout == ""
+
+
+def test_a_bad_profile_or_folder_is_one_line(profile, tmp_path):
+    bad = tmp_path / "bad.json"
+    bad.write_text("{}")
+    for args in (
+        [str(bad)],
+        [str(tmp_path / "bad.json.gz")],
+        [profile, *QUICK, "--policies", "elastic", "-o", str(bad)],
+    ):
+        told = run(*args)
+        assert told.exit_code == 1, told.output
+        (line,) = [line for line in told.stderr.splitlines() if line.startswith("error: ")]
+        assert "bad.json" in line and line == told.stderr.splitlines()[-1]
+
+
+def test_help_has_examples():
+    told = run("--help")
+    assert told.exit_code == 0
+    assert "elasticdenser simulate profile.json -o simulated" in told.stdout
