@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from elasticdenser.errors import BadInputError
+from elasticdenser.models.locate import DEFAULT_ELASTIC, find_model
 from elasticdenser.training.distil import DistilSettings
 from elasticdenser.training.recipe import DEFAULT_STEPS, plain_recipe, read_recipe
 from elasticdenser.training.settings import DevSetSettings, StartSettings, TableRecipe
@@ -70,6 +71,9 @@ def test_without_its_section_there_is_no_level_0(tmp_path):
 
 def test_the_recipe_of_this_package_says_how_its_model_was_made():
     recipe = read_recipe(RECIPES / "all-MiniLM-L6-v2.toml")
+    plan = json.loads((find_model(DEFAULT_ELASTIC).path / "elastic.json").read_text())["made_by"]["plan"]
+    for part in ("start", "distil", "table"):
+        assert json.loads(json.dumps(asdict(getattr(recipe, part)))) == plan[part]
     assert recipe.distil == DistilSettings(
         steps=6000,
         learning_rate=2e-4,
