@@ -69,6 +69,7 @@ def checks(*, ask_torch: bool = False) -> list[Check]:
         check_gpu(ask_torch=ask_torch),
         check_disk(),
         check_model(),
+        check_kernel(),
         check_pyserini(),
     ]
 
@@ -169,6 +170,14 @@ def check_model() -> Check:
     except Exception as error:  # a report goes on whatever is broken
         return Check(name, False, "not found", str(error) or type(error).__name__)
     return Check(name, True, f"{found.path} ({found.source})")
+
+
+def check_kernel() -> Check:
+    """Say how queries are encoded on the CPU: by the kernel, or by torch where it was not built."""
+    if find_spec("elasticdenser.runtime._kernel") is not None:
+        return Check("Query kernel", True, "built: queries are encoded in 8 bits, without torch")
+    advice = "several times slower: install this package where there is a C compiler"
+    return Check("Query kernel", True, "not built: torch encodes queries", advice)
 
 
 def check_pyserini() -> Check:
