@@ -196,15 +196,15 @@ def test_open_with_an_encoder_that_is_gone(index, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def real(data, tmp_path_factory, minilm, query_encoder):
-    """A retriever over 100 real passages, and 200 real queries."""
+def real(data, tmp_path_factory, minilm):
+    """A retriever over 100 real passages, its queries encoded as they are by default, and 200 real queries."""
     folder = tmp_path_factory.mktemp("real")
     with gzip.open(data / "nq" / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
         (folder / "passages.jsonl").write_text("".join(islice(file, 100)))
     with gzip.open(data / "nq" / "queries.jsonl.gz", "rt", encoding="utf-8") as file:
         queries = [json.loads(line)["text"] for line in islice(file, 200)]
     index = PassageIndex.build(folder / "passages.jsonl", folder / "index", minilm)
-    return Retriever(query_encoder, index), queries
+    return Retriever.open(index.path, download=False), queries
 
 
 def hits_of(retriever, queries, **choice) -> list[list[tuple[str, float]]]:
