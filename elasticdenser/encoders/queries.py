@@ -110,7 +110,7 @@ class ElasticQueryEncoder(SentenceEncoder):
     def encode(self, queries: Sequence[str], subnet: str | Subnet | None = None) -> Vectors:
         """Encode queries in the calling thread.
 
-        A query's vector is the same, to the bit, alone and among others.
+        A query's vector is the same alone and among others: in `int8` to the bit, with torch all but its last bits.
 
         Args:
             queries: The queries; each must hold more than white space.
