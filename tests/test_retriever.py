@@ -223,6 +223,14 @@ def test_real_queries_have_the_same_hits_alone_and_together(real):
     assert first == [hits[:1] for hits in together]
 
 
+def test_real_queries_score_the_same_by_torch(real, query_encoder):
+    retriever, queries = Retriever(query_encoder, real[0].index), real[1]
+    together = hits_of(retriever, queries, k=10)
+    for query, hits in zip(queries, together, strict=True):
+        alone = [score for _, score in hits_of(retriever, query, k=10)[0]]
+        np.testing.assert_allclose(alone, [score for _, score in hits], rtol=0, atol=1e-6)
+
+
 def test_real_scores_are_inner_products(real):
     retriever, queries = real
     vectors = retriever.encoder.encode(queries[:20])
