@@ -9,7 +9,10 @@ from setuptools import Extension, setup
 
 FOLDER = "elasticdenser/runtime"
 SOURCES = ["kernel", "path_avx512", "path_avx2", "path_portable"]
-HEADERS = ["model", "forward", "products", "attention", "simd_avx512", "simd_avx2", "simd_fold", "simd_portable"]
+HEADERS = [
+    *("model", "forward", "products", "attention", "rescoring"),
+    *("simd_avx512", "simd_avx2", "simd_fold", "simd_portable"),
+]
 # What a path may use of the processor is said in its source. No sums of products are fused but those written so: a
 # text's vector must not depend on how the compiler treats the blocks it happens to be in.
 FLAGS = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -13,10 +14,14 @@ from ir_measures import ScoredDoc
 from elasticdenser.encoders.queries import ElasticQueryEncoder
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
-from elasticdenser.index.records import Positions
+from elasticdenser.index.efforts import pick
+from elasticdenser.index.passage_index import Scores
+from elasticdenser.index.rescoring import Positions, Vectors
 from elasticdenser.models.locate import is_elastic, shipped_elastic
 from elasticdenser.queries import Queries, query_records, strictly_falling
 from elasticdenser.subnet import Subnet
+
+Find = Callable[[Vectors], tuple[Scores, Positions]]
 
 _BATCH = 32
 
@@ -93,6 +98,7 @@ class Retriever:
         subnet: str | Subnet | None = None,
         doc_ids: Collection[str] | None = None,
         exact: bool = False,
+        recall: float | None = None,
     ) -> Iterator[Hit]:
         """Search, streaming the hits query by query, best first.
 
@@ -103,6 +109,8 @@ class Retriever:
             subnet: Size of the encoder, such as `w0.5-d3` or `level0`; None is the full size.
             doc_ids: Search only these documents, exactly.
             exact: Scan all vectors instead of using the index's structure.
+            recall: Search the structure with the least effort of such a recall@10, such as 0.98, which takes less
+                time; None is the greatest effort. See `PassageIndex.search`.
 
         Yields:
             A `Hit`, which is a `ScoredDoc(query_id, doc_id, score)` with the `subnet` that answered; ties in the order
@@ -110,8 +118,8 @@ class Retriever:
             keeps this order.
 
         Raises:
-            QueryError: A query is empty, k is below 1, the subnet does not exist, or an id is unknown. It is raised
-                by the call itself; for a query of a stream, when its turn comes.
+            QueryError: A query is empty, k or recall is out of range, the subnet does not exist, or an id is unknown.
+                It is raised by the call itself; for a query of a stream, when its turn comes.
         """
         if k < 1:
             raise QueryError(f"got k = {k}; expected at least 1")
@@ -119,21 +127,16 @@ class Retriever:
         if isinstance(doc_ids, str):
             raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of document ids, such as [{doc_ids!r}]")
         within = None if doc_ids is None else self.index.positions(doc_ids)
-        return self._search(query_records(queries), k, size, within, exact)
+        pick(self.index.manifest.structure.efforts, recall)  # refuses what is out of range, now
+        find = partial(self.index.search, k=k, within=within, exact=exact, recall=recall)
+        return self._search(query_records(queries), size, find)
 
-    def _search(
-        self,
-        records: Iterator[tuple[str, str]],
-        k: int,
-        size: Subnet,
-        within: Positions | None,
-        exact: bool,
-    ) -> Iterator[Hit]:
+    def _search(self, records: Iterator[tuple[str, str]], size: Subnet, find: Find) -> Iterator[Hit]:
+        doc_ids = self.index.doc_ids
         while batch := list(islice(records, _BATCH)):
             vectors = self.encoder.encode([text for _, text in batch], size)
-            scores, positions = self.index.search(vectors, k, within=within, exact=exact)
-            for (query_id, _), its_scores, its_positions in zip(batch, scores, positions, strict=True):
-                falling = strictly_falling(its_scores).tolist()
-                for score, position in zip(falling, its_positions.tolist(), strict=True):
+            for (query_id, _), scores, positions in zip(batch, *find(vectors), strict=True):
+                falling = strictly_falling(scores).tolist()
+                for score, position in zip(falling, positions.tolist(), strict=True):
                     if position >= 0:
-                        yield Hit(query_id, self.index.doc_ids[position], score, size)
+                        yield Hit(query_id, doc_ids[position], score, size)

@@ -121,6 +121,9 @@ def test_faults_are_raised_by_the_call(retriever):
     for subnet in ("w0.5-d2", "nonsense"):
         with pytest.raises(QueryError, match=f"got subnet '?{subnet}"):
             retriever.search("dune", subnet=subnet)
+    for recall in (0, 1.5, float("nan")):
+        with pytest.raises(QueryError, match="got recall = "):
+            retriever.search("dune", recall=recall)
     hits = retriever.search(iter(["dune", ""]))
     with pytest.raises(QueryError, match="query '1'"):
         list(hits)

@@ -92,7 +92,7 @@ def index(
     structure = built.manifest.structure
     note(
         f"{output}: {len(built):,} passages, structure {structure.factory}, recall@10 {structure.recall_at_10:.3f} "
-        f"against exact search over {structure.n_sampled} sampled passages"
+        f"against exact search, on {structure.n_sampled} sampled queries"
     )
     for reason, count in sorted(built.manifest.corpus["skipped"].items()):
         note(f"skipped {count:,}: {reason}")

@@ -26,7 +26,7 @@ def info(
         return
     structure, encoder = manifest.structure, manifest.encoder
     size = sum(entry.bytes for entry in manifest.files.values())
-    effort = {"rescored": structure.rescored, "nprobe": structure.nprobe, "ef": structure.ef_search}
+    efforts = [f"{effort.recall_at_10:.4f} with {effort}" for effort in reversed(structure.efforts)]
     facts = {
         "passages": f"{manifest.n_passages:,}",
         "vectors": f"{manifest.dim} dimensions, float32, {manifest.vectors}",
@@ -37,8 +37,8 @@ def info(
         "encoder": f"{encoder.name} ({encoder.dtype})",
         "weights": f"SHA-256 {encoder.weights_sha256}",
         "settings": ", ".join(f"{key}={value!r}" for key, value in asdict(encoder.settings).items()),
-        "structure": f"{structure.factory}; " + ", ".join(f"{key} {value}" for key, value in effort.items() if value),
-        "recall@10": f"{structure.recall_at_10:.4f} against exact search, {structure.n_sampled} sampled passages",
+        "structure": structure.factory,
+        "recall@10": f"against exact search, on {structure.n_sampled} sampled queries: " + "; ".join(efforts),
         "made": f"{manifest.created} by elasticdenser {manifest.software}, format {manifest.version}",
     }
     print_table(str(index), ["what", "is"], [[what, value] for what, value in facts.items()])

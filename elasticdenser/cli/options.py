@@ -41,6 +41,13 @@ Precision = Annotated[
     ),
 ]
 Exact = Annotated[bool, typer.Option("--exact", help="Scan all vectors instead of using the index's structure.")]
+Recall = Annotated[
+    float | None,
+    typer.Option(
+        help="Search with less effort: the least that has such a recall@10 (`info` shows them). Default: the greatest.",
+        show_default=False,
+    ),
+]
 Split = Annotated[
     str | None, typer.Option(help="Split of a BEIR folder's qrels. Default: test, else dev, else the only one.")
 ]

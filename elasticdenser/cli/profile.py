@@ -75,13 +75,13 @@ def _show(made: Profile, sizes: tuple[int, ...]) -> None:
     for place, level in enumerate(made.levels):
         alone_ms = 1000 * level.measured_s[1]
         per_query = [f"{1000 * level.measured_s[size] / size:.2f}" for size in sizes[1:]]
-        rows.append(
-            [f"{level.quality:.3f}", f"{alone_ms:.2f}", *per_query, level.name, "yes" if place in made.hull else ""]
-        )
-    columns = ["quality", "ms alone", *(f"in {size}s" for size in sizes[1:]), "level", "used"]
+        effort = "greatest" if level.recall is None else f"{level.recall:.3f}"
+        used = "yes" if place in made.hull else ""
+        rows.append([f"{level.quality:.3f}", f"{alone_ms:.2f}", *per_query, level.name, effort, used])
+    columns = ["quality", "ms alone", *(f"in {size}s" for size in sizes[1:]), "level", "search recall", "used"]
     by_agreement = made.measured.get("quality_by_agreement")
     what = "agreement with the full size" if by_agreement else "share of the full size's figures"
-    print_table(f"Quality: {what}", columns, rows, numeric=len(columns) - 2)
+    print_table(f"Quality: {what}", columns, rows, numeric=len(columns) - 3)
 
 
 def register(app: typer.Typer) -> None:

@@ -39,6 +39,7 @@ def run(
     tag: Annotated[str, typer.Option(help="Name of the run, its last column.")] = "elasticdenser",
     subnet: options.SubnetName = None,
     exact: options.Exact = False,
+    recall: options.Recall = None,
     encoder: options.EncoderName = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -55,7 +56,7 @@ def run(
     files = [output] if subnet != "all" else [_named(output, str(size)) for size in sizes]
     for size, file in zip(sizes, files, strict=True):
         with progress_bars() as progress:
-            hits = retriever.search(queries, k, subnet=size, exact=exact)
+            hits = retriever.search(queries, k, subnet=size, exact=exact, recall=recall)
             written = write_run(file, _counted(hits, len(queries), f"searching at {size}", progress), tag=tag)
         note(f"{file}: {written:,} hits for {len(queries):,} queries")
     of_split = f" --split {split}" if split else ""

@@ -22,6 +22,7 @@ _EXAMPLES = options.examples(
     'search indexes/mine "who wrote dune" -k 5',
     'search indexes/mine "who wrote dune" --subnet w0.5-d3    (a smaller size of the query encoder)',
     'search indexes/mine "who wrote dune" --subnet all        (every size in turn)',
+    'search indexes/mine "who wrote dune" --recall 0.98       (less search effort)',
     "search indexes/mine --file questions.txt --json > hits.jsonl",
     "search indexes/mine --json < questions.txt",
     "search indexes/mine        (asks for queries until Ctrl-D)",
@@ -42,6 +43,7 @@ def search(
     ] = None,
     subnet: options.SubnetName = None,
     exact: options.Exact = False,
+    recall: options.Recall = None,
     encoder: options.EncoderName = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -52,7 +54,7 @@ def search(
         raise typer.BadParameter("give a query or --file, not both")
     retriever = options.open_retriever(index, encoder, device, offline, precision)
     sizes = options.sizes_of(retriever, subnet)
-    choice: dict[str, Any] = {"k": k, "exact": exact}
+    choice: dict[str, Any] = {"k": k, "exact": exact, "recall": recall}
     if within is not None:
         choice["doc_ids"] = list(_lines(within))
     for size in sizes:

@@ -62,6 +62,7 @@ class ElasticQueryEncoder(SentenceEncoder):
     ) -> None:
         super().__init__(found, settings)
         self._sizes = _load_sizes(found, settings, dtype, device)
+        self._known = frozenset(self._sizes.sizes)
         self.dtype = self._sizes.dtype
         self.cache = VectorCache(cache) if cache else None
         self._tokens_a_batch = tokens_a_batch(self._sizes.device_type)
@@ -98,7 +99,7 @@ class ElasticQueryEncoder(SentenceEncoder):
             QueryError: The encoder has no such size.
         """
         wanted = self.full_size if subnet is None else Subnet.parse(subnet)
-        if wanted not in self.sizes:
+        if wanted not in self._known:
             only = "" if len(self.sizes) > 1 else " (its folder holds no trained ones)"
             known = ", ".join(map(str, self.sizes))
             raise QueryError(f"got subnet {wanted}; this encoder has the sizes: {known}{only}")

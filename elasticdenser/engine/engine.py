@@ -66,8 +66,8 @@ class RetrievalEngine:
             slo_s=slo_s, workers=n_workers, reserve_s=reserve_s, most_unfinished=most_unfinished
         )
         chosen = make_policy(policy, profile, slo_s=slo_s, workers=n_workers)
-        names = [level.name for level in profile.levels]
-        self._search = retriever if isinstance(retriever, BatchSearch) else RetrieverSearch(retriever, names)
+        recalls = {level.name: level.recall for level in profile.levels}
+        self._search = retriever if isinstance(retriever, BatchSearch) else RetrieverSearch(retriever, recalls)
         self._slo_s, self._clock = slo_s, clock
         self._scheduler = Scheduler(profile, chosen, settings)
         self._lock = threading.Lock()

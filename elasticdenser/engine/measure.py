@@ -10,7 +10,9 @@ from itertools import cycle, islice
 from random import Random
 from statistics import median
 from time import perf_counter
+from typing import TypeVar
 
+from elasticdenser.engine.budget import LOST_WITH_RECALL, Cell, choose_recalls
 from elasticdenser.engine.profile import Level, Profile
 from elasticdenser.engine.request import Query
 from elasticdenser.engine.searching import RetrieverSearch
@@ -19,8 +21,9 @@ from elasticdenser.machine import describe_machine
 from elasticdenser.retriever import Retriever
 
 Progress = Callable[[str, int, int], None]
+Case = TypeVar("Case")
 
-_MEASURING = "Measuring"
+_ENCODING, _FINDING, _MEASURING = "Measuring sizes", "Measuring search efforts", "Measuring levels"
 _JUDGING = "Judging levels"
 _SAMPLED = 500
 _SPAN_WORDS = 8
@@ -83,10 +86,11 @@ def measure(
     if not queries:
         raise QueryError("got no queries to measure with; expected at least one")
     names = settings.levels or tuple(map(str, retriever.encoder.sizes))
-    search = RetrieverSearch(retriever, names)
     judged = dict(quality or {})
     unjudged = [name for name in names if name not in judged]
     judged |= agreement(retriever, queries, unjudged, settings, progress=progress)
+    chosen = choose_recalls(_cells(retriever, queries, {name: judged[name] for name in names}, settings, progress))
+    search = RetrieverSearch(retriever, {name: cell.recall for name, cell in chosen.items()})
 
     def batch(name: str, size: int, number: int) -> None:
         start = number * size % len(queries)
@@ -101,16 +105,48 @@ def measure(
     for name in names:
         cases |= {(name, size, 0): partial(batch, name, size) for size in settings.batch_sizes}
         cases |= {(name, 1, tokens): partial(alone, name, query) for tokens, query in of_tokens.items()}
-    times = _timed(cases, settings.rounds, progress)
+    times = _timed(cases, settings.rounds, progress, _MEASURING)
     levels = [
         Level(
             name=name,
-            quality=judged[name],
+            quality=chosen[name].quality,
+            recall=chosen[name].recall,
             measured_s={size: median(times[name, size, 0]) for size in settings.batch_sizes},
         )
         for name in names
     ]
     return Profile(levels=levels, measured=_record(retriever, queries, settings, times, unjudged))
+
+
+def _cells(
+    retriever: Retriever,
+    queries: Sequence[str],
+    quality: Mapping[str, float],
+    settings: MeasureSettings,
+    progress: Progress,
+) -> dict[str, list[Cell]]:
+    """Return every size at every search effort, the greatest last; the times of encoding and search are added up."""
+    encoder, index = retriever.encoder, retriever.index
+    recalls: list[float | None] = [effort.recall_at_10 for effort in index.manifest.structure.efforts]
+    recalls[-1] = None
+    some = list(islice(cycle(queries), settings.batch_sizes[-1]))
+    vectors = encoder.encode(some)
+
+    def encode(_: int, name: str) -> object:
+        return encoder.encode(some, name)
+
+    def find(_: int, recall: float | None) -> object:
+        return index.search(vectors, settings.k, recall=recall)
+
+    encoding = _timed({name: partial(encode, name=name) for name in quality}, settings.rounds, progress, _ENCODING)
+    finding = _timed({recall: partial(find, recall=recall) for recall in recalls}, settings.rounds, progress, _FINDING)
+
+    def cell(name: str, recall: float | None) -> Cell:
+        lost = 0.0 if recall is None else LOST_WITH_RECALL * (1 - recall)
+        cost_s = (median(encoding[name]) + median(finding[recall])) / len(some)
+        return Cell(quality=quality[name] * (1 - lost), cost_s=cost_s, recall=recall)
+
+    return {name: [cell(name, recall) for recall in recalls] for name in quality}
 
 
 def agreement(
@@ -162,17 +198,17 @@ def _of_tokens(queries: Sequence[str], tokens: int) -> str:
 
 
 def _timed(
-    cases: Mapping[tuple[str, int, int], Callable[[int], object]], rounds: int, progress: Progress
-) -> dict[tuple[str, int, int], list[float]]:
-    times: dict[tuple[str, int, int], list[float]] = {case: [] for case in cases}
+    cases: Mapping[Case, Callable[[int], object]], rounds: int, progress: Progress, what: str
+) -> dict[Case, list[float]]:
+    times: dict[Case, list[float]] = {case: [] for case in cases}
     for number in range(rounds + 1):
-        progress(_MEASURING, number, rounds + 1)
+        progress(what, number, rounds + 1)
         for case, work in cases.items():
             started = perf_counter()
             work(number)
             if number:  # the first round loads and warms up
                 times[case].append(perf_counter() - started)
-    progress(_MEASURING, rounds + 1, rounds + 1)
+    progress(what, rounds + 1, rounds + 1)
     return times
 
 

@@ -29,6 +29,7 @@ class Level:
         name: Such as `w0.5-d3` or `level0`.
         quality: Retention, the share of the best level's quality that it keeps.
         measured_s: Seconds that a batch takes, encoding and search together, by batch size; from size 1 on.
+        recall: Search effort that belongs to it, as `PassageIndex.search` takes it; None is the greatest.
 
     Attributes:
         latency_s: Seconds by batch size: 0 for none, then 1, 2, ... to the largest that was measured. Sizes between
@@ -41,6 +42,7 @@ class Level:
     name: str
     quality: float
     measured_s: Mapping[int, float]
+    recall: float | None = None
     latency_s: tuple[float, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class Level:
         if not _is_positive(self.quality) or self.quality > 2:
             message = f"level {self.name}: got quality {self.quality!r}; expected a share of the best level's, such as"
             raise BadInputError(f"{message} 0.95")
+        if self.recall is not None and not (_is_positive(self.recall) and self.recall <= 1):
+            raise BadInputError(f"level {self.name}: got recall {self.recall!r}; expected above 0 and at most 1")
         if 1 not in self.measured_s:
             raise BadInputError(
                 f"level {self.name}: there is no latency of one query alone; expected batch sizes 1, ..."
@@ -167,6 +171,7 @@ class Profile:
         """Write the profile as JSON."""
         rows = [
             {"name": one.name, "quality": one.quality, "latency_s": {str(n): s for n, s in one.measured_s.items()}}
+            | ({} if one.recall is None else {"recall": one.recall})
             for one in self.levels
         ]
         write_json(path, {"version": VERSION, "levels": rows, "measured": dict(self.measured)})
@@ -200,12 +205,13 @@ class Profile:
             raise BadInputError("expected levels to be a list and measured a table")
         levels = []
         for number, row in enumerate(value["levels"], 1):
-            row = _table(row, f"level number {number}", required=("name", "quality", "latency_s"))
+            row = _table(row, f"level number {number}", required=("name", "quality", "latency_s"), optional=("recall",))
             latency_s = _table(row["latency_s"], f"latency_s of level number {number}")
             if bad := [size for size in latency_s if not (size.isascii() and size.isdigit())]:
                 raise BadInputError(f"level number {number}: got batch size {bad[0]!r}; expected a whole number")
             measured_s = {int(size): seconds for size, seconds in latency_s.items()}
-            levels.append(Level(name=row["name"], quality=row["quality"], measured_s=measured_s))
+            level = {"name": row["name"], "quality": row["quality"], "recall": row.get("recall")}
+            levels.append(Level(**level, measured_s=measured_s))
         return cls(levels=levels, measured=value.get("measured", {}))
 
 

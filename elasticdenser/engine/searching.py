@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from elasticdenser.engine.request import Query
@@ -29,16 +29,15 @@ class RetrieverSearch:
 
     Args:
         retriever: The retriever.
-        levels: Names of the levels that will be asked for.
+        recalls: For each level that will be asked for its search effort, as `Retriever.search` takes it.
 
     Raises:
         QueryError: The encoder lacks one of them.
     """
 
-    def __init__(self, retriever: Retriever, levels: Sequence[str]) -> None:
-        for level in levels:
-            retriever.encoder.choose(level)
+    def __init__(self, retriever: Retriever, recalls: Mapping[str, float | None]) -> None:
         self._retriever = retriever
+        self._levels = {level: (retriever.encoder.choose(level), recall) for level, recall in recalls.items()}
 
     def search_batch(self, queries: Sequence[Query], level: str) -> list[list[Hit]]:
         """Return the hits of each query, best first, at most its `k`."""
@@ -47,9 +46,10 @@ class RetrieverSearch:
         groups: dict[frozenset[str] | None, list[int]] = {}
         for number, query in enumerate(queries):
             groups.setdefault(query.doc_ids, []).append(number)
+        subnet, recall = self._levels[level]
         for doc_ids, numbers in groups.items():
             texts = {str(number): queries[number].text for number in numbers}
             k = max(queries[number].k for number in numbers)
-            for hit in self._retriever.search(texts, k, subnet=level, doc_ids=doc_ids):
+            for hit in self._retriever.search(texts, k, subnet=subnet, doc_ids=doc_ids, recall=recall):
                 found[int(hit.query_id)].append(hit)
         return [hits[: query.k] for hits, query in zip(found, queries, strict=True)]

@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 from elasticdenser.artifacts import sha256_of, write_json
 from elasticdenser.errors import IndexFormatError
+from elasticdenser.index.efforts import Effort
 from elasticdenser.models.settings import EncoderFingerprint
 
 FORMAT = "elasticdenser-index"
-VERSION = 1
+VERSION = 2
 
 MANIFEST = "manifest.json"
 VECTORS = "vectors.f32"
@@ -54,21 +55,35 @@ class StructureInfo:
 
     Args:
         factory: FAISS factory string; `Flat` means that the vectors themselves are scanned, without a file.
-        rescored: Candidates for k = 10 whose exact scores are computed from the vectors.
-        nprobe: Lists visited by an inverted file, else None.
-        ef_search: Breadth of a graph search, else None.
-        recall_at_10: Against exact search, over sampled passages as queries.
-        n_sampled: How many.
+        efforts: Ways to search it, of rising effort and recall; the last is what a search does by default.
+        n_sampled: On how many queries the recall was measured.
         file: Name of the FAISS file; empty for `Flat`.
     """
 
     factory: str
-    rescored: int
-    nprobe: int | None = None
-    ef_search: int | None = None
-    recall_at_10: float
+    efforts: tuple[Effort, ...]
     n_sampled: int
     file: str = ""
+
+    @property
+    def recall_at_10(self) -> float:
+        """Recall of the greatest effort."""
+        return self.efforts[-1].recall_at_10
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> StructureInfo:
+        """Read what a manifest says; before version 2 there was one effort, among the other keys.
+
+        Raises:
+            TypeError: Keys are missing, or unknown.
+        """
+        value = dict(value)
+        if "efforts" not in value:
+            names = [field.name for field in fields(Effort)]
+            value["efforts"] = [{name: value.pop(name) for name in names if name in value}]
+        if not value["efforts"]:
+            raise ValueError("the structure has no search effort")
+        return cls(**{**value, "efforts": tuple(Effort(**effort) for effort in value["efforts"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +118,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write the manifest atomically."""
-        value = {"format": FORMAT, **asdict(self)}
+        value = {"format": FORMAT, **asdict(self), "version": VERSION}
         write_json(folder / MANIFEST, {**value, "sha256": _own_sha256(value)})
 
     @classmethod
@@ -148,7 +163,7 @@ class Manifest:
         return cls(
             **rest,
             encoder=EncoderFingerprint.from_json(value["encoder"]),
-            structure=StructureInfo(**value["structure"]),
+            structure=StructureInfo.from_json(value["structure"]),
             files={name: FileEntry(**entry) for name, entry in value["files"].items()},
         )
 

@@ -21,16 +21,14 @@ from elasticdenser.index.exhaustive import Exhaustive
 from elasticdenser.index.layout import Check, Manifest
 from elasticdenser.index.places import only_builder, settled
 from elasticdenser.index.records import IdTable, LineFile, Positions
-from elasticdenser.index.structures import Progress, Structure, Vectors, silent
+from elasticdenser.index.rescoring import rescore
+from elasticdenser.index.structures import AtEffort, Progress, Structure, Vectors, silent
 from elasticdenser.models.settings import EncoderFingerprint
 
 if TYPE_CHECKING:
     from elasticdenser.encoders import PassageEncoder
 
 Scores = NDArray[np.float32]
-
-_ROUNDING = 2e-6
-"""By how much two ways to compute an inner product may differ, for vectors of length 1."""
 
 
 class PassageIndex:
@@ -48,7 +46,8 @@ class PassageIndex:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
         shape = (manifest.n_passages, manifest.dim)
-        self.vectors: Vectors = np.memmap(path / layout.VECTORS, dtype="<f4", mode="r", shape=shape)
+        # As a plain array: every access to a memmap makes another one, which takes longer than what is wanted of it.
+        self.vectors: Vectors = np.asarray(np.memmap(path / layout.VECTORS, dtype="<f4", mode="r", shape=shape))
         self.doc_ids = IdTable(LineFile(path / layout.IDS, path / layout.ID_OFFSETS), path / layout.ID_LOOKUP)
         self._passages = LineFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
         self._structure = Structure.read(path, manifest.structure, self.vectors)
@@ -143,7 +142,13 @@ class PassageIndex:
             )
 
     def search(
-        self, queries: Vectors, k: int, *, within: Positions | None = None, exact: bool = False
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        within: Positions | None = None,
+        exact: bool = False,
+        recall: float | None = None,
     ) -> tuple[Scores, Positions]:
         """Return the passages with the highest inner products, in the calling thread.
 
@@ -156,14 +161,17 @@ class PassageIndex:
             k: How many hits, at least 1; capped at the number of passages.
             within: int64, (n,): search only these positions, exactly.
             exact: Scan all vectors instead of using the structure.
+            recall: Search with the least effort whose recall@10 is such, in the measurements that stand in the
+                manifest; None is the greatest effort.
 
         Returns:
             Scores, float32, and positions, int64, both (n_queries, min(k, n)), best first.
 
         Raises:
-            QueryError: The shape is wrong, k is below 1, or a value is not finite.
+            QueryError: The shape is wrong, k or recall is out of range, or a value is not finite.
         """
         queries = self._checked_queries(queries, k)
+        source = self._structure.at(recall)
         faiss.omp_set_num_threads(1)
         if within is not None:
             allowed = self._checked_positions(within)
@@ -172,58 +180,31 @@ class PassageIndex:
             return self._search(queries, min(k, len(allowed)), Exhaustive(self.vectors, allowed))
         if exact:
             return self._search(queries, min(k, len(self)), Exhaustive(self.vectors))
-        scores, positions = self._search(queries, min(k, len(self)), self._structure)
+        scores, positions = self._search(queries, min(k, len(self)), source)
         # Inverted lists and graphs may reach fewer than k passages.
         short = np.flatnonzero(positions[:, -1] < 0)
         if len(short):
             scores[short], positions[short] = self._search(queries[short], min(k, len(self)), Exhaustive(self.vectors))
         return scores, positions
 
-    def _search(self, queries: Vectors, k: int, source: Structure | Exhaustive) -> tuple[Scores, Positions]:
+    def _search(self, queries: Vectors, k: int, source: AtEffort | Exhaustive) -> tuple[Scores, Positions]:
         """Return exact scores of the best candidates that `source` proposes.
 
         What is proposed for one query does not depend on the others: more candidates are asked for row by row.
         """
-        scores, positions = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-        rows, n_tied = np.arange(len(queries)), np.ones(len(queries), np.int64)
         most = source.n_allowed if isinstance(source, Exhaustive) else len(self)
-        wanted = k + 16 if isinstance(source, Exhaustive) else source.n_rescored(k)
-        while len(rows):
-            wanted = min(wanted, most)
-            found, at = self._rescored(queries[rows], source.candidates(queries[rows], wanted))
-            scores[rows], positions[rows] = found[:, :k], at[:, :k]
-            if wanted == most:
-                break
-            tied = (found == found[:, k - 1 : k]).sum(axis=1)
-            more = self._may_miss(queries[rows], found, at, k) | (tied > n_tied)
-            rows, n_tied = rows[more], tied[more]
-            wanted *= 4
+        wanted = min(most, k + 16 if isinstance(source, Exhaustive) else source.n_rescored(k))
+        found = rescore(queries, source.candidates(queries, wanted), self.vectors, k)
+        scores, positions = found.scores, found.positions
+        more = np.flatnonzero(found.may_miss(n_tied=1))
+        n_tied = found.n_tied[more]
+        while len(more) and wanted < most:
+            wanted = min(4 * wanted, most)
+            found = rescore(queries[more], source.candidates(queries[more], wanted), self.vectors, k)
+            scores[more], positions[more] = found.scores, found.positions
+            growing = found.may_miss(n_tied)
+            more, n_tied = more[growing], found.n_tied[growing]
         return scores, positions
-
-    def _may_miss(self, queries: Vectors, scores: Scores, positions: Positions, k: int) -> NDArray[np.bool_]:
-        """Tell for which queries the last candidate is as good as the last hit, so that more may be.
-
-        A structure's or a matrix product's own scores are rounded otherwise than the final ones.
-        """
-        lengths = np.linalg.norm(queries, axis=1) * np.linalg.norm(self.vectors[positions[:, k - 1]], axis=1)
-        near = scores[:, -1] >= scores[:, k - 1] - _ROUNDING * lengths
-        return near & np.isfinite(scores[:, -1])  # type: ignore[no-any-return]
-
-    def _rescored(self, queries: Vectors, candidates: Positions) -> tuple[Scores, Positions]:
-        """Return exact scores of candidates and their positions, ordered by score, then position."""
-        scores = np.empty(candidates.shape, np.float32)
-        candidates = np.ascontiguousarray(candidates, np.int64)
-        faiss.fvec_inner_products_by_idx(  # type: ignore[attr-defined]
-            faiss.swig_ptr(scores),
-            faiss.swig_ptr(queries),
-            faiss.swig_ptr(self.vectors),
-            faiss.swig_ptr(candidates),
-            self.dim,
-            *candidates.shape,
-        )
-        scores[candidates < 0] = -np.inf
-        order = np.lexsort((candidates, -scores))
-        return np.take_along_axis(scores, order, 1), np.take_along_axis(candidates, order, 1)
 
     def _checked_queries(self, queries: Vectors, k: int) -> Vectors:
         if k < 1:

@@ -115,4 +115,5 @@ def write_lookup(path: Path, ids: Iterable[str], n_ids: int) -> None:
 
 
 def _map(path: Path, dtype: np.dtype) -> NDArray:  # type: ignore[type-arg]
-    return np.memmap(path, dtype=dtype, mode="r")
+    # A plain array: every access to a memmap makes another one.
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))

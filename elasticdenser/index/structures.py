@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from elasticdenser.artifacts import atomic_write
 from elasticdenser.cpus import cpu_count
 from elasticdenser.errors import BuildError, IndexFormatError
+from elasticdenser.index.efforts import Effort, pick, possible_efforts, search_parameters
 from elasticdenser.index.layout import StructureInfo
 
 Vectors = NDArray[np.float32]
@@ -22,46 +23,94 @@ Positions = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]
 
 _FLAT_UP_TO = 10_000
-_EXHAUSTIVE_UP_TO = 1_000_000
+_ALL_VISITED_UP_TO = 1_000_000
 _TRAINED_ON = 65_536
 _ADDED_AT_ONCE = 16_384
 _SAMPLED = 256
 _RECALL_WANTED = 0.999
+_LEAST_RECALL = 0.8
 
 
 def choose_factory(n_passages: int, dim: int) -> str:
     """Return the FAISS factory string that `auto` stands for.
 
-    Few vectors are scanned as they are. Up to a million, all of them are scanned as 4-bit product-quantisation
-    codes of two dimensions each (Andre et al. 2015, "fast scan"), and the best are rescored exactly. Beyond,
-    an inverted file bounds how many are scanned.
+    Few vectors are scanned as they are. More are scanned as 4-bit product-quantisation codes (Andre et al. 2015,
+    "fast scan") in an inverted file, and the best are rescored exactly. Up to a million all lists are visited where
+    recall is what counts, and fewer where time is; beyond, there are more lists, of which few are ever visited.
     """
     if n_passages <= _FLAT_UP_TO or dim % 2:
         return "Flat"
-    scan = f"PQ{dim // 2}x4fs"
-    if n_passages <= _EXHAUSTIVE_UP_TO:
-        return scan
-    n_lists = 2 ** round(np.log2(4 * np.sqrt(n_passages)))
-    return f"IVF{n_lists},{scan}"
+    if n_passages <= _ALL_VISITED_UP_TO:
+        numbers = dim // 4 if dim % 4 == 0 else dim // 2
+        return f"IVF{2 ** round(np.log2(np.sqrt(n_passages) / 2))},PQ{numbers}x4fs"
+    return f"IVF{2 ** round(np.log2(4 * np.sqrt(n_passages)))},PQ{dim // 2}x4fs"
 
 
 def silent(what: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
-class Structure:
-    """A FAISS index over the stored vectors; it proposes candidates, whose exact scores come from the vectors.
+class AtEffort:
+    """A structure searched with one effort; it proposes candidates, whose exact scores come from the vectors.
 
     Args:
         index: The FAISS index, or None for a scan of the vectors themselves.
-        info: Its settings.
+        effort: How hard it is searched.
+        vectors: float32, (n, dim).
+    """
+
+    def __init__(self, index: Any | None, effort: Effort, vectors: Vectors) -> None:
+        self._index, self._vectors = index, vectors
+        self._parameters = None if index is None else search_parameters(index, effort)
+        self.n_rescored = effort.n_rescored
+
+    def candidates(self, queries: Vectors, n_candidates: int) -> Positions:
+        """Return positions of likely nearest passages, int64, (n_queries, n_candidates), -1 where there are none.
+
+        Args:
+            queries: float32, (n_queries, dim).
+            n_candidates: How many, at most the number of passages.
+        """
+        if self._index is None:
+            return exact_candidates(queries, self._vectors, n_candidates)
+        return self._index.search(queries, n_candidates, params=self._parameters)[1]  # type: ignore[no-any-return]
+
+    def recall(self, queries: Vectors, least: NDArray[np.float32], k: int) -> float:
+        """Return the share of the k best that the candidates hold; of equally good passages any will do.
+
+        Args:
+            queries: float32, (n_queries, dim).
+            least: float32, (n_queries,), the score of the true k-th hit.
+            k: How many hits count.
+        """
+        found = self.candidates(queries, min(self.n_rescored(k), len(self._vectors)))
+        hits = 0
+        for query, score, candidates in zip(queries, least, found, strict=True):
+            scores = self._vectors[candidates[candidates >= 0]] @ query
+            hits += min(int((scores >= score - 1e-5).sum()), k)
+        return hits / (k * len(queries))
+
+
+class Structure:
+    """A FAISS index over the stored vectors, and the efforts with which it can be searched.
+
+    Args:
+        index: The FAISS index, or None for a scan of the vectors themselves.
+        info: What it is, and its efforts.
         vectors: float32, (n, dim), memory-mapped.
     """
 
     def __init__(self, index: Any | None, info: StructureInfo, vectors: Vectors) -> None:
-        self._index, self._vectors = index, vectors
-        self.info = info
-        self._apply(info)
+        self._index, self.info = index, info
+        self._at = [AtEffort(index, effort, vectors) for effort in info.efforts]
+
+    def at(self, recall: float | None = None) -> AtEffort:
+        """Return the structure at the least effort of such a recall@10; None is the greatest effort.
+
+        Raises:
+            QueryError: The recall is out of range.
+        """
+        return self._at[pick(self.info.efforts, recall)]
 
     @classmethod
     def read(cls, folder: Path, info: StructureInfo, vectors: Vectors) -> Structure:
@@ -87,15 +136,12 @@ class Structure:
         return cls(index, info, vectors)
 
     @classmethod
-    def build(
-        cls, vectors: Vectors, factory: str, info: StructureInfo | None = None, progress: Progress | None = None
-    ) -> Structure:
-        """Build the structure that `factory` names and tune it to a recall@10 of 0.999 against exact search.
+    def build(cls, vectors: Vectors, factory: str, progress: Progress | None = None) -> Structure:
+        """Build the structure that `factory` names, and measure efforts up to a recall@10 above 0.999.
 
         Args:
             vectors: float32, (n, dim).
             factory: FAISS factory string, or `auto`.
-            info: Settings to use instead of tuned ones.
             progress: Called with (what, vectors done, of how many).
 
         Raises:
@@ -104,8 +150,8 @@ class Structure:
         factory = choose_factory(*vectors.shape) if factory == "auto" else factory
         faiss.omp_set_num_threads(cpu_count())
         index = None if factory == "Flat" else cls.fill(vectors, factory, progress or silent)
-        untuned = StructureInfo(factory=factory, rescored=0, recall_at_10=0.0, n_sampled=0)
-        return cls(index, info or untuned, vectors)._tuned(tune=info is None)
+        efforts, n_sampled = _measured_efforts(index, vectors)
+        return cls(index, StructureInfo(factory=factory, efforts=efforts, n_sampled=n_sampled), vectors)
 
     @staticmethod
     def fill(vectors: Vectors, factory: str, progress: Progress = silent) -> Any:
@@ -142,69 +188,33 @@ class Structure:
             faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
         self.info = replace(self.info, file=name)
 
-    def candidates(self, queries: Vectors, n_candidates: int) -> Positions:
-        """Return positions of likely nearest passages, int64, (n_queries, n_candidates), -1 where there are none.
 
-        Args:
-            queries: float32, (n_queries, dim).
-            n_candidates: How many, at most the number of passages.
-        """
-        if self._index is None:
-            return exact_candidates(queries, self._vectors, n_candidates)
-        _, positions = self._index.search(queries, n_candidates)
-        return positions  # type: ignore[no-any-return]
+def _measured_efforts(index: Any | None, vectors: Vectors) -> tuple[tuple[Effort, ...], int]:
+    """Return efforts of rising recall against exact search, and over how many queries it was measured."""
+    n = len(vectors)
+    queries = _between_passages(vectors, min(_SAMPLED, n))
+    least = faiss.knn(queries, vectors, min(10, n), metric=faiss.METRIC_INNER_PRODUCT)[0][:, -1]
+    measured: list[Effort] = []
+    for effort in possible_efforts(index):
+        enough = measured and measured[-1].recall_at_10 >= _RECALL_WANTED
+        recall = round(AtEffort(index, effort, vectors).recall(queries, least, min(10, n)), 4)
+        # Those below are of no use; of those equally good, the last is the safest.
+        measured = [before for before in measured if _LEAST_RECALL <= before.recall_at_10 < recall]
+        measured.append(replace(effort, recall_at_10=recall))
+        if enough:
+            break  # one step more than these queries need
+    return tuple(measured), len(queries)
 
-    def _apply(self, info: StructureInfo) -> None:
-        """Set the search effort; done while a structure is made or read, never while it serves."""
-        self.info = info
-        if self._index is None:
-            return
-        inner = _innermost(self._index)
-        if info.nprobe is not None:
-            inner.nprobe = info.nprobe
-        if info.ef_search is not None:
-            inner.hnsw.efSearch = info.ef_search
 
-    def n_rescored(self, k: int) -> int:
-        """Return for how many candidates exact scores are computed when `k` hits are wanted.
+def _between_passages(vectors: Vectors, n_queries: int) -> Vectors:
+    """Return stand-ins for queries: the directions between three passages each.
 
-        The surplus over k that quantisation needs grows somewhat slower than k.
-        """
-        surplus = max(self.info.rescored - 10, 0)
-        return k + int(surplus * (max(k, 10) / 10) ** 0.75)
-
-    def _tuned(self, *, tune: bool) -> Structure:
-        """Raise the search effort until recall@10 on sampled passages is as wanted; record what it is."""
-        n = len(self._vectors)
-        sample = np.random.default_rng(0).choice(n, size=min(_SAMPLED, n), replace=False)
-        queries = np.ascontiguousarray(self._vectors[np.sort(sample)])
-        least = faiss.knn(queries, self._vectors, min(10, n), metric=faiss.METRIC_INNER_PRODUCT)[0][:, -1]
-        efforts = _efforts(self._index, n, self.info) if tune else [self.info]
-        enough = False
-        for effort in efforts:
-            self._apply(effort)
-            recall = self._recall(queries, least, min(10, n))
-            self.info = replace(effort, recall_at_10=round(recall, 4), n_sampled=len(sample))
-            if enough:
-                break
-            # One step more than passages need: real queries lie farther from the passages.
-            enough = recall >= _RECALL_WANTED
-        return self
-
-    def _recall(self, queries: Vectors, least: NDArray[np.float32], k: int) -> float:
-        """Return the share of the k best that the candidates hold; of equally good passages any will do.
-
-        Args:
-            queries: float32, (n_queries, dim).
-            least: float32, (n_queries,), the score of the true k-th hit.
-            k: How many hits count.
-        """
-        found = self.candidates(queries, min(self.n_rescored(k), len(self._vectors)))
-        hits = 0
-        for query, score, candidates in zip(queries, least, found, strict=True):
-            scores = self._vectors[candidates[candidates >= 0]] @ query
-            hits += min(int((scores >= score - 1e-5).sum()), k)
-        return hits / (k * len(queries))
+    Real queries lie about as far from their hits (measured on NQ and TriviaQA), passages themselves much nearer.
+    """
+    chosen = np.random.default_rng(0).integers(len(vectors), size=(n_queries, 3))
+    sums = np.stack([vectors[some].sum(axis=0) for some in chosen])
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    return np.ascontiguousarray(sums / np.maximum(lengths, 1e-12), np.float32)
 
 
 def exact_candidates(queries: Vectors, vectors: Vectors, k: int) -> Positions:
@@ -226,27 +236,6 @@ def parse_factory(factory: str, dim: int) -> Any:
             f"FAISS does not take the factory string {factory!r} at {dim} dimensions ({_first_line(error)}): use auto, "
             "Flat, HNSW32, IVF1024,Flat, ... (see the FAISS wiki, 'The index factory')"
         ) from None
-
-
-def _efforts(index: Any | None, n: int, info: StructureInfo) -> list[StructureInfo]:
-    """Return settings of rising effort: inverted lists or graph breadth first, then exact rescoring."""
-    if index is None:
-        return [replace(info, rescored=16)]
-    inner = _innermost(index)
-    if isinstance(inner, faiss.IndexIVF | faiss.IndexIVFFastScan):
-        probes = [2**power for power in range(3, 12) if 2**power < inner.nlist] + [inner.nlist]
-        return [replace(info, nprobe=probe, rescored=rescored) for probe in probes for rescored in (32, 128)]
-    if isinstance(inner, faiss.IndexHNSW):
-        return [replace(info, ef_search=breadth, rescored=32) for breadth in (32, 64, 128, 256, 512)]
-    return [replace(info, rescored=rescored) for rescored in (16, 32, 64, 128, 256, 512, 1024)]
-
-
-def _innermost(index: Any) -> Any:
-    """Return the index inside rotations and refinements, which is the one that has a search effort."""
-    index = faiss.downcast_index(index)
-    while isinstance(index, faiss.IndexPreTransform | faiss.IndexRefine):
-        index = faiss.downcast_index(index.index if isinstance(index, faiss.IndexPreTransform) else index.base_index)
-    return index
 
 
 def _first_line(error: Exception) -> str:

@@ -3,3 +3,15 @@ def encode(
     path: int, model: object, ids: object, starts: object, options: int, scratch: object, out: object
 ) -> int: ...
 def multiply(path: int, product: object, inputs: object, out: object) -> None: ...
+def rescore(
+    path: int,
+    vectors: object,
+    dim: int,
+    queries: object,
+    candidates: object,
+    k: int,
+    room: object,
+    scores: object,
+    positions: object,
+    margins: object,
+) -> None: ...

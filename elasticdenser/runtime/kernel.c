@@ -138,6 +138,69 @@ static PyObject *kernel_multiply(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* Rescores if everything fits, else sets an exception. */
+static void run_rescore(const Path *path, const Py_buffer *vectors, int64_t dim, const Py_buffer *queries,
+                        const Py_buffer *candidates, int64_t k, const Py_buffer *all, const Py_buffer *scores,
+                        const Py_buffer *positions, const Py_buffer *margins) {
+    const int64_t n_queries = margins->len / (int64_t)sizeof(Margin);
+    if (dim < 1 || !n_queries) {
+        if (dim < 1)
+            PyErr_Format(PyExc_ValueError, "got %lld dimensions; expected one at least", (long long)dim);
+        return;
+    }
+    const int64_t n = candidates->len / (int64_t)sizeof(int64_t) / n_queries;
+    const int64_t n_vectors = vectors->len / (int64_t)sizeof(float) / dim;
+    const int64_t *const proposed = candidates->buf;
+    if (k < 1 || k > n) {
+        PyErr_Format(PyExc_ValueError, "got k = %lld; expected 1 to %lld", (long long)k, (long long)n);
+        return;
+    }
+    if (!has_size(queries, n_queries * dim * (int64_t)sizeof(float), "queries") ||
+        !has_size(all, n * (int64_t)sizeof(float), "room for scores") ||
+        !has_size(scores, n_queries * k * (int64_t)sizeof(float), "scores") ||
+        !has_size(positions, n_queries * k * (int64_t)sizeof(int64_t), "positions"))
+        return;
+    for (int64_t i = 0; i < n_queries * n; i++)
+        if (proposed[i] >= n_vectors) {
+            PyErr_Format(PyExc_ValueError, "got position %lld; there are %lld vectors", (long long)proposed[i],
+                         (long long)n_vectors);
+            return;
+        }
+    Py_BEGIN_ALLOW_THREADS
+    for (int64_t q = 0; q < n_queries; q++)
+        path->rescore(vectors->buf, dim, (const float *)queries->buf + q * dim, proposed + q * n, n, k, all->buf,
+                      (float *)scores->buf + q * k, (int64_t *)positions->buf + q * k, (Margin *)margins->buf + q);
+    Py_END_ALLOW_THREADS
+}
+
+PyDoc_STRVAR(rescore_doc,
+"rescore(path, vectors, dim, queries, candidates, k, room, scores, positions, margins)\n\n"
+"Write the k candidates with the highest inner products, best first. vectors: float32, (n_vectors, dim); queries:\n"
+"float32, (n_queries, dim); candidates: int64, (n_queries, n), -1 for none; room: float32, (n); scores: float32, and\n"
+"positions: int64, (n_queries, k); margins: (n_queries), each Margin of model.h.");
+static PyObject *kernel_rescore(PyObject *self, PyObject *args) {
+    (void)self;
+    int number;
+    long long dim, k;
+    Py_buffer vectors, queries, candidates, room, scores, positions, margins;
+    if (!PyArg_ParseTuple(args, "iy*Ly*y*Lw*w*w*w*:rescore", &number, &vectors, &dim, &queries, &candidates, &k, &room,
+                          &scores, &positions, &margins))
+        return NULL;
+    const Path *path = path_at(number);
+    if (path)
+        run_rescore(path, &vectors, dim, &queries, &candidates, k, &room, &scores, &positions, &margins);
+    PyBuffer_Release(&vectors);
+    PyBuffer_Release(&queries);
+    PyBuffer_Release(&candidates);
+    PyBuffer_Release(&room);
+    PyBuffer_Release(&scores);
+    PyBuffer_Release(&positions);
+    PyBuffer_Release(&margins);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(paths_doc, "paths() -> names of the paths that run here, fastest first; a path is given by its position");
 static PyObject *kernel_paths(PyObject *self, PyObject *args) {
     (void)self, (void)args;
@@ -155,12 +218,13 @@ static PyObject *kernel_paths(PyObject *self, PyObject *args) {
 static PyMethodDef methods[] = {
     {"encode", kernel_encode, METH_VARARGS, encode_doc},
     {"multiply", kernel_multiply, METH_VARARGS, multiply_doc},
+    {"rescore", kernel_rescore, METH_VARARGS, rescore_doc},
     {"paths", kernel_paths, METH_NOARGS, paths_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, "_kernel", "Forward passes of encoders, in 8 bits.", -1, methods, NULL, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "_kernel", "Forward passes of encoders, in 8 bits, and exact scores.", -1, methods, NULL, NULL, NULL, NULL,
 };
 
 PyMODINIT_FUNC PyInit__kernel(void) {

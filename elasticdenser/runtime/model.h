@@ -49,6 +49,13 @@ typedef struct {
 enum { GELU, GELU_TANH, RELU, NO_ACTIVATION };
 enum { POOL_CLS = 1, NORMALIZE = 2 };
 
+/* How far the candidates of a query reach beyond its hits. */
+typedef struct {
+    float least;            /* score of the worst candidate; -infinity if there were fewer */
+    float length;           /* of the query times that of the last hit: what errors of rounding grow with */
+    int64_t n_tied;         /* candidates that score as the last hit does, itself among them */
+} Margin;
+
 typedef struct {
     const char *name;
     /* Bytes of scratch for such texts. */
@@ -58,9 +65,12 @@ typedef struct {
                    char *scratch, float *out);
     /* inputs: (n_rows, n_inputs); outputs: (n_rows, n_outputs rounded up to 16). For tests. */
     void (*multiply)(const Product *product, const float *inputs, int64_t n_rows, char *scratch, float *out);
+    /* candidates: (n), -1 for none; all: (n), for scores; scores and positions: (k), best first; k from 1 to n. */
+    void (*rescore)(const float *vectors, int64_t dim, const float *query, const int64_t *candidates, int64_t n,
+                    int64_t k, float *all, float *scores, int64_t *positions, Margin *margin);
 } Path;
 
-#define PATH(path_name) {path_name, scratch_size, encode, multiply_rows}
+#define PATH(path_name) {path_name, scratch_size, encode, multiply_rows, rescore}
 extern const Path ed_portable;
 #if defined(__GNUC__) && defined(__x86_64__)
 #define HAS_X86_PATHS

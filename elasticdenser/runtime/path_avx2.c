@@ -7,6 +7,7 @@
 #endif
 #include "simd_avx2.h"
 #include "forward.h"
+#include "rescoring.h"
 const Path ed_avx2 = PATH("avx2");
 #if defined(__clang__)
 #pragma clang attribute pop

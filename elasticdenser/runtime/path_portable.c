@@ -2,4 +2,5 @@
 
 #include "simd_portable.h"
 #include "forward.h"
+#include "rescoring.h"
 const Path ed_portable = PATH("portable");

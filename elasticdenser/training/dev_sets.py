@@ -59,9 +59,9 @@ class DevSet:
         """The queries that count."""
         return list(self.query_set.judged.values())
 
-    def value(self, vectors: Vectors) -> float:
-        """Return the measure of query vectors, (n_texts, dim)."""
-        scores, positions = self.index.search(vectors, self.query_set.k, exact=self.exact)
+    def value(self, vectors: Vectors, recall: float | None = None) -> float:
+        """Return the measure of query vectors, (n_texts, dim), searched with the effort for a recall@10."""
+        scores, positions = self.index.search(vectors, self.query_set.k, exact=self.exact, recall=recall)
         run = [
             ScoredDoc(query_id, self.index.doc_ids[position], score)
             for query_id, its_scores, its_positions in zip(self.query_set.judged, scores, positions, strict=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from elasticdenser import PassageEncoder, PassageIndex, Retriever
 from elasticdenser.cli import app
+from elasticdenser.engine.budget import LOST_WITH_RECALL
 from elasticdenser.engine.measure import MeasureSettings, agreement, measure, sample_queries
 from elasticdenser.engine.profile import Profile
 from elasticdenser.errors import QueryError
+from elasticdenser.index.efforts import Effort
 
 TEXTS = [f"passage {number} is about {topic}" for number, topic in enumerate(("dune", "spice", "cats", "rain") * 10)]
 SETTINGS = MeasureSettings(batch_sizes=(1, 4), tokens=(4, 9), k=3, rounds=2)
@@ -44,6 +48,39 @@ def test_every_level_is_timed_and_judged(retriever):
         name: {"4", "9"} for name in names
     }
     assert (made.measured["n_passages"], made.measured["k"]) == (40, 3)
+
+
+class _Searched:
+    """A retriever with an index of two efforts, of which the greater takes far longer than any encoding."""
+
+    def __init__(self, retriever):
+        efforts = (Effort(rescored=16, recall_at_10=0.9), Effort(rescored=64, recall_at_10=1.0))
+        structure = SimpleNamespace(efforts=efforts, factory="two efforts")
+        self.encoder, self.index, self._inner = retriever.encoder, self, retriever
+        self.manifest, self.asked = SimpleNamespace(structure=structure), set()
+        self.passage_index = retriever.index
+
+    def __len__(self):
+        return len(self.passage_index)
+
+    def search(self, queries, k, *, recall=None, **options):
+        time.sleep(0.0 if recall == 0.9 else 0.02)
+        if "subnet" not in options:  # of the index
+            return self.passage_index.search(queries, k)
+        self.asked.add((str(options["subnet"]), recall))
+        return self._inner.search(queries, k, **options)
+
+
+def test_small_sizes_are_searched_with_less_effort(retriever):
+    searched, sizes = _Searched(retriever), [str(size) for size in retriever.encoder.sizes]
+    quality = {name: 1.0 - 0.02 * place for place, name in enumerate(sizes)}
+    made = measure(searched, ["dune", "cats"], SETTINGS, quality=quality)
+    best, *others = made.levels
+    assert (best.name, best.quality, best.recall) == (sizes[0], 1.0, None)
+    assert {level.recall for level in others} == {0.9}
+    for level in others:
+        assert level.quality == pytest.approx(quality[level.name] * (1 - LOST_WITH_RECALL * 0.1))
+    assert searched.asked == {(level.name, level.recall) for level in made.levels}
 
 
 def test_agreement_is_the_share_of_common_hits(retriever):

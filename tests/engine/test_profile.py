@@ -68,7 +68,8 @@ def test_a_minimum_is_a_quality():
 
 def test_what_is_saved_is_read_back(tmp_path):
     path = tmp_path / "profile.json"
-    profile = Profile(levels=PROFILE.levels, measured={"cpu": "some"})
+    hasty = Level(name="hasty", quality=0.3, measured_s={1: 1e-5}, recall=0.9)
+    profile = Profile(levels=[*PROFILE.levels, hasty], measured={"cpu": "some"})
     profile.save(path)
     assert Profile.load(path) == profile
 
@@ -93,6 +94,9 @@ def _changed(**changes):
         (_changed(quality="good"), "got quality 'good'"),
         (_changed(quality=math.nan), "got quality nan"),
         (_changed(quality=True), "got quality True"),
+        (_changed(recall=0), "got recall 0"),
+        (_changed(recall=1.5), "got recall 1.5"),
+        (_changed(recall="most"), "got recall 'most'"),
         (_changed(latency_s={}), "no latency of one query alone"),
         (_changed(latency_s={"2": 0.1}), "no latency of one query alone"),
         (_changed(latency_s={"1": 0.1, "0": 0.1}), "batch of 0"),

@@ -13,6 +13,7 @@ from hashing import HashingEncoder, make_corpus
 
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
 from elasticdenser.index import PassageIndex, layout, rebuild
+from elasticdenser.index.efforts import Effort
 from elasticdenser.index.layout import Manifest
 
 FILES = ["vectors.f32", "ids.txt", "ids.offsets", "ids.lookup", "passages.jsonl", "passages.offsets", "HNSW4.faiss"]
@@ -104,8 +105,20 @@ def test_manifest_altered_anywhere(index_path):
 
 
 def test_manifest_of_a_newer_format(index_path):
-    edit_manifest(index_path, version=2, novelty=1)
-    with pytest.raises(IndexFormatError, match=r"format version 2; this elasticdenser reads up to 1: upgrade"):
+    edit_manifest(index_path, version=3, novelty=1)
+    with pytest.raises(IndexFormatError, match=r"format version 3; this elasticdenser reads up to 2: upgrade"):
+        PassageIndex.open(index_path)
+
+
+def test_manifest_of_the_first_format(index_path):
+    manifest = json.loads((index_path / "manifest.json").read_bytes())
+    *_, effort = manifest["structure"].pop("efforts")
+    edit_manifest(index_path, version=1, structure=manifest["structure"] | effort, sha256=None)
+    index = PassageIndex.open(index_path)
+    assert index.manifest.structure.efforts == (Effort(**effort),)
+    assert index.search(index.vectors[:1], 3)[1][0, 0] == 0
+    edit_manifest(index_path, structure=manifest["structure"] | {"efforts": []})
+    with pytest.raises(IndexFormatError, match="no search effort"):
         PassageIndex.open(index_path)
 
 

@@ -36,7 +36,7 @@ def queries(vectors):
     return (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=["Flat", SCAN, "IVF16,Flat"])
+@pytest.fixture(scope="module", params=["Flat", SCAN, "IVF16,Flat", f"IVF16,PQ{DIM // 4}x4fs"])
 def index(request, vectors, tmp_path_factory):
     path = tmp_path_factory.mktemp("search") / "index"
     return PassageIndex.build(make_corpus(MANY), path, GivenVectors(vectors), factory=request.param, texts=False)
@@ -160,6 +160,32 @@ def test_few_probed_lists_still_give_k_hits(index_of):
     assert all(len(set(row)) == 1900 for row in positions.tolist())
 
 
+@pytest.mark.parametrize("factory", ["IVF64,PQ16x4fs", "PCA28,IVF64,Flat", "IVF64,PQ16x4fs,RFlat", "HNSW16", SCAN])
+def test_less_effort_finds_less_in_less_of_the_index(index_of, vectors, factory):
+    index = index_of(vectors[:6000], factory)
+    queries = vectors[6000:6200] + vectors[6200:6400] + vectors[6400:6600]
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    least = index.search(queries, 10, exact=True)[0][:, -1:]
+    found = []
+    for effort in index.manifest.structure.efforts:
+        scores, positions = index.search(queries, 10, recall=effort.recall_at_10)
+        found.append((scores >= least - 1e-5).mean())
+        alone = [index.search(queries[at : at + 1], 10, recall=effort.recall_at_10)[1][0] for at in range(20)]
+        assert np.array_equal(alone, positions[:20])
+        # Hits are scored exactly, however they were found.
+        exact = np.einsum("qd,qkd->qk", queries, index.vectors[positions])
+        assert np.abs(scores - exact)[positions >= 0].max() < 1e-5
+    assert found == sorted(found)
+    assert abs(found[0] - index.manifest.structure.efforts[0].recall_at_10) < 0.1
+    assert np.array_equal(index.search(queries, 10)[1], index.search(queries, 10, recall=1.0)[1])
+
+
+@pytest.mark.parametrize("recall", [0, -0.5, 1.01, float("nan"), True, "0.9"])
+def test_recall_out_of_range(index, queries, recall):
+    with pytest.raises(QueryError, match="expected a share above 0 and at most 1"):
+        index.search(queries, 5, recall=recall)
+
+
 FACTORIES = [
     "IVF32,Flat",
     "HNSW16",
@@ -180,8 +206,10 @@ def test_factory_strings(index_of, vectors, factory):
     assert structure.factory == factory
     assert 0.9 <= structure.recall_at_10 <= 1.0
     assert structure.n_sampled == 256
-    assert (structure.nprobe is not None) == ("IVF" in factory)
-    assert (structure.ef_search is not None) == factory.startswith("HNSW")
+    recalls = [effort.recall_at_10 for effort in structure.efforts]
+    assert recalls == sorted(set(recalls))
+    assert all((effort.nprobe is not None) == ("IVF" in factory) for effort in structure.efforts)
+    assert all((effort.ef_search is not None) == factory.startswith("HNSW") for effort in structure.efforts)
     queries = vectors[3000:3050]
     found = index.search(queries, 10)
     again = PassageIndex.open(index.path)

@@ -1,0 +1,105 @@
+"""Exact scores of candidates: the kernel against FAISS and numpy."""
+
+import numpy as np
+import pytest
+
+from elasticdenser.index import rescoring
+from elasticdenser.index.rescoring import rescore
+from elasticdenser.runtime.kernel_sizes import kernel_paths
+
+needs_kernel = pytest.mark.skipif(not kernel_paths(), reason="the kernel was not built")
+
+
+def given(dim, n_candidates, n_queries=5, n=400, seed=0):
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((n, dim)).astype(np.float32)
+    vectors[7:20] = vectors[300]  # copies
+    queries = rng.standard_normal((n_queries, dim)).astype(np.float32)
+    queries[0] = vectors[300]
+    candidates = np.stack([rng.permutation(n)[:n_candidates] for _ in queries])
+    return queries, candidates, vectors
+
+
+@pytest.fixture(params=["kernel", "faiss"])
+def way(request, monkeypatch):
+    if request.param == "faiss":
+        monkeypatch.setattr(rescoring, "kernel_paths", lambda: ())
+    elif len(kernel_paths()) < 2:
+        pytest.skip("the kernel was not built, or has no fast path here")
+
+
+@pytest.mark.parametrize("dim", [1, 7, 16, 63, 64, 100, 384])
+@pytest.mark.parametrize(("n_candidates", "k"), [(1, 1), (9, 9), (100, 1), (100, 10), (400, 37), (400, 400)])
+def test_best_of_the_candidates(way, dim, n_candidates, k):
+    queries, candidates, vectors = given(dim, n_candidates)
+    found = rescore(queries, candidates, vectors, k)
+    exact = np.einsum("qd,qnd->qn", queries.astype(np.float64), vectors[candidates].astype(np.float64))
+    for row, its in enumerate(exact):
+        assert np.abs(found.scores[row] - np.sort(its)[::-1][:k]).max() < 1e-4
+        assert np.isclose(found.least[row], its.min(), atol=1e-4)
+        of_position = dict(zip(candidates[row].tolist(), its.tolist(), strict=True))
+        assert np.allclose(found.scores[row], [of_position[at] for at in found.positions[row].tolist()], atol=1e-4)
+    pairs = [list(zip(-s, p, strict=True)) for s, p in zip(found.scores, found.positions, strict=True)]
+    assert pairs == [sorted(its) for its in pairs]
+    lengths = np.linalg.norm(queries, axis=1) * np.linalg.norm(vectors[found.positions[:, -1]], axis=1)
+    assert np.allclose(found.length, lengths, rtol=1e-5)
+
+
+def test_copies_are_counted_and_in_order(way):
+    queries, _, vectors = given(64, 10)
+    candidates = np.random.default_rng(1).permutation(400)[None]
+    found = rescore(queries[:1], candidates, vectors, 5)
+    assert found.positions.tolist() == [[7, 8, 9, 10, 11]]
+    assert found.n_tied.tolist() == [14]
+    assert found.may_miss(13).tolist() == [True]
+    assert found.may_miss(14).tolist() == [False]
+
+
+def test_fewer_candidates_than_wanted(way):
+    queries, candidates, vectors = given(32, 6)
+    candidates[:, 2:] = -1
+    found = rescore(queries, candidates, vectors, 4)
+    assert (np.sort(found.positions[:, :2]) == np.sort(candidates[:, :2])).all()
+    assert (found.positions[:, 2:] == -1).all()
+    assert np.isneginf(found.scores[:, 2:]).all()
+    assert np.isneginf(found.least).all()
+    assert not found.may_miss(1).any()
+
+
+@needs_kernel
+def test_the_same_on_every_path():
+    from elasticdenser.runtime import _kernel
+
+    queries, candidates, vectors = given(384, 200)
+    expected = rescore(queries, candidates, vectors, 20)
+    for path in range(len(kernel_paths())):
+        scores, positions = np.empty((5, 20), np.float32), np.empty((5, 20), np.int64)
+        room, margins = np.empty(200, np.float32), np.empty(5, rescoring._MARGIN)
+        _kernel.rescore(path, vectors, 384, queries, candidates, 20, room, scores, positions, margins)
+        assert np.allclose(scores, expected.scores, atol=1e-4)
+        assert np.array_equal(positions, expected.positions)
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"k": 0}, "got k = 0"),
+        ({"k": 7}, "got k = 7; expected 1 to 6"),
+        ({"dim": 0}, "got 0 dimensions"),
+        ({"dim": 64}, "bytes of queries"),
+        ({"candidates": np.full((5, 6), 400)}, "got position 400; there are 400 vectors"),
+        ({"scores": np.empty(3, np.float32)}, "bytes of scores"),
+        ({"positions": np.empty(3, np.int64)}, "bytes of positions"),
+        ({"room": np.empty(3, np.float32)}, "bytes of room"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes, message):
+    from elasticdenser.runtime import _kernel
+
+    queries, candidates, vectors = given(32, 6)
+    arguments = {"path": 0, "vectors": vectors, "dim": 32, "queries": queries, "candidates": candidates, "k": 2}
+    arguments |= {"room": np.empty(6, np.float32), "scores": np.empty((5, 2), np.float32)}
+    arguments |= {"positions": np.empty((5, 2), np.int64), "margins": np.empty(5, rescoring._MARGIN)}
+    with pytest.raises(ValueError, match=message):
+        _kernel.rescore(*(arguments | changes).values())
