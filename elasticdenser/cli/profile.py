@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,9 @@ def profile(
     batch_sizes: Annotated[str, typer.Option(help="Queries at once, with commas, from 1.")] = "1,2,4,8,16,32",
     k: options.Hits = 10,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is timed; the median counts.")] = 15,
+    used_only: Annotated[
+        bool, typer.Option("--used-only", help="Write only the levels worth using, such as an encoder is shipped with.")
+    ] = False,
     encoder: options.EncoderName = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -53,6 +57,8 @@ def profile(
     quality = retention_of(retriever.encoder.found.path)
     with progress_bars() as progress:
         made = measure(retriever, texts, settings, quality=quality, progress=progress)
+    if used_only:
+        made = replace(made, levels=[made.levels[place] for place in made.hull])
     made.save(output)
     from elasticdenser.engine.profile_picture import draw_profile
 

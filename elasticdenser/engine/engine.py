@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.answers import Answer, Snapshot, answer_of, settle
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
+from elasticdenser.engine.ladder import quick_profile
 from elasticdenser.engine.policies import make_policy
 from elasticdenser.engine.profile import Profile
 from elasticdenser.engine.request import Batch, Outcome, Query, Request, Status
@@ -34,7 +35,8 @@ class RetrievalEngine:
 
     Args:
         retriever: Encodes and searches: a `Retriever`, or whatever has `search_batch` (`BatchSearch`).
-        profile: Levels and latencies on this machine.
+        profile: Levels and latencies on this machine; None measures those that come with the encoder, which takes
+            about two seconds (`quick_profile`).
         policy: As `make_policy` spells it.
         slo_s: Deadline of requests that name none, in seconds after they come.
         workers: Worker threads; None is one for each usable CPU.
@@ -51,7 +53,7 @@ class RetrievalEngine:
     def __init__(
         self,
         retriever: Retriever | BatchSearch,
-        profile: Profile,
+        profile: Profile | None = None,
         *,
         policy: str = "elastic",
         slo_s: float = 0.025,
@@ -61,6 +63,10 @@ class RetrievalEngine:
         hang_s: float = 2.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        if profile is None:
+            if isinstance(retriever, BatchSearch):
+                raise QueryError("got no profile; only the levels of a Retriever are known without one")
+            profile = quick_profile(retriever)
         n_workers = cpu_count() if workers is None else workers
         settings = SchedulerSettings(
             slo_s=slo_s, workers=n_workers, reserve_s=reserve_s, most_unfinished=most_unfinished

@@ -65,6 +65,7 @@ def measure(
     settings: MeasureSettings | None = None,
     *,
     quality: Mapping[str, float] | None = None,
+    recalls: Mapping[str, float | None] | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> Profile:
     """Measure the levels of a retriever: encoding and search together, in the calling thread.
@@ -74,6 +75,7 @@ def measure(
         queries: Texts that are like those it will get.
         settings: What is measured.
         quality: Retention by level, as measured with judgements; where a level has none, `agreement` stands in.
+        recalls: Search effort of every level, whose quality is then taken as it is given; None chooses them.
         progress: Called with (what, done, of how many).
 
     Returns:
@@ -89,8 +91,10 @@ def measure(
     judged = dict(quality or {})
     unjudged = [name for name in names if name not in judged]
     judged |= agreement(retriever, queries, unjudged, settings, progress=progress)
-    chosen = choose_recalls(_cells(retriever, queries, {name: judged[name] for name in names}, settings, progress))
-    search = RetrieverSearch(retriever, {name: cell.recall for name, cell in chosen.items()})
+    if recalls is None:
+        cells = choose_recalls(_cells(retriever, queries, {name: judged[name] for name in names}, settings, progress))
+        judged, recalls = ({name: getattr(cells[name], what) for name in names} for what in ("quality", "recall"))
+    search = RetrieverSearch(retriever, {name: recalls[name] for name in names})
 
     def batch(name: str, size: int, number: int) -> None:
         start = number * size % len(queries)
@@ -109,8 +113,8 @@ def measure(
     levels = [
         Level(
             name=name,
-            quality=chosen[name].quality,
-            recall=chosen[name].recall,
+            quality=judged[name],
+            recall=recalls[name],
             measured_s={size: median(times[name, size, 0]) for size in settings.batch_sizes},
         )
         for name in names

@@ -25,6 +25,7 @@ ELASTIC = "elastic.json"
 """The file that makes the folder of a sentence encoder one of an elastic encoder."""
 
 TRAINED = "elastic.safetensors"
+LADDER = "profile.json"
 """The file beside it that holds what was trained."""
 
 _SHIPPED = Path(__file__).parent.parent / "pretrained"
@@ -108,6 +109,12 @@ def retention_of(folder: Path) -> dict[str, float]:
     made_by = about.get("made_by") if isinstance(about, dict) else None
     retention = made_by.get("retention") if isinstance(made_by, dict) else None
     return dict(retention) if isinstance(retention, dict) else {}
+
+
+def ladder_of(folder: Path) -> Path | None:
+    """Return the profile of the levels that were chosen for the elastic encoder in `folder`, if it comes with one."""
+    file = folder / LADDER
+    return file if file.is_file() else None
 
 
 def weights_file(folder: Path) -> Path:
