@@ -26,7 +26,7 @@ from elasticdenser.index import journal, layout
 from elasticdenser.index.layout import FileEntry, Manifest, building_folder
 from elasticdenser.index.places import only_builder, put_in_place, recover
 from elasticdenser.index.records import LineFile, write_lookup
-from elasticdenser.index.structures import Progress, Structure, choose_factory, parse_factory
+from elasticdenser.index.structures import Progress, Structure, choose_factory, parse_factory, parts_of
 from elasticdenser.models.settings import EncoderFingerprint
 
 if TYPE_CHECKING:
@@ -98,6 +98,10 @@ def build_index(
 
 def _refuse_untrainable(factory: str, dim: int, n_passages: int | None = None) -> None:
     """Refuse a factory string that FAISS does not know, or cannot train on so few passages."""
+    if len(parts_of(factory)) > 1:
+        for part in parts_of(factory):
+            _refuse_untrainable(part, dim, n_passages)
+        return
     if factory in ("auto", "Flat"):
         return
     inverted = faiss.try_extract_index_ivf(parse_factory(factory, dim))
@@ -275,7 +279,7 @@ def finish(work: Path, plan: dict[str, Any], factory: str, progress: Progress, v
             dim=dim,
             vectors=vectors,
             structure=structure.info,
-            files=measure_files(work, [*_FILES, structure.info.file], progress),
+            files=measure_files(work, [*_FILES, *structure.info.files], progress),
             n_passages=n_passages,
             has_texts=plan["has_texts"],
             corpus=plan["corpus"],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import faiss
 
 from elasticdenser.errors import QueryError
+
+_ENOUGH = 128
+"""Candidates that 4-bit codes of four dimensions each need at least, for k = 10."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +23,14 @@ class Effort:
         nprobe: Lists visited by an inverted file, else None.
         ef_search: Breadth of a graph search, else None.
         recall_at_10: Against exact search, as it was measured when the structure was made.
+        part: Which of the structure's FAISS indexes is searched.
     """
 
     rescored: int
     nprobe: int | None = None
     ef_search: int | None = None
     recall_at_10: float = 0.0
+    part: int = 0
 
     def n_rescored(self, k: int) -> int:
         """Return for how many candidates exact scores are computed when `k` hits are wanted.
@@ -58,28 +63,34 @@ def pick(efforts: Sequence[Effort], recall: float | None) -> int:
     return next(reached, len(efforts) - 1)
 
 
-def possible_efforts(index: Any | None) -> list[Effort]:
-    """Return efforts to try on a FAISS index, or on a scan of the vectors (None), rising.
+def possible_efforts(indexes: Sequence[Any | None]) -> list[Effort]:
+    """Return efforts to try on FAISS indexes, of which None is a scan of the vectors, rising.
 
-    More lists need more candidates: those of lists that are farther away rank lower.
+    The first index is for little effort: of several, it is not searched whole.
     """
-    if index is None:
-        return [Effort(rescored=16)]
-    inner = _innermost(index)
-    if isinstance(inner, faiss.IndexIVF | faiss.IndexIVFFastScan):
-        probes = sorted({max(1, inner.nlist >> halvings) for halvings in range(9)})
-        efforts = [Effort(nprobe=probe, rescored=_beside(probe / inner.nlist)) for probe in probes]
-        efforts.append(Effort(nprobe=inner.nlist, rescored=1024))
-    elif isinstance(inner, faiss.IndexHNSW):
-        efforts = [Effort(ef_search=breadth, rescored=32) for breadth in (16, 32, 64, 128, 256, 512)]
-    else:
-        efforts = [Effort(rescored=rescored) for rescored in (16, 32, 64, 128, 256, 512, 1024)]
+    first, *others = indexes
+    efforts = _efforts_of(first)
+    if others and efforts[-1].nprobe:
+        efforts = [effort for effort in efforts if 2 * (effort.nprobe or 0) <= efforts[-1].nprobe]
+    for part, index in enumerate(others, 1):
+        efforts += [replace(effort, part=part) for effort in _efforts_of(index) if effort.rescored >= _ENOUGH]
     return efforts
 
 
-def _beside(share: float) -> int:
-    """Return how many candidates to rescore when this share of the lists is visited."""
-    return 128 if share <= 1 / 8 else 256 if share <= 1 / 4 else 512
+def _efforts_of(index: Any | None) -> list[Effort]:
+    """Return efforts to try on one index; more lists need more candidates, as those farther away rank lower."""
+    if index is None:
+        return [Effort(rescored=_ENOUGH)]
+    inner = _innermost(index)
+    if isinstance(inner, faiss.IndexIVF | faiss.IndexIVFFastScan):
+        probes = sorted({max(1, inner.nlist >> halvings) for halvings in range(1, 9)})
+        efforts = [
+            Effort(nprobe=probe, rescored=_ENOUGH if 16 * probe <= inner.nlist else 2 * _ENOUGH) for probe in probes
+        ]
+        return [*efforts, *(Effort(nprobe=inner.nlist, rescored=rescored) for rescored in (512, 1024))]
+    if isinstance(inner, faiss.IndexHNSW):
+        return [Effort(ef_search=breadth, rescored=32) for breadth in (16, 32, 64, 128, 256, 512)]
+    return [Effort(rescored=rescored) for rescored in (16, 32, 64, 128, 256, 384, 512, 768, 1024)]
 
 
 def search_parameters(index: Any, effort: Effort) -> Any | None:

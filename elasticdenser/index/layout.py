@@ -54,16 +54,16 @@ class StructureInfo:
     """The search structure derived from the vectors.
 
     Args:
-        factory: FAISS factory string; `Flat` means that the vectors themselves are scanned, without a file.
+        factory: FAISS factory strings, joined by " + "; `Flat` means that the vectors themselves are scanned.
         efforts: Ways to search it, of rising effort and recall; the last is what a search does by default.
         n_sampled: On how many queries the recall was measured.
-        file: Name of the FAISS file; empty for `Flat`.
+        files: Names of the FAISS files, one a factory string; none for `Flat`.
     """
 
     factory: str
     efforts: tuple[Effort, ...]
     n_sampled: int
-    file: str = ""
+    files: tuple[str, ...] = ()
 
     @property
     def recall_at_10(self) -> float:
@@ -72,7 +72,7 @@ class StructureInfo:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> StructureInfo:
-        """Read what a manifest says; before version 2 there was one effort, among the other keys.
+        """Read what a manifest says; before version 2 there was one effort, among the other keys, and one file.
 
         Raises:
             TypeError: Keys are missing, or unknown.
@@ -81,9 +81,12 @@ class StructureInfo:
         if "efforts" not in value:
             names = [field.name for field in fields(Effort)]
             value["efforts"] = [{name: value.pop(name) for name in names if name in value}]
+        if "file" in value:
+            value["files"] = list(filter(None, [value.pop("file")]))
         if not value["efforts"]:
             raise ValueError("the structure has no search effort")
-        return cls(**{**value, "efforts": tuple(Effort(**effort) for effort in value["efforts"])})
+        value |= {"efforts": tuple(Effort(**effort) for effort in value["efforts"]), "files": tuple(value["files"])}
+        return cls(**value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +173,7 @@ class Manifest:
     def _check_sizes(self, path: Path) -> None:
         n, texts = self.n_passages, (PASSAGES, PASSAGE_OFFSETS) if self.has_texts else ()
         expected = {VECTORS: 4 * n * self.dim, IDS: None, ID_OFFSETS: 8 * n, ID_LOOKUP: 16 * n}
-        expected |= dict.fromkeys((*texts, *filter(None, [self.structure.file])))
+        expected |= dict.fromkeys((*texts, *self.structure.files))
         for name, size in expected.items():
             if name not in self.files:
                 raise IndexFormatError(_damaged(path, f"it does not list {name}"))
@@ -233,7 +236,7 @@ def check_whole(folder: Path, manifest: Manifest, check: Check = "changed") -> N
     damage = find_damage(folder, manifest, check)
     if not damage:
         return
-    if all(line.split()[0] == manifest.structure.file for line in damage):
+    if all(line.split()[0] in manifest.structure.files for line in damage):
         way_out = f"the vectors are whole: elasticdenser rebuild {folder}"
     else:
         way_out = "restore these files from a copy, or build the index again with --overwrite"

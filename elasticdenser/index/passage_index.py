@@ -291,17 +291,17 @@ def rebuild(path: str | Path, factory: str = "auto", progress: Progress = silent
 
 def _rebuild(folder: Path, factory: str, progress: Progress) -> None:
     manifest = Manifest.read(folder)
-    derived = manifest.structure.file
-    truth = {name: entry for name, entry in manifest.files.items() if name != derived}
+    derived = manifest.structure.files
+    truth = {name: entry for name, entry in manifest.files.items() if name not in derived}
     layout.check_whole(folder, replace(manifest, files=truth))
     shape = (manifest.n_passages, manifest.dim)
     vectors = np.memmap(folder / layout.VECTORS, dtype="<f4", mode="r", shape=shape)
     structure = Structure.build(vectors, factory, progress=progress)
     structure.write(folder, taken=derived)
-    files = {**truth, **measure_files(folder, [structure.info.file], progress)}
+    files = {**truth, **measure_files(folder, structure.info.files, progress)}
     replace(manifest, structure=structure.info, files=files).write(folder)
     flush_folder(folder)
-    # The file that was replaced, and those of a rebuild that was interrupted.
+    # The files that were replaced, and those of a rebuild that was interrupted.
     for leftover in (*folder.glob("*.faiss"), *folder.glob(".*.tmp")):
-        if leftover.name != structure.info.file:
+        if leftover.name not in structure.info.files:
             leftover.unlink(missing_ok=True)

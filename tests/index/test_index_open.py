@@ -113,7 +113,9 @@ def test_manifest_of_a_newer_format(index_path):
 def test_manifest_of_the_first_format(index_path):
     manifest = json.loads((index_path / "manifest.json").read_bytes())
     *_, effort = manifest["structure"].pop("efforts")
-    edit_manifest(index_path, version=1, structure=manifest["structure"] | effort, sha256=None)
+    del effort["part"]
+    (file,) = manifest["structure"].pop("files")
+    edit_manifest(index_path, version=1, structure=manifest["structure"] | effort | {"file": file}, sha256=None)
     index = PassageIndex.open(index_path)
     assert index.manifest.structure.efforts == (Effort(**effort),)
     assert index.search(index.vectors[:1], 3)[1][0, 0] == 0

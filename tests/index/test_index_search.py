@@ -36,7 +36,7 @@ def queries(vectors):
     return (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=["Flat", SCAN, "IVF16,Flat", f"IVF16,PQ{DIM // 4}x4fs"])
+@pytest.fixture(scope="module", params=["Flat", SCAN, "IVF16,Flat", f"IVF16,{SCAN} + {SCAN}"])
 def index(request, vectors, tmp_path_factory):
     path = tmp_path_factory.mktemp("search") / "index"
     return PassageIndex.build(make_corpus(MANY), path, GivenVectors(vectors), factory=request.param, texts=False)
@@ -160,7 +160,9 @@ def test_few_probed_lists_still_give_k_hits(index_of):
     assert all(len(set(row)) == 1900 for row in positions.tolist())
 
 
-@pytest.mark.parametrize("factory", ["IVF64,PQ16x4fs", "PCA28,IVF64,Flat", "IVF64,PQ16x4fs,RFlat", "HNSW16", SCAN])
+@pytest.mark.parametrize(
+    "factory", [f"IVF64,{SCAN} + {SCAN}", "IVF64,PQ16x4fs", "PCA28,IVF64,Flat", "IVF64,PQ16x4fs,RFlat", "HNSW16", SCAN]
+)
 def test_less_effort_finds_less_in_less_of_the_index(index_of, vectors, factory):
     index = index_of(vectors[:6000], factory)
     queries = vectors[6000:6200] + vectors[6200:6400] + vectors[6400:6600]
@@ -196,6 +198,7 @@ FACTORIES = [
     "PCA28,IVF32,Flat",
     pytest.param("OPQ8,PQ16x4fs", marks=pytest.mark.slow),
     "IVF32_HNSW8,SQ8",
+    "IVF32,PQ16x4fs + PQ16x4fs",
 ]
 
 
@@ -208,7 +211,8 @@ def test_factory_strings(index_of, vectors, factory):
     assert structure.n_sampled == 256
     recalls = [effort.recall_at_10 for effort in structure.efforts]
     assert recalls == sorted(set(recalls))
-    assert all((effort.nprobe is not None) == ("IVF" in factory) for effort in structure.efforts)
+    assert all((effort.nprobe is None) == (effort.part == 1 or "IVF" not in factory) for effort in structure.efforts)
+    assert len(structure.files) == len(factory.split(" + "))
     assert all((effort.ef_search is not None) == factory.startswith("HNSW") for effort in structure.efforts)
     queries = vectors[3000:3050]
     found = index.search(queries, 10)
