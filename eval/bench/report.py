@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -49,9 +49,46 @@ def interleaved(candidates: dict[str, Callable[[], object]], rounds: int) -> dic
     return times
 
 
+def item_by_item(
+    candidates: Mapping[str, Callable[[int], object]],
+    n_items: int,
+    rounds: int,
+    clock: Callable[[], float] = perf_counter,
+) -> dict[str, list[float]]:
+    """Time every candidate on every item, all on one item before the next; return the seconds, round by round.
+
+    Each does the same work just before what is timed: it then finds its weights as warm as a busy server's. With
+    `process_time` as the clock, what others do on the machine meanwhile is not counted.
+    """
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(rounds + 1):
+        for at in range(n_items if number else min(n_items, 3)):  # warm first
+            for name, work in candidates.items():
+                work(at)
+                started = clock()
+                work(at)
+                if number:
+                    times[name].append(clock() - started)
+    return times
+
+
+def all_items_s(times: Sequence[float], rounds: int) -> float:
+    """Return what all items take: the sum of their medians over rounds, of one candidate of `item_by_item`."""
+    n_items = len(times) // rounds
+    return sum(median(times[at::n_items]) for at in range(n_items))
+
+
 def ratios(times: dict[str, list[float]], base: str) -> dict[str, float]:
-    """Return the median over rounds of base time by each candidate's time in the same round."""
+    """Return the median of base time by each candidate's time in the same round, or on the same item."""
     return {name: median(b / mine for b, mine in zip(times[base], its, strict=True)) for name, its in times.items()}
+
+
+def target(figures: Sequence[float], least: Sequence[float] | None) -> dict[str, str]:
+    """Return the cells that say what was aimed at and whether it was met: each figure at least its own number."""
+    if least is None:
+        return {}
+    met = all(figure >= wanted for figure, wanted in zip(figures, least, strict=True))
+    return {"target": f"at least {' and '.join(f'{wanted:g}' for wanted in least)}", "met": "yes" if met else "no"}
 
 
 def _shown(value: Any) -> str:

@@ -11,13 +11,12 @@ from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 from reference import load_sentence_transformer
-from report import keep, print_table
+from report import all_items_s, item_by_item, keep, print_table
 
 from elasticdenser import ElasticQueryEncoder, open_corpus
 from elasticdenser.datasets import load_queries
@@ -74,13 +73,13 @@ def _measure_queries(
         work |= {f"kernel {size}": _each(ours, ids), f"torch {size}": _each(torchs, ids)}
         batched[f"kernel {size}"] = partial(lambda encode, at: encode(batches[at]), ours)
         batched[f"torch {size}"] = partial(lambda encode, at: encode(batches[at]), torchs)
-    alone, together = _times(work, len(ids), rounds), _times(batched, len(batches), rounds)
+    alone, together = item_by_item(work, len(ids), rounds), item_by_item(batched, len(batches), rounds)
     rows = []
     for name, times in alone.items():
         row: dict[str, Any] = {"encoder": name, "ms": median(times) * 1e3}
         row["x"] = median(base / mine for base, mine in zip(alone[BASE], times, strict=True))
         if name != BASE:
-            row["ms, batches of 16"] = _seconds(together[name], rounds) / len(ids) * 1e3
+            row["ms, batches of 16"] = all_items_s(together[name], rounds) / len(ids) * 1e3
         if name.startswith("kernel"):
             row["cosine"] = _cosine(encoder, runtime, ids, Subnet.parse(name.split()[1]))
         if name == "kernel w1-d6":
@@ -92,25 +91,6 @@ def _measure_queries(
 
 def _each(encode: Callable[[Ids], object], ids: Ids) -> Work:
     return lambda at: encode([ids[at]])
-
-
-def _times(work: dict[str, Work], n: int, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of every piece of work on every item, all on one item before the next."""
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for number in range(rounds + 1):
-        for at in range(n if number else min(n, 3)):  # warm first
-            for name, each in work.items():
-                each(at)  # the same work just before: what is timed finds its weights as warm as a busy server's
-                started = perf_counter()
-                each(at)
-                if number:
-                    times[name].append(perf_counter() - started)
-    return times
-
-
-def _seconds(times: Sequence[float], rounds: int) -> float:
-    """Return what all items take: the sum of their medians over rounds."""
-    return float(np.median(np.reshape(times, (rounds, -1)), axis=0).sum())
 
 
 def _cosine(encoder: ElasticQueryEncoder, runtime: RuntimeLevels, ids: Ids, size: Subnet) -> float:
@@ -127,7 +107,7 @@ def _measure_passages(
     ids = sorted(encoder._tokenize([each.content for each in islice(every_40th, 64)], ""), key=len)
     batches = [ids[at : at + 4] for at in range(0, len(ids), 4)]
     size = encoder.full_size
-    times = _times(
+    times = item_by_item(
         {
             "kernel": lambda at: runtime.encode(batches[at], "mean", size),
             "torch, float32": lambda at: _reference(encoder).encode(batches[at], "mean", size),
@@ -136,7 +116,7 @@ def _measure_passages(
         rounds,
     )
     n_tokens = sum(map(len, ids))
-    rates = {name: len(ids) / _seconds(its, rounds) for name, its in times.items()}
+    rates = {name: len(ids) / all_items_s(its, rounds) for name, its in times.items()}
     return [{"encoder": name, "tokens": n_tokens / len(ids), "passages/s": rate} for name, rate in rates.items()]
 
 
