@@ -5,43 +5,65 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 
 from __future__ import annotations
 
+import gc
+import importlib
+import sys
+from typing import Any
+
 import typer
 
-from elasticdenser.cli import (
-    demo,
-    diagnose,
-    eval,
-    evaluate,
-    exchange,
-    index,
-    inspect,
-    options,
-    profile,
-    run,
-    search,
-    simulate,
-    train,
-)
+from elasticdenser.cli import options
 from elasticdenser.cli.output import show_warnings
 
-app = typer.Typer(
-    name="elasticdenser",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Dense retrieval: index passages once, search them by meaning.",
-    epilog=options.examples(
-        "demo",
-        "index passages.jsonl -o indexes/mine",
-        'search indexes/mine "who wrote dune"',
-        "run indexes/mine questions.tsv -o runs/mine.trec",
-        "eval eval/suites/open-qa.toml -o eval/runs/open-qa",
-        "train --queries queries.txt --index indexes/mine -o models/mine",
-    ),
-)
-for _module in (demo, index, search, run, evaluate, eval, train, profile, simulate, inspect, exchange, diagnose):
-    _module.register(app)
+_HOMES = {
+    "demo": "demo",
+    "index": "index",
+    "search": "search",
+    "run": "run",
+    "evaluate": "evaluate",
+    "eval": "eval",
+    "train": "train",
+    "profile": "profile",
+    "simulate": "simulate",
+    "info": "inspect",
+    "verify": "inspect",
+    "rebuild": "inspect",
+    "import": "exchange",
+    "export": "exchange",
+    "doctor": "diagnose",
+}
+"""The module of each command, in the order in which they are listed."""
+
+
+def make_app(command: str | None = None) -> typer.Typer:
+    """Return the app with all commands, or with those of one command's module: building them all takes its time."""
+    app = typer.Typer(
+        name="elasticdenser",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Dense retrieval: index passages once, search them by meaning.",
+        epilog=options.examples(
+            "demo",
+            "index passages.jsonl -o indexes/mine",
+            'search indexes/mine "who wrote dune"',
+            "run indexes/mine questions.tsv -o runs/mine.trec",
+            "eval eval/suites/open-qa.toml -o eval/runs/open-qa",
+            "train --queries queries.txt --index indexes/mine -o models/mine",
+        ),
+    )
+    app.callback()(_root)
+    homes = _HOMES.values() if command is None else [_HOMES[command]]
+    for home in dict.fromkeys(homes):
+        importlib.import_module(f"{__name__}.{home}").register(app)
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return make_app()
 
 
 def _version(value: bool) -> None:
@@ -52,7 +74,6 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
 ) -> None:
@@ -62,4 +83,9 @@ def _root(
 def main() -> None:
     """Run the command line; exit codes are 0, 1 (failed) and 2 (usage)."""
     show_warnings()
-    app()
+    # Until a command begins nothing is thrown away, and in the end all is: no time need be spent looking for garbage.
+    gc.disable()
+    try:
+        make_app(sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in _HOMES else None)()
+    finally:
+        gc.freeze()

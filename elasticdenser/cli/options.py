@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,6 +66,18 @@ def examples(*commands: str) -> str:
     return "\n\n".join(lines).replace("[", "\\[")
 
 
+@contextmanager
+def loading() -> Iterator[None]:
+    """Import and load what stays until the end: the garbage collector need not look at it again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def compute_on_one_thread() -> None:
     """Encode queries on one thread: more of them only wait for each other on a query."""
     import torch
@@ -93,9 +108,10 @@ def open_retriever(path: Path, encoder: str | None, device: str, offline: bool, 
     """
     if precision not in _DTYPES:
         raise typer.BadParameter(f"got {precision!r}; expected one of {', '.join(_DTYPES)}", param_hint="--precision")
-    from elasticdenser.retriever import Retriever
+    with loading():
+        from elasticdenser.retriever import Retriever
 
-    retriever = Retriever.open(path, encoder=encoder, dtype=_DTYPES[precision], device=device, download=not offline)
+        retriever = Retriever.open(path, encoder=encoder, dtype=_DTYPES[precision], device=device, download=not offline)
     if "torch" in sys.modules:  # else our own kernel computes, on one thread
         compute_on_one_thread()
     return retriever

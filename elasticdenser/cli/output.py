@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import os
 import re
@@ -38,6 +39,7 @@ def explained(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        gc.enable()  # see `main`
         try:
             command(*args, **kwargs)
         except ElasticDenserError as error:
@@ -151,7 +153,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     # In a pipe there is no width to respect, but very long lines are hard to read.
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False).print(table)
 
 
 def hit_rows(hits: Sequence[tuple[float, str, Passage | None]], words: int = 30) -> list[list[str]]:

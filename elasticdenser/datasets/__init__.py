@@ -1,12 +1,39 @@
-"""Corpora, queries, judgements and answers: from files, BEIR folders and ir_datasets."""
+"""Corpora, queries, judgements and answers: from files, BEIR folders and ir_datasets.
 
-from elasticdenser.datasets.corpora import BadLines, Corpus, Located, open_corpus
-from elasticdenser.datasets.dpr import DprQuestion, read_dpr_questions, register_dpr_questions
-from elasticdenser.datasets.irds import load_irds
-from elasticdenser.datasets.passages import Passage
-from elasticdenser.datasets.qrels import load_qrels
-from elasticdenser.datasets.queries import load_answers, load_queries
-from elasticdenser.datasets.scan import CorpusScan, scan_corpus, unique_passages
+Names are imported when they are first used: a search needs but the passage.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elasticdenser.datasets.corpora import BadLines, Corpus, Located, open_corpus
+    from elasticdenser.datasets.dpr import DprQuestion, read_dpr_questions, register_dpr_questions
+    from elasticdenser.datasets.irds import load_irds
+    from elasticdenser.datasets.passages import Passage
+    from elasticdenser.datasets.qrels import load_qrels
+    from elasticdenser.datasets.queries import load_answers, load_queries
+    from elasticdenser.datasets.scan import CorpusScan, scan_corpus, unique_passages
+
+_HOMES = {
+    "BadLines": "corpora",
+    "Corpus": "corpora",
+    "CorpusScan": "scan",
+    "DprQuestion": "dpr",
+    "Located": "corpora",
+    "Passage": "passages",
+    "load_answers": "queries",
+    "load_irds": "irds",
+    "load_qrels": "qrels",
+    "load_queries": "queries",
+    "open_corpus": "corpora",
+    "read_dpr_questions": "dpr",
+    "register_dpr_questions": "dpr",
+    "scan_corpus": "scan",
+    "unique_passages": "scan",
+}
 
 __all__ = [
     "BadLines",
@@ -25,3 +52,9 @@ __all__ = [
     "scan_corpus",
     "unique_passages",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

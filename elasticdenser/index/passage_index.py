@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdenser.artifacts import explained_os_errors, flush_folder
-from elasticdenser.datasets import Corpus, Passage, open_corpus
+from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
 from elasticdenser.index import layout
-from elasticdenser.index.build import BuildSettings, build_index, measure_files
 from elasticdenser.index.exhaustive import Exhaustive
 from elasticdenser.index.layout import Check, Manifest
 from elasticdenser.index.places import only_builder, settled
@@ -26,6 +25,7 @@ from elasticdenser.index.structures import AtEffort, Progress, Structure, Vector
 from elasticdenser.models.settings import EncoderFingerprint
 
 if TYPE_CHECKING:
+    from elasticdenser.datasets import Corpus
     from elasticdenser.encoders import PassageEncoder
 
 Scores = NDArray[np.float32]
@@ -107,6 +107,10 @@ class PassageIndex:
             BuildError: Something else stands there, another build is running, or the disk refuses.
             BadInputError: The corpus has a fault.
         """
+        # What builds is imported here: a search does without.
+        from elasticdenser.datasets import Corpus, open_corpus
+        from elasticdenser.index.build import BuildSettings, build_index
+
         if isinstance(corpus, str | Path):
             corpus = [corpus]
         if not isinstance(corpus, Corpus):
@@ -114,7 +118,7 @@ class PassageIndex:
         settings = BuildSettings(factory=factory, texts=texts, overwrite=overwrite, restart=restart, workers=workers)
         path = settled(Path(path))
         if encoder is None:
-            from elasticdenser.encoders import PassageEncoder  # and with it torch, which a search may do without
+            from elasticdenser.encoders import PassageEncoder
 
             encoder = PassageEncoder.from_pretrained()
         build_index(corpus, path, encoder, settings, progress)
@@ -290,6 +294,8 @@ def rebuild(path: str | Path, factory: str = "auto", progress: Progress = silent
 
 
 def _rebuild(folder: Path, factory: str, progress: Progress) -> None:
+    from elasticdenser.index.build import measure_files
+
     manifest = Manifest.read(folder)
     derived = manifest.structure.files
     truth = {name: entry for name, entry in manifest.files.items() if name not in derived}

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdenser.runtime.elastic_weights import ElasticWeights
-from elasticdenser.runtime.packing import PackedLayer, pack, pack_layer, smoothing
+from elasticdenser.runtime.packing import Packed, PackedLayer, pack, pack_layer, padded
 from elasticdenser.runtime.plan import NORMALIZE, POOL_CLS, Embeddings, Plan, whole_rows
+from elasticdenser.runtime.smoothing import Multiply, Smoothing
 from elasticdenser.runtime.tensors import Floats
 from elasticdenser.runtime.weights import Transformer
 from elasticdenser.subnet import LEVEL_0, Subnet
@@ -77,11 +78,11 @@ class KernelSizes:
 
     def __init__(self, full: Transformer, elastic: ElasticWeights | None, precision: str, path: str) -> None:
         self._path, self._precision, self._scratch = kernel_paths().index(path), precision, local()
-        self._full = _Body(full, precision, smooth=True)
+        self._full = _Body(full, precision, multiply=_multiply)
         self._elastic = elastic
         if elastic is not None:
             # Layers are stored in 8 bits, a scale a row, as the kernel has them: they gain nothing by smoothing.
-            self._trained = _Body(elastic.body, precision, smooth=False)
+            self._trained = _Body(elastic.body, precision)
             self._table = None if elastic.table is None else (whole_rows(elastic.table[0]), elastic.table[1])
 
     def full_size(self) -> KernelSize:
@@ -106,12 +107,27 @@ class KernelSizes:
         return KernelSize(plan, self._path, self._scratch)
 
 
-class _Body:
-    """A transformer, whose layers are laid out when they are first asked for."""
+def _multiply(packed: Packed, given: Floats) -> Floats:
+    """Compute a product, on the fastest path: weights are to be the same whatever path they are used on."""
+    plan = Plan(1, 1)
+    product = plan.product(packed)
+    out = np.empty((len(given), padded(packed.n_outputs, 16)), np.float32)
+    _kernel.multiply(0, product, np.ascontiguousarray(given), out)
+    return out[:, : packed.n_outputs]
 
-    def __init__(self, weights: Transformer, precision: str, *, smooth: bool) -> None:
+
+class _Body:
+    """A transformer, whose layers are laid out when they are first asked for.
+
+    Args:
+        weights: The transformer.
+        precision: One of `PRECISIONS`.
+        multiply: In 8 bits, what smooths the layers; they must then be asked for all at once.
+    """
+
+    def __init__(self, weights: Transformer, precision: str, *, multiply: Multiply | None = None) -> None:
         self.weights, self._precision = weights, precision
-        self._smooth = smooth and precision == "int8"
+        self._multiply = multiply if precision == "int8" else None
         self._layers: dict[int, PackedLayer] = {}
         self._embeddings: Embeddings | None = None
 
@@ -120,12 +136,10 @@ class _Body:
         return self._embeddings
 
     def layers(self, numbers: Sequence[int]) -> list[PackedLayer]:
-        if self._smooth and not self._layers:
-            layers = [self.weights.layer(number) for number in numbers]
-            factors = smoothing(self.weights, layers)
-            packed = [pack_layer(layer, self._precision, its) for layer, its in zip(layers, factors, strict=True)]
-            self._layers = dict(zip(numbers, packed, strict=True))
-        for number in numbers:
-            if number not in self._layers:
-                self._layers[number] = pack_layer(self.weights.layer(number), self._precision)
+        missing = [number for number in numbers if number not in self._layers]
+        smoothing = Smoothing(self.weights, self._multiply) if self._multiply and missing else None
+        for number in missing:
+            # One after the other: as float32 they are four times as large.
+            layer = self.weights.layer(number)
+            self._layers[number] = smoothing.pack_next(layer) if smoothing else pack_layer(layer, self._precision)
         return [self._layers[number] for number in numbers]

@@ -2,7 +2,7 @@
 
 In 8 bits a weight is a whole number from -127 to 127 times a scale of its output channel. Channels of the input that
 are far larger than others would leave few codes for the rest: they are made smaller, and their weights larger by as
-much (SmoothQuant, Xiao et al. 2023), where `smoothing` says so.
+much (SmoothQuant, Xiao et al. 2023), as `elasticdenser.runtime.smoothing` says.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from elasticdenser.runtime.plain import hidden_states
 from elasticdenser.runtime.tensors import Array, Floats
-from elasticdenser.runtime.weights import LayerWeights, Transformer
+from elasticdenser.runtime.weights import LayerWeights
 
 PRECISIONS = ("int8", "fp32")
 """How layers are computed. Exits are in float32, by weights of float16, as they are stored: what is rounded there shows
@@ -25,17 +24,24 @@ in the vector as it is (cosine .999 in 8 bits), and there are few of them."""
 # Outputs that the kernel computes together, and inputs that one of its 8-bit instructions takes.
 _COLUMNS, _STEP = 64, 4
 
+# As many of such columns are laid out at once: their weights then stay in the processor's cache.
+_BLOCKS = 4
+
 
 def aligned(values: Any, dtype: DTypeLike, shape: Sequence[int] | None = None) -> Array:
     """Return a copy that starts on a cache line, with zeros around it up to `shape`."""
     values = np.asarray(values)
-    shape = values.shape if shape is None else tuple(shape)
+    copy = aligned_zeros(dtype, values.shape if shape is None else shape)
+    copy[tuple(slice(size) for size in values.shape)] = values
+    return copy
+
+
+def aligned_zeros(dtype: DTypeLike, shape: Sequence[int]) -> Array:
+    """Return zeros that start on a cache line."""
     n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     room = np.zeros(n_bytes + 64, np.uint8)
     start = -room.ctypes.data % 64
-    copy = room[start : start + n_bytes].view(dtype).reshape(shape)
-    copy[tuple(slice(size) for size in values.shape)] = values
-    return copy
+    return room[start : start + n_bytes].view(dtype).reshape(shape)
 
 
 def padded(n: int, multiple: int) -> int:
@@ -76,9 +82,12 @@ class Packed:
             The sums of an output's whole weights over the inputs rounded up to 4, int32, (outputs,); and over exactly
             these inputs, times the scale, float32, (outputs,).
         """
-        whole = self.weights.transpose(1, 3, 0, 2).reshape(self.n_packed, -1)
-        steps = whole[: padded(n_inputs, _STEP)].sum(axis=0, dtype=np.int32)
-        exact = whole[:n_inputs].sum(axis=0, dtype=np.int32)
+        n_steps = padded(n_inputs, _STEP) // _STEP
+        # Whole steps first, which lie together.
+        by_place = self.weights[:, :n_steps].reshape(len(self.weights), n_steps, -1).sum(axis=1, dtype=np.int32)
+        steps = by_place.reshape(-1, _STEP).sum(axis=1, dtype=np.int32)
+        surplus = self.weights[:, n_steps - 1, :, n_inputs - n_steps * _STEP + _STEP :]
+        exact = steps - surplus.sum(axis=2, dtype=np.int32).reshape(-1)
         return aligned(steps, np.int32), aligned(exact * self.scale, np.float32)
 
 
@@ -95,11 +104,7 @@ def pack(weight: Floats, bias: Floats, precision: str, smooth: Floats | None = N
     n_columns = padded(n_outputs, _COLUMNS)
     scale = None
     if precision == "int8":
-        weight = weight if smooth is None else weight / smooth
-        largest = np.abs(weight).max(axis=1)
-        scale = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
-        whole = aligned(np.rint(weight / scale[:, None]), np.int8, (n_columns, padded(n_inputs, _STEP)))
-        laid_out = aligned(whole.reshape(-1, _COLUMNS, whole.shape[1] // _STEP, _STEP).swapaxes(1, 2), np.int8)
+        laid_out, scale = _packed_whole(weight, smooth)
     else:
         dtype = np.float16 if precision == "fp16" else np.float32
         rows = aligned(weight, dtype, (n_columns, n_inputs))
@@ -114,6 +119,24 @@ def pack(weight: Floats, bias: Floats, precision: str, smooth: Floats | None = N
     )
 
 
+def _packed_whole(weight: Floats, smooth: Floats | None) -> tuple[Array, Floats]:
+    """Return weights in 8 bits as `Packed` has them, and the scales of their outputs."""
+    n_outputs, n_inputs = weight.shape
+    n_blocks, n_steps = padded(n_outputs, _COLUMNS) // _COLUMNS, padded(n_inputs, _STEP) // _STEP
+    # What a step takes is moved as one number.
+    laid_out = aligned_zeros(np.int32, (n_blocks, n_steps, _COLUMNS))
+    scale = np.ones(n_outputs, np.float32)
+    for first in range(0, n_blocks, _BLOCKS):
+        part = slice(first * _COLUMNS, (first + _BLOCKS) * _COLUMNS)
+        rows = weight[part] if smooth is None else weight[part] / smooth
+        largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
+        np.divide(largest, np.float32(127), out=scale[part], where=largest > 0)
+        whole = np.zeros((padded(len(rows), _COLUMNS), n_steps * _STEP), np.int8)
+        whole[: len(rows), :n_inputs] = np.rint(rows / scale[part, None])
+        laid_out[first : first + _BLOCKS] = whole.view(np.int32).reshape(-1, _COLUMNS, n_steps).swapaxes(1, 2)
+    return laid_out.view(np.int8).reshape(*laid_out.shape, _STEP), scale
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedLayer:
     """One layer, laid out; `norms` as in `LayerWeights`, padded to 16."""
@@ -125,45 +148,25 @@ class PackedLayer:
     norms: Floats
 
 
-def pack_layer(layer: LayerWeights, precision: str, smooth: dict[str, Floats] | None = None) -> PackedLayer:
-    """Lay out a layer; `smooth` has the factors of some products' inputs."""
-    factors = smooth or {}
+def products_of(layer: LayerWeights) -> dict[str, tuple[Floats, Floats]]:
+    """Return the weights, (outputs, inputs), and the biases of a layer's products."""
     head_dim, hidden = layer.qkv.shape[2:]
     # The scores are divided by the root of head_dim: here, once and for all.
     shares = np.array([head_dim**-0.5, 1, 1], np.float32)[:, None]
-    qkv, qkv_bias = layer.qkv * shares[..., None], layer.qkv_bias * shares
-    return PackedLayer(
-        qkv=pack(qkv.reshape(-1, hidden), qkv_bias.reshape(-1), precision, factors.get("qkv")),
-        out=pack(layer.out, layer.out_bias, precision),
-        up=pack(layer.up, layer.up_bias, precision, factors.get("up")),
-        down=pack(layer.down, layer.down_bias, precision),
-        norms=aligned(layer.norms, np.float32, (*layer.norms.shape[:3], padded(hidden, 16))),
-    )
+    return {
+        "qkv": ((layer.qkv * shares[..., None]).reshape(-1, hidden), (layer.qkv_bias * shares).reshape(-1)),
+        "out": (layer.out, layer.out_bias),
+        "up": (layer.up, layer.up_bias),
+        "down": (layer.down, layer.down_bias),
+    }
 
 
-# Enough to find the channels that are always large, which are so whatever the text: random tokens do as well as
-# questions (mean cosine to float32 .9995 both), and no text need be at hand.
-_N_TEXTS, _N_TOKENS = 8, 16
+def pack_layer(layer: LayerWeights, precision: str) -> PackedLayer:
+    """Lay out a layer."""
+    packed = {name: pack(*product, precision) for name, product in products_of(layer).items()}
+    return PackedLayer(**packed, norms=pack_norms(layer.norms))
 
 
-def smoothing(body: Transformer, layers: Sequence[LayerWeights]) -> list[dict[str, Floats]]:
-    """Return factors for the inputs of the products behind layer norms, whose channels differ most, for each layer.
-
-    A factor is the root of the largest weight of a channel by the largest input of it: both then use their codes
-    equally well. The other two products gain nothing by it.
-    """
-    random = np.random.default_rng(0)
-    length = min(_N_TOKENS, len(body.positions))
-    texts = random.integers(0, len(body.tokens), (_N_TEXTS, length)).tolist()
-    factors: list[dict[str, Floats]] = [{} for _ in layers]
-
-    def watch(number: int, product: str, given: Floats) -> Floats:
-        if product in ("qkv", "up"):
-            weight: Floats = getattr(layers[number], product)
-            largest = np.abs(weight.reshape(-1, weight.shape[-1])).max(axis=0)
-            factor = np.sqrt(np.maximum(largest, 1e-5) / np.maximum(np.abs(given).max(axis=0), 1e-5))
-            factors[number][product] = (factor / np.exp(np.log(factor).mean())).astype(np.float32)
-        return given
-
-    hidden_states(body, list(enumerate(layers)), texts, watch=watch)
-    return factors
+def pack_norms(norms: Floats) -> Floats:
+    """Lay out the layer norms of a layer."""
+    return aligned(norms, np.float32, (*norms.shape[:3], padded(norms.shape[3], 16)))

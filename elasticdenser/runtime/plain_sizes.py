@@ -27,7 +27,7 @@ class PlainSize:
     def __init__(
         self,
         body: Transformer | None,
-        layers: list[tuple[int, LayerWeights]],
+        layers: list[LayerWeights],
         elastic: ElasticWeights | None,
         subnet: Subnet,
     ) -> None:
@@ -96,7 +96,7 @@ class PlainSizes:
 
     def full_size(self) -> PlainSize:
         """Return the full encoder."""
-        layers = [(number, self._full.layer(number)) for number in range(self._full.n_layers)]
+        layers = [self._full.layer(number) for number in range(self._full.n_layers)]
         return PlainSize(self._full, layers, None, Subnet(1.0, self._full.n_layers))
 
     def trained_size(self, subnet: Subnet) -> PlainSize:
@@ -110,4 +110,4 @@ class PlainSizes:
         for number in numbers:
             if number not in self._layers:
                 self._layers[number] = elastic.body.layer(number)
-        return PlainSize(elastic.body, [(number, self._layers[number]) for number in numbers], elastic, subnet)
+        return PlainSize(elastic.body, [self._layers[number] for number in numbers], elastic, subnet)

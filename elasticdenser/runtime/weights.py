@@ -133,8 +133,8 @@ def _read(named: _Named, config: Mapping[str, Any]) -> Transformer:
         prefix = names.layer.format(number)
 
         def joined(part: str) -> Floats:
-            stacked = np.stack([named.get(f"{prefix}{name}.{part}") for name in names.query_key_value])
-            return stacked.reshape(3, n_heads, -1, *stacked.shape[2:]).swapaxes(0, 1)
+            parts = [named.get(f"{prefix}{name}.{part}") for name in names.query_key_value]
+            return np.stack([each.reshape(n_heads, -1, *each.shape[1:]) for each in parts], axis=1)
 
         return LayerWeights(
             qkv=joined("weight"),

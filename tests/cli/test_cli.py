@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from elasticdenser.cli import app
+from elasticdenser.cli import app, make_app
+from elasticdenser.runtime.kernel_sizes import kernel_paths
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
@@ -96,6 +97,29 @@ def test_help_imports_nothing_heavy(args):
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not kernel_paths(), reason="needs the kernel: python setup.py build_ext --inplace")
+@pytest.mark.parametrize("options", [[], ["--subnet", "level0"], ["--json"]], ids=["full", "level0", "json"])
+def test_search_imports_nothing_that_it_does_not_need(index, tiny_elastic, options):
+    heavy = {"torch", "transformers", "safetensors", "huggingface_hub", "ir_datasets", "pandas", "scipy", "sklearn"}
+    heavy |= {"matplotlib", "zstandard", "numpy.random", "elasticdenser.index.build", "elasticdenser.datasets.corpora"}
+    args = ["search", index, "dune", "--encoder", str(tiny_elastic), "--device", "cpu", *options]
+    code = (
+        f"import sys\nfrom elasticdenser.cli import main\nsys.argv[1:] = {args!r}\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"sys.stderr.write(' '.join({heavy!r} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "desert planet" in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_made_alone_is_the_same(command):
+    # As `main` makes it.
+    alone = CliRunner().invoke(make_app(command), [command, "--help"])
+    assert (alone.exit_code, alone.stdout) == (0, run(command, "--help").stdout)
 
 
 def test_search_prints_a_table(index):

@@ -189,6 +189,31 @@ def test_no_torch(tiny_elastic):
     assert run("import sys" + USE.format(folder=str(tiny_elastic))) == [*kernel, "32"]
 
 
+MEMORY = """
+from pathlib import Path
+from elasticdenser import ElasticQueryEncoder
+import elasticdenser.encoders.runtime_sizes
+
+def resident():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+before = resident()
+encoder = ElasticQueryEncoder.from_pretrained(device="cpu", download=False)
+for size in encoder.sizes:
+    encoder.encode(["who wrote dune", "what is the capital of france"], size)
+print(len(encoder.sizes), resident() - before)
+"""
+
+
+@needs_kernel
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_all_sizes_take_little_memory():
+    n_sizes, mebibytes = run(MEMORY)
+    assert int(n_sizes) == 16
+    assert float(mebibytes) < 250
+
+
 def test_without_the_kernel(tiny_elastic):
     code = "import sys; sys.modules['elasticdenser.runtime._kernel'] = None" + USE.format(folder=str(tiny_elastic))
     assert run(code) == [NUMPY, "fp32", "False", "32"]
