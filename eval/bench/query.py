@@ -1,7 +1,7 @@
 """From string to vector and from string to hits, against the peers: one thread, all interleaved in one run.
 
-OMP_NUM_THREADS=1 python eval/bench/query.py --index eval/runs/quality/nq+wiki --data ../shared/data
-OMP_NUM_THREADS=1 python eval/bench/query.py --index eval/runs/quality/nq+wiki --only A,C --queries 50
+OMP_NUM_THREADS=1 python eval/bench/query.py --index indexes/wiki --data ../shared/data
+OMP_NUM_THREADS=1 python eval/bench/query.py --index indexes/wiki --only A,C --queries 50
 
 Tables: A string to vector; B string to hits, one by one; C string to hits, in batches; D cold process to first hits;
 E passages to vectors; F memory. Each is kept when it is done.

@@ -16,6 +16,9 @@ from elasticdenser.datasets import load_queries
 
 SIZES = ("w1-d6", "w1-d4", "w0.5-d3", "w0.25-d1", "level0")
 
+RECALLS = {"w1-d6": None, "w1-d4": 0.99, "w0.5-d3": 0.96, "w0.25-d1": 0.96, "level0": 0.96}
+"""Search effort of each size: about what `elasticdenser profile` chooses, by `eval/bench/effort.py`."""
+
 CLOCKS = {"cpu": process_time, "wall": perf_counter}
 """`cpu` is the time of this process on a core, which others on the machine do not lengthen. By the clock on the wall
 they lengthen what takes long more than what is short, so that the ratios come out too large."""

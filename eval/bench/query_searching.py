@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 from peers import ONNX, ST, K, Search
-from query_bench import SIZES, Bench, Row, Targets, shown
+from query_bench import RECALLS, SIZES, Bench, Row, Targets, shown
 from report import all_items_s, ratios, target
 
 from elasticdenser import Retriever
@@ -22,30 +22,38 @@ _TARGETS: Targets = {"w1-d6": (12,), "w0.25-d1": (40,), "level0": (60,)}
 _BATCH_TARGETS: Targets = {"w1-d6": (3,), "w0.25-d1": (15,)}
 
 _FLAT, _MATRIX = " + Flat", " + Flat by matrix"
+_GREATEST = ", greatest effort"
 
 
 def measure_one_by_one(bench: Bench) -> tuple[str, list[Row]]:
     """Return title and rows: one question at a time, through the retriever."""
     retriever = Retriever(bench.encoder, bench.index)
 
-    def search(texts: Sequence[str], size: str) -> list[list[str]]:
-        return [[hit.doc_id for hit in retriever.search(text, K, subnet=size)] for text in texts]
+    def search(texts: Sequence[str], size: str, recall: float | None) -> list[list[str]]:
+        return [[hit.doc_id for hit in retriever.search(text, K, subnet=size, recall=recall)] for text in texts]
 
-    searches = _flat(bench) | {size: partial(search, size=size) for size in SIZES}
+    searches = _flat(bench) | {size: partial(search, size=size, recall=RECALLS[size]) for size in SIZES}
+    searches |= {f"{size}{_GREATEST}": partial(search, size=size, recall=None) for size in SIZES if RECALLS[size]}
     batches = [[text] for text in bench.texts]
     times = bench.times(searches, batches)
     shared = _shared_hits(searches, batches)
     x = ratios(times, ST + _FLAT)
     rows = []
     for name, its in times.items():
-        row: Row = {"search": shown(name), "ms": median(its) * 1e3, f"x ST{_FLAT}": x[name], **shared[name]}
+        row: Row = {
+            "search": shown(name),
+            "effort": RECALLS.get(name) or "greatest",
+            "ms": median(its) * 1e3,
+            f"x ST{_FLAT}": x[name],
+            **shared[name],
+        }
         rows.append(row | target([x[name]], _TARGETS.get(name)))
     return f"String to {K} hits, {len(bench.index):,} passages, {len(batches)} questions one by one, medians", rows
 
 
 def measure_batches(bench: Bench) -> tuple[str, list[Row]]:
     """Return title and rows: questions in batches as they come, through what the engine searches with."""
-    engine = RetrieverSearch(Retriever(bench.encoder, bench.index), SIZES)
+    engine = RetrieverSearch(Retriever(bench.encoder, bench.index), RECALLS)
 
     def search(texts: Sequence[str], size: str) -> list[list[str]]:
         found = engine.search_batch([Query(text=text, k=K) for text in texts], size)
@@ -59,7 +67,8 @@ def measure_batches(bench: Bench) -> tuple[str, list[Row]]:
     x, x_matrix = ratios(times, ST + _FLAT), ratios(times, ST + _MATRIX)
     rows = []
     for name, its in times.items():
-        row: Row = {"search": shown(name), "queries a core-second": n_queries / all_items_s(its, bench.rounds)}
+        row: Row = {"search": shown(name), "effort": RECALLS.get(name) or "greatest"}
+        row |= {"queries a core-second": n_queries / all_items_s(its, bench.rounds)}
         row |= {f"x ST{_FLAT}": x[name], f"x ST{_MATRIX}": x_matrix[name], **shared[name]}
         rows.append(row | target([min(x[name], x_matrix[name])], _BATCH_TARGETS.get(name)))
     return f"String to {K} hits, {len(bench.index):,} passages, {n_queries} questions in batches of {BATCH}", rows
