@@ -257,7 +257,7 @@ def test_dtypes_and_devices(tiny_model):
     assert fastest.fingerprint.dtype == ("int8" if has_kernel else "float32")
     with pytest.raises(ModelError, match="got dtype 'int8' on cuda"):
         ElasticQueryEncoder.from_pretrained(name, dtype="int8", device="cuda")
-    for dtype in ("float16", "int8"):
+    for dtype in ("float16", "int4"):
         with pytest.raises(ModelError, match=f"got dtype '{dtype}' on cpu"):
             PassageEncoder.from_pretrained(name, dtype=dtype, device="cpu")
     with pytest.raises(ModelError, match="got device 'tpu9'; expected auto, cpu, cuda"):

@@ -78,6 +78,18 @@ def loading() -> Iterator[None]:
             gc.enable()
 
 
+def dtype_of(precision: str) -> str:
+    """Return what encoders call the arithmetic that `--precision` names; their own names are taken too.
+
+    Raises:
+        typer.BadParameter: There is no such precision.
+    """
+    dtype = _DTYPES.get(precision, precision)
+    if dtype not in _DTYPES.values():
+        raise typer.BadParameter(f"got {precision!r}; expected one of {', '.join(_DTYPES)}", param_hint="--precision")
+    return dtype
+
+
 def compute_on_one_thread() -> None:
     """Encode queries on one thread: more of them only wait for each other on a query."""
     import torch
@@ -106,12 +118,11 @@ def open_retriever(path: Path, encoder: str | None, device: str, offline: bool, 
     Raises:
         typer.BadParameter: There is no such precision.
     """
-    if precision not in _DTYPES:
-        raise typer.BadParameter(f"got {precision!r}; expected one of {', '.join(_DTYPES)}", param_hint="--precision")
+    dtype = dtype_of(precision)
     with loading():
         from elasticdenser.retriever import Retriever
 
-        retriever = Retriever.open(path, encoder=encoder, dtype=_DTYPES[precision], device=device, download=not offline)
+        retriever = Retriever.open(path, encoder=encoder, dtype=dtype, device=device, download=not offline)
     if "torch" in sys.modules:  # else our own kernel computes, on one thread
         compute_on_one_thread()
     return retriever

@@ -1,6 +1,6 @@
 """Encoders: texts to vectors. Passages in bulk at full width, queries at any size of the elastic encoder.
 
-Names are imported when they are first used: queries can be encoded without torch, passages cannot.
+Names are imported when they are first used: what computes in 8 bits needs no torch.
 """
 
 from __future__ import annotations

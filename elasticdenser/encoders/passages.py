@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from elasticdenser.cpus import cpu_count
-from elasticdenser.encoders.devices import resolve_device, resolve_dtype
-from elasticdenser.encoders.sentence import SentenceEncoder, Vectors, tokens_a_batch
-from elasticdenser.models.bert import Bert
+from elasticdenser.encoders.sentence import SentenceEncoder, Vectors
+from elasticdenser.encoders.sizes import load_sizes
 from elasticdenser.models.locate import FoundModel
 from elasticdenser.models.settings import EncoderSettings
-from elasticdenser.subnet import Subnet
 
 
 class PassageEncoder(SentenceEncoder):
@@ -26,8 +21,9 @@ class PassageEncoder(SentenceEncoder):
     Args:
         found: As for `SentenceEncoder`.
         settings: As for `SentenceEncoder`.
-        dtype: Arithmetic of the matrix products: `float32`, `bfloat16`, `float16`, or `auto`: half precision on
-            a GPU, bfloat16 on a CPU that has it in hardware, else float32.
+        dtype: Arithmetic of the matrix products: `float32`, `bfloat16`, `float16` (on a GPU), `int8` (our own kernel,
+            on a CPU, without torch), or `auto`: half precision on a GPU, bfloat16 on a CPU that has it in hardware,
+            else float32.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
 
     Raises:
@@ -37,18 +33,7 @@ class PassageEncoder(SentenceEncoder):
     def __init__(
         self, found: FoundModel, settings: EncoderSettings, *, dtype: str = "auto", device: str = "auto"
     ) -> None:
-        super().__init__(found, settings)
-        self.device = resolve_device(device)
-        arithmetic = resolve_dtype(dtype, self.device)
-        self.dtype = str(arithmetic).removeprefix("torch.")
-        self._tokens_a_batch = tokens_a_batch(self.device.type)
-        self._bert = Bert.load(found.path, arithmetic, self.device)
-
-    def _encode_batch(self, sequences: Sequence[Sequence[int]], subnet: Subnet | None = None) -> Vectors:
-        vectors = self._bert.encode(sequences, self.settings.pooling)
-        if self.settings.normalize:
-            vectors = F.normalize(vectors, dim=-1)
-        return vectors.numpy()
+        super().__init__(found, settings, load_sizes(found, settings, dtype, device, smaller=False))
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode passages in the calling thread.
@@ -74,11 +59,11 @@ class PassageEncoder(SentenceEncoder):
         Yields:
             For each window: float32, (n_texts, dim), normalised like those of `encode`.
         """
-        n_workers = (workers or cpu_count()) if self.device.type == "cpu" else 1
+        n_workers = (workers or cpu_count()) if self._sizes.device_type == "cpu" else 1
         encoding = ThreadPoolExecutor(n_workers, thread_name_prefix="encode")
         tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         waiting: deque[Future[_Window]] = deque()
-        with _one_torch_thread():
+        with self._sizes.one_core_a_call():
             try:
                 for texts in windows:
                     waiting.append(tokenizing.submit(self._start_window, texts, encoding))
@@ -106,14 +91,3 @@ class PassageEncoder(SentenceEncoder):
 
 
 _Window = list[tuple[list[int], Future[Vectors]]]
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Let every worker compute on its own core alone, and put the caller's setting back afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from elasticdenser.encoders.cache import VectorCache
-from elasticdenser.encoders.sentence import SentenceEncoder, Vectors, tokens_a_batch
-from elasticdenser.errors import ModelError, QueryError
+from elasticdenser.encoders.runtime_sizes import can_run
+from elasticdenser.encoders.sentence import SentenceEncoder, Vectors
+from elasticdenser.encoders.sizes import load_sizes
+from elasticdenser.errors import QueryError
 from elasticdenser.models.locate import DEFAULT_ELASTIC, FoundModel, find_model
-from elasticdenser.models.settings import EncoderSettings, read_settings
+from elasticdenser.models.settings import INT8, EncoderSettings, read_settings
 from elasticdenser.queries import check_query
 from elasticdenser.subnet import Subnet
-
-
-class Sizes(Protocol):
-    """What computes the vectors: all sizes of an encoder, safe to call from several threads."""
-
-    full_size: Subnet
-    sizes: list[Subnet]
-    dtype: str
-    device_type: str
-
-    def encode(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:
-        """Return float32, (n_sequences, dim), normalised as the encoder's settings say.
-
-        Args:
-            sequences: Token ids with special tokens; those of about equal length together.
-            subnet: One of `sizes`.
-        """
 
 
 class ElasticQueryEncoder(SentenceEncoder):
@@ -60,12 +45,11 @@ class ElasticQueryEncoder(SentenceEncoder):
         device: str = "auto",
         cache: int = 0,
     ) -> None:
-        super().__init__(found, settings)
-        self._sizes = _load_sizes(found, settings, dtype, device)
+        if dtype == "auto" and (device == "cpu" or (device == "auto" and not _has_gpu())):
+            dtype = INT8 if can_run(found) else "float32"
+        super().__init__(found, settings, load_sizes(found, settings, dtype, device))
         self._known = frozenset(self._sizes.sizes)
-        self.dtype = self._sizes.dtype
         self.cache = VectorCache(cache) if cache else None
-        self._tokens_a_batch = tokens_a_batch(self._sizes.device_type)
 
     @classmethod
     def from_pretrained(
@@ -105,9 +89,6 @@ class ElasticQueryEncoder(SentenceEncoder):
             raise QueryError(f"got subnet {wanted}; this encoder has the sizes: {known}{only}")
         return wanted
 
-    def _encode_batch(self, sequences: Sequence[Sequence[int]], subnet: Subnet | None = None) -> Vectors:
-        return self._sizes.encode(sequences, subnet or self.full_size)
-
     def encode(self, queries: Sequence[str], subnet: str | Subnet | None = None) -> Vectors:
         """Encode queries in the calling thread.
 
@@ -131,21 +112,6 @@ class ElasticQueryEncoder(SentenceEncoder):
         if self.cache is None or not len(queries) or isinstance(queries, str):
             return self._encode(queries, prompt, size)
         return self.cache.encode(queries, size, lambda missing: self._encode(missing, prompt, size))
-
-
-def _load_sizes(found: FoundModel, settings: EncoderSettings, dtype: str, device: str) -> Sizes:
-    from elasticdenser.encoders.runtime_sizes import INT8, RuntimeSizes, can_run
-
-    may_be_gpu = device != "cpu" and (device != "auto" or _has_gpu())
-    if dtype == INT8 and device not in ("auto", "cpu"):
-        raise ModelError(f"got dtype {INT8!r} on {device}; expected it on cpu, or float16 there")
-    if dtype == INT8 or (dtype == "auto" and not may_be_gpu and can_run(found)):
-        return RuntimeSizes(found, settings)
-    from elasticdenser.encoders.torch_sizes import TorchSizes
-
-    if dtype == "auto" and not may_be_gpu:
-        dtype = "float32"
-    return TorchSizes(found, settings, dtype=dtype, device=device)
 
 
 def _has_gpu() -> bool:

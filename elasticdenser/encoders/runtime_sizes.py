@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from elasticdenser.encoders.sentence import Vectors
 from elasticdenser.errors import ModelError
 from elasticdenser.models.locate import FoundModel, weights_file
-from elasticdenser.models.settings import EncoderSettings
+from elasticdenser.models.settings import INT8, EncoderSettings
 from elasticdenser.runtime.levels import RuntimeLevels, available_paths
+from elasticdenser.runtime.weights import read_full
 from elasticdenser.subnet import Subnet
-
-INT8 = "int8"
 
 
 def can_run(found: FoundModel) -> bool:
@@ -20,19 +20,19 @@ def can_run(found: FoundModel) -> bool:
 
 
 class RuntimeSizes:
-    """See `Sizes`; the arguments are those of `ElasticQueryEncoder`.
+    """See `Sizes`; the arguments are those of `load_sizes`.
 
     Raises:
         ModelError: The kernel was not built here, or the files cannot be used.
     """
 
-    def __init__(self, found: FoundModel, settings: EncoderSettings) -> None:
+    def __init__(self, found: FoundModel, settings: EncoderSettings, *, smaller: bool = True) -> None:
         if not can_run(found):
             raise ModelError(
                 "got dtype 'int8', but its kernel was not built here, or the weights are no model.safetensors: install "
                 "elasticdenser where there is a C compiler, or use float32"
             )
-        self.levels = RuntimeLevels.load(found.path)
+        self.levels = RuntimeLevels.load(found.path) if smaller else RuntimeLevels(read_full(found.path))
         self._settings = settings
         self.full_size, self.sizes = self.levels.full_size, self.levels.sizes
         self.dtype, self.device_type = INT8, "cpu"
@@ -41,3 +41,7 @@ class RuntimeSizes:
         """See `Sizes`."""
         settings = self._settings
         return self.levels.encode(sequences, settings.pooling, subnet, normalize=settings.normalize)
+
+    def one_core_a_call(self) -> AbstractContextManager[None]:
+        """See `Sizes`: the kernel never does otherwise."""
+        return nullcontext()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,9 @@ from elasticdenser.models.locate import DEFAULT_MODEL, FoundModel, find_model
 from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, read_settings, transformer_folder
 from elasticdenser.models.tokenizer import load_tokenizer
 from elasticdenser.subnet import Subnet
+
+if TYPE_CHECKING:
+    from elasticdenser.encoders.sizes import Sizes
 
 Vectors = NDArray[np.float32]
 
@@ -28,24 +30,23 @@ def tokens_a_batch(device_type: str) -> int:
     return _TOKENS_A_BATCH.get(device_type, _TOKENS_A_BATCH["cuda"])
 
 
-class SentenceEncoder(ABC):
+class SentenceEncoder:
     """A BERT-type sentence encoder in the layout of sentence-transformers; safe to use from several threads.
 
     Args:
         found: Where its files are, as `find_model` says.
         settings: How texts become vectors.
+        sizes: What computes them.
 
     Raises:
         ModelError: The tokenizer cannot be used.
     """
 
-    dtype: str
-    """Arithmetic of the matrix products, such as `float32`."""
-
-    def __init__(self, found: FoundModel, settings: EncoderSettings) -> None:
+    def __init__(self, found: FoundModel, settings: EncoderSettings, sizes: Sizes) -> None:
         self.found, self.settings = found, settings
+        self._sizes = sizes
         self._tokenizer = load_tokenizer(transformer_folder(found.path), settings.max_length)
-        self._tokens_a_batch = tokens_a_batch("cpu")
+        self._tokens_a_batch = tokens_a_batch(sizes.device_type)
 
     @classmethod
     def from_pretrained(
@@ -82,13 +83,18 @@ class SentenceEncoder(ABC):
         )
 
     @property
+    def dtype(self) -> str:
+        """Arithmetic of the matrix products, such as `float32`."""
+        return self._sizes.dtype
+
+    @property
     def dim(self) -> int:
         """Dimensions of a vector."""
         return self.settings.dim
 
-    @abstractmethod
     def _encode_batch(self, sequences: Sequence[Sequence[int]], subnet: Subnet | None = None) -> Vectors:
         """Encode sequences of token ids; `subnet` is one of the elastic encoder's, None the full size."""
+        return self._sizes.encode(sequences, subnet or self._sizes.full_size)
 
     def _tokenize(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
         if isinstance(texts, str):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import torch
 import torch.nn.functional as F
 
 from elasticdenser.encoders.devices import resolve_device, resolve_dtype
@@ -18,14 +20,16 @@ from elasticdenser.subnet import Subnet
 
 
 class TorchSizes:
-    """See `Sizes`; the arguments are those of `ElasticQueryEncoder`."""
+    """See `Sizes`; the arguments are those of `load_sizes`."""
 
-    def __init__(self, found: FoundModel, settings: EncoderSettings, *, dtype: str, device: str) -> None:
+    def __init__(
+        self, found: FoundModel, settings: EncoderSettings, *, dtype: str, device: str, smaller: bool = True
+    ) -> None:
         at = resolve_device(device)
         arithmetic = resolve_dtype(dtype, at)
         self._settings = settings
         full = Bert.load(found.path, arithmetic, at)
-        elastic = load_elastic(found.path).model if is_elastic(found.path) else None
+        elastic = load_elastic(found.path).model if smaller and is_elastic(found.path) else None
         if elastic is not None and (elastic.shape.n_layers, elastic.shape.pooling) != (full.n_layers, settings.pooling):
             raise ModelError(
                 f"{found.path}: got sizes of {elastic.shape.n_layers} layers with {elastic.shape.pooling} pooling; "
@@ -41,3 +45,13 @@ class TorchSizes:
         if self._settings.normalize:
             vectors = F.normalize(vectors, dim=-1)
         return vectors.numpy()
+
+    @contextmanager
+    def one_core_a_call(self) -> Iterator[None]:
+        """See `Sizes`; afterwards torch is set as it was."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

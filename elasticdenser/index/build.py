@@ -146,7 +146,7 @@ def _plan(scan: CorpusScan, corpus: Corpus, encoder: EncoderFingerprint, setting
 def _same_work(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """Return what keeps the work done under one plan from serving the other."""
     encoders = (EncoderFingerprint.from_json(plan["encoder"]) for plan in (mine, theirs))
-    differences = next(encoders).differences(next(encoders))
+    differences = next(encoders).differences_of_passages(next(encoders))
     if mine["corpus"]["sha256"] != theirs["corpus"]["sha256"]:
         differences.append(
             f"corpus: {mine['n_passages']:,} passages against {theirs['n_passages']:,}, with other content"
@@ -223,7 +223,7 @@ def _encode_rest(
     for vectors in encoder.encode_windows(windows(), workers=settings.workers):
         window = encoding.pop(0)
         if not np.isfinite(vectors).all():
-            raise BuildError("the encoder gave vectors that are not finite: try --dtype float32")
+            raise BuildError("the encoder gave vectors that are not finite: try --precision fp32")
         done += len(window)
         journal.append_window(work, window, vectors, done, texts=settings.texts)
         progress("encoding", done, n_passages)

@@ -12,6 +12,9 @@ from elasticdenser.errors import ModelError
 
 Pooling = Literal["mean", "cls"]
 
+INT8 = "int8"
+"""Arithmetic in 8 bits, by our own kernel."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderSettings:
@@ -42,8 +45,8 @@ class EncoderFingerprint:
         name: The name or folder the encoder was loaded by (not compared).
         weights_sha256: SHA-256 of the weights file.
         settings: Pooling, normalisation, length, prompts and dimension.
-        dtype: Arithmetic the passages were encoded with, such as `bfloat16` (not compared: the vectors
-            agree to a cosine of 0.9999 or better).
+        dtype: Arithmetic the passages were encoded with, such as `bfloat16`. Whoever searches may use another: of
+            float types the vectors agree to a cosine of 0.9999 or better, in 8 bits to about .999.
     """
 
     name: str
@@ -55,6 +58,14 @@ class EncoderFingerprint:
         """Return a line for everything that keeps `other` from sharing this encoder's vector space."""
         mine, theirs = ({**asdict(f.settings), "weights_sha256": f.weights_sha256} for f in (self, other))
         return [f"{key}: {mine[key]!r} against {theirs[key]!r}" for key in mine if mine[key] != theirs[key]]
+
+    def differences_of_passages(self, other: EncoderFingerprint) -> list[str]:
+        """Return a line for everything that keeps passages by `other` out of an index of this encoder's.
+
+        Float types are so close that a build may go on with another one; 8 bits go by themselves.
+        """
+        mixed = self.dtype != other.dtype and INT8 in (self.dtype, other.dtype)
+        return [*self.differences(other), *([f"dtype: {self.dtype!r} against {other.dtype!r}"] if mixed else [])]
 
     def to_json(self) -> dict[str, Any]:
         """Return a form that `from_json` reads back."""

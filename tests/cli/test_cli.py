@@ -74,6 +74,30 @@ def index(corpus, tiny_model, tmp_path_factory) -> str:
     return str(path)
 
 
+@pytest.mark.skipif(not kernel_paths(), reason="needs the kernel: python setup.py build_ext --inplace")
+def test_index_in_int8_is_searched(corpus, tiny_model, tmp_path):
+    path, encoder = str(tmp_path / "int8"), ["--encoder", str(tiny_model)]
+    result = run("index", str(corpus), "-o", path, *encoder, "--precision", "int8", "--workers", "2")
+    assert result.exit_code == 0, result.output
+    assert "(int8)" in run("info", path).stdout
+    for precision in ("auto", "int8", "fp32", "bf16"):
+        found = run("search", path, TEXTS["d1"], "-k", "1", "--json", *encoder, "--precision", precision)
+        assert found.exit_code == 0, found.output
+        assert [hit["doc_id"] for hit in json.loads(found.stdout)["hits"]] == ["d1"]
+    assert_fails(run("index", str(corpus), "-o", path, *encoder), "'int8'", "--overwrite")
+
+
+def test_index_precisions(corpus, tiny_model, tmp_path):
+    command = ["index", str(corpus), "-o", str(tmp_path / "index"), "--encoder", str(tiny_model)]
+    assert_fails(run(*command, "--precision", "int8", "--device", "cuda"), "'int8'", "cuda", "expected it on cpu")
+    unknown = run(*command, "--precision", "int4")
+    assert unknown.exit_code == 2 and "--precision" in unknown.output
+    assert not (tmp_path / "index").exists()
+    for spelling in ("fp32", "float32"):
+        assert run(*command, "--precision", spelling, "--overwrite").exit_code == 0
+        assert "(float32)" in run("info", str(tmp_path / "index")).stdout
+
+
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_help_has_examples_one_a_line(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")

@@ -265,7 +265,7 @@ def test_line_breaks_in_texts_and_very_long_passages(tmp_path, hashing):
 
 def test_vectors_that_are_not_finite(tmp_path, hashing, monkeypatch):
     monkeypatch.setattr(hashing, "encode", lambda texts: np.full((len(texts), 16), np.nan, np.float32))
-    with pytest.raises(BuildError, match="not finite: try --dtype float32"):
+    with pytest.raises(BuildError, match="not finite: try --precision fp32"):
         PassageIndex.build(make_corpus(5), tmp_path / "index", hashing)
 
 
