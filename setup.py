@@ -1,9 +1,11 @@
 """Builds the kernel of the runtime; all else about the package is in pyproject.toml.
 
-It is optional: where it cannot be built, the runtime computes in numpy.
+It is optional: where it cannot be built, the runtime computes in numpy. One build serves all versions of Python from
+3.11 on, but those without a global lock, which have no such stable interface.
 """
 
 import sys
+import sysconfig
 
 from setuptools import Extension, setup
 
@@ -18,6 +20,7 @@ HEADERS = [
 FLAGS = (
     [] if sys.platform == "win32" else ["-std=c99", "-O3", "-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra"]
 )
+IS_STABLE = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 setup(
     ext_modules=[
@@ -25,11 +28,11 @@ setup(
             "elasticdenser.runtime._kernel",
             sources=[f"{FOLDER}/{name}.c" for name in SOURCES],
             depends=[f"{FOLDER}/{name}.h" for name in HEADERS],
-            define_macros=[("Py_LIMITED_API", "0x030B0000")],
+            define_macros=[("Py_LIMITED_API", "0x030B0000")] if IS_STABLE else [],
             extra_compile_args=FLAGS,
-            py_limited_api=True,
+            py_limited_api=IS_STABLE,
             optional=True,
         )
     ],
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if IS_STABLE else {},
 )

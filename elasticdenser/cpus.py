@@ -1,12 +1,14 @@
-"""How many CPUs this process may use: what containers grant is often less than what the machine has."""
+"""How many CPUs this process may use, and what they can: what containers grant is often less than what there is."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path, PurePosixPath
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 PROCESS_GROUPS = Path("/proc/self/cgroup")
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 def cpu_count(*, cgroup_root: Path = CGROUP_ROOT, process_groups: Path = PROCESS_GROUPS) -> int:
@@ -27,6 +29,12 @@ def affinity_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
+
+
+def cpu_flags(cpu_info: Path = CPU_INFO) -> frozenset[str]:
+    """Return what Linux calls the processor's abilities, such as `avx512_bf16`; nothing where it is not known."""
+    match = re.search(r"^(?:flags|Features)\s*:(.*)$", _read(cpu_info), flags=re.MULTILINE)
+    return frozenset(match.group(1).split()) if match else frozenset()
 
 
 def cpu_quota(*, cgroup_root: Path = CGROUP_ROOT, process_groups: Path = PROCESS_GROUPS) -> float | None:
@@ -56,7 +64,9 @@ def _group_folders(cgroup_root: Path, process_groups: Path) -> list[Path]:
     groups += [(cgroup_root, "/"), (cgroup_root / "cpu", "/")]
     folders: dict[Path, None] = {}
     for mount, group in groups:
-        parts = [part for part in PurePosixPath(group).parts if part not in ("/", "..")]
+        parts = [part for part in PurePosixPath(group).parts if part != "/"]
+        if ".." in parts:  # it lies outside of what is mounted here, where a group of its name would be another one
+            parts = []
         for length in range(len(parts), -1, -1):
             folders[mount.joinpath(*parts[:length])] = None
     return list(folders)

@@ -34,6 +34,8 @@ def groups(tmp_path, monkeypatch):
         ("0::/a/b\n", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "max 100000"}, 3),
         ("0::/a/b\n", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "100000 100000"}, 1),
         ("0::/../x\n", {"cpu.max": "400000 100000"}, 4),
+        # A group of that name inside is another one.
+        ("0::/../x\n", {"cpu.max": "400000 100000", "x/cpu.max": "100000 100000"}, 4),
         ("0::/host/only\n", {"cpu.max": "400000 100000"}, 4),
         ("0::/a\n", {"unified/a/cpu.max": "400000 100000"}, 4),
         ("3:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
@@ -54,6 +56,14 @@ def test_cpu_count(groups, process_groups, files, expected):
 def test_affinity_limits_too(groups, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3}, raising=False)
     assert groups("0::/\n", {"cpu.max": "400000 100000"}) == 1
+
+
+def test_cpu_flags(tmp_path):
+    info = tmp_path / "cpuinfo"
+    assert cpus.cpu_flags(info) == frozenset()
+    for name in ("flags\t\t", "Features\t"):
+        info.write_text(f"processor\t: 0\n{name}: fpu bf16\nbogomips: 3\n{name}: other\n")
+        assert cpus.cpu_flags(info) == {"fpu", "bf16"}
 
 
 def test_this_machine():

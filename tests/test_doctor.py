@@ -81,6 +81,15 @@ def test_cpu_features(tmp_path):
     assert doctor.check_cpu_features(tmp_path / "none").ok
 
 
+def test_kernel_says_why_it_is_absent(monkeypatch):
+    import elasticdenser.runtime
+
+    monkeypatch.delattr(elasticdenser.runtime, "_kernel", raising=False)
+    monkeypatch.setitem(sys.modules, "elasticdenser.runtime._kernel", None)
+    check = doctor.check_kernel()
+    assert re.match(r"not there \(.*_kernel.*\): torch encodes queries", check.found)
+
+
 def test_gpu_without_torch(tmp_path):
     assert doctor.check_gpu(devices=tmp_path).found == "none"
     (tmp_path / "nvidia0").touch()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +23,9 @@ from elasticdenser import ElasticQueryEncoder, PassageEncoder, Subnet
 from elasticdenser.encoders import resolve_dtype
 from elasticdenser.encoders.sentence import tokens_a_batch
 from elasticdenser.errors import ModelError, QueryError
-from elasticdenser.runtime.levels import available_paths
+from elasticdenser.runtime.levels import NUMPY, available_paths
 
+ROOT = Path(__file__).parents[1]
 HAS_BFLOAT16 = resolve_dtype("auto", torch.device("cpu")) == torch.bfloat16
 DTYPES = ["float32", pytest.param("bfloat16", marks=pytest.mark.skipif(not HAS_BFLOAT16, reason="CPU without bf16"))]
 
@@ -190,6 +195,20 @@ def test_threads_setting_is_restored(tiny_encoder):
         torch.set_num_threads(before)
 
 
+def test_threads_setting_with_two_at_once(tiny_encoder):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        one, other = (tiny_encoder.encode_windows([["a"]] * n) for n in (5, 9))
+        next(one), next(other)
+        list(one)
+        assert torch.get_num_threads() == 1
+        list(other)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_fault_of_the_windows_reaches_the_caller(tiny_encoder):
     def windows():
         yield from [["a"]] * 3
@@ -252,9 +271,9 @@ def test_dtypes_and_devices(tiny_model):
         "bfloat16" if HAS_BFLOAT16 else "float32"
     )
     assert ElasticQueryEncoder.from_pretrained(name, dtype="float32", device="cpu").fingerprint.dtype == "float32"
-    has_kernel = len(available_paths()) > 1
-    fastest = ElasticQueryEncoder.from_pretrained(name, device="cpu")
-    assert fastest.fingerprint.dtype == ("int8" if has_kernel else "float32")
+    for device in ("cpu", "cpu:0"):
+        fastest = ElasticQueryEncoder.from_pretrained(name, device=device)
+        assert fastest.fingerprint.dtype == ("int8" if available_paths()[0] != NUMPY else "float32")
     with pytest.raises(ModelError, match="got dtype 'int8' on cuda"):
         ElasticQueryEncoder.from_pretrained(name, dtype="int8", device="cuda")
     for dtype in ("float16", "int4"):
@@ -265,6 +284,61 @@ def test_dtypes_and_devices(tiny_model):
     if not torch.cuda.is_available():
         with pytest.raises(ModelError, match="no GPU"):
             PassageEncoder.from_pretrained(name, device="cuda:0")
+
+
+@pytest.mark.parametrize(
+    ("paths", "fault", "message"),
+    [
+        (("portable",), "", "not made for this processor"),
+        ((), "wrong ELF class", r"not built here \(wrong ELF class\)"),
+    ],
+)
+def test_without_a_fast_kernel(tiny_model, monkeypatch, paths, fault, message):
+    """The kernel's portable path is slower than float32 in torch."""
+    from elasticdenser.runtime import kernel_sizes
+
+    monkeypatch.setattr(kernel_sizes, "_PATHS", paths)
+    monkeypatch.setattr(kernel_sizes, "_FAULT", fault)
+    assert ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu").dtype == "float32"
+    with pytest.raises(ModelError, match=f"got dtype 'int8', but its kernel .*{message}.* or use float32"):
+        ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu", dtype="int8")
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float32"])
+def test_sizes_trained_for_another_pooling_are_refused(tiny_elastic, dtype):
+    with pytest.raises(ModelError, match="got sizes of 2 layers with mean pooling; expected 2 with cls"):
+        ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype=dtype, device="cpu", pooling="cls")
+
+
+def test_no_queries(tiny_model):
+    for cache in (0, 3):
+        encoder = ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu", cache=cache)
+        assert encoder.encode([]).shape == (0, 32)
+
+
+def test_few_texts_are_split_as_many_are(tiny_encoder):
+    texts = letters(200)
+    alone = [ids for text in texts for ids in tiny_encoder._tokenize([text], "a: ")]
+    assert tiny_encoder._tokenize(texts, "a: ") == alone
+
+
+THREADS = """
+import os, sys
+from elasticdenser import ElasticQueryEncoder
+encoder = ElasticQueryEncoder.from_pretrained(sys.argv[1], device="cpu")
+encoder.encode(["dune"])
+encoder.encode(["dune", "who wrote dune", "a"] * 10)
+print(encoder.dtype, len(os.listdir("/proc/self/task")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
+@pytest.mark.skipif(available_paths()[0] == NUMPY, reason="needs the kernel")
+def test_queries_start_no_threads(tiny_model):
+    command = [sys.executable, "-c", THREADS, str(tiny_model)]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=120)
+    assert result.stdout.split() == ["int8", "1"], result.stderr
 
 
 def test_fingerprint_says_what_differs(tiny_encoder, tiny_model):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# On Windows it takes more to find it.
+HAS_COMPILER = shutil.which(sysconfig.get_config_var("CC").split()[0]) if sysconfig.get_config_var("CC") else None
 HEAVY = {"torch", "faiss", "numpy", "transformers", "ir_datasets", "ir_measures"}
 
 
@@ -54,6 +57,9 @@ def test_wheel_is_complete(wheel_names):
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "elasticdenser/pretrained").rglob("*.*")}
     assert any(name.endswith("/elastic.safetensors") for name in shipped)
     assert shipped <= set(wheel_names)
+    if HAS_COMPILER:
+        kernels = [name for name in wheel_names if name.startswith("elasticdenser/runtime/_kernel.")]
+        assert any(name.endswith((".so", ".pyd")) for name in kernels), kernels
 
 
 @pytest.mark.parametrize("module", ["elasticdenser", "elasticdenser.cli"])

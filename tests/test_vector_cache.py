@@ -79,5 +79,10 @@ def test_an_encoder_with_a_cache_gives_the_same_vectors(tiny_elastic):
 
 
 def test_a_cache_of_nothing_is_refused():
-    with pytest.raises(QueryError, match="got a cache of -1 vectors"):
-        VectorCache(-1)
+    for most in (-1, 0, 2.5, True):
+        with pytest.raises(QueryError, match=f"got a cache of {most} vectors; expected a whole number above 0"):
+            VectorCache(most)
+
+
+def test_no_queries():
+    assert VectorCache(2).encode([], BIG, lambda missing: np.empty((len(missing), 4), np.float32)).shape == (0, 4)

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from elasticdenser.cpus import affinity_count, cpu_count, cpu_quota
+from elasticdenser.cpus import CPU_INFO, affinity_count, cpu_count, cpu_flags, cpu_quota
 from elasticdenser.java import find_java, java_status
 
 MIN_PYTHON = (3, 11)
@@ -121,17 +121,14 @@ def check_threads() -> Check:
     return Check("OMP_NUM_THREADS", True, value, advice)
 
 
-def check_cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> Check:
+def check_cpu_features(cpu_info: Path = CPU_INFO) -> Check:
     """List the vector instructions that torch and FAISS profit from."""
-    try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    flags = cpu_flags(cpu_info)
+    if not flags:
         return Check("CPU features", True, f"unknown ({platform.machine()})")
-    match = re.search(r"^(?:flags|Features)\s*:(.*)$", text, flags=re.MULTILINE)
-    flags = set(match.group(1).split()) if match else set()
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
     found = [name for name in wanted if name in flags]
-    ok = not match or bool({"avx2", "asimd"} & flags)
+    ok = bool({"avx2", "asimd"} & flags)
     advice = "" if ok else "without AVX2, encoding and search will be several times slower: use a newer CPU"
     return Check("CPU features", ok, ", ".join(found) or "none of note", advice)
 
@@ -174,10 +171,14 @@ def check_model() -> Check:
 
 def check_kernel() -> Check:
     """Say how queries are encoded on the CPU: by the kernel, or by torch where it was not built."""
-    if find_spec("elasticdenser.runtime._kernel") is not None:
-        return Check("Query kernel", True, "built: queries are encoded in 8 bits, without torch")
-    advice = "several times slower: install this package where there is a C compiler"
-    return Check("Query kernel", True, "not built: torch encodes queries", advice)
+    name, advice = "Query kernel", "several times slower: install this package where there is a C compiler"
+    try:
+        from elasticdenser.runtime import _kernel
+    except ImportError as error:
+        return Check(name, True, f"not there ({error}): torch encodes queries", advice)
+    if len(_kernel.paths()) < 2:  # one is for any processor
+        return Check(name, True, f"not made for this processor ({platform.machine()}): torch encodes queries")
+    return Check(name, True, "built: queries are encoded in 8 bits, without torch")
 
 
 def check_pyserini() -> Check:

@@ -26,12 +26,12 @@ class VectorCache:
         most: Vectors that are kept at most; the one that was not asked for the longest goes first.
 
     Raises:
-        QueryError: `most` is below 1.
+        QueryError: `most` is no whole number above 0.
     """
 
     def __init__(self, most: int) -> None:
-        if most < 1:
-            raise QueryError(f"got a cache of {most} vectors; expected at least 1, or no cache")
+        if type(most) is not int or most < 1:
+            raise QueryError(f"got a cache of {most!r} vectors; expected a whole number above 0, or no cache")
         self.most, self.hits, self.misses = most, 0, 0
         self._kept: OrderedDict[tuple[Subnet, str], Vectors] = OrderedDict()
         self._lock = Lock()
@@ -43,7 +43,7 @@ class VectorCache:
         """Return the vectors of queries, float32, (n_queries, dim), computing those that are not there.
 
         Args:
-            queries: At least one.
+            queries: Any number, or none.
             subnet: Their size.
             compute: Called, if at all, once with those that are missing, each once.
         """
@@ -65,4 +65,4 @@ class VectorCache:
                 self._kept[subnet, query] = found[query]
             while len(self._kept) > self.most:
                 self._kept.popitem(last=False)
-        return np.stack([found[query] for query in queries])
+        return np.stack([found[query] for query in queries]) if len(queries) else compute([])

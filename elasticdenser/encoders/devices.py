@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-import torch
+import re
+from typing import TYPE_CHECKING
 
+from elasticdenser.cpus import cpu_flags
 from elasticdenser.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def device_type(device: str) -> str:
+    """Return the type of the device that a name means: `cpu`, `cuda` or `auto`. It needs no torch.
+
+    Raises:
+        ModelError: The name is none of `resolve_device`.
+    """
+    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu(:0)?|cuda(:\d{1,4})?", device):
+        raise ModelError(f"got device {device!r}; expected auto, cpu, cuda or cuda:N")
+    return device.partition(":")[0]
 
 
 def resolve_device(device: str) -> torch.device:
@@ -13,14 +29,18 @@ def resolve_device(device: str) -> torch.device:
     Raises:
         ModelError: There is no such device here.
     """
-    if device == "auto":
+    import torch
+
+    kind = device_type(device)
+    if kind == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError:
-        raise ModelError(f"got device {device!r}; expected auto, cpu, cuda or cuda:N") from None
-    if resolved.type == "cuda" and not torch.cuda.is_available():
+    if kind == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
         raise ModelError(f"got device {device!r}, but torch sees no GPU here: use --device cpu")
+    resolved, n_devices = torch.device(device), torch.cuda.device_count()
+    if resolved.index is not None and resolved.index >= n_devices:
+        raise ModelError(f"got device {device!r}; expected cuda, or cuda:0 to cuda:{n_devices - 1}, the last one here")
     return resolved
 
 
@@ -30,13 +50,22 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     Raises:
         ModelError: The device does not have it.
     """
+    import torch
+
     if dtype == "auto":
         if device.type != "cpu":
             return torch.float16
-        capabilities = torch.cpu.get_capabilities()
-        native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-        return torch.bfloat16 if native else torch.float32
+        return torch.bfloat16 if _has_bfloat16() else torch.float32
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype not in known or (dtype == "float16" and device.type == "cpu"):
         raise ModelError(f"got dtype {dtype!r} on {device.type}; expected auto, float32, bfloat16, or float16 on a GPU")
     return known[dtype]
+
+
+def _has_bfloat16() -> bool:
+    """Say whether the CPU multiplies bfloat16 in hardware."""
+    import torch
+
+    ask = getattr(torch.cpu, "get_capabilities", None)  # older torch cannot be asked; Linux has the same names
+    capabilities = ask() if ask is not None else dict.fromkeys(cpu_flags(), True)
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from elasticdenser.encoders.cache import VectorCache
+from elasticdenser.encoders.devices import device_type
 from elasticdenser.encoders.runtime_sizes import can_run
 from elasticdenser.encoders.sentence import SentenceEncoder, Vectors
 from elasticdenser.encoders.sizes import load_sizes
@@ -45,7 +46,8 @@ class ElasticQueryEncoder(SentenceEncoder):
         device: str = "auto",
         cache: int = 0,
     ) -> None:
-        if dtype == "auto" and (device == "cpu" or (device == "auto" and not _has_gpu())):
+        kind = device_type(device)
+        if dtype == "auto" and (kind == "cpu" or (kind == "auto" and not _has_gpu())):
             dtype = INT8 if can_run(found) else "float32"
         super().__init__(found, settings, load_sizes(found, settings, dtype, device))
         self._known = frozenset(self._sizes.sizes)
@@ -109,7 +111,7 @@ class ElasticQueryEncoder(SentenceEncoder):
             for number, query in enumerate(queries, 1):
                 check_query(query, f"query number {number}")
         prompt = self.settings.query_prompt
-        if self.cache is None or not len(queries) or isinstance(queries, str):
+        if self.cache is None or isinstance(queries, str):
             return self._encode(queries, prompt, size)
         return self.cache.encode(queries, size, lambda missing: self._encode(missing, prompt, size))
 

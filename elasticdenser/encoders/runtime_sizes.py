@@ -7,32 +7,33 @@ from contextlib import AbstractContextManager, nullcontext
 
 from elasticdenser.encoders.sentence import Vectors
 from elasticdenser.errors import ModelError
+from elasticdenser.models.about import check_use
 from elasticdenser.models.locate import FoundModel, weights_file
 from elasticdenser.models.settings import INT8, EncoderSettings
-from elasticdenser.runtime.levels import RuntimeLevels, available_paths
+from elasticdenser.runtime.kernel_sizes import kernel_fault
+from elasticdenser.runtime.levels import RuntimeLevels, has_fast_path
 from elasticdenser.runtime.weights import read_full
 from elasticdenser.subnet import Subnet
 
 
 def can_run(found: FoundModel) -> bool:
-    """Say whether the runtime's kernel was built, and reads such weights."""
-    return len(available_paths()) > 1 and weights_file(found.path).suffix == ".safetensors"
+    """Say whether the runtime's kernel is fast here, and reads such weights."""
+    return has_fast_path() and weights_file(found.path).suffix == ".safetensors"
 
 
 class RuntimeSizes:
     """See `Sizes`; the arguments are those of `load_sizes`.
 
     Raises:
-        ModelError: The kernel was not built here, or the files cannot be used.
+        ModelError: The kernel was not built here, or not for this processor, or the files cannot be used.
     """
 
     def __init__(self, found: FoundModel, settings: EncoderSettings, *, smaller: bool = True) -> None:
         if not can_run(found):
-            raise ModelError(
-                "got dtype 'int8', but its kernel was not built here, or the weights are no model.safetensors: install "
-                "elasticdenser where there is a C compiler, or use float32"
-            )
+            raise ModelError(f"got dtype 'int8', but {_obstacle()}, or use float32")
         self.levels = RuntimeLevels.load(found.path) if smaller else RuntimeLevels(read_full(found.path))
+        if self.levels.shape is not None:
+            check_use(found.path, self.levels.shape, self.levels.full_size.depth, settings.pooling)
         self._settings = settings
         self.full_size, self.sizes = self.levels.full_size, self.levels.sizes
         self.dtype, self.device_type = INT8, "cpu"
@@ -45,3 +46,12 @@ class RuntimeSizes:
     def one_core_a_call(self) -> AbstractContextManager[None]:
         """See `Sizes`: the kernel never does otherwise."""
         return nullcontext()
+
+
+def _obstacle() -> str:
+    """Return what `can_run` lacks, and what to do about it."""
+    if kernel_fault():
+        return f"its kernel was not built here ({kernel_fault()}): install elasticdenser where there is a C compiler"
+    if not has_fast_path():
+        return "its kernel is not made for this processor: use another"
+    return "the weights are no model.safetensors: save them as that"

@@ -21,6 +21,10 @@ Vectors = NDArray[np.float32]
 
 _TOKENS_A_BATCH = {"cpu": 1024, "cuda": 65536}
 
+# So many texts are split in the calling thread alone: the library starts threads of its own for a batch, even of one,
+# and gains by them only from here on.
+_ONE_BY_ONE = 64
+
 
 def tokens_a_batch(device_type: str) -> int:
     """Return how many tokens to encode at once.
@@ -99,7 +103,9 @@ class SentenceEncoder:
     def _tokenize(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
         if isinstance(texts, str):
             raise QueryError("got one string; expected a list of texts, such as [text]")
-        prompted = [prompt + text for text in texts] if prompt else list(texts)
+        prompted = [prompt + text for text in texts]
+        if len(prompted) <= _ONE_BY_ONE:
+            return [self._tokenizer.encode(text).ids for text in prompted]
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(prompted)]
 
     def _batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[list[int]]:

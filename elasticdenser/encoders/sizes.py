@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from elasticdenser.encoders.devices import device_type
 from elasticdenser.encoders.runtime_sizes import RuntimeSizes
 from elasticdenser.encoders.sentence import Vectors
 from elasticdenser.errors import ModelError
@@ -48,7 +49,7 @@ def load_sizes(found: FoundModel, settings: EncoderSettings, dtype: str, device:
         ModelError: The files cannot be used, or dtype or device do not exist here.
     """
     if dtype == INT8:
-        if device not in ("auto", "cpu"):
+        if device_type(device) == "cuda":
             raise ModelError(f"got dtype {INT8!r} on {device}; expected it on cpu, or float16 there")
         return RuntimeSizes(found, settings, smaller=smaller)
     from elasticdenser.encoders.torch_sizes import TorchSizes

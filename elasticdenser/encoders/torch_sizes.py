@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from threading import Lock
 
 import torch
 import torch.nn.functional as F
 
 from elasticdenser.encoders.devices import resolve_device, resolve_dtype
 from elasticdenser.encoders.sentence import Vectors
-from elasticdenser.errors import ModelError
+from elasticdenser.models.about import check_use
 from elasticdenser.models.bert import Bert
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.levels import Levels
@@ -30,11 +31,8 @@ class TorchSizes:
         self._settings = settings
         full = Bert.load(found.path, arithmetic, at)
         elastic = load_elastic(found.path).model if smaller and is_elastic(found.path) else None
-        if elastic is not None and (elastic.shape.n_layers, elastic.shape.pooling) != (full.n_layers, settings.pooling):
-            raise ModelError(
-                f"{found.path}: got sizes of {elastic.shape.n_layers} layers with {elastic.shape.pooling} pooling; "
-                f"expected {full.n_layers} with {settings.pooling}, as its full encoder is used: train them for that"
-            )
+        if elastic is not None:
+            check_use(found.path, elastic.shape, full.n_layers, settings.pooling)
         self.levels = Levels(full, elastic)
         self.full_size, self.sizes = self.levels.full_size, self.levels.sizes
         self.dtype, self.device_type = str(arithmetic).removeprefix("torch."), at.type
@@ -46,12 +44,29 @@ class TorchSizes:
             vectors = F.normalize(vectors, dim=-1)
         return vectors.numpy()
 
-    @contextmanager
-    def one_core_a_call(self) -> Iterator[None]:
+    def one_core_a_call(self) -> AbstractContextManager[None]:
         """See `Sizes`; afterwards torch is set as it was."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+        return _one_torch_thread
+
+
+class _OneTorchThread(AbstractContextManager[None]):
+    """One thread for torch, which has one setting for the process; the last one to leave puts back what it was."""
+
+    def __init__(self) -> None:
+        self._lock, self._n_users, self._before = Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._n_users:
+                self._before = torch.get_num_threads()
+                torch.set_num_threads(1)
+            self._n_users += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._n_users -= 1
+            if not self._n_users:
+                torch.set_num_threads(self._before)
+
+
+_one_torch_thread = _OneTorchThread()

@@ -52,6 +52,15 @@ def check_made_by(made_by: object, where: str) -> None:
         )
 
 
+def check_use(folder: Path, shape: ElasticShape, n_layers: int, pooling: str) -> None:
+    """Refuse trained sizes whose full encoder is used in another way than they were trained for (ModelError)."""
+    if (shape.n_layers, shape.pooling) != (n_layers, pooling):
+        raise ModelError(
+            f"{folder}: got sizes of {shape.n_layers} layers with {shape.pooling} pooling; expected {n_layers} with "
+            f"{pooling}, as its full encoder is used: train them for that"
+        )
+
+
 def check_names(what: str, got: Iterable[str], *, required: Iterable[str], known: Iterable[str]) -> None:
     """Refuse names that are missing or unknown (ModelError)."""
     names = set(got)

@@ -51,10 +51,20 @@ ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "ge
 
 
 def count_of(config: Mapping[str, Any], *names: str) -> int:
-    """Return the first of some spellings of a number in `config.json`."""
+    """Return the first of some spellings of a number in `config.json`.
+
+    Raises:
+        ModelError: It is missing, or no whole number above 0.
+    """
     for name in names:
-        if config.get(name):
-            return int(config[name])
+        value = config.get(name)
+        if value is not None:
+            if type(value) is not int or value < 1:
+                raise ModelError(
+                    f"the model's config.json has {name} = {value!r}; expected a whole number above 0: fetch the model "
+                    "again"
+                )
+            return value
     raise ModelError(f"the model's config.json has no {' or '.join(names)}: fetch the model again")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from elasticdenser.errors import ModelError
 
 Pooling = Literal["mean", "cls"]
+POOLINGS = get_args(Pooling)
 
 INT8 = "int8"
 """Arithmetic in 8 bits, by our own kernel."""
@@ -106,13 +107,7 @@ def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:
         dim=int(config.get("hidden_size", config.get("dim", 0))),
     )
     given = {key: value for key, value in overrides.items() if value is not None}
-    unknown_overrides = sorted(set(given) - {field.name for field in fields(EncoderSettings)})
-    if unknown_overrides:
-        raise ModelError(f"unknown encoder settings: {', '.join(unknown_overrides)}")
-    if "max_length" in given and not 2 < given["max_length"] <= _position_limit(config):
-        raise ModelError(
-            f"got a maximum length of {given['max_length']}; this encoder takes 3 to {_position_limit(config)} tokens"
-        )
+    _check_overrides(given, _position_limit(config))
     return replace(settings, **given)
 
 
@@ -167,8 +162,23 @@ def read_json(path: Path) -> Any:
         raise ModelError(
             f"{path} is missing: the encoder must be a folder in the layout of sentence-transformers"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not JSON ({error}): fetch the model again") from None
+
+
+def _check_overrides(given: Mapping[str, Any], position_limit: int) -> None:
+    kinds = {"pooling": str, "normalize": bool, "max_length": int, "query_prompt": str, "passage_prompt": str}
+    unknown = sorted(set(given) - set(kinds))
+    if unknown:
+        raise ModelError(f"unknown encoder settings: {', '.join(unknown)}; those that can be given: {', '.join(kinds)}")
+    for name, value in given.items():
+        if type(value) is not kinds[name] or (name == "pooling" and value not in POOLINGS):
+            expected = " or ".join(map(repr, POOLINGS)) if name == "pooling" else f"{kinds[name].__name__}"
+            raise ModelError(f"got {name} = {value!r} of the encoder's settings; expected {expected}")
+    if not 2 < given.get("max_length", 3) <= position_limit:
+        raise ModelError(
+            f"got a maximum length of {given['max_length']}; this encoder takes 3 to {position_limit} tokens"
+        )
 
 
 def _change_json(path: Path, changes: Mapping[str, Any]) -> None:
@@ -187,7 +197,7 @@ def _read_pooling(path: Path) -> Pooling:
             name.removesuffix("_tokens").removesuffix("_token") for name in chosen if config[f"pooling_mode_{name}"]
         ]
         mode = chosen[0] if len(chosen) == 1 else chosen
-    if mode not in ("mean", "cls") or not config.get("include_prompt", True):
+    if mode not in POOLINGS or not config.get("include_prompt", True):
         raise ModelError(
             f"{path} asks for pooling {mode!r} (include_prompt={config.get('include_prompt', True)}); supported "
             "are 'mean' and 'cls' over all tokens: choose a model with one of these"

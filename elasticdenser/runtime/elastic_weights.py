@@ -45,8 +45,8 @@ class ElasticWeights:
         """
         at = self.shape.widths.index(subnet.width), self.shape.depths.index(subnet.depth)
         names = ["exits", "shortcuts"] if self.table is not None else ["exits"]
-        weights = [self.tensors.stored(name)[at].astype(np.float32) for name in names]
-        return np.concatenate(weights, axis=1), self.tensors.stored("exit_bias")[at].astype(np.float32)
+        weights = [self.tensors.floats(name, at) for name in names]
+        return np.concatenate(weights, axis=1), self.tensors.floats("exit_bias", at)
 
 
 def read_elastic(folder: Path, full: Transformer) -> ElasticWeights:
@@ -57,9 +57,10 @@ def read_elastic(folder: Path, full: Transformer) -> ElasticWeights:
     """
     shape, _ = read_about(folder)
     tensors = Tensors(folder / TRAINED)
+    _check(tensors, shape)
     tokens = tensors.floats("tokens").astype(np.float16) if "tokens" in tensors.names() else full.tokens
     theirs, ours = (full.n_layers, *full.tokens.shape), (shape.n_layers, shape.vocabulary, shape.hidden)
-    if theirs != ours or tokens.shape != full.tokens.shape:
+    if theirs != ours or shape.dim != full.hidden:
         raise ModelError(f"{folder}: the sizes are not of its full encoder: {AGAIN}")
 
     def layer(number: int) -> LayerWeights:
@@ -91,3 +92,32 @@ def read_elastic(folder: Path, full: Transformer) -> ElasticWeights:
     )
     table = (tensors.stored("table"), tensors.floats("table.scale")) if shape.level0 else None
     return ElasticWeights(body=body, shape=shape, tensors=tensors, table=table)
+
+
+def _check(tensors: Tensors, shape: ElasticShape) -> None:
+    """Refuse weights that are not of this shape: the kernel reads as many numbers as it says."""
+    hidden, dim, head_dim = shape.hidden, shape.dim, shape.hidden // shape.n_heads
+    n_widths, n_cells = len(shape.widths), (len(shape.widths), len(shape.depths))
+    if "tokens" in tensors.names():
+        tensors.check("tokens", (shape.vocabulary, hidden))
+    tensors.check("positions", (shape.n_positions, hidden))
+    tensors.check("norm", (n_widths, 2, hidden))
+    layer = {
+        "qkv": (3, shape.n_heads, head_dim, hidden),
+        "qkv_bias": (3, shape.n_heads, head_dim),
+        "out": (hidden, shape.n_heads, head_dim),
+        "out_bias": (hidden,),
+        "up": (shape.n_neurons, hidden),
+        "up_bias": (shape.n_neurons,),
+        "down": (hidden, shape.n_neurons),
+        "down_bias": (hidden,),
+        "norms": (n_widths, 2, 2, hidden),
+    }
+    for number in range(shape.n_layers):
+        for name, sizes in layer.items():
+            tensors.check(f"blocks.{number}.{name}", sizes)
+    tensors.check("exits", (*n_cells, dim, hidden))
+    tensors.check("exit_bias", (*n_cells, dim))
+    if shape.level0:
+        tensors.check("shortcuts", (*n_cells, dim, dim))
+        tensors.check("table", (shape.vocabulary, dim), "I8")

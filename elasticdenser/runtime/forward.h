@@ -144,16 +144,8 @@ static int64_t outputs_of(const Model *m, int which) {
     return most;
 }
 
-static char *take(char **at, int64_t n_bytes) {
-    char *taken = *at;
-    *at += padded_to(n_bytes, 64);
-    return taken;
-}
-
-static float *take_floats(char **at, int64_t n) { return (float *)take(at, n * (int64_t)sizeof(float)); }
-
 /* Lays out the scratch from `at` on for groups of at most n_tokens; returns its end. */
-static char *lay_out(const Model *m, int64_t n_tokens, char *at, Scratch *s) {
+static uintptr_t lay_out(const Model *m, int64_t n_tokens, uintptr_t at, Scratch *s) {
     /* A head's vectors are read and written in whole vectors of 16, past its end: rows have room for that. */
     s->hidden_pitch = padded_to(m->hidden, 16);
     s->qkv_pitch = padded_to(outputs_of(m, 0), 16) + 16;
@@ -192,14 +184,13 @@ static int64_t longest_group(const int64_t *starts, int64_t n_texts) {
 
 static int64_t scratch_size(const Model *m, const int64_t *starts, int64_t n_texts) {
     Scratch s;
-    char *const start = (char *)(uintptr_t)64; /* never read: only how far it goes from here matters */
-    return lay_out(m, longest_group(starts, n_texts), start, &s) - start;
+    return (int64_t)lay_out(m, longest_group(starts, n_texts), 0, &s);
 }
 
 static void encode(const Model *m, const int32_t *ids, const int64_t *starts, int64_t n_texts, int options,
                    char *scratch, float *out) {
     Scratch s;
-    lay_out(m, longest_group(starts, n_texts), scratch, &s);
+    lay_out(m, longest_group(starts, n_texts), (uintptr_t)scratch, &s);
     for (int64_t first = 0, end; first < n_texts; first = end) {
         end = group_end(starts, first, n_texts);
         encode_group(m, ids, starts + first, end - first, options, &s, out + first * m->dim);

@@ -3,16 +3,27 @@
 #include <Python.h>
 
 #include "model.h"
+#ifdef HAS_X86_PATHS
+#include <cpuid.h>
+#endif
 
 enum { MAX_PATHS = 3 };
 static const Path *paths[MAX_PATHS]; /* those that run on this processor, fastest first */
 static int n_paths;
 
+#ifdef HAS_X86_PATHS
+/* clang could not be asked for this one by its name before version 19. */
+static int has_f16c(void) {
+    unsigned a, b, c = 0, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 static void find_paths(void) {
     n_paths = 0;
 #ifdef HAS_X86_PATHS
     __builtin_cpu_init();
-    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512vnni"))

@@ -16,17 +16,27 @@ from elasticdenser.runtime.tensors import Floats
 from elasticdenser.runtime.weights import Transformer
 from elasticdenser.subnet import LEVEL_0, Subnet
 
+_PATHS: tuple[str, ...] = ()
+_FAULT = ""
 try:
     from elasticdenser.runtime import _kernel
 
     _PATHS = _kernel.paths()
-except ImportError:  # it is optional: see setup.py
-    _PATHS = ()
+except ImportError as error:  # it is optional: see setup.py
+    _FAULT = str(error)
+
+# What a thread keeps for its next call: enough for common batches, but not for the largest there ever was.
+_MOST_KEPT = 1 << 24
 
 
 def kernel_paths() -> tuple[str, ...]:
     """Return the kernel's ways to compute that this machine has, fastest first; none if it is not built."""
     return _PATHS
+
+
+def kernel_fault() -> str:
+    """Return why there is no kernel, as Python said when it was imported; empty where there is one."""
+    return _FAULT
 
 
 class KernelSize:
@@ -61,8 +71,11 @@ class KernelSize:
             room = self._scratch.room = np.empty(1 << 20, np.uint8)
         n_lacking = _kernel.encode(self._path, self._plan.model, ids, starts, options, room, vectors)
         if n_lacking:
-            room = self._scratch.room = np.empty(n_lacking, np.uint8)
-            _kernel.encode(self._path, self._plan.model, ids, starts, options, room, vectors)
+            room = np.empty(n_lacking, np.uint8)
+            if _kernel.encode(self._path, self._plan.model, ids, starts, options, room, vectors):
+                raise RuntimeError(f"the kernel asked for {n_lacking} bytes, and then for more: report this")
+            if n_lacking <= _MOST_KEPT:
+                self._scratch.room = room
         return vectors
 
 

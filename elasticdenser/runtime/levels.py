@@ -6,6 +6,7 @@ built, numpy's.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.models.locate import is_elastic
+from elasticdenser.models.settings import POOLINGS
 from elasticdenser.runtime.elastic_weights import ElasticWeights, read_elastic
 from elasticdenser.runtime.kernel_sizes import KernelSize, KernelSizes, kernel_paths
 from elasticdenser.runtime.packing import PRECISIONS
@@ -62,6 +64,7 @@ class RuntimeLevels:
         self.full_size = Subnet(1.0, full.n_layers)
         smaller = [] if elastic is None else [size for size in elastic.shape.grid if size != self.full_size]
         has_table = elastic is not None and elastic.table is not None
+        self.shape = None if elastic is None else elastic.shape
         self.sizes = [self.full_size, *smaller, *([LEVEL_0] if has_table else [])]
         self._full = full
         self._maker = KernelSizes(full, elastic, precision, self.path) if self.has_kernel else PlainSizes(full, elastic)
@@ -99,15 +102,18 @@ class RuntimeLevels:
             float32, (n_sequences, dim).
 
         Raises:
-            QueryError: A sequence is empty or too long, a token does not exist, or there is no such size.
+            QueryError: A sequence is empty or too long, a token does not exist, or there is no such size or pooling.
         """
+        if pooling not in POOLINGS:
+            raise QueryError(f"got {pooling!r} pooling; expected {' or '.join(map(repr, POOLINGS))}")
         size = self._made.get(subnet) or self._make(subnet)
         starts = np.zeros(len(sequences) + 1, np.int64)
         np.cumsum([len(sequence) for sequence in sequences], out=starts[1:])
         try:
-            ids = np.fromiter(chain.from_iterable(sequences), np.int32, int(starts[-1]))
+            # Unlike numpy, it takes no number that is not whole.
+            ids = np.frombuffer(array("i", list(chain.from_iterable(sequences))), np.int32)
             return size.encode(ids, starts, pooling, normalize)
-        except (ValueError, OverflowError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise QueryError(f"the token ids cannot be encoded: {error}") from None
 
     def _make(self, subnet: Subnet) -> KernelSize | PlainSize:
@@ -118,6 +124,11 @@ class RuntimeLevels:
                 is_full = subnet == self.full_size
                 self._made[subnet] = self._maker.full_size() if is_full else self._maker.trained_size(subnet)
         return self._made[subnet]
+
+
+def has_fast_path() -> bool:
+    """Say whether the kernel was built here, and has a path that is faster than numpy."""
+    return available_paths()[0] != NUMPY
 
 
 def available_paths() -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from elasticdenser.errors import ModelError
 from elasticdenser.runtime.tensors import Array, Floats
 from elasticdenser.runtime.weights import LayerWeights
 
@@ -107,6 +108,11 @@ def pack(weight: Floats, bias: Floats, precision: str, smooth: Floats | None = N
         laid_out, scale = _packed_whole(weight, smooth)
     else:
         dtype = np.float16 if precision == "fp16" else np.float32
+        if precision == "fp16" and np.abs(weight).max() > np.finfo(dtype).max:
+            raise ModelError(
+                f"got weights of up to {np.abs(weight).max():g} in an exit; expected no more than 65504, which float16 "
+                "ends at: train again with a lower learning rate"
+            )
         rows = aligned(weight, dtype, (n_columns, n_inputs))
         laid_out = aligned(rows.reshape(-1, _COLUMNS, n_inputs).swapaxes(1, 2), dtype)
     return Packed(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elasticdenser.errors import ModelError
 from elasticdenser.runtime.packing import Packed, PackedLayer, aligned, padded
 from elasticdenser.runtime.tensors import Array, Floats
 from elasticdenser.runtime.weights import Transformer
@@ -117,13 +118,23 @@ class Plan:
         self.model.exit = self.product(packed)
 
     def product(self, packed: Packed, n_inputs: int | None = None, n_outputs: int | None = None) -> ProductPlan:
-        """Return the plan of the first inputs and outputs of a product, which lives as long as this plan."""
+        """Return the plan of the first inputs and outputs of a product, which lives as long as this plan.
+
+        Raises:
+            ModelError: There are fewer of them.
+        """
         used = packed.n_inputs if n_inputs is None else n_inputs
+        made = packed.n_outputs if n_outputs is None else n_outputs
+        if not (0 < used <= packed.n_inputs and 0 < made <= packed.n_outputs):
+            raise ModelError(
+                f"got weights of {packed.n_outputs} outputs by {packed.n_inputs} inputs; expected {made} by {used} at "
+                "least: fetch the model again"
+            )
         plan = ProductPlan(
             weights=self._at(packed.weights),
             bias=self._at(packed.bias),
             n_inputs=used,
-            n_outputs=packed.n_outputs if n_outputs is None else n_outputs,
+            n_outputs=made,
             n_packed=packed.n_packed,
             kind=_KINDS.index(packed.weights.dtype),
         )

@@ -200,19 +200,28 @@ static void apply(const Product *p, const float *inputs, int64_t pitch, int64_t 
     }
 }
 
+/* Addresses are numbers here: only how far a layout goes may be wanted, of no memory at all. */
+static void *take(uintptr_t *at, int64_t n_bytes) {
+    const uintptr_t taken = *at;
+    *at += (uintptr_t)padded_to(n_bytes, 64);
+    return (void *)taken;
+}
+
+static float *take_floats(uintptr_t *at, int64_t n) { return take(at, n * (int64_t)sizeof(float)); }
+
 /* Lays out room for a block of rounded rows of up to n numbers. */
-static Rows lay_out_rows(int64_t n, char **at) {
+static Rows lay_out_rows(int64_t n, uintptr_t *at) {
     Rows rows = {NULL, NULL, NULL, padded_to(n, 64)};
-    rows.codes = (uint8_t *)*at;
-    rows.step = (float *)(*at + BLOCK * rows.pitch);
-    rows.low = rows.step + BLOCK;
-    *at = (char *)(rows.low + BLOCK);
+    rows.codes = take(at, BLOCK * rows.pitch);
+    rows.step = take_floats(at, BLOCK);
+    rows.low = take_floats(at, BLOCK);
     return rows;
 }
 
 static void multiply_rows(const Product *p, const float *inputs, int64_t n_rows, char *scratch, float *out) {
     const int64_t out_pitch = padded_to(p->n_outputs, 16);
-    const Rows rows = lay_out_rows(p->n_inputs, &scratch);
+    uintptr_t at = (uintptr_t)scratch;
+    const Rows rows = lay_out_rows(p->n_inputs, &at);
     for (int64_t row = 0; row < n_rows; row += BLOCK)
         apply(p, inputs + row * p->n_inputs, p->n_inputs, lesser(BLOCK, n_rows - row), out + row * out_pitch, out_pitch,
               NO_ACTIVATION, rows);

@@ -1,4 +1,8 @@
-"""Layers laid out in 8 bits with factors for their inputs, which are found by sending some tokens through them."""
+"""Layers laid out in 8 bits with factors for their inputs, which are found by sending some tokens through them.
+
+An encoder's vectors must not depend on the processor, so these factors must not either. The kernel's products do not;
+what numpy computes between them does, in the last bits, and is therefore in float64, and rounded to float32 after.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,10 @@ from random import Random
 
 import numpy as np
 
+from elasticdenser.errors import ModelError
 from elasticdenser.runtime.packing import Packed, PackedLayer, pack, pack_norms, products_of
 from elasticdenser.runtime.plain import embedded, through_layer
-from elasticdenser.runtime.tensors import Floats
+from elasticdenser.runtime.tensors import Array, Floats
 from elasticdenser.runtime.weights import LayerWeights, Transformer
 
 Multiply = Callable[[Packed, Floats], Floats]
@@ -44,8 +49,12 @@ class Smoothing:
 
         def product(name: str, given: Floats) -> Floats:
             weight, bias = products[name]
-            packed[name] = pack(weight, bias, "int8", _factors(weight, given) if name in _SMOOTHED else None)
-            return self._multiply(packed[name], given)
+            rounded = given.astype(np.float32)
+            if not np.isfinite(rounded).all():
+                raise ModelError("the encoder makes of tokens what are no finite numbers: fetch the model again")
+            packed[name] = pack(weight, bias, "int8", _factors(weight, rounded) if name in _SMOOTHED else None)
+            wide: Array = self._multiply(packed[name], rounded).astype(np.float64)
+            return wide
 
         self._state = through_layer(self._body, layer.norms[0], self._state, self._spans, product)
         return PackedLayer(**packed, norms=pack_norms(layer.norms))
@@ -58,6 +67,5 @@ def _factors(weight: Floats, given: Floats) -> Floats:
     well.
     """
     largest = np.maximum(weight.max(axis=0), -weight.min(axis=0))
-    factors = np.sqrt(np.maximum(largest, 1e-5) / np.maximum(np.abs(given).max(axis=0), 1e-5))
-    balanced: Floats = (factors / np.exp(np.log(factors).mean())).astype(np.float32)
-    return balanced
+    factors: Floats = np.sqrt(np.maximum(largest, 1e-5) / np.maximum(np.abs(given).max(axis=0), 1e-5))
+    return factors

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from elasticdenser.errors import ModelError
-from elasticdenser.models.families import FAMILIES, activation_of, check_supported, count_of
+from elasticdenser.models.families import FAMILIES, LayerNames, activation_of, check_supported, count_of
 from elasticdenser.models.locate import weights_file
 from elasticdenser.models.settings import first_position, read_json, transformer_folder
-from elasticdenser.runtime.tensors import Array, Floats, Tensors
+from elasticdenser.runtime.tensors import ANY, Array, Floats, Tensors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +113,51 @@ class _Named:
         return self.tensors.stored(self._prefix + name)
 
     def norm(self, name: str) -> Floats:
-        names = ("weight", "bias") if self.has(f"{name}.weight") else ("gamma", "beta")  # came from TensorFlow
-        return np.stack([self.get(f"{name}.{part}") for part in names])
+        return np.stack([self.get(part) for part in self._parts_of_norm(name)])
+
+    def check(self, name: str, *shape: int) -> None:
+        self.tensors.check(self._prefix + name, shape)
+
+    def check_norm(self, name: str, hidden: int) -> None:
+        for part in self._parts_of_norm(name):
+            self.check(part, hidden)
+
+    def _parts_of_norm(self, name: str) -> list[str]:
+        parts = ("weight", "bias") if self.has(f"{name}.weight") else ("gamma", "beta")  # came from TensorFlow
+        return [f"{name}.{part}" for part in parts]
+
+
+def _check(named: _Named, names: LayerNames, config: Mapping[str, Any]) -> None:
+    """Refuse weights that are not of the shape in `config.json`: the kernel reads as many numbers as it says."""
+    n_heads, hidden = count_of(config, "num_attention_heads", "n_heads"), count_of(config, "hidden_size", "dim")
+    n_neurons = count_of(config, "intermediate_size", "hidden_dim")
+    if hidden % n_heads:
+        raise ModelError(
+            f"the model's config.json has {n_heads} heads of a hidden size of {hidden}; expected heads of equal size: "
+            "fetch the model again"
+        )
+    named.check("embeddings.word_embeddings.weight", ANY, hidden)
+    named.check("embeddings.position_embeddings.weight", ANY, hidden)
+    if named.has("embeddings.token_type_embeddings.weight"):
+        named.check("embeddings.token_type_embeddings.weight", ANY, hidden)
+    named.check_norm("embeddings.LayerNorm", hidden)
+    products = {
+        **dict.fromkeys((*names.query_key_value, names.attention_output), (hidden, hidden)),
+        names.up: (n_neurons, hidden),
+        names.down: (hidden, n_neurons),
+    }
+    for prefix in map(names.layer.format, range(count_of(config, "num_hidden_layers", "n_layers"))):
+        for name, (n_outputs, n_inputs) in products.items():
+            named.check(f"{prefix}{name}.weight", n_outputs, n_inputs)
+            named.check(f"{prefix}{name}.bias", n_outputs)
+        named.check_norm(prefix + names.attention_norm, hidden)
+        named.check_norm(prefix + names.output_norm, hidden)
 
 
 def _read(named: _Named, config: Mapping[str, Any]) -> Transformer:
     check_supported(config)
     names = FAMILIES[config["model_type"]]
+    _check(named, names, config)
     n_heads = count_of(config, "num_attention_heads", "n_heads")
     positions = named.get("embeddings.position_embeddings.weight")[first_position(config) :]
     if named.has("embeddings.token_type_embeddings.weight"):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tiny import write_sentence_encoder
 
+from elasticdenser.cpus import cpu_flags
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.runtime.kernel_sizes import kernel_paths
 from elasticdenser.runtime.levels import NUMPY, RuntimeLevels, available_paths
@@ -228,6 +229,9 @@ def test_bad_input(tiny_elastic, path):
         ([[1], [2, n_tokens]], f"text number 2 has the token {n_tokens}; expected 0 to {n_tokens - 1}"),
         ([[-1]], "text number 1 has the token -1"),
         ([[2**40]], "cannot be encoded"),
+        ([[1, 2.5]], "cannot be encoded: 'float'"),
+        ([[1, None]], "cannot be encoded: 'NoneType'"),
+        ([["1"]], "cannot be encoded: 'str'"),
         ([[1] * 65], "text number 1 has 65 tokens; expected 64 at most"),
     ]
     for sequences, message in cases:
@@ -236,6 +240,8 @@ def test_bad_input(tiny_elastic, path):
                 continue  # it has no positions
             with pytest.raises(QueryError, match=message):
                 levels.encode(sequences, "mean", size)
+    with pytest.raises(QueryError, match="got 'max' pooling; expected 'mean' or 'cls'"):
+        levels.encode([[1]], "max", levels.full_size)
     assert levels.encode([], "mean", levels.full_size).shape == (0, 32)
     with pytest.raises(QueryError, match=r"got subnet w0.5-d3; this encoder has the sizes: w1-d2, .*, level0"):
         levels.encode([[1]], "mean", Subnet(0.5, 3))
@@ -246,6 +252,33 @@ def test_bad_settings(tiny_elastic):
         RuntimeLevels.load(tiny_elastic, path="gpu")
     with pytest.raises(ModelError, match="got the precision 'int4'; expected one of int8, fp32"):
         RuntimeLevels.load(tiny_elastic, precision="int4")
+
+
+@needs_kernel
+def test_a_huge_batch_keeps_no_memory(tmp_path):
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(1)
+    shape = {"hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 64}
+    config = BertConfig(vocab_size=101, num_hidden_layers=1, max_position_embeddings=3000, **shape)
+    BertModel(config).save_pretrained(tmp_path)
+    write_sentence_encoder(tmp_path, dim=512)
+    levels = RuntimeLevels.load(tmp_path)
+    sequences = random_texts(101, [3, 200, 3000])
+    alone = [levels.encode([each], "mean", levels.full_size) for each in sequences]
+    assert 1 << 20 < levels._maker._scratch.room.nbytes <= 1 << 24  # it grew for the second one alone
+    np.testing.assert_array_equal(levels.encode(sequences, "mean", levels.full_size), np.concatenate(alone))
+
+
+@pytest.mark.skipif("avx2" not in cpu_flags(), reason="needs a processor with AVX2")
+@needs_kernel
+def test_the_paths_are_those_of_the_processor():
+    flags = cpu_flags()
+    assert ("avx2" in KERNEL_PATHS) == ({"avx2", "fma", "f16c"} <= flags)
+    assert ("avx512-vnni" in KERNEL_PATHS) == (
+        {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"} <= flags
+    )
 
 
 @needs_kernel

@@ -1,0 +1,47 @@
+"""Settings of an encoder that are given by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from elasticdenser.errors import ModelError
+from elasticdenser.models.families import count_of
+from elasticdenser.models.settings import read_json, read_settings
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"pooling": "max"}, "got pooling = 'max' of the encoder's settings; expected 'mean' or 'cls'"),
+        ({"pooling": 1}, "got pooling = 1"),
+        ({"dim": 16}, "unknown encoder settings: dim; those that can be given: pooling, normalize"),
+        ({"color": "red"}, "unknown encoder settings: color"),
+        ({"normalize": "no"}, "got normalize = 'no' of the encoder's settings; expected bool"),
+        ({"query_prompt": 3}, "got query_prompt = 3 of the encoder's settings; expected str"),
+        ({"max_length": 12.5}, "got max_length = 12.5 of the encoder's settings; expected int"),
+        ({"max_length": 65}, "got a maximum length of 65; this encoder takes 3 to 64 tokens"),
+        ({"max_length": 2}, "got a maximum length of 2"),
+    ],
+)
+def test_what_cannot_be_given(tiny_model, given, message):
+    with pytest.raises(ModelError, match=message):
+        read_settings(tiny_model, **given)
+
+
+def test_what_can_be_given(tiny_model):
+    given = {"pooling": "cls", "normalize": False, "max_length": 9, "query_prompt": "q: ", "passage_prompt": None}
+    settings = read_settings(tiny_model, **given)
+    assert (settings.pooling, settings.normalize, settings.max_length) == ("cls", False, 9)
+    assert (settings.query_prompt, settings.passage_prompt) == ("q: ", "")
+
+
+@pytest.mark.parametrize("value", ["6", 2.5, 0, -1, True])
+def test_counts_that_are_none(value):
+    with pytest.raises(ModelError, match=r"config.json has n = .*; expected a whole number above 0"):
+        count_of({"n": value}, "m", "n")
+
+
+def test_deeply_nested_json(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 200_000)
+    with pytest.raises(ModelError, match="is not JSON"):
+        read_json(tmp_path / "a.json")
