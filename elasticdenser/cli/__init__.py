@@ -19,6 +19,7 @@ from elasticdenser.cli import (
     profile,
     run,
     search,
+    serve,
     simulate,
     train,
 )
@@ -37,10 +38,11 @@ app = typer.Typer(
         'search indexes/mine "who wrote dune"',
         "run indexes/mine questions.tsv -o runs/mine.trec",
         "eval eval/suites/open-qa.toml -o eval/runs/open-qa",
+        "serve indexes/mine",
         "train --queries queries.txt --index indexes/mine -o models/mine",
     ),
 )
-for _module in (demo, index, search, run, evaluate, eval, train, profile, simulate, inspect, exchange, diagnose):
+for _module in (demo, index, search, run, evaluate, eval, train, profile, simulate, serve, inspect, exchange, diagnose):
     _module.register(app)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -85,8 +85,10 @@ def sizes_of(retriever: Retriever, subnet: str | None) -> list[Subnet]:
         raise QueryError(f"{error}; or give --subnet all") from None
 
 
-def open_retriever(path: Path, encoder: str | None, device: str, offline: bool, precision: str = "auto") -> Retriever:
-    """Open an index with its encoder, computing on one thread.
+def open_retriever(
+    path: Path, encoder: str | None, device: str, offline: bool, precision: str = "auto", **more: Any
+) -> Retriever:
+    """Open an index with its encoder, computing on one thread; `more` are options of `ElasticQueryEncoder`.
 
     Raises:
         typer.BadParameter: There is no such precision.
@@ -95,7 +97,8 @@ def open_retriever(path: Path, encoder: str | None, device: str, offline: bool, 
         raise typer.BadParameter(f"got {precision!r}; expected one of {', '.join(_DTYPES)}", param_hint="--precision")
     from elasticdenser.retriever import Retriever
 
-    retriever = Retriever.open(path, encoder=encoder, dtype=_DTYPES[precision], device=device, download=not offline)
+    options = {"dtype": _DTYPES[precision], "device": device, **more}
+    retriever = Retriever.open(path, encoder=encoder, download=not offline, **options)
     if "torch" in sys.modules:  # else our own kernel computes, on one thread
         compute_on_one_thread()
     return retriever
