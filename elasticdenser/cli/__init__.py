@@ -25,6 +25,7 @@ _HOMES = {
     "train": "train",
     "profile": "profile",
     "simulate": "simulate",
+    "serve": "serve",
     "info": "inspect",
     "verify": "inspect",
     "rebuild": "inspect",
@@ -50,6 +51,7 @@ def make_app(command: str | None = None) -> typer.Typer:
             'search indexes/mine "who wrote dune"',
             "run indexes/mine questions.tsv -o runs/mine.trec",
             "eval eval/suites/open-qa.toml -o eval/runs/open-qa",
+            "serve indexes/mine",
             "train --queries queries.txt --index indexes/mine -o models/mine",
         ),
     )

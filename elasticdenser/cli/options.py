@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -112,8 +112,10 @@ def sizes_of(retriever: Retriever, subnet: str | None) -> list[Subnet]:
         raise QueryError(f"{error}; or give --subnet all") from None
 
 
-def open_retriever(path: Path, encoder: str | None, device: str, offline: bool, precision: str = "auto") -> Retriever:
-    """Open an index with its encoder, computing on one thread.
+def open_retriever(
+    path: Path, encoder: str | None, device: str, offline: bool, precision: str = "auto", **more: Any
+) -> Retriever:
+    """Open an index with its encoder, computing on one thread; `more` are options of `ElasticQueryEncoder`.
 
     Raises:
         typer.BadParameter: There is no such precision.
@@ -122,7 +124,8 @@ def open_retriever(path: Path, encoder: str | None, device: str, offline: bool, 
     with loading():
         from elasticdenser.retriever import Retriever
 
-        retriever = Retriever.open(path, encoder=encoder, dtype=dtype, device=device, download=not offline)
+        choice = {"dtype": dtype, "device": device, **more}
+        retriever = Retriever.open(path, encoder=encoder, download=not offline, **choice)
     if "torch" in sys.modules:  # else our own kernel computes, on one thread
         compute_on_one_thread()
     return retriever

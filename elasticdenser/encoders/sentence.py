@@ -96,6 +96,10 @@ class SentenceEncoder:
         """Dimensions of a vector."""
         return self.settings.dim
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return of how many tokens each text is encoded, with special ones, without a prompt."""
+        return [len(tokens) for tokens in self._tokenize(texts, "")]
+
     def _encode_batch(self, sequences: Sequence[Sequence[int]], subnet: Subnet | None = None) -> Vectors:
         """Encode sequences of token ids; `subnet` is one of the elastic encoder's, None the full size."""
         return self._sizes.encode(sequences, subnet or self._sizes.full_size)

@@ -39,7 +39,8 @@ class Snapshot:
         rate_per_s: Requests a second, over the last 0.1 s.
         ratio: How much slower than profiled the machine is.
         statuses: Requests by how they ended.
-        levels: Answers by level.
+        levels: Answers by level, best level first.
+        batches: Batches that were answered, by how many queries they held.
         replaced_workers: Workers that hung.
     """
 
@@ -49,6 +50,7 @@ class Snapshot:
     ratio: float
     statuses: dict[str, int]
     levels: dict[str, int]
+    batches: dict[int, int]
     replaced_workers: int
 
 

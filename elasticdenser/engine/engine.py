@@ -46,6 +46,9 @@ class RetrievalEngine:
             replaced.
         clock: Returns seconds that only rise.
 
+    Attributes:
+        profile: The levels it chooses from.
+
     Raises:
         QueryError: The policy does not exist, the retriever lacks a level, or a figure is out of range.
     """
@@ -75,6 +78,7 @@ class RetrievalEngine:
         recalls = {level.name: level.recall for level in profile.levels}
         self._search = retriever if isinstance(retriever, BatchSearch) else RetrieverSearch(retriever, recalls)
         self._slo_s, self._clock = slo_s, clock
+        self.profile = profile
         self._scheduler = Scheduler(profile, chosen, settings)
         self._lock = threading.Lock()
         self._futures: dict[int, Future[Answer]] = {}
@@ -82,6 +86,7 @@ class RetrievalEngine:
         self._closing = False
         self._statuses = dict.fromkeys(Status, 0)
         self._levels = {level.name: 0 for level in profile.levels}
+        self._batches: dict[int, int] = {}
         self._workers = Workers(self, n_workers, lock=self._lock, clock=clock, hang_s=hang_s)
 
     def submit(
@@ -188,6 +193,7 @@ class RetrievalEngine:
                 ratio=scheduler.correction.ratio,
                 statuses={status.value: n for status, n in self._statuses.items()},
                 levels=dict(self._levels),
+                batches=dict(self._batches),
                 replaced_workers=self._workers.n_replaced,
             )
 
@@ -235,6 +241,7 @@ class RetrievalEngine:
                 return
             now_s = self._clock()
             found = {one.id: its for job, its in zip(batch.jobs, hits, strict=True) for one in job.members}
+            self._batches[len(queries)] = self._batches.get(len(queries), 0) + 1
             outcomes = self._scheduler.finished(batch, now_s, now_s - batch.started_s)
             futures = self._ended(outcomes)
         for outcome, future in zip(outcomes, futures, strict=True):

@@ -30,6 +30,7 @@ COMMANDS = [
     "train",
     "profile",
     "simulate",
+    "serve",
     "info",
     "verify",
     "rebuild",
@@ -116,7 +117,8 @@ def test_help_imports_nothing_heavy(args):
     code = (
         "import sys\nfrom elasticdenser.cli import app\n"
         f"try:\n    app({args!r})\nexcept SystemExit as end:\n    assert not end.code\n"
-        "heavy = {'torch', 'numpy', 'faiss', 'tokenizers', 'huggingface_hub', 'ir_datasets', 'ir_measures'}\n"
+        "heavy = {'torch', 'numpy', 'faiss', 'tokenizers', 'huggingface_hub', 'ir_datasets', 'ir_measures',"
+        " 'fastapi', 'uvicorn'}\n"
         "sys.stderr.write(' '.join(heavy & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

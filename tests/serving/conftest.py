@@ -1,0 +1,83 @@
+"""A tiny index, its retriever, and apps around them."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+
+import pytest
+from serving_helpers import PROFILE, SLOW_S, GatedSearch
+
+if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client", "httpx2")):
+    collect_ignore_glob = ["test_*.py"]  # needs pip install 'elasticdenser[serve,dev]'
+
+TEXTS = {
+    "d1": ("Dune", "dune is a novel about a desert planet"),
+    "d2": ("", "read a csv file with <b>headers</b> & more"),
+    "d3": ("Köln", "wait for several threads to finish ☃"),
+}
+
+
+@pytest.fixture(scope="session")
+def served_index(tiny_elastic, tmp_path_factory):
+    from elasticdenser import PassageEncoder, PassageIndex
+
+    folder = tmp_path_factory.mktemp("served")
+    lines = (json.dumps({"_id": key, "title": title, "text": text}) for key, (title, text) in TEXTS.items())
+    (folder / "corpus.jsonl").write_text("\n".join(lines))
+    encoder = PassageEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
+    return PassageIndex.build(folder / "corpus.jsonl", folder / "mine", encoder, workers=1).path
+
+
+@pytest.fixture(scope="session")
+def retriever(served_index, tiny_elastic):
+    from elasticdenser import Retriever
+
+    return Retriever.open(served_index, encoder=str(tiny_elastic), device="cpu", download=False)
+
+
+@pytest.fixture
+def engine(retriever):
+    from elasticdenser import RetrievalEngine
+
+    with RetrievalEngine(retriever, PROFILE, slo_s=SLOW_S, workers=1) as made:
+        yield made
+
+
+@pytest.fixture
+def make_client(retriever, engine):
+    """Make a client of an app; settings as for `ServeSettings`, an engine of one's own if need be."""
+    import contextlib
+
+    from fastapi.testclient import TestClient
+
+    from elasticdenser.serving.app import make_app
+    from elasticdenser.serving.settings import ServeSettings
+
+    with contextlib.ExitStack() as stack:
+
+        def make(own_engine=None, **settings):
+            app = make_app(own_engine or engine, retriever, ServeSettings(**{"log": False, **settings}))
+            return stack.enter_context(TestClient(app))
+
+        yield make
+
+
+@pytest.fixture
+def client(make_client):
+    return make_client()
+
+
+@pytest.fixture
+def gated():
+    return GatedSearch()
+
+
+@pytest.fixture
+def gated_engine(gated):
+    """An engine for three requests at once whose one worker waits at a gate."""
+    from elasticdenser import RetrievalEngine
+
+    with RetrievalEngine(gated, PROFILE, slo_s=SLOW_S, workers=1, hang_s=30, most_unfinished=3) as made:
+        yield made
+        gated.gate.set()

@@ -1,0 +1,56 @@
+"""What the server says of itself in /openapi.json is what it does: schemathesis looks for anything else."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from serving_helpers import live_server
+
+from elasticdenser.serving.app import make_app
+from elasticdenser.serving.settings import ServeSettings
+
+# A list that is too long may first of all be a body that is too large.
+_CONFIG = """
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "404", "405", "413", "415", "422", "429"]
+"""
+
+
+def test_every_path_is_described(client):
+    description = client.get("/openapi.json").json()
+    assert set(description["paths"]) == {
+        *("/search", "/v1/embeddings", "/v1/models"),
+        *("/", "/healthz", "/readyz", "/metrics", "/live"),
+    }
+    schemas = description["components"]["schemas"]
+    levels = schemas["SearchOne"]["properties"]["minimum_level"]["anyOf"][0]["enum"]
+    assert levels == ["w1-d2", "level0"]
+    assert schemas["EmbeddingsRequest"]["properties"]["model"]["enum"][0] == client.app.state.service.model
+    described = description["paths"]["/search"]["post"]["responses"]
+    assert set(described) == {"200", "400", "401", "404", "408", "413", "415", "422", "429", "500", "503"}
+    assert "Retry-After" in described["429"]["headers"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", [None, "s3cret"])
+def test_schemathesis_finds_nothing(retriever, engine, tmp_path, key):
+    pytest.importorskip("schemathesis", reason="needs pip install schemathesis")
+    command = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
+    if command is None:
+        pytest.skip("needs the command schemathesis")
+    (tmp_path / "schemathesis.toml").write_text(_CONFIG)
+    with live_server(make_app(engine, retriever, ServeSettings(log=False, api_key=key))) as url:
+        given = [] if key is None else ["-H", f"Authorization: Bearer {key}"]
+        options = ["-n", "25", "--seed", "1", "--request-timeout", "20", "--warnings", "off"]
+        result = subprocess.run(
+            [command, "run", f"{url}/openapi.json", *options, *given],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert result.returncode == 0, "\n".join(line[:500] for line in result.stdout.splitlines())[-6000:]

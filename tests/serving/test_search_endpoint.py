@@ -1,0 +1,252 @@
+"""`POST /search`: answers, and one line for everything that gets none."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+
+import pytest
+from serving_helpers import live_server, occupy, until
+
+from elasticdenser.serving.app import make_app
+from elasticdenser.serving.settings import ServeSettings
+
+
+def search(client, **body):
+    return client.post("/search", json=body)
+
+
+def refusal(response, status: int) -> dict:
+    """Check the form of an error, and return what it says."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert list(response.json()) == ["error"]
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "code", "param"}
+    assert error["message"] and "\n" not in error["message"]
+    assert "Traceback" not in response.text
+    return error
+
+
+def test_one_query(client, retriever):
+    response = search(client, query="desert planet", k=2)
+    assert response.status_code == 200
+    (result,) = response.json()["results"]
+    wanted = list(retriever.search("desert planet", 2))
+    assert [(hit["doc_id"], hit["score"]) for hit in result["hits"]] == [(hit.doc_id, hit.score) for hit in wanted]
+    assert set(result) == {"hits", "level", "queued_ms", "ran_ms", "late"}
+    assert (result["level"], result["late"]) == ("w1-d2", False)
+    assert result["queued_ms"] >= 0 and 0 < result["ran_ms"] < 5000
+
+
+def test_texts_come_with_hits_unless_they_are_not_wanted(client):
+    hits = search(client, query="threads").json()["results"][0]["hits"]
+    assert {hit["doc_id"]: (hit["title"], hit["text"]) for hit in hits}["d3"] == (
+        "Köln",
+        "wait for several threads to finish ☃",
+    )
+    hits = search(client, query="threads", with_text=False).json()["results"][0]["hits"]
+    assert all(set(hit) == {"doc_id", "score"} for hit in hits)
+
+
+def test_many_queries_in_their_order(client):
+    texts = [f"planet {number}" for number in range(60)]  # enough for texts to be read elsewhere
+    results = search(client, queries=texts).json()["results"]
+    alone = [search(client, query=text).json()["results"][0]["hits"] for text in texts[:3]]
+    assert len(results) == 60 and [result["hits"] for result in results[:3]] == alone
+
+
+def test_only_some_documents(client):
+    hits = search(client, query="planet", doc_ids=["d3", "d2"]).json()["results"][0]["hits"]
+    assert {hit["doc_id"] for hit in hits} == {"d2", "d3"}
+    error = refusal(search(client, query="planet", doc_ids=["d1", "none"]), 404)
+    assert "'none'" in error["message"] and (error["param"], error["code"]) == ("doc_ids", "not_found")
+
+
+def test_whole_numbers_may_be_written_with_a_point(client):
+    response = client.post(
+        "/search", content='{"query": "x", "k": 1.0}', headers={"Content-Type": "application/json; charset=utf-8"}
+    )
+    assert len(response.json()["results"][0]["hits"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "said", "param"),
+    [
+        ({}, "query is missing", "query"),
+        ({"k": 3}, "query is missing", "query"),
+        ({"query": 3}, "query: got 3; expected text", "query"),
+        ({"query": ""}, "expected text with at least one visible character", "query"),
+        ({"query": " \t\u3000\x1c"}, "expected text with at least one visible character", "query"),
+        ({"query": "x" * 10_001}, "got 10,001 characters; expected at most 10,000", "query"),
+        ({"query": "\ud800"}, "expected text that is Unicode", "query"),
+        ({"queries": []}, "queries: got an empty list", "queries"),
+        ({"queries": "x"}, "queries: got 'x'; expected a list", "queries"),
+        ({"queries": ["x"] * 257}, "got a list of 257; expected at most 256", "queries"),
+        ({"queries": ["x", 1]}, "queries[1]: got 1; expected text", "queries[1]"),
+        ({"query": "x", "queries": ["x"]}, "unknown field 'query'", "query"),
+        ({"query": "x", "size": 3}, "unknown field 'size'", "size"),
+        ({"query": "x", "k": 0}, "k: got 0; expected a number of at least 1", "k"),
+        ({"query": "x", "k": 1001}, "k: got 1001; expected a number of at most 1000", "k"),
+        ({"query": "x", "k": "10"}, "k: got '10'; expected a whole number", "k"),
+        ({"query": "x", "k": 1.5}, "k: got 1.5; expected a whole number", "k"),
+        ({"query": "x", "k": True}, "k: got True; expected a whole number", "k"),
+        ({"query": "x", "deadline_ms": 0}, "deadline_ms: got 0", "deadline_ms"),
+        ({"query": "x", "deadline_ms": "1"}, "deadline_ms: got '1'; expected a number", "deadline_ms"),
+        ({"query": "x", "priority": 101}, "priority: got 101", "priority"),
+        ({"query": "x", "minimum_level": "w9"}, "got level 'w9'; the profile has: w1-d2, level0", "minimum_level"),
+        ({"query": "x", "doc_ids": []}, "doc_ids: got an empty list", "doc_ids"),
+        ({"query": "x", "doc_ids": "d1"}, "doc_ids: got 'd1'; expected a list", "doc_ids"),
+        ({"query": "x", "doc_ids": [1]}, "doc_ids[0]: got 1; expected text", "doc_ids[0]"),
+        ({"query": "x", "with_text": "no"}, "with_text: got 'no'; expected true or false", "with_text"),
+        ([], "the body: got []; expected a JSON object", None),
+        ("x", "the body: got 'x'; expected a JSON object", None),
+        (None, "the body", None),
+    ],
+)
+def test_bad_input(client, body, said, param):
+    response = client.post("/search", content=json.dumps(body), headers={"Content-Type": "application/json"})
+    error = refusal(response, 422)
+    assert said in error["message"] and error["param"] == param
+
+
+def test_too_many_hits_in_all(client, monkeypatch):
+    monkeypatch.setattr("elasticdenser.serving.searching.MOST_FOUND", 8)
+    assert search(client, queries=["a", "b"], k=1000).status_code == 200  # the index has three passages
+    error = refusal(search(client, queries=["a", "b", "c"], k=3), 422)
+    assert "got 3 queries with k = 3; expected at most 8 hits in all" in error["message"]
+
+
+@pytest.mark.parametrize("text", ["{", "", '{"query": "x"', "\xff", "[" * 100_000, '{"k": 1' + "0" * 5000 + "}"])
+def test_what_is_no_json(client, text):
+    response = client.post("/search", content=text.encode("latin-1"), headers={"Content-Type": "application/json"})
+    assert response.status_code in (400, 422)
+    refusal(response, response.status_code)
+
+
+def test_not_a_number_is_refused(client):
+    response = client.post(
+        "/search", content='{"query": "x", "deadline_ms": NaN}', headers={"Content-Type": "application/json"}
+    )
+    assert "expected a finite number" in refusal(response, 422)["message"]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
+def test_another_content_type(client, kind):
+    headers = {} if kind is None else {"Content-Type": kind}
+    error = refusal(client.post("/search", content=b'{"query": "x"}', headers=headers), 415)
+    assert "expected application/json" in error["message"]
+
+
+def test_unknown_paths_and_methods(client):
+    assert "'/nothing'" in refusal(client.get("/nothing"), 404)["message"]
+    response = client.get("/search")
+    assert refusal(response, 405)["message"] == "got GET; expected POST"
+    assert response.headers["allow"] == "POST"
+
+
+def test_a_body_that_is_too_large(make_client):
+    client = make_client(most_body_bytes=100)
+    assert search(client, query="x" * 50).status_code == 200
+    assert "more than 100 bytes" in refusal(search(client, query="x" * 100), 413)["message"]
+
+    def parts():  # without a length
+        for _ in range(4):
+            yield b'{"query": "' + b"x" * 50
+
+    response = client.post("/search", content=parts(), headers={"Content-Type": "application/json"})
+    assert "more than 100 bytes" in refusal(response, 413)["message"]
+
+
+def test_a_body_that_never_comes(retriever, engine):
+    with live_server(make_app(engine, retriever, ServeSettings(log=False, longest_wait_s=0.1))) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            head = b"POST /search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{"
+            connection.sendall(head)
+            answer = connection.makefile("rb").read()
+    assert b" 408 " in answer.split(b"\r\n")[0] and b"the body did not come" in answer
+
+
+def test_overload_is_refused_with_when_to_try_again(make_client, gated_engine, gated):
+    client = make_client(gated_engine)
+    futures = [occupy(gated_engine, gated), *(gated_engine.submit(f"busy {number}") for number in range(2))]
+    response = search(client, query="one too many")
+    error = refusal(response, 429)
+    assert (error["type"], error["code"]) == ("rate_limit_error", "overloaded")
+    assert int(response.headers["retry-after"]) >= 1
+    refusal(search(client, queries=["a", "b"]), 429)
+    refusal(search(client, query="hopeless", deadline_ms=0.1), 429)
+    gated.gate.set()
+    assert all(future.result(5) for future in futures)
+    until(lambda: gated_engine.snapshot().n_running == 0)
+    assert search(client, query="now").status_code == 200
+
+
+def test_of_a_list_that_does_not_fit_nothing_is_left_behind(make_client, gated_engine, gated):
+    client = make_client(gated_engine)
+    busy = occupy(gated_engine, gated)
+    refusal(search(client, queries=["a", "b", "c"]), 429)
+    assert gated_engine.snapshot().n_waiting == 0
+    gated.gate.set()
+    assert busy.result(5) and gated.asked == ["busy"]
+
+
+def test_who_waits_too_long_is_turned_away(make_client, gated_engine, gated):
+    client = make_client(gated_engine, longest_wait_s=0.1)
+    occupy(gated_engine, gated)
+    assert "no answer within 0.1 s" in refusal(search(client, queries=["a", "b"]), 429)["message"]
+    assert gated_engine.snapshot().n_waiting == 0
+
+
+def test_a_search_that_fails_says_no_more_than_that(make_client, gated_engine):
+    error = refusal(search(make_client(gated_engine), query="die"), 500)
+    assert "the search has failed" in error["message"] and "paper" not in error["message"]
+
+
+def test_a_closed_engine(make_client, gated_engine):
+    client = make_client(gated_engine)
+    gated_engine.close()
+    response = search(client, query="x")
+    assert "stopping" in refusal(response, 503)["message"] and response.headers["retry-after"] == "1"
+
+
+def test_a_bug_is_one_line_to_the_client(make_client, engine, monkeypatch, caplog):
+    client = make_client()
+    monkeypatch.setattr(engine, "submit", lambda *_, **__: 1 / 0)
+    assert "bug" in refusal(search(client, query="x"), 500)["message"]
+
+
+def test_a_client_that_hangs_up_takes_its_query_along(retriever, gated_engine, gated):
+    app = make_app(gated_engine, retriever, ServeSettings(log=False))
+    occupy(gated_engine, gated)
+    with live_server(app) as url:
+        host, port = url.removeprefix("http://").split(":")
+        body = b'{"query": "never mind"}'
+        with socket.create_connection((host, int(port))) as connection:
+            head = f"POST /search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+            connection.sendall(f"{head}\r\n\r\n".encode() + body)
+            until(lambda: gated_engine.snapshot().n_waiting == 1)
+        until(lambda: gated_engine.snapshot().n_waiting == 0)
+        gated.gate.set()
+    assert gated.asked == ["busy"]
+
+
+def test_from_many_clients_at_once(retriever, engine):
+    from serving_helpers import post
+
+    found = {}
+    with live_server(make_app(engine, retriever, ServeSettings(log=False))) as url:
+
+        def ask(name):
+            for number in range(10):
+                text = f"{name} {number}"
+                found[text] = post(f"{url}/search", {"query": text, "k": 1})["results"][0]["hits"]
+
+        threads = [threading.Thread(target=ask, args=(name,)) for name in ("dune", "csv", "threads", "planet")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(found) == 40 and all(len(hits) == 1 for hits in found.values())
