@@ -15,6 +15,7 @@ from elasticdenser.cli import (
     exchange,
     index,
     inspect,
+    loadtest,
     options,
     profile,
     run,
@@ -40,7 +41,21 @@ app = typer.Typer(
         "train --queries queries.txt --index indexes/mine -o models/mine",
     ),
 )
-for _module in (demo, index, search, run, evaluate, eval, train, profile, simulate, inspect, exchange, diagnose):
+for _module in (
+    demo,
+    index,
+    search,
+    run,
+    evaluate,
+    eval,
+    train,
+    profile,
+    simulate,
+    loadtest,
+    inspect,
+    exchange,
+    diagnose,
+):
     _module.register(app)
 
 

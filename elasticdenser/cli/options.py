@@ -85,17 +85,27 @@ def sizes_of(retriever: Retriever, subnet: str | None) -> list[Subnet]:
         raise QueryError(f"{error}; or give --subnet all") from None
 
 
-def open_retriever(path: Path, encoder: str | None, device: str, offline: bool, precision: str = "auto") -> Retriever:
-    """Open an index with its encoder, computing on one thread.
+def encoder_options(precision: str, device: str) -> dict[str, str]:
+    """Return the options of an encoder that these two say.
 
     Raises:
         typer.BadParameter: There is no such precision.
     """
     if precision not in _DTYPES:
         raise typer.BadParameter(f"got {precision!r}; expected one of {', '.join(_DTYPES)}", param_hint="--precision")
+    return {"dtype": _DTYPES[precision], "device": device}
+
+
+def open_retriever(path: Path, encoder: str | None, device: str, offline: bool, precision: str = "auto") -> Retriever:
+    """Open an index with its encoder, computing on one thread.
+
+    Raises:
+        typer.BadParameter: There is no such precision.
+    """
+    how = encoder_options(precision, device)
     from elasticdenser.retriever import Retriever
 
-    retriever = Retriever.open(path, encoder=encoder, dtype=_DTYPES[precision], device=device, download=not offline)
+    retriever = Retriever.open(path, encoder=encoder, download=not offline, **how)
     if "torch" in sys.modules:  # else our own kernel computes, on one thread
         compute_on_one_thread()
     return retriever
