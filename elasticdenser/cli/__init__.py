@@ -25,6 +25,7 @@ _HOMES = {
     "train": "train",
     "profile": "profile",
     "simulate": "simulate",
+    "loadtest": "loadtest",
     "serve": "serve",
     "info": "inspect",
     "verify": "inspect",

@@ -112,6 +112,15 @@ def sizes_of(retriever: Retriever, subnet: str | None) -> list[Subnet]:
         raise QueryError(f"{error}; or give --subnet all") from None
 
 
+def encoder_options(precision: str, device: str) -> dict[str, str]:
+    """Return the options of an encoder that these two say.
+
+    Raises:
+        typer.BadParameter: There is no such precision.
+    """
+    return {"dtype": dtype_of(precision), "device": device}
+
+
 def open_retriever(
     path: Path, encoder: str | None, device: str, offline: bool, precision: str = "auto", **more: Any
 ) -> Retriever:
@@ -120,11 +129,10 @@ def open_retriever(
     Raises:
         typer.BadParameter: There is no such precision.
     """
-    dtype = dtype_of(precision)
+    choice = {**encoder_options(precision, device), **more}
     with loading():
         from elasticdenser.retriever import Retriever
 
-        choice = {"dtype": dtype, "device": device, **more}
         retriever = Retriever.open(path, encoder=encoder, download=not offline, **choice)
     if "torch" in sys.modules:  # else our own kernel computes, on one thread
         compute_on_one_thread()

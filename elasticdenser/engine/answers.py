@@ -20,6 +20,7 @@ class Answer:
         queued_s: How long it waited, in seconds.
         ran_s: How long its batch ran.
         late: Whether it came after its deadline.
+        batch_size: Queries that were run together.
     """
 
     hits: Sequence[Any]
@@ -27,6 +28,7 @@ class Answer:
     queued_s: float
     ran_s: float
     late: bool
+    batch_size: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ def answer_of(outcome: Outcome, hits: Sequence[Any]) -> Answer:
         queued_s=outcome.queued_s,
         ran_s=outcome.ran_s,
         late=outcome.status is Status.LATE,
+        batch_size=outcome.batch_size,
     )
 
 

@@ -23,6 +23,7 @@ class Correction:
 
     Attributes:
         ratio: Multiply profiled times by this.
+        scatter: By what part observed times lie above the corrected ones, where they do, as a running mean.
     """
 
     # One observation, such as a pause of the whole process, counts for no more than this change.
@@ -40,10 +41,12 @@ class Correction:
         self._rise, self._fall, self._lowest, self._highest = rise, fall, lowest, highest
         self._half_life_s, self._at_s = half_life_s, 0.0
         self.ratio = 1.0
+        self.scatter = 0.0
 
     def observe(self, profiled_s: float, ran_s: float) -> None:
         """Take in that a batch ran for `ran_s` where the profile says `profiled_s`."""
         seen = min(max(ran_s / profiled_s, self.ratio / self._STEP), self.ratio * self._STEP)
+        self.scatter += self._fall * (max(0.0, seen / self.ratio - 1.0) - self.scatter)
         weight = self._rise if seen > self.ratio else self._fall
         self.ratio = min(max(self.ratio + weight * (seen - self.ratio), self._lowest), self._highest)
 

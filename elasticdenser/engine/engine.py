@@ -84,7 +84,7 @@ class RetrievalEngine:
         self._futures: dict[int, Future[Answer]] = {}
         self._ids = count()
         self._closing = False
-        self._statuses = dict.fromkeys(Status, 0)
+        self._statuses: dict[Status, int] = {status: 0 for status in Status if status is not Status.LOST}
         self._levels = {level.name: 0 for level in profile.levels}
         self._batches: dict[int, int] = {}
         self._workers = Workers(self, n_workers, lock=self._lock, clock=clock, hang_s=hang_s)
@@ -126,7 +126,6 @@ class RetrievalEngine:
         if isinstance(doc_ids, str):
             raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
         asked = Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids))
-        future: Future[Answer] = Future()
         with self._lock:
             if self._closing:
                 raise EngineClosedError("the engine is closed: open another one")
@@ -144,6 +143,7 @@ class RetrievalEngine:
             except OverloadedError:
                 self._statuses[Status.REFUSED] += 1
                 raise
+            future: Future[Answer] = Future()
             self._futures[request.id] = future
             self._workers.wake()
         future.add_done_callback(lambda done: self._withdraw(request) if done.cancelled() else None)

@@ -32,6 +32,7 @@ class Load:
     Args:
         profile: The levels.
         ratio: Multiply the profile's times by this.
+        scatter: By what part run times are longer than that, on average.
         queue: The waiting jobs.
         free_s: When each worker will be free, a heap; those that are idle are free now.
         now_s: The moment.
@@ -47,6 +48,7 @@ class Load:
         profile: Profile,
         *,
         ratio: float,
+        scatter: float = 0.0,
         queue: DeadlineQueue,
         free_s: list[float],
         now_s: float,
@@ -59,7 +61,7 @@ class Load:
         self.levels, self.ratio, self.queue, self.free_s = profile.levels, ratio, queue, free_s
         self.now_s, self.slo_s = now_s, slo_s
         self.rate_per_s, self.capacity_per_s = rate_per_s, capacity_per_s
-        self.reserve_s, self.largest = reserve_s, largest
+        self.reserve_s, self.largest, self.scatter = reserve_s, largest, scatter
 
     @property
     def concurrency(self) -> int:
@@ -71,17 +73,23 @@ class Load:
         """Time until the first deadline, less the reserve."""
         return self.queue.deadlines_s[0] - self.now_s - self.reserve_s
 
-    def largest_batch(self, place: int, reserve_s: float) -> int:
+    def largest_batch(self, place: int, reserve_s: float, caution: float = 0.0) -> int:
         """Return how many of the first jobs can be run at once at a level, with the first one in time; 0 for none.
 
         Where several workers are idle, the queue is shared out among them.
+
+        Args:
+            place: The level.
+            reserve_s: To be left before the first deadline.
+            caution: How many times their scatter run times are taken to be longer.
         """
         own, n = self.queue.run(0, place, len(self.queue))
         n_idle = sum(free_s <= self.now_s for free_s in self.free_s)
         share = -(-len(self.queue) // max(1, n_idle))
-        return min(n, share, self._fitting(own, self.queue.deadlines_s[0] - self.now_s - reserve_s))
+        slack_s = self.queue.deadlines_s[0] - self.now_s - reserve_s
+        return min(n, share, self._fitting(own, slack_s / (1 + caution * self.scatter)))
 
-    def drains(self, place: int, reserve_s: float, since: int = 0, stretch: float = 1.0) -> bool:
+    def drains(self, place: int, reserve_s: float, since: int = 0, stretch: float = 1.0, skipped: int = 0) -> bool:
         """Return whether the whole queue, served at a level in the order of deadlines, meets every deadline.
 
         Each batch is the largest that its first job has time for, on the worker that is free first.
@@ -92,10 +100,11 @@ class Load:
             since: Jobs before this number need not be in time: they may use up the reserve, and those that cannot make
                 it even so are left out.
             stretch: Take all run times to be so much longer.
+            skipped: Leave out so many jobs from the first on.
         """
         queue, deadlines_s, n = self.queue, self.queue.deadlines_s, len(self.queue)
         free_s, run_s, is_bound = self.free_s.copy(), self.ratio * stretch, queue.n_bound > 0
-        own, most, at, kept_s = place, n, 0, 0.0
+        own, most, at, kept_s = place, n, skipped, 0.0
         latency_s, largest = self.levels[own].latency_s, self.largest[own]
         for _ in range(_LOOK_AHEAD):
             if at >= n:

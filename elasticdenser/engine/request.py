@@ -112,6 +112,7 @@ class Status(Enum):
     REFUSED = "refused"  # at the door
     SHED = "shed"  # after it had waited, because it had become hopeless or had to make room
     FAILED = "failed"  # its batch did
+    LOST = "lost"  # no answer ever came: only a client can tell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ that comes too late: past its capacity the engine serves at its capacity.
 from __future__ import annotations
 
 import heapq
+import math
 from bisect import insort
 from collections.abc import Hashable
 from operator import attrgetter
@@ -19,8 +20,13 @@ from elasticdenser.engine.load import Load
 from elasticdenser.engine.policy import Policy
 from elasticdenser.engine.profile import Profile
 from elasticdenser.engine.rate import Rate
+from elasticdenser.engine.relief import relieve
 from elasticdenser.engine.request import Batch, Job, Outcome, Request, Status, key_of
 from elasticdenser.engine.settings import SchedulerSettings
+
+# What was found to be hopeless holds for this part of the usual deadline, unless something ends before: far past its
+# capacity the engine must spend its time on answers, not on refusals.
+_GLANCE = 0.02
 
 
 class Scheduler:
@@ -46,6 +52,7 @@ class Scheduler:
         self._in_flight: dict[Hashable, tuple[Job, Batch | None]] = {}
         self._shed: list[Outcome] = []
         self._least_priority = 1 << 62  # of all that ever came
+        self._hopeless_until_s = -math.inf  # whoever is due by then and displaces nobody need not be tried
 
     @property
     def n_waiting(self) -> int:
@@ -83,8 +90,12 @@ class Scheduler:
         if self.n_unfinished < self.settings.most_unfinished and self._join(request):
             self.n_unfinished += 1
             return
+        if request.deadline_s <= self._hopeless_until_s and request.priority <= self._least_priority:
+            raise self._refusal(request)
         job = Job(request, floor)
         if not self._admit(job, request.arrival_s) and not self._admit_for_another(job, request.arrival_s):
+            if floor == len(self.profile.levels):  # at any level, not only at the better ones
+                self._hopeless_until_s = request.deadline_s + _GLANCE * self.settings.slo_s
             raise self._refusal(request)
         self.n_unfinished += 1
         self._least_priority = min(self._least_priority, job.priority)
@@ -95,7 +106,11 @@ class Scheduler:
         self.expire(now_s)
         if not self._queue or len(self._running) >= self.settings.workers:
             return None
-        choice = self.policy.choose(self._load(now_s))
+        load = self._load(now_s)
+        choice = self.policy.choose(load)
+        # A batch that is smaller than what waits may be a sign that there is too much.
+        if choice.size < min(len(self._queue), self._largest[choice.place]) and self._relieve(load):
+            choice = self.policy.choose(load)
         place, most = self._queue.run(0, choice.place, choice.size)
         level, ratio = self.profile.levels[place], self.correction.ratio
         if place != choice.place:  # a floor: how many the policy wanted at its own level says nothing about this one
@@ -103,6 +118,7 @@ class Scheduler:
         size = max(1, min(most, len(level.latency_s) - 1))
         expected_s = ratio * level.latency_s[size]
         jobs = self._queue.take(size)
+        self._hopeless_until_s = -math.inf
         batch = Batch(jobs=jobs, place=place, level=level.name, started_s=now_s, expected_s=expected_s)
         self._running[batch] = None
         for job in jobs:
@@ -131,6 +147,7 @@ class Scheduler:
             if now_s + self.correction.ratio * levels[place].latency_s[1] <= queue.deadlines_s[0]:
                 return
             (job,) = queue.take(1)
+            self._hopeless_until_s = -math.inf
             self._drop(job, job.members.pop(0), now_s)
             if job.members:  # those who joined have later deadlines
                 queue.insert(job)
@@ -141,6 +158,7 @@ class Scheduler:
         if job is None or batch is not None or request not in job.members:
             return False
         self._queue.remove(job)
+        self._hopeless_until_s = -math.inf
         job.members.remove(request)
         self.n_unfinished -= 1
         if job.members:
@@ -169,6 +187,7 @@ class Scheduler:
         return Load(
             self.profile,
             ratio=self.correction.ratio,
+            scatter=self.correction.scatter,
             queue=self._queue,
             free_s=free_s,
             now_s=now_s,
@@ -230,6 +249,15 @@ class Scheduler:
             self._drop(least, least.members.pop(0), now_s)
         return True
 
+    def _relieve(self, load: Load) -> bool:
+        """Shed what keeps the rest of the queue from being in time; return whether there was any such thing."""
+        shed = relieve(load, self.policy.cheapest)
+        for job in shed:
+            while job.members:
+                self._drop(job, job.members.pop(0), load.now_s)
+            self._hopeless_until_s = -math.inf
+        return bool(shed)
+
     def _drop(self, job: Job, request: Request, now_s: float) -> None:
         """Shed a request that has been taken out of its job."""
         waited_s = now_s - request.arrival_s
@@ -240,6 +268,7 @@ class Scheduler:
 
     def _end(self, batch: Batch) -> None:
         del self._running[batch]
+        self._hopeless_until_s = -math.inf
         for job in batch.jobs:
             self.n_unfinished -= len(job.members)
             if self._in_flight.get(job.key, (None,))[0] is job:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -49,6 +49,9 @@ class SimulationSettings:
         reserve_s: As for `SchedulerSettings`.
         longest_run_s: Likewise.
         most_unfinished: Likewise.
+        way_in_s: Time from a client to the engine: its deadline is then so much nearer.
+        way_out_s: Time from the end of a batch until its clients have their answers.
+        pause_s: Time between two batches of a worker.
 
     Raises:
         QueryError: A figure is out of range.
@@ -63,6 +66,9 @@ class SimulationSettings:
     reserve_s: float | None = None
     longest_run_s: float | None = None
     most_unfinished: int = 1024
+    way_in_s: float = 0.0
+    way_out_s: float = 0.0
+    pause_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < math.inf or not 0 <= self.noise <= 2:
@@ -81,57 +87,95 @@ class SimulationSettings:
 
 
 def simulate(
-    profile: Profile, policy: str, arrivals: Times | ClosedLoop, settings: SimulationSettings
+    profile: Profile,
+    policy: str,
+    arrivals: Times | ClosedLoop,
+    settings: SimulationSettings,
+    *,
+    actual: Profile | None = None,
+    ways_in_s: Times | None = None,
 ) -> list[Outcome]:
     """Simulate a policy, and return the outcome of every request, by the time of the outcome.
 
     Args:
-        profile: Levels and run times.
+        profile: Levels and run times, as the scheduler knows them.
         policy: As `make_policy` spells it.
         arrivals: Rising times, or clients that wait for their answers.
         settings: What is simulated.
+        actual: Run times as they are, of the same levels; None is as the scheduler knows them.
+        ways_in_s: For each of the arrival times its own time to the engine, in place of the settings'.
 
     Raises:
         QueryError: The policy does not exist, or a setting is out of range.
     """
-    return _Simulation(profile, policy, arrivals, settings).run()
+    return _Simulation(profile, policy, arrivals, settings, actual or profile, ways_in_s).run()
+
+
+class _Rest:
+    """The end of the pause that a worker makes after a batch."""
+
+
+_REST = _Rest()
 
 
 class _Simulation:
-    """Events are (time, number, finished batch or None for an arrival), in a heap."""
+    """Events are (time, number, what), in a heap.
+
+    That is a finished batch, the end of a worker's pause, or the time at which a request that now arrives was sent.
+    Outcomes are told as the clients see them.
+    """
 
     def __init__(
-        self, profile: Profile, policy: str, arrivals: Times | ClosedLoop, settings: SimulationSettings
+        self,
+        profile: Profile,
+        policy: str,
+        arrivals: Times | ClosedLoop,
+        settings: SimulationSettings,
+        actual: Profile,
+        ways_in_s: Times | None,
     ) -> None:
-        self._profile, self._settings = profile, settings
+        self._actual, self._settings = actual, settings
         chosen = make_policy(policy, profile, slo_s=settings.deadline_s, workers=settings.workers)
         self._scheduler = Scheduler(profile, chosen, settings.scheduler())
         self._rng = np.random.default_rng(settings.seed)
         self._clients = arrivals if isinstance(arrivals, ClosedLoop) else None
         starts = [0.0] * arrivals.clients if isinstance(arrivals, ClosedLoop) else arrivals.tolist()
+        ways_s = [settings.way_in_s] * len(starts) if ways_in_s is None else ways_in_s.tolist()
         self._numbers = count()
         self._ids = count()
-        self._events: list[tuple[float, int, Batch | None]] = [(at_s, next(self._numbers), None) for at_s in starts]
+        self._n_resting = 0
+        self._sent_s: dict[int, float] = {}
+        self._events: list[tuple[float, int, Batch | _Rest | float]] = []
+        for at_s, way_s in zip(starts, ways_s, strict=True):
+            self._events.append((at_s + way_s, next(self._numbers), at_s))
         self._outcomes: list[Outcome] = []
 
     def run(self) -> list[Outcome]:
-        scheduler, events = self._scheduler, self._events
+        scheduler, events, settings = self._scheduler, self._events, self._settings
         heapq.heapify(events)
         while events:
-            now_s, _, batch = heapq.heappop(events)
-            if batch is None:
-                self._arrive(now_s)
+            now_s, _, event = heapq.heappop(events)
+            if isinstance(event, float):
+                self._arrive(now_s, event)
+            elif isinstance(event, _Rest):
+                self._n_resting -= 1
             else:
-                self._note(scheduler.finished(batch, now_s, now_s - batch.started_s))
-            while (batch := scheduler.schedule(now_s)) is not None:
+                self._note(scheduler.finished(event, now_s, now_s - event.started_s))
+                if settings.pause_s:
+                    self._n_resting += 1
+                    self._push(now_s + settings.pause_s, _REST)
+            while scheduler.n_running + self._n_resting < settings.workers and (batch := scheduler.schedule(now_s)):
                 self._push(now_s + self._run_s(batch), batch)
+            scheduler.expire(now_s)
             self._note(scheduler.take_shed())
         return self._outcomes
 
-    def _arrive(self, now_s: float) -> None:
+    def _arrive(self, now_s: float, sent_s: float) -> None:
         number = next(self._ids)
-        deadline_s = now_s + self._settings.deadline_s
+        deadline_s = sent_s + self._settings.deadline_s
         request = Request(id=number, query=number, arrival_s=now_s, deadline_s=deadline_s)
+        if sent_s != now_s:
+            self._sent_s[number] = sent_s
         try:
             self._scheduler.add(request)
         except OverloadedError:
@@ -140,13 +184,15 @@ class _Simulation:
     def _run_s(self, batch: Batch) -> float:
         """Draw how long a batch runs."""
         settings = self._settings
-        profiled_s = self._profile.levels[batch.place].latency_s[len(batch.jobs)]
+        mean_s = self._actual.levels[batch.place].latency_s[len(batch.jobs)]
         noise = self._rng.lognormal(-(settings.noise**2) / 2, settings.noise) if settings.noise else 1.0
         factors = [one.factor for one in settings.slowdowns if one.start_s <= batch.started_s < one.end_s]
-        return float(profiled_s * noise * math.prod(factors))
+        return float(mean_s * noise * math.prod(factors))
 
     def _note(self, outcomes: list[Outcome]) -> None:
         """Keep outcomes; whoever waited for them thinks and asks again."""
+        if self._sent_s or self._settings.way_out_s:
+            outcomes = list(map(self._as_client_sees, outcomes))
         self._outcomes += outcomes
         if self._clients is None:
             return
@@ -155,7 +201,15 @@ class _Simulation:
             if outcome.level is None:  # a client that is turned away does not come back at once
                 again_s += self._settings.deadline_s
             if again_s < self._settings.seconds:
-                self._push(again_s, None)
+                self._push(again_s + self._settings.way_in_s, again_s)
 
-    def _push(self, at_s: float, batch: Batch | None) -> None:
-        heapq.heappush(self._events, (at_s, next(self._numbers), batch))
+    def _as_client_sees(self, outcome: Outcome) -> Outcome:
+        request, settings = outcome.request, self._settings
+        at_s, status = outcome.at_s + settings.way_out_s, outcome.status
+        if status is Status.IN_TIME and at_s > request.deadline_s:
+            status = Status.LATE
+        asked = replace(request, arrival_s=self._sent_s.pop(request.id, request.arrival_s))
+        return replace(outcome, request=asked, at_s=at_s, status=status)
+
+    def _push(self, at_s: float, event: Batch | _Rest | float) -> None:
+        heapq.heappush(self._events, (at_s, next(self._numbers), event))

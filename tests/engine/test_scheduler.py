@@ -44,10 +44,11 @@ class Run:
         assert outcome.request.id not in self.ends, "answered twice"
         self.ends[outcome.request.id] = outcome
         if outcome.status is Status.SHED and outcome.request.priority >= 2:
-            # Nobody makes room for a higher priority: it was hopeless, alone and at the smallest level it takes.
+            # It was hopeless, alone and at the smallest level it takes; or there was too much, all of its priority.
             floor = min(self.scheduler.policy.cheapest, PROFILE.floor(outcome.request.minimum))
             alone_s = self.scheduler.correction.ratio * PROFILE.levels[floor].latency_s[1]
-            assert outcome.at_s + alone_s > outcome.request.deadline_s
+            is_hopeless = outcome.at_s + alone_s > outcome.request.deadline_s
+            assert is_hopeless or all(job.priority >= 2 for job in self.scheduler._queue.jobs)
 
     def add(self, one):
         try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from engine_helpers import CAPACITY_PER_S, PROFILE, SLO_S
+from engine_helpers import level as make_level
 
 from elasticdenser.engine.arrivals import ClosedLoop, bursts, poisson
+from elasticdenser.engine.profile import Profile
 from elasticdenser.engine.request import Status
 from elasticdenser.engine.simulation import SimulationSettings, Slowdown, simulate
 from elasticdenser.engine.summary import course, summarise
@@ -95,3 +97,42 @@ def test_settings_out_of_range_are_refused():
     for bad in ({"seconds": 0}, {"noise": -1}, {"seconds": float("nan")}):
         with pytest.raises(QueryError, match="expected"):
             SimulationSettings(**{"deadline_s": 0.1, "seconds": 1, **bad})
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("noise", [0.1, 0.4])
+@pytest.mark.parametrize("times", [1.3, 2, 5])
+def test_past_its_capacity_it_does_not_fall_into_small_batches(rng, workers, noise, times):
+    # As measured: alone, a query takes twice its share of a large batch. Who serves the most urgent first, whatever
+    # that costs, serves at half of the capacity from the first moment at which it falls behind.
+    levels = [make_level("w1-d6", 1.0, 2.6, 56.0), make_level("level0", 0.94, 0.4, 6.4)]
+    profile = Profile(levels=levels)
+    capacity_per_s = workers * profile.levels[-1].capacity_per_s()
+    settings = SimulationSettings(deadline_s=SLO_S, seconds=1, workers=workers, noise=noise)
+    outcomes = simulate(profile, "elastic", poisson(times * capacity_per_s, 1, rng), settings)
+    assert summarise("elastic", outcomes, profile).in_time_per_s >= 0.88 * capacity_per_s
+
+
+def test_ways_to_the_engine_and_back_count(rng):
+    times = poisson(100, 2, rng)
+    near, _ = run("static:w1-d3", times, 2, noise=0)
+    far, _ = run("static:w1-d3", times, 2, noise=0, way_in_s=0.004, way_out_s=0.002)
+    assert np.allclose([one.request.arrival_s for one in far], [one.request.arrival_s for one in near])
+    assert np.allclose([one.latency_s for one in far], [one.latency_s + 0.006 for one in near])
+    assert all(one.request.deadline_s == pytest.approx(one.request.arrival_s + SLO_S) for one in far)
+    _, too_far = run("static:w1-d3", times, 2, noise=0, way_out_s=SLO_S)
+    assert too_far.late == 1
+
+
+def test_a_pause_between_batches_costs_capacity():
+    settings = {"noise": 0, "way_in_s": 0.0}
+    _, busy = run("static:level0", ClosedLoop(clients=1), 2, **settings)
+    _, pausing = run("static:level0", ClosedLoop(clients=1), 2, pause_s=0.00025, **settings)
+    assert pausing.n_requests == pytest.approx(busy.n_requests / 2, rel=0.02)
+
+
+def test_run_times_may_differ_from_what_the_scheduler_knows(rng):
+    slower = Profile(levels=[make_level(one.name, one.quality, 3.0, 60.0) for one in PROFILE.levels])
+    settings = SimulationSettings(deadline_s=SLO_S, seconds=1, noise=0)
+    outcomes = simulate(PROFILE, "static:level0", poisson(20, 1, rng), settings, actual=slower)
+    assert min(one.ran_s for one in outcomes) == pytest.approx(0.003)

@@ -30,19 +30,23 @@ def draw(
     workers: int,
     deadline_s: float,
     title: str,
+    name: str = "simulation",
+    simulated: Mapping[str, Summary] | None = None,
 ) -> list[Path]:
-    """Draw the picture of one load into `simulation.svg` and `simulation.png`, and return their paths.
+    """Draw the picture of one load as SVG and PNG, and return their paths.
 
     Args:
         folder: Where to; must exist.
         summaries: One for each policy; the levels of the first one are shown over time.
         courses: By policy.
         profile: The levels.
-        workers: Number of workers.
+        workers: Number of workers; 0 leaves out what the levels can do.
         deadline_s: Each request's.
         title: Says what the load was.
+        name: Of the files.
+        simulated: What the simulator says where the summaries are real, by policy.
     """
-    with report_style("simulation"):
+    with report_style(name):
         figure = new_figure(11, max(6.4, 0.55 * len(summaries)))
         figure.suptitle(title, x=0.07, y=0.975, ha="left", fontsize=11, color=INK)
         grid = figure.add_gridspec(
@@ -58,10 +62,10 @@ def draw(
         _draw_latency(latency, summaries, courses, deadline_s)
         for axes in (load, levels):
             axes.tick_params(labelbottom=False)
-        _draw_comparison(figure.add_subplot(grid[:, 1]), summaries)
-        paths = [folder / "simulation.svg", folder / "simulation.png"]
+        _draw_comparison(figure.add_subplot(grid[:, 1]), summaries, simulated or {})
+        paths = [folder / f"{name}.svg", folder / f"{name}.png"]
         with atomic_write(paths[0]) as file:
-            file.write(svg_of(figure, "simulation"))
+            file.write(svg_of(figure, name))
         with atomic_write(paths[1], "wb") as file:
             figure.savefig(file, format="png", dpi=150)
     return paths
@@ -77,7 +81,7 @@ def _draw_load(axes: Axes, course: Course, profile: Profile, workers: int) -> No
     largest = max(course.arrivals_per_s)
     for level in (profile.levels[0], profile.levels[profile.hull[-1]]):
         capacity = workers * level.capacity_per_s()
-        if capacity < 1.6 * largest:
+        if 0 < capacity < 1.6 * largest:
             axes.axhline(capacity, color=INK, linewidth=1, linestyle=(0, (4, 2)))
             label = f" {level.name} can do"
             axes.annotate(label, (1, capacity), xycoords=("axes fraction", "data"), va="center", fontsize=SMALL)
@@ -131,7 +135,7 @@ def _draw_latency(axes: Axes, summaries: Sequence[Summary], courses: Mapping[str
     _title(axes, "Latency of answers, 99th percentile, ms (colours as at the right)")
 
 
-def _draw_comparison(axes: Axes, summaries: Sequence[Summary]) -> None:
+def _draw_comparison(axes: Axes, summaries: Sequence[Summary], simulated: Mapping[str, Summary]) -> None:
     for number, one in enumerate(summaries):
         p99 = "no answer" if one.p99_s is None else f"p99 {1000 * one.p99_s:.1f} ms"
         axes.barh(number, one.retention, height=0.34, color=_colour(number), hatch=_hatch(number), edgecolor=PAPER)
@@ -146,7 +150,11 @@ def _draw_comparison(axes: Axes, summaries: Sequence[Summary]) -> None:
             fontsize=SMALL,
             color=MUTED,
         )
-        axes.annotate(f" {one.retention:.3f}", (one.retention, number), va="center", fontsize=9)
+        end = one.retention
+        if beside := simulated.get(one.policy):
+            axes.plot([beside.retention] * 2, [number - 0.17, number + 0.17], color=INK, linewidth=1.6)
+            end = max(end, beside.retention)
+        axes.annotate(f" {one.retention:.3f}", (end, number), va="center", fontsize=9)
     axes.set_ylim(len(summaries) - 0.6, -0.6)
     axes.set_xlim(0, 1.12)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0])
@@ -154,7 +162,7 @@ def _draw_comparison(axes: Axes, summaries: Sequence[Summary]) -> None:
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=GRID)
     axes.set_xlabel("mean share of the best level's quality")
-    _title(axes, "Quality that users got; late or refused: 0")
+    _title(axes, f"Quality that users got; {'line: as simulated' if simulated else 'late or refused: 0'}")
 
 
 def _colour(number: int) -> str:

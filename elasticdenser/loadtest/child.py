@@ -1,0 +1,193 @@
+"""The engine in a process of its own: requests come in frames over a socket, and so do the answers."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from socket import socket
+from threading import Lock
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from elasticdenser.engine.answers import Answer
+from elasticdenser.engine.engine import RetrievalEngine
+from elasticdenser.engine.errors import OverloadedError
+from elasticdenser.engine.ladder import quick_profile
+from elasticdenser.engine.measure import sample_queries
+from elasticdenser.engine.profile import Profile
+from elasticdenser.engine.request import Batch, Status
+from elasticdenser.engine.searching import BatchSearch
+from elasticdenser.errors import ElasticDenserError
+from elasticdenser.loadtest.frames import Frames, frame_of
+
+if TYPE_CHECKING:
+    from elasticdenser.retriever import Retriever
+
+Opener = Callable[[], "Retriever | BatchSearch"]
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Asks the child for an engine.
+
+    Args:
+        policy: As `make_policy` spells it.
+        deadline_s: The usual deadline.
+        workers: Worker threads; None is one for each usable CPU.
+    """
+
+    policy: str
+    deadline_s: float
+    workers: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """The child tells what it has opened.
+
+    Args:
+        profile: The levels.
+        queries: Made of passages of its index, if it has texts.
+    """
+
+    profile: Profile
+    queries: list[str]
+
+
+def open_index(path: Path, *, encoder: str | None = None, download: bool = True, **options: Any) -> Retriever:
+    """Open an index and its encoder, computing on one thread a query; the arguments are those of `Retriever.open`."""
+    from elasticdenser.retriever import Retriever
+
+    retriever = Retriever.open(path, encoder=encoder, download=download, **options)
+    if torch := sys.modules.get("torch"):  # else our own kernel computes, on one thread
+        torch.set_num_threads(1)
+    return retriever
+
+
+def serve(data: socket, control: Connection, opener: Opener, profile: Profile | None) -> None:
+    """Open what is tested, and run an engine each time that the parent asks for one; what ends the process.
+
+    Args:
+        data: Requests and answers.
+        control: Everything else.
+        opener: Opens it.
+        profile: Its levels; None measures them.
+    """
+    try:
+        search = opener()
+        queries: list[str] = []
+        if not isinstance(search, BatchSearch):
+            profile = profile or quick_profile(search)
+            queries = sample_queries(search) if search.index.has_texts else []
+        if profile is None:
+            raise ElasticDenserError("got no profile; only the levels of a Retriever are known without one")
+        control.send(Ready(profile=profile, queries=queries))
+        is_first = True
+        while (start := control.recv()) is not None:
+            _run(data, control, search, profile, start, warm_up=is_first)
+            is_first = False
+    except ElasticDenserError as error:
+        control.send(str(error))
+    except (EOFError, ConnectionError):
+        pass  # the parent has gone
+    except OSError as error:  # a file that the operating system keeps from us
+        control.send(f"{error.filename}: {error.strerror}")
+
+
+def _run(
+    data: socket, control: Connection, search: Retriever | BatchSearch, profile: Profile, start: Start, *, warm_up: bool
+) -> None:
+    """Serve one run, until the parent sends an empty frame or goes."""
+    answers = _Answers(data)
+    engine = _Engine(search, profile, start, answers.flush)
+    with engine:
+        if warm_up:
+            engine.warm_up()
+            # What is there now stays: the collector need not look through it again while requests wait.
+            gc.collect()
+            gc.freeze()
+        control.send("ready")
+        frames = Frames()
+        while piece := data.recv(_PIECE):
+            came = list(frames.feed(piece))
+            # The newest first: where more come than can be looked at, the oldest are those not worth a look.
+            for frame in reversed(came):
+                _take_in(frame, engine, answers)
+            if [] in came:
+                break
+    answers.flush()
+    control.send(engine.snapshot())
+
+
+def _take_in(frame: list[tuple[int, str, int, float]], engine: RetrievalEngine, answers: _Answers) -> None:
+    for number, text, k, due_s in reversed(frame):
+        left_s = due_s - perf_counter()
+        if left_s <= 0:
+            answers.add((number, Status.REFUSED.value, None, 0, 0.0, 0.0, due_s - left_s))
+            continue
+        try:
+            future = engine.submit(text, k, deadline_s=left_s)
+        except OverloadedError:
+            answers.add((number, Status.REFUSED.value, None, 0, 0.0, 0.0, due_s - left_s))
+        except ElasticDenserError:
+            answers.add((number, Status.FAILED.value, None, 0, 0.0, 0.0, due_s - left_s))
+        else:
+            future.add_done_callback(partial(answers.done, number))
+    answers.flush()
+
+
+class _Answers:
+    """Gathers answers until they are sent; for several threads."""
+
+    def __init__(self, data: socket) -> None:
+        self._data, self._lock = data, Lock()
+        self._waiting: deque[tuple[Any, ...]] = deque()
+
+    def add(self, answer: tuple[Any, ...]) -> None:
+        self._waiting.append(answer)
+
+    def done(self, number: int, future: Future[Answer]) -> None:
+        error = future.exception()
+        if error is None:
+            its = future.result()
+            status = Status.LATE if its.late else Status.IN_TIME
+            self.add((number, status.value, its.level, its.batch_size, its.queued_s, its.ran_s, perf_counter()))
+        else:
+            status = Status.SHED if isinstance(error, OverloadedError) else Status.FAILED
+            self.add((number, status.value, None, 0, 0.0, 0.0, perf_counter()))
+
+    def flush(self) -> None:
+        """Send what has gathered, in one frame."""
+        if not self._waiting:
+            return
+        with self._lock:
+            frame = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            if frame:
+                self._data.sendall(frame_of(frame))
+
+
+class _Engine(RetrievalEngine):
+    """Tells when a worker has handed out answers, so that those of a batch go together."""
+
+    def __init__(
+        self, search: Retriever | BatchSearch, profile: Profile, start: Start, flush: Callable[[], None]
+    ) -> None:
+        self._flush = flush
+        super().__init__(search, profile, policy=start.policy, slo_s=start.deadline_s, workers=start.workers)
+
+    def run(self, batch: Batch) -> None:
+        super().run(batch)
+        self._flush()
+
+    def turn_away(self) -> None:
+        super().turn_away()
+        self._flush()

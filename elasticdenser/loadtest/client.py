@@ -1,0 +1,206 @@
+"""The client: sends requests at their times, counts what became of each, and says how late it was itself."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from elasticdenser.engine.arrivals import ClosedLoop, Times
+from elasticdenser.engine.request import Outcome, Request, Status
+from elasticdenser.errors import QueryError
+from elasticdenser.loadtest.sources import Clients, OpenLoop, Source
+from elasticdenser.loadtest.target import Asked, Reply, Target
+
+_MOST_AT_ONCE = 256
+_NAP_S = 0.05
+_MEMORY_EVERY_S = 1.0
+_LEAD_S = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientSettings:
+    """What the client does.
+
+    Args:
+        deadline_s: Of each request, after it was to be sent.
+        seconds: Length; for clients that wait.
+        k: Hits wanted.
+        drain_s: What has no answer so long after the last request is lost.
+        seed: Of the order of the queries and of the clients' thinking.
+
+    Raises:
+        QueryError: A figure is out of range.
+    """
+
+    deadline_s: float
+    seconds: float
+    k: int = 10
+    drain_s: float = 5.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not all(0 < value < math.inf for value in (self.deadline_s, self.seconds, self.drain_s)) or self.k < 1:
+            message = f"got a deadline of {self.deadline_s:g} s, {self.seconds:g} s, {self.drain_s:g} s, k = {self.k}"
+            raise QueryError(f"{message}; expected all of them above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What came of a run.
+
+    Attributes:
+        outcomes: One for each request, times since the start; by the time of the outcome.
+        replies: What the target said of those that it answered, on the same clock.
+        ways_in_s: float64, for each request in the order sent, the time from when it was to be sent until the target
+            had it; NaN where that is not known.
+        lags_s: float64, how late each request was sent.
+        memory: What the target held, as (seconds, bytes).
+        seconds: How long requests were sent.
+        was_stopped: Whether it was stopped before its end.
+    """
+
+    outcomes: list[Outcome]
+    replies: list[Reply]
+    ways_in_s: Times
+    lags_s: Times
+    memory: list[tuple[float, int]]
+    seconds: float
+    was_stopped: bool
+
+    @property
+    def n_lost(self) -> int:
+        """Requests of which nothing was heard again."""
+        return sum(one.status is Status.LOST for one in self.outcomes)
+
+    @property
+    def lag_p99_s(self) -> float:
+        """99th percentile of how late the client was."""
+        return float(np.percentile(self.lags_s, 99)) if len(self.lags_s) else 0.0
+
+
+def run_load(
+    target: Target,
+    arrivals: Times | ClosedLoop,
+    queries: Sequence[str],
+    settings: ClientSettings,
+    *,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Put a target that was started under load, in the calling thread, and wait until all is answered or lost.
+
+    Args:
+        target: The target.
+        arrivals: Rising times, or clients that wait for their answers.
+        queries: Asked in turn, in an order of chance.
+        settings: What the client does.
+        is_stopped: Asked again and again; once it says so, no more is sent.
+
+    Raises:
+        QueryError: There are no queries.
+        TargetError: The target has gone.
+    """
+    if not queries:
+        raise QueryError("got no queries to ask; expected at least one")
+    source: Source
+    if isinstance(arrivals, ClosedLoop):
+        source = Clients(arrivals, settings.seconds, turned_away_s=settings.deadline_s, seed=settings.seed)
+    else:
+        source = OpenLoop(arrivals)
+    collects = gc.isenabled()
+    gc.disable()  # a pause of the client would count as the target's
+    try:
+        return _Client(target, source, queries, settings).run(is_stopped)
+    finally:
+        if collects:
+            gc.enable()
+
+
+class _Client:
+    def __init__(self, target: Target, source: Source, queries: Sequence[str], settings: ClientSettings) -> None:
+        self._target, self._source, self._settings = target, source, settings
+        order = np.random.default_rng(settings.seed).permutation(len(queries)).tolist()
+        self._queries = [queries[at] for at in order]
+        self._open: dict[int, Request] = {}
+        self._n_sent, self._sent_until_s = 0, 0.0
+        self._lags_s: list[float] = []
+        self._outcomes: list[Outcome] = []
+        self._replies: list[Reply] = []
+        self._ways_in_s: list[float] = []
+        self._memory: list[tuple[float, int]] = []
+        self._start_s = perf_counter() + _LEAD_S
+
+    def run(self, is_stopped: Callable[[], bool]) -> Run:
+        source, start_s, was_stopped = self._source, self._start_s, False
+        while True:
+            if not was_stopped and is_stopped():
+                was_stopped = True
+                source.stop()
+            self._send()
+            now_s = perf_counter() - start_s
+            next_s = source.next_s()
+            if next_s == math.inf and (not self._open or now_s > self._sent_until_s + self._settings.drain_s):
+                break
+            self._note_memory(now_s)
+            for reply in self._target.receive(max(0.0, min(next_s - now_s, _NAP_S))):
+                self._take(reply, perf_counter() - start_s)
+        for request in self._open.values():
+            self._outcomes.append(Outcome(request=request, status=Status.LOST, at_s=now_s))
+        return Run(
+            outcomes=self._outcomes,
+            replies=self._replies,
+            ways_in_s=np.asarray(self._ways_in_s),
+            lags_s=np.asarray(self._lags_s),
+            memory=self._memory,
+            seconds=self._sent_until_s,
+            was_stopped=was_stopped,
+        )
+
+    def _send(self) -> None:
+        """Send what is due."""
+        now_s = perf_counter() - self._start_s
+        asked, deadline_s, queries = [], self._settings.deadline_s, self._queries
+        for at_s in self._source.take(now_s, _MOST_AT_ONCE):
+            number = self._n_sent
+            self._n_sent += 1
+            self._open[number] = Request(id=number, query=number, arrival_s=at_s, deadline_s=at_s + deadline_s)
+            due_s = self._start_s + at_s + deadline_s
+            asked.append(Asked(number, queries[number % len(queries)], self._settings.k, due_s))
+            self._lags_s.append(now_s - at_s)
+            self._ways_in_s.append(math.nan)
+        if asked:
+            self._target.send(asked)
+            self._sent_until_s = now_s
+
+    def _take(self, reply: Reply, now_s: float) -> None:
+        request = self._open.pop(reply.number, None)
+        if request is None:
+            return
+        status = reply.status
+        if reply.at_s and status is not Status.SHED:  # of those it is not known when they came
+            came_s = reply.at_s - self._start_s - reply.ran_s - reply.queued_s
+            self._ways_in_s[reply.number] = max(0.0, came_s - request.arrival_s)
+        if reply.level is not None:
+            status = Status.IN_TIME if now_s <= request.deadline_s else Status.LATE
+            self._replies.append(reply._replace(at_s=reply.at_s - self._start_s if reply.at_s else 0.0))
+        outcome = Outcome(
+            request=request,
+            status=status,
+            at_s=now_s,
+            level=reply.level,
+            batch_size=reply.batch_size,
+            queued_s=reply.queued_s,
+            ran_s=reply.ran_s,
+        )
+        self._outcomes.append(outcome)
+        self._source.ended(outcome, now_s)
+
+    def _note_memory(self, now_s: float) -> None:
+        if not self._memory or now_s >= self._memory[-1][0] + _MEMORY_EVERY_S:
+            held = self._target.memory_bytes()
+            if held is not None:
+                self._memory.append((now_s, held))

@@ -1,0 +1,73 @@
+"""What a run tells the simulator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from load_fakes import PROFILE
+
+from elasticdenser.engine.arrivals import bursts, poisson
+from elasticdenser.engine.profile import Level, Profile
+from elasticdenser.engine.request import Status
+from elasticdenser.engine.simulation import SimulationSettings, Slowdown, simulate
+from elasticdenser.engine.summary import summarise
+from elasticdenser.loadtest.calibration import agree, calibrate, simulated_alike
+from elasticdenser.loadtest.client import Run
+from elasticdenser.loadtest.target import Reply
+
+SLOWER = Profile(
+    levels=[
+        Level(name=one.name, quality=one.quality, measured_s={n: 1.5 * s for n, s in one.measured_s.items()})
+        for one in PROFILE.levels
+    ]
+)
+
+
+def run_of(outcomes, way_in_s, way_out_s):
+    """Return what a client would have seen of simulated outcomes."""
+    replies = [
+        Reply(one.request.id, one.status, one.level, one.batch_size, one.queued_s, one.ran_s, one.at_s - way_out_s)
+        for one in outcomes
+        if one.level
+    ]
+    ways = np.full(len(outcomes), np.nan)
+    for one in outcomes:
+        if one.status is not Status.SHED:
+            ways[one.request.id] = way_in_s
+    return Run(
+        outcomes=outcomes, replies=replies, ways_in_s=ways, lags_s=ways, memory=[], seconds=3.0, was_stopped=False
+    )
+
+
+@pytest.mark.parametrize("policy", ["elastic", "static:w1-d3"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_machine_is_found_as_it_is(policy, workers):
+    times = bursts(300, 1200, 3, np.random.default_rng(3), mean_calm_s=0.5, mean_burst_s=0.5)
+    slow = [Slowdown(start_s=1.0, end_s=1.5, factor=2.0)]
+    known = {"deadline_s": 0.025, "seconds": 3.0, "workers": workers}
+    machine = {"noise": 0.1, "way_in_s": 0.001, "way_out_s": 0.0005, "pause_s": 0.0004, "slowdowns": slow}
+    outcomes = simulate(PROFILE, policy, times, SimulationSettings(**known, **machine), actual=SLOWER)
+    found = calibrate(run_of(outcomes, 0.001, 0.0005), PROFILE, workers=workers)
+    assert found.way_in_s == pytest.approx(0.001) and found.way_out_s == pytest.approx(0.0005)
+    assert 1.4 < found.ratio < 2.5
+    assert found.pause_s == pytest.approx(0.0004, abs=0.0002)
+    in_slow = [one.factor for one in found.slowdowns if 1.05 < one.start_s < 1.35]
+    before = [one.factor for one in found.slowdowns if one.end_s < 0.95]
+    assert np.mean(in_slow) > 1.05 * np.mean(before)
+    again = simulated_alike(policy, times, PROFILE, found, SimulationSettings(**known, seed=5))
+    assert agree(summarise(policy, outcomes, PROFILE), summarise(policy, again, PROFILE))
+
+
+def test_too_little_tells_nothing():
+    outcomes = simulate(PROFILE, "elastic", np.array([0.0, 0.1]), SimulationSettings(deadline_s=1.0, seconds=1.0))
+    assert calibrate(run_of(outcomes, 0.0, 0.0), PROFILE, workers=1) is None
+
+
+def test_each_request_may_have_its_own_way():
+    times = poisson(50, 1, np.random.default_rng(0))
+    ways_s = np.linspace(0, 0.01, len(times))
+    settings = SimulationSettings(deadline_s=0.1, seconds=1.0, noise=0)
+    outcomes = simulate(PROFILE, "static:level0", times, settings, ways_in_s=ways_s)
+    by_time = sorted(outcomes, key=lambda one: one.request.arrival_s)
+    assert np.allclose([one.request.arrival_s for one in by_time], times)
+    assert all(one.latency_s >= way_s for one, way_s in zip(by_time, ways_s, strict=True))

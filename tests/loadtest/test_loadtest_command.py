@@ -1,0 +1,135 @@
+"""`elasticdenser loadtest` on the shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import typer
+from load_fakes import PROFILE
+from typer.testing import CliRunner
+
+from elasticdenser import PassageEncoder, PassageIndex
+from elasticdenser.cli import loadtest
+
+
+def run(*args: str):
+    app = typer.Typer()
+    loadtest.register(app)
+    app.callback()(lambda: None)  # so that the command keeps its name
+    return CliRunner().invoke(app, ["loadtest", *args])
+
+
+@pytest.fixture(scope="module")
+def index(tiny_elastic, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loadtest")
+    lines = (json.dumps({"_id": str(number), "text": f"passage {number} on rain"}) for number in range(30))
+    (folder / "corpus.jsonl").write_text("\n".join(lines))
+    encoder = PassageEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
+    return str(PassageIndex.build(folder / "corpus.jsonl", folder / "index", encoder, workers=1).path)
+
+
+@pytest.fixture
+def quick(tiny_elastic):
+    encoder = ["--encoder", str(tiny_elastic), "--offline", "--device", "cpu"]
+    return [*encoder, "--seconds", "1", "--rate", "50", "--peak", "100", "--deadline-ms", "1000", "--workers", "1"]
+
+
+def test_a_table_and_a_picture(index, quick, tmp_path):
+    folder = tmp_path / "new" / "tested"
+    told = run(index, *quick, "--policies", "elastic,static:level0", "-o", str(folder))
+    assert told.exit_code == 0, told.output
+    assert "bursts from 50 to 100 a second; deadline 1000 ms, 1 worker;" in told.stdout
+    assert "(sim.)" in told.stdout and "the simulation agrees" in told.stdout
+    assert (folder / "loadtest.png").read_bytes().startswith(b"\x89PNG")
+    assert "line: as simulated" in (folder / "loadtest.svg").read_text()
+    kept = json.loads((folder / "loadtest.json").read_text())
+    assert [one["policy"] for one in kept["policies"]] == ["elastic", "static:level0"]
+    for one in kept["policies"]:
+        assert one["lost"] == 0 and one["in_time"] > 0.9 and one["simulated"]["n_requests"] == one["n_requests"]
+
+
+def test_json_with_queries_and_a_profile(index, quick, tmp_path):
+    (tmp_path / "queries.txt").write_text("rain\nsun\n")
+    profile = tmp_path / "profile.json"
+    rows = [
+        {"name": name, "quality": q, "latency_s": {"1": 0.002, "8": 0.008}}
+        for name, q in (("w1-d2", 1), ("level0", 0.8))
+    ]
+    profile.write_text(json.dumps({"version": 1, "levels": rows}))
+    args = ["--queries", str(tmp_path / "queries.txt"), "--profile", str(profile), "--json", "--arrivals", "poisson"]
+    told = run(index, *quick, *args)
+    assert told.exit_code == 0, told.output
+    (row,) = map(json.loads, told.stdout.splitlines())
+    assert row["policy"] == "elastic" and row["client_kept_up"] and set(row["levels"]) <= {"w1-d2", "level0"}
+
+
+def test_clients_that_wait(index, quick):
+    told = run(index, *quick, "--arrivals", "closed", "--clients", "2")
+    assert told.exit_code == 0, told.output
+    assert "2 clients that wait" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--policies", "magic"], "got policy 'magic'"),
+        (["--arrivals", "sometimes"], "got arrivals 'sometimes'"),
+        (["--queries", "none.txt"], "none.txt"),
+        (["--profile", "none.json"], "none.json: cannot read this profile"),
+        (["--deadline-ms", "0"], "got slo_s = 0"),
+        (["--seconds", "-1"], "expected seconds above 0"),
+        (["--drain", "0"], "expected all of them above 0"),
+    ],
+)
+def test_bad_input_is_one_line(index, quick, args, said):
+    told = run(index, *quick, *args)
+    assert told.exit_code == 1, told.output
+    (line,) = [line for line in told.stderr.splitlines() if line.startswith("error: ")]
+    assert said in line and told.stdout == ""
+
+
+def test_no_such_target(tmp_path, quick):
+    (tmp_path / "queries.txt").write_text("rain\n")
+    asked = ["--queries", str(tmp_path / "queries.txt"), "--rate", "9", "--arrivals", "poisson"]
+    for target, said in (
+        (str(tmp_path / "none"), "none"),
+        ("ftp://localhost", "expected the URL of a server"),
+        ("http://127.0.0.1:9", "cannot reach http://127.0.0.1:9"),
+    ):
+        told = run(target, *asked)
+        assert told.exit_code == 1 and f"{said}" in told.stderr, told.output
+        assert told.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_a_server_needs_queries_and_a_rate(tmp_path):
+    (tmp_path / "queries.txt").write_text("rain\n")
+    assert "--queries" in run("http://127.0.0.1:9").stderr
+    told = run("http://127.0.0.1:9", "--queries", str(tmp_path / "queries.txt"), "--rate", "9")
+    assert told.exit_code == 2 and "--rate" in told.stderr
+
+
+def test_ctrl_c_ends_the_load_and_still_reports(index, quick, tmp_path):
+    command = [sys.executable, "-m", "elasticdenser", "loadtest", index, *quick, "--seconds", "60"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "elastic for 60 s" in line:
+            break
+    time.sleep(1)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "stopped: 1 of 1 policies are reported, the last one in part" in err
+    assert "elastic" in out and "100." in out
+
+
+def test_help_has_examples():
+    told = run("--help")
+    assert told.exit_code == 0
+    assert "elasticdenser loadtest http://localhost:8000" in told.stdout
+    assert PROFILE.levels  # the helpers are those of the engine's tests
