@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from ir_measures import ScoredDoc
 
 from elasticdenser.encoders.queries import ElasticQueryEncoder
@@ -132,11 +133,16 @@ class Retriever:
         return self._search(query_records(queries), size, find)
 
     def _search(self, records: Iterator[tuple[str, str]], size: Subnet, find: Find) -> Iterator[Hit]:
-        doc_ids = self.index.doc_ids
         while batch := list(islice(records, _BATCH)):
             vectors = self.encoder.encode([text for _, text in batch], size)
-            for (query_id, _), scores, positions in zip(batch, *find(vectors), strict=True):
-                falling = strictly_falling(scores).tolist()
-                for score, position in zip(falling, positions.tolist(), strict=True):
-                    if position >= 0:
-                        yield Hit(query_id, doc_ids[position], score, size)
+            yield from self._hits([query_id for query_id, _ in batch], *find(vectors), size)
+
+    def _hits(self, query_ids: list[str], scores: Scores, positions: Positions, size: Subnet) -> Iterator[Hit]:
+        """Name what was found for a batch of queries: (n_queries, k) each."""
+        if not (scores[:, 1:] < scores[:, :-1]).all():
+            scores = np.stack([strictly_falling(its) for its in scores])
+        doc_ids = self.index.doc_ids
+        for query_id, its_scores, its_positions in zip(query_ids, scores.tolist(), positions.tolist(), strict=True):
+            for score, position in zip(its_scores, its_positions, strict=True):
+                if position >= 0:
+                    yield Hit(query_id, doc_ids[position], score, size)
