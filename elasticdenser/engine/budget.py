@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-LOST_WITH_RECALL = 0.25
-"""Retention lost for each share of recall@10 that is lost; every size, measured by `eval/bench/effort.py`."""
+LOST_WITH_RECALL = 0.2
+"""Retention lost for each share of recall@10 that is lost: .1 to .2 at every size, by `eval/bench/effort.py`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,12 +66,13 @@ def pick(efforts: Sequence[Effort], recall: float | None) -> int:
 def possible_efforts(indexes: Sequence[Any | None]) -> list[Effort]:
     """Return efforts to try on FAISS indexes, of which None is a scan of the vectors, rising.
 
-    The first index is for little effort: of several, it is not searched whole.
+    The first index is for little effort: of several, a quarter of its lists is searched at most, as scanning half of them
+    takes longer than scanning all codes in one piece.
     """
     first, *others = indexes
     efforts = _efforts_of(first)
     if others and efforts[-1].nprobe:
-        efforts = [effort for effort in efforts if 2 * (effort.nprobe or 0) <= efforts[-1].nprobe]
+        efforts = [effort for effort in efforts if 4 * (effort.nprobe or 0) <= efforts[-1].nprobe]
     for part, index in enumerate(others, 1):
         efforts += [replace(effort, part=part) for effort in _efforts_of(index) if effort.rescored >= _ENOUGH]
     return efforts
