@@ -66,8 +66,8 @@ def pick(efforts: Sequence[Effort], recall: float | None) -> int:
 def possible_efforts(indexes: Sequence[Any | None]) -> list[Effort]:
     """Return efforts to try on FAISS indexes, of which None is a scan of the vectors, rising.
 
-    The first index is for little effort: of several, a quarter of its lists is searched at most, as scanning half of them
-    takes longer than scanning all codes in one piece.
+    The first index is for little effort: of several, a quarter of its lists is searched at most, as half of them take
+    longer than all codes in one piece.
     """
     first, *others = indexes
     efforts = _efforts_of(first)
