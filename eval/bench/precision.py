@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from dev_sets import load_three
 from report import keep, print_table
 
-from elasticdenser import ElasticQueryEncoder, PassageIndex, Subnet
-from elasticdenser.training.dev_sets import DevSet, load_dev_set
-from elasticdenser.training.settings import DevSetSettings
+from elasticdenser import ElasticQueryEncoder, Subnet
+from elasticdenser.training.dev_sets import DevSet
 
 _N_ALONE = 64
 
@@ -33,13 +33,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="queries of a set at most; 0 is all")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    wiki, msmarco = PassageIndex.open(options.wiki), PassageIndex.open(options.msmarco)
-    given = (
-        (DevSetSettings(path="nq", split="dev", measure="RR@10", limit=options.limit), wiki),
-        (DevSetSettings(path="triviaqa", measure="AnswerMatch@20", limit=options.limit), wiki),
-        (DevSetSettings(path="msmarco", split="dl19", measure="nDCG@10", limit=options.limit), msmarco),
-    )
-    dev_sets = [load_dev_set(settings, index, data=options.data, seed=1) for settings, index in given]
+    dev_sets = load_three(options.data, options.wiki, options.msmarco, options.limit)
     exact, fast = (ElasticQueryEncoder.from_pretrained(dtype=dtype, device="cpu") for dtype in ("float32", "int8"))
     full = {dev.name: dev.value(exact.encode(dev.texts)) for dev in dev_sets}
     rows = []

@@ -11,7 +11,6 @@ import time
 
 import pytest
 import typer
-from load_fakes import PROFILE
 from typer.testing import CliRunner
 
 from elasticdenser import PassageEncoder, PassageIndex
@@ -132,4 +131,3 @@ def test_help_has_examples():
     told = run("--help")
     assert told.exit_code == 0
     assert "elasticdenser loadtest http://localhost:8000" in told.stdout
-    assert PROFILE.levels  # the helpers are those of the engine's tests
