@@ -10,8 +10,8 @@ from elasticdenser.errors import ModelError
 from elasticdenser.models.about import check_use
 from elasticdenser.models.locate import FoundModel, weights_file
 from elasticdenser.models.settings import INT8, EncoderSettings
-from elasticdenser.runtime.kernel_sizes import kernel_fault
-from elasticdenser.runtime.levels import RuntimeLevels, has_fast_path
+from elasticdenser.runtime.kernel_sizes import has_fast_path, kernel_fault
+from elasticdenser.runtime.levels import RuntimeLevels
 from elasticdenser.runtime.weights import read_full
 from elasticdenser.subnet import Subnet
 

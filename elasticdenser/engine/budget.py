@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from elasticdenser.engine.hull import concave_hull, slope
+
 LOST_WITH_RECALL = 0.2
 """Retention lost for each share of recall@10 that is lost: .1 to .2 at every size, by `eval/bench/effort.py`."""
 
@@ -25,18 +27,6 @@ class Cell:
     recall: float | None
 
 
-def concave_hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points (cost, quality) that no mixture of two others beats, from the cheapest to the best."""
-    kept: list[tuple[float, float]] = []
-    for point in sorted(points, key=lambda point: (point[0], -point[1])):
-        if kept and point[1] <= kept[-1][1]:
-            continue
-        while len(kept) > 1 and _slope(kept[-2], kept[-1]) <= _slope(kept[-1], point):
-            kept.pop()
-        kept.append(point)
-    return kept
-
-
 def choose_recalls(cells: Mapping[str, Sequence[Cell]]) -> dict[str, Cell]:
     """Choose for each size the effort at which it loses least for its time.
 
@@ -46,7 +36,8 @@ def choose_recalls(cells: Mapping[str, Sequence[Cell]]) -> dict[str, Cell]:
     Args:
         cells: For each size its efforts, the greatest last.
     """
-    hull = concave_hull([(cell.cost_s, cell.quality) for its in cells.values() for cell in its])
+    points = sorted(((cell.cost_s, cell.quality) for its in cells.values() for cell in its), key=_best_first)
+    hull = [points[number] for number in concave_hull(points)]
     best = max(cells, key=lambda name: max(cell.quality for cell in cells[name]))
     chosen = {
         name: min(reversed(its), key=lambda cell: _reached(hull, cell.cost_s) - cell.quality)
@@ -55,15 +46,15 @@ def choose_recalls(cells: Mapping[str, Sequence[Cell]]) -> dict[str, Cell]:
     return {**chosen, best: cells[best][-1]}
 
 
-def _slope(cheaper: tuple[float, float], dearer: tuple[float, float]) -> float:
-    return (dearer[1] - cheaper[1]) / (dearer[0] - cheaper[0])
+def _best_first(point: tuple[float, float]) -> tuple[float, float]:
+    return -point[1], point[0]
 
 
 def _reached(hull: Sequence[tuple[float, float]], cost_s: float) -> float:
-    """Return the quality that mixtures reach at a cost."""
-    if cost_s <= hull[0][0]:
-        return hull[0][1]
-    for cheaper, dearer in pairwise(hull):
-        if cost_s <= dearer[0]:
-            return cheaper[1] + _slope(cheaper, dearer) * (cost_s - cheaper[0])
-    return hull[-1][1]
+    """Return the quality that mixtures reach at a cost; the hull stands best first."""
+    if cost_s <= hull[-1][0]:
+        return hull[-1][1]
+    for better, worse in pairwise(hull):
+        if worse[0] <= cost_s <= better[0]:
+            return worse[1] + slope(better, worse) * (cost_s - worse[0])
+    return hull[0][1]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -12,6 +13,7 @@ from statistics import median
 from time import perf_counter
 from typing import TypeVar
 
+from elasticdenser.encoders.queries import ElasticQueryEncoder
 from elasticdenser.engine.budget import LOST_WITH_RECALL, Cell, choose_recalls
 from elasticdenser.engine.profile import Level, Profile
 from elasticdenser.engine.request import Query
@@ -87,8 +89,30 @@ def measure(
     settings = settings or MeasureSettings()
     if not queries:
         raise QueryError("got no queries to measure with; expected at least one")
+    with _without_cache(retriever.encoder):
+        return _measured(retriever, queries, settings, quality or {}, recalls, progress)
+
+
+@contextmanager
+def _without_cache(encoder: ElasticQueryEncoder) -> Iterator[None]:
+    """Have every query encoded, also one that was asked before."""
+    kept, encoder.cache = encoder.cache, None
+    try:
+        yield
+    finally:
+        encoder.cache = kept
+
+
+def _measured(
+    retriever: Retriever,
+    queries: Sequence[str],
+    settings: MeasureSettings,
+    quality: Mapping[str, float],
+    recalls: Mapping[str, float | None] | None,
+    progress: Progress,
+) -> Profile:
     names = settings.levels or tuple(map(str, retriever.encoder.sizes))
-    judged = dict(quality or {})
+    judged = dict(quality)
     unjudged = [name for name in names if name not in judged]
     judged |= agreement(retriever, queries, unjudged, settings, progress=progress)
     if recalls is None:

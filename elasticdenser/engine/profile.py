@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from elasticdenser.artifacts import write_json
+from elasticdenser.engine.hull import concave_hull
 from elasticdenser.errors import BadInputError, QueryError
 
 VERSION = 1
@@ -128,15 +129,9 @@ class Profile:
         one in between is only of use if it is better than their mixture: if it lies on the concave hull of quality
         over the time that a query takes in a large batch.
         """
-        points = [(1 / self.levels[place].capacity_per_s(), self.levels[place].quality, place) for place in self.ladder]
-        kept: list[tuple[float, float, int]] = []
-        for point in points:
-            if kept and point[0] >= kept[-1][0]:
-                continue  # faster alone, but not in batches
-            while len(kept) > 1 and _slope(kept[-2], kept[-1]) >= _slope(kept[-1], point):
-                kept.pop()
-            kept.append(point)
-        return tuple(place for _, _, place in kept)
+        levels = [self.levels[place] for place in self.ladder]
+        points = [(1 / level.capacity_per_s(), level.quality) for level in levels]
+        return tuple(self.ladder[number] for number in concave_hull(points))
 
     def place(self, name: str) -> int:
         """Return the place of the level of that name.
@@ -217,11 +212,6 @@ class Profile:
 
 def _is_positive(value: object) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and value > 0  # type: ignore[arg-type,operator]
-
-
-def _slope(better: tuple[float, float, int], worse: tuple[float, float, int]) -> float:
-    """Return the quality lost for each second won between two levels, given as (seconds, quality, place)."""
-    return (better[1] - worse[1]) / (better[0] - worse[0])
 
 
 def _interpolated(measured_s: Mapping[int, float]) -> Iterable[float]:

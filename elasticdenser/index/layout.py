@@ -75,7 +75,9 @@ class StructureInfo:
         """Read what a manifest says; before version 2 there was one effort, among the other keys, and one file.
 
         Raises:
+            KeyError: Keys are missing.
             TypeError: Keys are missing, or unknown.
+            ValueError: There is no effort.
         """
         value = dict(value)
         if "efforts" not in value:

@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticdenser.runtime.kernel_sizes import kernel_paths
+from elasticdenser.runtime.kernel_sizes import has_fast_path
 
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float32]
@@ -57,7 +57,7 @@ def rescore(queries: Vectors, candidates: Positions, vectors: Vectors, k: int) -
         vectors: float32, (n, dim).
         k: From 1 to n_candidates.
     """
-    if len(kernel_paths()) > 1:
+    if has_fast_path():
         return _by_kernel(queries, candidates, vectors, k)
     return _by_faiss(queries, candidates, vectors, k)
 

@@ -16,6 +16,7 @@ from elasticdenser.runtime.tensors import Floats
 from elasticdenser.runtime.weights import Transformer
 from elasticdenser.subnet import LEVEL_0, Subnet
 
+PORTABLE = "portable"
 _PATHS: tuple[str, ...] = ()
 _FAULT = ""
 try:
@@ -32,6 +33,11 @@ _MOST_KEPT = 1 << 24
 def kernel_paths() -> tuple[str, ...]:
     """Return the kernel's ways to compute that this machine has, fastest first; none if it is not built."""
     return _PATHS
+
+
+def has_fast_path() -> bool:
+    """Say whether the kernel was built here, and has a path that is faster than numpy."""
+    return any(path != PORTABLE for path in kernel_paths())
 
 
 def kernel_fault() -> str:

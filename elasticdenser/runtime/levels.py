@@ -18,7 +18,7 @@ from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.models.locate import is_elastic
 from elasticdenser.models.settings import POOLINGS
 from elasticdenser.runtime.elastic_weights import ElasticWeights, read_elastic
-from elasticdenser.runtime.kernel_sizes import KernelSize, KernelSizes, kernel_paths
+from elasticdenser.runtime.kernel_sizes import PORTABLE, KernelSize, KernelSizes, kernel_paths
 from elasticdenser.runtime.packing import PRECISIONS
 from elasticdenser.runtime.plain_sizes import PlainSize, PlainSizes
 from elasticdenser.runtime.tensors import Floats
@@ -28,7 +28,6 @@ from elasticdenser.subnet import LEVEL_0, Subnet
 NUMPY = "numpy"
 """The path that needs no kernel."""
 
-PORTABLE = "portable"
 """The kernel's path without vectors of its own."""
 
 
@@ -124,11 +123,6 @@ class RuntimeLevels:
                 is_full = subnet == self.full_size
                 self._made[subnet] = self._maker.full_size() if is_full else self._maker.trained_size(subnet)
         return self._made[subnet]
-
-
-def has_fast_path() -> bool:
-    """Say whether the kernel was built here, and has a path that is faster than numpy."""
-    return available_paths()[0] != NUMPY
 
 
 def available_paths() -> tuple[str, ...]:

@@ -83,6 +83,14 @@ def test_small_sizes_are_searched_with_less_effort(retriever):
     assert searched.asked == {(level.name, level.recall) for level in made.levels}
 
 
+def test_a_cache_is_not_what_is_measured(retriever, index_path, tiny_elastic):
+    cached = Retriever.open(index_path, encoder=str(tiny_elastic), device="cpu", download=False, cache=100)
+    cache = cached.encoder.cache
+    measure(cached, ["dune", "cats"], SETTINGS)
+    assert cached.encoder.cache is cache
+    assert (cache.hits, cache.misses) == (0, 0)
+
+
 def test_agreement_is_the_share_of_common_hits(retriever):
     queries = ["dune", "spice and rain"]
     size = retriever.encoder.sizes[-1]
