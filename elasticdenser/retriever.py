@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
 from functools import partial
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,7 +38,7 @@ class Hit(ScoredDoc):  # type: ignore[misc]  # ir_measures is not typed
 
     def __new__(cls, query_id: str, doc_id: str, score: float, subnet: Subnet) -> Self:
         """Make a hit of its four values."""
-        hit: Self = super().__new__(cls, query_id, doc_id, score)
+        hit: Self = tuple.__new__(cls, (query_id, doc_id, score))  # the shortest way: many are made
         hit.subnet = subnet
         return hit
 
@@ -58,6 +58,9 @@ class Retriever:
         encoder: Encodes queries; its full size must be the encoder that made the index.
         index: The passages.
 
+    Attributes:
+        opener: Opens the same once more, in another process, too; None unless `open` made this one.
+
     Raises:
         EncoderMismatchError: The index was made by another encoder.
     """
@@ -65,6 +68,7 @@ class Retriever:
     def __init__(self, encoder: ElasticQueryEncoder, index: PassageIndex) -> None:
         index.check_encoder(encoder.fingerprint)
         self.encoder, self.index = encoder, index
+        self.opener: Callable[[], Retriever] | None = None
 
     @classmethod
     def open(cls, path: str | Path, *, encoder: str | None = None, download: bool = True, **options: Any) -> Self:
@@ -89,7 +93,9 @@ class Retriever:
         own = made_by.name if is_elastic(Path(made_by.name).expanduser()) else None
         name = encoder or own or shipped_elastic(made_by.weights_sha256) or made_by.name
         loaded = ElasticQueryEncoder.from_pretrained(name, download=download, **settings, **options)
-        return cls(loaded, index)
+        made = cls(loaded, index)
+        made.opener = partial(cls.open, Path(path).absolute(), encoder=name, download=download, **options)
+        return made
 
     def search(
         self,
@@ -141,8 +147,8 @@ class Retriever:
         """Name what was found for a batch of queries: (n_queries, k) each."""
         if not (scores[:, 1:] < scores[:, :-1]).all():
             scores = np.stack([strictly_falling(its) for its in scores])
-        doc_ids = self.index.doc_ids
-        for query_id, its_scores, its_positions in zip(query_ids, scores.tolist(), positions.tolist(), strict=True):
-            for score, position in zip(its_scores, its_positions, strict=True):
-                if position >= 0:
-                    yield Hit(query_id, doc_ids[position], score, size)
+        found = positions >= 0
+        doc_ids = iter(self.index.doc_ids.at(positions[found]))
+        for query_id, its_scores, are_found in zip(query_ids, scores.tolist(), found.tolist(), strict=True):
+            for score in compress(its_scores, are_found):
+                yield Hit(query_id, next(doc_ids), score, size)

@@ -56,6 +56,7 @@ def loadtest(
     workers: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Batches that run at once. Default: one for each CPU.")
     ] = None,
+    in_processes: options.InProcesses = None,
     seconds: Annotated[float, typer.Option(help="How long requests are sent, for each policy.")] = 10.0,
     k: options.Hits = 10,
     drain: Annotated[float, typer.Option(help="Seconds after which what has no answer is lost.")] = 5.0,
@@ -91,7 +92,9 @@ def loadtest(
         opened = _open_server(target, api_key_file)
     else:
         how = options.encoder_options(precision, device)
-        opened = _open_engine(Path(target), levels, n_workers, encoder=encoder, download=not offline, **how)
+        opened = _open_engine(
+            Path(target), levels, n_workers, in_processes, encoder=encoder, download=not offline, **how
+        )
     with opened, progress_bars() as progress:
         levels = levels or opened.profile
         if levels is None:
@@ -150,14 +153,16 @@ def _open_server(url: str, key_file: Path | None) -> HttpTarget:
     return HttpTarget(url, api_key=key_file.read_text(encoding="utf-8").strip() if key_file else None)
 
 
-def _open_engine(path: Path, profile: Profile | None, workers: int, **how: Any) -> EngineTarget:
+def _open_engine(
+    path: Path, profile: Profile | None, workers: int, in_processes: bool | None, **how: Any
+) -> EngineTarget:
     from functools import partial
 
     from elasticdenser.loadtest.child import open_index
     from elasticdenser.loadtest.engine_target import EngineTarget
 
     note(f"opening {path} in another process" + ("" if profile else ", and measuring its levels"))
-    return EngineTarget(partial(open_index, path, **how), profile, workers=workers)
+    return EngineTarget(partial(open_index, path, **how), profile, workers=workers, in_processes=in_processes)
 
 
 def _tested(

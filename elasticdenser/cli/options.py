@@ -29,6 +29,15 @@ Offline = Annotated[bool, typer.Option("--offline", help="Never ask the hub; use
 Download = Annotated[
     bool, typer.Option("--download", help="Let ir_datasets fetch what is missing of a data set given by its id.")
 ]
+InProcesses = Annotated[
+    bool | None,
+    typer.Option(
+        "--processes/--threads",
+        help="Workers search in a process each, or in threads of one. Default: processes, for several workers "
+        "without torch.",
+        show_default=False,
+    ),
+]
 Hits = Annotated[int, typer.Option("-k", min=1, help="Hits for each query.")]
 SubnetName = Annotated[
     str | None,

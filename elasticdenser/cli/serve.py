@@ -46,6 +46,7 @@ def serve(
         int | None,
         typer.Option(min=1, max=1024, help="Batches that run at once. Default: one a CPU, and one CPU for the server."),
     ] = None,
+    in_processes: options.InProcesses = None,
     max_unfinished: Annotated[int, typer.Option(min=1, help="Queries in the engine at once; more are refused.")] = 1024,
     max_body_bytes: Annotated[int, typer.Option(min=1, help="Of one request.")] = 1 << 20,
     api_key_file: Annotated[
@@ -64,6 +65,7 @@ def serve(
 
     check_installed()
     from elasticdenser.cpus import cpu_count
+    from elasticdenser.engine.processes import gain_by_processes
     from elasticdenser.serving.server import listening_socket
     from elasticdenser.serving.settings import ServeSettings
 
@@ -78,7 +80,9 @@ def serve(
     with listening_socket(host, port) as bound:
         retriever = options.open_retriever(index, encoder, device, offline, precision, cache=cache)
         levels = _levels(retriever, profile)
-        limits = {"workers": workers or max(1, cpu_count() - 1), "most_unfinished": max_unfinished}
+        n_workers = workers or max(1, cpu_count() - 1)
+        processes = gain_by_processes(retriever, n_workers) if in_processes is None else in_processes
+        limits = {"workers": n_workers, "most_unfinished": max_unfinished, "processes": processes}
         _serve(bound, retriever, levels, policy, settings, limits)
 
 

@@ -15,6 +15,7 @@ from elasticdenser.engine.answers import Answer, Snapshot, answer_of, settle
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
 from elasticdenser.engine.ladder import quick_profile
 from elasticdenser.engine.policies import make_policy
+from elasticdenser.engine.processes import ProcessSearch
 from elasticdenser.engine.profile import Profile
 from elasticdenser.engine.request import Batch, Outcome, Query, Request, Status
 from elasticdenser.engine.scheduler import Scheduler
@@ -44,6 +45,8 @@ class RetrievalEngine:
         reserve_s: Time kept free before each deadline; None is a tenth of `slo_s`, at most 10 ms.
         hang_s: A batch that runs longer, and longer than ten times what was expected, is given up and its worker
             replaced.
+        processes: Search in as many processes as there are workers, which then only drive them: small levels gain by
+            every CPU. Each holds a copy of encoder and structure (`ProcessSearch`).
         clock: Returns seconds that only rise.
 
     Attributes:
@@ -64,6 +67,7 @@ class RetrievalEngine:
         most_unfinished: int = 1024,
         reserve_s: float | None = None,
         hang_s: float = 2.0,
+        processes: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if profile is None:
@@ -76,7 +80,16 @@ class RetrievalEngine:
         )
         chosen = make_policy(policy, profile, slo_s=slo_s, workers=n_workers)
         recalls = {level.name: level.recall for level in profile.levels}
-        self._search = retriever if isinstance(retriever, BatchSearch) else RetrieverSearch(retriever, recalls)
+        self._processes: ProcessSearch | None = None
+        self._search: BatchSearch
+        if isinstance(retriever, BatchSearch):
+            if processes:
+                raise QueryError("got processes for a search of your own; only a Retriever can be opened in each")
+            self._search = retriever
+        elif processes:
+            self._search = self._processes = ProcessSearch(retriever, recalls, n_workers)
+        else:
+            self._search = RetrieverSearch(retriever, recalls)
         self._slo_s, self._clock = slo_s, clock
         self.profile = profile
         self._scheduler = Scheduler(profile, chosen, settings)
@@ -178,7 +191,13 @@ class RetrievalEngine:
         return [future.result() for future in futures]
 
     def warm_up(self, query: str = "warm up") -> None:
-        """Run every level once, in the calling thread: first runs are slow, and no deadline should wait for them."""
+        """Run every level once, and in every process: first runs are slow, and no deadline should wait for them.
+
+        Raises:
+            WorkerError: A process could not start.
+        """
+        if self._processes is not None:
+            self._processes.wait()
         for level in self._levels:
             self._search.search_batch([Query(text=query, k=1)], level)
 
@@ -206,6 +225,8 @@ class RetrievalEngine:
         with self._lock:
             self._closing = True
         self._workers.stop(timeout_s)
+        if self._processes is not None:
+            self._processes.close()
         with self._lock:
             self._scheduler.clear(self._clock())
             left, self._futures = list(self._futures.values()), {}

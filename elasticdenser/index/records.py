@@ -43,6 +43,13 @@ class LineFile:
         for position in range(len(self)):
             yield self[position]
 
+    def at(self, positions: Positions) -> list[str]:
+        """Return the lines at positions, int64, (n,), none below 0: faster than one after the other."""
+        starts = np.where(positions > 0, self._ends[positions - 1], 0)
+        ends = self._ends[positions] - 1
+        held = self._bytes
+        return [held[start:end].decode("utf-8") for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
 
 class IdTable:
     """Document ids by position, and positions by document id.
@@ -64,6 +71,10 @@ class IdTable:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._lines)
+
+    def at(self, positions: Positions) -> list[str]:
+        """Return the ids at positions, int64, (n,), none below 0."""
+        return self._lines.at(positions)
 
     def find(self, doc_id: str) -> int:
         """Return the position of `doc_id`, or -1."""

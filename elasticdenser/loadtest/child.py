@@ -21,6 +21,7 @@ from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.engine.ladder import quick_profile
 from elasticdenser.engine.measure import sample_queries
+from elasticdenser.engine.processes import ProcessSearch, gain_by_processes
 from elasticdenser.engine.profile import Profile
 from elasticdenser.engine.request import Batch, Status
 from elasticdenser.engine.searching import BatchSearch
@@ -42,12 +43,12 @@ class Start:
     Args:
         policy: As `make_policy` spells it.
         deadline_s: The usual deadline.
-        workers: Worker threads; None is one for each usable CPU.
+        workers: How many.
     """
 
     policy: str
     deadline_s: float
-    workers: int | None
+    workers: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,9 @@ def open_index(path: Path, *, encoder: str | None = None, download: bool = True,
     return retriever
 
 
-def serve(data: socket, control: Connection, opener: Opener, profile: Profile | None) -> None:
+def serve(
+    data: socket, control: Connection, opener: Opener, profile: Profile | None, in_processes: bool | None, workers: int
+) -> None:
     """Open what is tested, and run an engine each time that the parent asks for one; what ends the process.
 
     Args:
@@ -81,6 +84,8 @@ def serve(data: socket, control: Connection, opener: Opener, profile: Profile | 
         control: Everything else.
         opener: Opens it.
         profile: Its levels; None measures them.
+        in_processes: Whether workers search in processes; None is where they gain by it.
+        workers: How many.
     """
     try:
         search = opener()
@@ -88,6 +93,9 @@ def serve(data: socket, control: Connection, opener: Opener, profile: Profile | 
         if not isinstance(search, BatchSearch):
             profile = profile or quick_profile(search)
             queries = sample_queries(search) if search.index.has_texts else []
+            if gain_by_processes(search, workers) if in_processes is None else in_processes:
+                search = ProcessSearch(search, {level.name: level.recall for level in profile.levels}, workers)
+                search.wait()
         if profile is None:
             raise ElasticDenserError("got no profile; only the levels of a Retriever are known without one")
         control.send(Ready(profile=profile, queries=queries))

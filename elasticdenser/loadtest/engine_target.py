@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from socket import socket, socketpair
 from typing import Any, Self
 
+from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.answers import Snapshot
 from elasticdenser.engine.profile import Profile
 from elasticdenser.engine.request import Status
@@ -31,7 +32,8 @@ class EngineTarget:
     Args:
         opener: Opens what is searched; called in that process, so it must pickle.
         profile: Levels and latencies; None measures them there.
-        workers: Worker threads; None is one for each usable CPU.
+        workers: How many; None is one for each usable CPU.
+        in_processes: Whether they search in processes; None is where they gain by it.
         ready_s: How long opening may take.
 
     Attributes:
@@ -44,16 +46,23 @@ class EngineTarget:
     """
 
     def __init__(
-        self, opener: Opener, profile: Profile | None = None, *, workers: int | None = None, ready_s: float = 600.0
+        self,
+        opener: Opener,
+        profile: Profile | None = None,
+        *,
+        workers: int | None = None,
+        in_processes: bool | None = None,
+        ready_s: float = 600.0,
     ) -> None:
-        self._workers, self._ready_s = workers, ready_s
+        self._workers, self._ready_s = cpu_count() if workers is None else workers, ready_s
         self._socket, theirs = socketpair()
         for side in (self._socket, theirs):
             _enlarge(side)
         self._control, their_control = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
         # A daemon: it must not stay when this process ends.
-        self._process = context.Process(target=serve, args=(theirs, their_control, opener, profile), daemon=True)
+        arguments = (theirs, their_control, opener, profile, in_processes, self._workers)
+        self._process = context.Process(target=serve, args=arguments, daemon=True)
         _start_deaf(self._process)
         theirs.close()
         their_control.close()
