@@ -18,6 +18,8 @@ from elasticdenser.loadtest.target import Asked, Reply, Target
 
 _MOST_AT_ONCE = 256
 _NAP_S = 0.05
+_TICK_S = 0.0002
+"""What is due within it goes together: at high rates a message for each would take more than the target does."""
 _MEMORY_EVERY_S = 1.0
 _LEAD_S = 0.02
 
@@ -121,16 +123,16 @@ def run_load(
 
 
 class _Client:
+    """One run. While it lasts no more is done than must be: the target is on the same machine."""
+
     def __init__(self, target: Target, source: Source, queries: Sequence[str], settings: ClientSettings) -> None:
         self._target, self._source, self._settings = target, source, settings
         order = np.random.default_rng(settings.seed).permutation(len(queries)).tolist()
         self._queries = [queries[at] for at in order]
-        self._open: dict[int, Request] = {}
-        self._n_sent, self._sent_until_s = 0, 0.0
-        self._lags_s: list[float] = []
-        self._outcomes: list[Outcome] = []
-        self._replies: list[Reply] = []
-        self._ways_in_s: list[float] = []
+        self._due_s: list[float] = []  # of each request, by number
+        self._sent_s: list[float] = []
+        self._n_open = 0
+        self._received: list[tuple[float, list[Reply]]] = []
         self._memory: list[tuple[float, int]] = []
         self._start_s = perf_counter() + _LEAD_S
 
@@ -143,64 +145,89 @@ class _Client:
             self._send()
             now_s = perf_counter() - start_s
             next_s = source.next_s()
-            if next_s == math.inf and (not self._open or now_s > self._sent_until_s + self._settings.drain_s):
+            if next_s == math.inf and (not self._n_open or now_s > self._sent_until_s + self._settings.drain_s):
                 break
             self._note_memory(now_s)
-            for reply in self._target.receive(max(0.0, min(next_s - now_s, _NAP_S))):
-                self._take(reply, perf_counter() - start_s)
-        for request in self._open.values():
-            self._outcomes.append(Outcome(request=request, status=Status.LOST, at_s=now_s))
-        return Run(
-            outcomes=self._outcomes,
-            replies=self._replies,
-            ways_in_s=np.asarray(self._ways_in_s),
-            lags_s=np.asarray(self._lags_s),
-            memory=self._memory,
-            seconds=self._sent_until_s,
-            was_stopped=was_stopped,
-        )
+            replies = self._target.receive(min(max(next_s - now_s, _TICK_S), _NAP_S))
+            if replies:
+                self._take(replies, perf_counter() - start_s)
+        return self._made(now_s, was_stopped)
+
+    @property
+    def _sent_until_s(self) -> float:
+        return self._sent_s[-1] if self._sent_s else 0.0
 
     def _send(self) -> None:
         """Send what is due."""
         now_s = perf_counter() - self._start_s
-        asked, deadline_s, queries = [], self._settings.deadline_s, self._queries
-        for at_s in self._source.take(now_s, _MOST_AT_ONCE):
-            number = self._n_sent
-            self._n_sent += 1
-            self._open[number] = Request(id=number, query=number, arrival_s=at_s, deadline_s=at_s + deadline_s)
-            due_s = self._start_s + at_s + deadline_s
-            asked.append(Asked(number, queries[number % len(queries)], self._settings.k, due_s))
-            self._lags_s.append(now_s - at_s)
-            self._ways_in_s.append(math.nan)
-        if asked:
-            self._target.send(asked)
-            self._sent_until_s = now_s
-
-    def _take(self, reply: Reply, now_s: float) -> None:
-        request = self._open.pop(reply.number, None)
-        if request is None:
+        taken = self._source.take(now_s, _MOST_AT_ONCE)
+        if not taken:
             return
-        status = reply.status
-        if reply.at_s and status is not Status.SHED:  # of those it is not known when they came
-            came_s = reply.at_s - self._start_s - reply.ran_s - reply.queued_s
-            self._ways_in_s[reply.number] = max(0.0, came_s - request.arrival_s)
-        if reply.level is not None:
-            status = Status.IN_TIME if now_s <= request.deadline_s else Status.LATE
-            self._replies.append(reply._replace(at_s=reply.at_s - self._start_s if reply.at_s else 0.0))
-        outcome = Outcome(
-            request=request,
-            status=status,
-            at_s=now_s,
-            level=reply.level,
-            batch_size=reply.batch_size,
-            queued_s=reply.queued_s,
-            ran_s=reply.ran_s,
-        )
-        self._outcomes.append(outcome)
-        self._source.ended(outcome, now_s)
+        first, queries, k = len(self._due_s), self._queries, self._settings.k
+        worthless_s = self._start_s + self._settings.deadline_s
+        n = len(queries)
+        asked = [Asked(number, queries[number % n], k, worthless_s + at_s) for number, at_s in enumerate(taken, first)]
+        self._target.send(asked)
+        self._due_s += taken
+        self._sent_s += [now_s] * len(taken)
+        self._n_open += len(taken)
+
+    def _take(self, replies: list[Reply], now_s: float) -> None:
+        self._received.append((now_s, replies))
+        self._n_open -= len(replies)
+        for reply in replies if self._source.waits else ():
+            self._source.ended(now_s, is_answered=reply.level is not None)
 
     def _note_memory(self, now_s: float) -> None:
         if not self._memory or now_s >= self._memory[-1][0] + _MEMORY_EVERY_S:
             held = self._target.memory_bytes()
             if held is not None:
                 self._memory.append((now_s, held))
+
+    def _made(self, now_s: float, was_stopped: bool) -> Run:
+        """Return the run, which is over."""
+        deadline_s = self._settings.deadline_s
+        still_open = {
+            number: Request(id=number, query=number, arrival_s=at_s, deadline_s=at_s + deadline_s)
+            for number, at_s in enumerate(self._due_s)
+        }
+        ways_in_s = np.full(len(still_open), math.nan)
+        outcomes: list[Outcome] = []
+        answers: list[Reply] = []
+        for at_s, replies in self._received:
+            for reply in replies:
+                request = still_open.pop(reply.number, None)
+                if request is None:
+                    continue
+                if reply.at_s and reply.status is not Status.SHED:  # of those it is not known when they came
+                    came_s = reply.at_s - self._start_s - reply.ran_s - reply.queued_s
+                    ways_in_s[reply.number] = max(0.0, came_s - request.arrival_s)
+                if reply.level is not None:
+                    answers.append(reply._replace(at_s=reply.at_s - self._start_s if reply.at_s else 0.0))
+                outcomes.append(_outcome(request, reply, at_s))
+        outcomes += [Outcome(request=one, status=Status.LOST, at_s=now_s) for one in still_open.values()]
+        return Run(
+            outcomes=outcomes,
+            replies=answers,
+            ways_in_s=ways_in_s,
+            lags_s=np.subtract(self._sent_s, self._due_s),
+            memory=self._memory,
+            seconds=self._sent_until_s,
+            was_stopped=was_stopped,
+        )
+
+
+def _outcome(request: Request, reply: Reply, at_s: float) -> Outcome:
+    """Return how a request ended by the client's clock."""
+    status = reply.status
+    if reply.level is not None:
+        status = Status.IN_TIME if at_s <= request.deadline_s else Status.LATE
+    return Outcome(
+        request=request,
+        status=status,
+        at_s=at_s,
+        level=reply.level,
+        batch_size=reply.batch_size,
+        queued_s=reply.queued_s,
+        ran_s=reply.ran_s,
+    )

@@ -9,11 +9,16 @@ from typing import Protocol
 import numpy as np
 
 from elasticdenser.engine.arrivals import ClosedLoop, Times
-from elasticdenser.engine.request import Outcome
 
 
 class Source(Protocol):
-    """Says when requests are to be sent, in seconds after the start."""
+    """Says when requests are to be sent, in seconds after the start.
+
+    Attributes:
+        waits: Whether it wants to learn when requests end.
+    """
+
+    waits: bool
 
     def take(self, now_s: float, most: int) -> list[float]:
         """Return the times of those that are due and were not taken yet, at most so many."""
@@ -21,8 +26,8 @@ class Source(Protocol):
     def next_s(self) -> float:
         """Return when the next one is due; infinity if there is none, as far as is known."""
 
-    def ended(self, outcome: Outcome, now_s: float) -> None:
-        """Learn how a request ended."""
+    def ended(self, now_s: float, *, is_answered: bool) -> None:
+        """Learn that a request has ended, and whether with an answer."""
 
     def stop(self) -> None:
         """Send no more."""
@@ -34,6 +39,8 @@ class OpenLoop:
     Args:
         times: Rising.
     """
+
+    waits = False
 
     def __init__(self, times: Times) -> None:
         self._times: list[float] = times.tolist()
@@ -51,7 +58,7 @@ class OpenLoop:
         """See `Source`."""
         return self._times[self._at] if self._at < self._end else math.inf
 
-    def ended(self, outcome: Outcome, now_s: float) -> None:
+    def ended(self, now_s: float, *, is_answered: bool) -> None:
         """See `Source`."""
 
     def stop(self) -> None:
@@ -69,6 +76,8 @@ class Clients:
         seed: Of their thinking.
     """
 
+    waits = True
+
     def __init__(self, loop: ClosedLoop, seconds: float, *, turned_away_s: float, seed: int = 0) -> None:
         self._think_s, self._seconds, self._turned_away_s = loop.think_s, seconds, turned_away_s
         self._times = [0.0] * loop.clients
@@ -85,10 +94,10 @@ class Clients:
         """See `Source`."""
         return self._times[0] if self._times else math.inf
 
-    def ended(self, outcome: Outcome, now_s: float) -> None:
+    def ended(self, now_s: float, *, is_answered: bool) -> None:
         """See `Source`."""
         again_s = now_s + (float(self._rng.exponential(self._think_s)) if self._think_s else 0.0)
-        if outcome.level is None:
+        if not is_answered:
             again_s += self._turned_away_s
         if again_s < self._seconds:
             heapq.heappush(self._times, again_s)
