@@ -16,10 +16,9 @@ class Rate:
         self.window_s = window_s
         self._times_s: deque[float] = deque()
 
-    def add(self, now_s: float) -> None:
-        """Count an arrival."""
+    def count(self, now_s: float) -> None:
+        """Count an arrival; several threads may at once."""
         self._times_s.append(now_s)
-        self._forget(now_s)
 
     def per_s(self, now_s: float) -> float:
         """Return the rate."""

@@ -77,6 +77,16 @@ class Scheduler:
         """Return whether a batch was handed out and is neither finished nor failed."""
         return batch in self._running
 
+    def is_hopeless(self, now_s: float, deadline_s: float, priority: int = 0) -> bool:
+        """Return whether a request was found just now that could not be in time although it had as long; count it then.
+
+        The owner need not lock for this.
+        """
+        if deadline_s > self._hopeless_until_s or priority > self._least_priority:
+            return False
+        self._rate.count(now_s)
+        return True
+
     def add(self, request: Request) -> None:
         """Take in a request that has just arrived.
 
@@ -86,7 +96,7 @@ class Scheduler:
         """
         floor = self.profile.floor(request.minimum)
         if request.deadline_s < float("inf"):  # what has all the time presses nobody
-            self._rate.add(request.arrival_s)
+            self._rate.count(request.arrival_s)
         if self.n_unfinished < self.settings.most_unfinished and self._join(request):
             self.n_unfinished += 1
             return

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 Opener = Callable[[], "Retriever | BatchSearch"]
 
-_PIECE = 1 << 20
+_PIECE = 1 << 14
+"""Bytes that are taken in at once: while many are, the workers wait for the interpreter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +131,7 @@ def _run(
             # The newest first: where more come than can be looked at, the oldest are those not worth a look.
             for frame in reversed(came):
                 _take_in(frame, engine, answers)
+            answers.flush()
             if [] in came:
                 break
     answers.flush()
@@ -139,7 +141,7 @@ def _run(
 def _take_in(frame: list[tuple[int, str, int, float]], engine: RetrievalEngine, answers: _Answers) -> None:
     for number, text, k, due_s in reversed(frame):
         left_s = due_s - perf_counter()
-        if left_s <= 0:
+        if left_s <= 0 or engine.turns_away(left_s):
             answers.add((number, Status.REFUSED.value, None, 0, 0.0, 0.0, due_s - left_s))
             continue
         try:
@@ -150,7 +152,6 @@ def _take_in(frame: list[tuple[int, str, int, float]], engine: RetrievalEngine, 
             answers.add((number, Status.FAILED.value, None, 0, 0.0, 0.0, due_s - left_s))
         else:
             future.add_done_callback(partial(answers.done, number))
-    answers.flush()
 
 
 class _Answers:

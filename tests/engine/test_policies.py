@@ -78,7 +78,7 @@ def test_elastic_leaves_room_for_what_comes_while_a_batch_runs():
         scheduler.policy = Elastic(PROFILE, filled=0.2)
         # So many came and went in the last tenth of a second; ten wait.
         for number in range(int(rate_per_s / 10)):
-            scheduler._rate.add(0.95 + number * 1e-6)
+            scheduler._rate.count(0.95 + number * 1e-6)
         for number in range(10):
             scheduler.add(request(number, 1.0))
         return PROFILE.place(scheduler.schedule(1.0).level)
