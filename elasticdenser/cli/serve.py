@@ -27,6 +27,7 @@ _EXAMPLES = options.examples(
     "serve indexes/mine --profile profile.json --workers 4",
     "serve indexes/mine --policy static:w0.5-d3        (always the same size)",
     "serve indexes/mine --host 0.0.0.0 --api-key-file key.txt",
+    "serve indexes/mine --allowed-host search.example.org        (behind a proxy)",
 )
 
 
@@ -37,7 +38,7 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
-    deadline_ms: Annotated[float, typer.Option(help="Of a query that names none, after it comes.")] = 25.0,
+    deadline_ms: Annotated[float, typer.Option(help="Of a query that names none, after its request comes.")] = 25.0,
     profile: Annotated[
         Path | None, typer.Option(help="What `profile` wrote. Default: levels are measured briefly first.")
     ] = None,
@@ -53,6 +54,15 @@ def serve(
         Path | None,
         typer.Option(help=f"File with the key that clients must send. Default: the variable {_KEY}, or no key."),
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name that requests may give in the header Host, beside localhost and --host. Repeat it for more; "
+            "'*' is any. Behind a proxy that passes on its own name (Caddy; nginx with proxy_set_header Host), give "
+            "that name. Default: no other on loopback, any elsewhere.",
+            show_default=False,
+        ),
+    ] = None,
     cache: Annotated[int, typer.Option(min=0, help="Vectors of the queries asked last that are kept.")] = 0,
     access_log: Annotated[bool, typer.Option(help="A line of JSON for each request, on stderr.")] = True,
     encoder: options.EncoderName = None,
@@ -66,18 +76,21 @@ def serve(
     check_installed()
     from elasticdenser.cpus import cpu_count
     from elasticdenser.engine.processes import gain_by_processes
-    from elasticdenser.serving.server import listening_socket
+    from elasticdenser.serving.hosts import ANY, allowed_hosts
+    from elasticdenser.serving.server import is_loopback, listening_socket
     from elasticdenser.serving.settings import ServeSettings
 
-    settings = ServeSettings(
-        deadline_s=deadline_ms / 1000,
-        api_key=_api_key(api_key_file),
-        most_body_bytes=max_body_bytes,
-        encoding_threads=max(1, cpu_count() // 2),
-        title=index.resolve().name,
-        log=access_log,
-    )
     with listening_socket(host, port) as bound:
+        names = allowed_host or ([] if is_loopback(bound) else [ANY])
+        settings = ServeSettings(
+            deadline_s=deadline_ms / 1000,
+            api_key=_api_key(api_key_file),
+            allowed_hosts=allowed_hosts([*names, host]),
+            most_body_bytes=max_body_bytes,
+            encoding_threads=max(1, cpu_count() // 2),
+            title=index.resolve().name,
+            log=access_log,
+        )
         retriever = options.open_retriever(index, encoder, device, offline, precision, cache=cache)
         levels = _levels(retriever, profile)
         n_workers = workers or max(1, cpu_count() - 1)

@@ -301,6 +301,6 @@ class Scheduler:
         backlog_s = self.correction.ratio * len(self._queue) / (self._capacity_per_s * self.settings.workers)
         message = (
             f"got a request due in {within_ms:.0f} ms while {self.n_unfinished} are in the engine, which cannot answer "
-            f"it in time even at level {smallest}: try again later, or give it more time"
+            f"it in time even at {smallest}: try again later, or give it more time"
         )
         return OverloadedError(message, retry_after_s=max(self.settings.slo_s, backlog_s))

@@ -141,7 +141,8 @@ class HttpTarget:
         body = json.dumps(
             {"query": asked.text, "k": asked.k, "deadline_ms": round(left_ms, 3), "with_text": False}
         ).encode()
-        head = f"POST {self._path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n{self._key}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        head = f"POST {self._path} HTTP/1.1\r\nHost: {host}:{self._port}\r\n{self._key}"
         return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
     def _levels(self) -> Profile | None:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from elasticdenser.errors import MissingExtraError
 
-_NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+_NEEDED = ("fastapi", "uvicorn", "httptools", "prometheus_client")
 
 
 def check_installed() -> None:

@@ -48,6 +48,7 @@ def make_app(engine: RetrievalEngine, retriever: Retriever, settings: ServeSetti
         description="Dense retrieval at the best level that the load allows.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=living,
     )
     app.state.service = service

@@ -6,20 +6,21 @@ import asyncio
 import json
 from base64 import b64encode
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 from numpy.typing import NDArray
 
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.serving.problems import documented, problem
-from elasticdenser.serving.schemas import EmbeddingsRequest, EmbeddingsResponse, Models
+from elasticdenser.serving.schemas import EmbeddingsRequest, EmbeddingsResponse, Model, Models
 from elasticdenser.serving.service import Service, note_for_log, service_of
 
 router = APIRouter(prefix="/v1")
 
+_LONGEST_NAME = 100
 _AT_ONCE = 16
 """Texts that are encoded before other requests get their turn, and before a server that stops can."""
 
@@ -27,15 +28,14 @@ _AT_ONCE = 16
 @router.post(
     "/embeddings",
     response_model=EmbeddingsResponse,
-    responses=documented(400, 401, 404, 408, 413, 415, 422, 429, 500, 503),
+    responses=documented(400, 401, 404, 408, 413, 415, 422, 429, 503),
 )
 async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     """Encode texts as queries are encoded, at the full size or at the one that the model's name ends in."""
     service = service_of(request)
     sizes = models_of(service)
     if body.model not in sizes:
-        known = f"{service.model}, or that with a size, such as {list(sizes)[-1]}; GET /v1/models lists all"
-        return problem(404, f"got model {body.model[:100]!a}; expected {known}", param="model")
+        return _no_model(service, body.model)
     dim = service.retriever.encoder.dim
     if body.dimensions not in (None, dim):
         message = f"got dimensions = {body.dimensions}; vectors of this encoder have {dim}: leave it out"
@@ -52,21 +52,36 @@ async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     return Response(f'{{"object": "list", "data": [{rows}], {rest[1:]}', media_type="application/json")
 
 
-@router.get("/models", response_model=Models, responses=documented(401, 500, 503))
+@router.get("/models", response_model=Models, responses=documented(401, 503))
 async def models(request: Request) -> dict[str, Any]:
     """List the sizes of the encoder; its name alone is the full one."""
     service = service_of(request)
-    rows = [
-        {"id": name, "object": "model", "created": service.started, "owned_by": "elasticdenser"}
-        for name in models_of(service)
-    ]
-    return {"object": "list", "data": rows}
+    return {"object": "list", "data": [_described(service, name) for name in models_of(service)]}
+
+
+@router.get("/models/{model:path}", response_model=Model, responses=documented(401, 404, 503))
+async def model(
+    request: Request, model: Annotated[str, Path(description="Slashes may stand as they are.")]
+) -> dict[str, Any] | Response:
+    """Return one size of the encoder."""
+    service = service_of(request)
+    return _described(service, model) if model in models_of(service) else _no_model(service, model)
 
 
 def models_of(service: Service) -> dict[str, str]:
     """Return the size of every model name, the full one first."""
     encoder = service.retriever.encoder
     return {service.model: str(encoder.full_size)} | {f"{service.model}/{size}": str(size) for size in encoder.sizes}
+
+
+def _described(service: Service, name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": service.started, "owned_by": "elasticdenser"}
+
+
+def _no_model(service: Service, name: str) -> Response:
+    known = f"{service.model}, or that with a size, such as {list(models_of(service))[-1]}; GET /v1/models lists all"
+    message = f"got model {name[:_LONGEST_NAME]!a}; expected {known}"
+    return problem(404, message, param="model", code="model_not_found")
 
 
 async def _encoded(

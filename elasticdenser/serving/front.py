@@ -1,4 +1,4 @@
-"""What every request passes first and last: its id, the key, the bounds of its body, the log, and the counts."""
+"""What every request passes first and last: its id, its host, the key, the bounds of its body, the log, the counts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from elasticdenser.serving.hosts import is_allowed
 from elasticdenser.serving.problems import problem, unavailable
 from elasticdenser.serving.service import Service
 
@@ -26,6 +27,7 @@ GUARDED = ("/search", "/v1/", "/live")
 
 _STATE = ("/healthz", "/readyz", "/metrics", "/live")
 _LONGEST_PATH = 200
+_LONGEST_HOST = 100
 _GONE = 499  # no response: the client has hung up
 
 
@@ -47,7 +49,10 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started_s, headers = perf_counter(), Headers(scope=scope)
+        if scope["method"] == "HEAD":  # unknown to FastAPI's routes; the server leaves the body out
+            scope = {**scope, "method": "GET"}
+        came_s = scope.setdefault("came_s", perf_counter())  # where the server itself has not noted it
+        headers = Headers(scope=scope)
         exchange = _Exchange(send, _id_of(headers.get("x-request-id", "")))
         scope["notes"] = notes = dict[str, Any]()
         self._service.n_open += 1
@@ -55,7 +60,7 @@ class Front:
             await self._answer(scope, headers, receive, exchange)
         finally:
             self._service.n_open -= 1
-            self._account(scope, exchange, notes, perf_counter() - started_s)
+            self._account(scope, exchange, notes, perf_counter() - came_s)
 
     async def _answer(self, scope: Scope, headers: Headers, receive: Receive, exchange: _Exchange) -> None:
         try:
@@ -63,7 +68,7 @@ class Front:
             if refusal is not None:
                 await refusal(scope, receive, exchange.send)
             else:
-                await self._app(scope, self._bounded(receive), exchange.send)
+                await self._app(scope, self._bounded(receive, scope["came_s"]), exchange.send)
         except asyncio.CancelledError:  # by the server, whose patience at its end is over
             await exchange.fail(unavailable("the server is stopping"), scope, receive)
             raise
@@ -74,7 +79,11 @@ class Front:
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         """Return what to answer to who is not let in."""
-        path = scope["path"]
+        path, hosts = scope["path"], headers.getlist("host")
+        if not is_allowed(hosts, self._service.settings.allowed_hosts):
+            name = ", ".join(hosts)[:_LONGEST_HOST]
+            message = f"got host {name!a}; expected localhost, or what the server's --allowed-host names"
+            return problem(421, message, headers={"Connection": "close"})
         if self._service.is_stopping and path not in _STATE:
             response = unavailable("the server is stopping")
             response.headers["Connection"] = "close"
@@ -91,19 +100,21 @@ class Front:
         kind, _, key = given.partition(" ")
         return kind.lower() == "bearer" and hmac.compare_digest(key.strip().encode("latin-1"), self._key or b"")
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive, came_s: float) -> Receive:
         """Return `receive` with an end to it: not every body says how long it is, and not every one comes."""
         received, is_whole = 0, False
+        longest_s = self._service.settings.longest_wait_s
 
         async def bounded() -> Message:
             nonlocal received, is_whole
             if is_whole:  # then this waits for the client to hang up
                 return await receive()
             try:
-                async with asyncio.timeout(self._service.settings.longest_wait_s):
+                async with asyncio.timeout(max(0.0, came_s + longest_s - perf_counter())):
                     message = await receive()
             except TimeoutError:
-                raise HTTPException(408, "the body did not come: send it again", {"Connection": "close"}) from None
+                why = f"the body did not come within {longest_s:g} s: send it again"
+                raise HTTPException(408, why, {"Connection": "close"}) from None
             received += len(message.get("body", b""))
             is_whole = not message.get("more_body", False)
             if received > self._service.settings.most_body_bytes:

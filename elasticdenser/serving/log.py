@@ -25,6 +25,7 @@ class AccessLog:
 
     def __init__(self, file: TextIO | None = None) -> None:
         self._file = file
+        self._lock = threading.Lock()
         self._lines: deque[str] = deque()
         self._n_dropped = 0
         self._closing = threading.Event()
@@ -34,11 +35,12 @@ class AccessLog:
     def write(self, **fields: Any) -> None:
         """Log an event; fields that are None are left out."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        if len(self._lines) >= _MOST_WAITING:
-            self._lines.popleft()
-            self._n_dropped += 1
-        known = {key: value for key, value in fields.items() if value is not None}
-        self._lines.append(json.dumps({"at": now, **known}))
+        line = json.dumps({"at": now, **{key: value for key, value in fields.items() if value is not None}})
+        with self._lock:
+            if len(self._lines) >= _MOST_WAITING:
+                self._lines.popleft()
+                self._n_dropped += 1
+            self._lines.append(line)
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what waits, and end."""
@@ -51,12 +53,13 @@ class AccessLog:
         self._write()
 
     def _write(self) -> None:
-        if not self._lines:
+        with self._lock:
+            lines, self._lines = self._lines, deque()
+            n_dropped, self._n_dropped = self._n_dropped, 0
+        if n_dropped:
+            lines.append(json.dumps({"dropped_lines": n_dropped}))
+        if not lines:
             return
-        lines = [self._lines.popleft() for _ in range(len(self._lines))]
-        if self._n_dropped:
-            lines.append(json.dumps({"dropped_lines": self._n_dropped}))
-            self._n_dropped = 0
         try:
             file = self._file or sys.stderr
             file.write("\n".join(lines) + "\n")

@@ -38,14 +38,14 @@ class Metrics:
         )
         self._request_s = Histogram(
             "elasticdenser_http_request_seconds",
-            "From the first byte of a request to the last of its response.",
+            "From the head of a request to the last of its response.",
             ("path",),
             buckets=_LATENCY_S,
             registry=self._registry,
         )
         self._query_s = Histogram(
             "elasticdenser_query_seconds",
-            "From a query to its answer, in the queue and in its batch.",
+            "From when a query came to its answer, in the queue and in its batch.",
             buckets=_LATENCY_S,
             registry=self._registry,
         )

@@ -18,13 +18,14 @@ from elasticdenser.serving.settings import MOST_QUERIES
 
 # Status: (type, as OpenAI's clients know it; code; what it means).
 KINDS = {
-    400: ("invalid_request_error", "bad_request", "The body is no JSON."),
+    400: ("invalid_request_error", "bad_request", "The request is no HTTP, or its body no JSON."),
     401: ("authentication_error", "unauthorized", "The API key is missing or wrong."),
     404: ("invalid_request_error", "not_found", "There is no such path, model or document."),
     405: ("invalid_request_error", "method_not_allowed", "The path does not have this method."),
     408: ("invalid_request_error", "too_slow", "The body did not come in time."),
     413: ("invalid_request_error", "too_large", "The body is too large."),
     415: ("invalid_request_error", "wrong_content_type", "The content type is not application/json."),
+    421: ("invalid_request_error", "wrong_host", "The server is not to be called by that name."),
     422: ("invalid_request_error", "invalid", "The request is not as described."),
     429: ("rate_limit_error", "overloaded", "It could not be answered in time."),
     500: ("server_error", "failed", "The search has failed."),
@@ -57,19 +58,24 @@ _WANTED = {
 
 
 def problem(
-    status: int, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
+    status: int,
+    message: str,
+    *,
+    param: str | None = None,
+    code: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return an error as a response."""
-    kind, code, _ = KINDS.get(status, KINDS[400 if status < 500 else 500])
-    error = {"message": " ".join(message.split()), "type": kind, "code": code, "param": param}
+    """Return an error as a response; None is the status's own code."""
+    kind, usual, _ = KINDS.get(status, KINDS[400 if status < 500 else 500])
+    error = {"message": " ".join(message.split()), "type": kind, "code": code or usual, "param": param}
     # In ASCII: what a client sent may hold what has no encoding.
     return Response(json.dumps({"error": error}), status, headers, media_type="application/json")
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return how the description of the API states these errors."""
+    """Return how the description of the API states these errors, and those that every path has."""
     made: dict[int | str, dict[str, Any]] = {}
-    for status in statuses:
+    for status in sorted({*statuses, 421, 500}):
         made[status] = {"model": Refusal, "description": KINDS[status][2]}
         if status in (429, 503):
             made[status]["headers"] = _RETRY_AFTER

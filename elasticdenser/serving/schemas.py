@@ -40,7 +40,8 @@ class _Choices(_Input):
         None,
         ge=0.001,
         le=LONGEST_DEADLINE_MS,
-        description="Milliseconds until the answer is worthless. Default: the server's for one query, none for a list.",
+        description="Milliseconds after the request came until the answer is worthless. "
+        "Default: the server's for one query, none for a list.",
     )
     minimum_level: str | None = Field(None, description="The level whose quality the answer must at least have.")
     priority: Whole = Field(
@@ -92,7 +93,7 @@ class Result(BaseModel):
     Attributes:
         hits: Best first.
         level: The level that answered.
-        queued_ms: How long the query waited.
+        queued_ms: How long the query waited, from when the request came.
         ran_ms: How long its batch ran.
         late: Whether the answer came after the deadline.
     """

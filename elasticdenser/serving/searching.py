@@ -6,6 +6,8 @@ import asyncio
 import json
 import math
 from concurrent.futures import Future
+from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -20,7 +22,7 @@ from elasticdenser.serving.settings import MOST_FOUND
 
 router = APIRouter()
 
-_ERRORS = documented(400, 401, 404, 408, 413, 415, 422, 429, 500, 503)
+_ERRORS = documented(400, 401, 404, 408, 413, 415, 422, 429, 503)
 
 _AT_ONCE = 16
 """Queries handed in before the event loop gets to do something else."""
@@ -28,6 +30,7 @@ _AT_ONCE = 16
 _HITS_AT_ONCE = 64
 """Hits that are looked up in the event loop: that takes about 0.5 ms; for fewer a thread would cost more."""
 
+_SHORTEST_S = 1e-6
 _PATIENCE_S = 0.05
 """A request that has its answers by then needs nobody to watch whether its client is still there."""
 
@@ -40,7 +43,8 @@ async def search(body: Search, request: Request) -> Response:
     refusal = await _refusal(service, body, len(queries))
     if refusal is not None:
         return refusal
-    answers = await _answers(service, request, queries, body.k, _options(body))
+    within_s = _deadline_s(service, body)
+    answers = await _answers(service, request, queries, body.k, within_s, _options(body))
     if answers is None:
         return Response(status_code=499)  # to nobody
     note_for_log(request, level=",".join(sorted({answer.level for answer in answers})), queries=len(queries))
@@ -79,31 +83,41 @@ async def _refusal(service: Service, body: SearchOne | SearchMany, n_queries: in
     return None
 
 
-def _options(body: SearchOne | SearchMany) -> dict[str, Any]:
-    """Return what `RetrievalEngine.submit` takes beside the query."""
-    options: dict[str, Any] = {"minimum_level": body.minimum_level, "priority": body.priority}
+def _deadline_s(service: Service, body: SearchOne | SearchMany) -> float:
+    """Return how long after the request came its answers become worthless."""
     if body.deadline_ms is not None:
-        options["deadline_s"] = body.deadline_ms / 1000
-    elif isinstance(body, SearchMany):
-        options["deadline_s"] = math.inf
+        return body.deadline_ms / 1000
+    return math.inf if isinstance(body, SearchMany) else service.settings.deadline_s
+
+
+def _options(body: SearchOne | SearchMany) -> dict[str, Any]:
+    """Return what `RetrievalEngine.submit` takes beside the query and its deadline."""
+    options: dict[str, Any] = {"minimum_level": body.minimum_level, "priority": body.priority}
     if body.doc_ids is not None:
         options["doc_ids"] = frozenset(body.doc_ids)
     return options
 
 
 async def _answers(
-    service: Service, request: Request, queries: list[str], k: int, options: dict[str, Any]
+    service: Service, request: Request, queries: list[str], k: int, within_s: float, options: dict[str, Any]
 ) -> list[Answer] | None:
     """Return the answers to all queries; None if the client does not wait for them any more.
+
+    The time since the request came is part of the deadline, and of how long a query waited.
 
     Raises:
         OverloadedError: One of them gets none; then the others are withdrawn.
     """
+    came_s: float = request.scope["came_s"]
     futures: list[Future[Answer]] = []
+    before_s: list[float] = []
     watch: asyncio.Task[None] | None = None
     try:
         for number, query in enumerate(queries, 1):
-            futures.append(service.engine.submit(query, k, **options))
+            before_s.append(perf_counter() - came_s)
+            # What is due already is for the engine to refuse, and to count.
+            left_s = max(within_s - before_s[-1], _SHORTEST_S)
+            futures.append(service.engine.submit(query, k, deadline_s=left_s, **options))
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
         waiting = asyncio.gather(*map(asyncio.wrap_future, futures))
@@ -114,7 +128,8 @@ async def _answers(
             longest_s = service.settings.longest_wait_s
             await asyncio.wait((waiting, watch), timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
         if waiting.done():
-            return waiting.result()
+            pairs = zip(waiting.result(), before_s, strict=True)
+            return [replace(answer, queued_s=answer.queued_s + waited_s) for answer, waited_s in pairs]
         waiting.cancel()
         if watch is not None and watch.done():
             return None

@@ -11,10 +11,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from elasticdenser.errors import ElasticDenserError
+from elasticdenser.serving.protocol import Protocol
 from elasticdenser.serving.service import Service
 
 _DRAIN_S = 7.0
 _GRACE_S = 1
+
+_IDLE_S = 75
+"""Longer than what keeps connections for later does, such as a proxy: who uses one must not find it closed."""
 
 
 class Server(uvicorn.Server):
@@ -28,12 +32,15 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, on_start: Callable[[], None] = lambda: None) -> None:
         config = uvicorn.Config(
             app,
+            http=Protocol,
+            ws="none",
             log_config=None,
-            log_level="warning",
+            log_level="error",
             access_log=False,
             server_header=False,
             proxy_headers=False,
             lifespan="on",
+            timeout_keep_alive=_IDLE_S,
             timeout_graceful_shutdown=_GRACE_S,
         )
         super().__init__(config)
@@ -50,7 +57,17 @@ class Server(uvicorn.Server):
         self._stopped_s = time.monotonic()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen."""
+        """Listen.
+
+        Raises:
+            ElasticDenserError: Another process has begun to, on the same port.
+        """
+        for bound in sockets or ():
+            try:
+                bound.listen(self.config.backlog)  # uvloop would not say that it failed
+            except OSError as error:
+                host, port = bound.getsockname()[:2]
+                raise _not_listening(host, port, error) from error
         await super().startup(sockets=sockets)
         if self.started:
             self._on_start()
@@ -86,11 +103,15 @@ def listening_socket(host: str, port: int) -> socket.socket:
             bound.close()
             raise
     except (OSError, UnicodeError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise ElasticDenserError(
-            f"cannot listen on {host}, port {port} ({why}): choose another --port, or a --host of this machine"
-        ) from error
+        raise _not_listening(host, port, error) from error
     return bound
+
+
+def _not_listening(host: str, port: int, error: Exception) -> ElasticDenserError:
+    why = getattr(error, "strerror", None) or str(error)
+    return ElasticDenserError(
+        f"cannot listen on {host}, port {port} ({why}): choose another --port, or a --host of this machine"
+    )
 
 
 def url_of(bound: socket.socket) -> str:

@@ -29,10 +29,13 @@ class ServeSettings:
     """How the server works.
 
     Args:
-        deadline_s: Of a query that names none, in seconds after it comes; shown on the page.
+        deadline_s: Of a query that names none, in seconds after its request comes; shown on the page.
         api_key: What clients must send as `Authorization: Bearer`; None lets all in.
+        allowed_hosts: Names that requests may give in the header Host beside those of loopback, as `allowed_hosts`
+            returns them; None is any.
         most_body_bytes: Of one request.
-        longest_wait_s: A request that waits longer for its answers is turned away.
+        longest_wait_s: A search that waits longer for its answers is turned away, and so is a body that takes longer
+            to come.
         encoding_threads: How many requests for embeddings are computed at once.
         most_encoding: How many may wait for that; more are turned away.
         title: Stands on the page.
@@ -44,6 +47,7 @@ class ServeSettings:
 
     deadline_s: float = 0.025
     api_key: str | None = field(default=None, repr=False)
+    allowed_hosts: frozenset[str] | None = None
     most_body_bytes: int = 1 << 20
     longest_wait_s: float = 30.0
     encoding_threads: int = 1

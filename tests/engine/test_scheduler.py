@@ -167,7 +167,7 @@ def test_an_unknown_minimum_is_refused():
 
 def test_what_cannot_be_in_time_is_refused_at_the_door():
     scheduler = scheduler_of()
-    with pytest.raises(OverloadedError, match=r"due in 0 ms while 0 are in the engine.*even at level level0"):
+    with pytest.raises(OverloadedError, match=r"due in 0 ms while 0 are in the engine.*even at level0"):
         scheduler.add(request(0, within_s=0.0001))
     admitted = 0
     with pytest.raises(OverloadedError) as refused:

@@ -57,7 +57,9 @@ def make_client(retriever, engine):
     with contextlib.ExitStack() as stack:
 
         def make(own_engine=None, **settings):
-            app = make_app(own_engine or engine, retriever, ServeSettings(**{"log": False, **settings}))
+            app = make_app(
+                own_engine or engine, retriever, ServeSettings(**{"log": False, "deadline_s": SLOW_S, **settings})
+            )
             return stack.enter_context(TestClient(app))
 
         yield make

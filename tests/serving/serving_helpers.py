@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 import time
 import urllib.request
@@ -67,6 +68,27 @@ def live_server(app):
             server.handle_exit(15, None)
             thread.join(20)
             assert not thread.is_alive()
+
+
+def connected(url: str) -> socket.socket:
+    """Return a connection to a server, for what no client would send."""
+    host, port = url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def head_of(body: bytes) -> bytes:
+    kind = "Content-Type: application/json"
+    return f"POST /search HTTP/1.1\r\nHost: localhost\r\n{kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+
+
+def answer_of(connection: socket.socket) -> tuple[int, dict]:
+    """Return status and body of the one response that comes."""
+    with connection.makefile("rb") as file:
+        status, length = int(file.readline().split()[1]), 0
+        while line := file.readline().strip():
+            name, _, value = line.partition(b":")
+            length = int(value) if name.lower() == b"content-length" else length
+        return status, json.loads(file.read(length))
 
 
 def post(url: str, body, **headers: str):

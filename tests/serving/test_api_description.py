@@ -23,7 +23,7 @@ expected-statuses = ["400", "401", "404", "405", "413", "415", "422", "429"]
 def test_every_path_is_described(client):
     description = client.get("/openapi.json").json()
     assert set(description["paths"]) == {
-        *("/search", "/v1/embeddings", "/v1/models"),
+        *("/search", "/v1/embeddings", "/v1/models", "/v1/models/{model}"),
         *("/", "/healthz", "/readyz", "/metrics", "/live"),
     }
     schemas = description["components"]["schemas"]
@@ -31,7 +31,7 @@ def test_every_path_is_described(client):
     assert levels == ["w1-d2", "level0"]
     assert schemas["EmbeddingsRequest"]["properties"]["model"]["enum"][0] == client.app.state.service.model
     described = description["paths"]["/search"]["post"]["responses"]
-    assert set(described) == {"200", "400", "401", "404", "408", "413", "415", "422", "429", "500", "503"}
+    assert set(described) == {"200", "400", "401", "404", "408", "413", "415", "421", "422", "429", "500", "503"}
     assert "Retry-After" in described["429"]["headers"]
 
 

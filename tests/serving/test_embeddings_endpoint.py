@@ -43,6 +43,17 @@ def test_models_are_listed(client, retriever, name):
     assert [row["id"] for row in made["data"]] == [name, *(f"{name}/{size}" for size in retriever.encoder.sizes)]
 
 
+def test_one_model(client, name):
+    listed = client.get("/v1/models").json()["data"]
+    for wanted in (name, f"{name}/level0"):
+        for asked in (wanted, wanted.replace("/", "%2F")):
+            assert client.get(f"/v1/models/{asked}").json() == next(one for one in listed if one["id"] == wanted)
+    for asked in ("gpt", f"{name}/", f"{name}/w9", ""):
+        error = refusal(client.get(f"/v1/models/{asked}"), 404)
+        assert (error["code"], error["param"]) == ("model_not_found", "model")
+        assert f"got model {asked!r}; expected {name}" in error["message"]
+
+
 @pytest.mark.parametrize(
     ("more", "status", "said", "param"),
     [
@@ -91,6 +102,12 @@ def test_with_the_client_of_openai(retriever, engine):
         smaller = client.embeddings.create(input="csv", model=f"{model}/level0")
         assert np.allclose(smaller.data[0].embedding, retriever.encoder.encode(["csv"], "level0")[0], atol=1e-7)
         assert next(one.id for one in client.models.list()) == model
+        for size in (model, f"{model}/level0"):
+            found = client.models.retrieve(size)
+            assert (found.id, found.object, found.owned_by) == (size, "model", "elasticdenser")
+        with pytest.raises(openai.NotFoundError, match="got model 'gpt/4'") as refused:
+            client.models.retrieve("gpt/4")
+        assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
         with pytest.raises(openai.NotFoundError, match="got model 'gpt'"):
             client.embeddings.create(input="x", model="gpt")
         with pytest.raises(openai.UnprocessableEntityError, match="token ids are not taken"):

@@ -61,7 +61,7 @@ def serve(served_index, tiny_elastic, profile):
         process.communicate()
 
 
-def status_of(url: str) -> int:
+def status_of(url: str | urllib.request.Request) -> int:
     try:
         with urllib.request.urlopen(url, timeout=10) as response:
             return response.status
@@ -77,7 +77,9 @@ def test_a_request_that_has_come_is_answered_before_the_end(serve, sign):
     body = b'{"query": "desert planet", "k": 2}'
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
-        head = f"POST /search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        head = (
+            f"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        )
         connection.sendall(f"{head}\r\n\r\n".encode() + body[:5])
         time.sleep(0.2)
         process.send_signal(sign)
@@ -102,7 +104,7 @@ def test_a_client_that_never_finishes_does_not_keep_it_alive(serve, signals):
     process, url = serve("--no-access-log")
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(b"POST /search HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        connection.sendall(b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{")
         time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
         until(lambda: status_of(f"{url}/readyz") == 503)
@@ -140,12 +142,36 @@ def test_a_port_that_is_taken_is_known_at_once(served_index):
     assert f"cannot listen on 127.0.0.1, port {port}" in said and "choose another --port" in said
 
 
+def test_two_that_start_at_once_on_one_port(served_index, tiny_elastic, profile, monkeypatch):
+    monkeypatch.setattr("elasticdenser.serving.server.Server.main_loop", lambda _: pytest.fail("it listens"))
+    with listening_socket("127.0.0.1", 0) as first:
+        port = url_of(first).rsplit(":", 1)[1]
+        monkeypatch.setattr("elasticdenser.cli.serve._levels", lambda *_: first.listen() or PROFILE)
+        said = refused(str(served_index), "--encoder", str(tiny_elastic), "--port", port, "--offline")
+    assert f"cannot listen on 127.0.0.1, port {port}" in said and "choose another --port" in said
+
+
+def status_as(host: str, url: str) -> int:
+    return status_of(urllib.request.Request(f"{url}/healthz", headers={"Host": host}))
+
+
+def test_other_names_than_those_allowed_are_refused(serve):
+    _, url = serve()
+    assert status_as("localhost:1", url) == status_of(f"{url}/healthz") == 200
+    assert status_as("evil.example", url) == 421
+    _, url = serve("--allowed-host", "search.example.org", "--allowed-host", "one.example")
+    assert [status_as(name, url) for name in ("Search.Example.org", "one.example:80", "two.example")] == [200, 200, 421]
+    _, url = serve("--allowed-host", "*")
+    assert status_as("evil.example", url) == 200
+
+
 def test_bad_options_are_one_line(served_index, tiny_elastic, profile, tmp_path, monkeypatch):
     index = [str(served_index), "--encoder", str(tiny_elastic), "--port", "0", "--offline"]
     assert "cannot listen on no.such.host.invalid" in refused(*index, "--host", "no.such.host.invalid")
     assert "cannot read the API key" in refused(*index, "--api-key-file", str(tmp_path / "none"))
     (tmp_path / "empty").write_text("\n")
     assert "the file is empty" in refused(*index, "--api-key-file", str(tmp_path / "empty"))
+    assert "got host 'http://x'; expected a name" in refused(*index, "--allowed-host", "http://x")
     assert "got a deadline of 0" in refused(*index, "--deadline-ms", "0")
     assert "expected a .json file" in refused(*index, "--profile", str(tmp_path / "none.json"))
     assert "got policy 'magic'" in refused(*index, "--profile", profile, "--policy", "magic")
@@ -165,6 +191,6 @@ def test_elsewhere_than_on_loopback_without_a_key_it_warns(serve):
     process, url = serve("--host", "0.0.0.0")
     assert "warning: whoever reaches this machine can search" in process.said
     assert "warning" not in serve("--host", "0.0.0.0", ELASTICDENSER_API_KEY="key")[0].said
-    assert status_of(url.replace("0.0.0.0", "127.0.0.1") + "/healthz") == 200
+    assert status_as("any.name.example", url.replace("0.0.0.0", "127.0.0.1")) == 200
     process.terminate()
     assert process.wait(10) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from serving_helpers import live_server, post
+from serving_helpers import SLOW_S, live_server, post
 
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
@@ -27,10 +27,10 @@ def expect(page, selector: str):
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install 'elasticdenser[browser]'")
     path = find_browser()
     if path is None:
-        pytest.skip(f"needs a browser: one of {', '.join(_BROWSERS)}")
+        pytest.skip(f"needs a browser, such as Debian's chromium: one of {', '.join(_BROWSERS)}")
     with sync_api.sync_playwright() as playwright:
         # In a container there is no sandbox; the page is our own.
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -46,7 +46,9 @@ def open_page(browser, retriever, engine):
     with contextlib.ExitStack() as stack:
 
         def open_it(scheme: str = "light", **settings):
-            app = make_app(engine, retriever, ServeSettings(**{"log": False, "title": "mine", **settings}))
+            app = make_app(
+                engine, retriever, ServeSettings(**{"log": False, "title": "mine", "deadline_s": SLOW_S, **settings})
+            )
             url = stack.enter_context(live_server(app))
             context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900})
             page = context.new_page()
@@ -111,6 +113,35 @@ def test_errors_are_said(open_page):
     page.press("#query", "Enter")
     page.wait_for_selector("#said.bad")
     assert "expected at most 10,000" in page.text_content("#said")
+
+
+@pytest.mark.slow
+def test_being_turned_away_is_said_in_words(open_page):
+    page, _ = open_page()
+    page.wait_for_selector("#intro:not([hidden])")
+    page.fill("#query", "planet")
+    page.press("#query", "Enter")
+    page.wait_for_selector("#hits li")
+    assert page.is_hidden("#intro")
+    hurried, _ = open_page(deadline_s=1e-6)
+    hurried.fill("#query", "planet")
+    hurried.press("#query", "Enter")
+    expect(hurried, "#said.bad").to_contain_text("Turned away")
+    expect(hurried, "#load-now").to_contain_text("turned away of")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_window(open_page, width):
+    page, _ = open_page()
+    page.set_viewport_size({"width": width, "height": 800})
+    page.fill("#query", "planet")
+    page.press("#query", "Enter")
+    page.wait_for_selector("#hits li")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if width < 860:  # the picture is below the hits
+        expect(page, "#now").to_contain_text("a second")
+    assert page.is_visible("#now") == (width < 860)
 
 
 @pytest.mark.slow

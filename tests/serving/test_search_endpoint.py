@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import threading
+import time
 
 import pytest
-from serving_helpers import live_server, occupy, until
+from serving_helpers import answer_of, connected, head_of, live_server, occupy, until
 
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
@@ -144,6 +146,8 @@ def test_unknown_paths_and_methods(client):
     response = client.get("/search")
     assert refusal(response, 405)["message"] == "got GET; expected POST"
     assert response.headers["allow"] == "POST"
+    for path in ("/search/", "/healthz/"):  # and not a redirect to whatever the header Host says
+        refusal(client.post(path, follow_redirects=False), 404)
 
 
 def test_a_body_that_is_too_large(make_client):
@@ -167,6 +171,62 @@ def test_a_body_that_never_comes(retriever, engine):
             connection.sendall(head)
             answer = connection.makefile("rb").read()
     assert b" 408 " in answer.split(b"\r\n")[0] and b"the body did not come" in answer
+
+
+def test_a_body_that_comes_drop_by_drop(retriever, engine):
+    app = make_app(engine, retriever, ServeSettings(log=False, longest_wait_s=0.5))
+    with live_server(app) as url, connected(url) as connection:
+        connection.sendall(head_of(b"x" * 1000))
+        n_drops = 0
+        while not select.select([connection], [], [], 0.1)[0]:
+            n_drops += 1
+            assert n_drops < 100, "it would wait for ever"
+            connection.sendall(b" ")
+        status, said = answer_of(connection)
+    assert status == 408 and "did not come within 0.5 s" in said["error"]["message"]
+
+
+def test_what_is_no_http(retriever, engine):
+    with live_server(make_app(engine, retriever, ServeSettings(log=False))) as url:
+        for sent in (b"hello\r\n\r\n", b"GET / HTTP/7.3\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
+            with connected(url) as connection:
+                connection.sendall(sent)
+                status, said = answer_of(connection)
+            assert (status, said["error"]["code"]) == (400, "bad_request")
+
+
+def test_a_head_that_is_too_long(retriever, engine):
+    with live_server(make_app(engine, retriever, ServeSettings(log=False))) as url, connected(url) as connection:
+        body = b'{"query": "x"}'
+        for _ in range(3):  # one after the other they may be as long together
+            connection.sendall(head_of(body).replace(b"\r\n", b"\r\nX: " + b"a" * 30_000 + b"\r\n", 1) + body)
+            assert answer_of(connection)[0] == 200
+        connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000)
+        time.sleep(0.2)
+        connection.sendall(b"a")
+        status, said = answer_of(connection)
+        assert status == 400 and "longer than 65,536 bytes" in said["error"]["message"]
+        assert connection.recv(1) == b""
+
+
+def test_a_deadline_counts_from_when_the_request_came(retriever, engine):
+    with live_server(make_app(engine, retriever, ServeSettings(log=False))) as url:
+        for deadline_ms, wanted in ((200, 429), (5000, 200)):
+            body = json.dumps({"query": "x", "deadline_ms": deadline_ms}).encode()
+            with connected(url) as connection:
+                connection.sendall(head_of(body))
+                time.sleep(0.3)
+                connection.sendall(body)
+                status, said = answer_of(connection)
+            assert status == wanted, said
+    assert said["results"][0]["queued_ms"] >= 299
+    assert engine.snapshot().statuses["refused"] == 1
+
+
+def test_the_default_deadline_is_that_of_the_settings(make_client, gated_engine, gated):
+    client = make_client(gated_engine, deadline_s=0.0001)
+    refusal(search(client, query="x"), 429)
+    assert search(client, queries=["x"]).status_code == 200  # a list has none
 
 
 def test_overload_is_refused_with_when_to_try_again(make_client, gated_engine, gated):

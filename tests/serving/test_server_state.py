@@ -6,12 +6,14 @@ import io
 import json
 import re
 import threading
+import urllib.request
 
 import pytest
-from serving_helpers import PROFILE, until
+from serving_helpers import PROFILE, live_server, until
 from test_search_endpoint import refusal, search
 
 from elasticdenser.errors import QueryError
+from elasticdenser.serving.app import make_app
 from elasticdenser.serving.live import KEPT, Live
 from elasticdenser.serving.log import AccessLog
 from elasticdenser.serving.settings import ServeSettings
@@ -34,6 +36,14 @@ def test_ready_once_every_level_has_run(make_client, engine, monkeypatch):
     warmed.set()
     until(lambda: client.get("/readyz").status_code == 200)
     assert client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_who_asks_for_the_head_gets_it(retriever, engine):
+    with live_server(make_app(engine, retriever, ServeSettings(log=False))) as url:
+        for path in ("/", "/healthz", "/metrics", "/v1/models"):
+            with urllib.request.urlopen(urllib.request.Request(f"{url}{path}", method="HEAD"), timeout=10) as response:
+                assert response.status == 200 and int(response.headers["content-length"]) > 10
+                assert response.read() == b""
 
 
 def test_a_server_that_stops_takes_on_nothing(client):
@@ -78,7 +88,7 @@ def test_the_last_minute(client):
     until(lambda: any(one["answered"] for one in client.get("/live").json()["samples"]))
     live = client.get("/live").json()
     assert live["levels"] == [{"name": level.name, "quality": level.quality} for level in PROFILE.levels]
-    assert (live["passages"], live["every_s"], live["deadline_ms"]) == (3, 0.25, 25.0)
+    assert (live["passages"], live["every_s"], live["deadline_ms"]) == (3, 0.25, 5000.0)
     (sample,) = [one for one in live["samples"] if one["answered"]]
     assert (sample["answered"], sample["turned_away"], sample["levels"]) == (1, 0, [1, 0])
     assert 0 < sample["p50_ms"] <= sample["p99_ms"]

@@ -1,0 +1,49 @@
+"""HTTP as uvicorn speaks it, with a bound on the head of a request, the time it came, and errors in our form."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from elasticdenser.serving.problems import problem
+
+MOST_HEAD_BYTES = 1 << 16
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. Notes `came_s` in the scope, on the clock of `perf_counter`: when the head was read."""
+
+    _n_head = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what has come."""
+        if self._n_head > MOST_HEAD_BYTES:
+            self._unset_keepalive_if_required()
+            self.send_400_response(f"the head of the request is longer than {MOST_HEAD_BYTES:,} bytes: shorten it")
+            return
+        self._n_head += len(data)
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer."""
+        self.scope["came_s"] = perf_counter()  # type: ignore[typeddict-unknown-key]
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take in a part of the body."""
+        self._n_head = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note that what comes next is another request."""
+        self._n_head = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, and hang up."""
+        response = problem(400, msg)
+        head = [*response.raw_headers, (b"connection", b"close")]
+        lines = b"".join(b"%s: %s\r\n" % header for header in head)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + lines + b"\r\n" + bytes(response.body))
+        self.transport.close()
