@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -25,9 +26,10 @@ def rest_rows(index: Path, profile: Profile, queries: list[str], rounds: int = 4
     """Ask one query after the other, directly and through the engine in turns, at several levels."""
     retriever = open_index(index, device="cpu", download=False)
     rows = []
-    for place in sorted({profile.hull[0], profile.hull[-1]}):
+    for place, processes in product(sorted({profile.hull[0], profile.hull[-1]}), (False, True)):
         level = profile.levels[place]
-        with RetrievalEngine(retriever, profile, policy=f"static:{level.name}", slo_s=1.0, workers=1) as engine:
+        options: dict[str, Any] = {"policy": f"static:{level.name}", "slo_s": 1.0, "workers": 2, "processes": processes}
+        with RetrievalEngine(retriever, profile, **options) as engine:
             engine.warm_up()
             times: dict[str, list[float]] = {"direct": [], "engine": []}
             for number in range(rounds):
@@ -43,6 +45,7 @@ def rest_rows(index: Path, profile: Profile, queries: list[str], rounds: int = 4
         rows.append(
             {
                 "level": level.name,
+                "workers": "processes" if processes else "threads",
                 **{f"{name} ms": 1000 * median(its) for name, its in times.items()},
                 "added ms": 1000 * added_s,
                 "verdict": "kept" if added_s <= _MOST_ADDED_S else "MISSED",
