@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from elasticdenser.engine.load import Choice, Load
-from elasticdenser.engine.policy import largest_at
+from elasticdenser.engine.policy import fullest_at, largest_at
 from elasticdenser.engine.profile import Profile
 
 
@@ -23,7 +23,7 @@ class Static:
 
     def choose(self, load: Load) -> Choice:
         """Choose the level."""
-        return largest_at(load, self.cheapest)
+        return fullest_at(load, self.cheapest)
 
     def observe(self, size: int, ran_s: float) -> None:
         """Learn nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from heapq import heapreplace
@@ -73,7 +74,7 @@ class Load:
         """Time until the first deadline, less the reserve."""
         return self.queue.deadlines_s[0] - self.now_s - self.reserve_s
 
-    def largest_batch(self, place: int, reserve_s: float, caution: float = 0.0) -> int:
+    def largest_batch(self, place: int, reserve_s: float, stretch: float = 1.0) -> int:
         """Return how many of the first jobs can be run at once at a level, with the first one in time; 0 for none.
 
         Where several workers are idle, the queue is shared out among them.
@@ -81,13 +82,13 @@ class Load:
         Args:
             place: The level.
             reserve_s: To be left before the first deadline.
-            caution: How many times their scatter run times are taken to be longer.
+            stretch: Take run times to be so much longer.
         """
         own, n = self.queue.run(0, place, len(self.queue))
         n_idle = sum(free_s <= self.now_s for free_s in self.free_s)
         share = -(-len(self.queue) // max(1, n_idle))
         slack_s = self.queue.deadlines_s[0] - self.now_s - reserve_s
-        return min(n, share, self._fitting(own, slack_s / (1 + caution * self.scatter)))
+        return min(n, share, self._fitting(own, slack_s / stretch))
 
     def drains(self, place: int, reserve_s: float, since: int = 0, stretch: float = 1.0, skipped: int = 0) -> bool:
         """Return whether the whole queue, served at a level in the order of deadlines, meets every deadline.
@@ -106,6 +107,11 @@ class Load:
         free_s, run_s, is_bound = self.free_s.copy(), self.ratio * stretch, queue.n_bound > 0
         own, most, at, kept_s = place, n, skipped, 0.0
         latency_s, largest = self.levels[own].latency_s, self.largest[own]
+        ahead = min(n - at, _LOOK_AHEAD * largest)
+        if ahead > 0 and not since and not is_bound:  # far too much is told at once: large batches are the cheapest
+            end_s = deadlines_s[at + ahead - 1] - reserve_s
+            if ahead * run_s * latency_s[largest] / largest > sum([max(0.0, end_s - one_s) for one_s in free_s]):
+                return False
         for _ in range(_LOOK_AHEAD):
             if at >= n:
                 return True
@@ -128,18 +134,20 @@ class Load:
                 at += 1
         return True
 
-    def backlog_s(self, choice: Choice) -> float:
-        """Return how long it will take, after a first batch, to serve at the smallest level what presses then.
+    def recovery_s(self, choice: Choice) -> float:
+        """Return how long after a first batch it will take until nothing is left that presses; infinity for never.
 
-        That is what waits now, and what comes while the batch runs, at the present rate; meanwhile the other workers
-        serve at the smallest level, too.
+        That is what waits now, and what comes at the present rate, then too. While the batch runs the other workers
+        serve at the smallest level, and after it all do.
         """
         run_s = self.ratio * self.levels[choice.place].latency_s[choice.size]
         each_per_s = self.capacity_per_s / self.ratio
-        others_per_s = (len(self.free_s) - 1) * each_per_s
+        spare_per_s = len(self.free_s) * each_per_s - self.rate_per_s
         pressing = bisect_right(self.queue.deadlines_s, self.now_s + self.slo_s)
-        left = max(0.0, pressing - choice.size + (self.rate_per_s - others_per_s) * run_s)
-        return left / (others_per_s + each_per_s)
+        left = pressing - choice.size + (each_per_s - spare_per_s) * run_s
+        if left <= 0:
+            return 0.0
+        return left / spare_per_s if spare_per_s > 0 else math.inf
 
     def _fitting(self, place: int, slack_s: float) -> int:
         """Return the largest batch at a level within `slack_s`."""

@@ -25,6 +25,14 @@ class Policy(Protocol):
         """Learn that a batch of `size` jobs ran for `ran_s`."""
 
 
-def largest_at(load: Load, place: int, caution: float = 0.0) -> Choice:
+def fullest_at(load: Load, place: int) -> Choice:
+    """Serve at a level, in the largest batch with which the first job is just in time.
+
+    For a level than which there is no faster one: there small batches are dear, and put the next one in a hurry, too.
+    """
+    return Choice(place, load.largest_batch(place, 0.0) or 1)
+
+
+def largest_at(load: Load, place: int, stretch: float = 1.0) -> Choice:
     """Serve at a level, in the largest batch with which the first job is in time: at best with the reserve."""
-    return Choice(place, load.largest_batch(place, load.reserve_s, caution) or load.largest_batch(place, 0.0) or 1)
+    return Choice(place, load.largest_batch(place, load.reserve_s, stretch) or load.largest_batch(place, 0.0) or 1)

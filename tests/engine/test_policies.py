@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from engine_helpers import PROFILE, SLO_S, level, request, scheduler_of
+from engine_helpers import CAPACITY_PER_S, PROFILE, SLO_S, level, request, scheduler_of
 
 from elasticdenser.engine.baselines import Aimd, Thresholds
-from elasticdenser.engine.elastic import Elastic
 from elasticdenser.engine.policies import make_policy
 from elasticdenser.engine.profile import Profile
 from elasticdenser.errors import QueryError
@@ -72,15 +71,27 @@ def test_aimd_grows_by_one_and_falls_by_a_tenth():
     assert policy._limit == pytest.approx(9)
 
 
-def test_elastic_leaves_room_for_what_comes_while_a_batch_runs():
-    def level_at(rate_per_s):
+@pytest.mark.parametrize("waiting", [3, 10, 20])
+def test_elastic_leaves_room_for_what_keeps_coming_near_the_smallest_levels_capacity_and_only_there(waiting):
+    def place_at(share):
         scheduler = scheduler_of()
-        scheduler.policy = Elastic(PROFILE, filled=0.2)
-        # So many came and went in the last tenth of a second; ten wait.
-        for number in range(int(rate_per_s / 10)):
+        # So many came and went in the last tenth of a second.
+        for number in range(int(share * CAPACITY_PER_S / 10) - waiting):
             scheduler._rate.count(0.95 + number * 1e-6)
-        for number in range(10):
+        for number in range(waiting):
             scheduler.add(request(number, 1.0))
         return PROFILE.place(scheduler.schedule(1.0).level)
 
-    assert level_at(0) <= level_at(2000) < level_at(4900)
+    places = [place_at(share) for share in (0, 0.2, 0.5, 0.8, 0.9, 0.97, 1.1)]
+    assert places == sorted(places)
+    assert places[0] == places[2] < places[-1] == len(PROFILE.levels) - 1
+
+
+def test_elastic_in_a_hurry_spends_the_reserve_on_an_efficient_batch():
+    scheduler = scheduler_of()
+    for number in range(90):
+        scheduler.add(request(number))
+    now_s = SLO_S - scheduler.settings.reserve - 0.0005  # without the reserve there is time for two at the most
+    batch = scheduler.schedule(now_s)
+    assert batch.level == "level0" and len(batch.jobs) == PROFILE.levels[-1].enough(SLO_S / 2) == 9
+    assert batch.due_s <= SLO_S and not scheduler.take_shed()

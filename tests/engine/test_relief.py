@@ -24,7 +24,7 @@ def filled(*, priorities=(0,), n=N_TOO_MANY, **settings):
 
 def test_after_a_pause_the_most_urgent_go_and_the_rest_is_in_time():
     scheduler, taken = filled()
-    now_s = 0.85 * SLO_S  # nobody worked until now: not all can be in time any more
+    now_s = 0.95 * SLO_S  # nobody worked until now: not all can be in time any more
     batch = scheduler.schedule(now_s)
     shed = scheduler.take_shed()
     assert 0 < len(shed) < taken - 1

@@ -125,7 +125,7 @@ def test_a_request_alone_gets_the_best_level():
 
 def test_the_level_falls_with_the_queue_and_no_further_than_needed():
     levels = []
-    for waiting in (1, 8, 16, 28, 60):
+    for waiting in (1, 8, 16, 28, 75):
         scheduler = scheduler_of()
         for number in range(waiting):
             scheduler.add(request(number))

@@ -45,6 +45,17 @@ def test_in_bursts_all_are_in_time_and_quality_is_above_every_static_level_that_
         assert static.in_time < 0.99 or static.retention < elastic.retention
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("share", [0.7, 0.9])
+def test_near_the_smallest_levels_capacity_slack_is_kept(rng, workers, share):
+    times = poisson(share * workers * CAPACITY_PER_S, 2, rng)
+    options = {"workers": workers, "noise": 0.2, "way_in_s": 0.0005}
+    _, static = run("static:level0", times, 2, **options)
+    _, elastic = run("elastic", times, 2, **options)
+    assert static.in_time >= 0.999  # so it can be held
+    assert elastic.in_time >= 0.999 and elastic.retention > static.retention
+
+
 @pytest.mark.parametrize(("workers", "times"), [(1, 10), (2, 4)])
 def test_far_past_its_capacity_the_engine_serves_at_its_capacity(rng, workers, times):
     capacity_per_s = workers * CAPACITY_PER_S
@@ -110,7 +121,7 @@ def test_past_its_capacity_it_does_not_fall_into_small_batches(rng, workers, noi
     capacity_per_s = workers * profile.levels[-1].capacity_per_s()
     settings = SimulationSettings(deadline_s=SLO_S, seconds=1, workers=workers, noise=noise)
     outcomes = simulate(profile, "elastic", poisson(times * capacity_per_s, 1, rng), settings)
-    assert summarise("elastic", outcomes, profile).in_time_per_s >= 0.88 * capacity_per_s
+    assert summarise("elastic", outcomes, profile).in_time_per_s >= 0.95 * capacity_per_s
 
 
 def test_ways_to_the_engine_and_back_count(rng):
