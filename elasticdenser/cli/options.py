@@ -33,8 +33,7 @@ InProcesses = Annotated[
     bool | None,
     typer.Option(
         "--processes/--threads",
-        help="Workers search in a process each, or in threads of one. Default: processes, for several workers "
-        "without torch.",
+        help="Workers search in a process each, or in threads of one. Default: processes, unless torch computes.",
         show_default=False,
     ),
 ]

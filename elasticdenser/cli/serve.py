@@ -94,7 +94,7 @@ def serve(
         retriever = options.open_retriever(index, encoder, device, offline, precision, cache=cache)
         levels = _levels(retriever, profile)
         n_workers = workers or max(1, cpu_count() - 1)
-        processes = gain_by_processes(retriever, n_workers) if in_processes is None else in_processes
+        processes = gain_by_processes(retriever) if in_processes is None else in_processes
         limits = {"workers": n_workers, "most_unfinished": max_unfinished, "processes": processes}
         _serve(bound, retriever, levels, policy, settings, limits)
 

@@ -45,8 +45,8 @@ class RetrievalEngine:
         reserve_s: Time kept free before each deadline; None is a tenth of `slo_s`, at most 10 ms.
         hang_s: A batch that runs longer, and longer than ten times what was expected, is given up and its worker
             replaced.
-        processes: Search in as many processes as there are workers, which then only drive them: small levels gain by
-            every CPU. Each holds a copy of encoder and structure (`ProcessSearch`).
+        processes: Search in as many processes as there are workers, which then only drive them; worth it with several
+            CPUs. Each holds a copy of encoder and structure, up to 200 MB (`ProcessSearch`).
         clock: Returns seconds that only rise.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Searching in several processes: threads share one interpreter, and at the smallest sizes mostly wait for it."""
+"""Searching in other processes: threads share one interpreter, and at the smallest sizes mostly wait for it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from multiprocessing import Pipe
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
+from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.errors import WorkerError
 from elasticdenser.engine.request import Query
 from elasticdenser.engine.searching import RetrieverSearch
@@ -27,19 +28,21 @@ _START_S = 600.0
 _START = "import sys; sys.path[:] = {path!r}; from elasticdenser.engine.search_process import main; main({channel})"
 
 
-def gain_by_processes(retriever: Retriever, workers: int) -> bool:
-    """Return whether a command should search in processes: where several workers compute with our own kernel.
+def gain_by_processes(retriever: Retriever) -> bool:
+    """Return whether a command should search in processes: where there are several CPUs, and our own kernel computes.
 
     Torch is large, and computes for so long that its threads seldom wait for each other; a GPU is one for all.
     """
-    return workers > 1 and retriever.encoder.fingerprint.dtype == "int8"
+    return cpu_count() > 1 and retriever.encoder.fingerprint.dtype == "int8"
 
 
 class ProcessSearch:
     """Searches several batches at once, each in a process of its own; a `BatchSearch`, safe for several threads.
 
-    A batch that runs alone is searched by the thread that asks, which saves the way to a process and back; so is one
-    for which no process is ready. A process that dies or hangs fails its batch and is replaced.
+    The calling process has its interpreter for those who ask and for the scheduler: two workers get more done than as
+    threads, and far past its capacity one answers nearly as many as at it. At rest, a single query that runs alone, the
+    calling thread searches, which saves the way to a process and back; so it does while no process is ready. A process
+    that dies or hangs fails its batch and is replaced.
 
     Args:
         retriever: The retriever, made by `Retriever.open`: the processes open the same.
@@ -74,7 +77,8 @@ class ProcessSearch:
         """
         with self._lock:
             self._n_running += 1
-            process = self._free.pop() if self._free and self._n_running > 1 else None
+            is_at_rest = len(queries) == 1 and self._n_running == 1
+            process = self._free.pop() if self._free and not is_at_rest else None
         try:
             if process is None:
                 return self._here.search_batch(queries, level)

@@ -94,7 +94,7 @@ def serve(
         if not isinstance(search, BatchSearch):
             profile = profile or quick_profile(search)
             queries = sample_queries(search) if search.index.has_texts else []
-            if gain_by_processes(search, workers) if in_processes is None else in_processes:
+            if gain_by_processes(search) if in_processes is None else in_processes:
                 search = ProcessSearch(search, {level.name: level.recall for level in profile.levels}, workers)
                 search.wait()
         if profile is None:
