@@ -36,9 +36,9 @@ class Snapshot:
     """The engine at one moment, and counts since it was made.
 
     Attributes:
-        n_waiting: Queries in the queue.
+        n_waiting: Queries in the queue, equal ones counted once.
         n_running: Batches that run.
-        rate_per_s: Requests a second, over the last 0.1 s.
+        rate_per_s: Requests a second that have a deadline, over the last 0.1 s.
         ratio: How much slower than profiled the machine is.
         statuses: Requests by how they ended.
         levels: Answers by level, best level first.

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
+from operator import attrgetter
 
 from elasticdenser.engine.request import Job
+
+_NONE = 1 << 62
+_PRIORITY = attrgetter("priority")
 
 
 class DeadlineQueue:
@@ -17,6 +22,7 @@ class DeadlineQueue:
         jobs: The jobs, earliest deadline first.
         deadlines_s: Their deadlines.
         n_bound: How many of them do not take any level.
+        least_priority: The lowest of theirs; above all others without one.
     """
 
     def __init__(self, n_levels: int) -> None:
@@ -25,6 +31,8 @@ class DeadlineQueue:
         self._floors = bytearray()
         self._unbound = n_levels  # the floor of a job that takes any level
         self.n_bound = 0
+        self.least_priority = _NONE
+        self._n_of_priority: Counter[int] = Counter()
         # For each level, the floors with which a job can run at it.
         self._only = [bytes((place,)) for place in range(n_levels + 1)]
         self._at_or_below = [bytes(range(place, n_levels + 1)) for place in range(n_levels + 1)]
@@ -39,6 +47,8 @@ class DeadlineQueue:
         self.deadlines_s.insert(at, job.deadline_s)
         self._floors.insert(at, job.floor)
         self.n_bound += job.floor < self._unbound
+        self._n_of_priority[job.priority] += 1
+        self.least_priority = min(self.least_priority, job.priority)
         return at
 
     def remove(self, job: Job) -> None:
@@ -74,4 +84,8 @@ class DeadlineQueue:
     def _delete(self, start: int, end: int) -> None:
         if self.n_bound:
             self.n_bound -= sum(floor < self._unbound for floor in self._floors[start:end])
+        self._n_of_priority.subtract(map(_PRIORITY, self.jobs[start:end]))
+        if self._n_of_priority[self.least_priority] == 0:
+            self._n_of_priority = +self._n_of_priority
+            self.least_priority = min(self._n_of_priority, default=_NONE)
         del self.jobs[start:end], self.deadlines_s[start:end], self._floors[start:end]

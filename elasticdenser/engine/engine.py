@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self
@@ -70,6 +71,8 @@ class RetrievalEngine:
         processes: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        if not hang_s > 0:
+            raise QueryError(f"got hang_s = {hang_s}; expected seconds above 0")
         if profile is None:
             if isinstance(retriever, BatchSearch):
                 raise QueryError("got no profile; only the levels of a Retriever are known without one")
@@ -127,8 +130,10 @@ class RetrievalEngine:
 
         Raises:
             OverloadedError: It could not be answered in time. The future raises it if that turns out only later.
-            EngineClosedError: The engine is closed, or is being closed.
-            QueryError: The query is empty, or an argument is out of range.
+            EngineClosedError: The engine is closed, or is being closed. The future raises it if it is closed too soon.
+            QueryError: The query is empty, or an argument is out of range; for ids that are not in the index, the
+                future raises it.
+            WorkerError: Raised by the future: the batch failed.
         """
         check_query(query, "the query")
         if type(k) is not int or k < 1:
@@ -164,10 +169,11 @@ class RetrievalEngine:
         return future
 
     def turns_away(self, deadline_s: float | None = None, priority: int = 0) -> bool:
-        """Return whether `submit` would refuse a query as it has refused the one before; count it as refused then.
+        """Return whether `submit` has just refused a query that had as long, and count one more as refused if so.
 
-        This takes a microsecond and no lock. A server far past its capacity can ask before it looks at a request, and
-        so keep its time for those that can be answered.
+        This takes a microsecond and no lock: whoever feeds an engine far past its capacity can ask before looking at a
+        request, and so keep the time for those that can be answered. It does not see that one might share the answer
+        of an equal query that is in the engine, as `submit` would.
 
         Args:
             deadline_s: As for `submit`.
@@ -199,16 +205,34 @@ class RetrievalEngine:
 
         Raises:
             QueryError: A query is empty, or an argument is out of range.
-            OverloadedError: The engine is full, or a deadline that was given cannot be met.
+            OverloadedError: A deadline that was given cannot be met.
+            WorkerError: A batch failed.
+            EngineClosedError: The engine was closed.
         """
-        options.setdefault("deadline_s", float("inf"))
-        ahead = threading.Semaphore(min(self._scheduler.settings.most_unfinished, 64 * self._workers.size))
-        futures = []
-        for query in queries:
-            ahead.acquire()
-            futures.append(self.submit(query, k, **options))
-            futures[-1].add_done_callback(lambda _: ahead.release())
-        return [future.result() for future in futures]
+        options.setdefault("deadline_s", math.inf)
+        most = self._scheduler.settings.most_unfinished
+        # Others need room, too.
+        ahead = threading.Semaphore(max(1, min(most // 4, 64 * self._workers.size)))
+        futures: list[Future[Answer]] = []
+        try:
+            for query in queries:
+                ahead.acquire()
+                futures.append(self._submit_when_there_is_room(query, k, options))
+                futures[-1].add_done_callback(lambda _: ahead.release())
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+
+    def _submit_when_there_is_room(self, query: str, k: int, options: dict[str, Any]) -> Future[Answer]:
+        while True:
+            try:
+                return self.submit(query, k, **options)
+            except OverloadedError:
+                if options["deadline_s"] < math.inf:
+                    raise
+            time.sleep(self._slo_s / 10)
 
     def warm_up(self, query: str = "warm up") -> None:
         """Run every level once, and in every process: first runs are slow, and no deadline should wait for them.
@@ -269,11 +293,9 @@ class RetrievalEngine:
 
     def run(self, batch: Batch) -> None:
         """For a worker: run a batch and hand out its answers."""
-        queries = [job.members[0].query for job in batch.jobs]
+        queries: list[Query] = [job.members[0].query for job in batch.jobs]  # type: ignore[misc]
         try:
-            hits = self._search.search_batch(queries, batch.level)  # type: ignore[arg-type]
-            if len(hits) != len(queries):
-                raise ValueError(f"got hits of {len(hits)} queries from search_batch, expected {len(queries)}")
+            hits = self._hits(queries, batch.level)
         except BaseException as error:
             self.give_up(batch, f"the batch failed with {type(error).__name__}: {error}", error)
             return
@@ -284,9 +306,25 @@ class RetrievalEngine:
             found = {one.id: its for job, its in zip(batch.jobs, hits, strict=True) for one in job.members}
             self._batches[len(queries)] = self._batches.get(len(queries), 0) + 1
             outcomes = self._scheduler.finished(batch, now_s, now_s - batch.started_s)
+            if any(isinstance(its, QueryError) for its in hits):
+                outcomes = [_failed(one) if isinstance(found[one.request.id], QueryError) else one for one in outcomes]
             futures = self._ended(outcomes)
         for outcome, future in zip(outcomes, futures, strict=True):
-            settle(future, answer=answer_of(outcome, found[outcome.request.id]))
+            its = found[outcome.request.id]
+            if isinstance(its, QueryError):
+                settle(future, error=its)
+            else:
+                settle(future, answer=answer_of(outcome, its))
+
+    def _hits(self, queries: Sequence[Query], level: str) -> list[Sequence[Any] | QueryError]:
+        """Return the hits of each query; of one that cannot be searched, why: it must not fail those beside it."""
+        try:
+            hits = self._search.search_batch(queries, level)
+        except QueryError as error:
+            return [error] if len(queries) == 1 else [its for one in queries for its in self._hits([one], level)]
+        if len(hits) != len(queries):
+            raise ValueError(f"got hits of {len(hits)} queries from search_batch, expected {len(queries)}")
+        return list(hits)
 
     def give_up(self, batch: Batch, why: str, cause: BaseException | None = None) -> None:
         """For a worker or its keeper: fail a batch, if it still runs."""
@@ -322,3 +360,8 @@ class RetrievalEngine:
         with self._lock:
             if self._scheduler.withdraw(request):
                 self._futures.pop(request.id, None)
+
+
+def _failed(outcome: Outcome) -> Outcome:
+    """Return the outcome of a request that could not be searched."""
+    return Outcome(request=outcome.request, status=Status.FAILED, at_s=outcome.at_s, queued_s=outcome.queued_s)

@@ -90,7 +90,16 @@ class Load:
         slack_s = self.queue.deadlines_s[0] - self.now_s - reserve_s
         return min(n, share, self._fitting(own, slack_s / stretch))
 
-    def drains(self, place: int, reserve_s: float, since: int = 0, stretch: float = 1.0, skipped: int = 0) -> bool:
+    def drains(
+        self,
+        place: int,
+        reserve_s: float,
+        *,
+        since: int = 0,
+        stretch: float = 1.0,
+        skipped: int = 0,
+        to_the_end: bool = False,
+    ) -> bool:
         """Return whether the whole queue, served at a level in the order of deadlines, meets every deadline.
 
         Each batch is the largest that its first job has time for, on the worker that is free first.
@@ -102,6 +111,7 @@ class Load:
                 it even so are left out.
             stretch: Take all run times to be so much longer.
             skipped: Leave out so many jobs from the first on.
+            to_the_end: Follow the whole queue, not only the next batches.
         """
         queue, deadlines_s, n = self.queue, self.queue.deadlines_s, len(self.queue)
         free_s, run_s, is_bound = self.free_s.copy(), self.ratio * stretch, queue.n_bound > 0
@@ -112,7 +122,7 @@ class Load:
             end_s = deadlines_s[at + ahead - 1] - reserve_s
             if ahead * run_s * latency_s[largest] / largest > sum([max(0.0, end_s - one_s) for one_s in free_s]):
                 return False
-        for _ in range(_LOOK_AHEAD):
+        for _ in range(n if to_the_end else _LOOK_AHEAD):
             if at >= n:
                 return True
             if at >= since:

@@ -27,6 +27,8 @@ from elasticdenser.engine.settings import SchedulerSettings
 # What was found to be hopeless holds for this part of the usual deadline, unless something ends before: far past its
 # capacity the engine must spend its time on answers, not on refusals.
 _GLANCE = 0.02
+_MOST_DISPLACED = 8
+"""So many may have to make room for one of higher priority."""
 
 
 class Scheduler:
@@ -51,7 +53,6 @@ class Scheduler:
         self._rate = Rate()
         self._in_flight: dict[Hashable, tuple[Job, Batch | None]] = {}
         self._shed: list[Outcome] = []
-        self._least_priority = 1 << 62  # of all that ever came
         self._hopeless_until_s = -math.inf  # whoever is due by then and displaces nobody need not be tried
 
     @property
@@ -82,7 +83,7 @@ class Scheduler:
 
         The owner need not lock for this.
         """
-        if deadline_s > self._hopeless_until_s or priority > self._least_priority:
+        if not deadline_s <= self._hopeless_until_s or priority > self._queue.least_priority:
             return False
         self._rate.count(now_s)
         return True
@@ -100,15 +101,15 @@ class Scheduler:
         if self.n_unfinished < self.settings.most_unfinished and self._join(request):
             self.n_unfinished += 1
             return
-        if request.deadline_s <= self._hopeless_until_s and request.priority <= self._least_priority:
+        if request.deadline_s <= self._hopeless_until_s and request.priority <= self._queue.least_priority:
             raise self._refusal(request)
         job = Job(request, floor)
         if not self._admit(job, request.arrival_s) and not self._admit_for_another(job, request.arrival_s):
-            if floor == len(self.profile.levels):  # at any level, not only at the better ones
+            # At any level, not only at the better ones; and in an idle engine nothing would end it.
+            if floor == len(self.profile.levels) and (self._queue or self._running):
                 self._hopeless_until_s = request.deadline_s + _GLANCE * self.settings.slo_s
             raise self._refusal(request)
         self.n_unfinished += 1
-        self._least_priority = min(self._least_priority, job.priority)
         self._in_flight[job.key] = (job, None)
 
     def schedule(self, now_s: float) -> Batch | None:
@@ -164,8 +165,8 @@ class Scheduler:
 
     def withdraw(self, request: Request) -> bool:
         """Take out a request that nobody waits for any more; return whether it was still in the queue."""
-        job, batch = self._in_flight.get(key_of(request), (None, None))
-        if job is None or batch is not None or request not in job.members:
+        job = self._waiting_job_of(request)
+        if job is None:
             return False
         self._queue.remove(job)
         self._hopeless_until_s = -math.inf
@@ -174,7 +175,7 @@ class Scheduler:
         if job.members:
             self._queue.insert(job)
         else:
-            del self._in_flight[job.key]
+            self._forget(job)
         return True
 
     def take_shed(self) -> list[Outcome]:
@@ -213,20 +214,36 @@ class Scheduler:
         job, batch = self._in_flight.get(key_of(request), (None, None))
         if job is None:
             return False
-        # In the queue the job keeps its place, that of its earliest deadline. A batch that is overdue may hang.
-        in_time = job.deadline_s if batch is None else batch.due_s
-        if request.deadline_s < in_time or (batch is not None and request.arrival_s > batch.due_s):
+        if batch is None and request.deadline_s < job.deadline_s:
+            return self._hasten(job, request)
+        # A batch that is overdue may hang.
+        if batch is not None and (request.deadline_s < batch.due_s or request.arrival_s > batch.due_s):
             return False
         insort(job.members, request, key=attrgetter("deadline_s"))
         return True
+
+    def _hasten(self, job: Job, request: Request) -> bool:
+        """Let a request that is due earlier join a job of the queue, if that can be in time for it."""
+        self._queue.remove(job)
+        job.members.insert(0, request)
+        if self._fits(job, request.arrival_s):
+            return True
+        job.members.remove(request)
+        self._queue.insert(job)
+        return False
 
     def _admit(self, job: Job, now_s: float) -> bool:
         """Put a job into the queue if all from there on can still be in time at the policy's smallest level."""
         if self.n_unfinished >= self.settings.most_unfinished:
             return False
+        return self._fits(job, now_s)
+
+    def _fits(self, job: Job, now_s: float) -> bool:
+        """Put a job into the queue if all from there on can be in time; return whether it is there."""
         is_alone = not self._queue and len(self._running) < self.settings.workers
         at = self._queue.insert(job)
-        if self._load(now_s).drains(self.policy.cheapest, 0.0 if is_alone else self._margin_s(), since=at):
+        margin_s = 0.0 if is_alone else self._margin_s()
+        if self._load(now_s).drains(self.policy.cheapest, margin_s, since=at, to_the_end=True):
             return True
         self._queue.remove(job)
         return False
@@ -242,22 +259,27 @@ class Scheduler:
         return self.settings.reserve + self.correction.ratio * self.profile.levels[place].latency_s[size]
 
     def _admit_for_another(self, job: Job, now_s: float) -> bool:
-        """Put a job into the queue in place of the one of least priority, if that is below its own and suffices."""
-        if job.priority <= self._least_priority:  # as where all are equal; then there is no need to look
+        """Put a job into the queue in place of those of least priority, the latest first, if a few suffice."""
+        queue = self._queue
+        if job.priority <= queue.least_priority:  # as where all are equal; then there is no need to look
             return False
-        least = min(self._queue.jobs, key=lambda one: one.priority, default=job)
-        if least.priority >= job.priority:
-            return False
-        self._queue.remove(least)
-        self.n_unfinished -= len(least.members)
-        admitted = self._admit(job, now_s)
-        self.n_unfinished += len(least.members)
-        if not admitted:
-            self._queue.insert(least)
-            return False
-        while least.members:
-            self._drop(least, least.members.pop(0), now_s)
-        return True
+        lower = (one for one in reversed(queue.jobs) if one.priority < job.priority)
+        displaced: list[Job] = []
+        for one in heapq.nsmallest(_MOST_DISPLACED, lower, key=lambda one: (one.priority, -one.deadline_s)):
+            queue.remove(one)
+            displaced.append(one)
+            n_displaced = sum(len(each.members) for each in displaced)
+            self.n_unfinished -= n_displaced
+            is_admitted = self._admit(job, now_s)
+            self.n_unfinished += n_displaced
+            if is_admitted:
+                for each in displaced:
+                    while each.members:
+                        self._drop(each, each.members.pop(0), now_s)
+                return True
+        for each in reversed(displaced):  # those of equal deadlines keep their order
+            queue.insert(each)
+        return False
 
     def _relieve(self, load: Load) -> bool:
         """Shed what keeps the rest of the queue from being in time; return whether there was any such thing."""
@@ -273,16 +295,26 @@ class Scheduler:
         waited_s = now_s - request.arrival_s
         self._shed.append(Outcome(request=request, status=Status.SHED, at_s=now_s, queued_s=waited_s))
         self.n_unfinished -= 1
-        if not job.members and self._in_flight.get(job.key, (None,))[0] is job:
+        if not job.members:
+            self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        """Let nobody join a job any more."""
+        if self._in_flight.get(job.key, (None,))[0] is job:
             del self._in_flight[job.key]
+
+    def _waiting_job_of(self, request: Request) -> Job | None:
+        job, batch = self._in_flight.get(key_of(request), (None, None))
+        if job is None or batch is not None or request not in job.members:  # a later one has taken its place there
+            return next((one for one in self._queue.jobs if request in one.members), None)
+        return job
 
     def _end(self, batch: Batch) -> None:
         del self._running[batch]
         self._hopeless_until_s = -math.inf
         for job in batch.jobs:
             self.n_unfinished -= len(job.members)
-            if self._in_flight.get(job.key, (None,))[0] is job:
-                del self._in_flight[job.key]
+            self._forget(job)
 
     def _answered(self, batch: Batch, request: Request, now_s: float, ran_s: float) -> Outcome:
         return Outcome(
@@ -296,11 +328,14 @@ class Scheduler:
         )
 
     def _refusal(self, request: Request) -> OverloadedError:
-        smallest = self.profile.levels[self.policy.cheapest].name
-        within_ms = 1000 * (request.deadline_s - request.arrival_s)
         backlog_s = self.correction.ratio * len(self._queue) / (self._capacity_per_s * self.settings.workers)
-        message = (
-            f"got a request due in {within_ms:.0f} ms while {self.n_unfinished} are in the engine, which cannot answer "
-            f"it in time even at {smallest}: try again later, or give it more time"
-        )
+        if self.n_unfinished >= self.settings.most_unfinished:
+            message = f"got a request while {self.n_unfinished} are in the engine, which takes no more: try again later"
+        else:
+            smallest = self.profile.levels[min(self.policy.cheapest, self.profile.floor(request.minimum))].name
+            message = (
+                f"got a request due in {1000 * (request.deadline_s - request.arrival_s):.0f} ms while "
+                f"{self.n_unfinished} are in the engine, which cannot answer it in time even at {smallest}: try again "
+                "later, or give it more time"
+            )
         return OverloadedError(message, retry_after_s=max(self.settings.slo_s, backlog_s))

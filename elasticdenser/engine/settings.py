@@ -36,7 +36,7 @@ class SchedulerSettings:
         if self.workers < 1 or self.most_unfinished < 1:
             message = f"got workers = {self.workers} and most_unfinished = {self.most_unfinished}"
             raise QueryError(f"{message}; expected at least 1 of each")
-        if (self.reserve_s or 0.0) < 0 or (self.longest_run_s or 0.0) < 0:
+        if not ((self.reserve_s or 0.0) >= 0 and (self.longest_run_s or 0.0) >= 0):
             message = f"got reserve_s = {self.reserve_s} and longest_run_s = {self.longest_run_s}"
             raise QueryError(f"{message}; expected seconds of at least 0, or None")
 

@@ -10,6 +10,7 @@ from elasticdenser.engine.profile import Level, Profile
 from elasticdenser.engine.request import Request
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.settings import SchedulerSettings
+from elasticdenser.errors import QueryError
 
 SLO_S = 0.025
 
@@ -62,5 +63,7 @@ class FakeSearch:
             time.sleep(1.0)
         if "short" in texts:
             return []
+        if "unknown id" in texts:
+            raise QueryError("1 of 1 document ids are not in the index")
         time.sleep(PROFILE.levels[PROFILE.place(level)].latency_s[len(texts)] if self.run_s is None else self.run_s)
         return [[f"{query.text}/{rank}" for rank in range(query.k)] for query in queries]

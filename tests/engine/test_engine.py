@@ -133,6 +133,60 @@ def test_a_batch_that_dies_fails_and_the_rest_goes_on(engine, query, said):
     assert engine.snapshot().statuses["failed"] == 1
 
 
+def test_a_query_that_cannot_be_searched_fails_alone(patient, search):
+    occupy(patient, search)
+    bad, *good = [patient.submit(text, k=1) for text in ("unknown id", "a", "b")]
+    search.gate.set()
+    with pytest.raises(QueryError, match="not in the index"):
+        bad.result(5)
+    assert [future.result(5).hits for future in good] == [["a/0"], ["b/0"]]
+    statuses = patient.snapshot().statuses
+    assert (statuses["failed"], statuses["in time"]) == (1, 4)
+
+
+def test_many_leave_room_for_others(patient, search):
+    occupy(patient, search)
+    answers = []
+    bulk = threading.Thread(target=lambda: answers.extend(patient.search_many([f"q{n}" for n in range(40)], k=1)))
+    bulk.start()
+    time.sleep(0.05)
+    others = [patient.submit(f"other {number}") for number in range(4)]  # of 8, 2 run
+    search.gate.set()
+    assert all(future.result(5).hits for future in others)
+    bulk.join(10)
+    assert [answer.hits for answer in answers] == [[f"q{number}/0"] for number in range(40)]
+
+
+def test_many_wait_while_others_fill_the_engine(patient, search):
+    held = occupy(patient, search) + [patient.submit(f"other {number}") for number in range(6)]
+    answers = []
+    bulk = threading.Thread(target=lambda: answers.extend(patient.search_many(["a", "b"], k=1)))
+    bulk.start()
+    time.sleep(0.05)
+    assert not answers
+    search.gate.set()
+    bulk.join(10)
+    assert [answer.hits for answer in answers] == [["a/0"], ["b/0"]] and len(wait(held, 5).done) == 8
+
+
+def test_many_take_back_what_is_left_when_one_is_bad(patient, search):
+    occupy(patient, search)
+    with pytest.raises(QueryError, match="at least one character"):
+        patient.search_many(["never run", " "])
+    search.gate.set()
+    assert patient.submit("after").result(5)
+    assert all("never run" not in texts for texts, _ in search.batches)
+
+
+def test_who_is_turned_away_is_counted(patient, search):
+    assert not patient.turns_away() and not patient.turns_away(math.nan)
+    occupy(patient, search)
+    with pytest.raises(OverloadedError):
+        patient.submit("in a hurry", deadline_s=1e-5)
+    assert patient.turns_away(1e-6) and not patient.turns_away()
+    assert patient.snapshot().statuses["refused"] == 2
+
+
 def test_a_worker_that_hangs_is_replaced_and_the_rest_goes_on(engine):
     hanging = [engine.submit("hang"), engine.submit("hang", k=3)]
     others = [engine.submit(f"fine {number}") for number in range(5)]
@@ -179,6 +233,12 @@ def test_a_bad_argument_is_refused_before_it_is_queued(engine):
         with pytest.raises(QueryError, match=said):
             engine.submit(**bad)
     assert engine.snapshot().n_waiting == 0
+
+
+@pytest.mark.parametrize("options", [{"hang_s": 0}, {"hang_s": math.nan}, {"reserve_s": math.nan}, {"processes": True}])
+def test_settings_out_of_range(search, options):
+    with pytest.raises(QueryError, match=r"expected|only a Retriever"):
+        RetrievalEngine(search, PROFILE, **options)
 
 
 def test_a_callback_may_ask_again(engine):

@@ -6,7 +6,7 @@ import heapq
 import math
 
 import pytest
-from engine_helpers import PROFILE, SLO_S, request, scheduler_of
+from engine_helpers import CAPACITY_PER_S, PROFILE, SLO_S, request, scheduler_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -284,3 +284,93 @@ def test_a_slow_machine_is_served_at_a_smaller_level():
 def test_settings_out_of_range_are_refused(bad):
     with pytest.raises(QueryError, match="expected"):
         SchedulerSettings(**{"slo_s": SLO_S, **bad})
+
+
+@pytest.mark.parametrize("workers", [1, 4, 8])
+@pytest.mark.parametrize("slo_s", [0.025, 0.1])
+def test_what_is_hopeless_is_refused_at_the_door_with_any_number_of_workers(workers, slo_s):
+    scheduler = scheduler_of(workers=workers, slo_s=slo_s, most_unfinished=1 << 16)
+    taken = 0
+    for number in range(int(2 * workers * CAPACITY_PER_S * slo_s)):
+        try:
+            scheduler.add(request(number, within_s=slo_s))
+            taken += 1
+        except OverloadedError:
+            pass
+    assert 0.5 * workers * CAPACITY_PER_S * slo_s < taken < 1.1 * workers * CAPACITY_PER_S * slo_s
+
+
+def test_several_of_lower_priority_make_room_for_one_that_costs_more():
+    scheduler = scheduler_of()
+    number = 0
+    while True:
+        try:
+            scheduler.add(request(number))
+        except OverloadedError:
+            break
+        number += 1
+    before = scheduler.n_unfinished
+    scheduler.add(request(10_000, priority=1, minimum="w1-d3"))
+    shed = scheduler.take_shed()
+    assert 1 < len(shed) <= 8 and {one.request.priority for one in shed} == {0}
+    assert scheduler.n_unfinished == before - len(shed) + 1
+
+
+def test_those_who_need_not_make_room_stay():
+    scheduler = scheduler_of()
+    for number in range(60):
+        scheduler.add(request(number))
+    with pytest.raises(OverloadedError):
+        scheduler.add(request(10_000, within_s=1e-5, priority=1))
+    assert (scheduler.n_waiting, scheduler.n_unfinished, scheduler.take_shed()) == (60, 60, [])
+    batch = scheduler.schedule(0.0)
+    assert [one.id for one in batch.requests()] == list(range(len(batch.jobs)))
+
+
+def test_the_least_priority_is_that_of_those_who_wait():
+    scheduler = scheduler_of()
+    scheduler.add(request(0, priority=-3))
+    scheduler.add(request(1, priority=2))
+    assert scheduler._queue.least_priority == -3
+    scheduler._queue.take(1)
+    assert scheduler._queue.least_priority == 2
+    scheduler._queue.take(1)
+    assert scheduler._queue.least_priority > 1_000_000
+
+
+def test_one_impossible_request_does_not_close_an_idle_engine():
+    scheduler = scheduler_of(slo_s=2.0)
+    with pytest.raises(OverloadedError):
+        scheduler.add(request(0, within_s=1e-4))
+    assert not scheduler.is_hopeless(0.0, 0.02)
+    scheduler.add(request(1, within_s=0.02))
+    assert scheduler.schedule(0.0) is not None
+
+
+def test_who_is_due_earlier_hastens_an_equal_query():
+    scheduler = scheduler_of()
+    scheduler.add(request(0, within_s=0.02))
+    scheduler.add(request(1, within_s=0.024, query="same"))
+    scheduler.add(request(2, within_s=0.01, query="same"))
+    assert scheduler.n_waiting == 2
+    batch = scheduler.schedule(0.0)
+    assert [one.id for one in batch.requests()][:2] == [2, 1]
+
+
+def test_both_of_two_equal_queries_can_be_withdrawn():
+    scheduler = scheduler_of()
+    slow = request(0, within_s=0.5, query="same")
+    scheduler.add(slow)
+    quick = request(1, within_s=0.01, query="same")
+    scheduler.add(quick)
+    assert scheduler.withdraw(slow) and scheduler.withdraw(quick)
+    assert (scheduler.n_waiting, scheduler.n_unfinished) == (0, 0)
+
+
+def test_a_full_engine_says_so_and_a_floor_is_named():
+    scheduler = scheduler_of(most_unfinished=1)
+    scheduler.add(request(0))
+    with pytest.raises(OverloadedError, match="which takes no more"):
+        scheduler.add(request(1))
+    with pytest.raises(OverloadedError, match="even at w1-d3"):
+        scheduler_of().add(request(2, within_s=1e-5, minimum="w1-d3"))
