@@ -33,7 +33,7 @@ Peak = Annotated[
     float | None,
     typer.Option(help="Requests a second in bursts. Default: 90 % of what the smallest level can do."),
 ]
-NumberOfClients = Annotated[int, typer.Option(min=1, help="Clients, for closed.")]
+NumberOfClients = Annotated[int, typer.Option(min=1, max=100_000, help="Clients, for closed.")]
 ThinkMs = Annotated[float, typer.Option(min=0, help="Mean pause of a client, for closed.")]
 DeadlineMs = Annotated[float, typer.Option(help="Of each request, after it comes.")]
 Policies = Annotated[
@@ -73,7 +73,11 @@ def arrivals_of(
     rate = 0.5 * settings.workers * best.capacity_per_s(settings.deadline_s / 2) if rate is None else rate
     peak = 0.9 * settings.workers * smallest.capacity_per_s(settings.deadline_s / 2) if peak is None else peak
     if kind == "closed":
-        return arrivals.ClosedLoop(clients=clients, think_s=think_ms / 1000), f"{clients} clients that wait"
+        loop = arrivals.ClosedLoop(clients=clients, think_s=think_ms / 1000)
+        if clients * seconds / (settings.deadline_s + loop.think_s) > _MOST_REQUESTS:  # if all are turned away
+            message = f"got {clients:,} clients for {seconds:g} s, which may make more than {_MOST_REQUESTS:,} requests"
+            raise QueryError(f"{message}: lower --clients or --seconds, or raise --think-ms")
+        return loop, f"{clients} clients that wait"
     if rate * seconds > _MOST_REQUESTS or (kind == "bursts" and peak * seconds > _MOST_REQUESTS):
         message = f"got {max(rate, peak):,.0f} requests a second for {seconds:g} s"
         raise QueryError(f"{message}; expected {_MOST_REQUESTS:,} requests at most: lower --seconds or the rate")
@@ -90,6 +94,23 @@ def arrivals_of(
     if not len(found):
         raise QueryError(f"no request came in {seconds:g} s at {rate:g} a second: raise --rate or --seconds")
     return found, what
+
+
+def note_if_shared(n_queries: int, arrivals: Times | ClosedLoop, deadline_s: float) -> None:
+    """Say so where so few different queries are asked that equal ones are in flight together."""
+    import numpy as np
+
+    from elasticdenser.engine.arrivals import ClosedLoop
+
+    if isinstance(arrivals, ClosedLoop):
+        most = arrivals.clients
+    else:
+        most = int((np.searchsorted(arrivals, arrivals + deadline_s) - np.arange(len(arrivals))).max())
+    if n_queries < most:
+        note(
+            f"{n_queries:,} different queries are asked in turn, up to {most:,} requests within a deadline: equal ones "
+            "in flight are answered together, so more come in time than of different ones would. Give more (--queries)"
+        )
 
 
 def policies_of(spelled: str, profile: Profile) -> list[str]:
@@ -155,7 +176,7 @@ def write_figures(
         profile,
         workers=settings.workers if shows_capacity else 0,
         deadline_s=settings.deadline_s,
-        title=title,
+        title=f"{'Simulated' if name == 'simulation' else 'Measured'}: {title}",
         name=name,
         simulated=simulated,
     )

@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,10 @@ _EXAMPLES = options.examples(
     "loadtest http://localhost:8000 --queries questions.txt --rate 100 --peak 500 --json",
 )
 _SERVER = "server"
+_SIMULATED = (
+    "(sim.): the same, simulated with run times and ways as found in this run: it checks the scheduler's model, and "
+    "foresees no other run"
+)
 
 
 @explained
@@ -82,7 +87,7 @@ def loadtest(
     is_url = "://" in target
     levels = None if profile is None else Profile.load(profile)
     asked = _queries(queries)
-    _check(is_url, levels, asked, rate, peak, arrivals)
+    _check(target, is_url, levels, asked, rate, peak, arrivals)
     n_workers = _workers(workers, is_url)
     simulation = SimulationSettings(deadline_s=deadline_ms / 1000, seconds=seconds, workers=n_workers, seed=seed)
     simulation.scheduler()  # refuses what is out of range before any work
@@ -104,6 +109,8 @@ def loadtest(
         )
         names = [_SERVER] if is_url else loads.policies_of(policies, levels)
         asked = asked or list(getattr(opened, "queries", ()))
+        simulation = replace(simulation, n_queries=len(set(asked)))
+        loads.note_if_shared(len(set(asked)), times, simulation.deadline_s)
         results = _tested(opened, names, times, asked, client, None if is_url else simulation, levels, progress)
     title = f"{what}; deadline {deadline_ms:g} ms, " + (
         target if is_url else f"{n_workers} worker{'s' * (n_workers > 1)}"
@@ -127,10 +134,21 @@ def _queries(path: str | None) -> list[str]:
 
 
 def _check(
-    is_url: bool, profile: Profile | None, queries: Sequence[str], rate: float | None, peak: float | None, kind: str
+    target: str,
+    is_url: bool,
+    profile: Profile | None,
+    queries: Sequence[str],
+    rate: float | None,
+    peak: float | None,
+    kind: str,
 ) -> None:
     """Refuse what can be seen to be wrong before anything is opened."""
     if not is_url:
+        from elasticdenser.index.layout import Manifest
+
+        if not queries and not Manifest.read(Path(target)).has_texts:
+            message = "the index holds no texts to make queries of: give a file of queries"
+            raise typer.BadParameter(message, param_hint="--queries")
         return
     if not queries:
         raise typer.BadParameter("a server does not tell what to ask: give a file of queries", param_hint="--queries")
@@ -150,7 +168,7 @@ def _workers(workers: int | None, is_url: bool) -> int:
 def _open_server(url: str, key_file: Path | None) -> HttpTarget:
     from elasticdenser.loadtest.http_target import HttpTarget
 
-    return HttpTarget(url, api_key=key_file.read_text(encoding="utf-8").strip() if key_file else None)
+    return HttpTarget(url, api_key=options.key_in(key_file) if key_file else None)
 
 
 def _open_engine(
@@ -241,6 +259,8 @@ def _show(results: Sequence[Result], title: str, *, as_json: bool) -> None:
     n_requests = max(one.summary.n_requests for one in results)
     print_table(f"{title}; {n_requests:,} requests", columns, rows, numeric=len(columns) - 1)
     typer.echo(loads.RETENTION)
+    if both:
+        typer.echo(_SIMULATED)
     for one in results:
         typer.echo(one.remark())
 

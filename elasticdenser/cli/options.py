@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from elasticdenser.errors import QueryError
+from elasticdenser.errors import BadInputError, QueryError
 
 if TYPE_CHECKING:
     from elasticdenser.retriever import Retriever
@@ -118,6 +118,23 @@ def sizes_of(retriever: Retriever, subnet: str | None) -> list[Subnet]:
         return [encoder.choose(subnet)]
     except QueryError as error:
         raise QueryError(f"{error}; or give --subnet all") from None
+
+
+def key_in(file: Path) -> str:
+    """Return the API key that a file holds.
+
+    Raises:
+        BadInputError: The file cannot be read, is not UTF-8, is empty, or holds more than one line.
+    """
+    try:
+        key = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise BadInputError(f"cannot read the API key ({error}): expected a file of one line", file) from error
+    if not key:
+        raise BadInputError("the file is empty; expected the API key, in one line", file)
+    if not key.isprintable():
+        raise BadInputError("the file holds more than a line of text; expected the API key, in one line", file)
+    return key
 
 
 def encoder_options(precision: str, device: str) -> dict[str, str]:

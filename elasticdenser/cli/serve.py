@@ -140,17 +140,7 @@ def _api_key(file: Path | None) -> str | None:
     Raises:
         BadInputError: The file cannot be read, or holds none.
     """
-    if file is None:
-        return os.environ.get(_KEY) or None
-    from elasticdenser.errors import BadInputError
-
-    try:
-        key = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        raise BadInputError(f"cannot read the API key ({error}): expected a file of one line", file) from error
-    if not key:
-        raise BadInputError("the file is empty; expected the API key, in one line", file)
-    return key
+    return os.environ.get(_KEY) or None if file is None else options.key_in(file)
 
 
 def register(app: typer.Typer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,17 +51,21 @@ class Level:
         if not isinstance(self.name, str) or not self.name.strip():
             raise BadInputError(f"got a level named {self.name!r}; expected a name such as w0.5-d3 or level0")
         if not _is_positive(self.quality) or self.quality > 2:
-            message = f"level {self.name}: got quality {self.quality!r}; expected a share of the best level's, such as"
+            message = (
+                f"level {self.name}: got quality {_shown(self.quality)}; expected a share of the best level's, such as"
+            )
             raise BadInputError(f"{message} 0.95")
         if self.recall is not None and not (_is_positive(self.recall) and self.recall <= 1):
-            raise BadInputError(f"level {self.name}: got recall {self.recall!r}; expected above 0 and at most 1")
+            raise BadInputError(f"level {self.name}: got recall {_shown(self.recall)}; expected above 0 and at most 1")
         if 1 not in self.measured_s:
             raise BadInputError(
                 f"level {self.name}: there is no latency of one query alone; expected batch sizes 1, ..."
             )
         for size, seconds in self.measured_s.items():
             if not isinstance(size, int) or not 1 <= size <= _MOST_IN_A_BATCH or not _is_positive(seconds):
-                message = f"level {self.name}: got {seconds!r} s for a batch of {size!r}; expected seconds above 0"
+                message = (
+                    f"level {self.name}: got {_shown(seconds)} s for a batch of {size!r}; expected seconds above 0"
+                )
                 raise BadInputError(f"{message} for sizes from 1 to {_MOST_IN_A_BATCH}")
         object.__setattr__(self, "measured_s", dict(sorted(self.measured_s.items())))
         object.__setattr__(self, "latency_s", tuple(accumulate(_interpolated(self.measured_s), max)))
@@ -202,8 +207,9 @@ class Profile:
         for number, row in enumerate(value["levels"], 1):
             row = _table(row, f"level number {number}", required=("name", "quality", "latency_s"), optional=("recall",))
             latency_s = _table(row["latency_s"], f"latency_s of level number {number}")
-            if bad := [size for size in latency_s if not (size.isascii() and size.isdigit())]:
-                raise BadInputError(f"level number {number}: got batch size {bad[0]!r}; expected a whole number")
+            if bad := [size for size in latency_s if not (size.isascii() and size.isdigit() and len(size) < 12)]:
+                message = f"level number {number}: got batch size {_shown(bad[0])}; expected a whole number from 1"
+                raise BadInputError(f"{message} to {_MOST_IN_A_BATCH}")
             measured_s = {int(size): seconds for size, seconds in latency_s.items()}
             level = {"name": row["name"], "quality": row["quality"], "recall": row.get("recall")}
             levels.append(Level(**level, measured_s=measured_s))
@@ -211,7 +217,12 @@ class Profile:
 
 
 def _is_positive(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and value > 0  # type: ignore[arg-type,operator]
+    # No function of math: those make a float of an integer first, and one of 400 digits has none.
+    return type(value) in (int, float) and 0 < value <= sys.float_info.max  # type: ignore[operator]
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:40]
 
 
 def _interpolated(measured_s: Mapping[int, float]) -> Iterable[float]:

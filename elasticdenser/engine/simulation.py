@@ -52,6 +52,8 @@ class SimulationSettings:
         way_in_s: Time from a client to the engine: its deadline is then so much nearer.
         way_out_s: Time from the end of a batch until its clients have their answers.
         pause_s: Time between two batches of a worker.
+        n_queries: How many different queries there are, asked in turn: equal ones in flight are answered together.
+            None makes every request's query its own.
 
     Raises:
         QueryError: A figure is out of range.
@@ -69,11 +71,14 @@ class SimulationSettings:
     way_in_s: float = 0.0
     way_out_s: float = 0.0
     pause_s: float = 0.0
+    n_queries: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < math.inf or not 0 <= self.noise <= 2:
             message = f"got {self.seconds} s with noise {self.noise}"
             raise QueryError(f"{message}; expected seconds above 0 and noise from 0 to 2")
+        if self.n_queries is not None and self.n_queries < 1:
+            raise QueryError(f"got {self.n_queries} queries; expected at least one")
 
     def scheduler(self) -> SchedulerSettings:
         """Return the scheduler's settings."""
@@ -173,7 +178,9 @@ class _Simulation:
     def _arrive(self, now_s: float, sent_s: float) -> None:
         number = next(self._ids)
         deadline_s = sent_s + self._settings.deadline_s
-        request = Request(id=number, query=number, arrival_s=now_s, deadline_s=deadline_s)
+        n_queries = self._settings.n_queries
+        query = number if n_queries is None else number % n_queries
+        request = Request(id=number, query=query, arrival_s=now_s, deadline_s=deadline_s)
         if sent_s != now_s:
             self._sent_s[number] = sent_s
         try:

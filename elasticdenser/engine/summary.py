@@ -23,11 +23,13 @@ class Summary:
         in_time: Share of all requests that were answered in time.
         refused: Share turned away, at the door or later, and failed.
         late: Share answered late.
+        lost: Share of which nothing was heard again; only a real client has such.
         p50_s: Median latency of the answers in seconds, None without one.
         p95_s: 95th percentile.
         p99_s: 99th percentile.
         retention: Mean quality over all requests; those late or without an answer count 0.
-        in_time_per_s: Answers in time a second, from the first arrival to the last.
+        in_time_per_s: Answers in time a second, from the first arrival to the last one, or to the last answer in time
+            if that came later: of a single request, one by its latency.
         levels: Share of the answers that each level gave, best level first.
     """
 
@@ -36,6 +38,7 @@ class Summary:
     in_time: float
     refused: float
     late: float
+    lost: float
     p50_s: float | None
     p95_s: float | None
     p99_s: float | None
@@ -53,6 +56,7 @@ class Course:
         arrivals_per_s: Requests a second.
         in_time: Share of them answered in time.
         quality: Mean quality of their answers.
+        retention: Mean quality over all of them; those late or without an answer count 0.
         p99_s: 99th percentile of their latency in seconds.
         levels: By level, best first, its share of their answers.
     """
@@ -61,6 +65,7 @@ class Course:
     arrivals_per_s: list[float]
     in_time: list[float | None]
     quality: list[float | None]
+    retention: list[float | None]
     p99_s: list[float | None]
     levels: dict[str, list[float | None]]
 
@@ -71,7 +76,9 @@ def summarise(policy: str, outcomes: Sequence[Outcome], profile: Profile) -> Sum
     answers = [one for one in outcomes if one.level is not None]
     in_time = [one for one in answers if one.status is Status.IN_TIME]
     quality = _qualities(profile)
+    n_lost = sum(one.status is Status.LOST for one in outcomes)
     arrivals = [one.request.arrival_s for one in outcomes] or [0.0]
+    lasted_s = max([*arrivals, *(one.at_s for one in in_time)]) - min(arrivals)
     counts = Counter(one.level for one in answers)
     latencies = np.asarray([one.latency_s for one in answers])
     p50, p95, p99 = np.percentile(latencies, (50, 95, 99)).tolist() if answers else (None, None, None)
@@ -79,13 +86,14 @@ def summarise(policy: str, outcomes: Sequence[Outcome], profile: Profile) -> Sum
         policy=policy,
         n_requests=len(outcomes),
         in_time=len(in_time) / n,
-        refused=1 - len(answers) / n if outcomes else 0.0,
+        refused=(len(outcomes) - len(answers) - n_lost) / n,
         late=(len(answers) - len(in_time)) / n,
+        lost=n_lost / n,
         p50_s=p50,
         p95_s=p95,
         p99_s=p99,
         retention=math.fsum(quality[one.level] for one in in_time if one.level) / n,
-        in_time_per_s=len(in_time) / max(max(arrivals) - min(arrivals), 1e-9),
+        in_time_per_s=len(in_time) / lasted_s if lasted_s > 0 else 0.0,
         levels={level.name: counts[level.name] / len(answers) for level in profile.levels if counts[level.name]},
     )
 
@@ -104,6 +112,10 @@ def course(outcomes: Sequence[Outcome], profile: Profile, seconds: float, interv
         arrivals_per_s=[len(group) / interval_s for group in groups],
         in_time=[_mean([one.status is Status.IN_TIME for one in group]) for group in groups],
         quality=[_mean([quality[one.level] for one in group if one.level]) for group in answers],
+        retention=[
+            _mean([quality[one.level] if one.level and one.status is Status.IN_TIME else 0.0 for one in group])
+            for group in groups
+        ],
         p99_s=[float(np.percentile([one.latency_s for one in group], 99)) if group else None for group in answers],
         levels={
             level.name: [_mean([one.level == level.name for one in group]) for group in answers]

@@ -1,4 +1,9 @@
-"""What a real run tells the simulator: run times, their scatter, and the ways to the engine and back."""
+"""What a real run tells the simulator: run times, their scatter, and the ways to the engine and back.
+
+What is found is found in the run that is then simulated. That the two agree therefore says that the scheduler's model
+of the engine is right, given the machine as it was; it does not say that the simulation foresees a run on a machine
+that is still unknown. And where both shares are near 0, far past the capacity, agreement is cheap.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +76,7 @@ def calibrate(run: Run, profile: Profile, *, workers: int) -> Calibration | None
         profile: The levels as the engine knew them.
         workers: Its workers.
     """
-    batches = list(_batches(run.replies))
+    batches = _batches(run.replies)
     if len(batches) < _ENOUGH:
         return None
     ends_s = {one.request.id: one.at_s for one in run.outcomes}
@@ -113,19 +118,19 @@ def simulated_alike(
 
 
 def agree(real: Summary, simulated: Summary) -> bool:
-    """Return whether the shares in time and the retentions differ by at most .02."""
+    """Return whether the shares in time and the retentions differ by at most .02; see above for what that is worth."""
     in_time, retention = abs(real.in_time - simulated.in_time), abs(real.retention - simulated.retention)
     return max(in_time, retention) <= AGREE_WITHIN
 
 
-def _batches(replies: Iterable[Reply]) -> Iterable[_Ran]:
-    """Yield the batches that ran, by their ends; the replies of one have the same run time to the last bit."""
-    groups: dict[tuple[str, int, float], list[Reply]] = {}
+def _batches(replies: Iterable[Reply]) -> list[_Ran]:
+    """Return the batches that ran, by their ends."""
+    groups: dict[tuple[int, str, int, float], list[Reply]] = {}
     for one in replies:
         if one.level is not None and one.batch_size and one.at_s:
-            groups.setdefault((one.level, one.batch_size, one.ran_s), []).append(one)
+            groups.setdefault((one.batch, one.level, one.batch_size, one.ran_s), []).append(one)
     found = []
-    for (level, size, ran_s), its in groups.items():
+    for (_, level, size, ran_s), its in groups.items():
         end_s = min(one.at_s for one in its)
         first_s = min(one.at_s - one.ran_s - one.queued_s for one in its)
         found.append(_Ran(level=level, size=size, ran_s=ran_s, end_s=end_s, first_s=first_s))

@@ -1,4 +1,11 @@
-"""The engine in a process of its own: requests come in frames over a socket, and so do the answers."""
+"""The engine in a process of its own: requests come in frames over a socket, and so do the answers.
+
+What comes in is treated as no HTTP server treats it. Of requests that came together the newest is looked at first, and
+`RetrievalEngine.turns_away`, a glance without a lock, says of each whether it would be refused. Both keep the
+interpreter for the workers where more comes than can be served, so that past its capacity the engine does better here
+than behind `elasticdenser serve`, which takes requests as they come and parses each: put the server itself under load
+(`elasticdenser loadtest http://...`) for what it can do.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +16,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from socket import socket
-from threading import Lock
+from threading import Lock, local
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +125,7 @@ def _run(
 ) -> None:
     """Serve one run, until the parent sends an empty frame or goes."""
     answers = _Answers(data)
-    engine = _Engine(search, profile, start, answers.flush)
+    engine = _Engine(search, profile, start, answers)
     with engine:
         if warm_up:
             engine.warm_up()
@@ -160,6 +168,12 @@ class _Answers:
     def __init__(self, data: socket) -> None:
         self._data, self._lock = data, Lock()
         self._waiting: deque[tuple[Any, ...]] = deque()
+        self._numbers = count(1)
+        self._of_thread = local()
+
+    def begin_batch(self) -> None:
+        """For a worker: what this thread hands out from now on is of another batch."""
+        self._of_thread.batch = next(self._numbers)
 
     def add(self, answer: tuple[Any, ...]) -> None:
         self._waiting.append(answer)
@@ -169,7 +183,8 @@ class _Answers:
         if error is None:
             its = future.result()
             status = Status.LATE if its.late else Status.IN_TIME
-            self.add((number, status.value, its.level, its.batch_size, its.queued_s, its.ran_s, perf_counter()))
+            batch = getattr(self._of_thread, "batch", 0)
+            self.add((number, status.value, its.level, its.batch_size, its.queued_s, its.ran_s, perf_counter(), batch))
         else:
             status = Status.SHED if isinstance(error, OverloadedError) else Status.FAILED
             self.add((number, status.value, None, 0, 0.0, 0.0, perf_counter()))
@@ -187,16 +202,15 @@ class _Answers:
 class _Engine(RetrievalEngine):
     """Tells when a worker has handed out answers, so that those of a batch go together."""
 
-    def __init__(
-        self, search: Retriever | BatchSearch, profile: Profile, start: Start, flush: Callable[[], None]
-    ) -> None:
-        self._flush = flush
+    def __init__(self, search: Retriever | BatchSearch, profile: Profile, start: Start, answers: _Answers) -> None:
+        self._answers = answers
         super().__init__(search, profile, policy=start.policy, slo_s=start.deadline_s, workers=start.workers)
 
     def run(self, batch: Batch) -> None:
+        self._answers.begin_batch()
         super().run(batch)
-        self._flush()
+        self._answers.flush()
 
     def turn_away(self) -> None:
         super().turn_away()
-        self._flush()
+        self._answers.flush()

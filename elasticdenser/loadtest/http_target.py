@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import http.client
 import json
 import select
 import selectors
@@ -41,13 +43,10 @@ class HttpTarget:
     """
 
     def __init__(self, url: str, *, api_key: str | None = None, most_connections: int = 512) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise BadInputError(f"got {url!r}; expected the URL of a server, such as http://localhost:8000")
-        self._url, self._host = url.rstrip("/"), parts.hostname
-        self._port = parts.port or 80
+        self._host, self._port, path = _taken_apart(url)
+        self._url = url.rstrip("/")
         self._key = f"Authorization: Bearer {api_key}\r\n" if api_key else ""
-        self._path = f"{parts.path.rstrip('/')}/search"
+        self._path = f"{path.rstrip('/')}/search"
         self._most = most_connections
         self._selector = selectors.DefaultSelector()
         self._idle: list[_Connection] = []
@@ -55,6 +54,7 @@ class HttpTarget:
         self._waiting: deque[Asked] = deque()
         self._failed: list[Reply] = []
         self.profile: Profile | None = self._levels()
+        self._family, self._address = self._found()
 
     def start(self, policy: str, deadline_s: float) -> None:
         """See `Target`; a server keeps its own policy."""
@@ -117,12 +117,14 @@ class HttpTarget:
             connection.send(asked.number, self._request(asked), self._selector)
 
     def _connect(self) -> bool:
+        """Begin to connect: what then goes over the connection waits for it, and not the client."""
         try:
-            made = socket.create_connection((self._host, self._port), timeout=_CONNECT_S)
-        except OSError:
+            made = socket.socket(self._family, socket.SOCK_STREAM)
+        except OSError:  # no more files
             return False
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.setblocking(False)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.connect_ex(self._address)  # if it fails, reading will find out
         connection = _Connection(made)
         self._selector.register(made, selectors.EVENT_READ, connection)
         self._idle.append(connection)
@@ -145,6 +147,18 @@ class HttpTarget:
         head = f"POST {self._path} HTTP/1.1\r\nHost: {host}:{self._port}\r\n{self._key}"
         return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
+    def _found(self) -> tuple[int, Any]:
+        """Return the family and the address at which the server answers, of those that its name may have."""
+        try:
+            with socket.create_connection((self._host, self._port), timeout=_CONNECT_S) as made:
+                return made.family, made.getpeername()
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> TargetError:
+        reason = str(getattr(error, "reason", error)).strip() or type(error).__name__
+        return TargetError(f"cannot reach {self._url} ({reason}): is the server running there?")
+
     def _levels(self) -> Profile | None:
         """Return the levels of which the server tells, after a look whether it is there."""
         request = urllib.request.Request(f"{self._url}/live")
@@ -162,10 +176,23 @@ class HttpTarget:
                 raise TargetError(message) from error
             return None
         except OSError as error:
-            reason = getattr(error, "reason", error)
-            raise TargetError(f"cannot reach {self._url} ({reason}): is the server running there?") from error
+            raise self._unreachable(error) from error
+        except http.client.HTTPException as error:
+            message = f"{self._url} answers with {str(error).strip()[:60]!r}; expected HTTP: is that the server's port?"
+            raise TargetError(message) from error
         except (ValueError, KeyError, TypeError):
             return None
+
+
+def _taken_apart(url: str) -> tuple[str, int, str]:
+    """Return host, port and path."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "http" and parts.hostname and url.isprintable() and " " not in url:
+            return parts.hostname, 80 if parts.port is None else parts.port, parts.path
+    except ValueError:  # no port, or no address
+        pass
+    raise BadInputError(f"got {url!r}; expected the URL of a server, such as http://localhost:8000")
 
 
 class _Connection:
@@ -186,8 +213,9 @@ class _Connection:
             self._unsent = self._unsent[self.socket.send(self._unsent) :]
         except BlockingIOError:
             pass
-        except OSError:
-            self._unsent = b""  # reading will find that it is closed
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:  # as macOS says of one that is still being made
+                self._unsent = b""  # reading will find that it is closed
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
         if selector.get_key(self.socket).events != wanted:
             selector.modify(self.socket, wanted, self)

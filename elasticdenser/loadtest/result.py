@@ -69,14 +69,18 @@ class Result:
 
     @property
     def agrees(self) -> bool | None:
-        """Whether it and the simulation agree; None without one."""
+        """Whether it and the simulation agree; None without one.
+
+        The simulation stands on run times, slowdowns and ways found in this same run: it shows that the scheduler is
+        modelled rightly, not that a run can be foreseen from the profile alone.
+        """
         return None if self.simulated is None else agree(self.summary, self.simulated)
 
     def figures(self) -> dict[str, Any]:
         """Return everything but the single requests, as JSON takes it."""
         made: dict[str, Any] = asdict(self.summary)
         run, found = self.run, self.calibration
-        made |= {"lost": run.n_lost, "client_lag_p99_s": run.lag_p99_s, "client_kept_up": self.kept_up}
+        made |= {"n_lost": run.n_lost, "client_lag_p99_s": run.lag_p99_s, "client_kept_up": self.kept_up}
         made["memory"] = {
             "first_bytes": run.memory[0][1] if run.memory else None,
             "last_bytes": run.memory[-1][1] if run.memory else None,
@@ -98,5 +102,5 @@ class Result:
         if found is not None:
             ways = f"{1000 * found.way_in_s:.2f} ms in, {1000 * found.way_out_s:.2f} ms out"
             parts.append(f"run times {found.ratio:.2f} of the profile's (scatter {found.noise:.2f}), {ways}")
-            parts.append("the simulation agrees" if self.agrees else "THE SIMULATION DIFFERS")
+            parts.append(f"the simulation on the machine as found {'agrees' if self.agrees else 'DIFFERS'}")
         return "; ".join(parts)

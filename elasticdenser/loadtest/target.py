@@ -40,6 +40,7 @@ class Reply(NamedTuple):
         queued_s: How long it waited there.
         ran_s: How long its batch ran.
         at_s: When the target had the answer, on the clock of `time.perf_counter`; 0 if that is not known.
+        batch: Number of the batch, the same for all that it answered; 0 if that is not known.
     """
 
     number: int
@@ -49,6 +50,7 @@ class Reply(NamedTuple):
     queued_s: float = 0.0
     ran_s: float = 0.0
     at_s: float = 0.0
+    batch: int = 0
 
 
 class Target(Protocol):

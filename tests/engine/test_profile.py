@@ -103,6 +103,9 @@ def _changed(**changes):
         (_changed(latency_s={"1": -1}), "got -1 s"),
         (_changed(latency_s={"1": math.inf}), "got inf s"),
         (_changed(latency_s={"one": 1}), "batch size 'one'"),
+        (_changed(latency_s={"1": 0.1, "1" * 5000: 1}), "expected a whole number from 1 to 4096"),
+        (_changed(latency_s={"1": 10**400}), "expected seconds above 0"),
+        (_changed(quality=10**400), "expected a share of the best level's"),
         (_changed(latency_s=[1]), "expected a JSON object"),
         (_changed(latency_s={"1": 0.1, "1000000000": 0.2}), "sizes from 1 to"),
         ({"version": 1, "levels": [_changed()["levels"][0]] * 2}, "two levels are named a"),
@@ -113,7 +116,7 @@ def test_what_is_no_profile_is_refused_in_one_line(tmp_path, value, said):
     path.write_text(json.dumps(value))
     with pytest.raises(BadInputError, match=r"profile\.json: ") as caught:
         Profile.load(path)
-    assert said in str(caught.value)
+    assert said in str(caught.value) and len(str(caught.value)) < 400
     assert "\n" not in str(caught.value)
 
 

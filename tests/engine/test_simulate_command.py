@@ -38,7 +38,8 @@ def test_a_table_and_a_picture(profile, tmp_path):
         assert any(name in line and "%" in line for line in told.stdout.splitlines())
     assert (folder / "simulation.png").read_bytes().startswith(b"\x89PNG")
     svg = (folder / "simulation.svg").read_text()
-    assert "<svg" in svg and "deadline" in svg and "Level that answered (elastic)" in svg
+    assert "<svg" in svg and "deadline, 25 ms" in svg and "Level that answered (elastic)" in svg
+    assert "Simulated: bursts from 100 to 1,000" in svg and "shaded: more than the best level can do" in svg
     kept = json.loads((folder / "simulation.json").read_text())
     assert [one["policy"] for one in kept["policies"]][:2] == ["elastic", "thresholds"]
     assert len(kept["policies"][0]["course"]["p99_s"]) == 120
@@ -79,6 +80,7 @@ def test_other_arrivals(profile, tmp_path, kind):
         (["--deadline-ms", "nan"], "got slo_s = nan"),
         (["--seconds", "-1"], "expected seconds above 0"),
         (["--noise", "9"], "noise from 0 to 2"),
+        (["--arrivals", "closed", "--clients", "100000", "--seconds", "9"], "lower --clients or --seconds"),
     ],
 )
 def test_bad_input_is_one_line(profile, args, said):

@@ -9,7 +9,7 @@ from engine_helpers import level as make_level
 
 from elasticdenser.engine.arrivals import ClosedLoop, bursts, poisson
 from elasticdenser.engine.profile import Profile
-from elasticdenser.engine.request import Status
+from elasticdenser.engine.request import Outcome, Request, Status
 from elasticdenser.engine.simulation import SimulationSettings, Slowdown, simulate
 from elasticdenser.engine.summary import course, summarise
 from elasticdenser.errors import QueryError
@@ -95,6 +95,28 @@ def test_summaries_and_courses_of_nothing():
     assert (summary.n_requests, summary.in_time, summary.p50_s, summary.levels) == (0, 0, None, {})
     empty = course([], PROFILE, 10, intervals=5)
     assert empty.p99_s == [None] * 5 and empty.arrivals_per_s == [0] * 5
+
+
+def test_shares_and_rates_of_a_few():
+    asked = [Request(id=number, query=number, arrival_s=0.0, deadline_s=1.0) for number in range(4)]
+    one = Outcome(request=asked[0], status=Status.IN_TIME, at_s=0.5, level="level0")
+    assert summarise("elastic", [one], PROFILE).in_time_per_s == 2
+    others = [(Status.LATE, "level0"), (Status.REFUSED, None), (Status.LOST, None)]
+    made = [Outcome(request=its, status=s, at_s=3.0, level=n) for its, (s, n) in zip(asked[1:], others, strict=True)]
+    found = summarise("elastic", [one, *made], PROFILE)
+    assert (found.in_time, found.late, found.refused, found.lost) == (0.25, 0.25, 0.25, 0.25)
+    assert found.in_time_per_s == 2
+    assert course([one, *made], PROFILE, 1, intervals=2).retention == [found.retention, None]
+
+
+def test_equal_queries_in_flight_are_answered_once(rng):
+    times = poisson(3 * CAPACITY_PER_S, 0.3, rng)
+    _, distinct = run("elastic", times, 0.3)
+    outcomes, shared = run("elastic", times, 0.3, n_queries=20)
+    assert distinct.in_time < 0.5 and shared.in_time > 0.99
+    assert {one.request.query for one in outcomes} == set(range(20))
+    with pytest.raises(QueryError, match="got 0 queries"):
+        SimulationSettings(deadline_s=0.1, seconds=1, n_queries=0)
 
 
 def test_a_course_counts_by_arrival(rng):

@@ -8,7 +8,7 @@ from load_fakes import PROFILE
 
 from elasticdenser.engine.arrivals import bursts, poisson
 from elasticdenser.engine.profile import Level, Profile
-from elasticdenser.engine.request import Status
+from elasticdenser.engine.request import Outcome, Request, Status
 from elasticdenser.engine.simulation import SimulationSettings, Slowdown, simulate
 from elasticdenser.engine.summary import summarise
 from elasticdenser.loadtest.calibration import agree, calibrate, simulated_alike
@@ -56,6 +56,17 @@ def test_a_machine_is_found_as_it_is(policy, workers):
     assert np.mean(in_slow) > 1.05 * np.mean(before)
     again = simulated_alike(policy, times, PROFILE, found, SimulationSettings(**known, seed=5))
     assert agree(summarise(policy, outcomes, PROFILE), summarise(policy, again, PROFILE))
+
+
+def test_batches_of_equal_run_times_are_told_apart_by_their_numbers():
+    replies = [Reply(n, Status.IN_TIME, "level0", 1, 0.0, 0.001, float(n), batch=n) for n in range(10)]
+    requests = [Request(id=n, query=n, arrival_s=n - 0.001, deadline_s=n + 1.0) for n in range(10)]
+    outcomes = [Outcome(request=its, status=Status.IN_TIME, at_s=its.id + 0.001, level="level0") for its in requests]
+    ways = np.zeros(10)
+    made = Run(
+        outcomes=outcomes, replies=replies, ways_in_s=ways, lags_s=ways, memory=[], seconds=10, was_stopped=False
+    )
+    assert calibrate(made, PROFILE, workers=1) is not None  # enough batches, where one would be too few
 
 
 def test_too_little_tells_nothing():

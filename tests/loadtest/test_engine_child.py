@@ -59,6 +59,16 @@ def test_answers_say_where_time_went(target):
     assert made.memory and made.memory[0][1] > 1_000_000
 
 
+def test_batches_are_told_apart(target):
+    made = load(target, ClosedLoop(clients=4), queries=many())
+    batches = {}
+    for one in made.replies:
+        batches.setdefault(one.batch, []).append(one)
+    assert 0 not in batches and len(batches) > 3
+    assert all(len({(one.level, one.ran_s) for one in its}) == 1 for its in batches.values())
+    assert all(len(its) == its[0].batch_size for its in batches.values())
+
+
 def test_one_process_serves_several_policies(target):
     for policy, level in (("static:level0", "level0"), ("static:w1-d3", "w1-d3")):
         made = load(target, ClosedLoop(clients=4), policy, many())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -143,11 +144,48 @@ def test_a_key_is_sent(server):
 
 
 def test_no_url_and_nobody_there():
-    for bad in ("https://localhost", "ftp://localhost", "http://", "http:///path"):
+    bad_urls = ["https://localhost", "ftp://localhost", "http://", "http:///path", "http://localhost:99999"]
+    bad_urls += [
+        "http://localhost:abc",
+        "http://[::1",
+        "http://local host:80",
+        "http://localhost:80/a b",
+        "http://a\nb",
+    ]
+    for bad in bad_urls:
         with pytest.raises(BadInputError, match="expected the URL of a server"):
             HttpTarget(bad)
     with pytest.raises(TargetError, match=r"cannot reach http://127\.0\.0\.1:9"):
         HttpTarget("http://127.0.0.1:9")
+
+
+def test_a_port_that_speaks_something_else():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def greet():
+            made, _ = other.accept()
+            with made:
+                made.recv(1000)
+                made.sendall(b"SSH-2.0-OpenSSH\r\n")
+
+        threading.Thread(target=greet, daemon=True).start()
+        with pytest.raises(TargetError, match=r"answers with 'SSH-2\.0-OpenSSH'; expected HTTP"):
+            HttpTarget(f"http://127.0.0.1:{other.getsockname()[1]}")
+
+
+def test_connecting_does_not_hold_up_the_client(server):
+    # Nobody accepts: past its backlog, connections are neither made nor refused.
+    with HttpTarget(url_of(server)) as target, socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+        target._address = deaf.getsockname()
+        made = run_load(target, np.linspace(0, 0.2, 20), ["a"], ClientSettings(deadline_s=0.2, seconds=1, drain_s=0.2))
+    assert made.n_lost == 20 and made.lags_s.max() < 0.1
+
+
+def test_who_refuses_connections_fails_requests(server):
+    with HttpTarget(url_of(server)) as target:
+        target._address = ("127.0.0.1", 9)
+        made = run_load(target, np.linspace(0, 0.1, 10), ["a"], ClientSettings(deadline_s=0.2, seconds=1, drain_s=0.2))
+    assert [one.status for one in made.outcomes] == [Status.FAILED] * 10
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])

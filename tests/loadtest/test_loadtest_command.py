@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import typer
@@ -44,13 +45,19 @@ def test_a_table_and_a_picture(index, quick, tmp_path):
     told = run(index, *quick, "--policies", "elastic,static:level0", "-o", str(folder))
     assert told.exit_code == 0, told.output
     assert "bursts from 50 to 100 a second; deadline 1000 ms, 1 worker;" in told.stdout
-    assert "(sim.)" in told.stdout and "the simulation agrees" in told.stdout
+    assert "(sim.)" in told.stdout and "the simulation on the machine as found agrees" in told.stdout
+    assert "foresees no other run" in told.stdout and "30 different queries are asked in turn" in told.stderr
     assert (folder / "loadtest.png").read_bytes().startswith(b"\x89PNG")
-    assert "line: as simulated" in (folder / "loadtest.svg").read_text()
+    svg = (folder / "loadtest.svg").read_text()
+    assert "as simulated" in svg and "Measured: bursts from 50 to 100" in svg
     kept = json.loads((folder / "loadtest.json").read_text())
     assert [one["policy"] for one in kept["policies"]] == ["elastic", "static:level0"]
     for one in kept["policies"]:
-        assert one["lost"] == 0 and one["in_time"] > 0.9 and one["simulated"]["n_requests"] == one["n_requests"]
+        assert (
+            one["lost"] == one["n_lost"] == 0
+            and one["in_time"] > 0.9
+            and one["simulated"]["n_requests"] == one["n_requests"]
+        )
 
 
 def test_json_with_queries_and_a_profile(index, quick, tmp_path):
@@ -104,6 +111,32 @@ def test_no_such_target(tmp_path, quick):
         told = run(target, *asked)
         assert told.exit_code == 1 and f"{said}" in told.stderr, told.output
         assert told.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_a_key_file_is_one_line_of_text(tmp_path):
+    key = tmp_path / "key"
+    (tmp_path / "queries.txt").write_text("rain\n")
+    asked = ["--queries", str(tmp_path / "queries.txt"), "--rate", "9", "--arrivals", "poisson"]
+    contents = {
+        b"": "the file is empty",
+        b"\xff": "cannot read the API key",
+        b"a\nb": "more than a line",
+        None: "No such",
+    }
+    for content, said in contents.items():
+        key.unlink(missing_ok=True)
+        if content is not None:
+            key.write_bytes(content)
+        told = run("http://127.0.0.1:9", *asked, "--api-key-file", str(key))
+        assert told.exit_code == 1 and said in told.stderr and told.stderr.startswith("error: "), told.output
+
+
+def test_an_index_without_texts_needs_queries(index, quick, tmp_path, tiny_elastic):
+    encoder = PassageEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
+    bare = PassageIndex.build(Path(index).parent / "corpus.jsonl", tmp_path / "bare", encoder, workers=1, texts=False)
+    told = run(str(bare.path), *quick)
+    assert told.exit_code == 2 and "--queries" in told.stderr and "no texts" in told.stderr
+    assert "opening" not in told.stderr
 
 
 def test_a_server_needs_queries_and_a_rate(tmp_path):
