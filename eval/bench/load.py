@@ -74,7 +74,9 @@ class Bench:
         self.target.start(policy, deadline_s)
         run = run_load(self.target, times, self.queries, ClientSettings(deadline_s=deadline_s, seconds=seconds))
         self.target.finish()
-        simulation = SimulationSettings(deadline_s=deadline_s, seconds=seconds, workers=self.options.workers)
+        simulation = SimulationSettings(
+            deadline_s=deadline_s, seconds=seconds, workers=self.options.workers, n_queries=len(set(self.queries))
+        )
         return Result.of(policy, run, self.profile, times, simulation)
 
 
