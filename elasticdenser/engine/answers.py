@@ -44,6 +44,8 @@ class Snapshot:
         levels: Answers by level, best level first.
         batches: Batches that were answered, by how many queries they held.
         replaced_workers: Workers that hung.
+        processes: Search processes that are ready, or search.
+        replaced_processes: Search processes that died or hung.
     """
 
     n_waiting: int
@@ -54,6 +56,8 @@ class Snapshot:
     levels: dict[str, int]
     batches: dict[int, int]
     replaced_workers: int
+    processes: int
+    replaced_processes: int
 
 
 def answer_of(outcome: Outcome, hits: Sequence[Any]) -> Answer:

@@ -90,7 +90,7 @@ class RetrievalEngine:
                 raise QueryError("got processes for a search of your own; only a Retriever can be opened in each")
             self._search = retriever
         elif processes:
-            self._search = self._processes = ProcessSearch(retriever, recalls, n_workers)
+            self._search = self._processes = ProcessSearch(retriever, recalls, n_workers, max(30.0, 10 * hang_s))
         else:
             self._search = RetrieverSearch(retriever, recalls)
         self._slo_s, self._clock = slo_s, clock
@@ -238,7 +238,7 @@ class RetrievalEngine:
         """Run every level once, and in every process: first runs are slow, and no deadline should wait for them.
 
         Raises:
-            WorkerError: A process could not start.
+            WorkerError: No process could start.
         """
         if self._processes is not None:
             self._processes.wait()
@@ -248,7 +248,7 @@ class RetrievalEngine:
     def snapshot(self) -> Snapshot:
         """Return what the engine is doing, and has done."""
         with self._lock:
-            scheduler = self._scheduler
+            scheduler, processes = self._scheduler, self._processes
             return Snapshot(
                 n_waiting=scheduler.n_waiting,
                 n_running=scheduler.n_running,
@@ -258,6 +258,8 @@ class RetrievalEngine:
                 levels=dict(self._levels),
                 batches=dict(self._batches),
                 replaced_workers=self._workers.n_replaced,
+                processes=processes.n_alive if processes else 0,
+                replaced_processes=processes.n_replaced if processes else 0,
             )
 
     def close(self, timeout_s: float = 5.0) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import marshal
 import pickle
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,7 +25,6 @@ def main(channel: int) -> None:
             levels); each other one a level's name and (text, k, doc_ids) of queries. Answers are (result, pickled
             error), one of them None.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the other side, which then closes the connection
     with suppress(EOFError, OSError), Connection(channel) as connection:
         try:
             opener, recalls = pickle.loads(connection.recv_bytes())

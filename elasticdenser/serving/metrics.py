@@ -85,6 +85,7 @@ class _EngineCollector(Collector):
             ("running_batches", "Batches that run.", now.n_running),
             ("arrival_rate_per_second", "Queries with a deadline a second, over the last 0.1 s.", now.rate_per_s),
             ("correction_ratio", "How much slower than profiled the machine is.", now.ratio),
+            ("processes", "Search processes that are ready, or search.", now.processes),
         )
         for name, what, value in gauges:
             yield GaugeMetricFamily(f"elasticdenser_{name}", what, value)
@@ -96,9 +97,12 @@ class _EngineCollector(Collector):
         for level, n in now.levels.items():
             answers.add_metric((level,), n)
         yield answers
-        yield CounterMetricFamily(
-            "elasticdenser_replaced_workers", "Workers that hung and were replaced.", now.replaced_workers
+        counters = (
+            ("replaced_workers", "Workers that hung and were replaced.", now.replaced_workers),
+            ("replaced_processes", "Search processes that died or hung and were replaced.", now.replaced_processes),
         )
+        for name, what, value in counters:
+            yield CounterMetricFamily(f"elasticdenser_{name}", what, value)
         yield _batches(now)
 
 

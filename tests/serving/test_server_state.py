@@ -73,6 +73,8 @@ def test_metrics(client):
     assert found['elasticdenser_batch_size_bucket{le="+Inf"}'] == found["elasticdenser_batch_size_count"] <= 3
     assert found["elasticdenser_queue_length"] == found["elasticdenser_running_batches"] == 0
     assert found["elasticdenser_correction_ratio"] > 0
+    for name in ("processes", "replaced_processes_total", "replaced_workers_total"):
+        assert found[f"elasticdenser_{name}"] == 0
     assert {"elasticdenser_arrival_rate_per_second", "process_resident_memory_bytes"} <= set(found)
 
 
