@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-import marshal
 import pickle
 import signal
-import socket
-import struct
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
-from multiprocessing.connection import Connection
 from threading import Condition, Lock, Thread, current_thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from elasticdenser.cpus import cpu_count
+from elasticdenser.engine.asked_process import AskedProcess, message_of
 from elasticdenser.engine.errors import WorkerError
 from elasticdenser.engine.request import Query
 from elasticdenser.engine.searching import RetrieverSearch
@@ -34,7 +30,6 @@ _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _END_S = 5.0
 """How long closing waits for a process that was killed."""
 _DAY_S = 86400.0
-_START = "import sys; sys.path[:] = {path!r}; from elasticdenser.engine.search_process import main; main({channel})"
 
 
 def gain_by_processes(retriever: Retriever) -> bool:
@@ -79,8 +74,8 @@ class ProcessSearch:
         self._longest_s = min(longest_s, _DAY_S)  # the operating system knows no infinity
         self._lock, self._n_running, self.n_alive, self.n_replaced = Lock(), 0, 0, 0
         self._changed = Condition(self._lock)
-        self._free: deque[_Process] = deque()
-        self._all: set[_Process] = set()
+        self._free: deque[AskedProcess] = deque()
+        self._all: set[AskedProcess] = set()
         self._is_closed = False
         self._error: str | None = None
         self._keepers = [
@@ -104,7 +99,7 @@ class ProcessSearch:
         try:
             if process is None:
                 return self._here.search_batch(queries, level)
-            return self._named(process.ask(_message(queries, level), self._longest_s), level)
+            return self._named(process.ask(message_of(queries, level), self._longest_s), level)
         finally:
             with self._lock:
                 self._n_running -= 1
@@ -171,7 +166,7 @@ class ProcessSearch:
         # A process inherits this from the thread that starts it: signals for the whole group (Ctrl-C, SIGTERM) are for
         # the owner, who may need it to finish.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-        process = _Process(self._longest_s)
+        process = AskedProcess(self._longest_s)
         try:
             with self._lock:
                 if self._is_closed:  # and whoever closed it did not see this one
@@ -201,85 +196,3 @@ class ProcessSearch:
     def _has_started(self) -> None:
         self._starting.discard(current_thread())
         self._changed.notify_all()
-
-
-class _Process:
-    """A process that answers one message after the other.
-
-    Args:
-        longest_s: How long a part of a message may take on its way, in seconds.
-
-    Attributes:
-        is_gone: What it was asked last has no answer, or only a part of it was read: nothing else may be asked.
-
-    Raises:
-        OSError: The operating system does not give another process.
-    """
-
-    def __init__(self, longest_s: float) -> None:
-        self.is_gone, self._asking = False, Lock()
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
-                ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(longest_s), int(longest_s % 1 * 1e6)))
-            code = _START.format(path=[str(one) for one in sys.path], channel=theirs.fileno())
-            # Not `multiprocessing`: it would run the user's script again. What libraries print must not get between
-            # what the owner prints.
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=2
-            )
-            self._channel = Connection(ours.detach())
-
-    def ask(self, message: bytes, within_s: float) -> Any:
-        """Send a message and return the answer.
-
-        Args:
-            message: What `search_process.main` expects.
-            within_s: How long the answer may take, in seconds.
-
-        Raises:
-            WorkerError: The process died or hung.
-            Exception: What it raised.
-        """
-        with self._asking:
-            self.is_gone = True  # whatever is raised, until the answer has been read: who asks next would get it
-            try:
-                self._channel.send_bytes(message)
-                if not self._channel.poll(within_s):
-                    raise TimeoutError
-                answered = self._channel.recv_bytes()
-            except (OSError, EOFError) as gone:
-                raise WorkerError("the search process has died or hung") from gone
-            self.is_gone = False
-        answer, error = marshal.loads(answered)
-        if error is not None:
-            raise pickle.loads(error)
-        return answer
-
-    def kill(self) -> None:
-        """Kill it: it holds nothing that could be lost. Whoever asks it has a `WorkerError` at once."""
-        self._process.kill()
-
-    def wait(self) -> None:
-        """Wait until it has ended."""
-        self._process.wait()
-
-    def end(self) -> None:
-        """Kill it, and let go of it."""
-        self.kill()
-        self.wait()
-        with self._asking:  # a closed channel's number could be another file's
-            self._channel.close()
-
-
-def _message(queries: Sequence[Query], level: str) -> bytes:
-    asked = [
-        (_plain(one.text), int(one.k), None if one.doc_ids is None else frozenset(map(_plain, one.doc_ids)))
-        for one in queries
-    ]
-    return marshal.dumps((_plain(level), asked))
-
-
-def _plain(text: str) -> str:
-    """Return a string of no subclass, such as NumPy's, which `marshal` does not write as one."""
-    return str.__str__(text) if isinstance(text, str) else text

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from starlette.requests import Request
@@ -47,7 +48,21 @@ class Service:
 
     async def warm_up(self) -> None:
         """Run every level once; first runs are slow."""
-        await asyncio.to_thread(self.engine.warm_up)
+        # Not in asyncio's pool: whoever ends the loop waits for that before the owner can close the engine, which ends
+        # the warming up.
+        done: Future[None] = Future()
+        done.set_running_or_notify_cancel()
+
+        def run() -> None:
+            try:
+                self.engine.warm_up()
+            except BaseException as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        Thread(target=run, name="elasticdenser-warming", daemon=True).start()
+        await asyncio.wrap_future(done)
         self.is_ready = True
 
     async def sample(self) -> None:

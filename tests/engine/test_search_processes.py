@@ -303,7 +303,7 @@ def test_the_operating_system_gives_no_process(make, monkeypatch, caplog, quick_
             raise BlockingIOError(11, "Resource temporarily unavailable")
         return popen(*args, **options)
 
-    monkeypatch.setattr("elasticdenser.engine.processes.subprocess.Popen", scarce)
+    monkeypatch.setattr("elasticdenser.engine.asked_process.subprocess.Popen", scarce)
     search = make(processes=2)
     search.wait()  # one is enough
     assert caplog.messages == [
