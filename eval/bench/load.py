@@ -100,7 +100,9 @@ def main() -> None:
         parser.error(f"got {', '.join(sorted(unknown))}; expected some of {', '.join(PARTS)}")
     queries = [query.text for query in load_queries(options.data / "nq", split="dev")]
     profile = Profile.load(options.profile)
-    kept: dict[str, Any] = {"options": {name: str(value) for name, value in vars(options).items()}}
+    kept: dict[str, Any] = {
+        "options": {name: value.name if isinstance(value, Path) else value for name, value in vars(options).items()}
+    }
     if "rest" in parts:
         kept["rest"] = shown("At rest: the engine against a direct call", rest_rows(options.index, profile, queries))
     if "scheduling" in parts:
