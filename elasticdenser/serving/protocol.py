@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from time import perf_counter
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -9,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from elasticdenser.serving.problems import problem
 
 MOST_HEAD_BYTES = 1 << 16
+_OFFER = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class Protocol(HttpToolsProtocol):
@@ -22,6 +24,11 @@ class Protocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
             self.send_400_response(f"the head of the request is longer than {MOST_HEAD_BYTES:,} bytes: shorten it")
             return
+        if self._n_head == 0:
+            # Java's client and curl offer to go on in HTTP/2. Who may decline does so by not seeing the offer: the
+            # parser would take what follows the head for another protocol.
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _OFFER.sub(b"\r\nX-Declined-Upgrade:", head) + end + rest
         self._n_head += len(data)
         super().data_received(data)
 

@@ -10,6 +10,8 @@ import time
 import urllib.request
 
 from elasticdenser.engine.profile import Level, Profile
+from elasticdenser.serving.app import make_app
+from elasticdenser.serving.settings import ServeSettings
 
 PROFILE = Profile(
     levels=[
@@ -68,6 +70,11 @@ def live_server(app):
             server.handle_exit(15, None)
             thread.join(20)
             assert not thread.is_alive()
+
+
+def patient_app(engine, retriever):
+    """Return an app whose queries have time on a busy machine."""
+    return make_app(engine, retriever, ServeSettings(log=False, deadline_s=SLOW_S))
 
 
 def connected(url: str) -> socket.socket:

@@ -9,11 +9,10 @@ import threading
 import urllib.request
 
 import pytest
-from serving_helpers import PROFILE, live_server, until
+from serving_helpers import PROFILE, live_server, patient_app, until
 from test_search_endpoint import refusal, search
 
 from elasticdenser.errors import QueryError
-from elasticdenser.serving.app import make_app
 from elasticdenser.serving.live import KEPT, Live
 from elasticdenser.serving.log import AccessLog
 from elasticdenser.serving.settings import ServeSettings
@@ -39,7 +38,7 @@ def test_ready_once_every_level_has_run(make_client, engine, monkeypatch):
 
 
 def test_who_asks_for_the_head_gets_it(retriever, engine):
-    with live_server(make_app(engine, retriever, ServeSettings(log=False))) as url:
+    with live_server(patient_app(engine, retriever)) as url:
         for path in ("/", "/healthz", "/metrics", "/v1/models"):
             with urllib.request.urlopen(urllib.request.Request(f"{url}{path}", method="HEAD"), timeout=10) as response:
                 assert response.status == 200 and int(response.headers["content-length"]) > 10
