@@ -59,7 +59,8 @@ def loadtest(
     deadline_ms: loads.DeadlineMs = 25.0,
     policies: loads.Policies = "elastic",
     workers: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Batches that run at once. Default: one for each CPU.")
+        int | None,
+        typer.Option(min=1, max=1024, help="Batches that run at once. Default: one a CPU, and one CPU for the client."),
     ] = None,
     in_processes: options.InProcesses = None,
     seconds: Annotated[float, typer.Option(help="How long requests are sent, for each policy.")] = 10.0,
@@ -162,7 +163,7 @@ def _check(
 def _workers(workers: int | None, is_url: bool) -> int:
     from elasticdenser.cpus import cpu_count
 
-    return workers or (1 if is_url else cpu_count())
+    return workers or (1 if is_url else max(1, cpu_count() - 1))
 
 
 def _open_server(url: str, key_file: Path | None) -> HttpTarget:
