@@ -6,19 +6,19 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
-from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 from elasticdenser.cpus import cpu_count
-from elasticdenser.engine.answers import Answer, Snapshot, answer_of, settle
-from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
+from elasticdenser.engine.answers import Answer, Snapshot
+from elasticdenser.engine.desk import Desk
+from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.engine.ladder import quick_profile
 from elasticdenser.engine.policies import make_policy
 from elasticdenser.engine.processes import ProcessSearch
 from elasticdenser.engine.profile import Profile
-from elasticdenser.engine.request import Batch, Outcome, Query, Request, Status
+from elasticdenser.engine.request import Query
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.searching import BatchSearch, RetrieverSearch
 from elasticdenser.engine.settings import SchedulerSettings
@@ -93,17 +93,11 @@ class RetrievalEngine:
             self._search = self._processes = ProcessSearch(retriever, recalls, n_workers, max(30.0, 10 * hang_s))
         else:
             self._search = RetrieverSearch(retriever, recalls)
-        self._slo_s, self._clock = slo_s, clock
+        self._slo_s = slo_s
         self.profile = profile
-        self._scheduler = Scheduler(profile, chosen, settings)
-        self._lock, self._counting = threading.Lock(), threading.Lock()
-        self._futures: dict[int, Future[Answer]] = {}
-        self._ids = count()
-        self._closing = False
-        self._statuses: dict[Status, int] = {status: 0 for status in Status if status is not Status.LOST}
-        self._levels = {level.name: 0 for level in profile.levels}
-        self._batches: dict[int, int] = {}
-        self._workers = Workers(self, n_workers, lock=self._lock, clock=clock, hang_s=hang_s)
+        self._settings = settings
+        self._desk = self._make_desk(Scheduler(profile, chosen, settings), clock)
+        self._workers = Workers(self._desk, n_workers, lock=self._desk.lock, clock=clock, hang_s=hang_s)
 
     def submit(
         self,
@@ -144,29 +138,7 @@ class RetrievalEngine:
         if isinstance(doc_ids, str):
             raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
         asked = Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids))
-        with self._lock:
-            if self._closing:
-                raise EngineClosedError("the engine is closed: open another one")
-            now_s = self._clock()
-            request = Request(
-                id=next(self._ids),
-                query=asked,
-                arrival_s=now_s,
-                deadline_s=now_s + within_s,
-                minimum=minimum_level,
-                priority=priority,
-            )
-            try:
-                self._scheduler.add(request)
-            except OverloadedError:
-                with self._counting:
-                    self._statuses[Status.REFUSED] += 1
-                raise
-            future: Future[Answer] = Future()
-            self._futures[request.id] = future
-            self._workers.wake()
-        future.add_done_callback(lambda done: self._withdraw(request) if done.cancelled() else None)
-        return future
+        return self._desk.hand_in(asked, within_s, minimum=minimum_level, priority=priority, wake=self._workers.wake)
 
     def turns_away(self, deadline_s: float | None = None, priority: int = 0) -> bool:
         """Return whether `submit` has just refused a query that had as long, and count one more as refused if so.
@@ -179,14 +151,7 @@ class RetrievalEngine:
             deadline_s: As for `submit`.
             priority: Likewise.
         """
-        now_s = self._clock()
-        if not self._scheduler.is_hopeless(
-            now_s, now_s + (self._slo_s if deadline_s is None else deadline_s), priority
-        ):
-            return False
-        with self._counting:  # not the lock, which the workers need
-            self._statuses[Status.REFUSED] += 1
-        return True
+        return self._desk.turns_away(self._slo_s if deadline_s is None else deadline_s, priority)
 
     async def search(self, query: str, k: int = 10, **options: Any) -> Answer:
         """Answer a query; the arguments and errors are those of `submit`. Cancelling the task withdraws the query."""
@@ -210,7 +175,7 @@ class RetrievalEngine:
             EngineClosedError: The engine was closed.
         """
         options.setdefault("deadline_s", math.inf)
-        most = self._scheduler.settings.most_unfinished
+        most = self._settings.most_unfinished
         # Others need room, too.
         ahead = threading.Semaphore(max(1, min(most // 4, 64 * self._workers.size)))
         futures: list[Future[Answer]] = []
@@ -242,25 +207,17 @@ class RetrievalEngine:
         """
         if self._processes is not None:
             self._processes.wait()
-        for level in self._levels:
-            self._search.search_batch([Query(text=query, k=1)], level)
+        for level in self.profile.levels:
+            self._search.search_batch([Query(text=query, k=1)], level.name)
 
     def snapshot(self) -> Snapshot:
         """Return what the engine is doing, and has done."""
-        with self._lock:
-            scheduler, processes = self._scheduler, self._processes
-            return Snapshot(
-                n_waiting=scheduler.n_waiting,
-                n_running=scheduler.n_running,
-                rate_per_s=scheduler.rate_per_s(self._clock()),
-                ratio=scheduler.correction.ratio,
-                statuses={status.value: n for status, n in self._statuses.items()},
-                levels=dict(self._levels),
-                batches=dict(self._batches),
-                replaced_workers=self._workers.n_replaced,
-                processes=processes.n_alive if processes else 0,
-                replaced_processes=processes.n_replaced if processes else 0,
-            )
+        processes = self._processes
+        return self._desk.snapshot(
+            replaced_workers=self._workers.n_replaced,
+            processes=processes.n_alive if processes else 0,
+            replaced_processes=processes.n_replaced if processes else 0,
+        )
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Refuse new requests, answer those that are in, and stop the workers. Safe to call again.
@@ -268,102 +225,18 @@ class RetrievalEngine:
         Args:
             timeout_s: What has no answer by then fails with `EngineClosedError`.
         """
-        with self._lock:
-            self._closing = True
+        self._desk.close_door()
         self._workers.stop(timeout_s)
         if self._processes is not None:
             self._processes.close()
-        with self._lock:
-            self._scheduler.clear(self._clock())
-            left, self._futures = list(self._futures.values()), {}
-        for future in left:
-            settle(future, error=EngineClosedError("the engine was closed before it could answer: ask another one"))
+        self._desk.fail_all()
+
+    def _make_desk(self, scheduler: Scheduler, clock: Callable[[], float]) -> Desk:
+        """Return the desk; who needs to know when answers are handed out has another one."""
+        return Desk(scheduler, self._search, clock)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def next_batch(self) -> Batch | None:
-        """For a worker, who holds the lock: return what to run, None if there is nothing now."""
-        return self._scheduler.schedule(self._clock())
-
-    def has_shed(self) -> bool:
-        """For a worker: return whether there is somebody to tell that his request was shed."""
-        return self._scheduler.has_shed
-
-    def run(self, batch: Batch) -> None:
-        """For a worker: run a batch and hand out its answers."""
-        queries: list[Query] = [job.members[0].query for job in batch.jobs]  # type: ignore[misc]
-        try:
-            hits = self._hits(queries, batch.level)
-        except BaseException as error:
-            self.give_up(batch, f"the batch failed with {type(error).__name__}: {error}", error)
-            return
-        with self._lock:
-            if not self._scheduler.is_running(batch):  # it was given up
-                return
-            now_s = self._clock()
-            found = {one.id: its for job, its in zip(batch.jobs, hits, strict=True) for one in job.members}
-            self._batches[len(queries)] = self._batches.get(len(queries), 0) + 1
-            outcomes = self._scheduler.finished(batch, now_s, now_s - batch.started_s)
-            if any(isinstance(its, QueryError) for its in hits):
-                outcomes = [_failed(one) if isinstance(found[one.request.id], QueryError) else one for one in outcomes]
-            futures = self._ended(outcomes)
-        for outcome, future in zip(outcomes, futures, strict=True):
-            its = found[outcome.request.id]
-            if isinstance(its, QueryError):
-                settle(future, error=its)
-            else:
-                settle(future, answer=answer_of(outcome, its))
-
-    def _hits(self, queries: Sequence[Query], level: str) -> list[Sequence[Any] | QueryError]:
-        """Return the hits of each query; of one that cannot be searched, why: it must not fail those beside it."""
-        try:
-            hits = self._search.search_batch(queries, level)
-        except QueryError as error:
-            return [error] if len(queries) == 1 else [its for one in queries for its in self._hits([one], level)]
-        if len(hits) != len(queries):
-            raise ValueError(f"got hits of {len(hits)} queries from search_batch, expected {len(queries)}")
-        return list(hits)
-
-    def give_up(self, batch: Batch, why: str, cause: BaseException | None = None) -> None:
-        """For a worker or its keeper: fail a batch, if it still runs."""
-        with self._lock:
-            if not self._scheduler.is_running(batch):
-                return
-            futures = self._ended(self._scheduler.failed(batch, self._clock()))
-        for future in futures:
-            error = WorkerError(f"{why}: try again, or at another level than {batch.level}")
-            error.__cause__ = cause
-            settle(future, error=error)
-
-    def turn_away(self) -> None:
-        """For a worker or its keeper: tell those who wait for what has become hopeless."""
-        with self._lock:
-            self._scheduler.expire(self._clock())
-            outcomes = self._scheduler.take_shed()
-            futures = self._ended(outcomes)
-        for outcome, future in zip(outcomes, futures, strict=True):
-            message = (
-                f"shed after {1000 * outcome.queued_s:.0f} ms: the engine could no longer answer in time; try later"
-            )
-            settle(future, error=OverloadedError(message, retry_after_s=self._slo_s))
-
-    def _ended(self, outcomes: list[Outcome]) -> list[Future[Answer] | None]:
-        for outcome in outcomes:
-            self._statuses[outcome.status] += 1
-            if outcome.level is not None:
-                self._levels[outcome.level] += 1
-        return [self._futures.pop(outcome.request.id, None) for outcome in outcomes]
-
-    def _withdraw(self, request: Request) -> None:
-        with self._lock:
-            if self._scheduler.withdraw(request):
-                self._futures.pop(request.id, None)
-
-
-def _failed(outcome: Outcome) -> Outcome:
-    """Return the outcome of a request that could not be searched."""
-    return Outcome(request=outcome.request, status=Status.FAILED, at_s=outcome.at_s, queued_s=outcome.queued_s)

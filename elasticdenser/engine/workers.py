@@ -10,7 +10,7 @@ from elasticdenser.engine.request import Batch
 
 
 class Work(Protocol):
-    """Where workers get their work; see `RetrievalEngine`."""
+    """Where workers get their work; see `Desk`."""
 
     def next_batch(self) -> Batch | None:
         """Return what to run, None if there is nothing now; called with the lock held."""

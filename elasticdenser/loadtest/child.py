@@ -25,6 +25,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from elasticdenser.engine.answers import Answer
+from elasticdenser.engine.desk import Desk
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.engine.ladder import quick_profile
@@ -32,6 +33,7 @@ from elasticdenser.engine.measure import sample_queries
 from elasticdenser.engine.processes import ProcessSearch, gain_by_processes
 from elasticdenser.engine.profile import Profile
 from elasticdenser.engine.request import Batch, Status
+from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.searching import BatchSearch
 from elasticdenser.errors import ElasticDenserError
 from elasticdenser.loadtest.frames import Frames, frame_of
@@ -200,11 +202,24 @@ class _Answers:
 
 
 class _Engine(RetrievalEngine):
-    """Tells when a worker has handed out answers, so that those of a batch go together."""
+    """An engine whose desk sends what it hands out."""
 
     def __init__(self, search: Retriever | BatchSearch, profile: Profile, start: Start, answers: _Answers) -> None:
         self._answers = answers
         super().__init__(search, profile, policy=start.policy, slo_s=start.deadline_s, workers=start.workers)
+
+    def _make_desk(self, scheduler: Scheduler, clock: Callable[[], float]) -> Desk:
+        return _Desk(scheduler, self._search, clock, self._answers)
+
+
+class _Desk(Desk):
+    """Sends the answers of a batch together, when they have been handed out."""
+
+    def __init__(
+        self, scheduler: Scheduler, search: BatchSearch, clock: Callable[[], float], answers: _Answers
+    ) -> None:
+        super().__init__(scheduler, search, clock)
+        self._answers = answers
 
     def run(self, batch: Batch) -> None:
         self._answers.begin_batch()

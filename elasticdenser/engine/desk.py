@@ -1,0 +1,204 @@
+"""The desk between those who ask and the workers: requests come in, batches go out, answers are handed out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from itertools import count
+from typing import Any
+
+from elasticdenser.engine.answers import Answer, Snapshot, answer_of, settle
+from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
+from elasticdenser.engine.request import Batch, Outcome, Query, Request, Status
+from elasticdenser.engine.scheduler import Scheduler
+from elasticdenser.engine.searching import BatchSearch
+from elasticdenser.errors import QueryError
+
+
+class Desk:
+    """What all threads of an engine share: the scheduler behind a lock, and the futures of those who wait.
+
+    It is the `Work` of the engine's workers.
+
+    Args:
+        scheduler: Used by nobody else.
+        search: Runs batches.
+        clock: Returns seconds that only rise.
+
+    Attributes:
+        lock: Held when a worker looks for a batch.
+    """
+
+    def __init__(self, scheduler: Scheduler, search: BatchSearch, clock: Callable[[], float]) -> None:
+        self._scheduler, self._search, self._clock = scheduler, search, clock
+        self.lock, self._counting = threading.Lock(), threading.Lock()
+        self._futures: dict[int, Future[Answer]] = {}
+        self._ids = count()
+        self._is_closing = False
+        self._statuses: dict[Status, int] = {status: 0 for status in Status if status is not Status.LOST}
+        self._levels = {level.name: 0 for level in scheduler.profile.levels}
+        self._batches: dict[int, int] = {}
+
+    def hand_in(
+        self, query: Query, within_s: float, *, minimum: str | None, priority: int, wake: Callable[[], None]
+    ) -> Future[Answer]:
+        """Take in a query.
+
+        Args:
+            query: The query.
+            within_s: Seconds from now until its answer is worthless.
+            minimum: Name of the level whose quality it must at least have.
+            priority: Decides who is turned away; higher stays.
+            wake: Called with the lock held when there is something to do.
+
+        Raises:
+            OverloadedError: It could not be answered in time.
+            EngineClosedError: The door is closed.
+            QueryError: There is no such level.
+        """
+        with self.lock:
+            if self._is_closing:
+                raise EngineClosedError("the engine is closed: open another one")
+            now_s = self._clock()
+            request = Request(
+                id=next(self._ids),
+                query=query,
+                arrival_s=now_s,
+                deadline_s=now_s + within_s,
+                minimum=minimum,
+                priority=priority,
+            )
+            try:
+                self._scheduler.add(request)
+            except OverloadedError:
+                self._count_refused()
+                raise
+            future: Future[Answer] = Future()
+            self._futures[request.id] = future
+            wake()
+        future.add_done_callback(lambda done: self._withdraw(request) if done.cancelled() else None)
+        return future
+
+    def turns_away(self, within_s: float, priority: int) -> bool:
+        """See `RetrievalEngine.turns_away`."""
+        now_s = self._clock()
+        if not self._scheduler.is_hopeless(now_s, now_s + within_s, priority):
+            return False
+        self._count_refused()
+        return True
+
+    def close_door(self) -> None:
+        """Refuse new requests."""
+        with self.lock:
+            self._is_closing = True
+
+    def fail_all(self) -> None:
+        """Fail everybody who still waits."""
+        with self.lock:
+            self._scheduler.clear(self._clock())
+            left, self._futures = list(self._futures.values()), {}
+        for future in left:
+            settle(future, error=EngineClosedError("the engine was closed before it could answer: ask another one"))
+
+    def snapshot(self, **more: int) -> Snapshot:
+        """Return what goes on and has been done; `more` is what the workers know."""
+        with self.lock:
+            scheduler = self._scheduler
+            return Snapshot(
+                n_waiting=scheduler.n_waiting,
+                n_running=scheduler.n_running,
+                rate_per_s=scheduler.rate_per_s(self._clock()),
+                ratio=scheduler.correction.ratio,
+                statuses={status.value: n for status, n in self._statuses.items()},
+                levels=dict(self._levels),
+                batches=dict(self._batches),
+                **more,
+            )
+
+    def next_batch(self) -> Batch | None:
+        """For a worker, who holds the lock: return what to run, None if there is nothing now."""
+        return self._scheduler.schedule(self._clock())
+
+    def has_shed(self) -> bool:
+        """For a worker: return whether there is somebody to tell that his request was shed."""
+        return self._scheduler.has_shed
+
+    def run(self, batch: Batch) -> None:
+        """For a worker: run a batch and hand out its answers."""
+        queries: list[Query] = [job.members[0].query for job in batch.jobs]  # type: ignore[misc]
+        try:
+            hits = self._hits(queries, batch.level)
+        except BaseException as error:
+            self.give_up(batch, f"the batch failed with {type(error).__name__}: {error}", error)
+            return
+        with self.lock:
+            if not self._scheduler.is_running(batch):  # it was given up
+                return
+            now_s = self._clock()
+            found = {one.id: its for job, its in zip(batch.jobs, hits, strict=True) for one in job.members}
+            self._batches[len(queries)] = self._batches.get(len(queries), 0) + 1
+            outcomes = self._scheduler.finished(batch, now_s, now_s - batch.started_s)
+            if any(isinstance(its, QueryError) for its in hits):
+                outcomes = [_failed(one) if isinstance(found[one.request.id], QueryError) else one for one in outcomes]
+            futures = self._ended(outcomes)
+        for outcome, future in zip(outcomes, futures, strict=True):
+            its = found[outcome.request.id]
+            if isinstance(its, QueryError):
+                settle(future, error=its)
+            else:
+                settle(future, answer=answer_of(outcome, its))
+
+    def _hits(self, queries: Sequence[Query], level: str) -> list[Sequence[Any] | QueryError]:
+        """Return the hits of each query; of one that cannot be searched, why: it must not fail those beside it."""
+        try:
+            hits = self._search.search_batch(queries, level)
+        except QueryError as error:
+            return [error] if len(queries) == 1 else [its for one in queries for its in self._hits([one], level)]
+        if len(hits) != len(queries):
+            raise ValueError(f"got hits of {len(hits)} queries from search_batch, expected {len(queries)}")
+        return list(hits)
+
+    def give_up(self, batch: Batch, why: str, cause: BaseException | None = None) -> None:
+        """For a worker or its keeper: fail a batch, if it still runs."""
+        with self.lock:
+            if not self._scheduler.is_running(batch):
+                return
+            futures = self._ended(self._scheduler.failed(batch, self._clock()))
+        for future in futures:
+            error = WorkerError(f"{why}: try again, or at another level than {batch.level}")
+            error.__cause__ = cause
+            settle(future, error=error)
+
+    def turn_away(self) -> None:
+        """For a worker or its keeper: tell those who wait for what has become hopeless."""
+        with self.lock:
+            self._scheduler.expire(self._clock())
+            outcomes = self._scheduler.take_shed()
+            futures = self._ended(outcomes)
+        for outcome, future in zip(outcomes, futures, strict=True):
+            message = (
+                f"shed after {1000 * outcome.queued_s:.0f} ms: the engine could no longer answer in time; try later"
+            )
+            settle(future, error=OverloadedError(message, retry_after_s=self._scheduler.settings.slo_s))
+
+    def _ended(self, outcomes: list[Outcome]) -> list[Future[Answer] | None]:
+        for outcome in outcomes:
+            self._statuses[outcome.status] += 1
+            if outcome.level is not None:
+                self._levels[outcome.level] += 1
+        return [self._futures.pop(outcome.request.id, None) for outcome in outcomes]
+
+    def _withdraw(self, request: Request) -> None:
+        with self.lock:
+            if self._scheduler.withdraw(request):
+                self._futures.pop(request.id, None)
+
+    def _count_refused(self) -> None:
+        with self._counting:  # not the lock, which the workers need
+            self._statuses[Status.REFUSED] += 1
+
+
+def _failed(outcome: Outcome) -> Outcome:
+    """Return the outcome of a request that could not be searched."""
+    return Outcome(request=outcome.request, status=Status.FAILED, at_s=outcome.at_s, queued_s=outcome.queued_s)
