@@ -47,7 +47,7 @@ class RetrievalEngine:
         hang_s: A batch that runs longer, and longer than ten times what was expected, is given up and its worker
             replaced.
         processes: Search in as many processes as there are workers, which then only drive them; worth it with several
-            CPUs. Each holds a copy of encoder and structure, up to 200 MB (`ProcessSearch`).
+            CPUs. Each holds a copy of the search structure and of what the encoder computes with (`ProcessSearch`).
         clock: Returns seconds that only rise.
 
     Attributes:
@@ -93,7 +93,6 @@ class RetrievalEngine:
             self._search = self._processes = ProcessSearch(retriever, recalls, n_workers, max(30.0, 10 * hang_s))
         else:
             self._search = RetrieverSearch(retriever, recalls)
-        self._slo_s = slo_s
         self.profile = profile
         self._settings = settings
         self._desk = self._make_desk(Scheduler(profile, chosen, settings), clock)
@@ -132,7 +131,7 @@ class RetrievalEngine:
         check_query(query, "the query")
         if type(k) is not int or k < 1:
             raise QueryError(f"got k = {k!r}; expected a whole number of at least 1")
-        within_s = self._slo_s if deadline_s is None else deadline_s
+        within_s = self._settings.slo_s if deadline_s is None else deadline_s
         if not within_s > 0:
             raise QueryError(f"got deadline_s = {within_s}; expected seconds from now, above 0")
         if isinstance(doc_ids, str):
@@ -151,7 +150,7 @@ class RetrievalEngine:
             deadline_s: As for `submit`.
             priority: Likewise.
         """
-        return self._desk.turns_away(self._slo_s if deadline_s is None else deadline_s, priority)
+        return self._desk.turns_away(self._settings.slo_s if deadline_s is None else deadline_s, priority)
 
     async def search(self, query: str, k: int = 10, **options: Any) -> Answer:
         """Answer a query; the arguments and errors are those of `submit`. Cancelling the task withdraws the query."""
@@ -197,7 +196,7 @@ class RetrievalEngine:
             except OverloadedError:
                 if options["deadline_s"] < math.inf:
                     raise
-            time.sleep(self._slo_s / 10)
+            time.sleep(self._settings.slo_s / 10)
 
     def warm_up(self, query: str = "warm up") -> None:
         """Run every level once, and in every process: first runs are slow, and no deadline should wait for them.
