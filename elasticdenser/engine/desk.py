@@ -88,6 +88,11 @@ class Desk:
         self._count_refused()
         return True
 
+    @property
+    def has_room(self) -> bool:
+        """Whether not so many requests are in as may be at once."""
+        return self._scheduler.n_unfinished < self._scheduler.settings.most_unfinished
+
     def close_door(self) -> None:
         """Refuse new requests."""
         with self.lock:

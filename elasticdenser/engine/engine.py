@@ -191,11 +191,12 @@ class RetrievalEngine:
 
     def _submit_when_there_is_room(self, query: str, k: int, options: dict[str, Any]) -> Future[Answer]:
         while True:
-            try:
-                return self.submit(query, k, **options)
-            except OverloadedError:
-                if options["deadline_s"] < math.inf:
-                    raise
+            if self._desk.has_room or options["deadline_s"] < math.inf:
+                try:
+                    return self.submit(query, k, **options)
+                except OverloadedError:
+                    if options["deadline_s"] < math.inf:
+                        raise
             time.sleep(self._settings.slo_s / 10)
 
     def warm_up(self, query: str = "warm up") -> None:
@@ -226,9 +227,9 @@ class RetrievalEngine:
         """
         self._desk.close_door()
         self._workers.stop(timeout_s)
+        self._desk.fail_all()
         if self._processes is not None:
             self._processes.close()
-        self._desk.fail_all()
 
     def _make_desk(self, scheduler: Scheduler, clock: Callable[[], float]) -> Desk:
         """Return the desk; who needs to know when answers are handed out has another one."""

@@ -70,7 +70,7 @@ class ProcessSearch:
             raise QueryError("got a retriever made of parts; several processes need one of `Retriever.open`")
         self._here = RetrieverSearch(retriever, recalls)
         self._subnets = {level: retriever.encoder.choose(level) for level in recalls}
-        self._start = pickle.dumps((retriever.opener, dict(recalls)))
+        self._start = pickle.dumps((retriever.opener, retriever.index.manifest, dict(recalls)))
         self._longest_s = min(longest_s, _DAY_S)  # the operating system knows no infinity
         self._lock, self._n_running, self.n_alive, self.n_replaced = Lock(), 0, 0, 0
         self._changed = Condition(self._lock)

@@ -105,8 +105,9 @@ class Scheduler:
             raise self._refusal(request)
         job = Job(request, floor)
         if not self._admit(job, request.arrival_s) and not self._admit_for_another(job, request.arrival_s):
-            # At any level, not only at the better ones; and in an idle engine nothing would end it.
-            if floor == len(self.profile.levels) and (self._queue or self._running):
+            # At any level, not only at the better ones; and while a worker is idle nothing would end it.
+            is_busy = self._queue or len(self._running) >= self.settings.workers
+            if floor == len(self.profile.levels) and is_busy:
                 self._hopeless_until_s = request.deadline_s + _GLANCE * self.settings.slo_s
             raise self._refusal(request)
         self.n_unfinished += 1
@@ -273,6 +274,7 @@ class Scheduler:
             is_admitted = self._admit(job, now_s)
             self.n_unfinished += n_displaced
             if is_admitted:
+                self._hopeless_until_s = -math.inf
                 for each in displaced:
                     while each.members:
                         self._drop(each, each.members.pop(0), now_s)

@@ -21,14 +21,17 @@ def main(channel: int) -> None:
     """Open a retriever and answer batches until the other side goes.
 
     Args:
-        channel: File descriptor of a connection. The first message on it is the pickled (opener, recalls of the
-            levels); each other one a level's name and (text, k, doc_ids) of queries. Answers are (result, pickled
-            error), one of them None.
+        channel: File descriptor of a connection. The first message on it is the pickled (opener, manifest of the index,
+            recalls of the levels); each other one a level's name and (text, k, doc_ids) of queries. Answers are
+            (result, pickled error), one of them None.
     """
     with suppress(EOFError, OSError), Connection(channel) as connection:
         try:
-            opener, recalls = pickle.loads(connection.recv_bytes())
-            search = RetrieverSearch(opener(), recalls)
+            opener, manifest, recalls = pickle.loads(connection.recv_bytes())
+            retriever = opener()
+            if retriever.index.manifest != manifest:
+                raise WorkerError("the index was made anew since it was opened: open it again")
+            search = RetrieverSearch(retriever, recalls)
             if torch := sys.modules.get("torch"):  # else our own kernel computes, on one thread
                 torch.set_num_threads(1)
             for level in recalls:

@@ -189,7 +189,7 @@ class _Answers:
             self.add((number, status.value, its.level, its.batch_size, its.queued_s, its.ran_s, perf_counter(), batch))
         else:
             status = Status.SHED if isinstance(error, OverloadedError) else Status.FAILED
-            self.add((number, status.value, None, 0, 0.0, 0.0, perf_counter()))
+            self.add((number, status.value, None, 0, 0.0, 0.0, 0.0))  # when it came is not known
 
     def flush(self) -> None:
         """Send what has gathered, in one frame."""

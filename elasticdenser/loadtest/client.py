@@ -199,7 +199,7 @@ class _Client:
                 request = still_open.pop(reply.number, None)
                 if request is None:
                     continue
-                if reply.at_s and reply.status is not Status.SHED:  # of those it is not known when they came
+                if reply.at_s:
                     came_s = reply.at_s - self._start_s - reply.ran_s - reply.queued_s
                     ways_in_s[reply.number] = max(0.0, came_s - request.arrival_s)
                 if reply.level is not None:

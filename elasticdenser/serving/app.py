@@ -19,6 +19,7 @@ from elasticdenser.serving.service import Service
 from elasticdenser.serving.settings import ServeSettings
 
 _log = logging.getLogger("elasticdenser.serving")
+_LONGEST_PAUSE_S = 60.0
 
 
 def make_app(engine: RetrievalEngine, retriever: Retriever, settings: ServeSettings | None = None) -> FastAPI:
@@ -62,10 +63,14 @@ def make_app(engine: RetrievalEngine, retriever: Retriever, settings: ServeSetti
 
 
 async def _warmed(service: Service) -> None:
-    try:
-        await service.warm_up()
-    except Exception:
-        _log.exception("warming up failed: the server will not be ready")
+    pause_s = 1.0
+    while not service.is_ready:
+        try:
+            await service.warm_up()
+        except Exception:
+            _log.exception("warming up failed: trying again in %g s", pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 def _described(description: dict[str, Any], service: Service) -> dict[str, Any]:

@@ -10,41 +10,42 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from elasticdenser.serving.problems import problem
 
 MOST_HEAD_BYTES = 1 << 16
-_OFFER = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+_OFFER = re.compile(rb"\nupgrade:", re.IGNORECASE)
+_END = re.compile(rb"\n\r?\n")
 
 
 class Protocol(HttpToolsProtocol):
     """One connection. Notes `came_s` in the scope, on the clock of `perf_counter`: when the head was read."""
 
-    _n_head = 0
+    _is_in_head, _held = True, b""
 
     def data_received(self, data: bytes) -> None:
-        """Take in what has come."""
-        if self._n_head > MOST_HEAD_BYTES:
+        """Take in what has come; a head only when it is complete."""
+        if self._is_in_head:
             self._unset_keepalive_if_required()
-            self.send_400_response(f"the head of the request is longer than {MOST_HEAD_BYTES:,} bytes: shorten it")
-            return
-        if self._n_head == 0:
+            data = self._held + data
+            end = _END.search(data)
+            length = end.end() if end else len(data)
+            if length > MOST_HEAD_BYTES:
+                self.send_400_response(f"the head of the request is longer than {MOST_HEAD_BYTES:,} bytes: shorten it")
+                return
+            self._held = b"" if end else data
+            if not end:
+                return
             # Java's client and curl offer to go on in HTTP/2. Who may decline does so by not seeing the offer: the
             # parser would take what follows the head for another protocol.
-            head, end, rest = data.partition(b"\r\n\r\n")
-            data = _OFFER.sub(b"\r\nX-Declined-Upgrade:", head) + end + rest
-        self._n_head += len(data)
+            data = _OFFER.sub(b"\nX-Declined-Upgrade:", data[:length]) + data[length:]
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
         """Begin to answer."""
+        self._is_in_head = False
         self.scope["came_s"] = perf_counter()  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
 
-    def on_body(self, body: bytes) -> None:
-        """Take in a part of the body."""
-        self._n_head = 0
-        super().on_body(body)
-
     def on_message_complete(self) -> None:
         """Note that what comes next is another request."""
-        self._n_head = 0
+        self._is_in_head = True
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

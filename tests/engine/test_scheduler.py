@@ -374,3 +374,12 @@ def test_a_full_engine_says_so_and_a_floor_is_named():
         scheduler.add(request(1))
     with pytest.raises(OverloadedError, match="even at w1-d3"):
         scheduler_of().add(request(2, within_s=1e-5, minimum="w1-d3"))
+
+
+def test_one_impossible_request_does_not_close_the_door_while_a_worker_is_idle():
+    scheduler = scheduler_of(slo_s=2.0, workers=2)
+    scheduler.add(request(0))
+    assert scheduler.schedule(0.0) is not None
+    with pytest.raises(OverloadedError):
+        scheduler.add(request(1, within_s=1e-4))
+    scheduler.add(request(2, within_s=0.02))

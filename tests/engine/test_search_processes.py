@@ -336,6 +336,21 @@ def test_parts_cannot_be_opened_again(retriever):
         ProcessSearch(Retriever(retriever.encoder, retriever.index), RECALLS, 1)
 
 
+def test_an_index_made_anew_is_not_searched(
+    make, folder, retriever, tmp_path, tiny_encoder, tiny_elastic, quick_pauses
+):
+    place = tmp_path / "place"
+    place.symlink_to(folder)
+    owner = Retriever.open(place, encoder=str(tiny_elastic), device="cpu")
+    corpus = tmp_path / "others.jsonl"
+    corpus.write_text("".join(json.dumps({"_id": f"d{n}", "text": f"water {n}"}) + "\n" for n in range(100)))
+    PassageIndex.build(corpus, tmp_path / "another", tiny_encoder, workers=1)
+    place.unlink()
+    place.symlink_to(tmp_path / "another")
+    with pytest.raises(WorkerError, match="made anew"):
+        make(owner).wait()
+
+
 def test_who_gains(retriever, monkeypatch):
     def gain(cpus=2, dtype="int8", platform="linux"):
         with monkeypatch.context() as patched:

@@ -327,3 +327,33 @@ def test_who_offers_another_protocol_is_answered_in_this_one(retriever, engine):
             connection.sendall(head_of(body).replace(b"\r\n\r\n", b"\r\n" + offer) + body)
             status, answer = answer_of(connection)
             assert status == 200 and answer["results"][0]["hits"]
+
+
+def test_what_looks_like_an_offer_in_a_body_is_left_alone(retriever, engine):
+    text = "dune" + "\r\nupgrade: " * 20 + "GET /livez HTTP/1.1"
+    body = json.dumps({"query": "dune", "x": 1}).encode().replace(b'"x": 1', b'"k":\r\nupgrade: 1')
+    with live_server(patient_app(engine, retriever)) as url, connected(url) as connection:
+        for whole in (body, json.dumps({"query": text}).replace("\\r\\n", "\r\n").encode()):
+            connection.sendall(head_of(whole) + whole[:12])
+            time.sleep(0.1)
+            connection.sendall(whole[12:])
+            assert answer_of(connection)[0] == 400  # no JSON; above all, one answer to one request
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+
+
+def test_a_head_may_come_in_pieces_and_several_requests_in_one(retriever, engine):
+    body = b'{"query": "dune"}'
+    request = head_of(body).replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n") + body
+    with live_server(patient_app(engine, retriever)) as url, connected(url) as connection:
+        for start in range(0, len(request), 25):
+            connection.sendall(request[start : start + 25])
+            time.sleep(0.01)
+        assert answer_of(connection)[0] == 200
+        plain = head_of(body) + body
+        connection.sendall(plain + plain)
+        with connection.makefile("rb") as file:
+            found = b""
+            while found.count(b"HTTP/1.1 200") < 2:
+                found += file.read(1)
