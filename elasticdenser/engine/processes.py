@@ -44,10 +44,11 @@ def gain_by_processes(retriever: Retriever) -> bool:
 class ProcessSearch:
     """Searches several batches at once, each in a process of its own; a `BatchSearch`, safe for several threads.
 
-    The calling process has its interpreter for those who ask and for the scheduler: two workers get more done than as
-    threads, and far past its capacity one answers nearly as many as at it. At rest, a single query that runs alone, the
-    calling thread searches, which saves the way to a process and back; so it does while no process is ready. A process
-    that dies or hangs fails its batch and is replaced; one that cannot start is tried again and again, with a warning.
+    The calling process has its interpreter for those who ask and for the scheduler: far past the engine's capacity,
+    where threads wait for whoever refuses requests, more is answered. At its capacity one worker does somewhat less
+    than as a thread, two as much (`eval/README.md`). At rest, a single query that runs alone, the calling thread
+    searches, which saves the way to a process and back; so it does while no process is ready. A process that dies or
+    hangs fails its batch and is replaced; one that cannot start is tried again and again, with a warning.
 
     Args:
         retriever: The retriever, made by `Retriever.open`: the processes open the same.
