@@ -47,7 +47,8 @@ class RetrievalEngine:
         hang_s: A batch that runs longer, and longer than ten times what was expected, is given up and its worker
             replaced.
         processes: Search in as many processes as there are workers, which then only drive them: more is answered past
-            the capacity. Each holds a copy of the search structure and of what the encoder computes with (`ProcessSearch`).
+            the capacity. Each holds a copy of the search structure and of what the encoder computes with; see
+            `ProcessSearch`.
         clock: Returns seconds that only rise.
 
     Attributes:
