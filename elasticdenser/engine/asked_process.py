@@ -10,12 +10,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from threading import Lock
 from typing import Any
 
 from elasticdenser.engine.errors import WorkerError
 from elasticdenser.engine.request import Query
 
+_GONE = "the search process has died or hung"
 _START = "import sys; sys.path[:] = {path!r}; from elasticdenser.engine.search_process import main; main({channel})"
 
 
@@ -33,7 +33,7 @@ class AskedProcess:
     """
 
     def __init__(self, longest_s: float) -> None:
-        self.is_gone, self._asking = False, Lock()
+        self.is_gone = False
         ours, theirs = socket.socketpair()
         with ours, theirs:
             for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
@@ -46,27 +46,38 @@ class AskedProcess:
             )
             self._channel = Connection(ours.detach())
 
-    def ask(self, message: bytes, within_s: float) -> Any:
-        """Send a message and return the answer.
+    def ask(self, message: bytes) -> None:
+        """Send a message; ask nothing else before its answer has been received.
 
         Args:
             message: What `search_process.main` expects.
-            within_s: How long the answer may take, in seconds.
+
+        Raises:
+            WorkerError: The process died or hung.
+        """
+        self.is_gone = True  # whatever is raised, until the answer has been read: who asks next would get it
+        try:
+            self._channel.send_bytes(message)
+        except OSError as gone:
+            raise WorkerError(_GONE) from gone
+
+    def receive(self, within_s: float) -> Any:
+        """Return the answer to what it was asked.
+
+        Args:
+            within_s: How long it may take from now, in seconds.
 
         Raises:
             WorkerError: The process died or hung.
             Exception: What it raised.
         """
-        with self._asking:
-            self.is_gone = True  # whatever is raised, until the answer has been read: who asks next would get it
-            try:
-                self._channel.send_bytes(message)
-                if not self._channel.poll(within_s):
-                    raise TimeoutError
-                answered = self._channel.recv_bytes()
-            except (OSError, EOFError) as gone:
-                raise WorkerError("the search process has died or hung") from gone
-            self.is_gone = False
+        try:
+            if not self._channel.poll(within_s):
+                raise TimeoutError
+            answered = self._channel.recv_bytes()
+        except (OSError, EOFError) as gone:
+            raise WorkerError(_GONE) from gone
+        self.is_gone = False
         answer, error = marshal.loads(answered)
         if error is not None:
             raise pickle.loads(error)
@@ -79,13 +90,6 @@ class AskedProcess:
     def wait(self) -> None:
         """Wait until it has ended."""
         self._process.wait()
-
-    def end(self) -> None:
-        """Kill it, and let go of it."""
-        self.kill()
-        self.wait()
-        with self._asking:  # a closed channel's number could be another file's
-            self._channel.close()
 
 
 def message_of(queries: Sequence[Query], level: str) -> bytes:

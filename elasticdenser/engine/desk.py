@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
 from elasticdenser.engine.answers import Answer, Snapshot, answer_of, settle
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
+from elasticdenser.engine.processes import ProcessSearch
 from elasticdenser.engine.request import Batch, Outcome, Query, Request, Status
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.searching import BatchSearch
 from elasticdenser.errors import QueryError
+
+Hits = Sequence[Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ran:
+    """A batch that has run.
+
+    Args:
+        batch: The batch.
+        hits: Of each of its queries, or why it could not be searched.
+        at_s: When it had run.
+    """
+
+    batch: Batch
+    hits: Collection[Hits | QueryError]
+    at_s: float
 
 
 class Desk:
@@ -32,6 +52,8 @@ class Desk:
 
     def __init__(self, scheduler: Scheduler, search: BatchSearch, clock: Callable[[], float]) -> None:
         self._scheduler, self._search, self._clock = scheduler, search, clock
+        # Where the search is elsewhere, this thread has other things to do meanwhile.
+        self._begin = search.begin if isinstance(search, ProcessSearch) else partial(partial, search.search_batch)
         self.lock, self._counting = threading.Lock(), threading.Lock()
         self._futures: dict[int, Future[Answer]] = {}
         self._ids = count()
@@ -129,47 +151,52 @@ class Desk:
         """For a worker: return whether there is somebody to tell that his request was shed."""
         return self._scheduler.has_shed
 
-    def run(self, batch: Batch) -> None:
-        """For a worker: run a batch and hand out its answers."""
+    def run(self, batch: Batch, meanwhile: Callable[[], None]) -> Ran | None:
+        """For a worker: run a batch and return what came of it, for `hand_out`; None if it failed.
+
+        Args:
+            batch: The batch.
+            meanwhile: Called once the batch is where it is searched; if that is this thread, before it searches.
+        """
         queries: list[Query] = [job.members[0].query for job in batch.jobs]  # type: ignore[misc]
         try:
-            hits = self._hits(queries, batch.level)
+            finish = self._begin(queries, batch.level)
+            meanwhile()
+            hits = self._hits(queries, batch.level, finish)
         except BaseException as error:
             self.give_up(batch, f"the batch failed with {type(error).__name__}: {error}", error)
-            return
+            return None
         with self.lock:
             if not self._scheduler.is_running(batch):  # it was given up
-                return
+                return None
             now_s = self._clock()
-            found = {one.id: its for job, its in zip(batch.jobs, hits, strict=True) for one in job.members}
-            self._batches[len(queries)] = self._batches.get(len(queries), 0) + 1
-            outcomes = self._scheduler.finished(batch, now_s, now_s - batch.started_s)
-            if any(isinstance(its, QueryError) for its in hits):
-                outcomes = [_failed(one) if isinstance(found[one.request.id], QueryError) else one for one in outcomes]
+            self._scheduler.finished(batch, now_s - batch.started_s)
+        return Ran(batch=batch, hits=hits, at_s=now_s)
+
+    def hand_out(self, ran: Ran) -> None:
+        """For a worker: give those who asked for a batch their answers."""
+        batch, size = ran.batch, len(ran.batch.jobs)
+        found = [its for job, its in zip(batch.jobs, ran.hits, strict=True) for _ in job.members]
+        outcomes = batch.outcomes(ran.at_s)
+        if any(isinstance(its, QueryError) for its in found):
+            pairs = zip(found, outcomes, strict=True)
+            outcomes = [_failed(one) if isinstance(its, QueryError) else one for its, one in pairs]
+        with self.lock:
+            self._batches[size] = self._batches.get(size, 0) + 1
             futures = self._ended(outcomes)
-        for outcome, future in zip(outcomes, futures, strict=True):
-            its = found[outcome.request.id]
+        for outcome, its, future in zip(outcomes, found, futures, strict=True):
             if isinstance(its, QueryError):
                 settle(future, error=its)
             else:
                 settle(future, answer=answer_of(outcome, its))
-
-    def _hits(self, queries: Sequence[Query], level: str) -> list[Sequence[Any] | QueryError]:
-        """Return the hits of each query; of one that cannot be searched, why: it must not fail those beside it."""
-        try:
-            hits = self._search.search_batch(queries, level)
-        except QueryError as error:
-            return [error] if len(queries) == 1 else [its for one in queries for its in self._hits([one], level)]
-        if len(hits) != len(queries):
-            raise ValueError(f"got hits of {len(hits)} queries from search_batch, expected {len(queries)}")
-        return list(hits)
 
     def give_up(self, batch: Batch, why: str, cause: BaseException | None = None) -> None:
         """For a worker or its keeper: fail a batch, if it still runs."""
         with self.lock:
             if not self._scheduler.is_running(batch):
                 return
-            futures = self._ended(self._scheduler.failed(batch, self._clock()))
+            self._scheduler.failed(batch)
+            futures = self._ended(batch.failures(self._clock()))
         for future in futures:
             error = WorkerError(f"{why}: try again, or at another level than {batch.level}")
             error.__cause__ = cause
@@ -186,6 +213,21 @@ class Desk:
                 f"shed after {1000 * outcome.queued_s:.0f} ms: the engine could no longer answer in time; try later"
             )
             settle(future, error=OverloadedError(message, retry_after_s=self._scheduler.settings.slo_s))
+
+    def _hits(
+        self, queries: Sequence[Query], level: str, finish: Callable[[], Collection[Hits]]
+    ) -> Collection[Hits | QueryError]:
+        """Return the hits of each query; of one that cannot be searched, why: it must not fail those beside it."""
+        try:
+            hits = finish()
+        except QueryError as error:
+            if len(queries) == 1:
+                return [error]
+            alone = [([one], partial(self._search.search_batch, [one], level)) for one in queries]
+            return [its for one, search in alone for its in self._hits(one, level, search)]
+        if len(hits) != len(queries):
+            raise ValueError(f"got hits of {len(hits)} queries from search_batch, expected {len(queries)}")
+        return hits
 
     def _ended(self, outcomes: list[Outcome]) -> list[Future[Answer] | None]:
         for outcome in outcomes:

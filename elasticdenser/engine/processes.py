@@ -7,7 +7,8 @@ import pickle
 import signal
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from threading import Condition, Lock, Thread, current_thread
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from elasticdenser.errors import QueryError
 
 if TYPE_CHECKING:
     from elasticdenser.retriever import Hit, Retriever
+    from elasticdenser.subnet import Subnet
 
 logger = logging.getLogger(__name__)
 
@@ -93,21 +95,43 @@ class ProcessSearch:
         Raises:
             WorkerError: The process died or hung, or was ended by `close`.
         """
+        return list(self.begin(queries, level)())
+
+    def begin(self, queries: Sequence[Query], level: str) -> Callable[[], Collection[list[Hit]]]:
+        """Give a batch to a process, and return what waits for its hits, which must be called.
+
+        Raises:
+            WorkerError: As for `search_batch`; so does what is returned.
+        """
         with self._lock:
             self._n_running += 1
             is_at_rest = len(queries) == 1 and self._n_running == 1
             process = self._free.pop() if self._free and not is_at_rest else None
+        if process is not None:
+            try:
+                process.ask(message_of(queries, level))
+            except BaseException:
+                self._ended(process)
+                raise
+        return partial(self._finish, process, queries, level)
+
+    def _finish(self, process: AskedProcess | None, queries: Sequence[Query], level: str) -> Collection[list[Hit]]:
+        """Return the hits of what a process was asked, or search here if none was."""
         try:
             if process is None:
                 return self._here.search_batch(queries, level)
-            return self._named(process.ask(message_of(queries, level), self._longest_s), level)
+            return Found(process.receive(self._longest_s), self._subnets[level])
         finally:
-            with self._lock:
-                self._n_running -= 1
-                if process is not None and not process.is_gone and process in self._all:
-                    self._free.append(process)
-            if process is not None and process.is_gone:
-                process.kill()
+            self._ended(process)
+
+    def _ended(self, process: AskedProcess | None) -> None:
+        """Note that a batch has ended, and that its process is free; or kill it, if its answer was not read."""
+        with self._lock:
+            self._n_running -= 1
+            if process is not None and not process.is_gone and process in self._all:
+                self._free.append(process)
+        if process is not None and process.is_gone:
+            process.kill()
 
     def wait(self) -> None:
         """Wait until all processes are ready, and have run every level once; or could not start; or `close` is called.
@@ -131,15 +155,6 @@ class ProcessSearch:
             self._changed.notify_all()
         for keeper in self._keepers:
             keeper.join(_END_S)
-
-    def _named(self, found: list[tuple[list[str], list[float]]], level: str) -> list[list[Hit]]:
-        from elasticdenser.retriever import Hit
-
-        subnet = self._subnets[level]
-        return [
-            [Hit(str(number), doc_id, score, subnet) for doc_id, score in zip(doc_ids, scores, strict=True)]
-            for number, (doc_ids, scores) in enumerate(found)
-        ]
 
     def _keep(self) -> None:
         """Keep a process until this is closed: start it, and another one whenever it ends."""
@@ -173,7 +188,8 @@ class ProcessSearch:
                 if self._is_closed:  # and whoever closed it did not see this one
                     return
                 self._all.add(process)
-            process.ask(self._start, _START_S)
+            process.ask(self._start)
+            process.receive(_START_S)
             with self._changed:
                 if self._is_closed:
                     return
@@ -192,8 +208,30 @@ class ProcessSearch:
                 self._all.discard(process)
                 if process in self._free:
                     self._free.remove(process)
-            process.end()
+            # Whoever still waits for its answer reads the end of its channel, which goes with the last who holds it.
+            process.kill()
+            process.wait()
 
     def _has_started(self) -> None:
         self._starting.discard(current_thread())
         self._changed.notify_all()
+
+
+class Found(Collection["list[Hit]"]):
+    """The hits of each query, made of what a process found when they are looked at: until then others may go ahead."""
+
+    def __init__(self, found: list[tuple[list[str], list[float]]], subnet: Subnet) -> None:
+        self._found, self._subnet = found, subnet
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __contains__(self, hits: object) -> bool:
+        return hits in list(self)
+
+    def __iter__(self) -> Iterator[list[Hit]]:
+        from elasticdenser.retriever import Hit
+
+        for number, (doc_ids, scores) in enumerate(self._found):
+            query_id = str(number)
+            yield [Hit(query_id, doc_id, score, self._subnet) for doc_id, score in zip(doc_ids, scores, strict=True)]

@@ -103,6 +103,25 @@ class Batch:
         for job in self.jobs:
             yield from job.members
 
+    def outcomes(self, now_s: float) -> list[Outcome]:
+        """Return the outcome of each request of a batch that has finished at `now_s`."""
+        return [
+            Outcome(
+                request=request,
+                status=Status.IN_TIME if now_s <= request.deadline_s else Status.LATE,
+                at_s=now_s,
+                level=self.level,
+                batch_size=len(self.jobs),
+                queued_s=max(0.0, self.started_s - request.arrival_s),
+                ran_s=now_s - self.started_s,
+            )
+            for request in self.requests()
+        ]
+
+    def failures(self, now_s: float) -> list[Outcome]:
+        """Return the outcome of each request of a batch that has failed at `now_s`."""
+        return [Outcome(request=request, status=Status.FAILED, at_s=now_s) for request in self.requests()]
+
 
 class Status(Enum):
     """How a request ended."""

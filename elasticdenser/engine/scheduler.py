@@ -138,18 +138,16 @@ class Scheduler:
                 self._in_flight[job.key] = (job, batch)
         return batch
 
-    def finished(self, batch: Batch, now_s: float, ran_s: float) -> list[Outcome]:
-        """Take in that a batch ran for `ran_s`, and return the outcome of each of its requests."""
+    def finished(self, batch: Batch, ran_s: float) -> None:
+        """Take in that a batch ran for `ran_s`; see `Batch.outcomes`."""
         size = len(batch.jobs)
         self.correction.observe(self.profile.levels[batch.place].latency_s[size], ran_s)
         self.policy.observe(size, ran_s)
         self._end(batch)
-        return [self._answered(batch, request, now_s, ran_s) for request in batch.requests()]
 
-    def failed(self, batch: Batch, now_s: float) -> list[Outcome]:
-        """Take in that a batch failed, and return the outcome of each of its requests."""
+    def failed(self, batch: Batch) -> None:
+        """Take in that a batch failed."""
         self._end(batch)
-        return [Outcome(request=one, status=Status.FAILED, at_s=now_s) for one in batch.requests()]
 
     def expire(self, now_s: float) -> None:
         """Shed from the head of the queue what could not be in time even alone at the smallest level it may have."""
@@ -317,17 +315,6 @@ class Scheduler:
         for job in batch.jobs:
             self.n_unfinished -= len(job.members)
             self._forget(job)
-
-    def _answered(self, batch: Batch, request: Request, now_s: float, ran_s: float) -> Outcome:
-        return Outcome(
-            request=request,
-            status=Status.IN_TIME if now_s <= request.deadline_s else Status.LATE,
-            at_s=now_s,
-            level=batch.level,
-            batch_size=len(batch.jobs),
-            queued_s=max(0.0, batch.started_s - request.arrival_s),
-            ran_s=ran_s,
-        )
 
     def _refusal(self, request: Request) -> OverloadedError:
         backlog_s = self.correction.ratio * len(self._queue) / (self._capacity_per_s * self.settings.workers)

@@ -165,7 +165,8 @@ class _Simulation:
             elif isinstance(event, _Rest):
                 self._n_resting -= 1
             else:
-                self._note(scheduler.finished(event, now_s, now_s - event.started_s))
+                scheduler.finished(event, now_s - event.started_s)
+                self._note(event.outcomes(now_s))
                 if settings.pause_s:
                     self._n_resting += 1
                     self._push(now_s + settings.pause_s, _REST)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from elasticdenser.engine.request import Batch
 
@@ -15,8 +16,11 @@ class Work(Protocol):
     def next_batch(self) -> Batch | None:
         """Return what to run, None if there is nothing now; called with the lock held."""
 
-    def run(self, batch: Batch) -> None:
-        """Run a batch and hand out its answers; never raises."""
+    def run(self, batch: Batch, meanwhile: Callable[[], None]) -> Any:
+        """Run a batch and return what `hand_out` takes, None for nothing; `meanwhile` may be called. Never raises."""
+
+    def hand_out(self, ran: Any) -> None:
+        """Give those who asked for a batch their answers; never raises."""
 
     def give_up(self, batch: Batch, why: str) -> None:
         """Fail a batch, if it still runs."""
@@ -33,6 +37,7 @@ class _Worker:
 
     def __init__(self, target: Callable[[_Worker], None], number: int) -> None:
         self.batch: Batch | None = None
+        self.ran: Any = None  # what it has not yet told those who wait for it
         self.is_replaced = False
         # A daemon: one that hangs must not keep the process from ending.
         self.thread = threading.Thread(target=target, args=(self,), name=f"elasticdenser-{number}", daemon=True)
@@ -95,16 +100,24 @@ class Workers:
         while True:
             with self._wanted:
                 me.batch = None if me.is_replaced else self._work.next_batch()
-                if me.batch is None and not self._work.has_shed():
+                if me.batch is None and me.ran is None and not self._work.has_shed():
                     if me.is_replaced or self._is_stopping:
                         return
                     self._wanted.wait()
                     continue
-            # Whoever gets no answer is told first, so that he need not wait for others' answers.
-            if self._work.has_shed():
-                self._work.turn_away()
-            if me.batch is not None:
-                self._work.run(me.batch)
+            # The next batch first: a process that could search it must not wait while those of the last one are told.
+            ran = None if me.batch is None else self._work.run(me.batch, partial(self._tell, me))
+            self._tell(me)
+            me.ran = ran
+
+    def _tell(self, me: _Worker) -> None:
+        """Tell those who wait for what a worker has done, and those whose requests were shed, if that is still due."""
+        # Whoever gets no answer is told first, so that he need not wait for others' answers.
+        if self._work.has_shed():
+            self._work.turn_away()
+        ran, me.ran = me.ran, None
+        if ran is not None:
+            self._work.hand_out(ran)
 
     def _keep(self) -> None:
         """Look after the workers until they are stopped."""

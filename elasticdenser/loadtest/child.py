@@ -25,14 +25,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from elasticdenser.engine.answers import Answer
-from elasticdenser.engine.desk import Desk
+from elasticdenser.engine.desk import Desk, Ran
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.engine.ladder import quick_profile
 from elasticdenser.engine.measure import sample_queries
 from elasticdenser.engine.processes import ProcessSearch, gain_by_processes
 from elasticdenser.engine.profile import Profile
-from elasticdenser.engine.request import Batch, Status
+from elasticdenser.engine.request import Status
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.searching import BatchSearch
 from elasticdenser.errors import ElasticDenserError
@@ -173,9 +173,9 @@ class _Answers:
         self._numbers = count(1)
         self._of_thread = local()
 
-    def begin_batch(self) -> None:
-        """For a worker: what this thread hands out from now on is of another batch."""
-        self._of_thread.batch = next(self._numbers)
+    def begin_batch(self, at_s: float) -> None:
+        """For a worker: what this thread hands out from now on is of another batch, which had run at `at_s`."""
+        self._of_thread.batch, self._of_thread.at_s = next(self._numbers), at_s
 
     def add(self, answer: tuple[Any, ...]) -> None:
         self._waiting.append(answer)
@@ -185,8 +185,8 @@ class _Answers:
         if error is None:
             its = future.result()
             status = Status.LATE if its.late else Status.IN_TIME
-            batch = getattr(self._of_thread, "batch", 0)
-            self.add((number, status.value, its.level, its.batch_size, its.queued_s, its.ran_s, perf_counter(), batch))
+            of = self._of_thread
+            self.add((number, status.value, its.level, its.batch_size, its.queued_s, its.ran_s, of.at_s, of.batch))
         else:
             status = Status.SHED if isinstance(error, OverloadedError) else Status.FAILED
             self.add((number, status.value, None, 0, 0.0, 0.0, 0.0))  # when it came is not known
@@ -221,9 +221,9 @@ class _Desk(Desk):
         super().__init__(scheduler, search, clock)
         self._answers = answers
 
-    def run(self, batch: Batch) -> None:
-        self._answers.begin_batch()
-        super().run(batch)
+    def hand_out(self, ran: Ran) -> None:
+        self._answers.begin_batch(ran.at_s)
+        super().hand_out(ran)
         self._answers.flush()
 
     def turn_away(self) -> None:

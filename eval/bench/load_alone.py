@@ -89,7 +89,7 @@ def _decisions(profile: Profile, *, slack_s: float, rounds: int) -> list[float]:
         batch = scheduler.schedule(0.0)
         seconds.append(perf_counter() - started)
         if batch is not None:
-            scheduler.finished(batch, 0.0, batch.expected_s)
+            scheduler.finished(batch, batch.expected_s)
     return seconds
 
 

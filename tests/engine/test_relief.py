@@ -31,7 +31,7 @@ def test_after_a_pause_the_most_urgent_go_and_the_rest_is_in_time():
     assert max(one.request.deadline_s for one in shed) <= batch.jobs[0].deadline_s
     end_s = now_s + batch.expected_s
     assert end_s <= batch.jobs[0].deadline_s
-    scheduler.finished(batch, end_s, batch.expected_s)
+    scheduler.finished(batch, batch.expected_s)
     assert scheduler.n_unfinished == scheduler.n_waiting == taken - len(shed) - len(batch.jobs)
 
 
@@ -73,6 +73,6 @@ def test_a_glance_holds_no_longer_than_the_queue_stays_as_it_is():
     with pytest.raises(OverloadedError):
         scheduler.add(request(10_000, now_s))
     batch = scheduler.schedule(now_s)
-    scheduler.finished(batch, now_s + 1e-6, batch.expected_s)  # far sooner than expected
+    scheduler.finished(batch, batch.expected_s)  # far sooner than expected
     scheduler.add(request(10_001, now_s + 2e-6))
     assert PROFILE.levels

@@ -83,7 +83,8 @@ class Run:
     def until(self, now_s):
         while self.events and self.events[0][0] <= now_s:
             at_s, _, batch = heapq.heappop(self.events)
-            for outcome in self.scheduler.finished(batch, at_s, at_s - batch.started_s):
+            self.scheduler.finished(batch, at_s - batch.started_s)
+            for outcome in batch.outcomes(at_s):
                 self.note(outcome)
                 assert (outcome.status is Status.LATE) == (at_s > outcome.request.deadline_s)
                 assert outcome.queued_s >= 0
@@ -156,7 +157,7 @@ def test_a_minimum_is_kept_when_all_others_fall():
         scheduler.add(request(number))
     batch = scheduler.schedule(0.0)
     assert (batch.level, len(batch.jobs)) == ("w0.5-d3", 1)
-    scheduler.finished(batch, 0.001, 0.001)
+    scheduler.finished(batch, 0.001)
     assert scheduler.schedule(0.001).level == "level0"
 
 
@@ -219,7 +220,8 @@ def test_equal_queries_in_flight_are_computed_once():
     assert sorted(one.id for job in batch.jobs for one in job.members) in ([0, 1, 2], [0, 1, 2, 3])
     scheduler.add(request(4, 0.0005, query="same"))  # joins what runs
     assert scheduler.n_waiting == 2 - len(batch.jobs)
-    outcomes = {one.request.id: one for one in scheduler.finished(batch, 0.002, 0.002)}
+    scheduler.finished(batch, 0.002)
+    outcomes = {one.request.id: one for one in batch.outcomes(0.002)}
     assert outcomes[4].queued_s == 0
     scheduler.add(request(5, 0.002, query="same"))  # too late to join
     assert scheduler.n_waiting == 3 - len(batch.jobs)
@@ -261,7 +263,8 @@ def test_a_failed_batch_makes_room():
     scheduler = scheduler_of()
     scheduler.add(request(0))
     batch = scheduler.schedule(0.0)
-    assert [one.status for one in scheduler.failed(batch, 0.1)] == [Status.FAILED]
+    scheduler.failed(batch)
+    assert [one.status for one in batch.failures(0.1)] == [Status.FAILED]
     assert scheduler.n_unfinished == scheduler.n_running == 0
 
 
@@ -274,7 +277,7 @@ def test_a_slow_machine_is_served_at_a_smaller_level():
         batch = scheduler.schedule(1.0)
         kept.append(batch.level)
         scheduler.clear(1.0)
-        scheduler.finished(batch, 1.0, batch.expected_s)
+        scheduler.finished(batch, batch.expected_s)
         for _ in range(20):
             scheduler.correction.observe(0.001, 0.003)
     assert NAMES.index(slowed[0]) > NAMES.index(at_rest[0])
