@@ -82,6 +82,11 @@ class DeadlineQueue:
         return min(place, floor), n - len(ahead.lstrip(same))
 
     def _delete(self, start: int, end: int) -> None:
+        if end - start == len(self.jobs):  # as at rest
+            self.n_bound, self.least_priority = 0, _NONE
+            for one in (self.jobs, self.deadlines_s, self._floors, self._n_of_priority):
+                one.clear()
+            return
         if self.n_bound:
             self.n_bound -= sum(floor < self._unbound for floor in self._floors[start:end])
         self._n_of_priority.subtract(map(_PRIORITY, self.jobs[start:end]))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
-from elasticdenser.engine.answers import Answer, Snapshot, answer_of, settle
+from elasticdenser.engine.answers import Answer, OwnAnswer, Snapshot, answer_of, settle
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
 from elasticdenser.engine.processes import ProcessSearch
 from elasticdenser.engine.request import Batch, Outcome, Query, Request, Status
@@ -21,8 +20,23 @@ from elasticdenser.errors import QueryError
 Hits = Sequence[Any]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ran:
+class Asked(NamedTuple):
+    """What is asked of the engine.
+
+    Args:
+        query: The query.
+        within_s: Seconds from now until its answer is worthless.
+        minimum: Name of the level whose quality it must at least have.
+        priority: Decides who is turned away; higher stays.
+    """
+
+    query: Query
+    within_s: float
+    minimum: str | None
+    priority: int
+
+
+class Ran(NamedTuple):
     """A batch that has run.
 
     Args:
@@ -48,6 +62,7 @@ class Desk:
 
     Attributes:
         lock: Held when a worker looks for a batch.
+        run_by_askers: What `ask` runs.
     """
 
     def __init__(self, scheduler: Scheduler, search: BatchSearch, clock: Callable[[], float]) -> None:
@@ -55,23 +70,19 @@ class Desk:
         # Where the search is elsewhere, this thread has other things to do meanwhile.
         self._begin = search.begin if isinstance(search, ProcessSearch) else partial(partial, search.search_batch)
         self.lock, self._counting = threading.Lock(), threading.Lock()
-        self._futures: dict[int, Future[Answer]] = {}
+        self._futures: dict[int, Future[Answer] | OwnAnswer] = {}
         self._ids = count()
         self._is_closing = False
+        self.run_by_askers: set[Batch] = set()
         self._statuses: dict[Status, int] = {status: 0 for status in Status if status is not Status.LOST}
         self._levels = {level.name: 0 for level in scheduler.profile.levels}
         self._batches: dict[int, int] = {}
 
-    def hand_in(
-        self, query: Query, within_s: float, *, minimum: str | None, priority: int, wake: Callable[[], None]
-    ) -> Future[Answer]:
-        """Take in a query.
+    def hand_in(self, asked: Asked, wake: Callable[[], None]) -> Future[Answer]:
+        """Take in a request.
 
         Args:
-            query: The query.
-            within_s: Seconds from now until its answer is worthless.
-            minimum: Name of the level whose quality it must at least have.
-            priority: Decides who is turned away; higher stays.
+            asked: The request.
             wake: Called with the lock held when there is something to do.
 
         Raises:
@@ -79,28 +90,40 @@ class Desk:
             EngineClosedError: The door is closed.
             QueryError: There is no such level.
         """
+        future: Future[Answer] = Future()
         with self.lock:
-            if self._is_closing:
-                raise EngineClosedError("the engine is closed: open another one")
-            now_s = self._clock()
-            request = Request(
-                id=next(self._ids),
-                query=query,
-                arrival_s=now_s,
-                deadline_s=now_s + within_s,
-                minimum=minimum,
-                priority=priority,
-            )
-            try:
-                self._scheduler.add(request)
-            except OverloadedError:
-                self._count_refused()
-                raise
-            future: Future[Answer] = Future()
-            self._futures[request.id] = future
+            request = self._take_in(asked, future)
             wake()
         future.add_done_callback(lambda done: self._withdraw(request) if done.cancelled() else None)
         return future
+
+    def ask(self, asked: Asked, wake: Callable[[], None]) -> Answer:
+        """Take in a request and wait for its answer; the arguments and errors are those of `hand_in`.
+
+        If nothing else waits or runs, this thread searches: that spares waking another one, and being woken by it.
+        Should the search hang, it does so for this caller as it would without an engine, and for nobody else.
+        """
+        own = OwnAnswer()
+        with self.lock:
+            is_at_rest = not self._scheduler.n_waiting and not self._scheduler.n_running
+            request = self._take_in(asked, own)
+            batch = self.next_batch() if is_at_rest else None
+            if batch is None:
+                future = self._futures[request.id] = Future[Answer]()
+                wake()
+            else:
+                self.run_by_askers.add(batch)
+        if batch is None:
+            return future.result()
+        try:
+            self.hand_out(self._ran(batch, lambda: None))
+        except BaseException as error:
+            self._fail(batch, error)
+            if not isinstance(error, Exception):  # Ctrl-C is for this thread only
+                raise
+        finally:
+            self.run_by_askers.discard(batch)
+        return own.result()
 
     def turns_away(self, within_s: float, priority: int) -> bool:
         """See `RetrievalEngine.turns_away`."""
@@ -152,29 +175,22 @@ class Desk:
         return self._scheduler.has_shed
 
     def run(self, batch: Batch, meanwhile: Callable[[], None]) -> Ran | None:
-        """For a worker: run a batch and return what came of it, for `hand_out`; None if it failed.
+        """For a worker: run a batch and return what came of it, for `hand_out`; None if nothing did.
 
         Args:
             batch: The batch.
             meanwhile: Called once the batch is where it is searched; if that is this thread, before it searches.
         """
-        queries: list[Query] = [job.members[0].query for job in batch.jobs]  # type: ignore[misc]
         try:
-            finish = self._begin(queries, batch.level)
-            meanwhile()
-            hits = self._hits(queries, batch.level, finish)
+            return self._ran(batch, meanwhile)
         except BaseException as error:
-            self.give_up(batch, f"the batch failed with {type(error).__name__}: {error}", error)
+            self._fail(batch, error)
             return None
-        with self.lock:
-            if not self._scheduler.is_running(batch):  # it was given up
-                return None
-            now_s = self._clock()
-            self._scheduler.finished(batch, now_s - batch.started_s)
-        return Ran(batch=batch, hits=hits, at_s=now_s)
 
-    def hand_out(self, ran: Ran) -> None:
-        """For a worker: give those who asked for a batch their answers."""
+    def hand_out(self, ran: Ran | None) -> None:
+        """For a worker: give those who asked for a batch their answers, if it has any."""
+        if ran is None:
+            return
         batch, size = ran.batch, len(ran.batch.jobs)
         found = [its for job, its in zip(batch.jobs, ran.hits, strict=True) for _ in job.members]
         outcomes = batch.outcomes(ran.at_s)
@@ -214,6 +230,42 @@ class Desk:
             )
             settle(future, error=OverloadedError(message, retry_after_s=self._scheduler.settings.slo_s))
 
+    def _take_in(self, asked: Asked, future: Future[Answer] | OwnAnswer) -> Request:
+        if self._is_closing:
+            raise EngineClosedError("the engine is closed: open another one")
+        now_s = self._clock()
+        request = Request(
+            id=next(self._ids),
+            query=asked.query,
+            arrival_s=now_s,
+            deadline_s=now_s + asked.within_s,
+            minimum=asked.minimum,
+            priority=asked.priority,
+        )
+        try:
+            self._scheduler.add(request)
+        except OverloadedError:
+            self._count_refused()
+            raise
+        self._futures[request.id] = future
+        return request
+
+    def _ran(self, batch: Batch, meanwhile: Callable[[], None]) -> Ran | None:
+        """Run a batch; None if it was given up before its end."""
+        queries: list[Query] = [job.members[0].query for job in batch.jobs]  # type: ignore[misc]
+        finish = self._begin(queries, batch.level)
+        meanwhile()
+        hits = self._hits(queries, batch.level, finish)
+        with self.lock:
+            if not self._scheduler.is_running(batch):
+                return None
+            now_s = self._clock()
+            self._scheduler.finished(batch, now_s - batch.started_s)
+        return Ran(batch=batch, hits=hits, at_s=now_s)
+
+    def _fail(self, batch: Batch, error: BaseException) -> None:
+        self.give_up(batch, f"the batch failed with {type(error).__name__}: {error}", error)
+
     def _hits(
         self, queries: Sequence[Query], level: str, finish: Callable[[], Collection[Hits]]
     ) -> Collection[Hits | QueryError]:
@@ -229,7 +281,7 @@ class Desk:
             raise ValueError(f"got hits of {len(hits)} queries from search_batch, expected {len(queries)}")
         return hits
 
-    def _ended(self, outcomes: list[Outcome]) -> list[Future[Answer] | None]:
+    def _ended(self, outcomes: list[Outcome]) -> list[Future[Answer] | OwnAnswer | None]:
         for outcome in outcomes:
             self._statuses[outcome.status] += 1
             if outcome.level is not None:

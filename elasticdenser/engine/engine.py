@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.answers import Answer, Snapshot
-from elasticdenser.engine.desk import Desk
+from elasticdenser.engine.desk import Asked, Desk
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.engine.ladder import quick_profile
 from elasticdenser.engine.policies import make_policy
@@ -129,16 +129,15 @@ class RetrievalEngine:
                 future raises it.
             WorkerError: Raised by the future: the batch failed.
         """
-        check_query(query, "the query")
-        if type(k) is not int or k < 1:
-            raise QueryError(f"got k = {k!r}; expected a whole number of at least 1")
-        within_s = self._settings.slo_s if deadline_s is None else deadline_s
-        if not within_s > 0:
-            raise QueryError(f"got deadline_s = {within_s}; expected seconds from now, above 0")
-        if isinstance(doc_ids, str):
-            raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
-        asked = Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids))
-        return self._desk.hand_in(asked, within_s, minimum=minimum_level, priority=priority, wake=self._workers.wake)
+        options: dict[str, Any] = {"deadline_s": deadline_s, "minimum_level": minimum_level, "priority": priority}
+        return self._desk.hand_in(self._asked(query, k, doc_ids=doc_ids, **options), self._workers.wake)
+
+    def ask(self, query: str, k: int = 10, **options: Any) -> Answer:
+        """Answer a query; the arguments and errors are those of `submit`, and what its future raises is raised here.
+
+        It is `submit(...).result()`, but faster at rest: if nothing else waits or runs, the calling thread searches.
+        """
+        return self._desk.ask(self._asked(query, k, **options), self._workers.wake)
 
     def turns_away(self, deadline_s: float | None = None, priority: int = 0) -> bool:
         """Return whether `submit` has just refused a query that had as long, and count one more as refused if so.
@@ -189,6 +188,28 @@ class RetrievalEngine:
             for future in futures:
                 future.cancel()
             raise
+
+    def _asked(
+        self,
+        query: str,
+        k: int,
+        *,
+        deadline_s: float | None = None,
+        minimum_level: str | None = None,
+        priority: int = 0,
+        doc_ids: Collection[str] | None = None,
+    ) -> Asked:
+        """Return what is asked for, looked through; see `submit`."""
+        check_query(query, "the query")
+        if type(k) is not int or k < 1:
+            raise QueryError(f"got k = {k!r}; expected a whole number of at least 1")
+        within_s = self._settings.slo_s if deadline_s is None else deadline_s
+        if not within_s > 0:
+            raise QueryError(f"got deadline_s = {within_s}; expected seconds from now, above 0")
+        if isinstance(doc_ids, str):
+            raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
+        wanted = Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids))
+        return Asked(query=wanted, within_s=within_s, minimum=minimum_level, priority=priority)
 
     def _submit_when_there_is_room(self, query: str, k: int, options: dict[str, Any]) -> Future[Answer]:
         while True:

@@ -239,10 +239,15 @@ class Scheduler:
 
     def _fits(self, job: Job, now_s: float) -> bool:
         """Put a job into the queue if all from there on can be in time; return whether it is there."""
-        is_alone = not self._queue and len(self._running) < self.settings.workers
         at = self._queue.insert(job)
-        margin_s = 0.0 if is_alone else self._margin_s()
-        if self._load(now_s).drains(self.policy.cheapest, margin_s, since=at, to_the_end=True):
+        if len(self._queue) == 1 and len(self._running) < self.settings.workers:  # alone, it needs no margin
+            self.correction.forget(now_s)
+            level = self.profile.levels[min(self.policy.cheapest, job.floor)]
+            is_fitting = now_s + self.correction.ratio * level.latency_s[1] <= job.deadline_s
+        else:
+            load = self._load(now_s)
+            is_fitting = load.drains(self.policy.cheapest, self._margin_s(), since=at, to_the_end=True)
+        if is_fitting:
             return True
         self._queue.remove(job)
         return False

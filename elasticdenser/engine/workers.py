@@ -11,7 +11,13 @@ from elasticdenser.engine.request import Batch
 
 
 class Work(Protocol):
-    """Where workers get their work; see `Desk`."""
+    """Where workers get their work; see `Desk`.
+
+    Attributes:
+        run_by_askers: Batches that no worker runs, but that may hang, too.
+    """
+
+    run_by_askers: set[Batch]
 
     def next_batch(self) -> Batch | None:
         """Return what to run, None if there is nothing now; called with the lock held."""
@@ -126,17 +132,20 @@ class Workers:
             for worker, batch in self._hanging():
                 # First make room for another batch, then start the thread that takes it.
                 self._work.give_up(batch, f"a worker hung for {self._clock() - batch.started_s:.1f} s")
-                self._replace(worker)
+                if worker is not None:
+                    self._replace(worker)
 
-    def _hanging(self) -> list[tuple[_Worker, Batch]]:
-        """Mark the workers that hang as replaced, and return them with what they run."""
-        found = []
+    def _hanging(self) -> list[tuple[_Worker | None, Batch]]:
+        """Return the batches that hang with their workers, which are marked as replaced."""
+        found: list[tuple[_Worker | None, Batch]] = []
         with self._lock:
             now_s = self._clock()
-            for worker in self._workers:
-                batch = worker.batch
+            running: list[tuple[_Worker | None, Batch | None]] = [(one, one.batch) for one in self._workers]
+            running += [(None, batch) for batch in tuple(self._work.run_by_askers)]
+            for worker, batch in running:
                 if batch and now_s - batch.started_s > max(self._hang_s, 10 * batch.expected_s):
-                    worker.is_replaced = True
+                    if worker is not None:
+                        worker.is_replaced = True
                     found.append((worker, batch))
         return found
 

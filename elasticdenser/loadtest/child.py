@@ -221,10 +221,11 @@ class _Desk(Desk):
         super().__init__(scheduler, search, clock)
         self._answers = answers
 
-    def hand_out(self, ran: Ran) -> None:
-        self._answers.begin_batch(ran.at_s)
-        super().hand_out(ran)
-        self._answers.flush()
+    def hand_out(self, ran: Ran | None) -> None:
+        if ran is not None:
+            self._answers.begin_batch(ran.at_s)
+            super().hand_out(ran)
+            self._answers.flush()
 
     def turn_away(self) -> None:
         super().turn_away()

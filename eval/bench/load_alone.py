@@ -39,7 +39,7 @@ def rest_rows(index: Path, profile: Profile, queries: list[str], rounds: int = 4
                     if name == "direct":
                         list(retriever.search(text, 10, subnet=level.name, recall=level.recall))
                     else:
-                        engine.submit(text, 10).result()
+                        engine.ask(text, 10)
                     times[name].append(perf_counter() - started)
         added_s = median(mine - its for mine, its in zip(times["engine"], times["direct"], strict=True))
         rows.append(

@@ -42,18 +42,27 @@ def request(number: int, now_s: float = 0.0, within_s: float = SLO_S, **options)
     return Request(id=number, arrival_s=now_s, deadline_s=now_s + within_s, **options)
 
 
+def until(is_so, seconds=10.0):
+    end_s = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end_s, "it never became so"
+        time.sleep(0.001)
+
+
 class FakeSearch:
     """Answers with what it was asked, after the profile's time or another one."""
 
     def __init__(self, run_s: float | None = None) -> None:
         self.run_s = run_s
         self.batches: list[tuple[list[str], str]] = []
+        self.threads: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
 
     def search_batch(self, queries, level):
         texts = [query.text for query in queries]
         self.batches.append((texts, level))
+        self.threads.append(threading.get_ident())
         self.gate.wait(10)
         if "die" in texts:
             raise RuntimeError("out of paper")

@@ -7,9 +7,10 @@ import math
 import threading
 import time
 from concurrent.futures import CancelledError, wait
+from functools import partial
 
 import pytest
-from engine_helpers import PROFILE, FakeSearch
+from engine_helpers import PROFILE, FakeSearch, until
 
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
@@ -34,6 +35,92 @@ def test_an_answer_says_how_it_came_about(engine):
     assert answer.hits == ["who wrote dune/0", "who wrote dune/1"]
     assert (answer.level, answer.late) == ("w1-d6", False)
     assert 0 <= answer.queued_s < 1 and 0.002 <= answer.ran_s < 1
+
+
+def test_at_rest_whoever_asks_searches(engine, search):
+    answer = engine.ask("who wrote dune", 2)
+    assert answer.hits == ["who wrote dune/0", "who wrote dune/1"]
+    assert (answer.level, answer.late, answer.batch_size) == ("w1-d6", False, 1)
+    assert search.threads == [threading.get_ident()]
+    assert engine.snapshot().statuses["in time"] == engine.snapshot().levels["w1-d6"] == 1
+
+
+def test_while_others_are_searched_for_a_worker_does(engine, search):
+    search.gate.clear()
+    running = engine.submit("first")
+    until(lambda: search.batches)
+    threading.Timer(0.1, search.gate.set).start()
+    assert engine.ask("second", 1).hits == ["second/0"]
+    assert running.done() and threading.get_ident() not in search.threads
+
+
+def test_what_cannot_be_searched_is_told_to_whoever_asks(engine):
+    with pytest.raises(WorkerError, match="out of paper"):
+        engine.ask("die")
+    with pytest.raises(QueryError, match="not in the index"):
+        engine.ask("unknown id")
+    with pytest.raises(OverloadedError, match="cannot answer it in time"):
+        engine.ask("dune", deadline_s=1e-5)
+    with pytest.raises(QueryError, match="got k = 0"):
+        engine.ask("dune", 0)
+    assert engine.ask("dune", 1).hits == ["dune/0"]
+    assert engine.snapshot().n_running == engine.snapshot().n_waiting == 0
+
+
+def test_an_interrupt_is_only_for_whoever_asks(engine, search):
+    joined = []
+
+    def interrupted(queries, level):
+        joined.append(engine.submit("dune"))
+        raise KeyboardInterrupt
+
+    engine._desk._begin = lambda queries, level: partial(interrupted, queries, level)
+    with pytest.raises(KeyboardInterrupt):
+        engine.ask("dune")
+    with pytest.raises(WorkerError, match="KeyboardInterrupt"):
+        joined[0].result(5)
+
+
+def test_a_search_that_hangs_does_so_for_whoever_asked_only(engine):
+    outcome = []
+
+    def ask():
+        try:
+            outcome.append(engine.ask("hang"))
+        except WorkerError as error:
+            outcome.append(error)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    until(lambda: engine.snapshot().n_running)
+    with pytest.raises(WorkerError, match="hung"):
+        engine.submit("hang").result(0.9)  # equal, so it joined; the search takes 1 s
+    assert engine.submit("next").result(5) and not outcome
+    asker.join(5)
+    assert "hung" in str(outcome[0]) and engine.snapshot().replaced_workers == 0
+
+
+def test_the_next_batch_is_begun_before_the_last_ones_answers_are_handed_out(search):
+    """As a search process needs it: while it searches, those of the batch before it get theirs."""
+    done = []
+
+    class Elsewhere(FakeSearch):
+        def begin(self, queries, level):
+            done.append(("begun", queries[0].text))
+            return partial(self.search_batch, queries, level)
+
+    elsewhere = Elsewhere(run_s=0.01)
+    with RetrievalEngine(elsewhere, PROFILE, slo_s=SLOW_S, workers=1) as engine:
+        engine._desk._begin = elsewhere.begin
+        elsewhere.gate.clear()
+        futures = [engine.submit("first")]
+        until(lambda: elsewhere.batches)
+        futures.append(engine.submit("second"))
+        for name, future in zip(("first", "second"), futures, strict=True):
+            future.add_done_callback(lambda _, name=name: done.append(("told", name)))
+        elsewhere.gate.set()
+        wait(futures, 5)
+    assert done == [("begun", "first"), ("begun", "second"), ("told", "first"), ("told", "second")]
 
 
 def test_many_answers_in_their_order(engine):
