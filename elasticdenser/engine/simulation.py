@@ -98,7 +98,7 @@ def simulate(
     settings: SimulationSettings,
     *,
     actual: Profile | None = None,
-    ways_in_s: Times | None = None,
+    ways: Ways | None = None,
 ) -> list[Outcome]:
     """Simulate a policy, and return the outcome of every request, by the time of the outcome.
 
@@ -108,12 +108,20 @@ def simulate(
         arrivals: Rising times, or clients that wait for their answers.
         settings: What is simulated.
         actual: Run times as they are, of the same levels; None is as the scheduler knows them.
-        ways_in_s: For each of the arrival times its own time to the engine, in place of the settings'.
+        ways: For each of the arrival times its own ways, in place of the settings'.
 
     Raises:
         QueryError: The policy does not exist, or a setting is out of range.
     """
-    return _Simulation(profile, policy, arrivals, settings, actual or profile, ways_in_s).run()
+    return _Simulation(profile, policy, arrivals, settings, actual or profile, ways).run()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ways:
+    """How long each request takes to the engine, and its answer back, in seconds; both float64."""
+
+    in_s: Times
+    out_s: Times
 
 
 class _Rest:
@@ -137,7 +145,7 @@ class _Simulation:
         arrivals: Times | ClosedLoop,
         settings: SimulationSettings,
         actual: Profile,
-        ways_in_s: Times | None,
+        ways: Ways | None,
     ) -> None:
         self._actual, self._settings = actual, settings
         chosen = make_policy(policy, profile, slo_s=settings.deadline_s, workers=settings.workers)
@@ -145,13 +153,14 @@ class _Simulation:
         self._rng = np.random.default_rng(settings.seed)
         self._clients = arrivals if isinstance(arrivals, ClosedLoop) else None
         starts = [0.0] * arrivals.clients if isinstance(arrivals, ClosedLoop) else arrivals.tolist()
-        ways_s = [settings.way_in_s] * len(starts) if ways_in_s is None else ways_in_s.tolist()
-        self._numbers = count()
+        ways_in_s = [settings.way_in_s] * len(starts) if ways is None else ways.in_s.tolist()
+        self._ways_out_s: list[float] = [] if ways is None else ways.out_s.tolist()
+        self._numbers = count()  # those of the first arrivals are their places among the arrival times
         self._ids = count()
         self._n_resting = 0
         self._sent_s: dict[int, float] = {}
         self._events: list[tuple[float, int, Batch | _Rest | float]] = []
-        for at_s, way_s in zip(starts, ways_s, strict=True):
+        for at_s, way_s in zip(starts, ways_in_s, strict=True):
             self._events.append((at_s + way_s, next(self._numbers), at_s))
         self._outcomes: list[Outcome] = []
 
@@ -159,9 +168,9 @@ class _Simulation:
         scheduler, events, settings = self._scheduler, self._events, self._settings
         heapq.heapify(events)
         while events:
-            now_s, _, event = heapq.heappop(events)
+            now_s, number, event = heapq.heappop(events)
             if isinstance(event, float):
-                self._arrive(now_s, event)
+                self._arrive(number if self._clients is None else next(self._ids), now_s, event)
             elif isinstance(event, _Rest):
                 self._n_resting -= 1
             else:
@@ -176,8 +185,7 @@ class _Simulation:
             self._note(scheduler.take_shed())
         return self._outcomes
 
-    def _arrive(self, now_s: float, sent_s: float) -> None:
-        number = next(self._ids)
+    def _arrive(self, number: int, now_s: float, sent_s: float) -> None:
         deadline_s = sent_s + self._settings.deadline_s
         n_queries = self._settings.n_queries
         query = number if n_queries is None else number % n_queries
@@ -199,7 +207,7 @@ class _Simulation:
 
     def _note(self, outcomes: list[Outcome]) -> None:
         """Keep outcomes; whoever waited for them thinks and asks again."""
-        if self._sent_s or self._settings.way_out_s:
+        if self._sent_s or self._ways_out_s or self._settings.way_out_s:
             outcomes = list(map(self._as_client_sees, outcomes))
         self._outcomes += outcomes
         if self._clients is None:
@@ -213,7 +221,8 @@ class _Simulation:
 
     def _as_client_sees(self, outcome: Outcome) -> Outcome:
         request, settings = outcome.request, self._settings
-        at_s, status = outcome.at_s + settings.way_out_s, outcome.status
+        way_out_s = self._ways_out_s[request.id] if self._ways_out_s else settings.way_out_s
+        at_s, status = outcome.at_s + way_out_s, outcome.status
         if status is Status.IN_TIME and at_s > request.deadline_s:
             status = Status.LATE
         asked = replace(request, arrival_s=self._sent_s.pop(request.id, request.arrival_s))

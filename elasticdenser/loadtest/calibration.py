@@ -16,7 +16,7 @@ import numpy as np
 from elasticdenser.engine.arrivals import ClosedLoop, Times
 from elasticdenser.engine.profile import Profile
 from elasticdenser.engine.request import Outcome
-from elasticdenser.engine.simulation import SimulationSettings, Slowdown, simulate
+from elasticdenser.engine.simulation import SimulationSettings, Slowdown, Ways, simulate
 from elasticdenser.engine.summary import Summary
 from elasticdenser.loadtest.client import Run
 from elasticdenser.loadtest.target import Reply
@@ -38,8 +38,8 @@ class Calibration:
         ratio: Mean of run time by profiled run time, over batches.
         noise: Scatter of run times around those: standard deviation of the logarithm.
         way_in_s: Mean time from when a request was to be sent until the engine had it.
-        ways_in_s: That time of each request.
         way_out_s: Mean time from the end of a batch until the client had its answers.
+        ways: Those times of each request; where they are not known, as those next to it.
         pause_s: Mean time between two batches of a worker while requests waited.
     """
 
@@ -48,8 +48,8 @@ class Calibration:
     ratio: float
     noise: float
     way_in_s: float
-    ways_in_s: Times
     way_out_s: float
+    ways: Ways
     pause_s: float
 
 
@@ -80,9 +80,10 @@ def calibrate(run: Run, profile: Profile, *, workers: int) -> Calibration | None
     if len(batches) < _ENOUGH:
         return None
     ends_s = {one.request.id: one.at_s for one in run.outcomes}
-    replies = run.replies
-    left_s = np.asarray([ends_s[one.number] - one.at_s for one in replies])
-    way_in_s = float(np.nanmean(run.ways_in_s))
+    ways_out_s = np.full(len(run.ways_in_s), np.nan)
+    for one in run.replies:
+        if one.at_s:
+            ways_out_s[one.number] = max(0.0, ends_s[one.number] - one.at_s)
     ratios = np.asarray([one.ran_s / _profiled_s(profile, one) for one in batches])
     typical, slowdowns, left = _told_apart(profile, batches)
     return Calibration(
@@ -90,9 +91,9 @@ def calibrate(run: Run, profile: Profile, *, workers: int) -> Calibration | None
         slowdowns=slowdowns,
         ratio=float(ratios.mean()),
         noise=min(float(np.std(np.log(left))), 2.0),
-        way_in_s=way_in_s,
-        ways_in_s=np.nan_to_num(run.ways_in_s, nan=way_in_s),
-        way_out_s=max(0.0, float(left_s.mean())),
+        way_in_s=float(np.nanmean(run.ways_in_s)),
+        way_out_s=float(np.nanmean(ways_out_s)),
+        ways=Ways(in_s=_filled(run.ways_in_s), out_s=_filled(ways_out_s)),
         pause_s=_pause_s(batches, workers),
     )
 
@@ -113,8 +114,15 @@ def simulated_alike(
         way_out_s=calibration.way_out_s,
         pause_s=calibration.pause_s,
     )
-    ways_in_s = None if isinstance(arrivals, ClosedLoop) else calibration.ways_in_s
-    return simulate(profile, policy, arrivals, alike, actual=calibration.actual, ways_in_s=ways_in_s)
+    ways = None if isinstance(arrivals, ClosedLoop) else calibration.ways
+    return simulate(profile, policy, arrivals, alike, actual=calibration.actual, ways=ways)
+
+
+def _filled(ways_s: Times) -> Times:
+    """Return the ways with those that are not known, NaN, taken from between their neighbours."""
+    is_known = ~np.isnan(ways_s)
+    places = np.arange(len(ways_s))
+    return np.interp(places, places[is_known], ways_s[is_known])
 
 
 def agree(real: Summary, simulated: Summary) -> bool:
@@ -147,12 +155,12 @@ def _told_apart(profile: Profile, batches: Sequence[_Ran]) -> tuple[Profile, lis
     Each is found with the other one taken out, in turns: a level that is used only while the machine is slow is not
     itself slow.
     """
-    typical = _as_seen(profile, batches, [1.0] * len(batches), apart=False)
-    for _ in range(_ROUNDS):
-        slowdowns = _slowdowns(typical, batches)
+    factors = [1.0] * len(batches)
+    for number in range(_ROUNDS + 1):
+        typical = _as_seen(profile, batches, factors, apart=number > 0)
+        slowdowns = _slowdowns(typical, batches)  # last, so that of each moment the time in all is as it was
         starts_s = [one.start_s for one in slowdowns]
         factors = [slowdowns[max(0, bisect_right(starts_s, one.start_s) - 1)].factor for one in batches]
-        typical = _as_seen(profile, batches, factors)
     left = [one.ran_s / _profiled_s(typical, one) / factor for one, factor in zip(batches, factors, strict=True)]
     return typical, slowdowns, left
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from load_fakes import PROFILE
@@ -9,7 +11,7 @@ from load_fakes import PROFILE
 from elasticdenser.engine.arrivals import bursts, poisson
 from elasticdenser.engine.profile import Level, Profile
 from elasticdenser.engine.request import Outcome, Request, Status
-from elasticdenser.engine.simulation import SimulationSettings, Slowdown, simulate
+from elasticdenser.engine.simulation import SimulationSettings, Slowdown, Ways, simulate
 from elasticdenser.engine.summary import summarise
 from elasticdenser.loadtest.calibration import agree, calibrate, simulated_alike
 from elasticdenser.loadtest.client import Run
@@ -74,11 +76,25 @@ def test_too_little_tells_nothing():
     assert calibrate(run_of(outcomes, 0.0, 0.0), PROFILE, workers=1) is None
 
 
-def test_each_request_may_have_its_own_way():
+def test_each_request_may_have_its_own_ways():
     times = poisson(50, 1, np.random.default_rng(0))
-    ways_s = np.linspace(0, 0.01, len(times))
+    ways = Ways(in_s=np.linspace(0, 0.01, len(times)), out_s=np.linspace(0.02, 0, len(times)))
     settings = SimulationSettings(deadline_s=0.1, seconds=1.0, noise=0)
-    outcomes = simulate(PROFILE, "static:level0", times, settings, ways_in_s=ways_s)
-    by_time = sorted(outcomes, key=lambda one: one.request.arrival_s)
-    assert np.allclose([one.request.arrival_s for one in by_time], times)
-    assert all(one.latency_s >= way_s for one, way_s in zip(by_time, ways_s, strict=True))
+    outcomes = simulate(PROFILE, "static:level0", times, settings, ways=ways)
+    by_number = sorted(outcomes, key=lambda one: one.request.id)
+    assert np.allclose([one.request.arrival_s for one in by_number], times)
+    taken_s = np.asarray([one.latency_s - one.queued_s - one.ran_s for one in by_number])
+    assert np.allclose(taken_s, ways.in_s + ways.out_s)
+
+
+def test_ways_that_are_not_known_are_as_those_beside_them():
+    times = np.linspace(0, 1, 30)
+    settings = SimulationSettings(deadline_s=0.1, seconds=1.0)
+    outcomes = simulate(PROFILE, "static:level0", times, settings)
+    seen = run_of(outcomes, 0.001, 0.0)
+    seen.ways_in_s[:] = np.where(np.arange(30) < 15, 0.002, 0.006)
+    seen.ways_in_s[[0, 14]] = np.nan
+    late = [reply._replace(at_s=reply.at_s - 0.004 * (reply.number >= 15)) for reply in seen.replies]
+    found = calibrate(replace(seen, replies=[reply for reply in late if reply.number != 20]), PROFILE, workers=1)
+    assert found.ways.in_s[[0, 13, 14, 15]] == pytest.approx([0.002, 0.002, 0.004, 0.006])
+    assert found.ways.out_s[[0, 15, 20]] == pytest.approx([0.0, 0.004, 0.004])
