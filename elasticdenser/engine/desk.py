@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from elasticdenser.engine.answers import Answer, OwnAnswer, Snapshot, answer_of, settle
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
-from elasticdenser.engine.processes import ProcessSearch
+from elasticdenser.engine.processes import Found, ProcessSearch
 from elasticdenser.engine.request import Batch, Outcome, Query, Request, Status
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.searching import BatchSearch
@@ -62,7 +62,7 @@ class Desk:
 
     Attributes:
         lock: Held when a worker looks for a batch.
-        run_by_askers: What `ask` runs.
+        run_by_askers: What `ask` runs, and in which threads.
     """
 
     def __init__(self, scheduler: Scheduler, search: BatchSearch, clock: Callable[[], float]) -> None:
@@ -73,7 +73,7 @@ class Desk:
         self._futures: dict[int, Future[Answer] | OwnAnswer] = {}
         self._ids = count()
         self._is_closing = False
-        self.run_by_askers: set[Batch] = set()
+        self.run_by_askers: dict[Batch, threading.Thread] = {}
         self._statuses: dict[Status, int] = {status: 0 for status in Status if status is not Status.LOST}
         self._levels = {level.name: 0 for level in scheduler.profile.levels}
         self._batches: dict[int, int] = {}
@@ -112,7 +112,7 @@ class Desk:
                 future = self._futures[request.id] = Future[Answer]()
                 wake()
             else:
-                self.run_by_askers.add(batch)
+                self.run_by_askers[batch] = threading.current_thread()
         if batch is None:
             return future.result()
         try:
@@ -122,7 +122,7 @@ class Desk:
             if not isinstance(error, Exception):  # Ctrl-C is for this thread only
                 raise
         finally:
-            self.run_by_askers.discard(batch)
+            del self.run_by_askers[batch]
         return own.result()
 
     def turns_away(self, within_s: float, priority: int) -> bool:
@@ -279,7 +279,7 @@ class Desk:
             return [its for one, search in alone for its in self._hits(one, level, search)]
         if len(hits) != len(queries):
             raise ValueError(f"got hits of {len(hits)} queries from search_batch, expected {len(queries)}")
-        return hits
+        return hits if isinstance(hits, Found) else list(hits)
 
     def _ended(self, outcomes: list[Outcome]) -> list[Future[Answer] | OwnAnswer | None]:
         for outcome in outcomes:

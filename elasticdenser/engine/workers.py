@@ -14,10 +14,10 @@ class Work(Protocol):
     """Where workers get their work; see `Desk`.
 
     Attributes:
-        run_by_askers: Batches that no worker runs, but that may hang, too.
+        run_by_askers: Batches that no worker runs, and the threads that do.
     """
 
-    run_by_askers: set[Batch]
+    run_by_askers: dict[Batch, threading.Thread]
 
     def next_batch(self) -> Batch | None:
         """Return what to run, None if there is nothing now; called with the lock held."""
@@ -83,19 +83,24 @@ class Workers:
         self._wanted.notify()
 
     def stop(self, timeout_s: float) -> None:
-        """Let the workers end when there is nothing left to do; wait for that, but not for longer than `timeout_s`."""
+        """Let the workers end when nothing is left to do; wait for what runs, but no longer than `timeout_s`."""
         with self._lock:
             self._is_stopping = True
             self._wanted.notify_all()
         until_s = self._clock() + timeout_s
         # The keeper goes on meanwhile, and may put new threads in the place of hanging ones.
-        while (alive := self._alive()) and self._clock() < until_s:
-            alive[0].thread.join(min(0.05, max(0.0, until_s - self._clock())))
+        while (busy := self._busy()) and self._clock() < until_s:
+            busy[0].join(min(0.05, max(0.0, until_s - self._clock())))
         for worker in self._alive():
             worker.is_replaced = True
         self._stopped.set()
         if self._keeper is not threading.current_thread():
             self._keeper.join()
+
+    def _busy(self) -> list[threading.Thread]:
+        """Return the other threads that work: workers that have not ended, and those who run a batch themselves."""
+        askers = set(self._work.run_by_askers.copy().values()) - {threading.current_thread()}
+        return [one.thread for one in self._alive()] + list(askers)
 
     def _alive(self) -> list[_Worker]:
         with self._lock:
@@ -141,7 +146,7 @@ class Workers:
         with self._lock:
             now_s = self._clock()
             running: list[tuple[_Worker | None, Batch | None]] = [(one, one.batch) for one in self._workers]
-            running += [(None, batch) for batch in tuple(self._work.run_by_askers)]
+            running += [(None, batch) for batch in self._work.run_by_askers.copy()]
             for worker, batch in running:
                 if batch and now_s - batch.started_s > max(self._hang_s, 10 * batch.expected_s):
                     if worker is not None:

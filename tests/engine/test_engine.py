@@ -51,7 +51,7 @@ def test_while_others_are_searched_for_a_worker_does(engine, search):
     until(lambda: search.batches)
     threading.Timer(0.1, search.gate.set).start()
     assert engine.ask("second", 1).hits == ["second/0"]
-    assert running.done() and threading.get_ident() not in search.threads
+    assert running.result(5) and threading.get_ident() not in search.threads
 
 
 def test_what_cannot_be_searched_is_told_to_whoever_asks(engine):
@@ -98,6 +98,18 @@ def test_a_search_that_hangs_does_so_for_whoever_asked_only(engine):
     assert engine.submit("next").result(5) and not outcome
     asker.join(5)
     assert "hung" in str(outcome[0]) and engine.snapshot().replaced_workers == 0
+
+
+def test_closing_waits_for_whoever_searches(engine, search):
+    search.gate.clear()
+    answers = []
+    asker = threading.Thread(target=lambda: answers.append(engine.ask("dune", 1)))
+    asker.start()
+    until(lambda: search.batches)
+    threading.Timer(0.1, search.gate.set).start()
+    engine.close()
+    asker.join(5)
+    assert answers[0].hits == ["dune/0"]
 
 
 def test_the_next_batch_is_begun_before_the_last_ones_answers_are_handed_out(search):
