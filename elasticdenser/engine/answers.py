@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 from elasticdenser.engine.request import Outcome, Status
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,9 +84,12 @@ class OwnAnswer:
 
     def result(self) -> Answer:
         """Return the answer, or raise the error."""
-        if self._answer is None:
-            raise self._error or RuntimeError("there is no answer yet")
-        return self._answer
+        try:
+            if self._answer is None:
+                raise self._error or RuntimeError("there is no answer yet")
+            return self._answer
+        finally:
+            del self  # the error's traceback would refer to it, and it to the error
 
 
 def answer_of(outcome: Outcome, hits: Sequence[Any]) -> Answer:
@@ -101,10 +107,13 @@ def answer_of(outcome: Outcome, hits: Sequence[Any]) -> Answer:
 def settle(
     future: Future[Answer] | OwnAnswer | None, *, answer: Answer | None = None, error: BaseException | None = None
 ) -> None:
-    """Settle a future, unless its owner has cancelled it."""
+    """Settle a future, unless its owner has cancelled it; what its callbacks raise must not keep others from theirs."""
     if future is None or not future.set_running_or_notify_cancel():
         return
-    if answer is not None:
-        future.set_result(answer)
-    else:
-        future.set_exception(error)
+    try:
+        if answer is not None:
+            future.set_result(answer)
+        else:
+            future.set_exception(error)
+    except (Exception, SystemExit):
+        logger.exception("a callback of a query's future raised this")

@@ -20,8 +20,8 @@ from elasticdenser.errors import QueryError
 Hits = Sequence[Any]
 
 
-class Asked(NamedTuple):
-    """What is asked of the engine.
+class Wanted(NamedTuple):
+    """What is wanted of the engine.
 
     Args:
         query: The query.
@@ -34,6 +34,20 @@ class Asked(NamedTuple):
     within_s: float
     minimum: str | None
     priority: int
+
+
+class Begun(NamedTuple):
+    """A batch that has been begun.
+
+    Args:
+        batch: The batch.
+        queries: Of its jobs.
+        search: Returns the hits of each; must be called, once.
+    """
+
+    batch: Batch
+    queries: Sequence[Query]
+    search: Callable[[], Collection[Hits]]
 
 
 class Ran(NamedTuple):
@@ -62,27 +76,25 @@ class Desk:
 
     Attributes:
         lock: Held when a worker looks for a batch.
-        run_by_askers: What `ask` runs, and in which threads.
+        is_searched_elsewhere: Whether a batch that has been begun is being searched, and this thread free meanwhile.
     """
 
     def __init__(self, scheduler: Scheduler, search: BatchSearch, clock: Callable[[], float]) -> None:
         self._scheduler, self._search, self._clock = scheduler, search, clock
-        # Where the search is elsewhere, this thread has other things to do meanwhile.
-        self._begin = search.begin if isinstance(search, ProcessSearch) else partial(partial, search.search_batch)
+        self.is_searched_elsewhere = isinstance(search, ProcessSearch)
         self.lock, self._counting = threading.Lock(), threading.Lock()
         self._futures: dict[int, Future[Answer] | OwnAnswer] = {}
         self._ids = count()
         self._is_closing = False
-        self.run_by_askers: dict[Batch, threading.Thread] = {}
         self._statuses: dict[Status, int] = {status: 0 for status in Status if status is not Status.LOST}
         self._levels = {level.name: 0 for level in scheduler.profile.levels}
         self._batches: dict[int, int] = {}
 
-    def hand_in(self, asked: Asked, wake: Callable[[], None]) -> Future[Answer]:
+    def hand_in(self, wanted: Wanted, wake: Callable[[], None]) -> Future[Answer]:
         """Take in a request.
 
         Args:
-            asked: The request.
+            wanted: The request.
             wake: Called with the lock held when there is something to do.
 
         Raises:
@@ -92,38 +104,44 @@ class Desk:
         """
         future: Future[Answer] = Future()
         with self.lock:
-            request = self._take_in(asked, future)
+            request = self._take_in(wanted, future)
             wake()
         future.add_done_callback(lambda done: self._withdraw(request) if done.cancelled() else None)
         return future
 
-    def ask(self, asked: Asked, wake: Callable[[], None]) -> Answer:
+    def ask(self, wanted: Wanted, wake: Callable[[], None]) -> Answer:
         """Take in a request and wait for its answer; the arguments and errors are those of `hand_in`.
 
         If nothing else waits or runs, this thread searches: that spares waking another one, and being woken by it.
         Should the search hang, it does so for this caller as it would without an engine, and for nobody else.
         """
-        own = OwnAnswer()
-        with self.lock:
-            is_at_rest = not self._scheduler.n_waiting and not self._scheduler.n_running
-            request = self._take_in(asked, own)
-            batch = self.next_batch() if is_at_rest else None
-            if batch is None:
-                future = self._futures[request.id] = Future[Answer]()
-                wake()
-            else:
-                self.run_by_askers[batch] = threading.current_thread()
-        if batch is None:
-            return future.result()
+        own, batch = OwnAnswer(), None
         try:
-            self.hand_out(self._ran(batch, lambda: None))
-        except BaseException as error:
-            self._fail(batch, error)
-            if not isinstance(error, Exception):  # Ctrl-C is for this thread only
-                raise
+            with self.lock:
+                is_at_rest = not self._scheduler.n_waiting and not self._scheduler.n_running
+                request = self._take_in(wanted, own)
+                batch = self.next_batch() if is_at_rest else None
+                if batch is None:
+                    future = self._futures[request.id] = Future[Answer]()
+                    wake()
+            if batch is None:
+                return future.result()
+            begun = self.begin(batch)
+            ran = None if begun is None else self.finish(begun)
+            if ran is not None:
+                self.hand_out(ran)
+            return own.result()
+        except WorkerError as error:
+            if isinstance(error.__cause__, KeyboardInterrupt):  # for this thread only
+                raise error.__cause__ from None
+            raise
         finally:
-            del self.run_by_askers[batch]
-        return own.result()
+            if batch is not None:
+                self.give_up(batch, "its search was interrupted")  # unless it has ended
+                with self.lock:
+                    if self._scheduler.n_waiting:  # who came meanwhile found no worker that might take another batch
+                        wake()
+            del own  # an error would refer to it, and it to the error
 
     def turns_away(self, within_s: float, priority: int) -> bool:
         """See `RetrievalEngine.turns_away`."""
@@ -166,6 +184,21 @@ class Desk:
                 **more,
             )
 
+    @property
+    def running(self) -> list[Batch]:
+        """For a worker's keeper, who holds the lock: what runs."""
+        return self._scheduler.running
+
+    @property
+    def n_waiting(self) -> int:
+        """For a worker, who holds the lock: how many queries wait to be run."""
+        return self._scheduler.n_waiting
+
+    @property
+    def has_open(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(self._futures)
+
     def next_batch(self) -> Batch | None:
         """For a worker, who holds the lock: return what to run, None if there is nothing now."""
         return self._scheduler.schedule(self._clock())
@@ -174,23 +207,32 @@ class Desk:
         """For a worker: return whether there is somebody to tell that his request was shed."""
         return self._scheduler.has_shed
 
-    def run(self, batch: Batch, meanwhile: Callable[[], None]) -> Ran | None:
-        """For a worker: run a batch and return what came of it, for `hand_out`; None if nothing did.
-
-        Args:
-            batch: The batch.
-            meanwhile: Called once the batch is where it is searched; if that is this thread, before it searches.
-        """
+    def begin(self, batch: Batch) -> Begun | None:
+        """For a worker: have a process search a batch; where there are none, `finish` does. None if it failed."""
+        queries: list[Query] = [job.members[0].query for job in batch.jobs]  # type: ignore[misc]
         try:
-            return self._ran(batch, meanwhile)
+            return Begun(batch=batch, queries=queries, search=self._begin(queries, batch.level))
         except BaseException as error:
             self._fail(batch, error)
             return None
 
-    def hand_out(self, ran: Ran | None) -> None:
-        """For a worker: give those who asked for a batch their answers, if it has any."""
-        if ran is None:
-            return
+    def finish(self, begun: Begun) -> Ran | None:
+        """For a worker: return what came of a batch, for `hand_out`; None if it failed or was given up."""
+        batch = begun.batch
+        try:
+            hits = self._hits(begun.queries, batch.level, begun.search)
+        except BaseException as error:
+            self._fail(batch, error)
+            return None
+        with self.lock:
+            if not self._scheduler.is_running(batch):
+                return None
+            now_s = self._clock()
+            self._scheduler.finished(batch, now_s - batch.started_s)
+        return Ran(batch=batch, hits=hits, at_s=now_s)
+
+    def hand_out(self, ran: Ran) -> None:
+        """For a worker: give those who asked for a batch their answers."""
         batch, size = ran.batch, len(ran.batch.jobs)
         found = [its for job, its in zip(batch.jobs, ran.hits, strict=True) for _ in job.members]
         outcomes = batch.outcomes(ran.at_s)
@@ -230,17 +272,17 @@ class Desk:
             )
             settle(future, error=OverloadedError(message, retry_after_s=self._scheduler.settings.slo_s))
 
-    def _take_in(self, asked: Asked, future: Future[Answer] | OwnAnswer) -> Request:
+    def _take_in(self, wanted: Wanted, future: Future[Answer] | OwnAnswer) -> Request:
         if self._is_closing:
             raise EngineClosedError("the engine is closed: open another one")
         now_s = self._clock()
         request = Request(
             id=next(self._ids),
-            query=asked.query,
+            query=wanted.query,
             arrival_s=now_s,
-            deadline_s=now_s + asked.within_s,
-            minimum=asked.minimum,
-            priority=asked.priority,
+            deadline_s=now_s + wanted.within_s,
+            minimum=wanted.minimum,
+            priority=wanted.priority,
         )
         try:
             self._scheduler.add(request)
@@ -250,18 +292,10 @@ class Desk:
         self._futures[request.id] = future
         return request
 
-    def _ran(self, batch: Batch, meanwhile: Callable[[], None]) -> Ran | None:
-        """Run a batch; None if it was given up before its end."""
-        queries: list[Query] = [job.members[0].query for job in batch.jobs]  # type: ignore[misc]
-        finish = self._begin(queries, batch.level)
-        meanwhile()
-        hits = self._hits(queries, batch.level, finish)
-        with self.lock:
-            if not self._scheduler.is_running(batch):
-                return None
-            now_s = self._clock()
-            self._scheduler.finished(batch, now_s - batch.started_s)
-        return Ran(batch=batch, hits=hits, at_s=now_s)
+    def _begin(self, queries: Sequence[Query], level: str) -> Callable[[], Collection[Hits]]:
+        if isinstance(self._search, ProcessSearch):
+            return self._search.begin(queries, level)
+        return partial(self._search.search_batch, queries, level)
 
     def _fail(self, batch: Batch, error: BaseException) -> None:
         self.give_up(batch, f"the batch failed with {type(error).__name__}: {error}", error)
@@ -277,9 +311,11 @@ class Desk:
                 return [error]
             alone = [([one], partial(self._search.search_batch, [one], level)) for one in queries]
             return [its for one, search in alone for its in self._hits(one, level, search)]
+        if not isinstance(hits, Found):
+            hits = list(hits)
         if len(hits) != len(queries):
             raise ValueError(f"got hits of {len(hits)} queries from search_batch, expected {len(queries)}")
-        return hits if isinstance(hits, Found) else list(hits)
+        return hits
 
     def _ended(self, outcomes: list[Outcome]) -> list[Future[Answer] | OwnAnswer | None]:
         for outcome in outcomes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.answers import Answer, Snapshot
-from elasticdenser.engine.desk import Asked, Desk
+from elasticdenser.engine.desk import Desk, Wanted
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.engine.ladder import quick_profile
 from elasticdenser.engine.policies import make_policy
@@ -130,14 +130,15 @@ class RetrievalEngine:
             WorkerError: Raised by the future: the batch failed.
         """
         options: dict[str, Any] = {"deadline_s": deadline_s, "minimum_level": minimum_level, "priority": priority}
-        return self._desk.hand_in(self._asked(query, k, doc_ids=doc_ids, **options), self._workers.wake)
+        return self._desk.hand_in(self._wanted(query, k, doc_ids=doc_ids, **options), self._workers.wake)
 
     def ask(self, query: str, k: int = 10, **options: Any) -> Answer:
         """Answer a query; the arguments and errors are those of `submit`, and what its future raises is raised here.
 
-        It is `submit(...).result()`, but faster at rest: if nothing else waits or runs, the calling thread searches.
+        It is `submit(...).result()`, but faster at rest: if nothing else waits or runs, the calling thread searches. A
+        search that hangs then holds it for as long, and callbacks of equal queries that came meanwhile run in it.
         """
-        return self._desk.ask(self._asked(query, k, **options), self._workers.wake)
+        return self._desk.ask(self._wanted(query, k, **options), self._workers.wake)
 
     def turns_away(self, deadline_s: float | None = None, priority: int = 0) -> bool:
         """Return whether `submit` has just refused a query that had as long, and count one more as refused if so.
@@ -189,7 +190,7 @@ class RetrievalEngine:
                 future.cancel()
             raise
 
-    def _asked(
+    def _wanted(
         self,
         query: str,
         k: int,
@@ -198,7 +199,7 @@ class RetrievalEngine:
         minimum_level: str | None = None,
         priority: int = 0,
         doc_ids: Collection[str] | None = None,
-    ) -> Asked:
+    ) -> Wanted:
         """Return what is asked for, looked through; see `submit`."""
         check_query(query, "the query")
         if type(k) is not int or k < 1:
@@ -208,8 +209,8 @@ class RetrievalEngine:
             raise QueryError(f"got deadline_s = {within_s}; expected seconds from now, above 0")
         if isinstance(doc_ids, str):
             raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
-        wanted = Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids))
-        return Asked(query=wanted, within_s=within_s, minimum=minimum_level, priority=priority)
+        asked = Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids))
+        return Wanted(query=asked, within_s=within_s, minimum=minimum_level, priority=priority)
 
     def _submit_when_there_is_room(self, query: str, k: int, options: dict[str, Any]) -> Future[Answer]:
         while True:

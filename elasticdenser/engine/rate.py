@@ -22,10 +22,11 @@ class Rate:
 
     def per_s(self, now_s: float) -> float:
         """Return the rate."""
-        self._forget(now_s)
+        self.forget(now_s)
         return len(self._times_s) / self.window_s
 
-    def _forget(self, now_s: float) -> None:
+    def forget(self, now_s: float) -> None:
+        """Forget the arrivals before the window."""
         times_s, oldest_s = self._times_s, now_s - self.window_s
         while times_s and times_s[0] <= oldest_s:
             times_s.popleft()

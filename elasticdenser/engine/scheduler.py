@@ -74,6 +74,11 @@ class Scheduler:
         """Return the arrivals a second of requests with a deadline, over the last 0.1 s."""
         return self._rate.per_s(now_s)
 
+    @property
+    def running(self) -> list[Batch]:
+        """The batches that run."""
+        return list(self._running)
+
     def is_running(self, batch: Batch) -> bool:
         """Return whether a batch was handed out and is neither finished nor failed."""
         return batch in self._running
@@ -242,6 +247,7 @@ class Scheduler:
         at = self._queue.insert(job)
         if len(self._queue) == 1 and len(self._running) < self.settings.workers:  # alone, it needs no margin
             self.correction.forget(now_s)
+            self._rate.forget(now_s)
             level = self.profile.levels[min(self.policy.cheapest, job.floor)]
             is_fitting = now_s + self.correction.ratio * level.latency_s[1] <= job.deadline_s
         else:

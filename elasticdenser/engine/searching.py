@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class BatchSearch(Protocol):
-    """Encodes and searches; called from several threads at once."""
+    """Encodes and searches; called from several threads at once, at rest from those that call `RetrievalEngine.ask`."""
 
     def search_batch(self, queries: Sequence[Query], level: str) -> Sequence[Sequence[Any]]:
         """Return the hits of each query, best first, at most its `k`.

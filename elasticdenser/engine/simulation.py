@@ -108,7 +108,7 @@ def simulate(
         arrivals: Rising times, or clients that wait for their answers.
         settings: What is simulated.
         actual: Run times as they are, of the same levels; None is as the scheduler knows them.
-        ways: For each of the arrival times its own ways, in place of the settings'.
+        ways: For each of the arrival times its own ways, in place of the settings'; not for clients that wait.
 
     Raises:
         QueryError: The policy does not exist, or a setting is out of range.

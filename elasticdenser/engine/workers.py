@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from elasticdenser.engine.request import Batch
@@ -14,16 +13,31 @@ class Work(Protocol):
     """Where workers get their work; see `Desk`.
 
     Attributes:
-        run_by_askers: Batches that no worker runs, and the threads that do.
+        is_searched_elsewhere: Whether a batch that has been begun is being searched, and the worker free meanwhile.
     """
 
-    run_by_askers: dict[Batch, threading.Thread]
+    is_searched_elsewhere: bool
+
+    @property
+    def running(self) -> Collection[Batch]:
+        """What runs, in workers or elsewhere; read with the lock held."""
+
+    @property
+    def n_waiting(self) -> int:
+        """How many queries wait to be run; read with the lock held."""
+
+    @property
+    def has_open(self) -> bool:
+        """Whether somebody waits for an answer."""
 
     def next_batch(self) -> Batch | None:
         """Return what to run, None if there is nothing now; called with the lock held."""
 
-    def run(self, batch: Batch, meanwhile: Callable[[], None]) -> Any:
-        """Run a batch and return what `hand_out` takes, None for nothing; `meanwhile` may be called. Never raises."""
+    def begin(self, batch: Batch) -> Any:
+        """Begin a batch and return what `finish` takes, which then must be called, or None. Never raises."""
+
+    def finish(self, begun: Any) -> Any:
+        """Return what came of a batch for `hand_out`, or None. Never raises."""
 
     def hand_out(self, ran: Any) -> None:
         """Give those who asked for a batch their answers; never raises."""
@@ -43,7 +57,8 @@ class _Worker:
 
     def __init__(self, target: Callable[[_Worker], None], number: int) -> None:
         self.batch: Batch | None = None
-        self.ran: Any = None  # what it has not yet told those who wait for it
+        self.begun: Any = None  # which it has begun, but not yet started to finish
+        self.ran: Any = None  # the one before, of which those who wait have not yet been told
         self.is_replaced = False
         # A daemon: one that hangs must not keep the process from ending.
         self.thread = threading.Thread(target=target, args=(self,), name=f"elasticdenser-{number}", daemon=True)
@@ -83,24 +98,22 @@ class Workers:
         self._wanted.notify()
 
     def stop(self, timeout_s: float) -> None:
-        """Let the workers end when nothing is left to do; wait for what runs, but no longer than `timeout_s`."""
+        """Let the workers end when nobody waits for an answer; wait for that, but no longer than `timeout_s`."""
         with self._lock:
             self._is_stopping = True
             self._wanted.notify_all()
         until_s = self._clock() + timeout_s
         # The keeper goes on meanwhile, and may put new threads in the place of hanging ones.
-        while (busy := self._busy()) and self._clock() < until_s:
-            busy[0].join(min(0.05, max(0.0, until_s - self._clock())))
+        while ((alive := self._alive()) or self._work.has_open) and (left_s := until_s - self._clock()) > 0:
+            if alive:
+                alive[0].thread.join(min(0.05, left_s))
+            else:  # somebody runs his own batch
+                self._stopped.wait(min(0.005, left_s))
         for worker in self._alive():
             worker.is_replaced = True
         self._stopped.set()
         if self._keeper is not threading.current_thread():
             self._keeper.join()
-
-    def _busy(self) -> list[threading.Thread]:
-        """Return the other threads that work: workers that have not ended, and those who run a batch themselves."""
-        askers = set(self._work.run_by_askers.copy().values()) - {threading.current_thread()}
-        return [one.thread for one in self._alive()] + list(askers)
 
     def _alive(self) -> list[_Worker]:
         with self._lock:
@@ -108,25 +121,41 @@ class Workers:
             return [one for one in self._workers if one.thread.is_alive() and one.thread is not me]
 
     def _live(self, me: _Worker) -> None:
-        while True:
-            with self._wanted:
-                me.batch = None if me.is_replaced else self._work.next_batch()
-                if me.batch is None and me.ran is None and not self._work.has_shed():
-                    if me.is_replaced or self._is_stopping:
-                        return
-                    self._wanted.wait()
-                    continue
-            # The next batch first: a process that could search it must not wait while those of the last one are told.
-            ran = None if me.batch is None else self._work.run(me.batch, partial(self._tell, me))
+        while me.begun is not None or self._begin_next(me):
             self._tell(me)
-            me.ran = ran
+            with self._lock:
+                begun, me.begun = me.begun, None
+            if begun is not None:  # else another worker has taken it over
+                me.ran = self._work.finish(begun)
+
+    def _begin_next(self, me: _Worker) -> bool:
+        """Begin the next batch, or find that there is somebody to tell of something; return False if it is time to end.
+
+        Where processes search, that comes before the last batch's answers are handed out: they must not wait for that.
+        """
+        work = self._work
+        if not work.is_searched_elsewhere:
+            self._tell(me)
+        with self._wanted:
+            while True:
+                me.batch = None if me.is_replaced else work.next_batch()
+                if me.batch is not None or me.ran is not None or work.has_shed():
+                    break
+                if me.is_replaced or (self._is_stopping and not work.n_waiting):
+                    self._wanted.notify_all()
+                    return False
+                self._wanted.wait()
+        if me.batch is not None:
+            me.begun = work.begin(me.batch)
+        return True
 
     def _tell(self, me: _Worker) -> None:
         """Tell those who wait for what a worker has done, and those whose requests were shed, if that is still due."""
         # Whoever gets no answer is told first, so that he need not wait for others' answers.
         if self._work.has_shed():
             self._work.turn_away()
-        ran, me.ran = me.ran, None
+        with self._lock:
+            ran, me.ran = me.ran, None
         if ran is not None:
             self._work.hand_out(ran)
 
@@ -134,29 +163,37 @@ class Workers:
         """Look after the workers until they are stopped."""
         while not self._stopped.wait(min(self._hang_s / 4, 0.1)):
             self._work.turn_away()
-            for worker, batch in self._hanging():
-                # First make room for another batch, then start the thread that takes it.
-                self._work.give_up(batch, f"a worker hung for {self._clock() - batch.started_s:.1f} s")
-                if worker is not None:
-                    self._replace(worker)
+            for batch in self._hanging():
+                self._end(batch)
 
-    def _hanging(self) -> list[tuple[_Worker | None, Batch]]:
-        """Return the batches that hang with their workers, which are marked as replaced."""
-        found: list[tuple[_Worker | None, Batch]] = []
+    def _hanging(self) -> list[Batch]:
+        """Return the batches that have run for too long."""
         with self._lock:
             now_s = self._clock()
-            running: list[tuple[_Worker | None, Batch | None]] = [(one, one.batch) for one in self._workers]
-            running += [(None, batch) for batch in self._work.run_by_askers.copy()]
-            for worker, batch in running:
-                if batch and now_s - batch.started_s > max(self._hang_s, 10 * batch.expected_s):
-                    if worker is not None:
-                        worker.is_replaced = True
-                    found.append((worker, batch))
-        return found
+            limits = [(one, max(self._hang_s, 10 * one.expected_s)) for one in self._work.running]
+            return [batch for batch, longest_s in limits if now_s - batch.started_s > longest_s]
 
-    def _replace(self, worker: _Worker) -> None:
+    def _end(self, batch: Batch) -> None:
+        """Give up a batch that hangs and replace its worker, if it has one; whoever asked may run it himself.
+
+        If what hangs is the telling of those of the batch before, the new worker takes it over.
+        """
         with self._lock:
-            self.n_replaced += 1
-            another = _Worker(self._live, self.size + self.n_replaced)
-            self._workers[self._workers.index(worker)] = another
-        another.thread.start()
+            if batch not in self._work.running:
+                return
+            worker = next((one for one in self._workers if one.batch is batch), None)
+            another = None if worker is None else _Worker(self._live, self.size + self.n_replaced + 1)
+            if worker is not None and another is not None:
+                self.n_replaced += 1
+                worker.is_replaced = True
+                self._workers[self._workers.index(worker)] = another
+                another.batch, another.begun, another.ran = worker.batch, worker.begun, worker.ran
+                worker.begun = worker.ran = None
+        if another is None or another.begun is None:
+            # First make room for another batch, then start the thread that takes it.
+            self._work.give_up(batch, f"its search hung for {self._clock() - batch.started_s:.1f} s")
+        if another is not None:
+            another.thread.start()
+        else:
+            with self._lock:
+                self.wake()

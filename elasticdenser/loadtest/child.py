@@ -14,6 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -185,8 +186,9 @@ class _Answers:
         if error is None:
             its = future.result()
             status = Status.LATE if its.late else Status.IN_TIME
-            of = self._of_thread
-            self.add((number, status.value, its.level, its.batch_size, its.queued_s, its.ran_s, of.at_s, of.batch))
+            of = self._of_thread  # which is no worker's if the answer was there before anybody could wait for it
+            at_s, batch = getattr(of, "at_s", 0.0), getattr(of, "batch", 0)
+            self.add((number, status.value, its.level, its.batch_size, its.queued_s, its.ran_s, at_s, batch))
         else:
             status = Status.SHED if isinstance(error, OverloadedError) else Status.FAILED
             self.add((number, status.value, None, 0, 0.0, 0.0, 0.0))  # when it came is not known
@@ -198,7 +200,8 @@ class _Answers:
         with self._lock:
             frame = [self._waiting.popleft() for _ in range(len(self._waiting))]
             if frame:
-                self._data.sendall(frame_of(frame))
+                with suppress(OSError):  # the parent has gone: whoever reads from it ends all
+                    self._data.sendall(frame_of(frame))
 
 
 class _Engine(RetrievalEngine):
@@ -221,11 +224,10 @@ class _Desk(Desk):
         super().__init__(scheduler, search, clock)
         self._answers = answers
 
-    def hand_out(self, ran: Ran | None) -> None:
-        if ran is not None:
-            self._answers.begin_batch(ran.at_s)
-            super().hand_out(ran)
-            self._answers.flush()
+    def hand_out(self, ran: Ran) -> None:
+        self._answers.begin_batch(ran.at_s)
+        super().hand_out(ran)
+        self._answers.flush()
 
     def turn_away(self) -> None:
         super().turn_away()

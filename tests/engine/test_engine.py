@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from concurrent.futures import CancelledError, wait
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -17,6 +18,11 @@ from elasticdenser.engine.errors import EngineClosedError, OverloadedError, Work
 from elasticdenser.errors import QueryError
 
 SLOW_S = 5.0  # a deadline that no pause of a busy machine breaks
+
+
+def suppressed(ask, query):
+    with suppress(WorkerError):
+        ask(query)
 
 
 @pytest.fixture
@@ -74,11 +80,24 @@ def test_an_interrupt_is_only_for_whoever_asks(engine, search):
         joined.append(engine.submit("dune"))
         raise KeyboardInterrupt
 
-    engine._desk._begin = lambda queries, level: partial(interrupted, queries, level)
+    search.search_batch = interrupted
     with pytest.raises(KeyboardInterrupt):
         engine.ask("dune")
     with pytest.raises(WorkerError, match="KeyboardInterrupt"):
         joined[0].result(5)
+
+
+@pytest.mark.parametrize("first", ["dune", "hang"])
+def test_who_comes_while_somebody_searches_himself_is_searched_for_after_it(search, first):
+    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_s=0.2) as engine:
+        search.gate.clear()
+        asker = threading.Thread(target=lambda: suppressed(engine.ask, first))
+        asker.start()
+        until(lambda: search.batches)
+        second = engine.submit("second", 1)
+        search.gate.set()
+        assert second.result(3).hits == ["second/0"]
+        asker.join(5)
 
 
 def test_a_search_that_hangs_does_so_for_whoever_asked_only(engine):
@@ -112,27 +131,101 @@ def test_closing_waits_for_whoever_searches(engine, search):
     assert answers[0].hits == ["dune/0"]
 
 
-def test_the_next_batch_is_begun_before_the_last_ones_answers_are_handed_out(search):
-    """As a search process needs it: while it searches, those of the batch before it get theirs."""
-    done = []
+class Elsewhere(FakeSearch):
+    """A fake of `ProcessSearch`: what has been begun is searched when somebody waits for it."""
 
-    class Elsewhere(FakeSearch):
-        def begin(self, queries, level):
-            done.append(("begun", queries[0].text))
-            return partial(self.search_batch, queries, level)
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.course: list[str] = []
 
-    elsewhere = Elsewhere(run_s=0.01)
-    with RetrievalEngine(elsewhere, PROFILE, slo_s=SLOW_S, workers=1) as engine:
-        engine._desk._begin = elsewhere.begin
-        elsewhere.gate.clear()
-        futures = [engine.submit("first")]
-        until(lambda: elsewhere.batches)
-        futures.append(engine.submit("second"))
-        for name, future in zip(("first", "second"), futures, strict=True):
-            future.add_done_callback(lambda _, name=name: done.append(("told", name)))
-        elsewhere.gate.set()
-        wait(futures, 5)
-    assert done == [("begun", "first"), ("begun", "second"), ("told", "first"), ("told", "second")]
+    def begin(self, queries, level):
+        self.course.append(f"begun {queries[0].text}")
+        return partial(self.search_batch, queries, level)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    monkeypatch.setattr("elasticdenser.engine.desk.ProcessSearch", Elsewhere)
+    search = Elsewhere(run_s=0.01)
+    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_s=0.2) as engine:
+        yield engine, search
+
+
+def two_in_a_row(engine, search, called):
+    """Return the futures of two queries that are run one after the other; `called` is a callback of the first."""
+    search.gate.clear()
+    first = engine.submit("first", 1)
+    until(lambda: search.batches)
+    first.add_done_callback(called)
+    second = engine.submit("second", 1)
+    search.gate.set()
+    return first, second
+
+
+def test_the_next_batch_is_begun_before_the_last_ones_answers_are_handed_out(elsewhere):
+    engine, search = elsewhere
+    futures = two_in_a_row(engine, search, lambda _: search.course.append("told first"))
+    wait(futures, 5)
+    assert search.course == ["begun first", "begun second", "told first"]
+
+
+def test_a_callback_that_takes_long_does_not_fail_the_next_batch(elsewhere):
+    engine, search = elsewhere
+    gate = threading.Event()
+    _, second = two_in_a_row(engine, search, lambda _: gate.wait(5))
+    assert second.result(3).hits == ["second/0"]  # another worker has taken it over
+    assert search.course == ["begun first", "begun second"]
+    assert engine.snapshot().replaced_workers == 1
+    gate.set()
+    assert engine.submit("third", 1).result(5).hits == ["third/0"]
+
+
+def test_answers_are_told_although_the_next_batch_cannot_be_begun(elsewhere):
+    engine, search = elsewhere
+    gate, begin = threading.Event(), search.begin
+
+    def blocking(queries, level):
+        if queries[0].text == "second":
+            gate.wait(5)
+        return begin(queries, level)
+
+    search.begin = blocking
+    first, second = two_in_a_row(engine, search, lambda _: None)
+    assert first.result(3).hits == ["first/0"]
+    with pytest.raises(WorkerError, match="hung"):
+        second.result(3)
+    gate.set()
+    until(lambda: ["second"] in [texts for texts, _ in search.batches])  # what was begun must be ended
+
+
+@pytest.mark.parametrize("raised", [ValueError, SystemExit])
+def test_a_callback_that_fails_is_told_of_and_harms_nobody(elsewhere, raised, caplog):
+    engine, search = elsewhere
+
+    def fails(_):
+        raise raised("oh")
+
+    _, second = two_in_a_row(engine, search, fails)
+    assert second.result(5).hits == ["second/0"]
+    assert "oh" in caplog.text and engine.snapshot().replaced_workers == 0
+
+
+@pytest.mark.parametrize("kind", [iter, lambda hits: (its for its in hits)])
+def test_hits_may_come_one_after_the_other(engine, search, kind):
+    of_list = search.search_batch
+    search.search_batch = lambda queries, level: kind(of_list(queries, level))
+    assert engine.ask("dune", 1).hits == engine.submit("dune", 1).result(5).hits == ["dune/0"]
+
+
+def test_closing_does_not_wait_for_whom_nobody_can_help(search):
+    engine = RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_s=0.1)
+    asker = threading.Thread(target=lambda: suppressed(engine.ask, "hang"))
+    asker.start()
+    until(lambda: search.batches)
+    started = time.monotonic()
+    engine.close()
+    assert time.monotonic() - started < 0.9 and asker.is_alive()  # the search takes 1 s
+    asker.join(5)
 
 
 def test_many_answers_in_their_order(engine):
@@ -290,7 +383,7 @@ def test_a_worker_that_hangs_is_replaced_and_the_rest_goes_on(engine):
     hanging = [engine.submit("hang"), engine.submit("hang", k=3)]
     others = [engine.submit(f"fine {number}") for number in range(5)]
     for future in hanging:
-        with pytest.raises(WorkerError, match=r"a worker hung for 0\.[2-9]"):
+        with pytest.raises(WorkerError, match=r"its search hung for 0\.[2-9]"):
             future.result(0.9)
     assert all(future.exception(5) is None or isinstance(future.exception(), WorkerError) for future in others)
     assert engine.submit("after").result(0.9).level
