@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
@@ -59,6 +60,8 @@ class _Worker:
         self.batch: Batch | None = None
         self.begun: Any = None  # which it has begun, but not yet started to finish
         self.ran: Any = None  # the one before, of which those who wait have not yet been told
+        self.tells_since_s = math.inf  # callbacks may take long, too
+        self.finishes_since_s = -math.inf
         self.is_replaced = False
         # A daemon: one that hangs must not keep the process from ending.
         self.thread = threading.Thread(target=target, args=(self,), name=f"elasticdenser-{number}", daemon=True)
@@ -125,6 +128,7 @@ class Workers:
             self._tell(me)
             with self._lock:
                 begun, me.begun = me.begun, None
+                me.finishes_since_s = self._clock()
             if begun is not None:  # else another worker has taken it over
                 me.ran = self._work.finish(begun)
 
@@ -157,43 +161,51 @@ class Workers:
         with self._lock:
             ran, me.ran = me.ran, None
         if ran is not None:
+            me.tells_since_s = self._clock()
             self._work.hand_out(ran)
+            me.tells_since_s = math.inf
 
     def _keep(self) -> None:
         """Look after the workers until they are stopped."""
         while not self._stopped.wait(min(self._hang_s / 4, 0.1)):
             self._work.turn_away()
-            for batch in self._hanging():
-                self._end(batch)
+            for worker in self._telling_for_long():
+                self._replace(worker)
+            for batch, owner in self._hanging():
+                # First make room for another batch, then start the thread that takes it.
+                self._work.give_up(batch, f"its search hung for {self._clock() - batch.started_s:.1f} s")
+                if owner is not None:
+                    self._replace(owner)
+                else:  # whoever asked runs it himself
+                    with self._lock:
+                        self.wake()
 
-    def _hanging(self) -> list[Batch]:
-        """Return the batches that have run for too long."""
+    def _telling_for_long(self) -> list[_Worker]:
+        with self._lock:
+            before_s = self._clock() - self._hang_s
+            return [one for one in self._workers if one.tells_since_s < before_s]
+
+    def _hanging(self) -> list[tuple[Batch, _Worker | None]]:
+        """Return the batches whose search takes too long, each with its worker, if it has one."""
         with self._lock:
             now_s = self._clock()
-            limits = [(one, max(self._hang_s, 10 * one.expected_s)) for one in self._work.running]
-            return [batch for batch, longest_s in limits if now_s - batch.started_s > longest_s]
+            owners = {one.batch: one for one in self._workers}
+            found = []
+            for batch in self._work.running:
+                owner = owners.get(batch)
+                since_s = batch.started_s if owner is None else max(batch.started_s, owner.finishes_since_s)
+                is_hanging = now_s - since_s > max(self._hang_s, 10 * batch.expected_s)
+                if is_hanging and (owner is None or owner.begun is None):  # else it still tells of the one before
+                    found.append((batch, owner))
+            return found
 
-    def _end(self, batch: Batch) -> None:
-        """Give up a batch that hangs and replace its worker, if it has one; whoever asked may run it himself.
-
-        If what hangs is the telling of those of the batch before, the new worker takes it over.
-        """
+    def _replace(self, worker: _Worker) -> None:
+        """Put another worker in the place of one, and let it take over what that one has not started with."""
         with self._lock:
-            if batch not in self._work.running:
-                return
-            worker = next((one for one in self._workers if one.batch is batch), None)
-            another = None if worker is None else _Worker(self._live, self.size + self.n_replaced + 1)
-            if worker is not None and another is not None:
-                self.n_replaced += 1
-                worker.is_replaced = True
-                self._workers[self._workers.index(worker)] = another
-                another.batch, another.begun, another.ran = worker.batch, worker.begun, worker.ran
-                worker.begun = worker.ran = None
-        if another is None or another.begun is None:
-            # First make room for another batch, then start the thread that takes it.
-            self._work.give_up(batch, f"its search hung for {self._clock() - batch.started_s:.1f} s")
-        if another is not None:
-            another.thread.start()
-        else:
-            with self._lock:
-                self.wake()
+            self.n_replaced += 1
+            worker.is_replaced = True
+            another = _Worker(self._live, self.size + self.n_replaced)
+            another.batch, another.begun, another.ran = worker.batch, worker.begun, worker.ran
+            worker.begun = worker.ran = None
+            self._workers[self._workers.index(worker)] = another
+        another.thread.start()

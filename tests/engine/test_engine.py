@@ -180,6 +180,14 @@ def test_a_callback_that_takes_long_does_not_fail_the_next_batch(elsewhere):
     assert engine.submit("third", 1).result(5).hits == ["third/0"]
 
 
+def test_a_callback_that_takes_long_holds_nobody_but_its_worker(search):
+    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_s=0.1) as engine:
+        gate = threading.Event()
+        _, second = two_in_a_row(engine, search, lambda _: gate.wait(5))
+        assert second.result(3).hits == ["second/0"]
+        gate.set()
+
+
 def test_answers_are_told_although_the_next_batch_cannot_be_begun(elsewhere):
     engine, search = elsewhere
     gate, begin = threading.Event(), search.begin
