@@ -92,6 +92,7 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="of each run")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each policy, in turns")
+    parser.add_argument("--policies", help="to compare, such as elastic,slackfit,static:level0; all by default")
     parser.add_argument("--minutes", type=float, default=60.0, help="of the soak")
     parser.add_argument("--deadlines-ms", default="25,50")
     options = parser.parse_args()
@@ -176,8 +177,10 @@ def capacity(bench: Bench, level: str) -> Row:
     return max(rows, key=lambda row: float(row["a second"]))
 
 
-def policies(bench: Bench, deadline_s: float) -> list[str]:
-    """Return all policies to compare; AIMD at the levels between the best and the smallest, too."""
+def policies(bench: Bench) -> list[str]:
+    """Return the policies to compare, among them elastic and the smallest level; AIMD at three levels."""
+    if bench.options.policies:
+        return list(dict.fromkeys(["elastic", f"static:{bench.smallest}", *bench.options.policies.split(",")]))
     names = [bench.profile.levels[place].name for place in bench.profile.hull]
     some = sorted({0, len(names) // 2, len(names) - 1})
     return [
@@ -189,7 +192,7 @@ def policies(bench: Bench, deadline_s: float) -> list[str]:
 
 def compared(bench: Bench, title: str, times: Times, deadline_s: float) -> list[Row]:
     """Return a row for each policy, over all rounds, and print them with a verdict."""
-    results: dict[str, list[Result]] = {name: [] for name in policies(bench, deadline_s)}
+    results: dict[str, list[Result]] = {name: [] for name in policies(bench)}
     for _ in range(bench.options.rounds):
         for name, its in results.items():
             its.append(bench.run(name, times, deadline_s, bench.options.seconds))
