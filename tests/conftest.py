@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,6 +12,13 @@ import pytest
 from tiny import VOCABULARY, one_thread, real_encoder, write_sentence_encoder
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> None:
+    """Spare the garbage collector what stands already: with torch and the like, that is most of its work."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ from elasticdenser.runtime.levels import NUMPY, available_paths
 ROOT = Path(__file__).parents[1]
 HAS_BFLOAT16 = resolve_dtype("auto", torch.device("cpu")) == torch.bfloat16
 DTYPES = ["float32", pytest.param("bfloat16", marks=pytest.mark.skipif(not HAS_BFLOAT16, reason="CPU without bf16"))]
+N_PASSAGES = 400
 
 
 def passages_of(data, n: int) -> list[str]:
@@ -50,7 +51,7 @@ def reference(minilm):
 
 @pytest.fixture(scope="module")
 def reference_vectors(reference, data):
-    return reference.encode(passages_of(data, 1000), normalize_embeddings=True)
+    return reference.encode(passages_of(data, N_PASSAGES), normalize_embeddings=True)
 
 
 def unit(vectors):
@@ -61,9 +62,9 @@ def unit(vectors):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_real_passages_equal_sentence_transformers(data, reference_vectors, dtype):
     encoder = real_encoder(PassageEncoder, dtype=dtype, device="cpu")
-    vectors = encoder.encode(passages_of(data, 1000))
+    vectors = encoder.encode(passages_of(data, N_PASSAGES))
     cosines = np.sum(unit(vectors.astype(np.float64)) * reference_vectors, axis=1)
-    assert len(cosines) == 1000
+    assert len(cosines) == N_PASSAGES
     assert cosines.min() >= 0.9999
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 

@@ -42,7 +42,7 @@ def request(number: int, now_s: float = 0.0, within_s: float = SLO_S, **options)
     return Request(id=number, arrival_s=now_s, deadline_s=now_s + within_s, **options)
 
 
-def until(is_so, seconds=10.0):
+def until(is_so, seconds=20.0):
     end_s = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end_s, "it never became so"
