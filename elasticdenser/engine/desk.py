@@ -137,9 +137,10 @@ class Desk:
             raise
         finally:
             if batch is not None:
-                self.give_up(batch, "its search was interrupted")  # unless it has ended
-                with self.lock:
-                    if self._scheduler.n_waiting:  # who came meanwhile found no worker that might take another batch
+                if self._scheduler.is_running(batch):
+                    self.give_up(batch, "its search was interrupted")
+                if self._scheduler.n_waiting:  # who came before its end found no worker that might take another batch
+                    with self.lock:
                         wake()
             del own  # an error would refer to it, and it to the error
 

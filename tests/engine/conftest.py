@@ -1,14 +1,26 @@
-"""A tiny index, its retriever, and searches in processes."""
+"""An engine with a fake search; a tiny index, its retriever, and searches in processes."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
+from engine_helpers import PROFILE, SLOW_S, FakeSearch
 from process_helpers import RECALLS
 
-from elasticdenser import PassageIndex, Retriever
+from elasticdenser import PassageIndex, RetrievalEngine, Retriever
 from elasticdenser.engine.processes import ProcessSearch
+
+
+@pytest.fixture
+def fake_search():
+    return FakeSearch()
+
+
+@pytest.fixture
+def engine(fake_search):
+    with RetrievalEngine(fake_search, PROFILE, slo_s=SLOW_S, workers=2, hang_s=0.2) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

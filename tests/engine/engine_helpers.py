@@ -13,6 +13,8 @@ from elasticdenser.engine.settings import SchedulerSettings
 from elasticdenser.errors import QueryError
 
 SLO_S = 0.025
+SLOW_S = 5.0
+"""A deadline that no pause of a busy machine breaks."""
 
 
 def level(name: str, quality: float, alone_ms: float, of_32_ms: float) -> Level:

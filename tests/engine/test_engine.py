@@ -7,33 +7,18 @@ import math
 import threading
 import time
 from concurrent.futures import CancelledError, wait
-from contextlib import suppress
-from functools import partial
 
 import pytest
-from engine_helpers import PROFILE, FakeSearch, until
+from engine_helpers import PROFILE, SLOW_S
 
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
 from elasticdenser.errors import QueryError
 
-SLOW_S = 5.0  # a deadline that no pause of a busy machine breaks
-
-
-def suppressed(ask, query):
-    with suppress(WorkerError):
-        ask(query)
-
 
 @pytest.fixture
-def search():
-    return FakeSearch()
-
-
-@pytest.fixture
-def engine(search):
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=2, hang_s=0.2) as made:
-        yield made
+def search(fake_search):
+    return fake_search
 
 
 def test_an_answer_says_how_it_came_about(engine):
@@ -41,199 +26,6 @@ def test_an_answer_says_how_it_came_about(engine):
     assert answer.hits == ["who wrote dune/0", "who wrote dune/1"]
     assert (answer.level, answer.late) == ("w1-d6", False)
     assert 0 <= answer.queued_s < 1 and 0.002 <= answer.ran_s < 1
-
-
-def test_at_rest_whoever_asks_searches(engine, search):
-    answer = engine.ask("who wrote dune", 2)
-    assert answer.hits == ["who wrote dune/0", "who wrote dune/1"]
-    assert (answer.level, answer.late, answer.batch_size) == ("w1-d6", False, 1)
-    assert search.threads == [threading.get_ident()]
-    assert engine.snapshot().statuses["in time"] == engine.snapshot().levels["w1-d6"] == 1
-
-
-def test_while_others_are_searched_for_a_worker_does(engine, search):
-    search.gate.clear()
-    running = engine.submit("first")
-    until(lambda: search.batches)
-    threading.Timer(0.1, search.gate.set).start()
-    assert engine.ask("second", 1).hits == ["second/0"]
-    assert running.result(5) and threading.get_ident() not in search.threads
-
-
-def test_what_cannot_be_searched_is_told_to_whoever_asks(engine):
-    with pytest.raises(WorkerError, match="out of paper"):
-        engine.ask("die")
-    with pytest.raises(QueryError, match="not in the index"):
-        engine.ask("unknown id")
-    with pytest.raises(OverloadedError, match="cannot answer it in time"):
-        engine.ask("dune", deadline_s=1e-5)
-    with pytest.raises(QueryError, match="got k = 0"):
-        engine.ask("dune", 0)
-    assert engine.ask("dune", 1).hits == ["dune/0"]
-    assert engine.snapshot().n_running == engine.snapshot().n_waiting == 0
-
-
-def test_an_interrupt_is_only_for_whoever_asks(engine, search):
-    joined = []
-
-    def interrupted(queries, level):
-        joined.append(engine.submit("dune"))
-        raise KeyboardInterrupt
-
-    search.search_batch = interrupted
-    with pytest.raises(KeyboardInterrupt):
-        engine.ask("dune")
-    with pytest.raises(WorkerError, match="KeyboardInterrupt"):
-        joined[0].result(5)
-
-
-@pytest.mark.parametrize("first", ["dune", "hang"])
-def test_who_comes_while_somebody_searches_himself_is_searched_for_after_it(search, first):
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_s=0.2) as engine:
-        search.gate.clear()
-        asker = threading.Thread(target=lambda: suppressed(engine.ask, first))
-        asker.start()
-        until(lambda: search.batches)
-        second = engine.submit("second", 1)
-        search.gate.set()
-        assert second.result(3).hits == ["second/0"]
-        asker.join(5)
-
-
-def test_a_search_that_hangs_does_so_for_whoever_asked_only(engine):
-    outcome = []
-
-    def ask():
-        try:
-            outcome.append(engine.ask("hang"))
-        except WorkerError as error:
-            outcome.append(error)
-
-    asker = threading.Thread(target=ask)
-    asker.start()
-    until(lambda: engine.snapshot().n_running)
-    with pytest.raises(WorkerError, match="hung"):
-        engine.submit("hang").result(0.9)  # equal, so it joined; the search takes 1 s
-    assert engine.submit("next").result(5) and not outcome
-    asker.join(5)
-    assert "hung" in str(outcome[0]) and engine.snapshot().replaced_workers == 0
-
-
-def test_closing_waits_for_whoever_searches(engine, search):
-    search.gate.clear()
-    answers = []
-    asker = threading.Thread(target=lambda: answers.append(engine.ask("dune", 1)))
-    asker.start()
-    until(lambda: search.batches)
-    threading.Timer(0.1, search.gate.set).start()
-    engine.close()
-    asker.join(5)
-    assert answers[0].hits == ["dune/0"]
-
-
-class Elsewhere(FakeSearch):
-    """A fake of `ProcessSearch`: what has been begun is searched when somebody waits for it."""
-
-    def __init__(self, **options) -> None:
-        super().__init__(**options)
-        self.course: list[str] = []
-
-    def begin(self, queries, level):
-        self.course.append(f"begun {queries[0].text}")
-        return partial(self.search_batch, queries, level)
-
-
-@pytest.fixture
-def elsewhere(monkeypatch):
-    monkeypatch.setattr("elasticdenser.engine.desk.ProcessSearch", Elsewhere)
-    search = Elsewhere(run_s=0.01)
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_s=0.2) as engine:
-        yield engine, search
-
-
-def two_in_a_row(engine, search, called):
-    """Return the futures of two queries that are run one after the other; `called` is a callback of the first."""
-    search.gate.clear()
-    first = engine.submit("first", 1)
-    until(lambda: search.batches)
-    first.add_done_callback(called)
-    second = engine.submit("second", 1)
-    search.gate.set()
-    return first, second
-
-
-def test_the_next_batch_is_begun_before_the_last_ones_answers_are_handed_out(elsewhere):
-    engine, search = elsewhere
-    futures = two_in_a_row(engine, search, lambda _: search.course.append("told first"))
-    wait(futures, 5)
-    assert search.course == ["begun first", "begun second", "told first"]
-
-
-def test_a_callback_that_takes_long_does_not_fail_the_next_batch(elsewhere):
-    engine, search = elsewhere
-    gate = threading.Event()
-    _, second = two_in_a_row(engine, search, lambda _: gate.wait(5))
-    assert second.result(3).hits == ["second/0"]  # another worker has taken it over
-    assert search.course == ["begun first", "begun second"]
-    assert engine.snapshot().replaced_workers == 1
-    gate.set()
-    assert engine.submit("third", 1).result(5).hits == ["third/0"]
-
-
-def test_a_callback_that_takes_long_holds_nobody_but_its_worker(search):
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_s=0.1) as engine:
-        gate = threading.Event()
-        _, second = two_in_a_row(engine, search, lambda _: gate.wait(5))
-        assert second.result(3).hits == ["second/0"]
-        gate.set()
-
-
-def test_answers_are_told_although_the_next_batch_cannot_be_begun(elsewhere):
-    engine, search = elsewhere
-    gate, begin = threading.Event(), search.begin
-
-    def blocking(queries, level):
-        if queries[0].text == "second":
-            gate.wait(5)
-        return begin(queries, level)
-
-    search.begin = blocking
-    first, second = two_in_a_row(engine, search, lambda _: None)
-    assert first.result(3).hits == ["first/0"]
-    with pytest.raises(WorkerError, match="hung"):
-        second.result(3)
-    gate.set()
-    until(lambda: ["second"] in [texts for texts, _ in search.batches])  # what was begun must be ended
-
-
-@pytest.mark.parametrize("raised", [ValueError, SystemExit])
-def test_a_callback_that_fails_is_told_of_and_harms_nobody(elsewhere, raised, caplog):
-    engine, search = elsewhere
-
-    def fails(_):
-        raise raised("oh")
-
-    _, second = two_in_a_row(engine, search, fails)
-    assert second.result(5).hits == ["second/0"]
-    assert "oh" in caplog.text and engine.snapshot().replaced_workers == 0
-
-
-@pytest.mark.parametrize("kind", [iter, lambda hits: (its for its in hits)])
-def test_hits_may_come_one_after_the_other(engine, search, kind):
-    of_list = search.search_batch
-    search.search_batch = lambda queries, level: kind(of_list(queries, level))
-    assert engine.ask("dune", 1).hits == engine.submit("dune", 1).result(5).hits == ["dune/0"]
-
-
-def test_closing_does_not_wait_for_whom_nobody_can_help(search):
-    engine = RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_s=0.1)
-    asker = threading.Thread(target=lambda: suppressed(engine.ask, "hang"))
-    asker.start()
-    until(lambda: search.batches)
-    started = time.monotonic()
-    engine.close()
-    assert time.monotonic() - started < 0.9 and asker.is_alive()  # the search takes 1 s
-    asker.join(5)
 
 
 def test_many_answers_in_their_order(engine):
