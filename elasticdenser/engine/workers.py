@@ -76,7 +76,7 @@ class Workers:
         lock: Guards `work`; also held when a worker looks for a batch.
         clock: Returns seconds that only rise.
         hang_s: A batch that runs longer, and longer than ten times what was expected, is given up; a thread cannot be
-            stopped, so it is left to itself, and another one takes its place.
+            stopped, so it is left to itself, and another one takes its place. So it is if callbacks take longer.
 
     Attributes:
         n_replaced: Threads that were replaced.

@@ -72,6 +72,7 @@ def test_the_engine_answers_with_processes(retriever):
     with RetrievalEngine(retriever, profile(), slo_s=10.0, workers=2, processes=True) as engine:
         engine.warm_up()
         answers = engine.search_many(texts, k=3)
+        assert [hit.doc_id for hit in engine.ask(texts[7], 3).hits] == [hit.doc_id for hit in answers[7].hits]
         processes = [one._process for one in engine._processes._all]
         assert (engine.snapshot().processes, engine.snapshot().replaced_processes) == (2, 0)
     assert [[hit.doc_id for hit in answer.hits] for answer in answers] == [
