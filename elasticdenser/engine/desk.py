@@ -126,8 +126,9 @@ class Desk:
                     wake()
             if batch is None:
                 return future.result()
-            begun = self.begin(batch)
-            ran = None if begun is None else self.finish(begun)
+            search = self._search.here if isinstance(self._search, ProcessSearch) else self._search
+            queries = _queries_of(batch)
+            ran = self.finish(Begun(batch, queries, partial(search.search_batch, queries, batch.level)))
             if ran is not None:
                 self.hand_out(ran)
             return own.result()
@@ -210,9 +211,9 @@ class Desk:
 
     def begin(self, batch: Batch) -> Begun | None:
         """For a worker: have a process search a batch; where there are none, `finish` does. None if it failed."""
-        queries: list[Query] = [job.members[0].query for job in batch.jobs]  # type: ignore[misc]
+        queries = _queries_of(batch)
         try:
-            return Begun(batch=batch, queries=queries, search=self._begin(queries, batch.level))
+            return Begun(batch, queries, self._begin(queries, batch.level))
         except BaseException as error:
             self._fail(batch, error)
             return None
@@ -333,6 +334,10 @@ class Desk:
     def _count_refused(self) -> None:
         with self._counting:  # not the lock, which the workers need
             self._statuses[Status.REFUSED] += 1
+
+
+def _queries_of(batch: Batch) -> list[Query]:
+    return [job.members[0].query for job in batch.jobs]  # type: ignore[misc]
 
 
 def _failed(outcome: Outcome) -> Outcome:

@@ -228,10 +228,12 @@ class RetrievalEngine:
         Raises:
             WorkerError: No process could start.
         """
+        search = self._search
         if self._processes is not None:
-            self._processes.wait()
+            self._processes.wait()  # they have done so
+            search = self._processes.here
         for level in self.profile.levels:
-            self._search.search_batch([Query(text=query, k=1)], level.name)
+            search.search_batch([Query(text=query, k=1)], level.name)
 
     def snapshot(self) -> Snapshot:
         """Return what the engine is doing, and has done."""

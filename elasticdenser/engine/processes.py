@@ -46,11 +46,9 @@ def gain_by_processes(retriever: Retriever) -> bool:
 class ProcessSearch:
     """Searches several batches at once, each in a process of its own; a `BatchSearch`, safe for several threads.
 
-    The calling process has its interpreter for those who ask and for the scheduler: far past the engine's capacity,
-    where threads wait for whoever refuses requests, more is answered. At its capacity one worker does somewhat less
-    than as a thread, two as much (`eval/README.md`). At rest, a single query that runs alone, the calling thread
-    searches, which saves the way to a process and back; so it does while no process is ready. A process that dies or
-    hangs fails its batch and is replaced; one that cannot start is tried again and again, with a warning.
+    The calling process has its interpreter for those who ask and for the scheduler, as a server needs it for every
+    request. While no process is ready, the calling thread searches. A process that dies or hangs fails its batch and is
+    replaced; one that cannot start is tried again and again, with a warning.
 
     Args:
         retriever: The retriever, made by `Retriever.open`: the processes open the same.
@@ -61,6 +59,7 @@ class ProcessSearch:
     Attributes:
         n_alive: Processes that are ready, or search.
         n_replaced: Processes that died or hung.
+        here: Searches in the calling thread, which at rest saves the way to a process and back.
 
     Raises:
         QueryError: The retriever was not opened from a folder, or lacks a level.
@@ -71,11 +70,11 @@ class ProcessSearch:
     ) -> None:
         if retriever.opener is None:
             raise QueryError("got a retriever made of parts; several processes need one of `Retriever.open`")
-        self._here = RetrieverSearch(retriever, recalls)
+        self.here = RetrieverSearch(retriever, recalls)
         self._subnets = {level: retriever.encoder.choose(level) for level in recalls}
         self._start = pickle.dumps((retriever.opener, retriever.index.manifest, dict(recalls)))
         self._longest_s = min(longest_s, _DAY_S)  # the operating system knows no infinity
-        self._lock, self._n_running, self.n_alive, self.n_replaced = Lock(), 0, 0, 0
+        self._lock, self.n_alive, self.n_replaced = Lock(), 0, 0
         self._changed = Condition(self._lock)
         self._free: deque[AskedProcess] = deque()
         self._all: set[AskedProcess] = set()
@@ -104,33 +103,29 @@ class ProcessSearch:
             WorkerError: As for `search_batch`; so does what is returned.
         """
         with self._lock:
-            self._n_running += 1
-            is_at_rest = len(queries) == 1 and self._n_running == 1
-            process = self._free.pop() if self._free and not is_at_rest else None
-        if process is not None:
-            try:
-                process.ask(message_of(queries, level))
-            except BaseException:
-                self._ended(process)
-                raise
-        return partial(self._finish, process, queries, level)
-
-    def _finish(self, process: AskedProcess | None, queries: Sequence[Query], level: str) -> Collection[list[Hit]]:
-        """Return the hits of what a process was asked, or search here if none was."""
+            process = self._free.pop() if self._free else None
+        if process is None:
+            return partial(self.here.search_batch, queries, level)
         try:
-            if process is None:
-                return self._here.search_batch(queries, level)
+            process.ask(message_of(queries, level))
+        except BaseException:
+            self._ended(process)
+            raise
+        return partial(self._finish, process, level)
+
+    def _finish(self, process: AskedProcess, level: str) -> Found:
+        """Return the hits of what a process was asked."""
+        try:
             return Found(process.receive(self._longest_s), self._subnets[level])
         finally:
             self._ended(process)
 
-    def _ended(self, process: AskedProcess | None) -> None:
-        """Note that a batch has ended, and that its process is free; or kill it, if its answer was not read."""
+    def _ended(self, process: AskedProcess) -> None:
+        """Note that a process is free; or kill it, if its answer was not read."""
         with self._lock:
-            self._n_running -= 1
-            if process is not None and not process.is_gone and process in self._all:
+            if not process.is_gone and process in self._all:
                 self._free.append(process)
-        if process is not None and process.is_gone:
+        if process.is_gone:
             process.kill()
 
     def wait(self) -> None:

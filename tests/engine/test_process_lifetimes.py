@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from engine_helpers import until
-from process_helpers import QUERIES, Elsewhere, profile
+from process_helpers import QUERIES, profile
 
 from elasticdenser import PassageIndex, Retriever
 from elasticdenser.engine.engine import RetrievalEngine
@@ -74,12 +74,11 @@ def test_a_process_that_dies_fails_its_batch_and_is_replaced(search):
     until(lambda: not search._free)
     before.kill()
     assert isinstance(asked.got(), WorkerError) and "died or hung" in str(asked.got())
-    with Elsewhere(search):  # if there is none yet, the calling thread does it
-        assert len(search.search_batch(QUERIES, "level0")) == 3
+    # if there is none yet, the calling thread does it
+    assert len(search.search_batch(QUERIES, "level0")) == 3
     until(lambda: search.n_alive == 1 and search.n_replaced == 1)
     assert the_process(search).pid != before.pid
-    with Elsewhere(search):
-        assert len(search.search_batch(QUERIES, "level0")) == 3
+    assert len(search.search_batch(QUERIES, "level0")) == 3
 
 
 def test_one_that_dies_with_nothing_to_do_is_replaced_before_anybody_asks(search, caplog):
@@ -87,8 +86,7 @@ def test_one_that_dies_with_nothing_to_do_is_replaced_before_anybody_asks(search
     until(lambda: search.n_replaced == 1 and search.n_alive == 1)
     assert len(search._free) == len(search._all) == 1
     assert "has died or hung" in caplog.text
-    with Elsewhere(search):
-        assert len(search.search_batch(QUERIES, "level0")) == 3
+    assert len(search.search_batch(QUERIES, "level0")) == 3
 
 
 def test_a_process_whose_answer_was_not_read_is_asked_no_more(search):
@@ -101,7 +99,7 @@ def test_a_process_whose_answer_was_not_read_is_asked_no_more(search):
     with pytest.raises(KeyboardInterrupt):
         search.search_batch(QUERIES, "level0")
     until(lambda: search.n_replaced == 1 and search.n_alive == 1)
-    expected = search._here.search_batch(QUERIES[1:], "level0")
+    expected = search.here.search_batch(QUERIES[1:], "level0")
     assert search.search_batch(QUERIES[1:], "level0") == expected
 
 
@@ -131,8 +129,7 @@ def test_signals_to_the_group_are_for_the_owner(make, capfd):
             os.kill(the_process(search).pid, number)
         time.sleep(0.01)
     search.wait()
-    with Elsewhere(search):
-        assert len(search.search_batch(QUERIES, "level0")) == 3
+    assert len(search.search_batch(QUERIES, "level0")) == 3
     assert search.n_replaced == 0 and capfd.readouterr() == ("", "")
 
 
