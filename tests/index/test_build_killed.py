@@ -1,10 +1,7 @@
 """Kill -9 of real builds: a real encoder in a process of its own, killed at random moments and started again."""
 
-import contextlib
 import gzip
-import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -20,31 +17,23 @@ from elasticdenser.index.layout import building_folder
 
 PROGRAM = Path(__file__).with_name("killed_build.py")
 SEED = 20
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 WORDS = ["time", "water", "library", "thread", "socket", "index", "search", "engine", "nile", "river", "chapter"]
 
 
-def kill(pid):
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def run_until(program, n_lines, delay_s):
+def run_until(command, n_lines, delay_s):
     """Start a build and kill it `delay_s` after its n-th line of progress; return the lines, and whether it ended."""
-    program.stdin.write("build\n")
-    program.stdin.flush()
-    pid = int(program.stdout.readline().removeprefix("process "))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     lines = []
-    for line in program.stdout:
-        if line.startswith("status "):
-            break
+    for line in process.stdout:
         lines.append(line.strip())
         if len(lines) == n_lines and delay_s:
-            threading.Timer(delay_s, kill, [pid]).start()
+            threading.Timer(delay_s, process.kill).start()
         elif len(lines) == n_lines:
-            kill(pid)
-    assert line in ("status 0\n", "status -9\n")
-    return lines, line == "status 0\n"
+            process.kill()
+    error = process.stderr.read()
+    status = process.wait()
+    assert status in (0, -9), error
+    return lines, status == 0
 
 
 def kill_until_done(corpus, path, model, window, n_kills, seed):
@@ -52,16 +41,15 @@ def kill_until_done(corpus, path, model, window, n_kills, seed):
     rng = random.Random(seed)
     command = [sys.executable, str(PROGRAM), str(corpus), str(path), model, str(window)]
     killed_in = []
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
-        while True:
-            # A few lines (reading, windows, checksums), then a part of the time that a window takes; the first kills
-            # come with the first line, to hit the reading on every machine.
-            n_lines = rng.randint(1, 4) if len(killed_in) < n_kills else 10**9
-            early = len(killed_in) < 3
-            lines, ended = run_until(program, 1 if early else n_lines, 0 if early else rng.random() * 0.05)
-            if ended:
-                return killed_in
-            killed_in.append(lines[-1])
+    while True:
+        # A few lines (reading, windows, checksums), then a part of the time that a window takes; the first kills
+        # come with the first line, to hit the reading on every machine.
+        n_lines = rng.randint(1, 4) if len(killed_in) < n_kills else 10**9
+        early = len(killed_in) < 3
+        lines, ended = run_until(command, 1 if early else n_lines, 0 if early else rng.random() * 0.05)
+        if ended:
+            return killed_in
+        killed_in.append(lines[-1])
 
 
 def assert_equal_indexes(left, right):
@@ -71,6 +59,7 @@ def assert_equal_indexes(left, right):
     assert cosines.min() >= 0.99999
 
 
+@pytest.mark.slow
 def test_real_build_killed_at_20_random_moments(tmp_path, tiny_model):
     rng = random.Random(SEED)
     corpus = tmp_path / "corpus.tsv"
@@ -84,6 +73,7 @@ def test_real_build_killed_at_20_random_moments(tmp_path, tiny_model):
     assert_equal_indexes(PassageIndex.open(tmp_path / "index", check="all"), whole)
 
 
+@pytest.mark.slow
 def test_real_passages_and_model_killed(tmp_path, data, minilm, monkeypatch):
     monkeypatch.setattr(build, "WINDOW", 32)
     corpus = tmp_path / "nq.jsonl"
