@@ -46,7 +46,7 @@ class RetrievalEngine:
         reserve_s: Time kept free before each deadline; None is a tenth of `slo_s`, at most 10 ms.
         hang_s: A batch that runs longer, and longer than ten times what was expected, is given up and its worker
             replaced.
-        processes: Search in as many processes as there are workers, which then only drive them: more is answered past
+        processes: Search in as many processes as there are workers, which then only drive them: more is answered near
             the capacity. Each holds a copy of the search structure and of what the encoder computes with; see
             `ProcessSearch`.
         clock: Returns seconds that only rise.
