@@ -9,7 +9,7 @@ import sysconfig
 
 from setuptools import Extension, setup
 
-FOLDER = "elasticdenser/runtime"
+FOLDER = "elasticdenser/kernel"
 SOURCES = ["kernel", "path_avx512", "path_avx2", "path_portable"]
 HEADERS = [
     *("model", "forward", "products", "attention", "rescoring"),
@@ -25,7 +25,7 @@ IS_STABLE = not sysconfig.get_config_var("Py_GIL_DISABLED")
 setup(
     ext_modules=[
         Extension(
-            "elasticdenser.runtime._kernel",
+            "elasticdenser.kernel._kernel",
             sources=[f"{FOLDER}/{name}.c" for name in SOURCES],
             depends=[f"{FOLDER}/{name}.h" for name in HEADERS],
             define_macros=[("Py_LIMITED_API", "0x030B0000")] if IS_STABLE else [],

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from elasticdenser.engine.engine import RetrievalEngine
     from elasticdenser.errors import ElasticDenserError
     from elasticdenser.index import PassageIndex
-    from elasticdenser.retriever import Hit, Retriever
+    from elasticdenser.retrieval.retriever import Hit, Retriever
     from elasticdenser.subnet import Subnet
 
 __version__ = "0.1.0"

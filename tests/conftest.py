@@ -91,7 +91,7 @@ def tiny_elastic(tiny_model, tmp_path_factory) -> Path:
     import torch
 
     from elasticdenser.models.elastic_files import save_elastic
-    from elasticdenser.models.elastic_start import elastic_from_full
+    from elasticdenser.models.elastic_init import elastic_from_full
     from elasticdenser.models.locate import find_model
     from elasticdenser.models.settings import read_settings
 

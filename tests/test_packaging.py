@@ -59,7 +59,7 @@ def test_wheel_is_complete(wheel_names):
     assert any(name.endswith("/elastic.safetensors") for name in shipped)
     assert shipped <= set(wheel_names)
     if HAS_COMPILER:
-        kernels = [name for name in wheel_names if name.startswith("elasticdenser/runtime/_kernel.")]
+        kernels = [name for name in wheel_names if name.startswith("elasticdenser/kernel/_kernel.")]
         assert any(name.endswith((".so", ".pyd")) for name in kernels), kernels
 
 

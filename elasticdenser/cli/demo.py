@@ -32,7 +32,7 @@ def demo(
 ) -> None:
     """Index the documentation of Python's standard library and ask it some questions."""
     from elasticdenser.datasets import Corpus
-    from elasticdenser.demo_corpus import python_docs
+    from elasticdenser.datasets.python_docs import python_docs
     from elasticdenser.encoders import PassageEncoder
     from elasticdenser.index import PassageIndex
 

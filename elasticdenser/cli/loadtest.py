@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from elasticdenser.cli import loads, options
+from elasticdenser.cli import load_options as loads, options
 from elasticdenser.cli.output import Progress, explained, note, print_table, progress_bars
 
 if TYPE_CHECKING:
-    from elasticdenser.engine.arrivals import ClosedLoop, Times
-    from elasticdenser.engine.profile import Profile
-    from elasticdenser.engine.simulation import SimulationSettings
+    from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
+    from elasticdenser.engine.profiling.profile import Profile
+    from elasticdenser.engine.simulation.simulator import SimulationSettings
     from elasticdenser.loadtest.client import ClientSettings
     from elasticdenser.loadtest.engine_target import EngineTarget
     from elasticdenser.loadtest.http_target import HttpTarget
@@ -81,8 +81,8 @@ def loadtest(
 
     Latency counts from when a request was to be sent. Ctrl-C ends the load, and still reports.
     """
-    from elasticdenser.engine.profile import Profile
-    from elasticdenser.engine.simulation import SimulationSettings
+    from elasticdenser.engine.profiling.profile import Profile
+    from elasticdenser.engine.simulation.simulator import SimulationSettings
     from elasticdenser.loadtest.client import ClientSettings
 
     is_url = "://" in target
@@ -177,7 +177,7 @@ def _open_engine(
 ) -> EngineTarget:
     from functools import partial
 
-    from elasticdenser.loadtest.child import open_index
+    from elasticdenser.loadtest.engine_process import open_index
     from elasticdenser.loadtest.engine_target import EngineTarget
 
     note(f"opening {path} in another process" + ("" if profile else ", and measuring its levels"))

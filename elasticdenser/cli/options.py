@@ -14,7 +14,7 @@ import typer
 from elasticdenser.errors import BadInputError, QueryError
 
 if TYPE_CHECKING:
-    from elasticdenser.retriever import Retriever
+    from elasticdenser.retrieval.retriever import Retriever
     from elasticdenser.subnet import Subnet
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of an index.", show_default=False)]
@@ -156,7 +156,7 @@ def open_retriever(
     """
     choice = {**encoder_options(precision, device), **more}
     with loading():
-        from elasticdenser.retriever import Retriever
+        from elasticdenser.retrieval.retriever import Retriever
 
         retriever = Retriever.open(path, encoder=encoder, download=not offline, **choice)
     if "torch" in sys.modules:  # else our own kernel computes, on one thread

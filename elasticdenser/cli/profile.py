@@ -12,7 +12,7 @@ from elasticdenser.cli import options
 from elasticdenser.cli.output import explained, note, print_table, progress_bars
 
 if TYPE_CHECKING:
-    from elasticdenser.engine.profile import Profile
+    from elasticdenser.engine.profiling.profile import Profile
 
 _EXAMPLES = options.examples(
     "profile indexes/mine -o profile.json",
@@ -48,7 +48,7 @@ def profile(
     output.parent.mkdir(parents=True, exist_ok=True)  # now, not after the work
     retriever = options.open_retriever(index, encoder, device, offline, precision)
     from elasticdenser.datasets import load_queries
-    from elasticdenser.engine.measure import MeasureSettings, measure, sample_queries
+    from elasticdenser.engine.profiling.measure import MeasureSettings, measure, sample_queries
     from elasticdenser.models.locate import retention_of
 
     named = tuple(filter(None, (name.strip() for name in levels.split(","))))
@@ -60,7 +60,7 @@ def profile(
     if used_only:
         made = replace(made, levels=[made.levels[place] for place in made.hull])
     made.save(output)
-    from elasticdenser.engine.profile_picture import draw_profile
+    from elasticdenser.reports.profile_chart import draw_profile
 
     picture = draw_profile(output.with_suffix(".svg"), made)
     _show(made, sizes)

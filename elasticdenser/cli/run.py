@@ -48,7 +48,7 @@ def run(
 ) -> None:
     """Search for every query of a query set and write a TREC run."""
     from elasticdenser.datasets import load_queries
-    from elasticdenser.runs import write_run
+    from elasticdenser.datasets.runs import write_run
 
     queries = load_queries(dataset, split=split, download=download)
     retriever = options.open_retriever(index, encoder, device, offline, precision)

@@ -16,7 +16,7 @@ from elasticdenser.cli import options
 from elasticdenser.cli.output import explained, hit_rows, note, print_table
 
 if TYPE_CHECKING:
-    from elasticdenser.retriever import Retriever
+    from elasticdenser.retrieval.retriever import Retriever
 
 _EXAMPLES = options.examples(
     'search indexes/mine "who wrote dune" -k 5',

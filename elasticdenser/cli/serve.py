@@ -15,8 +15,8 @@ from elasticdenser.cli.output import explained, note, progress_bars
 if TYPE_CHECKING:
     import socket
 
-    from elasticdenser.engine.profile import Profile
-    from elasticdenser.retriever import Retriever
+    from elasticdenser.engine.profiling.profile import Profile
+    from elasticdenser.retrieval.retriever import Retriever
     from elasticdenser.serving.settings import ServeSettings
 
 _KEY = "ELASTICDENSER_API_KEY"
@@ -75,7 +75,7 @@ def serve(
 
     check_installed()
     from elasticdenser.cpus import cpu_count
-    from elasticdenser.engine.processes import gain_by_processes
+    from elasticdenser.engine.processes.pool import gain_by_processes
     from elasticdenser.serving.hosts import ANY, allowed_hosts
     from elasticdenser.serving.server import is_loopback, listening_socket
     from elasticdenser.serving.settings import ServeSettings
@@ -124,11 +124,11 @@ def _serve(
 
 
 def _levels(retriever: Retriever, profile: Path | None) -> Profile:
-    from elasticdenser.engine.profile import Profile
+    from elasticdenser.engine.profiling.profile import Profile
 
     if profile is not None:
         return Profile.load(profile)
-    from elasticdenser.engine.ladder import quick_profile
+    from elasticdenser.engine.profiling.ladder import quick_profile
 
     with progress_bars() as progress:
         return quick_profile(retriever, progress=progress)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from elasticdenser.cli import loads, options
+from elasticdenser.cli import load_options as loads, options
 from elasticdenser.cli.output import Progress, explained, print_table, progress_bars
 
 if TYPE_CHECKING:
-    from elasticdenser.engine.arrivals import ClosedLoop, Times
-    from elasticdenser.engine.profile import Profile
+    from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
+    from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.engine.request import Outcome
-    from elasticdenser.engine.simulation import SimulationSettings
-    from elasticdenser.engine.summary import Summary
+    from elasticdenser.engine.simulation.simulator import SimulationSettings
+    from elasticdenser.engine.simulation.summary import Summary
 
 _EXAMPLES = options.examples(
     "simulate profile.json -o simulated",
@@ -49,8 +49,8 @@ def simulate(
     as_json: loads.AsJson = False,
 ) -> None:
     """Simulate policies under a load: who is answered in time, and at which level."""
-    from elasticdenser.engine.profile import Profile
-    from elasticdenser.engine.simulation import SimulationSettings
+    from elasticdenser.engine.profiling.profile import Profile
+    from elasticdenser.engine.simulation.simulator import SimulationSettings
 
     levels = Profile.load(profile)
     settings = SimulationSettings(
@@ -63,7 +63,7 @@ def simulate(
     names = loads.policies_of(policies, levels)
     with progress_bars() as progress:
         outcomes = _simulated(levels, names, times, settings, progress)
-    from elasticdenser.engine.summary import summarise
+    from elasticdenser.engine.simulation.summary import summarise
 
     summaries = [summarise(name, its, levels) for name, its in outcomes.items()]
     title = f"{what}; deadline {deadline_ms:g} ms, {workers} worker{'s' * (workers > 1)}"
@@ -83,7 +83,7 @@ def _simulated(
     settings: SimulationSettings,
     progress: Progress,
 ) -> dict[str, list[Outcome]]:
-    from elasticdenser.engine.simulation import simulate as run
+    from elasticdenser.engine.simulation.simulator import simulate as run
 
     outcomes = {}
     for number, policy in enumerate(policies):

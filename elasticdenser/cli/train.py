@@ -11,7 +11,7 @@ from elasticdenser.cli import options
 from elasticdenser.cli.output import explained, note, print_table, progress_bars
 
 if TYPE_CHECKING:
-    from elasticdenser.training.choice import Choice
+    from elasticdenser.training.selection import Choice
     from elasticdenser.training.settings import Recipe
     from elasticdenser.training.train import Trained
 
@@ -69,7 +69,7 @@ def train(
     Needs queries, or passages to cut some from. Interrupted, the same command goes on where it was.
     On several GPUs: torchrun --nproc-per-node N -m elasticdenser train ...
     """
-    from elasticdenser.training.materials import TrainOptions
+    from elasticdenser.training.inputs import TrainOptions
     from elasticdenser.training.train import train as run_training
 
     chosen = _recipe(recipe, queries or [], passages or [])

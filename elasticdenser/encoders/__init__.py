@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from elasticdenser.encoders.devices import resolve_device, resolve_dtype
-    from elasticdenser.encoders.passages import PassageEncoder
-    from elasticdenser.encoders.queries import ElasticQueryEncoder
-    from elasticdenser.encoders.sentence import SentenceEncoder
+    from elasticdenser.encoders.passage_encoder import PassageEncoder
+    from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
+    from elasticdenser.encoders.base import SentenceEncoder
 
 _HOMES = {
     "ElasticQueryEncoder": "queries",

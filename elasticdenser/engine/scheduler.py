@@ -14,13 +14,13 @@ from collections.abc import Hashable
 from operator import attrgetter
 
 from elasticdenser.engine.correction import Correction
-from elasticdenser.engine.deadlines import DeadlineQueue
+from elasticdenser.engine.deadline_queue import DeadlineQueue
 from elasticdenser.engine.errors import OverloadedError
-from elasticdenser.engine.load import Load
-from elasticdenser.engine.policy import Policy
-from elasticdenser.engine.profile import Profile
-from elasticdenser.engine.rate import Rate
-from elasticdenser.engine.relief import relieve
+from elasticdenser.engine.queue_state import Load
+from elasticdenser.engine.policies.base import Policy
+from elasticdenser.engine.profiling.profile import Profile
+from elasticdenser.engine.arrival_rate import Rate
+from elasticdenser.engine.shedding import relieve
 from elasticdenser.engine.request import Batch, Job, Outcome, Request, Status, key_of
 from elasticdenser.engine.settings import SchedulerSettings
 

@@ -13,13 +13,13 @@ from typing import Any
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.comparison import Cell, Comparison, Skipped, SystemInfo
-from elasticdenser.evaluation.keeping import Folder, fingerprint_of, search_in_parts
+from elasticdenser.evaluation.cache import Folder, fingerprint_of, search_in_parts
 from elasticdenser.evaluation.query_sets import QuerySet
 from elasticdenser.evaluation.significance import differences_of, intervals_of
 from elasticdenser.evaluation.systems import System
 from elasticdenser.evaluation.timing import Search, sampled, time_systems
 from elasticdenser.machine import describe_machine
-from elasticdenser.runs import read_run, write_run
+from elasticdenser.datasets.runs import read_run, write_run
 
 Progress = Callable[[str, int, int], None]
 

@@ -12,7 +12,7 @@ from ir_measures import ScoredDoc
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.comparison import SystemInfo
-from elasticdenser.evaluation.keeping import check_name
+from elasticdenser.evaluation.cache import check_name
 from elasticdenser.evaluation.timing import Search
 
 Fuse = Callable[[Sequence[Iterable[ScoredDoc]], int], Iterable[ScoredDoc]]

@@ -22,7 +22,7 @@ from elasticdenser.index import journal
 from elasticdenser.index.build import finish
 from elasticdenser.index.layout import building_folder
 from elasticdenser.index.passage_index import PassageIndex
-from elasticdenser.index.places import only_builder, put_in_place, recover, settled
+from elasticdenser.index.locking import only_builder, put_in_place, recover, settled
 from elasticdenser.index.structures import Progress, Structure, Vectors, silent
 
 if TYPE_CHECKING:

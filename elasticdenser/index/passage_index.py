@@ -16,10 +16,10 @@ from elasticdenser.artifacts import explained_os_errors, flush_folder
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
 from elasticdenser.index import layout
-from elasticdenser.index.exhaustive import Exhaustive
+from elasticdenser.index.exact import Exhaustive
 from elasticdenser.index.layout import Check, Manifest
-from elasticdenser.index.places import only_builder, settled
-from elasticdenser.index.records import IdTable, LineFile, Positions
+from elasticdenser.index.locking import only_builder, settled
+from elasticdenser.index.line_files import IdTable, LineFile, Positions
 from elasticdenser.index.rescoring import rescore
 from elasticdenser.index.structures import AtEffort, Progress, Structure, Vectors, silent
 from elasticdenser.models.settings import EncoderFingerprint

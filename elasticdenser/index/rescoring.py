@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticdenser.runtime.kernel_sizes import has_fast_path
+from elasticdenser.kernel.kernel_sizes import has_fast_path
 
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float32]
@@ -63,7 +63,7 @@ def rescore(queries: Vectors, candidates: Positions, vectors: Vectors, k: int) -
 
 
 def _by_kernel(queries: Vectors, candidates: Positions, vectors: Vectors, k: int) -> Rescored:
-    from elasticdenser.runtime import _kernel
+    from elasticdenser.kernel import _kernel
 
     n_queries, n_candidates = candidates.shape
     scores, positions = np.empty((n_queries, k), np.float32), np.empty((n_queries, k), np.int64)

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.answers import Snapshot
-from elasticdenser.engine.profile import Profile
+from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Status
-from elasticdenser.loadtest.child import Opener, Ready, Start, serve
+from elasticdenser.loadtest.engine_process import Opener, Ready, Start, serve
 from elasticdenser.loadtest.frames import Frames, frame_of
 from elasticdenser.loadtest.memory import held_bytes
 from elasticdenser.loadtest.target import Asked, Reply, TargetError

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from elasticdenser.engine.profile import Level, Profile
+from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.engine.request import Status
 from elasticdenser.errors import BadInputError
 from elasticdenser.loadtest.http_replies import HttpReplies

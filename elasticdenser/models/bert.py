@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elasticdenser.errors import ModelError
-from elasticdenser.models.families import FAMILIES, activation_of, check_supported, count_of
+from elasticdenser.models.architectures import FAMILIES, activation_of, check_supported, count_of
 from elasticdenser.models.layers import Linear, PackedBatch, attend, make_linear, pool
 from elasticdenser.models.locate import weights_file
 from elasticdenser.models.settings import first_position, read_json, transformer_folder

@@ -12,9 +12,9 @@ from fastapi import FastAPI
 
 from elasticdenser import __version__
 from elasticdenser.engine.engine import RetrievalEngine
-from elasticdenser.retriever import Retriever
-from elasticdenser.serving import embeddings, problems, searching, state
-from elasticdenser.serving.front import GUARDED, Front
+from elasticdenser.retrieval.retriever import Retriever
+from elasticdenser.serving import embeddings, errors as problems, search as searching, status as state
+from elasticdenser.serving.middleware import GUARDED, Front
 from elasticdenser.serving.service import Service
 from elasticdenser.serving.settings import ServeSettings
 

@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from numpy.typing import NDArray
 
 from elasticdenser.engine.errors import OverloadedError
-from elasticdenser.serving.problems import documented, problem
+from elasticdenser.serving.errors import documented, problem
 from elasticdenser.serving.schemas import EmbeddingsRequest, EmbeddingsResponse, Model, Models
 from elasticdenser.serving.service import Service, note_for_log, service_of
 

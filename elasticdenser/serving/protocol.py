@@ -7,7 +7,7 @@ from time import perf_counter
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from elasticdenser.serving.problems import problem
+from elasticdenser.serving.errors import problem
 
 MOST_HEAD_BYTES = 1 << 16
 _OFFER = re.compile(rb"\nupgrade:", re.IGNORECASE)

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import Request
 
 from elasticdenser.engine.engine import RetrievalEngine
-from elasticdenser.retriever import Retriever
+from elasticdenser.retrieval.retriever import Retriever
 from elasticdenser.serving.live import EVERY_S, Live
 from elasticdenser.serving.log import AccessLog
 from elasticdenser.serving.metrics import Metrics

@@ -17,8 +17,8 @@ from elasticdenser.suites.settings import (
     SystemSettings,
     WeightedSettings,
 )
-from elasticdenser.suites.sizes import checked_sizes, find_system, only_needed
-from elasticdenser.toml_tables import read_file, read_table, read_tables, typed
+from elasticdenser.suites.subnets import checked_sizes, find_system, only_needed
+from elasticdenser.config import read_file, read_table, read_tables, typed
 
 
 @dataclass(frozen=True, kw_only=True)

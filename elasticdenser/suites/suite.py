@@ -14,7 +14,7 @@ from elasticdenser.artifacts import atomic_write, explained_os_errors
 from elasticdenser.errors import BadInputError, DataMissingError, MissingExtraError
 from elasticdenser.evaluation.compare import Progress, evaluate_systems, summarise
 from elasticdenser.evaluation.comparison import Cell, Comparison, Skipped, SystemInfo
-from elasticdenser.evaluation.keeping import Folder
+from elasticdenser.evaluation.cache import Folder
 from elasticdenser.evaluation.query_sets import QuerySet
 from elasticdenser.evaluation.systems import System
 from elasticdenser.suites.reading import Suite

@@ -11,11 +11,11 @@ from ir_measures import ScoredDoc
 
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.errors import DataMissingError
-from elasticdenser.evaluation.keeping import fingerprint_of
+from elasticdenser.evaluation.cache import fingerprint_of
 from elasticdenser.evaluation.systems import System
-from elasticdenser.fusion import reciprocal_rank_fusion, weighted_fusion
-from elasticdenser.java import require_pyserini
-from elasticdenser.retriever import Retriever
+from elasticdenser.retrieval.fusion import reciprocal_rank_fusion, weighted_fusion
+from elasticdenser.retrieval.java import require_pyserini
+from elasticdenser.retrieval.retriever import Retriever
 from elasticdenser.suites.encoders import sizes_fingerprint
 from elasticdenser.suites.resources import Resources
 from elasticdenser.suites.settings import (

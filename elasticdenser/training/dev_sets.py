@@ -22,7 +22,7 @@ from elasticdenser.evaluation import AnswerMatch, QuerySet, parse_measures
 from elasticdenser.index import PassageIndex, layout
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.token_table import TokenTable
-from elasticdenser.queries import strictly_falling
+from elasticdenser.query_input import strictly_falling
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.data import padded
 from elasticdenser.training.settings import DevSetSettings

@@ -21,7 +21,7 @@ from typing import Any
 from elasticdenser.datasets import open_corpus
 from elasticdenser.errors import BadInputError
 from elasticdenser.subnet import Subnet
-from elasticdenser.toml_tables import read_file, read_table
+from elasticdenser.config import read_file, read_table
 from elasticdenser.training.distil import DistilSettings
 from elasticdenser.training.settings import Basics, DevSetSettings, Recipe, StartSettings, TableRecipe
 from elasticdenser.training.texts import TextSource

@@ -24,14 +24,14 @@ from report import keep, print_table
 
 from elasticdenser.artifacts import write_json
 from elasticdenser.encoders import resolve_device
-from elasticdenser.evaluation.keeping import fingerprint_of
+from elasticdenser.evaluation.cache import fingerprint_of
 from elasticdenser.models.elastic import ElasticBert
-from elasticdenser.models.elastic_start import elastic_from_full
-from elasticdenser.suites.queries import mistyped
+from elasticdenser.models.elastic_init import elastic_from_full
+from elasticdenser.suites.mistyped_queries import mistyped
 from elasticdenser.training.data import TrainingData, token_ids_of
 from elasticdenser.training.dev_sets import DevSet, load_dev_set, values_of_sizes
 from elasticdenser.training.distil import Distillation
-from elasticdenser.training.materials import Materials, TrainOptions
+from elasticdenser.training.inputs import Materials, TrainOptions
 from elasticdenser.training.recipe import read_recipe
 from elasticdenser.training.settings import Recipe
 from elasticdenser.training.start import start_sizes, start_table

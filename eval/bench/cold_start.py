@@ -28,9 +28,9 @@ ROOT = Path(__file__).parents[2]
 # Prints when each phase was over, by the clock that all processes share.
 _PROGRAM = """
 import sys, time
-from elasticdenser.encoders.queries import ElasticQueryEncoder
-from elasticdenser.encoders.runtime_sizes import RuntimeSizes
-from elasticdenser.retriever import PassageIndex, Retriever
+from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
+from elasticdenser.encoders.backends.kernel import RuntimeSizes
+from elasticdenser.retrieval.retriever import PassageIndex, Retriever
 ends = [time.monotonic()]
 path, query, subnet, encoder = sys.argv[1:]
 index = PassageIndex.open(path)

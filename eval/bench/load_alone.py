@@ -12,11 +12,11 @@ import numpy as np
 
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.engine.policies import make_policy
-from elasticdenser.engine.profile import Level, Profile
+from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.engine.request import Request
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.settings import SchedulerSettings
-from elasticdenser.loadtest.child import open_index
+from elasticdenser.loadtest.engine_process import open_index
 
 _MOST_ADDED_S = 0.0002
 _MOST_A_DECISION_S = 50e-6

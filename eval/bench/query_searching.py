@@ -13,7 +13,7 @@ from report import all_items_s, ratios, target
 
 from elasticdenser import Retriever
 from elasticdenser.engine.request import Query
-from elasticdenser.engine.searching import RetrieverSearch
+from elasticdenser.engine.batch_search import RetrieverSearch
 
 BATCH = 16
 

@@ -84,7 +84,7 @@ def _all(search: Callable[[Vectors], Any], batches: list[Vectors]) -> None:
 def _pyserini(index: PassageIndex) -> dict[str, Callable[[Vectors], Any]]:
     """Return pyserini's searcher over the exported index, or nothing where pyserini is not installed."""
     try:
-        from elasticdenser.java import start_jvm
+        from elasticdenser.retrieval.java import start_jvm
 
         start_jvm()
         from pyserini.search.faiss import FaissSearcher

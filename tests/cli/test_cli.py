@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from elasticdenser.cli import app, make_app
-from elasticdenser.runtime.kernel_sizes import kernel_paths
+from elasticdenser.kernel.kernel_sizes import kernel_paths
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [

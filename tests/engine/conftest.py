@@ -9,7 +9,7 @@ from engine_helpers import PROFILE, SLOW_S, FakeSearch
 from process_helpers import RECALLS
 
 from elasticdenser import PassageIndex, RetrievalEngine, Retriever
-from elasticdenser.engine.processes import ProcessSearch
+from elasticdenser.engine.processes.pool import ProcessSearch
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import threading
 import time
 
 from elasticdenser.engine.policies import make_policy
-from elasticdenser.engine.profile import Level, Profile
+from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.engine.request import Request
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.settings import SchedulerSettings

@@ -32,7 +32,7 @@ class Elsewhere(FakeSearch):
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    monkeypatch.setattr("elasticdenser.engine.desk.ProcessSearch", Elsewhere)
+    monkeypatch.setattr("elasticdenser.engine.dispatcher.ProcessSearch", Elsewhere)
     search = Elsewhere(run_s=0.01)
     with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_s=0.2) as engine:
         yield engine, search

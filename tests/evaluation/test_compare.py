@@ -7,8 +7,8 @@ from ir_measures import Qrel, ScoredDoc
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation import Comparison, QuerySet, System, compare, time_systems
 from elasticdenser.evaluation.compare import evaluate_systems
-from elasticdenser.evaluation.keeping import Folder, fingerprint_of, search_in_parts
-from elasticdenser.runs import read_run, write_run
+from elasticdenser.evaluation.cache import Folder, fingerprint_of, search_in_parts
+from elasticdenser.datasets.runs import read_run, write_run
 
 QUERIES = {f"q{number}": f"question {number}" for number in range(40)}
 QUERY_SET = QuerySet(

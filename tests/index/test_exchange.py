@@ -178,7 +178,7 @@ def test_export_and_back(tmp_path, vectors, factory):
 READ_BY_PYSERINI = """if True:
     import json, sys
     import numpy as np
-    from elasticdenser.java import start_jvm
+    from elasticdenser.retrieval.java import start_jvm
     start_jvm(heap_gb=1)
     from pyserini.encode import QueryEncoder
     from pyserini.search.faiss import FaissSearcher

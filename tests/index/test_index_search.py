@@ -106,7 +106,7 @@ def test_filter_is_exact_search_over_the_subset(index, vectors, queries, n_allow
 
 
 def test_filter_across_blocks(index, queries, monkeypatch):
-    from elasticdenser.index import exhaustive
+    from elasticdenser.index import exact as exhaustive
 
     within = np.arange(1, MANY, 3)
     expected = index.search(queries, 9, within=within)

@@ -5,7 +5,7 @@ import pytest
 
 from elasticdenser.index import rescoring
 from elasticdenser.index.rescoring import rescore
-from elasticdenser.runtime.kernel_sizes import has_fast_path, kernel_paths
+from elasticdenser.kernel.kernel_sizes import has_fast_path, kernel_paths
 
 needs_kernel = pytest.mark.skipif(not kernel_paths(), reason="the kernel was not built")
 
@@ -68,7 +68,7 @@ def test_fewer_candidates_than_wanted(way):
 
 @needs_kernel
 def test_the_same_on_every_path():
-    from elasticdenser.runtime import _kernel
+    from elasticdenser.kernel import _kernel
 
     queries, candidates, vectors = given(384, 200)
     expected = rescore(queries, candidates, vectors, 20)
@@ -95,7 +95,7 @@ def test_the_same_on_every_path():
     ],
 )
 def test_what_does_not_fit_is_refused(changes, message):
-    from elasticdenser.runtime import _kernel
+    from elasticdenser.kernel import _kernel
 
     queries, candidates, vectors = given(32, 6)
     arguments = {"path": 0, "vectors": vectors, "dim": 32, "queries": queries, "candidates": candidates, "k": 2}

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from load_fakes import PROFILE
 
-from elasticdenser.engine.arrivals import bursts, poisson
-from elasticdenser.engine.profile import Level, Profile
+from elasticdenser.engine.simulation.arrivals import bursts, poisson
+from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.engine.request import Outcome, Request, Status
-from elasticdenser.engine.simulation import SimulationSettings, Slowdown, Ways, simulate
-from elasticdenser.engine.summary import summarise
+from elasticdenser.engine.simulation.simulator import SimulationSettings, Slowdown, Ways, simulate
+from elasticdenser.engine.simulation.summary import summarise
 from elasticdenser.loadtest.calibration import agree, calibrate, simulated_alike
 from elasticdenser.loadtest.client import Run
 from elasticdenser.loadtest.target import Reply

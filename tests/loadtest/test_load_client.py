@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from load_fakes import BEST, PROFILE, FakeTarget, answered
 
-from elasticdenser.engine.arrivals import ClosedLoop
+from elasticdenser.engine.simulation.arrivals import ClosedLoop
 from elasticdenser.engine.request import Status
 from elasticdenser.errors import QueryError
 from elasticdenser.loadtest.client import ClientSettings, run_load

@@ -21,7 +21,7 @@ from elasticdenser.errors import BuildError, ModelError
 from elasticdenser.models import elastic_files
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_files import load_elastic, save_elastic
-from elasticdenser.models.elastic_start import elastic_from_full
+from elasticdenser.models.elastic_init import elastic_from_full
 from elasticdenser.models.locate import find_model, is_elastic
 from elasticdenser.models.settings import read_settings, transformer_folder
 from elasticdenser.models.tokenizer import load_tokenizer

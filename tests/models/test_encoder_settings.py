@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from elasticdenser.errors import ModelError
-from elasticdenser.models.families import count_of
+from elasticdenser.models.architectures import count_of
 from elasticdenser.models.settings import read_json, read_settings
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.request
 
-from elasticdenser.engine.profile import Level, Profile
+from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
 

@@ -114,7 +114,7 @@ def test_bad_input(client, body, said, param):
 
 
 def test_too_many_hits_in_all(client, monkeypatch):
-    monkeypatch.setattr("elasticdenser.serving.searching.MOST_FOUND", 8)
+    monkeypatch.setattr("elasticdenser.serving.search.MOST_FOUND", 8)
     assert search(client, queries=["a", "b"], k=1000).status_code == 200  # the index has three passages
     error = refusal(search(client, queries=["a", "b", "c"], k=3), 422)
     assert "got 3 queries with k = 3; expected at most 8 hits in all" in error["message"]

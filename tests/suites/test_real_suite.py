@@ -10,7 +10,7 @@ import pytest
 from tiny import needs_pyserini
 
 from elasticdenser.datasets import load_queries, open_corpus
-from elasticdenser.runs import read_run, write_run
+from elasticdenser.datasets.runs import read_run, write_run
 from elasticdenser.suites import SuiteOptions, read_suite, run_suite
 
 N_QUESTIONS = 300
@@ -44,7 +44,7 @@ THEIR_NAMES = {
 TREC_EVAL = """
 import runpy, sys
 from contextlib import suppress
-from elasticdenser.java import start_jvm
+from elasticdenser.retrieval.java import start_jvm
 start_jvm()
 qrels, *runs = sys.argv[1:]
 for run in runs:

@@ -13,7 +13,7 @@ from elasticdenser import ElasticQueryEncoder
 from elasticdenser.datasets import Corpus, Passage
 from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError, QueryError
 from elasticdenser.index import PassageIndex
-from elasticdenser.training import kept_rows
+from elasticdenser.training import row_cache as kept_rows
 from elasticdenser.training.data import TrainingData
 
 N = 150

@@ -17,7 +17,7 @@ from elasticdenser.errors import BadInputError
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.training import parallel
 from elasticdenser.training.data import Batch
-from elasticdenser.training.materials import TrainOptions
+from elasticdenser.training.inputs import TrainOptions
 from elasticdenser.training.recipe import read_recipe
 from elasticdenser.training.snapshots import snapshot_file
 from elasticdenser.training.train import train

@@ -1,0 +1,244 @@
+/* The module elasticdenser.kernel._kernel: checks what it is given, chooses a path, computes without the GIL. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "model.h"
+#ifdef HAS_X86_PATHS
+#include <cpuid.h>
+#endif
+
+enum { MAX_PATHS = 3 };
+static const Path *paths[MAX_PATHS]; /* those that run on this processor, fastest first */
+static int n_paths;
+
+#ifdef HAS_X86_PATHS
+/* clang could not be asked for this one by its name before version 19. */
+static int has_f16c(void) {
+    unsigned a, b, c = 0, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
+static void find_paths(void) {
+    n_paths = 0;
+#ifdef HAS_X86_PATHS
+    __builtin_cpu_init();
+    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vnni"))
+        paths[n_paths++] = &ed_avx512;
+    if (avx2)
+        paths[n_paths++] = &ed_avx2;
+#endif
+    paths[n_paths++] = &ed_portable;
+}
+
+static const Path *path_at(int number) {
+    if (number >= 0 && number < n_paths)
+        return paths[number];
+    PyErr_Format(PyExc_ValueError, "got path %d; there are %d", number, n_paths);
+    return NULL;
+}
+
+static int has_size(const Py_buffer *buffer, int64_t n_bytes, const char *name) {
+    if (buffer->len >= n_bytes)
+        return 1;
+    PyErr_Format(PyExc_ValueError, "got %zd bytes of %s; expected at least %lld", buffer->len, name,
+                 (long long)n_bytes);
+    return 0;
+}
+
+/* Whether the texts can be encoded; else an exception is set. */
+static int are_good(const Model *m, const int32_t *ids, int64_t n_ids, const int64_t *starts, int64_t n_texts) {
+    if (starts[0] != 0 || starts[n_texts] != n_ids) {
+        PyErr_SetString(PyExc_ValueError, "the texts' starts do not fit their token ids");
+        return 0;
+    }
+    for (int64_t text = 0; text < n_texts; text++) {
+        const int64_t length = starts[text + 1] - starts[text];
+        if (length < 1 || starts[text + 1] > n_ids) {
+            PyErr_Format(PyExc_ValueError, "text number %lld has no tokens; expected one at least",
+                         (long long)text + 1);
+            return 0;
+        }
+        if (m->n_layers && length > m->n_positions) {
+            PyErr_Format(PyExc_ValueError, "text number %lld has %lld tokens; expected %lld at most",
+                         (long long)text + 1, (long long)length, (long long)m->n_positions);
+            return 0;
+        }
+        for (int64_t at = starts[text]; at < starts[text + 1]; at++)
+            if (ids[at] < 0 || ids[at] >= m->vocabulary) {
+                PyErr_Format(PyExc_ValueError, "text number %lld has the token %d; expected 0 to %lld",
+                             (long long)text + 1, (int)ids[at], (long long)m->vocabulary - 1);
+                return 0;
+            }
+    }
+    return 1;
+}
+
+/* Encodes if everything fits; returns the bytes of scratch that are needed if there are too few, 0 if it is done, and
+   -1 with an exception. */
+static int64_t run_encode(const Path *path, const Py_buffer *model, const Py_buffer *ids, const Py_buffer *starts,
+                          int options, const Py_buffer *scratch, const Py_buffer *out) {
+    const Model *m = (const Model *)model->buf;
+    const int64_t n_texts = starts->len / (int64_t)sizeof(int64_t) - 1, n_ids = ids->len / (int64_t)sizeof(int32_t);
+    if (!has_size(model, sizeof(Model), "model") || !has_size(starts, sizeof(int64_t), "starts") ||
+        !has_size(out, n_texts * m->dim * (int64_t)sizeof(float), "out") ||
+        !are_good(m, ids->buf, n_ids, starts->buf, n_texts))
+        return -1;
+    const int64_t needed = path->scratch_size(m, starts->buf, n_texts) + 64;
+    if (scratch->len < needed)
+        return needed;
+    char *aligned = (char *)(((uintptr_t)scratch->buf + 63) / 64 * 64);
+    Py_BEGIN_ALLOW_THREADS
+    path->encode(m, ids->buf, starts->buf, n_texts, options, aligned, out->buf);
+    Py_END_ALLOW_THREADS
+    return 0;
+}
+
+PyDoc_STRVAR(encode_doc,
+"encode(path, model, ids, starts, options, scratch, out) -> bytes of scratch that were lacking\n\n"
+"Write the vectors of texts to out, or nothing if scratch, which no other call may use, is too small: then call again\n"
+"with more. ids: int32, of all texts; starts: int64, one more than texts; out: float32, (n_texts, dim).");
+static PyObject *kernel_encode(PyObject *self, PyObject *args) {
+    (void)self;
+    int number, options;
+    Py_buffer model, ids, starts, scratch, out;
+    if (!PyArg_ParseTuple(args, "iy*y*y*iw*w*:encode", &number, &model, &ids, &starts, &options, &scratch, &out))
+        return NULL;
+    const Path *path = path_at(number);
+    const int64_t lacking = path ? run_encode(path, &model, &ids, &starts, options, &scratch, &out) : -1;
+    PyBuffer_Release(&model);
+    PyBuffer_Release(&ids);
+    PyBuffer_Release(&starts);
+    PyBuffer_Release(&scratch);
+    PyBuffer_Release(&out);
+    return lacking < 0 ? NULL : PyLong_FromLongLong(lacking);
+}
+
+PyDoc_STRVAR(multiply_doc,
+"multiply(path, product, inputs, out)\n\n"
+"Compute one product, for tests. inputs: float32, (n_rows, n_inputs); out: float32, (n_rows, n_outputs up to the next\n"
+"16).");
+static PyObject *kernel_multiply(PyObject *self, PyObject *args) {
+    (void)self;
+    int number;
+    Py_buffer product, inputs, out;
+    if (!PyArg_ParseTuple(args, "iy*y*w*:multiply", &number, &product, &inputs, &out))
+        return NULL;
+    const Path *path = path_at(number);
+    const Product *p = (const Product *)product.buf;
+    char *scratch = NULL;
+    if (path && has_size(&product, sizeof(Product), "product")) {
+        const int64_t n_rows = inputs.len / (int64_t)sizeof(float) / p->n_inputs;
+        if (has_size(&out, n_rows * padded_to(p->n_outputs, 16) * (int64_t)sizeof(float), "out")) {
+            scratch = PyMem_Malloc((size_t)(BLOCK * (padded_to(p->n_inputs, 64) + 16)));
+            if (scratch)
+                path->multiply(p, inputs.buf, n_rows, scratch, out.buf);
+            else
+                PyErr_NoMemory();
+        }
+    }
+    PyMem_Free(scratch);
+    PyBuffer_Release(&product);
+    PyBuffer_Release(&inputs);
+    PyBuffer_Release(&out);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Rescores if everything fits, else sets an exception. */
+static void run_rescore(const Path *path, const Py_buffer *vectors, int64_t dim, const Py_buffer *queries,
+                        const Py_buffer *candidates, int64_t k, const Py_buffer *all, const Py_buffer *scores,
+                        const Py_buffer *positions, const Py_buffer *margins) {
+    const int64_t n_queries = margins->len / (int64_t)sizeof(Margin);
+    if (dim < 1 || !n_queries) {
+        if (dim < 1)
+            PyErr_Format(PyExc_ValueError, "got %lld dimensions; expected one at least", (long long)dim);
+        return;
+    }
+    const int64_t n = candidates->len / (int64_t)sizeof(int64_t) / n_queries;
+    const int64_t n_vectors = vectors->len / (int64_t)sizeof(float) / dim;
+    const int64_t *const proposed = candidates->buf;
+    if (k < 1 || k > n) {
+        PyErr_Format(PyExc_ValueError, "got k = %lld; expected 1 to %lld", (long long)k, (long long)n);
+        return;
+    }
+    if (!has_size(queries, n_queries * dim * (int64_t)sizeof(float), "queries") ||
+        !has_size(all, n * (int64_t)sizeof(float), "room for scores") ||
+        !has_size(scores, n_queries * k * (int64_t)sizeof(float), "scores") ||
+        !has_size(positions, n_queries * k * (int64_t)sizeof(int64_t), "positions"))
+        return;
+    for (int64_t i = 0; i < n_queries * n; i++)
+        if (proposed[i] >= n_vectors) {
+            PyErr_Format(PyExc_ValueError, "got position %lld; there are %lld vectors", (long long)proposed[i],
+                         (long long)n_vectors);
+            return;
+        }
+    Py_BEGIN_ALLOW_THREADS
+    for (int64_t q = 0; q < n_queries; q++)
+        path->rescore(vectors->buf, dim, (const float *)queries->buf + q * dim, proposed + q * n, n, k, all->buf,
+                      (float *)scores->buf + q * k, (int64_t *)positions->buf + q * k, (Margin *)margins->buf + q);
+    Py_END_ALLOW_THREADS
+}
+
+PyDoc_STRVAR(rescore_doc,
+"rescore(path, vectors, dim, queries, candidates, k, room, scores, positions, margins)\n\n"
+"Write the k candidates with the highest inner products, best first. vectors: float32, (n_vectors, dim); queries:\n"
+"float32, (n_queries, dim); candidates: int64, (n_queries, n), -1 for none; room: float32, (n); scores: float32, and\n"
+"positions: int64, (n_queries, k); margins: (n_queries), each Margin of model.h.");
+static PyObject *kernel_rescore(PyObject *self, PyObject *args) {
+    (void)self;
+    int number;
+    long long dim, k;
+    Py_buffer vectors, queries, candidates, room, scores, positions, margins;
+    if (!PyArg_ParseTuple(args, "iy*Ly*y*Lw*w*w*w*:rescore", &number, &vectors, &dim, &queries, &candidates, &k, &room,
+                          &scores, &positions, &margins))
+        return NULL;
+    const Path *path = path_at(number);
+    if (path)
+        run_rescore(path, &vectors, dim, &queries, &candidates, k, &room, &scores, &positions, &margins);
+    PyBuffer_Release(&vectors);
+    PyBuffer_Release(&queries);
+    PyBuffer_Release(&candidates);
+    PyBuffer_Release(&room);
+    PyBuffer_Release(&scores);
+    PyBuffer_Release(&positions);
+    PyBuffer_Release(&margins);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(paths_doc, "paths() -> names of the paths that run here, fastest first; a path is given by its position");
+static PyObject *kernel_paths(PyObject *self, PyObject *args) {
+    (void)self, (void)args;
+    PyObject *names = PyTuple_New(n_paths);
+    for (int number = 0; names && number < n_paths; number++) {
+        PyObject *name = PyUnicode_FromString(paths[number]->name);
+        if (!name || PyTuple_SetItem(names, number, name) < 0) {
+            Py_DECREF(names);
+            return NULL;
+        }
+    }
+    return names;
+}
+
+static PyMethodDef methods[] = {
+    {"encode", kernel_encode, METH_VARARGS, encode_doc},
+    {"multiply", kernel_multiply, METH_VARARGS, multiply_doc},
+    {"rescore", kernel_rescore, METH_VARARGS, rescore_doc},
+    {"paths", kernel_paths, METH_NOARGS, paths_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "_kernel", "Forward passes of encoders, in 8 bits, and exact scores.", -1, methods, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__kernel(void) {
+    find_paths();
+    return PyModule_Create(&module);
+}

@@ -1,0 +1,199 @@
+"""What the runtime reads of a full encoder: its transformer.
+
+Layers are read one at a time, when they are asked for; token vectors stay in their file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from elasticdenser.errors import ModelError
+from elasticdenser.models.architectures import FAMILIES, LayerNames, activation_of, check_supported, count_of
+from elasticdenser.models.locate import weights_file
+from elasticdenser.models.settings import first_position, read_json, transformer_folder
+from elasticdenser.kernel.tensors import ANY, Array, Floats, Tensors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerWeights:
+    """One layer, float32; sizes use its first heads and neurons.
+
+    Args:
+        qkv: (n_heads, 3, head_dim, hidden): queries, keys and values of a head stand together.
+        qkv_bias: (n_heads, 3, head_dim).
+        out: (hidden, n_heads * head_dim).
+        out_bias: (hidden,).
+        up: (n_neurons, hidden).
+        up_bias: (n_neurons,).
+        down: (hidden, n_neurons).
+        down_bias: (hidden,).
+        norms: (n_widths, after attention or after the neurons, weight or bias, hidden).
+    """
+
+    qkv: Floats
+    qkv_bias: Floats
+    out: Floats
+    out_bias: Floats
+    up: Floats
+    up_bias: Floats
+    down: Floats
+    down_bias: Floats
+    norms: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transformer:
+    """A transformer encoder whose layers are still to be read.
+
+    Args:
+        tokens: float16 or float32, (vocabulary, hidden).
+        positions: float32, (n_positions, hidden).
+        norm: Of the embeddings: float32, (n_widths, weight or bias, hidden).
+        layer: Reads a layer by its number.
+        n_layers: How many there are.
+        n_heads: Attention heads of a layer.
+        n_neurons: Feed-forward neurons of a layer.
+        activation: `gelu`, `gelu_tanh` or `relu`.
+        eps: Of the layer norms.
+    """
+
+    tokens: Array
+    positions: Floats
+    norm: Floats
+    layer: Callable[[int], LayerWeights]
+    n_layers: int
+    n_heads: int
+    n_neurons: int
+    activation: str
+    eps: float
+
+    @property
+    def hidden(self) -> int:
+        """Width of the residual stream."""
+        return int(self.tokens.shape[1])
+
+    @property
+    def head_dim(self) -> int:
+        """Dimensions of a head."""
+        return self.hidden // self.n_heads
+
+
+def read_full(folder: Path) -> Transformer:
+    """Read the full encoder in `folder`.
+
+    Raises:
+        ModelError: The files are missing, damaged or of another kind.
+    """
+    path = weights_file(folder)
+    if path.suffix != ".safetensors":
+        raise ModelError(f"{path} cannot be read without torch: save the model as model.safetensors")
+    return _read(_Named(Tensors(path)), read_json(transformer_folder(folder) / "config.json"))
+
+
+class _Named:
+    """Tensors by their names without the prefix that a checkpoint with a head has, and with today's names of norms."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        marker = "embeddings.word_embeddings.weight"
+        self.tensors = tensors
+        self._prefix = next((name.removesuffix(marker) for name in tensors.names() if name.endswith(marker)), "")
+
+    def has(self, name: str) -> bool:
+        return self._prefix + name in self.tensors.names()
+
+    def get(self, name: str) -> Floats:
+        return self.tensors.floats(self._prefix + name)
+
+    def stored(self, name: str) -> Array:
+        return self.tensors.stored(self._prefix + name)
+
+    def norm(self, name: str) -> Floats:
+        return np.stack([self.get(part) for part in self._parts_of_norm(name)])
+
+    def check(self, name: str, *shape: int) -> None:
+        self.tensors.check(self._prefix + name, shape)
+
+    def check_norm(self, name: str, hidden: int) -> None:
+        for part in self._parts_of_norm(name):
+            self.check(part, hidden)
+
+    def _parts_of_norm(self, name: str) -> list[str]:
+        parts = ("weight", "bias") if self.has(f"{name}.weight") else ("gamma", "beta")  # came from TensorFlow
+        return [f"{name}.{part}" for part in parts]
+
+
+def _check(named: _Named, names: LayerNames, config: Mapping[str, Any]) -> None:
+    """Refuse weights that are not of the shape in `config.json`: the kernel reads as many numbers as it says."""
+    n_heads, hidden = count_of(config, "num_attention_heads", "n_heads"), count_of(config, "hidden_size", "dim")
+    n_neurons = count_of(config, "intermediate_size", "hidden_dim")
+    if hidden % n_heads:
+        raise ModelError(
+            f"the model's config.json has {n_heads} heads of a hidden size of {hidden}; expected heads of equal size: "
+            "fetch the model again"
+        )
+    named.check("embeddings.word_embeddings.weight", ANY, hidden)
+    named.check("embeddings.position_embeddings.weight", ANY, hidden)
+    if named.has("embeddings.token_type_embeddings.weight"):
+        named.check("embeddings.token_type_embeddings.weight", ANY, hidden)
+    named.check_norm("embeddings.LayerNorm", hidden)
+    products = {
+        **dict.fromkeys((*names.query_key_value, names.attention_output), (hidden, hidden)),
+        names.up: (n_neurons, hidden),
+        names.down: (hidden, n_neurons),
+    }
+    for prefix in map(names.layer.format, range(count_of(config, "num_hidden_layers", "n_layers"))):
+        for name, (n_outputs, n_inputs) in products.items():
+            named.check(f"{prefix}{name}.weight", n_outputs, n_inputs)
+            named.check(f"{prefix}{name}.bias", n_outputs)
+        named.check_norm(prefix + names.attention_norm, hidden)
+        named.check_norm(prefix + names.output_norm, hidden)
+
+
+def _read(named: _Named, config: Mapping[str, Any]) -> Transformer:
+    check_supported(config)
+    names = FAMILIES[config["model_type"]]
+    _check(named, names, config)
+    n_heads = count_of(config, "num_attention_heads", "n_heads")
+    positions = named.get("embeddings.position_embeddings.weight")[first_position(config) :]
+    if named.has("embeddings.token_type_embeddings.weight"):
+        # Only the first segment is ever used, so its vector joins the positions'.
+        positions = positions + named.get("embeddings.token_type_embeddings.weight")[0]
+    tokens = named.stored("embeddings.word_embeddings.weight")
+    if tokens.dtype not in (np.float16, np.float32):
+        tokens = named.get("embeddings.word_embeddings.weight")
+
+    def layer(number: int) -> LayerWeights:
+        prefix = names.layer.format(number)
+
+        def joined(part: str) -> Floats:
+            parts = [named.get(f"{prefix}{name}.{part}") for name in names.query_key_value]
+            return np.stack([each.reshape(n_heads, -1, *each.shape[1:]) for each in parts], axis=1)
+
+        return LayerWeights(
+            qkv=joined("weight"),
+            qkv_bias=joined("bias"),
+            out=named.get(f"{prefix}{names.attention_output}.weight"),
+            out_bias=named.get(f"{prefix}{names.attention_output}.bias"),
+            up=named.get(f"{prefix}{names.up}.weight"),
+            up_bias=named.get(f"{prefix}{names.up}.bias"),
+            down=named.get(f"{prefix}{names.down}.weight"),
+            down_bias=named.get(f"{prefix}{names.down}.bias"),
+            norms=np.stack([named.norm(prefix + names.attention_norm), named.norm(prefix + names.output_norm)])[None],
+        )
+
+    return Transformer(
+        tokens=tokens,
+        positions=positions,
+        norm=named.norm("embeddings.LayerNorm")[None],
+        layer=layer,
+        n_layers=count_of(config, "num_hidden_layers", "n_layers"),
+        n_heads=n_heads,
+        n_neurons=count_of(config, "intermediate_size", "hidden_dim"),
+        activation=activation_of(config),
+        eps=float(config.get("layer_norm_eps", 1e-12)),
+    )

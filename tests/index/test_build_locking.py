@@ -1,0 +1,135 @@
+"""One writer at a time, and changes of place that neither a failure nor a kill can spoil."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hashing import assert_same, make_corpus
+
+from elasticdenser.errors import BuildError, IndexFormatError
+from elasticdenser.index import PassageIndex
+from elasticdenser.index.layout import building_folder, lock_file, replaced_folder
+from elasticdenser.index.locking import only_builder
+
+HERE = Path(__file__).parent
+
+
+def test_two_builds_into_one_folder(tmp_path, hashing, small_windows):
+    refusals = []
+
+    def progress(what, done, of):
+        if what == "encoding":
+            start = time.monotonic()
+            with pytest.raises(BuildError, match=r"another build is writing to .*index: wait for it to end"):
+                PassageIndex.build(make_corpus(60), tmp_path / "index", hashing)
+            refusals.append(time.monotonic() - start)
+
+    assert_same(PassageIndex.build(make_corpus(60), tmp_path / "index", hashing, progress=progress), 60)
+    assert len(refusals) > 3
+    assert max(refusals) < 1
+    assert os.listdir(tmp_path) == ["index"]
+
+
+def test_lock_left_behind_does_not_block(tmp_path, hashing):
+    lock_file(tmp_path / "index").write_text("")
+    PassageIndex.build(make_corpus(5), tmp_path / "index", hashing)
+    assert os.listdir(tmp_path) == ["index"]
+
+
+def test_lock_is_never_held_twice(tmp_path):
+    """Processes that come and go: the file is removed and made anew under their feet."""
+    code = """if True:
+        import os, sys, time
+        from pathlib import Path
+        from elasticdenser.errors import BuildError
+        from elasticdenser.index.locking import only_builder
+        path, held, got = Path(sys.argv[1]), Path(sys.argv[1] + ".held"), 0
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            try:
+                with only_builder(path):
+                    held.mkdir()
+                    got += 1
+                    held.rmdir()
+            except BuildError:
+                pass
+        print(got)
+    """
+    command = [sys.executable, "-c", code, str(tmp_path / "index")]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    counts = [int(process.communicate(timeout=60)[0]) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert sum(counts) > 0
+
+
+def test_index_being_replaced_says_what_to_do(small_index, hashing):
+    PassageIndex.build(make_corpus(25, "other"), small_index.with_name("other"), hashing)
+    small_index.rename(replaced_folder(small_index))
+    small_index.with_name("other").rename(building_folder(small_index))
+    with pytest.raises(IndexFormatError, match=r"was being replaced.*run the same.*stands in .*index.replaced"):
+        PassageIndex.open(small_index)
+    assert_same(PassageIndex.open(replaced_folder(small_index)), 60)
+    with pytest.raises(BuildError, match="something else"):
+        PassageIndex.build(make_corpus(7), small_index, hashing)
+    assert_same(PassageIndex.open(small_index), 60)
+
+
+def test_folder_that_has_the_name_of_a_replaced_index(small_index, hashing):
+    replaced_folder(small_index).mkdir()
+    (replaced_folder(small_index) / "mine").write_text("mine")
+    with pytest.raises(BuildError, match=r"index.replaced is not an index"):
+        PassageIndex.build(make_corpus(7), small_index, hashing, overwrite=True)
+    assert (replaced_folder(small_index) / "mine").exists()
+
+
+def test_swap_that_fails_puts_the_old_one_back(small_index, hashing, monkeypatch):
+    rename = os.rename
+
+    def refusing(source, target):
+        if Path(source) == building_folder(small_index):
+            raise PermissionError(13, "Permission denied", str(target))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refusing)
+    with pytest.raises(BuildError, match="no permission"):
+        PassageIndex.build(make_corpus(25, "other"), small_index, hashing, overwrite=True)
+    assert_same(PassageIndex.open(small_index), 60)
+    monkeypatch.undo()
+    hashing.n_encoded = 0
+    assert_same(PassageIndex.build(make_corpus(25, "other"), small_index, hashing, overwrite=True), 25, "other")
+    assert hashing.n_encoded == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("scenario", ["build", "overwrite", "rebuild"])
+def test_killed_between_any_two_file_operations(tmp_path, scenario):
+    command = [sys.executable, str(HERE / "crashing_build.py"), str(tmp_path), scenario]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) > 10
+
+
+def kill_while_holding(path):
+    """Return once a process was killed that held the right to build `path`."""
+    code = (
+        "import sys, time; from pathlib import Path; from elasticdenser.index.locking import only_builder\n"
+        "with only_builder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(BuildError, match="another build"), only_builder(path):
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_lock_of_a_killed_process_does_not_block(tmp_path, hashing):
+    kill_while_holding(tmp_path / "index")
+    assert lock_file(tmp_path / "index").exists()
+    PassageIndex.build(make_corpus(5), tmp_path / "index", hashing)

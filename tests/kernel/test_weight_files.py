@@ -1,0 +1,239 @@
+"""Files of weights that are damaged, or do not fit their config: none of them may be computed with."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_tensors
+from safetensors.torch import save_file as save_tensors
+
+from elasticdenser.errors import ModelError
+from elasticdenser.kernel.levels import RuntimeLevels, available_paths
+from elasticdenser.kernel.packing import pack
+from elasticdenser.kernel.plan import Plan
+from elasticdenser.kernel.tensors import ANY, Tensors
+
+ROOT = Path(__file__).parents[2]
+FULL, ELASTIC = "model.safetensors", "elastic.safetensors"
+QUERY = "encoder.layer.0.attention.self.query.weight"
+TOKENS = "embeddings.word_embeddings.weight"
+
+
+@pytest.fixture
+def folder(tiny_elastic, tmp_path):
+    return shutil.copytree(tiny_elastic, tmp_path / "model")
+
+
+def change(path, name, make):
+    tensors = load_file(path)
+    tensors[name] = np.ascontiguousarray(make(tensors[name]))
+    save_file(tensors, path)
+
+
+SHAPES = {
+    TOKENS: lambda a: a[:, :16],
+    "embeddings.position_embeddings.weight": lambda a: a[:, :16],
+    "embeddings.token_type_embeddings.weight": lambda a: a[:, :16],
+    "embeddings.LayerNorm.weight": lambda a: a[:5],
+    QUERY: lambda a: a[:16],
+    "encoder.layer.1.attention.self.value.bias": lambda a: a[:16],
+    "encoder.layer.0.attention.output.dense.weight": lambda a: a[:, :16],
+    "encoder.layer.0.attention.output.dense.bias": lambda a: np.concatenate([a, a, a]),
+    "encoder.layer.0.intermediate.dense.weight": lambda a: a[:16],
+    "encoder.layer.0.output.dense.weight": lambda a: a.reshape(-1),
+    "encoder.layer.1.output.LayerNorm.bias": lambda a: a.astype(np.int32),
+    "positions": lambda a: a[:, :16],
+    "norm": lambda a: a[:1],
+    "blocks.0.qkv_bias": lambda a: a[:, :1],
+    "blocks.0.up.scale": lambda a: a[:3],
+    "blocks.1.down": lambda a: a[:, :16],
+    "blocks.1.norms": lambda a: a[:1],
+    "exits": lambda a: a[:, :, :8],
+    "exit_bias": lambda a: a.astype(np.int64),
+    "shortcuts": lambda a: a[:1],
+    "table": lambda a: a[:3],
+    "table.scale": lambda a: a[:3],
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_other_shapes_and_types(folder, name):
+    is_full = name.startswith(("embeddings", "encoder"))
+    change(folder / (FULL if is_full else ELASTIC), name, SHAPES[name])
+    with pytest.raises(ModelError, match=rf"got {name} .*; expected .*: .*fetch the model again"):
+        RuntimeLevels.load(folder)
+
+
+def test_a_table_of_floats_is_refused(folder):
+    change(folder / ELASTIC, "table", lambda a: a.astype(np.float32))
+    with pytest.raises(ModelError, match=r"got table of F32 \(\d+, 32\); expected I8 \(\d+, 32\)"):
+        RuntimeLevels.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "message"),
+    [
+        ("config.json", "num_hidden_layers", 3, "lacks encoder.layer.2"),
+        ("config.json", "num_attention_heads", 5, "5 heads of a hidden size of 32; expected heads of equal size"),
+        (
+            "config.json",
+            "intermediate_size",
+            128,
+            r"intermediate.dense.weight of F16 \(64, 32\); expected .* \(128, 32",
+        ),
+        ("config.json", "hidden_size", 64, r"expected floating-point numbers \(any, 64\)"),
+        ("config.json", "intermediate_size", "64", "expected a whole number above 0"),
+        ("elastic.json", "widths", [1.0, 0.5], "got norm of"),
+        ("elastic.json", "depths", [1], "got exits of"),
+        ("elastic.json", "n_neurons", 128, "got blocks.0.up of"),
+        ("elastic.json", "dim", 16, "got exits of"),
+    ],
+)
+def test_other_counts(folder, file, key, value, message):
+    about = json.loads((folder / file).read_text())
+    (about["shape"] if file == "elastic.json" else about)[key] = value
+    (folder / file).write_text(json.dumps(about))
+    with pytest.raises(ModelError, match=message):
+        RuntimeLevels.load(folder)
+
+
+def test_bfloat16(folder):
+    levels = RuntimeLevels.load(folder, precision="fp32")
+    tensors = load_tensors(folder / ELASTIC)
+    for name in ("exits", "exit_bias", "shortcuts"):
+        tensors[name] = tensors[name].to(torch.bfloat16)
+    save_tensors(tensors, folder / ELASTIC)
+    rounded = RuntimeLevels.load(folder, precision="fp32")
+    for size in levels.sizes:
+        expected = levels.encode([[1, 2, 3]], "mean", size)
+        assert np.abs(rounded.encode([[1, 2, 3]], "mean", size) - expected).max() < 0.01 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("path", available_paths())
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number(folder, path, value):
+    def spoil(tensor):
+        tensor.flat[7] = value
+        return tensor
+
+    change(folder / FULL, QUERY, spoil)
+    levels = RuntimeLevels.load(folder, path=path)
+    with pytest.raises(ModelError, match=f"{QUERY} holds what is no finite float32 number"):
+        levels.encode([[1, 2]], "mean", levels.full_size)
+
+
+@pytest.mark.skipif(available_paths()[0] == "numpy", reason="needs the kernel")
+def test_tokens_that_are_no_numbers(folder):
+    change(folder / FULL, TOKENS, lambda tokens: tokens * np.float16(np.nan))
+    levels = RuntimeLevels.load(folder)
+    with pytest.raises(ModelError, match="no finite numbers: fetch the model again"):
+        levels.encode([[1, 2]], "mean", levels.full_size)
+
+
+def test_exits_beyond_float16():
+    with pytest.raises(ModelError, match="got weights of up to 70000 in an exit; expected no more than 65504"):
+        pack(np.full((2, 3), 7e4, np.float32), np.zeros(2, np.float32), "fp16")
+
+
+def test_no_more_than_is_packed():
+    packed = pack(np.ones((8, 6), np.float32), np.zeros(8, np.float32), "int8")
+    for wrong in ({"n_inputs": 7}, {"n_outputs": 9}, {"n_inputs": 0}):
+        with pytest.raises(ModelError, match="got weights of 8 outputs by 6 inputs"):
+            Plan(1, 1).product(packed, **wrong)
+
+
+def write(path, header, n_bytes=64):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(n_bytes))
+    return path
+
+
+def entry(begin, end, dtype="F32", shape=(4,)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"a": entry(-16, 0)}, "got a tensor from -16 to 0"),
+        ({"a": entry(16, 0)}, "got a tensor from 16 to 0"),
+        ({"a": entry(0.0, 16.0)}, "got a tensor from 0.0 to 16.0"),
+        ({"a": entry(64, 80)}, "cut short"),
+        ({"a": entry(0, 16), "b": entry(12, 28)}, "overlap"),
+        ({"a": entry(float("inf"), float("inf"))}, "got Infinity in its header"),
+        (json.dumps({"a": entry(0, 7)}).replace("7", "1e999").encode(), "got a tensor from 0 to inf"),
+        ({"a": {"dtype": "F32"}}, "data_offsets"),
+        ({"a": 3}, "cannot be read"),
+        ([1], "cannot be read"),
+        (b"[" * 200_000, "recursion"),
+        (b"", "cannot be read"),
+        (b"\xff", "cannot be read"),
+    ],
+)
+def test_damaged_headers(tmp_path, header, message):
+    with pytest.raises(ModelError, match=rf"cannot be read .*{message}|{message}"):
+        Tensors(write(tmp_path / "a.safetensors", header))
+
+
+def test_empty_and_short_files(tmp_path):
+    for content in (b"", b"1234"):
+        (tmp_path / "a.safetensors").write_bytes(content)
+        with pytest.raises(ModelError, match="cannot be read"):
+            Tensors(tmp_path / "a.safetensors")
+
+
+def test_only_tensors_that_are_needed_matter(tmp_path):
+    header = {"a": entry(0, 16), "b": entry(16, 20, "BOOL"), "c": entry(20, 36, shape=(2**70,)), "d": entry(36, 36)}
+    tensors = Tensors(write(tmp_path / "a.safetensors", {**header, "__metadata__": {"format": "pt"}}))
+    np.testing.assert_array_equal(tensors.floats("a"), np.zeros(4))
+    assert tensors.names() == {"a", "b", "c", "d"}
+    for name in "bcd":
+        with pytest.raises(ModelError, match=f"got {name} as .* in .* bytes; expected one of F64, F32"):
+            tensors.stored(name)
+
+
+def test_checks(tmp_path):
+    header = {"a": entry(0, 8, "I8", (2, 4)), "a.scale": entry(8, 16, "F32", (2,)), "b": entry(16, 24, "I8", (8,))}
+    tensors = Tensors(write(tmp_path / "a.safetensors", header))
+    tensors.check("a", (ANY, 4))
+    tensors.check("a", (2, 4), "I8")
+    for name, shape, dtype, message in (
+        ("a", (2, 5), None, r"got a of I8 \(2, 4\); expected floating-point numbers \(2, 5\)"),
+        ("a", (2,), None, r"got a of I8 \(2, 4\)"),
+        ("a", (2, 4), "F16", r"expected F16 \(2, 4\)"),
+        ("b", (8,), None, "lacks b.scale"),
+        ("c", (8,), None, "lacks c"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            tensors.check(name, shape, dtype)
+
+
+FACTORS = """
+import hashlib, sys
+from pathlib import Path
+from elasticdenser.kernel.levels import RuntimeLevels
+levels = RuntimeLevels.load(Path(sys.argv[1]))
+print(hashlib.sha256(levels.encode([list(range(2, 40))], "mean", levels.full_size).tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.skipif(available_paths()[0] == "numpy", reason="needs the kernel")
+def test_vectors_do_not_depend_on_the_linear_algebra(query_encoder):
+    """Factors are found with numpy, whose products and functions differ from processor to processor."""
+    found = set()
+    for kind, without in (("Nehalem", "X86_V4"), ("Haswell", "X86_V3 X86_V4"), ("SkylakeX", "")):
+        environment = {"OPENBLAS_CORETYPE": kind, "NPY_DISABLE_CPU_FEATURES": without, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-W", "ignore", "-c", FACTORS, str(query_encoder.found.path)]
+        result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment})
+        assert result.returncode == 0, result.stderr
+        found.add(result.stdout)
+    assert len(found) == 1
