@@ -6,14 +6,16 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from elasticdenser.errors import BuildError
+from elasticdenser.errors import BadInputError, BuildError
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _ELSEWHERE = "choose another place with -o"
 _WAYS_OUT = {
     errno.ENOSPC: "the disk is full: free some space, then run the same command again",
@@ -97,3 +99,14 @@ def write_json(path: str | Path, value: Any) -> None:
     with atomic_write(path) as file:
         json.dump(value, file, indent=2, ensure_ascii=False)
         file.write("\n")
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that cannot be part of a file name and a column of a run.
+
+    Raises:
+        BadInputError: It holds something else than letters, digits and a few signs.
+    """
+    if not _NAME.fullmatch(name):
+        message = "cannot be part of a file name: use letters, digits, '.', '_', '-' and '+'"
+        raise BadInputError(f"the name {name!r} of a {what} {message}")

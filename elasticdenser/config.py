@@ -10,8 +10,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from elasticdenser.artifacts import check_name
 from elasticdenser.errors import BadInputError, QueryError
-from elasticdenser.evaluation.cache import check_name
 
 T = TypeVar("T")
 

@@ -7,12 +7,11 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from elasticdenser.arrays import Scores
 from elasticdenser.errors import QueryError
 
 Queries = str | Mapping[str, str] | Iterable[Any]
-Scores = NDArray[np.float32]
 
 
 def query_records(queries: Queries) -> Iterator[tuple[str, str]]:

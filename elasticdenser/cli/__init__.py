@@ -32,7 +32,7 @@ _HOMES = {
     "rebuild": "inspect",
     "import": "exchange",
     "export": "exchange",
-    "doctor": "diagnose",
+    "doctor": "doctor",
 }
 """The module of each command, in the order in which they are listed."""
 

@@ -56,9 +56,9 @@ def evaluate(
 ) -> None:
     """Measure a run. Judged queries without hits count 0."""
     from elasticdenser.datasets import load_answers, load_qrels
+    from elasticdenser.datasets.runs import read_run
     from elasticdenser.evaluation import evaluate as measure_run
     from elasticdenser.evaluation import parse_measures
-    from elasticdenser.datasets.runs import read_run
 
     parsed = parse_measures(measures or (_DEFAULT if answers_in is None else _DEFAULT_WITH_ANSWERS))
     by_answers = [measure for measure in parsed if measure.NAME == "AnswerMatch"]

@@ -12,9 +12,9 @@ import typer
 from elasticdenser.cli.output import note
 
 if TYPE_CHECKING:
-    from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.engine.request import Outcome
+    from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
     from elasticdenser.engine.simulation.simulator import SimulationSettings
     from elasticdenser.engine.simulation.summary import Summary
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, ParamSpec
 import typer
 
 from elasticdenser.errors import ElasticDenserError
+from elasticdenser.progress import Progress
 
 if TYPE_CHECKING:
     from elasticdenser.datasets import Passage
 
 P = ParamSpec("P")
-Progress = Callable[[str, int, int], None]
 
 _SECONDS_BETWEEN_LINES = 10.0
 

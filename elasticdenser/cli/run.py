@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from elasticdenser.cli import options
-from elasticdenser.cli.output import Progress, explained, note, progress_bars
+from elasticdenser.cli.output import explained, note, progress_bars
+from elasticdenser.progress import Progress
 
 if TYPE_CHECKING:
     from ir_measures import ScoredDoc

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from elasticdenser.cli import load_options as loads, options
-from elasticdenser.cli.output import Progress, explained, print_table, progress_bars
+from elasticdenser.cli import load_options as loads
+from elasticdenser.cli import options
+from elasticdenser.cli.output import explained, print_table, progress_bars
+from elasticdenser.progress import Progress
 
 if TYPE_CHECKING:
-    from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.engine.request import Outcome
+    from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
     from elasticdenser.engine.simulation.simulator import SimulationSettings
     from elasticdenser.engine.simulation.summary import Summary
 

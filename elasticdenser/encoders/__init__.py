@@ -9,15 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from elasticdenser.encoders.base import SentenceEncoder
     from elasticdenser.encoders.devices import resolve_device, resolve_dtype
     from elasticdenser.encoders.passage_encoder import PassageEncoder
     from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
-    from elasticdenser.encoders.base import SentenceEncoder
 
 _HOMES = {
-    "ElasticQueryEncoder": "queries",
-    "PassageEncoder": "passages",
-    "SentenceEncoder": "sentence",
+    "ElasticQueryEncoder": "query_encoder",
+    "PassageEncoder": "passage_encoder",
+    "SentenceEncoder": "base",
     "resolve_device": "devices",
     "resolve_dtype": "devices",
 }

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from elasticdenser.arrays import Vectors
 from elasticdenser.errors import QueryError
 from elasticdenser.models.locate import DEFAULT_MODEL, FoundModel, find_model
 from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, read_settings, transformer_folder
@@ -17,7 +17,6 @@ from elasticdenser.subnet import Subnet
 if TYPE_CHECKING:
     from elasticdenser.encoders.backends.base import Sizes
 
-Vectors = NDArray[np.float32]
 
 _TOKENS_A_BATCH = {"cpu": 1024, "cuda": 65536}
 

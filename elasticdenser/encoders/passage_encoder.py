@@ -8,9 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from elasticdenser.arrays import Vectors
 from elasticdenser.cpus import cpu_count
-from elasticdenser.encoders.base import SentenceEncoder, Vectors
 from elasticdenser.encoders.backends.base import load_sizes
+from elasticdenser.encoders.base import SentenceEncoder
 from elasticdenser.models.locate import FoundModel
 from elasticdenser.models.settings import EncoderSettings
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from elasticdenser.encoders.vector_cache import VectorCache
-from elasticdenser.encoders.devices import device_type
-from elasticdenser.encoders.backends.kernel import can_run
-from elasticdenser.encoders.base import SentenceEncoder, Vectors
+from elasticdenser.arrays import Vectors
 from elasticdenser.encoders.backends.base import load_sizes
+from elasticdenser.encoders.backends.kernel import can_run
+from elasticdenser.encoders.base import SentenceEncoder
+from elasticdenser.encoders.devices import device_type
+from elasticdenser.encoders.vector_cache import VectorCache
 from elasticdenser.errors import QueryError
 from elasticdenser.models.locate import DEFAULT_ELASTIC, FoundModel, find_model
 from elasticdenser.models.settings import INT8, EncoderSettings, read_settings

@@ -8,7 +8,7 @@ from threading import Lock
 
 import numpy as np
 
-from elasticdenser.encoders.base import Vectors
+from elasticdenser.arrays import Vectors
 from elasticdenser.errors import QueryError
 from elasticdenser.subnet import Subnet
 

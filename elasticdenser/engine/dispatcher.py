@@ -10,11 +10,11 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from elasticdenser.engine.answers import Answer, OwnAnswer, Snapshot, answer_of, settle
+from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
 from elasticdenser.engine.processes.pool import Found, ProcessSearch
 from elasticdenser.engine.request import Batch, Outcome, Query, Request, Status
 from elasticdenser.engine.scheduler import Scheduler
-from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.errors import QueryError
 
 Hits = Sequence[Any]

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.answers import Answer, Snapshot
+from elasticdenser.engine.batch_search import BatchSearch, RetrieverSearch
 from elasticdenser.engine.dispatcher import Desk, Wanted
 from elasticdenser.engine.errors import OverloadedError
-from elasticdenser.engine.profiling.ladder import quick_profile
 from elasticdenser.engine.policies import make_policy
 from elasticdenser.engine.processes.pool import ProcessSearch
+from elasticdenser.engine.profiling.ladder import quick_profile
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Query
 from elasticdenser.engine.scheduler import Scheduler
-from elasticdenser.engine.batch_search import BatchSearch, RetrieverSearch
 from elasticdenser.engine.settings import SchedulerSettings
 from elasticdenser.engine.workers import Workers
 from elasticdenser.errors import QueryError

@@ -13,16 +13,16 @@ from bisect import insort
 from collections.abc import Hashable
 from operator import attrgetter
 
+from elasticdenser.engine.arrival_rate import Rate
 from elasticdenser.engine.correction import Correction
 from elasticdenser.engine.deadline_queue import DeadlineQueue
 from elasticdenser.engine.errors import OverloadedError
-from elasticdenser.engine.queue_state import Load
 from elasticdenser.engine.policies.base import Policy
 from elasticdenser.engine.profiling.profile import Profile
-from elasticdenser.engine.arrival_rate import Rate
-from elasticdenser.engine.shedding import relieve
+from elasticdenser.engine.queue_state import Load
 from elasticdenser.engine.request import Batch, Job, Outcome, Request, Status, key_of
 from elasticdenser.engine.settings import SchedulerSettings
+from elasticdenser.engine.shedding import relieve
 
 # What was found to be hopeless holds for this part of the usual deadline, unless something ends before: far past its
 # capacity the engine must spend its time on answers, not on refusals.

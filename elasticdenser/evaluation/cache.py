@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
@@ -15,28 +13,10 @@ from typing import Any
 from ir_measures import ScoredDoc
 
 from elasticdenser.artifacts import write_json
-from elasticdenser.errors import BadInputError
-from elasticdenser.evaluation.timing import Search
 from elasticdenser.datasets.runs import read_run, write_run
+from elasticdenser.evaluation.timing import Search
 
 _QUERIES_A_PART = 500
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-
-
-def check_name(what: str, name: str) -> None:
-    """Refuse a name that cannot be part of a file name and a column of a run.
-
-    Raises:
-        BadInputError: It holds something else than letters, digits and a few signs.
-    """
-    if not _NAME.fullmatch(name):
-        message = "cannot be part of a file name: use letters, digits, '.', '_', '-' and '+'"
-        raise BadInputError(f"the name {name!r} of a {what} {message}")
-
-
-def fingerprint_of(value: Any) -> str:
-    """Return the SHA-256 over anything that can be written as JSON, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 class Folder:

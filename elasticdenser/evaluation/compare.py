@@ -11,17 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from elasticdenser.datasets.runs import read_run, write_run
 from elasticdenser.errors import BadInputError
+from elasticdenser.evaluation.cache import Folder, search_in_parts
 from elasticdenser.evaluation.comparison import Cell, Comparison, Skipped, SystemInfo
-from elasticdenser.evaluation.cache import Folder, fingerprint_of, search_in_parts
 from elasticdenser.evaluation.query_sets import QuerySet
 from elasticdenser.evaluation.significance import differences_of, intervals_of
 from elasticdenser.evaluation.systems import System
 from elasticdenser.evaluation.timing import Search, sampled, time_systems
+from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.machine import describe_machine
-from elasticdenser.datasets.runs import read_run, write_run
-
-Progress = Callable[[str, int, int], None]
+from elasticdenser.progress import Progress, silent
 
 _CELL_VERSION = 2
 
@@ -84,7 +84,7 @@ def evaluate_systems(
     Raises:
         BadInputError: A run cannot be measured.
     """
-    progress = progress or _silent
+    progress = progress or silent
     query_fingerprint = query_set.fingerprint()
     runs: dict[str, Path] = {}
     cells = []
@@ -161,7 +161,7 @@ def summarise(
     if baseline not in {system.name for system in systems}:
         names = ", ".join(system.name for system in systems)
         raise BadInputError(f"the baseline {baseline!r} is none of the systems: expected one of {names}")
-    progress = progress or _silent
+    progress = progress or silent
     progress("significance", 0, 2)
     intervals = intervals_of(cells)
     progress("significance", 1, 2)
@@ -249,7 +249,3 @@ def _refuse_repeats(what: str, names: Sequence[str]) -> None:
 
 def _relative(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else path.name
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    pass

@@ -11,10 +11,10 @@ from typing import cast
 import ir_measures
 from ir_measures import Measure, Qrel, ScoredDoc
 
+from elasticdenser.artifacts import check_name
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.answers import answer_ranks
 from elasticdenser.evaluation.comparison import QuerySetInfo
-from elasticdenser.evaluation.cache import check_name
 from elasticdenser.evaluation.measures import AnswerMatch, check_documents, evaluate_per_query, parse_measures
 
 _CURVE = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)

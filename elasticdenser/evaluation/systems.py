@@ -10,9 +10,9 @@ from typing import Any
 
 from ir_measures import ScoredDoc
 
+from elasticdenser.artifacts import check_name
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.comparison import SystemInfo
-from elasticdenser.evaluation.cache import check_name
 from elasticdenser.evaluation.timing import Search
 
 Fuse = Callable[[Sequence[Iterable[ScoredDoc]], int], Iterable[ScoredDoc]]

@@ -24,10 +24,11 @@ from elasticdenser.datasets import Corpus, CorpusScan, Passage, scan_corpus, uni
 from elasticdenser.errors import BadInputError, BuildError, IndexFormatError
 from elasticdenser.index import journal, layout
 from elasticdenser.index.layout import FileEntry, Manifest, building_folder
-from elasticdenser.index.locking import only_builder, put_in_place, recover
 from elasticdenser.index.line_files import LineFile, write_lookup
-from elasticdenser.index.structures import Progress, Structure, choose_factory, parse_factory, parts_of
+from elasticdenser.index.locking import only_builder, put_in_place, recover
+from elasticdenser.index.structures import Structure, choose_factory, parse_factory, parts_of
 from elasticdenser.models.settings import EncoderFingerprint
+from elasticdenser.progress import Progress
 
 if TYPE_CHECKING:
     from elasticdenser.encoders import PassageEncoder

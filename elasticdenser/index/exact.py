@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import faiss
 
-from elasticdenser.index.structures import Positions, Vectors, exact_candidates
+from elasticdenser.arrays import Positions, Vectors
+from elasticdenser.index.structures import exact_candidates
 
 _FILTERED_AT_ONCE = 65_536
 

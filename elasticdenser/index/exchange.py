@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import faiss
 import numpy as np
 
+from elasticdenser.arrays import Vectors
 from elasticdenser.artifacts import atomic_write, explained_os_errors, flush_folder
 from elasticdenser.datasets import Corpus, Passage
 from elasticdenser.datasets.files import read_lines
@@ -21,9 +22,10 @@ from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError
 from elasticdenser.index import journal
 from elasticdenser.index.build import finish
 from elasticdenser.index.layout import building_folder
-from elasticdenser.index.passage_index import PassageIndex
 from elasticdenser.index.locking import only_builder, put_in_place, recover, settled
-from elasticdenser.index.structures import Progress, Structure, Vectors, silent
+from elasticdenser.index.passage_index import PassageIndex
+from elasticdenser.index.structures import Structure
+from elasticdenser.progress import Progress, silent
 
 if TYPE_CHECKING:
     from elasticdenser.encoders import PassageEncoder

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from elasticdenser.arrays import Vectors
 from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_disk, write_json
 from elasticdenser.datasets import Passage
 from elasticdenser.errors import BuildError, IndexFormatError
 from elasticdenser.index import layout
 from elasticdenser.index.layout import JOURNAL, MANIFEST, PLAN, Manifest
-from elasticdenser.index.structures import Vectors
 
 _APPENDED = (layout.VECTORS, layout.IDS, layout.ID_OFFSETS, layout.PASSAGES, layout.PASSAGE_OFFSETS)
 _KEPT = (*_APPENDED, PLAN, JOURNAL, MANIFEST)

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticdenser.arrays import Positions
 from elasticdenser.artifacts import flush_to_disk
 from elasticdenser.errors import QueryError
-
-Positions = NDArray[np.int64]
 
 _ZEROED_AT_ONCE = 1 << 16
 _LOOKUP = np.dtype([("hash", "<u8"), ("position", "<i8")])

@@ -10,25 +10,24 @@ from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
 
+from elasticdenser.arrays import Positions, Scores, Vectors
 from elasticdenser.artifacts import explained_os_errors, flush_folder
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
 from elasticdenser.index import layout
 from elasticdenser.index.exact import Exhaustive
 from elasticdenser.index.layout import Check, Manifest
+from elasticdenser.index.line_files import IdTable, LineFile
 from elasticdenser.index.locking import only_builder, settled
-from elasticdenser.index.line_files import IdTable, LineFile, Positions
 from elasticdenser.index.rescoring import rescore
-from elasticdenser.index.structures import AtEffort, Progress, Structure, Vectors, silent
+from elasticdenser.index.structures import AtEffort, Structure
 from elasticdenser.models.settings import EncoderFingerprint
+from elasticdenser.progress import Progress, silent
 
 if TYPE_CHECKING:
     from elasticdenser.datasets import Corpus
     from elasticdenser.encoders import PassageEncoder
-
-Scores = NDArray[np.float32]
 
 
 class PassageIndex:

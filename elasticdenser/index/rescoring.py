@@ -8,11 +8,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticdenser.arrays import Positions, Scores, Vectors
 from elasticdenser.kernel.kernel_sizes import has_fast_path
-
-Vectors = NDArray[np.float32]
-Scores = NDArray[np.float32]
-Positions = NDArray[np.int64]
 
 _MARGIN = np.dtype([("least", "<f4"), ("length", "<f4"), ("n_tied", "<i8")])
 _ROUNDING = 2e-6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticdenser.arrays import Positions, Vectors
 from elasticdenser.artifacts import atomic_write
 from elasticdenser.cpus import cpu_count
 from elasticdenser.errors import BuildError, IndexFormatError
 from elasticdenser.index.efforts import Effort, pick, possible_efforts, search_parameters
 from elasticdenser.index.layout import StructureInfo
-
-Vectors = NDArray[np.float32]
-Positions = NDArray[np.int64]
-Progress = Callable[[str, int, int], None]
+from elasticdenser.progress import Progress, silent
 
 _FLAT_UP_TO = 10_000
 _SCANNED_UP_TO = 1_000_000
@@ -52,10 +50,6 @@ def choose_factory(n_passages: int, dim: int) -> str:
 def parts_of(factory: str) -> list[str]:
     """Return the factory strings that are joined by " + "."""
     return factory.split(" + ")
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 class AtEffort:

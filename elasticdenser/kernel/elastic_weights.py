@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
-from elasticdenser.models.manifest import AGAIN, read_about
-from elasticdenser.models.locate import TRAINED
-from elasticdenser.models.shape import ElasticShape, layers_of
-from elasticdenser.kernel.tensors import Array, Floats, Tensors
+from elasticdenser.kernel.tensors import Tensors
 from elasticdenser.kernel.weights import LayerWeights, Transformer
+from elasticdenser.models.locate import TRAINED
+from elasticdenser.models.manifest import AGAIN, read_about
+from elasticdenser.models.shape import ElasticShape, layers_of
 from elasticdenser.subnet import Subnet
 
 

@@ -8,11 +8,11 @@ from threading import local
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticdenser.arrays import Floats
 from elasticdenser.kernel.elastic_weights import ElasticWeights
 from elasticdenser.kernel.packing import Packed, PackedLayer, pack, pack_layer, padded
 from elasticdenser.kernel.plan import NORMALIZE, POOL_CLS, Embeddings, Plan, whole_rows
 from elasticdenser.kernel.smoothing import Multiply, Smoothing
-from elasticdenser.kernel.tensors import Floats
 from elasticdenser.kernel.weights import Transformer
 from elasticdenser.subnet import LEVEL_0, Subnet
 

@@ -14,15 +14,15 @@ from threading import Lock
 
 import numpy as np
 
+from elasticdenser.arrays import Floats
 from elasticdenser.errors import ModelError, QueryError
-from elasticdenser.models.locate import is_elastic
-from elasticdenser.models.settings import POOLINGS
 from elasticdenser.kernel.elastic_weights import ElasticWeights, read_elastic
 from elasticdenser.kernel.kernel_sizes import PORTABLE, KernelSize, KernelSizes, kernel_paths
 from elasticdenser.kernel.packing import PRECISIONS
 from elasticdenser.kernel.plain_sizes import PlainSize, PlainSizes
-from elasticdenser.kernel.tensors import Floats
 from elasticdenser.kernel.weights import Transformer, read_full
+from elasticdenser.models.locate import is_elastic
+from elasticdenser.models.settings import POOLINGS
 from elasticdenser.subnet import LEVEL_0, Subnet
 
 NUMPY = "numpy"

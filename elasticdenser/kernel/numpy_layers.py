@@ -9,7 +9,7 @@ from math import sqrt
 
 import numpy as np
 
-from elasticdenser.kernel.tensors import Floats
+from elasticdenser.arrays import Floats
 from elasticdenser.kernel.weights import LayerWeights, Transformer
 
 Product = Callable[[str, Floats], Floats]

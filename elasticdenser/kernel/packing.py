@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
-from elasticdenser.kernel.tensors import Array, Floats
 from elasticdenser.kernel.weights import LayerWeights
 
 PRECISIONS = ("int8", "fp32")

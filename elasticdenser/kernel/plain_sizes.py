@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticdenser.arrays import Floats
 from elasticdenser.kernel.elastic_weights import ElasticWeights
 from elasticdenser.kernel.numpy_layers import hidden_states
-from elasticdenser.kernel.tensors import Floats
 from elasticdenser.kernel.weights import LayerWeights, Transformer
 from elasticdenser.subnet import LEVEL_0, Subnet
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
 from elasticdenser.kernel.packing import Packed, PackedLayer, aligned, padded
-from elasticdenser.kernel.tensors import Array, Floats
 from elasticdenser.kernel.weights import Transformer
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu")

@@ -11,10 +11,10 @@ from random import Random
 
 import numpy as np
 
+from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
-from elasticdenser.kernel.packing import Packed, PackedLayer, pack, pack_norms, products_of
 from elasticdenser.kernel.numpy_layers import embedded, through_layer
-from elasticdenser.kernel.tensors import Array, Floats
+from elasticdenser.kernel.packing import Packed, PackedLayer, pack, pack_norms, products_of
 from elasticdenser.kernel.weights import LayerWeights, Transformer
 
 Multiply = Callable[[Packed, Floats], Floats]

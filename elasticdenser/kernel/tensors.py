@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
+from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
-
-Array = NDArray[Any]
-Floats = NDArray[np.float32]
 
 ANY = -1
 """Of a shape that is expected: there may be any number of these, but one at least."""

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
+from elasticdenser.kernel.tensors import ANY, Tensors
 from elasticdenser.models.architectures import FAMILIES, LayerNames, activation_of, check_supported, count_of
 from elasticdenser.models.locate import weights_file
 from elasticdenser.models.settings import first_position, read_json, transformer_folder
-from elasticdenser.kernel.tensors import ANY, Array, Floats, Tensors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

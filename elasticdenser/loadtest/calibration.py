@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Outcome
+from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
 from elasticdenser.engine.simulation.simulator import SimulationSettings, Slowdown, Ways, simulate
 from elasticdenser.engine.simulation.summary import Summary
 from elasticdenser.loadtest.client import Run

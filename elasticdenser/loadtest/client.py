@@ -10,8 +10,8 @@ from time import perf_counter
 
 import numpy as np
 
-from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
 from elasticdenser.engine.request import Outcome, Request, Status
+from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
 from elasticdenser.errors import QueryError
 from elasticdenser.loadtest.arrival_sources import Clients, OpenLoop, Source
 from elasticdenser.loadtest.target import Asked, Reply, Target

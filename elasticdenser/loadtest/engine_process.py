@@ -26,16 +26,16 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from elasticdenser.engine.answers import Answer
+from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.dispatcher import Desk, Ran
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.engine.errors import OverloadedError
+from elasticdenser.engine.processes.pool import ProcessSearch, gain_by_processes
 from elasticdenser.engine.profiling.ladder import quick_profile
 from elasticdenser.engine.profiling.measure import sample_queries
-from elasticdenser.engine.processes.pool import ProcessSearch, gain_by_processes
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Status
 from elasticdenser.engine.scheduler import Scheduler
-from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.errors import ElasticDenserError
 from elasticdenser.loadtest.frames import Frames, frame_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
 from elasticdenser.engine.profiling.profile import Profile
+from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
 from elasticdenser.engine.simulation.simulator import SimulationSettings
 from elasticdenser.engine.simulation.summary import Summary, summarise
 from elasticdenser.loadtest.calibration import Calibration, agree, calibrate, simulated_alike

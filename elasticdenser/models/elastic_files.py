@@ -27,11 +27,11 @@ from torch import Tensor
 
 from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_disk
 from elasticdenser.errors import BuildError, ModelError
-from elasticdenser.models.manifest import AGAIN, FORMAT, check_made_by, check_names, read_about
 from elasticdenser.models.bert import Weights, read_model
 from elasticdenser.models.elastic import ElasticBert
-from elasticdenser.models.locate import ELASTIC, TRAINED, is_elastic
 from elasticdenser.models.int8_rows import packed, unpacked
+from elasticdenser.models.locate import ELASTIC, TRAINED, is_elastic
+from elasticdenser.models.manifest import AGAIN, FORMAT, check_made_by, check_names, read_about
 from elasticdenser.models.settings import (
     EncoderSettings,
     module_folders,

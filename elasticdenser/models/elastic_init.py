@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elasticdenser.errors import ModelError
+from elasticdenser.models.architectures import FAMILIES, LayerNames, activation_of, check_supported, count_of
 from elasticdenser.models.bert import Weights, read_model
 from elasticdenser.models.elastic import ElasticBert
-from elasticdenser.models.architectures import FAMILIES, LayerNames, activation_of, check_supported, count_of
 from elasticdenser.models.settings import EncoderSettings, first_position
 from elasticdenser.models.shape import DEPTHS, WIDTHS, ElasticShape
 from elasticdenser.subnet import Subnet

@@ -26,7 +26,8 @@ from elasticdenser.datasets import Corpus, CorpusScan, open_corpus, scan_corpus,
 from elasticdenser.errors import BadInputError, BuildError, IndexFormatError, QueryError
 from elasticdenser.index.layout import MANIFEST, replaced_folder
 from elasticdenser.index.locking import only_builder, recover, settled, swap_in
-from elasticdenser.index.structures import Progress, silent
+from elasticdenser.progress import Progress, silent
+from elasticdenser.query_input import Queries, query_records, strictly_falling
 from elasticdenser.retrieval.lucene import (
     ANALYZER,
     FORMAT,
@@ -38,7 +39,6 @@ from elasticdenser.retrieval.lucene import (
     start_lucene,
     write_documents,
 )
-from elasticdenser.query_input import Queries, query_records, strictly_falling
 
 _PROGRESS_EVERY = 1000
 

@@ -12,12 +12,11 @@ from typing import Any, Self
 import numpy as np
 from ir_measures import ScoredDoc
 
+from elasticdenser.arrays import Positions, Scores, Vectors
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.efforts import pick
-from elasticdenser.index.passage_index import Scores
-from elasticdenser.index.rescoring import Positions, Vectors
 from elasticdenser.models.locate import is_elastic, shipped_elastic
 from elasticdenser.query_input import Queries, query_records, strictly_falling
 from elasticdenser.subnet import Subnet

@@ -13,7 +13,10 @@ from fastapi import FastAPI
 from elasticdenser import __version__
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.retrieval.retriever import Retriever
-from elasticdenser.serving import embeddings, errors as problems, search as searching, status as state
+from elasticdenser.serving import embeddings
+from elasticdenser.serving import errors as problems
+from elasticdenser.serving import search as searching
+from elasticdenser.serving import status as state
 from elasticdenser.serving.middleware import GUARDED, Front
 from elasticdenser.serving.service import Service
 from elasticdenser.serving.settings import ServeSettings

@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from elasticdenser.serving.hosts import is_allowed
 from elasticdenser.serving.errors import problem, unavailable
+from elasticdenser.serving.hosts import is_allowed
 from elasticdenser.serving.service import Service
 
 _log = logging.getLogger("elasticdenser.serving")

@@ -14,9 +14,9 @@ from fastapi.responses import HTMLResponse
 from pydantic import BeforeValidator
 from pydantic_core import PydanticKnownError
 
+from elasticdenser.serving.errors import documented, problem, unavailable
 from elasticdenser.serving.live import EVERY_S
 from elasticdenser.serving.metrics import CONTENT_TYPE
-from elasticdenser.serving.errors import documented, problem, unavailable
 from elasticdenser.serving.schemas import Health, Live
 from elasticdenser.serving.service import service_of
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.errors import ModelError
-from elasticdenser.evaluation.cache import fingerprint_of
+from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.models.locate import ELASTIC, find_model, is_elastic
 from elasticdenser.models.settings import EncoderFingerprint, read_json
 

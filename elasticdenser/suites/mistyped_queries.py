@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from random import Random
 
-from elasticdenser.suites.settings import QuerySetSettings
 from elasticdenser.datasets.typing_errors import with_typing_errors
+from elasticdenser.suites.settings import QuerySetSettings
 
 
 def mistyped(queries: Mapping[str, str], n_errors: int) -> dict[str, str]:

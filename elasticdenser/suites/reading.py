@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from elasticdenser.config import read_file, read_table, read_tables, typed
 from elasticdenser.errors import BadInputError
 from elasticdenser.suites.settings import (
     MOST_TYPING_ERRORS,
@@ -18,7 +19,6 @@ from elasticdenser.suites.settings import (
     WeightedSettings,
 )
 from elasticdenser.suites.subnets import checked_sizes, find_system, only_needed
-from elasticdenser.config import read_file, read_table, read_tables, typed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elasticdenser.artifacts import sha256_of
-from elasticdenser.retrieval.bm25 import Bm25Index
 from elasticdenser.datasets import (
     Corpus,
     load_answers,
@@ -21,11 +20,12 @@ from elasticdenser.datasets import (
 )
 from elasticdenser.datasets.sources import find_parts, is_dataset_id
 from elasticdenser.errors import BadInputError, DataMissingError
-from elasticdenser.evaluation.compare import Progress
-from elasticdenser.evaluation.cache import fingerprint_of
 from elasticdenser.evaluation.measures import AnswerMatch, parse_measures
 from elasticdenser.evaluation.query_sets import QuerySet
+from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index.layout import MANIFEST
+from elasticdenser.progress import Progress
+from elasticdenser.retrieval.bm25 import Bm25Index
 from elasticdenser.suites.encoders import encoder_of_passages
 from elasticdenser.suites.mistyped_queries import mistyped, title_of
 from elasticdenser.suites.reading import Suite

@@ -12,11 +12,12 @@ from typing import Any
 
 from elasticdenser.artifacts import atomic_write, explained_os_errors
 from elasticdenser.errors import BadInputError, DataMissingError, MissingExtraError
-from elasticdenser.evaluation.compare import Progress, evaluate_systems, summarise
-from elasticdenser.evaluation.comparison import Cell, Comparison, Skipped, SystemInfo
 from elasticdenser.evaluation.cache import Folder
+from elasticdenser.evaluation.compare import evaluate_systems, summarise
+from elasticdenser.evaluation.comparison import Cell, Comparison, Skipped, SystemInfo
 from elasticdenser.evaluation.query_sets import QuerySet
 from elasticdenser.evaluation.systems import System
+from elasticdenser.progress import Progress
 from elasticdenser.suites.reading import Suite
 from elasticdenser.suites.resources import Resources, SuiteOptions
 from elasticdenser.suites.systems import make_system

@@ -11,8 +11,8 @@ from ir_measures import ScoredDoc
 
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.errors import DataMissingError
-from elasticdenser.evaluation.cache import fingerprint_of
 from elasticdenser.evaluation.systems import System
+from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.retrieval.fusion import reciprocal_rank_fusion, weighted_fusion
 from elasticdenser.retrieval.java import require_pyserini
 from elasticdenser.retrieval.retriever import Retriever

@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elasticdenser.artifacts import write_json
+from elasticdenser.datasets.typing_errors import with_typing_errors
 from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.errors import BadInputError
 from elasticdenser.index import PassageIndex, layout
-from elasticdenser.index.structures import Progress, silent
+from elasticdenser.progress import Progress, silent
 from elasticdenser.query_input import check_query
 from elasticdenser.training.row_cache import kept_rows
-from elasticdenser.datasets.typing_errors import with_typing_errors
 
 _BLOCK = 32
 """Batches among which texts are sorted by length: more save little padding, and make batches less random."""

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from ir_measures import ScoredDoc
-from numpy.typing import NDArray
 from torch import Tensor
 
+from elasticdenser.arrays import Vectors
 from elasticdenser.datasets import load_answers, load_qrels, load_queries
 from elasticdenser.datasets.sources import is_dataset_id
 from elasticdenser.errors import BadInputError
@@ -31,8 +31,6 @@ _K = 1000
 """Hits a query, where the measure has no cut-off."""
 
 _BATCH = 64
-
-Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elasticdenser.index.structures import Progress, silent
 from elasticdenser.models.elastic import ElasticBert
+from elasticdenser.progress import Progress, silent
 from elasticdenser.subnet import Subnet
 from elasticdenser.training import parallel
 from elasticdenser.training.data import Batch, TrainingData

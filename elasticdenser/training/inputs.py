@@ -14,13 +14,13 @@ from elasticdenser.datasets import open_corpus
 from elasticdenser.datasets.sources import is_dataset_id
 from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder, resolve_dtype
 from elasticdenser.errors import BadInputError
-from elasticdenser.evaluation.cache import fingerprint_of
+from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index import PassageIndex, layout
-from elasticdenser.index.structures import Progress
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_init import elastic_from_full
 from elasticdenser.models.locate import DEFAULT_MODEL
 from elasticdenser.models.shape import WIDTHS
+from elasticdenser.progress import Progress
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.data import TrainingData, identity_of, texts_sha256
 from elasticdenser.training.settings import Recipe

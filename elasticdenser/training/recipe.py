@@ -18,10 +18,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from elasticdenser.config import read_file, read_table
 from elasticdenser.datasets import open_corpus
 from elasticdenser.errors import BadInputError
 from elasticdenser.subnet import Subnet
-from elasticdenser.config import read_file, read_table
 from elasticdenser.training.distil import DistilSettings
 from elasticdenser.training.settings import Basics, DevSetSettings, Recipe, StartSettings, TableRecipe
 from elasticdenser.training.texts import TextSource

@@ -17,10 +17,10 @@ from typing import Any
 from elasticdenser.artifacts import write_json
 from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.errors import BadInputError
-from elasticdenser.evaluation.cache import fingerprint_of
-from elasticdenser.index.structures import Progress, silent
+from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.token_table import TokenTable
+from elasticdenser.progress import Progress, silent
 from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training.data import token_ids_of
 from elasticdenser.training.dev_sets import DevSet, value_of_table, values_of_sizes

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from elasticdenser.artifacts import atomic_write, explained_os_errors
 from elasticdenser.errors import BuildError
-from elasticdenser.index.structures import Progress, silent
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_init import fit_exits, importance, reorder
+from elasticdenser.progress import Progress, silent
 from elasticdenser.training.data import TrainingData
 from elasticdenser.training.settings import StartSettings, TableRecipe
 from elasticdenser.training.snapshots import load_weights, save_weights

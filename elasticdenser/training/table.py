@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from elasticdenser.index.structures import Progress, silent
+from elasticdenser.progress import Progress, silent
 from elasticdenser.training import parallel
 from elasticdenser.training.data import Batch, TrainingData
 from elasticdenser.training.losses import alignment, log_scores, score_distribution

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elasticdenser.errors import BadInputError
-from elasticdenser.index.structures import Progress, silent
+from elasticdenser.progress import Progress, silent
 from elasticdenser.training.data import Batch
 
 _SLICE = 65536

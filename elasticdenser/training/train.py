@@ -25,16 +25,16 @@ from elasticdenser import __version__
 from elasticdenser.artifacts import explained_os_errors, write_json
 from elasticdenser.cpus import cpu_count
 from elasticdenser.encoders import resolve_device, resolve_dtype
-from elasticdenser.evaluation.cache import fingerprint_of
+from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index.locking import only_builder
-from elasticdenser.index.structures import Progress, silent
 from elasticdenser.models.elastic_files import check_replaceable, save_elastic
+from elasticdenser.progress import Progress, silent
 from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training import parallel
-from elasticdenser.training.selection import Choice, choose
 from elasticdenser.training.dev_sets import DevSet, check_dev_set, load_dev_set
 from elasticdenser.training.distil import Distillation
 from elasticdenser.training.inputs import Materials, TrainOptions
+from elasticdenser.training.selection import Choice, choose
 from elasticdenser.training.settings import Recipe
 from elasticdenser.training.snapshots import load_weights, save_weights, snapshot_file, snapshots_in
 from elasticdenser.training.start import start_sizes, start_table

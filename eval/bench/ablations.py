@@ -24,7 +24,7 @@ from report import keep, print_table
 
 from elasticdenser.artifacts import write_json
 from elasticdenser.encoders import resolve_device
-from elasticdenser.evaluation.cache import fingerprint_of
+from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_init import elastic_from_full
 from elasticdenser.suites.mistyped_queries import mistyped

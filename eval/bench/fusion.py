@@ -14,9 +14,9 @@ import torch
 from report import keep, print_table
 
 from elasticdenser import Retriever, load_qrels, load_queries
-from elasticdenser.retrieval.bm25 import Bm25Index
 from elasticdenser.evaluation import QuerySet, System, compare
 from elasticdenser.evaluation.timing import sampled
+from elasticdenser.retrieval.bm25 import Bm25Index
 from elasticdenser.retrieval.fusion import reciprocal_rank_fusion, weighted_fusion
 
 _WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)

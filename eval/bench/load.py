@@ -25,12 +25,12 @@ from report import keep, print_table
 
 from elasticdenser.cpus import cpu_count
 from elasticdenser.datasets import load_queries
-from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times, bursts, poisson, replayed
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Status
+from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times, bursts, poisson, replayed
 from elasticdenser.engine.simulation.simulator import SimulationSettings
-from elasticdenser.loadtest.engine_process import Opener, open_index
 from elasticdenser.loadtest.client import ClientSettings, Run, run_load
+from elasticdenser.loadtest.engine_process import Opener, open_index
 from elasticdenser.loadtest.engine_target import EngineTarget
 from elasticdenser.loadtest.memory import growth_per_hour
 from elasticdenser.loadtest.result import Result

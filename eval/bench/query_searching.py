@@ -12,8 +12,8 @@ from query_bench import RECALLS, SIZES, Bench, Row, Targets, shown
 from report import all_items_s, ratios, target
 
 from elasticdenser import Retriever
-from elasticdenser.engine.request import Query
 from elasticdenser.engine.batch_search import RetrieverSearch
+from elasticdenser.engine.request import Query
 
 BATCH = 16
 

@@ -21,8 +21,8 @@ from report import all_items_s, item_by_item, keep, print_table
 from elasticdenser import ElasticQueryEncoder, open_corpus
 from elasticdenser.datasets import load_queries
 from elasticdenser.encoders.backends.torch import TorchSizes
-from elasticdenser.models.levels import Levels
 from elasticdenser.kernel.levels import RuntimeLevels
+from elasticdenser.models.levels import Levels
 from elasticdenser.subnet import Subnet
 
 SIZES = ("w1-d6", "w1-d3", "w0.5-d3", "w0.25-d1", "level0")

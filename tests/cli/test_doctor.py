@@ -11,7 +11,7 @@ import pytest
 
 from elasticdenser.cli import checks as doctor
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_packages_are_those_of_pyproject():

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ir_measures import ScoredDoc
 
-from elasticdenser.errors import BadInputError
 from elasticdenser.datasets.runs import read_run, write_run
+from elasticdenser.errors import BadInputError
 
 RUN = [ScoredDoc("q1", "d1", 0.5), ScoredDoc("q1", "d2", 0.75), ScoredDoc("q2", "d1", -1.0)]
 

@@ -25,7 +25,7 @@ from elasticdenser.encoders.base import tokens_a_batch
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.kernel.levels import NUMPY, available_paths
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HAS_BFLOAT16 = resolve_dtype("auto", torch.device("cpu")) == torch.bfloat16
 DTYPES = ["float32", pytest.param("bfloat16", marks=pytest.mark.skipif(not HAS_BFLOAT16, reason="CPU without bf16"))]
 N_PASSAGES = 400

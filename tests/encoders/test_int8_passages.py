@@ -13,11 +13,11 @@ from tiny import real_encoder
 from elasticdenser import ElasticQueryEncoder, PassageEncoder
 from elasticdenser.encoders.backends.kernel import can_run
 from elasticdenser.errors import ModelError
-from elasticdenser.models.locate import find_model
 from elasticdenser.kernel.kernel_sizes import kernel_paths
 from elasticdenser.kernel.levels import RuntimeLevels
+from elasticdenser.models.locate import find_model
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 needs_kernel = pytest.mark.skipif(not kernel_paths(), reason="needs the kernel: python setup.py build_ext --inplace")
 TEXTS = ["dune", "", "a desert planet", "x " * 40, "wait for several threads to finish", "?", "abc def", "who wrote it"]
 

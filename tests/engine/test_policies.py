@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from engine_helpers import CAPACITY_PER_S, PROFILE, SLO_S, level, request, scheduler_of
 
-from elasticdenser.engine.policies.baselines import Aimd, Thresholds
 from elasticdenser.engine.policies import make_policy
+from elasticdenser.engine.policies.baselines import Aimd, Thresholds
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.errors import QueryError
 

@@ -4,11 +4,12 @@ import random
 import pytest
 from ir_measures import Qrel, ScoredDoc
 
+from elasticdenser.datasets.runs import read_run, write_run
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation import Comparison, QuerySet, System, compare, time_systems
+from elasticdenser.evaluation.cache import Folder, search_in_parts
 from elasticdenser.evaluation.compare import evaluate_systems
-from elasticdenser.evaluation.cache import Folder, fingerprint_of, search_in_parts
-from elasticdenser.datasets.runs import read_run, write_run
+from elasticdenser.fingerprint import fingerprint_of
 
 QUERIES = {f"q{number}": f"question {number}" for number in range(40)}
 QUERY_SET = QuerySet(

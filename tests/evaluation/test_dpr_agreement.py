@@ -10,11 +10,11 @@ from itertools import pairwise
 import pytest
 from tiny import needs_pyserini
 
-from elasticdenser.retrieval.bm25 import Bm25Index
 from elasticdenser.datasets import load_answers, load_queries, open_corpus
-from elasticdenser.evaluation import answer_match
-from elasticdenser.retrieval.java import start_jvm
 from elasticdenser.datasets.runs import read_run, write_run
+from elasticdenser.evaluation import answer_match
+from elasticdenser.retrieval.bm25 import Bm25Index
+from elasticdenser.retrieval.java import start_jvm
 
 pytestmark = [
     pytest.mark.slow,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from load_fakes import PROFILE
 
-from elasticdenser.engine.simulation.arrivals import bursts, poisson
 from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.engine.request import Outcome, Request, Status
+from elasticdenser.engine.simulation.arrivals import bursts, poisson
 from elasticdenser.engine.simulation.simulator import SimulationSettings, Slowdown, Ways, simulate
 from elasticdenser.engine.simulation.summary import summarise
 from elasticdenser.loadtest.calibration import agree, calibrate, simulated_alike

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from load_fakes import BEST, PROFILE, FakeTarget, answered
 
-from elasticdenser.engine.simulation.arrivals import ClosedLoop
 from elasticdenser.engine.request import Status
+from elasticdenser.engine.simulation.arrivals import ClosedLoop
 from elasticdenser.errors import QueryError
 from elasticdenser.loadtest.client import ClientSettings, run_load
 from elasticdenser.loadtest.memory import growth_per_hour, held_bytes

@@ -16,10 +16,10 @@ import pytest
 from ir_measures import ScoredDoc
 from tiny import needs_pyserini
 
-from elasticdenser.retrieval import java
-from elasticdenser.retrieval.bm25 import Bm25Index
 from elasticdenser.datasets import Corpus, Passage, open_corpus
 from elasticdenser.errors import BadInputError, BuildError, IndexFormatError, MissingExtraError, QueryError
+from elasticdenser.retrieval import java
+from elasticdenser.retrieval.bm25 import Bm25Index
 
 needs_java = [
     pytest.mark.slow,
@@ -271,9 +271,7 @@ def test_without_pyserini(monkeypatch, tmp_path):
 
 
 def test_nothing_of_java_is_imported_by_the_module():
-    code = (
-        "import sys, elasticdenser.retrieval.bm25, elasticdenser.retrieval.fusion; sys.exit(bool({'pyserini', 'jnius'} & set(sys.modules)))"
-    )
+    code = "import sys, elasticdenser.retrieval.bm25, elasticdenser.retrieval.fusion; sys.exit(bool({'pyserini', 'jnius'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

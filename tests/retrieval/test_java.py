@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tiny import needs_pyserini
 
-from elasticdenser.retrieval import java
 from elasticdenser.errors import ElasticDenserError, MissingExtraError
+from elasticdenser.retrieval import java
 
 
 def make_java(home: Path, version: str, modules: str = "java.base jdk.incubator.vector") -> Path:

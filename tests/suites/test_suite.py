@@ -8,11 +8,11 @@ from ir_measures import ScoredDoc
 from tiny import needs_pyserini
 from typer.testing import CliRunner
 
-from elasticdenser.retrieval import java
 from elasticdenser.cli import app
+from elasticdenser.datasets.runs import write_run
 from elasticdenser.errors import BadInputError, MissingExtraError
 from elasticdenser.evaluation import Comparison
-from elasticdenser.datasets.runs import write_run
+from elasticdenser.retrieval import java
 from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite
 
 WORDS = ["dune", "desert", "paris", "csv", "threads", "moon", "bread", "river", "piano", "chess", "snow", "iron"]

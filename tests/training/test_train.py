@@ -18,11 +18,11 @@ from elasticdenser.evaluation import evaluate
 from elasticdenser.index import PassageIndex
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.elastic_init import elastic_from_full, fit_exits
-from elasticdenser.training.selection import choose, pick
 from elasticdenser.training.data import padded, token_ids_of
 from elasticdenser.training.dev_sets import load_dev_set
 from elasticdenser.training.inputs import TrainOptions
 from elasticdenser.training.recipe import plain_recipe, read_recipe
+from elasticdenser.training.selection import choose, pick
 from elasticdenser.training.settings import DevSetSettings
 from elasticdenser.training.snapshots import save_weights
 from elasticdenser.training.train import grid_lines, train

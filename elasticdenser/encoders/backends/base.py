@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from elasticdenser.encoders.devices import device_type
+from elasticdenser.arrays import Vectors
 from elasticdenser.encoders.backends.kernel import RuntimeSizes
-from elasticdenser.encoders.base import Vectors
+from elasticdenser.encoders.devices import device_type
 from elasticdenser.errors import ModelError
 from elasticdenser.models.locate import FoundModel
 from elasticdenser.models.settings import INT8, EncoderSettings

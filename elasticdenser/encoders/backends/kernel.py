@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from elasticdenser.encoders.base import Vectors
+from elasticdenser.arrays import Vectors
 from elasticdenser.errors import ModelError
-from elasticdenser.models.manifest import check_use
-from elasticdenser.models.locate import FoundModel, weights_file
-from elasticdenser.models.settings import INT8, EncoderSettings
 from elasticdenser.kernel.kernel_sizes import has_fast_path, kernel_fault
 from elasticdenser.kernel.levels import RuntimeLevels
 from elasticdenser.kernel.weights import read_full
+from elasticdenser.models.locate import FoundModel, weights_file
+from elasticdenser.models.manifest import check_use
+from elasticdenser.models.settings import INT8, EncoderSettings
 from elasticdenser.subnet import Subnet
 
 

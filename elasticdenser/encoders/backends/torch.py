@@ -9,13 +9,13 @@ from threading import Lock
 import torch
 import torch.nn.functional as F
 
+from elasticdenser.arrays import Vectors
 from elasticdenser.encoders.devices import resolve_device, resolve_dtype
-from elasticdenser.encoders.base import Vectors
-from elasticdenser.models.manifest import check_use
 from elasticdenser.models.bert import Bert
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.levels import Levels
 from elasticdenser.models.locate import FoundModel, is_elastic
+from elasticdenser.models.manifest import check_use
 from elasticdenser.models.settings import EncoderSettings
 from elasticdenser.subnet import Subnet
 

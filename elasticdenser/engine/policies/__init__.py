@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from elasticdenser.engine.policies.base import Policy
 from elasticdenser.engine.policies.baselines import Aimd, SlackFit, Static, Thresholds
 from elasticdenser.engine.policies.elastic import Elastic
-from elasticdenser.engine.policies.base import Policy
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.errors import QueryError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from elasticdenser.engine.queue_state import Choice, Load
 from elasticdenser.engine.policies.base import fullest_at, largest_at
 from elasticdenser.engine.profiling.profile import Profile
+from elasticdenser.engine.queue_state import Choice, Load
 
 
 class Static:

@@ -13,10 +13,10 @@ from threading import Condition, Lock, Thread, current_thread
 from typing import TYPE_CHECKING
 
 from elasticdenser.cpus import cpu_count
-from elasticdenser.engine.processes.worker_process import AskedProcess, message_of
-from elasticdenser.engine.errors import WorkerError
-from elasticdenser.engine.request import Query
 from elasticdenser.engine.batch_search import RetrieverSearch
+from elasticdenser.engine.errors import WorkerError
+from elasticdenser.engine.processes.worker_process import AskedProcess, message_of
+from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
+from elasticdenser.engine.batch_search import RetrieverSearch
 from elasticdenser.engine.errors import WorkerError
 from elasticdenser.engine.request import Query
-from elasticdenser.engine.batch_search import RetrieverSearch
 
 Asked = Sequence[tuple[str, int, frozenset[str] | None]]
 

@@ -16,7 +16,9 @@ from elasticdenser.engine.errors import WorkerError
 from elasticdenser.engine.request import Query
 
 _GONE = "the search process has died or hung"
-_START = "import sys; sys.path[:] = {path!r}; from elasticdenser.engine.processes.worker_main import main; main({channel})"
+_START = (
+    "import sys; sys.path[:] = {path!r}; from elasticdenser.engine.processes.worker_main import main; main({channel})"
+)
 
 
 class AskedProcess:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from elasticdenser.engine.profiling.measure import MeasureSettings, Progress, measure, sample_queries
+from elasticdenser.engine.profiling.measure import MeasureSettings, measure, sample_queries
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.models.locate import ladder_of, retention_of
+from elasticdenser.progress import Progress
 
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Retriever

@@ -14,15 +14,15 @@ from time import perf_counter
 from typing import TypeVar
 
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
+from elasticdenser.engine.batch_search import RetrieverSearch
 from elasticdenser.engine.profiling.budget import LOST_WITH_RECALL, Cell, choose_recalls
 from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.engine.request import Query
-from elasticdenser.engine.batch_search import RetrieverSearch
 from elasticdenser.errors import QueryError
 from elasticdenser.machine import describe_machine
+from elasticdenser.progress import Progress
 from elasticdenser.retrieval.retriever import Retriever
 
-Progress = Callable[[str, int, int], None]
 Case = TypeVar("Case")
 
 _ENCODING, _FINDING, _MEASURING = "Measuring sizes", "Measuring search efforts", "Measuring levels"

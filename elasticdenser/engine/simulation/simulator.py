@@ -10,13 +10,13 @@ from itertools import count
 
 import numpy as np
 
-from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.engine.policies import make_policy
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Batch, Outcome, Request, Status
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.settings import SchedulerSettings
+from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
 from elasticdenser.errors import QueryError
 
 

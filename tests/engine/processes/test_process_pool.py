@@ -10,10 +10,10 @@ import pytest
 from process_helpers import QUERIES, RECALLS, profile
 
 from elasticdenser import Retriever
+from elasticdenser.engine.batch_search import RetrieverSearch
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.engine.processes.pool import ProcessSearch, gain_by_processes
 from elasticdenser.engine.request import Query
-from elasticdenser.engine.batch_search import RetrieverSearch
 from elasticdenser.errors import QueryError
 
 

@@ -7,9 +7,9 @@ import pytest
 from engine_helpers import CAPACITY_PER_S, PROFILE, SLO_S
 from engine_helpers import level as make_level
 
-from elasticdenser.engine.simulation.arrivals import ClosedLoop, bursts, poisson
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Outcome, Request, Status
+from elasticdenser.engine.simulation.arrivals import ClosedLoop, bursts, poisson
 from elasticdenser.engine.simulation.simulator import SimulationSettings, Slowdown, simulate
 from elasticdenser.engine.simulation.summary import course, summarise
 from elasticdenser.errors import QueryError

@@ -1,0 +1,1 @@
+"""What computes the vectors: one protocol, one file a backend."""

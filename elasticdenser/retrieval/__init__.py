@@ -1,0 +1,1 @@
+"""Retrieval: queries to hits, by vectors, by words, and both fused."""
