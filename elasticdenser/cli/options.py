@@ -33,7 +33,7 @@ InProcesses = Annotated[
     bool | None,
     typer.Option(
         "--processes/--threads",
-        help="Workers search in a process each, or in threads of one. Default: processes, unless torch computes.",
+        help="WorkerPool search in a process each, or in threads of one. Default: processes, unless torch computes.",
         show_default=False,
     ),
 ]
@@ -113,9 +113,9 @@ def sizes_of(retriever: Retriever, subnet: str | None) -> list[Subnet]:
     """
     encoder = retriever.encoder
     if subnet == "all":
-        return encoder.sizes
+        return encoder.subnets
     try:
-        return [encoder.choose(subnet)]
+        return [encoder.resolve_subnet(subnet)]
     except QueryError as error:
         raise QueryError(f"{error}; or give --subnet all") from None
 

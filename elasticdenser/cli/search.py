@@ -69,7 +69,7 @@ def show(retriever: Retriever, query: str, *, as_json: bool = False, **choice: A
     started = time.perf_counter()
     hits = list(retriever.search(query, **choice))
     seconds = time.perf_counter() - started
-    index, subnet = retriever.index, retriever.encoder.choose(choice.get("subnet"))
+    index, subnet = retriever.index, retriever.encoder.resolve_subnet(choice.get("subnet"))
     texts = [index.passage(hit.doc_id) if index.has_texts else None for hit in hits]
     if as_json:
         rows = [

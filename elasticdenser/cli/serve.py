@@ -86,7 +86,7 @@ def serve(
             deadline_s=deadline_ms / 1000,
             api_key=_api_key(api_key_file),
             allowed_hosts=allowed_hosts([*names, host]),
-            most_body_bytes=max_body_bytes,
+            max_body_bytes=max_body_bytes,
             encoding_threads=max(1, cpu_count() // 2),
             title=index.resolve().name,
             log=access_log,
@@ -95,7 +95,7 @@ def serve(
         levels = _levels(retriever, profile)
         n_workers = workers or max(1, cpu_count() - 1)
         processes = gain_by_processes(retriever) if in_processes is None else in_processes
-        limits = {"workers": n_workers, "most_unfinished": max_unfinished, "processes": processes}
+        limits = {"workers": n_workers, "max_unfinished": max_unfinished, "processes": processes}
         _serve(bound, retriever, levels, policy, settings, limits)
 
 

@@ -107,9 +107,9 @@ def _report(trained: Trained, output: Path) -> None:
     if trained.choice is not None:
         columns, rows = _choice_rows(trained.choice)
         print_table(f"Quality kept; step {trained.step} taken", columns, rows, numeric=99)
-    note(f"{output}: {len(trained.sizes)} sizes beside the full one: {', '.join(map(str, trained.sizes))}")
+    note(f"{output}: {len(trained.subnets)} sizes beside the full one: {', '.join(map(str, trained.subnets))}")
     note(f"{trained.run}: what training left; it may be removed")
-    where, size = trained.index or "INDEX", trained.sizes[len(trained.sizes) // 2]
+    where, size = trained.index or "INDEX", trained.subnets[len(trained.subnets) // 2]
     note(f'now try:  elasticdenser search {where} "your question" --encoder {output} --subnet {size}')
 
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from elasticdenser.arrays import Vectors
 from elasticdenser.errors import QueryError
-from elasticdenser.models.locate import DEFAULT_MODEL, FoundModel, find_model
+from elasticdenser.models.locate import DEFAULT_MODEL, ModelLocation, find_model
 from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, read_settings, transformer_folder
 from elasticdenser.models.tokenizer import load_tokenizer
 from elasticdenser.subnet import Subnet
 
 if TYPE_CHECKING:
-    from elasticdenser.encoders.backends.base import Sizes
+    from elasticdenser.encoders.backends.base import EncoderBackend
 
 
 _TOKENS_A_BATCH = {"cpu": 1024, "cuda": 65536}
@@ -45,9 +45,9 @@ class SentenceEncoder:
         ModelError: The tokenizer cannot be used.
     """
 
-    def __init__(self, found: FoundModel, settings: EncoderSettings, sizes: Sizes) -> None:
+    def __init__(self, found: ModelLocation, settings: EncoderSettings, sizes: EncoderBackend) -> None:
         self.found, self.settings = found, settings
-        self._sizes = sizes
+        self._backend = sizes
         self._tokenizer = load_tokenizer(transformer_folder(found.path), settings.max_length)
         self._tokens_a_batch = tokens_a_batch(sizes.device_type)
 
@@ -88,7 +88,7 @@ class SentenceEncoder:
     @property
     def dtype(self) -> str:
         """Arithmetic of the matrix products, such as `float32`."""
-        return self._sizes.dtype
+        return self._backend.dtype
 
     @property
     def dim(self) -> int:
@@ -101,7 +101,7 @@ class SentenceEncoder:
 
     def _encode_batch(self, sequences: Sequence[Sequence[int]], subnet: Subnet | None = None) -> Vectors:
         """Encode sequences of token ids; `subnet` is one of the elastic encoder's, None the full size."""
-        return self._sizes.encode(sequences, subnet or self._sizes.full_size)
+        return self._backend.encode(sequences, subnet or self._backend.full_subnet)
 
     def _tokenize(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
         if isinstance(texts, str):

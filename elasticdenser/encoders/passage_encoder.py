@@ -10,9 +10,9 @@ import numpy as np
 
 from elasticdenser.arrays import Vectors
 from elasticdenser.cpus import cpu_count
-from elasticdenser.encoders.backends.base import load_sizes
+from elasticdenser.encoders.backends.base import load_backend
 from elasticdenser.encoders.base import SentenceEncoder
-from elasticdenser.models.locate import FoundModel
+from elasticdenser.models.locate import ModelLocation
 from elasticdenser.models.settings import EncoderSettings
 
 
@@ -32,9 +32,9 @@ class PassageEncoder(SentenceEncoder):
     """
 
     def __init__(
-        self, found: FoundModel, settings: EncoderSettings, *, dtype: str = "auto", device: str = "auto"
+        self, found: ModelLocation, settings: EncoderSettings, *, dtype: str = "auto", device: str = "auto"
     ) -> None:
-        super().__init__(found, settings, load_sizes(found, settings, dtype, device, smaller=False))
+        super().__init__(found, settings, load_backend(found, settings, dtype, device, smaller=False))
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode passages in the calling thread.
@@ -60,11 +60,11 @@ class PassageEncoder(SentenceEncoder):
         Yields:
             For each window: float32, (n_texts, dim), normalised like those of `encode`.
         """
-        n_workers = (workers or cpu_count()) if self._sizes.device_type == "cpu" else 1
+        n_workers = (workers or cpu_count()) if self._backend.device_type == "cpu" else 1
         encoding = ThreadPoolExecutor(n_workers, thread_name_prefix="encode")
         tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         waiting: deque[Future[_Window]] = deque()
-        with self._sizes.one_core_a_call():
+        with self._backend.one_core_a_call():
             try:
                 for texts in windows:
                     waiting.append(tokenizing.submit(self._start_window, texts, encoding))

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from elasticdenser.arrays import Vectors
-from elasticdenser.encoders.backends.base import load_sizes
+from elasticdenser.encoders.backends.base import load_backend
 from elasticdenser.encoders.backends.kernel import can_run
 from elasticdenser.encoders.base import SentenceEncoder
 from elasticdenser.encoders.devices import device_type
 from elasticdenser.encoders.vector_cache import VectorCache
 from elasticdenser.errors import QueryError
-from elasticdenser.models.locate import DEFAULT_ELASTIC, FoundModel, find_model
+from elasticdenser.models.locate import DEFAULT_ELASTIC, ModelLocation, find_model
 from elasticdenser.models.settings import INT8, EncoderSettings, read_settings
 from elasticdenser.query_input import check_query
 from elasticdenser.subnet import Subnet
@@ -40,7 +40,7 @@ class ElasticQueryEncoder(SentenceEncoder):
 
     def __init__(
         self,
-        found: FoundModel,
+        found: ModelLocation,
         settings: EncoderSettings,
         *,
         dtype: str = "auto",
@@ -50,8 +50,8 @@ class ElasticQueryEncoder(SentenceEncoder):
         kind = device_type(device)
         if dtype == "auto" and (kind == "cpu" or (kind == "auto" and not _has_gpu())):
             dtype = INT8 if can_run(found) else "float32"
-        super().__init__(found, settings, load_sizes(found, settings, dtype, device))
-        self._known = frozenset(self._sizes.sizes)
+        super().__init__(found, settings, load_backend(found, settings, dtype, device))
+        self._known = frozenset(self._backend.subnets)
         self.cache = VectorCache(cache) if cache else None
 
     @classmethod
@@ -70,25 +70,25 @@ class ElasticQueryEncoder(SentenceEncoder):
         return cls(found, read_settings(found.path, **overrides), dtype=dtype, device=device, cache=cache)
 
     @property
-    def full_size(self) -> Subnet:
+    def full_subnet(self) -> Subnet:
         """The size whose vectors are those of the full encoder."""
-        return self._sizes.full_size
+        return self._backend.full_subnet
 
     @property
-    def sizes(self) -> list[Subnet]:
+    def subnets(self) -> list[Subnet]:
         """All sizes, from the full one down to `level0`, if there is one."""
-        return list(self._sizes.sizes)
+        return list(self._backend.subnets)
 
-    def choose(self, subnet: str | Subnet | None) -> Subnet:
+    def resolve_subnet(self, subnet: str | Subnet | None) -> Subnet:
         """Return the size that `subnet` names; None is the full size.
 
         Raises:
             QueryError: The encoder has no such size.
         """
-        wanted = self.full_size if subnet is None else Subnet.parse(subnet)
+        wanted = self.full_subnet if subnet is None else Subnet.parse(subnet)
         if wanted not in self._known:
-            only = "" if len(self.sizes) > 1 else " (its folder holds no trained ones)"
-            known = ", ".join(map(str, self.sizes))
+            only = "" if len(self.subnets) > 1 else " (its folder holds no trained ones)"
+            known = ", ".join(map(str, self.subnets))
             raise QueryError(f"got subnet {wanted}; this encoder has the sizes: {known}{only}")
         return wanted
 
@@ -107,7 +107,7 @@ class ElasticQueryEncoder(SentenceEncoder):
         Raises:
             QueryError: A query is empty, or the encoder has no such size.
         """
-        size = self.choose(subnet)
+        size = self.resolve_subnet(subnet)
         if not isinstance(queries, str):
             for number, query in enumerate(queries, 1):
                 check_query(query, f"query number {number}")

@@ -46,7 +46,7 @@ class Snapshot:
         statuses: Requests by how they ended.
         levels: Answers by level, best level first.
         batches: Batches that were answered, by how many queries they held.
-        replaced_workers: Workers that hung.
+        replaced_workers: WorkerPool that hung.
         processes: Search processes that are ready, or search.
         replaced_processes: Search processes that died or hung.
     """
@@ -63,7 +63,7 @@ class Snapshot:
     replaced_processes: int
 
 
-class OwnAnswer:
+class InlineAnswer:
     """What takes the place of a future where whoever asks also searches: far lighter, and waits for nobody."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ def answer_of(outcome: Outcome, hits: Sequence[Any]) -> Answer:
 
 
 def settle(
-    future: Future[Answer] | OwnAnswer | None, *, answer: Answer | None = None, error: BaseException | None = None
+    future: Future[Answer] | InlineAnswer | None, *, answer: Answer | None = None, error: BaseException | None = None
 ) -> None:
     """Settle a future, unless its owner has cancelled it; what its callbacks raise must not keep others from theirs."""
     if future is None or not future.set_running_or_notify_cancel():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 
-class Rate:
+class ArrivalRate:
     """Arrivals a second over a sliding window.
 
     Args:

@@ -37,7 +37,7 @@ class RetrieverSearch:
 
     def __init__(self, retriever: Retriever, recalls: Mapping[str, float | None]) -> None:
         self._retriever = retriever
-        self._levels = {level: (retriever.encoder.choose(level), recall) for level, recall in recalls.items()}
+        self._levels = {level: (retriever.encoder.resolve_subnet(level), recall) for level, recall in recalls.items()}
 
     def search_batch(self, queries: Sequence[Query], level: str) -> list[list[Hit]]:
         """Return the hits of each query, best first, at most its `k`."""

@@ -9,10 +9,10 @@ from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
-from elasticdenser.engine.answers import Answer, OwnAnswer, Snapshot, answer_of, settle
+from elasticdenser.engine.answers import Answer, InlineAnswer, Snapshot, answer_of, settle
 from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
-from elasticdenser.engine.processes.pool import Found, ProcessSearch
+from elasticdenser.engine.processes.pool import Found, ProcessPoolSearch
 from elasticdenser.engine.request import Batch, Outcome, Query, Request, Status
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.errors import QueryError
@@ -64,7 +64,7 @@ class Ran(NamedTuple):
     at_s: float
 
 
-class Desk:
+class Dispatcher:
     """What all threads of an engine share: the scheduler behind a lock, and the futures of those who wait.
 
     It is the `Work` of the engine's workers.
@@ -81,16 +81,16 @@ class Desk:
 
     def __init__(self, scheduler: Scheduler, search: BatchSearch, clock: Callable[[], float]) -> None:
         self._scheduler, self._search, self._clock = scheduler, search, clock
-        self.is_searched_elsewhere = isinstance(search, ProcessSearch)
+        self.is_searched_elsewhere = isinstance(search, ProcessPoolSearch)
         self.lock, self._counting = threading.Lock(), threading.Lock()
-        self._futures: dict[int, Future[Answer] | OwnAnswer] = {}
+        self._futures: dict[int, Future[Answer] | InlineAnswer] = {}
         self._ids = count()
         self._is_closing = False
         self._statuses: dict[Status, int] = {status: 0 for status in Status if status is not Status.LOST}
         self._levels = {level.name: 0 for level in scheduler.profile.levels}
         self._batches: dict[int, int] = {}
 
-    def hand_in(self, wanted: Wanted, wake: Callable[[], None]) -> Future[Answer]:
+    def submit(self, wanted: Wanted, wake: Callable[[], None]) -> Future[Answer]:
         """Take in a request.
 
         Args:
@@ -106,16 +106,16 @@ class Desk:
         with self.lock:
             request = self._take_in(wanted, future)
             wake()
-        future.add_done_callback(lambda done: self._withdraw(request) if done.cancelled() else None)
+        future.add_done_callback(lambda done: self._cancel(request) if done.cancelled() else None)
         return future
 
     def ask(self, wanted: Wanted, wake: Callable[[], None]) -> Answer:
-        """Take in a request and wait for its answer; the arguments and errors are those of `hand_in`.
+        """Take in a request and wait for its answer; the arguments and errors are those of `submit`.
 
         If nothing else waits or runs, this thread searches: that spares waking another one, and being woken by it.
         Should the search hang, it does so for this caller as it would without an engine, and for nobody else.
         """
-        own, batch = OwnAnswer(), None
+        own, batch = InlineAnswer(), None
         try:
             with self.lock:
                 is_at_rest = not self._scheduler.n_waiting and not self._scheduler.n_running
@@ -126,11 +126,11 @@ class Desk:
                     wake()
             if batch is None:
                 return future.result()
-            search = self._search.here if isinstance(self._search, ProcessSearch) else self._search
+            search = self._search.here if isinstance(self._search, ProcessPoolSearch) else self._search
             queries = _queries_of(batch)
             ran = self.finish(Begun(batch, queries, partial(search.search_batch, queries, batch.level)))
             if ran is not None:
-                self.hand_out(ran)
+                self.deliver(ran)
             return own.result()
         except WorkerError as error:
             if isinstance(error.__cause__, KeyboardInterrupt):  # for this thread only
@@ -145,8 +145,8 @@ class Desk:
                         wake()
             del own  # an error would refer to it, and it to the error
 
-    def turns_away(self, within_s: float, priority: int) -> bool:
-        """See `RetrievalEngine.turns_away`."""
+    def would_reject(self, within_s: float, priority: int) -> bool:
+        """See `RetrievalEngine.would_reject`."""
         now_s = self._clock()
         if not self._scheduler.is_hopeless(now_s, now_s + within_s, priority):
             return False
@@ -156,9 +156,9 @@ class Desk:
     @property
     def has_room(self) -> bool:
         """Whether not so many requests are in as may be at once."""
-        return self._scheduler.n_unfinished < self._scheduler.settings.most_unfinished
+        return self._scheduler.n_unfinished < self._scheduler.settings.max_unfinished
 
-    def close_door(self) -> None:
+    def stop_accepting(self) -> None:
         """Refuse new requests."""
         with self.lock:
             self._is_closing = True
@@ -219,7 +219,7 @@ class Desk:
             return None
 
     def finish(self, begun: Begun) -> Ran | None:
-        """For a worker: return what came of a batch, for `hand_out`; None if it failed or was given up."""
+        """For a worker: return what came of a batch, for `deliver`; None if it failed or was given up."""
         batch = begun.batch
         try:
             hits = self._hits(begun.queries, batch.level, begun.search)
@@ -233,7 +233,7 @@ class Desk:
             self._scheduler.finished(batch, now_s - batch.started_s)
         return Ran(batch=batch, hits=hits, at_s=now_s)
 
-    def hand_out(self, ran: Ran) -> None:
+    def deliver(self, ran: Ran) -> None:
         """For a worker: give those who asked for a batch their answers."""
         batch, size = ran.batch, len(ran.batch.jobs)
         found = [its for job, its in zip(batch.jobs, ran.hits, strict=True) for _ in job.members]
@@ -262,7 +262,7 @@ class Desk:
             error.__cause__ = cause
             settle(future, error=error)
 
-    def turn_away(self) -> None:
+    def deliver_shed(self) -> None:
         """For a worker or its keeper: tell those who wait for what has become hopeless."""
         with self.lock:
             self._scheduler.expire(self._clock())
@@ -274,7 +274,7 @@ class Desk:
             )
             settle(future, error=OverloadedError(message, retry_after_s=self._scheduler.settings.slo_s))
 
-    def _take_in(self, wanted: Wanted, future: Future[Answer] | OwnAnswer) -> Request:
+    def _take_in(self, wanted: Wanted, future: Future[Answer] | InlineAnswer) -> Request:
         if self._is_closing:
             raise EngineClosedError("the engine is closed: open another one")
         now_s = self._clock()
@@ -295,7 +295,7 @@ class Desk:
         return request
 
     def _begin(self, queries: Sequence[Query], level: str) -> Callable[[], Collection[Hits]]:
-        if isinstance(self._search, ProcessSearch):
+        if isinstance(self._search, ProcessPoolSearch):
             return self._search.begin(queries, level)
         return partial(self._search.search_batch, queries, level)
 
@@ -319,16 +319,16 @@ class Desk:
             raise ValueError(f"got hits of {len(hits)} queries from search_batch, expected {len(queries)}")
         return hits
 
-    def _ended(self, outcomes: list[Outcome]) -> list[Future[Answer] | OwnAnswer | None]:
+    def _ended(self, outcomes: list[Outcome]) -> list[Future[Answer] | InlineAnswer | None]:
         for outcome in outcomes:
             self._statuses[outcome.status] += 1
             if outcome.level is not None:
                 self._levels[outcome.level] += 1
         return [self._futures.pop(outcome.request.id, None) for outcome in outcomes]
 
-    def _withdraw(self, request: Request) -> None:
+    def _cancel(self, request: Request) -> None:
         with self.lock:
-            if self._scheduler.withdraw(request):
+            if self._scheduler.cancel(request):
                 self._futures.pop(request.id, None)
 
     def _count_refused(self) -> None:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, Self
 from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.answers import Answer, Snapshot
 from elasticdenser.engine.batch_search import BatchSearch, RetrieverSearch
-from elasticdenser.engine.dispatcher import Desk, Wanted
+from elasticdenser.engine.dispatcher import Dispatcher, Wanted
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.engine.policies import make_policy
-from elasticdenser.engine.processes.pool import ProcessSearch
+from elasticdenser.engine.processes.pool import ProcessPoolSearch
 from elasticdenser.engine.profiling.ladder import quick_profile
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Query
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.settings import SchedulerSettings
-from elasticdenser.engine.workers import Workers
+from elasticdenser.engine.workers import WorkerPool
 from elasticdenser.errors import QueryError
 from elasticdenser.query_input import check_query
 
@@ -42,13 +42,13 @@ class RetrievalEngine:
         policy: As `make_policy` spells it.
         slo_s: Deadline of requests that name none, in seconds after they come.
         workers: Worker threads; None is one for each usable CPU.
-        most_unfinished: Requests that may be in the engine at once.
+        max_unfinished: Requests that may be in the engine at once.
         reserve_s: Time kept free before each deadline; None is a tenth of `slo_s`, at most 10 ms.
-        hang_s: A batch that runs longer, and longer than ten times what was expected, is given up and its worker
+        hang_timeout_s: A batch that runs longer, and longer than ten times what was expected, is given up and its worker
             replaced.
         processes: Search in as many processes as there are workers, which then only drive them: more is answered near
             the capacity. Each holds a copy of the search structure and of what the encoder computes with; see
-            `ProcessSearch`.
+            `ProcessPoolSearch`.
         clock: Returns seconds that only rise.
 
     Attributes:
@@ -66,38 +66,40 @@ class RetrievalEngine:
         policy: str = "elastic",
         slo_s: float = 0.025,
         workers: int | None = None,
-        most_unfinished: int = 1024,
+        max_unfinished: int = 1024,
         reserve_s: float | None = None,
-        hang_s: float = 2.0,
+        hang_timeout_s: float = 2.0,
         processes: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if not hang_s > 0:
-            raise QueryError(f"got hang_s = {hang_s}; expected seconds above 0")
+        if not hang_timeout_s > 0:
+            raise QueryError(f"got hang_timeout_s = {hang_timeout_s}; expected seconds above 0")
         if profile is None:
             if isinstance(retriever, BatchSearch):
                 raise QueryError("got no profile; only the levels of a Retriever are known without one")
             profile = quick_profile(retriever)
         n_workers = cpu_count() if workers is None else workers
-        settings = SchedulerSettings(
-            slo_s=slo_s, workers=n_workers, reserve_s=reserve_s, most_unfinished=most_unfinished
-        )
+        settings = SchedulerSettings(slo_s=slo_s, workers=n_workers, reserve_s=reserve_s, max_unfinished=max_unfinished)
         chosen = make_policy(policy, profile, slo_s=slo_s, workers=n_workers)
         recalls = {level.name: level.recall for level in profile.levels}
-        self._processes: ProcessSearch | None = None
+        self._processes: ProcessPoolSearch | None = None
         self._search: BatchSearch
         if isinstance(retriever, BatchSearch):
             if processes:
                 raise QueryError("got processes for a search of your own; only a Retriever can be opened in each")
             self._search = retriever
         elif processes:
-            self._search = self._processes = ProcessSearch(retriever, recalls, n_workers, max(30.0, 10 * hang_s))
+            self._search = self._processes = ProcessPoolSearch(
+                retriever, recalls, n_workers, max(30.0, 10 * hang_timeout_s)
+            )
         else:
             self._search = RetrieverSearch(retriever, recalls)
         self.profile = profile
         self._settings = settings
-        self._desk = self._make_desk(Scheduler(profile, chosen, settings), clock)
-        self._workers = Workers(self._desk, n_workers, lock=self._desk.lock, clock=clock, hang_s=hang_s)
+        self._dispatcher = self._make_dispatcher(Scheduler(profile, chosen, settings), clock)
+        self._workers = WorkerPool(
+            self._dispatcher, n_workers, lock=self._dispatcher.lock, clock=clock, hang_timeout_s=hang_timeout_s
+        )
 
     def submit(
         self,
@@ -130,7 +132,7 @@ class RetrievalEngine:
             WorkerError: Raised by the future: the batch failed.
         """
         options: dict[str, Any] = {"deadline_s": deadline_s, "minimum_level": minimum_level, "priority": priority}
-        return self._desk.hand_in(self._wanted(query, k, doc_ids=doc_ids, **options), self._workers.wake)
+        return self._dispatcher.submit(self._wanted(query, k, doc_ids=doc_ids, **options), self._workers.wake)
 
     def ask(self, query: str, k: int = 10, **options: Any) -> Answer:
         """Answer a query; the arguments and errors are those of `submit`, and what its future raises is raised here.
@@ -138,9 +140,9 @@ class RetrievalEngine:
         It is `submit(...).result()`, but faster at rest: if nothing else waits or runs, the calling thread searches. A
         search that hangs then holds it for as long, and callbacks of equal queries that came meanwhile run in it.
         """
-        return self._desk.ask(self._wanted(query, k, **options), self._workers.wake)
+        return self._dispatcher.ask(self._wanted(query, k, **options), self._workers.wake)
 
-    def turns_away(self, deadline_s: float | None = None, priority: int = 0) -> bool:
+    def would_reject(self, deadline_s: float | None = None, priority: int = 0) -> bool:
         """Return whether `submit` has just refused a query that had as long, and count one more as refused if so.
 
         This takes a microsecond and no lock: whoever feeds an engine far past its capacity can ask before looking at a
@@ -151,7 +153,7 @@ class RetrievalEngine:
             deadline_s: As for `submit`.
             priority: Likewise.
         """
-        return self._desk.turns_away(self._settings.slo_s if deadline_s is None else deadline_s, priority)
+        return self._dispatcher.would_reject(self._settings.slo_s if deadline_s is None else deadline_s, priority)
 
     async def search(self, query: str, k: int = 10, **options: Any) -> Answer:
         """Answer a query; the arguments and errors are those of `submit`. Cancelling the task withdraws the query."""
@@ -175,7 +177,7 @@ class RetrievalEngine:
             EngineClosedError: The engine was closed.
         """
         options.setdefault("deadline_s", math.inf)
-        most = self._settings.most_unfinished
+        most = self._settings.max_unfinished
         # Others need room, too.
         ahead = threading.Semaphore(max(1, min(most // 4, 64 * self._workers.size)))
         futures: list[Future[Answer]] = []
@@ -214,7 +216,7 @@ class RetrievalEngine:
 
     def _submit_when_there_is_room(self, query: str, k: int, options: dict[str, Any]) -> Future[Answer]:
         while True:
-            if self._desk.has_room or options["deadline_s"] < math.inf:
+            if self._dispatcher.has_room or options["deadline_s"] < math.inf:
                 try:
                     return self.submit(query, k, **options)
                 except OverloadedError:
@@ -238,7 +240,7 @@ class RetrievalEngine:
     def snapshot(self) -> Snapshot:
         """Return what the engine is doing, and has done."""
         processes = self._processes
-        return self._desk.snapshot(
+        return self._dispatcher.snapshot(
             replaced_workers=self._workers.n_replaced,
             processes=processes.n_alive if processes else 0,
             replaced_processes=processes.n_replaced if processes else 0,
@@ -250,15 +252,15 @@ class RetrievalEngine:
         Args:
             timeout_s: What has no answer by then fails with `EngineClosedError`.
         """
-        self._desk.close_door()
+        self._dispatcher.stop_accepting()
         self._workers.stop(timeout_s)
-        self._desk.fail_all()
+        self._dispatcher.fail_all()
         if self._processes is not None:
             self._processes.close()
 
-    def _make_desk(self, scheduler: Scheduler, clock: Callable[[], float]) -> Desk:
+    def _make_dispatcher(self, scheduler: Scheduler, clock: Callable[[], float]) -> Dispatcher:
         """Return the desk; who needs to know when answers are handed out has another one."""
-        return Desk(scheduler, self._search, clock)
+        return Dispatcher(scheduler, self._search, clock)
 
     def __enter__(self) -> Self:
         return self

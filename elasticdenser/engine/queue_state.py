@@ -27,7 +27,7 @@ class Choice(NamedTuple):
     size: int
 
 
-class Load:
+class QueueState:
     """The situation at one moment.
 
     Args:

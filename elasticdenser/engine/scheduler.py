@@ -13,13 +13,13 @@ from bisect import insort
 from collections.abc import Hashable
 from operator import attrgetter
 
-from elasticdenser.engine.arrival_rate import Rate
+from elasticdenser.engine.arrival_rate import ArrivalRate
 from elasticdenser.engine.correction import Correction
 from elasticdenser.engine.deadline_queue import DeadlineQueue
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.engine.policies.base import Policy
 from elasticdenser.engine.profiling.profile import Profile
-from elasticdenser.engine.queue_state import Load
+from elasticdenser.engine.queue_state import QueueState
 from elasticdenser.engine.request import Batch, Job, Outcome, Request, Status, key_of
 from elasticdenser.engine.settings import SchedulerSettings
 from elasticdenser.engine.shedding import relieve
@@ -46,11 +46,11 @@ class Scheduler:
         self.n_unfinished = 0
         # Batches larger than enough only make those in them wait. A single job may run for longer than the longest run:
         # what cannot be divided is no reason to do without a level.
-        self._largest = tuple(level.enough(settings.longest_run) for level in profile.levels)
-        self._capacity_per_s = profile.levels[policy.cheapest].capacity_per_s(settings.longest_run)
+        self._largest = tuple(level.enough(settings.max_run) for level in profile.levels)
+        self._capacity_per_s = profile.levels[policy.cheapest].capacity_per_s(settings.max_run)
         self._queue = DeadlineQueue(len(profile.levels))
         self._running: dict[Batch, None] = {}
-        self._rate = Rate()
+        self._rate = ArrivalRate()
         self._in_flight: dict[Hashable, tuple[Job, Batch | None]] = {}
         self._shed: list[Outcome] = []
         self._hopeless_until_s = -math.inf  # whoever is due by then and displaces nobody need not be tried
@@ -103,7 +103,7 @@ class Scheduler:
         floor = self.profile.floor(request.minimum)
         if request.deadline_s < float("inf"):  # what has all the time presses nobody
             self._rate.count(request.arrival_s)
-        if self.n_unfinished < self.settings.most_unfinished and self._join(request):
+        if self.n_unfinished < self.settings.max_unfinished and self._join(request):
             self.n_unfinished += 1
             return
         if request.deadline_s <= self._hopeless_until_s and request.priority <= self._queue.least_priority:
@@ -167,7 +167,7 @@ class Scheduler:
             if job.members:  # those who joined have later deadlines
                 queue.insert(job)
 
-    def withdraw(self, request: Request) -> bool:
+    def cancel(self, request: Request) -> bool:
         """Take out a request that nobody waits for any more; return whether it was still in the queue."""
         job = self._waiting_job_of(request)
         if job is None:
@@ -194,12 +194,12 @@ class Scheduler:
                 self._drop(job, job.members.pop(0), now_s)
         return self.take_shed()
 
-    def _load(self, now_s: float) -> Load:
+    def _load(self, now_s: float) -> QueueState:
         self.correction.forget(now_s)
         free_s = [now_s] * (self.settings.workers - len(self._running))
         free_s += [max(now_s, batch.due_s) for batch in self._running]
         heapq.heapify(free_s)
-        return Load(
+        return QueueState(
             self.profile,
             ratio=self.correction.ratio,
             scatter=self.correction.scatter,
@@ -238,7 +238,7 @@ class Scheduler:
 
     def _admit(self, job: Job, now_s: float) -> bool:
         """Put a job into the queue if all from there on can still be in time at the policy's smallest level."""
-        if self.n_unfinished >= self.settings.most_unfinished:
+        if self.n_unfinished >= self.settings.max_unfinished:
             return False
         return self._fits(job, now_s)
 
@@ -292,7 +292,7 @@ class Scheduler:
             queue.insert(each)
         return False
 
-    def _relieve(self, load: Load) -> bool:
+    def _relieve(self, load: QueueState) -> bool:
         """Shed what keeps the rest of the queue from being in time; return whether there was any such thing."""
         shed = relieve(load, self.policy.cheapest)
         for job in shed:
@@ -329,7 +329,7 @@ class Scheduler:
 
     def _refusal(self, request: Request) -> OverloadedError:
         backlog_s = self.correction.ratio * len(self._queue) / (self._capacity_per_s * self.settings.workers)
-        if self.n_unfinished >= self.settings.most_unfinished:
+        if self.n_unfinished >= self.settings.max_unfinished:
             message = f"got a request while {self.n_unfinished} are in the engine, which takes no more: try again later"
         else:
             smallest = self.profile.levels[min(self.policy.cheapest, self.profile.floor(request.minimum))].name

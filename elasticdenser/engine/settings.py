@@ -16,9 +16,9 @@ class SchedulerSettings:
         workers: How many batches can run at once.
         reserve_s: Time kept free before each deadline, for what no profile foresees; None is a tenth of `slo_s`,
             at most 10 ms.
-        longest_run_s: A batch cannot be interrupted, so none of several jobs may take longer; None is half of `slo_s`:
+        max_run_s: A batch cannot be interrupted, so none of several jobs may take longer; None is half of `slo_s`:
             who just misses a batch still finds time for the next.
-        most_unfinished: Requests that may be in the engine at once.
+        max_unfinished: Requests that may be in the engine at once.
 
     Raises:
         QueryError: A figure is out of range.
@@ -27,17 +27,17 @@ class SchedulerSettings:
     slo_s: float
     workers: int = 1
     reserve_s: float | None = None
-    longest_run_s: float | None = None
-    most_unfinished: int = 1024
+    max_run_s: float | None = None
+    max_unfinished: int = 1024
 
     def __post_init__(self) -> None:
         if not 0 < self.slo_s < float("inf"):
             raise QueryError(f"got slo_s = {self.slo_s}; expected seconds above 0, such as 0.025")
-        if self.workers < 1 or self.most_unfinished < 1:
-            message = f"got workers = {self.workers} and most_unfinished = {self.most_unfinished}"
+        if self.workers < 1 or self.max_unfinished < 1:
+            message = f"got workers = {self.workers} and max_unfinished = {self.max_unfinished}"
             raise QueryError(f"{message}; expected at least 1 of each")
-        if not ((self.reserve_s or 0.0) >= 0 and (self.longest_run_s or 0.0) >= 0):
-            message = f"got reserve_s = {self.reserve_s} and longest_run_s = {self.longest_run_s}"
+        if not ((self.reserve_s or 0.0) >= 0 and (self.max_run_s or 0.0) >= 0):
+            message = f"got reserve_s = {self.reserve_s} and max_run_s = {self.max_run_s}"
             raise QueryError(f"{message}; expected seconds of at least 0, or None")
 
     @property
@@ -46,6 +46,6 @@ class SchedulerSettings:
         return min(self.slo_s / 10, 0.01) if self.reserve_s is None else self.reserve_s
 
     @property
-    def longest_run(self) -> float:
+    def max_run(self) -> float:
         """The longest run, in seconds."""
-        return self.slo_s / 2 if self.longest_run_s is None else self.longest_run_s
+        return self.slo_s / 2 if self.max_run_s is None else self.max_run_s

@@ -6,13 +6,13 @@ next one is in a hurry, too. An engine past its capacity would never get out of 
 
 from __future__ import annotations
 
-from elasticdenser.engine.queue_state import Load
+from elasticdenser.engine.queue_state import QueueState
 from elasticdenser.engine.request import Job
 
 _STEPS = 8
 
 
-def relieve(load: Load, place: int) -> list[Job]:
+def relieve(load: QueueState, place: int) -> list[Job]:
     """Take jobs out of a queue of at least two until the rest can be in time, and return them: none if all can be.
 
     Of jobs that are equal but for their deadlines the first go: the fewest without which the rest drains, and those
@@ -37,7 +37,7 @@ def relieve(load: Load, place: int) -> list[Job]:
     return of_least[:taken]
 
 
-def _too_many(load: Load, place: int) -> int:
+def _too_many(load: QueueState, place: int) -> int:
     """Return how many of the first jobs must go."""
     n = len(load.queue)
     low, high = 1, n - 1

@@ -11,7 +11,7 @@ from elasticdenser.engine.request import Batch
 
 
 class Work(Protocol):
-    """Where workers get their work; see `Desk`.
+    """Where workers get their work; see `Dispatcher`.
 
     Attributes:
         is_searched_elsewhere: Whether a batch that has been begun is being searched, and the worker free meanwhile.
@@ -38,9 +38,9 @@ class Work(Protocol):
         """Begin a batch and return what `finish` takes, which then must be called, or None. Never raises."""
 
     def finish(self, begun: Any) -> Any:
-        """Return what came of a batch for `hand_out`, or None. Never raises."""
+        """Return what came of a batch for `deliver`, or None. Never raises."""
 
-    def hand_out(self, ran: Any) -> None:
+    def deliver(self, ran: Any) -> None:
         """Give those who asked for a batch their answers; never raises."""
 
     def give_up(self, batch: Batch, why: str) -> None:
@@ -49,7 +49,7 @@ class Work(Protocol):
     def has_shed(self) -> bool:
         """Return whether there is somebody to tell that his request was shed."""
 
-    def turn_away(self) -> None:
+    def deliver_shed(self) -> None:
         """Tell those who wait for what has become hopeless."""
 
 
@@ -67,7 +67,7 @@ class _Worker:
         self.thread = threading.Thread(target=target, args=(self,), name=f"elasticdenser-{number}", daemon=True)
 
 
-class Workers:
+class WorkerPool:
     """A fixed number of worker threads that are fed by `work`.
 
     Args:
@@ -75,7 +75,7 @@ class Workers:
         size: How many threads.
         lock: Guards `work`; also held when a worker looks for a batch.
         clock: Returns seconds that only rise.
-        hang_s: A batch that runs longer, and longer than ten times what was expected, is given up; a thread cannot be
+        hang_timeout_s: A batch that runs longer, and longer than ten times what was expected, is given up; a thread cannot be
             stopped, so it is left to itself, and another one takes its place. So it is if callbacks take longer.
 
     Attributes:
@@ -83,10 +83,10 @@ class Workers:
     """
 
     def __init__(
-        self, work: Work, size: int, *, lock: threading.Lock, clock: Callable[[], float], hang_s: float
+        self, work: Work, size: int, *, lock: threading.Lock, clock: Callable[[], float], hang_timeout_s: float
     ) -> None:
         self.size, self.n_replaced = size, 0
-        self._work, self._lock, self._clock, self._hang_s = work, lock, clock, hang_s
+        self._work, self._lock, self._clock, self._hang_s = work, lock, clock, hang_timeout_s
         self._wanted = threading.Condition(lock)
         self._is_stopping = False
         self._stopped = threading.Event()
@@ -157,18 +157,18 @@ class Workers:
         """Tell those who wait for what a worker has done, and those whose requests were shed, if that is still due."""
         # Whoever gets no answer is told first, so that he need not wait for others' answers.
         if self._work.has_shed():
-            self._work.turn_away()
+            self._work.deliver_shed()
         with self._lock:
             ran, me.ran = me.ran, None
         if ran is not None:
             me.tells_since_s = self._clock()
-            self._work.hand_out(ran)
+            self._work.deliver(ran)
             me.tells_since_s = math.inf
 
     def _keep(self) -> None:
         """Look after the workers until they are stopped."""
         while not self._stopped.wait(min(self._hang_s / 4, 0.1)):
-            self._work.turn_away()
+            self._work.deliver_shed()
             for worker in self._telling_for_long():
                 self._replace(worker)
             for batch, owner in self._hanging():

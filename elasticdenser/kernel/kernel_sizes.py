@@ -104,7 +104,7 @@ class KernelSizes:
             self._trained = _Body(elastic.body, precision)
             self._table = None if elastic.table is None else (whole_rows(elastic.table[0]), elastic.table[1])
 
-    def full_size(self) -> KernelSize:
+    def full_subnet(self) -> KernelSize:
         """Return the full encoder."""
         body = self._full
         plan = Plan(body.weights.hidden, len(body.weights.tokens))

@@ -60,11 +60,11 @@ class RuntimeLevels:
         if precision not in PRECISIONS:
             raise ModelError(f"got the precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
         self.precision = precision if self.has_kernel else "fp32"
-        self.full_size = Subnet(1.0, full.n_layers)
-        smaller = [] if elastic is None else [size for size in elastic.shape.grid if size != self.full_size]
+        self.full_subnet = Subnet(1.0, full.n_layers)
+        smaller = [] if elastic is None else [size for size in elastic.shape.grid if size != self.full_subnet]
         has_table = elastic is not None and elastic.table is not None
         self.shape = None if elastic is None else elastic.shape
-        self.sizes = [self.full_size, *smaller, *([LEVEL_0] if has_table else [])]
+        self.subnets = [self.full_subnet, *smaller, *([LEVEL_0] if has_table else [])]
         self._full = full
         self._maker = KernelSizes(full, elastic, precision, self.path) if self.has_kernel else PlainSizes(full, elastic)
         self._made: dict[Subnet, KernelSize | PlainSize] = {}
@@ -116,12 +116,12 @@ class RuntimeLevels:
             raise QueryError(f"the token ids cannot be encoded: {error}") from None
 
     def _make(self, subnet: Subnet) -> KernelSize | PlainSize:
-        if subnet not in self.sizes:
-            raise QueryError(f"got subnet {subnet}; this encoder has the sizes: {', '.join(map(str, self.sizes))}")
+        if subnet not in self.subnets:
+            raise QueryError(f"got subnet {subnet}; this encoder has the sizes: {', '.join(map(str, self.subnets))}")
         with self._making:
             if subnet not in self._made:
-                is_full = subnet == self.full_size
-                self._made[subnet] = self._maker.full_size() if is_full else self._maker.trained_size(subnet)
+                is_full = subnet == self.full_subnet
+                self._made[subnet] = self._maker.full_subnet() if is_full else self._maker.trained_size(subnet)
         return self._made[subnet]
 
 

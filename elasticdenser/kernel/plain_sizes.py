@@ -94,7 +94,7 @@ class PlainSizes:
         self._full, self._elastic = full, elastic
         self._layers: dict[int, LayerWeights] = {}
 
-    def full_size(self) -> PlainSize:
+    def full_subnet(self) -> PlainSize:
         """Return the full encoder."""
         layers = [self._full.layer(number) for number in range(self._full.n_layers)]
         return PlainSize(self._full, layers, None, Subnet(1.0, self._full.n_layers))

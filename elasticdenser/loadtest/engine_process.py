@@ -1,7 +1,7 @@
 """The engine in a process of its own: requests come in frames over a socket, and so do the answers.
 
 What comes in is treated as no HTTP server treats it. Of requests that came together the newest is looked at first, and
-`RetrievalEngine.turns_away`, a glance without a lock, says of each whether it would be refused. Both keep the
+`RetrievalEngine.would_reject`, a glance without a lock, says of each whether it would be refused. Both keep the
 interpreter for the workers where more comes than can be served, so that past its capacity the engine does better here
 than behind `elasticdenser serve`, which takes requests as they come and parses each: put the server itself under load
 (`elasticdenser loadtest http://...`) for what it can do.
@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any
 
 from elasticdenser.engine.answers import Answer
 from elasticdenser.engine.batch_search import BatchSearch
-from elasticdenser.engine.dispatcher import Desk, Ran
+from elasticdenser.engine.dispatcher import Dispatcher, Ran
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.engine.errors import OverloadedError
-from elasticdenser.engine.processes.pool import ProcessSearch, gain_by_processes
+from elasticdenser.engine.processes.pool import ProcessPoolSearch, gain_by_processes
 from elasticdenser.engine.profiling.ladder import quick_profile
 from elasticdenser.engine.profiling.measure import sample_queries
 from elasticdenser.engine.profiling.profile import Profile
@@ -106,7 +106,7 @@ def serve(
             profile = profile or quick_profile(search)
             queries = sample_queries(search) if search.index.has_texts else []
             if gain_by_processes(search) if in_processes is None else in_processes:
-                search = ProcessSearch(search, {level.name: level.recall for level in profile.levels}, workers)
+                search = ProcessPoolSearch(search, {level.name: level.recall for level in profile.levels}, workers)
                 search.wait()
         if profile is None:
             raise ElasticDenserError("got no profile; only the levels of a Retriever are known without one")
@@ -152,7 +152,7 @@ def _run(
 def _take_in(frame: list[tuple[int, str, int, float]], engine: RetrievalEngine, answers: _Answers) -> None:
     for number, text, k, due_s in reversed(frame):
         left_s = due_s - perf_counter()
-        if left_s <= 0 or engine.turns_away(left_s):
+        if left_s <= 0 or engine.would_reject(left_s):
             answers.add((number, Status.REFUSED.value, None, 0, 0.0, 0.0, due_s - left_s))
             continue
         try:
@@ -211,11 +211,11 @@ class _Engine(RetrievalEngine):
         self._answers = answers
         super().__init__(search, profile, policy=start.policy, slo_s=start.deadline_s, workers=start.workers)
 
-    def _make_desk(self, scheduler: Scheduler, clock: Callable[[], float]) -> Desk:
-        return _Desk(scheduler, self._search, clock, self._answers)
+    def _make_dispatcher(self, scheduler: Scheduler, clock: Callable[[], float]) -> Dispatcher:
+        return _Dispatcher(scheduler, self._search, clock, self._answers)
 
 
-class _Desk(Desk):
+class _Dispatcher(Dispatcher):
     """Sends the answers of a batch together, when they have been handed out."""
 
     def __init__(
@@ -224,11 +224,11 @@ class _Desk(Desk):
         super().__init__(scheduler, search, clock)
         self._answers = answers
 
-    def hand_out(self, ran: Ran) -> None:
+    def deliver(self, ran: Ran) -> None:
         self._answers.begin_batch(ran.at_s)
-        super().hand_out(ran)
+        super().deliver(ran)
         self._answers.flush()
 
-    def turn_away(self) -> None:
-        super().turn_away()
+    def deliver_shed(self) -> None:
+        super().deliver_shed()
         self._answers.flush()

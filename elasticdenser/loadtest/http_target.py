@@ -32,7 +32,7 @@ class HttpTarget:
     Args:
         url: Such as `http://localhost:8000`.
         api_key: Sent as a bearer token.
-        most_connections: What is due while all are busy waits for one, and that time counts.
+        max_connections: What is due while all are busy waits for one, and that time counts.
 
     Attributes:
         profile: The levels of which the server tells, with their quality; their times are not known.
@@ -42,12 +42,12 @@ class HttpTarget:
         TargetError: It cannot be reached.
     """
 
-    def __init__(self, url: str, *, api_key: str | None = None, most_connections: int = 512) -> None:
+    def __init__(self, url: str, *, api_key: str | None = None, max_connections: int = 512) -> None:
         self._host, self._port, path = _taken_apart(url)
         self._url = url.rstrip("/")
         self._key = f"Authorization: Bearer {api_key}\r\n" if api_key else ""
         self._path = f"{path.rstrip('/')}/search"
-        self._most = most_connections
+        self._most = max_connections
         self._selector = selectors.DefaultSelector()
         self._idle: list[_Connection] = []
         self._n_open = 0

@@ -38,14 +38,14 @@ class Levels:
     """
 
     def __init__(self, full: Bert, elastic: ElasticBert | None = None) -> None:
-        self.full_size = Subnet(1.0, full.n_layers)
+        self.full_subnet = Subnet(1.0, full.n_layers)
         self._full, self._elastic = full, elastic
         self._table = TokenTable(elastic.table) if elastic is not None and elastic.shape.level0 else None
         self._made: dict[Subnet, _Level] = {}
         self._layers: dict[tuple[float, int], Layer] = {}
         self._making = Lock()
-        smaller = [] if elastic is None else [size for size in elastic.shape.grid if size != self.full_size]
-        self.sizes = [self.full_size, *smaller, *([LEVEL_0] if self._table else [])]
+        smaller = [] if elastic is None else [size for size in elastic.shape.grid if size != self.full_subnet]
+        self.subnets = [self.full_subnet, *smaller, *([LEVEL_0] if self._table else [])]
         if elastic is not None and torch.equal(elastic.tokens.to(full.device), full.tokens):
             # The largest tensor of all need not be held twice.
             elastic.tokens = torch.nn.Parameter(full.tokens, requires_grad=False)
@@ -62,7 +62,7 @@ class Levels:
         Returns:
             float32, (n_sequences, dim), not normalised, on the CPU.
         """
-        if subnet == self.full_size:
+        if subnet == self.full_subnet:
             return self._full.encode(sequences, pooling)
         if subnet == LEVEL_0 and self._table is not None:
             return self._table.encode(sequences)

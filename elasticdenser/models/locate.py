@@ -41,7 +41,7 @@ _NOT_FILES = ["onnx/*", "openvino/*"]
 
 
 @dataclass(frozen=True, slots=True)
-class FoundModel:
+class ModelLocation:
     """Where an encoder's files lie.
 
     Args:
@@ -57,7 +57,7 @@ class FoundModel:
     sha256: str
 
 
-def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> FoundModel:
+def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> ModelLocation:
     """Return where the encoder `name` lies, looking in the cheapest place first.
 
     The order is: a local folder, the elastic encoder that comes with this package, the hub's cache, for the default
@@ -75,7 +75,7 @@ def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> FoundMode
     folder = Path(name).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
-        return FoundModel(str(folder), folder, "folder", _identity(folder))
+        return ModelLocation(str(folder), folder, "folder", _identity(folder))
     if _is_path(name):
         raise ModelError(
             f"there is no folder {folder}: give one that holds a sentence encoder, or a model id of the hub (--encoder)"
@@ -85,11 +85,11 @@ def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> FoundMode
     for source, look in places:
         path = look(model_id)
         if path is not None:
-            return _checked(FoundModel(model_id, path, source, _identity(path)))
+            return _checked(ModelLocation(model_id, path, source, _identity(path)))
     path, reason = _on_hub(model_id) if download else (None, "it was not to be asked")
     if path is None:
         raise ModelError(_not_found(name, model_id, reason))
-    return _checked(FoundModel(model_id, path, "hub", _identity(path)))
+    return _checked(ModelLocation(model_id, path, "hub", _identity(path)))
 
 
 def is_elastic(folder: Path) -> bool:
@@ -154,7 +154,7 @@ def _shipped_copy(model_id: str) -> Path | None:
     return _shipped(DEFAULT_ELASTIC) if model_id == DEFAULT_MODEL else None
 
 
-def _checked(found: FoundModel) -> FoundModel:
+def _checked(found: ModelLocation) -> ModelLocation:
     if found.name == DEFAULT_MODEL and found.sha256 != DEFAULT_WEIGHTS_SHA256:
         raise ModelError(
             f"the weights in {found.path} are not those of {DEFAULT_MODEL}: SHA-256 is {found.sha256}, expected "

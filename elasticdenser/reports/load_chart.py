@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFor
 
 from elasticdenser.artifacts import atomic_write
 from elasticdenser.engine.profiling.profile import Profile
-from elasticdenser.engine.simulation.summary import Course, Summary
+from elasticdenser.engine.simulation.summary import Summary, Timeline
 from elasticdenser.reports.figures import NORMAL, SMALL, new_figure, report_style, svg_of
 from elasticdenser.reports.palette import BLUE, INK, MUTED
 
@@ -33,7 +33,7 @@ _COLUMNS = (0.868, 0.928, 0.99)
 def draw(
     folder: Path,
     summaries: Sequence[Summary],
-    courses: Mapping[str, Course],
+    courses: Mapping[str, Timeline],
     profile: Profile,
     *,
     workers: int,
@@ -80,7 +80,7 @@ def draw(
     return paths
 
 
-def _draw_load(axes: Axes, course: Course, profile: Profile, workers: int) -> None:
+def _draw_load(axes: Axes, course: Timeline, profile: Profile, workers: int) -> None:
     axes.stairs(course.arrivals_per_s, _edges_s(course), fill=True, color=MUTED, alpha=0.55)
     largest = max(course.arrivals_per_s)
     for level, what in ((profile.levels[0], "best level"), (profile.levels[profile.hull[-1]], "fastest level")):
@@ -94,7 +94,7 @@ def _draw_load(axes: Axes, course: Course, profile: Profile, workers: int) -> No
     _title(axes, f"Load, queries a second{'; shaded: more than the best level can do' if workers else ''}")
 
 
-def _draw_levels(axes: Axes, course: Course, profile: Profile, policy: str) -> None:
+def _draw_levels(axes: Axes, course: Timeline, profile: Profile, policy: str) -> None:
     names = list(course.levels)
     shares = np.asarray([[share or 0.0 for share in course.levels[name]] for name in names])
     # From dark, the best, to light: by place in the profile, so that a level looks the same in all pictures of it.
@@ -120,7 +120,7 @@ def _draw_levels(axes: Axes, course: Course, profile: Profile, policy: str) -> N
     _title(axes, f"Level that answered ({policy}), share of its answers")
 
 
-def _draw_latency(axes: Axes, summaries: Sequence[Summary], courses: Mapping[str, Course], deadline_s: float) -> None:
+def _draw_latency(axes: Axes, summaries: Sequence[Summary], courses: Mapping[str, Timeline], deadline_s: float) -> None:
     deadline_ms = 1000 * deadline_s
     # What is many deadlines late shows as that; it need not flatten what is in time.
     most_ms = 8 * deadline_ms
@@ -138,7 +138,7 @@ def _draw_latency(axes: Axes, summaries: Sequence[Summary], courses: Mapping[str
     _title(axes, "Latency of answers, 99th percentile, ms")
 
 
-def _draw_quality(axes: Axes, summaries: Sequence[Summary], courses: Mapping[str, Course], profile: Profile) -> None:
+def _draw_quality(axes: Axes, summaries: Sequence[Summary], courses: Mapping[str, Timeline], profile: Profile) -> None:
     # Levels lie close together; what is worse than all of them is so because it turns queries away.
     qualities = [level.quality for level in profile.levels]
     lowest = max(0.0, round(min(qualities) - 0.4 * (max(qualities) - min(qualities)) - 0.01, 2))
@@ -153,8 +153,8 @@ def _draw_quality(axes: Axes, summaries: Sequence[Summary], courses: Mapping[str
 def _draw_lines(
     axes: Axes,
     summaries: Sequence[Summary],
-    courses: Mapping[str, Course],
-    values: Callable[[Course], Sequence[float | None]],
+    courses: Mapping[str, Timeline],
+    values: Callable[[Timeline], Sequence[float | None]],
 ) -> None:
     for number, summary in reversed(list(enumerate(summaries))):
         course = courses[summary.policy]
@@ -198,14 +198,14 @@ def _write_row(figure: Figure, at: float, name: str, figures: Sequence[str], **l
         figure.text(right, at, text, ha="right", fontsize=SMALL, **look)
 
 
-def _shade(axes: Axes, course: Course, capacity_per_s: float) -> None:
+def _shade(axes: Axes, course: Timeline, capacity_per_s: float) -> None:
     """Mark when more came than the best level can do."""
     is_more = [float(rate_per_s > capacity_per_s > 0) for rate_per_s in course.arrivals_per_s]
     look: dict[str, Any] = {"fill": True, "color": _SHADE, "linewidth": 0, "zorder": 0}
     axes.stairs(is_more, _edges_s(course), transform=axes.get_xaxis_transform(), **look)
 
 
-def _edges_s(course: Course) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _edges_s(course: Timeline) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return course.interval_s * np.arange(len(course.arrivals_per_s) + 1, dtype=float)
 
 

@@ -129,7 +129,7 @@ class Retriever:
         """
         if k < 1:
             raise QueryError(f"got k = {k}; expected at least 1")
-        size = self.encoder.choose(subnet)
+        size = self.encoder.resolve_subnet(subnet)
         if isinstance(doc_ids, str):
             raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of document ids, such as [{doc_ids!r}]")
         within = None if doc_ids is None else self.index.positions(doc_ids)

@@ -71,7 +71,9 @@ async def model(
 def models_of(service: Service) -> dict[str, str]:
     """Return the size of every model name, the full one first."""
     encoder = service.retriever.encoder
-    return {service.model: str(encoder.full_size)} | {f"{service.model}/{size}": str(size) for size in encoder.sizes}
+    return {service.model: str(encoder.full_subnet)} | {
+        f"{service.model}/{size}": str(size) for size in encoder.subnets
+    }
 
 
 def _described(service: Service, name: str) -> dict[str, Any]:
@@ -92,7 +94,7 @@ async def _encoded(
     Raises:
         OverloadedError: Too many wait for that.
     """
-    if service.n_encoding >= service.settings.most_encoding:
+    if service.n_encoding >= service.settings.max_encoding:
         message = f"{service.n_encoding} requests for embeddings are waiting: try again later"
         raise OverloadedError(message, retry_after_s=1.0)
     encoder, loop = service.retriever.encoder, asyncio.get_running_loop()

@@ -98,7 +98,7 @@ class _EngineCollector(Collector):
             answers.add_metric((level,), n)
         yield answers
         counters = (
-            ("replaced_workers", "Workers that hung and were replaced.", now.replaced_workers),
+            ("replaced_workers", "WorkerPool that hung and were replaced.", now.replaced_workers),
             ("replaced_processes", "Search processes that died or hung and were replaced.", now.replaced_processes),
         )
         for name, what, value in counters:

@@ -92,7 +92,7 @@ class Front:
             message = "got no valid API key; expected the header Authorization: Bearer KEY"
             return problem(401, message, headers={"WWW-Authenticate": "Bearer"})
         length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._service.settings.most_body_bytes:
+        if length.isdecimal() and int(length) > self._service.settings.max_body_bytes:
             return problem(413, self._too_large(), headers={"Connection": "close"})
         return None
 
@@ -103,28 +103,28 @@ class Front:
     def _bounded(self, receive: Receive, came_s: float) -> Receive:
         """Return `receive` with an end to it: not every body says how long it is, and not every one comes."""
         received, is_whole = 0, False
-        longest_s = self._service.settings.longest_wait_s
+        timeout_s = self._service.settings.body_timeout_s
 
         async def bounded() -> Message:
             nonlocal received, is_whole
             if is_whole:  # then this waits for the client to hang up
                 return await receive()
             try:
-                async with asyncio.timeout(max(0.0, came_s + longest_s - perf_counter())):
+                async with asyncio.timeout(max(0.0, came_s + timeout_s - perf_counter())):
                     message = await receive()
             except TimeoutError:
-                why = f"the body did not come within {longest_s:g} s: send it again"
+                why = f"the body did not come within {timeout_s:g} s: send it again"
                 raise HTTPException(408, why, {"Connection": "close"}) from None
             received += len(message.get("body", b""))
             is_whole = not message.get("more_body", False)
-            if received > self._service.settings.most_body_bytes:
+            if received > self._service.settings.max_body_bytes:
                 raise HTTPException(413, self._too_large(), {"Connection": "close"})
             return message
 
         return bounded
 
     def _too_large(self) -> str:
-        return f"got a body of more than {self._service.settings.most_body_bytes:,} bytes: send less at a time"
+        return f"got a body of more than {self._service.settings.max_body_bytes:,} bytes: send less at a time"
 
     def _account(self, scope: Scope, exchange: _Exchange, notes: dict[str, Any], seconds: float) -> None:
         path, status = scope["path"], exchange.status or _GONE

@@ -125,15 +125,15 @@ async def _answers(
         await asyncio.wait((waiting,), timeout=_PATIENCE_S)
         if not waiting.done():
             watch = asyncio.create_task(_gone(request))
-            longest_s = service.settings.longest_wait_s
-            await asyncio.wait((waiting, watch), timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
+            timeout_s = service.settings.body_timeout_s
+            await asyncio.wait((waiting, watch), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if waiting.done():
             pairs = zip(waiting.result(), before_s, strict=True)
             return [replace(answer, queued_s=answer.queued_s + waited_s) for answer, waited_s in pairs]
         waiting.cancel()
         if watch is not None and watch.done():
             return None
-        message = f"no answer within {service.settings.longest_wait_s:g} s: send fewer queries, or try again later"
+        message = f"no answer within {service.settings.body_timeout_s:g} s: send fewer queries, or try again later"
         raise OverloadedError(message, retry_after_s=1.0)
     finally:
         if watch is not None:

@@ -89,7 +89,7 @@ class Resources:
                 register_dpr_questions(dataset_id, path)
             else:
                 self._unregistered[dataset_id] = _absent(file, options.data)
-        self.suite = at_sizes(suite, lambda encoder: self.query_encoder(encoder).sizes)
+        self.suite = at_sizes(suite, lambda encoder: self.query_encoder(encoder).subnets)
 
     def query_set(self, name: str) -> QuerySet:
         """Load queries with their judgements and answers; no index is needed yet.

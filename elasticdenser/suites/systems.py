@@ -59,7 +59,7 @@ def make_system(
 
 def _dense(name: str, settings: DenseSettings, corpus: str, resources: Resources) -> System:
     encoder = resources.query_encoder(settings.encoder)
-    size = encoder.choose(cast("str", settings.subnet) or None)  # one: several have become a system each
+    size = encoder.resolve_subnet(cast("str", settings.subnet) or None)  # one: several have become a system each
     index = resources.dense_index(corpus, settings.encoder)
     retriever = Retriever(encoder, index)
     structure = None if settings.exact else asdict(index.manifest.structure)
@@ -70,7 +70,7 @@ def _dense(name: str, settings: DenseSettings, corpus: str, resources: Resources
         "search": "exact" if structure is None else {corpus: structure["factory"]},
     }
     decides: list[Any] = [about, encoder.fingerprint.to_json(), index.manifest.corpus["sha256"], structure]
-    if size != encoder.full_size:
+    if size != encoder.full_subnet:
         trained = sizes_fingerprint(encoder)
         about["trained"] = trained[:12]
         decides.append(trained)

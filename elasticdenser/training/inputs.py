@@ -48,7 +48,7 @@ class TrainOptions:
     save_every_s: float = 300
 
 
-class Materials:
+class TrainingInputs:
     """The full encoder and the model of all sizes; passages and texts, when they are asked for.
 
     Attributes:
@@ -87,8 +87,8 @@ class Materials:
         sizes = [Subnet.parse(name) for name in recipe.distil.sizes] or self.model.shape.grid
         for subnet in sizes:
             self.model.shape.check(subnet)
-        self.sizes = [subnet for subnet in sizes if subnet != Subnet(1.0, self.model.shape.n_layers)]
-        if not self.sizes:
+        self.subnets = [subnet for subnet in sizes if subnet != Subnet(1.0, self.model.shape.n_layers)]
+        if not self.subnets:
             raise BadInputError("there is no size to train beside the full one: expected more widths or depths")
 
     def give_table(self, vectors: Tensor) -> None:

@@ -33,7 +33,7 @@ from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training import parallel
 from elasticdenser.training.dev_sets import DevSet, check_dev_set, load_dev_set
 from elasticdenser.training.distil import Distillation
-from elasticdenser.training.inputs import Materials, TrainOptions
+from elasticdenser.training.inputs import TrainingInputs, TrainOptions
 from elasticdenser.training.selection import Choice, choose
 from elasticdenser.training.settings import Recipe
 from elasticdenser.training.snapshots import load_weights, save_weights, snapshot_file, snapshots_in
@@ -59,7 +59,7 @@ class Trained:
     folder: Path
     run: Path
     step: int
-    sizes: tuple[Subnet, ...]
+    subnets: tuple[Subnet, ...]
     choice: Choice | None
     index: Path | None
 
@@ -100,7 +100,7 @@ def train(
             is_first = parallel.is_first()
             if not is_first:
                 progress, say = silent, lambda text: None
-            materials = Materials(recipe, options, work, device)
+            materials = TrainingInputs(recipe, options, work, device)
             run = _Run(materials, work, device, progress, say)
             run.prepare(held)
             run.make_table()
@@ -121,7 +121,9 @@ class _Run:
         say: Called with lines for a log.
     """
 
-    def __init__(self, materials: Materials, work: Path, device: torch.device, progress: Progress, say: Say) -> None:
+    def __init__(
+        self, materials: TrainingInputs, work: Path, device: torch.device, progress: Progress, say: Say
+    ) -> None:
         self._materials, self._work, self._device = materials, work, device
         self._progress, self._say = progress, say
         self._recipe = materials.recipe
@@ -217,8 +219,8 @@ class _Run:
         step, choice = max(snapshots), None
         if self._dev_sets:
             candidates = {at: snapshots[at] for at in list(snapshots)[-recipe.candidates :]}
-            sizes, kept = self._materials.sizes, self.folder / "choice.json"
-            also = [size for size in model.shape.grid if size == encoder.full_size]
+            sizes, kept = self._materials.subnets, self.folder / "choice.json"
+            also = [size for size in model.shape.grid if size == encoder.full_subnet]
             choice = choose(candidates, self._dev_sets, encoder, model, sizes, kept, also=also, progress=self._progress)
             step = choice.chosen
         load_weights(snapshots[step], model)
@@ -229,12 +231,12 @@ class _Run:
             "step": step,
             "title": recipe.title,
             "plan": self._plan,
-            "retention": {} if choice is None else {str(encoder.full_size): 1.0, **choice.retention_of_all(step)},
+            "retention": {} if choice is None else {str(encoder.full_subnet): 1.0, **choice.retention_of_all(step)},
         }
         save_elastic(output, base=encoder.found.path, model=model, made_by=made_by, settings=encoder.settings)
-        sizes_made = (*self._materials.sizes, *([LEVEL_0] if model.shape.level0 else []))
+        sizes_made = (*self._materials.subnets, *([LEVEL_0] if model.shape.level0 else []))
         index = None if self._index is None else self._index.path
-        return Trained(folder=output, run=self.folder, step=step, sizes=sizes_made, choice=choice, index=index)
+        return Trained(folder=output, run=self.folder, step=step, subnets=sizes_made, choice=choice, index=index)
 
 
 def grid_lines(values: Mapping[str, float]) -> list[str]:

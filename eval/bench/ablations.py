@@ -31,7 +31,7 @@ from elasticdenser.suites.mistyped_queries import mistyped
 from elasticdenser.training.data import TrainingData, token_ids_of
 from elasticdenser.training.dev_sets import DevSet, load_dev_set, values_of_sizes
 from elasticdenser.training.distil import Distillation
-from elasticdenser.training.inputs import Materials, TrainOptions
+from elasticdenser.training.inputs import TrainingInputs, TrainOptions
 from elasticdenser.training.recipe import read_recipe
 from elasticdenser.training.settings import Recipe
 from elasticdenser.training.start import start_sizes, start_table
@@ -93,7 +93,7 @@ class Bench:
     def __init__(self, recipe: Recipe, options: TrainOptions, batch: int, steps: int) -> None:
         assert options.work is not None
         self.recipe, self.batch, self.steps, self.work = recipe, batch, steps, options.work
-        self.materials = Materials(recipe, options, options.work, resolve_device("auto"))
+        self.materials = TrainingInputs(recipe, options, options.work, resolve_device("auto"))
         index = self.materials.index(_told, build=True, path=recipe.index, passages=recipe.passages)
         self.data: TrainingData = self.materials.data(self.materials.texts(), index, _told)
         self.dev_sets = [load_dev_set(its, index, data=options.data, seed=recipe.seed) for its in recipe.choose]
@@ -132,7 +132,7 @@ class Bench:
 
     def retention(self, model: ElasticBert, sizes: list[str], *, n_errors: int = 0) -> dict[str, float]:
         """Return the mean share of the full encoder's figures, on clean queries, that sizes have."""
-        chosen = [size for size in self.materials.sizes if str(size) in sizes]
+        chosen = [size for size in self.materials.subnets if str(size) in sizes]
         found = [self._of(dev, model, chosen, n_errors) for dev in self.dev_sets]
         return {size: sum(its[size] for its in found) / len(found) for size in found[0]}
 

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 _PROGRAM = """
 import sys, time
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
-from elasticdenser.encoders.backends.kernel import RuntimeSizes
+from elasticdenser.encoders.backends.kernel import KernelBackend
 from elasticdenser.retrieval.retriever import PassageIndex, Retriever
 ends = [time.monotonic()]
 path, query, subnet, encoder = sys.argv[1:]

@@ -37,14 +37,14 @@ def main() -> None:
     options = parser.parse_args()
     dev_sets = load_three(options.data, options.wiki, options.msmarco, options.limit)
     encoder = ElasticQueryEncoder.from_pretrained(device="cpu")
-    cells = list(product(encoder.sizes, RECALLS))
+    cells = list(product(encoder.subnets, RECALLS))
     values: dict[Cell, list[float]] = {}
-    for size in encoder.sizes:
+    for size in encoder.subnets:
         vectors = [encoder.encode(dev.texts, size) for dev in dev_sets]
         for recall in RECALLS:
             its = [dev.value(vector, recall) for dev, vector in zip(dev_sets, vectors, strict=True)]
             values[size, recall] = its
-    full = values[encoder.full_size, None]
+    full = values[encoder.full_subnet, None]
     retriever = Retriever(encoder, dev_sets[0].index)
     alone, together = (_times(retriever, cells, dev_sets[0].texts, n, options.rounds) for n in (1, 16))
     rows: list[dict[str, Any]] = [

@@ -76,7 +76,7 @@ def scheduling_rows(profile: Profile, rounds: int = 300) -> list[dict[str, Any]]
 
 def _decisions(profile: Profile, *, slack_s: float, rounds: int) -> list[float]:
     """Return the time of each decision with 1,000 waiting; the queue is filled up again after each."""
-    settings = SchedulerSettings(slo_s=slack_s, workers=2, most_unfinished=4096)
+    settings = SchedulerSettings(slo_s=slack_s, workers=2, max_unfinished=4096)
     scheduler = Scheduler(profile, make_policy("elastic", profile, slo_s=slack_s, workers=2), settings)
     seconds, number = [], 0
     for _ in range(rounds):

@@ -37,7 +37,7 @@ def main() -> None:
     exact, fast = (ElasticQueryEncoder.from_pretrained(dtype=dtype, device="cpu") for dtype in ("float32", "int8"))
     full = {dev.name: dev.value(exact.encode(dev.texts)) for dev in dev_sets}
     rows = []
-    for size in fast.sizes:
+    for size in fast.subnets:
         rows.append(_row(size, exact, fast, dev_sets, full))
         print_table(f"Retention, {sum(len(dev.texts) for dev in dev_sets):,} queries", rows)
     keep(

@@ -87,7 +87,7 @@ def measure_memory(bench: Bench) -> tuple[str, list[Row]]:
     cache.mkdir(parents=True, exist_ok=True)
     queries, vectors = cache / "queries.json", cache / "queries.npy"
     queries.write_text(json.dumps(list(texts)), encoding="utf-8")
-    np.save(vectors, np.concatenate([encoder.encode(texts, size) for size in encoder.sizes]))
+    np.save(vectors, np.concatenate([encoder.encode(texts, size) for size in encoder.subnets]))
     commands = {
         "index alone": ["index", str(index.path), str(vectors)],
         "index and encoder": ["all-sizes", str(index.path), str(queries)],
@@ -103,7 +103,7 @@ def measure_memory(bench: Bench) -> tuple[str, list[Row]]:
     more = {title: rows[1][title] - rows[0][title] for title in _FIELDS.values()}
     met = "yes" if more["resident, MB"] <= MOST_MB else "no"
     rows.append({"process": "the encoder's share", **more, "target": f"at most {MOST_MB}", "met": met})
-    return f"Memory after {len(texts)} queries at each of {len(encoder.sizes)} sizes, medians of {ROUNDS}", rows
+    return f"Memory after {len(texts)} queries at each of {len(encoder.subnets)} sizes, medians of {ROUNDS}", rows
 
 
 def _output(command: Sequence[str]) -> str:

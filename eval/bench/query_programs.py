@@ -61,7 +61,7 @@ def all_sizes(path: str, queries: str) -> None:
     from elasticdenser import Retriever
 
     retriever = Retriever.open(path)
-    for size in retriever.encoder.sizes:
+    for size in retriever.encoder.subnets:
         for query in json.loads(Path(queries).read_text(encoding="utf-8")):
             list(retriever.search(query, _K, subnet=size))
     _print_memory()

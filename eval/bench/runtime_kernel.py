@@ -20,7 +20,7 @@ from report import all_items_s, item_by_item, keep, print_table
 
 from elasticdenser import ElasticQueryEncoder, open_corpus
 from elasticdenser.datasets import load_queries
-from elasticdenser.encoders.backends.torch import TorchSizes
+from elasticdenser.encoders.backends.torch import TorchBackend
 from elasticdenser.kernel.levels import RuntimeLevels
 from elasticdenser.models.levels import Levels
 from elasticdenser.subnet import Subnet
@@ -54,7 +54,7 @@ def main() -> None:
 
 @cache
 def _reference(encoder: ElasticQueryEncoder) -> Levels:
-    return TorchSizes(encoder.found, encoder.settings, dtype="float32", device="cpu").levels
+    return TorchBackend(encoder.found, encoder.settings, dtype="float32", device="cpu").levels
 
 
 def _measure_queries(
@@ -106,7 +106,7 @@ def _measure_passages(
     every_40th = islice(open_corpus([data / "wiki/corpus-00-07.jsonl.gz"]), 0, None, 40)
     ids = sorted(encoder._tokenize([each.content for each in islice(every_40th, 64)], ""), key=len)
     batches = [ids[at : at + 4] for at in range(0, len(ids), 4)]
-    size = encoder.full_size
+    size = encoder.full_subnet
     times = item_by_item(
         {
             "kernel": lambda at: runtime.encode(batches[at], "mean", size),

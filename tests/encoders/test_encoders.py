@@ -258,7 +258,7 @@ def test_one_string_is_refused(tiny_encoder, tiny_query_encoder):
 
 
 def test_sizes(tiny_query_encoder):
-    assert tiny_query_encoder.full_size == Subnet(width=1, depth=2)
+    assert tiny_query_encoder.full_subnet == Subnet(width=1, depth=2)
     expected = tiny_query_encoder.encode(["dune"])
     for spelling in ("w1-d2", "w1.0-d2", Subnet(width=1.0, depth=2), None):
         np.testing.assert_array_equal(tiny_query_encoder.encode(["dune"], spelling), expected)

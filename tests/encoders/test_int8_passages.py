@@ -31,7 +31,7 @@ def folder(request) -> Path:
 def test_vectors_are_those_of_the_runtime_at_full_size(folder):
     encoder = PassageEncoder.from_pretrained(str(folder), dtype="int8")
     levels = RuntimeLevels.load(folder)
-    expected = levels.encode(encoder._tokenize(TEXTS, ""), "mean", levels.full_size, normalize=True)
+    expected = levels.encode(encoder._tokenize(TEXTS, ""), "mean", levels.full_subnet, normalize=True)
     np.testing.assert_array_equal(encoder.encode(TEXTS), expected)
     assert (encoder.dtype, encoder.fingerprint.dtype, expected.shape) == ("int8", "int8", (len(TEXTS), 32))
     queries = ElasticQueryEncoder.from_pretrained(str(folder), dtype="int8").encode(TEXTS[2:3])

@@ -50,7 +50,7 @@ def test_every_size_answers_from_the_index_of_the_full_encoder(retriever, questi
     queries, qrels = questions
     judged = [qrels[query_id] for query_id in queries]
     found = {}
-    for size in retriever.encoder.sizes:
+    for size in retriever.encoder.subnets:
         hits = list(retriever.search(queries, subnet=size))
         assert {hit.subnet for hit in hits} == {size}
         found[str(size)] = ir_measures.calc_aggregate([RR @ 10], judged, hits)[RR @ 10]
@@ -73,7 +73,7 @@ def test_at_rest_it_is_the_full_encoder(retriever, minilm):
 
 def test_vectors_do_not_depend_on_their_company(retriever):
     texts = ["who wrote dune", "a", "how to sort a list of dictionaries by a value of the dictionary in python", "cats"]
-    for size in retriever.encoder.sizes:
+    for size in retriever.encoder.subnets:
         together = retriever.encoder.encode(texts, size)
         alone = [retriever.encoder.encode([text], size)[0] for text in texts]
         assert np.array_equal(together, np.stack(alone)), size

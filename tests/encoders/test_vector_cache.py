@@ -69,10 +69,10 @@ def test_threads():
 def test_an_encoder_with_a_cache_gives_the_same_vectors(tiny_elastic):
     plain = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
     cached = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu", cache=3)
-    for size in plain.sizes:
+    for size in plain.subnets:
         for queries in (["dune"], ["dune", "who wrote dune"], ["spice", "dune"]):
             assert np.array_equal(cached.encode(queries, size), plain.encode(queries, size))
-    assert cached.cache.hits == 2 * len(plain.sizes)
+    assert cached.cache.hits == 2 * len(plain.subnets)
     assert plain.cache is None
     with pytest.raises(QueryError, match="query number 1"):
         cached.encode([" "])

@@ -9,7 +9,7 @@ from engine_helpers import PROFILE, SLOW_S, FakeSearch
 from process_helpers import RECALLS
 
 from elasticdenser import PassageIndex, RetrievalEngine, Retriever
-from elasticdenser.engine.processes.pool import ProcessSearch
+from elasticdenser.engine.processes.pool import ProcessPoolSearch
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def fake_search():
 
 @pytest.fixture
 def engine(fake_search):
-    with RetrievalEngine(fake_search, PROFILE, slo_s=SLOW_S, workers=2, hang_s=0.2) as made:
+    with RetrievalEngine(fake_search, PROFILE, slo_s=SLOW_S, workers=2, hang_timeout_s=0.2) as made:
         yield made
 
 
@@ -45,7 +45,7 @@ def make(retriever):
     made = []
 
     def start(retriever=retriever, processes=1, **options):
-        made.append(ProcessSearch(retriever, RECALLS, processes, **options))
+        made.append(ProcessPoolSearch(retriever, RECALLS, processes, **options))
         return made[-1]
 
     yield start

@@ -70,7 +70,7 @@ def test_an_interrupt_is_only_for_whoever_asks(engine, search):
 
 @pytest.mark.parametrize("first", ["dune", "hang"])
 def test_who_comes_while_somebody_searches_himself_is_searched_for_after_it(search, first):
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_s=0.2) as engine:
+    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_timeout_s=0.2) as engine:
         search.gate.clear()
         asker = threading.Thread(target=lambda: suppressed(engine.ask, first))
         asker.start()
@@ -113,7 +113,7 @@ def test_closing_waits_for_whoever_searches(engine, search):
 
 
 def test_closing_does_not_wait_for_whom_nobody_can_help(search):
-    engine = RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_s=0.1)
+    engine = RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_timeout_s=0.1)
     asker = threading.Thread(target=lambda: suppressed(engine.ask, "hang"))
     asker.start()
     until(lambda: search.batches)

@@ -72,7 +72,7 @@ def occupy(engine, search):
 
 @pytest.fixture
 def patient(search):
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=2, hang_s=30, most_unfinished=8) as made:
+    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=2, hang_timeout_s=30, max_unfinished=8) as made:
         yield made
         search.gate.set()
 
@@ -171,11 +171,11 @@ def test_many_take_back_what_is_left_when_one_is_bad(patient, search):
 
 
 def test_who_is_turned_away_is_counted(patient, search):
-    assert not patient.turns_away() and not patient.turns_away(math.nan)
+    assert not patient.would_reject() and not patient.would_reject(math.nan)
     occupy(patient, search)
     with pytest.raises(OverloadedError):
         patient.submit("in a hurry", deadline_s=1e-5)
-    assert patient.turns_away(1e-6) and not patient.turns_away()
+    assert patient.would_reject(1e-6) and not patient.would_reject()
     assert patient.snapshot().statuses["refused"] == 2
 
 
@@ -203,7 +203,7 @@ def test_closing_answers_what_is_in_and_refuses_what_comes(search):
 
 
 def test_closing_fails_what_cannot_be_answered_in_time(search):
-    engine = RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=2, hang_s=30)
+    engine = RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=2, hang_timeout_s=30)
     futures = [*occupy(engine, search), engine.submit("waiting")]
     engine.close(timeout_s=0.1)
     for future in futures:
@@ -227,7 +227,9 @@ def test_a_bad_argument_is_refused_before_it_is_queued(engine):
     assert engine.snapshot().n_waiting == 0
 
 
-@pytest.mark.parametrize("options", [{"hang_s": 0}, {"hang_s": math.nan}, {"reserve_s": math.nan}, {"processes": True}])
+@pytest.mark.parametrize(
+    "options", [{"hang_timeout_s": 0}, {"hang_timeout_s": math.nan}, {"reserve_s": math.nan}, {"processes": True}]
+)
 def test_settings_out_of_range(search, options):
     with pytest.raises(QueryError, match=r"expected|only a Retriever"):
         RetrievalEngine(search, PROFILE, **options)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elasticdenser.engine.deadline_queue import DeadlineQueue
-from elasticdenser.engine.queue_state import Load
+from elasticdenser.engine.queue_state import QueueState
 from elasticdenser.engine.request import Job
 
 LARGEST = [level.enough(SLO_S / 2) for level in PROFILE.levels]
@@ -19,7 +19,7 @@ def load_of(within_s, free_s, ratio=1.0):
     queue = DeadlineQueue(len(PROFILE.levels))
     for number, seconds in enumerate(within_s):
         queue.insert(Job(request(number, within_s=seconds), len(PROFILE.levels)))
-    return Load(
+    return QueueState(
         PROFILE,
         ratio=ratio,
         queue=queue,

@@ -95,7 +95,7 @@ class Run:
 @settings(max_examples=120, deadline=None)
 @given(arrivals, st.sampled_from(POLICIES), st.integers(1, 3), st.sampled_from([0.7, 1.0, 3.0]))
 def test_no_request_is_lost_or_answered_twice_and_order_and_levels_are_kept(plan, policy, workers, slowness):
-    run = Run(scheduler_of(policy, workers=workers, most_unfinished=60), slowness)
+    run = Run(scheduler_of(policy, workers=workers, max_unfinished=60), slowness)
     now_s, n = 0.0, 0
     for gap_s, within_s, minimum, priority, query, times in plan:
         now_s += gap_s
@@ -181,7 +181,7 @@ def test_what_cannot_be_in_time_is_refused_at_the_door():
 
 
 def test_a_full_engine_refuses():
-    scheduler = scheduler_of(most_unfinished=3)
+    scheduler = scheduler_of(max_unfinished=3)
     for number in range(3):
         scheduler.add(request(number, within_s=math.inf))
     with pytest.raises(OverloadedError, match="while 3 are in the engine"):
@@ -189,7 +189,7 @@ def test_a_full_engine_refuses():
 
 
 def test_a_higher_priority_takes_the_place_of_a_lower_one():
-    scheduler = scheduler_of(most_unfinished=2)
+    scheduler = scheduler_of(max_unfinished=2)
     scheduler.add(request(0, priority=1))
     scheduler.add(request(1, priority=0))
     scheduler.add(request(2, priority=1))
@@ -252,10 +252,10 @@ def test_a_request_can_be_withdrawn_while_it_waits():
     scheduler.schedule(0.0)
     scheduler.add(waiting)
     scheduler.add(joined)
-    assert not scheduler.withdraw(running)
-    assert scheduler.withdraw(waiting) and scheduler.n_waiting == 1
-    assert not scheduler.withdraw(waiting)
-    assert scheduler.withdraw(joined) and scheduler.n_waiting == 0
+    assert not scheduler.cancel(running)
+    assert scheduler.cancel(waiting) and scheduler.n_waiting == 1
+    assert not scheduler.cancel(waiting)
+    assert scheduler.cancel(joined) and scheduler.n_waiting == 0
     assert scheduler.n_unfinished == 1
 
 
@@ -292,7 +292,7 @@ def test_settings_out_of_range_are_refused(bad):
 @pytest.mark.parametrize("workers", [1, 4, 8])
 @pytest.mark.parametrize("slo_s", [0.025, 0.1])
 def test_what_is_hopeless_is_refused_at_the_door_with_any_number_of_workers(workers, slo_s):
-    scheduler = scheduler_of(workers=workers, slo_s=slo_s, most_unfinished=1 << 16)
+    scheduler = scheduler_of(workers=workers, slo_s=slo_s, max_unfinished=1 << 16)
     taken = 0
     for number in range(int(2 * workers * CAPACITY_PER_S * slo_s)):
         try:
@@ -366,12 +366,12 @@ def test_both_of_two_equal_queries_can_be_withdrawn():
     scheduler.add(slow)
     quick = request(1, within_s=0.01, query="same")
     scheduler.add(quick)
-    assert scheduler.withdraw(slow) and scheduler.withdraw(quick)
+    assert scheduler.cancel(slow) and scheduler.cancel(quick)
     assert (scheduler.n_waiting, scheduler.n_unfinished) == (0, 0)
 
 
 def test_a_full_engine_says_so_and_a_floor_is_named():
-    scheduler = scheduler_of(most_unfinished=1)
+    scheduler = scheduler_of(max_unfinished=1)
     scheduler.add(request(0))
     with pytest.raises(OverloadedError, match="which takes no more"):
         scheduler.add(request(1))

@@ -19,7 +19,7 @@ def search(fake_search):
 
 
 class Elsewhere(FakeSearch):
-    """A fake of `ProcessSearch`: what has been begun is searched when somebody waits for it."""
+    """A fake of `ProcessPoolSearch`: what has been begun is searched when somebody waits for it."""
 
     def __init__(self, **options) -> None:
         super().__init__(**options)
@@ -32,9 +32,9 @@ class Elsewhere(FakeSearch):
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    monkeypatch.setattr("elasticdenser.engine.dispatcher.ProcessSearch", Elsewhere)
+    monkeypatch.setattr("elasticdenser.engine.dispatcher.ProcessPoolSearch", Elsewhere)
     search = Elsewhere(run_s=0.01)
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_s=0.2) as engine:
+    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_timeout_s=0.2) as engine:
         yield engine, search
 
 
@@ -68,7 +68,7 @@ def test_a_callback_that_takes_long_does_not_fail_the_next_batch(elsewhere):
 
 
 def test_a_callback_that_takes_long_holds_nobody_but_its_worker(search):
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_s=0.1) as engine:
+    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_timeout_s=0.1) as engine:
         gate = threading.Event()
         _, second = two_in_a_row(engine, search, lambda _: gate.wait(5))
         assert second.result(3).hits == ["second/0"]

@@ -61,12 +61,12 @@ def test_every_shipped_size(query_encoder, shipped, path):
     # Random tokens are further off: they are no text. The slow path gets few.
     sequences = sequences[: 3 if path == "portable" else len(TEXTS)]
     levels = RuntimeLevels.load(folder, path=path)
-    assert levels.sizes == query_encoder.sizes
+    assert levels.subnets == query_encoder.subnets
     assert (levels.precision, levels.has_kernel) == ("int8", True)
-    for size in levels.sizes:
+    for size in levels.subnets:
         cosine = cosines(levels.encode(sequences, "mean", size), torch_vectors(query_encoder, sequences, size))
         # Smaller sizes are stored in 8 bits anyway; of the full one, the weights are rounded too.
-        least, mean = (0.998, 0.999) if size == levels.full_size else (0.9990, 0.9995)
+        least, mean = (0.998, 0.999) if size == levels.full_subnet else (0.9990, 0.9995)
         assert cosine.min() > least, size
         assert cosine.mean() > mean, size
 
@@ -78,7 +78,7 @@ def test_float32(tiny_elastic, path):
     encoder = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
     levels = RuntimeLevels.load(tiny_elastic, precision="fp32", path=path)
     sequences = random_texts(100, [1, 3, 16, 17, 64])
-    for size in levels.sizes:
+    for size in levels.subnets:
         expected = torch_vectors(encoder, sequences, size)
         np.testing.assert_allclose(levels.encode(sequences, "mean", size), expected, rtol=2e-4, atol=2e-5)
         normalized = levels.encode(sequences, "mean", size, normalize=True)
@@ -145,15 +145,15 @@ def test_odd_shapes(tmp_path, shape):
     write_sentence_encoder(tmp_path, pooling=pooling, dim=config.hidden_size)
     encoder = ElasticQueryEncoder.from_pretrained(str(tmp_path), dtype="float32", device="cpu")
     sequences = random_texts(101, [1, 2, 15, 16, 33, 70, 5])
-    expected = torch_vectors(encoder, sequences, encoder.full_size)
+    expected = torch_vectors(encoder, sequences, encoder.full_subnet)
     for path in PATHS:
         levels = RuntimeLevels.load(tmp_path, precision="fp32", path=path)
-        assert levels.sizes == [Subnet(1.0, 3)]
+        assert levels.subnets == [Subnet(1.0, 3)]
         np.testing.assert_allclose(
-            levels.encode(sequences, pooling, levels.full_size), expected, rtol=5e-4, atol=5e-5, err_msg=path
+            levels.encode(sequences, pooling, levels.full_subnet), expected, rtol=5e-4, atol=5e-5, err_msg=path
         )
         if path != NUMPY:
-            rounded = RuntimeLevels.load(tmp_path, path=path).encode(sequences, pooling, levels.full_size)
+            rounded = RuntimeLevels.load(tmp_path, path=path).encode(sequences, pooling, levels.full_subnet)
             assert cosines(rounded, expected).min() > 0.99
 
 
@@ -179,7 +179,7 @@ from pathlib import Path
 from elasticdenser.kernel.kernel_sizes import kernel_paths
 from elasticdenser.kernel.levels import RuntimeLevels
 levels = RuntimeLevels.load(Path({folder!r}))
-vector = levels.encode([[2, 7, 8, 3]], "mean", levels.full_size)
+vector = levels.encode([[2, 7, 8, 3]], "mean", levels.full_subnet)
 heavy = {{"torch", "transformers"}} & set(sys.modules)
 print(levels.path, levels.precision, levels.has_kernel, vector.shape[1], *heavy)
 """
@@ -201,9 +201,9 @@ def resident():
 
 before = resident()
 encoder = ElasticQueryEncoder.from_pretrained(device="cpu", download=False)
-for size in encoder.sizes:
+for size in encoder.subnets:
     encoder.encode(["who wrote dune", "what is the capital of france"], size)
-print(len(encoder.sizes), resident() - before)
+print(len(encoder.subnets), resident() - before)
 """
 
 
@@ -235,14 +235,14 @@ def test_bad_input(tiny_elastic, path):
         ([[1] * 65], "text number 1 has 65 tokens; expected 64 at most"),
     ]
     for sequences, message in cases:
-        for size in (levels.full_size, Subnet(0.5, 1), LEVEL_0):
+        for size in (levels.full_subnet, Subnet(0.5, 1), LEVEL_0):
             if size == LEVEL_0 and "at most" in message:
                 continue  # it has no positions
             with pytest.raises(QueryError, match=message):
                 levels.encode(sequences, "mean", size)
     with pytest.raises(QueryError, match="got 'max' pooling; expected 'mean' or 'cls'"):
-        levels.encode([[1]], "max", levels.full_size)
-    assert levels.encode([], "mean", levels.full_size).shape == (0, 32)
+        levels.encode([[1]], "max", levels.full_subnet)
+    assert levels.encode([], "mean", levels.full_subnet).shape == (0, 32)
     with pytest.raises(QueryError, match=r"got subnet w0.5-d3; this encoder has the sizes: w1-d2, .*, level0"):
         levels.encode([[1]], "mean", Subnet(0.5, 3))
 
@@ -266,9 +266,9 @@ def test_a_huge_batch_keeps_no_memory(tmp_path):
     write_sentence_encoder(tmp_path, dim=512)
     levels = RuntimeLevels.load(tmp_path)
     sequences = random_texts(101, [3, 200, 3000])
-    alone = [levels.encode([each], "mean", levels.full_size) for each in sequences]
+    alone = [levels.encode([each], "mean", levels.full_subnet) for each in sequences]
     assert 1 << 20 < levels._maker._scratch.room.nbytes <= 1 << 24  # it grew for the second one alone
-    np.testing.assert_array_equal(levels.encode(sequences, "mean", levels.full_size), np.concatenate(alone))
+    np.testing.assert_array_equal(levels.encode(sequences, "mean", levels.full_subnet), np.concatenate(alone))
 
 
 @pytest.mark.skipif("avx2" not in cpu_flags(), reason="needs a processor with AVX2")
@@ -285,7 +285,7 @@ def test_the_paths_are_those_of_the_processor():
 def test_one_copy_of_weights(tiny_elastic):
     """All trained sizes are parts of the same packed layers."""
     levels = RuntimeLevels.load(tiny_elastic)
-    for size in levels.sizes:
+    for size in levels.subnets:
         levels.encode([[1, 2, 3]], "mean", size)
     bodies = [levels._maker._full, levels._maker._trained]
     assert [len(body._layers) for body in bodies] == [2, 2]

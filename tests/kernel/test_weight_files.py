@@ -113,7 +113,7 @@ def test_bfloat16(folder):
         tensors[name] = tensors[name].to(torch.bfloat16)
     save_tensors(tensors, folder / ELASTIC)
     rounded = RuntimeLevels.load(folder, precision="fp32")
-    for size in levels.sizes:
+    for size in levels.subnets:
         expected = levels.encode([[1, 2, 3]], "mean", size)
         assert np.abs(rounded.encode([[1, 2, 3]], "mean", size) - expected).max() < 0.01 * np.abs(expected).max()
 
@@ -128,7 +128,7 @@ def test_what_is_no_number(folder, path, value):
     change(folder / FULL, QUERY, spoil)
     levels = RuntimeLevels.load(folder, path=path)
     with pytest.raises(ModelError, match=f"{QUERY} holds what is no finite float32 number"):
-        levels.encode([[1, 2]], "mean", levels.full_size)
+        levels.encode([[1, 2]], "mean", levels.full_subnet)
 
 
 @pytest.mark.skipif(available_paths()[0] == "numpy", reason="needs the kernel")
@@ -136,7 +136,7 @@ def test_tokens_that_are_no_numbers(folder):
     change(folder / FULL, TOKENS, lambda tokens: tokens * np.float16(np.nan))
     levels = RuntimeLevels.load(folder)
     with pytest.raises(ModelError, match="no finite numbers: fetch the model again"):
-        levels.encode([[1, 2]], "mean", levels.full_size)
+        levels.encode([[1, 2]], "mean", levels.full_subnet)
 
 
 def test_exits_beyond_float16():
@@ -222,7 +222,7 @@ import hashlib, sys
 from pathlib import Path
 from elasticdenser.kernel.levels import RuntimeLevels
 levels = RuntimeLevels.load(Path(sys.argv[1]))
-print(hashlib.sha256(levels.encode([list(range(2, 40))], "mean", levels.full_size).tobytes()).hexdigest())
+print(hashlib.sha256(levels.encode([list(range(2, 40))], "mean", levels.full_subnet).tobytes()).hexdigest())
 """
 
 

@@ -123,7 +123,7 @@ def test_what_else_a_server_does(server, text, status):
 
 
 def test_time_spent_waiting_for_a_connection_counts(server):
-    made = run(server, ["slow"], np.zeros(4), deadline_s=2.0, most_connections=1)
+    made = run(server, ["slow"], np.zeros(4), deadline_s=2.0, max_connections=1)
     latencies = sorted(one.latency_s for one in made.outcomes)
     assert latencies[-1] > 0.9 and len(made.outcomes) == 4
 

@@ -192,7 +192,7 @@ def test_an_elastic_encoder_from_the_hub(cache, tiny_model, tiny_elastic, hub):
     fetched = ElasticQueryEncoder.from_pretrained("someone/elastic", dtype="float32", device="cpu")
     local = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
     assert fetched.found.source == "hub"
-    assert fetched.sizes == local.sizes and len(local.sizes) == 7
+    assert fetched.subnets == local.subnets and len(local.subnets) == 7
     assert (fetched.encode(["dune"], "w0.5-d1") == local.encode(["dune"], "w0.5-d1")).all()
     assert fetched.fingerprint.weights_sha256 == sha256_of(tiny_model / "model.safetensors")
 

@@ -271,7 +271,8 @@ def test_without_pyserini(monkeypatch, tmp_path):
 
 
 def test_nothing_of_java_is_imported_by_the_module():
-    code = "import sys, elasticdenser.retrieval.bm25, elasticdenser.retrieval.fusion; sys.exit(bool({'pyserini', 'jnius'} & set(sys.modules)))"
+    modules = "elasticdenser.retrieval.bm25, elasticdenser.retrieval.fusion"
+    code = f"import sys, {modules}; sys.exit(bool({{'pyserini', 'jnius'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -151,7 +151,7 @@ def test_one_index_at_every_size(index, tiny_elastic):
     retriever = Retriever.open(index.path, encoder=str(tiny_elastic), dtype="float32", download=False)
     full = list(retriever.search("dune and spice"))
     seen = set()
-    for size in retriever.encoder.sizes:
+    for size in retriever.encoder.subnets:
         hits = list(retriever.search("dune and spice", subnet=str(size)))
         assert {hit.subnet for hit in hits} == {size}
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
@@ -159,7 +159,7 @@ def test_one_index_at_every_size(index, tiny_elastic):
         best = index.doc_ids[int(np.argmax(index.vectors @ vector))]
         assert hits[0].doc_id == best
         seen.add(tuple(hit.score for hit in hits))
-    assert len(seen) == len(retriever.encoder.sizes)
+    assert len(seen) == len(retriever.encoder.subnets)
     assert full == list(retriever.search("dune and spice", subnet="w1-d2"))
 
 

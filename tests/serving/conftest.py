@@ -80,6 +80,6 @@ def gated_engine(gated):
     """An engine for three requests at once whose one worker waits at a gate."""
     from elasticdenser import RetrievalEngine
 
-    with RetrievalEngine(gated, PROFILE, slo_s=SLOW_S, workers=1, hang_s=30, most_unfinished=3) as made:
+    with RetrievalEngine(gated, PROFILE, slo_s=SLOW_S, workers=1, hang_timeout_s=30, max_unfinished=3) as made:
         yield made
         gated.gate.set()

@@ -40,7 +40,7 @@ def test_a_size_is_part_of_the_model_name(client, retriever, name):
 
 def test_models_are_listed(client, retriever, name):
     made = client.get("/v1/models").json()
-    assert [row["id"] for row in made["data"]] == [name, *(f"{name}/{size}" for size in retriever.encoder.sizes)]
+    assert [row["id"] for row in made["data"]] == [name, *(f"{name}/{size}" for size in retriever.encoder.subnets)]
 
 
 def test_one_model(client, name):
@@ -81,7 +81,7 @@ def test_input_and_model_are_needed(client, name):
 
 
 def test_too_many_at_once_are_refused(make_client, name):
-    client = make_client(most_encoding=1)
+    client = make_client(max_encoding=1)
     client.app.state.service.n_encoding = 1
     response = embed(client, input="x", model=name)
     assert "waiting" in refusal(response, 429)["message"] and int(response.headers["retry-after"]) >= 1

@@ -151,7 +151,7 @@ def test_unknown_paths_and_methods(client):
 
 
 def test_a_body_that_is_too_large(make_client):
-    client = make_client(most_body_bytes=100)
+    client = make_client(max_body_bytes=100)
     assert search(client, query="x" * 50).status_code == 200
     assert "more than 100 bytes" in refusal(search(client, query="x" * 100), 413)["message"]
 
@@ -164,7 +164,7 @@ def test_a_body_that_is_too_large(make_client):
 
 
 def test_a_body_that_never_comes(retriever, engine):
-    with live_server(make_app(engine, retriever, ServeSettings(log=False, longest_wait_s=0.1))) as url:
+    with live_server(make_app(engine, retriever, ServeSettings(log=False, body_timeout_s=0.1))) as url:
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
             head = b"POST /search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{"
@@ -174,7 +174,7 @@ def test_a_body_that_never_comes(retriever, engine):
 
 
 def test_a_body_that_comes_drop_by_drop(retriever, engine):
-    app = make_app(engine, retriever, ServeSettings(log=False, longest_wait_s=0.5))
+    app = make_app(engine, retriever, ServeSettings(log=False, body_timeout_s=0.5))
     with live_server(app) as url, connected(url) as connection:
         connection.sendall(head_of(b"x" * 1000))
         n_drops = 0
@@ -258,7 +258,7 @@ def test_of_a_list_that_does_not_fit_nothing_is_left_behind(make_client, gated_e
 
 
 def test_who_waits_too_long_is_turned_away(make_client, gated_engine, gated):
-    client = make_client(gated_engine, longest_wait_s=0.1)
+    client = make_client(gated_engine, body_timeout_s=0.1)
     occupy(gated_engine, gated)
     assert "no answer within 0.1 s" in refusal(search(client, queries=["a", "b"]), 429)["message"]
     assert gated_engine.snapshot().n_waiting == 0

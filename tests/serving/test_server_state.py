@@ -214,7 +214,7 @@ def test_a_log_that_nobody_reads_holds_up_nobody():
     [
         {"api_key": " "},
         {"api_key": "é"},
-        {"most_body_bytes": 0},
+        {"max_body_bytes": 0},
         {"encoding_threads": 0},
         {"deadline_s": 0},
         {"deadline_s": float("nan")},

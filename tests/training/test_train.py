@@ -69,10 +69,10 @@ def trained(place, tiny_model, tmp_path_factory):
 def test_a_training_leaves_a_model_of_all_sizes(trained, tiny_model, place):
     made, seen = trained
     encoder = ElasticQueryEncoder.from_pretrained(str(made.folder), dtype="float32")
-    assert [*map(str, made.sizes)] == [*SIZES, "level0"] == [*map(str, encoder.sizes[1:])]
+    assert [*map(str, made.subnets)] == [*SIZES, "level0"] == [*map(str, encoder.subnets[1:])]
     texts = (place / "queries.txt").read_text().splitlines()
     full = ElasticQueryEncoder.from_pretrained(str(tiny_model), dtype="float32").encode(texts)
-    means = {size: float((encoder.encode(texts, size) * full).sum(axis=1).mean()) for size in made.sizes}
+    means = {size: float((encoder.encode(texts, size) * full).sum(axis=1).mean()) for size in made.subnets}
     assert all(mean > 0.8 for mean in means.values()), means
     made_by = load_elastic(made.folder).made_by
     assert made_by["name"] == str(tiny_model) and made_by["step"] == made.step
@@ -142,7 +142,7 @@ def test_passages_alone_are_enough(place, tiny_model, tmp_path):
     (index,) = (tmp_path / "mine.work").glob("passages-*/")
     assert len(PassageIndex.open(index)) == 40
     assert json.loads((made.run / "plan.json").read_text())["passages"]["n"] == 40
-    assert [*map(str, made.sizes)] == SIZES
+    assert [*map(str, made.subnets)] == SIZES
 
 
 def test_an_index_names_its_encoder_and_its_prompts(place, tiny_model, tmp_path):

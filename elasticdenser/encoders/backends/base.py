@@ -7,19 +7,19 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from elasticdenser.arrays import Vectors
-from elasticdenser.encoders.backends.kernel import RuntimeSizes
+from elasticdenser.encoders.backends.kernel import KernelBackend
 from elasticdenser.encoders.devices import device_type
 from elasticdenser.errors import ModelError
-from elasticdenser.models.locate import FoundModel
+from elasticdenser.models.locate import ModelLocation
 from elasticdenser.models.settings import INT8, EncoderSettings
 from elasticdenser.subnet import Subnet
 
 
-class Sizes(Protocol):
+class EncoderBackend(Protocol):
     """All sizes of an encoder, safe to call from several threads."""
 
-    full_size: Subnet
-    sizes: list[Subnet]
+    full_subnet: Subnet
+    subnets: list[Subnet]
     dtype: str
     device_type: str
 
@@ -35,7 +35,9 @@ class Sizes(Protocol):
         """Let every call compute in its own thread alone, until the end."""
 
 
-def load_sizes(found: FoundModel, settings: EncoderSettings, dtype: str, device: str, *, smaller: bool = True) -> Sizes:
+def load_backend(
+    found: ModelLocation, settings: EncoderSettings, dtype: str, device: str, *, smaller: bool = True
+) -> EncoderBackend:
     """Load what computes in `dtype` on `device`; torch is imported only where it is what computes.
 
     Args:
@@ -51,7 +53,7 @@ def load_sizes(found: FoundModel, settings: EncoderSettings, dtype: str, device:
     if dtype == INT8:
         if device_type(device) == "cuda":
             raise ModelError(f"got dtype {INT8!r} on {device}; expected it on cpu, or float16 there")
-        return RuntimeSizes(found, settings, smaller=smaller)
-    from elasticdenser.encoders.backends.torch import TorchSizes
+        return KernelBackend(found, settings, smaller=smaller)
+    from elasticdenser.encoders.backends.torch import TorchBackend
 
-    return TorchSizes(found, settings, dtype=dtype, device=device, smaller=smaller)
+    return TorchBackend(found, settings, dtype=dtype, device=device, smaller=smaller)

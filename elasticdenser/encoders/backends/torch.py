@@ -14,17 +14,17 @@ from elasticdenser.encoders.devices import resolve_device, resolve_dtype
 from elasticdenser.models.bert import Bert
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.levels import Levels
-from elasticdenser.models.locate import FoundModel, is_elastic
+from elasticdenser.models.locate import ModelLocation, is_elastic
 from elasticdenser.models.manifest import check_use
 from elasticdenser.models.settings import EncoderSettings
 from elasticdenser.subnet import Subnet
 
 
-class TorchSizes:
-    """See `Sizes`; the arguments are those of `load_sizes`."""
+class TorchBackend:
+    """See `EncoderBackend`; the arguments are those of `load_backend`."""
 
     def __init__(
-        self, found: FoundModel, settings: EncoderSettings, *, dtype: str, device: str, smaller: bool = True
+        self, found: ModelLocation, settings: EncoderSettings, *, dtype: str, device: str, smaller: bool = True
     ) -> None:
         at = resolve_device(device)
         arithmetic = resolve_dtype(dtype, at)
@@ -34,18 +34,18 @@ class TorchSizes:
         if elastic is not None:
             check_use(found.path, elastic.shape, full.n_layers, settings.pooling)
         self.levels = Levels(full, elastic)
-        self.full_size, self.sizes = self.levels.full_size, self.levels.sizes
+        self.full_subnet, self.subnets = self.levels.full_subnet, self.levels.subnets
         self.dtype, self.device_type = str(arithmetic).removeprefix("torch."), at.type
 
     def encode(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:
-        """See `Sizes`."""
+        """See `EncoderBackend`."""
         vectors = self.levels.encode(sequences, self._settings.pooling, subnet)
         if self._settings.normalize:
             vectors = F.normalize(vectors, dim=-1)
         return vectors.numpy()
 
     def one_core_a_call(self) -> AbstractContextManager[None]:
-        """See `Sizes`; afterwards torch is set as it was."""
+        """See `EncoderBackend`; afterwards torch is set as it was."""
         return _one_torch_thread
 
 

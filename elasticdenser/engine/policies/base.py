@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from elasticdenser.engine.queue_state import Choice, Load
+from elasticdenser.engine.queue_state import Choice, QueueState
 
 
 class Policy(Protocol):
@@ -18,14 +18,14 @@ class Policy(Protocol):
     name: str
     cheapest: int
 
-    def choose(self, load: Load) -> Choice:
+    def choose(self, load: QueueState) -> Choice:
         """Choose what to do with a queue that is not empty."""
 
     def observe(self, size: int, ran_s: float) -> None:
         """Learn that a batch of `size` jobs ran for `ran_s`."""
 
 
-def fullest_at(load: Load, place: int) -> Choice:
+def fullest_at(load: QueueState, place: int) -> Choice:
     """Serve at a level, in the largest batch with which the first job is just in time.
 
     For a level than which there is no faster one: there small batches are dear, and put the next one in a hurry, too.
@@ -33,6 +33,6 @@ def fullest_at(load: Load, place: int) -> Choice:
     return Choice(place, load.largest_batch(place, 0.0) or 1)
 
 
-def largest_at(load: Load, place: int, stretch: float = 1.0) -> Choice:
+def largest_at(load: QueueState, place: int, stretch: float = 1.0) -> Choice:
     """Serve at a level, in the largest batch with which the first job is in time: at best with the reserve."""
     return Choice(place, load.largest_batch(place, load.reserve_s, stretch) or load.largest_batch(place, 0.0) or 1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from elasticdenser.engine.policies.base import fullest_at, largest_at
 from elasticdenser.engine.profiling.profile import Profile
-from elasticdenser.engine.queue_state import Choice, Load
+from elasticdenser.engine.queue_state import Choice, QueueState
 
 
 class Static:
@@ -21,7 +21,7 @@ class Static:
         self.name = f"static:{level}"
         self.cheapest = profile.place(level)
 
-    def choose(self, load: Load) -> Choice:
+    def choose(self, load: QueueState) -> Choice:
         """Choose the level."""
         return fullest_at(load, self.cheapest)
 
@@ -50,7 +50,7 @@ class Thresholds:
         self._at_most = at_most or [workers * level.largest_batch(slo_s / 2) for level in levels]
         self.cheapest = self._ladder[-1]
 
-    def choose(self, load: Load) -> Choice:
+    def choose(self, load: QueueState) -> Choice:
         """Choose the best level whose threshold is not passed."""
         concurrency = load.concurrency
         for place, at_most in zip(self._ladder, self._at_most, strict=True):
@@ -88,7 +88,7 @@ class SlackFit:
             bucket.sort(key=lambda pair: (-pair[0], pair[1]))
         self.cheapest = profile.ladder[-1]
 
-    def choose(self, load: Load) -> Choice:
+    def choose(self, load: QueueState) -> Choice:
         """Choose from the slowest bucket that is in time."""
         slack_s, waiting = min(load.slack_s / load.ratio, self._slo_s), len(load.queue)
         slowest = min(int(slack_s / self._width_s), len(self._buckets) - 1) if slack_s > 0 else -1
@@ -120,7 +120,7 @@ class Aimd:
         self._target_s = slo_s / 2
         self._limit = 1.0
 
-    def choose(self, load: Load) -> Choice:
+    def choose(self, load: QueueState) -> Choice:
         """Choose the level, and what waits up to the present limit."""
         return Choice(self.cheapest, max(1, min(int(self._limit), len(load.queue))))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from elasticdenser.engine.policies.base import fullest_at, largest_at
 from elasticdenser.engine.profiling.profile import Profile
-from elasticdenser.engine.queue_state import Choice, Load
+from elasticdenser.engine.queue_state import Choice, QueueState
 
 
 class Elastic:
@@ -37,7 +37,7 @@ class Elastic:
         self._caution = caution
         self.cheapest = self._ladder[-1]
 
-    def choose(self, load: Load) -> Choice:
+    def choose(self, load: QueueState) -> Choice:
         """Choose the best level that will do, else the smallest."""
         stretch = 1 + self._caution * load.scatter
         low, high = 0, len(self._ladder) - 1

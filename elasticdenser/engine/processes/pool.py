@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.batch_search import RetrieverSearch
 from elasticdenser.engine.errors import WorkerError
-from elasticdenser.engine.processes.worker_process import AskedProcess, message_of
+from elasticdenser.engine.processes.worker_process import WorkerProcess, message_of
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 
@@ -43,7 +43,7 @@ def gain_by_processes(retriever: Retriever) -> bool:
     return sys.platform != "win32" and cpu_count() > 1 and retriever.encoder.fingerprint.dtype == "int8"
 
 
-class ProcessSearch:
+class ProcessPoolSearch:
     """Searches several batches at once, each in a process of its own; a `BatchSearch`, safe for several threads.
 
     The calling process has its interpreter for those who ask and for the scheduler, as a server needs it for every
@@ -54,7 +54,7 @@ class ProcessSearch:
         retriever: The retriever, made by `Retriever.open`: the processes open the same.
         recalls: Search effort of each level, as for `RetrieverSearch`.
         processes: How many; they start in the background, in about a second.
-        longest_s: A process that takes longer for a batch is killed, in seconds.
+        timeout_s: A process that takes longer for a batch is killed, in seconds.
 
     Attributes:
         n_alive: Processes that are ready, or search.
@@ -66,18 +66,18 @@ class ProcessSearch:
     """
 
     def __init__(
-        self, retriever: Retriever, recalls: Mapping[str, float | None], processes: int, longest_s: float = 30.0
+        self, retriever: Retriever, recalls: Mapping[str, float | None], processes: int, timeout_s: float = 30.0
     ) -> None:
         if retriever.opener is None:
             raise QueryError("got a retriever made of parts; several processes need one of `Retriever.open`")
         self.here = RetrieverSearch(retriever, recalls)
-        self._subnets = {level: retriever.encoder.choose(level) for level in recalls}
+        self._subnets = {level: retriever.encoder.resolve_subnet(level) for level in recalls}
         self._start = pickle.dumps((retriever.opener, retriever.index.manifest, dict(recalls)))
-        self._longest_s = min(longest_s, _DAY_S)  # the operating system knows no infinity
+        self._longest_s = min(timeout_s, _DAY_S)  # the operating system knows no infinity
         self._lock, self.n_alive, self.n_replaced = Lock(), 0, 0
         self._changed = Condition(self._lock)
-        self._free: deque[AskedProcess] = deque()
-        self._all: set[AskedProcess] = set()
+        self._free: deque[WorkerProcess] = deque()
+        self._all: set[WorkerProcess] = set()
         self._is_closed = False
         self._error: str | None = None
         self._keepers = [
@@ -113,14 +113,14 @@ class ProcessSearch:
             raise
         return partial(self._finish, process, level)
 
-    def _finish(self, process: AskedProcess, level: str) -> Found:
+    def _finish(self, process: WorkerProcess, level: str) -> Found:
         """Return the hits of what a process was asked."""
         try:
             return Found(process.receive(self._longest_s), self._subnets[level])
         finally:
             self._ended(process)
 
-    def _ended(self, process: AskedProcess) -> None:
+    def _ended(self, process: WorkerProcess) -> None:
         """Note that a process is free; or kill it, if its answer was not read."""
         with self._lock:
             if not process.is_gone and process in self._all:
@@ -177,7 +177,7 @@ class ProcessSearch:
         # A process inherits this from the thread that starts it: signals for the whole group (Ctrl-C, SIGTERM) are for
         # the owner, who may need it to finish.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-        process = AskedProcess(self._longest_s)
+        process = WorkerProcess(self._longest_s)
         try:
             with self._lock:
                 if self._is_closed:  # and whoever closed it did not see this one

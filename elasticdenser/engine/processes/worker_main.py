@@ -1,4 +1,4 @@
-"""What a process of `ProcessSearch` runs."""
+"""What a process of `ProcessPoolSearch` runs."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ _START = (
 )
 
 
-class AskedProcess:
+class WorkerProcess:
     """A process that answers one message after the other.
 
     Args:
-        longest_s: How long a part of a message may take on its way, in seconds.
+        timeout_s: How long a part of a message may take on its way, in seconds.
 
     Attributes:
         is_gone: What it was asked last has no answer, or only a part of it was read: nothing else may be asked.
@@ -34,12 +34,12 @@ class AskedProcess:
         OSError: The operating system does not give another process.
     """
 
-    def __init__(self, longest_s: float) -> None:
+    def __init__(self, timeout_s: float) -> None:
         self.is_gone = False
         ours, theirs = socket.socketpair()
         with ours, theirs:
             for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
-                ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(longest_s), int(longest_s % 1 * 1e6)))
+                ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6)))
             code = _START.format(path=[str(one) for one in sys.path], channel=theirs.fileno())
             # Not `multiprocessing`: it would run the user's script again. What libraries print must not get between
             # what the owner prints.

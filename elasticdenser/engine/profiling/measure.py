@@ -111,7 +111,7 @@ def _measured(
     recalls: Mapping[str, float | None] | None,
     progress: Progress,
 ) -> Profile:
-    names = settings.levels or tuple(map(str, retriever.encoder.sizes))
+    names = settings.levels or tuple(map(str, retriever.encoder.subnets))
     judged = dict(quality)
     unjudged = [name for name in names if name not in judged]
     judged |= agreement(retriever, queries, unjudged, settings, progress=progress)

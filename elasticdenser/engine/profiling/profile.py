@@ -74,14 +74,14 @@ class Level:
         """Return the size of the largest batch that takes at most `budget_s`; 0 if a single query takes longer."""
         return max(0, bisect_right(self.latency_s, budget_s) - 1)
 
-    def capacity_per_s(self, longest_run_s: float = math.inf) -> float:
-        """Return queries a second of one worker, in batches that run for at most `longest_run_s`, or of one query."""
-        largest = max(1, self.largest_batch(longest_run_s))
+    def capacity_per_s(self, max_run_s: float = math.inf) -> float:
+        """Return queries a second of one worker, in batches that run for at most `max_run_s`, or of one query."""
+        largest = max(1, self.largest_batch(max_run_s))
         return max(size / self.latency_s[size] for size in range(1, largest + 1))
 
-    def enough(self, longest_run_s: float = math.inf) -> int:
+    def enough(self, max_run_s: float = math.inf) -> int:
         """Return the size of the smallest batch that is almost as efficient as any that runs at most so long."""
-        wanted = _ALMOST * self.capacity_per_s(longest_run_s)
+        wanted = _ALMOST * self.capacity_per_s(max_run_s)
         return next(size for size, seconds in enumerate(self.latency_s) if size and size / seconds >= wanted)
 
 

@@ -49,7 +49,7 @@ def poisson(rate_per_s: float, seconds: float, rng: np.random.Generator) -> Time
         float64, rising, from 0 to below `seconds`.
 
     Raises:
-        QueryError: Rate or length is not above 0.
+        QueryError: ArrivalRate or length is not above 0.
     """
     _check(rate_per_s, seconds)
     return np.sort(rng.uniform(0.0, seconds, rng.poisson(rate_per_s * seconds)))
@@ -99,7 +99,7 @@ def day(mean_per_s: float, seconds: float, rng: np.random.Generator, *, peak: fl
         mean_per_s: Arrivals a second, on average.
         seconds: Length.
         rng: Source of chance.
-        peak: Rate at the busiest hour, at 3 p.m., as a multiple of the mean: between 1 and 2.
+        peak: ArrivalRate at the busiest hour, at 3 p.m., as a multiple of the mean: between 1 and 2.
 
     Returns:
         float64, rising, from 0 to below `seconds`.
@@ -129,7 +129,7 @@ def replayed(path: str | Path, rate_per_s: float, seconds: float) -> Times:
 
     Raises:
         BadInputError: The file is missing, or a line is no time or earlier than the one before.
-        QueryError: Rate or length is not above 0.
+        QueryError: ArrivalRate or length is not above 0.
     """
     _check(rate_per_s, seconds)
     times: list[float] = []

@@ -47,8 +47,8 @@ class SimulationSettings:
         slowdowns: When the machine is slower than its profile.
         seed: Of the noise and of the clients' thinking.
         reserve_s: As for `SchedulerSettings`.
-        longest_run_s: Likewise.
-        most_unfinished: Likewise.
+        max_run_s: Likewise.
+        max_unfinished: Likewise.
         way_in_s: Time from a client to the engine: its deadline is then so much nearer.
         way_out_s: Time from the end of a batch until its clients have their answers.
         pause_s: Time between two batches of a worker.
@@ -66,8 +66,8 @@ class SimulationSettings:
     slowdowns: Sequence[Slowdown] = ()
     seed: int = 0
     reserve_s: float | None = None
-    longest_run_s: float | None = None
-    most_unfinished: int = 1024
+    max_run_s: float | None = None
+    max_unfinished: int = 1024
     way_in_s: float = 0.0
     way_out_s: float = 0.0
     pause_s: float = 0.0
@@ -86,8 +86,8 @@ class SimulationSettings:
             slo_s=self.deadline_s,
             workers=self.workers,
             reserve_s=self.reserve_s,
-            longest_run_s=self.longest_run_s,
-            most_unfinished=self.most_unfinished,
+            max_run_s=self.max_run_s,
+            max_unfinished=self.max_unfinished,
         )
 
 

@@ -48,7 +48,7 @@ class Summary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class Timeline:
     """A run over time, by intervals of equal length; requests count when they arrive. A list item may be None.
 
     Attributes:
@@ -98,7 +98,7 @@ def summarise(policy: str, outcomes: Sequence[Outcome], profile: Profile) -> Sum
     )
 
 
-def course(outcomes: Sequence[Outcome], profile: Profile, seconds: float, intervals: int = 120) -> Course:
+def course(outcomes: Sequence[Outcome], profile: Profile, seconds: float, intervals: int = 120) -> Timeline:
     """Return the course of a run of `seconds`, cut into so many intervals."""
     interval_s = seconds / intervals
     groups: list[list[Outcome]] = [[] for _ in range(intervals)]
@@ -107,7 +107,7 @@ def course(outcomes: Sequence[Outcome], profile: Profile, seconds: float, interv
     answers = [[one for one in group if one.level is not None] for group in groups]
     quality = _qualities(profile)
     served = {one.level for group in answers for one in group}
-    return Course(
+    return Timeline(
         interval_s=interval_s,
         arrivals_per_s=[len(group) / interval_s for group in groups],
         in_time=[_mean([one.status is Status.IN_TIME for one in group]) for group in groups],

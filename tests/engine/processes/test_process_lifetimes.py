@@ -21,7 +21,7 @@ from process_helpers import QUERIES, profile
 from elasticdenser import PassageIndex, Retriever
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.engine.errors import WorkerError
-from elasticdenser.engine.processes.pool import ProcessSearch
+from elasticdenser.engine.processes.pool import ProcessPoolSearch
 from elasticdenser.engine.request import Query
 
 
@@ -33,7 +33,7 @@ def quick_pauses(monkeypatch):
 class Asked(threading.Thread):
     """Asks in a thread; `outcome` is what it got or what was raised."""
 
-    def __init__(self, search: ProcessSearch, queries: list[Query] = QUERIES) -> None:
+    def __init__(self, search: ProcessPoolSearch, queries: list[Query] = QUERIES) -> None:
         super().__init__(daemon=True)
         self._search, self._queries = search, queries
         self.start()
@@ -105,7 +105,7 @@ def test_a_process_whose_answer_was_not_read_is_asked_no_more(search):
 
 @pytest.mark.parametrize("n_filtered", [0, 100_000])
 def test_a_process_that_hangs_is_killed(make, n_filtered):
-    search = make(longest_s=0.2)  # its message fits into the connection's buffer, or does not
+    search = make(timeout_s=0.2)  # its message fits into the connection's buffer, or does not
     search.wait()
     before = stop(search)
     doc_ids = frozenset(map(str, range(n_filtered))) or None
@@ -114,9 +114,9 @@ def test_a_process_that_hangs_is_killed(make, n_filtered):
     until(lambda: before.poll() is not None and search.n_replaced == 1)
 
 
-@pytest.mark.parametrize("longest_s", [0.001, float("inf")])
-def test_any_limit_can_be_given(make, longest_s):
-    search = make(longest_s=longest_s)
+@pytest.mark.parametrize("timeout_s", [0.001, float("inf")])
+def test_any_limit_can_be_given(make, timeout_s):
+    search = make(timeout_s=timeout_s)
     search.wait()
     assert search.n_alive == 1
 

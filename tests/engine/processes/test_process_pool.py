@@ -12,7 +12,7 @@ from process_helpers import QUERIES, RECALLS, profile
 from elasticdenser import Retriever
 from elasticdenser.engine.batch_search import RetrieverSearch
 from elasticdenser.engine.engine import RetrievalEngine
-from elasticdenser.engine.processes.pool import ProcessSearch, gain_by_processes
+from elasticdenser.engine.processes.pool import ProcessPoolSearch, gain_by_processes
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 
@@ -49,7 +49,7 @@ def test_strings_of_other_kinds_are_strings(search, kind):
 
 def test_parts_cannot_be_opened_again(retriever):
     with pytest.raises(QueryError, match=r"Retriever\.open"):
-        ProcessSearch(Retriever(retriever.encoder, retriever.index), RECALLS, 1)
+        ProcessPoolSearch(Retriever(retriever.encoder, retriever.index), RECALLS, 1)
 
 
 def test_who_gains(retriever, monkeypatch):

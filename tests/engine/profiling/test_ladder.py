@@ -53,7 +53,7 @@ def test_levels_of_the_ladder_are_measured_here(index_path, with_ladder):
 def test_without_a_ladder_all_sizes_are_measured(index_path, tiny_elastic):
     retriever = Retriever.open(index_path, encoder=str(tiny_elastic), device="cpu", download=False)
     made = quick_profile(retriever)
-    assert {level.name for level in made.levels} == set(map(str, retriever.encoder.sizes))
+    assert {level.name for level in made.levels} == set(map(str, retriever.encoder.subnets))
 
 
 def test_only_a_retriever_tells_its_levels():

@@ -38,11 +38,11 @@ def retriever(index_path, tiny_elastic):
 def test_every_level_is_timed_and_judged(retriever):
     made = measure(retriever, ["dune", "who likes rain", "cats"], SETTINGS, quality={"level0": 0.5})
     names = {level.name for level in made.levels}
-    assert names == {str(size) for size in retriever.encoder.sizes}
+    assert names == {str(size) for size in retriever.encoder.subnets}
     by_name = {level.name: level for level in made.levels}
     assert all(set(level.measured_s) == {1, 4} for level in made.levels)
     # What is given stands; the rest is judged by agreement, of which the full size has all.
-    assert by_name["level0"].quality == 0.5 and by_name[str(retriever.encoder.full_size)].quality == 1.0
+    assert by_name["level0"].quality == 0.5 and by_name[str(retriever.encoder.full_subnet)].quality == 1.0
     assert set(made.measured["quality_by_agreement"]) == names - {"level0"}
     assert {level: set(its) for level, its in made.measured["alone_by_tokens_s"].items()} == {
         name: {"4", "9"} for name in names
@@ -72,7 +72,7 @@ class _Searched:
 
 
 def test_small_sizes_are_searched_with_less_effort(retriever):
-    searched, sizes = _Searched(retriever), [str(size) for size in retriever.encoder.sizes]
+    searched, sizes = _Searched(retriever), [str(size) for size in retriever.encoder.subnets]
     quality = {name: 1.0 - 0.02 * place for place, name in enumerate(sizes)}
     made = measure(searched, ["dune", "cats"], SETTINGS, quality=quality)
     best, *others = made.levels
@@ -93,7 +93,7 @@ def test_a_cache_is_not_what_is_measured(retriever, index_path, tiny_elastic):
 
 def test_agreement_is_the_share_of_common_hits(retriever):
     queries = ["dune", "spice and rain"]
-    size = retriever.encoder.sizes[-1]
+    size = retriever.encoder.subnets[-1]
     found = agreement(retriever, queries, [str(size)], SETTINGS)
     best, small = (
         {(hit.query_id, hit.doc_id) for hit in retriever.search(queries, 3, subnet=one)} for one in (None, size)
