@@ -44,8 +44,8 @@ class RetrievalEngine:
         workers: Worker threads; None is one for each usable CPU.
         max_unfinished: Requests that may be in the engine at once.
         reserve_s: Time kept free before each deadline; None is a tenth of `slo_s`, at most 10 ms.
-        hang_timeout_s: A batch that runs longer, and longer than ten times what was expected, is given up and its worker
-            replaced.
+        hang_timeout_s: A batch that runs longer, and longer than ten times what was expected, is given up and its
+            worker replaced.
         processes: Search in as many processes as there are workers, which then only drive them: more is answered near
             the capacity. Each holds a copy of the search structure and of what the encoder computes with; see
             `ProcessPoolSearch`.

@@ -75,8 +75,9 @@ class WorkerPool:
         size: How many threads.
         lock: Guards `work`; also held when a worker looks for a batch.
         clock: Returns seconds that only rise.
-        hang_timeout_s: A batch that runs longer, and longer than ten times what was expected, is given up; a thread cannot be
-            stopped, so it is left to itself, and another one takes its place. So it is if callbacks take longer.
+        hang_timeout_s: A batch that runs longer, and longer than ten times what was expected, is given up; a thread
+            cannot be stopped, so it is left to itself, and another one takes its place.
+            The same holds for callbacks that take longer.
 
     Attributes:
         n_replaced: Threads that were replaced.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from elasticdenser.config import read_file, read_table, read_tables, typed
+from elasticdenser.dataclass_io import from_value, read_tables, read_toml
 from elasticdenser.errors import BadInputError
 from elasticdenser.suites.settings import (
     MOST_TYPING_ERRORS,
@@ -81,7 +81,7 @@ def read_suite(path: str | Path) -> Suite:
     Raises:
         BadInputError: It is missing, no TOML, or says something that cannot be.
     """
-    return read_file(path, "suite", _suite)
+    return read_toml(path, "suite", _suite)
 
 
 def _suite(value: dict[str, Any]) -> Suite:
@@ -89,19 +89,19 @@ def _suite(value: dict[str, Any]) -> Suite:
     if unknown := set(value) - known:
         raise BadInputError(f"unknown key {min(unknown)!r}: expected {', '.join(sorted(known))}")
     tables = {key: read_tables(value, key) for key in ("corpora", "query-sets", "systems")}
-    corpora = {name: read_table(CorpusSettings, its, f"corpora.{name}") for name, its in tables["corpora"].items()}
+    corpora = {name: from_value(CorpusSettings, its, f"corpora.{name}") for name, its in tables["corpora"].items()}
     query_sets = {
-        name: read_table(QuerySetSettings, its, f"query-sets.{name}") for name, its in tables["query-sets"].items()
+        name: from_value(QuerySetSettings, its, f"query-sets.{name}") for name, its in tables["query-sets"].items()
     }
     systems = {name: _system(its, f"systems.{name}") for name, its in tables["systems"].items()}
     suite = Suite(
-        title=typed(value.get("title", "Evaluation"), str, "title"),
-        baseline=typed(value.get("baseline", next(iter(systems))), str, "baseline"),
-        k=typed(value.get("k", 1000), int, "k"),
+        title=from_value(str, value.get("title", "Evaluation"), "title"),
+        baseline=from_value(str, value.get("baseline", next(iter(systems))), "baseline"),
+        k=from_value(int, value.get("k", 1000), "k"),
         corpora=corpora,
         query_sets=query_sets,
         systems=_in_order(systems),
-        register={name: typed(file, str, f"register.{name}") for name, file in value.get("register", {}).items()},
+        register={name: from_value(str, file, f"register.{name}") for name, file in value.get("register", {}).items()},
     )
     _check(suite)
     return suite
@@ -111,7 +111,7 @@ def _system(value: dict[str, Any], where: str) -> SystemSettings:
     kind = value.get("type")
     if kind not in SYSTEM_TYPES:
         raise BadInputError(f"{where}: got type = {kind!r}, expected one of {', '.join(SYSTEM_TYPES)}")
-    its = read_table(SYSTEM_TYPES[kind], {key: its for key, its in value.items() if key != "type"}, where)
+    its = from_value(SYSTEM_TYPES[kind], {key: its for key, its in value.items() if key != "type"}, where)
     return checked_sizes(its, where) if isinstance(its, DenseSettings) else its
 
 

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from elasticdenser.config import read_file, read_table
+from elasticdenser.dataclass_io import from_value, read_toml
 from elasticdenser.datasets import open_corpus
 from elasticdenser.errors import BadInputError
 from elasticdenser.subnet import Subnet
@@ -38,7 +38,7 @@ def read_recipe(path: str | Path) -> Recipe:
     Raises:
         BadInputError: It is missing, no TOML, or says something that cannot be.
     """
-    return read_file(path, "recipe", _recipe)
+    return read_toml(path, "recipe", _recipe)
 
 
 def plain_recipe(queries: Sequence[str], passages: Sequence[str], *, steps: int = DEFAULT_STEPS) -> Recipe:
@@ -63,15 +63,15 @@ def plain_recipe(queries: Sequence[str], passages: Sequence[str], *, steps: int 
 
 def _recipe(value: dict[str, Any]) -> Recipe:
     sections = ("texts", "start", "distil", "table", "choose")
-    basics = read_table(Basics, {key: its for key, its in value.items() if key not in sections}, "recipe")
+    basics = from_value(Basics, {key: its for key, its in value.items() if key not in sections}, "recipe")
     table = {"seed": basics.seed} | _section(value, "table") if "table" in value else None
     return Recipe(
         **asdict(basics),
-        texts=tuple(TextSource(**asdict(read_table(_Text, its, "texts"))) for its in _tables(value, "texts")),
-        start=read_table(StartSettings, _section(value, "start"), "start"),
+        texts=tuple(TextSource(**asdict(from_value(_Text, its, "texts"))) for its in _tables(value, "texts")),
+        start=from_value(StartSettings, _section(value, "start"), "start"),
         distil=_distil(_section(value, "distil"), basics.seed),
-        table=None if table is None else read_table(TableRecipe, table, "table"),
-        choose=tuple(read_table(DevSetSettings, its, "choose") for its in _tables(value, "choose")),
+        table=None if table is None else from_value(TableRecipe, table, "table"),
+        choose=tuple(from_value(DevSetSettings, its, "choose") for its in _tables(value, "choose")),
     )
 
 
@@ -85,7 +85,7 @@ class _Text:
 
 
 def _distil(given: dict[str, Any], seed: int) -> DistilSettings:
-    settings = read_table(DistilSettings, {"seed": seed, **given}, "distil")
+    settings = from_value(DistilSettings, {"seed": seed, **given}, "distil")
     for name in settings.sizes:
         Subnet.parse(name)
     return settings

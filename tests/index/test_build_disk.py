@@ -101,7 +101,7 @@ def test_limit_on_file_size(tmp_path):
         except BuildError as error:
             print(error)
     """
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "helpers")}
     command = [sys.executable, "-c", code, str(tmp_path / "index")]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert "a file-size limit was reached: raise it (ulimit -f)" in done.stdout, done.stderr

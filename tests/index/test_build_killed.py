@@ -15,7 +15,7 @@ from elasticdenser.encoders import PassageEncoder
 from elasticdenser.index import PassageIndex, build
 from elasticdenser.index.layout import building_folder
 
-PROGRAM = Path(__file__).with_name("killed_build.py")
+PROGRAM = Path(__file__).parents[1] / "helpers" / "killed_build.py"
 SEED = 20
 WORDS = ["time", "water", "library", "thread", "socket", "index", "search", "engine", "nile", "river", "chapter"]
 

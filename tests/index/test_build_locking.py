@@ -15,7 +15,7 @@ from elasticdenser.index import PassageIndex
 from elasticdenser.index.layout import building_folder, lock_file, replaced_folder
 from elasticdenser.index.locking import only_builder
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "helpers"
 
 
 def test_two_builds_into_one_folder(tmp_path, hashing, small_windows):

@@ -13,7 +13,7 @@ from elasticdenser.errors import BadInputError, BuildError, IndexFormatError
 from elasticdenser.index import PassageIndex, build
 from elasticdenser.index.layout import building_folder
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "helpers"
 
 
 class Stop(BaseException):

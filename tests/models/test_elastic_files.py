@@ -11,9 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from test_architectures import make_transformer, to_old_layout
 from test_elastic import at_all_sizes, random_model
-from test_elastic_start import TEXTS, padded, random_sequences
-from test_model_families import make_transformer, to_old_layout
+from test_elastic_init import TEXTS, padded, random_sequences
 from tiny import VOCABULARY, one_thread, write_sentence_encoder
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder

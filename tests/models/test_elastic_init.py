@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from test_architectures import make_transformer
 from test_elastic import at_all_sizes, random_batch, random_model
-from test_model_families import make_transformer
 from tiny import write_sentence_encoder
 
 from elasticdenser.errors import ModelError, QueryError

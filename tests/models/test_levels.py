@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_elastic_start import TEXTS, padded
+from test_elastic_init import TEXTS, padded
 
 from elasticdenser import ElasticQueryEncoder
 from elasticdenser.errors import QueryError
