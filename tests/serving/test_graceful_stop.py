@@ -189,7 +189,7 @@ def test_without_the_extra_the_line_to_install_it(served_index, monkeypatch):
 
 def test_elsewhere_than_on_loopback_without_a_key_it_warns(serve):
     process, url = serve("--host", "0.0.0.0")
-    assert "warning: whoever reaches this machine can search" in process.said
+    assert "warning: everybody who reaches this machine can search" in process.said
     assert "warning" not in serve("--host", "0.0.0.0", ELASTICDENSER_API_KEY="key")[0].said
     assert status_as("any.name.example", url.replace("0.0.0.0", "127.0.0.1")) == 200
     process.terminate()

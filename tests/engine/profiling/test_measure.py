@@ -139,7 +139,7 @@ def test_on_the_shell(index_path, tiny_elastic, tmp_path):
     for wrong, message in (
         (["-o", str(tmp_path / "p.txt")], "ends in .json"),
         (["-o", str(output), "--batch-sizes", "1,x"], "numbers with commas"),
-        (["-o", str(output), "--levels", "w9"], "w9"),
+        (["-o", str(output), "--subnets", "w9"], "w9"),
     ):
         failed = CliRunner().invoke(app, [*common, *wrong])
         assert failed.exit_code != 0 and message in failed.output.replace("\n", " ")

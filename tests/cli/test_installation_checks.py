@@ -1,49 +1,54 @@
+"""`elasticdenser doctor` and its checks."""
+
 from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
+from cli_helpers import ROOT, run, run_code
 
-from elasticdenser.cli import checks as doctor
+from elasticdenser.cli import installation_checks
 
-ROOT = Path(__file__).parents[2]
+
+def test_the_report():
+    result = run("doctor")
+    assert result.exit_code == 0, result.output
+    assert all(part in result.stdout for part in ("Python", "torch", "Default model"))
 
 
 def test_packages_are_those_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = {}
+    min_versions = {}
     for requirement in project["dependencies"]:
         match = re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", requirement)
         assert match, requirement
-        wanted[match[1]] = match[2]
-    assert wanted == doctor.PACKAGES
+        min_versions[match[1]] = match[2]
+    assert min_versions == installation_checks.MIN_VERSIONS
 
 
 def test_checks_import_nothing_heavy():
     code = (
-        "import sys; from elasticdenser.cli.checks import checks; results = checks();"
+        "import sys; from elasticdenser.cli.installation_checks import run_checks; results = run_checks();"
         "print([c.name for c in results if not c.found]); print('numpy' in sys.modules or 'faiss' in sys.modules)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    result = run_code(code)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split("\n")[:2] == ["[]", "False"]
 
 
 def test_every_failure_has_advice():
-    results = doctor.checks()
+    results = installation_checks.run_checks()
     assert len({check.name for check in results}) == len(results)
     assert all(check.advice for check in results if not check.ok)
     assert {"Python", "torch", "CPUs", "Disk", "Default model", "pyserini"} <= {check.name for check in results}
 
 
 def test_absent_and_old_packages(monkeypatch):
-    monkeypatch.setattr(doctor, "PACKAGES", {"no-such-package-here": "1.0", "numpy": "99.1"})
-    absent, old = doctor.check_packages()
+    monkeypatch.setattr(installation_checks, "MIN_VERSIONS", {"no-such-package-here": "1.0", "numpy": "99.1"})
+    absent, old = installation_checks.check_packages()
     assert (absent.ok, absent.found) == (False, "not installed")
     assert not old.ok
     assert old.advice == "pip install 'numpy>=99.1'"
@@ -62,12 +67,12 @@ def test_absent_and_old_packages(monkeypatch):
     ],
 )
 def test_threads(monkeypatch, value, affinity, ok, advice):
-    monkeypatch.setattr(doctor, "cpu_count", lambda: 4)
-    monkeypatch.setattr(doctor, "affinity_count", lambda: affinity)
+    monkeypatch.setattr(installation_checks, "cpu_count", lambda: 4)
+    monkeypatch.setattr(installation_checks, "affinity_count", lambda: affinity)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if value is not None:
         monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", value)
-    check = doctor.check_threads()
+    check = installation_checks.check_threads()
     assert check.ok is ok
     assert advice in check.advice
 
@@ -75,10 +80,10 @@ def test_threads(monkeypatch, value, affinity, ok, advice):
 def test_cpu_features(tmp_path):
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_bf16\n")
-    assert doctor.check_cpu_features(info).found == "avx2, avx512f, avx512_bf16"
+    assert installation_checks.check_cpu_features(info).found == "avx2, avx512f, avx512_bf16"
     info.write_text("flags\t\t: fpu sse2\n")
-    assert not doctor.check_cpu_features(info).ok
-    assert doctor.check_cpu_features(tmp_path / "none").ok
+    assert not installation_checks.check_cpu_features(info).ok
+    assert installation_checks.check_cpu_features(tmp_path / "none").ok
 
 
 def test_kernel_says_why_it_is_absent(monkeypatch):
@@ -86,15 +91,15 @@ def test_kernel_says_why_it_is_absent(monkeypatch):
 
     monkeypatch.delattr(elasticdenser.kernel, "_kernel", raising=False)
     monkeypatch.setitem(sys.modules, "elasticdenser.kernel._kernel", None)
-    check = doctor.check_kernel()
+    check = installation_checks.check_kernel()
     assert re.match(r"not there \(.*_kernel.*\): torch encodes queries", check.found)
 
 
 def test_gpu_without_torch(tmp_path):
-    assert doctor.check_gpu(devices=tmp_path).found == "none"
+    assert installation_checks.check_gpu(devices=tmp_path).found == "none"
     (tmp_path / "nvidia0").touch()
-    assert doctor.check_gpu(devices=tmp_path).found == "device files nvidia0"
+    assert installation_checks.check_gpu(devices=tmp_path).found == "device files nvidia0"
 
 
 def test_versions_compare_by_number():
-    assert doctor._numbers("2.13.0+cpu") == (2, 13, 0) > doctor._numbers("2.6")
+    assert installation_checks._numbers("2.13.0+cpu") == (2, 13, 0) > installation_checks._numbers("2.6")

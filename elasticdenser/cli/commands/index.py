@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from elasticdenser.cli import options
-from elasticdenser.cli.output import explained, note, progress_bars
+from elasticdenser.cli.command import command, resumable
+from elasticdenser.cli.output import note, progress_bars
 
 _EXAMPLES = options.examples(
     "index passages.jsonl -o indexes/mine",
@@ -19,7 +19,7 @@ _EXAMPLES = options.examples(
 )
 
 
-@explained
+@command
 def index(
     corpus: Annotated[
         list[str],
@@ -29,25 +29,25 @@ def index(
             show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the index to make.", show_default=False)],
+    output: options.NewIndexPath,
     encoder: options.EncoderName = None,
-    factory: Annotated[
-        str, typer.Option(help="Search structure: auto (by size) or any FAISS factory string.")
-    ] = "auto",
+    factory: options.Factory = "auto",
     format_: Annotated[
         str, typer.Option("--format", help="Corpus format: auto, beir, jsonl, tsv, lines or irds.")
     ] = "auto",
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Count and report bad lines instead of failing.")
+        bool, typer.Option("--skip-bad", help="Skip, count and report bad lines instead of failing.")
     ] = False,
-    no_texts: Annotated[bool, typer.Option("--no-texts", help="Do not keep the texts for showing hits.")] = False,
+    no_texts: Annotated[
+        bool, typer.Option("--no-texts", help="Do not store the texts, which are shown with hits.")
+    ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an index of that name, once the new one is complete.")
+        bool, typer.Option("--overwrite", help="Replace an existing index, once the new one is complete.")
     ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Throw away an unfinished build of something else in that place.")
+        bool, typer.Option("--restart", help="Delete an unfinished build of other input in the same folder.")
     ] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Cores to encode on. Default: all usable ones.")] = None,
+    workers: options.EncodingWorkers = None,
     precision: Annotated[
         str,
         typer.Option(
@@ -59,21 +59,21 @@ def index(
     ] = "auto",
     device: options.Device = "auto",
     max_length: Annotated[
-        int | None, typer.Option(help="Tokens of a passage that are read. Default: the model's.")
+        int | None, typer.Option(help="Number of tokens of a passage that are encoded. Default: the model's.")
     ] = None,
-    query_prompt: Annotated[str | None, typer.Option(help="Put before each query. Default: the model's.")] = None,
-    passage_prompt: Annotated[str | None, typer.Option(help="Put before each passage. Default: the model's.")] = None,
+    query_prompt: options.QueryPrompt = None,
+    passage_prompt: options.PassagePrompt = None,
     offline: options.Offline = False,
     download: options.Download = False,
 ) -> None:
-    """Encode the passages of a corpus into an index. Interrupted, the same command goes on where it stopped."""
+    """Encode the passages of a corpus into an index. After an interruption, the same command resumes the build."""
     from elasticdenser.datasets import open_corpus
     from elasticdenser.encoders import PassageEncoder
     from elasticdenser.index import PassageIndex
     from elasticdenser.models.locate import DEFAULT_MODEL
 
     dtype = options.dtype_of(precision)
-    source = open_corpus(corpus, format=format_, skip_bad=skip_bad, download=download)
+    opened_corpus = open_corpus(corpus, format=format_, skip_bad=skip_bad, download=download)
     passage_encoder = PassageEncoder.from_pretrained(
         encoder or DEFAULT_MODEL,
         dtype=dtype,
@@ -83,22 +83,18 @@ def index(
         query_prompt=query_prompt,
         passage_prompt=passage_prompt,
     )
-    try:
-        with progress_bars() as progress:
-            built = PassageIndex.build(
-                source,
-                output,
-                passage_encoder,
-                factory=factory,
-                texts=not no_texts,
-                overwrite=overwrite,
-                restart=restart,
-                workers=workers,
-                progress=progress,
-            )
-    except KeyboardInterrupt:
-        note("interrupted: what is finished is safe; run the same command again and it goes on from there")
-        raise typer.Exit(1) from None
+    with resumable(), progress_bars() as progress:
+        built = PassageIndex.build(
+            opened_corpus,
+            output,
+            passage_encoder,
+            factory=factory,
+            texts=not no_texts,
+            overwrite=overwrite,
+            restart=restart,
+            workers=workers,
+            progress=progress,
+        )
     structure = built.manifest.structure
     note(
         f"{output}: {len(built):,} passages, structure {structure.factory}, recall@10 {structure.recall_at_10:.3f} "

@@ -1,4 +1,4 @@
-"""`elasticdenser run`: a TREC run for a whole query set."""
+"""`elasticdenser run`: search for a whole query set, and write a TREC run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from elasticdenser.cli import options
-from elasticdenser.cli.output import explained, note, progress_bars
+from elasticdenser.cli.command import command
+from elasticdenser.cli.output import note, progress_bars
 from elasticdenser.progress import Progress
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ _EXAMPLES = options.examples(
     "run indexes/nq beir/nq/ -k 100 -o runs/nq.trec",
     "run indexes/msmarco msmarco-passage/dev/small -k 1000 -o runs/dev.trec.gz",
     "run indexes/mine questions.tsv -o runs/mine.trec --exact",
-    "run indexes/nq beir/nq/ -o runs/nq.trec --subnet all    (a run for each size)",
+    "run indexes/nq beir/nq/ -o runs/nq.trec --subnet all    (a run for each subnet)",
 )
 
 
-@explained
+@command
 def run(
     index: options.IndexPath,
     dataset: Annotated[
@@ -34,49 +35,46 @@ def run(
             show_default=False,
         ),
     ],
+    *,
     output: Annotated[Path, typer.Option("-o", "--output", help="Run file to write; .gz is compressed.")],
     k: options.Hits = 1000,
     split: options.Split = None,
     tag: Annotated[str, typer.Option(help="Name of the run, its last column.")] = "elasticdenser",
-    subnet: options.SubnetName = None,
-    exact: options.Exact = False,
-    recall: options.Recall = None,
-    encoder: options.EncoderName = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    offline: options.Offline = False,
+    searching: options.SearchOptions,
+    encoding: options.EncoderOptions,
     download: options.Download = False,
 ) -> None:
-    """Search for every query of a query set and write a TREC run."""
+    """Search for every query of a query set, and write a TREC run."""
     from elasticdenser.datasets import load_queries
     from elasticdenser.datasets.runs import write_run
 
     queries = load_queries(dataset, split=split, download=download)
-    retriever = options.open_retriever(index, encoder, device, offline, precision)
-    sizes = options.sizes_of(retriever, subnet)
-    files = [output] if subnet != "all" else [_named(output, str(size)) for size in sizes]
-    for size, file in zip(sizes, files, strict=True):
+    retriever = encoding.open_retriever(index)
+    subnets = searching.subnets(retriever)
+    files = [_file_of_subnet(output, str(subnet)) for subnet in subnets] if searching.subnet == "all" else [output]
+    for subnet, file in zip(subnets, files, strict=True):
         with progress_bars() as progress:
-            hits = retriever.search(queries, k, subnet=size, exact=exact, recall=recall)
-            written = write_run(file, _counted(hits, len(queries), f"searching at {size}", progress), tag=tag)
-        note(f"{file}: {written:,} hits for {len(queries):,} queries")
+            hits = retriever.search(queries, k, subnet=subnet, exact=searching.exact, recall=searching.recall)
+            n_written = write_run(file, _with_progress(hits, len(queries), f"searching at {subnet}", progress), tag=tag)
+        note(f"{file}: {n_written:,} hits for {len(queries):,} queries")
     of_split = f" --split {split}" if split else ""
     note(f"now try:  elasticdenser evaluate {dataset} {files[-1]} nDCG@10 RR@10 R@100{of_split}")
 
 
-def _named(output: Path, size: str) -> Path:
-    """Return the file of one size: `runs/nq.w0.5-d3.trec.gz` of `runs/nq.trec.gz`."""
+def _file_of_subnet(output: Path, subnet: str) -> Path:
+    """Return the file of one subnet: `runs/nq.w0.5-d3.trec.gz` for `runs/nq.trec.gz`."""
     ending = "".join(output.suffixes[-2:] if output.suffix == ".gz" else output.suffixes[-1:])
-    return output.with_name(f"{output.name.removesuffix(ending)}.{size}{ending}")
+    return output.with_name(f"{output.name.removesuffix(ending)}.{subnet}{ending}")
 
 
-def _counted(hits: Iterator[ScoredDoc], n_queries: int, what: str, progress: Progress) -> Iterator[ScoredDoc]:
-    done, last = 0, None
+def _with_progress(hits: Iterator[ScoredDoc], n_queries: int, what: str, progress: Progress) -> Iterator[ScoredDoc]:
+    """Yield the hits, and report the number of queries whose hits have begun."""
+    n_begun, last_query_id = 0, None
     for hit in hits:
-        if hit.query_id != last:
-            last = hit.query_id
-            done += 1
-            progress(what, done, n_queries)
+        if hit.query_id != last_query_id:
+            last_query_id = hit.query_id
+            n_begun += 1
+            progress(what, n_begun, n_queries)
         yield hit
 
 

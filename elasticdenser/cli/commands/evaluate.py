@@ -1,4 +1,4 @@
-"""`elasticdenser evaluate`: measures of a run, in the grammar of ir_measures."""
+"""`elasticdenser evaluate`: measure a run, with the measures of ir_measures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from elasticdenser.cli import options
-from elasticdenser.cli.output import explained, note, print_table
+from elasticdenser.cli.command import command
+from elasticdenser.cli.output import note, print_table
 
 if TYPE_CHECKING:
     from ir_measures import Measure, ScoredDoc
@@ -25,7 +26,7 @@ _DEFAULT = ("nDCG@10", "RR@10", "R@100")
 _DEFAULT_WITH_ANSWERS = ("AnswerMatch@1", "AnswerMatch@5", "AnswerMatch@20", "AnswerMatch@100")
 
 
-@explained
+@command
 def evaluate(
     dataset: Annotated[
         str,
@@ -39,22 +40,22 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="TREC run file.", show_default=False)],
     measures: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MEASURE", help="Such as nDCG@10 RR@10 R@100 AnswerMatch@20."),
+        typer.Argument(metavar="MEASURE", help="Measures, such as nDCG@10 RR@10 R@100 AnswerMatch@20."),
     ] = None,
     split: options.Split = None,
     answers_in: Annotated[
         Path | None,
         typer.Option(
             metavar="INDEX",
-            help="For AnswerMatch@k, the share of questions with an answer among the k best passages (DPR's top-k "
-            "accuracy): the index that holds their texts.",
+            help="For AnswerMatch@k: the index that holds the passages' texts. AnswerMatch@k is the share of questions "
+            "with an answer in the texts of the k best passages (DPR's top-k accuracy).",
         ),
     ] = None,
     regex: Annotated[bool, typer.Option("--regex", help="The answers are regular expressions (CuratedTREC).")] = False,
     download: options.Download = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure a run. Judged queries without hits count 0."""
+    """Measure a run; a judged query without hits counts 0."""
     from elasticdenser.datasets import load_answers, load_qrels
     from elasticdenser.datasets.runs import read_run
     from elasticdenser.evaluation import evaluate as measure_run
@@ -67,26 +68,24 @@ def evaluate(
     qrels = load_qrels(dataset, split=split, download=download) if by_qrels else []
     answers = load_answers(dataset, split=split, download=download) if by_answers else {}
     hits = read_run(run)
-    found = measure_run(qrels, hits, by_qrels) if by_qrels else {}
+    values = measure_run(qrels, hits, by_qrels) if by_qrels else {}
     if answers_in is not None:
-        found |= _answer_match(hits, answers, answers_in, by_answers, regex)
-    values = {str(measure): found[measure] for measure in parsed}
+        values |= _answer_match(hits, answers, answers_in, by_answers, regex)
+    named_values = {str(measure): values[measure] for measure in parsed}
     if as_json:
-        typer.echo(json.dumps(values))
+        typer.echo(json.dumps(named_values))
     else:
-        print_table(
-            f"{run} on {dataset}", ["value", "measure"], [[f"{v:.4f}", m] for m, v in values.items()], numeric=1
-        )
+        rows = [[f"{value:.4f}", name] for name, value in named_values.items()]
+        print_table(f"{run} on {dataset}", ["value", "measure"], rows, numeric=1)
 
 
 def _check_usage(by_answers: list[Measure], answers_in: Path | None, regex: bool) -> None:
     if by_answers and answers_in is None:
-        message = f"{by_answers[0]} looks for answers in the passages' texts: add --answers-in INDEX"
-        raise typer.BadParameter(message)
+        raise typer.BadParameter(f"{by_answers[0]} needs the passages' texts: add --answers-in INDEX")
     if answers_in is not None and not by_answers:
         raise typer.BadParameter("--answers-in is for AnswerMatch@k: add one, such as AnswerMatch@20, or leave it out")
     if regex and answers_in is None:
-        raise typer.BadParameter("--regex is about the answers of AnswerMatch@k: add --answers-in INDEX")
+        raise typer.BadParameter("--regex is for AnswerMatch@k: add --answers-in INDEX")
 
 
 def _answer_match(
@@ -95,11 +94,11 @@ def _answer_match(
     from elasticdenser.evaluation.answers import answer_match
     from elasticdenser.index import PassageIndex
 
-    texts = PassageIndex.open(index)
+    passages = PassageIndex.open(index)
     note("AnswerMatch: the share of questions with an answer in the texts of the top k passages (DPR's top-k accuracy)")
-    depths = [measure.params["cutoff"] for measure in measures]
-    values = answer_match(hits, answers, texts.text, ks=depths, regex=regex)
-    return {measure: values[k] for measure, k in zip(measures, depths, strict=True)}
+    cutoffs = [measure.params["cutoff"] for measure in measures]
+    values = answer_match(hits, answers, passages.text, ks=cutoffs, regex=regex)
+    return {measure: values[k] for measure, k in zip(measures, cutoffs, strict=True)}
 
 
 def register(app: typer.Typer) -> None:

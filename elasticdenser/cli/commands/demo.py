@@ -1,4 +1,4 @@
-"""`elasticdenser demo`: the main job on the documentation that every Python carries."""
+"""`elasticdenser demo`: index and search the documentation of Python's standard library."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from elasticdenser.cli import options
-from elasticdenser.cli.output import explained, note, progress_bars
-from elasticdenser.cli.search import show
+from elasticdenser.cli.command import command
+from elasticdenser.cli.commands.search import show_hits
+from elasticdenser.cli.output import note, progress_bars
 
 _QUESTIONS = (
     "read a csv file with headers",
@@ -19,18 +20,18 @@ _QUESTIONS = (
     "send an email with an attachment",
     "largest common divisor of two numbers",
 )
-_SMALLER = ("w0.5-d3", "level0")
+_SMALLER_SUBNETS = ("w0.5-d3", "level0")
 
 
-@explained
+@command
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the index to make.")] = Path(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the index to build.")] = Path(
         "indexes/python-docs"
     ),
-    k: Annotated[int, typer.Option("-k", min=1, help="Hits for each question.")] = 3,
+    k: options.Hits = 3,
     offline: options.Offline = False,
 ) -> None:
-    """Index the documentation of Python's standard library and ask it some questions."""
+    """Index the documentation of Python's standard library, and search it with some questions."""
     from elasticdenser.datasets import Corpus
     from elasticdenser.datasets.python_docs import python_docs
     from elasticdenser.encoders import PassageEncoder
@@ -43,19 +44,19 @@ def demo(
         encoder = PassageEncoder.from_pretrained(download=not offline)
         index = PassageIndex.build(corpus, output, encoder, overwrite=True, progress=progress)
     note(f"{output}: {len(index):,} passages in {time.monotonic() - started:.0f} s")
-    retriever = options.open_retriever(output, None, "auto", offline)
+    retriever = options.EncoderOptions(offline=offline).open_retriever(output)
     retriever.encoder.encode(["warm up"])
     for question in _QUESTIONS:
-        show(retriever, question, k=k)
-    note("\nThe last one once more, at smaller sizes of the query encoder; the index stays what it is:")
-    for size in _SMALLER:
-        retriever.encoder.encode(["warm up"], size)
-        show(retriever, question, k=k, subnet=size)
+        show_hits(retriever, question, k=k)
+    note("\nThe last question again, with smaller subnets of the query encoder and the same index:")
+    for subnet in _SMALLER_SUBNETS:
+        retriever.encoder.encode(["warm up"], subnet)
+        show_hits(retriever, _QUESTIONS[-1], k=k, subnet=subnet)
     note(
-        f'\nAsk it something yourself:   elasticdenser search {output} "sort a list by a key"\n'
-        "Then take your own passages, a JSONL file with _id, title and text:\n"
-        "                             elasticdenser index passages.jsonl -o indexes/mine\n"
-        '                             elasticdenser search indexes/mine "your question"'
+        f'\nNow try a question of yours:  elasticdenser search {output} "sort a list by a key"\n'
+        "Then index your own passages, a JSONL file with _id, title and text:\n"
+        "                              elasticdenser index passages.jsonl -o indexes/mine\n"
+        '                              elasticdenser search indexes/mine "your question"'
     )
 
 
