@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub: no test may ask the network
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of pytest's workers has one CPU
 
 import pytest
 from tiny import VOCABULARY, one_thread, real_encoder, write_sentence_encoder
@@ -107,3 +109,24 @@ def tiny_elastic(tiny_model, tmp_path_factory) -> Path:
     made_by = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
     save_elastic(folder, base=tiny_model, model=model, made_by=made_by)
     return folder
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Let `-n auto` start a worker for each usable CPU, but no more than fit into the memory of a small machine."""
+    from elasticdenser.cpus import cpu_count
+
+    return min(4, cpu_count())
+
+
+# Tests here have deadlines of real time, which other tests beside them would make late.
+SERIAL = ("engine", "loadtest", "serving", "cli/test_loadtest_command.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that must run alone."""
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests") and item.path.relative_to(ROOT / "tests").as_posix().startswith(
+            SERIAL
+        ):
+            item.add_marker(pytest.mark.serial)

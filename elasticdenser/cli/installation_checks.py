@@ -34,6 +34,8 @@ MIN_VERSIONS = {
     "regex": "2023.12",
     "scipy": "1.15",
     "matplotlib": "3.9",
+    "msgspec": "0.19",
+    "filelock": "3.16",
 }
 """The dependencies in pyproject.toml; a test compares the two."""
 
