@@ -15,7 +15,7 @@ import typer
 from elasticdenser.cli import options
 from elasticdenser.cli.output import show_warnings
 
-_COMMANDS = (
+COMMANDS = (
     "demo",
     "index",
     "search",
@@ -60,7 +60,7 @@ def make_app(command: str | None = None) -> typer.Typer:
         ),
     )
     app.callback()(_root)
-    for name in _COMMANDS if command is None else (command,):
+    for name in COMMANDS if command is None else (command,):
         importlib.import_module(f"{__name__}.commands.{_MODULES.get(name, name)}").register(app)
     return app
 
@@ -88,9 +88,9 @@ def _root(
 def main() -> None:
     """Run the command line; exit codes are 0, 1 (failed) and 2 (usage)."""
     show_warnings()
-    # Imports leave no garbage, and at the end the process goes: both would only wait for the collector.
+    # Start-up leaves no garbage, and at the end the process exits: collecting would only take time.
     gc.disable()
     try:
-        make_app(sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in _COMMANDS else None)()
+        make_app(sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in COMMANDS else None)()
     finally:
         gc.freeze()

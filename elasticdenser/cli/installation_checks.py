@@ -47,13 +47,13 @@ class Check:
     Attributes:
         name: The part that was checked.
         ok: Whether elasticdenser works well with it; an optional part that is absent is ok.
-        found: Its state.
+        state: The version, count or place that was found.
         advice: The way to improve it; may be empty.
     """
 
     name: str
     ok: bool
-    found: str
+    state: str
     advice: str = ""
 
 

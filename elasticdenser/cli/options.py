@@ -43,6 +43,14 @@ PassagePrompt = Annotated[str | None, typer.Option(help="Text put before each pa
 EncodingWorkers = Annotated[
     int | None, typer.Option("--workers", min=1, help="CPUs that encode passages. Default: all usable CPUs.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1024,
+        help="Number of batches that run at once. Default: one for each CPU, except one CPU for everything else.",
+    ),
+]
 WorkerProcesses = Annotated[
     bool | None,
     typer.Option(
@@ -153,6 +161,13 @@ def dtype_of(precision: str) -> str:
     if dtype not in _DTYPES.values():
         raise typer.BadParameter(f"got {precision!r}; expected one of {', '.join(_DTYPES)}", param_hint="--precision")
     return dtype
+
+
+def n_workers(workers: int | None) -> int:
+    """Return the number of workers; None is all usable CPUs but the one that sends, receives and schedules."""
+    from elasticdenser.cpus import cpu_count
+
+    return workers or max(1, cpu_count() - 1)
 
 
 def compute_on_one_thread() -> None:

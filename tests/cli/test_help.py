@@ -6,27 +6,7 @@ import pytest
 from cli_helpers import run, run_code
 from typer.testing import CliRunner
 
-from elasticdenser.cli import make_app
-
-COMMANDS = [
-    "demo",
-    "index",
-    "search",
-    "run",
-    "evaluate",
-    "eval",
-    "train",
-    "profile",
-    "simulate",
-    "loadtest",
-    "serve",
-    "info",
-    "verify",
-    "rebuild",
-    "import",
-    "export",
-    "doctor",
-]
+from elasticdenser.cli import COMMANDS, make_app
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])

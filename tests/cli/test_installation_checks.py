@@ -32,7 +32,7 @@ def test_packages_are_those_of_pyproject():
 def test_checks_import_nothing_heavy():
     code = (
         "import sys; from elasticdenser.cli.installation_checks import run_checks; results = run_checks();"
-        "print([c.name for c in results if not c.found]); print('numpy' in sys.modules or 'faiss' in sys.modules)"
+        "print([c.name for c in results if not c.state]); print('numpy' in sys.modules or 'faiss' in sys.modules)"
     )
     result = run_code(code)
     assert result.returncode == 0, result.stderr
@@ -49,7 +49,7 @@ def test_every_failure_has_advice():
 def test_absent_and_old_packages(monkeypatch):
     monkeypatch.setattr(installation_checks, "MIN_VERSIONS", {"no-such-package-here": "1.0", "numpy": "99.1"})
     absent, old = installation_checks.check_packages()
-    assert (absent.ok, absent.found) == (False, "not installed")
+    assert (absent.ok, absent.state) == (False, "not installed")
     assert not old.ok
     assert old.advice == "pip install 'numpy>=99.1'"
 
@@ -80,7 +80,7 @@ def test_threads(monkeypatch, value, affinity, ok, advice):
 def test_cpu_features(tmp_path):
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_bf16\n")
-    assert installation_checks.check_cpu_features(info).found == "avx2, avx512f, avx512_bf16"
+    assert installation_checks.check_cpu_features(info).state == "avx2, avx512f, avx512_bf16"
     info.write_text("flags\t\t: fpu sse2\n")
     assert not installation_checks.check_cpu_features(info).ok
     assert installation_checks.check_cpu_features(tmp_path / "none").ok
@@ -92,13 +92,13 @@ def test_kernel_says_why_it_is_absent(monkeypatch):
     monkeypatch.delattr(elasticdenser.kernel, "_kernel", raising=False)
     monkeypatch.setitem(sys.modules, "elasticdenser.kernel._kernel", None)
     check = installation_checks.check_kernel()
-    assert re.match(r"not there \(.*_kernel.*\): torch encodes queries", check.found)
+    assert re.match(r"not there \(.*_kernel.*\): torch encodes queries", check.state)
 
 
 def test_gpu_without_torch(tmp_path):
-    assert installation_checks.check_gpu(devices=tmp_path).found == "none"
+    assert installation_checks.check_gpu(devices=tmp_path).state == "none"
     (tmp_path / "nvidia0").touch()
-    assert installation_checks.check_gpu(devices=tmp_path).found == "device files nvidia0"
+    assert installation_checks.check_gpu(devices=tmp_path).state == "device files nvidia0"
 
 
 def test_versions_compare_by_number():

@@ -146,7 +146,7 @@ def test_two_that_start_at_once_on_one_port(served_index, tiny_elastic, profile,
     monkeypatch.setattr("elasticdenser.serving.server.Server.main_loop", lambda _: pytest.fail("it listens"))
     with listening_socket("127.0.0.1", 0) as first:
         port = url_of(first).rsplit(":", 1)[1]
-        monkeypatch.setattr("elasticdenser.cli.serve._levels", lambda *_: first.listen() or PROFILE)
+        monkeypatch.setattr("elasticdenser.cli.commands.serve._profile", lambda *_: first.listen() or PROFILE)
         said = refused(str(served_index), "--encoder", str(tiny_elastic), "--port", port, "--offline")
     assert f"cannot listen on 127.0.0.1, port {port}" in said and "choose another --port" in said
 

@@ -15,8 +15,8 @@ def doctor() -> None:
     from elasticdenser.cli.installation_checks import run_checks
 
     checks = run_checks()
-    rows = [["ok" if check.ok else "GAP", check.name, check.found] for check in checks]
-    print_table("elasticdenser doctor", ["", "part", "found"], rows)
+    rows = [["ok" if check.ok else "GAP", check.name, check.state] for check in checks]
+    print_table("elasticdenser doctor", ["", "part", "state"], rows)
     for check in checks:
         if check.advice:
             note(f"{check.name}: {check.advice}")

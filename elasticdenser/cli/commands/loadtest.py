@@ -50,14 +50,7 @@ def loadtest(
     ] = None,
     load: load_options.LoadOptions,
     policies: load_options.Policies = "elastic",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=1024,
-            help="Number of batches that run at once. Default: one for each CPU, except one CPU for the client.",
-        ),
-    ] = None,
+    workers: options.Workers = None,
     in_processes: options.WorkerProcesses = None,
     seconds: Annotated[float, typer.Option(help="Duration of the load, for each policy.")] = 10.0,
     k: options.Hits = 10,
@@ -72,7 +65,7 @@ def loadtest(
         Path | None, typer.Option(help="File with the API key of the server.", show_default=False)
     ] = None,
 ) -> None:
-    """Put an index's engine, in another process, or a server under load: who is answered in time, at which level.
+    """Send a load to an index's engine in another process, or to a server: who is answered in time, at which level.
 
     Latencies are measured from the time at which a request was due. Ctrl-C ends the load, and still reports.
     """
@@ -84,7 +77,7 @@ def loadtest(
     levels = None if profile is None else Profile.load(profile)
     texts = _query_texts(queries)
     _check_usage(target, is_server, levels, texts, load)
-    n_workers = workers or (1 if is_server else _default_workers())
+    n_workers = (workers or 1) if is_server else options.n_workers(workers)
     simulation = SimulationSettings(deadline_s=load.deadline_ms / 1000, seconds=seconds, workers=n_workers, seed=seed)
     simulation.scheduler()  # checks the ranges before any work
     client = ClientSettings(deadline_s=load.deadline_ms / 1000, seconds=seconds, k=k, drain_s=drain, seed=seed)
@@ -158,12 +151,6 @@ def _check_usage(
             "the capacity of a server is not known: give --rate, for bursts also --peak, or --profile",
             param_hint="--rate",
         )
-
-
-def _default_workers() -> int:
-    from elasticdenser.cpus import cpu_count
-
-    return max(1, cpu_count() - 1)  # the client needs a CPU, too
 
 
 def _open_server(url: str, key_file: Path | None) -> HttpTarget:

@@ -48,14 +48,7 @@ def serve(
         Path | None, typer.Option(help="Profile of the index, by `profile`. Default: measured briefly at the start.")
     ] = None,
     policy: Annotated[str, typer.Option(help="elastic, thresholds, slackfit, static:LEVEL or aimd:LEVEL.")] = "elastic",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=1024,
-            help="Number of batches that run at once. Default: one for each CPU, except one CPU for the server.",
-        ),
-    ] = None,
+    workers: options.Workers = None,
     in_processes: options.WorkerProcesses = None,
     max_unfinished: Annotated[
         int, typer.Option(min=1, help="Maximum number of queries in the engine; further ones are rejected.")
@@ -103,7 +96,7 @@ def serve(
         retriever = encoding.open_retriever(index, cache=cache)
         levels = _profile(retriever, profile)
         limits = {
-            "workers": workers or max(1, cpu_count() - 1),
+            "workers": options.n_workers(workers),
             "max_unfinished": max_unfinished,
             "processes": gain_by_processes(retriever) if in_processes is None else in_processes,
         }
