@@ -120,13 +120,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 # Tests here have deadlines of real time, which other tests beside them would make late.
-SERIAL = ("engine", "loadtest", "serving", "cli/test_loadtest_command.py")
+SERIAL = ("engine/", "loadtest/", "serving/", "cli/test_loadtest_command.py")
+# Fixtures with the real model or real data, which take seconds to load and more to use.
+SLOW_FIXTURES = {"data", "minilm", "query_encoder"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that must run alone."""
+    """Mark the tests that must run alone, and those on the real model or on real data as slow."""
     for item in items:
-        if item.path.is_relative_to(ROOT / "tests") and item.path.relative_to(ROOT / "tests").as_posix().startswith(
-            SERIAL
-        ):
+        if item.path.as_posix().removeprefix(f"{(ROOT / 'tests').as_posix()}/").startswith(SERIAL):
             item.add_marker(pytest.mark.serial)
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)

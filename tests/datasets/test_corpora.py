@@ -228,6 +228,7 @@ def test_passages_of_a_program_make_a_corpus():
     assert _ids(Corpus.from_passages("mine", lambda: [Passage("1", "x")])) == ["1"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(tmp_path):
     path = tmp_path / "corpus.jsonl.gz"
     with gzip.open(path, "wt", compresslevel=1) as file:

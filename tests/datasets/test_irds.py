@@ -79,6 +79,7 @@ def _dpr_docs(home: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [None, "v1", "v2\n"])
 @pytest.mark.parametrize("download", [False, True])
 def test_a_collection_without_the_right_version_file_survives(home, version, download):

@@ -97,6 +97,7 @@ def test_progress_is_told_and_ends_with_the_total(tmp_path):
     assert told == [4096, 8192, 10_000]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(tmp_path):
     corpus = Corpus.from_passages("many", lambda: (Passage(f"id {number}", "x") for number in range(200_000)))
     tracemalloc.start()

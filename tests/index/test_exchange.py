@@ -54,6 +54,7 @@ EXACT = [
 LOSSY = ["SQ8", "HNSW8_SQ8", "IVF8,SQ8", "PQ8x4fs", "PCA12,IVF8,SQ8", "PCA12,SQ8"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", EXACT + LOSSY)
 def test_import_of_pyserini_folders(pyserini_folder, tmp_path, vectors, hashing, factory):
     index = import_index(pyserini_folder(factory), tmp_path / "index", hashing)

@@ -52,6 +52,7 @@ def brute_force(queries, vectors, k):
     return np.take_along_axis(scores, order, 1), order
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 10, 100])
 def test_scores_are_those_of_brute_force(index, vectors, queries, k):
     scores, positions = index.search(queries, k)
@@ -160,6 +161,7 @@ def test_few_probed_lists_still_give_k_hits(index_of):
     assert all(len(set(row)) == 1900 for row in positions.tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "factory", [f"IVF64,{SCAN} + {SCAN}", "IVF64,PQ16x4fs", "PCA28,IVF64,Flat", "IVF64,PQ16x4fs,RFlat", "HNSW16", SCAN]
 )
@@ -202,6 +204,7 @@ FACTORIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_factory_strings(index_of, vectors, factory):
     index = index_of(vectors[:3000], factory)

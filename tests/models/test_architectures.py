@@ -120,6 +120,7 @@ def assert_equals_reference(st, folder: Path, texts=TEXTS) -> None:
     np.testing.assert_allclose(queries.encode(asked), reference.encode_query(asked), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "pooling", "normalize"),
     [

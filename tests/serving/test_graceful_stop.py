@@ -115,6 +115,7 @@ def test_a_client_that_never_finishes_does_not_keep_it_alive(serve, signals):
         assert time.monotonic() - started < (11 if signals == 1 else 4)
 
 
+@pytest.mark.slow
 def test_the_key_comes_from_the_environment_or_a_file(serve, tmp_path):
     _, url = serve(ELASTICDENSER_API_KEY="of-the-environment")
     assert status_of(f"{url}/live") == 401

@@ -294,6 +294,7 @@ def test_damage_and_bad_arguments_are_refused(prepare, tmp_path, tiny_model):
         )
 
 
+@pytest.mark.slow
 def test_batches_are_the_same_in_another_process(prepare, texts, tiny_model, tmp_path):
     batch = prepare(index=None).batch(9, SIZE, seed=2, typo_share=0.5)
     program = f"""

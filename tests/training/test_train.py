@@ -111,6 +111,7 @@ def test_another_recipe_gets_a_run_of_its_own_and_keeps_the_vectors(trained, pla
     assert other.step == 10 and other.choice is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [("Fitting the sizes", 2), ("Tuning level 0", 3), ("Training", 7), ("Training", 8)])
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(trained, place, tiny_model, tmp_path, stop_at):
     made, _ = trained
