@@ -156,6 +156,7 @@ _PLAIN = {
     "bool": "a value of type bool",
     "array": "a list",
     "object": "a table",
+    "object | null": "a table",
 }
 
 
