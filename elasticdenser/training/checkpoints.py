@@ -28,7 +28,7 @@ def read_checkpoint(folder: Path, settings: StepSettings, device: torch.device) 
 
     Raises:
         BadInputError: The checkpoint is damaged, or of a training with other settings.
-        BuildError: The disk refuses.
+        BuildError: A file cannot be written.
     """
     with explained_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def read_checkpoint(folder: Path, settings: StepSettings, device: torch.device) 
     expected = settings_to_json(settings)
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        saved: Mapping[str, Any] = state.pop("settings")
+        saved: dict[str, Any] = state.pop("settings")
         changed = [name for name in expected | saved if saved.get(name) != expected.get(name)]
     except Exception as error:  # the loader has many kinds of errors
         raise BadInputError(f"this checkpoint cannot be used ({error}): {WAY_OUT}", path) from error
@@ -58,7 +58,7 @@ def write_checkpoint(folder: Path, settings: StepSettings, state: Mapping[str, A
         losses: The line of the log.
 
     Raises:
-        BuildError: The disk refuses.
+        BuildError: A file cannot be written.
     """
     with explained_os_errors(folder):
         with atomic_write(folder / CHECKPOINT, "wb") as file:

@@ -63,7 +63,7 @@ class TrainingData:
         return len(self._texts)
 
     def batches_per_epoch(self, batch_size: int) -> int:
-        """Return the number of steps in which every text has its turn once.
+        """Return the number of steps in which every text is read once.
 
         Raises:
             BadInputError: `batch_size` is below 1.
@@ -76,7 +76,7 @@ class TrainingData:
         """Return the batch of a step. It depends on the arguments alone, so that training can resume at any step.
 
         Every epoch is a permutation of all texts, cut into batches of texts of similar length. The batches of an epoch
-        hold equally many texts, give or take one. Batches with texts of more than 32 tokens hold fewer: these are
+        hold equally many texts, or one more. Batches with texts of more than 32 tokens hold fewer: these are
         drawn at random, and the others wait for another epoch.
 
         Args:

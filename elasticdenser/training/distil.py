@@ -143,7 +143,7 @@ class Distillation(TrainingLoop[DistilSettings]):
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` returned."""
+        """Restore what `state` returned."""
         self.model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._losses = RunningMeans(state["losses"])

@@ -35,7 +35,7 @@ def initialise_subnets(
         progress: Called with (activity, done, total).
 
     Raises:
-        BuildError: The file is damaged, or the disk refuses.
+        BuildError: The file is damaged or cannot be written.
     """
     if path.exists():
         load_weights(path, model)
@@ -67,7 +67,7 @@ def initialise_table(
         progress: Called with (activity, done, total).
 
     Raises:
-        BuildError: The file is damaged, or the disk refuses.
+        BuildError: The file is damaged or cannot be written.
     """
     if path.exists():
         with readable_file(path):

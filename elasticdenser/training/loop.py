@@ -63,7 +63,7 @@ class TrainingLoop(ABC, Generic[Settings]):
 
     @abstractmethod
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` returned."""
+        """Restore what `state` returned."""
 
     @abstractmethod
     def running_losses(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class TrainingLoop(ABC, Generic[Settings]):
 
         Raises:
             BadInputError: The checkpoint is damaged, of a training with other settings, or of another model.
-            BuildError: The disk refuses.
+            BuildError: A file cannot be written.
         """
         checkpoint = read_checkpoint(self.folder, self.settings, self.device)
         if checkpoint is None:
@@ -95,7 +95,7 @@ class TrainingLoop(ABC, Generic[Settings]):
             progress: Called with (activity, done, total) after every step.
 
         Raises:
-            BuildError: The disk refuses.
+            BuildError: A file cannot be written.
         """
         last = self.settings.steps if until is None else min(until, self.settings.steps)
         if self.step >= last:

@@ -35,7 +35,7 @@ def cached_rows(
         progress: Called with the number of rows that are done, and of all rows.
 
     Raises:
-        BuildError: Another process computes it, the file is damaged, or the disk refuses.
+        BuildError: Another process computes it, or the file is damaged or cannot be written.
     """
     n_bytes = prod(shape) * np.dtype(dtype).itemsize
     if not path.exists():

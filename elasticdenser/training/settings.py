@@ -181,6 +181,7 @@ class DevSetSettings:
 
 
 _FILE_KEYS = {"subnets": "sizes", "n_sampled_subnets": "n_sampled"}
+"""Field -> key in files whose format keeps an earlier name."""
 
 
 def settings_to_json(settings: InitSettings | StepSettings) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def save_weights(path: Path, model: ElasticBert, *, dtype: torch.dtype = torch.f
         tokens: Whether token vectors are saved too.
 
     Raises:
-        BuildError: The disk refuses.
+        BuildError: A file cannot be written.
     """
     trained = {
         name: weights.detach().to("cpu", dtype).contiguous()
@@ -69,7 +69,7 @@ def load_weights(path: Path, model: ElasticBert) -> None:
 
 @contextmanager
 def readable_file(path: Path) -> Iterator[None]:
-    """Turn any error of a block that loads weights into one that names the file and the way out.
+    """Turn any error of a block that loads weights into a BuildError that names the file and the way out.
 
     Raises:
         BuildError: The block fails.

@@ -82,7 +82,7 @@ class TableTuning(TrainingLoop[TableSettings]):
         return {"means": self._means.values, "vectors": self.vectors, "optimiser": self._optimiser.state()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` returned."""
+        """Restore what `state` returned."""
         self.vectors.copy_(state["vectors"])
         self._optimiser.load_state(state["optimiser"])
         self._means = RunningMeans(state["means"])

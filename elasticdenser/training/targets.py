@@ -56,7 +56,7 @@ def prepare_data(
         BadInputError: There are no texts, or `n_neighbours` is below 1.
         QueryError: A text is empty or not Unicode.
         EncoderMismatchError: The index was made by another encoder.
-        BuildError: Another process prepares the same texts, a cached file is damaged, or the disk refuses.
+        BuildError: Another process prepares the same texts, or a cached file is damaged or cannot be written.
     """
     texts = list(texts)
     if not texts:

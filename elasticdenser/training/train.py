@@ -88,7 +88,8 @@ def train(
         The result; None in the processes of `torchrun` that are not the main one.
 
     Raises:
-        BuildError: Something else is at `output`, another process runs the same training, or the disk refuses.
+        BuildError: Something else is at `output`, another process runs the same training, or a file cannot be
+            written.
         ElasticDenserError: Data, encoder or recipe cannot be used.
     """
     options = options or TrainOptions()

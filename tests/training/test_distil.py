@@ -149,3 +149,12 @@ def test_the_learning_rate_warms_up_and_falls():
 def test_settings_out_of_range_are_refused(changes):
     with pytest.raises((BadInputError, QueryError), match="expected"):
         settings(**changes)
+
+
+def test_a_checkpoint_with_settings_that_no_longer_exist_is_refused(tmp_path):
+    Distillation(random_model(), FewQueries(), settings(steps=2), tmp_path).run()
+    checkpoint = torch.load(tmp_path / CHECKPOINT)
+    checkpoint["settings"]["removed"] = 1
+    torch.save(checkpoint, tmp_path / CHECKPOINT)
+    with pytest.raises(BadInputError, match=r"other settings \(removed\)"):
+        Distillation(random_model(), FewQueries(), settings(steps=2), tmp_path)
