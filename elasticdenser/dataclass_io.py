@@ -156,7 +156,6 @@ _PLAIN = {
     "bool": "a value of type bool",
     "array": "a list",
     "object": "a table",
-    "object | null": "a table",
 }
 
 

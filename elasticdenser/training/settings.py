@@ -6,7 +6,6 @@ Ranges in the annotations are checked where a recipe is read.
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -18,9 +17,8 @@ from elasticdenser.subnet import Subnet
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 NonNegativeInt = Annotated[int, Meta(ge=0)]
-# TOML has infinities, so that floats need an upper limit too.
-PositiveFloat = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
-NonNegativeFloat = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
+PositiveFloat = Annotated[float, Meta(gt=0)]
+NonNegativeFloat = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
