@@ -19,8 +19,7 @@ from statistics import quantiles
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, PassageIndex, RetrievalEngine, Retriever
 from elasticdenser.datasets import Corpus
 from elasticdenser.datasets.python_docs import python_docs
-from elasticdenser.engine.answers import Answer
-from elasticdenser.engine.errors import OverloadedError
+from elasticdenser.engine import Answer, OverloadedError
 
 N_PASSAGES = 300
 DEADLINE_S = 0.05

@@ -35,7 +35,9 @@ def test_commands_and_their_options_exist(document):
     for line in command_lines(document):
         name, *arguments = shlex.split(line, comments=True)
         assert name in COMMANDS, f"elasticdenser {line}: there is no command {name!r}"
-        known = {option for parameter in COMMANDS[name].params for option in (*parameter.opts, *parameter.secondary_opts)}
+        known = {
+            option for parameter in COMMANDS[name].params for option in (*parameter.opts, *parameter.secondary_opts)
+        }
         known |= {"--help", "-h"}
         options = [argument.partition("=")[0] for argument in arguments if re.match(r"--?[a-z]", argument)]
         unknown = set(options) - known
