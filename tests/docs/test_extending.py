@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from documents import ROOT, blocks_of
+from documents import CHECKOUT, ROOT, blocks_of
 
 DOCUMENT = ROOT / "docs" / "extending.md"
 RUNNER = Path(__file__).parent / "run_extension.py"
@@ -25,7 +25,7 @@ PASSAGES = [
 
 def run(heading: str, folder: Path) -> str:
     command = [sys.executable, str(RUNNER), heading]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, cwd=folder, env=CHECKOUT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -7,17 +7,17 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
+from documents import CHECKOUT, ROOT
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = ROOT / "examples"
 pytestmark = pytest.mark.slow
 
 
 def run(script: str) -> str:
     command = [sys.executable, str(EXAMPLES / script)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, env=CHECKOUT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -50,7 +50,7 @@ def test_evaluation_notebook():
     from nbclient import NotebookClient
 
     notebook = nbformat.read(EXAMPLES / "evaluation.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(env=CHECKOUT)
     printed = "".join(
         output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
     )
