@@ -118,3 +118,10 @@ def test_documents_name_no_machine_of_ours(document):
     text = document.read_text(encoding="utf-8")
     for word in ("/work/", "/tmp/", "/root/", "github.com/)"):
         assert word not in text, f"{name_of(document)} has {word!r}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_make_targets_exist(document):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = re.findall(r"(?:^|`)make ([a-z-]+)", document.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(named) <= targets
