@@ -81,6 +81,9 @@ class RetrievalEngine:
     ) -> None:
         if not hang_timeout_s > 0:
             raise QueryError(f"got hang_timeout_s = {hang_timeout_s}; expected seconds above 0")
+        if not isinstance(retriever, BatchSearch) and not hasattr(retriever, "encoder"):
+            kind = type(retriever).__name__
+            raise QueryError(f"got a {kind} to search with; expected a Retriever or a class that inherits BatchSearch")
         if profile is None:
             if isinstance(retriever, BatchSearch):
                 raise QueryError("got no profile; only the levels of a Retriever are known without one: give a profile")
@@ -88,24 +91,11 @@ class RetrievalEngine:
         n_workers = cpu_count() if workers is None else workers
         settings = SchedulerSettings(slo_s=slo_s, workers=n_workers, reserve_s=reserve_s, max_unfinished=max_unfinished)
         scheduler = Scheduler(profile, make_policy(policy, profile, settings), settings)
-        self.profile = profile
-        self._settings = settings
-        self._processes: ProcessPoolSearch | None = None
-        self._search: BatchSearch
-        recalls = {level.name: level.recall for level in profile.levels}
-        if isinstance(retriever, BatchSearch):
-            if processes:
-                raise QueryError("got processes for a BatchSearch; only a Retriever can be opened in each: give that")
-            self._search = retriever
-        elif processes:
-            # Slower than the watchdog, which fails a batch that hangs: this limit only ends the process.
-            timeout_s = max(30.0, 10 * hang_timeout_s)
-            self._search = self._processes = ProcessPoolSearch(retriever, recalls, n_workers, timeout_s)
-        elif hasattr(retriever, "encoder"):
-            self._search = RetrieverSearch(retriever, recalls)
-        else:
-            kind = type(retriever).__name__
-            raise QueryError(f"got a {kind} to search with; expected a Retriever or a class that inherits BatchSearch")
+        self.profile, self._settings = profile, settings
+        # Well above the limit of the watchdog, which fails a batch that hangs: this one only ends its process.
+        process_timeout_s = max(30.0, 10 * hang_timeout_s)
+        self._search = _batch_search(retriever, profile, n_workers if processes else 0, process_timeout_s)
+        self._processes = self._search if processes and isinstance(self._search, ProcessPoolSearch) else None
         self._dispatcher = Dispatcher(scheduler, self._search, clock, listener)
         self._workers = WorkerPool(self._dispatcher, n_workers, clock=clock, hang_timeout_s=hang_timeout_s)
 
@@ -270,3 +260,17 @@ class RetrievalEngine:
                     if options["deadline_s"] < math.inf:
                         raise
             time.sleep(self._settings.slo_s / 10)  # short against a deadline, long against a check
+
+
+def _batch_search(
+    retriever: Retriever | BatchSearch, profile: Profile, n_processes: int, timeout_s: float
+) -> BatchSearch:
+    """Return the search of the workers, in processes if their number is above 0."""
+    if isinstance(retriever, BatchSearch):
+        if n_processes:
+            raise QueryError("got processes for a BatchSearch; only a Retriever can be opened in each: give that")
+        return retriever
+    recalls = {level.name: level.recall for level in profile.levels}
+    if n_processes:
+        return ProcessPoolSearch(retriever, recalls, n_processes, timeout_s)
+    return RetrieverSearch(retriever, recalls)

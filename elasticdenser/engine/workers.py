@@ -10,6 +10,11 @@ from elasticdenser.engine.batch_run import FinishedBatch, StartedBatch
 from elasticdenser.engine.dispatcher import Dispatcher
 from elasticdenser.engine.request import Batch
 
+_MAX_WATCH_INTERVAL_S = 0.1
+"""Longest time between two checks of the watchdog, which also notifies the clients of shed requests."""
+_JOIN_S, _POLL_S = 0.05, 0.005
+"""Longest time that `stop` waits for one thread, or for a client's own search, before it looks at all of them again."""
+
 
 class _Worker:
     """Thread, and the batches that it works on."""
@@ -66,9 +71,9 @@ class WorkerPool:
         # Meanwhile the watchdog may still replace workers that hang.
         while ((alive := self._alive()) or self._dispatcher.has_pending) and (left_s := deadline_s - self._clock()) > 0:
             if alive:
-                alive[0].thread.join(min(0.05, left_s))
+                alive[0].thread.join(min(_JOIN_S, left_s))
             else:  # a client searches in its own thread
-                self._stopped.wait(min(0.005, left_s))
+                self._stopped.wait(min(_POLL_S, left_s))
         for worker in self._alive():
             worker.is_replaced = True
         self._stopped.set()
@@ -125,7 +130,8 @@ class WorkerPool:
 
     def _watch(self) -> None:
         """Deliver the errors of shed requests, and replace the workers that hang, until the pool is stopped."""
-        while not self._stopped.wait(min(self._hang_timeout_s / 4, 0.1)):
+        # Four checks within the timeout: a hang is recognised at most a quarter of it late.
+        while not self._stopped.wait(min(self._hang_timeout_s / 4, _MAX_WATCH_INTERVAL_S)):
             self._dispatcher.deliver_shed()
             for worker in self._hanging_deliveries():
                 self._replace(worker)
