@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from elasticdenser.engine.policies import Policy, PolicyFactory
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Outcome
 from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
-from elasticdenser.engine.simulation.simulator import SimulationSettings, Slowdown, Ways, simulate
+from elasticdenser.engine.simulation.settings import Delays, SimulationSettings, Slowdown
+from elasticdenser.engine.simulation.simulator import simulate
 from elasticdenser.engine.simulation.summary import Summary
 from elasticdenser.loadtest.client import Run
 from elasticdenser.loadtest.target import Reply
@@ -49,7 +51,7 @@ class Calibration:
     noise: float
     way_in_s: float
     way_out_s: float
-    ways: Ways
+    ways: Delays
     pause_s: float
 
 
@@ -93,13 +95,13 @@ def calibrate(run: Run, profile: Profile, *, workers: int) -> Calibration | None
         noise=min(float(np.std(np.log(left))), 2.0),
         way_in_s=float(np.nanmean(run.ways_in_s)),
         way_out_s=float(np.nanmean(ways_out_s)),
-        ways=Ways(in_s=_filled(run.ways_in_s), out_s=_filled(ways_out_s)),
+        ways=Delays(in_s=_filled(run.ways_in_s), out_s=_filled(ways_out_s)),
         pause_s=_pause_s(batches, workers),
     )
 
 
 def simulated_alike(
-    policy: str,
+    policy: str | Policy | PolicyFactory,
     arrivals: Times | ClosedLoop,
     profile: Profile,
     calibration: Calibration,
@@ -114,8 +116,8 @@ def simulated_alike(
         way_out_s=calibration.way_out_s,
         pause_s=calibration.pause_s,
     )
-    ways = None if isinstance(arrivals, ClosedLoop) else calibration.ways
-    return simulate(profile, policy, arrivals, alike, actual=calibration.actual, ways=ways)
+    delays = None if isinstance(arrivals, ClosedLoop) else calibration.ways
+    return simulate(profile, policy, arrivals, alike, actual=calibration.actual, delays=delays)
 
 
 def _filled(ways_s: Times) -> Times:
@@ -146,7 +148,7 @@ def _batches(replies: Iterable[Reply]) -> list[_Ran]:
 
 
 def _profiled_s(profile: Profile, one: _Ran) -> float:
-    return profile.levels[profile.place(one.level)].latency_s[one.size]
+    return profile.levels[profile.level_index(one.level)].latency_s[one.size]
 
 
 def _told_apart(profile: Profile, batches: Sequence[_Ran]) -> tuple[Profile, list[Slowdown], list[float]]:

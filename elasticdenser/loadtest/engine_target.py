@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.answers import Snapshot
+from elasticdenser.engine.policies import Policy, PolicyFactory
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Status
 from elasticdenser.loadtest.engine_process import Opener, Ready, Start, serve
@@ -77,7 +78,7 @@ class EngineTarget:
             raise
         self.profile, self.queries = ready.profile, ready.queries
 
-    def start(self, policy: str, deadline_s: float) -> None:
+    def start(self, policy: str | Policy | PolicyFactory, deadline_s: float) -> None:
         """See `Target`."""
         self._ask(Start(policy=policy, deadline_s=deadline_s, workers=self._workers))
         self._told(str)

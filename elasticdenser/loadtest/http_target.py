@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from elasticdenser.engine.policies import Policy, PolicyFactory
 from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.engine.request import Status
 from elasticdenser.errors import BadInputError
@@ -56,7 +57,7 @@ class HttpTarget:
         self.profile: Profile | None = self._levels()
         self._family, self._address = self._found()
 
-    def start(self, policy: str, deadline_s: float) -> None:
+    def start(self, policy: str | Policy | PolicyFactory, deadline_s: float) -> None:
         """See `Target`; a server keeps its own policy."""
 
     def finish(self) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from elasticdenser.engine.policies import Policy, PolicyFactory, policy_name
 from elasticdenser.engine.profiling.profile import Profile
+from elasticdenser.engine.settings import SchedulerSettings
 from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
-from elasticdenser.engine.simulation.simulator import SimulationSettings
+from elasticdenser.engine.simulation.settings import SimulationSettings
 from elasticdenser.engine.simulation.summary import Summary, summarise
 from elasticdenser.loadtest.calibration import Calibration, agree, calibrate, simulated_alike
 from elasticdenser.loadtest.client import Run
@@ -37,7 +39,7 @@ class Result:
     @classmethod
     def of(
         cls,
-        policy: str,
+        policy: str | Policy | PolicyFactory,
         run: Run,
         profile: Profile,
         arrivals: Times | ClosedLoop,
@@ -46,20 +48,21 @@ class Result:
         """Sum up a run, and simulate it, where there is something to simulate it with.
 
         Args:
-            policy: As `make_policy` spells it, or any other name.
+            policy: As for `make_policy`, or any other name without a simulation.
             run: What came of it.
             profile: The levels.
             arrivals: What was to be sent.
             simulation: How to simulate it; None is not at all.
         """
-        summary = summarise(policy, run.outcomes, profile)
         deadline_s = run.outcomes[0].request.deadline_s - run.outcomes[0].request.arrival_s
+        name = policy_name(policy, profile, SchedulerSettings(slo_s=deadline_s))
+        summary = summarise(name, run.outcomes, profile)
         found = None if simulation is None else calibrate(run, profile, workers=simulation.workers)
         if found is None or simulation is None:
             return cls(summary=summary, run=run, deadline_s=deadline_s)
         sent = arrivals if isinstance(arrivals, ClosedLoop) else arrivals[: len(run.outcomes)]
         outcomes = simulated_alike(policy, sent, profile, found, simulation)
-        simulated = summarise(policy, outcomes, profile)
+        simulated = summarise(name, outcomes, profile)
         return cls(summary=summary, run=run, deadline_s=deadline_s, calibration=found, simulated=simulated)
 
     @property

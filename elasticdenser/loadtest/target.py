@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from elasticdenser.engine.policies import Policy, PolicyFactory
 from elasticdenser.engine.request import Status
 from elasticdenser.errors import ElasticDenserError
 
@@ -56,11 +57,11 @@ class Reply(NamedTuple):
 class Target(Protocol):
     """Takes requests and gives replies, without ever making the client wait."""
 
-    def start(self, policy: str, deadline_s: float) -> None:
+    def start(self, policy: str | Policy | PolicyFactory, deadline_s: float) -> None:
         """Get ready for a run.
 
         Args:
-            policy: As `make_policy` spells it.
+            policy: As for `make_policy`; an object must be picklable.
             deadline_s: The usual deadline.
 
         Raises:

@@ -72,7 +72,7 @@ async def _refusal(service: Service, body: SearchOne | SearchMany, n_queries: in
         return problem(422, message, param="k")
     try:
         if body.minimum_level is not None:
-            service.engine.profile.place(body.minimum_level)
+            service.engine.profile.level_index(body.minimum_level)
     except QueryError as error:
         return problem(422, str(error), param="minimum_level")
     try:

@@ -6,6 +6,7 @@ import time
 
 from engine_helpers import PROFILE
 
+from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.request import Status
 from elasticdenser.loadtest.target import Reply
 
@@ -58,7 +59,7 @@ def answered(after_s=0.001):
     return lambda number: (after_s, Status.IN_TIME, BEST)
 
 
-class SleepingSearch:
+class SleepingSearch(BatchSearch):
     """Takes the profile's time, or fails, or ends the process."""
 
     def search_batch(self, queries, level):
@@ -69,7 +70,7 @@ class SleepingSearch:
             import os
 
             os._exit(3)
-        time.sleep(PROFILE.levels[PROFILE.place(level)].latency_s[len(texts)])
+        time.sleep(PROFILE.levels[PROFILE.level_index(level)].latency_s[len(texts)])
         return [["hit"] * query.k for query in queries]
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.request
 
+from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
@@ -22,7 +23,7 @@ PROFILE = Profile(
 SLOW_S = 5.0  # a deadline that no pause of a busy machine breaks
 
 
-class GatedSearch:
+class GatedSearch(BatchSearch):
     """Finds nothing, when the gate is open; fails where it is told to."""
 
     def __init__(self) -> None:

@@ -11,7 +11,8 @@ from load_fakes import PROFILE
 from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.engine.request import Outcome, Request, Status
 from elasticdenser.engine.simulation.arrivals import bursts, poisson
-from elasticdenser.engine.simulation.simulator import SimulationSettings, Slowdown, Ways, simulate
+from elasticdenser.engine.simulation.settings import Delays, SimulationSettings, Slowdown
+from elasticdenser.engine.simulation.simulator import simulate
 from elasticdenser.engine.simulation.summary import summarise
 from elasticdenser.loadtest.calibration import agree, calibrate, simulated_alike
 from elasticdenser.loadtest.client import Run
@@ -78,9 +79,9 @@ def test_too_little_tells_nothing():
 
 def test_each_request_may_have_its_own_ways():
     times = poisson(50, 1, np.random.default_rng(0))
-    ways = Ways(in_s=np.linspace(0, 0.01, len(times)), out_s=np.linspace(0.02, 0, len(times)))
+    ways = Delays(in_s=np.linspace(0, 0.01, len(times)), out_s=np.linspace(0.02, 0, len(times)))
     settings = SimulationSettings(deadline_s=0.1, seconds=1.0, noise=0)
-    outcomes = simulate(PROFILE, "static:level0", times, settings, ways=ways)
+    outcomes = simulate(PROFILE, "static:level0", times, settings, delays=ways)
     by_number = sorted(outcomes, key=lambda one: one.request.id)
     assert np.allclose([one.request.arrival_s for one in by_number], times)
     taken_s = np.asarray([one.latency_s - one.queued_s - one.ran_s for one in by_number])

@@ -12,7 +12,7 @@ from load_fakes import PROFILE, nothing_there, sleeping_search
 from elasticdenser import PassageEncoder, PassageIndex
 from elasticdenser.engine.request import Status
 from elasticdenser.engine.simulation.arrivals import ClosedLoop, poisson
-from elasticdenser.engine.simulation.simulator import SimulationSettings
+from elasticdenser.engine.simulation.settings import SimulationSettings
 from elasticdenser.loadtest.client import ClientSettings, run_load
 from elasticdenser.loadtest.engine_process import open_index
 from elasticdenser.loadtest.engine_target import EngineTarget
