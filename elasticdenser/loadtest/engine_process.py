@@ -37,7 +37,7 @@ from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Status
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.errors import ElasticDenserError
-from elasticdenser.loadtest.frames import Frames, frame_of
+from elasticdenser.loadtest.frames import FrameReader, frame_of
 
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Retriever
@@ -136,7 +136,7 @@ def _run(
             gc.collect()
             gc.freeze()
         control.send("ready")
-        frames = Frames()
+        frames = FrameReader()
         while piece := data.recv(_PIECE):
             came = list(frames.feed(piece))
             # The newest first: where more come than can be looked at, the oldest are those not worth a look.

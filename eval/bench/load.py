@@ -29,11 +29,11 @@ from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Status
 from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times, bursts, poisson, replayed
 from elasticdenser.engine.simulation.simulator import SimulationSettings
-from elasticdenser.loadtest.client import ClientSettings, Run, run_load
 from elasticdenser.loadtest.engine_process import Opener, open_index
 from elasticdenser.loadtest.engine_target import EngineTarget
+from elasticdenser.loadtest.generator import LoadRun, LoadSettings, run_load
 from elasticdenser.loadtest.memory import growth_per_hour
-from elasticdenser.loadtest.result import Result
+from elasticdenser.loadtest.result import LoadResult
 
 PARTS = ("rest", "scheduling", "workers", "bursts", "trace", "overload", "soak")
 TRACE = "traces/azure-llm-conv-2023.txt.gz"
@@ -69,15 +69,15 @@ class Bench:
         """Name of the smallest level that is used."""
         return self.profile.levels[self.profile.hull[-1]].name
 
-    def run(self, policy: str, times: Times | ClosedLoop, deadline_s: float, seconds: float) -> Result:
+    def run(self, policy: str, times: Times | ClosedLoop, deadline_s: float, seconds: float) -> LoadResult:
         """Run a policy under a load."""
         self.target.start(policy, deadline_s)
-        run = run_load(self.target, times, self.queries, ClientSettings(deadline_s=deadline_s, seconds=seconds))
+        run = run_load(self.target, times, self.queries, LoadSettings(deadline_s=deadline_s, seconds=seconds))
         self.target.finish()
         simulation = SimulationSettings(
             deadline_s=deadline_s, seconds=seconds, workers=self.options.workers, n_queries=len(set(self.queries))
         )
-        return Result.of(policy, run, self.profile, times, simulation)
+        return LoadResult.from_run(policy, run, self.profile, times, simulation)
 
 
 def main() -> None:
@@ -172,7 +172,7 @@ def capacity(bench: Bench, level: str) -> Row:
     rows = []
     for clients in (64, 128):
         result = bench.run(f"static:{level}", ClosedLoop(clients=clients), 1.0, 4.0)
-        sizes = [one.batch_size for one in result.run.replies]
+        sizes = [one.batch_size for one in result.run.responses]
         rows.append({"a second": result.summary.in_time_per_s, "clients": clients, "in a batch": mean(sizes or [0])})
     return max(rows, key=lambda row: float(row["a second"]))
 
@@ -192,7 +192,7 @@ def policies(bench: Bench) -> list[str]:
 
 def compared(bench: Bench, title: str, times: Times, deadline_s: float) -> list[Row]:
     """Return a row for each policy, over all rounds, and print them with a verdict."""
-    results: dict[str, list[Result]] = {name: [] for name in policies(bench)}
+    results: dict[str, list[LoadResult]] = {name: [] for name in policies(bench)}
     for _ in range(bench.options.rounds):
         for name, its in results.items():
             its.append(bench.run(name, times, deadline_s, bench.options.seconds))
@@ -201,7 +201,7 @@ def compared(bench: Bench, title: str, times: Times, deadline_s: float) -> list[
     return shown(f"{title}; {len(times):,} requests, {bench.options.rounds} rounds", rows)
 
 
-def _row(policy: str, results: list[Result]) -> Row:
+def _row(policy: str, results: list[LoadResult]) -> Row:
     summaries = [one.summary for one in results]
     p99s = [one.p99_s for one in summaries if one.p99_s is not None]
     simulated = [one.simulated for one in results if one.simulated]
@@ -215,7 +215,7 @@ def _row(policy: str, results: list[Result]) -> Row:
         "refused": mean(one.refused for one in summaries),
         "late": mean(one.late for one in summaries),
         "p99 ms": 1000 * mean(p99s) if p99s else None,
-        "client lag p99 ms": 1000 * max(one.run.lag_p99_s for one in results),
+        "client lag p99 ms": 1000 * max(one.run.lateness_p99_s for one in results),
         "lost": sum(one.run.n_lost for one in results),
         "ratio": mean(one.calibration.ratio for one in results if one.calibration),
     }
@@ -283,7 +283,7 @@ def overload_rows(bench: Bench, deadline_s: float) -> list[Row]:
                 "of capacity": rate / bench.small_per_s,
                 "late": result.summary.late,
                 "best level back after s": back_s,
-                "client lag p99 ms": 1000 * run.lag_p99_s,
+                "client lag p99 ms": 1000 * run.lateness_p99_s,
                 "client sent for s": run.seconds,
                 "lost": run.n_lost,
                 "verdict": "kept" if is_kept else "MISSED",
@@ -292,7 +292,7 @@ def overload_rows(bench: Bench, deadline_s: float) -> list[Row]:
     return shown("Overload: ten times what the smallest level can do", rows)
 
 
-def _back_s(run: Run, best: str, end_s: float) -> float | None:
+def _back_s(run: LoadRun, best: str, end_s: float) -> float | None:
     """Return how long after a burst's end the best level gives at least nine of ten answers, for 0.2 s."""
     answers = sorted((one.request.arrival_s, one.level == best) for one in run.outcomes if one.level)
     for start_s in np.arange(end_s, end_s + 2.5, 0.05).tolist():
@@ -312,9 +312,9 @@ def soak_rows(bench: Bench, deadline_s: float) -> list[Row]:
     while (now_s := perf_counter() - started) < 60 * bench.options.minutes:
         seconds = min(30.0, 60 * bench.options.minutes - now_s + 0.1)
         times = poisson(loads[number % len(loads)], seconds, np.random.default_rng(number))
-        settings = ClientSettings(deadline_s=deadline_s, seconds=seconds, seed=number)
+        settings = LoadSettings(deadline_s=deadline_s, seconds=seconds, seed=number)
         run = run_load(bench.target, times, bench.queries, settings)
-        result = Result.of("elastic", run, bench.profile, times, None)
+        result = LoadResult.from_run("elastic", run, bench.profile, times, None)
         held += [(now_s + at_s, size) for at_s, size in run.memory]
         n, lost, number = n + len(run.outcomes), lost + run.n_lost, number + 1
         in_time.append(result.summary.in_time)
