@@ -20,7 +20,7 @@ from elasticdenser.progress import Progress
 if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
-    from elasticdenser.engine.simulation.simulator import SimulationSettings
+    from elasticdenser.engine.simulation.settings import SimulationSettings
     from elasticdenser.loadtest.engine_target import EngineTarget
     from elasticdenser.loadtest.generator import LoadSettings
     from elasticdenser.loadtest.http_target import HttpTarget
@@ -84,7 +84,7 @@ def loadtest(
     Latency counts from when a request was to be sent. Ctrl-C ends the load, and still reports.
     """
     from elasticdenser.engine.profiling.profile import Profile
-    from elasticdenser.engine.simulation.simulator import SimulationSettings
+    from elasticdenser.engine.simulation.settings import SimulationSettings
     from elasticdenser.loadtest.generator import LoadSettings
 
     is_url = "://" in target

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from elasticdenser.engine.policies import Policy, PolicyFactory
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Outcome
 from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
-from elasticdenser.engine.simulation.simulator import SimulationSettings, Slowdown, Ways, simulate
+from elasticdenser.engine.simulation.settings import Delays, SimulationSettings, Slowdown
+from elasticdenser.engine.simulation.simulator import simulate
 from elasticdenser.engine.simulation.summary import Summary
 from elasticdenser.loadtest.generator import LoadRun
 from elasticdenser.loadtest.target import LoadResponse
@@ -59,7 +61,7 @@ class Calibration:
     noise: float
     delay_in_s: float
     delay_out_s: float
-    delays: Ways
+    delays: Delays
     pause_s: float
 
 
@@ -87,7 +89,7 @@ class _BatchRecord:
 
     def profiled_s(self, profile: Profile) -> float:
         """Return the run time that a profile gives for such a batch."""
-        return profile.levels[profile.place(self.level)].latency_s[self.batch_size]
+        return profile.levels[profile.level_index(self.level)].latency_s[self.batch_size]
 
 
 def calibrate(run: LoadRun, profile: Profile, *, workers: int) -> Calibration | None:
@@ -115,13 +117,13 @@ def calibrate(run: LoadRun, profile: Profile, *, workers: int) -> Calibration | 
         noise=min(float(np.std(np.log(residuals))), _MAX_NOISE),
         delay_in_s=float(np.nanmean(run.delays_in_s)),
         delay_out_s=float(np.nanmean(delays_out_s)),
-        delays=Ways(in_s=_interpolate_unknown(run.delays_in_s), out_s=_interpolate_unknown(delays_out_s)),
+        delays=Delays(in_s=_interpolate_unknown(run.delays_in_s), out_s=_interpolate_unknown(delays_out_s)),
         pause_s=_mean_pause_s(batches, workers),
     )
 
 
 def simulate_calibrated(
-    policy: str,
+    policy: str | Policy | PolicyFactory,
     arrivals: Times | ClosedLoop,
     profile: Profile,
     calibration: Calibration,
@@ -137,7 +139,7 @@ def simulate_calibrated(
         pause_s=calibration.pause_s,
     )
     delays = None if isinstance(arrivals, ClosedLoop) else calibration.delays
-    return simulate(profile, policy, arrivals, calibrated, actual=calibration.typical_profile, ways=delays)
+    return simulate(profile, policy, arrivals, calibrated, actual=calibration.typical_profile, delays=delays)
 
 
 def agree(real: Summary, simulated: Summary) -> bool:

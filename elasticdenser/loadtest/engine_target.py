@@ -8,12 +8,15 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
+from pickle import PicklingError
 from typing import Any, Self
 
 from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.answers import Snapshot
+from elasticdenser.engine.policies import Policy, PolicyFactory
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Status
+from elasticdenser.errors import QueryError
 from elasticdenser.loadtest.engine_process import Opener, Ready, Start, serve
 from elasticdenser.loadtest.frames import FrameReader, frame_of
 from elasticdenser.loadtest.memory import resident_bytes
@@ -79,12 +82,19 @@ class EngineTarget:
             raise
         self.profile, self.queries = ready.profile, ready.queries
 
-    def start(self, policy: str, deadline_s: float) -> None:
-        """See `Target`."""
+    def start(self, policy: str | Policy | PolicyFactory, deadline_s: float) -> None:
+        """See `Target`.
+
+        Raises:
+            QueryError: The policy is an object that cannot be pickled.
+        """
         try:
             self._control.send(Start(policy=policy, deadline_s=deadline_s, workers=self._workers))
         except OSError as error:
             raise TargetError(_PROCESS_ENDED) from error
+        except (PicklingError, AttributeError, TypeError) as error:
+            message = f"got policy {policy!r}, which cannot be pickled for the process of the engine ({error})"
+            raise QueryError(f"{message}: define it at the top of a module") from error
         self._receive_control(str)
 
     def finish(self) -> None:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from elasticdenser.engine.policies import Policy, PolicyFactory
 from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.engine.request import Status
 from elasticdenser.errors import BadInputError
@@ -74,7 +75,7 @@ class HttpTarget:
         self.profile: Profile | None = self._fetch_profile()
         self._family, self._address = self._resolve_address()
 
-    def start(self, policy: str, deadline_s: float) -> None:
+    def start(self, policy: str | Policy | PolicyFactory, deadline_s: float) -> None:
         """See `Target`; the policy of a server cannot be changed."""
 
     def finish(self) -> None:

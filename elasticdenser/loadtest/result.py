@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from elasticdenser.engine.policies import Policy, PolicyFactory, policy_name
 from elasticdenser.engine.profiling.profile import Profile
+from elasticdenser.engine.settings import SchedulerSettings
 from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
-from elasticdenser.engine.simulation.simulator import SimulationSettings
+from elasticdenser.engine.simulation.settings import SimulationSettings
 from elasticdenser.engine.simulation.summary import Summary, summarise
 from elasticdenser.loadtest.calibration import Calibration, agree, calibrate, simulate_calibrated
 from elasticdenser.loadtest.generator import LoadRun
@@ -38,7 +40,7 @@ class LoadResult:
     @classmethod
     def from_run(
         cls,
-        policy: str,
+        policy: str | Policy | PolicyFactory,
         run: LoadRun,
         profile: Profile,
         arrivals: Times | ClosedLoop,
@@ -47,20 +49,21 @@ class LoadResult:
         """Summarise a run, and simulate it if possible.
 
         Args:
-            policy: The policy, as `make_policy` takes it; any name if nothing is simulated.
+            policy: The policy, as for `make_policy`; any name if nothing is simulated.
             run: Record of the run; not empty.
             profile: The levels.
             arrivals: The arrivals that were planned.
             simulation: Settings of the simulation; None does not simulate.
         """
-        summary = summarise(policy, run.outcomes, profile)
         deadline_s = run.outcomes[0].request.deadline_s - run.outcomes[0].request.arrival_s
+        name = policy_name(policy, profile, SchedulerSettings(slo_s=deadline_s))
+        summary = summarise(name, run.outcomes, profile)
         calibration = None if simulation is None else calibrate(run, profile, workers=simulation.workers)
         if calibration is None or simulation is None:
             return cls(summary=summary, run=run, deadline_s=deadline_s)
         sent = arrivals if isinstance(arrivals, ClosedLoop) else arrivals[: len(run.outcomes)]
         outcomes = simulate_calibrated(policy, sent, profile, calibration, simulation)
-        simulated = summarise(policy, outcomes, profile)
+        simulated = summarise(name, outcomes, profile)
         return cls(summary=summary, run=run, deadline_s=deadline_s, calibration=calibration, simulated=simulated)
 
     @property

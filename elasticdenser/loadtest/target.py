@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from elasticdenser.engine.policies import Policy, PolicyFactory
 from elasticdenser.engine.request import Status
 from elasticdenser.errors import ElasticDenserError
 
@@ -56,11 +57,12 @@ class LoadResponse(NamedTuple):
 class Target(Protocol):
     """Engine or server under load. No method except `start`, `finish` and `close` blocks the load generator."""
 
-    def start(self, policy: str, deadline_s: float) -> None:
+    def start(self, policy: str | Policy | PolicyFactory, deadline_s: float) -> None:
         """Prepare a run.
 
         Args:
-            policy: The policy of the engine, as `make_policy` takes it.
+            policy: The policy of the engine, as for `make_policy`. An engine in another process gets a pickled copy, so
+                an object must be picklable, and keeps no state from one run to the next.
             deadline_s: Default deadline of the engine.
 
         Raises:

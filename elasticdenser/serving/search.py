@@ -69,7 +69,7 @@ async def _rejection(service: Service, body: SearchRequest | BatchSearchRequest,
         return error_response(422, f"{message}: send fewer queries or a smaller k", param="k")
     try:
         if body.minimum_level is not None:
-            service.engine.profile.place(body.minimum_level)
+            service.engine.profile.level_index(body.minimum_level)
     except QueryError as error:
         return error_response(422, str(error), param="minimum_level")
     try:

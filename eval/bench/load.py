@@ -28,7 +28,7 @@ from elasticdenser.datasets import load_queries
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Status
 from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times, bursts, poisson, replayed
-from elasticdenser.engine.simulation.simulator import SimulationSettings
+from elasticdenser.engine.simulation.settings import SimulationSettings
 from elasticdenser.loadtest.engine_process import Opener, open_index
 from elasticdenser.loadtest.engine_target import EngineTarget
 from elasticdenser.loadtest.generator import LoadRun, LoadSettings, run_load

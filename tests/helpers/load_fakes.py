@@ -6,6 +6,7 @@ import time
 
 from engine_helpers import PROFILE
 
+from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.request import Status
 from elasticdenser.loadtest.target import LoadResponse
 
@@ -59,7 +60,7 @@ def answer_after(delay_s=0.001):
     return lambda number: (delay_s, Status.IN_TIME, BEST_LEVEL)
 
 
-class SleepingSearch:
+class SleepingSearch(BatchSearch):
     """Search that takes the time of the profile; fails for the query "die", and ends the process for "vanish"."""
 
     def search_batch(self, queries, level):
@@ -70,7 +71,7 @@ class SleepingSearch:
             import os
 
             os._exit(3)
-        time.sleep(PROFILE.levels[PROFILE.place(level)].latency_s[len(texts)])
+        time.sleep(PROFILE.levels[PROFILE.level_index(level)].latency_s[len(texts)])
         return [["hit"] * query.k for query in queries]
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.request
 
+from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
@@ -22,7 +23,7 @@ PROFILE = Profile(
 LONG_DEADLINE_S = 5.0  # no pause of a busy machine exceeds it
 
 
-class GatedSearch:
+class GatedSearch(BatchSearch):
     """Search without hits that waits while its gate is closed, and fails for the query "die"."""
 
     def __init__(self) -> None:

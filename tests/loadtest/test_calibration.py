@@ -11,7 +11,8 @@ from load_fakes import PROFILE
 from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.engine.request import Outcome, Request, Status
 from elasticdenser.engine.simulation.arrivals import bursts, poisson
-from elasticdenser.engine.simulation.simulator import SimulationSettings, Slowdown, Ways, simulate
+from elasticdenser.engine.simulation.settings import Delays, SimulationSettings, Slowdown
+from elasticdenser.engine.simulation.simulator import simulate
 from elasticdenser.engine.simulation.summary import summarise
 from elasticdenser.loadtest.calibration import agree, calibrate, simulate_calibrated
 from elasticdenser.loadtest.generator import LoadRun
@@ -95,9 +96,9 @@ def test_too_few_batches_give_no_calibration():
 
 def test_each_request_may_have_its_own_delays():
     times = poisson(50, 1, np.random.default_rng(0))
-    delays = Ways(in_s=np.linspace(0, 0.01, len(times)), out_s=np.linspace(0.02, 0, len(times)))
+    delays = Delays(in_s=np.linspace(0, 0.01, len(times)), out_s=np.linspace(0.02, 0, len(times)))
     settings = SimulationSettings(deadline_s=0.1, seconds=1.0, noise=0)
-    outcomes = simulate(PROFILE, "static:level0", times, settings, ways=delays)
+    outcomes = simulate(PROFILE, "static:level0", times, settings, delays=delays)
     by_number = sorted(outcomes, key=lambda outcome: outcome.request.id)
     assert np.allclose([outcome.request.arrival_s for outcome in by_number], times)
     delays_s = np.asarray([outcome.latency_s - outcome.queued_s - outcome.ran_s for outcome in by_number])

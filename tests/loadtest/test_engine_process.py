@@ -10,9 +10,11 @@ import pytest
 from load_fakes import PROFILE, open_missing_index, open_sleeping_search
 
 from elasticdenser import PassageEncoder, PassageIndex
+from elasticdenser.engine.policies import make_policy
 from elasticdenser.engine.request import Status
 from elasticdenser.engine.simulation.arrivals import ClosedLoop, poisson
-from elasticdenser.engine.simulation.simulator import SimulationSettings
+from elasticdenser.engine.simulation.settings import SimulationSettings
+from elasticdenser.errors import QueryError
 from elasticdenser.loadtest.engine_process import open_index
 from elasticdenser.loadtest.engine_target import EngineTarget
 from elasticdenser.loadtest.frames import FrameReader, frame_of
@@ -74,6 +76,19 @@ def test_one_process_serves_several_policies(target):
     for policy, level in (("static:level0", "level0"), ("static:w1-d3", "w1-d3")):
         run = load(target, ClosedLoop(clients=4), policy, distinct_queries())
         assert {response.level for response in run.responses} == {level}
+
+
+def best_level_only(profile, settings):
+    return make_policy(f"static:{profile.levels[0].name}", profile, settings)
+
+
+def test_a_policy_may_be_an_object_that_can_be_pickled(target):
+    run = load(target, ClosedLoop(clients=4), best_level_only, distinct_queries())
+    assert {response.level for response in run.responses} == {PROFILE.levels[0].name}
+    result = LoadResult.from_run(best_level_only, run, PROFILE, ClosedLoop(clients=4), None)
+    assert result.summary.policy == f"static:{PROFILE.levels[0].name}"
+    with pytest.raises(QueryError, match="cannot be pickled"):
+        target.start(lambda profile, settings: None, 0.2)
 
 
 def test_under_overload_requests_are_rejected_and_none_is_lost(target):

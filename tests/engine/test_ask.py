@@ -1,4 +1,4 @@
-"""`RetrievalEngine.ask`: at rest whoever asks searches, and nobody else suffers by what becomes of it."""
+"""`RetrievalEngine.ask`: at low load the calling thread searches, and its failures affect no other client."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from contextlib import suppress
 import pytest
 from engine_helpers import PROFILE, SLOW_S, until
 
-from elasticdenser.engine.engine import RetrievalEngine
-from elasticdenser.engine.errors import OverloadedError, WorkerError
+from elasticdenser.engine import OverloadedError, RetrievalEngine, WorkerError
 from elasticdenser.errors import QueryError
 
 
-def suppressed(ask, query):
+def ask_suppressed(ask, query):
     with suppress(WorkerError):
         ask(query)
 
@@ -24,7 +23,7 @@ def search(fake_search):
     return fake_search
 
 
-def test_at_rest_whoever_asks_searches(engine, search):
+def test_at_low_load_the_calling_thread_searches(engine, search):
     answer = engine.ask("who wrote dune", 2)
     assert answer.hits == ["who wrote dune/0", "who wrote dune/1"]
     assert (answer.level, answer.late, answer.batch_size) == ("w1-d6", False, 1)
@@ -32,7 +31,7 @@ def test_at_rest_whoever_asks_searches(engine, search):
     assert engine.snapshot().statuses["in time"] == engine.snapshot().levels["w1-d6"] == 1
 
 
-def test_while_others_are_searched_for_a_worker_does(engine, search):
+def test_while_another_batch_runs_a_worker_searches(engine, search):
     search.gate.clear()
     running = engine.submit("first")
     until(lambda: search.batches)
@@ -41,7 +40,7 @@ def test_while_others_are_searched_for_a_worker_does(engine, search):
     assert running.result(5) and threading.get_ident() not in search.threads
 
 
-def test_what_cannot_be_searched_is_told_to_whoever_asks(engine):
+def test_errors_are_raised_in_the_calling_thread(engine):
     with pytest.raises(WorkerError, match="out of paper"):
         engine.ask("die")
     with pytest.raises(QueryError, match="not in the index"):
@@ -54,7 +53,7 @@ def test_what_cannot_be_searched_is_told_to_whoever_asks(engine):
     assert engine.snapshot().n_running == engine.snapshot().n_waiting == 0
 
 
-def test_an_interrupt_is_only_for_whoever_asks(engine, search):
+def test_an_interrupt_is_raised_in_the_calling_thread_only(engine, search):
     joined = []
 
     def interrupted(queries, level):
@@ -69,19 +68,19 @@ def test_an_interrupt_is_only_for_whoever_asks(engine, search):
 
 
 @pytest.mark.parametrize("first", ["dune", "hang"])
-def test_who_comes_while_somebody_searches_himself_is_searched_for_after_it(search, first):
+def test_a_request_that_comes_meanwhile_is_answered_afterwards(search, first):
     with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_timeout_s=0.2) as engine:
         search.gate.clear()
-        asker = threading.Thread(target=lambda: suppressed(engine.ask, first))
-        asker.start()
+        client = threading.Thread(target=lambda: ask_suppressed(engine.ask, first))
+        client.start()
         until(lambda: search.batches)
         second = engine.submit("second", 1)
         search.gate.set()
         assert second.result(3).hits == ["second/0"]
-        asker.join(5)
+        client.join(5)
 
 
-def test_a_search_that_hangs_does_so_for_whoever_asked_only(engine):
+def test_a_search_that_hangs_blocks_the_calling_thread_only(engine):
     outcome = []
 
     def ask():
@@ -90,34 +89,34 @@ def test_a_search_that_hangs_does_so_for_whoever_asked_only(engine):
         except WorkerError as error:
             outcome.append(error)
 
-    asker = threading.Thread(target=ask)
-    asker.start()
+    client = threading.Thread(target=ask)
+    client.start()
     until(lambda: engine.snapshot().n_running)
     with pytest.raises(WorkerError, match="hung"):
         engine.submit("hang").result(0.9)  # equal, so it joined; the search takes 1 s
     assert engine.submit("next").result(5) and not outcome
-    asker.join(5)
+    client.join(5)
     assert "hung" in str(outcome[0]) and engine.snapshot().replaced_workers == 0
 
 
-def test_closing_waits_for_whoever_searches(engine, search):
+def test_closing_waits_for_the_calling_thread(engine, search):
     search.gate.clear()
     answers = []
-    asker = threading.Thread(target=lambda: answers.append(engine.ask("dune", 1)))
-    asker.start()
+    client = threading.Thread(target=lambda: answers.append(engine.ask("dune", 1)))
+    client.start()
     until(lambda: search.batches)
     threading.Timer(0.1, search.gate.set).start()
     engine.close()
-    asker.join(5)
+    client.join(5)
     assert answers[0].hits == ["dune/0"]
 
 
-def test_closing_does_not_wait_for_whom_nobody_can_help(search):
+def test_closing_does_not_wait_for_a_calling_thread_that_hangs(search):
     engine = RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_timeout_s=0.1)
-    asker = threading.Thread(target=lambda: suppressed(engine.ask, "hang"))
-    asker.start()
+    client = threading.Thread(target=lambda: ask_suppressed(engine.ask, "hang"))
+    client.start()
     until(lambda: search.batches)
     started = time.monotonic()
     engine.close()
-    assert time.monotonic() - started < 0.9 and asker.is_alive()  # the search takes 1 s
-    asker.join(5)
+    assert time.monotonic() - started < 0.9 and client.is_alive()  # the search takes 1 s
+    client.join(5)

@@ -1,22 +1,22 @@
-"""Which search effort goes with which size of the encoder."""
+"""Choice of the search effort for each subnet."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticdenser.engine.profiling.budget import Cell, choose_recalls
 from elasticdenser.engine.profiling.hull import concave_hull
+from elasticdenser.engine.profiling.search_effort import OperatingPoint, choose_operating_points
 
 costs = st.floats(1e-5, 1e-2)
 qualities = st.floats(0.5, 1.0)
 
 
 def hull_of(points):
-    """The points of the hull, cheapest first."""
+    """Return the points of the hull, cheapest first."""
     ordered = sorted(points, key=lambda point: (-point[1], point[0]))
     return [ordered[number] for number in concave_hull(ordered)][::-1]
 
 
-def test_hull_leaves_out_what_mixtures_beat():
+def test_the_hull_excludes_points_that_mixtures_beat():
     points = [(1.0, 0.5), (2.0, 0.8), (3.0, 0.85), (4.0, 1.0), (5.0, 0.99), (1.0, 0.4)]
     assert hull_of(points) == [(1.0, 0.5), (2.0, 0.8), (4.0, 1.0)]
 
@@ -37,24 +37,24 @@ def test_no_point_lies_above_the_hull(points):
             assert quality <= left[-1][1]
 
 
-def test_each_size_gets_the_effort_nearest_to_the_hull():
-    big = [Cell(quality=0.96, cost_s=2.1, recall=0.9), Cell(quality=1.0, cost_s=3.0, recall=None)]
-    small = [Cell(quality=0.9, cost_s=0.3, recall=0.9), Cell(quality=0.91, cost_s=1.2, recall=None)]
-    chosen = choose_recalls({"w1-d6": big, "level0": small})
+def test_each_subnet_gets_the_effort_nearest_to_the_hull():
+    big = [OperatingPoint(quality=0.96, cost_s=2.1, recall=0.9), OperatingPoint(quality=1.0, cost_s=3.0, recall=None)]
+    small = [OperatingPoint(quality=0.9, cost_s=0.3, recall=0.9), OperatingPoint(quality=0.91, cost_s=1.2, recall=None)]
+    chosen = choose_operating_points({"w1-d6": big, "level0": small})
     assert chosen == {"w1-d6": big[1], "level0": small[0]}
-    cheap = [Cell(quality=0.9, cost_s=0.3, recall=0.9), Cell(quality=0.93, cost_s=0.4, recall=None)]
-    assert choose_recalls({"w1-d6": big, "level0": cheap})["level0"].recall is None
+    cheap = [OperatingPoint(quality=0.9, cost_s=0.3, recall=0.9), OperatingPoint(quality=0.93, cost_s=0.4, recall=None)]
+    assert choose_operating_points({"w1-d6": big, "level0": cheap})["level0"].recall is None
 
 
 @given(
     st.dictionaries(
         st.text(min_size=1, max_size=3),
-        st.lists(st.builds(Cell, quality=qualities, cost_s=costs, recall=st.none()), min_size=1, max_size=4),
+        st.lists(st.builds(OperatingPoint, quality=qualities, cost_s=costs, recall=st.none()), min_size=1, max_size=4),
         min_size=1,
         max_size=8,
     )
 )
-def test_the_choice_is_one_of_the_efforts(cells):
-    chosen = choose_recalls(cells)
-    assert chosen.keys() == cells.keys()
-    assert all(chosen[name] in its for name, its in cells.items())
+def test_the_choice_is_one_of_the_points(points):
+    chosen = choose_operating_points(points)
+    assert chosen.keys() == points.keys()
+    assert all(chosen[name] in choices for name, choices in points.items())
