@@ -77,7 +77,7 @@ _EXPECTED = {
     "model_type": "a JSON object",
     "dict_type": "a JSON object",
 }
-"""What messages say was expected, by the type of pydantic's error."""
+"""Expected values in messages, by the type of the error of pydantic."""
 
 
 def error_response(
