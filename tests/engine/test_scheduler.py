@@ -52,12 +52,12 @@ class Run:
             is_late = outcome.at_s + alone_s > outcome.request.deadline_s
             assert is_late or all(job.priority >= 2 for job in self.scheduler._queue.jobs)
 
-    def add(self, one):
+    def add(self, added):
         try:
-            self.scheduler.add(one)
+            self.scheduler.add(added)
         except OverloadedError as error:
             assert error.retry_after_s > 0
-            self.ends[one.id] = None
+            self.ends[added.id] = None
 
     def work(self, now_s):
         while (batch := self.scheduler.schedule(now_s)) is not None:
@@ -74,11 +74,11 @@ class Run:
         assert deadlines_s == sorted(deadlines_s)
         waiting_s = self.scheduler._queue.deadlines_s
         assert not waiting_s or deadlines_s[-1] <= waiting_s[0], "a job was passed over"
-        for one in batch.requests():
+        for scheduled in batch.requests():
             assert (
-                one.minimum_level is None
+                scheduled.minimum_level is None
                 or PROFILE.levels[batch.level_index].quality
-                >= PROFILE.levels[PROFILE.level_index(one.minimum_level)].quality
+                >= PROFILE.levels[PROFILE.level_index(scheduled.minimum_level)].quality
             )
         if not self.scheduler.policy.name.startswith("aimd"):
             assert now_s + batch.expected_s <= deadlines_s[0] + 1e-12 or len(batch.jobs) == 1
@@ -142,7 +142,7 @@ def test_earliest_deadline_first():
     scheduler = scheduler_of(workers=9)
     for number, timeout_s in enumerate((0.02, 0.01, 0.03, 0.01)):
         scheduler.add(request(number, timeout_s=timeout_s))
-    order = [one.id for _ in range(4) for one in scheduler.schedule(0.0).requests()]
+    order = [scheduled.id for _ in range(4) for scheduled in scheduler.schedule(0.0).requests()]
     assert order == [1, 3, 0, 2]
 
 
@@ -210,8 +210,8 @@ def test_only_requests_that_would_be_late_are_shed():
     scheduler.expire(0.004)
     assert scheduler.take_shed() == []
     batch = scheduler.schedule(0.0049)
-    assert [one.id for one in batch.requests()] == [1]
-    assert [one.request.id for one in scheduler.take_shed()] == [0]
+    assert [scheduled.id for scheduled in batch.requests()] == [1]
+    assert [outcome.request.id for outcome in scheduler.take_shed()] == [0]
 
 
 def test_equal_queries_in_flight_are_computed_once():
@@ -220,11 +220,11 @@ def test_equal_queries_in_flight_are_computed_once():
         scheduler.add(request(number, query="same"))
     scheduler.add(request(3, query="same", minimum_level="w1-d6"))  # a different minimum level
     batch = scheduler.schedule(0.0)
-    assert sorted(one.id for job in batch.jobs for one in job.requests) in ([0, 1, 2], [0, 1, 2, 3])
+    assert sorted(scheduled.id for job in batch.jobs for scheduled in job.requests) in ([0, 1, 2], [0, 1, 2, 3])
     scheduler.add(request(4, 0.0005, query="same"))  # joins what runs
     assert scheduler.n_waiting == 2 - len(batch.jobs)
     scheduler.finish(batch, 0.002)
-    outcomes = {one.request.id: one for one in batch.outcomes(0.002)}
+    outcomes = {outcome.request.id: outcome for outcome in batch.outcomes(0.002)}
     assert outcomes[4].queued_s == 0
     scheduler.add(request(5, 0.002, query="same"))  # too late to join
     assert scheduler.n_waiting == 3 - len(batch.jobs)
@@ -235,8 +235,8 @@ def test_a_request_that_cannot_wait_for_a_running_batch_does_not_join_it():
     scheduler.add(request(0, query="same"))
     running = scheduler.schedule(0.0)
     scheduler.add(request(1, 0.0, 0.0015, query="same"))
-    assert [one.id for one in running.requests()] == [0]
-    assert [one.id for one in scheduler.schedule(0.0).requests()] == [1]
+    assert [scheduled.id for scheduled in running.requests()] == [0]
+    assert [scheduled.id for scheduled in scheduler.schedule(0.0).requests()] == [1]
 
 
 def test_a_request_that_joined_outlives_the_first_one():
@@ -244,8 +244,8 @@ def test_a_request_that_joined_outlives_the_first_one():
     scheduler.add(request(0, 0.0, 0.005, query="same"))
     scheduler.add(request(1, 0.001, 0.02, query="same"))
     batch = scheduler.schedule(0.0049)
-    assert [one.id for one in batch.requests()] == [1]
-    assert [one.request.id for one in scheduler.take_shed()] == [0]
+    assert [scheduled.id for scheduled in batch.requests()] == [1]
+    assert [outcome.request.id for outcome in scheduler.take_shed()] == [0]
 
 
 def test_a_request_can_be_cancelled_while_it_waits():
@@ -267,7 +267,7 @@ def test_a_failed_batch_makes_room():
     scheduler.add(request(0))
     batch = scheduler.schedule(0.0)
     scheduler.fail(batch)
-    assert [one.status for one in batch.failures(0.1)] == [Status.FAILED]
+    assert [outcome.status for outcome in batch.failures(0.1)] == [Status.FAILED]
     assert scheduler.n_unfinished == scheduler.n_running == 0
 
 
@@ -318,7 +318,7 @@ def test_several_of_lower_priority_make_room_for_a_request_that_costs_more():
     before = scheduler.n_unfinished
     scheduler.add(request(10_000, priority=1, minimum_level="w1-d3"))
     shed = scheduler.take_shed()
-    assert 1 < len(shed) <= 8 and {one.request.priority for one in shed} == {0}
+    assert 1 < len(shed) <= 8 and {outcome.request.priority for outcome in shed} == {0}
     assert scheduler.n_unfinished == before - len(shed) + 1
 
 
@@ -330,7 +330,7 @@ def test_nothing_is_displaced_in_vain():
         scheduler.add(request(10_000, timeout_s=1e-5, priority=1))
     assert (scheduler.n_waiting, scheduler.n_unfinished, scheduler.take_shed()) == (60, 60, [])
     batch = scheduler.schedule(0.0)
-    assert [one.id for one in batch.requests()] == list(range(len(batch.jobs)))
+    assert [scheduled.id for scheduled in batch.requests()] == list(range(len(batch.jobs)))
 
 
 def test_the_minimum_priority_is_that_of_the_waiting_jobs():
@@ -360,7 +360,7 @@ def test_a_request_that_is_due_earlier_moves_an_equal_query_forward():
     scheduler.add(request(2, timeout_s=0.01, query="same"))
     assert scheduler.n_waiting == 2
     batch = scheduler.schedule(0.0)
-    assert [one.id for one in batch.requests()][:2] == [2, 1]
+    assert [scheduled.id for scheduled in batch.requests()][:2] == [2, 1]
 
 
 def test_both_of_two_equal_queries_can_be_cancelled():

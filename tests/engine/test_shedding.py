@@ -28,7 +28,7 @@ def test_after_a_pause_the_most_urgent_are_shed_and_the_rest_is_in_time():
     batch = scheduler.schedule(now_s)
     shed = scheduler.take_shed()
     assert 0 < len(shed) < n_admitted - 1
-    assert max(one.request.deadline_s for one in shed) <= batch.jobs[0].deadline_s
+    assert max(outcome.request.deadline_s for outcome in shed) <= batch.jobs[0].deadline_s
     end_s = now_s + batch.expected_s
     assert end_s <= batch.jobs[0].deadline_s
     scheduler.finish(batch, batch.expected_s)
@@ -45,7 +45,7 @@ def test_lower_priorities_are_shed_first():
     scheduler, _ = fill(priorities=(1, 0, 1))
     scheduler.schedule(0.5 * SLO_S)
     shed = scheduler.take_shed()
-    assert shed and {one.request.priority for one in shed} == {0}
+    assert shed and {outcome.request.priority for outcome in shed} == {0}
 
 
 def test_a_rejection_is_reused_without_a_check(monkeypatch):

@@ -15,25 +15,25 @@ from elasticdenser.errors import BadInputError, QueryError
 
 
 def test_latencies_are_interpolated_and_never_fall():
-    one = Level(name="a", quality=1.0, measured_s={4: 0.008, 1: 0.002, 8: 0.007})
-    assert one.latency_s[:5] == pytest.approx([0, 0.002, 0.004, 0.006, 0.008])
-    assert one.latency_s[5:] == pytest.approx([0.008] * 4)
+    profiled = Level(name="a", quality=1.0, measured_s={4: 0.008, 1: 0.002, 8: 0.007})
+    assert profiled.latency_s[:5] == pytest.approx([0, 0.002, 0.004, 0.006, 0.008])
+    assert profiled.latency_s[5:] == pytest.approx([0.008] * 4)
 
 
 @given(st.floats(0, 0.06))
 def test_the_largest_batch_is_the_last_that_fits(budget_s):
-    for one in PROFILE.levels:
-        size = one.largest_batch(budget_s)
-        assert one.latency_s[size] <= budget_s
-        assert size == len(one.latency_s) - 1 or one.latency_s[size + 1] > budget_s
+    for profiled in PROFILE.levels:
+        size = profiled.largest_batch(budget_s)
+        assert profiled.latency_s[size] <= budget_s
+        assert size == len(profiled.latency_s) - 1 or profiled.latency_s[size + 1] > budget_s
 
 
 def test_capacity_and_the_efficient_batch_size():
-    one = level("a", 1.0, 1.0, 16.5)  # 0.5 ms each and 0.5 ms a batch
-    assert one.capacity_per_s() == pytest.approx(32 / 0.0165)
-    assert one.capacity_per_s(0.0015) == pytest.approx(2 / 0.0015)
-    assert one.capacity_per_s(0.0001) == pytest.approx(1000)
-    assert 16 < one.efficient_batch_size() < 32
+    profiled = level("a", 1.0, 1.0, 16.5)  # 0.5 ms each and 0.5 ms a batch
+    assert profiled.capacity_per_s() == pytest.approx(32 / 0.0165)
+    assert profiled.capacity_per_s(0.0015) == pytest.approx(2 / 0.0015)
+    assert profiled.capacity_per_s(0.0001) == pytest.approx(1000)
+    assert 16 < profiled.efficient_batch_size() < 32
 
 
 def test_levels_are_ordered_best_first_and_the_pareto_front_excludes_beaten_ones():
@@ -45,7 +45,7 @@ def test_levels_are_ordered_best_first_and_the_pareto_front_excludes_beaten_ones
             level("mid", 0.9, 1, 20),
         ]
     )
-    assert [one.name for one in profile.levels] == ["full", "mid", "bad", "small"]
+    assert [level.name for level in profile.levels] == ["full", "mid", "bad", "small"]
     assert [profile.levels[index].name for index in profile.pareto_front] == ["full", "mid", "small"]
 
 
@@ -54,7 +54,7 @@ def test_the_hull_excludes_levels_that_a_mixture_beats():
     profile = Profile(levels=[level("full", 1, 2, 64), level("mid", 0.85, 1.1, 35.2), level("small", 0.8, 0.2, 6.4)])
     assert [profile.levels[index].name for index in profile.hull] == ["full", "small"]
     assert len(profile.pareto_front) == 3
-    assert [one.name for one in PROFILE.levels] == [PROFILE.levels[index].name for index in PROFILE.hull]
+    assert [level.name for level in PROFILE.levels] == [PROFILE.levels[index].name for index in PROFILE.hull]
 
 
 def test_a_minimum_level_stands_for_its_quality():

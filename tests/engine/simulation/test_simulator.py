@@ -18,7 +18,7 @@ from elasticdenser.errors import QueryError
 
 def run(policy, arrivals, seconds, **options):
     outcomes = simulate(PROFILE, policy, arrivals, SimulationSettings(deadline_s=SLO_S, seconds=seconds, **options))
-    assert sorted(one.request.id for one in outcomes) == list(range(len(outcomes)))
+    assert sorted(outcome.request.id for outcome in outcomes) == list(range(len(outcomes)))
     return outcomes, summarise(policy, outcomes, PROFILE)
 
 
@@ -63,17 +63,17 @@ def test_far_beyond_its_capacity_the_engine_serves_at_its_capacity(rng, workers,
     outcomes, summary = run("elastic", poisson(times * capacity_per_s, 0.3, rng), 0.3, workers=workers)
     assert summary.in_time_per_s >= 0.95 * capacity_per_s
     assert summary.late < 0.001
-    refused = [one for one in outcomes if one.status is Status.REFUSED]
-    assert len(refused) > 0.7 * len(outcomes)
-    assert all(one.latency_s == 0 for one in refused)  # at once, not after they have waited
+    rejected = [outcome for outcome in outcomes if outcome.status is Status.REFUSED]
+    assert len(rejected) > 0.7 * len(outcomes)
+    assert all(outcome.latency_s == 0 for outcome in rejected)  # at once, not after they have waited
 
 
 def test_after_a_burst_the_best_level_is_back_within_a_second(rng):
     times = np.sort(np.concatenate([poisson(100, 4, rng), 1 + poisson(0.9 * CAPACITY_PER_S, 1, rng)]))
     outcomes, _ = run("elastic", times, 4)
-    after = [one.level for one in outcomes if one.request.arrival_s > 2.2]
+    after = [outcome.level for outcome in outcomes if outcome.request.arrival_s > 2.2]
     assert after.count("w1-d6") == len(after)
-    assert any(one.level == "level0" for one in outcomes)
+    assert any(outcome.level == "level0" for outcome in outcomes)
 
 
 def test_a_slow_machine_costs_quality_and_breaks_no_deadline(rng):
@@ -99,15 +99,18 @@ def test_summary_and_timeline_of_no_requests():
 
 
 def test_shares_and_rates():
-    asked = [Request(id=number, query=number, arrival_s=0.0, deadline_s=1.0) for number in range(4)]
-    one = Outcome(request=asked[0], status=Status.IN_TIME, at_s=0.5, level="level0")
-    assert summarise("elastic", [one], PROFILE).in_time_per_s == 2
+    requests = [Request(id=number, query=number, arrival_s=0.0, deadline_s=1.0) for number in range(4)]
+    first = Outcome(request=requests[0], status=Status.IN_TIME, at_s=0.5, level="level0")
+    assert summarise("elastic", [first], PROFILE).in_time_per_s == 2
     others = [(Status.LATE, "level0"), (Status.REFUSED, None), (Status.LOST, None)]
-    made = [Outcome(request=its, status=s, at_s=3.0, level=n) for its, (s, n) in zip(asked[1:], others, strict=True)]
-    found = summarise("elastic", [one, *made], PROFILE)
-    assert (found.in_time, found.late, found.refused, found.lost) == (0.25, 0.25, 0.25, 0.25)
-    assert found.in_time_per_s == 2
-    assert timeline_of([one, *made], PROFILE, 1, n_intervals=2).retention == [found.retention, None]
+    rest = [
+        Outcome(request=request, status=status, at_s=3.0, level=level)
+        for request, (status, level) in zip(requests[1:], others, strict=True)
+    ]
+    summary = summarise("elastic", [first, *rest], PROFILE)
+    assert (summary.in_time, summary.late, summary.refused, summary.lost) == (0.25, 0.25, 0.25, 0.25)
+    assert summary.in_time_per_s == 2
+    assert timeline_of([first, *rest], PROFILE, 1, n_intervals=2).retention == [summary.retention, None]
 
 
 def test_equal_queries_in_flight_are_answered_once(rng):
@@ -115,7 +118,7 @@ def test_equal_queries_in_flight_are_answered_once(rng):
     _, distinct = run("elastic", times, 0.3)
     outcomes, shared = run("elastic", times, 0.3, n_queries=20)
     assert distinct.in_time < 0.5 and shared.in_time > 0.99
-    assert {one.request.query for one in outcomes} == set(range(20))
+    assert {outcome.request.query for outcome in outcomes} == set(range(20))
     with pytest.raises(QueryError, match="got 0 queries"):
         SimulationSettings(deadline_s=0.1, seconds=1, n_queries=0)
 
@@ -151,9 +154,9 @@ def test_delays_count(rng):
     times = poisson(100, 2, rng)
     near, _ = run("static:w1-d3", times, 2, noise=0)
     far, _ = run("static:w1-d3", times, 2, noise=0, way_in_s=0.004, way_out_s=0.002)
-    assert np.allclose([one.request.arrival_s for one in far], [one.request.arrival_s for one in near])
-    assert np.allclose([one.latency_s for one in far], [one.latency_s + 0.006 for one in near])
-    assert all(one.request.deadline_s == pytest.approx(one.request.arrival_s + SLO_S) for one in far)
+    assert np.allclose([outcome.request.arrival_s for outcome in far], [outcome.request.arrival_s for outcome in near])
+    assert np.allclose([outcome.latency_s for outcome in far], [outcome.latency_s + 0.006 for outcome in near])
+    assert all(outcome.request.deadline_s == pytest.approx(outcome.request.arrival_s + SLO_S) for outcome in far)
     _, too_far = run("static:w1-d3", times, 2, noise=0, way_out_s=SLO_S)
     assert too_far.late == 1
 
@@ -166,7 +169,7 @@ def test_a_pause_between_batches_costs_capacity():
 
 
 def test_run_times_may_differ_from_what_the_scheduler_knows(rng):
-    slower = Profile(levels=[make_level(one.name, one.quality, 3.0, 60.0) for one in PROFILE.levels])
+    slower = Profile(levels=[make_level(level.name, level.quality, 3.0, 60.0) for level in PROFILE.levels])
     settings = SimulationSettings(deadline_s=SLO_S, seconds=1, noise=0)
     outcomes = simulate(PROFILE, "static:level0", poisson(20, 1, rng), settings, actual=slower)
-    assert min(one.ran_s for one in outcomes) == pytest.approx(0.003)
+    assert min(outcome.ran_s for outcome in outcomes) == pytest.approx(0.003)
