@@ -76,16 +76,16 @@ def serve(
     check_installed()
     from elasticdenser.cpus import cpu_count
     from elasticdenser.engine.processes.pool import should_use_processes
-    from elasticdenser.serving.hosts import ANY, allowed_hosts
-    from elasticdenser.serving.server import is_loopback, listening_socket
+    from elasticdenser.serving.hosts import ANY_HOST, parse_allowed_hosts
+    from elasticdenser.serving.server import bind_socket, is_loopback
     from elasticdenser.serving.settings import ServeSettings
 
-    with listening_socket(host, port) as bound:
-        names = allowed_host or ([] if is_loopback(bound) else [ANY])
+    with bind_socket(host, port) as bound:
+        names = allowed_host or ([] if is_loopback(bound) else [ANY_HOST])
         settings = ServeSettings(
             deadline_s=deadline_ms / 1000,
             api_key=_api_key(api_key_file),
-            allowed_hosts=allowed_hosts([*names, host]),
+            allowed_hosts=parse_allowed_hosts([*names, host]),
             max_body_bytes=max_body_bytes,
             encoding_threads=max(1, cpu_count() // 2),
             title=index.resolve().name,

@@ -37,7 +37,7 @@ from elasticdenser.engine.profiling.query_sample import sample_queries
 from elasticdenser.engine.profiling.quick import quick_profile
 from elasticdenser.engine.request import Status
 from elasticdenser.errors import ElasticDenserError
-from elasticdenser.loadtest.frames import Frames, frame_of
+from elasticdenser.loadtest.frames import FrameReader, frame_of
 
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Retriever
@@ -53,7 +53,7 @@ class Start:
     """Message that requests an engine for one run.
 
     Args:
-        policy: As for `make_policy`.
+        policy: As for `make_policy`; an object must be picklable.
         deadline_s: The default deadline.
         workers: Number of workers.
     """
@@ -136,31 +136,32 @@ def _run(
             gc.collect()
             gc.freeze()
         control.send("ready")
-        frames = Frames()
-        while piece := data.recv(_MAX_READ_BYTES):
-            received = list(frames.feed(piece))
+        frames = FrameReader()
+        while received := data.recv(_MAX_READ_BYTES):
+            complete = list(frames.feed(received))
             # The newest first: under overload the oldest have the least chance to be answered in time.
-            for frame in reversed(received):
+            for frame in reversed(complete):
                 _submit(frame, engine, answers)
             answers.delivered()
-            if [] in received:
+            if [] in complete:
                 break
     answers.delivered()
     control.send(engine.snapshot())
 
 
 def _submit(frame: list[tuple[int, str, int, float]], engine: RetrievalEngine, answers: _AnswerSender) -> None:
-    for number, text, k, due_s in reversed(frame):
-        left_s = due_s - perf_counter()
-        if left_s <= 0 or engine.would_reject(left_s):
-            answers.add((number, Status.REFUSED.value, None, 0, 0.0, 0.0, due_s - left_s))
+    for number, text, k, deadline_s in reversed(frame):
+        now_s = perf_counter()
+        remaining_s = deadline_s - now_s
+        if remaining_s <= 0 or engine.would_reject(remaining_s):
+            answers.add((number, Status.REFUSED.value, None, 0, 0.0, 0.0, now_s))
             continue
         try:
-            future = engine.submit(text, k, deadline_s=left_s)
+            future = engine.submit(text, k, deadline_s=remaining_s)
         except OverloadedError:
-            answers.add((number, Status.REFUSED.value, None, 0, 0.0, 0.0, due_s - left_s))
+            answers.add((number, Status.REFUSED.value, None, 0, 0.0, 0.0, now_s))
         except ElasticDenserError:
-            answers.add((number, Status.FAILED.value, None, 0, 0.0, 0.0, due_s - left_s))
+            answers.add((number, Status.FAILED.value, None, 0, 0.0, 0.0, now_s))
         else:
             future.add_done_callback(partial(answers.add_future, number))
 

@@ -12,9 +12,9 @@ from report import print_table
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
 from elasticdenser.engine.simulation.settings import SimulationSettings
-from elasticdenser.loadtest.client import ClientSettings, run_load
 from elasticdenser.loadtest.engine_target import EngineTarget
-from elasticdenser.loadtest.result import Result
+from elasticdenser.loadtest.generator import LoadSettings, run_load
+from elasticdenser.loadtest.result import LoadResult
 
 Row = dict[str, Any]
 
@@ -48,15 +48,15 @@ class Bench:
         """Name of the fastest level that is used."""
         return self.profile.levels[self.profile.hull[-1]].name
 
-    def run(self, policy: str, times: Times | ClosedLoop, deadline_s: float, seconds: float) -> Result:
+    def run(self, policy: str, times: Times | ClosedLoop, deadline_s: float, seconds: float) -> LoadResult:
         """Run a policy under a load."""
         self.target.start(policy, deadline_s)
-        run = run_load(self.target, times, self.queries, ClientSettings(deadline_s=deadline_s, seconds=seconds))
+        run = run_load(self.target, times, self.queries, LoadSettings(deadline_s=deadline_s, seconds=seconds))
         self.target.finish()
         simulation = SimulationSettings(
             deadline_s=deadline_s, seconds=seconds, workers=self.options.workers, n_queries=len(set(self.queries))
         )
-        return Result.of(policy, run, self.profile, times, simulation)
+        return LoadResult.from_run(policy, run, self.profile, times, simulation)
 
 
 def shown(title: str, rows: list[Row]) -> list[Row]:
@@ -70,14 +70,14 @@ def capacity(bench: Bench, level: str) -> Row:
     rows = []
     for clients in (64, 128):
         result = bench.run(f"static:{level}", ClosedLoop(clients=clients), 1.0, 4.0)
-        sizes = [reply.batch_size for reply in result.run.replies]
+        sizes = [response.batch_size for response in result.run.responses]
         rows.append({"a second": result.summary.in_time_per_s, "clients": clients, "in a batch": mean(sizes or [0])})
     return max(rows, key=lambda row: float(row["a second"]))
 
 
 def compared(bench: Bench, title: str, times: Times, deadline_s: float) -> list[Row]:
     """Return a row for each policy, over all rounds, and print them with a verdict."""
-    results: dict[str, list[Result]] = {policy: [] for policy in _policies(bench)}
+    results: dict[str, list[LoadResult]] = {policy: [] for policy in _policies(bench)}
     for _ in range(bench.options.rounds):
         for policy, rounds in results.items():
             rounds.append(bench.run(policy, times, deadline_s, bench.options.seconds))
@@ -99,7 +99,7 @@ def _policies(bench: Bench) -> list[str]:
     ]
 
 
-def _row(policy: str, results: list[Result]) -> Row:
+def _row(policy: str, results: list[LoadResult]) -> Row:
     summaries = [result.summary for result in results]
     p99s_s = [summary.p99_s for summary in summaries if summary.p99_s is not None]
     simulated = [result.simulated for result in results if result.simulated]
@@ -113,7 +113,7 @@ def _row(policy: str, results: list[Result]) -> Row:
         "refused": mean(summary.refused for summary in summaries),
         "late": mean(summary.late for summary in summaries),
         "p99 ms": 1000 * mean(p99s_s) if p99s_s else None,
-        "client lag p99 ms": 1000 * max(result.run.lag_p99_s for result in results),
+        "client lag p99 ms": 1000 * max(result.run.lateness_p99_s for result in results),
         "lost": sum(result.run.n_lost for result in results),
         "ratio": mean(result.calibration.ratio for result in results if result.calibration),
     }

@@ -12,11 +12,11 @@ from load_bench import Bench, Row, capacity, compared, shown
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Status
 from elasticdenser.engine.simulation.arrivals import bursts, poisson, replayed
-from elasticdenser.loadtest.client import ClientSettings, Run, run_load
 from elasticdenser.loadtest.engine_process import Opener
 from elasticdenser.loadtest.engine_target import EngineTarget
+from elasticdenser.loadtest.generator import LoadRun, LoadSettings, run_load
 from elasticdenser.loadtest.memory import growth_per_hour
-from elasticdenser.loadtest.result import Result
+from elasticdenser.loadtest.result import LoadResult
 
 TRACE = "traces/azure-llm-conv-2023.txt.gz"
 _MAX_GROWTH_BYTES = 16 * 2**20
@@ -92,7 +92,7 @@ def overload_rows(bench: Bench, deadline_s: float) -> list[Row]:
                 "of capacity": rate / bench.fastest_per_s,
                 "late": result.summary.late,
                 "best level back after s": back_s,
-                "client lag p99 ms": 1000 * run.lag_p99_s,
+                "client lag p99 ms": 1000 * run.lateness_p99_s,
                 "client sent for s": run.seconds,
                 "lost": run.n_lost,
                 "verdict": "kept" if is_kept else "MISSED",
@@ -101,13 +101,13 @@ def overload_rows(bench: Bench, deadline_s: float) -> list[Row]:
     return shown("Overload: ten times what the smallest level can do", rows)
 
 
-def _in_time_per_s(run: Run, start_s: float, end_s: float) -> float:
+def _in_time_per_s(run: LoadRun, start_s: float, end_s: float) -> float:
     """Return the answers in time a second in a period."""
     n = sum(outcome.status is Status.IN_TIME and start_s <= outcome.at_s < end_s for outcome in run.outcomes)
     return n / (end_s - start_s)
 
 
-def _back_s(run: Run, best: str, end_s: float) -> float | None:
+def _back_s(run: LoadRun, best: str, end_s: float) -> float | None:
     """Return how long after a burst's end the best level gives at least nine of ten answers, for 0.2 s."""
     answers = [(outcome.request.arrival_s, outcome.level == best) for outcome in run.outcomes if outcome.level]
     for start_s in np.arange(end_s, end_s + 2.5, 0.05).tolist():
@@ -127,9 +127,9 @@ def soak_rows(bench: Bench, deadline_s: float) -> list[Row]:
     while (now_s := perf_counter() - started_s) < 60 * bench.options.minutes:
         seconds = min(30.0, 60 * bench.options.minutes - now_s + 0.1)
         times = poisson(loads[number % len(loads)], seconds, np.random.default_rng(number))
-        settings = ClientSettings(deadline_s=deadline_s, seconds=seconds, seed=number)
+        settings = LoadSettings(deadline_s=deadline_s, seconds=seconds, seed=number)
         run = run_load(bench.target, times, bench.queries, settings)
-        result = Result.of("elastic", run, bench.profile, times, None)
+        result = LoadResult.from_run("elastic", run, bench.profile, times, None)
         memory += [(now_s + at_s, n_bytes) for at_s, n_bytes in run.memory]
         n_requests, n_lost, number = n_requests + len(run.outcomes), n_lost + run.n_lost, number + 1
         in_time.append(result.summary.in_time)

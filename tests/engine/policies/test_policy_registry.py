@@ -16,9 +16,9 @@ from elasticdenser.engine.policies.static import Static
 from elasticdenser.engine.queue_state import Choice
 from elasticdenser.engine.simulation import SimulationSettings, poisson, simulate, summarise
 from elasticdenser.errors import QueryError
-from elasticdenser.loadtest.client import ClientSettings, run_load
 from elasticdenser.loadtest.engine_target import EngineTarget
-from elasticdenser.loadtest.result import Result
+from elasticdenser.loadtest.generator import LoadSettings, run_load
+from elasticdenser.loadtest.result import LoadResult
 
 SETTINGS = SchedulerSettings(slo_s=SLO_S)
 
@@ -140,8 +140,8 @@ def test_the_load_test_takes_objects():
     policy, times = Static(PROFILE, "w0.5-d3"), np.linspace(0.0, 0.2, 20)
     with EngineTarget(fake_search, PROFILE, workers=1) as target:
         target.start(policy, 0.5)
-        run = run_load(target, times, ["dune", "spice"], ClientSettings(deadline_s=0.5, seconds=0.3))
+        run = run_load(target, times, ["dune", "spice"], LoadSettings(deadline_s=0.5, seconds=0.3))
         target.finish()
-    result = Result.of(policy, run, PROFILE, times, SimulationSettings(deadline_s=0.5, seconds=0.3))
+    result = LoadResult.from_run(policy, run, PROFILE, times, SimulationSettings(deadline_s=0.5, seconds=0.3))
     assert result.summary.policy == "static:w0.5-d3" and set(result.summary.levels) == {"w0.5-d3"}
     assert result.simulated is not None and set(result.simulated.levels) == {"w0.5-d3"}
