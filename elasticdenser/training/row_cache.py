@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_disk
 from elasticdenser.errors import BuildError
-from elasticdenser.index.locking import only_builder
+from elasticdenser.index.locking import exclusive_lock
 
 CHUNK = 4096
 """Texts that are encoded and saved together: about this much work is done twice after a kill."""
@@ -33,7 +33,7 @@ def kept_rows(
     """
     n_bytes = prod(shape) * np.dtype(dtype).itemsize
     if not path.exists():
-        with only_builder(path), explained_os_errors(path):
+        with exclusive_lock(path), explained_os_errors(path):
             if not path.exists():
                 _make_rows(path, shape[0], n_bytes // shape[0], lambda rows: make(rows).astype(dtype), progress)
     if path.stat().st_size != n_bytes:

@@ -16,7 +16,7 @@ def _corpus(*passages: Passage, skip_bad: bool = False) -> Corpus:
 def test_passages_are_counted_and_the_scratch_file_is_gone(tmp_path):
     scratch = tmp_path / "scratch"
     found = scan_corpus(_corpus(Passage("1", "x"), Passage("2", "y")), scratch)
-    assert (found.n_passages, found.n_skipped, found.skipped, found.repeated) == (2, 0, {}, frozenset())
+    assert (found.n_passages, found.n_skipped, found.skipped, found.repeated_ids) == (2, 0, {}, frozenset())
     assert list(scratch.iterdir()) == []
 
 
@@ -53,14 +53,14 @@ def test_with_skip_bad_the_first_of_a_repeated_id_wins(tmp_path):
     assert found.n_passages == 2
     assert found.skipped == {"repeated id": 3, "empty text": 1, "not JSON": 1}
     assert found.n_skipped == 5
-    assert found.repeated == {"1", "2"}
+    assert found.repeated_ids == {"1", "2"}
     assert [passage.text for passage in unique_passages(corpus, found)] == ["first", "x"]
     assert found.sha256 == scan_corpus(_corpus(Passage("1", "first"), Passage("2", "x")), tmp_path).sha256
 
 
 def test_equal_hashes_of_different_ids_are_no_repetition(tmp_path, monkeypatch):
     monkeypatch.setattr(scan, "_hash", lambda doc_id: b"samehash")
-    assert scan_corpus(_corpus(Passage("1", "x"), Passage("2", "x")), tmp_path).repeated == frozenset()
+    assert scan_corpus(_corpus(Passage("1", "x"), Passage("2", "x")), tmp_path).repeated_ids == frozenset()
     with pytest.raises(BadInputError, match="mine:3: id '1' is already that of mine:1"):
         scan_corpus(_corpus(Passage("1", "x"), Passage("2", "x"), Passage("1", "x")), tmp_path)
 
@@ -73,7 +73,7 @@ def test_repetitions_are_found_wherever_blocks_end(tmp_path_factory, ids, block)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan, "_COMPARED_AT_ONCE", block)
         found = scan_corpus(corpus, tmp_path_factory.mktemp("scratch"))
-    assert found.repeated == {str(number) for number in ids if ids.count(number) > 1}
+    assert found.repeated_ids == {str(number) for number in ids if ids.count(number) > 1}
     kept = list(unique_passages(corpus, found))
     assert len(kept) == found.n_passages == len(set(ids))
     assert [passage.doc_id for passage in kept] == [str(number) for number in dict.fromkeys(ids)]
@@ -111,7 +111,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
 
 def test_a_real_corpus_and_the_same_twice(data, tmp_path):
     found = scan_corpus(open_corpus([data / "nq"]), tmp_path)
-    assert (found.n_passages, found.repeated) == (11_297, frozenset())
+    assert (found.n_passages, found.repeated_ids) == (11_297, frozenset())
     twice = open_corpus([data / "nq", data / "nq"], skip_bad=True)
     again = scan_corpus(twice, tmp_path)
     assert (again.n_passages, again.skipped) == (11_297, {"repeated id": 11_297})

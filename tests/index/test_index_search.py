@@ -106,7 +106,7 @@ def test_filter_is_exact_search_over_the_subset(index, vectors, queries, n_allow
 
 
 def test_filter_across_blocks(index, queries, monkeypatch):
-    from elasticdenser.index import exact as exhaustive
+    from elasticdenser.index.structures import exhaustive
 
     within = np.arange(1, MANY, 3)
     expected = index.search(queries, 9, within=within)
@@ -125,13 +125,13 @@ def test_what_cannot_be_answered(index, queries):
     nan = queries[:1].copy()
     nan[0, 3] = np.nan
     for call, what in [
-        (lambda: index.search(queries, 0), "k = 0; expected at least 1"),
+        (lambda: index.search(queries, 0), "k = 0, expected at least 1"),
         (lambda: index.search(nan, 5), "not finite"),
-        (lambda: index.search(queries[:, :-1], 5), r"shape \(66, 31\); expected \(n_queries, 32\)"),
+        (lambda: index.search(queries[:, :-1], 5), r"shape \(66, 31\), expected \(n_queries, 32\)"),
         (lambda: index.search(queries[0], 5), r"shape \(32,\)"),
-        (lambda: index.search(queries, 5, within=np.array([-1, 4])), "positions from -1 to 4; expected 0 to"),
+        (lambda: index.search(queries, 5, within=np.array([-1, 4])), "positions from -1 to 4, expected 0 to"),
         (lambda: index.search(queries, 5, within=np.array([MANY])), f"expected 0 to {MANY - 1}"),
-        (lambda: index.search(queries, 5, within=np.ones(MANY, bool)), "type bool; expected whole numbers"),
+        (lambda: index.search(queries, 5, within=np.ones(MANY, bool)), "type bool, expected whole numbers"),
         (lambda: index.search(queries, 5, within=np.array([1.5])), "type float64"),
     ]:
         with pytest.raises(QueryError, match=what):
@@ -184,7 +184,7 @@ def test_less_effort_finds_less_in_less_of_the_index(index_of, vectors, factory)
 
 @pytest.mark.parametrize("recall", [0, -0.5, 1.01, float("nan"), True, "0.9"])
 def test_recall_out_of_range(index, queries, recall):
-    with pytest.raises(QueryError, match="expected a share above 0 and at most 1"):
+    with pytest.raises(QueryError, match="expected a number above 0 and at most 1"):
         index.search(queries, 5, recall=recall)
 
 

@@ -108,10 +108,10 @@ class TestSearch:
         assert ids(index.search("desert spice", k1=0, b=0)) == ["dune", "worm"], "neither repetition nor length counts"
         assert ids(index.search("desert spice", k1=2, b=0)) == ["worm", "dune"]
         for options, message in {
-            (("k", 0),): "got k = 0; expected at least 1",
-            (("k1", -0.1),): "got k1 = -0.1; expected a number from 0",
+            (("k", 0),): "got k = 0, expected at least 1",
+            (("k1", -0.1),): "got k1 = -0.1, expected a number from 0",
             (("k1", math.inf),): "got k1 = inf",
-            (("b", 1.1),): "got b = 1.1; expected a number from 0 to 1",
+            (("b", 1.1),): "got b = 1.1, expected a number from 0 to 1",
             (("b", math.nan),): "got b = nan",
         }.items():
             with pytest.raises(QueryError, match=message):
@@ -202,7 +202,7 @@ class TestBuild:
         assert len(Bm25Index.build(corpus_of(PASSAGES[3:5]), path, overwrite=True)) == 2
         assert ids(first.search("dune")) == ["dune"], "what is open stays whole"
         (path / "manifest.json").write_text("{")
-        with pytest.raises(BuildError, match="not a BM25 index to be used"):
+        with pytest.raises(BuildError, match="is not a usable BM25 index"):
             Bm25Index.build(corpus_of(PASSAGES[:3]), path)
         assert len(Bm25Index.build(corpus_of(PASSAGES[:3]), path, overwrite=True)) == 3
         assert os.listdir(tmp_path) == ["index"]
@@ -221,7 +221,7 @@ class TestBuild:
                 raise RuntimeError("gone")
 
         faults = [
-            (changing, BuildError, "the corpus changed while it was read: 2 passages, before it was 3"),
+            (changing, BuildError, "the corpus changed while it was read: got 2 passages, expected 3 as before"),
             (failing, RuntimeError, "gone"),
             (lambda: PASSAGES[-1:], BadInputError, "no passage of the corpus x has a visible character"),
             (lambda: [], BadInputError, "holds no passage"),
@@ -236,7 +236,7 @@ class TestBuild:
         done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "index")], timeout=300)
         assert done.returncode == -signal.SIGKILL
         assert sorted(os.listdir(tmp_path)) == ["index.bm25-building", "index.lock"]
-        with pytest.raises(IndexFormatError, match="does not exist; expected a BM25 index"):
+        with pytest.raises(IndexFormatError, match="does not exist, expected a BM25 index"):
             Bm25Index.open(tmp_path / "index")
         assert ids(Bm25Index.build(corpus_of(PASSAGES), tmp_path / "index").search("dune")) == ["dune"]
         assert os.listdir(tmp_path) == ["index"]
@@ -286,7 +286,7 @@ def test_what_stands_there_is_not_touched(tmp_path):
     for taken in (path, dense):
         before = os.listdir(taken)
         for overwrite in (False, True):
-            with pytest.raises(BuildError, match="exists and is not a BM25 index"):
+            with pytest.raises(BuildError, match="exists and is not a usable BM25 index"):
                 Bm25Index.build(corpus_of(PASSAGES), taken, overwrite=overwrite)
         assert os.listdir(taken) == before
     with pytest.raises(BuildError, match="got threads = 0"):
@@ -314,7 +314,7 @@ def write_index(folder, **changes):
 def test_what_cannot_be_opened(tmp_path):
     assert len(Bm25Index.open(write_index(tmp_path / "fine"))) == 1
     faults = {
-        "absent": (None, "does not exist; expected a BM25 index"),
+        "absent": (None, "does not exist, expected a BM25 index"),
         "dense": ({"format": "elasticdenser-index"}, "is not the manifest of an elasticdenser-bm25"),
         "newer": ({"version": 2}, "has format version 2, this elasticdenser reads 1"),
         "more": ({"surprise": 1}, "is damaged"),

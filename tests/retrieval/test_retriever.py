@@ -100,7 +100,7 @@ def test_k(retriever, index):
     assert len(list(retriever.search("dune", k=10_000))) == len(index) == 130
     assert len(list(retriever.search("dune"))) == 10
     for k in (0, -1):
-        with pytest.raises(QueryError, match=f"got k = {k}; expected at least 1"):
+        with pytest.raises(QueryError, match=f"got k = {k}, expected at least 1"):
             retriever.search("dune", k=k)
 
 
@@ -108,7 +108,7 @@ def test_faults_are_raised_by_the_call(retriever):
     faults = {
         "": "query '0' is ''",
         "  ": "query '0' is '  '",
-        ("a", ""): "query '1' is ''; expected text",
+        ("a", ""): "query '1' is '', expected text",
         (1, 2): "query number 1 is of type int",
         b"dune": "got queries of type bytes",
         7: "got queries of type int",
