@@ -11,8 +11,7 @@ _MEASURED_K = 10
 """The k at which efforts are measured when a structure is built; see `structures.measuring`."""
 
 _SURPLUS_EXPONENT = 0.75
-"""A heuristic for other k, at which recall is not measured: a constant surplus is too small for 1,000 hits, and one
-that is proportional to k costs more than it gains."""
+"""A heuristic for other k, at which recall is not measured: the surplus grows with k, but more slowly."""
 
 
 @dataclass(frozen=True, kw_only=True)

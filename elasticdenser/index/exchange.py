@@ -35,7 +35,7 @@ _COPIED_AT_ONCE = 16_384
 """Vectors that are copied into memory at a time: 25 MB at 384 dimensions."""
 
 _N_COMPARED = 64
-"""Passages that are encoded to compare their vectors: enough for a median, and done in a second."""
+"""Passages that are encoded to compare their vectors: enough for a stable median."""
 
 _MIN_COSINE = 0.98
 """Between a vector and the encoder's own of the same text: storage in 8 bits stays above, other models stay below."""

@@ -27,10 +27,7 @@ from elasticdenser.index.structures.registry import structure_suffixes
 
 _APPENDED_FILES = (layout.VECTORS, layout.IDS, layout.ID_OFFSETS, layout.PASSAGES, layout.PASSAGE_OFFSETS)
 _ENCODED_FILES = (*_APPENDED_FILES, PLAN, JOURNAL, MANIFEST)
-_DERIVED_PATTERNS = (
-    *(layout.ID_LOOKUP, layout.VERIFIED, "ids-*.u64", "texts.tmp", ".*.tmp", "lock"),
-    *(f"*{suffix}" for suffix in structure_suffixes()),
-)
+_DERIVED_PATTERNS = (layout.ID_LOOKUP, layout.VERIFIED, "ids-*.u64", "texts.tmp", ".*.tmp", "lock")
 
 
 @dataclass(frozen=True)
@@ -54,13 +51,9 @@ def open_build_folder(work: Path) -> None:
     """
     with explained_os_errors(work):
         work.mkdir(parents=True, exist_ok=True)
+        patterns = (*_ENCODED_FILES, *_DERIVED_PATTERNS, *(f"*{suffix}" for suffix in structure_suffixes()))
         names = [entry.name for entry in work.iterdir()]
-        foreign = [
-            name
-            for name in names
-            if name not in _ENCODED_FILES and not any(fnmatch(name, pattern) for pattern in _DERIVED_PATTERNS)
-        ]
-        if foreign:
+        if foreign := [name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)]:
             raise BuildError(
                 f"{work} holds a file that is not of a build ({foreign[0]}): move it away, or choose another place "
                 "with -o"

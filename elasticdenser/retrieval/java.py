@@ -24,7 +24,7 @@ from elasticdenser.errors import ElasticDenserError, MissingExtraError
 logger = logging.getLogger(__name__)
 
 MIN_JAVA = 21
-"""The version that pyserini's Lucene is compiled for."""
+"""Required by pyserini."""
 
 VECTOR_MODULE = "jdk.incubator.vector"
 

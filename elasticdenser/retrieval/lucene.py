@@ -16,7 +16,7 @@ from elasticdenser.errors import BuildError, IndexFormatError
 from elasticdenser.retrieval.java import start_jvm
 
 _BATCH = 1000
-"""Documents that are handed to Java at a time: a call for each would take longer than indexing it."""
+"""Documents that are passed to Java in one call, as every call has a cost."""
 
 _BLANK = "".join(map(chr, range(33)))
 """The characters that Java's String.trim() removes."""

@@ -27,7 +27,7 @@ FirstStage = Callable[[Vectors], tuple[Scores, Positions]]
 """Takes query vectors, float32, (n_queries, dim); returns scores and positions, (n_queries, n), best first."""
 
 _BATCH = 32
-"""Queries that are encoded and searched together: more gain little, and delay the first hits of a stream."""
+"""Queries that are encoded and searched together; larger batches would delay the first hits of a stream."""
 
 
 class Hit(ScoredDoc):  # type: ignore[misc]  # ir_measures is not typed
@@ -55,12 +55,12 @@ class Hit(ScoredDoc):  # type: ignore[misc]  # ir_measures is not typed
 
 
 class Retriever:
-    """Searches an index with a query encoder; safe to use from several threads.
+    """Search in an index with a query encoder, and optionally a reranker; safe to use from several threads.
 
     Args:
         encoder: Encodes queries; its full subnet must be the encoder that made the index.
         index: The passages.
-        reranker: Gives the best hits a new order: a `Reranker`, or a spelling such as `mmr:0.7`; None for none.
+        reranker: Second stage that gives the best hits a new order: a `Reranker`, or a spelling such as `mmr:0.7`.
 
     Attributes:
         opener: Opens the same retriever again, also in another process; None unless it was opened by `open`.

@@ -13,7 +13,7 @@ import argparse
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from time import perf_counter
 from typing import Any
 
@@ -50,8 +50,7 @@ def main() -> None:
         {
             "size": str(subnet),  # the key of the recorded results
             "recall@10 asked": "greatest" if recall is None else recall,
-            "retention": sum(value / best for value, best in zip(values[subnet, recall], full, strict=True))
-            / len(full),
+            "retention": fmean(value / best for value, best in zip(values[subnet, recall], full, strict=True)),
             "ms alone": 1e3 * alone[subnet, recall],
             "ms in 16s": 1e3 * together[subnet, recall],
         }

@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python eval/bench/structures.py indexes/wiki --queries ../shared/data/nq
         [--factory IVF512,PQ96x4fs --factory PCAR128,IVF512,PQ64x4fs ...]
 
-Its results chose the structure that `auto` builds. `PCAR...` are vectors of elastic dimension: rotated so that the first
-dimensions hold most of the variance, scanned by these alone, and rescored with all. Every structure is built in memory.
+The structure that `auto` builds was chosen by its results. `PCAR...` are vectors of elastic dimension: rotated so that
+the first dimensions hold most of the variance, scanned by these, and rescored with all. Structures are built in memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One writer at a time, and changes of place that neither a failure nor a kill can spoil."""
+"""One writer at a time, and replacements that neither a failure nor a kill can spoil."""
 
 import os
 import signal
@@ -41,23 +41,23 @@ def test_lock_left_behind_does_not_block(tmp_path, hashing):
 
 
 def test_lock_is_never_held_twice(tmp_path):
-    """Processes that come and go: the file is removed and made anew under their feet."""
+    """Processes take turns while the lock file is removed and created again."""
     code = """if True:
         import os, sys, time
         from pathlib import Path
         from elasticdenser.errors import BuildError
         from elasticdenser.index.locking import exclusive_lock
-        path, held, got = Path(sys.argv[1]), Path(sys.argv[1] + ".held"), 0
+        path, held, n_acquired = Path(sys.argv[1]), Path(sys.argv[1] + ".held"), 0
         end = time.monotonic() + 1
         while time.monotonic() < end:
             try:
                 with exclusive_lock(path):
                     held.mkdir()
-                    got += 1
+                    n_acquired += 1
                     held.rmdir()
             except BuildError:
                 pass
-        print(got)
+        print(n_acquired)
     """
     command = [sys.executable, "-c", code, str(tmp_path / "index")]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -116,7 +116,7 @@ def test_killed_between_any_two_file_operations(tmp_path, scenario):
 
 
 def kill_while_holding(path):
-    """Return once a process was killed that held the right to build `path`."""
+    """Kill a process that holds the lock of `path`."""
     code = (
         "import sys, time; from pathlib import Path; from elasticdenser.index.locking import exclusive_lock\n"
         "with exclusive_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"

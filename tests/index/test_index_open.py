@@ -1,4 +1,4 @@
-"""Opening: what is damaged, missing or newer is refused, with what differs and what to do."""
+"""Opening: an index that is damaged, missing or of a newer format is refused, with the differences and the way out."""
 
 import hashlib
 import json

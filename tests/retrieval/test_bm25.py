@@ -1,4 +1,4 @@
-"""Bm25Index: what is found, in which order, and what an index on disk goes through."""
+"""Bm25Index: hits and their order, and the life of an index on disk."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ class TestSearch:
         k1, b = 1.2, 0.75
         lengths = [5, 8, 8, 3, 3, *[3] * 150, 4]  # words that are no stop words
         idf = math.log(1 + (len(index) - 2 + 0.5) / (2 + 0.5))
-        found = {hit.doc_id: hit.score for hit in index.search("spice", k1=k1, b=b)}
+        scores = {hit.doc_id: hit.score for hit in index.search("spice", k1=k1, b=b)}
         mean = sum(lengths) / len(lengths)
         for doc_id, tf, length in (("dune", 1, 5), ("worm", 3, 8)):
             expected = idf * tf / (tf + k1 * (1 - b + b * length / mean))
-            assert found[doc_id] == pytest.approx(expected, abs=1e-4)
+            assert scores[doc_id] == pytest.approx(expected, abs=1e-4)
 
     def test_forms_of_queries(self, index):
         records = [SimpleNamespace(query_id="a", text="dune"), SimpleNamespace(query_id="b", text="files")]
@@ -83,11 +83,11 @@ class TestSearch:
 
     def test_texts(self, index, tmp_path):
         passages = [Passage("one", "the text\nin two lines", "its title"), Passage("two", "no title", "")]
-        made = Bm25Index.build(corpus_of(passages), tmp_path / "texts")
-        assert made.text("one") == "the text in two lines"
-        assert made.text("two") == "no title"
+        built = Bm25Index.build(corpus_of(passages), tmp_path / "texts")
+        assert built.text("one") == "the text in two lines"
+        assert built.text("two") == "no title"
         with pytest.raises(KeyError):
-            made.text("three")
+            built.text("three")
 
     def test_odd_characters_are_harmless(self, index):
         assert ids(index.search('title: dune +(c++ AND [x TO y]) -"~^*?\\/ !{', k=2)) == ["dune", "csv"]
@@ -184,9 +184,9 @@ class TestBuild:
         assert os.listdir(tmp_path) == ["c.jsonl"]
         reports = []
         corpus = open_corpus([file], skip_bad=True)
-        made = Bm25Index.build(corpus, tmp_path / "index", progress=lambda *report: reports.append(report))
-        assert ids(made.search("one")) == ["a", "c"]
-        assert made.manifest.corpus["skipped"] == {"no text": 1, "repeated id": 1}
+        built = Bm25Index.build(corpus, tmp_path / "index", progress=lambda *report: reports.append(report))
+        assert ids(built.search("one")) == ["a", "c"]
+        assert built.manifest.corpus["skipped"] == {"no text": 1, "repeated id": 1}
         assert reports == [("reading", 3, 0), ("indexing", 2, 2)]
 
     def test_again_and_overwrite(self, tmp_path):

@@ -197,7 +197,7 @@ def test_mmr_is_that_of_the_paper(trade_off):
 
 def test_mmr_takes_copies_last(retriever):
     plain = ids_of(retriever, "dune and the very same text", k=10)
-    diverse = ids_of(retriever, "dune and the very same text", k=10, reranker="mmr:0.5")
+    diverse = ids_of(retriever, "dune and the very same text", k=10, reranker="mmr:0.3")
     assert diverse[0] == plain[0]
     copies = {f"d{number}" for number in range(100, 130)}
     assert len(copies & set(plain)) == 10 and len(copies & set(diverse)) == 1

@@ -11,7 +11,7 @@ from elasticdenser.progress import Progress
 
 
 class CandidateSource(Protocol):
-    """Proposes passages for queries; their exact scores are computed afterwards, from the stored vectors.
+    """Source of likely hits, whose exact scores are computed afterwards from the stored vectors.
 
     The candidates of a query must not depend on the other queries of the call.
     """

@@ -22,7 +22,7 @@ _RESCORED = 128
 
 
 class ExhaustiveSearch:
-    """Proposes the passages of the highest inner products, among all or among some; a `CandidateSource`.
+    """Search that scores all passages, or all that a filter lets through; a `CandidateSource`.
 
     Args:
         vectors: float32, (n_passages, dim), memory-mapped.
@@ -58,7 +58,7 @@ class ExhaustiveSearch:
 
 
 class FlatStructure:
-    """No structure at all: `Flat` scans the stored vectors themselves and needs no file; a `SearchStructure`.
+    """`Flat`, which has no structure: it scans the stored vectors themselves and needs no file; a `SearchStructure`.
 
     Args:
         vectors: float32, (n_passages, dim), memory-mapped.
@@ -101,7 +101,7 @@ class FlatStructure:
 
 
 class FlatSearch:
-    """A scan of all vectors that proposes as many candidates as an effort says; a `CandidateSource`.
+    """Scan of all vectors that proposes as many candidates as an effort says; a `CandidateSource`.
 
     Args:
         vectors: float32, (n_passages, dim), memory-mapped.

@@ -30,7 +30,7 @@ _MIN_RESCORED = 128
 
 
 class FaissStructure:
-    """A FAISS index over the stored vectors; a `SearchStructure`.
+    """FAISS index over the stored vectors; a `SearchStructure`.
 
     Args:
         index: The FAISS index, trained and filled.
@@ -116,7 +116,7 @@ class FaissStructure:
 
 
 class FaissSearch:
-    """A FAISS index searched at one effort; a `CandidateSource`.
+    """FAISS index searched at one effort; a `CandidateSource`.
 
     Args:
         index: The FAISS index.

@@ -1,4 +1,4 @@
-"""Protocol of a reranker, and what it is given and returns."""
+"""Protocol of a reranker, with its input and output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elasticdenser.index import PassageIndex
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """A query and its best passages by the first stage.
+    """Query with its best passages by the first stage.
 
     Args:
         text: The query as it was given.
@@ -41,7 +41,7 @@ class Ranking(NamedTuple):
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Gives the best candidates of a query a new order; safe to use from several threads.
+    """Second stage that gives the best candidates of a query a new order; safe to use from several threads.
 
     What can be chosen for each call (how many candidates, the subnet of a model) is part of the object, which does not
     change: a caller that wants to choose makes another object that shares the model, for example by

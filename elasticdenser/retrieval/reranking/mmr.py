@@ -18,10 +18,10 @@ _EXPECTED = "expected mmr:TRADE_OFF or mmr:TRADE_OFF:CANDIDATES, such as mmr:0.7
 
 @dataclass(frozen=True, kw_only=True)
 class MaximalMarginalRelevance:
-    """Picks hit after hit, the best by relevance less its similarity to the most similar hit before it; a `Reranker`.
+    """Greedy choice of hits, each by its relevance minus its similarity to the hits before it; a `Reranker`.
 
-    A hit scores trade_off · sim(query, hit) - (1 - trade_off) · max sim(hit, earlier hit); the first has nothing to
-    be similar to. Both similarities are inner products of the stored vectors, which should be L2-normalised. Carbonell
+    A hit scores trade_off · sim(query, hit) - (1 - trade_off) · max sim(hit, earlier hit); the second term is 0 for the
+    first. Both similarities are inner products of the stored vectors, which should be L2-normalised. Carbonell
     & Goldstein, The Use of MMR, Diversity-Based Reranking for Reordering Documents and Producing Summaries, SIGIR 1998.
 
     Args:
