@@ -88,6 +88,7 @@ def rescore(queries: Vectors, candidates: Positions, vectors: Vectors, k: int) -
         vectors: float32, (n_passages, dim).
         k: From 1 to n_candidates.
     """
+    candidates = np.ascontiguousarray(candidates, np.int64)
     if has_fast_path():
         return _rescore_by_kernel(queries, candidates, vectors, k)
     return _rescore_by_faiss(queries, candidates, vectors, k)

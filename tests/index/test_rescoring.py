@@ -87,7 +87,7 @@ def test_the_same_on_every_path():
     ("changes", "message"),
     [
         ({"k": 0}, "got k = 0"),
-        ({"k": 7}, "got k = 7, expected 1 to 6"),
+        ({"k": 7}, "got k = 7. expected 1 to 6"),
         ({"dim": 0}, "got 0 dimensions"),
         ({"dim": 64}, "bytes of queries"),
         ({"candidates": np.full((5, 6), 400)}, "got position 400; there are 400 vectors"),

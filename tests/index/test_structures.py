@@ -118,7 +118,7 @@ def test_a_new_form_is_one_class_and_one_line(tmp_path, monkeypatch):
     with pytest.raises(IndexFormatError, match="rebuild"):
         PassageIndex.open(index.path)
     rebuild(index.path, "half + HNSW4")
-    assert Manifest.read(index.path).structure.files == ("half.f16.npy", "HNSW4.faiss")
+    assert Manifest.read(index.path).structure.files == ("again-half.f16.npy", "HNSW4.faiss")
     rebuild(index.path, "Flat")
     assert not list(index.path.glob("*.npy")) and not list(index.path.glob("*.faiss"))
     with pytest.raises(BuildError, match="half needs an even dimension"):
