@@ -68,7 +68,9 @@ class DevSet:
         run = [
             ScoredDoc(query_id, self.index.doc_ids[position], score)
             for query_id, query_scores, query_positions in zip(self.query_set.judged, scores, positions, strict=True)
-            for score, position in zip(strictly_decreasing(query_scores).tolist(), query_positions.tolist(), strict=True)
+            for score, position in zip(
+                strictly_decreasing(query_scores).tolist(), query_positions.tolist(), strict=True
+            )
             if position >= 0
         ]
         self.query_set.check(run)
