@@ -147,7 +147,7 @@ def _check(
 ) -> None:
     """Refuse what can be seen to be wrong before anything is opened."""
     if not is_url:
-        from elasticdenser.index.layout import Manifest
+        from elasticdenser.index.manifest import Manifest
 
         if not queries and not Manifest.read(Path(target)).has_texts:
             message = "the index holds no texts to make queries of: give a file of queries"

@@ -1,15 +1,24 @@
-"""The evaluation part of a BEIR folder: which query file, which qrels, which split."""
+"""BEIR folders: files of the corpus and the queries, and the qrels of each split."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from elasticdenser.datasets.files import bare_name, text_suffix
-from elasticdenser.datasets.sources import beir_files, natural_order
+from elasticdenser.datasets.files import bare_name, natural_order, text_suffix, without_copies
 from elasticdenser.errors import BadInputError
 
 _DEFAULT_SPLITS = ("test", "dev")
 _QRELS_SUFFIXES = (".tsv", ".txt", ".qrels", ".trec")
+
+
+def beir_files(folder: Path, stem: str) -> list[Path]:
+    """Return the files `<stem>*.jsonl`, plain or compressed, in natural order."""
+    files = [
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.name.startswith(stem) and text_suffix(path) == ".jsonl"
+    ]
+    return without_copies(sorted(files, key=natural_order))
 
 
 def queries_file(folder: Path) -> Path:
@@ -25,11 +34,11 @@ def queries_file(folder: Path) -> Path:
 
 
 def qrels_file(folder: Path, split: str | None) -> Path | None:
-    """Return the qrels of a split, or nothing where the folder has no qrels and no split was asked for.
+    """Return the qrels of a split, or None if the folder has no qrels and no split was requested.
 
     Args:
         folder: A BEIR folder.
-        split: Its name; by default `test`, else `dev`, else the only one there is.
+        split: Name of the split; by default `test`, else `dev`, else the only one.
 
     Raises:
         BadInputError: There is no such split, or several and no default among them.
@@ -43,31 +52,31 @@ def qrels_file(folder: Path, split: str | None) -> Path | None:
             raise BadInputError(f"several splits and no default: choose one of {', '.join(splits)}", folder)
         return splits[split] if split is not None else next(iter(splits.values()))
     if split not in splits:
-        there = f"choose one of {', '.join(splits)}" if splits else "the folder has no qrels/*.tsv"
-        raise BadInputError(f"no split {split!r}: {there}", folder)
+        way_out = f"choose one of {', '.join(splits)}" if splits else "the folder has no qrels/*.tsv"
+        raise BadInputError(f"no split {split!r}: {way_out}", folder)
     return splits[split]
 
 
 def refuse_split(dataset: str | Path, split: str | None) -> None:
-    """Raise where a split was asked of something that has none.
+    """Refuse a split for something that has no splits.
 
     Raises:
-        BadInputError: There was.
+        BadInputError: A split was requested.
     """
     if split is not None:
         message = (
-            f"the split {split!r} was asked for, but {dataset} is no BEIR folder: leave the split out, or name"
+            f"the split {split!r} was requested, but {dataset} is no BEIR folder: leave the split out, or name"
             f" it in the ir_datasets id (msmarco-passage/dev)"
         )
         raise BadInputError(message)
 
 
 def _splits(folder: Path) -> dict[str, Path]:
+    """Return the file of each split by name; of a plain and a compressed file, the first in natural order."""
     if not folder.is_dir():
         return {}
-    files = sorted((path for path in folder.iterdir() if path.is_file()), key=natural_order)
-    found: dict[str, Path] = {}
-    for path in files:
+    splits: dict[str, Path] = {}
+    for path in sorted((path for path in folder.iterdir() if path.is_file()), key=natural_order):
         if text_suffix(path) in _QRELS_SUFFIXES and not path.name.startswith("."):
-            found.setdefault(Path(bare_name(path)).name, path)
-    return found
+            splits.setdefault(Path(bare_name(path)).name, path)
+    return splits
