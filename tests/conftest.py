@@ -120,7 +120,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 # Tests here have deadlines of real time, which other tests beside them would make late.
-SERIAL = ("engine/", "loadtest/", "serving/", "cli/test_loadtest_command.py")
+SERIAL = (
+    *("engine/test_", "engine/processes/", "engine/profiling/"),
+    *("loadtest/", "serving/", "examples/", "cli/test_loadtest_command.py"),
+)
 # Fixtures with the real model or real data, which take seconds to load and more to use.
 SLOW_FIXTURES = {"data", "minilm", "query_encoder"}
 

@@ -13,7 +13,7 @@ from elasticdenser.cli.output import note
 if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
-    from elasticdenser.engine.simulation.simulator import SimulationSettings
+    from elasticdenser.engine.simulation.settings import SimulationSettings
 
 DEFAULT_POLICIES = "elastic,thresholds,slackfit,static"
 
@@ -137,20 +137,3 @@ def note_shared_queries(n_queries: int, arrivals: Times | ClosedLoop, deadline_s
             "equal queries in flight are answered together, so more are in time than with different ones. Give more "
             "queries (--queries)"
         )
-
-
-def resolve_policies(spelling: str, profile: Profile) -> list[str]:
-    """Return the policies that `--policies` names, without duplicates.
-
-    Raises:
-        QueryError: There is no such policy or level.
-    """
-    from elasticdenser.engine.policies import make_policy
-
-    names: list[str] = []
-    for name in filter(None, (part.strip() for part in spelling.split(","))):
-        at_each_level = name in ("static", "aimd")
-        names += [f"{name}:{profile.levels[place].name}" for place in profile.hull] if at_each_level else [name]
-    for name in names or [spelling]:
-        make_policy(name, profile, slo_s=1.0)  # any deadline will do: only the name is checked
-    return list(dict.fromkeys(names))

@@ -15,9 +15,9 @@ from elasticdenser.cli.output import note, print_table
 if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.engine.request import Outcome
-    from elasticdenser.engine.simulation.simulator import SimulationSettings
+    from elasticdenser.engine.simulation.settings import SimulationSettings
     from elasticdenser.engine.simulation.summary import Summary
-    from elasticdenser.loadtest.result import Result
+    from elasticdenser.loadtest.result import LoadResult
 
 _RETENTION = "retention: mean share of the best level's quality; late or rejected requests count 0"
 _SIMULATED = (
@@ -54,7 +54,7 @@ def print_summaries(summaries: Sequence[Summary], title: str, *, as_json: bool) 
     typer.echo(_RETENTION)
 
 
-def print_results(results: Sequence[Result], title: str, *, as_json: bool) -> None:
+def print_results(results: Sequence[LoadResult], title: str, *, as_json: bool) -> None:
     """Print measured policies beside their simulation: a table with remarks, or a line of JSON for each."""
     if as_json:
         for result in results:
@@ -72,10 +72,10 @@ def print_results(results: Sequence[Result], title: str, *, as_json: bool) -> No
     if with_simulation:
         typer.echo(_SIMULATED)
     for result in results:
-        typer.echo(result.remark())
+        typer.echo(result.conditions())
 
 
-def _cells(result: Result, *, with_simulation: bool) -> list[tuple[str, str]]:
+def _cells(result: LoadResult, *, with_simulation: bool) -> list[tuple[str, str]]:
     """Return the heading and the text of each cell in the row of a result."""
     measured, simulated = result.summary, result.simulated
 
@@ -125,21 +125,21 @@ def write_figures(
         shows_capacity: Whether the profile was measured on the tested system, so that its capacity can be drawn.
     """
     from elasticdenser.artifacts import explained_os_errors, write_json
-    from elasticdenser.engine.simulation.summary import course
+    from elasticdenser.engine.simulation.summary import timeline_of
     from elasticdenser.reports.load_chart import draw
 
     with explained_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    courses = {policy: course(rows, profile, settings.seconds) for policy, rows in outcomes.items()}
+    timelines = {policy: timeline_of(rows, profile, settings.seconds) for policy, rows in outcomes.items()}
     rows = [
-        {**asdict(summary), **(more or {}).get(summary.policy, {}), "course": asdict(courses[summary.policy])}
+        {**asdict(summary), **(more or {}).get(summary.policy, {}), "course": asdict(timelines[summary.policy])}
         for summary in summaries
     ]
     write_json(folder / f"{name}.json", {"load": title, "settings": asdict(settings), "policies": rows})
     paths = draw(
         folder,
         summaries,
-        courses,
+        timelines,
         profile,
         workers=settings.workers if shows_capacity else 0,
         deadline_s=settings.deadline_s,

@@ -99,13 +99,13 @@ def _draw_levels(axes: Axes, course: Timeline, profile: Profile, policy: str) ->
     shares = np.asarray([[share or 0.0 for share in course.levels[name]] for name in names])
     # From dark, the best, to light: by place in the profile, so that a level looks the same in all pictures of it.
     scale = matplotlib.colormaps["Blues_r"]
-    colours = [scale(0.05 + 0.75 * profile.place(name) / max(1, len(profile.levels) - 1)) for name in names]
+    colours = [scale(0.05 + 0.75 * profile.level_index(name) / max(1, len(profile.levels) - 1)) for name in names]
     tops = shares.cumsum(axis=0) if names else shares
     for top, colour in reversed(list(zip(tops, colours, strict=True))):
         axes.stairs(top, _edges_s(course), fill=True, color=colour)
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    found = [(name, profile.levels[profile.place(name)].quality) for name in names]
+    found = [(name, profile.levels[profile.level_index(name)].quality) for name in names]
     axes.legend(
         [Patch(color=colour) for colour in reversed(colours)],
         [f"{name}, quality {quality:.3f}" for name, quality in reversed(found)],

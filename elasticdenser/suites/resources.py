@@ -18,7 +18,7 @@ from elasticdenser.datasets import (
     open_corpus,
     register_dpr_questions,
 )
-from elasticdenser.datasets.sources import find_parts, is_dataset_id
+from elasticdenser.datasets.sources import is_dataset_id, resolve_sources
 from elasticdenser.errors import BadInputError, DataMissingError
 from elasticdenser.evaluation.measures import AnswerMatch, parse_measures
 from elasticdenser.evaluation.query_sets import QuerySet
@@ -239,12 +239,12 @@ class Resources:
         """
         if given := self._given_index(corpus):
             return sha256_of(given / MANIFEST)
-        parts = find_parts([self.resolve(source) for source in self._sources(corpus)], "auto")
+        parts = resolve_sources([self.resolve(source) for source in self._sources(corpus)], "auto")
         return fingerprint_of(
             [
                 [part.path, load_irds(part.path).docs_bytes()]
-                if part.kind == "irds"
-                else [part.kind, part.prefix, sha256_of(part.path)]
+                if part.format == "irds"
+                else [part.format, part.prefix, sha256_of(part.path)]
                 for part in parts
             ]
         )

@@ -13,7 +13,7 @@ from elasticdenser.cli.command import command
 from elasticdenser.cli.output import print_table
 
 if TYPE_CHECKING:
-    from elasticdenser.index.layout import Manifest
+    from elasticdenser.index.manifest import Manifest
 
 
 @command
@@ -22,7 +22,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Show what an index holds and how it was built."""
-    from elasticdenser.index.layout import Manifest
+    from elasticdenser.index.manifest import Manifest
 
     manifest = Manifest.read(index)
     if as_json:

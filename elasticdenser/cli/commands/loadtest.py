@@ -18,11 +18,11 @@ from elasticdenser.progress import Progress
 if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
-    from elasticdenser.engine.simulation.simulator import SimulationSettings
-    from elasticdenser.loadtest.client import ClientSettings
+    from elasticdenser.engine.simulation.settings import SimulationSettings
     from elasticdenser.loadtest.engine_target import EngineTarget
+    from elasticdenser.loadtest.generator import LoadSettings
     from elasticdenser.loadtest.http_target import HttpTarget
-    from elasticdenser.loadtest.result import Result
+    from elasticdenser.loadtest.result import LoadResult
 
 _EXAMPLES = options.examples(
     "loadtest indexes/mine --profile profile.json --queries questions.txt -o tested",
@@ -69,9 +69,10 @@ def loadtest(
 
     Latencies are measured from the time at which a request was due. Ctrl-C ends the load, and still reports.
     """
+    from elasticdenser.engine.policies import expand_policies
     from elasticdenser.engine.profiling.profile import Profile
-    from elasticdenser.engine.simulation.simulator import SimulationSettings
-    from elasticdenser.loadtest.client import ClientSettings
+    from elasticdenser.engine.simulation.settings import SimulationSettings
+    from elasticdenser.loadtest.generator import LoadSettings
 
     is_server = "://" in target
     levels = None if profile is None else Profile.load(profile)
@@ -80,7 +81,7 @@ def loadtest(
     n_workers = (workers or 1) if is_server else options.n_workers(workers)
     simulation = SimulationSettings(deadline_s=load.deadline_ms / 1000, seconds=seconds, workers=n_workers, seed=seed)
     simulation.scheduler()  # checks the ranges before any work
-    client = ClientSettings(deadline_s=load.deadline_ms / 1000, seconds=seconds, k=k, drain_s=drain, seed=seed)
+    client = LoadSettings(deadline_s=load.deadline_ms / 1000, seconds=seconds, k=k, drain_s=drain, seed=seed)
     opened: EngineTarget | HttpTarget
     if is_server:
         opened = _open_server(target, api_key_file)
@@ -91,7 +92,7 @@ def loadtest(
         if levels is None:
             raise typer.BadParameter("the server does not tell its levels", param_hint="--profile")
         arrivals, description = load.resolve_arrivals(levels, simulation)
-        names = [_SERVER] if is_server else load_options.resolve_policies(policies, levels)
+        names = [_SERVER] if is_server else expand_policies(policies, levels)
         texts = texts or list(getattr(opened, "queries", ()))
         simulation = replace(simulation, n_queries=len(set(texts)))
         load_options.note_shared_queries(len(set(texts)), arrivals, simulation.deadline_s)
@@ -136,7 +137,7 @@ def _check_usage(
 ) -> None:
     """Refuse options that cannot work together, before anything is opened."""
     if not is_server:
-        from elasticdenser.index.layout import Manifest
+        from elasticdenser.index.manifest import Manifest
 
         if not queries and not Manifest.read(Path(target)).has_texts:
             message = "the index holds no texts to make queries of: give a file of queries"
@@ -182,15 +183,15 @@ def _test_each(
     policies: Sequence[str],
     arrivals: Times | ClosedLoop,
     queries: Sequence[str],
-    client: ClientSettings,
+    client: LoadSettings,
     simulation: SimulationSettings | None,
     profile: Profile,
     progress: Progress,
-) -> list[Result]:
-    from elasticdenser.loadtest.client import run_load
-    from elasticdenser.loadtest.result import Result
+) -> list[LoadResult]:
+    from elasticdenser.loadtest.generator import run_load
+    from elasticdenser.loadtest.result import LoadResult
 
-    results: list[Result] = []
+    results: list[LoadResult] = []
     with first_ctrl_c() as signals:
         for number, policy in enumerate(policies):
             progress("policies", number, len(policies))
@@ -199,7 +200,7 @@ def _test_each(
             run = run_load(target, arrivals, queries, client, is_stopped=lambda: bool(signals))
             target.finish()
             if run.outcomes:
-                results.append(Result.of(policy, run, profile, arrivals, simulation))
+                results.append(LoadResult.from_run(policy, run, profile, arrivals, simulation))
             if signals:
                 note(f"stopped: {len(results)} of {len(policies)} policies are reported, the last one in part")
                 break
@@ -208,7 +209,7 @@ def _test_each(
     return results
 
 
-def _check_client(results: Sequence[Result]) -> None:
+def _check_client(results: Sequence[LoadResult]) -> None:
     """Fail where the figures tell about the client rather than about the target.
 
     Raises:
@@ -218,11 +219,11 @@ def _check_client(results: Sequence[Result]) -> None:
 
     if not results:
         raise TargetError("stopped before any request was sent")
-    if slow := [result for result in results if not result.kept_up]:
+    if slow := [result for result in results if not result.is_on_time]:
         raise TargetError(
             f"the client could not keep up: with {slow[0].summary.policy} one request in a hundred was sent at least "
-            f"{1000 * slow[0].run.lag_p99_s:.1f} ms late, so the figures say little about the target: lower the rate, "
-            "or leave the client a CPU (--workers)"
+            f"{1000 * slow[0].run.lateness_p99_s:.1f} ms late, so the figures say little about the target: lower the "
+            "rate, or leave the client a CPU (--workers)"
         )
 
 

@@ -55,7 +55,8 @@ def profile(
     output.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
     retriever = encoding.open_retriever(index)
     from elasticdenser.datasets import load_queries
-    from elasticdenser.engine.profiling.measure import MeasureSettings, measure, sample_queries
+    from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
+    from elasticdenser.engine.profiling.query_sample import sample_queries
     from elasticdenser.models.locate import retention_of
     from elasticdenser.reports.profile_chart import draw_profile
 
@@ -64,7 +65,7 @@ def profile(
     texts = [query.text for query in load_queries(queries)] if queries else sample_queries(retriever)
     quality = retention_of(retriever.encoder.found.path)
     with progress_bars() as progress:
-        measured = measure(retriever, texts, settings, quality=quality, progress=progress)
+        measured = measure_profile(retriever, texts, settings, quality=quality, progress=progress)
     if used_only:
         measured = replace(measured, levels=[measured.levels[place] for place in measured.hull])
     measured.save(output)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.engine.request import Outcome
     from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
-    from elasticdenser.engine.simulation.simulator import SimulationSettings
+    from elasticdenser.engine.simulation.settings import SimulationSettings
 
 _EXAMPLES = options.examples(
     "simulate profile.json -o simulated",
@@ -47,8 +47,9 @@ def simulate(
     as_json: load_options.AsJson = False,
 ) -> None:
     """Simulate policies under a load: the share of requests answered in time, and their quality."""
+    from elasticdenser.engine.policies import expand_policies
     from elasticdenser.engine.profiling.profile import Profile
-    from elasticdenser.engine.simulation.simulator import SimulationSettings
+    from elasticdenser.engine.simulation.settings import SimulationSettings
     from elasticdenser.engine.simulation.summary import summarise
 
     levels = Profile.load(profile)
@@ -57,7 +58,7 @@ def simulate(
     )
     settings.scheduler()  # checks the ranges before any work
     arrivals, description = load.resolve_arrivals(levels, settings)
-    names = load_options.resolve_policies(policies, levels)
+    names = expand_policies(policies, levels)
     with progress_bars() as progress:
         outcomes = _simulate_each(levels, names, arrivals, settings, progress)
     summaries = [summarise(name, of_policy, levels) for name, of_policy in outcomes.items()]

@@ -12,9 +12,9 @@ from elasticdenser.cli.command import command, resumable
 from elasticdenser.cli.output import note, print_table, progress_bars
 
 if TYPE_CHECKING:
-    from elasticdenser.training.selection import Choice
-    from elasticdenser.training.settings import Recipe
-    from elasticdenser.training.train import Trained
+    from elasticdenser.training.recipe import Recipe
+    from elasticdenser.training.selection import SnapshotSelection
+    from elasticdenser.training.train import TrainingResult
 
 _EXAMPLES = options.examples(
     "train --queries queries.txt --index indexes/mine -o models/mine",
@@ -79,13 +79,13 @@ def train(
     )
     settings = TrainOptions(data=data, work=work, device=device, offline=offline, workers=workers)
     with resumable(), progress_bars() as progress:
-        trained = run_training(chosen, output, settings, progress=progress, say=note)
+        trained = run_training(chosen, output, settings, progress=progress, log=note)
     if trained is not None:
         _report(trained, output)
 
 
 def _recipe(path: Path | None, queries: list[str], passages: list[str]) -> Recipe:
-    from elasticdenser.training.recipe import plain_recipe, read_recipe
+    from elasticdenser.training.recipe import default_recipe, read_recipe
 
     if path is not None:
         if queries or passages:
@@ -94,16 +94,16 @@ def _recipe(path: Path | None, queries: list[str], passages: list[str]) -> Recip
     if not (queries or passages):
         raise typer.BadParameter("give a recipe, or something to learn from: --queries FILE, --passages CORPUS")
     # Paths on the command line are relative to the working directory, not to --data.
-    return plain_recipe(*([_absolute(source) for source in sources] for sources in (queries, passages)))
+    return default_recipe(*([_absolute(source) for source in sources] for sources in (queries, passages)))
 
 
 def _absolute(source: str) -> str:
     return str(Path(source).resolve()) if Path(source).exists() else source
 
 
-def _report(trained: Trained, output: Path) -> None:
-    if trained.choice is not None:
-        columns, rows = _choice_rows(trained.choice)
+def _report(trained: TrainingResult, output: Path) -> None:
+    if trained.selection is not None:
+        columns, rows = _selection_rows(trained.selection)
         print_table(f"Quality retained; step {trained.step} chosen", columns, rows, numeric=99)
     subnets = trained.subnets
     note(f"{output}: {len(subnets)} subnets beside the full encoder: {', '.join(map(str, subnets))}")
@@ -112,18 +112,18 @@ def _report(trained: Trained, output: Path) -> None:
     note(f'now try:  elasticdenser search {index} "your question" --encoder {output} --subnet {subnet}')
 
 
-def _choice_rows(choice: Choice) -> tuple[list[str], list[list[str]]]:
+def _selection_rows(selection: SnapshotSelection) -> tuple[list[str], list[list[str]]]:
     """Return a table with a row for each subnet and a column for each snapshot."""
-    snapshots = choice.to_json()["snapshots"]
+    snapshots = selection.to_json()["snapshots"]
     rows = [
         [subnet, *(f"{snapshot['retention'][subnet]:.4f}" for snapshot in snapshots)]
         for subnet in snapshots[0]["retention"]
     ]
-    if choice.level0:
-        retention = sum(value / choice.full[dev] for dev, value in choice.level0.items()) / len(choice.level0)
+    if selection.level0:
+        retention = sum(value / selection.full[dev] for dev, value in selection.level0.items()) / len(selection.level0)
         rows.append(["level0", *[f"{retention:.4f}"] * len(snapshots)])
     rows.append(["mean", *(f"{snapshot['mean_retention']:.4f}" for snapshot in snapshots)])
-    rows.append(["most lost", *(f"{snapshot['most_lost']:.4f}" for snapshot in snapshots)])
+    rows.append(["most lost", *(f"{snapshot['greatest_fall']:.4f}" for snapshot in snapshots)])
     return ["subnet", *(f"step {snapshot['step']}" for snapshot in snapshots)], rows
 
 
