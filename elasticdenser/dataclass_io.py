@@ -12,7 +12,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -101,6 +101,20 @@ def read_tables(value: dict[str, Any], key: str) -> dict[str, Any]:
     return tables
 
 
+def check_keys(
+    value: Mapping[str, Any], known: Collection[str], where: str, error: type[ElasticDenserError] = BadInputError
+) -> None:
+    """Refuse keys that are not among the known ones.
+
+    Raises:
+        ElasticDenserError: Of the type `error`: a key is unknown; the message lists the known ones.
+    """
+    if unknown := [key for key in value if key not in known]:
+        similar = difflib.get_close_matches(str(unknown[0]), known, n=1)
+        hint = f": did you mean {similar[0]!r}?" if similar else ""
+        raise error(f"{where}: unknown key {_shown(unknown[0])}, expected some of {', '.join(known)}{hint}")
+
+
 def from_value(kind: type[T], value: Any, where: str, error: type[ElasticDenserError] = BadInputError) -> T:
     """Return a parsed value of JSON or TOML as `kind`, checked all the way down.
 
@@ -130,11 +144,7 @@ def _refuse_unknown_keys(kind: Any, value: Any, where: str, error: type[ElasticD
         return
     for part in _alternatives(kind):
         if isinstance(part, type) and is_dataclass(part) and isinstance(value, Mapping):
-            hints = _hints(part)
-            if unknown := [key for key in value if key not in hints]:
-                similar = difflib.get_close_matches(str(unknown[0]), hints, n=1)
-                hint = f": did you mean {similar[0]!r}?" if similar else ""
-                raise error(f"{where}: unknown key {_shown(unknown[0])}, expected some of {', '.join(hints)}{hint}")
+            check_keys(value, _hints(part), where, error)
     for inner_kind, inner, place in _children(kind, value):
         _refuse_unknown_keys(inner_kind, inner, where + place, error)
 

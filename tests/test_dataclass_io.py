@@ -7,7 +7,7 @@ from typing import Annotated
 import pytest
 from msgspec import Meta
 
-from elasticdenser.dataclass_io import from_value, loads_json, read_tables, read_toml
+from elasticdenser.dataclass_io import check_keys, from_value, loads_json, read_tables, read_toml
 from elasticdenser.errors import BadInputError, ModelError, QueryError
 
 
@@ -105,6 +105,12 @@ def test_what_does_not_fit_is_named_with_its_place(value, message):
         from_value(Settings, value, "settings")
     assert message in str(raised.value)
     assert len(str(raised.value)) < 200 and "`" not in str(raised.value)
+
+
+def test_keys_of_a_plain_dictionary_can_be_checked():
+    check_keys({"k": 1}, ("k", "title"), "suite")
+    with pytest.raises(ModelError, match=r"^suite: unknown key 'titel', expected some of k, title: did you mean"):
+        check_keys({"titel": 1}, ("k", "title"), "suite", ModelError)
 
 
 def test_the_type_of_the_error_is_the_caller_s_and_errors_of_the_package_pass_unchanged():
