@@ -60,7 +60,7 @@ def profile(
     if used_only:
         made = replace(made, levels=[made.levels[place] for place in made.hull])
     made.save(output)
-    from elasticdenser.reports.profile_chart import draw_profile
+    from elasticdenser.reports.charts.profile import draw_profile
 
     picture = draw_profile(output.with_suffix(".svg"), made)
     _show(made, sizes)

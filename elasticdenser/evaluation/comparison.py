@@ -189,6 +189,11 @@ class Comparison:
         """Return the cell of a query set and a system; None if it was skipped."""
         return next((c for c in self.cells if c.query_set == query_set and c.system == system), None)
 
+    def cells_of(self, query_set: str) -> list[Cell]:
+        """Return the cells of a query set in the order of the systems."""
+        cells = (self.cell(query_set, system.name) for system in self.systems)
+        return [cell for cell in cells if cell is not None]
+
     def difference(self, query_set: str, system: str, measure: str) -> Difference | None:
         """Return the difference between a system and the baseline; None for the baseline itself."""
         wanted = (query_set, system, measure)
