@@ -53,8 +53,8 @@ def _opening(comparison: Comparison) -> Iterator[Block]:
         marks: Sentence = (
             f"{text.BETTER} marks systems that are significantly better than ",
             *baseline,
-            f", {text.WORSE} systems that are significantly worse: p < {SIGNIFICANCE_LEVEL:g} (paired randomisation test, Holm-corrected across the systems of a "
-            "column).",
+            f", {text.WORSE} systems that are significantly worse: p < {SIGNIFICANCE_LEVEL:g} "
+            "(paired randomisation test, Holm-corrected across the systems of a column).",
         )
         rest: Sentence = (
             "Below each mean is its 95% bootstrap interval over queries. The best value of a column is in bold.",
