@@ -17,8 +17,8 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from dev_sets import load_three
-from report import keep, print_table
+from dev_sets import load_dev_sets
+from report import append_result, print_table
 
 from elasticdenser import ElasticQueryEncoder, Retriever, Subnet
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="queries of a set at most; 0 is all")
     parser.add_argument("--rounds", type=int, default=100, help="queries timed at each size and effort")
     options = parser.parse_args()
-    dev_sets = load_three(options.data, options.wiki, options.msmarco, options.limit)
+    dev_sets = load_dev_sets(options.data, options.wiki, options.msmarco, options.limit)
     encoder = ElasticQueryEncoder.from_pretrained(device="cpu")
     cells = list(product(encoder.subnets, RECALLS))
     values: dict[Cell, list[float]] = {}
@@ -59,7 +59,7 @@ def main() -> None:
     ]
     efforts = [f"{effort.recall_at_10}: {effort}" for effort in dev_sets[0].index.manifest.structure.efforts]
     print_table(f"{len(dev_sets[0].index):,} passages, {retriever.index.manifest.structure.factory}", rows)
-    keep("effort", {"limit": options.limit, "rounds": options.rounds, "efforts": efforts, "rows": rows})
+    append_result("effort", {"limit": options.limit, "rounds": options.rounds, "efforts": efforts, "rows": rows})
 
 
 def _times(retriever: Retriever, cells: list[Cell], texts: list[str], n: int, rounds: int) -> dict[Cell, float]:
