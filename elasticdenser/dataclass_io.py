@@ -30,8 +30,6 @@ _MAX_SHOWN = 60
 """Characters of a value that a message shows: enough to recognise it, and the message stays on one line."""
 
 _CONVERSION_ERRORS = (msgspec.ValidationError, RecursionError, OverflowError)
-_LOCATED = re.compile(r"(.+?)(?: - at `(key)?(?:` in `)?\$?([^`]*)`)?", re.DOTALL)
-"""The form of msgspec's messages: `Expected ..., got ... - at `$.levels[0].name``, or `at `key` in `$.levels``."""
 
 _PLAIN_TYPES = {
     "int": "a value of type int",
@@ -41,7 +39,7 @@ _PLAIN_TYPES = {
     "array": "a list",
     "object": "a table",
 }
-_PLAIN_BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+_PLAIN_BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _PLAIN_ITEMS = {"array": "item", "object": "key", "str": "character"}
 
 
@@ -157,10 +155,12 @@ def _holds_dataclass(kind: Any) -> bool:
 
 
 def _alternatives(kind: Any) -> tuple[Any, ...]:
-    """Return the members of a union, and of any other type the type itself, without `Annotated`."""
+    """Return the members of a union, or the type itself if it is none, without `Annotated`."""
     if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+        return _alternatives(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return tuple(part for member in get_args(kind) for part in _alternatives(member))
+    return (kind,)
 
 
 def _children(kind: Any, value: Any) -> Iterator[tuple[Any, Any, str]]:
@@ -186,48 +186,43 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _explained(fault: Exception, kind: Any, value: Any, where: str) -> str:
-    """Return the error message; msgspec writes `[...]` for the key of a dictionary, which is looked up here."""
-    if "[...]" in str(fault):
-        for inner_kind, inner, place in _children(kind, value):
-            try:
-                msgspec.convert(inner, inner_kind, str_keys=True)
-            except _CONVERSION_ERRORS as inner_fault:
-                return _explained(inner_fault, inner_kind, inner, where + place)
-    return _message(str(fault), value, where)
+    """Return the error message for the innermost part of a value that does not fit its type.
 
-
-def _message(fault: str, value: Any, where: str) -> str:
-    """Return msgspec's message in the form of this package: where, what was got, what was expected."""
-    match = _LOCATED.fullmatch(fault)
-    what, is_key, path = (part or "" for part in match.groups()) if match else (fault, "", "")
-    expected = _plain(what.removeprefix("Expected ").partition(", got ")[0])
-    if is_key:
-        return f"{where}{path}: got the keys {_shown(list(_value_at(value, path)))}, expected each to be {expected}"
+    msgspec itself names no keys of dictionaries and only one end of a range.
+    """
+    for inner_kind, inner, place in _children(kind, value):
+        try:
+            msgspec.convert(inner, inner_kind, str_keys=True)
+        except _CONVERSION_ERRORS as inner_fault:
+            return _explained(inner_fault, inner_kind, inner, where + place)
+    what, _, place = str(fault).partition(" - at ")
+    expected = what.removeprefix("Expected ").partition(", got ")[0].replace("`", "")
+    if place.startswith("`key`"):
+        return f"{where}: got the keys {_shown(list(value))}, expected each to be {_plain(expected, kind)}"
     if missing := re.fullmatch(r"Object missing required field `(.+)`", what):
-        return f"{where}{path}: {missing[1]!r} is missing: add it"
-    got = f"{where}{path}: got {_shown(_value_at(value, path))}"
-    return f"{got}, expected {expected}" if what.startswith("Expected ") else f"{got}: {what}"
+        return f"{where}: {missing[1]!r} is missing: add it"
+    got = f"{where}: got {_shown(value)}"
+    return f"{got}, expected {_plain(expected, kind)}" if what.startswith("Expected ") else f"{got}: {what}"
 
 
-def _plain(expected: str) -> str:
-    """Return a type as msgspec writes it, such as "`int` >= 1" or "`float | null`", in words."""
-    expected = expected.replace("`", "")
-    if bound := re.fullmatch(r"(?:int|float) (>=|<=|>|<) (\S+)", expected):
-        return f"{_PLAIN_BOUNDS[bound[1]]} {bound[2].removesuffix('.0')}"
+def _plain(expected: str, kind: Any) -> str:
+    """Return a type or range as msgspec writes it, such as "int >= 1" or "float | null", in words."""
+    if re.fullmatch(r"(int|float) (>=|<=|>|<) \S+", expected):
+        bounds = ((words, getattr(meta, name)) for meta in _metas(kind) for name, words in _PLAIN_BOUNDS.items())
+        return " and ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
     if length := re.fullmatch(r"(array|object|str) of length (>=|<=) (\d+)", expected):
         items = _PLAIN_ITEMS[length[1]] + ("" if length[3] == "1" else "s")
-        return f"{_PLAIN_TYPES[length[1]]} with {_PLAIN_BOUNDS[length[2]]} {length[3]} {items}"
+        return f"{_PLAIN_TYPES[length[1]]} with {'at least' if length[2] == '>=' else 'at most'} {length[3]} {items}"
     return " or ".join(_PLAIN_TYPES.get(part, part) for part in expected.split(" | "))
 
 
-def _value_at(value: Any, path: str) -> Any:
-    """Return the value at a path such as `.levels[0].name`, or the innermost one on the way that there is."""
-    for key, number in re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", path):
-        try:
-            value = value[int(number)] if number else value[key]
-        except (KeyError, IndexError, TypeError):
-            return value
-    return value
+def _metas(kind: Any) -> Iterator[msgspec.Meta]:
+    """Yield the ranges of a type, and of the members of a union."""
+    if get_origin(kind) is Annotated:
+        yield from (meta for meta in get_args(kind)[1:] if isinstance(meta, msgspec.Meta))
+    elif get_origin(kind) in (Union, UnionType):
+        for member in get_args(kind):
+            yield from _metas(member)
 
 
 def _shown(value: object) -> str:

@@ -28,13 +28,14 @@ class Settings:
     k: Annotated[int, Meta(ge=1, le=1000)] = 10
     weight: Annotated[float, Meta(gt=0)] = 1.0
     measures: Annotated[tuple[str, ...], Meta(min_length=1)] = ("RR@10",)
-    subnet: str | tuple[str, ...] = ""
+    subnet: str | Annotated[tuple[str, ...], Meta(min_length=1)] = ""
     exact: bool = False
     levels: tuple[Level, ...] = ()
     by_name: dict[str, Level] = field(default_factory=dict)
     curve: dict[int, float] = field(default_factory=dict)
     values: dict[str, dict[str, float]] = field(default_factory=dict)
     limit: float | None = None
+    share: Annotated[float, Meta(ge=0, lt=1)] | None = None
     pair: tuple[int, Level] | None = None
     derived: int = field(default=0, init=False)
 
@@ -68,8 +69,8 @@ def test_a_value_becomes_a_dataclass_with_tuples_floats_and_whole_numbers_as_key
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"k": 0}, "settings.k: got 0, expected at least 1"),
-        ({"k": 1001}, "settings.k: got 1001, expected at most 1000"),
+        ({"k": 0}, "settings.k: got 0, expected at least 1 and at most 1000"),
+        ({"k": 1001}, "settings.k: got 1001, expected at least 1 and at most 1000"),
         ({"k": 1.0}, "settings.k: got 1.0, expected a value of type int"),
         ({"k": True}, "settings.k: got True, expected a value of type int"),
         ({"k": "1"}, "settings.k: got '1', expected a value of type int"),
@@ -81,6 +82,9 @@ def test_a_value_becomes_a_dataclass_with_tuples_floats_and_whole_numbers_as_key
         ({"measures": "AP"}, "settings.measures: got 'AP', expected a list"),
         ({"measures": ["AP", 1]}, "settings.measures[1]: got 1, expected a value of type str"),
         ({"subnet": 0.5}, "settings.subnet: got 0.5, expected a value of type str or a list"),
+        ({"subnet": ["level0", 1]}, "settings.subnet[1]: got 1, expected a value of type str"),
+        ({"subnet": []}, "settings.subnet: got [], expected a list with at least 1 item"),
+        ({"share": 1}, "settings.share: got 1, expected at least 0 and less than 1"),
         ({"limit": "x"}, "settings.limit: got 'x', expected a value of type float or null"),
         ({"levels": [{"name": "a"}, {}]}, "settings.levels[1]: 'name' is missing: add it"),
         ({"levels": {"name": "a"}}, "settings.levels: got {'name': 'a'}, expected a list"),
@@ -152,7 +156,7 @@ def write(folder: Path, text: str | bytes) -> Path:
         ("a = 1e999", "1e999, which is not a finite number"),
         (b"a = '\xff'", "this is not TOML"),
         ("a = " + "[" * 10_000, "nested too deeply"),
-        ("k = 0", "settings.k: got 0, expected at least 1"),
+        ("k = 0", "settings.k: got 0, expected at least 1 and at most 1000"),
     ],
 )
 def test_an_error_in_a_toml_file_names_the_file(tmp_path, text, message):

@@ -105,14 +105,22 @@ def test_an_unknown_choice_is_refused(tmp_path):
     ("old", "new", "message"),
     [
         ('subnet = "all"', "subnet = []", "systems.vectors.subnet: got [], expected a list with at least 1 item"),
-        ('subnet = "all"', "subnet = [1]", "systems.vectors.subnet: got 1, expected a value of type str"),
+        ('subnet = "all"', "subnet = [1]", "systems.vectors.subnet[0]: got 1, expected a value of type str"),
         ('subnet = "all"', "subnet = 0.5", "systems.vectors.subnet: got 0.5, expected a value of type str"),
         ('subnet = "all"', 'subnet = ["all", "level0"]', "systems.vectors.subnet: got subnet 'all'; expected the form"),
         ('subnet = "all"', 'subnet = "small"', "systems.vectors.subnet: got subnet 'small'"),
         ('"vectors"]', '"vectors.tiny"]', "systems.both.of: got 'vectors.tiny', expected one of"),
         ('title = "A suite"', 'baseline = "words.w1-d2"', "baseline: got 'words.w1-d2', expected one of"),
-        ("[query-sets.q]", "[query-sets.q]\ntyping_errors = 3", "query-sets.q.typing_errors: got 3, expected 0 to 2"),
-        ("[query-sets.q]", "[query-sets.q]\ntyping_errors = -1", "typing_errors: got -1, expected 0 to 2"),
+        (
+            "[query-sets.q]",
+            "[query-sets.q]\ntyping_errors = 3",
+            "got 3, expected at least 0 and at most 2",
+        ),
+        (
+            "[query-sets.q]",
+            "[query-sets.q]\ntyping_errors = -1",
+            "got -1, expected at least 0 and at most 2",
+        ),
         ("[query-sets.q]", "[query-sets.q]\ntyping_errors = true", "typing_errors: got True, expected a value of type"),
     ],
 )
