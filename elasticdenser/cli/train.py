@@ -11,9 +11,9 @@ from elasticdenser.cli import options
 from elasticdenser.cli.output import explained, note, print_table, progress_bars
 
 if TYPE_CHECKING:
-    from elasticdenser.training.selection import Choice
-    from elasticdenser.training.settings import Recipe
-    from elasticdenser.training.train import Trained
+    from elasticdenser.training.recipe import Recipe
+    from elasticdenser.training.selection import SnapshotSelection
+    from elasticdenser.training.train import TrainingResult
 
 _EXAMPLES = options.examples(
     "train --queries queries.txt --index indexes/mine -o models/mine",
@@ -78,7 +78,7 @@ def train(
     settings = TrainOptions(data=data, work=work, device=device, offline=offline, workers=workers)
     try:
         with progress_bars() as progress:
-            trained = run_training(chosen, output, settings, progress=progress, say=note)
+            trained = run_training(chosen, output, settings, progress=progress, log=note)
     except KeyboardInterrupt:
         note("interrupted: run the same command again and it goes on from the last checkpoint")
         raise typer.Exit(1) from None
@@ -87,7 +87,7 @@ def train(
 
 
 def _recipe(path: Path | None, queries: list[str], passages: list[str]) -> Recipe:
-    from elasticdenser.training.recipe import plain_recipe, read_recipe
+    from elasticdenser.training.recipe import default_recipe, read_recipe
 
     if path is not None:
         if queries or passages:
@@ -96,16 +96,16 @@ def _recipe(path: Path | None, queries: list[str], passages: list[str]) -> Recip
     if not (queries or passages):
         raise typer.BadParameter("give a recipe, or something to learn from: --queries FILE, --passages CORPUS")
     # What is typed is relative to where one is, whatever --data says.
-    return plain_recipe(*([_here(source) for source in sources] for sources in (queries, passages)))
+    return default_recipe(*([_here(source) for source in sources] for sources in (queries, passages)))
 
 
 def _here(source: str) -> str:
     return str(Path(source).resolve()) if Path(source).exists() else source
 
 
-def _report(trained: Trained, output: Path) -> None:
-    if trained.choice is not None:
-        columns, rows = _choice_rows(trained.choice)
+def _report(trained: TrainingResult, output: Path) -> None:
+    if trained.selection is not None:
+        columns, rows = _selection_rows(trained.selection)
         print_table(f"Quality kept; step {trained.step} taken", columns, rows, numeric=99)
     note(f"{output}: {len(trained.subnets)} sizes beside the full one: {', '.join(map(str, trained.subnets))}")
     note(f"{trained.run}: what training left; it may be removed")
@@ -113,15 +113,15 @@ def _report(trained: Trained, output: Path) -> None:
     note(f'now try:  elasticdenser search {where} "your question" --encoder {output} --subnet {size}')
 
 
-def _choice_rows(choice: Choice) -> tuple[list[str], list[list[str]]]:
+def _selection_rows(selection: SnapshotSelection) -> tuple[list[str], list[list[str]]]:
     """Return a table of sizes down and snapshots across."""
-    found = choice.to_json()["snapshots"]
+    found = selection.to_json()["snapshots"]
     rows = [[size, *(f"{its['retention'][size]:.4f}" for its in found)] for size in found[0]["retention"]]
-    if choice.level0:
-        kept = sum(value / choice.full[dev] for dev, value in choice.level0.items()) / len(choice.level0)
+    if selection.level0:
+        kept = sum(value / selection.full[dev] for dev, value in selection.level0.items()) / len(selection.level0)
         rows.append(["level0", *[f"{kept:.4f}"] * len(found)])
     rows.append(["mean", *(f"{its['mean_retention']:.4f}" for its in found)])
-    rows.append(["most lost", *(f"{its['most_lost']:.4f}" for its in found)])
+    rows.append(["most lost", *(f"{its['greatest_fall']:.4f}" for its in found)])
     return ["size", *(f"step {its['step']}" for its in found)], rows
 
 

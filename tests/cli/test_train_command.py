@@ -72,7 +72,7 @@ def test_failures_are_one_line_each(place, tiny_model):
     mine = ["--encoder", str(tiny_model), "--offline", "-o", "models/mine"]
     for args, part in (
         (["none.toml", *mine], "none.toml: cannot read this recipe"),
-        (["bad.toml", *mine], "bad.toml: texts: 'kind' is missing"),
+        (["bad.toml", *mine], "bad.toml: recipe.texts[0]: 'kind' is missing"),
         (["--queries", "none.txt", *mine], "none.txt"),
         (["--passages", "none.jsonl", *mine], "none.jsonl"),
         (["--queries", "queries.txt", *mine, "--index", "none"], "none"),

@@ -1,4 +1,4 @@
-"""What the tests of whole trainings share: a little data, and a recipe of a few steps."""
+"""Data and a recipe for tests of whole trainings: a few texts, and a few steps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ kind = "queries"
 [[texts]]
 path = "corpus.jsonl"
 kind = "titles"
-[start]
+[init]
 batch = 16
 exit_batches = 3
 first_batches = 2
@@ -41,7 +41,7 @@ steps = 6
 batch = 16
 iterations = 3
 n_random = 8
-[[choose]]
+[[dev_sets]]
 path = "dev"
 split = "dev"
 measure = "RR@10"
@@ -51,16 +51,18 @@ exact = true
 
 def write_data(folder: Path) -> None:
     """Write queries.txt, corpus.jsonl, and dev/, a BEIR folder whose queries are halves of passages."""
-    chance = random.Random(0)
-    texts = [" ".join(chance.sample(WORDS, 8)) for _ in range(40)]
-    rows = [{"_id": f"p{at}", "title": WORDS[at % len(WORDS)], "text": text} for at, text in enumerate(texts)]
-    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    queries = [" ".join(chance.sample(WORDS, chance.randint(1, 5))) for _ in range(80)]
+    rng = random.Random(0)
+    texts = [" ".join(rng.sample(WORDS, 8)) for _ in range(40)]
+    passages = [
+        {"_id": f"p{number}", "title": WORDS[number % len(WORDS)], "text": text} for number, text in enumerate(texts)
+    ]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in passages))
+    queries = [" ".join(rng.sample(WORDS, rng.randint(1, 5))) for _ in range(80)]
     (folder / "queries.txt").write_text("\n".join(queries) + "\n")
     (folder / "dev" / "qrels").mkdir(parents=True)
-    asked = [{"_id": f"q{at}", "text": " ".join(texts[at].split()[:5])} for at in range(20)]
-    (folder / "dev" / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
-    judged = "".join(f"q{at}\tp{at}\t1\n" for at in range(20))
+    dev_queries = [{"_id": f"q{number}", "text": " ".join(texts[number].split()[:5])} for number in range(20)]
+    (folder / "dev" / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in dev_queries))
+    judged = "".join(f"q{number}\tp{number}\t1\n" for number in range(20))
     (folder / "dev" / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
 
 
