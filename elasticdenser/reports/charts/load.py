@@ -128,7 +128,7 @@ def _draw_levels(axes: Axes, timeline: Timeline, profile: Profile, policy: str) 
         handlelength=1.0,
         handleheight=0.9,
     )
-    _set_title(axes, f"Levels that answered with policy {policy}, share of the answers")
+    _set_title(axes, f"Level that answered ({policy}), share of the answers")
 
 
 def _draw_latency(
