@@ -20,7 +20,7 @@ from time import monotonic
 from typing import Any
 
 import torch
-from report import append_result, print_table
+from report import keep, print_table
 
 from elasticdenser.artifacts import write_json
 from elasticdenser.encoders import resolve_device
@@ -182,7 +182,7 @@ def main() -> None:
             cache.add(variant.name, _row(bench, variant))
         rows.append({"variant": variant.name, **cache.rows[variant.name]})
         print_table(f"Retention after {options.steps} steps of {options.batch} queries", rows)
-    append_result("ablations", {**plan, "dev_sets": {dev.name: len(dev.texts) for dev in bench.dev_sets}, "rows": rows})
+    keep("ablations", {**plan, "dev_sets": {dev.name: len(dev.texts) for dev in bench.dev_sets}, "rows": rows})
 
 
 def _row(bench: Bench, variant: Variant) -> dict[str, float]:

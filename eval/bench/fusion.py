@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from report import append_result, print_table
+from report import keep, print_table
 
 from elasticdenser import Retriever, load_qrels, load_queries
 from elasticdenser.evaluation import QuerySet, System, compare
@@ -45,7 +45,7 @@ def main() -> None:
         for cell in found.cells
     ]
     print_table(f"{len(queries)} training questions of Natural Questions", rows)
-    append_result("fusion", {"n_queries": len(queries), "rows": rows})
+    keep("fusion", {"n_queries": len(queries), "rows": rows})
 
 
 def _weighted(weight: float, words: System, dense: System) -> System:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from load_alone import rest_rows, scheduling_rows
-from report import append_result, print_table
+from report import keep, print_table
 
 from elasticdenser.cpus import cpu_count
 from elasticdenser.datasets import load_queries
@@ -117,7 +117,7 @@ def main() -> None:
     if set(parts) & set(PARTS[3:]):
         with EngineTarget(opener, profile, workers=options.workers) as target:
             kept |= under_load(bench(target=target), parts)
-    append_result("load", kept)
+    keep("load", kept)
 
 
 def under_load(bench: Bench, parts: list[str]) -> dict[str, Any]:

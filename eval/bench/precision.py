@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from dev_sets import load_dev_sets
-from report import append_result, print_table
+from report import keep, print_table
 
 from elasticdenser import ElasticQueryEncoder, Subnet
 from elasticdenser.training.dev_sets import DevSet
@@ -40,7 +40,7 @@ def main() -> None:
     for size in fast.subnets:
         rows.append(_row(size, exact, fast, dev_sets, full))
         print_table(f"Retention, {sum(len(dev.texts) for dev in dev_sets):,} queries", rows)
-    append_result(
+    keep(
         "precision", {"limit": options.limit, "dev_sets": {dev.name: len(dev.texts) for dev in dev_sets}, "rows": rows}
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from ir_measures import ScoredDoc
 from reference import CHUNK, encode_reference
-from report import append_result, print_table
+from report import keep, print_table
 
 from elasticdenser import (
     ElasticQueryEncoder,
@@ -99,7 +99,7 @@ def main() -> None:
         index = _index(task, options.data, options.work)
         rows += _measure(task, index, encoder, options.data, options.work / "reference", options.kept_reference)
     print_table("Full encoder, top 100", rows)
-    append_result("quality", {"rows": rows})
+    keep("quality", {"rows": rows})
 
 
 def _index(task: Task, data: Path, work: Path) -> PassageIndex:

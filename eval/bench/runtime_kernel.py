@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from reference import load_sentence_transformer
-from report import all_items_s, append_result, print_table, time_items_in_turns
+from report import all_items_s, item_by_item, keep, print_table
 
 from elasticdenser import ElasticQueryEncoder, open_corpus
 from elasticdenser.datasets import load_queries
@@ -49,9 +49,7 @@ def main() -> None:
     passages = _measure_passages(encoder, runtime, options.data, options.rounds)
     print_table(f"{len(texts)} questions, one thread, path {runtime.path}, medians; x: of the same question", rows)
     print_table("Wikipedia passages, one thread, batches of 4", passages)
-    append_result(
-        "runtime-kernel", {"path": runtime.path, "rounds": options.rounds, "queries": rows, "passages": passages}
-    )
+    keep("runtime-kernel", {"path": runtime.path, "rounds": options.rounds, "queries": rows, "passages": passages})
 
 
 @cache
@@ -75,7 +73,7 @@ def _measure_queries(
         work |= {f"kernel {size}": _each(ours, ids), f"torch {size}": _each(torchs, ids)}
         batched[f"kernel {size}"] = partial(lambda encode, at: encode(batches[at]), ours)
         batched[f"torch {size}"] = partial(lambda encode, at: encode(batches[at]), torchs)
-    alone, together = time_items_in_turns(work, len(ids), rounds), time_items_in_turns(batched, len(batches), rounds)
+    alone, together = item_by_item(work, len(ids), rounds), item_by_item(batched, len(batches), rounds)
     rows = []
     for name, times in alone.items():
         row: dict[str, Any] = {"encoder": name, "ms": median(times) * 1e3}
@@ -109,7 +107,7 @@ def _measure_passages(
     ids = sorted(encoder._tokenize([each.content for each in islice(every_40th, 64)], ""), key=len)
     batches = [ids[at : at + 4] for at in range(0, len(ids), 4)]
     size = encoder.full_subnet
-    times = time_items_in_turns(
+    times = item_by_item(
         {
             "kernel": lambda at: runtime.encode(batches[at], "mean", size),
             "torch, float32": lambda at: _reference(encoder).encode(batches[at], "mean", size),

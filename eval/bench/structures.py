@@ -18,7 +18,7 @@ from typing import Any
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from report import append_result, print_table
+from report import keep, print_table
 
 from elasticdenser import ElasticQueryEncoder, PassageIndex, load_queries
 from elasticdenser.index.efforts import Effort, possible_efforts
@@ -68,9 +68,7 @@ def main() -> None:
         if row["recall@10 w1-d6"] >= 0.8:
             rows.append(row)
     print_table(f"{len(vectors):,} passages, {len(texts)} queries, k = {_K}, one thread", rows)
-    append_result(
-        "structures", {"passages": len(vectors), "queries": len(texts), "rounds": options.rounds, "rows": rows}
-    )
+    keep("structures", {"passages": len(vectors), "queries": len(texts), "rounds": options.rounds, "rows": rows})
 
 
 def _least(queries: Vectors, vectors: Vectors) -> Vectors:
