@@ -109,14 +109,15 @@ def _draw_levels(axes: Axes, timeline: Timeline, profile: Profile, policy: str) 
     names = list(timeline.levels)
     shares = np.asarray([[share or 0.0 for share in timeline.levels[name]] for name in names])
     # From dark (best) to light, by position in the profile: a level has the same colour in all charts of a profile.
+    positions = {level.name: position for position, level in enumerate(profile.levels)}
     scale = matplotlib.colormaps["Blues_r"]
-    colours = [scale(0.05 + 0.75 * profile.place(name) / max(1, len(profile.levels) - 1)) for name in names]
+    colours = [scale(0.05 + 0.75 * positions[name] / max(1, len(profile.levels) - 1)) for name in names]
     tops = shares.cumsum(axis=0) if names else shares
     for top, colour in reversed(list(zip(tops, colours, strict=True))):
         axes.stairs(top, _edges_s(timeline), fill=True, color=colour)
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    labels = [f"{name}, quality {profile.levels[profile.place(name)].quality:.3f}" for name in names]
+    labels = [f"{name}, quality {profile.levels[positions[name]].quality:.3f}" for name in names]
     axes.legend(
         [Patch(color=colour) for colour in reversed(colours)],
         labels[::-1],
