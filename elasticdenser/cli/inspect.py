@@ -18,7 +18,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="The manifest as JSON.")] = False,
 ) -> None:
     """Say what an index holds and what made it."""
-    from elasticdenser.index.layout import Manifest
+    from elasticdenser.index.manifest import Manifest
 
     manifest = Manifest.read(index)
     if as_json:

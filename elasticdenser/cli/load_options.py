@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.engine.request import Outcome
     from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
-    from elasticdenser.engine.simulation.simulator import SimulationSettings
+    from elasticdenser.engine.simulation.settings import SimulationSettings
     from elasticdenser.engine.simulation.summary import Summary
 
 DEFAULT_POLICIES = "elastic,thresholds,slackfit,static"
@@ -115,15 +115,9 @@ def note_if_shared(n_queries: int, arrivals: Times | ClosedLoop, deadline_s: flo
 
 def policies_of(spelled: str, profile: Profile) -> list[str]:
     """Return the policies that are meant, each once; checks them."""
-    from elasticdenser.engine.policies import make_policy
+    from elasticdenser.engine.policies import expand_policies
 
-    names: list[str] = []
-    for name in filter(None, (part.strip() for part in spelled.split(","))):
-        every = name in ("static", "aimd")
-        names += [f"{name}:{profile.levels[place].name}" for place in profile.hull] if every else [name]
-    for name in names or [spelled]:
-        make_policy(name, profile, slo_s=1.0)
-    return list(dict.fromkeys(names))
+    return expand_policies(spelled, profile)
 
 
 def ms(value_s: float | None) -> str:
@@ -159,12 +153,12 @@ def write_figures(
         shows_capacity: Whether the profile's times are those of what was tested.
     """
     from elasticdenser.artifacts import explained_os_errors, write_json
-    from elasticdenser.engine.simulation.summary import course
+    from elasticdenser.engine.simulation.summary import timeline_of
     from elasticdenser.reports.charts.load import draw_load
 
     with explained_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    courses = {policy: course(its, profile, settings.seconds) for policy, its in outcomes.items()}
+    courses = {policy: timeline_of(its, profile, settings.seconds) for policy, its in outcomes.items()}
     rows = [
         {**asdict(one), **(more or {}).get(one.policy, {}), "course": asdict(courses[one.policy])} for one in summaries
     ]

@@ -20,11 +20,11 @@ from elasticdenser.progress import Progress
 if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
-    from elasticdenser.engine.simulation.simulator import SimulationSettings
-    from elasticdenser.loadtest.client import ClientSettings
+    from elasticdenser.engine.simulation.settings import SimulationSettings
     from elasticdenser.loadtest.engine_target import EngineTarget
+    from elasticdenser.loadtest.generator import LoadSettings
     from elasticdenser.loadtest.http_target import HttpTarget
-    from elasticdenser.loadtest.result import Result
+    from elasticdenser.loadtest.result import LoadResult
 
 _EXAMPLES = options.examples(
     "loadtest indexes/mine --profile profile.json --queries questions.txt -o tested",
@@ -84,8 +84,8 @@ def loadtest(
     Latency counts from when a request was to be sent. Ctrl-C ends the load, and still reports.
     """
     from elasticdenser.engine.profiling.profile import Profile
-    from elasticdenser.engine.simulation.simulator import SimulationSettings
-    from elasticdenser.loadtest.client import ClientSettings
+    from elasticdenser.engine.simulation.settings import SimulationSettings
+    from elasticdenser.loadtest.generator import LoadSettings
 
     is_url = "://" in target
     levels = None if profile is None else Profile.load(profile)
@@ -94,7 +94,7 @@ def loadtest(
     n_workers = _workers(workers, is_url)
     simulation = SimulationSettings(deadline_s=deadline_ms / 1000, seconds=seconds, workers=n_workers, seed=seed)
     simulation.scheduler()  # refuses what is out of range before any work
-    client = ClientSettings(deadline_s=deadline_ms / 1000, seconds=seconds, k=k, drain_s=drain, seed=seed)
+    client = LoadSettings(deadline_s=deadline_ms / 1000, seconds=seconds, k=k, drain_s=drain, seed=seed)
     opened: EngineTarget | HttpTarget
     if is_url:
         opened = _open_server(target, api_key_file)
@@ -147,7 +147,7 @@ def _check(
 ) -> None:
     """Refuse what can be seen to be wrong before anything is opened."""
     if not is_url:
-        from elasticdenser.index.layout import Manifest
+        from elasticdenser.index.manifest import Manifest
 
         if not queries and not Manifest.read(Path(target)).has_texts:
             message = "the index holds no texts to make queries of: give a file of queries"
@@ -191,15 +191,15 @@ def _tested(
     policies: Sequence[str],
     times: Times | ClosedLoop,
     queries: Sequence[str],
-    client: ClientSettings,
+    client: LoadSettings,
     simulation: SimulationSettings | None,
     profile: Profile,
     progress: Progress,
-) -> list[Result]:
-    from elasticdenser.loadtest.client import run_load
-    from elasticdenser.loadtest.result import Result
+) -> list[LoadResult]:
+    from elasticdenser.loadtest.generator import run_load
+    from elasticdenser.loadtest.result import LoadResult
 
-    results: list[Result] = []
+    results: list[LoadResult] = []
     with _ctrl_c() as pressed:
         for number, policy in enumerate(policies):
             progress("policies", number, len(policies))
@@ -208,7 +208,7 @@ def _tested(
             run = run_load(target, times, queries, client, is_stopped=lambda: bool(pressed))
             target.finish()
             if run.outcomes:
-                results.append(Result.of(policy, run, profile, times, simulation))
+                results.append(LoadResult.from_run(policy, run, profile, times, simulation))
             if pressed:
                 note(f"stopped: {len(results)} of {len(policies)} policies are reported, the last one in part")
                 break
@@ -234,7 +234,7 @@ def _ctrl_c() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _show(results: Sequence[Result], title: str, *, as_json: bool) -> None:
+def _show(results: Sequence[LoadResult], title: str, *, as_json: bool) -> None:
     if as_json:
         for one in results:
             typer.echo(json.dumps({**one.figures()}))
@@ -265,12 +265,12 @@ def _show(results: Sequence[Result], title: str, *, as_json: bool) -> None:
     if both:
         typer.echo(_SIMULATED)
     for one in results:
-        typer.echo(one.remark())
+        typer.echo(one.conditions())
 
 
 def _write(
     folder: Path,
-    results: Sequence[Result],
+    results: Sequence[LoadResult],
     profile: Profile,
     settings: SimulationSettings,
     title: str,
@@ -294,17 +294,17 @@ def _write(
     )
 
 
-def _judge(results: Sequence[Result]) -> None:
+def _judge(results: Sequence[LoadResult]) -> None:
     """Refuse to let figures stand that are the client's fault."""
     from elasticdenser.loadtest.target import TargetError
 
     if not results:
         raise TargetError("stopped before any request was sent")
-    if slow := [one for one in results if not one.kept_up]:
+    if slow := [one for one in results if not one.is_on_time]:
         raise TargetError(
             f"the client could not keep up: with {slow[0].summary.policy} one request in a hundred was sent "
-            f"{1000 * slow[0].run.lag_p99_s:.1f} ms late or later. These figures say little of the target: lower the "
-            "rate, or leave the client a CPU (--workers)"
+            f"{1000 * slow[0].run.lateness_p99_s:.1f} ms late or later. These figures say little of the target: lower "
+            "the rate, or leave the client a CPU (--workers)"
         )
 
 

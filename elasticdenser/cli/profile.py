@@ -48,7 +48,8 @@ def profile(
     output.parent.mkdir(parents=True, exist_ok=True)  # now, not after the work
     retriever = options.open_retriever(index, encoder, device, offline, precision)
     from elasticdenser.datasets import load_queries
-    from elasticdenser.engine.profiling.measure import MeasureSettings, measure, sample_queries
+    from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
+    from elasticdenser.engine.profiling.query_sample import sample_queries
     from elasticdenser.models.locate import retention_of
 
     named = tuple(filter(None, (name.strip() for name in levels.split(","))))
@@ -56,7 +57,7 @@ def profile(
     texts = [query.text for query in load_queries(queries)] if queries else sample_queries(retriever)
     quality = retention_of(retriever.encoder.found.path)
     with progress_bars() as progress:
-        made = measure(retriever, texts, settings, quality=quality, progress=progress)
+        made = measure_profile(retriever, texts, settings, quality=quality, progress=progress)
     if used_only:
         made = replace(made, levels=[made.levels[place] for place in made.hull])
     made.save(output)

@@ -75,17 +75,17 @@ def serve(
 
     check_installed()
     from elasticdenser.cpus import cpu_count
-    from elasticdenser.engine.processes.pool import gain_by_processes
-    from elasticdenser.serving.hosts import ANY, allowed_hosts
-    from elasticdenser.serving.server import is_loopback, listening_socket
+    from elasticdenser.engine.processes.pool import should_use_processes
+    from elasticdenser.serving.hosts import ANY_HOST, parse_allowed_hosts
+    from elasticdenser.serving.server import bind_socket, is_loopback
     from elasticdenser.serving.settings import ServeSettings
 
-    with listening_socket(host, port) as bound:
-        names = allowed_host or ([] if is_loopback(bound) else [ANY])
+    with bind_socket(host, port) as bound:
+        names = allowed_host or ([] if is_loopback(bound) else [ANY_HOST])
         settings = ServeSettings(
             deadline_s=deadline_ms / 1000,
             api_key=_api_key(api_key_file),
-            allowed_hosts=allowed_hosts([*names, host]),
+            allowed_hosts=parse_allowed_hosts([*names, host]),
             max_body_bytes=max_body_bytes,
             encoding_threads=max(1, cpu_count() // 2),
             title=index.resolve().name,
@@ -94,7 +94,7 @@ def serve(
         retriever = options.open_retriever(index, encoder, device, offline, precision, cache=cache)
         levels = _levels(retriever, profile)
         n_workers = workers or max(1, cpu_count() - 1)
-        processes = gain_by_processes(retriever) if in_processes is None else in_processes
+        processes = should_use_processes(retriever) if in_processes is None else in_processes
         limits = {"workers": n_workers, "max_unfinished": max_unfinished, "processes": processes}
         _serve(bound, retriever, levels, policy, settings, limits)
 
@@ -128,7 +128,7 @@ def _levels(retriever: Retriever, profile: Path | None) -> Profile:
 
     if profile is not None:
         return Profile.load(profile)
-    from elasticdenser.engine.profiling.ladder import quick_profile
+    from elasticdenser.engine.profiling.quick import quick_profile
 
     with progress_bars() as progress:
         return quick_profile(retriever, progress=progress)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.engine.request import Outcome
     from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
-    from elasticdenser.engine.simulation.simulator import SimulationSettings
+    from elasticdenser.engine.simulation.settings import SimulationSettings
     from elasticdenser.engine.simulation.summary import Summary
 
 _EXAMPLES = options.examples(
@@ -52,7 +52,7 @@ def simulate(
 ) -> None:
     """Simulate policies under a load: who is answered in time, and at which level."""
     from elasticdenser.engine.profiling.profile import Profile
-    from elasticdenser.engine.simulation.simulator import SimulationSettings
+    from elasticdenser.engine.simulation.settings import SimulationSettings
 
     levels = Profile.load(profile)
     settings = SimulationSettings(

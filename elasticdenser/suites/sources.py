@@ -7,7 +7,7 @@ from pathlib import Path
 
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.datasets import Corpus, load_irds, open_corpus, register_dpr_questions
-from elasticdenser.datasets.sources import find_parts, is_dataset_id
+from elasticdenser.datasets.sources import is_dataset_id, resolve_sources
 from elasticdenser.errors import BadInputError, DataMissingError
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index.layout import MANIFEST
@@ -100,12 +100,12 @@ class DataSources:
         """
         if index := self.finished_index(corpus):
             return sha256_of(index / MANIFEST)
-        parts = find_parts(self._resolved_sources(corpus), "auto")
+        parts = resolve_sources(self._resolved_sources(corpus), "auto")
         return fingerprint_of(
             [
                 [part.path, load_irds(part.path).docs_bytes()]
-                if part.kind == "irds"
-                else [part.kind, part.prefix, sha256_of(part.path)]
+                if part.format == "irds"
+                else [part.format, part.prefix, sha256_of(part.path)]
                 for part in parts
             ]
         )

@@ -22,7 +22,7 @@ from elasticdenser.evaluation import AnswerMatch, QuerySet, parse_measures
 from elasticdenser.index import PassageIndex, layout
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.token_table import TokenTable
-from elasticdenser.query_input import strictly_falling
+from elasticdenser.retrieval.scores import strictly_decreasing
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.batches import padded
 from elasticdenser.training.settings import DevSetSettings
@@ -68,7 +68,9 @@ class DevSet:
         run = [
             ScoredDoc(query_id, self.index.doc_ids[position], score)
             for query_id, query_scores, query_positions in zip(self.query_set.judged, scores, positions, strict=True)
-            for score, position in zip(strictly_falling(query_scores).tolist(), query_positions.tolist(), strict=True)
+            for score, position in zip(
+                strictly_decreasing(query_scores).tolist(), query_positions.tolist(), strict=True
+            )
             if position >= 0
         ]
         self.query_set.check(run)

@@ -12,7 +12,7 @@ import numpy as np
 from elasticdenser.arrays import Array
 from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_disk
 from elasticdenser.errors import BuildError
-from elasticdenser.index.locking import only_builder
+from elasticdenser.index.locking import exclusive_lock
 
 CHUNK_ROWS = 4096
 """Rows that are computed and saved together: some seconds of encoding, which a kill repeats."""
@@ -39,7 +39,7 @@ def cached_rows(
     """
     n_bytes = prod(shape) * np.dtype(dtype).itemsize
     if not path.exists():
-        with only_builder(path), explained_os_errors(path):
+        with exclusive_lock(path), explained_os_errors(path):
             if not path.exists():  # another process may have finished it meanwhile
                 _compute_file(path, shape[0], n_bytes // shape[0], lambda rows: compute(rows).astype(dtype), progress)
     if path.stat().st_size != n_bytes:

@@ -27,7 +27,7 @@ from elasticdenser.artifacts import explained_os_errors, write_json
 from elasticdenser.cpus import cpu_count
 from elasticdenser.encoders import resolve_device
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.index.locking import only_builder
+from elasticdenser.index.locking import exclusive_lock
 from elasticdenser.models.elastic_files import check_replaceable, save_elastic
 from elasticdenser.progress import Progress, silent
 from elasticdenser.subnet import LEVEL_0, Subnet
@@ -150,7 +150,7 @@ class _Training:
             self._plan = inputs.plan(texts, self._index)
             self.folder = self._work / f"run-{fingerprint_of(self._plan)[:12]}"
             if is_main:
-                locks.enter_context(only_builder(self.folder))
+                locks.enter_context(exclusive_lock(self.folder))
                 with explained_os_errors(self.folder):
                     self.folder.mkdir(exist_ok=True)
                 write_json(self.folder / "plan.json", self._plan)

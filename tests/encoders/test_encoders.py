@@ -20,6 +20,7 @@ import torch
 from tiny import real_encoder
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, Subnet
+from elasticdenser.dataclass_io import from_value
 from elasticdenser.encoders import resolve_dtype
 from elasticdenser.encoders.base import tokens_a_batch
 from elasticdenser.errors import ModelError, QueryError
@@ -346,7 +347,7 @@ def test_fingerprint_says_what_differs(tiny_encoder, tiny_model):
     from elasticdenser.models.settings import EncoderFingerprint
 
     mine = tiny_encoder.fingerprint
-    assert EncoderFingerprint.from_json(json.loads(json.dumps(mine.to_json()))) == mine
+    assert from_value(EncoderFingerprint, json.loads(json.dumps(mine.to_json())), "encoder") == mine
     half = PassageEncoder.from_pretrained(str(tiny_model)).fingerprint
     assert mine.differences(half) == []
     other = PassageEncoder.from_pretrained(str(tiny_model), passage_prompt="p: ").fingerprint

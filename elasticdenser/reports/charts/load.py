@@ -102,7 +102,7 @@ def _draw_rate(axes: Axes, timeline: Timeline, profile: Profile, workers: int) -
     axes.set_ylim(bottom=0)
     axes.set_xlim(0, timeline.interval_s * len(timeline.arrivals_per_s))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
-    _set_title(axes, f"Load, queries per second{'; shaded: above the capacity of the best level' if workers else ''}")
+    _set_title(axes, f"Load, queries per second{'; shaded: more than the best level can do' if workers else ''}")
 
 
 def _draw_levels(axes: Axes, timeline: Timeline, profile: Profile, policy: str) -> None:
