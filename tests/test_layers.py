@@ -47,7 +47,6 @@ def test_imports_go_down(graph):
     assert sorted(f"{route.importer} imports {route.imported}" for route in violations) == []
 
 
-@pytest.mark.xfail(strict=True, reason="suites.reading and suites.subnets import each other for type checkers")
 def test_no_import_circle(graph):
     assert [" <-> ".join(circle) for circle in _circles(graph)] == []
 

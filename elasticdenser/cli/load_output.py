@@ -126,7 +126,7 @@ def write_figures(
     """
     from elasticdenser.artifacts import explained_os_errors, write_json
     from elasticdenser.engine.simulation.summary import timeline_of
-    from elasticdenser.reports.load_chart import draw
+    from elasticdenser.reports.charts.load import draw_load
 
     with explained_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def write_figures(
         for summary in summaries
     ]
     write_json(folder / f"{name}.json", {"load": title, "settings": asdict(settings), "policies": rows})
-    paths = draw(
+    paths = draw_load(
         folder,
         summaries,
         timelines,

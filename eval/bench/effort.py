@@ -17,7 +17,7 @@ from statistics import fmean, median
 from time import perf_counter
 from typing import Any
 
-from dev_sets import load_three
+from dev_sets import load_dev_sets
 from report import keep, print_table
 
 from elasticdenser import ElasticQueryEncoder, Retriever, Subnet
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="maximum number of queries of a set; 0 is all")
     parser.add_argument("--rounds", type=int, default=100, help="queries timed at each subnet and effort")
     options = parser.parse_args()
-    dev_sets = load_three(options.data, options.wiki, options.msmarco, options.limit)
+    dev_sets = load_dev_sets(options.data, options.wiki, options.msmarco, options.limit)
     encoder = ElasticQueryEncoder.from_pretrained(device="cpu")
     cells = list(product(encoder.subnets, RECALLS))
     values: dict[Cell, list[float]] = {}

@@ -15,7 +15,7 @@ from report import keep, print_table
 
 from elasticdenser import Retriever, load_qrels, load_queries
 from elasticdenser.evaluation import QuerySet, System, compare
-from elasticdenser.evaluation.timing import sampled
+from elasticdenser.evaluation.timing import evenly_sampled
 from elasticdenser.retrieval.bm25 import Bm25Index
 from elasticdenser.retrieval.fusion import reciprocal_rank_fusion, weighted_fusion
 
@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1000, help="training questions")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    queries = sampled({query.query_id: query.text for query in load_queries(options.queries, split="train")}, options.n)
+    all_queries = {query.query_id: query.text for query in load_queries(options.queries, split="train")}
+    queries = evenly_sampled(all_queries, options.n)
     qrels = [qrel for qrel in load_qrels(options.queries, split="train") if qrel.query_id in queries]
     query_set = QuerySet(name="nq-train", queries=queries, qrels=qrels, measures=_MEASURES, k=1000)
     dense = System(name="dense", search=Retriever.open(options.index, download=False).search, fingerprint="dense")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from dev_sets import load_three
+from dev_sets import load_dev_sets
 from report import keep, print_table
 
 from elasticdenser import ElasticQueryEncoder, Subnet
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="queries of a set at most; 0 is all")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    dev_sets = load_three(options.data, options.wiki, options.msmarco, options.limit)
+    dev_sets = load_dev_sets(options.data, options.wiki, options.msmarco, options.limit)
     exact, fast = (ElasticQueryEncoder.from_pretrained(dtype=dtype, device="cpu") for dtype in ("float32", "int8"))
     full = {dev.name: dev.value(exact.encode(dev.texts)) for dev in dev_sets}
     rows = []

@@ -64,7 +64,7 @@ def eval_(
     """
     from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite
 
-    chosen = read_suite(suite).at(subnet or []).only(query_sets=query_set or [], systems=system or [])
+    chosen = read_suite(suite).with_subnets(subnet or []).only(query_sets=query_set or [], systems=system or [])
     options.compute_on_one_thread()
     settings = SuiteOptions(
         data=data,

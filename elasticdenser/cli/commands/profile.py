@@ -58,7 +58,7 @@ def profile(
     from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
     from elasticdenser.engine.profiling.query_sample import sample_queries
     from elasticdenser.models.locate import retention_of
-    from elasticdenser.reports.profile_chart import draw_profile
+    from elasticdenser.reports.charts.profile import draw_profile
 
     names = tuple(filter(None, (name.strip() for name in subnets.split(","))))
     settings = MeasureSettings(levels=names, batch_sizes=sizes, k=k, rounds=rounds)

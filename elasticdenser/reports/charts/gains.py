@@ -1,4 +1,4 @@
-"""The picture of each system's gains and losses against the baseline, query by query."""
+"""Chart of the gains and losses of each system against the baseline, query by query."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from elasticdenser.evaluation.comparison import Comparison, QuerySetInfo
 from elasticdenser.evaluation.significance import paired_differences
 from elasticdenser.reports import text
-from elasticdenser.reports.blocks import Picture
-from elasticdenser.reports.figures import (
+from elasticdenser.reports.blocks import Chart
+from elasticdenser.reports.charts.style import (
+    FULL_WIDTH,
     NORMAL,
     POINTS_PER_INCH,
     SMALL,
@@ -25,16 +26,24 @@ from elasticdenser.reports.figures import (
     report_style,
     svg_of,
 )
-from elasticdenser.reports.palette import INK, MUTED, looks_of
+from elasticdenser.reports.palette import INK, MUTED, system_styles
 
-_WIDTH, _PANEL_WIDTH, _PANEL_HEIGHT = 10.9, 3.4, 1.9
+_PANEL_WIDTH, _PANEL_HEIGHT = 3.4, 1.9
+"""Inches; panels are narrower where there are more than two columns."""
+
 _COLUMNS = 4
-# Differences are drawn in that many steps of the largest: finer than can be seen, and files stay small.
+_AXIS_WIDTH, _AXIS_HEIGHT = 50.0, 30.0
+"""Points for the labels on the left of the first column and below the last row."""
+
+_RIGHT_MARGIN, _PANEL_GAP, _HEADING_HEIGHT = 8.0, 14.0, 34.0
+"""Points on the right of the last panel, between two panels, and for the heading of a panel."""
+
 _STEPS = 250
+"""Differences are drawn in steps of a 250th of the largest: finer steps cannot be seen, and make larger files."""
 
 
-def gains_picture(comparison: Comparison, info: QuerySetInfo, name: str) -> Picture | None:
-    """Return a panel for each system with its differences, sorted; None without a baseline or other systems."""
+def gains_chart(comparison: Comparison, info: QuerySetInfo, name: str) -> Chart | None:
+    """Return a panel of sorted differences for each system; None if there is no baseline or no other system."""
     measure = info.measures[0]
     sorted_differences = {
         system: np.sort(list(differences.values()))[::-1]
@@ -42,24 +51,24 @@ def gains_picture(comparison: Comparison, info: QuerySetInfo, name: str) -> Pict
     }
     if not sorted_differences:
         return None
-    looks = looks_of(comparison)
+    styles = system_styles(comparison)
     largest = max(float(np.abs(values).max(initial=0)) for values in sorted_differences.values()) or 1.0
     with report_style(name):
         figure, panels = _panels(len(sorted_differences))
-        for place, ((system, values), axes) in enumerate(zip(sorted_differences.items(), panels, strict=True)):
+        for number, ((system, values), axes) in enumerate(zip(sorted_differences.items(), panels, strict=True)):
             axes.set_ylim(-1.08 * largest, 1.08 * largest)
-            _draw(axes, values, largest, looks[system].colour)
+            _draw(axes, values, largest, styles[system].colour)
             _title(axes, text.short_name(system, 30), values)
-            axes.tick_params(labelleft=place % _COLUMNS == 0)
-            axes.set_ylabel(f"Δ {text.plain(measure)}" if place % _COLUMNS == 0 else "")
-            is_lowest = place + _COLUMNS >= len(sorted_differences)
+            axes.tick_params(labelleft=number % _COLUMNS == 0)
+            axes.set_ylabel(f"Δ {text.plain(measure)}" if number % _COLUMNS == 0 else "")
+            is_lowest = number + _COLUMNS >= len(sorted_differences)
             axes.set_xlabel("queries, sorted" if is_lowest else "")
             axes.tick_params(labelbottom=is_lowest)
         svg = svg_of(figure, name)
-    title = f"{text.plain(measure)} of each query against {text.plain(comparison.baseline)}"
+    title = f"Difference in {text.plain(measure)} from {text.plain(comparison.baseline)} for each query"
     counts = (f"{text.plain(system)} {_counts(values)}" for system, values in sorted_differences.items())
-    caption = "Each query's difference, largest gain first; all panels have the same scales."
-    return Picture(name=name, svg=svg, title=title, caption=caption, description=f"{title}: {'; '.join(counts)}.")
+    caption = "Queries are sorted by their difference, largest gain first. All panels have the same vertical scale."
+    return Chart(name=name, svg=svg, title=title, caption=caption, description=f"{title}: {'; '.join(counts)}.")
 
 
 def _all_differences(comparison: Comparison, info: QuerySetInfo, measure: str) -> dict[str, dict[str, float]]:
@@ -74,40 +83,45 @@ def _all_differences(comparison: Comparison, info: QuerySetInfo, measure: str) -
     }
 
 
-def _panels(number: int) -> tuple[Figure, list[Axes]]:
-    columns = min(number, _COLUMNS)
-    rows = math.ceil(number / columns)
-    width = _WIDTH if columns > 2 else 1 + _PANEL_WIDTH * columns
+def _panels(n_panels: int) -> tuple[Figure, list[Axes]]:
+    columns = min(n_panels, _COLUMNS)
+    rows = math.ceil(n_panels / columns)
+    width = FULL_WIDTH if columns > 2 else 1 + _PANEL_WIDTH * columns
     height = rows * _PANEL_HEIGHT + 0.25
     figure = new_figure(width, height)
     full_width, full_height = width * POINTS_PER_INCH, height * POINTS_PER_INCH
-    panel_width = (full_width - 50 - 8) / columns
-    panel_height = (full_height - 30) / rows
+    panel_width = (full_width - _AXIS_WIDTH - _RIGHT_MARGIN) / columns
+    panel_height = (full_height - _AXIS_HEIGHT) / rows
     panels: list[Axes] = []
-    for place in range(number):
-        row, column = divmod(place, columns)
-        left = 50 + column * panel_width
-        bottom = full_height - (row + 1) * panel_height
-        margins = {"left": left, "right": full_width - left - panel_width + 14, "bottom": bottom}
-        panels.append(axes_with_margins(figure, **margins, top=row * panel_height + 34))
+    for number in range(n_panels):
+        row, column = divmod(number, columns)
+        left = _AXIS_WIDTH + column * panel_width
+        margins = {
+            "left": left,
+            "right": full_width - left - panel_width + _PANEL_GAP,
+            "bottom": full_height - (row + 1) * panel_height,
+            "top": row * panel_height + _HEADING_HEIGHT,
+        }
+        panels.append(axes_with_margins(figure, **margins))
     return figure, panels
 
 
 def _draw(axes: Axes, values: NDArray[np.float64], largest: float, colour: str) -> None:
     steps = np.rint(values / largest * _STEPS)
-    # A tiny difference is drawn as the smallest, not as none.
+    # A tiny difference is drawn as the smallest step, so that it does not look like none.
     steps = np.where(steps == 0, np.sign(values), steps)
     starts = np.flatnonzero(np.diff(steps, prepend=np.inf))
     edges = np.append(starts, len(steps))
     heights = steps[starts] / _STEPS * largest
     for is_side in (heights > 0, heights < 0):
-        # One side at a time: its outline, which keeps a few queries of thousands visible, must not cross the rest.
+        # Gains and losses are drawn separately: the outline, which keeps a few queries among thousands visible, must
+        # not cross the queries without a difference.
         if is_side.any():
-            places = np.flatnonzero(is_side)
-            side_edges = edges[places[0] : places[-1] + 2]
-            axes.stairs(heights[places], side_edges, fill=True, facecolor=colour, edgecolor=colour, linewidth=1)
+            positions = np.flatnonzero(is_side)
+            side_edges = edges[positions[0] : positions[-1] + 2]
+            axes.stairs(heights[positions], side_edges, fill=True, facecolor=colour, edgecolor=colour, linewidth=1)
     axes.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
-    # A margin: the outline of the last few queries would lie half outside.
+    # A margin, so that the outline of the outermost queries lies inside.
     axes.set_xlim(-0.01 * len(values), 1.01 * len(values))
     axes.grid(visible=False, axis="x")
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], symmetric=True))
