@@ -49,12 +49,12 @@ def profile(
     retriever = options.open_retriever(index, encoder, device, offline, precision)
     from elasticdenser.datasets import load_queries
     from elasticdenser.engine.profiling.measure import MeasureSettings, measure, sample_queries
-    from elasticdenser.models.locate import retention_of
+    from elasticdenser.models.manifest import retention_of
 
     named = tuple(filter(None, (name.strip() for name in levels.split(","))))
     settings = MeasureSettings(levels=named, batch_sizes=sizes, k=k, rounds=rounds)
     texts = [query.text for query in load_queries(queries)] if queries else sample_queries(retriever)
-    quality = retention_of(retriever.encoder.found.path)
+    quality = retention_of(retriever.encoder.location.path)
     with progress_bars() as progress:
         made = measure(retriever, texts, settings, quality=quality, progress=progress)
     if used_only:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdenser.arrays import Positions, Scores, Vectors
-from elasticdenser.kernel.kernel_sizes import has_fast_path
+from elasticdenser.kernel.paths import has_fast_path, path_number
 
 _MARGIN = np.dtype([("least", "<f4"), ("length", "<f4"), ("n_tied", "<i8")])
 _ROUNDING = 2e-6
@@ -65,7 +65,7 @@ def _by_kernel(queries: Vectors, candidates: Positions, vectors: Vectors, k: int
     n_queries, n_candidates = candidates.shape
     scores, positions = np.empty((n_queries, k), np.float32), np.empty((n_queries, k), np.int64)
     room, margins = np.empty(n_candidates, np.float32), np.empty(n_queries, _MARGIN)
-    _kernel.rescore(0, vectors, vectors.shape[1], queries, candidates, k, room, scores, positions, margins)
+    _kernel.rescore(path_number(), vectors, vectors.shape[1], queries, candidates, k, room, scores, positions, margins)
     least, length, n_tied = margins["least"], margins["length"], margins["n_tied"]
     return Rescored(scores=scores, positions=positions, least=least, length=length, n_tied=n_tied)
 

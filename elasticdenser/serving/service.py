@@ -38,7 +38,7 @@ class Service:
     def __init__(self, engine: RetrievalEngine, retriever: Retriever, settings: ServeSettings) -> None:
         self.engine, self.retriever, self.settings = engine, retriever, settings
         self.metrics, self.live = Metrics(engine), Live(engine)
-        found = retriever.encoder.found
+        found = retriever.encoder.location
         self.model = Path(found.name).name if found.source == "folder" else found.name
         self.started = int(time.time())
         self.is_ready, self.is_stopping = False, False

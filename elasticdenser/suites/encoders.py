@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.errors import ModelError
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.models.locate import ELASTIC, find_model, is_elastic
-from elasticdenser.models.settings import EncoderFingerprint, read_json
+from elasticdenser.models.locate import TRAINED_WEIGHTS, find_model
+from elasticdenser.models.manifest import MANIFEST, is_elastic, read_provenance
+from elasticdenser.models.settings import EncoderFingerprint
 
 if TYPE_CHECKING:
     from elasticdenser.encoders import ElasticQueryEncoder
@@ -21,9 +22,9 @@ def encoder_of_passages(encoder: ElasticQueryEncoder) -> EncoderFingerprint:
     So its indexes serve the elastic encoder too. Where it is not, the elastic encoder's copy of it does the same.
     """
     copy = encoder.fingerprint
-    if not is_elastic(encoder.found.path):
+    if not is_elastic(encoder.location.path):
         return copy
-    name = read_json(encoder.found.path / ELASTIC)["made_by"]["name"]  # checked when it was loaded
+    name = read_provenance(encoder.location.path)["name"]  # checked when it was loaded
     try:
         found = find_model(name, download=False)
     except ModelError:
@@ -33,5 +34,5 @@ def encoder_of_passages(encoder: ElasticQueryEncoder) -> EncoderFingerprint:
 
 def sizes_fingerprint(encoder: ElasticQueryEncoder) -> str:
     """Return the SHA-256 over what was trained, which the encoder's own fingerprint, of its full size, leaves out."""
-    about = encoder.found.path / ELASTIC
-    return fingerprint_of([sha256_of(path) for path in (about, about.with_suffix(".safetensors"))])
+    folder = encoder.location.path
+    return fingerprint_of([sha256_of(folder / name) for name in (MANIFEST, TRAINED_WEIGHTS)])

@@ -153,7 +153,7 @@ def values_of_sizes(
 
 def value_of_table(table: TokenTable, dev: DevSet, sequences: Sequence[Sequence[int]]) -> float:
     """Return the measure of level 0."""
-    return dev.value(_normalised(table.encode(sequences)))
+    return dev.value(_normalised(table.mean_vectors(sequences)))
 
 
 @torch.inference_mode()

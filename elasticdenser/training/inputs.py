@@ -93,7 +93,7 @@ class TrainingInputs:
 
     def give_table(self, vectors: Tensor) -> None:
         """Make the model anew, its exits given level 0's vectors too."""
-        shape, folder = self.model.shape, self.encoder.found.path
+        shape, folder = self.model.shape, self.encoder.location.path
         self.model = elastic_from_full(
             folder, self.encoder.settings, widths=shape.widths, depths=shape.depths, table=vectors
         )
@@ -164,7 +164,7 @@ def _overrides(recipe: Recipe, index: PassageIndex | None) -> dict[str, Any]:
 
 
 def _model(recipe: Recipe, encoder: ElasticQueryEncoder) -> ElasticBert:
-    folder, settings, depths = encoder.found.path, encoder.settings, recipe.depths or None
+    folder, settings, depths = encoder.location.path, encoder.settings, recipe.depths or None
     widths = recipe.widths
     if not widths:
         shape = elastic_from_full(folder, settings, widths=(1.0,)).shape

@@ -224,16 +224,16 @@ class _Run:
             choice = choose(candidates, self._dev_sets, encoder, model, sizes, kept, also=also, progress=self._progress)
             step = choice.chosen
         load_weights(snapshots[step], model)
-        made_by = {
-            "name": encoder.found.name,
-            "weights_sha256": encoder.found.sha256,
+        provenance = {
+            "name": encoder.location.name,
+            "weights_sha256": encoder.location.sha256,
             "version": __version__,
             "step": step,
             "title": recipe.title,
             "plan": self._plan,
             "retention": {} if choice is None else {str(encoder.full_subnet): 1.0, **choice.retention_of_all(step)},
         }
-        save_elastic(output, base=encoder.found.path, model=model, made_by=made_by, settings=encoder.settings)
+        save_elastic(output, base=encoder.location.path, model=model, provenance=provenance, settings=encoder.settings)
         sizes_made = (*self._materials.subnets, *([LEVEL_0] if model.shape.level0 else []))
         index = None if self._index is None else self._index.path
         return Trained(folder=output, run=self.folder, step=step, subnets=sizes_made, choice=choice, index=index)

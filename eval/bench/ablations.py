@@ -116,7 +116,7 @@ class Bench:
         """Return the model that a variant makes."""
         encoder = self.materials.encoder
         model = elastic_from_full(
-            encoder.found.path, encoder.settings, table=self.table.clone() if variant.level0 else None
+            encoder.location.path, encoder.settings, table=self.table.clone() if variant.level0 else None
         )
         start = replace(self.recipe.start, **variant.start)
         name = f"start-{'' if variant.level0 else 'no-'}table-{'' if start.reorder else 'not-'}reordered.safetensors"

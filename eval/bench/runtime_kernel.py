@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from elasticdenser.kernel.levels import RuntimeLevels
+from elasticdenser.models.levels import Levels
 from reference import load_sentence_transformer
 from report import all_items_s, item_by_item, keep, print_table
 
 from elasticdenser import ElasticQueryEncoder, open_corpus
 from elasticdenser.datasets import load_queries
 from elasticdenser.encoders.backends.torch import TorchBackend
-from elasticdenser.kernel.levels import RuntimeLevels
-from elasticdenser.models.levels import Levels
 from elasticdenser.subnet import Subnet
 
 SIZES = ("w1-d6", "w1-d3", "w0.5-d3", "w0.25-d1", "level0")
@@ -43,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     encoder = ElasticQueryEncoder.from_pretrained(device="cpu")
-    runtime = RuntimeLevels.load(encoder.found.path)
+    runtime = RuntimeLevels.load(encoder.location.path)
     texts = [query.text for query in load_queries(options.data / "nq", split="dev")[: options.queries]]
     rows = _measure_queries(encoder, runtime, texts, options.rounds)
     passages = _measure_passages(encoder, runtime, options.data, options.rounds)
@@ -54,7 +54,7 @@ def main() -> None:
 
 @cache
 def _reference(encoder: ElasticQueryEncoder) -> Levels:
-    return TorchBackend(encoder.found, encoder.settings, dtype="float32", device="cpu").levels
+    return TorchBackend(encoder.location, encoder.settings, dtype="float32", device="cpu").levels
 
 
 def _measure_queries(

@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 import pytest
+from elasticdenser.kernel.kernel_sizes import kernel_paths
 from typer.testing import CliRunner
 
 from elasticdenser.cli import app, make_app
-from elasticdenser.kernel.kernel_sizes import kernel_paths
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from elasticdenser.kernel.kernel_sizes import has_fast_path, kernel_paths
 
 from elasticdenser.index import rescoring
 from elasticdenser.index.rescoring import rescore
-from elasticdenser.kernel.kernel_sizes import has_fast_path, kernel_paths
 
 needs_kernel = pytest.mark.skipif(not kernel_paths(), reason="the kernel was not built")
 

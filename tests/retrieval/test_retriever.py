@@ -142,7 +142,7 @@ def test_copies_come_in_the_order_of_the_index(retriever):
 
 def test_open(index, tiny_model):
     opened = Retriever.open(index.path, dtype="float32", download=False)
-    assert opened.encoder.found.path == tiny_model.resolve()
+    assert opened.encoder.location.path == tiny_model.resolve()
     assert next(opened.search("dune and spice")).doc_id == "d1"
     assert next(opened.search("dune and spice", subnet="w1-d2")).doc_id == "d1"
 

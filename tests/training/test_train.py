@@ -198,7 +198,7 @@ def test_the_better_snapshot_is_chosen_and_not_measured_again(dev, tiny_query_en
     best = {hit.query_id: hit.doc_id for hit in Retriever(encoder, dev.index).search(dev.query_set.judged, 1)}
     qrels = [Qrel(query_id, doc_id, 1) for query_id, doc_id in best.items()]
     dev = replace(dev, query_set=replace(dev.query_set, qrels=qrels))
-    model = elastic_from_full(encoder.found.path, encoder.settings, widths=(1.0, 0.5))
+    model = elastic_from_full(encoder.location.path, encoder.settings, widths=(1.0, 0.5))
     texts = (place / "queries.txt").read_text().splitlines() * 5
     token_ids, mask = padded(token_ids_of(encoder, texts))
     fit_exits(model, [(token_ids, mask, torch.from_numpy(encoder.encode(texts)))])
@@ -220,7 +220,7 @@ def test_the_better_snapshot_is_chosen_and_not_measured_again(dev, tiny_query_en
 
 def test_a_size_that_does_not_count_is_measured(dev, tiny_query_encoder, tmp_path):
     encoder = tiny_query_encoder
-    model = elastic_from_full(encoder.found.path, encoder.settings, widths=(1.0, 0.5))
+    model = elastic_from_full(encoder.location.path, encoder.settings, widths=(1.0, 0.5))
     save_weights(tmp_path / "one", model)
     full, *others = model.shape.grid
     kept = tmp_path / "choice.json"
@@ -242,7 +242,7 @@ def test_a_dev_set_measures_the_full_encoder_as_a_search_does(dev, tiny_query_en
 def test_a_full_encoder_that_finds_nothing_is_no_measure(dev, tiny_query_encoder, tmp_path):
     qrels = [Qrel(query_id, "nowhere", 1) for query_id in dev.query_set.judged]
     lost = replace(dev, query_set=replace(dev.query_set, qrels=qrels))
-    model = elastic_from_full(tiny_query_encoder.found.path, tiny_query_encoder.settings)
+    model = elastic_from_full(tiny_query_encoder.location.path, tiny_query_encoder.settings)
     with pytest.raises(BadInputError, match="the full encoder itself has dev dev RR@10 = 0"):
         choose({}, [lost], tiny_query_encoder, model, model.shape.grid[1:], tmp_path / "choice.json")
 

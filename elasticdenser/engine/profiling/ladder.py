@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from elasticdenser.engine.profiling.measure import MeasureSettings, measure, sample_queries
 from elasticdenser.engine.profiling.profile import Profile
-from elasticdenser.models.locate import ladder_of, retention_of
+from elasticdenser.models.locate import profile_file
+from elasticdenser.models.manifest import retention_of
 from elasticdenser.progress import Progress
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def quick_profile(retriever: Retriever, *, k: int = 10, progress: Progress = lam
         k: Hits wanted.
         progress: Called with (what, done, of how many).
     """
-    folder = retriever.encoder.found.path
-    file = ladder_of(folder)
+    folder = retriever.encoder.location.path
+    file = profile_file(folder)
     ladder = None if file is None else Profile.load(file)
     queries = sample_queries(retriever, 64) if retriever.index.has_texts else _QUERIES
     settings = MeasureSettings(
