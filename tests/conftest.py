@@ -35,7 +35,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="module", autouse=True)
 def frozen() -> None:
-    """Exempt the objects that exist already from garbage collection: with torch and the like, they are most of its work."""
+    """Exempt existing objects from garbage collection: those of torch and the like are most of its work."""
     gc.collect()
     gc.freeze()
 

@@ -1,4 +1,4 @@
-"""Reader of weights in the safetensors format; the file is memory-mapped, so that a tensor takes no memory until it is used."""
+"""Reader of weights in the safetensors format; files are memory-mapped, so that unused tensors take no memory."""
 
 from __future__ import annotations
 

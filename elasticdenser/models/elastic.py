@@ -1,10 +1,10 @@
 """Elastic transformer: one set of weights, many subnets, all with vectors in the space of the full encoder.
 
 A subnet (width, depth) keeps the first heads and the first feed-forward neurons of every layer, and drops layers from
-the middle: the first layers read the query, the last two make the vector. A subnet has of its own only layer norms (one
-set a width) and an exit, a projection of the pooled vector; everything else is a view of the shared weights. Where there
-is a level 0, its vector (the mean of a table's token vectors) is an input of every exit too: the table holds each
-token's share of the vector, and the layers only have to learn what goes beyond the sum of the tokens.
+the middle: the first layers read the query, the last two make the vector. Only its layer norms (one set a width) and
+its exit, a projection of the pooled vector, belong to a subnet alone; everything else is a view of the shared weights.
+Where there is a level 0, its vector (the mean of a table's token vectors) is an input of every exit too: the table
+holds each token's share of the vector, and the layers only have to learn what goes beyond the sum of the tokens.
 
 After ElasticLM (Zhang, Wang, Song: On Elastic Language Models) and DynaBERT (Hou et al. 2020), with exits into a vector
 space instead of classes.

@@ -1,4 +1,4 @@
-"""Weights stored in 8 bits: every row of a tensor (its last dimension) as whole numbers from -127 to 127 times a scale."""
+"""Weights stored in 8 bits: every row (last dimension) of a tensor as whole numbers from -127 to 127 times a scale."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 
 
 def retention_of(folder: Path) -> dict[str, float]:
-    """Return each subnet's share of the full encoder's quality, as measured when the encoder in `folder` was trained."""
+    """Return each subnet's share of the full encoder's quality, as measured when it was trained; empty if unknown."""
     retention = read_provenance(folder).get("retention")
     return dict(retention) if isinstance(retention, dict) else {}
 

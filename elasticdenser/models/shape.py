@@ -54,13 +54,13 @@ class ElasticShape:
     level0: bool = False
 
     def __post_init__(self) -> None:
+        self._check_model()
+        self._check_grid()
+
+    def _check_model(self) -> None:
         for name in ("n_layers", "n_heads", "hidden", "n_neurons", "vocabulary", "n_positions", "dim", "norm_eps"):
             if not getattr(self, name) > 0:
                 raise QueryError(f"got {name} = {getattr(self, name)!r}, expected a number above 0")
-        if not self.widths or self.widths[0] != 1 or not _is_falling(self.widths):
-            raise QueryError(f"got the widths {self.widths}, expected them to fall from 1, such as {WIDTHS}")
-        if not self.depths or not _is_falling(self.depths[::-1]):
-            raise QueryError(f"got the depths {self.depths}, expected them to rise, such as {DEPTHS}")
         if self.hidden % self.n_heads:
             raise QueryError(
                 f"got {self.n_heads} heads of a hidden size of {self.hidden}, expected heads of equal size"
@@ -70,6 +70,12 @@ class ElasticShape:
                 f"got {self.pooling!r} pooling and the activation {self.activation!r}, expected 'mean' or 'cls', and "
                 f"one of {', '.join(ACTIVATIONS)}"
             )
+
+    def _check_grid(self) -> None:
+        if not self.widths or self.widths[0] != 1 or not _is_falling(self.widths):
+            raise QueryError(f"got the widths {self.widths}, expected them to fall from 1, such as {WIDTHS}")
+        if not self.depths or not _is_falling(self.depths[::-1]):
+            raise QueryError(f"got the depths {self.depths}, expected them to rise, such as {DEPTHS}")
         for width in self.widths:
             if not 0 < width <= 1 or self.n_heads * width % 1 or self.n_neurons * width % 1:
                 heads = f"{self.n_heads} heads and {self.n_neurons} neurons"

@@ -1,4 +1,4 @@
-"""Passages per second against sentence-transformers' defaults, one thread each, and the memory that indexing takes.
+"""Passages per second against sentence-transformers' defaults, with one thread each; time and memory of indexing.
 
 python eval/bench/encode.py --data ../shared/data
 python eval/bench/encode.py --data ../shared/data --index nq wiki/corpus-00-07.jsonl.gz
@@ -43,14 +43,14 @@ def _measure_speed(data: Path, n_passages: int, rounds: int) -> None:
     torch.set_num_threads(1)
     every_40th = islice(open_corpus([data / "wiki/corpus-00-07.jsonl.gz"]), 0, None, 40)
     texts = [passage.content for passage in islice(every_40th, n_passages)]
-    theirs = load_sentence_transformer()
-    ours = {"ours, int8": "int8", "ours, bfloat16 or what auto gives": "auto", "ours, float32": "float32"}
-    encoders = {name: PassageEncoder.from_pretrained(dtype=dtype) for name, dtype in ours.items()}
+    peer = load_sentence_transformer()
+    dtypes = {"ours, int8": "int8", "ours, bfloat16 or what auto gives": "auto", "ours, float32": "float32"}
+    encoders = {name: PassageEncoder.from_pretrained(dtype=dtype) for name, dtype in dtypes.items()}
     base = "sentence-transformers"
-    candidates: dict[str, Callable[[], object]] = {base: lambda: theirs.encode(texts, show_progress_bar=False)}
+    candidates: dict[str, Callable[[], object]] = {base: lambda: peer.encode(texts, show_progress_bar=False)}
     for name, encoder in encoders.items():
         candidates[name] = partial(_encode_all, encoder, texts)
-    reference = theirs.encode(texts, show_progress_bar=False)
+    reference = peer.encode(texts, show_progress_bar=False)
     times = interleaved(candidates, rounds)
     speedup = ratios(times, base)
     rows = []

@@ -153,7 +153,7 @@ def _reference_passages(task: Task, data: Path, reference: Path, only_kept: bool
     start = 0
     for corpus in task.corpora:
         texts = [passage.content for passage in open_corpus([data / corpus])]
-        kept = encode_reference(texts, corpus.split("/")[0], reference, only_kept=only_kept)
+        kept = encode_reference(texts, corpus.split("/")[0], reference, only_saved=only_kept)
         vectors, at = _filled(kept)
         chunks.append(vectors)
         positions.append(start + at)

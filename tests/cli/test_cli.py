@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from elasticdenser.kernel.kernel_sizes import kernel_paths
+from kernel_helpers import needs_fast_path
 from typer.testing import CliRunner
 
 from elasticdenser.cli import app, make_app
@@ -75,7 +75,7 @@ def index(corpus, tiny_model, tmp_path_factory) -> str:
     return str(path)
 
 
-@pytest.mark.skipif(not kernel_paths(), reason="needs the kernel: python setup.py build_ext --inplace")
+@needs_fast_path
 def test_index_in_int8_is_searched(corpus, tiny_model, tmp_path):
     path, encoder = str(tmp_path / "int8"), ["--encoder", str(tiny_model)]
     result = run("index", str(corpus), "-o", path, *encoder, "--precision", "int8", "--workers", "2")
@@ -125,7 +125,7 @@ def test_help_imports_nothing_heavy(args):
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.skipif(not kernel_paths(), reason="needs the kernel: python setup.py build_ext --inplace")
+@needs_fast_path
 @pytest.mark.parametrize("options", [[], ["--subnet", "level0"], ["--json"]], ids=["full", "level0", "json"])
 def test_search_imports_nothing_that_it_does_not_need(index, tiny_elastic, options):
     heavy = {"torch", "transformers", "safetensors", "huggingface_hub", "ir_datasets", "pandas", "scipy", "sklearn"}

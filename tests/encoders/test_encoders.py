@@ -82,7 +82,7 @@ def test_real_queries_equal_sentence_transformers(data, reference, query_encoder
 
 
 def texts_of_every_length(longest: int) -> list[str]:
-    words = ["who", "wrote", "the", "first", "of", "six", "novels", "about", "a", "desert", "planet", "and", "its", "spice", "?"]
+    words = "who wrote the first of six novels about a desert planet and its spice ?".split()  # noqa: SIM905
     chance = random.Random(7)
     lengths = [*range(1, 40), *range(40, longest + 20, 7)]
     return [" ".join(chance.choices(words, k=length)) for length in lengths]

@@ -198,8 +198,8 @@ def trained(tiny_model: Path, folder: Path, seed: int) -> Path:
         for parameter in model.parameters():
             if parameter is not model.tokens:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    made_by = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
-    save_elastic(folder, base=tiny_model, model=model, made_by=made_by)
+    provenance = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
+    save_elastic(folder, base=tiny_model, model=model, provenance=provenance)
     return folder
 
 

@@ -74,9 +74,9 @@ def test_a_training_leaves_a_model_of_all_sizes(trained, tiny_model, place):
     full = ElasticQueryEncoder.from_pretrained(str(tiny_model), dtype="float32").encode(texts)
     means = {size: float((encoder.encode(texts, size) * full).sum(axis=1).mean()) for size in made.subnets}
     assert all(mean > 0.8 for mean in means.values()), means
-    made_by = load_elastic(made.folder).made_by
-    assert made_by["name"] == str(tiny_model) and made_by["step"] == made.step
-    assert made_by["plan"]["distil"]["steps"] == 10
+    provenance = load_elastic(made.folder).provenance
+    assert provenance["name"] == str(tiny_model) and provenance["step"] == made.step
+    assert provenance["plan"]["distil"]["steps"] == 10
     assert {"Encoding training texts", "Fitting the sizes", "Tuning level 0", "Training"} <= seen.names
     assert any("step 8 of 10, cosines" in text and "w0.25" in text for text in seen.said)
 

@@ -21,8 +21,8 @@ from elasticdenser.kernel.packing import PRECISIONS
 from elasticdenser.kernel.paths import has_fast_path, kernel_import_error, kernel_paths, path_number
 from elasticdenser.kernel.structs import NORMALIZE, POOL_CLS, KernelModel
 from elasticdenser.kernel.weights import Transformer, read_full_encoder
-from elasticdenser.models.locate import ModelLocation, is_elastic, weights_file
-from elasticdenser.models.manifest import check_use
+from elasticdenser.models.locate import ModelLocation, weights_file
+from elasticdenser.models.manifest import check_use, is_elastic
 from elasticdenser.models.settings import INT8, EncoderSettings
 from elasticdenser.subnet import Subnet
 

@@ -16,8 +16,8 @@ from elasticdenser.encoders.devices import resolve_device, resolve_dtype
 from elasticdenser.models.bert import Bert
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_files import load_elastic
-from elasticdenser.models.locate import ModelLocation, is_elastic
-from elasticdenser.models.manifest import check_use
+from elasticdenser.models.locate import ModelLocation
+from elasticdenser.models.manifest import check_use, is_elastic
 from elasticdenser.models.settings import EncoderSettings
 from elasticdenser.models.slicing import SlicedSubnet, SubnetSlicer
 from elasticdenser.models.token_table import TokenTable
