@@ -108,7 +108,7 @@ def test_a_choice_of_no_size(tmp_path):
         ('subnet = "all"', "subnet = []", "systems.vectors.subnet: got [], expected a list with at least one item"),
         ('subnet = "all"', "subnet = [1]", "systems.vectors.subnet: got 1, expected a value of type str"),
         ('subnet = "all"', "subnet = 0.5", "systems.vectors.subnet: got 0.5, expected a value of type str"),
-        ('subnet = "all"', 'subnet = ["all", "level0"]', "systems.vectors.subnet: got subnet 'all'; expected the form"),
+        ('subnet = "all"', 'subnet = ["all", "level0"]', "systems.vectors.subnet: got subnet 'all', expected the form"),
         ('subnet = "all"', 'subnet = "small"', "systems.vectors.subnet: got subnet 'small'"),
         ('"vectors"]', '"vectors.tiny"]', "systems.both.of: got 'vectors.tiny', expected one of"),
         ('title = "A suite"', 'baseline = "words.w1-d2"', "baseline: got 'words.w1-d2', expected one of"),

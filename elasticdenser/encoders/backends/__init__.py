@@ -21,7 +21,7 @@ from elasticdenser.errors import ModelError
 from elasticdenser.models.locate import ModelLocation
 from elasticdenser.models.settings import INT8, EncoderSettings
 
-_BACKENDS = {
+BACKENDS = {
     INT8: "kernel.KernelBackend",
     "auto": "torch.TorchBackend",
     "float32": "torch.TorchBackend",
@@ -47,8 +47,8 @@ def load_backend(
     Raises:
         ModelError: The files cannot be used, or there is no such dtype or device here.
     """
-    if dtype not in _BACKENDS:
-        raise ModelError(f"got dtype {dtype!r} on {device}, expected one of {', '.join(_BACKENDS)}")
-    module, _, name = _BACKENDS[dtype].partition(".")
+    if dtype not in BACKENDS:
+        raise ModelError(f"got dtype {dtype!r} on {device}, expected one of {', '.join(BACKENDS)}")
+    module, _, name = BACKENDS[dtype].partition(".")
     backend: type[EncoderBackend] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     return backend.load(location, settings, dtype=dtype, device=device, trained_subnets=trained_subnets)
