@@ -38,8 +38,8 @@ class QueueState:
         queue: The waiting jobs.
         free_s: Times at which each worker will be free, a heap; `now_s` for idle workers.
         now_s: The current time.
-        rate_per_s: Arrivals a second of requests with a deadline.
-        capacity_per_s: Queries a second of one worker at the policy's fastest level, by the profile.
+        rate_per_s: Arrivals per second of requests with a deadline.
+        capacity_per_s: Queries per second of one worker at the policy's fastest level, by the profile.
         slo_s: The default deadline, after arrival.
         reserve_s: Time kept free before each deadline, for delays that no profile predicts.
         max_batch_sizes: Maximum number of jobs in a batch, by level index.
@@ -85,11 +85,11 @@ class QueueState:
             reserve_s: Time to keep free before the first deadline.
             safety_factor: Factor for predicted run times.
         """
-        own_index, n = self.queue.group_at(0, level_index, len(self.queue))
+        run_index, n = self.queue.group_at(0, level_index, len(self.queue))
         n_idle = sum(free_s <= self.now_s for free_s in self.free_s)
         share = -(-len(self.queue) // max(1, n_idle))
         budget_s = (self.queue.deadlines_s[0] - self.now_s - reserve_s) / safety_factor / self.ratio
-        return min(n, share, self.max_batch_sizes[own_index], self.levels[own_index].largest_batch(budget_s))
+        return min(n, share, self.max_batch_sizes[run_index], self.levels[run_index].largest_batch(budget_s))
 
     def drains_in_time(
         self,
@@ -116,7 +116,7 @@ class QueueState:
         """
         queue, deadlines_s, n = self.queue, self.queue.deadlines_s, len(self.queue)
         free_s, factor, is_restricted = self.free_s.copy(), self.ratio * safety_factor, queue.n_restricted > 0
-        group_size, position, own_reserve_s = n, skip, 0.0
+        group_size, position, applied_reserve_s = n, skip, 0.0
         latency_s, max_size = self.levels[level_index].latency_s, self.max_batch_sizes[level_index]
         n_ahead = min(n - position, _MAX_BATCHES_AHEAD * max_size)
         if n_ahead > 0 and not check_from and not is_restricted:  # recognise a large overload without simulating it
@@ -128,12 +128,12 @@ class QueueState:
             if position >= n:
                 return True
             if position >= check_from:
-                own_reserve_s = reserve_s
+                applied_reserve_s = reserve_s
             if is_restricted:
-                own_index, group_size = queue.group_at(position, level_index, self.max_batch_sizes[level_index])
-                latency_s, max_size = self.levels[own_index].latency_s, self.max_batch_sizes[own_index]
+                run_index, group_size = queue.group_at(position, level_index, self.max_batch_sizes[level_index])
+                latency_s, max_size = self.levels[run_index].latency_s, self.max_batch_sizes[run_index]
             start_s = free_s[0]
-            slack_s = (deadlines_s[position] - start_s - own_reserve_s) / factor
+            slack_s = (deadlines_s[position] - start_s - applied_reserve_s) / factor
             size = max_size if slack_s >= latency_s[max_size] else bisect_right(latency_s, slack_s) - 1
             if size > group_size or size > n - position:  # faster than min(): most of a decision's time is spent here
                 size = min(group_size, n - position)

@@ -21,7 +21,7 @@ def shed_excess(state: QueueState, level_index: int) -> list[Job]:
     that have no time for a batch of an efficient size. Otherwise jobs of the lowest priority go.
 
     Args:
-        state: The situation; the queue is changed.
+        state: The state of the queue and the workers; the jobs are removed from its queue.
         level_index: The policy's fastest level.
     """
     queue = state.queue

@@ -109,7 +109,7 @@ def serve(
                 search = ProcessPoolSearch(search, {level.name: level.recall for level in profile.levels}, workers)
                 search.wait_until_ready()
         if profile is None:
-            raise ElasticDenserError("got no profile; only the levels of a Retriever are known without one")
+            raise ElasticDenserError("got no profile; only the levels of a Retriever are known without one: give one")
         control.send(Ready(profile=profile, queries=queries))
         is_first = True
         while (start := control.recv()) is not None:

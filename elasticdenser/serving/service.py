@@ -20,7 +20,7 @@ from elasticdenser.serving.settings import ServeSettings
 
 
 class Service:
-    """The engine, and the state of the server around it. Only the event loop uses it; the engine is thread-safe.
+    """The engine, and the state of the server around it. Only the event loop changes it; the engine is thread-safe.
 
     Args:
         engine: Answers the queries; its owner closes it.

@@ -93,7 +93,7 @@ def overload_rows(bench: Bench, deadline_s: float) -> list[Row]:
                 "late": result.summary.late,
                 "best level back after s": back_s,
                 "client lag p99 ms": 1000 * run.lateness_p99_s,
-                "client sent for s": run.seconds,
+                "client sent for s": run.last_sent_s,
                 "lost": run.n_lost,
                 "verdict": "kept" if is_kept else "MISSED",
             }
@@ -103,7 +103,7 @@ def overload_rows(bench: Bench, deadline_s: float) -> list[Row]:
 
 def _in_time_per_s(run: LoadRun, start_s: float, end_s: float) -> float:
     """Return the answers in time a second in a period."""
-    n = sum(outcome.status is Status.IN_TIME and start_s <= outcome.at_s < end_s for outcome in run.outcomes)
+    n = sum(outcome.status is Status.IN_TIME and start_s <= outcome.end_s < end_s for outcome in run.outcomes)
     return n / (end_s - start_s)
 
 

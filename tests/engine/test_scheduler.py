@@ -48,8 +48,8 @@ class Run:
             fastest_index = min(
                 self.scheduler.policy.fastest_level_index, PROFILE.max_level_index(outcome.request.minimum_level)
             )
-            alone_s = self.scheduler.ratio * PROFILE.levels[fastest_index].latency_s[1]
-            is_late = outcome.at_s + alone_s > outcome.request.deadline_s
+            alone_s = self.scheduler.correction_ratio * PROFILE.levels[fastest_index].latency_s[1]
+            is_late = outcome.end_s + alone_s > outcome.request.deadline_s
             assert is_late or all(job.priority >= 2 for job in self.scheduler._queue.jobs)
 
     def add(self, added):
@@ -85,14 +85,14 @@ class Run:
 
     def until(self, now_s):
         while self.events and self.events[0][0] <= now_s:
-            at_s, _, batch = heapq.heappop(self.events)
-            self.scheduler.finish(batch, at_s - batch.started_s)
-            for outcome in batch.outcomes(at_s):
+            end_s, _, batch = heapq.heappop(self.events)
+            self.scheduler.finish(batch, end_s - batch.started_s)
+            for outcome in batch.outcomes(end_s):
                 self.note(outcome)
-                assert (outcome.status is Status.LATE) == (at_s > outcome.request.deadline_s)
+                assert (outcome.status is Status.LATE) == (end_s > outcome.request.deadline_s)
                 assert outcome.queued_s >= 0
                 assert outcome.level == batch.level
-            self.work(at_s)
+            self.work(end_s)
 
 
 @settings(max_examples=120, deadline=None)
@@ -114,7 +114,7 @@ def test_no_request_is_lost_or_answered_twice_and_order_and_minimum_levels_hold(
     assert run.scheduler.n_unfinished == run.scheduler.n_waiting == run.scheduler.n_running == 0
     assert not run.scheduler._in_flight and not run.scheduler._queue.n_restricted
     # It recovers: a request that comes alone afterwards, with enough time, is served at the best level at once.
-    if policy == "elastic" and run.scheduler.ratio < 2:
+    if policy == "elastic" and run.scheduler.correction_ratio < 2:
         run.scheduler.add(request(n, now_s + 10))
         assert run.scheduler.schedule(now_s + 10).level == "w1-d6"
 

@@ -57,7 +57,7 @@ def opened_with(retriever, opener):
 
 
 def process_of(pool):
-    (process,) = pool._all
+    (process,) = pool._processes
     return process._process
 
 
@@ -84,13 +84,13 @@ def test_a_process_that_dies_fails_its_batch_and_is_replaced(pool):
 def test_an_idle_process_that_dies_is_replaced_before_the_next_batch(pool, caplog):
     process_of(pool).kill()
     until(lambda: pool.n_replaced == 1 and pool.n_alive == 1)
-    assert len(pool._idle) == len(pool._all) == 1
+    assert len(pool._idle) == len(pool._processes) == 1
     assert "has died or hung" in caplog.text
     assert len(search_in_process(pool, QUERIES)) == 3
 
 
 def test_a_process_whose_reply_was_not_read_is_not_used_again(pool):
-    (process,) = pool._all
+    (process,) = pool._processes
 
     def interrupted():
         raise KeyboardInterrupt
@@ -123,7 +123,7 @@ def test_any_timeout_can_be_given(make_pool, timeout_s):
 
 def test_signals_to_the_process_group_are_left_to_the_owner(make_pool, capfd):
     pool = make_pool()
-    until(lambda: pool._all)
+    until(lambda: pool._processes)
     for _ in range(20):  # from its very start
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(process_of(pool).pid, number)
@@ -136,7 +136,7 @@ def test_signals_to_the_process_group_are_left_to_the_owner(make_pool, capfd):
 def test_closing_ends_its_processes(make_pool):
     pool = make_pool(processes=2)
     pool.wait_until_ready()
-    processes = [process._process for process in pool._all]
+    processes = [process._process for process in pool._processes]
     pool.close()
     assert len(processes) == 2 and all(process.poll() is not None for process in processes)
     assert pool.n_alive == pool.n_replaced == 0
@@ -150,7 +150,7 @@ def test_closing_fails_running_batches(pool):
     until(lambda: not pool._idle)
     pool.close()
     assert isinstance(searching.result(5), WorkerError) and process.poll() is not None
-    assert not pool._idle and not pool._all
+    assert not pool._idle and not pool._processes
     assert len(search_in_process(pool, QUERIES)) == 3
 
 
@@ -158,8 +158,8 @@ def test_closing_does_not_wait_for_processes_that_start(make_pool, retriever):
     pool = make_pool(opened_with(retriever, partial(time.sleep, 60)), processes=2)
     waiting = threading.Thread(target=pool.wait_until_ready, daemon=True)
     waiting.start()
-    until(lambda: len(pool._all) == 2)
-    processes = [process._process for process in pool._all]
+    until(lambda: len(pool._processes) == 2)
+    processes = [process._process for process in pool._processes]
     pool.close()
     waiting.join(5)
     assert not waiting.is_alive() and all(process.poll() is not None for process in processes)
@@ -169,7 +169,7 @@ def test_closing_at_once(make_pool):
     pool = make_pool(processes=2)
     pool.close()
     pool.wait_until_ready()
-    assert not pool._all and not any(thread.is_alive() for thread in pool._supervisors)
+    assert not pool._processes and not any(thread.is_alive() for thread in pool._supervisors)
 
 
 def test_closing_does_not_wait_for_a_pause(make_pool, retriever, monkeypatch):
@@ -252,7 +252,7 @@ def test_a_rebuilt_index_is_not_searched(
 def test_the_engine_goes_on_when_all_processes_are_killed(retriever):
     with RetrievalEngine(retriever, profile(), slo_s=30.0, workers=2, processes=True) as engine:
         engine.warm_up()
-        for process in list(engine._processes._all):
+        for process in list(engine._process_pool._processes):
             process.kill()
         statuses = []
 
@@ -303,7 +303,8 @@ def test_a_script_without_a_main_guard_can_use_processes(run_script):
 
 def test_processes_end_when_their_owner_is_killed(run_script):
     done = run_script(
-        "print(*(process._process.pid for process in engine._processes._all), flush=True)", "os.kill(os.getpid(), 9)"
+        "print(*(process._process.pid for process in engine._process_pool._processes), flush=True)",
+        "os.kill(os.getpid(), 9)",
     )
     pids = [int(pid) for pid in done.stdout.split()]
     assert len(pids) == 2 and done.returncode == -9

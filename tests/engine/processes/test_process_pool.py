@@ -70,7 +70,7 @@ def test_the_engine_answers_with_processes(retriever):
         engine.warm_up()
         answers = engine.search_many(texts, k=3)
         assert [hit.doc_id for hit in engine.ask(texts[7], 3).hits] == [hit.doc_id for hit in answers[7].hits]
-        processes = [process._process for process in engine._processes._all]
+        processes = [process._process for process in engine._process_pool._processes]
         assert (engine.snapshot().processes, engine.snapshot().replaced_processes) == (2, 0)
     assert [[hit.doc_id for hit in answer.hits] for answer in answers] == [
         [hit.doc_id for hit in retriever.search(text, k=3, subnet=answer.level)]

@@ -51,7 +51,7 @@ def test_in_bursts_all_are_in_time_and_quality_is_above_every_static_level_that_
 @pytest.mark.parametrize("share", [0.7, 0.9])
 def test_near_the_capacity_of_the_fastest_level_slack_is_kept(rng, workers, share):
     times = poisson(share * workers * CAPACITY_PER_S, 2, rng)
-    options = {"workers": workers, "noise": 0.2, "way_in_s": 0.0005}
+    options = {"workers": workers, "noise": 0.2, "delay_in_s": 0.0005}
     _, static = run("static:level0", times, 2, **options)
     _, elastic = run("elastic", times, 2, **options)
     assert static.in_time >= 0.999  # so this load can be held
@@ -101,11 +101,11 @@ def test_summary_and_timeline_of_no_requests():
 
 def test_shares_and_rates():
     requests = [Request(id=number, query=number, arrival_s=0.0, deadline_s=1.0) for number in range(4)]
-    first = Outcome(request=requests[0], status=Status.IN_TIME, at_s=0.5, level="level0")
+    first = Outcome(request=requests[0], status=Status.IN_TIME, end_s=0.5, level="level0")
     assert summarise("elastic", [first], PROFILE).in_time_per_s == 2
     others = [(Status.LATE, "level0"), (Status.REFUSED, None), (Status.LOST, None)]
     rest = [
-        Outcome(request=request, status=status, at_s=3.0, level=level)
+        Outcome(request=request, status=status, end_s=3.0, level=level)
         for request, (status, level) in zip(requests[1:], others, strict=True)
     ]
     summary = summarise("elastic", [first, *rest], PROFILE)
@@ -155,16 +155,16 @@ def test_beyond_its_capacity_batches_stay_large(rng, workers, noise, times):
 def test_delays_count(rng):
     times = poisson(100, 2, rng)
     near, _ = run("static:w1-d3", times, 2, noise=0)
-    far, _ = run("static:w1-d3", times, 2, noise=0, way_in_s=0.004, way_out_s=0.002)
+    far, _ = run("static:w1-d3", times, 2, noise=0, delay_in_s=0.004, delay_out_s=0.002)
     assert np.allclose([outcome.request.arrival_s for outcome in far], [outcome.request.arrival_s for outcome in near])
     assert np.allclose([outcome.latency_s for outcome in far], [outcome.latency_s + 0.006 for outcome in near])
     assert all(outcome.request.deadline_s == pytest.approx(outcome.request.arrival_s + SLO_S) for outcome in far)
-    _, too_far = run("static:w1-d3", times, 2, noise=0, way_out_s=SLO_S)
+    _, too_far = run("static:w1-d3", times, 2, noise=0, delay_out_s=SLO_S)
     assert too_far.late == 1
 
 
 def test_a_pause_between_batches_costs_capacity():
-    settings = {"noise": 0, "way_in_s": 0.0}
+    settings = {"noise": 0, "delay_in_s": 0.0}
     _, busy = run("static:level0", ClosedLoop(clients=1), 2, **settings)
     _, pausing = run("static:level0", ClosedLoop(clients=1), 2, pause_s=0.00025, **settings)
     assert pausing.n_requests == pytest.approx(busy.n_requests / 2, rel=0.02)
