@@ -95,6 +95,7 @@ class RetrievalEngine:
         # Well above the limit of the watchdog, which fails a batch that hangs: this one only ends its process.
         process_timeout_s = max(30.0, 10 * hang_timeout_s)
         self._search = _batch_search(retriever, profile, n_workers if processes else 0, process_timeout_s)
+        # A pool that was passed in as the retriever belongs to the caller, who closes it.
         self._process_pool = self._search if processes and isinstance(self._search, ProcessPoolSearch) else None
         self._dispatcher = Dispatcher(scheduler, self._search, clock, listener)
         self._workers = WorkerPool(self._dispatcher, n_workers, clock=clock, hang_timeout_s=hang_timeout_s)
@@ -176,15 +177,16 @@ class RetrievalEngine:
             WorkerError: A batch failed.
             EngineClosedError: The engine was closed.
         """
-        options.setdefault("deadline_s", math.inf)
-        max_ahead = min(int(_BULK_SHARE * self._settings.max_unfinished), _BULK_PER_WORKER * self._workers.size)
-        ahead = threading.Semaphore(max(1, max_ahead))
+        if options.setdefault("deadline_s", math.inf) is None:
+            options["deadline_s"] = self._settings.slo_s
+        max_in_engine = min(int(_BULK_SHARE * self._settings.max_unfinished), _BULK_PER_WORKER * self._workers.size)
+        free_places = threading.Semaphore(max(1, max_in_engine))
         futures: list[Future[Answer]] = []
         try:
             for query in queries:
-                ahead.acquire()
+                free_places.acquire()
                 futures.append(self._submit_when_there_is_room(query, k, options))
-                futures[-1].add_done_callback(lambda _: ahead.release())
+                futures[-1].add_done_callback(lambda _: free_places.release())
             return [future.result() for future in futures]
         except BaseException:
             for future in futures:
@@ -204,11 +206,11 @@ class RetrievalEngine:
 
     def snapshot(self) -> Snapshot:
         """Return the engine's state, and its counts since the start."""
-        processes = self._process_pool
+        pool = self._process_pool
         return self._dispatcher.snapshot(
             replaced_workers=self._workers.n_replaced,
-            processes=processes.n_alive if processes else 0,
-            replaced_processes=processes.n_replaced if processes else 0,
+            processes=pool.n_alive if pool else 0,
+            replaced_processes=pool.n_replaced if pool else 0,
         )
 
     def close(self, timeout_s: float = 5.0) -> None:

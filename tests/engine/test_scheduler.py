@@ -40,7 +40,7 @@ class Run:
         self.ends, self.number = {}, 0
         self.events = []
 
-    def note(self, outcome):
+    def record(self, outcome):
         assert outcome.request.id not in self.ends, "answered twice"
         self.ends[outcome.request.id] = outcome
         if outcome.status is Status.SHED and outcome.request.priority >= 2:
@@ -67,7 +67,7 @@ class Run:
             self.number += 1
             heapq.heappush(self.events, (now_s + run_s, self.number, batch))
         for outcome in self.scheduler.take_shed():
-            self.note(outcome)
+            self.record(outcome)
 
     def check(self, batch, now_s):
         deadlines_s = [job.deadline_s for job in batch.jobs]
@@ -83,12 +83,13 @@ class Run:
         if not self.scheduler.policy.name.startswith("aimd"):
             assert now_s + batch.expected_s <= deadlines_s[0] + 1e-12 or len(batch.jobs) == 1
 
-    def until(self, now_s):
+    def advance_to(self, now_s):
+        """Finish the batches that end by then, and schedule the next ones."""
         while self.events and self.events[0][0] <= now_s:
             end_s, _, batch = heapq.heappop(self.events)
             self.scheduler.finish(batch, end_s - batch.started_s)
             for outcome in batch.outcomes(end_s):
-                self.note(outcome)
+                self.record(outcome)
                 assert (outcome.status is Status.LATE) == (end_s > outcome.request.deadline_s)
                 assert outcome.queued_s >= 0
                 assert outcome.level == batch.level
@@ -102,14 +103,14 @@ def test_no_request_is_lost_or_answered_twice_and_order_and_minimum_levels_hold(
     now_s, n = 0.0, 0
     for gap_s, timeout_s, minimum_level, priority, query, times in plan:
         now_s += gap_s
-        run.until(now_s)
+        run.advance_to(now_s)
         for copy in range(times):
             text = f"{query}-{copy // 2}"
             run.add(request(n, now_s, timeout_s, minimum_level=minimum_level, priority=priority, query=text))
             n += 1
             assert run.scheduler.n_unfinished <= 60
         run.work(now_s)
-    run.until(math.inf)
+    run.advance_to(math.inf)
     assert len(run.ends) == n
     assert run.scheduler.n_unfinished == run.scheduler.n_waiting == run.scheduler.n_running == 0
     assert not run.scheduler._in_flight and not run.scheduler._queue.n_restricted

@@ -100,7 +100,7 @@ def test_a_run_ends_although_the_target_never_responds():
     assert run.n_lost == 41 and max(outcome.end_s for outcome in run.outcomes) < 0.2 + 0.2 + 0.3
 
 
-def test_no_queries_and_settings_out_of_range():
+def test_no_queries_and_settings_out_of_range_are_refused():
     with pytest.raises(QueryError, match="got no queries"):
         load(FakeTarget(answer_after()), queries=())
     for name, value in (("deadline_s", 0), ("deadline_s", float("nan")), ("drain_s", 0), ("k", 0)):
@@ -108,7 +108,7 @@ def test_no_queries_and_settings_out_of_range():
             load(FakeTarget(answer_after()), **{name: value})
 
 
-def test_memory(tmp_path):
+def test_memory_and_its_growth_are_measured(tmp_path):
     import os
 
     assert (resident_bytes(os.getpid()) or 0) > 1_000_000

@@ -40,19 +40,19 @@ def test_errors_of_a_process_are_raised(pool):
 
 
 @pytest.mark.parametrize("kind", [np.str_, type("Text", (str,), {"__str__": lambda _: "another"})])
-def test_strings_of_other_kinds_are_strings(pool, kind):
+def test_subclasses_of_str_are_sent_as_strings(pool, kind):
     expected = search_in_process(pool, [Query(text="dune", k=2, doc_ids=frozenset({"d7", "d8"}))], "level0")
     query = Query(text=kind("dune"), k=np.int64(2), doc_ids=frozenset({kind("d7"), kind("d8")}))
     assert search_in_process(pool, [query], kind("level0")) == expected
     assert [hit.doc_id for hit in expected[0]] in (["d7", "d8"], ["d8", "d7"])
 
 
-def test_parts_cannot_be_opened_again(retriever):
+def test_a_retriever_built_from_parts_is_refused(retriever):
     with pytest.raises(QueryError, match=r"Retriever\.open"):
         ProcessPoolSearch(Retriever(retriever.encoder, retriever.index), RECALLS, 1)
 
 
-def test_which_retrievers_use_processes(retriever, monkeypatch):
+def test_processes_are_used_with_int8_and_several_cpus(retriever, monkeypatch):
     def uses_processes(cpus=2, dtype="int8", platform="linux"):
         with monkeypatch.context() as patched:
             patched.setattr("elasticdenser.engine.processes.pool.cpu_count", lambda: cpus)

@@ -99,7 +99,7 @@ def test_summary_and_timeline_of_no_requests():
     assert empty.p99_s == [None] * 5 and empty.arrivals_per_s == [0] * 5
 
 
-def test_shares_and_rates():
+def test_a_summary_counts_each_final_state():
     requests = [Request(id=number, query=number, arrival_s=0.0, deadline_s=1.0) for number in range(4)]
     first = Outcome(request=requests[0], status=Status.IN_TIME, end_s=0.5, level="level0")
     assert summarise("elastic", [first], PROFILE).in_time_per_s == 2
@@ -152,7 +152,7 @@ def test_beyond_its_capacity_batches_stay_large(rng, workers, noise, times):
     assert summarise("elastic", outcomes, profile).in_time_per_s >= 0.95 * capacity_per_s
 
 
-def test_delays_count(rng):
+def test_delays_to_and_from_the_engine_count_as_latency(rng):
     times = poisson(100, 2, rng)
     near, _ = run("static:w1-d3", times, 2, noise=0)
     far, _ = run("static:w1-d3", times, 2, noise=0, delay_in_s=0.004, delay_out_s=0.002)
@@ -170,7 +170,7 @@ def test_a_pause_between_batches_costs_capacity():
     assert pausing.n_requests == pytest.approx(busy.n_requests / 2, rel=0.02)
 
 
-def test_run_times_may_differ_from_what_the_scheduler_knows(rng):
+def test_actual_run_times_may_differ_from_the_profile_of_the_scheduler(rng):
     slower = Profile(levels=[make_level(level.name, level.quality, 3.0, 60.0) for level in PROFILE.levels])
     settings = SimulationSettings(deadline_s=SLO_S, seconds=1, noise=0)
     outcomes = simulate(PROFILE, "static:level0", poisson(20, 1, rng), settings, actual=slower)
