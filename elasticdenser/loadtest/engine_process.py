@@ -1,9 +1,9 @@
 """Engine process of a load test: requests arrive in frames over a socket, and so do the answers.
 
-Requests are handled in a way in which no HTTP server handles them. Of requests that arrived together, the newest is
-handled first, and `RetrievalEngine.would_reject`, which takes no lock, tells whether it would be rejected. Both leave
-the interpreter to the workers under overload, so that the engine does better here than behind `elasticdenser serve`,
-which handles requests in their order and parses each. To test the server itself, use `elasticdenser loadtest
+This process handles requests differently from an HTTP server. Of requests that arrived together it handles the newest
+first, and before it submits a request it calls `RetrievalEngine.would_reject`, which takes no lock. Under overload both
+leave the interpreter to the workers, so the engine performs better here than behind `elasticdenser serve`, which parses
+every request and handles requests in the order of their arrival. To test the server itself, use `elasticdenser loadtest
 http://...`.
 """
 

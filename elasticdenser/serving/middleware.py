@@ -53,7 +53,7 @@ class RequestMiddleware:
             return
         if scope["method"] == "HEAD":  # FastAPI's routes do not know it; the server leaves out the body
             scope = {**scope, "method": "GET"}
-        received_s = scope.setdefault("received_s", perf_counter())  # unless `Protocol` has set it
+        received_s = scope.setdefault("received_s", perf_counter())  # unless `HttpProtocol` has set it
         headers = Headers(scope=scope)
         response = _TrackedResponse(send, _request_id(headers.get("x-request-id", "")))
         scope["log_fields"] = log_fields = dict[str, Any]()

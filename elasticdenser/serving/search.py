@@ -63,7 +63,8 @@ async def _invalid_response(
 ) -> Response | None:
     """Return an error response if the request does not fit the index or the engine.
 
-    An unknown document must be noticed here: in the engine it would fail all queries of its batch.
+    An unknown document is noticed here, because in the engine it would make its whole batch fail once, and then be
+    searched query by query.
     """
     index = service.retriever.index
     if n_queries * min(body.k, len(index)) > MAX_TOTAL_HITS:

@@ -14,7 +14,7 @@ from elasticdenser.engine import OverloadedError, RetrievalEngine, WorkerError
 from elasticdenser.errors import QueryError
 
 
-def ask_suppressed(ask, query):
+def ask_ignoring_failure(ask, query):
     with suppress(WorkerError):
         ask(query)
 
@@ -67,7 +67,7 @@ def test_an_interrupt_is_raised_in_the_calling_thread_only(engine, search):
 def test_a_request_that_comes_meanwhile_is_answered_afterwards(search, first):
     with RetrievalEngine(search, PROFILE, slo_s=LONG_DEADLINE_S, workers=1, hang_timeout_s=0.2) as engine:
         search.gate.clear()
-        client = threading.Thread(target=lambda: ask_suppressed(engine.ask, first))
+        client = threading.Thread(target=lambda: ask_ignoring_failure(engine.ask, first))
         client.start()
         wait_until(lambda: search.batches)
         second = engine.submit("second", 1)
@@ -109,7 +109,7 @@ def test_closing_waits_for_the_calling_thread(engine, search):
 
 def test_closing_does_not_wait_for_a_calling_thread_that_hangs(search):
     engine = RetrievalEngine(search, PROFILE, slo_s=LONG_DEADLINE_S, workers=1, hang_timeout_s=0.1)
-    client = threading.Thread(target=lambda: ask_suppressed(engine.ask, "hang"))
+    client = threading.Thread(target=lambda: ask_ignoring_failure(engine.ask, "hang"))
     client.start()
     wait_until(lambda: search.batches)
     started = time.monotonic()

@@ -15,7 +15,7 @@ from itertools import repeat
 from pathlib import Path
 
 import pytest
-from process_helpers import QUERIES, profile, search_in_process
+from process_helpers import QUERIES, make_profile, search_in_process
 from waiting import wait_until
 
 from elasticdenser import PassageIndex, Retriever
@@ -250,7 +250,7 @@ def test_a_rebuilt_index_is_not_searched(
 
 
 def test_the_engine_goes_on_when_all_processes_are_killed(retriever):
-    with RetrievalEngine(retriever, profile(), slo_s=30.0, workers=2, processes=True) as engine:
+    with RetrievalEngine(retriever, make_profile(), slo_s=30.0, workers=2, processes=True) as engine:
         engine.warm_up()
         for process in list(engine._process_pool._processes):
             process.kill()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from process_helpers import QUERIES, RECALLS, profile, search_in_process
+from process_helpers import QUERIES, RECALLS, make_profile, search_in_process
 
 from elasticdenser import Retriever
 from elasticdenser.engine.batch_search import RetrieverSearch
@@ -66,7 +66,7 @@ def test_processes_are_used_with_int8_and_several_cpus(retriever, monkeypatch):
 
 def test_the_engine_answers_with_processes(retriever):
     texts = [f"dune {number}" for number in range(200)]
-    with RetrievalEngine(retriever, profile(), slo_s=10.0, workers=2, processes=True) as engine:
+    with RetrievalEngine(retriever, make_profile(), slo_s=10.0, workers=2, processes=True) as engine:
         engine.warm_up()
         answers = engine.search_many(texts, k=3)
         assert [hit.doc_id for hit in engine.ask(texts[7], 3).hits] == [hit.doc_id for hit in answers[7].hits]
