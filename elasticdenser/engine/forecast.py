@@ -56,7 +56,7 @@ class Forecast:
         heapq.heapify(free_s)
         return QueueState(
             self.profile,
-            ratio=self.correction.ratio,
+            correction_ratio=self.correction.ratio,
             scatter=self.correction.scatter,
             queue=self.queue,
             free_s=free_s,

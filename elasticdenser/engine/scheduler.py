@@ -119,7 +119,7 @@ class Scheduler:
         if choice.batch_size < full_size and self._shed_excess(state):
             choice = self.policy.choose(state)
         level_index, max_size = self._queue.group_at(0, choice.level_index, choice.batch_size)
-        level, ratio = self.profile.levels[level_index], state.ratio
+        level, ratio = self.profile.levels[level_index], state.correction_ratio
         if level_index != choice.level_index:  # a minimum level, for which the chosen batch may be too large
             max_size = min(max_size, max(1, level.largest_batch((self._queue.deadlines_s[0] - now_s) / ratio)))
         size = max(1, min(max_size, len(level.latency_s) - 1))

@@ -85,7 +85,7 @@ class SimulationSettings:
         if self.n_queries is not None and self.n_queries < 1:
             raise QueryError(f"got {self.n_queries} queries; expected at least one")
 
-    def scheduler(self) -> SchedulerSettings:
+    def scheduler_settings(self) -> SchedulerSettings:
         """Return the settings of the scheduler."""
         return SchedulerSettings(
             slo_s=self.deadline_s,

@@ -43,7 +43,7 @@ def simulate(
     Raises:
         QueryError: The policy does not exist, or a setting is out of range.
     """
-    scheduler_settings = settings.scheduler()
+    scheduler_settings = settings.scheduler_settings()
     scheduler = Scheduler(profile, make_policy(policy, profile, scheduler_settings), scheduler_settings)
     return _Simulation(scheduler, arrivals, settings, actual or profile, delays).run()
 
