@@ -90,7 +90,7 @@ def test_index_in_int8_is_searched(corpus, tiny_model, tmp_path):
 
 def test_index_precisions(corpus, tiny_model, tmp_path):
     command = ["index", str(corpus), "-o", str(tmp_path / "index"), "--encoder", str(tiny_model)]
-    assert_fails(run(*command, "--precision", "int8", "--device", "cuda"), "'int8'", "cuda", "expected it on cpu")
+    assert_fails(run(*command, "--precision", "int8", "--device", "cuda"), "'int8'", "cuda", "expected a CPU")
     unknown = run(*command, "--precision", "int4")
     assert unknown.exit_code == 2 and "--precision" in unknown.output
     assert not (tmp_path / "index").exists()
