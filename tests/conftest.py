@@ -16,9 +16,28 @@ from tiny import VOCABULARY, one_thread, real_encoder, write_sentence_encoder
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--kernel-path",
+        help="compute as on a processor whose fastest path of the kernel is this one: avx512-vnni, avx2 or portable",
+    )
+
+
+def pytest_configure(config):
+    """Take away the kernel's paths that are faster than --kernel-path; processes that tests start have all of them."""
+    path = config.getoption("--kernel-path")
+    if path is not None:
+        from elasticdenser.kernel import paths
+
+        available = paths.kernel_paths()
+        if path not in available:
+            raise pytest.UsageError(f"got --kernel-path {path}, expected one of {', '.join(available)}")
+        paths._available = available[available.index(path) :]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def frozen() -> None:
-    """Spare the garbage collector what stands already: with torch and the like, that is most of its work."""
+    """Exempt existing objects from garbage collection: those of torch and the like are most of its work."""
     gc.collect()
     gc.freeze()
 
@@ -89,7 +108,7 @@ def tiny_query_encoder(tiny_model):
 
 @pytest.fixture(scope="session")
 def tiny_elastic(tiny_model, tmp_path_factory) -> Path:
-    """Folder of an elastic encoder made of `tiny_model`, with a level 0; all its smaller sizes give other vectors."""
+    """Folder of an elastic encoder made of `tiny_model`, with a level 0; its subnets give different vectors."""
     import torch
 
     from elasticdenser.models.elastic_files import save_elastic
@@ -106,8 +125,8 @@ def tiny_elastic(tiny_model, tmp_path_factory) -> Path:
             if parameter is not model.tokens:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     folder = tmp_path_factory.mktemp("elastic") / "tiny"
-    made_by = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
-    save_elastic(folder, base=tiny_model, model=model, made_by=made_by)
+    provenance = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
+    save_elastic(folder, base=tiny_model, model=model, provenance=provenance)
     return folder
 
 

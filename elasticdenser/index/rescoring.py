@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from elasticdenser.arrays import Positions, Scores, Vectors
 from elasticdenser.index.structures import CandidateSource
-from elasticdenser.kernel.kernel_sizes import has_fast_path
+from elasticdenser.kernel.paths import has_fast_path, path_number
 
 _MARGIN = np.dtype([("least", "<f4"), ("length", "<f4"), ("n_tied", "<i8")])
 
@@ -100,7 +100,9 @@ def _rescore_by_kernel(queries: Vectors, candidates: Positions, vectors: Vectors
     n_queries, n_candidates = candidates.shape
     scores, positions = np.empty((n_queries, k), np.float32), np.empty((n_queries, k), np.int64)
     scratch, margins = np.empty(n_candidates, np.float32), np.empty(n_queries, _MARGIN)
-    _kernel.rescore(0, vectors, vectors.shape[1], queries, candidates, k, scratch, scores, positions, margins)
+    _kernel.rescore(
+        path_number(), vectors, vectors.shape[1], queries, candidates, k, scratch, scores, positions, margins
+    )
     least, length, n_tied = margins["least"], margins["length"], margins["n_tied"]
     return Rescored(scores=scores, positions=positions, least=least, length=length, n_tied=n_tied)
 

@@ -17,7 +17,8 @@ from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.efforts import select_effort
-from elasticdenser.models.locate import is_elastic, shipped_elastic
+from elasticdenser.models.locate import shipped_elastic
+from elasticdenser.models.manifest import is_elastic
 from elasticdenser.query_input import Queries, query_records
 from elasticdenser.retrieval.reranking import Candidates, Reranker, make_reranker
 from elasticdenser.retrieval.scores import strictly_decreasing

@@ -39,7 +39,7 @@ class Service:
     def __init__(self, engine: RetrievalEngine, retriever: Retriever, settings: ServeSettings) -> None:
         self.engine, self.retriever, self.settings = engine, retriever, settings
         self.metrics, self.samples = Metrics(engine), RecentSamples(engine)
-        location = retriever.encoder.found
+        location = retriever.encoder.location
         self.model = Path(location.name).name if location.source == "folder" else location.name
         self.started = int(time.time())
         self.is_ready, self.is_stopping = False, False

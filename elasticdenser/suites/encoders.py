@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.errors import ModelError
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.models.locate import ELASTIC, find_model, is_elastic
-from elasticdenser.models.settings import EncoderFingerprint, read_json
+from elasticdenser.models.locate import TRAINED_WEIGHTS, find_model
+from elasticdenser.models.manifest import MANIFEST, is_elastic, read_provenance
+from elasticdenser.models.settings import EncoderFingerprint
 
 if TYPE_CHECKING:
     from elasticdenser.encoders import ElasticQueryEncoder
@@ -22,9 +23,9 @@ def passage_encoder_fingerprint(encoder: ElasticQueryEncoder) -> EncoderFingerpr
     both. Otherwise it is the copy of the full encoder within the elastic one, which gives the same vectors.
     """
     copy = encoder.fingerprint
-    if not is_elastic(encoder.found.path):
+    if not is_elastic(encoder.location.path):
         return copy
-    full_name = read_json(encoder.found.path / ELASTIC)["made_by"]["name"]  # checked when the encoder was loaded
+    full_name = read_provenance(encoder.location.path)["name"]  # checked when the encoder was loaded
     try:
         full = find_model(full_name, download=False)
     except ModelError:
@@ -34,5 +35,5 @@ def passage_encoder_fingerprint(encoder: ElasticQueryEncoder) -> EncoderFingerpr
 
 def subnets_fingerprint(encoder: ElasticQueryEncoder) -> str:
     """Return the SHA-256 over the trained subnets; the fingerprint of the encoder covers only its full subnet."""
-    manifest = encoder.found.path / ELASTIC
-    return fingerprint_of([sha256_of(path) for path in (manifest, manifest.with_suffix(".safetensors"))])
+    folder = encoder.location.path
+    return fingerprint_of([sha256_of(folder / name) for name in (MANIFEST, TRAINED_WEIGHTS)])

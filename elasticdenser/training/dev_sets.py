@@ -160,7 +160,7 @@ def measure_subnets(
 
 def measure_level0(table: TokenTable, dev: DevSet, sequences: Sequence[Sequence[int]]) -> float:
     """Return the measure of level 0 on a dev set with texts of these token ids."""
-    return dev.value(_normalised(table.encode(sequences)))
+    return dev.value(_normalised(table.mean_vectors(sequences)))
 
 
 @torch.inference_mode()

@@ -95,7 +95,7 @@ class TrainingInputs:
 
     def add_level0(self, vectors: Tensor) -> None:
         """Make the model again, this time with level 0, whose vectors are an input of every exit."""
-        shape, folder = self.model.shape, self.encoder.found.path
+        shape, folder = self.model.shape, self.encoder.location.path
         self.model = elastic_from_full(
             folder, self.encoder.settings, widths=shape.widths, depths=shape.depths, table=vectors
         )
@@ -166,7 +166,7 @@ def _encoder_overrides(recipe: Recipe, index: PassageIndex | None) -> dict[str, 
 
 
 def _elastic_model(recipe: Recipe, encoder: ElasticQueryEncoder) -> ElasticBert:
-    folder, settings, depths = encoder.found.path, encoder.settings, recipe.depths or None
+    folder, settings, depths = encoder.location.path, encoder.settings, recipe.depths or None
     widths = recipe.widths
     if not widths:
         shape = elastic_from_full(folder, settings, widths=(1.0,)).shape

@@ -224,16 +224,16 @@ class _Training:
         retention = {}
         if selection is not None:
             retention = {str(encoder.full_subnet): 1.0, **selection.retention_with_level0(step)}
-        made_by = {
-            "name": encoder.found.name,
-            "weights_sha256": encoder.found.sha256,
+        provenance = {
+            "name": encoder.location.name,
+            "weights_sha256": encoder.location.sha256,
             "version": __version__,
             "step": step,
             "title": self._recipe.title,
             "plan": self._plan,
             "retention": retention,
         }
-        save_elastic(output, base=encoder.found.path, model=model, made_by=made_by, settings=encoder.settings)
+        save_elastic(output, base=encoder.location.path, model=model, provenance=provenance, settings=encoder.settings)
         return TrainingResult(
             folder=output,
             run=self.folder,

@@ -20,7 +20,7 @@ from time import monotonic
 from typing import Any
 
 import torch
-from report import keep, print_table
+from report import append_result, print_table
 
 from elasticdenser.artifacts import write_json
 from elasticdenser.encoders import resolve_device
@@ -123,7 +123,7 @@ class Bench:
         """Return the model of a variant."""
         encoder = self.inputs.encoder
         model = elastic_from_full(
-            encoder.found.path, encoder.settings, table=self.table.clone() if variant.level0 else None
+            encoder.location.path, encoder.settings, table=self.table.clone() if variant.level0 else None
         )
         init = replace(self.recipe.init, **variant.init)
         name = f"start-{'' if variant.level0 else 'no-'}table-{'' if init.reorder else 'not-'}reordered.safetensors"
@@ -182,7 +182,7 @@ def main() -> None:
             cache.add(variant.name, _row(bench, variant))
         rows.append({"variant": variant.name, **cache.rows[variant.name]})
         print_table(f"Retention after {options.steps} steps of {options.batch} queries", rows)
-    keep("ablations", {**plan, "dev_sets": {dev.name: len(dev.texts) for dev in bench.dev_sets}, "rows": rows})
+    append_result("ablations", {**plan, "dev_sets": {dev.name: len(dev.texts) for dev in bench.dev_sets}, "rows": rows})
 
 
 def _row(bench: Bench, variant: Variant) -> dict[str, float]:

@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Any
 
 from dev_sets import load_dev_sets
-from report import keep, print_table
+from report import append_result, print_table
 
 from elasticdenser import ElasticQueryEncoder, Retriever, Subnet
 
@@ -58,7 +58,7 @@ def main() -> None:
     ]
     efforts = [f"{effort.recall_at_10}: {effort}" for effort in dev_sets[0].index.manifest.structure.efforts]
     print_table(f"{len(dev_sets[0].index):,} passages, {retriever.index.manifest.structure.factory}", rows)
-    keep("effort", {"limit": options.limit, "rounds": options.rounds, "efforts": efforts, "rows": rows})
+    append_result("effort", {"limit": options.limit, "rounds": options.rounds, "efforts": efforts, "rows": rows})
 
 
 def _times(retriever: Retriever, cells: list[Cell], texts: list[str], n: int, rounds: int) -> dict[Cell, float]:

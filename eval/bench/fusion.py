@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from report import keep, print_table
+from report import append_result, print_table
 
 from elasticdenser import Retriever, load_qrels, load_queries
 from elasticdenser.evaluation import QuerySet, System, compare
@@ -46,7 +46,7 @@ def main() -> None:
         for cell in comparison.cells
     ]
     print_table(f"{len(queries)} training questions of Natural Questions", rows)
-    keep("fusion", {"n_queries": len(queries), "rows": rows})
+    append_result("fusion", {"n_queries": len(queries), "rows": rows})
 
 
 def _weighted(weight: float, words: System, dense: System) -> System:

@@ -18,7 +18,7 @@ from typing import Any
 from load_alone import rest_rows, scheduling_rows
 from load_bench import Bench, capacity, shown
 from load_parts import burst_rows, overload_rows, soak_rows, trace_rows, worker_rows
-from report import keep
+from report import append_result
 
 from elasticdenser.cpus import cpu_count
 from elasticdenser.datasets import load_queries
@@ -52,7 +52,7 @@ def main() -> None:
     if set(parts) & set(_UNDER_LOAD):
         with EngineTarget(opener, profile, workers=options.workers) as target:
             results |= under_load(make_bench(target=target), parts)
-    keep("load", results)
+    append_result("load", results)
 
 
 def parse_options() -> argparse.Namespace:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from ir_measures import ScoredDoc
 from reference import CHUNK, encode_reference
-from report import keep, print_table
+from report import append_result, print_table
 
 from elasticdenser import (
     ElasticQueryEncoder,
@@ -99,7 +99,7 @@ def main() -> None:
         index = _index(task, options.data, options.work)
         rows += _measure(task, index, encoder, options.data, options.work / "reference", options.kept_reference)
     print_table("Full encoder, top 100", rows)
-    keep("quality", {"rows": rows})
+    append_result("quality", {"rows": rows})
 
 
 def _index(task: Task, data: Path, work: Path) -> PassageIndex:
@@ -156,7 +156,7 @@ def _reference_passages(task: Task, data: Path, reference: Path, only_kept: bool
     for corpus in task.corpora:
         texts = [passage.content for passage in open_corpus([data / corpus])]
         vectors, corpus_positions = _joined(
-            encode_reference(texts, corpus.split("/")[0], reference, only_kept=only_kept)
+            encode_reference(texts, corpus.split("/")[0], reference, only_saved=only_kept)
         )
         chunks.append(vectors)
         positions.append(start + corpus_positions)

@@ -25,7 +25,7 @@ def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
         print("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |")
 
 
-def keep(name: str, result: dict[str, Any]) -> None:
+def append_result(name: str, result: dict[str, Any]) -> None:
     """Append a result to `eval/results/NAME.jsonl`, with the time, the machine and the versions."""
     RESULTS.mkdir(exist_ok=True)
     line = {"when": datetime.now(UTC).isoformat(timespec="seconds"), **result, "machine": describe_machine()}
@@ -34,7 +34,7 @@ def keep(name: str, result: dict[str, Any]) -> None:
     print(f"\nappended to eval/results/{name}.jsonl")
 
 
-def interleaved(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def time_in_turns(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Return the seconds of every round of each candidate; they run in turns, so that noise affects all alike.
 
     A first round is not counted.
@@ -49,7 +49,7 @@ def interleaved(candidates: dict[str, Callable[[], object]], rounds: int) -> dic
     return times
 
 
-def item_by_item(
+def time_items_in_turns(
     candidates: Mapping[str, Callable[[int], object]],
     n_items: int,
     rounds: int,
@@ -79,7 +79,7 @@ def item_by_item(
 
 
 def all_items_s(times: Sequence[float], rounds: int) -> float:
-    """Return the time of all items together, from the times of a candidate in `item_by_item`.
+    """Return the time of all items together, from the times of a candidate in `time_items_in_turns`.
 
     It is the sum over items of the median over rounds.
     """
@@ -95,7 +95,7 @@ def ratios(times: dict[str, list[float]], base: str) -> dict[str, float]:
     }
 
 
-def target(figures: Sequence[float], minima: Sequence[float] | None) -> dict[str, str]:
+def target_columns(figures: Sequence[float], minima: Sequence[float] | None) -> dict[str, str]:
     """Return the columns for a target: the minimum of each figure, and whether all are met; empty without a target."""
     if minima is None:
         return {}

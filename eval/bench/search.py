@@ -15,7 +15,7 @@ from typing import Any
 
 import faiss
 import numpy as np
-from report import interleaved, keep, print_table, ratios
+from report import append_result, print_table, ratios, time_in_turns
 
 from elasticdenser import ElasticQueryEncoder, PassageIndex, load_queries
 from elasticdenser.arrays import Vectors
@@ -41,7 +41,7 @@ def main() -> None:
     faiss.omp_set_num_threads(1)
     rows = [row for batch in (1, 32) for row in _measure(index, queries, batch, options.rounds)]
     print_table(f"{len(index):,} passages, k = {_K}, one thread, medians of {options.rounds} interleaved rounds", rows)
-    keep("search", {"passages": len(index), "queries": len(queries), "rounds": options.rounds, "rows": rows})
+    append_result("search", {"passages": len(index), "queries": len(queries), "rounds": options.rounds, "rows": rows})
 
 
 def _measure(index: PassageIndex, queries: Vectors, batch: int, rounds: int) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ def _measure(index: PassageIndex, queries: Vectors, batch: int, rounds: int) -> 
         **_pyserini(index),
     }
     batches = [queries[start : start + batch] for start in range(0, len(queries), batch)]
-    times = interleaved({name: partial(_search_all, search, batches) for name, search in searches.items()}, rounds)
+    times = time_in_turns({name: partial(_search_all, search, batches) for name, search in searches.items()}, rounds)
     kth_scores = flat.search(queries, _K)[0][:, -1:]
     rows = []
     for name, seconds in times.items():

@@ -17,7 +17,7 @@ from typing import Any
 
 import faiss
 import numpy as np
-from report import keep, print_table
+from report import append_result, print_table
 
 from elasticdenser import ElasticQueryEncoder, PassageIndex, load_queries
 from elasticdenser.arrays import Vectors
@@ -69,7 +69,9 @@ def main() -> None:
         if row["recall@10 w1-d6"] >= 0.8:
             rows.append(row)
     print_table(f"{len(vectors):,} passages, {len(texts)} queries, k = {_K}, one thread", rows)
-    keep("structures", {"passages": len(vectors), "queries": len(texts), "rounds": options.rounds, "rows": rows})
+    append_result(
+        "structures", {"passages": len(vectors), "queries": len(texts), "rounds": options.rounds, "rows": rows}
+    )
 
 
 def _kth_scores(queries: Vectors, vectors: Vectors) -> Vectors:

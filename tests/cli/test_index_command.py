@@ -10,8 +10,7 @@ from itertools import islice
 
 import pytest
 from cli_helpers import TEXTS, assert_fails, run, start
-
-from elasticdenser.kernel.kernel_sizes import kernel_paths
+from kernel_helpers import needs_fast_path
 
 
 def test_the_summary_of_a_build(corpus, tiny_model, tmp_path):
@@ -22,7 +21,7 @@ def test_the_summary_of_a_build(corpus, tiny_model, tmp_path):
     assert f'elasticdenser search {path} "your question"' in result.stderr
 
 
-@pytest.mark.skipif(not kernel_paths(), reason="needs the kernel: python setup.py build_ext --inplace")
+@needs_fast_path
 def test_an_index_of_int8_vectors_is_searched_at_every_precision(corpus, tiny_model, tmp_path):
     path, encoder = str(tmp_path / "int8"), ["--encoder", str(tiny_model)]
     result = run("index", str(corpus), "-o", path, *encoder, "--precision", "int8", "--workers", "2")

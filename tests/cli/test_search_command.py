@@ -12,8 +12,7 @@ import time
 
 import pytest
 from cli_helpers import COMMAND, ROOT, TEXTS, assert_fails, run, run_code, start
-
-from elasticdenser.kernel.kernel_sizes import kernel_paths
+from kernel_helpers import needs_fast_path
 
 SUBNETS = ["w1-d2", "w0.5-d2", "w1-d1", "w0.25-d2", "w0.5-d1", "w0.25-d1", "level0"]
 
@@ -73,7 +72,7 @@ def test_one_subnet_or_all(index, tiny_elastic):
     assert_fails(unknown, "w0.5-d9", "w1-d2, w0.5-d2", "level0", "--subnet all")
 
 
-@pytest.mark.skipif(not kernel_paths(), reason="needs the kernel: python setup.py build_ext --inplace")
+@needs_fast_path
 @pytest.mark.parametrize("options", [[], ["--subnet", "level0"], ["--json"]], ids=["full", "level0", "json"])
 def test_search_imports_only_what_it_needs(index, tiny_elastic, options):
     heavy = {"torch", "transformers", "safetensors", "huggingface_hub", "ir_datasets", "pandas", "scipy", "sklearn"}

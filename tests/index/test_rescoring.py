@@ -5,7 +5,7 @@ import pytest
 
 from elasticdenser.index import rescoring
 from elasticdenser.index.rescoring import rescore
-from elasticdenser.kernel.kernel_sizes import has_fast_path, kernel_paths
+from elasticdenser.kernel.paths import has_fast_path, kernel_paths, path_number
 
 needs_kernel = pytest.mark.skipif(not kernel_paths(), reason="the kernel was not built")
 
@@ -74,7 +74,7 @@ def test_the_same_on_every_path():
 
     queries, candidates, vectors = random_case(384, 200)
     expected = rescore(queries, candidates, vectors, 20)
-    for path in range(len(kernel_paths())):
+    for path in map(path_number, kernel_paths()):
         scores, positions = np.empty((5, 20), np.float32), np.empty((5, 20), np.int64)
         room, margins = np.empty(200, np.float32), np.empty(5, rescoring._MARGIN)
         _kernel.rescore(path, vectors, 384, queries, candidates, 20, room, scores, positions, margins)
@@ -87,13 +87,13 @@ def test_the_same_on_every_path():
     ("changes", "message"),
     [
         ({"k": 0}, "got k = 0"),
-        ({"k": 7}, "got k = 7. expected 1 to 6"),
+        ({"k": 7}, "got k = 7, expected 1 to 6"),
         ({"dim": 0}, "got 0 dimensions"),
         ({"dim": 64}, "bytes of queries"),
-        ({"candidates": np.full((5, 6), 400)}, "got position 400; there are 400 vectors"),
+        ({"candidates": np.full((5, 6), 400)}, "got position 400, expected less than 400"),
         ({"scores": np.empty(3, np.float32)}, "bytes of scores"),
         ({"positions": np.empty(3, np.int64)}, "bytes of positions"),
-        ({"room": np.empty(3, np.float32)}, "bytes of room"),
+        ({"all_scores": np.empty(3, np.float32)}, "bytes of all_scores"),
     ],
 )
 def test_arrays_of_wrong_size_or_content_are_refused(changes, message):
@@ -101,7 +101,7 @@ def test_arrays_of_wrong_size_or_content_are_refused(changes, message):
 
     queries, candidates, vectors = random_case(32, 6)
     arguments = {"path": 0, "vectors": vectors, "dim": 32, "queries": queries, "candidates": candidates, "k": 2}
-    arguments |= {"room": np.empty(6, np.float32), "scores": np.empty((5, 2), np.float32)}
+    arguments |= {"all_scores": np.empty(6, np.float32), "scores": np.empty((5, 2), np.float32)}
     arguments |= {"positions": np.empty((5, 2), np.int64), "margins": np.empty(5, rescoring._MARGIN)}
     with pytest.raises(ValueError, match=message):
         _kernel.rescore(*(arguments | changes).values())

@@ -11,6 +11,7 @@ from itertools import groupby, islice
 import numpy as np
 import pytest
 from ir_measures import ScoredDoc
+from kernel_helpers import needs_fast_path
 
 from elasticdenser import ElasticQueryEncoder, Hit, PassageEncoder, PassageIndex, Retriever, Subnet
 from elasticdenser.errors import EncoderMismatchError, ModelError, QueryError
@@ -108,7 +109,7 @@ def test_faults_are_raised_by_the_call(retriever):
     faults = {
         "": "query '0' is ''",
         "  ": "query '0' is '  '",
-        ("a", ""): "query '1' is ''. expected text",
+        ("a", ""): "query '1' is '', expected text",
         (1, 2): "query number 1 is of type int",
         b"dune": "got queries of type bytes",
         7: "got queries of type int",
@@ -142,7 +143,7 @@ def test_copies_come_in_the_order_of_the_index(retriever):
 
 def test_open(index, tiny_model):
     opened = Retriever.open(index.path, dtype="float32", download=False)
-    assert opened.encoder.found.path == tiny_model.resolve()
+    assert opened.encoder.location.path == tiny_model.resolve()
     assert next(opened.search("dune and spice")).doc_id == "d1"
     assert next(opened.search("dune and spice", subnet="w1-d2")).doc_id == "d1"
 
@@ -156,8 +157,8 @@ def test_one_index_at_every_subnet(index, tiny_elastic):
         assert {hit.subnet for hit in hits} == {subnet}
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         (vector,) = retriever.encoder.encode(["dune and spice"], subnet)
-        best = index.doc_ids[int(np.argmax(index.vectors @ vector))]
-        assert hits[0].doc_id == best
+        # By score, not by passage: the best ones may differ by less than two ways to compute an inner product do.
+        assert hits[0].score == pytest.approx(float((index.vectors @ vector).max()), abs=1e-6)
         seen.add(tuple(hit.score for hit in hits))
     assert len(seen) == len(retriever.encoder.subnets)
     assert full == list(retriever.search("dune and spice", subnet="w1-d2"))
@@ -215,6 +216,7 @@ def hits_of(retriever, queries, **choice) -> list[list[tuple[str, float]]]:
     return [[(hit.doc_id, hit.score) for hit in part] for _, part in groupby(hits, key=lambda hit: hit.query_id)]
 
 
+@needs_fast_path  # torch does not promise the last bits; see the next test
 def test_real_queries_have_the_same_hits_alone_and_together(real):
     retriever, queries = real
     together = hits_of(retriever, queries, k=10)

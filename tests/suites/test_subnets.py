@@ -107,7 +107,7 @@ def test_an_unknown_choice_is_refused(tmp_path):
         ('subnet = "all"', "subnet = []", "systems.vectors.subnet: got [], expected a list with at least 1 item"),
         ('subnet = "all"', "subnet = [1]", "systems.vectors.subnet[0]: got 1, expected a value of type str"),
         ('subnet = "all"', "subnet = 0.5", "systems.vectors.subnet: got 0.5, expected a value of type str"),
-        ('subnet = "all"', 'subnet = ["all", "level0"]', "systems.vectors.subnet: got subnet 'all'; expected the form"),
+        ('subnet = "all"', 'subnet = ["all", "level0"]', "systems.vectors.subnet: got subnet 'all', expected the form"),
         ('subnet = "all"', 'subnet = "small"', "systems.vectors.subnet: got subnet 'small'"),
         ('"vectors"]', '"vectors.tiny"]', "systems.both.of: got 'vectors.tiny', expected one of"),
         ('title = "A suite"', 'baseline = "words.w1-d2"', "baseline: got 'words.w1-d2', expected one of"),
@@ -205,8 +205,8 @@ def trained(tiny_model: Path, folder: Path, seed: int) -> Path:
         for parameter in model.parameters():
             if parameter is not model.tokens:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    made_by = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
-    save_elastic(folder, base=tiny_model, model=model, made_by=made_by)
+    provenance = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
+    save_elastic(folder, base=tiny_model, model=model, provenance=provenance)
     return folder
 
 

@@ -75,9 +75,9 @@ def test_a_training_makes_a_model_with_all_subnets(trained, tiny_model, data_fol
     full = ElasticQueryEncoder.from_pretrained(str(tiny_model), dtype="float32").encode(texts)
     means = {subnet: float((encoder.encode(texts, subnet) * full).sum(axis=1).mean()) for subnet in result.subnets}
     assert all(mean > 0.8 for mean in means.values()), means
-    made_by = load_elastic(result.folder).made_by
-    assert made_by["name"] == str(tiny_model) and made_by["step"] == result.step
-    assert made_by["plan"]["distil"]["steps"] == 10
+    provenance = load_elastic(result.folder).provenance
+    assert provenance["name"] == str(tiny_model) and provenance["step"] == result.step
+    assert provenance["plan"]["distil"]["steps"] == 10
     assert {"Encoding training texts", "Fitting the subnets", "Tuning level 0", "Training"} <= recorder.activities
     assert any("step 8 of 10, cosines" in text and "w0.25" in text for text in recorder.messages)
 
@@ -226,7 +226,7 @@ def test_the_better_snapshot_is_selected_and_not_measured_again(dev, tiny_query_
 
 def test_a_subnet_that_does_not_count_is_measured_for_the_record(dev, tiny_query_encoder, tmp_path):
     encoder = tiny_query_encoder
-    model = elastic_from_full(encoder.found.path, encoder.settings, widths=(1.0, 0.5))
+    model = elastic_from_full(encoder.location.path, encoder.settings, widths=(1.0, 0.5))
     save_weights(tmp_path / "one", model)
     full, *others = model.shape.grid
     cache = tmp_path / "selection.json"
@@ -248,7 +248,7 @@ def test_a_dev_set_measures_the_full_encoder_as_a_search_does(dev, tiny_query_en
 def test_a_dev_set_on_which_the_full_encoder_finds_nothing_is_refused(dev, tiny_query_encoder, tmp_path):
     qrels = [Qrel(query_id, "nowhere", 1) for query_id in dev.query_set.judged]
     lost = replace(dev, query_set=replace(dev.query_set, qrels=qrels))
-    model = elastic_from_full(tiny_query_encoder.found.path, tiny_query_encoder.settings)
+    model = elastic_from_full(tiny_query_encoder.location.path, tiny_query_encoder.settings)
     with pytest.raises(BadInputError, match="the full encoder itself has dev dev RR@10 = 0"):
         select_snapshot({}, [lost], tiny_query_encoder, model, model.shape.grid[1:], tmp_path / "selection.json")
 

@@ -57,13 +57,13 @@ def profile(
     from elasticdenser.datasets import load_queries
     from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
     from elasticdenser.engine.profiling.query_sample import sample_queries
-    from elasticdenser.models.locate import retention_of
+    from elasticdenser.models.manifest import retention_of
     from elasticdenser.reports.charts.profile import draw_profile
 
     names = tuple(filter(None, (name.strip() for name in subnets.split(","))))
     settings = MeasureSettings(levels=names, batch_sizes=sizes, k=k, rounds=rounds)
     texts = [query.text for query in load_queries(queries)] if queries else sample_queries(retriever)
-    quality = retention_of(retriever.encoder.found.path)
+    quality = retention_of(retriever.encoder.location.path)
     with progress_bars() as progress:
         measured = measure_profile(retriever, texts, settings, quality=quality, progress=progress)
     if used_only:

@@ -193,7 +193,7 @@ def _conditions(
             slowest.setdefault(name, {})[str(size)] = max(seconds)
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "encoder": retriever.encoder.found.name,
+        "encoder": retriever.encoder.location.name,
         "dtype": retriever.encoder.fingerprint.dtype,
         "n_passages": len(retriever.index),
         "structure": retriever.index.manifest.structure.factory,

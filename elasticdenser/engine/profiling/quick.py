@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.profiling.query_sample import sample_queries
-from elasticdenser.models.locate import ladder_of, retention_of
+from elasticdenser.models.locate import profile_file
+from elasticdenser.models.manifest import retention_of
 from elasticdenser.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def quick_profile(retriever: Retriever, *, k: int = 10, progress: Progress = sil
         k: Number of hits.
         progress: Called with (what, done, total).
     """
-    folder = retriever.encoder.found.path
-    path = ladder_of(folder)
+    folder = retriever.encoder.location.path
+    path = profile_file(folder)
     shipped = None if path is None else Profile.load(path)
     queries = sample_queries(retriever, 64) if retriever.index.has_texts else _QUERIES
     settings = MeasureSettings(

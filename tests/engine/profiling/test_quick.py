@@ -12,7 +12,7 @@ from elasticdenser.engine import BatchSearch, RetrievalEngine
 from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.engine.profiling.quick import quick_profile
 from elasticdenser.errors import QueryError
-from elasticdenser.models.locate import LADDER
+from elasticdenser.models.locate import PROFILE
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def encoder_with_levels(tiny_elastic, tmp_path_factory):
         Level(name="w1-d2", quality=1.0, measured_s={1: 9.0}),
         Level(name="level0", quality=0.77, measured_s={1: 1.0}, recall=0.9),
     ]
-    Profile(levels=levels).save(folder / LADDER)
+    Profile(levels=levels).save(folder / PROFILE)
     return folder
 
 
