@@ -1,4 +1,4 @@
-"""Common part of all searches: the accepted forms of queries, and scores without ties."""
+"""Forms of queries that every kind of search accepts, and the check of one query."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-import numpy as np
-
-from elasticdenser.arrays import Scores
 from elasticdenser.errors import QueryError
 
 Queries = str | Mapping[str, str] | Iterable[Any]
@@ -47,27 +44,6 @@ def check_query(query: object, name: str) -> None:
         query.encode()
     except UnicodeEncodeError:
         raise QueryError(f"{name} is {query!r}, which holds bytes that are not UTF-8: convert it to UTF-8") from None
-
-
-def strictly_falling(scores: Scores) -> Scores:
-    """Lower each score that does not fall by the smallest step of float32, so that no two are equal.
-
-    Tools that evaluate a run sort it by score and break ties in different ways: trec_eval by falling document id,
-    others by rising. Copies of a passage would then rank differently in every tool.
-
-    Args:
-        scores: float32, (n,), best first.
-
-    Returns:
-        float32, (n,).
-    """
-    if len(scores) < 2 or (np.diff(scores) < 0).all():
-        return scores
-    falling = scores.copy()
-    for rank in range(1, len(falling)):
-        if falling[rank] >= falling[rank - 1]:
-            falling[rank] = np.nextafter(falling[rank - 1], np.float32(-np.inf))
-    return falling
 
 
 def _checked(queries: Iterable[Any]) -> Iterator[tuple[str, str]]:

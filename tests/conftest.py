@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub: no test may ask the network
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of pytest's workers has one CPU
 
 import pytest
 from tiny import VOCABULARY, one_thread, real_encoder, write_sentence_encoder
@@ -126,3 +128,29 @@ def tiny_elastic(tiny_model, tmp_path_factory) -> Path:
     provenance = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
     save_elastic(folder, base=tiny_model, model=model, provenance=provenance)
     return folder
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Let `-n auto` start a worker for each usable CPU, but no more than fit into the memory of a small machine."""
+    from elasticdenser.cpus import cpu_count
+
+    return min(4, cpu_count())
+
+
+# Tests here have deadlines of real time, which other tests beside them would make late.
+SERIAL = (
+    *("engine/test_", "engine/processes/", "engine/profiling/"),
+    *("loadtest/", "serving/", "examples/", "cli/test_loadtest_command.py"),
+)
+# Fixtures with the real model or real data, which take seconds to load and more to use.
+SLOW_FIXTURES = {"data", "minilm", "query_encoder"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that must run alone, and those on the real model or on real data as slow."""
+    for item in items:
+        if item.path.as_posix().removeprefix(f"{(ROOT / 'tests').as_posix()}/").startswith(SERIAL):
+            item.add_marker(pytest.mark.serial)
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)

@@ -69,14 +69,8 @@ class EncoderFingerprint:
         return [*self.differences(other), *([f"dtype: {self.dtype!r} against {other.dtype!r}"] if mixed else [])]
 
     def to_json(self) -> dict[str, Any]:
-        """Return a dictionary that `from_json` reads back."""
+        """Return a dictionary that JSON can hold and `dataclass_io.from_value` reads back."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> EncoderFingerprint:
-        """Read the dictionary of `to_json`; unknown keys raise TypeError."""
-        settings = dict(value["settings"])
-        return cls(**{**value, "settings": EncoderSettings(**settings)})
 
 
 def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:

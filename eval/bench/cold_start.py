@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from report import keep, print_table
+from report import append_result, print_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,7 +69,9 @@ def main() -> None:
                 phases[subnet].append(run_phases)
     rows = [_row(subnet, whole[subnet], phases[subnet]) for subnet in options.subnets]
     print_table(f"{options.index.name}, seconds, medians of {options.rounds} interleaved rounds", rows)
-    keep("cold-start", {"index": options.index.name, "rounds": options.rounds, "query": options.query, "rows": rows})
+    append_result(
+        "cold-start", {"index": options.index.name, "rounds": options.rounds, "query": options.query, "rows": rows}
+    )
 
 
 def _timed(arguments: Sequence[str]) -> tuple[float, float, list[float]]:

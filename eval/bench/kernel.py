@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from reference import load_sentence_transformer
-from report import all_items_s, item_by_item, keep, print_table
+from report import all_items_s, append_result, print_table, time_items_in_turns
 
 from elasticdenser import ElasticQueryEncoder, open_corpus
 from elasticdenser.datasets import load_queries
@@ -52,7 +52,7 @@ def main() -> None:
     path = kernel_paths()[0]
     print_table(f"{len(texts)} questions, one thread, path {path}, medians; x: of the same question", rows)
     print_table("Wikipedia passages, one thread, batches of 4", passages)
-    keep("kernel", {"path": path, "rounds": options.rounds, "queries": rows, "passages": passages})
+    append_result("kernel", {"path": path, "rounds": options.rounds, "queries": rows, "passages": passages})
 
 
 def _measure_queries(
@@ -73,7 +73,7 @@ def _measure_queries(
             forward = partial(backend.forward, subnet=subnet)
             work[name] = partial(lambda forward, number: forward([ids[number]]), forward)
             batched[name] = partial(lambda forward, number: forward(batches[number]), forward)
-    alone, together = item_by_item(work, len(ids), rounds), item_by_item(batched, len(batches), rounds)
+    alone, together = time_items_in_turns(work, len(ids), rounds), time_items_in_turns(batched, len(batches), rounds)
     rows = []
     for name, times in alone.items():
         row: dict[str, Any] = {"encoder": name, "ms": median(times) * 1e3}
@@ -100,7 +100,7 @@ def _measure_passages(
     ids = sorted(encoder._tokenize([passage.content for passage in islice(every_40th, 64)], ""), key=len)
     batches = [ids[start : start + 4] for start in range(0, len(ids), 4)]
     subnet = encoder.full_subnet
-    times = item_by_item(
+    times = time_items_in_turns(
         {
             "kernel": lambda number: kernel.forward(batches[number], subnet),
             "torch, float32": lambda number: reference.forward(batches[number], subnet),

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from dev_sets import load_three
-from report import keep, print_table
+from dev_sets import load_dev_sets
+from report import append_result, print_table
 
 from elasticdenser import ElasticQueryEncoder, Subnet
 from elasticdenser.training.dev_sets import DevSet
@@ -33,14 +33,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="queries of a set at most; 0 is all")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    dev_sets = load_three(options.data, options.wiki, options.msmarco, options.limit)
+    dev_sets = load_dev_sets(options.data, options.wiki, options.msmarco, options.limit)
     exact, fast = (ElasticQueryEncoder.from_pretrained(dtype=dtype, device="cpu") for dtype in ("float32", "int8"))
     full = {dev.name: dev.value(exact.encode(dev.texts)) for dev in dev_sets}
     rows = []
     for subnet in fast.subnets:
         rows.append(_row(subnet, exact, fast, dev_sets, full))
         print_table(f"Retention, {sum(len(dev.texts) for dev in dev_sets):,} queries", rows)
-    keep(
+    append_result(
         "precision", {"limit": options.limit, "dev_sets": {dev.name: len(dev.texts) for dev in dev_sets}, "rows": rows}
     )
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from report import keep, print_table
+from report import append_result, print_table
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, PassageIndex
 from elasticdenser.training.dev_sets import load_dev_set
@@ -54,7 +54,7 @@ def main() -> None:
     shares = [column for column in rows[0] if column.startswith("retention")]
     rows.append({"set": "mean", **{share: sum(row[share] for row in rows) / len(rows) for share in shares}})
     print_table("Quality by the arithmetic of passages and queries, full encoder", rows)
-    keep("precision-passages", {"limit": options.limit, "cosines": cosines, "rows": rows})
+    append_result("precision-passages", {"limit": options.limit, "cosines": cosines, "rows": rows})
 
 
 def _opened(folders: tuple[Path, Path], data: Path, sources: tuple[str, ...]) -> Pair:

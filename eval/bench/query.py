@@ -21,7 +21,7 @@ from query_bench import CLOCKS, Bench, Row
 from query_encoding import measure_passages, measure_queries
 from query_processes import measure_cold, measure_memory
 from query_searching import measure_batches, measure_one_by_one
-from report import keep, print_table
+from report import append_result, print_table
 
 TABLES: dict[str, Callable[[Bench], tuple[str, list[Row]]]] = {
     "A": measure_queries,
@@ -69,7 +69,7 @@ def _run(table: str, bench: Bench, settings: Row) -> None:
     if bench.share is not None:
         print(f"\n{settings['clock']} time; this process had {bench.share:.0%} of a core")
         settings = settings | {"share_of_a_core": bench.share}
-    keep("query", {"table": table, "title": title, **settings, "peers": peer_versions(), "rows": rows})
+    append_result("query", {"table": table, "title": title, **settings, "peers": peer_versions(), "rows": rows})
 
 
 if __name__ == "__main__":

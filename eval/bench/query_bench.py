@@ -9,7 +9,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 from peers import ST, Encode, Flat, peer_encoders
-from report import item_by_item
+from report import time_items_in_turns
 
 from elasticdenser import ElasticQueryEncoder, PassageIndex
 from elasticdenser.datasets import load_queries
@@ -75,12 +75,12 @@ class Bench:
         return Flat(self.index)
 
     def times(self, work: Mapping[str, Callable[[Sequence[str]], object]], batches: Sequence[Sequence[str]]) -> Times:
-        """Return the seconds of every piece of work on every batch of texts; see `item_by_item`."""
+        """Return the seconds of every piece of work on every batch of texts; see `time_items_in_turns`."""
         each: dict[str, Callable[[int], object]] = {
             name: partial(lambda compute, number: compute(batches[number]), compute) for name, compute in work.items()
         }
         started = perf_counter(), process_time()
-        times = item_by_item(each, len(batches), self.rounds, self._clock)
+        times = time_items_in_turns(each, len(batches), self.rounds, self._clock)
         self.share = (process_time() - started[1]) / (perf_counter() - started[0])
         return times
 

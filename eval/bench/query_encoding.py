@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 from peers import ONNX, ST, Encode, Vectors
 from query_bench import SUBNETS, Bench, Row, Targets, shown
-from report import all_items_s, ratios, target
+from report import all_items_s, ratios, target_columns
 
 from elasticdenser import PassageEncoder, open_corpus
 from elasticdenser.errors import ModelError
@@ -33,7 +33,7 @@ def measure_queries(bench: Bench) -> tuple[str, list[Row]]:
         row: Row = {"encoder": shown(name), "ms": median(times[name]) * 1e3}
         row |= {"x ST": x_st[name], "x ONNX float32": x_onnx[name]}
         row |= _alone_and_together(encode, bench.texts, reference)
-        rows.append(row | target([x_st[name], x_onnx[name]], _QUERY_TARGETS.get(name)))
+        rows.append(row | target_columns([x_st[name], x_onnx[name]], _QUERY_TARGETS.get(name)))
     return f"String to vector, {len(bench.texts)} questions one by one, medians; x: of the same question", rows
 
 
@@ -65,5 +65,5 @@ def measure_passages(bench: Bench) -> tuple[str, list[Row]]:
         rate = len(texts) / all_items_s(times[name], bench.rounds)
         row: Row = {"encoder": shown(name), "passages a core-second": rate, "x ST": x[name]}
         row["least cosine to ST"] = float((encode(texts) * reference).sum(axis=1).min())
-        rows.append(row | target([x[name]], _PASSAGE_TARGETS.get(name)))
+        rows.append(row | target_columns([x[name]], _PASSAGE_TARGETS.get(name)))
     return f"{len(texts)} Wikipedia passages, sorted, in batches of {PASSAGES_PER_BATCH}", rows

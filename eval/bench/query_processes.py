@@ -15,7 +15,7 @@ import numpy as np
 from onnx_files import FLOAT32, onnx_file
 from peers import ONNX, ST, Flat
 from query_bench import Bench, Row
-from report import target
+from report import target_columns
 
 from elasticdenser import PassageIndex
 from elasticdenser.index import layout
@@ -58,7 +58,7 @@ def measure_cold(bench: Bench) -> tuple[str, list[Row]]:
         seconds, cpu_seconds, peak = map(median, zip(*measured_runs, strict=True))
         row: Row = {"process": name, "seconds": seconds, "x ST": x}
         row |= {"CPU seconds": cpu_seconds, "peak memory, MB": peak / _MB}
-        rows.append(row | target([x], None if name in (ST, ONNX) else [MIN_COLD_SPEEDUP]))
+        rows.append(row | target_columns([x], None if name in (ST, ONNX) else [MIN_COLD_SPEEDUP]))
     return f"Process from start to end, {QUERY!r}, files in the page cache, medians of {ROUNDS} rounds in turns", rows
 
 

@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 from peers import ONNX, ST, K, Search
 from query_bench import RECALLS, SUBNETS, Bench, Row, Targets, shown
-from report import all_items_s, ratios, target
+from report import all_items_s, ratios, target_columns
 
 from elasticdenser import Retriever
 from elasticdenser.engine.batch_search import RetrieverSearch
@@ -49,7 +49,7 @@ def measure_one_by_one(bench: Bench) -> tuple[str, list[Row]]:
             f"x ST{_FLAT}": x[name],
             **shared[name],
         }
-        rows.append(row | target([x[name]], _TARGETS.get(name)))
+        rows.append(row | target_columns([x[name]], _TARGETS.get(name)))
     return f"String to {K} hits, {len(bench.index):,} passages, {len(batches)} questions one by one, medians", rows
 
 
@@ -74,7 +74,7 @@ def measure_batches(bench: Bench) -> tuple[str, list[Row]]:
         row: Row = {"search": shown(name), "effort": RECALLS.get(name) or "greatest"}
         row |= {"queries a core-second": n_queries / all_items_s(seconds, bench.rounds)}
         row |= {f"x ST{_FLAT}": x[name], f"x ST{_MATRIX}": x_matrix[name], **shared[name]}
-        rows.append(row | target([min(x[name], x_matrix[name])], _BATCH_TARGETS.get(name)))
+        rows.append(row | target_columns([min(x[name], x_matrix[name])], _BATCH_TARGETS.get(name)))
     return f"String to {K} hits, {len(bench.index):,} passages, {n_queries} questions in batches of {BATCH}", rows
 
 

@@ -21,6 +21,7 @@ from kernel_helpers import needs_fast_path
 from tiny import real_encoder
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, Subnet
+from elasticdenser.dataclass_io import from_value
 from elasticdenser.encoders import resolve_dtype
 from elasticdenser.encoders.base import max_batch_tokens
 from elasticdenser.errors import ModelError, QueryError
@@ -338,7 +339,7 @@ def test_fingerprint_says_what_differs(tiny_encoder, tiny_model):
     from elasticdenser.models.settings import EncoderFingerprint
 
     mine = tiny_encoder.fingerprint
-    assert EncoderFingerprint.from_json(json.loads(json.dumps(mine.to_json()))) == mine
+    assert from_value(EncoderFingerprint, json.loads(json.dumps(mine.to_json())), "encoder") == mine
     half = PassageEncoder.from_pretrained(str(tiny_model)).fingerprint
     assert mine.differences(half) == []
     other = PassageEncoder.from_pretrained(str(tiny_model), passage_prompt="p: ").fingerprint

@@ -122,6 +122,7 @@ def assert_equals_reference(st, folder: Path, texts=TEXTS) -> None:
     np.testing.assert_allclose(queries.encode(nonempty), reference.encode_query(nonempty), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "pooling", "normalize"),
     [
