@@ -80,9 +80,23 @@ def test_dotted_names_and_paths_in_the_text_exist(document):
         except ImportError:
             found = _resolve(owner)
             assert found is not None and hasattr(found, attribute), f"there is no {dotted}"
-    for path in re.findall(r"`((?:elasticdenser|tests|eval|recipes|docs|examples)/[\w./-]+)`", text):
-        if not path.startswith(("eval/runs", "elasticdenser/all-")):  # made by commands; names of models
-            assert (ROOT / path).exists(), f"there is no {path}"
+    for code in re.findall(r"`([^`]+)`", document.read_text(encoding="utf-8")):
+        for path in re.findall(r"(?<!\S)((?:elasticdenser|tests|eval|recipes|docs|examples)/[\w./-]+)", code):
+            if not path.startswith(("eval/runs", "elasticdenser/all-")):  # made by commands; names of models
+                assert (ROOT / path).exists(), f"there is no {path}"
+
+
+BENCHMARKS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "eval" / "bench").glob("*.py"))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_benchmarks_and_their_options_exist(document):
+    text = " ".join(document.read_text(encoding="utf-8").split())
+    for command in re.findall(r"`(?:python eval/bench/)?(\w+\.py [^`]+)`", text):
+        script, *arguments = shlex.split(command)
+        assert (ROOT / "eval" / "bench" / script).is_file(), f"there is no eval/bench/{script}"
+        for option in (argument for argument in arguments if argument.startswith("--")):
+            assert f'"{option}"' in BENCHMARKS, f"{command}: there is no option {option}"
 
 
 def _resolve(dotted: str) -> object | None:
