@@ -152,7 +152,7 @@ def examples(*commands: str) -> str:
 
 
 def dtype_of(precision: str) -> str:
-    """Return the encoders' name of an arithmetic that `--precision` names; any name of `BACKENDS` is accepted too.
+    """Return the dtype that `--precision` names, such as `bf16`; names of dtypes, such as `bfloat16`, are accepted too.
 
     Raises:
         typer.BadParameter: There is no such precision.
