@@ -1,12 +1,13 @@
-"""Dense retrieval with an elastic query encoder that stays fast under any load.
+"""Dense retrieval with an elastic query encoder that meets its deadlines under load.
 
 The public names are imported on first use, so that `import elasticdenser` costs nothing.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from elasticdenser.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
     from elasticdenser.datasets import Passage, load_qrels, load_queries, open_corpus
@@ -59,11 +60,7 @@ __all__ = [
     "open_corpus",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

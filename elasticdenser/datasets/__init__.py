@@ -5,8 +5,9 @@ Names are imported when they are first used: a search needs only `Passage`.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from elasticdenser.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
     from elasticdenser.datasets.corpora import Corpus, LocatedPassage, SkippedLines, open_corpus
@@ -53,8 +54,4 @@ __all__ = [
     "unique_passages",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _MODULES)

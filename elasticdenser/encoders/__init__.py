@@ -5,15 +5,16 @@ Names are imported when they are first used: arithmetic in 8 bits needs no torch
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from elasticdenser.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
     from elasticdenser.encoders.devices import resolve_device, resolve_dtype
     from elasticdenser.encoders.passage_encoder import PassageEncoder
     from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 
-_HOMES = {
+_MODULES = {
     "ElasticQueryEncoder": "query_encoder",
     "PassageEncoder": "passage_encoder",
     "resolve_device": "devices",
@@ -22,8 +23,4 @@ _HOMES = {
 
 __all__ = ["ElasticQueryEncoder", "PassageEncoder", "resolve_device", "resolve_dtype"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _MODULES)

@@ -6,8 +6,9 @@ are imported when they are first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from elasticdenser.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
     from elasticdenser.engine.answers import Answer, Snapshot
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Level, Profile
     from elasticdenser.engine.settings import SchedulerSettings
 
-_HOMES = {
+_MODULES = {
     "Answer": "answers",
     "BatchSearch": "batch_search",
     "DeliveryListener": "listener",
@@ -49,8 +50,4 @@ __all__ = [
     "WorkerError",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _MODULES)

@@ -20,6 +20,6 @@ def corpus(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def index(corpus, tiny_model, tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("indexes") / "mine"
-    result = run("index", str(corpus), "-o", str(path), "--encoder", str(tiny_model), "--dtype", "float32")
+    result = run("index", str(corpus), "-o", str(path), "--encoder", str(tiny_model), "--precision", "fp32")
     assert result.exit_code == 0, result.output
     return str(path)

@@ -35,6 +35,15 @@ def test_help_imports_nothing_heavy(args):
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("command", ["serve", "simulate", "loadtest"])
+def test_help_lists_every_registered_policy(command, monkeypatch):
+    from elasticdenser.engine.policies import POLICIES
+
+    monkeypatch.setenv("COLUMNS", "200")
+    output = " ".join(run(command, "--help").stdout.replace("│", " ").split())
+    assert [policy.spelling for policy in POLICIES.values() if policy.spelling not in output] == []
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_app_of_one_command_has_the_same_help(command):
     alone = CliRunner().invoke(make_app(command), [command, "--help"])

@@ -18,7 +18,7 @@ from elasticdenser.encoders.backends import BACKENDS
 
 def test_the_summary_of_a_build(corpus, tiny_model, tmp_path):
     path = tmp_path / "mine"
-    result = run("index", str(corpus), "-o", str(path), "--encoder", str(tiny_model), "--dtype", "float32")
+    result = run("index", str(corpus), "-o", str(path), "--encoder", str(tiny_model), "--precision", "fp32")
     assert (result.exit_code, result.stdout) == (0, ""), result.output
     assert "3 passages" in result.stderr and "recall@10 1.000" in result.stderr
     assert f'elasticdenser search {path} "your question"' in result.stderr

@@ -51,8 +51,6 @@ def index(
     precision: Annotated[
         str,
         typer.Option(
-            "--precision",
-            "--dtype",
             help="Arithmetic: int8 (CPU, the fastest there), fp32, bf16, fp16 (GPU), or auto: fp16 on a GPU, else bf16 "
             "if the CPU has it, else fp32.",
         ),

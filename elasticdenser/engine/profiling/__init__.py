@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from elasticdenser.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
     from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from elasticdenser.engine.profiling.query_sample import sample_queries
     from elasticdenser.engine.profiling.quick import quick_profile
 
-_HOMES = {
+_MODULES = {
     "Level": "profile",
     "MeasureSettings": "measure",
     "Profile": "profile",
@@ -22,8 +23,4 @@ _HOMES = {
 
 __all__ = ["Level", "MeasureSettings", "Profile", "measure_profile", "quick_profile", "sample_queries"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _MODULES)

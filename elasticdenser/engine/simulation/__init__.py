@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from elasticdenser.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
     from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times, bursts, day, poisson, replayed
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from elasticdenser.engine.simulation.simulator import simulate
     from elasticdenser.engine.simulation.summary import Summary, Timeline, summarise, timeline_of
 
-_HOMES = {
+_MODULES = {
     "ClosedLoop": "arrivals",
     "Delays": "settings",
     "SimulationSettings": "settings",
@@ -45,8 +46,4 @@ __all__ = [
     "timeline_of",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _MODULES)
