@@ -139,7 +139,7 @@ def test_numbers_that_are_not_finite(folder, value):
 def test_token_vectors_that_are_not_finite(folder):
     change(folder / FULL, TOKENS, lambda tokens: tokens * np.float16(np.nan))
     backend = load_kernel_backend(folder)
-    with pytest.raises(ModelError, match="no finite numbers: fetch the model again"):
+    with pytest.raises(ModelError, match="hidden states are not finite: fetch the model again"):
         backend.forward([[1, 2]], backend.full_subnet)
 
 
