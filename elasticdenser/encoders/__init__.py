@@ -1,6 +1,6 @@
-"""Encoders: texts to vectors. Passages by the full encoder in bulk, queries by any subnet of the elastic encoder.
+"""Encoders: passages to vectors by the full encoder, queries to vectors by any subnet of the elastic encoder.
 
-Names are imported when they are first used: arithmetic in 8 bits needs no torch.
+Names are imported when they are first used, because encoding in 8 bits needs no torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from elasticdenser.encoders.passage_encoder import PassageEncoder
     from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 
-_HOMES = {
+_MODULES = {
     "ElasticQueryEncoder": "query_encoder",
     "PassageEncoder": "passage_encoder",
     "resolve_device": "devices",
@@ -24,6 +24,6 @@ __all__ = ["ElasticQueryEncoder", "PassageEncoder", "resolve_device", "resolve_d
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
