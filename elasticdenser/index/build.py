@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from elasticdenser.encoders import PassageEncoder
 
 WINDOW = 2048
-"""Passages that are sorted, encoded and saved together. After a kill, at most three windows are encoded again: those that
-were in the encoder."""
+"""Passages that are sorted, encoded and saved together. After a kill, at most three windows are encoded again: those in
+the encoder."""
 
 _FILES = (
     layout.VECTORS,

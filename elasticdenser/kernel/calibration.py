@@ -78,7 +78,8 @@ def _normal_distribution(x: Array) -> Array:
     points = (np.clip(x, -_LIMIT, _LIMIT) + np.float32(_LIMIT)) * np.float32(_POINTS_PER_UNIT)
     below = points.astype(np.int32)
     left: Array = table[below]
-    return left + (points - below.astype(np.float32)) * (table[below + 1] - left)
+    interpolated: Array = left + (points - below.astype(np.float32)) * (table[below + 1] - left)
+    return interpolated
 
 
 def _gelu_tanh(x: Array) -> Array:

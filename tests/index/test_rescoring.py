@@ -30,7 +30,7 @@ def implementation(request, monkeypatch):
 
 @pytest.mark.parametrize("dim", [1, 7, 16, 63, 64, 100, 384])
 @pytest.mark.parametrize(("n_candidates", "k"), [(1, 1), (9, 9), (100, 1), (100, 10), (400, 37), (400, 400)])
-def test_best_of_the_candidates(implementation, dim, n_candidates, k):
+def test_the_best_candidates_are_returned_in_order(implementation, dim, n_candidates, k):
     queries, candidates, vectors = random_case(dim, n_candidates)
     rescored = rescore(queries, candidates, vectors, k)
     exact = np.einsum("qd,qnd->qn", queries.astype(np.float64), vectors[candidates].astype(np.float64))
@@ -69,7 +69,7 @@ def test_fewer_candidates_than_wanted(implementation):
 
 
 @needs_kernel
-def test_the_same_on_every_path():
+def test_every_path_returns_the_same_candidates():
     from elasticdenser.kernel import _kernel
 
     queries, candidates, vectors = random_case(384, 200)
