@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from elasticdenser.cpus import CPU_INFO, affinity_count, cpu_count, cpu_flags, cpu_quota
+from elasticdenser.kernel.paths import has_fast_path, kernel_import_error, kernel_paths
 from elasticdenser.retrieval.java import find_java, java_status
 
 MIN_PYTHON = (3, 11)
@@ -175,11 +176,9 @@ def check_model() -> Check:
 def check_kernel() -> Check:
     """Tell whether the kernel encodes queries on the CPU, or torch because the kernel was not built."""
     name, advice = "Query kernel", "several times slower: install this package where there is a C compiler"
-    try:
-        from elasticdenser.kernel import _kernel
-    except ImportError as error:
-        return Check(name, True, f"not there ({error}): torch encodes queries", advice)
-    if len(_kernel.paths()) < 2:  # the portable path is always there, and slower than torch
+    if not kernel_paths():
+        return Check(name, True, f"not there ({kernel_import_error()}): torch encodes queries", advice)
+    if not has_fast_path():
         return Check(name, True, f"not made for this processor ({platform.machine()}): torch encodes queries")
     return Check(name, True, "built: queries are encoded in 8 bits, without torch")
 
