@@ -27,7 +27,7 @@ from elasticdenser.index.structures.registry import structure_suffixes
 
 _APPENDED_FILES = (layout.VECTORS, layout.IDS, layout.ID_OFFSETS, layout.PASSAGES, layout.PASSAGE_OFFSETS)
 _ENCODED_FILES = (*_APPENDED_FILES, PLAN, JOURNAL, MANIFEST)
-_DERIVED_PATTERNS = (layout.ID_LOOKUP, layout.VERIFIED, "ids-*.u64", "texts.tmp", ".*.tmp", "lock")
+_DERIVED_PATTERNS = (layout.ID_LOOKUP, layout.VERIFIED, "ids-*.u64", "texts.tmp", ".*.tmp")
 
 
 @dataclass(frozen=True)
