@@ -27,7 +27,7 @@ def check_integrity(folder: Path, manifest: Manifest, check: Check = "changed") 
     if not damage:
         return
     if damage.keys() <= set(manifest.structure.files):
-        way_out = f"the vectors are whole: elasticdenser rebuild {folder}"
+        way_out = f"the vectors are undamaged, so run `elasticdenser rebuild {folder}`"
     else:
         way_out = "restore these files from a copy, or build the index again with --overwrite"
     listed = "; ".join(f"{name} {fault}" for name, fault in damage.items())
@@ -64,7 +64,7 @@ def find_damage(folder: Path, manifest: Manifest, check: Check = "changed") -> d
 
 
 def mark_verified(folder: Path, manifest: Manifest) -> None:
-    """Record that all files are whole, so that opening the index does not read them again; best effort."""
+    """Record that all files are undamaged, so that opening the index does not read them again; best effort."""
     _write_verified(folder, {name: _state_of((folder / name).stat()) for name in manifest.files})
 
 

@@ -17,7 +17,7 @@ from elasticdenser.index.manifest import Manifest
 
 
 def publish(work: Path, path: Path) -> None:
-    """Give a complete index its final name, and record that its files are whole; see `replace_folder`.
+    """Give a complete index its final name, and record that its files are undamaged; see `replace_folder`.
 
     Raises:
         BuildError: The disk refuses; the old index is still in place.

@@ -70,8 +70,8 @@ def test_real_build_killed_at_20_random_moments(tmp_path, tiny_model):
     assert {line.split()[0] for line in killed_in} >= {"reading", "encoding"}, killed_in
     assert not building_folder(tmp_path / "index").exists()
     encoder = PassageEncoder.from_pretrained(str(tiny_model), download=False)
-    whole = PassageIndex.build(corpus, tmp_path / "whole", encoder)
-    assert_equal_indexes(PassageIndex.open(tmp_path / "index", check="all"), whole)
+    uninterrupted = PassageIndex.build(corpus, tmp_path / "uninterrupted", encoder)
+    assert_equal_indexes(PassageIndex.open(tmp_path / "index", check="all"), uninterrupted)
 
 
 @pytest.mark.slow
@@ -83,5 +83,5 @@ def test_real_passages_and_model_killed(tmp_path, data, minilm, monkeypatch):
     model = str(minilm.location.path)
     killed_in = kill_until_done(corpus, tmp_path / "index", model, 32, 4, SEED)
     assert killed_in
-    whole = PassageIndex.build(open_corpus(corpus), tmp_path / "whole", minilm)
-    assert_equal_indexes(PassageIndex.open(tmp_path / "index", check="all"), whole)
+    uninterrupted = PassageIndex.build(open_corpus(corpus), tmp_path / "uninterrupted", minilm)
+    assert_equal_indexes(PassageIndex.open(tmp_path / "index", check="all"), uninterrupted)

@@ -125,8 +125,8 @@ def test_a_manifest_of_the_first_format_is_read(index_path):
 
 
 def test_a_manifest_with_unknown_keys_or_wrong_values_is_refused(index_path):
-    whole = (index_path / "manifest.json").read_bytes()
-    files = json.loads(whole)["files"]
+    undamaged = (index_path / "manifest.json").read_bytes()
+    files = json.loads(undamaged)["files"]
     without_ids = {name: files[name] for name in files if name != "ids.txt"}
     for changes, what in [
         ({"novelty": 1}, "unknown key 'novelty'"),
@@ -137,7 +137,7 @@ def test_a_manifest_with_unknown_keys_or_wrong_values_is_refused(index_path):
         edit_manifest(index_path, **changes)
         with pytest.raises(IndexFormatError, match=rf"manifest.json is damaged.*{what}|{what}.*"):
             PassageIndex.open(index_path)
-        (index_path / "manifest.json").write_bytes(whole)
+        (index_path / "manifest.json").write_bytes(undamaged)
     manifest = Manifest.read(index_path)
     for broken in (replace(manifest, n_passages=59), replace(manifest, dim=15)):
         broken.write(index_path)
