@@ -13,7 +13,7 @@ FOLDER = "elasticdenser/kernel"
 SOURCES = ["kernel", "path_avx512", "path_avx2", "path_portable"]
 HEADERS = [
     *("model", "forward", "products", "attention", "rescoring"),
-    *("simd_avx512", "simd_avx2", "simd_fold", "simd_portable"),
+    *("simd_avx512", "simd_avx2", "simd_reduce", "simd_portable"),
 ]
 # Each path's source names the instructions that it uses. The compiler must not fuse multiplications and additions by
 # itself: a text's vector would depend on how it compiled the block that the text is in.

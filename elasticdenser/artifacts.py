@@ -1,4 +1,4 @@
-"""Atomic writes, checksums, and clear messages where the disk refuses."""
+"""Atomic writes, checksums, and clear messages when the operating system refuses to write."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def flush_to_disk(file: IO[Any]) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make renames inside `folder` durable."""
+    """Wait until the operating system has the names of the files in `folder` on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -79,7 +79,7 @@ def flush_folder(folder: Path) -> None:
 
 @contextmanager
 def explained_os_errors(path: Path) -> Iterator[None]:
-    """Turn errors of the operating system in writing into errors that name the path and the way out."""
+    """Turn errors of the operating system while writing into errors that name the path and the way out."""
     try:
         yield
     except OSError as error:

@@ -65,7 +65,7 @@ def _group_folders(cgroup_root: Path, process_groups: Path) -> list[Path]:
     folders: dict[Path, None] = {}
     for mount, group in groups:
         parts = [part for part in PurePosixPath(group).parts if part != "/"]
-        if ".." in parts:  # outside of the mount; a group of this name inside would be another one
+        if ".." in parts:  # outside of the mount: a group of this name inside is another group
             parts = []
         for length in range(len(parts), -1, -1):
             folders[mount.joinpath(*parts[:length])] = None
@@ -84,7 +84,7 @@ def _v1_limit(folder: Path) -> float | None:
 
 
 def _ratio(quota: str, period: str) -> float | None:
-    """Return quota by period, or None where there is no limit."""
+    """Return quota divided by period, or None if there is no limit."""
     try:
         quota_us, period_us = int(quota), int(period)
     except ValueError:

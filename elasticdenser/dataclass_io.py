@@ -1,4 +1,4 @@
-"""Reading of JSON and TOML into dataclasses: unknown keys, wrong types and values out of range are errors.
+"""Reader of JSON and TOML into dataclasses: unknown keys, wrong types and values out of range are errors.
 
 Every settings file, manifest and profile is read here. The types are those of the dataclass's annotations; a range is
 written `Annotated[int, msgspec.Meta(ge=1)]`, a list that must not be empty
@@ -27,7 +27,7 @@ from elasticdenser.errors import BadInputError, ElasticDenserError, QueryError
 T = TypeVar("T")
 
 _MAX_SHOWN = 60
-"""Characters of a value that a message shows: enough to recognise it, and the message stays on one line."""
+"""Maximum characters of a value in a message: enough to recognise it, and the message stays on one line."""
 
 _CONVERSION_ERRORS = (msgspec.ValidationError, RecursionError, OverflowError)
 
@@ -149,7 +149,7 @@ def _refuse_unknown_keys(kind: Any, value: Any, where: str, error: type[ElasticD
 
 @cache
 def _holds_dataclass(kind: Any) -> bool:
-    """Tell whether a type contains a dataclass; values without one, such as large tables of numbers, are not walked."""
+    """Return whether a type contains a dataclass; other values, such as large tables of numbers, need no walk."""
     parts = _alternatives(kind)
     return any(is_dataclass(part) or any(map(_holds_dataclass, get_args(part))) for part in parts)
 
@@ -164,7 +164,7 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 
 
 def _children(kind: Any, value: Any) -> Iterator[tuple[Any, Any, str]]:
-    """Yield type, value and place of everything directly inside a value, where the type of it is known."""
+    """Yield type, value and place of everything directly inside a value, if its type is known."""
     for part in _alternatives(kind):
         items = get_args(part)
         if isinstance(value, Mapping) and isinstance(part, type) and is_dataclass(part):
@@ -198,14 +198,14 @@ def _explained(fault: Exception, kind: Any, value: Any, where: str) -> str:
     what, _, place = str(fault).partition(" - at ")
     expected = what.removeprefix("Expected ").partition(", got ")[0].replace("`", "")
     if place.startswith("`key`"):
-        return f"{where}: got the keys {_shown(list(value))}, expected each to be {_plain(expected, kind)}"
+        return f"{where}: got the keys {_shown(list(value))}, expected each to be {_in_words(expected, kind)}"
     if missing := re.fullmatch(r"Object missing required field `(.+)`", what):
         return f"{where}: {missing[1]!r} is missing: add it"
     got = f"{where}: got {_shown(value)}"
-    return f"{got}, expected {_plain(expected, kind)}" if what.startswith("Expected ") else f"{got}: {what}"
+    return f"{got}, expected {_in_words(expected, kind)}" if what.startswith("Expected ") else f"{got}: {what}"
 
 
-def _plain(expected: str, kind: Any) -> str:
+def _in_words(expected: str, kind: Any) -> str:
     """Return a type or range as msgspec writes it, such as "int >= 1" or "float | null", in words."""
     if re.fullmatch(r"(int|float) (>=|<=|>|<) \S+", expected):
         bounds = ((words, getattr(meta, name)) for meta in _metas(kind) for name, words in _PLAIN_BOUNDS.items())

@@ -1,4 +1,4 @@
-"""Fingerprints: equal inputs have equal ones, so that a result can be found again instead of being computed twice."""
+"""Fingerprints of inputs, by which a saved result is found again instead of being computed twice."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Any
 from elasticdenser.errors import QueryError
 
 Queries = str | Mapping[str, str] | Iterable[Any]
+"""All forms of queries; see `query_records`."""
 
 
 def query_records(queries: Queries) -> Iterator[tuple[str, str]]:

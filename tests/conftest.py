@@ -1,4 +1,4 @@
-"""Fixtures that several tests share: the data, the real encoder, and a tiny one of random weights."""
+"""Fixtures that several tests share: the data, the real encoder, and a tiny encoder with random weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 import os
 from pathlib import Path
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub: no test may ask the network
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub: no test may use the network
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of pytest's workers has one CPU
 
@@ -37,7 +37,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="module", autouse=True)
 def frozen() -> None:
-    """Exempt existing objects from garbage collection: those of torch and the like are most of its work."""
+    """Exempt existing objects from garbage collection, which would spend most of its time on those of torch."""
     gc.collect()
     gc.freeze()
 
@@ -138,7 +138,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(4, cpu_count())
 
 
-# Tests here have deadlines of real time, which other tests beside them would make late.
+# Tests with deadlines in real time, which they would miss if other tests ran beside them.
 SERIAL = (
     *("engine/test_", "engine/processes/", "engine/profiling/"),
     *("loadtest/", "serving/", "examples/", "cli/test_loadtest_command.py"),

@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Files that are complete or absent."""
 
 import errno
 import hashlib
@@ -12,7 +12,7 @@ from elasticdenser.artifacts import atomic_write, explained_os_errors, sha256_of
 from elasticdenser.errors import BuildError
 
 
-def test_file_takes_its_place_only_when_whole(tmp_path):
+def test_a_file_is_replaced_only_when_complete(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(ZeroDivisionError), atomic_write(path) as file:
@@ -54,7 +54,7 @@ def test_rename_that_fails_leaves_nothing(tmp_path):
         (errno.EIO, "the disk reports an error"),
     ],
 )
-def test_refusals_of_the_disk_in_plain_words(tmp_path, number, what):
+def test_errors_of_the_disk_become_messages_with_a_way_out(tmp_path, number, what):
     with pytest.raises(BuildError, match=f"cannot write /there: .*{what}"), explained_os_errors(tmp_path):
         raise OSError(number, os.strerror(number), "/there")
 
@@ -64,6 +64,6 @@ def test_other_errors_pass(tmp_path):
         (tmp_path / "absent").read_text()
 
 
-def test_sha256(tmp_path):
+def test_the_sha256_of_a_file(tmp_path):
     (tmp_path / "file").write_bytes(b"content" * 100_000)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(b"content" * 100_000).hexdigest()

@@ -68,5 +68,5 @@ def test_cpu_flags(tmp_path):
         assert cpus.cpu_flags(info) == {"fpu", "bf16"}
 
 
-def test_this_machine():
+def test_cpu_count_of_this_machine():
     assert 1 <= cpus.cpu_count() <= (os.cpu_count() or 1)

@@ -1,3 +1,5 @@
+"""Reading of JSON and TOML into dataclasses."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field

@@ -20,7 +20,7 @@ from elasticdenser.errors import QueryError
         ("level0", 0, 0, None),
     ],
 )
-def test_spelling(spelling, width, depth, printed):
+def test_a_spelling_is_parsed_and_printed(spelling, width, depth, printed):
     subnet = Subnet.parse(spelling)
     assert subnet == Subnet(width=width, depth=depth)
     assert str(subnet) == (printed or spelling)

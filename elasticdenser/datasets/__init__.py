@@ -1,6 +1,6 @@
 """Corpora, queries, judgements and answers: from files, BEIR folders and ir_datasets.
 
-Names are imported when they are first used: a search needs only `Passage`.
+Names are imported when they are first used, because a search needs only `Passage`.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def qrels_file(folder: Path, split: str | None) -> Path | None:
         split: Name of the split; by default `test`, else `dev`, else the only one.
 
     Raises:
-        BadInputError: There is no such split, or several and no default among them.
+        BadInputError: There is no such split, or there are several and none is a default.
     """
     splits = _splits(folder / "qrels")
     if split is None:
@@ -58,7 +58,11 @@ def qrels_file(folder: Path, split: str | None) -> Path | None:
 
 
 def refuse_split(dataset: str | Path, split: str | None) -> None:
-    """Refuse a split for something that has no splits.
+    """Refuse a split of a data set that has no splits.
+
+    Args:
+        dataset: The data set, for the message.
+        split: The requested split, if there is one.
 
     Raises:
         BadInputError: A split was requested.

@@ -18,14 +18,14 @@ from elasticdenser.datasets.sources import IRDS, CorpusPart, resolve_sources
 from elasticdenser.errors import BadInputError
 
 _MAX_MESSAGES = 5
-"""Of skipped lines that are shown in full; thousands may have the same fault."""
+"""Messages of skipped lines that are stored; thousands of lines may have the same fault."""
 
 
 class LocatedPassage(NamedTuple):
-    """A passage and its place.
+    """Passage with its place.
 
     Attributes:
-        path: The file, or the name of what has no file.
+        path: The file; the name of the corpus or data set if it has no file.
         line: Line number, or position, from 1.
         passage: The passage.
     """
@@ -63,6 +63,7 @@ Row = tuple[str, int, Passage | BadLine]
 """File, line number, and the passage of the line or its fault."""
 
 Reader = Callable[[], Iterator[Row]]
+"""Streams the rows of one source from the beginning."""
 
 
 class Corpus:
@@ -70,7 +71,7 @@ class Corpus:
 
     Args:
         name: Name for messages.
-        readers: Each call of a reader streams its rows anew.
+        readers: One for each source, in order.
         skip_bad: Count lines that hold no passage and continue, instead of raising an error.
 
     Attributes:
@@ -87,7 +88,7 @@ class Corpus:
     def from_passages(
         cls, name: str, make_passages: Callable[[], Iterable[Passage]], *, skip_bad: bool = False
     ) -> Corpus:
-        """Return a corpus of passages that the program itself has or makes.
+        """Return a corpus of passages that a function supplies.
 
         Args:
             name: Name for messages.
@@ -106,7 +107,7 @@ class Corpus:
             yield located.passage
 
     def with_locations(self) -> Iterator[LocatedPassage]:
-        """Stream the passages with their places; `skipped` starts anew.
+        """Stream the passages with their places, and reset `skipped`.
 
         Raises:
             BadInputError: As in iteration.

@@ -109,7 +109,7 @@ def _register(dataset_id: str, file: Path, corpus_id: str) -> None:
 
 
 class _DocumentsOnly:
-    """Data set that has only the documents of another; it is touched only when something is read."""
+    """Data set with the documents of another and nothing else; the other is accessed only when something is read."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
@@ -149,7 +149,7 @@ def _parse(line: str) -> tuple[str, tuple[str, ...]]:
         columns = next(csv.reader([line + "\n"], delimiter="\t"))
     except csv.Error as error:
         raise BadLine("not CSV", f"cannot be split into columns ({error}): {_EXPECTED}") from error
-    # The CSV reader keeps the end of a line only where a quote is still open; DPR's own reader would go on to the next.
+    # The CSV reader keeps the end of a line only in an open quote; DPR's own reader would continue with the next line.
     if columns[-1].endswith("\n"):
         message = "a quote that opens a column is not closed: double the quotes inside, and close it before the tab"
         raise BadLine("open quote", message)

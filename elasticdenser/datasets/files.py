@@ -17,7 +17,7 @@ from elasticdenser.errors import BadInputError
 COMPRESSIONS = (".gz", ".zst")
 
 MAX_LINE_BYTES = 1 << 26
-"""A longer line is refused: such a file is not one of records, and would fill the memory."""
+"""A longer line is refused: the file cannot be one of records, and would fill the memory."""
 
 _BUFFER_BYTES = 1 << 18
 _ZSTD_CHUNK_BYTES = 1 << 14
@@ -102,7 +102,7 @@ def natural_order(path: str | Path) -> list[tuple[int, str]]:
 
 
 def without_copies(paths: Iterable[Path]) -> list[Path]:
-    """Leave out compressed files whose content is among `paths` as a plain file, too."""
+    """Leave out compressed files of which there is also a plain copy in `paths`."""
     paths = list(paths)
     plain = {str(path) for path in paths if not compression_of(path)}
     return [path for path in paths if not compression_of(path) or str(path.with_suffix("")) not in plain]

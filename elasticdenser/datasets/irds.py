@@ -1,4 +1,4 @@
-"""Data sets of ir_datasets, used such that no file of the user is deleted and nothing is downloaded unasked."""
+"""Data sets of ir_datasets, used such that no file of the user is deleted and nothing is downloaded unless allowed."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class IrdsDataset:
         self._download = download
 
     def has_docs(self) -> bool:
-        """Tell whether it has passages or documents."""
+        """Return whether it has passages or documents."""
         return bool(self._dataset.has_docs())
 
     def has_queries(self) -> bool:
-        """Tell whether it has queries."""
+        """Return whether it has queries."""
         return bool(self._dataset.has_queries())
 
     def has_qrels(self) -> bool:
-        """Tell whether it has relevance judgements."""
+        """Return whether it has relevance judgements."""
         return bool(self._dataset.has_qrels())
 
     def docs_iter(self) -> Iterator[Any]:

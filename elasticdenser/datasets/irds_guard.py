@@ -1,4 +1,4 @@
-"""Checks around those functions of ir_datasets that delete and download, active only where this package calls it.
+"""Checks around the functions of ir_datasets that delete and download, active only in calls by this package.
 
 If its version file is missing, ir_datasets takes a user's `collection.tsv` for an outdated copy of its own and deletes
 it; and it downloads gigabytes at the first access.
@@ -79,10 +79,10 @@ def install_checks(ir_datasets: Any) -> None:
     util = ir_datasets.util
     local = util.LocalDownload
     _replace(util.Migrator, "_migrate", _without_deletion)
-    _replace(util.Cache, "verify", _noting_the_file)
+    _replace(util.Cache, "verify", _recording_expected_file)
     _replace(util.Download, "path", functools.partial(_only_local, local))
     _replace(util.Download, "stream", functools.partial(_only_local, local))
-    _replace(local, "path", _naming_the_file)
+    _replace(local, "path", _naming_missing_file)
     # All other accesses to the network go through these two.
     _replace(ir_datasets.lazy_libs, "requests", _offline)
     _replace(util.download.GoogleCloudBucketStream, "stream", _offline)
@@ -123,16 +123,16 @@ def _check_version_file(migrator: Any, guard: Guard) -> None:
     )
 
 
-def _noting_the_file(original: Callable[..., Any]) -> Callable[..., Any]:
+def _recording_expected_file(original: Callable[..., Any]) -> Callable[..., Any]:
     def verify(self: Any) -> Any:
-        with _expecting(self._path):
+        with _expected_file(self._path):
             return original(self)
 
     return verify
 
 
 @contextmanager
-def _expecting(path: Path) -> Iterator[None]:
+def _expected_file(path: Path) -> Iterator[None]:
     guard = _current_guard()
     if guard is None:
         yield
@@ -161,7 +161,7 @@ def _only_local(local: type[Any], original: Callable[..., Any]) -> Callable[...,
     return call
 
 
-def _naming_the_file(original: Callable[..., Any]) -> Callable[..., Any]:
+def _naming_missing_file(original: Callable[..., Any]) -> Callable[..., Any]:
     def path(self: Any, force: bool = True) -> Any:
         guard = _current_guard()
         if guard is not None and force and not self._path.exists():

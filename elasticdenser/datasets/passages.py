@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A text that can be retrieved.
+    """Text that can be retrieved.
 
     Attributes:
         doc_id: Id, unique in its corpus.

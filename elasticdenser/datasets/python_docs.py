@@ -1,4 +1,4 @@
-"""Corpus that every machine has: the documentation inside the Python standard library.
+"""Corpus that is on every machine: the documentation in the Python standard library.
 
 Source files are parsed, never imported. Only C modules, which have no source, are imported and inspected.
 """
@@ -23,6 +23,8 @@ from typing import NamedTuple
 from elasticdenser.datasets.passages import Passage
 
 MAX_WORDS = 200
+"""Words of a passage; longer docstrings are cut."""
+
 # Jokes, tools with a window, the test suite, and modules without useful documentation.
 _SKIPPED = frozenset(
     {"antigravity", "this", "idlelib", "lib2to3", "turtledemo", "test", "pydoc_data", "ensurepip", "encodings"}
@@ -33,18 +35,21 @@ _NOT_IMPORTED = frozenset({"readline", "nis", "nt", "ossaudiodev", "spwd", "xxli
 _OS_PATH = {os.path.__name__: "os.path", "genericpath": "os.path"}
 _OTHER_PATHS = frozenset({"posixpath", "ntpath", "posix"}) - set(_OS_PATH)
 _SKIPPED_PARTS = frozenset({"test", "tests", "idle_test"})
+# First parameter in the text signature of a method in C, such as `($self, /, key)`.
 _SELF = re.compile(r"^\(\$\w+(, /)?(, )?")
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 class _Module(NamedTuple):
+    """Parsed source of a module."""
+
     name: str
     tree: ast.Module
     is_package: bool
 
 
 _MIN_WORDS = 4
-"""A shorter docstring only repeats the name."""
+"""Words of a passage; a shorter docstring only repeats the name."""
 
 
 def python_docs() -> Iterator[Passage]:
@@ -186,7 +191,7 @@ def _signature(node: _Definition) -> str:
 
 
 def _reexported(module: _Module, root: Path) -> Iterator[Passage]:
-    """Yield passages for what a module imports from a private one, such as `csv.reader` from `_csv`."""
+    """Yield passages for names that a module imports from a private module, such as `csv.reader` from `_csv`."""
     for node in ast.walk(module.tree):
         if not isinstance(node, ast.ImportFrom) or node.level or not node.module:
             continue
@@ -207,7 +212,7 @@ def _private_source(root: Path, source: str, owner: str, names: dict[str, str] |
 
 
 def _is_compiled(name: str) -> bool:
-    """Tell whether a module of the standard library is written in C and safe to import."""
+    """Return whether a module of the standard library is written in C and safe to import."""
     if name not in sys.stdlib_module_names or name in _NOT_IMPORTED:
         return False
     if name.startswith(("_test", "_xx", "_tkinter", "_curses")):

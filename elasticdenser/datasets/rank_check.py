@@ -19,7 +19,7 @@ _Fault = tuple[int, int] | None
 
 
 class RankCheck:
-    """Search for ranks that contradict the scores; only a suspicious run is checked completely, as that takes longer.
+    """Search for ranks that contradict the scores; only a suspicious run is checked completely, which takes longer.
 
     Args:
         path: The run file, for warnings.
@@ -37,7 +37,7 @@ class RankCheck:
         self._score = 0.0
 
     def add(self, query_id: str, rank_text: str, score: float) -> None:
-        """Add the rank of the next hit; all hits of a query have the same string object as query id."""
+        """Add the rank of the next hit; all hits of a query must have the same string object as query id."""
         try:
             rank = int(rank_text)
             self._ranks.append(rank)
@@ -82,12 +82,12 @@ class RankCheck:
 
 
 def _rank_faults(run: list[ScoredDoc], ranks: NDArray[np.int64]) -> tuple[_Fault, _Fault]:
-    """Find repeated ranks, and ranks that contradict the scores."""
+    """Return the repeated ranks and the ranks that contradict the scores."""
     numbers: dict[str, int] = {}
     queries = np.fromiter((numbers.setdefault(hit.query_id, len(numbers)) for hit in run), np.int64, len(run))
     scores = np.fromiter((hit.score for hit in run), np.float64, len(run))
     known = np.flatnonzero(ranks != _NO_RANK)
-    # Of equal ranks the best score first, so that comparing neighbours is enough.
+    # Hits of equal rank are ordered by falling score, so that comparing neighbours is enough.
     order = known[np.lexsort((-scores[known], ranks[known], queries[known]))]
     hits, next_hits = order[:-1], order[1:]
     same_query = queries[hits] == queries[next_hits]

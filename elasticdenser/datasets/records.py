@@ -1,4 +1,4 @@
-"""Records of corpora and query sets: checks of their fields, and what the formats share."""
+"""Records of corpora and query sets: checks of their fields, which the formats share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_FIELDS_SHOWN, _MAX_FIELD_LENGTH = 8, 40
 
 
 class BadLine(Exception):
-    """A line that holds no usable record.
+    """Fault of a line that holds no usable record.
 
     Args:
         reason: The kind of fault in a few words, by which skipped lines are counted.
@@ -30,7 +30,7 @@ class BadLine(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueryRecord:
-    """A query as a file holds it.
+    """Query as it is in a file.
 
     Attributes:
         query_id: The id.
@@ -98,7 +98,7 @@ def json_object(line: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         message = f"got a JSON {_json_type(value)}, expected an object: one JSON object a line"
         raise BadLine("not a JSON object", message)
-    # Strict UTF-8 has no surrogates: only such an escape can introduce one.
+    # The line is valid UTF-8, which has no surrogates, so that only such an escape can introduce one.
     if ("\\ud" in line or "\\uD" in line) and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
         message = "holds half of a surrogate pair (\\ud800-\\udfff), which no encoder can read: remove it"
         raise BadLine("not UTF-8", message)

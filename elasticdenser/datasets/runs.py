@@ -18,6 +18,7 @@ from elasticdenser.datasets.rank_check import RankCheck
 from elasticdenser.errors import BadInputError
 
 COLUMNS = "query_id Q0 doc_id rank score tag"
+"""Columns of a run file, for messages."""
 
 
 def write_run(path: str | Path, scored_docs: Iterable[ScoredDoc], *, tag: str = "elasticdenser") -> int:
@@ -118,7 +119,7 @@ def _parse(columns: list[str], path: Path, number: int) -> tuple[str, str, float
 
 
 def _by_query(scored_docs: Iterable[ScoredDoc]) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-    """Check hits and yield them grouped, as (query id, [(document id, score), ...])."""
+    """Yield hits grouped by query and checked, as (query id, [(document id, score), ...])."""
     query_id: str | None = None
     hits: list[tuple[str, float]] = []
     docs: set[str] = set()

@@ -25,7 +25,7 @@ _COMPARED_AT_ONCE = 1 << 20
 """Hashes that are loaded at a time: 8 MB."""
 
 _HASH_BYTES = 8
-"""Two ids of equal hash cost only a second pass: with 8 bytes, that is rare even among a billion."""
+"""Different ids of equal hash only cause a second pass over the corpus, which is rare even with a billion ids."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class CorpusScan:
 
 
 def scan_corpus(corpus: Corpus, scratch: Path, *, progress: Callable[[int], None] | None = None) -> CorpusScan:
-    """Read a corpus once (twice if ids repeat), with eight bytes for each passage on disk and none in memory.
+    """Read a corpus once (twice if ids repeat), with eight bytes on disk and none in memory for each passage.
 
     Args:
         corpus: The corpus.
@@ -65,7 +65,7 @@ def scan_corpus(corpus: Corpus, scratch: Path, *, progress: Callable[[int], None
     hashes = Path(name)
     try:
         with explained_os_errors(hashes), open(descriptor, "wb") as file:
-            n_read, sha256 = _first_pass(corpus, file, progress)
+            n_read, sha256 = _count_and_hash(corpus, file, progress)
         if n_read == 0:
             raise BadInputError(_empty_message(corpus))
         repeated_hashes = _repeated_values(hashes)
@@ -73,7 +73,7 @@ def scan_corpus(corpus: Corpus, scratch: Path, *, progress: Callable[[int], None
         hashes.unlink(missing_ok=True)
     repeats: Counter[str] = Counter()
     if repeated_hashes:
-        repeats, sha256 = _second_pass(corpus, repeated_hashes)
+        repeats, sha256 = _count_repeats(corpus, repeated_hashes)
     skipped = dict(corpus.skipped.counts)
     if repeats:
         skipped["repeated id"] = repeats.total()
@@ -100,7 +100,7 @@ def unique_passages(corpus: Corpus, scan: CorpusScan) -> Iterator[Passage]:
         yield passage
 
 
-def _first_pass(corpus: Corpus, file: Any, progress: Callable[[int], None] | None) -> tuple[int, str]:
+def _count_and_hash(corpus: Corpus, file: Any, progress: Callable[[int], None] | None) -> tuple[int, str]:
     digest = hashlib.sha256()
     n_read = 0
     for n_read, passage in enumerate(corpus, start=1):
@@ -113,7 +113,7 @@ def _first_pass(corpus: Corpus, file: Any, progress: Callable[[int], None] | Non
     return n_read, digest.hexdigest()
 
 
-def _second_pass(corpus: Corpus, repeated_hashes: set[bytes]) -> tuple[Counter[str], str]:
+def _count_repeats(corpus: Corpus, repeated_hashes: set[bytes]) -> tuple[Counter[str], str]:
     digest = hashlib.sha256()
     first_places: dict[str, str] = {}
     repeats: Counter[str] = Counter()

@@ -31,7 +31,7 @@ class CorpusPart:
         format: `jsonl`, `tsv`, `lines` or `irds`.
         path: The file, or the id of a data set of ir_datasets.
         prefix: Start of the ids of plain lines.
-        long_prefix: The same where another file has the same prefix.
+        long_prefix: Prefix to use instead if another file has the same prefix.
     """
 
     format: str
@@ -56,7 +56,7 @@ def resolve_sources(sources: Sequence[str | Path], format: str) -> list[CorpusPa
 
 
 def is_dataset_id(source: str | Path) -> bool:
-    """Tell an ir_datasets id from a path, whether or not such a path exists."""
+    """Return whether a source is an ir_datasets id; a name that looks like a path is none, even if nothing is there."""
     source = str(source)
     if Path(source).exists():
         return False
@@ -113,6 +113,7 @@ def _visible_files(folder: Path) -> list[Path]:
     return sorted(files, key=natural_order)
 
 
-def _file_part(format: str, path: Path, shown: Path) -> CorpusPart:
-    long_prefix = bare_name(shown)
+def _file_part(format: str, path: Path, name: Path) -> CorpusPart:
+    """Return the part for a file; `name` is the path that ids of plain lines are made from."""
+    long_prefix = bare_name(name)
     return CorpusPart(format=format, path=str(path), prefix=Path(long_prefix).name, long_prefix=long_prefix)

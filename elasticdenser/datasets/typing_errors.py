@@ -1,4 +1,4 @@
-"""Typing errors, as in queries that were typed in haste."""
+"""Simulated typing errors in queries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from random import Random
 
 _WORD = re.compile(r"[^\W\d_]{4,}")
-"""Letters only: another digit would be another query."""
+"""Words of letters only, because another digit would change the meaning of a query."""
 
 _KEYBOARD_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 

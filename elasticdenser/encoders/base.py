@@ -1,4 +1,4 @@
-"""Common part of the encoders of passages and queries. It needs no torch."""
+"""Base class of the encoders of passages and queries. It does not import torch."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, t
 from elasticdenser.models.tokenizer import load_tokenizer
 from elasticdenser.subnet import Subnet
 
-# A batch whose activations fit a core's second-level cache is the fastest there; a GPU wants large batches.
+# On a CPU a batch is fastest if its activations fit into a core's second-level cache; a GPU wants large batches.
 _MAX_BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}
 
-# Up to so many texts are tokenised one by one in the calling thread. For a batch, even of one text, `tokenizers` starts
-# threads, which pays off only from about here on.
+# Up to this number, texts are tokenised one by one in the calling thread. For a batch, even of one text, `tokenizers`
+# starts threads, which pay off only for larger batches.
 _MAX_SINGLE_TEXTS = 64
 
 
 def max_batch_tokens(device_type: str) -> int:
-    """Return the number of tokens to put into a batch at most."""
+    """Return the maximum number of tokens of a batch on a type of device, `cpu` or `cuda`."""
     return _MAX_BATCH_TOKENS.get(device_type, _MAX_BATCH_TOKENS["cuda"])
 
 
 class BaseEncoder(ABC):
-    """Sentence encoder of the BERT type in the layout of sentence-transformers; safe to use from several threads.
+    """Encoder that tokenises texts and lets a backend compute their vectors; safe to use from several threads.
 
-    Use `PassageEncoder` or `ElasticQueryEncoder`.
+    Use its subclasses `PassageEncoder` and `ElasticQueryEncoder`.
 
     Args:
         location: Location of its files.
@@ -70,7 +70,7 @@ class BaseEncoder(ABC):
         return self.settings.dim
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return the number of tokens of each text that are encoded, special ones included, without a prompt."""
+        """Return the number of tokens of each text after truncation, special tokens included, without a prompt."""
         return [len(token_ids) for token_ids in self._tokenize(texts, "")]
 
     def _tokenize(self, texts: Sequence[str], prompt: str) -> list[list[int]]:

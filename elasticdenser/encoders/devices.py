@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def device_type(device: str) -> str:
-    """Return the type of a device name: `cpu`, `cuda` or `auto`. It needs no torch.
+    """Return the type of a device name: `cpu`, `cuda` or `auto`; does not import torch.
 
     Raises:
-        ModelError: The name is none of `resolve_device`.
+        ModelError: `resolve_device` does not accept the name.
     """
     if not isinstance(device, str) or not re.fullmatch(r"auto|cpu(:0)?|cuda(:\d{1,4})?", device):
         raise ModelError(f"got device {device!r}, expected auto, cpu, cuda or cuda:N")

@@ -16,7 +16,7 @@ from elasticdenser.encoders.base import BaseEncoder
 from elasticdenser.models.locate import DEFAULT_MODEL, ModelLocation, find_model
 from elasticdenser.models.settings import EncoderSettings, read_settings
 
-# Windows that are held at a time: one whose vectors the caller takes, one being encoded, one being read and tokenised.
+# Windows in memory at a time: one whose vectors are being returned, one being encoded, one being read and tokenised.
 _MAX_WINDOWS = 3
 
 
@@ -26,7 +26,7 @@ class PassageEncoder(BaseEncoder):
     Args:
         location: Location of its files, as `find_model` returns it.
         settings: How texts become vectors.
-        dtype: Arithmetic of the matrix products: `float32`, `bfloat16`, `float16` (on a GPU), `int8` (our own kernel,
+        dtype: Arithmetic of the matrix products: `float32`, `bfloat16`, `float16` (on a GPU), `int8` (the kernel in C,
             on a CPU, without torch), or `auto`: half precision on a GPU, bfloat16 on a CPU that has it in hardware,
             else float32.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
@@ -84,7 +84,7 @@ class PassageEncoder(BaseEncoder):
         """Encode windows of passages on several cores, yielding their vectors in order.
 
         Within a window passages are sorted by length. The next window is read and tokenised while this one is
-        encoded; at most three are held at a time.
+        encoded; at most three are in memory at a time.
 
         Args:
             windows: Windows of some thousand passages each.
@@ -113,7 +113,7 @@ class PassageEncoder(BaseEncoder):
         sequences = self._tokenize(texts, self.settings.passage_prompt)
         batches = list(self._batches(sequences))
         forward, subnet = self._backend.forward, self._backend.full_subnet
-        # Longest first: the last batch to finish is then a short one.
+        # Longest first, so that the last batch to finish is a short one and no thread waits long for it.
         return [
             (batch, pool.submit(forward, [sequences[position] for position in batch], subnet))
             for batch in reversed(batches)
@@ -127,4 +127,4 @@ class PassageEncoder(BaseEncoder):
 
 
 _Window = list[tuple[list[int], Future[Vectors]]]
-"""The positions of each batch in the window, and their vectors to come."""
+"""For each batch: the positions of its passages in the window, and the future of their vectors."""

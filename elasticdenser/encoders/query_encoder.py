@@ -1,4 +1,4 @@
-"""Encoder of queries, at any subnet. It needs torch only for arithmetic that our own kernel does not have."""
+"""Encoder of queries, at any subnet. It imports torch only for arithmetic that the kernel in C does not have."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class ElasticQueryEncoder(BaseEncoder):
 
     The vectors of every subnet lie in the full encoder's vector space.
 
-    With `int8` a query is computed in the calling thread alone, without torch. Else torch computes, with as many
-    threads as the calling process has set; on a busy machine one thread is fastest by far
-    (`torch.set_num_threads(1)`, as the command line does), as several mostly wait for each other.
+    With `int8` the calling thread alone computes, without torch. With other dtypes torch computes, with as many threads
+    as the process has set; on a busy machine one thread is fastest by far (`torch.set_num_threads(1)`, as the command
+    line does), because several threads mostly wait for each other.
 
     Args:
         location: Location of its files, as `find_model` returns it; a folder without trained subnets gives an encoder
             with the full subnet alone.
         settings: How texts become vectors.
-        dtype: Arithmetic of the matrix products: `int8` (our own kernel, on a CPU), `float32`, `bfloat16`, `float16`
+        dtype: Arithmetic of the matrix products: `int8` (the kernel in C, on a CPU), `float32`, `bfloat16`, `float16`
             (on a GPU), or `auto`: float16 on a GPU, else int8 where the kernel was built, else float32.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
-        cache: Number of vectors to keep for queries that come again; 0 for no cache.
+        cache: Maximum number of query vectors to cache; 0 for no cache.
 
     Raises:
         ModelError: The files cannot be used, or there is no such dtype or device here.
@@ -54,7 +54,7 @@ class ElasticQueryEncoder(BaseEncoder):
         if dtype == "auto" and (kind == "cpu" or (kind == "auto" and not _has_gpu())):
             dtype = INT8 if can_run(location) else "float32"
         super().__init__(location, settings, load_backend(location, settings, dtype=dtype, device=device))
-        self._known = frozenset(self._backend.subnets)
+        self._known_subnets = frozenset(self._backend.subnets)
         self.cache = VectorCache(cache) if cache else None
 
     @classmethod
@@ -95,13 +95,13 @@ class ElasticQueryEncoder(BaseEncoder):
         return list(self._backend.subnets)
 
     def resolve_subnet(self, subnet: str | Subnet | None) -> Subnet:
-        """Return the subnet of that spelling; None is the full encoder.
+        """Return the subnet that a spelling names; None is the full encoder.
 
         Raises:
             QueryError: The encoder has no such subnet.
         """
         resolved = self.full_subnet if subnet is None else Subnet.parse(subnet)
-        if resolved not in self._known:
+        if resolved not in self._known_subnets:
             known = ", ".join(map(str, self.subnets))
             reason = "" if len(self.subnets) > 1 else " (its folder holds no trained subnets)"
             raise QueryError(f"got subnet {resolved}, expected one of this encoder's: {known}{reason}")
@@ -136,7 +136,7 @@ class ElasticQueryEncoder(BaseEncoder):
 
 
 def _has_gpu() -> bool:
-    """Return whether torch sees a GPU; torch, which takes a second to import, is asked only where there is a driver."""
+    """Return whether torch sees a GPU; without a GPU driver, torch is not imported, which would take a second."""
     if not any(Path(driver).exists() for driver in ("/proc/driver/nvidia", "/dev/dxg", "/dev/kfd")):
         return False
     import torch

@@ -24,7 +24,7 @@ class VectorCache:
         misses: Queries whose vector had to be computed.
 
     Args:
-        max_vectors: Vectors to keep.
+        max_vectors: Maximum number of cached vectors.
 
     Raises:
         QueryError: `max_vectors` is not a whole number above 0.
@@ -46,7 +46,7 @@ class VectorCache:
         """Return the vectors of queries, float32, (n_queries, dim), computing those that are not cached.
 
         Args:
-            queries: The queries; there may be none.
+            queries: The queries; may be empty.
             subnet: The subnet to encode them with.
             compute: Computes the vectors of the missing queries; called at most once, with each query once.
         """

@@ -1,4 +1,4 @@
-"""The index: building, opening, searching and exchanging it."""
+"""Index of passages: build, open, search, and exchange with other tools."""
 
 from elasticdenser.index.passage_index import PassageIndex, rebuild
 

@@ -1,4 +1,4 @@
-"""Building an index so that no interruption loses finished work.
+"""Building of an index, such that no interruption loses finished work.
 
 Passages are encoded in windows. A finished window is appended to the files in `NAME.building`, flushed, and only then
 recorded in a journal; the next start truncates everything after the last entry and continues from there. The folder
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from elasticdenser.encoders import PassageEncoder
 
 WINDOW = 2048
-"""Passages that are sorted, encoded and saved together: at most this much work is repeated after a kill."""
+"""Passages that are sorted, encoded and saved together. After a kill, at most three windows are encoded again: those in
+the encoder."""
 
 _FILES = (
     layout.VECTORS,
@@ -56,7 +57,7 @@ class BuildSettings:
         factory: Factory string of the search structure, or `auto`.
         texts: Whether the passages' texts are stored beside the vectors.
         overwrite: Whether a finished index of that name may be replaced, once the new one is complete.
-        restart: Whether an unfinished build of something else in that place may be discarded.
+        restart: Whether an unfinished build with another plan in that place may be discarded.
         workers: Cores to encode on; None is all usable ones.
     """
 
@@ -75,7 +76,7 @@ def build_index(
     Args:
         corpus: The passages; read twice, first to check and count them.
         path: The index folder to create, as `resolve_path` returns it.
-        encoder: The full-width encoder.
+        encoder: The full encoder.
         settings: Settings of the build.
         progress: Called with (step, done, in all).
 
@@ -128,13 +129,13 @@ def _refuse_other_content(path: Path, settings: BuildSettings) -> None:
 
 def _discard_same_build(work: Path, plan: BuildPlan) -> None:
     """Remove the build folder beside a finished index, unless something else is being built there."""
-    begun = BuildPlan.read(work)
-    if begun is None or not plan.differences(begun):
+    unfinished = BuildPlan.read(work)
+    if unfinished is None or not plan.differences(unfinished):
         journal.discard(work)
 
 
 def _is_up_to_date(path: Path, plan: BuildPlan, settings: BuildSettings) -> bool:
-    """Tell whether `path` is already the requested index; refuse if it is another that must not be replaced."""
+    """Return whether `path` is already the requested index; refuse another index that must not be replaced."""
     if not (path / layout.MANIFEST).exists():
         return False
     try:
@@ -163,16 +164,16 @@ def _is_up_to_date(path: Path, plan: BuildPlan, settings: BuildSettings) -> bool
 
 
 def _adopt_plan(work: Path, plan: BuildPlan, settings: BuildSettings) -> None:
-    """Continue the build in `work` if its plan agrees, else start a new one there."""
-    begun = BuildPlan.read(work)
-    differences = plan.differences(begun) if begun else []
+    """Continue the build in `work` if its plan agrees, else start a new build there."""
+    unfinished = BuildPlan.read(work)
+    differences = plan.differences(unfinished) if unfinished else []
     if differences and not settings.restart and journal.n_finished(work):
         raise BuildError(
             f"{work} holds an unfinished build of something else (requested against existing: "
             f"{'; '.join(differences)}): run the command it was started with, discard it with --restart, or choose "
             "another place with -o"
         )
-    if differences or begun is None:
+    if differences or unfinished is None:
         journal.reset(work, plan)
 
 
@@ -211,6 +212,7 @@ def _encode_remaining(
 
 
 def _encodable_content(passage: Passage) -> str:
+    """Return the content of a passage; refuse one with a lone surrogate in its id or content."""
     try:
         f"{passage.doc_id} {passage.content}".encode()
     except UnicodeEncodeError:
@@ -221,12 +223,13 @@ def _encodable_content(passage: Passage) -> str:
 
 
 def _in_windows(passages: Iterator[Passage]) -> Iterator[list[Passage]]:
+    """Yield the passages in windows of `WINDOW`; the last may be shorter."""
     while window := list(islice(passages, WINDOW)):
         yield window
 
 
 def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, vectors: str = "encoded") -> None:
-    """Derive everything else from the vectors and ids, and write the manifest, which makes the index complete.
+    """Derive all other files from the vectors and ids, and write the manifest, which makes the index complete.
 
     Args:
         work: The build folder.
@@ -239,14 +242,14 @@ def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, 
         BuildError: The factory string is not known, or the disk refuses.
     """
     dim, n_passages = plan.encoder.settings.dim, plan.n_passages
-    wanted = choose_factory(n_passages, dim) if factory == AUTO else factory
-    if (work / layout.MANIFEST).exists() and Manifest.read(work).structure.factory == wanted:
+    resolved_factory = choose_factory(n_passages, dim) if factory == AUTO else factory
+    if (work / layout.MANIFEST).exists() and Manifest.read(work).structure.factory == resolved_factory:
         return
     with explained_os_errors(work):
         journal.clear_derived(work)
         write_lookup(work / layout.ID_LOOKUP, LineFile(work / layout.IDS, work / layout.ID_OFFSETS), n_passages)
         stored = np.memmap(work / layout.VECTORS, dtype="<f4", mode="r", shape=(n_passages, dim))
-        structure = IndexStructure.build(stored, factory, progress)
+        structure = IndexStructure.build(stored, resolved_factory, progress)
         structure.write(work)
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),

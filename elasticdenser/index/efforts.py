@@ -11,7 +11,7 @@ _MEASURED_K = 10
 """The k at which efforts are measured when a structure is built; see `structures.measuring`."""
 
 _SURPLUS_EXPONENT = 0.75
-"""A heuristic for other k, at which recall is not measured: the surplus grows with k, but more slowly."""
+"""Heuristic for other k, at which recall is not measured: the surplus of candidates grows with k, but more slowly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Effort:
         nprobe: Lists of an inverted file that are visited; None for other structures.
         ef_search: Breadth of the search in a graph; None for other structures.
         recall_at_10: Recall against exact search, as measured when the structure was built.
-        part: Number of the part that is searched, of a structure made of several.
+        part: Index of the part that is searched, in a structure of several parts.
     """
 
     rescored: int
@@ -33,7 +33,7 @@ class Effort:
     part: int = 0
 
     def n_candidates(self, k: int) -> int:
-        """Return for how many candidates exact scores are computed to find `k` hits."""
+        """Return the number of candidates to score exactly in order to find `k` hits."""
         surplus = max(self.rescored - _MEASURED_K, 0)
         return k + int(surplus * (max(k, _MEASURED_K) / _MEASURED_K) ** _SURPLUS_EXPONENT)
 
@@ -43,7 +43,7 @@ class Effort:
 
 
 def select_effort(efforts: Sequence[Effort], recall: float | None) -> int:
-    """Return the number of the least effort that reaches a recall@10, or of the greatest effort if none does.
+    """Return the index of the least effort that reaches a recall@10, or of the greatest effort if none does.
 
     Args:
         efforts: In rising order.
@@ -56,5 +56,5 @@ def select_effort(efforts: Sequence[Effort], recall: float | None) -> int:
         return len(efforts) - 1
     if isinstance(recall, bool) or not isinstance(recall, int | float) or not 0 < recall <= 1:
         raise QueryError(f"got recall = {recall!r}, expected a number above 0 and at most 1, such as 0.98")
-    sufficient = (number for number, effort in enumerate(efforts) if effort.recall_at_10 >= recall)
+    sufficient = (index for index, effort in enumerate(efforts) if effort.recall_at_10 >= recall)
     return next(sufficient, len(efforts) - 1)

@@ -1,4 +1,4 @@
-"""Exchange with other tools: import pyserini folders and FAISS files, export to pyserini."""
+"""Exchange with other tools: import of pyserini folders and FAISS files, export to pyserini."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ _N_COMPARED = 64
 """Passages that are encoded to compare their vectors: enough for a stable median."""
 
 _MIN_COSINE = 0.98
-"""Between a vector and the encoder's own of the same text: storage in 8 bits stays above, other models stay below."""
+"""Between an imported vector and the encoder's of the same text: vectors stored in 8 bits are above, those of
+other models below."""
 
 
 def import_index(
@@ -51,14 +52,14 @@ def import_index(
     factory: str = "auto",
     progress: Progress = silent,
 ) -> PassageIndex:
-    """Create an index at `path` of vectors that another tool wrote.
+    """Create an index at `path` from vectors that another tool wrote.
 
     Args:
         source: A folder with `index` (FAISS) and `docid` (ids, one a line), as pyserini writes it, or a FAISS file.
         path: The folder to create.
         encoder: The encoder that made the vectors.
         ids: The ids of a bare FAISS file, one a line.
-        corpus: Source of the texts. If given, some vectors are compared with the encoder's own of their texts.
+        corpus: Source of the texts. If given, some vectors are compared with those that the encoder computes.
         factory: Factory string of the search structure, or `auto`.
         progress: Called with (step, done, in all).
 
@@ -84,7 +85,7 @@ def import_index(
         try:
             with explained_os_errors(work):
                 passages = _passages_of(doc_ids, corpus, work / "texts.tmp")
-                sha256 = _copy(work, storage, passages, encoder, check=corpus is not None, progress=progress)
+                sha256 = _copy_passages(work, storage, passages, encoder, compare=corpus is not None, progress=progress)
             plan = BuildPlan(
                 n_passages=index.ntotal,
                 corpus={"sources": f"imported from {source}", "sha256": sha256, "skipped": {}},
@@ -131,7 +132,7 @@ def export_index(index: PassageIndex, path: Path, *, factory: str = "Flat", prog
 
 
 def _passages_of(doc_ids: list[str], corpus: Corpus | None, scratch: Path) -> Iterator[Passage]:
-    """Yield a passage for each id, with its text if there is a corpus, whose texts wait in a scratch file meanwhile."""
+    """Yield a passage for each id, in order. If there is a corpus, its texts are first copied to a scratch file."""
     if corpus is None:
         yield from (Passage(doc_id=doc_id, text="") for doc_id in doc_ids)
         return
@@ -156,10 +157,19 @@ def _passages_of(doc_ids: list[str], corpus: Corpus | None, scratch: Path) -> It
     scratch.unlink()
 
 
-def _copy(
-    work: Path, storage: Any, passages: Iterator[Passage], encoder: PassageEncoder, *, check: bool, progress: Progress
+def _copy_passages(
+    work: Path, storage: Any, passages: Iterator[Passage], encoder: PassageEncoder, *, compare: bool, progress: Progress
 ) -> str:
-    """Copy all vectors, ids and texts into the build folder, and return the SHA-256 of the ids."""
+    """Copy all vectors, ids and texts into the build folder, and return the SHA-256 of the ids.
+
+    Args:
+        work: The build folder.
+        storage: FAISS index that reconstructs the vectors.
+        passages: A passage for each vector.
+        encoder: The encoder that made the vectors.
+        compare: Whether the passages have texts, to compare some vectors with and to store.
+        progress: Called with (step, done, in all).
+    """
     digest = hashlib.sha256()
     for start in range(0, storage.ntotal, _COPIED_AT_ONCE):
         n_copied = min(_COPIED_AT_ONCE, storage.ntotal - start)
@@ -167,9 +177,9 @@ def _copy(
         if not np.isfinite(vectors).all():
             raise BadInputError("some of its vectors are not finite: build the index that is imported again")
         window = list(islice(passages, n_copied))
-        if check and start == 0:
-            _compare(window[:_N_COMPARED], vectors[:_N_COMPARED], encoder)
-        journal.append_window(work, window, vectors, start + n_copied, texts=check)
+        if compare and start == 0:
+            _refuse_other_encoder(window[:_N_COMPARED], vectors[:_N_COMPARED], encoder)
+        journal.append_window(work, window, vectors, start + n_copied, texts=compare)
         for passage in window:
             digest.update(passage.doc_id.encode() + b"\0")
         progress("importing", start + n_copied, storage.ntotal)
@@ -177,11 +187,17 @@ def _copy(
     return digest.hexdigest()
 
 
-def _compare(passages: list[Passage], vectors: Vectors, encoder: PassageEncoder) -> None:
-    """Refuse vectors that are not those of the encoder."""
+def _refuse_other_encoder(passages: list[Passage], vectors: Vectors, encoder: PassageEncoder) -> None:
+    """Refuse vectors that another encoder made.
+
+    Args:
+        passages: Some passages.
+        vectors: float32, (n_passages, dim), their imported vectors.
+        encoder: The encoder that should have made them.
+    """
     own = encoder.encode([passage.content for passage in passages])
-    lengths = np.linalg.norm(own, axis=1) * np.linalg.norm(vectors, axis=1)
-    cosine = float(np.median((own * vectors).sum(axis=1) / np.maximum(lengths, 1e-12)))
+    norm_products = np.linalg.norm(own, axis=1) * np.linalg.norm(vectors, axis=1)
+    cosine = float(np.median((own * vectors).sum(axis=1) / np.maximum(norm_products, 1e-12)))
     if cosine < _MIN_COSINE:
         raise EncoderMismatchError(
             f"the vectors are not those of {encoder.fingerprint.name}: over {len(passages)} passages the median cosine "

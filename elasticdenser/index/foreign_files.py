@@ -1,4 +1,4 @@
-"""Files of other tools: FAISS indexes, and the ids that belong to them."""
+"""Files of other tools: FAISS indexes and the ids of their vectors."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_faiss(path: Path, dim: int) -> Any:
 
 
 def vector_storage(index: Any, path: Path) -> Any:
-    """Return the part of a FAISS index that can reconstruct the vectors; it is valid as long as `index` is.
+    """Return the part of a FAISS index that can reconstruct the vectors; valid only as long as `index` exists.
 
     Raises:
         BadInputError: No part can.
@@ -85,7 +85,7 @@ def vector_storage(index: Any, path: Path) -> Any:
 
 
 def is_lossy(storage: Any) -> bool:
-    """Tell whether a FAISS index compresses its vectors with loss."""
+    """Return whether a FAISS index compresses its vectors with loss."""
     return not isinstance(storage, faiss.IndexFlat | faiss.IndexIVFFlat | faiss.IndexHNSWFlat)
 
 

@@ -1,4 +1,4 @@
-"""Integrity checks: refuse an index with files that are missing, truncated or altered."""
+"""Integrity check: refuses an index with files that are missing, truncated or altered."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ def check_integrity(folder: Path, manifest: Manifest, check: Check = "changed") 
     damage = find_damage(folder, manifest, check)
     if not damage:
         return
-    if all(line.split()[0] in manifest.structure.files for line in damage):
-        way_out = f"the vectors are whole: elasticdenser rebuild {folder}"
+    if damage.keys() <= set(manifest.structure.files):
+        way_out = f"the vectors are undamaged, so run `elasticdenser rebuild {folder}`"
     else:
         way_out = "restore these files from a copy, or build the index again with --overwrite"
-    raise IndexFormatError(f"{folder} is damaged: {'; '.join(damage)}. Way out: {way_out}")
+    listed = "; ".join(f"{name} {fault}" for name, fault in damage.items())
+    raise IndexFormatError(f"{folder} is damaged: {listed}. Way out: {way_out}")
 
 
-def find_damage(folder: Path, manifest: Manifest, check: Check = "changed") -> list[str]:
-    """Return a line for every file of an index that is missing, truncated or altered.
+def find_damage(folder: Path, manifest: Manifest, check: Check = "changed") -> dict[str, str]:
+    """Return the fault of every file of an index that is missing, truncated or altered, by file name.
 
     Args:
         folder: The index.
@@ -43,32 +44,32 @@ def find_damage(folder: Path, manifest: Manifest, check: Check = "changed") -> l
     """
     verified = _read_verified(folder) if check == "changed" else {}
     current: dict[str, list[int]] = {}
-    damage = []
+    damage: dict[str, str] = {}
     for name, entry in manifest.files.items():
         path = folder / name
         try:
             stat = path.stat()
             current[name] = _state_of(stat)
             if stat.st_size != entry.bytes:
-                damage.append(f"{name} has {stat.st_size:,} bytes, expected {entry.bytes:,}")
+                damage[name] = f"has {stat.st_size:,} bytes, expected {entry.bytes:,}"
             elif check != "sizes" and verified.get(name) != current[name] and sha256_of(path) != entry.sha256:
-                damage.append(f"{name} was altered: its SHA-256 is not the one in the manifest")
+                damage[name] = "was altered: its SHA-256 is not the one in the manifest"
         except FileNotFoundError:
-            damage.append(f"{name} is missing")
+            damage[name] = "is missing"
         except OSError as error:
-            damage.append(f"{name} cannot be read ({error.strerror})")
+            damage[name] = f"cannot be read ({error.strerror})"
     if not damage and check != "sizes" and current != verified:
         _write_verified(folder, current)
     return damage
 
 
 def mark_verified(folder: Path, manifest: Manifest) -> None:
-    """Record that all files are whole, so that opening the index need not read them; does nothing where it cannot."""
+    """Record that all files are undamaged, so that opening the index does not read them again; best effort."""
     _write_verified(folder, {name: _state_of((folder / name).stat()) for name in manifest.files})
 
 
 def _state_of(stat: os.stat_result) -> list[int]:
-    """Return what changes whenever the content of a file does: size, times and inode."""
+    """Return size, times and inode of a file, some of which change whenever its content does."""
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
@@ -76,7 +77,7 @@ def _write_verified(folder: Path, states: dict[str, list[int]]) -> None:
     if os.access(folder, os.W_OK):
         try:
             write_json(folder / VERIFIED, states)
-        except Exception:  # on a read-only or full disk, the next opening only takes longer
+        except Exception:  # for example a full disk: the next opening only takes longer
             return
 
 

@@ -1,4 +1,4 @@
-"""The build folder: passages are appended in windows, and recorded in a journal once they are on disk."""
+"""Build folder: passages are appended in windows, and each window is recorded in a journal once it is on disk."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from elasticdenser.index.structures.registry import structure_suffixes
 
 _APPENDED_FILES = (layout.VECTORS, layout.IDS, layout.ID_OFFSETS, layout.PASSAGES, layout.PASSAGE_OFFSETS)
 _ENCODED_FILES = (*_APPENDED_FILES, PLAN, JOURNAL, MANIFEST)
-_DERIVED_PATTERNS = (layout.ID_LOOKUP, layout.VERIFIED, "ids-*.u64", "texts.tmp", ".*.tmp", "lock")
+_DERIVED_PATTERNS = (layout.ID_LOOKUP, layout.VERIFIED, "ids-*.u64", "texts.tmp", ".*.tmp")
 
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """A line of the journal: a window of passages is on disk.
+    """Line of the journal, written once a window of passages is on disk.
 
     Args:
-        passages: How many passages are finished in all.
-        bytes: Size of each appended file then.
+        passages: Number of finished passages, those of earlier windows included.
+        bytes: Size of each appended file at that time.
     """
 
     passages: int
@@ -63,7 +63,7 @@ def open_build_folder(work: Path) -> None:
 
 
 def clear_derived(work: Path, *, keep: Container[str] = ()) -> None:
-    """Remove the manifest, then all files that are derived from the vectors and ids; they will be made again."""
+    """Remove the manifest, then all files that are derived from the vectors and ids; they will be derived again."""
     for entry in sorted(work.iterdir(), key=lambda entry: entry.name != MANIFEST):
         if entry.name not in keep and (entry.name == MANIFEST or entry.name not in _ENCODED_FILES):
             entry.unlink()
@@ -103,7 +103,7 @@ def discard(work: Path) -> None:
 
 
 def n_finished(work: Path) -> int:
-    """Return how many passages are finished, according to the last entry of the journal."""
+    """Return the number of finished passages, according to the last entry of the journal."""
     entries = _read_entries(work)
     return entries[-1][1].passages if entries else 0
 
@@ -115,7 +115,7 @@ def append_window(work: Path, window: list[Passage], vectors: Vectors, done: int
         work: The build folder.
         window: The passages.
         vectors: float32, (n_passages, dim).
-        done: How many passages are finished, these included.
+        done: Number of finished passages, these included.
         texts: Whether texts are stored.
 
     Raises:

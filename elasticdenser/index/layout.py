@@ -1,4 +1,4 @@
-"""Names of the files of an index, and of the folders beside it; `indexes/README.md` documents the format."""
+"""Names of an index's files and of the folders beside it; `indexes/README.md` documents the format."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ def replaced_folder(path: Path) -> Path:
 
 
 def lock_file(path: Path) -> Path:
-    """Return the lock file of the one process that may write the index `path`."""
+    """Return the file that is locked by the process that writes the index `path`."""
     return _beside(path, "lock")
 
 
 def _beside(path: Path, purpose: str) -> Path:
+    """Return `NAME.purpose` beside the folder `NAME`."""
     path = path if path.name not in ("", "..") else Path(os.path.abspath(path))
     return path.with_name(f"{path.name}.{purpose}") if path.name else path / purpose

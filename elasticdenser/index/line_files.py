@@ -1,4 +1,4 @@
-"""Random access to lines: ids and passages are memory-mapped, so that opening takes no time however many there are."""
+"""Random access to lines of memory-mapped files, so that opening an index takes no longer with more passages."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _LOOKUP_ENTRY = np.dtype([("hash", "<u8"), ("position", "<i8")])
 
 
 class LineFile:
-    """UTF-8 lines with the byte offset of each in a second file.
+    """UTF-8 lines, with their byte offsets in a second file.
 
     Args:
         path: The lines, each ended by a line feed.
-        offsets: Little-endian int64, the end of each line in bytes.
+        offsets: File of little-endian int64: the offset behind each line, in bytes.
     """
 
     def __init__(self, path: Path, offsets: Path) -> None:
@@ -45,7 +45,7 @@ class LineFile:
             yield self[position]
 
     def take(self, positions: Positions) -> list[str]:
-        """Return the lines at positions, int64, (n,), none below 0; faster than one after the other."""
+        """Return the lines at positions, int64, (n,), none below 0; faster than reading them one by one."""
         starts = np.where(positions > 0, self._ends[positions - 1], 0)
         ends = self._ends[positions] - 1
         content = self._bytes
@@ -79,9 +79,9 @@ class IdTable:
 
     def find(self, doc_id: str) -> int:
         """Return the position of `doc_id`, or -1."""
-        wanted = np.uint64(_id_hash(doc_id))
-        entry = int(np.searchsorted(self._lookup["hash"], wanted))
-        while entry < len(self._lookup) and self._lookup["hash"][entry] == wanted:
+        id_hash = np.uint64(_id_hash(doc_id))
+        entry = int(np.searchsorted(self._lookup["hash"], id_hash))
+        while entry < len(self._lookup) and self._lookup["hash"][entry] == id_hash:
             position = int(self._lookup["position"][entry])
             if self._lines[position] == doc_id:
                 return position
@@ -106,7 +106,7 @@ class IdTable:
 
 
 def write_lookup(path: Path, ids: Iterable[str], n_ids: int) -> None:
-    """Write the table that `IdTable` searches: 16 bytes an id, sorted on disk.
+    """Write the table that `IdTable` searches: 16 bytes for each id, sorted in the file.
 
     The space is allocated first, by writing zeros: a full disk then raises an error instead of ending the process.
     """

@@ -1,4 +1,4 @@
-"""Locks: only one process at a time may write an index."""
+"""Lock that lets only one process at a time write an index."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from elasticdenser.index.layout import lock_file
 
 
 def resolve_path(path: Path) -> Path:
-    """Return `path` with a name of its own that is not a link, so that folders beside it can be named after it."""
+    """Return the path of a folder with links and `..` resolved, so that folders beside it can be named after it."""
     if path.is_symlink() or path.name in ("", ".."):
         return Path(os.path.realpath(path))
     return path
@@ -28,7 +28,7 @@ def exclusive_lock(path: Path) -> Iterator[None]:
     Raises:
         BuildError: Another process holds the lock, or the disk refuses.
     """
-    from filelock import FileLock, Timeout  # a search does without
+    from filelock import FileLock, Timeout  # imported here because a search does not need it
 
     file = lock_file(path)
     # Where there is no flock, filelock would fall back to a file that a killed process leaves behind.
@@ -43,7 +43,7 @@ def exclusive_lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed while it is held: a process that opened it before finds that it has no name any more, and fails.
+        # Removed while the lock is held: a process that has opened the file detects that it was removed, and fails.
         with suppress(OSError):
             file.unlink()
         lock.release()

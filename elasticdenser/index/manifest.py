@@ -1,4 +1,4 @@
-"""The manifest of an index: what it holds, which encoder made it, and size and checksum of every file."""
+"""Manifest of an index: its content, the encoder that made it, and size and checksum of every file."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Manifest:
         corpus: Origin of the passages: `sources`, `sha256` of the content, `skipped` by reason.
         structure: The search structure.
         files: Size and checksum of every file, by name.
-        version: Of the format.
+        version: Version of the format.
     """
 
     created: str
@@ -107,7 +107,7 @@ class Manifest:
         try:
             value = loads_json(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
-            raise IndexFormatError(_missing(folder)) from None
+            raise IndexFormatError(_missing_message(folder)) from None
         except OSError as error:
             raise IndexFormatError(f"{path} cannot be read ({error.strerror}): check its owner and mode") from None
         except ValueError as error:
@@ -162,7 +162,7 @@ def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_file_sizes(path: Path, manifest: Manifest) -> None:
-    """Refuse a manifest that does not list all files, or with sizes that its numbers of passages contradict."""
+    """Refuse a manifest that does not list all files, or whose file sizes contradict its number of passages."""
     n_passages = manifest.n_passages
     text_files = (layout.PASSAGES, layout.PASSAGE_OFFSETS) if manifest.has_texts else ()
     expected_sizes = {
@@ -190,8 +190,8 @@ def _damaged(path: Path, reason: object) -> IndexFormatError:
     )
 
 
-def _missing(folder: Path) -> str:
-    """Return what to say where there is no manifest."""
+def _missing_message(folder: Path) -> str:
+    """Return the error message for a folder without a manifest."""
     if not folder.exists() and (replaced_folder(folder) / MANIFEST).exists():
         return (
             f"{folder} was being replaced when its build was stopped: run the same `elasticdenser index` command "

@@ -1,4 +1,4 @@
-"""PassageIndex: vectors, ids and texts on disk, searched by inner product."""
+"""Index of passages: vectors, ids and texts on disk, searched by inner product."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ class PassageIndex:
         Args:
             corpus: A corpus, or what `open_corpus` takes.
             path: The folder to create.
-            encoder: The full-width encoder; by default all-MiniLM-L6-v2.
+            encoder: The full encoder; by default all-MiniLM-L6-v2.
             factory: Factory string of the search structure, such as `HNSW32`; `auto` chooses by the number of passages.
             texts: Whether the passages' texts are stored, to show them with hits.
             overwrite: Replace a finished index of that name, once the new one is complete.
-            restart: Discard an unfinished build of something else in that place.
+            restart: Discard an unfinished build of another index in that place.
             workers: Cores to encode on; None is all usable ones.
             progress: Called with (step, done, in all).
 
@@ -104,7 +104,7 @@ class PassageIndex:
             BuildError: Something else is in that place, another build is running, or the disk refuses.
             BadInputError: The corpus has a fault.
         """
-        # Imported here, as a search does without.
+        # Imported here because a search does not need them.
         from elasticdenser.datasets import Corpus, open_corpus
         from elasticdenser.index.build import BuildSettings, build_index
 
@@ -161,7 +161,7 @@ class PassageIndex:
             k: How many hits, at least 1; capped at the number of passages.
             within: int64, (n,): search only these positions, exactly.
             exact: Scan all vectors instead of using the search structure.
-            recall: Search with the least effort that reaches such a recall@10 according to the manifest; None is the
+            recall: Search with the least effort that reaches this recall@10 according to the manifest; None is the
                 greatest effort.
 
         Returns:
@@ -171,7 +171,7 @@ class PassageIndex:
             QueryError: The shape is wrong, k or recall is out of range, or a value is not finite.
         """
         queries = self._checked_queries(queries, k)
-        source = self._structure.at(recall)
+        source = self._structure.source_for(recall)
         faiss.omp_set_num_threads(1)
         if within is not None:
             allowed = self._checked_positions(within)
@@ -254,23 +254,20 @@ class PassageIndex:
         """Whether the texts of passages are stored."""
         return self._passages is not None
 
-    def rebuild(self, factory: str = "auto", progress: Progress = silent) -> PassageIndex:
-        """Derive another search structure from the same vectors, without encoding, and open the index again.
-
-        Raises:
-            BuildError: A factory string is not known, or the disk refuses.
-        """
-        return rebuild(self.path, factory, progress)
-
 
 def rebuild(path: str | Path, factory: str = "auto", progress: Progress = silent) -> PassageIndex:
-    """Derive the search structure of the index at `path` anew, also where its files are damaged, and open it.
+    """Derive the search structure of an index again, without encoding, and open the index.
+
+    Args:
+        path: The index; the files of its structure may be damaged.
+        factory: Factory string of the new structure, or `auto`.
+        progress: Called with (step, done, in all).
 
     Raises:
         IndexFormatError: More than the derived files is damaged.
         BuildError: A factory string is not known, or the disk refuses.
     """
-    from elasticdenser.index.rebuilding import rebuild_structure  # a search does without
+    from elasticdenser.index.rebuilding import rebuild_structure  # imported here because a search does not need it
 
     folder = resolve_path(Path(path))
     rebuild_structure(folder, factory, progress)

@@ -1,4 +1,4 @@
-"""Plan of a build: which passages, by which encoder. Work done under one plan serves another only if they agree."""
+"""Plan of a build: its passages and encoder. An unfinished build is continued only under the same plan."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class BuildPlan:
 
     @classmethod
     def read(cls, work: Path) -> BuildPlan | None:
-        """Return the plan of the build in the folder `work`, or None if there is none that can be used."""
+        """Return the plan of the build in the folder `work`, or None if there is none or it cannot be read."""
         try:
             value = loads_json((work / PLAN).read_text(encoding="utf-8"))
             return from_value(cls, value, PLAN, error=IndexFormatError)
@@ -60,7 +60,7 @@ class BuildPlan:
         write_json(work / PLAN, value)
 
     def differences(self, other: BuildPlan) -> list[str]:
-        """Return a line for everything that prevents work done under `other` from serving this plan."""
+        """Return a line for every difference that prevents a build under `other` from continuing under this plan."""
         differences = self.encoder.differences_of_passages(other.encoder)
         if self.corpus.get("sha256") != other.corpus.get("sha256"):
             differences.append(f"corpus: {self.n_passages:,} passages against {other.n_passages:,}, with other content")

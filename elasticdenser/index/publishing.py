@@ -1,6 +1,6 @@
-"""Publishing: a finished build gets its final name in a way that neither a failure nor a kill can spoil.
+"""Publishing of a finished build under its final name, such that neither a failure nor a kill leaves a damaged index.
 
-An index `NAME` is built in `NAME.building`. One that is replaced is `NAME.replaced` until the new one has the name.
+An index `NAME` is built in `NAME.building`. If it replaces an index, the old one is named `NAME.replaced` meanwhile.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from elasticdenser.index.manifest import Manifest
 
 
 def publish(work: Path, path: Path) -> None:
-    """Give a complete index its final name, and record that its files are whole; see `replace_folder`.
+    """Give a complete index its final name, and record that its files are undamaged; see `replace_folder`.
 
     Raises:
         BuildError: The disk refuses; the old index is still in place.
@@ -52,7 +52,7 @@ def recover(path: Path) -> None:
     """Complete or undo a replacement that was interrupted; the caller holds the lock.
 
     Raises:
-        BuildError: A folder that is no index has the name that a replaced index gets.
+        BuildError: `NAME.replaced` is not an index.
     """
     replaced = replaced_folder(path)
     with explained_os_errors(path):

@@ -1,4 +1,4 @@
-"""Rebuilding the search structure of an index from its vectors, without encoding."""
+"""Rebuilding of an index's search structure from its vectors, without encoding."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from elasticdenser.progress import Progress
 
 
 def rebuild_structure(folder: Path, factory: str, progress: Progress) -> None:
-    """Derive the search structure of an index anew, also where its files are damaged.
+    """Derive the search structure of an index again; the files of the old one may be damaged.
 
     Args:
         folder: The index, as `resolve_path` returns it.

@@ -12,13 +12,14 @@ from elasticdenser.arrays import Positions, Scores, Vectors
 from elasticdenser.index.structures import CandidateSource
 from elasticdenser.kernel.paths import has_fast_path, path_number
 
-_MARGIN = np.dtype([("least", "<f4"), ("length", "<f4"), ("n_tied", "<i8")])
+# `Margin` of elasticdenser/kernel/model.h.
+_MARGIN = np.dtype([("worst_score", "<f4"), ("norm_product", "<f4"), ("n_tied", "<i8")])
 
 _ROUNDING = 2e-6
 """Two ways to compute an inner product of vectors of length 1 differ by at most this."""
 
 _GROWTH = 4
-"""Factor by which the number of candidates grows: even thousands of equal passages take few rounds."""
+"""Factor by which the number of candidates grows: even with thousands of equal passages, few rounds suffice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,32 +29,35 @@ class Rescored:
     Attributes:
         scores: float32, (n_queries, k), in falling order; -infinity where there are no more.
         positions: int64, (n_queries, k), in rising order among equal scores; -1 where there are no more.
-        least: float32, (n_queries,), score of the worst candidate; -infinity if some candidate was -1.
-        length: float32, (n_queries,), length of the query times length of the last hit's vector.
-        n_tied: int64, (n_queries,), number of candidates with the score of the last hit.
+        worst_score: float32, (n_queries,), score of the worst candidate; -infinity if a candidate is -1.
+        norm_product: float32, (n_queries,), norm of the query times norm of the last hit's vector.
+        n_tied: int64, (n_queries,), number of candidates with the score of the last hit, including that hit.
     """
 
     scores: Scores
     positions: Positions
-    least: Scores
-    length: Scores
+    worst_score: Scores
+    norm_product: Scores
     n_tied: Positions
 
     def may_miss(self, n_tied: int | Positions) -> NDArray[np.bool_]:
         """Tell for which queries other passages than the candidates may be as good as the last hit: bool, (n_queries,).
 
-        Either the worst candidate is as good, within the rounding of a structure's or a matrix product's own scores;
-        or more candidates tie with the last hit than `n_tied`, the number among fewer candidates.
+        That is so if the worst candidate is as good, within the rounding errors of the scores by which candidates are
+        proposed; or if more than `n_tied` candidates tie with the last hit.
+
+        Args:
+            n_tied: Number of ties, for each query, in the previous round with fewer candidates.
         """
         last = self.scores[:, -1]
-        is_close = (self.least >= last - _ROUNDING * self.length) & np.isfinite(self.least)
+        is_close = (self.worst_score >= last - _ROUNDING * self.norm_product) & np.isfinite(self.worst_score)
         return is_close | ((self.n_tied > n_tied) & np.isfinite(last))  # type: ignore[no-any-return]
 
 
 def best_candidates(queries: Vectors, source: CandidateSource, vectors: Vectors, k: int) -> tuple[Scores, Positions]:
     """Return exact scores and positions of the best candidates that `source` proposes.
 
-    Where passages beyond the candidates may be as good as the last hit, more are requested, query by query: the hits
+    Where other passages may be as good as the last hit, more candidates are requested for that query, so that the hits
     of a query do not depend on the other queries.
 
     Args:
@@ -103,8 +107,8 @@ def _rescore_by_kernel(queries: Vectors, candidates: Positions, vectors: Vectors
     _kernel.rescore(
         path_number(), vectors, vectors.shape[1], queries, candidates, k, scratch, scores, positions, margins
     )
-    least, length, n_tied = margins["least"], margins["length"], margins["n_tied"]
-    return Rescored(scores=scores, positions=positions, least=least, length=length, n_tied=n_tied)
+    by_name = {name: margins[name] for name in _MARGIN.names or ()}
+    return Rescored(scores=scores, positions=positions, **by_name)
 
 
 def _rescore_by_faiss(queries: Vectors, candidates: Positions, vectors: Vectors, k: int) -> Rescored:
@@ -124,7 +128,7 @@ def _rescore_by_faiss(queries: Vectors, candidates: Positions, vectors: Vectors,
     return Rescored(
         scores=scores[:, :k],
         positions=positions[:, :k],
-        least=scores[:, -1],
-        length=(np.linalg.norm(queries, axis=1) * np.linalg.norm(last, axis=1)).astype(np.float32),
+        worst_score=scores[:, -1],
+        norm_product=(np.linalg.norm(queries, axis=1) * np.linalg.norm(last, axis=1)).astype(np.float32),
         n_tied=(scores == scores[:, k - 1 : k]).sum(axis=1),
     )

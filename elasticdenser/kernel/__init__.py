@@ -1,1 +1,1 @@
-"""Kernel in C: forward passes of an encoder in 8 bits, exact scores, and the packing of weights. It needs no torch."""
+"""Kernel in C: forward passes in 8 bits and exact scores, with the packing of weights for it; torch is not imported."""

@@ -1,3 +1,5 @@
+"""Types of the functions in kernel.c, whose docstrings say the shape and dtype of each buffer."""
+
 def paths() -> tuple[str, ...]: ...
 def forward(
     path: int, model: object, ids: object, starts: object, options: int, scratch: object, out: object

@@ -1,6 +1,6 @@
-/* softmax(Q K^T) V within one text, in float (Vaswani et al. 2017, eq. 1; Q comes divided by sqrt(head_dim)). */
+/* softmax(Q K^T) V within one text, in float (Vaswani et al. 2017, eq. 1); Q is already divided by sqrt(head_dim). */
 
-enum { ATTEND_ROWS = 24 };  /* queries at a time, whose scores stay in the first-level cache */
+enum { ATTEND_ROWS = 24 };  /* queries at a time: their scores stay in the first-level cache */
 
 static void multiply_floats(const float *a, int64_t a_pitch, int64_t n_rows, const float *b, int64_t b_pitch,
                             int64_t n_inputs, int64_t n_outputs, float *out, int64_t out_pitch) {
@@ -9,20 +9,20 @@ static void multiply_floats(const float *a, int64_t a_pitch, int64_t n_rows, con
                       n_inputs, NULL, out + column, out_pitch);
 }
 
-/* e^(score - greatest) for each of n scores, and almost 0 for the padding; returns their sum. */
+/* Replaces each of n scores by e^(score - maximum), and the padding by almost 0; returns the sum. */
 static float exponentials(float *scores, int64_t n, int64_t padded) {
     for (int64_t i = n; i < padded; i++)
         scores[i] = -INFINITY;
-    F greatest = f_load(scores), sum = f_set(0);
+    F maximum = f_load(scores), sum = f_set(0);
     for (int64_t i = 16; i < padded; i += 16)
-        greatest = f_max(greatest, f_load(scores + i));
-    greatest = f_set(f_greatest(greatest));
+        maximum = f_max(maximum, f_load(scores + i));
+    maximum = f_set(f_reduce_max(maximum));
     for (int64_t i = 0; i < padded; i += 16) {
-        F share = exponential(f_sub(f_load(scores + i), greatest));
+        F share = exponential(f_sub(f_load(scores + i), maximum));
         f_store(scores + i, share);
         sum = f_add(sum, share);
     }
-    return f_sum(sum);
+    return f_reduce_add(sum);
 }
 
 /* keys[i][j] = qkv[j][i], padded with zeros. */

@@ -22,10 +22,9 @@ class ElasticWeights:
     """Trained subnets of an elastic encoder.
 
     Args:
-        body: Transformer whose slices they are.
+        body: Transformer whose layers, heads and neurons the subnets share.
         shape: Shape of the elastic transformer.
-        tensors: The file, which also holds the exits: `exits` (n_widths, n_depths, dim, hidden), `exit_bias`,
-            `shortcuts`.
+        tensors: The file, for the exits: `exits`, (n_widths, n_depths, dim, hidden), `exit_bias` and `shortcuts`.
         token_table: Level 0's token vectors, int8, (vocabulary, dim), and their scales, float32, (vocabulary,).
     """
 
@@ -35,7 +34,7 @@ class ElasticWeights:
     token_table: tuple[Array, Floats] | None
 
     def layers_of(self, depth: int) -> list[int]:
-        """Return the numbers of the layers that a depth keeps."""
+        """Return the numbers of the layers of a depth, in order."""
         first, last = layers_of(depth, self.body.n_layers)
         return [*first, *last]
 

@@ -1,11 +1,11 @@
-/* Forward pass, in the vector instructions of the path whose source includes this file.
+/* Forward pass, compiled once for each path, with the vector instructions of the file that includes this one.
 
-   A row of a product is computed by the same operations in the same order at any position, so a text's vector does not
-   depend on the other texts, to the bit. */
+   Every row of a product is computed by the same operations in the same order, whatever its position, so that a text's
+   vector does not depend on the other texts, to the bit. */
 #include "products.h"
 #include "attention.h"
 
-/* Memory of all intermediate results; a pitch is the distance of two rows, in numbers. */
+/* Memory of all intermediate results; a pitch is the distance between two rows, in numbers. */
 typedef struct {
     float *hidden, *qkv, *context, *mixed, *neurons, *pooled, *vectors;
     int64_t hidden_pitch, qkv_pitch, context_pitch, neurons_pitch, pooled_pitch, vectors_pitch;
@@ -18,12 +18,12 @@ static void normalize_row(float *x, const float *norm, int64_t n, int64_t padded
     F total = f_set(0), squares = f_set(0);
     for (int64_t i = 0; i < padded; i += 16)
         total = f_add(total, f_load(x + i));
-    float mean = f_sum(total) / (float)n;
+    float mean = f_reduce_add(total) / (float)n;
     for (int64_t i = 0; i < padded; i += 16) {
         F centred = f_sub(f_load(x + i), f_set(mean));
         squares = f_fma(centred, centred, squares);
     }
-    float variance = (f_sum(squares) - (float)(padded - n) * mean * mean) / (float)n;
+    float variance = (f_reduce_add(squares) - (float)(padded - n) * mean * mean) / (float)n;
     F factor = f_set(1.0f / sqrtf(greater_of(variance, 0.0f) + eps));
     for (int64_t i = 0; i < padded; i += 16) {
         F standard = f_mul(f_sub(f_load(x + i), f_set(mean)), factor);
@@ -43,7 +43,7 @@ static void embed(const Model *m, const Scratch *s, const int32_t *ids, int64_t 
     }
 }
 
-/* hidden = norm(hidden + product of the inputs), for a block of rows. */
+/* hidden = norm(hidden + inputs x weights + bias), for a block of rows. */
 static void add_product(const Model *m, const Scratch *s, const Product *p, const float *inputs, int64_t pitch,
                         const float *norm, float *hidden, int64_t n_rows) {
     apply(p, inputs, pitch, n_rows, s->mixed, s->hidden_pitch, NO_ACTIVATION, s->rows);
@@ -74,8 +74,8 @@ static void run_layer(const Model *m, const Layer *layer, const Scratch *s, cons
     }
 }
 
-/* The first row, or the mean of all. */
-static void pool(const float *rows, int64_t pitch, int64_t n_rows, float *pooled) {
+/* The mean of the rows. */
+static void mean_of_rows(const float *rows, int64_t pitch, int64_t n_rows, float *pooled) {
     F share = f_set(1.0f / (float)n_rows);
     for (int64_t i = 0; i < pitch; i += 16) {
         F total = f_load(rows + i);
@@ -102,7 +102,7 @@ static void write_vector(const float *from, int64_t n, int options, float *to) {
         F x = load_upto(from + i, n - i);
         squares = f_fma(x, x, squares);
     }
-    float length = options & NORMALIZE ? greater_of(sqrtf(f_sum(squares)), 1e-12f) : 1.0f;
+    float length = options & NORMALIZE ? greater_of(sqrtf(f_reduce_add(squares)), 1e-12f) : 1.0f;
     for (int64_t i = 0; i < n; i++)
         to[i] = from[i] / length;
 }
@@ -120,8 +120,8 @@ static void forward_group(const Model *m, const int32_t *ids, const int64_t *sta
         const int64_t length = starts[text + 1] - starts[text];
         float *pooled = s->pooled + text * s->pooled_pitch;
         if (m->n_layers)
-            pool(s->hidden + (starts[text] - starts[0]) * s->hidden_pitch, s->hidden_pitch,
-                 options & POOL_CLS ? 1 : length, pooled);
+            mean_of_rows(s->hidden + (starts[text] - starts[0]) * s->hidden_pitch, s->hidden_pitch,
+                         options & POOL_CLS ? 1 : length, pooled); /* the mean of one row: the first */
         if (m->token_table)
             mean_of_tokens(m, ids + starts[text], length, pooled + (m->n_layers ? m->hidden : 0));
     }
@@ -149,7 +149,7 @@ static int64_t max_neurons(const Model *m) {
     return n_outputs;
 }
 
-/* Divides the scratch from `at` on, for groups of at most n_tokens; returns its end. */
+/* Divides the scratch memory that starts at the address `at`, for groups of at most n_tokens; returns its end. */
 static uintptr_t lay_out(const Model *m, int64_t n_tokens, uintptr_t at, Scratch *s) {
     /* A head is read and written in vectors of 16 numbers, past its end: rows have space for that. */
     s->hidden_pitch = padded_to(m->hidden, 16);
@@ -171,8 +171,8 @@ static uintptr_t lay_out(const Model *m, int64_t n_tokens, uintptr_t at, Scratch
     return at;
 }
 
-/* Texts that fill at most a block go through all layers together, so that intermediate results stay in the second-level
-   cache; a longer text goes alone. */
+/* Texts of at most BLOCK tokens in all go through the layers together, so that intermediate results stay in the
+   second-level cache; a longer text goes alone. */
 static int64_t group_end(const int64_t *starts, int64_t first, int64_t n_texts) {
     int64_t end = first + 1;
     while (end < n_texts && starts[end + 1] - starts[first] <= BLOCK)

@@ -12,7 +12,7 @@ static const Path *paths[MAX_PATHS]; /* those that this processor can run, faste
 static int n_paths;
 
 #ifdef HAS_X86_PATHS
-/* __builtin_cpu_supports of clang knows this name only from version 19 on. */
+/* __builtin_cpu_supports("f16c") needs clang 19. */
 static int has_f16c(void) {
     unsigned a, b, c = 0, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
@@ -77,8 +77,8 @@ static int are_valid(const Model *m, const int32_t *ids, int64_t n_ids, const in
     return 1;
 }
 
-/* Computes the vectors and returns 0; returns the bytes of scratch that are needed if there are too few, and -1 with an
-   exception set if an argument does not fit. */
+/* Computes the vectors and returns 0. If scratch is too small, returns the bytes that are needed. If an argument does not
+   fit, sets an exception and returns -1. */
 static int64_t run_forward(const Path *path, const Py_buffer *model, const Py_buffer *ids, const Py_buffer *starts,
                           int options, const Py_buffer *scratch, const Py_buffer *out) {
     const Model *m = (const Model *)model->buf;
@@ -100,8 +100,8 @@ static int64_t run_forward(const Path *path, const Py_buffer *model, const Py_bu
 PyDoc_STRVAR(forward_doc,
 "forward(path, model, ids, starts, options, scratch, out) -> bytes of scratch that are needed, or 0\n\n"
 "Write the vectors of texts to out and return 0. If scratch is too small, write nothing and return the bytes needed.\n"
-"No two calls at a time may share scratch. ids: int32, the tokens of all texts; starts: int64, (n_texts + 1), where each\n"
-"text begins and the last one ends; out: float32, (n_texts, dim).");
+"Concurrent calls must not share scratch. ids: int32, the tokens of all texts; starts: int64, (n_texts + 1), the start\n"
+"of each text in ids and the end of the last one; out: float32, (n_texts, dim).");
 static PyObject *kernel_forward(PyObject *self, PyObject *args) {
     (void)self;
     int number, options;
@@ -152,8 +152,7 @@ static PyObject *kernel_multiply(PyObject *self, PyObject *args) {
 
 /* Rescores the candidates, or sets an exception if an argument does not fit. */
 static void run_rescore(const Path *path, const Py_buffer *vectors, int64_t dim, const Py_buffer *queries,
-                        const Py_buffer *candidates, int64_t k, const Py_buffer *all_scores,
-                        const Py_buffer *scores,
+                        const Py_buffer *candidates, int64_t k, const Py_buffer *all_scores, const Py_buffer *scores,
                         const Py_buffer *positions, const Py_buffer *margins) {
     const int64_t n_queries = margins->len / (int64_t)sizeof(Margin);
     if (dim < 1 || !n_queries) {
@@ -175,14 +174,15 @@ static void run_rescore(const Path *path, const Py_buffer *vectors, int64_t dim,
         return;
     for (int64_t i = 0; i < n_queries * n; i++)
         if (candidate_positions[i] >= n_vectors) {
-            PyErr_Format(PyExc_ValueError, "got position %lld, expected less than %lld", (long long)candidate_positions[i],
-                         (long long)n_vectors);
+            PyErr_Format(PyExc_ValueError, "got position %lld, expected less than %lld",
+                         (long long)candidate_positions[i], (long long)n_vectors);
             return;
         }
     Py_BEGIN_ALLOW_THREADS
     for (int64_t q = 0; q < n_queries; q++)
-        path->rescore(vectors->buf, dim, (const float *)queries->buf + q * dim, candidate_positions + q * n, n, k, all_scores->buf,
-                      (float *)scores->buf + q * k, (int64_t *)positions->buf + q * k, (Margin *)margins->buf + q);
+        path->rescore(vectors->buf, dim, (const float *)queries->buf + q * dim, candidate_positions + q * n, n, k,
+                      all_scores->buf, (float *)scores->buf + q * k, (int64_t *)positions->buf + q * k,
+                      (Margin *)margins->buf + q);
     Py_END_ALLOW_THREADS
 }
 
@@ -196,8 +196,8 @@ static PyObject *kernel_rescore(PyObject *self, PyObject *args) {
     int number;
     long long dim, k;
     Py_buffer vectors, queries, candidates, all_scores, scores, positions, margins;
-    if (!PyArg_ParseTuple(args, "iy*Ly*y*Lw*w*w*w*:rescore", &number, &vectors, &dim, &queries, &candidates, &k, &all_scores,
-                          &scores, &positions, &margins))
+    if (!PyArg_ParseTuple(args, "iy*Ly*y*Lw*w*w*w*:rescore", &number, &vectors, &dim, &queries, &candidates, &k,
+                          &all_scores, &scores, &positions, &margins))
         return NULL;
     const Path *path = path_at(number);
     if (path)
@@ -214,7 +214,9 @@ static PyObject *kernel_rescore(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(paths_doc, "paths() -> names of the paths that this machine can run, fastest first; a path is selected by its position");
+PyDoc_STRVAR(paths_doc,
+"paths() -> names\n\n"
+"Return the names of the paths that this machine can run, fastest first; a path is selected by its position.");
 static PyObject *kernel_paths(PyObject *self, PyObject *args) {
     (void)self, (void)args;
     PyObject *names = PyTuple_New(n_paths);
@@ -237,7 +239,8 @@ static PyMethodDef methods[] = {
 };
 
 static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, "_kernel", "Forward passes of encoders, in 8 bits, and exact scores.", -1, methods, NULL, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "_kernel", "Forward passes of encoders in 8 bits, and exact scores.", -1, methods,
+    NULL, NULL, NULL, NULL,
 };
 
 PyMODINIT_FUNC PyInit__kernel(void) {

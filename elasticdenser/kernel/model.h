@@ -7,12 +7,12 @@
 #include <stdint.h>
 #include <string.h>
 
-/* outputs = inputs x weights + bias, of which only the first packed inputs and outputs may be in use.
+/* outputs = inputs x weights + bias; a product may use only the first of the packed inputs and outputs.
    In 8 bits, inputs are rounded row by row: input = low + step * code, so that
    sum(input * weight) = scale * (step * sum(code * int8 weight) + low * sum(int8 weight)). */
 typedef struct {
     const void *weights;    /* [outputs / 64][inputs / 4][64][4] int8, or [outputs / 64][inputs][64] float or half */
-    const float *scale;     /* of an output's int8 weights */
+    const float *scale;     /* of each output's int8 weights */
     const float *offset;    /* scale * sum of the int8 weights in use */
     const float *bias;
     const float *smooth;    /* factors of the inputs before they are rounded; NULL: 1 */
@@ -36,10 +36,10 @@ typedef struct {
     const float *positions; /* (n_positions, hidden) */
     const float *norm;      /* [weight or bias][hidden] */
     const Layer *layers;
-    const int8_t *token_table; /* (vocabulary, dim): level 0; NULL: none */
+    const int8_t *token_table; /* token vectors of level 0, (vocabulary, dim); NULL: there is no level 0 */
     const float *token_table_scale;
-    Product exit;           /* inputs: the pooled vector and, with a token table, level 0's; no outputs: none */
-    int64_t n_layers;       /* 0: level 0 alone */
+    Product exit;           /* inputs: the pooled vector and, with a token table, level 0's; n_outputs 0: no exit */
+    int64_t n_layers;       /* 0: the model is level 0 alone */
     int64_t vocabulary, n_positions, hidden, dim, n_heads, head_dim;
     int64_t tokens_are_half; /* 1: float16, 0: float32 */
     int64_t activation;
@@ -49,18 +49,18 @@ typedef struct {
 enum { GELU, GELU_TANH, RELU, NO_ACTIVATION };
 enum { POOL_CLS = 1, NORMALIZE = 2 };
 
-/* Distance between the hits of a query and its worst candidate. */
+/* Numbers that tell whether other passages than the candidates may be as good as the last hit of a query. */
 typedef struct {
-    float least;            /* score of the worst candidate; -infinity if there were fewer */
-    float length;           /* length of the query times that of the last hit: errors of rounding grow with it */
-    int64_t n_tied;         /* candidates with the score of the last hit, which is counted too */
+    float worst_score;      /* score of the worst candidate; -infinity if a candidate is -1 */
+    float norm_product;     /* norm of the query times norm of the last hit: rounding errors grow with it */
+    int64_t n_tied;         /* candidates with the score of the last hit, including that hit */
 } Margin;
 
 typedef struct {
     const char *name;
     /* Bytes of scratch that these texts need. */
     int64_t (*scratch_size)(const Model *model, const int64_t *starts, int64_t n_texts);
-    /* The ids of a text lie from its start to the next one's. scratch: scratch_size bytes, aligned to 64. */
+    /* A text's ids lie between its start and that of the next text. scratch: scratch_size bytes, aligned to 64. */
     void (*forward)(const Model *model, const int32_t *ids, const int64_t *starts, int64_t n_texts, int options,
                     char *scratch, float *out);
     /* inputs: (n_rows, n_inputs); outputs: (n_rows, n_outputs rounded up to 16). */

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from elasticdenser.arrays import Floats
+from elasticdenser.arrays import Array, Floats
 from elasticdenser.kernel.elastic_weights import ElasticWeights
 from elasticdenser.kernel.packing import PackedLayer, PackedMatrix, pack_layer, pack_matrix, padded
 from elasticdenser.kernel.paths import path_number
@@ -17,7 +17,7 @@ from elasticdenser.subnet import LEVEL_0, Subnet
 
 
 class PackedEncoder:
-    """Packed weights of an encoder; all trained subnets share one copy. Not for several threads at once.
+    """Packed weights of an encoder, of which all trained subnets share one copy; not thread-safe.
 
     Layers are packed when a subnet first needs them.
 
@@ -31,12 +31,14 @@ class PackedEncoder:
         self.full_subnet = Subnet(1.0, full.n_layers)
         self._full = _PackedBody(full, precision, multiply=_multiply)
         self._elastic = elastic
+        self._trained: _PackedBody | None = None
+        self._token_table: tuple[Array, Floats] | None = None
         if elastic is not None:
-            # The files store these layers in 8 bits with a scale a row, as the kernel takes them: smoothing gains
-            # nothing.
+            # Without smoothing, which gains nothing: these layers are already stored in 8 bits with a scale a row.
             self._trained = _PackedBody(elastic.body, precision)
-            table = elastic.token_table
-            self._token_table = None if table is None else (pad_rows(table[0]), table[1])
+            if elastic.token_table is not None:
+                vectors, scale = elastic.token_table
+                self._token_table = pad_rows(vectors), scale
 
     @property
     def subnets(self) -> list[Subnet]:
@@ -47,7 +49,7 @@ class PackedEncoder:
         return [self.full_subnet, *smaller, *([LEVEL_0] if self._token_table is not None else [])]
 
     def model_of(self, subnet: Subnet) -> KernelModel:
-        """Return one of `subnets` as the kernel takes it.
+        """Return one of `subnets` in the form that the kernel reads.
 
         Raises:
             ModelError: The weights are damaged.
@@ -62,23 +64,23 @@ class PackedEncoder:
 
     def _trained_model(self, subnet: Subnet) -> KernelModel:
         elastic, body = self._elastic, self._trained
-        if elastic is None:
-            raise KeyError(subnet)
+        if elastic is None or body is None:
+            raise KeyError(f"there is no subnet {subnet}: the encoder has no trained subnets")
         model = KernelModel(elastic.shape.dim, len(body.weights.tokens))
         if self._token_table is not None:
             model.set_token_table(*self._token_table)
         if subnet != LEVEL_0:
-            layers, norms = body.layers(elastic.layers_of(subnet.depth)), elastic.shape.widths.index(subnet.width)
-            model.set_body(body.weights, body.embeddings(), layers, subnet.width, norms)
+            layers, width_index = body.layers(elastic.layers_of(subnet.depth)), elastic.shape.widths.index(subnet.width)
+            model.set_body(body.weights, body.embeddings(), layers, subnet.width, width_index)
             model.set_exit(pack_matrix(*elastic.exit_of(subnet), "fp16"))
         return model
 
 
 def _multiply(packed: PackedMatrix, inputs: Floats) -> Floats:
-    """Compute a product by the fastest path: the factors must not depend on the path that uses them."""
+    """Compute a product by the fastest path, whichever path later uses the weights: they must be the same for all."""
     from elasticdenser.kernel import _kernel
 
-    owner = KernelModel(1, 1)  # the product's arrays live as long as it does
+    owner = KernelModel(1, 1)  # keeps the arrays alive that the product points to
     product = owner.product(packed)
     outputs = np.empty((len(inputs), padded(packed.n_outputs, 16)), np.float32)
     _kernel.multiply(path_number(), product, np.ascontiguousarray(inputs), outputs)
@@ -91,7 +93,8 @@ class _PackedBody:
     Args:
         weights: The transformer.
         precision: One of `PRECISIONS`.
-        multiply: In 8 bits, the product to smooth the layers with; all layers must then be requested at once.
+        multiply: If given, layers in 8 bits are smoothed with products that it computes; the first call of `layers`
+            must then request all layers.
     """
 
     def __init__(self, weights: Transformer, precision: str, *, multiply: Multiply | None = None) -> None:
@@ -101,10 +104,12 @@ class _PackedBody:
         self._embeddings: Embeddings | None = None
 
     def embeddings(self) -> Embeddings:
+        """Return the padded embeddings."""
         self._embeddings = self._embeddings or Embeddings.of(self.weights)
         return self._embeddings
 
     def layers(self, numbers: Sequence[int]) -> list[PackedLayer]:
+        """Return packed layers by their numbers."""
         missing = [number for number in numbers if number not in self._layers]
         smoother = LayerSmoother(self.weights, self._multiply) if self._multiply and missing else None
         for number in missing:

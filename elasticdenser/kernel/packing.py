@@ -1,8 +1,8 @@
 """Packing of weights for the kernel, in 8 bits or float; every subnet uses a part of the same packed matrices.
 
 In 8 bits a weight is a whole number from -127 to 127 times a scale of its output channel. Input channels that are far
-larger than the others would leave few codes for the rest: they are made smaller, and their weights larger by the same
-factor (SmoothQuant, Xiao et al. 2023); `elasticdenser.kernel.smoothing` finds the factors.
+larger than the others would leave few codes for the rest: their inputs are made smaller, and their weights larger by
+the same factor (SmoothQuant, Xiao et al. 2023); `elasticdenser.kernel.smoothing` finds the factors.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from elasticdenser.kernel.weights import LayerWeights
 
 PRECISIONS = ("int8", "fp32")
 """Arithmetic of the layers. `fp32` serves to check the kernel against torch. Exits are always computed in float32 with
-weights in float16, as they are stored: an error of rounding there goes straight into the vector (cosine .999 in 8
-bits), and there are few of them."""
+the weights in float16, as they are stored: a rounding error there changes the vector directly (cosine .999 in 8 bits),
+and exits are small."""
 
-# Outputs that the kernel computes together, and inputs that one of its 8-bit instructions takes.
+# Outputs in a block of packed weights, and inputs that one 8-bit instruction of the kernel multiplies.
 _COLUMNS, _STEP = 64, 4
 
 # Blocks of columns that are packed at once: their weights then stay in the processor's cache.
@@ -47,20 +47,20 @@ def aligned_zeros(dtype: DTypeLike, shape: Sequence[int]) -> Array:
 
 
 def padded(n: int, multiple: int) -> int:
-    """Return the smallest multiple that is not less than `n`."""
+    """Return `n` rounded up to a multiple."""
     return -(-n // multiple) * multiple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedMatrix:
-    """Matrix of weights and its bias, of which the first inputs and outputs can be used alone.
+    """Weights and bias of a matrix product; a narrower product uses its first inputs and outputs.
 
     Args:
         weights: int8, (n_outputs / 64, n_inputs / 4, 64, 4), or float32 or float16, (n_outputs / 64, n_inputs, 64);
             padded with zeros.
         scale: float32, (n_outputs,), padded to 64: the scale of each output's weights; None for float weights.
         bias: float32, (n_outputs,), padded to 64.
-        smooth: float32, (n_inputs,), padded to 16: factors of the inputs before they are rounded.
+        smooth: float32, (n_inputs,), padded to 16: factors of the inputs before they are rounded; None: 1.
         n_inputs: Number of inputs.
         n_outputs: Number of outputs.
     """
@@ -74,10 +74,10 @@ class PackedMatrix:
 
     @property
     def n_packed(self) -> int:
-        """Inputs that the layout has space for."""
+        """Number of inputs that the layout has space for."""
         return int(self.weights.shape[1]) * (1 if self.scale is None else _STEP)
 
-    def sums(self, n_inputs: int) -> tuple[Array, Floats]:
+    def weight_sums(self, n_inputs: int) -> tuple[Array, Floats]:
         """Return the sums of the first inputs' weights that the kernel needs in 8 bits.
 
         Returns:
@@ -85,9 +85,9 @@ class PackedMatrix:
             sums over exactly these inputs, times the scale.
         """
         n_steps = padded(n_inputs, _STEP) // _STEP
-        # Whole steps first, which lie together.
-        by_place = self.weights[:, :n_steps].reshape(len(self.weights), n_steps, -1).sum(axis=1, dtype=np.int32)
-        steps = by_place.reshape(-1, _STEP).sum(axis=1, dtype=np.int32)
+        # First over the steps, which lie together in memory.
+        sums_by_lane = self.weights[:, :n_steps].reshape(len(self.weights), n_steps, -1).sum(axis=1, dtype=np.int32)
+        steps = sums_by_lane.reshape(-1, _STEP).sum(axis=1, dtype=np.int32)
         surplus = self.weights[:, n_steps - 1, :, n_inputs - n_steps * _STEP + _STEP :]
         exact = steps - surplus.sum(axis=2, dtype=np.int32).reshape(-1)
         return aligned(steps, np.int32), aligned(exact * self.scale, np.float32)
@@ -162,7 +162,7 @@ class PackedLayer:
 def products_of(layer: LayerWeights) -> dict[str, tuple[Floats, Floats]]:
     """Return weight, (n_outputs, n_inputs), and bias, (n_outputs,), of each of a layer's products by name."""
     head_dim, hidden = layer.qkv.shape[2:]
-    # The attention scores are to be divided by the root of head_dim: doing it to the weights of the queries is free.
+    # Attention scores are divided by the root of head_dim; dividing the weights of the queries instead costs no time.
     factors = np.array([head_dim**-0.5, 1, 1], np.float32)[:, None]
     return {
         "qkv": ((layer.qkv * factors[..., None]).reshape(-1, hidden), (layer.qkv_bias * factors).reshape(-1)),

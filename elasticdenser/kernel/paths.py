@@ -5,17 +5,17 @@ from __future__ import annotations
 PORTABLE = "portable"
 """The path without vector instructions of its own: it runs on every processor, and is slower than torch in float32."""
 
-_BUILT: tuple[str, ...] = ()
+_PATHS: tuple[str, ...] = ()  # in the order of the kernel, which knows a path by its position
 _IMPORT_ERROR = ""
 try:
     from elasticdenser.kernel import _kernel
 
-    _BUILT = _kernel.paths()
+    _PATHS = _kernel.paths()
 except ImportError as error:  # the kernel is optional: see setup.py
     _IMPORT_ERROR = str(error)
 
-# Apart from the built paths, so that tests can take the fastest ones away and compute as on another processor.
-_available = _BUILT
+# A name of its own beside `_PATHS`, so that tests can take the fastest paths away and compute as on a slower processor.
+_available = _PATHS
 
 
 def kernel_paths() -> tuple[str, ...]:
@@ -34,7 +34,7 @@ def path_number(path: str | None = None) -> int:
     Raises:
         ValueError: This machine has no such path.
     """
-    return _BUILT.index(kernel_paths()[0] if path is None else path)
+    return _PATHS.index(next(iter(kernel_paths()), "") if path is None else path)
 
 
 def kernel_import_error() -> str:

@@ -16,16 +16,17 @@ INLINE F smoothed(const float *inputs, const float *smooth, int64_t at, int64_t 
     return smooth ? f_mul(x, f_load(smooth + at)) : x;
 }
 
-/* All 256 codes are spread over the range of a row, zero included: outputs of GELU lie mostly on one side of zero. */
+/* The range of a row, extended to include zero, is divided into 256 codes. It is not symmetric around zero, because
+   outputs of GELU lie mostly on one side. */
 static void quantize(const float *inputs, int64_t pitch, int64_t n_rows, int64_t n, const float *smooth, Rows rows) {
     for (int64_t r = 0; r < n_rows; r++, inputs += pitch) {
-        F least = f_set(0), greatest = f_set(0);
+        F minimum = f_set(0), maximum = f_set(0);
         for (int64_t i = 0; i < n; i += 16) {
             F x = smoothed(inputs, smooth, i, n);
-            least = f_min(least, x);
-            greatest = f_max(greatest, x);
+            minimum = f_min(minimum, x);
+            maximum = f_max(maximum, x);
         }
-        const float low = f_least(least), span = f_greatest(greatest) - low;
+        const float low = f_reduce_min(minimum), span = f_reduce_max(maximum) - low;
         const F inverse = f_set(span > 0 ? 255.0f / span : 0.0f);
         uint8_t *codes = rows.codes + r * rows.pitch;
         for (int64_t i = 0; i < n; i += 16)
@@ -36,7 +37,7 @@ static void quantize(const float *inputs, int64_t pitch, int64_t n_rows, int64_t
     }
 }
 
-/* n_rows x n_panels * 16 outputs of rounded rows, from any column of a block of 64 on: sums stay in registers. */
+/* Computes n_rows x (16 * n_panels) outputs of rounded rows, starting at a column; the sums stay in registers. */
 INLINE void int8_block(const int n_rows, const int n_panels, const Product *p, int64_t column, const Rows *rows,
                         int64_t row, float *out, int64_t out_pitch) {
     const int8_t *weights = (const int8_t *)p->weights + column / 64 * 64 * p->n_packed + column % 64 * 4;
@@ -67,7 +68,7 @@ INLINE void int8_block(const int n_rows, const int n_panels, const Product *p, i
     }
 }
 
-/* The same for float rows and a matrix of floats or halves; bias: NULL for none. */
+/* The same for rows of floats and a matrix of floats or halves; bias: NULL for none. */
 INLINE void float_block(const int n_rows, const int n_panels, const int is_half, const float *a, int64_t a_pitch,
                         const void *b, int64_t b_pitch, int64_t n, const float *bias, float *out, int64_t out_pitch) {
     F sums[ROWS][PANELS];
@@ -90,7 +91,7 @@ INLINE void float_block(const int n_rows, const int n_panels, const int is_half,
             f_store(out + r * out_pitch + 16 * c, sums[r][c]);
 }
 
-/* Calls block(rows, panels, ...) with constants, so that its loops over them are unrolled. */
+/* Calls block(n_rows, n_panels, ...) with constants for both, so that the compiler unrolls its loops. */
 #define FOR_PANELS(n_rows, block, ...)                                             \
     switch (n_panels) {                                                            \
     case 1: block(n_rows, 1, __VA_ARGS__); break;                                  \
@@ -113,8 +114,9 @@ INLINE void float_block(const int n_rows, const int n_panels, const int is_half,
         FOR_ROWS(6, block, __VA_ARGS__);       \
     }
 
-/* Rows of the next block: blocks have about equal numbers, as a block of few rows waits for the weights. */
-static inline int rows_of(int64_t n_left) {
+/* Number of rows of the next block. Blocks have about equal numbers, because a block of few rows mostly waits for the
+   weights. */
+static inline int next_block_rows(int64_t n_left) {
     const int64_t n_blocks = (n_left + ROWS - 1) / ROWS;
     return (int)((n_left + n_blocks - 1) / n_blocks);
 }
@@ -122,7 +124,7 @@ static inline int rows_of(int64_t n_left) {
 static void int8_columns(const Product *p, int64_t column, int n_panels, int64_t n_rows, const Rows *rows, float *out,
                           int64_t out_pitch) {
     for (int64_t row = 0, n; row < n_rows; row += n) {
-        n = rows_of(n_rows - row);
+        n = next_block_rows(n_rows - row);
         BLOCK_OF(n, n_panels, int8_block, p, column, rows, row, out + row * out_pitch, out_pitch)
     }
 }
@@ -130,7 +132,7 @@ static void int8_columns(const Product *p, int64_t column, int n_panels, int64_t
 static void float_columns(int n_panels, int is_half, const float *a, int64_t a_pitch, int64_t n_rows, const void *b,
                           int64_t b_pitch, int64_t n_inputs, const float *bias, float *out, int64_t out_pitch) {
     for (int64_t row = 0, n; row < n_rows; row += n) {
-        n = rows_of(n_rows - row);
+        n = next_block_rows(n_rows - row);
         const float *from = a + row * a_pitch;
         float *to = out + row * out_pitch;
         if (is_half)
@@ -153,7 +155,7 @@ INLINE F gelu(F x) {
     return f_mul(x, f_fma(inner, sum, f_set(0.5f)));
 }
 
-/* e^x for x <= 0: 2 to a whole power times 2 to a fractional power, the latter by a polynomial within 2e-7. */
+/* e^x for x <= 0 as 2^whole * 2^rest; a polynomial gives 2^rest within 2e-7. */
 INLINE F exponential(F x) {
     static const float P[] = {0.00134004327f, 0.00967603736f, 0.0555032715f, 0.240221068f, 0.693147182f, 1.00000012f};
     x = f_max(x, f_set(-87));
@@ -200,7 +202,7 @@ static void apply(const Product *p, const float *inputs, int64_t pitch, int64_t 
     }
 }
 
-/* Addresses are numbers here, as scratch_size computes a layout without memory. */
+/* Addresses are numbers here, because scratch_size computes a layout without memory. */
 static void *take(uintptr_t *at, int64_t n_bytes) {
     const uintptr_t taken = *at;
     *at += (uintptr_t)padded_to(n_bytes, 64);

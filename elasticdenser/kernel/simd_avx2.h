@@ -1,6 +1,8 @@
-/* Vectors of 16 numbers as two of AVX2. Codes are shifted to signed ones: vpmaddubsw adds two products of u8 and s8 in
-   16 bits, which would overflow; |code - 128| <= 128 times |weight| <= 127, with the code's sign moved over to the
-   weight, adds up to 32,512 at most. */
+/* Vectors of 16 numbers as two vectors of AVX2.
+
+   vpmaddubsw adds two products of u8 and s8 in 16 bits, which would overflow with codes up to 255. So 128 is subtracted
+   from each code, and the sign of the difference is moved to the weight: two products of |code - 128| <= 128 and
+   |weight| <= 127 add up to 32,512 at most. */
 #include <immintrin.h>
 
 #define INLINE static inline __attribute__((always_inline))
@@ -60,7 +62,7 @@ INLINE void f_store_codes(uint8_t *at, F x) {
 
 INLINE __m256 low_half(F x) { return x.low; }
 INLINE __m256 high_half(F x) { return x.high; }
-#include "simd_fold.h"
+#include "simd_reduce.h"
 
 INLINE I i_zero(void) { return (I){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 INLINE Weights weights_load(const int8_t *at) {
@@ -79,7 +81,7 @@ INLINE __m256i dot_of_8(__m256i sum, Codes codes, __m256i weights) {
 INLINE I i_dot(I sum, Codes codes, Weights weights) {
     return (I){dot_of_8(sum.low, codes, weights.low), dot_of_8(sum.high, codes, weights.high)};
 }
-/* Adds the part of the sums that the shift of the codes took away. */
+/* Adds 128 * sum of the weights, which the subtraction of 128 from the codes has removed. */
 INLINE __m256 from_sums_of_8(__m256i sum, const int32_t *sums_of_weights) {
     __m256i all = _mm256_loadu_si256((const __m256i *)sums_of_weights);
     return _mm256_cvtepi32_ps(_mm256_add_epi32(sum, _mm256_slli_epi32(all, 7)));

@@ -31,10 +31,10 @@ INLINE void f_store_codes(uint8_t *at, F x) {
     _mm_storeu_si128((__m128i *)at, _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(x)));
 }
 
-/* Halves are folded onto each other, in the same order as in AVX2. */
+/* Reductions combine the two halves first, in the same order as in AVX2. */
 INLINE __m256 low_half(F x) { return _mm512_castps512_ps256(x); }
 INLINE __m256 high_half(F x) { return _mm512_extractf32x8_ps(x, 1); }
-#include "simd_fold.h"
+#include "simd_reduce.h"
 
 INLINE I i_zero(void) { return _mm512_setzero_si512(); }
 INLINE Weights weights_load(const int8_t *at) { return _mm512_loadu_si512(at); }
@@ -43,7 +43,7 @@ INLINE Codes codes_load(const uint8_t *at) {
     memcpy(&four, at, 4);
     return _mm512_set1_epi32(four);
 }
-/* Not _mm512_dpbusd_epi32: GCC 12 copies every sum to another register and back around it, which halves the speed. */
+/* Not _mm512_dpbusd_epi32: around it, GCC 12 copies every sum to another register and back, which halves the speed. */
 INLINE I i_dot(I sum, Codes codes, Weights weights) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(weights));
     return sum;

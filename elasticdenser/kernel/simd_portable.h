@@ -1,4 +1,4 @@
-/* Vectors of 16 numbers as plain arrays, for any compiler, which may vectorise the loops. */
+/* Vectors of 16 numbers as plain arrays, for any compiler; it may vectorise the loops. */
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #else
@@ -55,7 +55,7 @@ INLINE void f_store_codes(uint8_t *to, F x) {
         to[i] = (uint8_t)nearest(x.at[i]);
 }
 
-#define FOLD(name, a, b, expression)               \
+#define REDUCE(name, a, b, expression)               \
     INLINE float name(F x) {                       \
         for (int n = 8; n; n /= 2)                 \
             for (int i = 0; i < n; i++) {          \
@@ -64,9 +64,9 @@ INLINE void f_store_codes(uint8_t *to, F x) {
             }                                      \
         return x.at[0];                            \
     }
-FOLD(f_sum, a, b, a + b)
-FOLD(f_least, a, b, a < b ? a : b)
-FOLD(f_greatest, a, b, a > b ? a : b)
+REDUCE(f_reduce_add, a, b, a + b)
+REDUCE(f_reduce_min, a, b, a < b ? a : b)
+REDUCE(f_reduce_max, a, b, a > b ? a : b)
 
 INLINE I i_zero(void) {
     I zero = {{0}};

@@ -1,7 +1,8 @@
 """Smoothing factors (SmoothQuant, Xiao et al. 2023) of 8-bit layers, found by sending a few tokens through them.
 
-An encoder's vectors must not depend on the processor, so the factors must not either. The kernel's products do not;
-numpy's functions between them do, in the last bits, and are therefore computed in float64 and rounded to float32 after.
+An encoder's vectors must not depend on the processor, and so the factors must not either. The kernel's products are the
+same on every processor. numpy's functions between them differ in the last bits: they are computed in float64, and their
+results are rounded to float32.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import numpy as np
 
 from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
-from elasticdenser.kernel.calibration import embed, through_layer
+from elasticdenser.kernel.calibration import apply_layer, embed
 from elasticdenser.kernel.packing import PackedLayer, PackedMatrix, pack_matrix, pack_norms, products_of
 from elasticdenser.kernel.weights import LayerWeights, Transformer
 
 Multiply = Callable[[PackedMatrix, Floats], Floats]
-"""Computes the product of inputs, (n_tokens, n_inputs), and a packed matrix."""
+"""Computes the product of a packed matrix and inputs, float32, (n_tokens, n_inputs)."""
 
-# Tokens to calibrate with. They only have to show the channels that are large whatever the text: random tokens do as
-# well as questions, and 16 of them as well as 128 (mean cosine to float32 .9995 each).
+# Tokens to calibrate with. They only have to show which channels are large in any text: random tokens serve as well as
+# questions, and 16 of them as well as 128 (mean cosine to float32 .9995 each).
 _N_TOKENS = 16
 
 # The products behind layer norms: the channels of their inputs differ most. The others gain nothing by smoothing.
@@ -36,15 +37,15 @@ class LayerSmoother:
 
     Args:
         body: The transformer.
-        multiply: Product by the kernel: the input of a layer is the output of the layers before it as they were
-            packed. numpy would start threads for products of this size, and be slower.
+        multiply: Computes products with the kernel, so that a layer's input is the output of the packed layers before
+            it. numpy would start threads for such products, and be slower.
     """
 
     def __init__(self, body: Transformer, multiply: Multiply) -> None:
         # Not numpy.random: importing it takes longer than drawing 16 numbers.
         token_ids = Random(0).choices(range(len(body.tokens)), k=min(_N_TOKENS, len(body.positions)))
         self._body, self._multiply = body, multiply
-        self._state, self._spans = embed(body, [token_ids])
+        self._hidden: Array = embed(body, token_ids)
 
     def pack_next(self, layer: LayerWeights) -> PackedLayer:
         """Pack the next layer.
@@ -54,17 +55,17 @@ class LayerSmoother:
         """
         products, packed = products_of(layer), {}
 
-        def product(name: str, inputs: Floats) -> Floats:
+        def product(name: str, inputs: Array) -> Array:
             weight, bias = products[name]
             rounded = inputs.astype(np.float32)
             if not np.isfinite(rounded).all():
-                raise ModelError("the encoder's hidden states are no finite numbers: fetch the model again")
+                raise ModelError("the encoder's hidden states are not finite: fetch the model again")
             smooth = _factors(weight, rounded) if name in _SMOOTHED else None
             packed[name] = pack_matrix(weight, bias, "int8", smooth)
             outputs: Array = self._multiply(packed[name], rounded).astype(np.float64)
             return outputs
 
-        self._state = through_layer(self._body, layer.norms[0], self._state, self._spans, product)
+        self._hidden = apply_layer(self._body, layer.norms[0], self._hidden, product)
         return PackedLayer(**packed, norms=pack_norms(layer.norms))
 
 

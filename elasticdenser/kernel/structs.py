@@ -1,4 +1,4 @@
-"""Python side of the structures in model.h, and the arrays that their pointers refer to."""
+"""The structures of model.h in Python, and the arrays that their pointers refer to."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ ACTIVATIONS = ("gelu", "gelu_tanh", "relu")
 POOL_CLS, NORMALIZE = 1, 2
 """Options of a forward pass, as model.h has them."""
 
+# Types of packed weights in the order of the kinds in model.h.
 _KINDS = [np.dtype(np.int8), np.dtype(np.float32), np.dtype(np.float16)]
 
 
@@ -73,13 +74,13 @@ class Embeddings:
 
 
 def pad_rows(matrix: Array) -> Array:
-    """Return a matrix with its rows padded to a multiple of 16 columns; the matrix itself if they are already."""
+    """Return a matrix with its rows padded to a multiple of 16 columns; the matrix itself if no padding is needed."""
     width = padded(matrix.shape[1], 16)
     return matrix if width == matrix.shape[1] else aligned(matrix, matrix.dtype, (len(matrix), width))
 
 
 class KernelModel:
-    """One subnet as the kernel takes it.
+    """One subnet in the form that the kernel reads.
 
     Args:
         dim: Dimensions of the vectors.
@@ -92,32 +93,32 @@ class KernelModel:
     def __init__(self, dim: int, vocabulary: int) -> None:
         self.struct = ModelStruct(dim=dim, vocabulary=vocabulary)
         self.dim = dim
-        self._referenced: list[object] = []  # keeps alive what the addresses in the structures point to
+        self._referenced: list[object] = []  # keeps the arrays alive that the structures point to
 
     def set_body(
-        self, body: Transformer, embeddings: Embeddings, layers: Sequence[PackedLayer], width: float, norms: int
+        self, body: Transformer, embeddings: Embeddings, layers: Sequence[PackedLayer], width: float, width_index: int
     ) -> None:
         """Set the layers of a transformer to compute.
 
         Args:
             body: The transformer.
             embeddings: Its embeddings.
-            layers: The layers to go through.
+            layers: The layers, in the order in which they are applied.
             width: Share of the heads and neurons to use.
-            norms: Index of the set of layer norms to use.
+            width_index: Index of the width, which selects the layer norms.
         """
         n_heads, n_neurons = round(body.n_heads * width), round(body.n_neurons * width)
-        joined = n_heads * body.head_dim
+        n_joined = n_heads * body.head_dim
         structs = (LayerStruct * len(layers))()
         for struct, layer in zip(structs, layers, strict=True):
-            struct.qkv = self.product(layer.qkv, n_outputs=3 * joined)
-            struct.out = self.product(layer.out, n_inputs=joined)
+            struct.qkv = self.product(layer.qkv, n_outputs=3 * n_joined)
+            struct.out = self.product(layer.out, n_inputs=n_joined)
             struct.up = self.product(layer.up, n_outputs=n_neurons)
             struct.down = self.product(layer.down, n_inputs=n_neurons)
-            struct.attention_norm, struct.output_norm = map(self._address, layer.norms[norms])
+            struct.attention_norm, struct.output_norm = map(self._address, layer.norms[width_index])
         model = self.struct
         model.tokens, model.positions = self._address(embeddings.tokens), self._address(embeddings.positions)
-        model.norm = self._address(embeddings.norm[norms])
+        model.norm = self._address(embeddings.norm[width_index])
         model.layers = ctypes.addressof(structs)
         self._referenced.append(structs)
         model.n_layers, model.n_positions, model.hidden = len(layers), len(body.positions), body.hidden
@@ -155,7 +156,7 @@ class KernelModel:
             kind=_KINDS.index(packed.weights.dtype),
         )
         if packed.scale is not None:
-            sums, offset = packed.sums(n_inputs)
+            sums, offset = packed.weight_sums(n_inputs)
             struct.scale, struct.sums = self._address(packed.scale), self._address(sums)
             struct.offset = self._address(offset)
         if packed.smooth is not None:

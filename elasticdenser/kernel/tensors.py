@@ -14,7 +14,7 @@ from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
 
 ANY = -1
-"""Any length but 0 of a dimension, in the expected shape of a tensor."""
+"""In the expected shape of a tensor: any length of a dimension except 0."""
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "i1"}
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -26,7 +26,7 @@ class Tensors:
     """Tensors of one file, by name.
 
     The file must not be changed while it is in use: write a new one beside it and rename it, as `save_elastic` does.
-    A file that is cut short in place ends the process with a bus error, as its pages are gone.
+    If the file is truncated in place, the next access to its lost pages ends the process with a bus error.
 
     Args:
         path: The file: the length of its header in 8 bytes, the header as a JSON object, and the tensors
@@ -62,7 +62,7 @@ class Tensors:
         Args:
             name: Name of the tensor.
             shape: Expected lengths of its dimensions, each a number or `ANY`.
-            dtype: Expected type as the header spells it; None is any that `floats` reads.
+            dtype: Expected type as the header spells it; None accepts every type that `floats` reads.
 
         Raises:
             ModelError: The tensor is missing, or has another shape or type.

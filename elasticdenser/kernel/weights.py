@@ -1,6 +1,6 @@
 """Weights of a full encoder, read without torch.
 
-Layers are read one at a time, when they are needed; token vectors stay in their memory-mapped file.
+Each layer is read when it is needed; token vectors stay in their memory-mapped file.
 """
 
 from __future__ import annotations
@@ -93,11 +93,11 @@ def read_full_encoder(folder: Path) -> Transformer:
     path = weights_file(folder)
     if path.suffix != ".safetensors":
         raise ModelError(f"{path} cannot be read without torch: save the model as model.safetensors")
-    return _read(_Checkpoint(Tensors(path)), read_json(transformer_folder(folder) / "config.json"))
+    return _transformer_of(_Checkpoint(Tensors(path)), read_json(transformer_folder(folder) / "config.json"))
 
 
 class _Checkpoint:
-    """Tensors of a checkpoint, by names without the prefix of a model with a head and with today's names of norms."""
+    """Tensors of a checkpoint by the encoder's names, whatever prefix and spelling of norms the file has."""
 
     def __init__(self, tensors: Tensors) -> None:
         marker = "embeddings.word_embeddings.weight"
@@ -156,7 +156,7 @@ def _check(checkpoint: _Checkpoint, names: LayerNames, config: Mapping[str, Any]
         checkpoint.check_norm(prefix + names.output_norm, hidden)
 
 
-def _read(checkpoint: _Checkpoint, config: Mapping[str, Any]) -> Transformer:
+def _transformer_of(checkpoint: _Checkpoint, config: Mapping[str, Any]) -> Transformer:
     check_supported(config)
     names = ARCHITECTURES[config["model_type"]]
     _check(checkpoint, names, config)

@@ -22,11 +22,12 @@ from elasticdenser.models.locate import weights_file
 from elasticdenser.models.settings import first_position, read_json, transformer_folder
 
 Norm = tuple[Tensor, Tensor]
+"""Weight and bias of a layer norm, float32, (hidden,) each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Layer ready for inference: matrix products in the dtype of the encoder, norms in float32."""
+    """Weights of a layer, ready for inference: matrix products in the dtype of the encoder, norms in float32."""
 
     query_key_value: Linear
     attention_output: Linear
@@ -130,7 +131,7 @@ class _Reader:
         self, config: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
     ) -> None:
         self._weights, self._names = Weights(weights), ARCHITECTURES[config["model_type"]]
-        self._first_position = first_position(config)
+        self._config = config
         self._activation = activation_of(config)
         self._dtype, self._device = dtype, device
 
@@ -138,11 +139,7 @@ class _Reader:
         return self._weights.get("embeddings.word_embeddings.weight").to(self._device, torch.float32)
 
     def positions(self) -> Tensor:
-        table = self._weights.get("embeddings.position_embeddings.weight")[self._first_position :].float()
-        if self._weights.has("embeddings.token_type_embeddings.weight"):
-            # Texts have only the first segment, so its vector is added to the positions.
-            table = table + self._weights.get("embeddings.token_type_embeddings.weight")[0]
-        return table.to(self._device)
+        return position_vectors(self._config, self._weights).to(self._device)
 
     def norm(self, name: str) -> Norm:
         weight, bias = (self._weights.get(f"{name}.{part}") for part in ("weight", "bias"))
@@ -195,8 +192,17 @@ class Weights:
         return self._weights[self._prefix + name].detach()
 
 
+def position_vectors(config: Mapping[str, Any], weights: Weights) -> Tensor:
+    """Return the vector that is added to a token's at each position, float32, (n_positions, hidden)."""
+    positions = weights.get("embeddings.position_embeddings.weight")[first_position(config) :].float()
+    if weights.has("embeddings.token_type_embeddings.weight"):
+        # Texts have only the first segment, so its vector is added to the positions.
+        positions = positions + weights.get("embeddings.token_type_embeddings.weight")[0]
+    return positions
+
+
 def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the `config.json` and the tensors of a model.
+    """Return the content of `config.json` and the tensors of a model by name.
 
     Raises:
         ModelError: Files are missing or damaged.

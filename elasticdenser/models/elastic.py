@@ -1,10 +1,10 @@
 """Elastic transformer: one set of weights, many subnets, all with vectors in the space of the full encoder.
 
 A subnet (width, depth) keeps the first heads and the first feed-forward neurons of every layer, and drops layers from
-the middle: the first layers read the query, the last two make the vector. Only its layer norms (one set a width) and
-its exit, a projection of the pooled vector, belong to a subnet alone; everything else is a view of the shared weights.
+the middle: the first layers read the query, the last two make the vector. Each width has layer norms of its own and
+each subnet an exit of its own, a projection of the pooled vector; all other weights are shared by all subnets.
 Where there is a level 0, its vector (the mean of a table's token vectors) is an input of every exit too: the table
-holds each token's share of the vector, and the layers only have to learn what goes beyond the sum of the tokens.
+holds each token's share of the vector, and the layers only have to learn the rest.
 
 After ElasticLM (Zhang, Wang, Song: On Elastic Language Models) and DynaBERT (Hou et al. 2020), with exits into a vector
 space instead of classes.
@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elasticdenser.models.layers import ACTIVATIONS
 from elasticdenser.models.shape import ElasticShape, layers_of
 from elasticdenser.subnet import Subnet
 
@@ -45,31 +46,31 @@ class ElasticLayer(nn.Module):
         self.norms = nn.Parameter(torch.zeros(n_widths, 2, 2, shape.hidden))
         self._activation, self._eps = shape.activation, shape.norm_eps
 
-    def forward(self, hidden: Tensor, hide: Tensor, n_heads: int, n_neurons: int, width: int) -> Tensor:
+    def forward(self, hidden: Tensor, padding_bias: Tensor, n_heads: int, n_neurons: int, width_index: int) -> Tensor:
         """Return the hidden states after this layer.
 
         Args:
             hidden: (n, length, hidden).
-            hide: (n, 1, 1, length): added to the attention scores; 0 where there is a token, else very low.
+            padding_bias: (n, 1, 1, length): added to the attention scores; 0 where there is a token, else very low.
             n_heads: Number of heads to use.
             n_neurons: Number of feed-forward neurons to use.
-            width: Index of the width, whose layer norms to use.
+            width_index: Index of the width, which selects the layer norms.
         """
         n, length, hidden_size = hidden.shape
         weight, bias = self.qkv[:, :n_heads], self.qkv_bias[:, :n_heads]
         projected = F.linear(hidden, weight.reshape(-1, hidden_size), bias.reshape(-1))
         query, key, value = projected.view(n, length, 3, n_heads, self.head_dim).permute(2, 0, 3, 1, 4)
         # Queries are short: plain products train twice to ten times as fast as the fused kernel.
-        scores = query @ key.transpose(-1, -2) * self.head_dim**-0.5 + hide
+        scores = query @ key.transpose(-1, -2) * self.head_dim**-0.5 + padding_bias
         attended = scores.softmax(dim=-1) @ value
         joined = attended.transpose(1, 2).reshape(n, length, -1)
         mixed = F.linear(joined, self.out[:, :n_heads].reshape(hidden_size, -1), self.out_bias)
-        hidden = self._normed(hidden + mixed, width, 0)
-        neurons = _ACTIVATIONS[self._activation](F.linear(hidden, self.up[:n_neurons], self.up_bias[:n_neurons]))
-        return self._normed(hidden + F.linear(neurons, self.down[:, :n_neurons], self.down_bias), width, 1)
+        hidden = self._normed(hidden + mixed, width_index, 0)
+        neurons = ACTIVATIONS[self._activation](F.linear(hidden, self.up[:n_neurons], self.up_bias[:n_neurons]))
+        return self._normed(hidden + F.linear(neurons, self.down[:, :n_neurons], self.down_bias), width_index, 1)
 
-    def _normed(self, hidden: Tensor, width: int, place: int) -> Tensor:
-        weight, bias = self.norms[width, place]
+    def _normed(self, hidden: Tensor, width_index: int, norm_index: int) -> Tensor:
+        weight, bias = self.norms[width_index, norm_index]
         return F.layer_norm(hidden, hidden.shape[-1:], weight, bias, self._eps)
 
 
@@ -146,19 +147,19 @@ class ElasticBert(nn.Module):
             self.shape.check(Subnet(width, depth))
         width_index = self.shape.widths.index(width)
         n_heads, n_neurons = round(self.shape.n_heads * width), round(self.shape.n_neurons * width)
-        hide = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -1e9)[:, None, None]
+        padding_bias = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -1e9)[:, None, None]
 
-        def through(layers: Sequence[int], state: Tensor) -> Tensor:
+        def run_layers(layers: Sequence[int], state: Tensor) -> Tensor:
             for layer in layers:
-                state = self.blocks[layer](state, hide, n_heads, n_neurons, width_index)
+                state = self.blocks[layer](state, padding_bias, n_heads, n_neurons, width_index)
             return state
 
         state, n_done = self._embedded(token_ids, width_index), 0
         pooled = {}
         for depth in depths:
             first, last = layers_of(depth, self.shape.n_layers)
-            state, n_done = through(first[n_done:], state), max(n_done, len(first))
-            pooled[depth] = _pooled(through(last, state), mask, self.shape.pooling)
+            state, n_done = run_layers(first[n_done:], state), max(n_done, len(first))
+            pooled[depth] = _pooled(run_layers(last, state), mask, self.shape.pooling)
         return pooled
 
     def table_means(self, token_ids: Tensor, mask: Tensor) -> Tensor:
@@ -183,13 +184,10 @@ class ElasticBert(nn.Module):
     def _cell(self, subnet: Subnet) -> tuple[int, int]:
         return self.shape.widths.index(subnet.width), self.shape.depths.index(subnet.depth)
 
-    def _embedded(self, token_ids: Tensor, width: int) -> Tensor:
+    def _embedded(self, token_ids: Tensor, width_index: int) -> Tensor:
         embedded = F.embedding(token_ids, self.tokens) + self.positions[: token_ids.shape[1]]
-        weight, bias = self.norm[width]
+        weight, bias = self.norm[width_index]
         return F.layer_norm(embedded, embedded.shape[-1:], weight, bias, self.shape.norm_eps)
-
-
-_ACTIVATIONS = {"gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "relu": F.relu}
 
 
 def _pooled(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:

@@ -5,9 +5,9 @@
     elastic.json                                     manifest: format, shape and provenance of the trained subnets
     elastic.safetensors                              the trained weights
 
-So any reader of sentence encoders can also read this folder, as its full encoder. Trained weights are float16, except
+Any reader of sentence encoders can therefore read the folder as its full encoder. Trained weights are float16, except
 those of layers and level 0: these are stored in 8 bits with a scale a row, which costs no measurable quality and keeps
-the folder small enough to ship. A folder is written beside its place and renamed, so that it is complete or absent.
+the folder small enough to ship. A folder is written under a temporary name and then renamed: it is complete or absent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from elasticdenser.models.manifest import (
     FETCH_AGAIN,
     MANIFEST,
     Manifest,
-    check_names,
     check_provenance,
     is_elastic,
     read_manifest,
@@ -155,6 +154,7 @@ def check_replaceable(folder: Path) -> None:
 
 
 def _trained_tensors(model: ElasticBert, full: Weights) -> dict[str, Tensor]:
+    """Return the tensors to store: matrices in 8 bits, all others in float16, without tokens equal to the encoder's."""
     tokens = full.get(_TOKENS).float()
     if model.tokens.shape != tokens.shape:
         raise ModelError(
@@ -172,6 +172,7 @@ def _trained_tensors(model: ElasticBert, full: Weights) -> dict[str, Tensor]:
 
 
 def _halved(name: str, tensor: Tensor) -> Tensor:
+    """Return a tensor in float16 on the CPU, unchanged if it holds no floating-point numbers."""
     if not tensor.is_floating_point():
         return tensor
     halved = tensor.detach().cpu().half().contiguous()
@@ -216,8 +217,9 @@ def _put_in_place(work: Path, folder: Path) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _beside(folder: Path, what: str) -> Path:
-    return folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.{what}")
+def _beside(folder: Path, purpose: str) -> Path:
+    """Return an unused hidden name beside `folder`."""
+    return folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.{purpose}")
 
 
 def _read_trained(path: Path) -> dict[str, Tensor]:
@@ -230,7 +232,7 @@ def _read_trained(path: Path) -> dict[str, Tensor]:
 
 
 def _check_tensors(path: Path, expected: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> None:
-    check_names(f"{path}: got other weights than its {MANIFEST} says", tensors, required=expected, known=expected)
+    _check_names(path, present=set(tensors), expected=set(expected))
     for name, shape in expected.items():
         tensor = tensors[name]
         if tensor.shape != shape or not tensor.is_floating_point():
@@ -238,3 +240,14 @@ def _check_tensors(path: Path, expected: Mapping[str, torch.Size], tensors: Mapp
                 f"{path}: got {name} of {str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}, expected "
                 f"floating-point numbers {tuple(shape)}, as its {MANIFEST} says: {FETCH_AGAIN}"
             )
+
+
+def _check_names(path: Path, *, present: set[str], expected: set[str]) -> None:
+    """Check that a file has exactly the expected tensors."""
+    faults = []
+    for fault, names in (("missing", expected - present), ("unknown", present - expected)):
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            faults.append(f"{fault} {', '.join(sorted(names)[:5])}{more}")
+    if faults:
+        raise ModelError(f"{path}: got other weights than its {MANIFEST} says: {'; '.join(faults)}: {FETCH_AGAIN}")

@@ -1,4 +1,4 @@
-"""Initial elastic transformer: the weights of a full encoder, with the most important heads and neurons first."""
+"""Initialisation of an elastic transformer: a full encoder's weights, the most important heads and neurons first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from elasticdenser.errors import ModelError
 from elasticdenser.models.architectures import ARCHITECTURES, LayerNames, activation_of, check_supported, count_of
-from elasticdenser.models.bert import Weights, read_model
+from elasticdenser.models.bert import Weights, position_vectors, read_model
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.settings import EncoderSettings, first_position
 from elasticdenser.models.shape import DEPTHS, WIDTHS, ElasticShape
@@ -47,7 +47,7 @@ def elastic_from_full(
     model = ElasticBert(replace(_shape(config, weights, settings, widths, depths), level0=table is not None))
     try:
         with torch.no_grad():
-            _copy(model, config, weights)
+            _copy_weights(model, config, weights)
             if table is not None:
                 model.table.copy_(table)
     except RuntimeError as error:  # raised by copy_ and reshape
@@ -116,10 +116,10 @@ def reorder(model: ElasticBert, heads: Tensor, neurons: Tensor) -> None:
 def fit_exits(model: ElasticBert, batches: Iterable[tuple[Tensor, Tensor, Tensor]], *, ridge: float = 100.0) -> None:
     """Fit every exit to the full encoder's vectors by ridge regression on the exit's inputs.
 
-    The penalty is on the change of an exit: with few queries it stays what it is, which at full width and depth is
-    right already. Inputs are divided by the length of the pooled vector, as vectors are compared by direction; so the
-    largest subnet of a model that `elastic_from_full` made, whose vectors are the targets but for their length, does
-    not change.
+    The penalty is on the change of an exit, so that few queries hardly change it; at full width and depth it is right
+    from the start. Inputs are divided by the norm of the pooled vector, because vectors are compared by direction. The
+    largest subnet of a model that `elastic_from_full` made, whose vectors differ from the targets in their norms alone,
+    therefore does not change.
 
     Args:
         model: Model to change in place.
@@ -153,7 +153,7 @@ def fit_exits(model: ElasticBert, batches: Iterable[tuple[Tensor, Tensor, Tensor
 
 
 def _exit_inputs(pooled: Tensor, means: Tensor) -> Tensor:
-    """Return float64, (n, n_inputs + 1): pooled vectors, level 0's, and 1 for the bias, all over the pooled length."""
+    """Return float64, (n, n_inputs + 1): pooled vectors, level 0's, and 1, all divided by the pooled norm."""
     pooled = pooled.double().cpu()
     lengths = torch.linalg.vector_norm(pooled, dim=1, keepdim=True)
     return torch.cat([pooled, means, torch.ones_like(lengths)], dim=1).div(lengths)
@@ -200,14 +200,10 @@ def _shape(
     )
 
 
-def _copy(model: ElasticBert, config: Mapping[str, Any], weights: Weights) -> None:
+def _copy_weights(model: ElasticBert, config: Mapping[str, Any], weights: Weights) -> None:
     names = ARCHITECTURES[config["model_type"]]
     model.tokens.copy_(weights.get("embeddings.word_embeddings.weight"))
-    positions = weights.get("embeddings.position_embeddings.weight")[first_position(config) :].float()
-    if weights.has("embeddings.token_type_embeddings.weight"):
-        # Texts have only the first segment, so its vector is added to the positions.
-        positions = positions + weights.get("embeddings.token_type_embeddings.weight")[0]
-    model.positions.copy_(positions)
+    model.positions.copy_(position_vectors(config, weights))
     model.norm.copy_(_norm(weights, "embeddings.LayerNorm"))
     for number, layer in enumerate(model.layers):
         _copy_layer(layer, weights, names, names.layer.format(number))

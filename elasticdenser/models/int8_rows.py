@@ -1,4 +1,4 @@
-"""Weights stored in 8 bits: every row (last dimension) of a tensor as whole numbers from -127 to 127 times a scale."""
+"""Weights stored in 8 bits: each row (last dimension) of a tensor is whole numbers from -127 to 127 times a scale."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def quantise(name: str, tensor: Tensor) -> dict[str, Tensor]:
 
 
 def dequantise(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors in float32, some or all of which are stored in 8 bits.
+    """Return stored tensors in float32; those in 8 bits are multiplied by their scales.
 
     Raises:
         ModelError: A scale is missing or has another shape.

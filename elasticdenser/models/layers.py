@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Linear = Callable[[Tensor], Tensor]
+"""A linear layer, with the activation of its outputs if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
     """Sequences laid end to end, without padding between them; attention stays within each sequence.
 
-    Empty tokens at the end round the length up: oneDNN compiles a kernel for every length it meets, which costs more
-    time than it saves and up to a gigabyte of memory.
+    Padding tokens after the last sequence round the number of tokens up, because oneDNN compiles a kernel for every
+    number that it meets: without the rounding, that takes more time than it saves, and up to a gigabyte of memory.
 
     Args:
         token_ids: int64, (n_tokens,).
@@ -46,6 +47,7 @@ class PackedBatch:
 
 
 def _rounded(n_tokens: int) -> int:
+    """Return the number of tokens to pad a batch to; the steps keep the padding small."""
     step = 8 if n_tokens <= 64 else 32 if n_tokens <= 256 else 64
     return -(-n_tokens // step) * step
 
@@ -69,16 +71,17 @@ def make_linear(weight: Tensor, bias: Tensor, activation: str = "none") -> Linea
     if weight.device.type == "cpu" and has_onednn and activation != "gelu_tanh":
         reordered = operations._reorder_linear_weight(weight.contiguous(), None)
         return lambda x: operations._linear_pointwise(x, reordered, bias, activation, [], "none")  # type: ignore[no-any-return]
-    activate = _ACTIVATIONS[activation]
+    activate = ACTIVATIONS[activation]
     return lambda x: activate(F.linear(x, weight, bias))
 
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "relu": F.relu,
 }
+"""The functions of our names of activations; `none` changes nothing."""
 
 
 def attend(qkv: Tensor, batch: PackedBatch, n_heads: int) -> Tensor:
@@ -90,7 +93,7 @@ def attend(qkv: Tensor, batch: PackedBatch, n_heads: int) -> Tensor:
         n_heads: Number of attention heads.
 
     Returns:
-        (n_tokens, hidden), of the dtype of `qkv`; zeros for the empty tokens.
+        (n_tokens, hidden), of the dtype of `qkv`; zeros for the padding tokens.
     """
     output = qkv.new_zeros(qkv.shape[0], qkv.shape[1] // 3)
     for start, count, length in batch.groups:
@@ -102,7 +105,7 @@ def attend(qkv: Tensor, batch: PackedBatch, n_heads: int) -> Tensor:
 
 
 def pool(hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
-    """Return a vector for each sequence, float32, (n_sequences, hidden): the mean of its tokens, or its first token."""
+    """Return a vector for each sequence, float32, (n_sequences, hidden): the mean of its tokens or its first token."""
     vectors = []
     for start, count, length in batch.groups:
         group = hidden[start : start + count * length].view(count, length, -1)

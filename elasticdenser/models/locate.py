@@ -1,4 +1,4 @@
-"""Find the folder that holds an encoder: a local folder, the hub's cache, a package, or the hub itself."""
+"""Search for the files of an encoder: in a local folder, this package, the hub's cache, another package, the hub."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _SHIPPED = Path(__file__).parent.parent / "pretrained"
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
-# Files to fetch of a repository, at any depth; the second form of the weights only where the first is absent.
+# Patterns of the files to fetch from a repository, at any depth; the second list only if the first finds no weights.
 _FILES = [
     ["*.json", "*vocab.txt", "*model.safetensors", TRAINED_WEIGHTS],
     ["*.json", "*vocab.txt", "*pytorch_model.bin"],
 ]
-_NOT_FILES = ["onnx/*", "openvino/*"]
+_IGNORED_FILES = ["onnx/*", "openvino/*"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,9 @@ def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> ModelLoca
     """Return the location of the encoder `name`, from the cheapest source that has it.
 
     The order is: a local folder, the elastic encoder that comes with this package, the hub's cache, for the default
-    model the package that contains it and then the copy in our elastic encoder, and last the hub. The package may stand
-    in for the hub because its weights are checked to be the same bytes, the copy because it is these in float16.
+    model the package that contains it and then the copy in our elastic encoder, and last the hub. The package may
+    replace the hub because its weights are checked to be the same bytes, and the copy because it holds the same weights
+    in float16.
 
     Args:
         name: A folder, or a model id of the hub (`org/name`, or `name` of the organisation
@@ -170,7 +171,7 @@ def _from_hub(model_id: str) -> tuple[Path | None, str]:
 
     try:
         for patterns in _FILES:
-            path = Path(snapshot_download(model_id, allow_patterns=patterns, ignore_patterns=_NOT_FILES))
+            path = Path(snapshot_download(model_id, allow_patterns=patterns, ignore_patterns=_IGNORED_FILES))
             if _is_complete(path):
                 return path, ""
     except Exception as error:  # the network, the hub and its client have their own types of errors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -105,30 +105,20 @@ def check_provenance(provenance: object, where: str) -> None:
         )
 
 
-def check_use(folder: Path, shape: ElasticShape, n_layers: int, pooling: str) -> None:
-    """Check that trained subnets were trained for the layers and the pooling of their full encoder.
+def check_fits_encoder(folder: Path, shape: ElasticShape, n_layers: int, pooling: str) -> None:
+    """Check that subnets were trained for the number of layers and the pooling of the full encoder beside them.
+
+    Args:
+        folder: Folder of the encoder, for the message.
+        shape: Shape of the trained subnets.
+        n_layers: Layers of the full encoder.
+        pooling: Pooling that the full encoder is used with.
 
     Raises:
-        ModelError: They were not.
+        ModelError: They were trained for others.
     """
     if (shape.n_layers, shape.pooling) != (n_layers, pooling):
         raise ModelError(
             f"{folder}: got subnets of {shape.n_layers} layers with {shape.pooling} pooling, expected {n_layers} with "
             f"{pooling}, as its full encoder is used: train them for that"
         )
-
-
-def check_names(what: str, names: Iterable[str], *, required: Iterable[str], known: Iterable[str]) -> None:
-    """Check that names are complete and known.
-
-    Raises:
-        ModelError: Some are missing or unknown.
-    """
-    present = set(names)
-    faults = []
-    for fault, faulty in (("missing", set(required) - present), ("unknown", present - set(known))):
-        if faulty:
-            more = f" and {len(faulty) - 5} more" if len(faulty) > 5 else ""
-            faults.append(f"{fault} {', '.join(sorted(faulty)[:5])}{more}")
-    if faults:
-        raise ModelError(f"{what}: {'; '.join(faults)}: {FETCH_AGAIN}")

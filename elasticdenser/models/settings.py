@@ -14,12 +14,12 @@ Pooling = Literal["mean", "cls"]
 POOLINGS = get_args(Pooling)
 
 INT8 = "int8"
-"""Name of the 8-bit arithmetic of our own kernel."""
+"""Name of the 8-bit arithmetic of the kernel in C."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderSettings:
-    """Settings by which texts become vectors, beside the weights.
+    """Settings of a sentence encoder other than its weights.
 
     Args:
         pooling: `mean` over all tokens or the `cls` token.
@@ -56,14 +56,17 @@ class EncoderFingerprint:
     dtype: str
 
     def differences(self, other: EncoderFingerprint) -> list[str]:
-        """Return a line for every difference because of which `other` has another vector space."""
-        mine, theirs = ({**asdict(f.settings), "weights_sha256": f.weights_sha256} for f in (self, other))
+        """Return a line for every difference that puts the vectors of `other` into another vector space."""
+        mine, theirs = (
+            {**asdict(fingerprint.settings), "weights_sha256": fingerprint.weights_sha256}
+            for fingerprint in (self, other)
+        )
         return [f"{key}: {mine[key]!r} against {theirs[key]!r}" for key in mine if mine[key] != theirs[key]]
 
     def differences_of_passages(self, other: EncoderFingerprint) -> list[str]:
-        """Return a line for every difference because of which passages of `other` do not belong into the same index.
+        """Return a line for every difference that keeps passages encoded by `other` out of the same index.
 
-        Vectors of float types are so close that a build may go on with another one; those in 8 bits are not.
+        Vectors of float types are so close that a build may continue with another float type; those in 8 bits are not.
         """
         mixed = self.dtype != other.dtype and INT8 in (self.dtype, other.dtype)
         return [*self.differences(other), *([f"dtype: {self.dtype!r} against {other.dtype!r}"] if mixed else [])]
@@ -212,6 +215,7 @@ def _read_max_length(folder: Path, config: dict[str, Any]) -> int:
 
 
 def _max_positions(config: dict[str, Any]) -> int:
+    """Return the number of tokens that the position table has rows for."""
     return int(config.get("max_position_embeddings", 512)) - first_position(config)
 
 

@@ -1,4 +1,4 @@
-"""Shape of an elastic transformer: its grid of subnets, and the layers that each keeps. It needs no torch."""
+"""Shape of an elastic transformer: its grid of subnets, and the layers of each. It does not import torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from elasticdenser.subnet import Subnet
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu")
 
 WIDTHS = (1.0, 0.5, 0.25)
+"""Default widths of the grid."""
+
 DEPTHS = (1, 2, 3, 4, 6)
+"""Default depths of the grid; those beyond the number of layers are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,7 @@ class ElasticShape:
         hidden: Width of the residual stream, the same at every subnet.
         n_neurons: Feed-forward neurons of a layer.
         vocabulary: Number of tokens.
-        n_positions: Number of positions, and so of the tokens of the longest sequence.
+        n_positions: Number of positions, which is the maximum length of a sequence.
         dim: Dimensions of the vectors.
         pooling: `mean` or `cls`.
         activation: `gelu`, `gelu_tanh` or `relu`.
@@ -93,7 +96,7 @@ class ElasticShape:
         """Check that a subnet is on the grid.
 
         Raises:
-            QueryError: It is not; the message lists those that are.
+            QueryError: It is not; the message lists the grid.
         """
         if subnet.width not in self.widths or subnet.depth not in self.depths:
             raise QueryError(f"got subnet {subnet}, expected one of this encoder's: {', '.join(map(str, self.grid))}")

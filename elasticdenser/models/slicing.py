@@ -1,4 +1,4 @@
-"""Subnets of an elastic transformer as transformers of their own, laid out for inference by torch."""
+"""Subnets cut out of an elastic transformer, each as a transformer of its own for inference by torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from elasticdenser.subnet import Subnet
 
 
 class SlicedSubnet(NamedTuple):
-    """A subnet ready for inference.
+    """Subnet ready for inference.
 
     Args:
         body: Its transformer.

@@ -10,12 +10,15 @@ from torch import Tensor
 
 from elasticdenser.errors import ModelError
 
+_MEAN = 1
+"""The mode `mean` of `torch.embedding_bag`, which takes a number."""
+
 
 class TokenTable:
-    """Table of a vector for every token; safe to use from several threads.
+    """Table with a vector for every token; safe to use from several threads.
 
     Args:
-        vectors: float32, (n_tokens, dim); must not be changed afterwards.
+        vectors: float32, (n_tokens, dim); the caller must not change them afterwards.
 
     Raises:
         ModelError: The vectors have another shape or type.
@@ -50,8 +53,5 @@ class TokenTable:
         """
         token_ids = torch.tensor(list(chain.from_iterable(sequences)), dtype=torch.int64)
         starts = torch.tensor([0, *accumulate(map(len, sequences))][:-1], dtype=torch.int64)
-        # One pass without copies of the vectors; the vectors of each sequence are added up in the order of its tokens.
+        # One pass, without copying the vectors; a sequence's vectors are summed in the order of its tokens.
         return torch.embedding_bag(self._vectors, token_ids, starts, mode=_MEAN)[0]
-
-
-_MEAN = 1

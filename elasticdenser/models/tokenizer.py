@@ -1,4 +1,4 @@
-"""Tokenizer of an encoder, by the `tokenizers` library alone: transformers takes seconds to import."""
+"""Tokenizer of an encoder, by the `tokenizers` library alone, because transformers takes seconds to import."""
 
 from __future__ import annotations
 

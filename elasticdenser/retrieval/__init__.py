@@ -1,1 +1,1 @@
-"""Retrieval: from queries to hits, by vectors, by words, by both fused, and reranked."""
+"""Retrieval: from queries to hits, by vectors, by words or by a fusion of both, with optional reranking."""

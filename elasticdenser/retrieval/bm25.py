@@ -1,6 +1,6 @@
 """BM25, the lexical baseline, by pyserini's Lucene: the extra `elasticdenser[pyserini]`.
 
-An index is a folder with a manifest and with `lucene/`, which pyserini and Anserini open like an index of their own.
+An index is a folder with a manifest and the folder `lucene`, which pyserini and Anserini open as an index of their own.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from elasticdenser.retrieval.scores import strictly_decreasing
 
 
 class Bm25Index:
-    """Passages searched by the words they share with a query; safe to use from several threads.
+    """BM25 index of passages, searched by the words that they share with a query; safe to use from several threads.
 
     Use `Bm25Index.open` or `Bm25Index.build`. Java starts with the first build or search of a process, which takes
     some seconds; pyserini takes some hundred MB of memory.
 
     Attributes:
         path: The folder.
-        manifest: Its description.
+        manifest: Description of the index.
     """
 
     def __init__(self, path: Path, manifest: Bm25Manifest) -> None:
@@ -154,7 +154,7 @@ class Bm25Index:
 
     def _search(self, records: Iterator[tuple[str, str]], k: int, k1: float, b: float) -> Iterator[ScoredDoc]:
         for query_id, text in records:
-            # k1 and b are state of the searcher: no other thread may set them before this one has searched.
+            # k1 and b are state of the searcher, which another thread must not change before this search is done.
             with self._lock:
                 self._searcher.set_bm25(k1, b)
                 hits = [(str(hit.docid), float(hit.score)) for hit in self._searcher.search(text, k=k)]

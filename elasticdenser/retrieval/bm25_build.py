@@ -1,4 +1,4 @@
-"""Building a BM25 index: in `NAME.bm25-building`, which is renamed when it is complete; a killed build starts over."""
+"""Building of a BM25 index in `NAME.bm25-building`, which is renamed when complete; a killed build starts over."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from elasticdenser.retrieval.bm25_manifest import ANALYZER, Bm25Manifest
 from elasticdenser.retrieval.lucene import as_document, file_sizes, start_lucene, write_documents
 
 LUCENE = "lucene"
-"""Folder of Lucene's files in that of the index."""
+"""Folder of Lucene's files inside the index."""
 
 _PROGRESS_EVERY = 1000
 """Passages between two reports of progress."""
@@ -55,7 +55,7 @@ def build_bm25(corpus: Corpus, path: Path, threads: int, overwrite: bool, progre
 
 
 def _existing_index(path: Path, overwrite: bool) -> Bm25Manifest | None:
-    """Return the manifest of the index at `path`, None if there is nothing; refuse anything else."""
+    """Return the manifest of the BM25 index at `path`, None if there is nothing; refuse anything else."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return None
     try:
@@ -68,7 +68,7 @@ def _existing_index(path: Path, overwrite: bool) -> Bm25Manifest | None:
 
 
 def _is_up_to_date(existing: Bm25Manifest, scan: CorpusScan, path: Path) -> bool:
-    """Return True if the existing index is the requested one; refuse if it is another."""
+    """Return True if the existing index holds the scanned corpus; refuse another index."""
     if (existing.corpus.get("sha256"), existing.analyzer) == (scan.sha256, ANALYZER):
         return True
     raise BuildError(

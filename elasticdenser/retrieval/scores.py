@@ -1,4 +1,4 @@
-"""Scores that leave no order to chance."""
+"""Scores without ties."""
 
 from __future__ import annotations
 

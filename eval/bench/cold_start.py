@@ -64,7 +64,7 @@ def main() -> None:
         for subnet in options.subnets:
             seconds, mebibytes, _ = _timed(commands[subnet])
             run_phases = _timed(programs[subnet])[2]
-            if number:  # the first may have to compile and to read from disk
+            if number:  # not the first, which may have to compile bytecode and to read from disk
                 whole[subnet].append((seconds, mebibytes))
                 phases[subnet].append(run_phases)
     rows = [_row(subnet, whole[subnet], phases[subnet]) for subnet in options.subnets]
@@ -86,18 +86,18 @@ def _timed(arguments: Sequence[str]) -> tuple[float, float, list[float]]:
     )
     assert process.stdout is not None and process.stderr is not None
     with process.stdout, process.stderr:
-        printed, complaint = process.stdout.read(), process.stderr.read()
+        printed, errors = process.stdout.read(), process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
     ended = time.monotonic()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"python {' '.join(arguments)} failed: {complaint}")
+        raise RuntimeError(f"python {' '.join(arguments)} failed: {errors}")
     moments = [started, *map(float, printed.split()), ended] if arguments[0] == "-c" else [started, ended]
     return ended - started, usage.ru_maxrss / 2**10, [after - before for before, after in pairwise(moments)]
 
 
 def _row(subnet: str, whole: Sequence[tuple[float, float]], phases: Sequence[Sequence[float]]) -> dict[str, Any]:
-    by_phase = {name: median(run[at] for run in phases) for at, name in enumerate(_PHASES)}
+    by_phase = {name: median(run[phase] for run in phases) for phase, name in enumerate(_PHASES)}
     return {
         "subnet": subnet,
         "command": median(seconds for seconds, _ in whole),

@@ -71,7 +71,7 @@ def _times(retriever: Retriever, cells: list[Cell], texts: list[str], n: int, ro
     for number in range(rounds // n + 2):
         batch = [texts[(number * n + offset) % len(texts)] for offset in range(n)]
         for cell, search in searches.items():
-            search(batch)  # a warm-up: the timed call finds the weights in the cache, as on a busy server
+            search(batch)  # a warm-up, so that the timed call finds the weights in the CPU cache, as on a busy server
             started = perf_counter()
             search(batch)
             if number:

@@ -2,7 +2,7 @@
 
     python eval/bench/fusion.py INDEX BM25_INDEX --queries DATA/nq
 
-Not chosen on dev, as the suites use the result.
+It is not chosen on the dev questions, because the suites measure the fusion on them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("index", type=Path)
     parser.add_argument("bm25", type=Path)
     parser.add_argument("--queries", type=Path, default=Path("../shared/data/nq"))
-    parser.add_argument("--n", type=int, default=1000, help="training questions")
+    parser.add_argument("--n", type=int, default=1000, help="number of training questions")
     options = parser.parse_args()
     torch.set_num_threads(1)
     all_queries = {query.query_id: query.text for query in load_queries(options.queries, split="train")}
@@ -38,7 +38,7 @@ def main() -> None:
     query_set = QuerySet(name="nq-train", queries=queries, qrels=qrels, measures=_MEASURES, k=1000)
     dense = System(name="dense", search=Retriever.open(options.index, download=False).search, fingerprint="dense")
     words = System(name="bm25", search=Bm25Index.open(options.bm25).search, fingerprint="bm25")
-    fusions = [_weighted(weight, words, dense) for weight in _WEIGHTS]
+    fusions = [_weighted_system(weight, words, dense) for weight in _WEIGHTS]
     rrf = System(name="rrf", parts=[words, dense], fuse=reciprocal_rank_fusion, fingerprint="rrf")
     comparison = compare(query_set, [dense, words, rrf, *fusions], timed_queries=0)
     rows = [
@@ -49,7 +49,7 @@ def main() -> None:
     append_result("fusion", {"n_queries": len(queries), "rows": rows})
 
 
-def _weighted(weight: float, words: System, dense: System) -> System:
+def _weighted_system(weight: float, words: System, dense: System) -> System:
     return System(
         name=f"weighted-{weight:g}",
         parts=[words, dense],

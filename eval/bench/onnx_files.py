@@ -55,7 +55,7 @@ def _export(path: Path) -> None:
             inputs = dict(zip(_INPUTS, (input_ids, attention_mask, token_type_ids), strict=True))
             return self.model(**inputs).last_hidden_state
 
-    # Eager attention and the tracing exporter, as for the files on the hub; no other way is faster.
+    # Eager attention and the tracing exporter, as for the files on the hub; no other combination is faster.
     model = AutoModel.from_pretrained(str(find_model().path), attn_implementation="eager").eval()
     ids = torch.tensor([[101, 2040, 2626, 102], [101, 2040, 102, 0]])
     names = (*_INPUTS, "last_hidden_state")

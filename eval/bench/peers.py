@@ -47,7 +47,7 @@ def peer_encoders(cache: Path) -> dict[str, Encode]:
     folder = find_model().path
     return {
         ST: _encode_with(load_sentence_transformer()),
-        ST_ONNX: _encode_with(_through_onnx(load_sentence_transformer(), onnx_file(FLOAT32, cache))),
+        ST_ONNX: _encode_with(_with_onnx_forward(load_sentence_transformer(), onnx_file(FLOAT32, cache))),
         **{name: OnnxEncoder(onnx_file(kind, cache), folder).encode for name, kind in kinds.items()},
     }
 
@@ -56,7 +56,7 @@ def _encode_with(model: Any) -> Encode:
     return lambda texts: model.encode(list(texts), show_progress_bar=False)  # type: ignore[no-any-return]
 
 
-def _through_onnx(model: Any, file: Path) -> Any:
+def _with_onnx_forward(model: Any, file: Path) -> Any:
     """Put ONNX Runtime in place of the transformer, as the ONNX backend does.
 
     The backend itself needs optimum-onnx, which needs an older transformers than sentence-transformers 6 does. This

@@ -4,7 +4,7 @@
 
 Quality is the share of the full encoder's figure in float32, on NQ dev (RR@10), TriviaQA dev (AnswerMatch@20) and DL19
 (nDCG@10), through the index's own structure. "same alone" is the share of queries whose int8 vector is the same, to the
-bit, alone and among 31 others.
+bit, alone and in a batch of 32.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--wiki", type=Path, required=True, help="index of NQ's and Wikipedia's passages")
     parser.add_argument("--msmarco", type=Path, required=True, help="index of the MS MARCO pool")
-    parser.add_argument("--limit", type=int, default=0, help="queries of a set at most; 0 is all")
+    parser.add_argument("--limit", type=int, default=0, help="maximum number of queries of a set; 0 is all")
     options = parser.parse_args()
     torch.set_num_threads(1)
     dev_sets = load_dev_sets(options.data, options.wiki, options.msmarco, options.limit)
@@ -69,7 +69,7 @@ def _row(
         "subnet": str(subnet),
         **means,
         "int8 - float32": means["int8"] - means["float32"],
-        "worst set": min(a - b for a, b in zip(shares["int8"], shares["float32"], strict=True)),
+        "worst set": min(int8 - float32 for int8, float32 in zip(shares["int8"], shares["float32"], strict=True)),
         "mean cosine": float(np.mean(np.concatenate(cosines))),
         "least cosine": float(np.min(np.concatenate(cosines))),
         "same alone": sum(same) / len(same),

@@ -38,10 +38,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     for name, passages in (("--wiki", "NQ's and Wikipedia's passages"), ("--msmarco", "the MS MARCO pool")):
         parser.add_argument(name, type=Path, nargs=2, required=True, help=f"indexes of {passages}")
-    parser.add_argument("--limit", type=int, default=0, help="queries of a set at most; 0 is all")
+    parser.add_argument("--limit", type=int, default=0, help="maximum number of queries of a set; 0 is all")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    pairs = {name: _opened(getattr(options, name), options.data, sources) for name, sources in _SOURCES.items()}
+    pairs = {name: _open_pair(getattr(options, name), options.data, sources) for name, sources in _SOURCES.items()}
     cosines = [_cosines(name, pair) for name, pair in pairs.items()]
     print_table("Stored vectors, int8 against torch", cosines)
     encoders = {dtype: ElasticQueryEncoder.from_pretrained(dtype=dtype, device="cpu") for dtype in ("float32", "int8")}
@@ -57,7 +57,8 @@ def main() -> None:
     append_result("precision-passages", {"limit": options.limit, "cosines": cosines, "rows": rows})
 
 
-def _opened(folders: tuple[Path, Path], data: Path, sources: tuple[str, ...]) -> Pair:
+def _open_pair(folders: tuple[Path, Path], data: Path, sources: tuple[str, ...]) -> Pair:
+    """Open both indexes, building the one in int8 if it is absent, and check that they hold the same passages."""
     torch_folder, int8_folder = folders
     reference = PassageIndex.open(torch_folder)
     encoder = PassageEncoder.from_pretrained(dtype="int8", device="cpu")

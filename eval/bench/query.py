@@ -1,10 +1,10 @@
-"""From string to vector and from string to hits, against the peers: one thread, all interleaved in one run.
+"""Time from string to vector and from string to hits, against the peers: one thread, all interleaved in one run.
 
 OMP_NUM_THREADS=1 python eval/bench/query.py --index indexes/wiki --data ../shared/data
 OMP_NUM_THREADS=1 python eval/bench/query.py --index indexes/wiki --only A,C --queries 50
 
 Tables: A string to vector; B string to hits, one by one; C string to hits, in batches; D cold process to first hits;
-E passages to vectors; F memory. The result of each is saved when it is complete.
+E passages to vectors; F memory. Each table is saved when it is complete.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--index", type=Path, help="an index made by all-MiniLM-L6-v2; for B, C, D and F")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="rounds of A, B, C and E; the others have their own number"
-    )
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of A, B, C and E; D and F have a fixed number")
     parser.add_argument("--queries", type=int, default=192)
     parser.add_argument("--only", default=",".join(TABLES), help="tables, separated by commas")
     parser.add_argument("--clock", choices=CLOCKS, default="cpu", help="clock of A, B, C and E")

@@ -17,11 +17,11 @@ from elasticdenser.datasets import load_queries
 SUBNETS = ("w1-d6", "w1-d4", "w0.5-d3", "w0.25-d1", "level0")
 
 RECALLS = {"w1-d6": None, "w1-d4": 0.99, "w0.5-d3": 0.96, "w0.25-d1": 0.96, "level0": 0.96}
-"""Search effort of each subnet: about those that `elasticdenser profile` chooses, from `eval/bench/effort.py`."""
+"""Recall of each subnet's search effort, close to the choice of `elasticdenser profile`; measured by `effort.py`."""
 
 CLOCKS = {"cpu": process_time, "wall": perf_counter}
-"""`cpu` is the CPU time of this process, which other processes hardly lengthen. They lengthen the wall time of long
-work more than that of short work, so that ratios of wall times are too large on a busy machine."""
+"""`cpu` is the CPU time of this process, which other processes hardly affect. On a busy machine the wall time of long
+work grows more than that of short work, so that ratios of wall times are too large."""
 
 Row = dict[str, Any]
 Times = dict[str, list[float]]
@@ -86,5 +86,5 @@ class Bench:
 
 
 def shown(name: str) -> str:
-    """Return the name of a row; a row that is not a peer's is ours."""
+    """Return the title of a row; names that are not a peer's are subnets or dtypes of ours."""
     return name if name[0].isupper() or name.startswith(ST) else f"ours, {name}"

@@ -1,4 +1,4 @@
-"""Whole processes: from nothing to the first hits, and the memory that the encoder holds beside an index."""
+"""Whole processes: time from the start to the first hits, and the memory of the encoder beside that of an index."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def measure_cold(bench: Bench) -> tuple[str, list[Row]]:
     """Return title and rows: seconds and peak memory from the start of a process to its end, one query answered."""
     commands = _commands(bench.index, bench.cache)
     runs: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
-    for number in range(ROUNDS + 1):  # the first brings the files into memory
+    for number in range(ROUNDS + 1):  # the first round brings the files into the page cache and is not counted
         for name, command in commands.items():
             measured = json.loads(_output([sys.executable, "-c", _LAUNCHER, *command]))
             if number:

@@ -22,7 +22,7 @@ _TARGETS: Targets = {"w1-d6": (12,), "w0.25-d1": (40,), "level0": (60,)}
 _BATCH_TARGETS: Targets = {"w1-d6": (3,), "w0.25-d1": (15,)}
 
 _FLAT, _MATRIX = " + Flat", " + Flat by matrix"
-_GREATEST = ", greatest effort"
+_GREATEST_EFFORT = ", greatest effort"
 
 
 def measure_one_by_one(bench: Bench) -> tuple[str, list[Row]]:
@@ -34,7 +34,9 @@ def measure_one_by_one(bench: Bench) -> tuple[str, list[Row]]:
 
     searches = _flat(bench) | {subnet: partial(search, subnet=subnet, recall=RECALLS[subnet]) for subnet in SUBNETS}
     searches |= {
-        f"{subnet}{_GREATEST}": partial(search, subnet=subnet, recall=None) for subnet in SUBNETS if RECALLS[subnet]
+        f"{subnet}{_GREATEST_EFFORT}": partial(search, subnet=subnet, recall=None)
+        for subnet in SUBNETS
+        if RECALLS[subnet]
     }
     batches = [[text] for text in bench.texts]
     times = bench.times(searches, batches)

@@ -37,7 +37,7 @@ def main() -> None:
     index = PassageIndex.open(options.index)
     texts = [query.text for query in load_queries(options.queries)]
     chosen = np.random.default_rng(0).permutation(len(texts))[: options.n_queries]
-    queries = ElasticQueryEncoder.from_pretrained().encode([texts[at] for at in chosen])
+    queries = ElasticQueryEncoder.from_pretrained().encode([texts[position] for position in chosen])
     faiss.omp_set_num_threads(1)
     rows = [row for batch in (1, 32) for row in _measure(index, queries, batch, options.rounds)]
     print_table(f"{len(index):,} passages, k = {_K}, one thread, medians of {options.rounds} interleaved rounds", rows)

@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python eval/bench/structures.py indexes/wiki --queries ../shared/data/nq
         [--factory IVF512,PQ96x4fs --factory PCAR128,IVF512,PQ64x4fs ...]
 
-The structure that `auto` builds was chosen by its results. `PCAR...` are vectors of elastic dimension: rotated so that
-the first dimensions hold most of the variance, scanned by these, and rescored with all. Structures are built in memory.
+The structure that `auto` builds was chosen by its results. `PCAR...` rotates the vectors so that the first dimensions
+hold most of the variance, scans these dimensions, and rescores with all. Structures are built in memory.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("index", type=Path)
     parser.add_argument("--queries", type=Path, required=True, help="BEIR folder or file")
     parser.add_argument("--n-queries", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=64, help="queries timed alone")
+    parser.add_argument("--rounds", type=int, default=64, help="number of queries timed one by one")
     parser.add_argument("--factory", action="append", help="FAISS factory string; several are compared")
     options = parser.parse_args()
     vectors = PassageIndex.open(options.index).vectors

@@ -1,3 +1,5 @@
+"""Corpora of files, folders and programs."""
+
 import gzip
 import json
 import os
@@ -253,7 +255,7 @@ def test_the_import_is_light():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_real_beir_folders(data):
+def test_real_beir_folders_are_read(data):
     corpus = open_corpus([data / "nq"])
     assert corpus.name == "nq"
     passages = list(corpus)

@@ -1,3 +1,5 @@
+"""Question files of DPR."""
+
 import gzip
 from pathlib import Path
 

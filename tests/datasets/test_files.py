@@ -1,3 +1,5 @@
+"""Text files, plain or compressed."""
+
 import gzip
 
 import pytest

@@ -1,3 +1,5 @@
+"""Data sets of ir_datasets: no file is deleted, and nothing is downloaded unless allowed."""
+
 import gzip
 import json
 import os

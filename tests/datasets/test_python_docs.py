@@ -1,3 +1,5 @@
+"""The corpus of Python's own documentation."""
+
 import subprocess
 import sys
 
@@ -9,9 +11,9 @@ from elasticdenser.datasets.python_docs import MAX_WORDS, python_docs
 
 @pytest.fixture(scope="module")
 def passages() -> dict[str, Passage]:
-    found = list(python_docs())
-    by_id = {passage.doc_id: passage for passage in found}
-    assert len(by_id) == len(found), "ids are unique"
+    passages = list(python_docs())
+    by_id = {passage.doc_id: passage for passage in passages}
+    assert len(by_id) == len(passages), "ids are unique"
     return by_id
 
 
@@ -49,7 +51,7 @@ def test_there_are_a_few_thousand_passages_each_with_a_title_and_a_bounded_text(
         ("unittest.TestCase.assertEqual", "Fail if the two objects are"),
     ],
 )
-def test_what_people_look_for_is_there_under_its_public_name(passages, doc_id, words):
+def test_common_functions_are_found_under_their_public_names(passages, doc_id, words):
     assert words in passages[doc_id].text
 
 

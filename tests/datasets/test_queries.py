@@ -1,3 +1,5 @@
+"""Queries, relevance judgements and answers."""
+
 import gzip
 import json
 from pathlib import Path
@@ -57,7 +59,7 @@ def test_without_qrels_all_queries_are_loaded(beir):
         load_queries(beir, split="dev")
 
 
-def test_trec_qrels_without_a_header(beir, tmp_path):
+def test_trec_qrels_without_a_header_are_read(beir, tmp_path):
     (beir / "qrels" / "test.tsv").write_text("q1 0 d1 2\nq1\t0\td2\t-1\n\nq2 Q0 d 0\n")
     expected = [("q1", "d1", 2, "0"), ("q1", "d2", -1, "0"), ("q2", "d", 0, "Q0")]
     assert load_qrels(beir) == expected
@@ -101,7 +103,7 @@ def test_empty_qrels_are_an_error(tmp_path, text):
 
 
 @pytest.mark.parametrize("name", ["queries.jsonl.gz", "queries.tsv", "queries.txt"])
-def test_queries_from_files(tmp_path, name):
+def test_queries_are_read_from_files(tmp_path, name):
     path = tmp_path / name
     data = {
         "queries.jsonl.gz": gzip.compress(b'{"qid": 1, "query": "who"}\n{"_id": "2", "text": "what"}\n'),
@@ -154,7 +156,7 @@ def test_missing_files_and_answers_are_errors(beir, tmp_path):
         load_answers(beir, split="dev")
 
 
-def test_real_data(data):
+def test_real_data_sets_are_read(data):
     queries = load_queries(data / "nq")
     qrels = load_qrels(data / "nq", split="dev")
     assert len(queries) == len(qrels) == 2_000

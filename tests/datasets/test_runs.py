@@ -1,3 +1,5 @@
+"""Run files of TREC."""
+
 from __future__ import annotations
 
 import gzip
@@ -16,7 +18,7 @@ from elasticdenser.errors import BadInputError
 RUN = [ScoredDoc("q1", "d1", 0.5), ScoredDoc("q1", "d2", 0.75), ScoredDoc("q2", "d1", -1.0)]
 
 
-def test_columns_and_ranks(tmp_path):
+def test_a_run_has_six_columns_and_rising_ranks(tmp_path):
     path = tmp_path / "new" / "a.trec"
     assert write_run(path, iter(RUN), tag="me") == 3
     assert path.read_text() == "q1 Q0 d2 1 0.75 me\nq1 Q0 d1 2 0.5 me\nq2 Q0 d1 1 -1.0 me\n"
@@ -70,7 +72,7 @@ def test_what_cannot_be_written_leaves_no_file(tmp_path, hits, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_tag_and_bad_places(tmp_path):
+def test_bad_tags_and_paths_are_refused(tmp_path):
     with pytest.raises(BadInputError, match="run tag"):
         write_run(tmp_path / "a.trec", RUN, tag="two words")
     with pytest.raises(BadInputError, match="folder"):
@@ -97,7 +99,7 @@ def test_bad_files_name_the_line(tmp_path, text, message):
         read_run(path)
 
 
-def test_missing_cut_and_binary_files(tmp_path):
+def test_missing_truncated_and_binary_files_are_refused(tmp_path):
     with pytest.raises(BadInputError, match="check the path"):
         read_run(tmp_path / "none.trec")
     cut = tmp_path / "cut.gz"
@@ -134,7 +136,7 @@ ORDERLY = ["a Q0 d1 1 0.9", "a Q0 d2 2 0.9", "a Q0 d3 7 0.1", "b Q0 d1 0 -1", "b
         ["a Q0 d1 -5 3", "a Q0 d2 +0 2", "a Q0 d3 9223372036854775807 1"],
     ],
 )
-def test_ranks_that_agree_with_the_scores_are_no_matter(tmp_path, caplog, lines):
+def test_ranks_that_agree_with_the_scores_cause_no_warning(tmp_path, caplog, lines):
     assert _warnings(caplog, tmp_path / "a.trec", lines) == []
 
 
@@ -182,9 +184,9 @@ def test_rank_warnings_agree_with_comparing_all_pairs(tmp_path_factory, hits):
         read_run(path)
     finally:
         logging.getLogger("elasticdenser.datasets.rank_check").removeHandler(handler)
-    pairs = [(one, other) for one in hits for other in hits if one[0] == other[0]]
-    contradicted = {one[0] for one, other in pairs if one[1] < other[1] and one[2] < other[2]}
-    repeated = {one[0] for one in hits if sum(one[:2] == other[:2] for other in hits) > 1}
-    expected = [f": {len(found)} of " for found in (repeated, contradicted) if found]
+    pairs = [(first, second) for first in hits for second in hits if first[0] == second[0]]
+    contradicted = {first[0] for first, second in pairs if first[1] < second[1] and first[2] < second[2]}
+    repeated = {hit[0] for hit in hits if sum(hit[:2] == other[:2] for other in hits) > 1}
+    expected = [f": {len(query_ids)} of " for query_ids in (repeated, contradicted) if query_ids]
     assert len(messages) == len(expected)
     assert all(count in message for count, message in zip(expected, messages, strict=True))

@@ -1,3 +1,5 @@
+"""The scan of a corpus before it is encoded."""
+
 import json
 import tracemalloc
 
@@ -90,7 +92,7 @@ def test_an_empty_corpus_is_an_error_even_with_skip_bad(tmp_path):
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_progress_is_told_and_ends_with_the_total(tmp_path):
+def test_progress_is_reported_and_ends_with_the_total(tmp_path):
     reports: list[int] = []
     passages = [Passage(str(number), "x") for number in range(10_000)]
     scan_corpus(_corpus(*passages), tmp_path, progress=reports.append)

@@ -62,10 +62,10 @@ def test_text_without_long_words_stays(text):
 
 
 def test_every_kind_of_error_occurs():
-    found = {with_typing_errors("Dune", 1, Random(seed)) for seed in range(2000)}
+    variants = {with_typing_errors("Dune", 1, Random(seed)) for seed in range(2000)}
     swapped, dropped, doubled = {"Dnue", "Duen"}, {"Dne", "Due", "Dun"}, {"Duune", "Dunne", "Dunee"}
     wrong = {f"D{key}ne" for key in "yijh"} | {f"Du{key}e" for key in "bmhj"} | {f"Dun{key}" for key in "wrsd"}
-    assert found == swapped | dropped | doubled | wrong
+    assert variants == swapped | dropped | doubled | wrong
 
 
 def test_keys_touch_both_ways():

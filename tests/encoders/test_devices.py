@@ -15,7 +15,7 @@ def test_other_devices_are_refused(device):
         resolve_device(device)
 
 
-def test_devices(monkeypatch):
+def test_devices_are_resolved_by_name(monkeypatch):
     assert resolve_device("cpu") == resolve_device("cpu:0") == torch.device("cpu")
     assert [devices.device_type(name) for name in ("auto", "cpu:0", "cuda:3")] == ["auto", "cpu", "cuda"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -160,7 +160,7 @@ def test_windows_are_encoded_in_order(tiny_encoder, workers):
     assert encoding_threads() == []
 
 
-def test_nothing_to_encode(tiny_encoder):
+def test_no_passages_give_no_vectors(tiny_encoder):
     assert tiny_encoder.encode([]).shape == (0, 32)
     assert list(tiny_encoder.encode_windows([])) == []
     assert [part.shape for part in tiny_encoder.encode_windows([[], []])] == [(0, 32)] * 2
@@ -178,7 +178,7 @@ def test_windows_are_read_only_a_little_ahead(tiny_encoder):
         assert len(read) <= done + 3
 
 
-def test_threads_setting_is_restored(tiny_encoder):
+def test_the_number_of_torch_threads_is_restored(tiny_encoder):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -191,15 +191,15 @@ def test_threads_setting_is_restored(tiny_encoder):
         torch.set_num_threads(before)
 
 
-def test_threads_setting_with_two_at_once(tiny_encoder):
+def test_the_number_of_torch_threads_is_restored_by_the_last_of_two_calls(tiny_encoder):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        one, other = (tiny_encoder.encode_windows([["a"]] * n) for n in (5, 9))
-        next(one), next(other)
-        list(one)
+        short, long = (tiny_encoder.encode_windows([["a"]] * n) for n in (5, 9))
+        next(short), next(long)
+        list(short)
         assert torch.get_num_threads() == 1
-        list(other)
+        list(long)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -252,7 +252,7 @@ def test_one_string_is_refused(tiny_encoder, tiny_query_encoder):
             encoder.encode("dune")
 
 
-def test_subnets(tiny_query_encoder):
+def test_subnets_are_given_by_any_spelling(tiny_query_encoder):
     assert tiny_query_encoder.full_subnet == Subnet(width=1, depth=2)
     expected = tiny_query_encoder.encode(["dune"])
     for spelling in ("w1-d2", "w1.0-d2", Subnet(width=1.0, depth=2), None):
@@ -261,7 +261,7 @@ def test_subnets(tiny_query_encoder):
         tiny_query_encoder.encode(["dune"], "w0.5-d2")
 
 
-def test_dtypes_and_devices(tiny_model):
+def test_dtypes_and_devices_are_chosen_or_refused(tiny_model):
     name = str(tiny_model)
     assert PassageEncoder.from_pretrained(name, device="cpu").fingerprint.dtype == (
         "bfloat16" if HAS_BFLOAT16 else "float32"
@@ -289,7 +289,9 @@ def test_dtypes_and_devices(tiny_model):
         ((), "wrong ELF class", r"not built here \(wrong ELF class\)"),
     ],
 )
-def test_without_a_fast_kernel(tiny_model, monkeypatch, available, import_error, message):
+def test_without_a_fast_kernel_torch_computes_and_int8_is_refused(
+    tiny_model, monkeypatch, available, import_error, message
+):
     """The kernel's portable path is slower than float32 in torch."""
     monkeypatch.setattr(paths, "_available", available)
     monkeypatch.setattr(paths, "_IMPORT_ERROR", import_error)
@@ -304,13 +306,13 @@ def test_subnets_trained_for_another_pooling_are_refused(tiny_elastic, dtype):
         ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype=dtype, device="cpu", pooling="cls")
 
 
-def test_no_queries(tiny_model):
+def test_no_queries_give_no_vectors(tiny_model):
     for cache in (0, 3):
         encoder = ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu", cache=cache)
         assert encoder.encode([]).shape == (0, 32)
 
 
-def test_few_texts_are_split_as_many_are(tiny_encoder):
+def test_few_texts_have_the_same_tokens_as_many(tiny_encoder):
     texts = letters(200)
     alone = [ids for text in texts for ids in tiny_encoder._tokenize([text], "a: ")]
     assert tiny_encoder._tokenize(texts, "a: ") == alone

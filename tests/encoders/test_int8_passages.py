@@ -65,7 +65,7 @@ def test_real_passages_are_close_to_float32(data):
 
     passages = open_corpus([data / "nq"])
     texts = [passage.content for _, passage in zip(range(100), passages, strict=False)]
-    texts += [" ".join(texts[at : at + 8]) for at in range(0, 40, 8)]
+    texts += [" ".join(texts[start : start + 8]) for start in range(0, 40, 8)]
     for max_length, chosen in ((None, texts[:100]), (512, texts[80:])):
         int8, float32 = (
             real_encoder(PassageEncoder, dtype=dtype, device="cpu", max_length=max_length).encode(chosen)
@@ -78,19 +78,19 @@ def test_real_passages_are_close_to_float32(data):
 
 @needs_fast_path
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
-def test_another_device_is_refused(tiny_model, device):
+def test_int8_on_a_gpu_is_refused(tiny_model, device):
     with pytest.raises(ModelError, match=f"got dtype 'int8' on {device}, expected a CPU"):
         PassageEncoder.from_pretrained(str(tiny_model), dtype="int8", device=device)
 
 
-def test_without_the_kernel_it_is_refused(tiny_model, monkeypatch):
+def test_int8_without_the_kernel_is_refused(tiny_model, monkeypatch):
     monkeypatch.setattr("elasticdenser.encoders.backends.kernel.has_fast_path", lambda: False)
     assert not can_run(find_model(str(tiny_model)))
     with pytest.raises(ModelError, match=r"got dtype .int8.*kernel.* or use float32"):
         PassageEncoder.from_pretrained(str(tiny_model), dtype="int8")
 
 
-def test_it_is_never_what_auto_gives(tiny_model):
+def test_auto_never_chooses_int8_for_passages(tiny_model):
     assert PassageEncoder.from_pretrained(str(tiny_model), device="cpu").dtype in ("float32", "bfloat16")
 
 

@@ -57,7 +57,7 @@ def shipped(query_encoder):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_shipped_subnet(query_encoder, shipped, path):
+def test_every_shipped_subnet_is_close_to_torch(query_encoder, shipped, path):
     folder, sequences = shipped
     # Without random tokens, whose vectors are further off; few texts on the slow path.
     sequences = sequences[: 3 if path == PORTABLE else len(TEXTS)]
@@ -73,7 +73,7 @@ def test_every_shipped_subnet(query_encoder, shipped, path):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_float32(tiny_elastic, path):
+def test_in_float32_vectors_equal_those_of_torch(tiny_elastic, path):
     plain = replace(read_settings(tiny_elastic), normalize=False)
     encoder = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu", normalize=False)
     backend = load_kernel_backend(tiny_elastic, plain, precision="fp32", path=path)
@@ -98,7 +98,7 @@ def test_a_vector_does_not_depend_on_its_neighbours(shipped, path, precision):
         np.testing.assert_array_equal(backend.forward(sequences[::-1], subnet), alone[::-1])
 
 
-def test_paths_agree(shipped):
+def test_paths_give_the_same_vectors(shipped):
     folder, sequences = shipped
     sequences = sequences[:4]
     for subnet in map(Subnet.parse, ("w1-d6", "w0.5-d3")):
@@ -128,7 +128,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_odd_shapes(tmp_path, shape):
+def test_odd_shapes_equal_torch(tmp_path, shape):
     import torch
     from transformers import BertConfig, BertModel
 
@@ -152,7 +152,7 @@ def test_odd_shapes(tmp_path, shape):
 
 
 @needs_fast_path  # it takes minutes on the portable one
-def test_threads_at_once(shipped):
+def test_several_threads_get_the_same_vectors(shipped):
     folder, sequences = shipped
     backend = load_kernel_backend(folder)
     subnets = [Subnet.parse(name) for name in ("w1-d6", "w0.5-d3", "level0", "w0.25-d1")]
@@ -179,7 +179,7 @@ print(encoder.dtype, vectors.shape[1], *heavy)
 
 
 @needs_fast_path
-def test_no_torch(tiny_elastic):
+def test_queries_are_encoded_without_importing_torch(tiny_elastic):
     assert run(USE.format(folder=str(tiny_elastic))) == ["int8", "32"]
 
 
@@ -214,7 +214,7 @@ def test_without_the_kernel_torch_computes(tiny_elastic):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_bad_input(tiny_elastic, path):
+def test_bad_token_ids_are_refused(tiny_elastic, path):
     backend = load_kernel_backend(tiny_elastic, path=path)
     n_tokens = read_full_encoder(tiny_elastic).tokens.shape[0]
     cases = [
@@ -236,7 +236,7 @@ def test_bad_input(tiny_elastic, path):
     assert backend.forward([], backend.full_subnet).shape == (0, 32)
 
 
-def test_bad_settings(tiny_elastic):
+def test_unknown_paths_and_precisions_are_refused(tiny_elastic):
     with pytest.raises(ModelError, match=r"got the path 'gpu', expected one that this machine has: .*portable"):
         load_kernel_backend(tiny_elastic, path="gpu")
     with pytest.raises(ModelError, match="got the precision 'int4', expected one of int8, fp32"):
@@ -262,13 +262,13 @@ def test_a_huge_batch_keeps_no_memory(tmp_path):
 @pytest.mark.skipif("avx2" not in cpu_flags(), reason="needs a processor with AVX2")
 def test_the_paths_are_those_of_the_processor():
     flags = cpu_flags()
-    assert ("avx2" in paths._BUILT) == ({"avx2", "fma", "f16c"} <= flags)
-    assert ("avx512-vnni" in paths._BUILT) == (
+    assert ("avx2" in paths._PATHS) == ({"avx2", "fma", "f16c"} <= flags)
+    assert ("avx512-vnni" in paths._PATHS) == (
         {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"} <= flags
     )
 
 
-def test_one_copy_of_weights(tiny_elastic):
+def test_trained_subnets_share_one_copy_of_the_weights(tiny_elastic):
     """All trained subnets are parts of the same packed layers."""
     backend = load_kernel_backend(tiny_elastic)
     for subnet in backend.subnets:

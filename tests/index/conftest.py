@@ -1,3 +1,5 @@
+"""Fixtures with small indexes."""
+
 import pytest
 from hashing import GivenVectors, HashingEncoder, make_corpus
 

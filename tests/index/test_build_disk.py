@@ -35,7 +35,7 @@ def one_line(error):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("room_kb", [12, 60, 160, 280, 340, 420])
-def test_full_disk(tmp_path, hashing, small_windows, room_kb):
+def test_a_build_continues_after_the_disk_was_full(tmp_path, hashing, small_windows, room_kb):
     """2,000 passages need about 500 kB; room is made after the failure."""
     with mounted(tmp_path / "disk", "size=1m") as disk:
         filler = disk / "filler"
@@ -64,7 +64,7 @@ def test_full_disk_leaves_the_old_index(tmp_path, hashing):
         assert sorted(os.listdir(disk)) == ["index", "index.building"]
 
 
-def test_read_only_disk(tmp_path, hashing):
+def test_a_read_only_disk_is_refused_for_writing(tmp_path, hashing):
     with mounted(tmp_path / "disk", "size=1m") as disk:
         PassageIndex.build(make_corpus(50), disk / "index", hashing)
         (disk / "index" / ".checked.json").unlink()
@@ -83,14 +83,14 @@ def test_read_only_disk(tmp_path, hashing):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_folder_without_permission(tmp_path, hashing):
+def test_a_folder_without_permission_is_refused(tmp_path, hashing):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
     with pytest.raises(BuildError, match="no permission to write there"):
         PassageIndex.build(make_corpus(5), closed / "index", hashing)
 
 
-def test_limit_on_file_size(tmp_path):
+def test_a_build_continues_after_a_limit_on_file_size(tmp_path):
     code = """if True:
         import resource, sys
         from hashing import HashingEncoder, make_corpus

@@ -37,7 +37,7 @@ def run_until(command, n_lines, delay_s):
 
 
 def kill_until_done(corpus, path, model, window, n_kills, seed):
-    """Return the last step that was reported before each kill."""
+    """Start a build and kill it until one run completes; return the last step reported before each kill."""
     rng = random.Random(seed)
     command = [sys.executable, str(PROGRAM), str(corpus), str(path), model, str(window)]
     killed_in = []
@@ -54,7 +54,7 @@ def kill_until_done(corpus, path, model, window, n_kills, seed):
 
 def assert_equal_indexes(left, right):
     assert list(left.doc_ids) == list(right.doc_ids)
-    assert all(left.passage_at(at) == right.passage_at(at) for at in range(len(left)))
+    assert all(left.passage_at(position) == right.passage_at(position) for position in range(len(left)))
     cosines = (np.asarray(left.vectors) * right.vectors).sum(axis=1)
     assert cosines.min() >= 0.99999
 
@@ -63,14 +63,15 @@ def assert_equal_indexes(left, right):
 def test_real_build_killed_at_20_random_moments(tmp_path, tiny_model):
     rng = random.Random(SEED)
     corpus = tmp_path / "corpus.tsv"
-    corpus.write_text("".join(f"p{at}\t{' '.join(rng.choices(WORDS, k=rng.randint(3, 40)))}\n" for at in range(3000)))
+    texts = (" ".join(rng.choices(WORDS, k=rng.randint(3, 40))) for _ in range(3000))
+    corpus.write_text("".join(f"p{number}\t{text}\n" for number, text in enumerate(texts)))
     killed_in = kill_until_done(corpus, tmp_path / "index", str(tiny_model), 64, 20, SEED)
     assert len(killed_in) >= 12, killed_in
     assert {line.split()[0] for line in killed_in} >= {"reading", "encoding"}, killed_in
     assert not building_folder(tmp_path / "index").exists()
     encoder = PassageEncoder.from_pretrained(str(tiny_model), download=False)
-    whole = PassageIndex.build(corpus, tmp_path / "whole", encoder)
-    assert_equal_indexes(PassageIndex.open(tmp_path / "index", check="all"), whole)
+    uninterrupted = PassageIndex.build(corpus, tmp_path / "uninterrupted", encoder)
+    assert_equal_indexes(PassageIndex.open(tmp_path / "index", check="all"), uninterrupted)
 
 
 @pytest.mark.slow
@@ -82,5 +83,5 @@ def test_real_passages_and_model_killed(tmp_path, data, minilm, monkeypatch):
     model = str(minilm.location.path)
     killed_in = kill_until_done(corpus, tmp_path / "index", model, 32, 4, SEED)
     assert killed_in
-    whole = PassageIndex.build(open_corpus(corpus), tmp_path / "whole", minilm)
-    assert_equal_indexes(PassageIndex.open(tmp_path / "index", check="all"), whole)
+    uninterrupted = PassageIndex.build(open_corpus(corpus), tmp_path / "uninterrupted", minilm)
+    assert_equal_indexes(PassageIndex.open(tmp_path / "index", check="all"), uninterrupted)

@@ -18,7 +18,7 @@ from elasticdenser.index.locking import exclusive_lock
 HERE = Path(__file__).parents[1] / "helpers"
 
 
-def test_two_builds_into_one_folder(tmp_path, hashing, small_windows):
+def test_a_second_build_into_the_same_folder_is_refused_at_once(tmp_path, hashing, small_windows):
     refusals = []
 
     def progress(what, done, of):
@@ -78,7 +78,7 @@ def test_index_being_replaced_says_what_to_do(small_index, hashing):
     assert_same(PassageIndex.open(small_index), 60)
 
 
-def test_folder_that_has_the_name_of_a_replaced_index(small_index, hashing):
+def test_a_folder_with_the_name_of_a_replaced_index_is_refused(small_index, hashing):
     replaced_folder(small_index).mkdir()
     (replaced_folder(small_index) / "mine").write_text("mine")
     with pytest.raises(BuildError, match=r"index.replaced is not an index"):

@@ -42,7 +42,7 @@ def stopped(tmp_path, hashing, small_windows):
     return path
 
 
-def test_goes_on_where_it_stopped(stopped, hashing):
+def test_a_stopped_build_continues_where_it_stopped(stopped, hashing):
     assert_same(PassageIndex.build(make_corpus(60), stopped, hashing), 60)
     assert hashing.n_encoded == 30
     assert os.listdir(stopped.parent) == ["index"]
@@ -63,7 +63,7 @@ def test_torn_journal_line_counts_for_nothing(stopped, hashing, torn):
     assert hashing.n_encoded == 30
 
 
-def test_torn_line_in_the_middle_of_the_journal(stopped, hashing):
+def test_a_torn_line_in_the_middle_ends_the_journal(stopped, hashing):
     journal = building_folder(stopped) / "journal.jsonl"
     first, second, third = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(first + second[:20] + b"\n" + third)
@@ -97,7 +97,7 @@ def test_build_folder_with_a_damaged_plan_is_begun_anew(stopped, hashing, plan):
     assert_same(PassageIndex.build(make_corpus(60), stopped, hashing), 60)
 
 
-def test_unfinished_build_of_something_else(stopped, hashing):
+def test_an_unfinished_build_of_something_else_is_refused(stopped, hashing):
     before = contents(building_folder(stopped))
     for corpus, encoder, texts, what in [
         (make_corpus(61), hashing, True, "61 passages against 60"),
@@ -111,7 +111,7 @@ def test_unfinished_build_of_something_else(stopped, hashing):
     assert_same(PassageIndex.build(make_corpus(60, "other"), stopped, hashing, restart=True), 60, "other")
 
 
-def test_build_folder_with_files_of_someone_else(tmp_path, hashing):
+def test_a_build_folder_with_foreign_files_is_refused(tmp_path, hashing):
     (tmp_path / "index.building").mkdir()
     (tmp_path / "index.building" / "thesis.tex").write_text("years of work")
     with pytest.raises(BuildError, match=r"not of a build \(thesis.tex\)"):
@@ -147,7 +147,7 @@ def test_same_command_on_a_finished_index_does_nothing(small_index, hashing):
     assert os.listdir(small_index.parent) == ["index"]
 
 
-def test_finished_index_of_something_else(small_index, hashing):
+def test_a_finished_index_of_something_else_is_refused(small_index, hashing):
     before = contents(small_index)
     with pytest.raises(BuildError, match=r"something else.*61 passages against 60.*-o.*--overwrite"):
         PassageIndex.build(make_corpus(61), small_index, hashing)
@@ -179,7 +179,7 @@ def test_damaged_index_is_not_up_to_date(small_index, hashing):
     assert_same(PassageIndex.build(make_corpus(60), small_index, hashing, overwrite=True), 60)
 
 
-def test_place_that_is_no_index(tmp_path, hashing):
+def test_a_place_that_is_no_index_is_refused(tmp_path, hashing):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("mine")
     for taken in (tmp_path / "folder", tmp_path / "folder" / "file"):
@@ -195,7 +195,7 @@ def test_place_that_is_no_index(tmp_path, hashing):
     assert (tmp_path / "folder" / "file").read_text() == "mine"
 
 
-def test_empty_folder_link_and_dot_are_places(tmp_path, hashing, monkeypatch):
+def test_an_empty_folder_a_link_and_a_dot_can_be_built_to(tmp_path, hashing, monkeypatch):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     PassageIndex.build(make_corpus(5), tmp_path / "link", hashing)
@@ -235,7 +235,7 @@ def test_failing_corpus_leaves_the_old_index(small_index, hashing, tmp_path):
 
 
 @pytest.mark.parametrize("n_later", [24, 26])
-def test_corpus_that_changes_while_it_is_read(tmp_path, hashing, n_later):
+def test_a_corpus_that_changes_while_it_is_read_is_refused(tmp_path, hashing, n_later):
     reads = iter([25, n_later])
     corpus = Corpus.from_passages("moving", lambda: make_passages(next(reads)))
     with pytest.raises(BuildError, match=f"changed while it was read: got {n_later} passages, expected 25 as before"):
@@ -253,7 +253,7 @@ def test_lone_surrogates_are_refused(tmp_path, hashing):
     assert not (tmp_path / "index").exists()
 
 
-def test_line_breaks_in_texts_and_very_long_passages(tmp_path, hashing):
+def test_line_breaks_in_texts_and_very_long_passages_are_stored(tmp_path, hashing):
     passages = [
         Passage("ä/ö ü".replace(" ", "\u00a0"), "a\nb\u2028c\r\n\0d", "title\nof two lines"),
         Passage("2", "word " * 400_000, ""),
@@ -263,7 +263,7 @@ def test_line_breaks_in_texts_and_very_long_passages(tmp_path, hashing):
     assert [index.passage(doc_id) for doc_id in index.doc_ids] == passages
 
 
-def test_vectors_that_are_not_finite(tmp_path, hashing, monkeypatch):
+def test_vectors_that_are_not_finite_are_refused(tmp_path, hashing, monkeypatch):
     monkeypatch.setattr(hashing, "encode", lambda texts: np.full((len(texts), 16), np.nan, np.float32))
     with pytest.raises(BuildError, match="not finite: try --precision fp32"):
         PassageIndex.build(make_corpus(5), tmp_path / "index", hashing)
@@ -289,7 +289,7 @@ def test_journal_is_readable(stopped):
     assert [json.loads(line)["passages"] for line in lines] == [10, 20, 30]
 
 
-def test_open_corpus_sources_are_noted(tmp_path, hashing):
+def test_the_sources_of_the_corpus_are_in_the_manifest(tmp_path, hashing):
     file = tmp_path / "lines.txt"
     file.write_text("one\ntwo\n")
     index = PassageIndex.build(open_corpus(file), tmp_path / "index", hashing)

@@ -1,4 +1,4 @@
-"""Indexes of other tools: what comes in and what goes out."""
+"""Import from other tools and export to them."""
 
 import json
 import os
@@ -100,11 +100,11 @@ def own_numbers():
 
 
 @pytest.mark.parametrize(
-    ("options", "what"),
+    ("options", "message"),
     [
         ({"metric": faiss.METRIC_L2}, "searched by distance, expected an index by inner product"),
         ({"ids": ["a", "b"]}, "2 ids for 600 vectors"),
-        ({"ids": [f"x{at}" for at in range(N + 1)]}, "601 ids for 600 vectors"),
+        ({"ids": [f"x{number}" for number in range(N + 1)]}, "601 ids for 600 vectors"),
         ({"ids": ["a", "b", "a"]}, "docid:3: the id 'a' is already in line 1"),
         ({"ids": ["a", " ", "c"]}, "docid:2: the line is empty"),
         (
@@ -117,14 +117,14 @@ def own_numbers():
         ({"index": lambda: faiss.IndexFlatIP(DIM)}, "holds no vectors"),
     ],
 )
-def test_what_cannot_be_imported(pyserini_folder, tmp_path, hashing, options, what):
+def test_unusable_indexes_are_refused(pyserini_folder, tmp_path, hashing, options, message):
     options = {key: value() if callable(value) else value for key, value in options.items()}
-    with pytest.raises(BadInputError, match=what):
+    with pytest.raises(BadInputError, match=message):
         import_index(pyserini_folder(**options), tmp_path / "index", hashing)
     assert os.listdir(tmp_path) == ["source"]
 
 
-def test_files_that_are_none(pyserini_folder, tmp_path, hashing):
+def test_damaged_and_missing_files_are_refused(pyserini_folder, tmp_path, hashing):
     folder = pyserini_folder()
     (folder / "index").write_bytes((folder / "index").read_bytes()[:1000])
     with pytest.raises(BadInputError, match="FAISS cannot read it"):
@@ -145,7 +145,7 @@ def test_corpus_must_belong_to_the_vectors(pyserini_folder, tmp_path, hashing):
     assert os.listdir(tmp_path) == ["source"]
 
 
-def test_import_where_something_stands(pyserini_folder, tmp_path, hashing):
+def test_an_import_does_not_overwrite_an_index_or_a_build(pyserini_folder, tmp_path, hashing):
     folder = pyserini_folder()
     import_index(folder, tmp_path / "index", hashing)
     with pytest.raises(BuildError, match="exists: choose another place with -o"):
@@ -190,7 +190,7 @@ READ_BY_PYSERINI = """if True:
 
     folder, queries = sys.argv[1], np.load(sys.argv[2])
     searcher = FaissSearcher(folder, Given(queries))
-    hits = [[(hit.docid, float(hit.score)) for hit in searcher.search(str(at), k=10)] for at in range(len(queries))]
+    hits = [[(hit.docid, float(hit.score)) for hit in searcher.search(str(row), k=10)] for row in range(len(queries))]
     print("HITS" + json.dumps(hits))
 """
 
@@ -208,5 +208,7 @@ def test_pyserini_reads_the_export(tmp_path):
     assert done.returncode == 0, done.stderr
     theirs = json.loads(done.stdout.split("HITS")[-1])
     scores, positions = index.search(queries, 10)
-    assert [[hit[0] for hit in hits] for hits in theirs] == [[index.doc_ids[at] for at in row] for row in positions]
+    assert [[hit[0] for hit in hits] for hits in theirs] == [
+        [index.doc_ids[position] for position in row] for row in positions
+    ]
     assert np.abs(scores - np.array([[hit[1] for hit in hits] for hits in theirs])).max() < 1e-5

@@ -30,18 +30,18 @@ def way_out(name):
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("size", [0, -1, +1])
-def test_file_of_another_size(index_path, name, size):
+@pytest.mark.parametrize("change", [0, -1, +1])
+def test_a_file_of_another_size_is_refused(index_path, name, change):
     path = index_path / name
     before = path.stat().st_size
-    os.truncate(path, before + size if size else 0)
+    os.truncate(path, before + change if change else 0)
     with pytest.raises(IndexFormatError, match=rf"{name} has [\d,]+ bytes, expected [\d,]+.*{way_out(name)}"):
         PassageIndex.open(index_path)
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("restored", [False, True])
-def test_file_altered_by_one_byte(index_path, name, restored):
+def test_a_file_altered_by_one_byte_is_refused(index_path, name, restored):
     PassageIndex.open(index_path)
     path = index_path / name
     stat = path.stat()
@@ -56,7 +56,7 @@ def test_file_altered_by_one_byte(index_path, name, restored):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_missing_file(index_path, name):
+def test_a_missing_file_is_refused(index_path, name):
     (index_path / name).unlink()
     with pytest.raises(IndexFormatError, match=rf"{name} is missing.*{way_out(name)}"):
         PassageIndex.open(index_path)
@@ -84,33 +84,33 @@ def edit_manifest(path, **changes):
 
 
 @pytest.mark.parametrize("content", ["", "{", "null", "[]", "3", '{"format": "other"}', "\0" * 50])
-def test_manifest_that_is_none(index_path, content):
+def test_a_file_that_is_no_manifest_is_refused(index_path, content):
     (index_path / "manifest.json").write_text(content)
     with pytest.raises(IndexFormatError, match=r"manifest.json is (damaged|not the manifest)"):
         PassageIndex.open(index_path)
 
 
-def test_manifest_altered_anywhere(index_path):
+def test_a_manifest_altered_anywhere_is_refused(index_path):
     path = index_path / "manifest.json"
     content = path.read_bytes()
-    for at in range(0, len(content), 13):
-        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    for offset in range(0, len(content), 13):
+        path.write_bytes(content[:offset] + bytes([content[offset] ^ 1]) + content[offset + 1 :])
         with pytest.raises(IndexFormatError):
             PassageIndex.open(index_path)
-        path.write_bytes(content[:at])
+        path.write_bytes(content[:offset])
         with pytest.raises(IndexFormatError):
             PassageIndex.open(index_path)
     path.write_bytes(content)
     assert len(PassageIndex.open(index_path)) == 60
 
 
-def test_manifest_of_a_newer_format(index_path):
+def test_a_manifest_of_a_newer_format_is_refused(index_path):
     edit_manifest(index_path, version=3, novelty=1)
     with pytest.raises(IndexFormatError, match=r"format version 3, this elasticdenser reads up to 2: upgrade"):
         PassageIndex.open(index_path)
 
 
-def test_manifest_of_the_first_format(index_path):
+def test_a_manifest_of_the_first_format_is_read(index_path):
     manifest = json.loads((index_path / "manifest.json").read_bytes())
     *_, effort = manifest["structure"].pop("efforts")
     del effort["part"]
@@ -124,9 +124,9 @@ def test_manifest_of_the_first_format(index_path):
         PassageIndex.open(index_path)
 
 
-def test_manifest_with_unknown_keys_or_wrong_values(index_path):
-    whole = (index_path / "manifest.json").read_bytes()
-    files = json.loads(whole)["files"]
+def test_a_manifest_with_unknown_keys_or_wrong_values_is_refused(index_path):
+    undamaged = (index_path / "manifest.json").read_bytes()
+    files = json.loads(undamaged)["files"]
     without_ids = {name: files[name] for name in files if name != "ids.txt"}
     for changes, what in [
         ({"novelty": 1}, "unknown key 'novelty'"),
@@ -137,7 +137,7 @@ def test_manifest_with_unknown_keys_or_wrong_values(index_path):
         edit_manifest(index_path, **changes)
         with pytest.raises(IndexFormatError, match=rf"manifest.json is damaged.*{what}|{what}.*"):
             PassageIndex.open(index_path)
-        (index_path / "manifest.json").write_bytes(whole)
+        (index_path / "manifest.json").write_bytes(undamaged)
     manifest = Manifest.read(index_path)
     for broken in (replace(manifest, n_passages=59), replace(manifest, dim=15)):
         broken.write(index_path)
@@ -154,7 +154,7 @@ def test_manifest_reads_back(index_path):
     assert asdict(Manifest.read(index_path)) == asdict(manifest)
 
 
-def test_folder_that_is_no_index(tmp_path):
+def test_a_folder_that_is_no_index_is_refused(tmp_path):
     with pytest.raises(IndexFormatError, match="does not exist: build an index with"):
         PassageIndex.open(tmp_path / "absent")
     with pytest.raises(IndexFormatError, match=r"is not an index: it holds no manifest.json"):
@@ -188,13 +188,13 @@ def test_files_are_read_once(index_path, monkeypatch):
     assert len(hashed) == 2 * len(FILES)
 
 
-def test_another_encoder(index_path):
+def test_another_encoder_is_refused(index_path):
     PassageIndex.open(index_path, encoder=HashingEncoder().fingerprint)
     with pytest.raises(EncoderMismatchError, match=r"index against encoder: weights_sha256: '00+' against '11+'"):
         PassageIndex.open(index_path, encoder=HashingEncoder(weights="1" * 64).fingerprint)
 
 
-def test_index_without_texts(tmp_path, hashing):
+def test_an_index_without_texts_has_no_passages(tmp_path, hashing):
     index = PassageIndex.build(make_corpus(6), tmp_path / "index", hashing, texts=False)
     assert not index.has_texts
     assert not (tmp_path / "index" / "passages.jsonl").exists()
@@ -240,7 +240,7 @@ def test_rebuild_to_other_structures_and_back(index_path, monkeypatch):
         }
 
 
-def test_structure_of_other_vectors(index_path):
+def test_a_structure_of_other_vectors_is_refused(index_path):
     faiss.write_index(faiss.IndexFlatIP(16), str(index_path / "HNSW4.faiss"))
     manifest = Manifest.read(index_path)
     entry = FileEntry.of(index_path / "HNSW4.faiss")

@@ -59,8 +59,8 @@ def test_scores_are_those_of_brute_force(index, vectors, queries, k):
     exact = (vectors[positions].astype(np.float64) * queries[:, None].astype(np.float64)).sum(-1)
     assert np.abs(scores - exact).max() < 1e-5
     expected, _ = brute_force(queries, vectors, k)
-    found = (scores[:, -1] >= expected[:, -1] - 1e-5).mean()
-    assert found == 1.0 if index.manifest.structure.factory == "Flat" else found >= 0.9
+    share_found = (scores[:, -1] >= expected[:, -1] - 1e-5).mean()
+    assert share_found == 1.0 if index.manifest.structure.factory == "Flat" else share_found >= 0.9
 
 
 @pytest.mark.parametrize("k", [1, 5, 39, 41, 300, 750])
@@ -100,13 +100,13 @@ def test_filter_is_exact_search_over_the_subset(index, vectors, queries, n_allow
     doubled = np.concatenate([within, within[:5]])
     scores, positions = index.search(queries, 12, within=doubled)
     ordered = np.sort(within)
-    expected, at = brute_force(queries, vectors[ordered], 12)
+    expected, rows = brute_force(queries, vectors[ordered], 12)
     assert positions.shape == (len(queries), min(12, n_allowed))
     assert np.abs(scores - expected).max() < 1e-5
-    assert (positions == ordered[at]).mean() > 0.999  # near ties may differ in the last bit
+    assert (positions == ordered[rows]).mean() > 0.999  # near ties may differ in the last bit
 
 
-def test_filter_across_blocks(index, queries, monkeypatch):
+def test_a_filter_gives_the_same_hits_in_small_blocks(index, queries, monkeypatch):
     from elasticdenser.index.structures import exhaustive
 
     within = np.arange(1, MANY, 3)
@@ -122,7 +122,7 @@ def test_empty_filter_and_no_queries(index, queries):
     assert index.search(queries[:0], 5, exact=True)[1].shape == (0, 5)
 
 
-def test_what_cannot_be_answered(index, queries):
+def test_bad_arguments_are_refused(index, queries):
     nan = queries[:1].copy()
     nan[0, 3] = np.nan
     for call, what in [
@@ -139,7 +139,7 @@ def test_what_cannot_be_answered(index, queries):
             call()
 
 
-def test_more_hits_than_passages(index_of):
+def test_k_is_capped_at_the_number_of_passages(index_of):
     vectors = unit_vectors(7, 8)
     for name, factory in (("a", "Flat"), ("b", "HNSW4")):
         scores, positions = index_of(vectors, factory, name).search(vectors, 100)
@@ -147,7 +147,7 @@ def test_more_hits_than_passages(index_of):
         assert np.array_equal(np.sort(positions, axis=1), np.tile(np.arange(7), (7, 1)))
 
 
-def test_one_passage(index_of):
+def test_an_index_of_one_passage_is_searched(index_of):
     scores, positions = index_of(unit_vectors(1, 8)).search(unit_vectors(1, 8), 10)
     assert positions.tolist() == [[0]]
     assert abs(scores[0, 0] - 1) < 1e-6
@@ -174,7 +174,7 @@ def test_less_effort_finds_less_in_less_of_the_index(index_of, vectors, factory)
     for effort in index.manifest.structure.efforts:
         scores, positions = index.search(queries, 10, recall=effort.recall_at_10)
         recalls.append((scores >= kth_scores - 1e-5).mean())
-        alone = [index.search(queries[at : at + 1], 10, recall=effort.recall_at_10)[1][0] for at in range(20)]
+        alone = [index.search(queries[row : row + 1], 10, recall=effort.recall_at_10)[1][0] for row in range(20)]
         assert np.array_equal(alone, positions[:20])
         # Hits are scored exactly, however they were found.
         exact = np.einsum("qd,qkd->qk", queries, index.vectors[positions])
@@ -185,7 +185,7 @@ def test_less_effort_finds_less_in_less_of_the_index(index_of, vectors, factory)
 
 
 @pytest.mark.parametrize("recall", [0, -0.5, 1.01, float("nan"), True, "0.9"])
-def test_recall_out_of_range(index, queries, recall):
+def test_recall_out_of_range_is_refused(index, queries, recall):
     with pytest.raises(QueryError, match="expected a number above 0 and at most 1"):
         index.search(queries, 5, recall=recall)
 
@@ -206,7 +206,7 @@ FACTORIES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("factory", FACTORIES)
-def test_factory_strings(index_of, vectors, factory):
+def test_factory_strings_are_built_and_reach_their_recall(index_of, vectors, factory):
     index = index_of(vectors[:3000], factory)
     structure = index.manifest.structure
     assert structure.factory == factory
@@ -218,9 +218,10 @@ def test_factory_strings(index_of, vectors, factory):
     assert len(structure.files) == len(factory.split(" + "))
     assert all((effort.ef_search is not None) == factory.startswith("HNSW") for effort in structure.efforts)
     queries = vectors[3000:3050]
-    found = index.search(queries, 10)
+    scores, positions = index.search(queries, 10)
     again = PassageIndex.open(index.path)
     assert again.manifest.structure == structure
-    assert all(np.array_equal(*pair) for pair in zip(found, again.search(queries, 10), strict=True))
+    again_scores, again_positions = again.search(queries, 10)
+    assert np.array_equal(again_scores, scores) and np.array_equal(again_positions, positions)
     exact = index.search(queries, 10, exact=True)[0]
-    assert (found[0][:, -1] >= exact[:, -1] - 1e-5).mean() >= 0.8
+    assert (scores[:, -1] >= exact[:, -1] - 1e-5).mean() >= 0.8

@@ -30,13 +30,13 @@ def implementation(request, monkeypatch):
 
 @pytest.mark.parametrize("dim", [1, 7, 16, 63, 64, 100, 384])
 @pytest.mark.parametrize(("n_candidates", "k"), [(1, 1), (9, 9), (100, 1), (100, 10), (400, 37), (400, 400)])
-def test_best_of_the_candidates(implementation, dim, n_candidates, k):
+def test_the_best_candidates_are_returned_in_order(implementation, dim, n_candidates, k):
     queries, candidates, vectors = random_case(dim, n_candidates)
     rescored = rescore(queries, candidates, vectors, k)
     exact = np.einsum("qd,qnd->qn", queries.astype(np.float64), vectors[candidates].astype(np.float64))
     for row, exact_scores in enumerate(exact):
         assert np.abs(rescored.scores[row] - np.sort(exact_scores)[::-1][:k]).max() < 1e-4
-        assert np.isclose(rescored.least[row], exact_scores.min(), atol=1e-4)
+        assert np.isclose(rescored.worst_score[row], exact_scores.min(), atol=1e-4)
         of_position = dict(zip(candidates[row].tolist(), exact_scores.tolist(), strict=True))
         assert np.allclose(
             rescored.scores[row], [of_position[position] for position in rescored.positions[row].tolist()], atol=1e-4
@@ -44,7 +44,7 @@ def test_best_of_the_candidates(implementation, dim, n_candidates, k):
     pairs = [list(zip(-s, p, strict=True)) for s, p in zip(rescored.scores, rescored.positions, strict=True)]
     assert pairs == [sorted(row) for row in pairs]
     lengths = np.linalg.norm(queries, axis=1) * np.linalg.norm(vectors[rescored.positions[:, -1]], axis=1)
-    assert np.allclose(rescored.length, lengths, rtol=1e-5)
+    assert np.allclose(rescored.norm_product, lengths, rtol=1e-5)
 
 
 def test_copies_are_counted_and_in_order(implementation):
@@ -64,20 +64,20 @@ def test_fewer_candidates_than_wanted(implementation):
     assert (np.sort(rescored.positions[:, :2]) == np.sort(candidates[:, :2])).all()
     assert (rescored.positions[:, 2:] == -1).all()
     assert np.isneginf(rescored.scores[:, 2:]).all()
-    assert np.isneginf(rescored.least).all()
+    assert np.isneginf(rescored.worst_score).all()
     assert not rescored.may_miss(1).any()
 
 
 @needs_kernel
-def test_the_same_on_every_path():
+def test_every_path_returns_the_same_candidates():
     from elasticdenser.kernel import _kernel
 
     queries, candidates, vectors = random_case(384, 200)
     expected = rescore(queries, candidates, vectors, 20)
     for path in map(path_number, kernel_paths()):
         scores, positions = np.empty((5, 20), np.float32), np.empty((5, 20), np.int64)
-        room, margins = np.empty(200, np.float32), np.empty(5, rescoring._MARGIN)
-        _kernel.rescore(path, vectors, 384, queries, candidates, 20, room, scores, positions, margins)
+        scratch, margins = np.empty(200, np.float32), np.empty(5, rescoring._MARGIN)
+        _kernel.rescore(path, vectors, 384, queries, candidates, 20, scratch, scores, positions, margins)
         assert np.allclose(scores, expected.scores, atol=1e-4)
         assert np.array_equal(positions, expected.positions)
 

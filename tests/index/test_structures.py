@@ -1,4 +1,4 @@
-"""Search structures: what `auto` chooses, structures of several parts, and a new form in one class."""
+"""Search structures: the choice of `auto`, structures of several parts, and a new form in one class."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from elasticdenser.index.structures import choose_factory, registry
         (50_000, 31, "Flat"),
     ],
 )
-def test_auto(n_passages, dim, factory):
+def test_auto_chooses_by_passages_and_dimensions(n_passages, dim, factory):
     assert choose_factory(n_passages, dim) == factory
 
 
-def test_efforts_for_other_k():
+def test_the_number_of_candidates_grows_with_k():
     effort = Effort(rescored=128)
     assert [effort.n_candidates(k) for k in (1, 10, 100, 1000)] == [119, 128, 763, 4731]
     assert Effort(rescored=5).n_candidates(10) == 10
@@ -49,7 +49,7 @@ def test_parts_with_and_without_files(index_of, factory):
         assert (positions[:, 0] == np.arange(20)).mean() > 0.8
 
 
-def test_fewer_files_than_parts(index_of):
+def test_fewer_files_than_parts_are_refused(index_of):
     index = index_of(unit_vectors(300, 16), "IVF4,Flat")
     manifest = json.loads((index.path / "manifest.json").read_text())
     manifest["structure"]["factory"] = "IVF4,Flat + HNSW4"
@@ -112,8 +112,8 @@ def test_a_new_form_is_one_class_and_one_line(tmp_path, monkeypatch):
     assert index.manifest.structure.files == ("half.f16.npy",)
     assert index.manifest.structure.recall_at_10 == 1.0
     exact = index.search(vectors[:9], 7, exact=True)
-    found = PassageIndex.open(index.path, check="all").search(vectors[:9], 7)
-    assert all(np.array_equal(*pair) for pair in zip(exact, found, strict=True))
+    by_structure = PassageIndex.open(index.path, check="all").search(vectors[:9], 7)
+    assert all(np.array_equal(*pair) for pair in zip(exact, by_structure, strict=True))
     os.truncate(index.path / "half.f16.npy", 10)
     with pytest.raises(IndexFormatError, match="rebuild"):
         PassageIndex.open(index.path)

@@ -46,7 +46,7 @@ def test_sums_are_exact(path, n_inputs, n_outputs):
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(("n_inputs", "n_outputs"), [(96, 48), (50, 33), (6, 70), (3, 65)])
-def test_a_part_of_packed_weights(path, n_inputs, n_outputs):
+def test_a_product_uses_the_first_inputs_and_outputs_alone(path, n_inputs, n_outputs):
     rng = np.random.default_rng(5)
     weights = rng.integers(-127, 128, (100, 120)).astype(np.float32)
     weights[:, 0] = -127
@@ -73,7 +73,7 @@ def test_paths_agree_and_are_close(precision):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_rows_of_one_value(path):
+def test_rows_of_one_repeated_value_are_exact(path):
     weights = np.ones((4, 8), np.float32)
     packed = pack_matrix(weights, np.full(4, 2, np.float32), "int8")
     rows = np.repeat(np.array([[0], [3], [-3], [1e-30]], np.float32), 8, axis=1)

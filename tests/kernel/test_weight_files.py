@@ -67,7 +67,7 @@ SHAPES = {
 
 @needs_kernel
 @pytest.mark.parametrize("name", SHAPES)
-def test_other_shapes_and_types(folder, name):
+def test_tensors_of_another_shape_or_type_are_refused(folder, name):
     is_full = name.startswith(("embeddings", "encoder"))
     change(folder / (FULL if is_full else ELASTIC), name, SHAPES[name])
     with pytest.raises(ModelError, match=rf"got {name} .*, expected .*: .*fetch the model again"):
@@ -101,7 +101,7 @@ def test_a_table_of_floats_is_refused(folder):
         ("elastic.json", "dim", 16, "got exits of"),
     ],
 )
-def test_other_counts(folder, file, key, value, message):
+def test_counts_in_the_config_that_do_not_fit_are_refused(folder, file, key, value, message):
     content = json.loads((folder / file).read_text())
     (content["shape"] if file == "elastic.json" else content)[key] = value
     (folder / file).write_text(json.dumps(content))
@@ -110,7 +110,7 @@ def test_other_counts(folder, file, key, value, message):
 
 
 @needs_kernel
-def test_bfloat16(folder):
+def test_tensors_in_bfloat16_are_read(folder):
     backend = load_kernel_backend(folder, precision="fp32")
     tensors = load_tensors(folder / ELASTIC)
     for name in ("exits", "exit_bias", "shortcuts"):
@@ -124,7 +124,7 @@ def test_bfloat16(folder):
 
 @needs_kernel
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_numbers_that_are_not_finite(folder, value):
+def test_weights_that_are_not_finite_are_refused(folder, value):
     def spoil(tensor):
         tensor.flat[7] = value
         return tensor
@@ -136,19 +136,19 @@ def test_numbers_that_are_not_finite(folder, value):
 
 
 @needs_kernel
-def test_token_vectors_that_are_not_finite(folder):
+def test_token_vectors_that_are_not_finite_are_refused(folder):
     change(folder / FULL, TOKENS, lambda tokens: tokens * np.float16(np.nan))
     backend = load_kernel_backend(folder)
-    with pytest.raises(ModelError, match="no finite numbers: fetch the model again"):
+    with pytest.raises(ModelError, match="hidden states are not finite: fetch the model again"):
         backend.forward([[1, 2]], backend.full_subnet)
 
 
-def test_exits_beyond_float16():
+def test_exits_beyond_float16_are_refused():
     with pytest.raises(ModelError, match="got weights of up to 70000 in an exit, expected at most 65504"):
         pack_matrix(np.full((2, 3), 7e4, np.float32), np.zeros(2, np.float32), "fp16")
 
 
-def test_no_more_than_is_packed():
+def test_a_product_of_more_than_is_packed_is_refused():
     packed = pack_matrix(np.ones((8, 6), np.float32), np.zeros(8, np.float32), "int8")
     for wrong in ({"n_inputs": 7}, {"n_outputs": 9}, {"n_inputs": 0}):
         with pytest.raises(ModelError, match="got weights of 8 outputs by 6 inputs"):
@@ -183,12 +183,12 @@ def entry(begin, end, dtype="F32", shape=(4,)):
         (b"\xff", "cannot be read"),
     ],
 )
-def test_damaged_headers(tmp_path, header, message):
+def test_damaged_headers_are_refused(tmp_path, header, message):
     with pytest.raises(ModelError, match=rf"cannot be read .*{message}|{message}"):
         Tensors(write(tmp_path / "a.safetensors", header))
 
 
-def test_empty_and_short_files(tmp_path):
+def test_empty_and_short_files_are_refused(tmp_path):
     for content in (b"", b"1234"):
         (tmp_path / "a.safetensors").write_bytes(content)
         with pytest.raises(ModelError, match="cannot be read"):
@@ -205,7 +205,7 @@ def test_only_tensors_that_are_needed_matter(tmp_path):
             tensors.stored(name)
 
 
-def test_checks(tmp_path):
+def test_shapes_and_types_are_checked_by_the_header(tmp_path):
     header = {"a": entry(0, 8, "I8", (2, 4)), "a.scale": entry(8, 16, "F32", (2,)), "b": entry(16, 24, "I8", (8,))}
     tensors = Tensors(write(tmp_path / "a.safetensors", header))
     tensors.check("a", (ANY, 4))

@@ -117,9 +117,9 @@ def assert_equals_reference(st, folder: Path, texts=TEXTS) -> None:
     reference = st.SentenceTransformer(str(folder), device="cpu")
     passages = PassageEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
     np.testing.assert_allclose(passages.encode(texts), reference.encode_document(texts), atol=1e-5)
-    nonempty = [text for text in texts if text.strip()]
-    queries = ElasticQueryEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
-    np.testing.assert_allclose(queries.encode(nonempty), reference.encode_query(nonempty), atol=1e-5)
+    queries = [text for text in texts if text.strip()]
+    query_encoder = ElasticQueryEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
+    np.testing.assert_allclose(query_encoder.encode(queries), reference.encode_query(queries), atol=1e-5)
 
 
 @pytest.mark.slow
@@ -143,7 +143,7 @@ def test_equals_sentence_transformers(st, tmp_path, kind, pooling, normalize):
     assert_equals_reference(st, folder)
 
 
-def test_transformer_in_a_folder_inside(st, tmp_path):
+def test_a_transformer_in_an_inner_folder_equals_sentence_transformers(st, tmp_path):
     folder = make_encoder(st, "bert", tmp_path)
     to_old_layout(folder, inside="0_Transformer")
     assert_equals_reference(st, folder)
@@ -159,12 +159,12 @@ def test_transformer_in_a_folder_inside(st, tmp_path):
         ({"document": "doc: ", "passage": "psg: "}, None),
     ],
 )
-def test_prompts(st, tmp_path, prompts, default):
+def test_prompts_equal_sentence_transformers(st, tmp_path, prompts, default):
     folder = make_encoder(st, "bert", tmp_path, prompts=prompts, default_prompt_name=default)
     assert_equals_reference(st, folder)
 
 
-def test_prompt_called_passage(st, tmp_path):
+def test_a_prompt_named_passage_is_used_for_passages(st, tmp_path):
     folder = make_encoder(st, "bert", tmp_path, prompts={"passage": "psg: "})
     reference = st.SentenceTransformer(str(folder), device="cpu")
     ours = PassageEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
@@ -173,13 +173,13 @@ def test_prompt_called_passage(st, tmp_path):
 
 
 @pytest.mark.parametrize("max_length", [3, 7, 64])
-def test_maximum_length(st, tmp_path, max_length):
+def test_the_maximum_length_equals_sentence_transformers(st, tmp_path, max_length):
     folder = make_encoder(st, "bert", tmp_path, max_length=max_length)
     assert PassageEncoder.from_pretrained(str(folder)).settings.max_length == max_length
     assert_equals_reference(st, folder)
 
 
-def test_lower_casing_by_sentence_transformers(st, tmp_path):
+def test_lower_casing_equals_sentence_transformers(st, tmp_path):
     folder = make_encoder(st, "roberta", tmp_path)
     to_old_layout(folder)
     plain = PassageEncoder.from_pretrained(str(folder), dtype="float32").encode(["ABC"])
@@ -189,13 +189,13 @@ def test_lower_casing_by_sentence_transformers(st, tmp_path):
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
-def test_activations(st, tmp_path, activation):
+def test_activations_equal_sentence_transformers(st, tmp_path, activation):
     folder = make_encoder(st, "bert", tmp_path)
     change(folder / "config.json", hidden_act=activation)
     assert_equals_reference(st, folder)
 
 
-def test_only_a_vocabulary(st, tmp_path, tiny_model):
+def test_a_tokenizer_with_only_a_vocabulary_is_read(st, tmp_path, tiny_model):
     folder = copy(tiny_model, tmp_path)
     assert_equals_reference(st, folder)
     expected = PassageEncoder.from_pretrained(str(tiny_model), dtype="float32").encode(TEXTS)
@@ -209,7 +209,7 @@ def test_only_a_vocabulary(st, tmp_path, tiny_model):
 
 @pytest.mark.parametrize("prefix", ["", "bert.", "model.bert."])
 @pytest.mark.parametrize("form", ["safetensors", "bin"])
-def test_spellings_of_weights(tmp_path, tiny_model, prefix, form):
+def test_prefixes_and_file_formats_of_weights_are_read(tmp_path, tiny_model, prefix, form):
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -257,42 +257,56 @@ def drop_a_weight(folder: Path) -> None:
 
 FAULTS = {
     "Dense": (add_module, ["modules.json", "Dense", "expected Transformer, Pooling and"]),
-    "mpnet": (lambda at: change(at / "config.json", model_type="mpnet"), ["'mpnet'", "bert, roberta, xlm-roberta"]),
+    "mpnet": (
+        lambda folder: change(folder / "config.json", model_type="mpnet"),
+        ["'mpnet'", "bert, roberta, xlm-roberta"],
+    ),
     "relative positions": (
-        lambda at: change(at / "config.json", position_embedding_type="relative_key"),
+        lambda folder: change(folder / "config.json", position_embedding_type="relative_key"),
         ["relative position", "absolute"],
     ),
     "max pooling": (
-        lambda at: change(at / "1_Pooling/config.json", pooling_mode_mean_tokens=False, pooling_mode_max_tokens=True),
+        lambda folder: change(
+            folder / "1_Pooling/config.json", pooling_mode_mean_tokens=False, pooling_mode_max_tokens=True
+        ),
         ["pooling 'max'", "'mean' or 'cls'"],
     ),
-    "two poolings": (lambda at: change(at / "1_Pooling/config.json", pooling_mode_cls_token=True), ["cls", "mean"]),
+    "two poolings": (
+        lambda folder: change(folder / "1_Pooling/config.json", pooling_mode_cls_token=True),
+        ["cls", "mean"],
+    ),
     "prompt left out of pooling": (
-        lambda at: change(at / "1_Pooling/config.json", include_prompt=False),
+        lambda folder: change(folder / "1_Pooling/config.json", include_prompt=False),
         ["include_prompt=False"],
     ),
-    "activation": (lambda at: change(at / "config.json", hidden_act="swish"), ["'swish'", "gelu"]),
+    "activation": (lambda folder: change(folder / "config.json", hidden_act="swish"), ["'swish'", "gelu"]),
     "no modules.json": (
-        lambda at: (at / "modules.json").unlink(),
+        lambda folder: (folder / "modules.json").unlink(),
         ["modules.json is missing", "sentence-transformers"],
     ),
-    "modules.json is no JSON": (lambda at: (at / "modules.json").write_text("{"), ["modules.json is not JSON"]),
-    "modules.json is no list": (lambda at: (at / "modules.json").write_text('{"a": 1}'), ["modules.json", "list"]),
-    "no config.json": (lambda at: (at / "config.json").unlink(), ["config.json is missing"]),
-    "no layers": (lambda at: change(at / "config.json", num_hidden_layers=None), ["num_hidden_layers"]),
-    "cut weights": (lambda at: cut(at / "model.safetensors"), ["model.safetensors cannot be read", "fetch the model"]),
-    "no weights": (lambda at: (at / "model.safetensors").unlink(), ["model.safetensors or pytorch_model.bin"]),
+    "modules.json is no JSON": (lambda folder: (folder / "modules.json").write_text("{"), ["modules.json is not JSON"]),
+    "modules.json is no list": (
+        lambda folder: (folder / "modules.json").write_text('{"a": 1}'),
+        ["modules.json", "list"],
+    ),
+    "no config.json": (lambda folder: (folder / "config.json").unlink(), ["config.json is missing"]),
+    "no layers": (lambda folder: change(folder / "config.json", num_hidden_layers=None), ["num_hidden_layers"]),
+    "cut weights": (
+        lambda folder: cut(folder / "model.safetensors"),
+        ["model.safetensors cannot be read", "fetch the model"],
+    ),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), ["model.safetensors or pytorch_model.bin"]),
     "a weight is missing": (drop_a_weight, ["lack encoder.layer.1.output.dense.weight", "fetch the model again"]),
-    "cut tokenizer": (lambda at: cut(at / "tokenizer.json"), ["tokenizer.json cannot be read"]),
+    "cut tokenizer": (lambda folder: cut(folder / "tokenizer.json"), ["tokenizer.json cannot be read"]),
     "no tokenizer": (
-        lambda at: [(at / name).unlink() for name in ("tokenizer.json", "vocab.txt")],
+        lambda folder: [(folder / name).unlink() for name in ("tokenizer.json", "vocab.txt")],
         ["neither tokenizer.json nor vocab.txt", "save_pretrained"],
     ),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_cannot_be_used_is_refused(tmp_path, tiny_model, fault):
+def test_unusable_encoders_are_refused(tmp_path, tiny_model, fault):
     folder = copy(tiny_model, tmp_path)
     make_fault, expected = FAULTS[fault]
     make_fault(folder)
@@ -302,7 +316,7 @@ def test_what_cannot_be_used_is_refused(tmp_path, tiny_model, fault):
         assert part in str(caught.value)
 
 
-def test_overrides(tiny_model):
+def test_overrides_replace_settings_of_the_encoder(tiny_model):
     name = str(tiny_model)
     encoder = PassageEncoder.from_pretrained(name, max_length=5, passage_prompt="x ", query_prompt=None)
     assert (encoder.settings.max_length, encoder.settings.passage_prompt, encoder.settings.query_prompt) == (

@@ -26,7 +26,7 @@ def model(request) -> ElasticBert:
     return random_model(pooling=pooling, level0=bool(level0))
 
 
-def test_exits_are_given_level0():
+def test_exits_add_level0_to_the_pooled_vector():
     """A subnet's vector is its exit of the pooled vector plus its shortcut of the mean token vector."""
     model = random_model(level0=True)
     token_ids, mask = random_batch()
@@ -80,12 +80,12 @@ def without_all_but(model: ElasticBert, subnet: Subnet) -> ElasticBert:
     """A copy that has NaN in all weights that the subnet must not use."""
     model = copy.deepcopy(model)
     n_heads, n_neurons = int(4 * subnet.width), int(64 * subnet.width)
-    kept = {1: {0}, 2: {0, 5}, 3: {0, 4, 5}, 4: {0, 1, 4, 5}, 6: {0, 1, 2, 3, 4, 5}}[subnet.depth]
+    layers_used = {1: {0}, 2: {0, 5}, 3: {0, 4, 5}, 4: {0, 1, 4, 5}, 6: {0, 1, 2, 3, 4, 5}}[subnet.depth]
     other_widths = torch.tensor([width != subnet.width for width in WIDTHS])
     other_depths = torch.tensor([depth != subnet.depth for depth in DEPTHS])
     with torch.no_grad():
         for number, layer in enumerate(model.layers):
-            for tensor, dimension, n_kept in (
+            for tensor, dimension, n_used in (
                 (layer.qkv, 1, n_heads),
                 (layer.qkv_bias, 1, n_heads),
                 (layer.out, 1, n_heads),
@@ -93,9 +93,9 @@ def without_all_but(model: ElasticBert, subnet: Subnet) -> ElasticBert:
                 (layer.up_bias, 0, n_neurons),
                 (layer.down, 1, n_neurons),
             ):
-                tensor.narrow(dimension, n_kept, tensor.shape[dimension] - n_kept).fill_(torch.nan)
+                tensor.narrow(dimension, n_used, tensor.shape[dimension] - n_used).fill_(torch.nan)
             layer.norms[other_widths] = torch.nan
-            if number not in kept:
+            if number not in layers_used:
                 for parameter in layer.parameters():
                     parameter.fill_(torch.nan)
         model.norm[other_widths] = torch.nan
@@ -114,7 +114,7 @@ def test_a_subnet_uses_nothing_beyond_its_slice(model, subnet):
         torch.testing.assert_close(vectors, model(*batch, subnet), atol=0, rtol=0)
 
 
-def test_subnets_at_once(model):
+def test_threads_compute_several_subnets_at_once(model):
     batches = [random_batch(lengths, seed) for seed, lengths in enumerate([(3, 9, 1, 5), (2,), (7, 7), (9, 1, 1)])]
     work = [(batch, subnet) for subnet in model.shape.grid for batch in batches] * 3
     expected = [model(*batch, subnet).detach() for batch, subnet in work]
@@ -131,7 +131,7 @@ def test_subnets_at_once(model):
 
 
 @given(st.integers(1, 48).flatmap(lambda n: st.tuples(st.integers(1, n), st.just(n))))
-def test_layers_of(depth_and_layers):
+def test_layers_of_a_depth_are_the_first_and_the_last(depth_and_layers):
     depth, n_layers = depth_and_layers
     first, last = layers_of(depth, n_layers)
     layers = first + last
@@ -145,7 +145,7 @@ def test_layers_of(depth_and_layers):
         assert last == (n_layers - 2, n_layers - 1)
 
 
-def test_layers_of_six():
+def test_layers_of_each_depth_of_six_layers():
     joined = {depth: sum(layers_of(depth, 6), ()) for depth in DEPTHS}
     assert joined == {1: (0,), 2: (0, 5), 3: (0, 4, 5), 4: (0, 1, 4, 5), 6: (0, 1, 2, 3, 4, 5)}
 
@@ -212,21 +212,21 @@ def test_activations_differ(activation):
         ({"norm_eps": float("nan")}, "got norm_eps = nan, expected a number above 0"),
     ],
 )
-def test_shapes_that_cannot_be(changed, message):
+def test_impossible_shapes_are_refused(changed, message):
     with pytest.raises(QueryError) as caught:
         ElasticShape(**{**SHAPE, **changed})
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("subnet", [Subnet(0.5, 5), Subnet(0.75, 6)], ids=str)
-def test_subnets_that_are_not_there(model, subnet):
-    for ask in (
+def test_subnets_off_the_grid_are_refused(model, subnet):
+    for call in (
         lambda: model(*random_batch(), subnet),
         lambda: model.at_depths(*random_batch(), subnet.width, [subnet.depth]),
         lambda: model.shape.check(subnet),
     ):
         with pytest.raises(QueryError, match=f"got subnet {subnet}, expected one of this encoder.s: w1-d6, w1-d4"):
-            ask()
+            call()
 
 
 def test_grid_goes_from_large_to_small():

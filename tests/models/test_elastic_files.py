@@ -69,7 +69,7 @@ def assert_within_a_step(got: torch.Tensor, expected: torch.Tensor) -> None:
     assert ((got - expected).abs() <= expected.abs().amax(-1, keepdim=True) / 127 * 0.501 + 1e-9).all()
 
 
-def test_what_is_written_is_read(tiny_model, elastic, saved):
+def test_an_encoder_is_read_as_it_was_written(tiny_model, elastic, saved):
     loaded = load_elastic(saved)
     assert loaded.provenance == PROVENANCE
     assert (loaded.model.shape, loaded.model.training) == (elastic.shape, False)
@@ -87,7 +87,7 @@ def test_what_is_written_is_read(tiny_model, elastic, saved):
     assert read_settings(saved) == read_settings(tiny_model)
 
 
-def test_what_the_folder_holds(tiny_model, saved):
+def test_the_folder_holds_the_full_encoder_and_two_files(tiny_model, saved):
     assert set(contents(saved)) == {*contents(tiny_model), "elastic.json", "elastic.safetensors"}
     manifest = json.loads((saved / "elastic.json").read_text())
     assert (manifest["format"], manifest["shape"]["level0"], manifest["made_by"]) == (1, True, PROVENANCE)
@@ -100,7 +100,7 @@ def test_what_the_folder_holds(tiny_model, saved):
     assert (is_elastic(saved), is_elastic(tiny_model), is_elastic(saved / "absent")) == (True, False, False)
 
 
-def test_it_is_the_full_encoder_too(tiny_model, tiny_encoder, saved):
+def test_the_folder_is_read_as_the_full_encoder(tiny_model, tiny_encoder, saved):
     assert find_model(str(saved)).sha256 == PROVENANCE["weights_sha256"]
     passages = PassageEncoder.from_pretrained(str(saved), dtype="float32", device="cpu")
     assert passages.fingerprint.weights_sha256 == PROVENANCE["weights_sha256"]
@@ -122,7 +122,7 @@ def test_tuned_tokens_are_kept(tiny_model, elastic, tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "inside"), [("bert", "0_Transformer"), ("roberta", "")])
-def test_tokenizers(tmp_path, kind, inside):
+def test_tokenizers_are_copied(tmp_path, kind, inside):
     plain = tmp_path / "plain"
     plain.mkdir()
     make_transformer(kind, plain)
@@ -147,7 +147,7 @@ def test_tokenizers(tmp_path, kind, inside):
     assert saved.encode("DUNE").ids == saved.encode("dune").ids
 
 
-def test_replacing(tiny_model, elastic, saved):
+def test_an_elastic_encoder_is_replaced(tiny_model, elastic, saved):
     (saved / "README.md").write_text("of the old one")
     model = elastic_from_full(tiny_model, read_settings(tiny_model), widths=(1.0, 0.75), depths=(2,))
     save_elastic(saved, base=tiny_model, model=model, provenance={**PROVENANCE, "name": "new"})
@@ -157,7 +157,7 @@ def test_replacing(tiny_model, elastic, saved):
     assert os.listdir(saved.parent) == ["saved"]
 
 
-def test_an_empty_folder_and_links(tiny_model, elastic, tmp_path):
+def test_an_empty_folder_a_link_and_a_new_folder_are_written(tiny_model, elastic, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to("empty")
     save_elastic(tmp_path / "link", base=tiny_model, model=elastic, provenance=PROVENANCE)
@@ -167,7 +167,7 @@ def test_an_empty_folder_and_links(tiny_model, elastic, tmp_path):
     assert is_elastic(tmp_path / "new" / "inner")
 
 
-def test_other_things_are_left_alone(tiny_model, elastic, tmp_path):
+def test_folders_of_something_else_are_not_overwritten(tiny_model, elastic, tmp_path):
     shutil.copytree(tiny_model, tmp_path / "model")
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
@@ -244,7 +244,7 @@ def test_old_one_is_whole_until_the_new_one_is(tiny_model, elastic, saved, monke
         ({"base": "absent"}, "modules.json is missing"),
     ],
 )
-def test_what_cannot_be_saved(tiny_model, tmp_path, wrong, message):
+def test_models_that_cannot_be_saved_are_refused(tiny_model, tmp_path, wrong, message):
     model = elastic_from_full(tiny_model, read_settings(tiny_model))
     if "vocabulary" in wrong:
         model = random_model(vocabulary=50, dim=32)
@@ -277,61 +277,73 @@ def cut(path: Path) -> None:
 
 MANIFEST, TRAINED = "elastic.json", "elastic.safetensors"
 FAULTS = {
-    "a list": (lambda at: (at / MANIFEST).write_text("[]"), ["got format None"]),
-    "another format": (lambda at: change(at / MANIFEST, format=2), ["got format 2, expected 1", "version"]),
-    "not elastic": (lambda at: (at / MANIFEST).unlink(), ["elastic.json is missing", "elasticdenser train"]),
-    "no JSON": (lambda at: (at / MANIFEST).write_text("{"), ["is not JSON"]),
-    "no made_by": (lambda at: change(at / MANIFEST, made_by=None), ["made_by = None", "weights_sha256"]),
+    "a list": (lambda folder: (folder / MANIFEST).write_text("[]"), ["got format None"]),
+    "another format": (lambda folder: change(folder / MANIFEST, format=2), ["got format 2, expected 1", "version"]),
+    "not elastic": (lambda folder: (folder / MANIFEST).unlink(), ["elastic.json is missing", "elasticdenser train"]),
+    "no JSON": (lambda folder: (folder / MANIFEST).write_text("{"), ["is not JSON"]),
+    "no made_by": (lambda folder: change(folder / MANIFEST, made_by=None), ["made_by = None", "weights_sha256"]),
     "no shape": (
-        lambda at: change(at / MANIFEST, shape=None),
+        lambda folder: change(folder / MANIFEST, shape=None),
         ["elastic.json: shape: got None, expected a table", "fetch the model"],
     ),
     "unknown key": (
-        lambda at: change_shape(at, colour=1),
+        lambda folder: change_shape(folder, colour=1),
         ["shape: unknown key 'colour'", "fetch the model again, or train it"],
     ),
-    "missing key": (lambda at: change_shape(at, n_neurons=None), ["shape: 'n_neurons' is missing"]),
+    "missing key": (lambda folder: change_shape(folder, n_neurons=None), ["shape: 'n_neurons' is missing"]),
     "text for a number": (
-        lambda at: change_shape(at, n_layers="2"),
+        lambda folder: change_shape(folder, n_layers="2"),
         ["shape.n_layers: got '2', expected a value of type int"],
     ),
     "true for a number": (
-        lambda at: change_shape(at, n_layers=True),
+        lambda folder: change_shape(folder, n_layers=True),
         ["shape.n_layers: got True, expected a value of type int"],
     ),
-    "no heads": (lambda at: change_shape(at, n_heads=0), ["shape: got n_heads = 0, expected a number above 0"]),
-    "number for text": (lambda at: change_shape(at, pooling=1), ["shape.pooling: got 1, expected a value of type str"]),
-    "number for widths": (lambda at: change_shape(at, widths=1.0), ["shape.widths: got 1.0, expected a list"]),
+    "no heads": (lambda folder: change_shape(folder, n_heads=0), ["shape: got n_heads = 0, expected a number above 0"]),
+    "number for text": (
+        lambda folder: change_shape(folder, pooling=1),
+        ["shape.pooling: got 1, expected a value of type str"],
+    ),
+    "number for widths": (lambda folder: change_shape(folder, widths=1.0), ["shape.widths: got 1.0, expected a list"]),
     "half a layer": (
-        lambda at: change_shape(at, depths=[0.5]),
+        lambda folder: change_shape(folder, depths=[0.5]),
         ["shape.depths[0]: got 0.5, expected a value of type int"],
     ),
-    "no such depth": (lambda at: change_shape(at, depths=[3]), ["depth 3 of 2 layers", "fetch the model again"]),
-    "no full encoder": (lambda at: (at / "model.safetensors").unlink(), ["no model.safetensors"]),
-    "no weights": (lambda at: (at / TRAINED).unlink(), ["elastic.safetensors is missing"]),
-    "cut weights": (lambda at: cut(at / TRAINED), ["elastic.safetensors cannot be read", "fetch"]),
-    "no such weight": (lambda at: change_weights(at, norm=None), ["weights", "missing norm", "fetch the model"]),
-    "other weight": (lambda at: change_weights(at, pooler=torch.zeros(2)), ["unknown pooler"]),
-    "one layer less": (lambda at: change_shape(at, n_layers=1, depths=[1]), ["unknown blocks.1.", "and 4 more"]),
-    "no table": (lambda at: change_shape(at, level0=False), ["unknown shortcuts, table"]),
+    "no such depth": (
+        lambda folder: change_shape(folder, depths=[3]),
+        ["depth 3 of 2 layers", "fetch the model again"],
+    ),
+    "no full encoder": (lambda folder: (folder / "model.safetensors").unlink(), ["no model.safetensors"]),
+    "no weights": (lambda folder: (folder / TRAINED).unlink(), ["elastic.safetensors is missing"]),
+    "cut weights": (lambda folder: cut(folder / TRAINED), ["elastic.safetensors cannot be read", "fetch"]),
+    "no such weight": (
+        lambda folder: change_weights(folder, norm=None),
+        ["weights", "missing norm", "fetch the model"],
+    ),
+    "other weight": (lambda folder: change_weights(folder, pooler=torch.zeros(2)), ["unknown pooler"]),
+    "one layer less": (
+        lambda folder: change_shape(folder, n_layers=1, depths=[1]),
+        ["unknown blocks.1.", "and 4 more"],
+    ),
+    "no table": (lambda folder: change_shape(folder, level0=False), ["unknown shortcuts, table"]),
     "number for a choice": (
-        lambda at: change_shape(at, level0=1),
+        lambda folder: change_shape(folder, level0=1),
         ["shape.level0: got 1, expected a value of type bool"],
     ),
-    "no scale": (lambda at: change_weights(at, **{"table.scale": None}), ["table in 8 bits has no scale"]),
+    "no scale": (lambda folder: change_weights(folder, **{"table.scale": None}), ["table in 8 bits has no scale"]),
     "misshapen": (
-        lambda at: change_weights(at, norm=torch.zeros(3, 32)),
+        lambda folder: change_weights(folder, norm=torch.zeros(3, 32)),
         ["got norm of float32 (3, 32)", "expected floating-point numbers (", ", 32)"],
     ),
-    "no modules.json": (lambda at: (at / "modules.json").unlink(), ["modules.json is missing"]),
+    "no modules.json": (lambda folder: (folder / "modules.json").unlink(), ["modules.json is missing"]),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_cannot_be_loaded(saved, fault):
-    make_fault, said = FAULTS[fault]
+def test_damaged_encoders_are_refused(saved, fault):
+    make_fault, expected = FAULTS[fault]
     make_fault(saved)
     with pytest.raises(ModelError) as caught:
         load_elastic(saved)
-    for part in said:
+    for part in expected:
         assert part in str(caught.value)

@@ -60,7 +60,7 @@ def test_the_largest_subnet_is_the_full_encoder(tmp_path, kind, pooling):
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
-def test_activations(tmp_path, activation):
+def test_activations_give_the_vectors_of_the_full_encoder(tmp_path, activation):
     folder = make_transformer("bert", tmp_path)
     write_sentence_encoder(folder)
     config = json.loads((folder / "config.json").read_text())
@@ -81,7 +81,7 @@ def test_the_largest_subnet_is_the_real_encoder(query_encoder):
     assert all(cosine < 0.98 for subnet, cosine in cosines.items() if subnet != Subnet(1.0, 6))
 
 
-def test_grids(tiny_model):
+def test_widths_and_depths_make_the_grid(tiny_model):
     model = elastic_from_full(tiny_model, read_settings(tiny_model), widths=(1.0, 0.75), depths=(2,))
     assert list(map(str, model.shape.grid)) == ["w1-d2", "w0.75-d2"]
     assert not model.training
@@ -90,7 +90,7 @@ def test_grids(tiny_model):
             elastic_from_full(tiny_model, read_settings(tiny_model), **wrong)
 
 
-def test_weights_of_other_shapes_than_the_config(tmp_path):
+def test_weights_of_other_shapes_than_the_config_are_refused(tmp_path):
     folder = make_transformer("bert", tmp_path)
     write_sentence_encoder(folder)
     weights = load_file(folder / "model.safetensors")
@@ -133,7 +133,7 @@ def test_small_subnets_use_the_most_important(tiny_model):
         torch.testing.assert_close(vectors[Subnet(0.25, depth)], expected[Subnet(1.0, depth)], atol=1e-5, rtol=0)
 
 
-def test_importance_of_what_does_nothing():
+def test_silent_heads_and_neurons_have_no_importance():
     model = random_model()
     model.eval().requires_grad_(True)
     with torch.no_grad():
@@ -172,7 +172,7 @@ def sequences_of_all_lengths(n: int):
 
 
 @pytest.mark.parametrize("subnet", [Subnet(1.0, 6), Subnet(0.5, 3), Subnet(0.25, 1)], ids=str)
-def test_exits_recover_a_map(subnet):
+def test_exits_recover_a_rotation(subnet):
     """Targets that are a rotation of an exit's inputs make the exit rotate other queries' vectors too.
 
     Its weights may differ: the outputs of a layer norm lie in a plane, so that the bias can hold a part of a weight.
@@ -215,7 +215,7 @@ def test_exits_with_few_queries_stay_what_they_are(tiny_model):
     assert moved[0.1] > 1e-2 and moved[1e6] < 1e-3 * moved[0.1]
 
 
-def test_exits_lean_on_level0_as_far_as_it_helps(tiny_model):
+def test_exits_use_level0_as_far_as_it_helps(tiny_model):
     """If level 0 gives the targets, every subnet gives its vectors; else the largest subnet stays the full encoder."""
     settings = read_settings(tiny_model)
     generator = torch.Generator().manual_seed(5)
@@ -231,28 +231,28 @@ def test_exits_lean_on_level0_as_far_as_it_helps(tiny_model):
             assert (by_subnet[subnet] * targets[300:]).sum(dim=-1).min() > (0.99 if subnets is None else 0.9999), subnet
 
 
-def test_exits_give_what_the_batches_do_not_decide(tiny_model):
+def test_exits_do_not_depend_on_the_batches(tiny_model):
     settings = read_settings(tiny_model)
     sequences = random_sequences((4, 4, 4, 7, 7, 9))
     targets = full_vectors(tiny_model, sequences)
     together, apart = (elastic_from_full(tiny_model, settings) for _ in range(2))
     fit_exits(together, [(*padded(sequences), targets)])
-    fit_exits(apart, ((*padded(sequences[at : at + 2]), targets[at : at + 2]) for at in (4, 0, 2)))
+    fit_exits(apart, ((*padded(sequences[start : start + 2]), targets[start : start + 2]) for start in (4, 0, 2)))
     torch.testing.assert_close(together.exits, apart.exits, atol=1e-5, rtol=0)
 
 
 @pytest.mark.slow
-def test_exits_on_real_queries(data, query_encoder):
+def test_fitted_exits_are_better_on_real_queries(data, query_encoder):
     with gzip.open(data / "queries" / "train.txt.gz", "rt", encoding="utf-8") as file:
         queries = [line.strip() for line in islice(file, 1200)]
     vectors = torch.from_numpy(query_encoder.encode(queries))
     sequences = query_encoder._tokenize(queries, "")
 
     def batches(first, last, batch_size=50):
-        order = sorted(range(first, last), key=lambda at: len(sequences[at]))
+        order = sorted(range(first, last), key=lambda position: len(sequences[position]))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            yield *padded([sequences[at] for at in rows]), vectors[rows]
+            yield *padded([sequences[position] for position in rows]), vectors[rows]
 
     def cosines(model: ElasticBert):
         sums = dict.fromkeys(model.shape.grid, 0.0)

@@ -10,7 +10,7 @@ from elasticdenser.models.settings import read_json, read_settings
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("overrides", "message"),
     [
         ({"pooling": "max"}, "got pooling = 'max' of the encoder's settings, expected 'mean' or 'cls'"),
         ({"pooling": 1}, "got pooling = 1"),
@@ -23,12 +23,12 @@ from elasticdenser.models.settings import read_json, read_settings
         ({"max_length": 2}, "got a maximum length of 2"),
     ],
 )
-def test_what_cannot_be_given(tiny_model, given, message):
+def test_bad_overrides_are_refused(tiny_model, overrides, message):
     with pytest.raises(ModelError, match=message):
-        read_settings(tiny_model, **given)
+        read_settings(tiny_model, **overrides)
 
 
-def test_what_can_be_given(tiny_model):
+def test_overrides_replace_settings(tiny_model):
     overrides = {"pooling": "cls", "normalize": False, "max_length": 9, "query_prompt": "q: ", "passage_prompt": None}
     settings = read_settings(tiny_model, **overrides)
     assert (settings.pooling, settings.normalize, settings.max_length) == ("cls", False, 9)
@@ -36,12 +36,12 @@ def test_what_can_be_given(tiny_model):
 
 
 @pytest.mark.parametrize("value", ["6", 2.5, 0, -1, True])
-def test_counts_that_are_none(value):
+def test_bad_counts_in_the_config_are_refused(value):
     with pytest.raises(ModelError, match=r"config.json has n = .*, expected a whole number above 0"):
         count_of({"n": value}, "m", "n")
 
 
-def test_deeply_nested_json(tmp_path):
+def test_deeply_nested_json_is_refused(tmp_path):
     (tmp_path / "a.json").write_text("[" * 200_000)
     with pytest.raises(ModelError, match="is not JSON"):
         read_json(tmp_path / "a.json")

@@ -35,7 +35,7 @@ def no_network(monkeypatch):
     """Fail the test at the first attempt to connect or to look up a name."""
 
     def refuse(*args, **kwargs):
-        pytest.fail(f"the network was asked: {args}")
+        pytest.fail(f"the network was used: {args}")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
@@ -52,7 +52,7 @@ def put_in_cache(cache: Path, model_id: str, source: Path, leave_out: tuple[str,
     return repository / "snapshots" / commit
 
 
-def test_folder(tiny_model, monkeypatch, no_network):
+def test_a_folder_is_found_without_the_network(tiny_model, monkeypatch, no_network):
     location = find_model(str(tiny_model))
     assert (location.source, location.path, location.name) == (
         "folder",
@@ -69,19 +69,19 @@ def nothing_shipped(tmp_path, monkeypatch):
     monkeypatch.setattr(locate, "_SHIPPED", tmp_path / "absent")
 
 
-def test_cache_without_asking_the_network(cache, tiny_model, no_network):
+def test_the_cache_is_used_without_the_network(cache, tiny_model, no_network):
     snapshot = put_in_cache(cache, "someone/tiny", tiny_model)
     location = find_model("someone/tiny")
     assert (location.name, location.source, location.path) == ("someone/tiny", "hub cache", snapshot)
 
 
-def test_short_names_are_of_sentence_transformers(cache, tiny_model, no_network):
+def test_names_without_organisation_are_of_sentence_transformers(cache, tiny_model, no_network):
     put_in_cache(cache, "sentence-transformers/tiny", tiny_model)
     assert find_model("tiny").name == "sentence-transformers/tiny"
 
 
 @pytest.mark.parametrize("absent", ["model.safetensors", "config.json", "modules.json", "elastic.safetensors"])
-def test_a_partial_cache_is_no_find(cache, tiny_elastic, no_network, absent):
+def test_an_incomplete_download_is_not_used(cache, tiny_elastic, no_network, absent):
     put_in_cache(cache, "someone/tiny", tiny_elastic, leave_out=(absent,))
     with pytest.raises(ModelError, match="was found neither"):
         find_model("someone/tiny", download=False)
@@ -159,31 +159,31 @@ def test_network_that_fails_is_named(cache, no_package, nothing_shipped, monkeyp
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A hub with one repository, a folder; returns it and the patterns of each download."""
+    """A hub with one repository; return its folder and the list of the patterns that were requested."""
     from fnmatch import fnmatch
 
-    repository, patterns = tmp_path / "repository", []
+    repository, requested = tmp_path / "repository", []
 
     def download(model_id, *, local_files_only=False, allow_patterns=(), ignore_patterns=()):
         if local_files_only:
             raise OSError
-        patterns.append(allow_patterns)
-        here = tmp_path / f"fetched{len(patterns)}"
+        requested.append(allow_patterns)
+        target = tmp_path / f"fetched{len(requested)}"
         for path in repository.rglob("*"):
             name = path.relative_to(repository).as_posix()
             fits = any(fnmatch(name, p) for p in allow_patterns) and not any(fnmatch(name, p) for p in ignore_patterns)
             if path.is_file() and fits:
-                (here / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, here / name)
-        return str(here)
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target / name)
+        return str(target)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    return repository, patterns
+    return repository, requested
 
 
 @pytest.mark.parametrize("first", ["model.safetensors", "pytorch_model.bin"])
-def test_fetching_asks_for_one_form_of_the_weights(cache, tiny_model, hub, first):
-    repository, patterns = hub
+def test_only_one_form_of_the_weights_is_fetched(cache, tiny_model, hub, first):
+    repository, requested = hub
     shutil.copytree(tiny_model, repository)
     (repository / "model.safetensors").rename(repository / first)
     (repository / "onnx").mkdir()
@@ -192,7 +192,7 @@ def test_fetching_asks_for_one_form_of_the_weights(cache, tiny_model, hub, first
     assert location.source == "hub"
     assert (location.path / first).is_file()
     assert not (location.path / "onnx").exists()
-    assert len(patterns) == (1 if first == "model.safetensors" else 2)
+    assert len(requested) == (1 if first == "model.safetensors" else 2)
 
 
 def test_an_elastic_encoder_from_the_hub(cache, tiny_model, tiny_elastic, hub):
@@ -206,6 +206,6 @@ def test_an_elastic_encoder_from_the_hub(cache, tiny_model, tiny_elastic, hub):
 
 
 @pytest.mark.parametrize("name", ["./no/such", "/no/such", "~/no-such-folder", "a/b/c", "nosuch/"])
-def test_a_folder_that_is_not_there(cache, no_network, name):
+def test_a_missing_folder_is_refused(cache, no_network, name):
     with pytest.raises(ModelError, match=r"there is no folder .*--encoder"):
         find_model(name)

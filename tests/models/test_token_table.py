@@ -1,3 +1,5 @@
+"""Level 0: the mean of token vectors."""
+
 import random
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,18 +35,18 @@ def test_a_vector_is_the_same_alone_and_in_any_batch(table, batch_size):
     alone = torch.cat([table.mean_vectors([ids]) for ids in ids_of_texts])
     order = random.Random(batch_size).sample(range(200), 200)
     for start in range(0, 200, batch_size):
-        some = order[start : start + batch_size]
-        assert torch.equal(table.mean_vectors([ids_of_texts[at] for at in some]), alone[some])
+        batch = order[start : start + batch_size]
+        assert torch.equal(table.mean_vectors([ids_of_texts[position] for position in batch]), alone[batch])
 
 
 def test_threads_do_not_disturb_each_other(table):
     ids_of_texts = [sequences(10, seed) for seed in range(40)]
-    alone = [table.mean_vectors(some) for some in ids_of_texts]
+    alone = [table.mean_vectors(batch) for batch in ids_of_texts]
     with ThreadPoolExecutor(4) as threads:
         assert all(map(torch.equal, threads.map(table.mean_vectors, ids_of_texts), alone))
 
 
-def test_nothing_gives_nothing(table):
+def test_no_sequences_and_empty_sequences(table):
     assert table.mean_vectors([]).shape == (0, 48)
     assert torch.equal(table.mean_vectors([[3], []]), torch.stack([table.vectors[3], torch.zeros(48)]))
 

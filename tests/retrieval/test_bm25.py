@@ -38,7 +38,7 @@ PASSAGES = [
 ]
 
 
-def corpus_of(passages, name="made"):
+def corpus_of(passages, name="sample"):
     return Corpus.from_passages(name, lambda: passages)
 
 
@@ -54,7 +54,7 @@ def index(tmp_path_factory):
 class TestSearch:
     pytestmark = needs_java
 
-    def test_hits(self, index):
+    def test_hits_contain_words_of_the_query(self, index):
         hits = list(index.search("SPICES in deserts"))
         assert [(hit.query_id, hit.doc_id) for hit in hits] == [("0", "worm"), ("0", "dune")]
         assert all(type(hit) is ScoredDoc and type(hit.score) is float for hit in hits)
@@ -73,7 +73,7 @@ class TestSearch:
             expected = idf * tf / (tf + k1 * (1 - b + b * length / mean))
             assert scores[doc_id] == pytest.approx(expected, abs=1e-4)
 
-    def test_forms_of_queries(self, index):
+    def test_all_forms_of_queries_give_the_same_hits(self, index):
         records = [SimpleNamespace(query_id="a", text="dune"), SimpleNamespace(query_id="b", text="files")]
         expected = [("a", "dune"), ("b", "csv")]
         for queries in (records, iter(records), {"a": "dune", "b": "files"}):
@@ -81,7 +81,7 @@ class TestSearch:
         assert [hit.query_id for hit in index.search(["dune", "the", "files"])] == ["0", "2"]
         assert list(index.search([])) == []
 
-    def test_texts(self, index, tmp_path):
+    def test_texts_are_returned_without_titles(self, index, tmp_path):
         passages = [Passage("one", "the text\nin two lines", "its title"), Passage("two", "no title", "")]
         built = Bm25Index.build(corpus_of(passages), tmp_path / "texts")
         assert built.text("one") == "the text in two lines"
@@ -104,7 +104,7 @@ class TestSearch:
         assert ids(index.search("very same text", k=7)) == ids(hits)[:7]
         assert list(index.search("very same text", k=10**12)) == hits
 
-    def test_parameters(self, index):
+    def test_parameters_change_the_order_and_are_checked(self, index):
         assert ids(index.search("desert spice", k1=0, b=0)) == ["dune", "worm"], "neither repetition nor length counts"
         assert ids(index.search("desert spice", k1=2, b=0)) == ["worm", "dune"]
         for options, message in {
@@ -117,7 +117,7 @@ class TestSearch:
             with pytest.raises(QueryError, match=message):
                 index.search("dune", **dict(options))
 
-    def test_bad_queries(self, index):
+    def test_bad_queries_are_refused(self, index):
         for queries, message in {"": "query '0' is ''", b"dune": "of type bytes", "\ud800": "not UTF-8"}.items():
             with pytest.raises(QueryError, match=message):
                 index.search(queries)
@@ -139,10 +139,10 @@ class TestSearch:
 
     def test_interleaved_streams_keep_their_parameters(self, index):
         queries = ["desert spice"] * 3
-        one, other = index.search(queries, k1=0, b=0), index.search(queries, k1=2, b=0)
-        pairs = list(zip(one, other, strict=True))
-        assert [pair[0].doc_id for pair in pairs] == ["dune", "worm"] * 3
-        assert [pair[1].doc_id for pair in pairs] == ["worm", "dune"] * 3
+        streams = index.search(queries, k1=0, b=0), index.search(queries, k1=2, b=0)
+        pairs = list(zip(*streams, strict=True))
+        assert [first.doc_id for first, _ in pairs] == ["dune", "worm"] * 3
+        assert [second.doc_id for _, second in pairs] == ["worm", "dune"] * 3
 
     def test_same_hits_from_several_threads_of_lucene(self, index, tmp_path):
         other = Bm25Index.build(corpus_of(PASSAGES), tmp_path / "index", threads=4)
@@ -162,7 +162,7 @@ class TestSearch:
 class TestBuild:
     pytestmark = needs_java
 
-    def test_manifest(self, index):
+    def test_the_manifest_describes_the_index(self, index):
         manifest = json.loads((index.path / "manifest.json").read_text())
         assert manifest["format"] == "elasticdenser-bm25"
         assert (manifest["n_passages"], manifest["pyserini"][:2]) == (len(PASSAGES) - 1, "1.")
@@ -170,7 +170,7 @@ class TestBuild:
         assert len(manifest["corpus"]["sha256"]) == 64
         assert sorted(os.listdir(index.path.parent)) == ["index"]
 
-    def test_files_with_bad_and_repeated_lines(self, tmp_path):
+    def test_bad_and_repeated_lines_are_refused_or_counted(self, tmp_path):
         file = tmp_path / "c.jsonl"
         lines = [
             {"_id": "a", "text": "one"},
@@ -189,14 +189,14 @@ class TestBuild:
         assert built.manifest.corpus["skipped"] == {"no text": 1, "repeated id": 1}
         assert reports == [("reading", 3, 0), ("indexing", 2, 2)]
 
-    def test_again_and_overwrite(self, tmp_path):
+    def test_the_same_corpus_is_kept_and_another_needs_overwrite(self, tmp_path):
         path = tmp_path / "index"
         first = Bm25Index.build(corpus_of(PASSAGES[:3]), path)
         assert ids(first.search("dune")) == ["dune"]
         before = (path / "manifest.json").stat().st_mtime_ns
         assert Bm25Index.build(corpus_of(PASSAGES[:3]), path).manifest == first.manifest
         assert (path / "manifest.json").stat().st_mtime_ns == before
-        with pytest.raises(BuildError, match="already a BM25 index of another corpus, 'made' of 3 passages"):
+        with pytest.raises(BuildError, match="already a BM25 index of another corpus, 'sample' of 3 passages"):
             Bm25Index.build(corpus_of(PASSAGES[:4]), path)
         assert ids(Bm25Index.open(path).search("dune")) == ["dune"]
         assert len(Bm25Index.build(corpus_of(PASSAGES[3:5]), path, overwrite=True)) == 2
@@ -232,7 +232,7 @@ class TestBuild:
                 Bm25Index.build(Corpus.from_passages("x", make), tmp_path / "index")
             assert os.listdir(tmp_path) == []
 
-    def test_killed_build(self, tmp_path):
+    def test_a_killed_build_starts_over(self, tmp_path):
         done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "index")], timeout=300)
         assert done.returncode == -signal.SIGKILL
         assert sorted(os.listdir(tmp_path)) == ["index.bm25-building", "index.lock"]
@@ -241,7 +241,7 @@ class TestBuild:
         assert ids(Bm25Index.build(corpus_of(PASSAGES), tmp_path / "index").search("dune")) == ["dune"]
         assert os.listdir(tmp_path) == ["index"]
 
-    def test_kill_while_places_change(self, tmp_path):
+    def test_a_replacement_that_was_killed_is_undone(self, tmp_path):
         path = tmp_path / "index"
         Bm25Index.build(corpus_of(PASSAGES[:3]), path)
         path.rename(tmp_path / "index.replaced")
@@ -263,7 +263,7 @@ KILLED = """if True:
 """
 
 
-def test_without_pyserini(monkeypatch, tmp_path):
+def test_without_pyserini_the_message_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setattr(java, "_is_installed", lambda module: False)
     with pytest.raises(MissingExtraError, match=r"pip install 'elasticdenser\[pyserini\]'"):
         Bm25Index.build(corpus_of(PASSAGES), tmp_path / "index")
@@ -276,7 +276,7 @@ def test_nothing_of_java_is_imported_by_the_module():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_what_stands_there_is_not_touched(tmp_path):
+def test_other_folders_are_not_overwritten(tmp_path):
     path = tmp_path / "index"
     path.mkdir()
     (path / "notes.txt").write_text("mine")
@@ -311,7 +311,7 @@ def write_index(folder, **changes):
     return folder
 
 
-def test_what_cannot_be_opened(tmp_path):
+def test_damaged_indexes_are_refused(tmp_path):
     assert len(Bm25Index.open(write_index(tmp_path / "fine"))) == 1
     faults = {
         "absent": (None, "does not exist, expected a BM25 index"),
@@ -338,11 +338,11 @@ def test_what_cannot_be_opened(tmp_path):
 class TestDamage:
     pytestmark = needs_java
 
-    def test_what_lucene_cannot_open(self, tmp_path):
+    def test_an_index_that_lucene_cannot_open_is_refused(self, tmp_path):
         with pytest.raises(IndexFormatError, match=r"Lucene cannot open .*build the index again"):
             Bm25Index.open(write_index(tmp_path / "index")).search("dune")
 
-    def test_other_number_of_documents(self, tmp_path):
+    def test_another_number_of_documents_is_refused(self, tmp_path):
         path = tmp_path / "index"
         Bm25Index.build(corpus_of(PASSAGES[:3]), path)
         manifest = json.loads((path / "manifest.json").read_text())

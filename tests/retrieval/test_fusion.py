@@ -31,7 +31,7 @@ FIRST = run_of("q", a=9.0, b=5.0, c=1.0)
 SECOND = run_of("q", c=0.3, d=0.2, a=0.1)
 
 
-def test_reciprocal_ranks():
+def test_reciprocal_rank_fusion_sums_reciprocal_ranks():
     hits = list(reciprocal_rank_fusion([FIRST, SECOND]))
     expected = {"a": 1 / 61 + 1 / 63, "c": 1 / 63 + 1 / 61, "b": 1 / 62, "d": 1 / 62}
     assert ranking(hits) == ["a", "c", "b", "d"]  # of equal ranks, the first run's come first
@@ -43,9 +43,9 @@ def test_reciprocal_ranks():
 
 
 def test_small_constants_favour_first_ranks():
-    one, other = run_of("q", a=3, b=2, c=1), run_of("q", d=3, b=2, c=1)
-    assert ranking(reciprocal_rank_fusion([one, other], constant=60)) == ["b", "c", "a", "d"]
-    assert next(reciprocal_rank_fusion([one, other], constant=1)).score == pytest.approx(2 / 3)
+    runs = [run_of("q", a=3, b=2, c=1), run_of("q", d=3, b=2, c=1)]
+    assert ranking(reciprocal_rank_fusion(runs, constant=60)) == ["b", "c", "a", "d"]
+    assert next(reciprocal_rank_fusion(runs, constant=1)).score == pytest.approx(2 / 3)
 
 
 def test_runs_are_ranked_by_score_and_ties_keep_their_order():
@@ -53,12 +53,12 @@ def test_runs_are_ranked_by_score_and_ties_keep_their_order():
     assert ranking(weighted_fusion([run_of("q", a=1, b=3, c=3)], [2])) == ["b", "c", "a"]
 
 
-def test_min_max():
+def test_min_max_maps_scores_to_0_to_1():
     scores = {hit.doc_id: hit.score for hit in weighted_fusion([FIRST, SECOND], [0.5, 2])}
     assert scores == pytest.approx({"c": 2.0, "d": 1.0, "a": 0.5, "b": 0.25}, abs=1e-6)
 
 
-def test_scores_as_they_are():
+def test_without_normalisation_scores_are_used_as_they_are():
     scores = {hit.doc_id: hit.score for hit in weighted_fusion([FIRST, SECOND], [1, 10], normalise="none")}
     assert scores == pytest.approx({"a": 10.0, "b": 5.0, "c": 4.0, "d": 2.0}, abs=1e-6)
 
@@ -68,7 +68,7 @@ def test_equal_scores_all_become_one():
     assert [(hit.doc_id, round(hit.score, 5)) for hit in hits] == [("b", 2.0), ("a", 1.0)]
 
 
-def test_queries_in_any_order_and_lacking():
+def test_queries_may_be_in_any_order_or_missing():
     first = [*run_of("q2", a=1, b=0.5, z=0), *run_of("q1", c=1)]
     second = [*run_of("q1", c=1, d=0.5), *run_of("q3", e=1), *run_of("q2", b=1)]
     for hits in (reciprocal_rank_fusion([iter(first), iter(second)]), weighted_fusion([first, second], [1, 1])):
@@ -137,8 +137,8 @@ def test_only_the_ratio_of_weights_counts(runs, factor):
     runs = list(map(as_run, runs))
     weights = [2.0**number for number in range(len(runs))]
     power = 2.0 ** round(math.log2(factor))  # exact in floating point
-    one, other = weighted_fusion(runs, weights), weighted_fusion(runs, [weight * power for weight in weights])
-    assert ranking(one) == ranking(other)
+    fused = weighted_fusion(runs, weights)
+    assert ranking(fused) == ranking(weighted_fusion(runs, [weight * power for weight in weights]))
 
 
 def fused_by_pyserini(runs: list[list[ScoredDoc]]) -> dict[str, list[tuple[str, str, float]]]:
@@ -203,12 +203,12 @@ def test_agrees_with_pyserini():
     for name, hits in ours.items():
         by_us, by_pyserini = by_query(hits), by_query(theirs[name])
         assert by_us.keys() == by_pyserini.keys()
-        for query_id, found in by_us.items():
+        for query_id, our_hits in by_us.items():
             expected = dict(by_pyserini[query_id])
-            assert dict(found) == pytest.approx(expected, abs=1e-6), (name, query_id)
+            assert dict(our_hits) == pytest.approx(expected, abs=1e-6), (name, query_id)
             # Where scores are equal, pyserini goes by document id.
             frequency = Counter(round(score, 12) for score in expected.values())
             alone = {doc_id for doc_id, score in expected.items() if frequency[round(score, 12)] == 1}
             assert len(alone) > 1
-            order = [doc_id for doc_id, _ in found if doc_id in alone]
+            order = [doc_id for doc_id, _ in our_hits if doc_id in alone]
             assert order == [doc_id for doc_id, _ in by_pyserini[query_id] if doc_id in alone], (name, query_id)

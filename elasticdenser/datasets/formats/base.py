@@ -9,7 +9,7 @@ from elasticdenser.datasets.records import QueryRecord
 
 
 class LineFormat(Protocol):
-    """A format of text files with one record a line; blank lines are skipped by the caller.
+    """Format of text files with one record a line; blank lines are skipped by the caller.
 
     Attributes:
         name: Spelling of the format, such as `jsonl`.
@@ -26,7 +26,7 @@ class LineFormat(Protocol):
         Args:
             line: The line, without its end.
             number: Number of the line in its file, from 1.
-            prefix: Name of the file, for ids of a format that has none.
+            prefix: Name of the file, to make ids of for a format without ids.
         """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The formats with one record a line, by name and by suffix."""
+"""Registry of the formats with one record a line, by name and by suffix."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ BACKENDS = {
     "bfloat16": "torch.TorchBackend",
     "float16": "torch.TorchBackend",
 }
-"""Module and class of the backend that computes in a dtype. Modules are imported when they are needed: only `torch`
-imports torch."""
+"""Module and class of the backend that computes in a dtype. A module is imported when it is needed, so that the kernel
+runs without importing torch."""
 
 
 def load_backend(
@@ -41,8 +41,8 @@ def load_backend(
     Args:
         location: Location of the encoder's files.
         settings: How its texts become vectors.
-        dtype: `int8`, or one of `resolve_dtype`.
-        device: One of `resolve_device`.
+        dtype: `int8`, or a name that `resolve_dtype` accepts.
+        device: A name that `resolve_device` accepts.
         trained_subnets: Whether to load the trained subnets too, or the full encoder alone.
 
     Raises:

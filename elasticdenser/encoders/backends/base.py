@@ -42,4 +42,4 @@ class EncoderBackend(Protocol):
         """
 
     def one_thread_per_call(self) -> AbstractContextManager[None]:
-        """Return a context in which every call computes in its own thread alone."""
+        """Return a context in which `forward` computes in the calling thread alone, without starting others."""

@@ -1,4 +1,4 @@
-"""Backend of our kernel in C: 8 bits, on the CPU, without torch."""
+"""Backend of the kernel in C: 8-bit arithmetic on the CPU, without torch."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from elasticdenser.kernel.paths import has_fast_path, kernel_import_error, kerne
 from elasticdenser.kernel.structs import NORMALIZE, POOL_CLS, KernelModel
 from elasticdenser.kernel.weights import Transformer, read_full_encoder
 from elasticdenser.models.locate import ModelLocation, weights_file
-from elasticdenser.models.manifest import check_use, is_elastic
+from elasticdenser.models.manifest import check_fits_encoder, is_elastic
 from elasticdenser.models.settings import INT8, EncoderSettings
 from elasticdenser.subnet import Subnet
 
-# First scratch buffer of a thread, enough for a query; and the largest that a thread keeps for its next call, enough
-# for common batches.
+# Bytes of a thread's first scratch buffer, enough for a query, and of the largest buffer that it keeps for its next
+# call, enough for common batches.
 _FIRST_SCRATCH_BYTES, _MAX_SCRATCH_BYTES = 1 << 20, 1 << 24
 
 
@@ -64,7 +64,9 @@ class KernelBackend:
         precision: str = "int8",
         path: str | None = None,
     ) -> None:
-        if not kernel_paths() or path not in (None, *kernel_paths()):
+        if not kernel_paths():
+            raise ModelError(f"the kernel was not built here ({kernel_import_error()}): use TorchBackend")
+        if path not in (None, *kernel_paths()):
             raise ModelError(f"got the path {path!r}, expected one that this machine has: {', '.join(kernel_paths())}")
         if precision not in PRECISIONS:
             raise ModelError(f"got the precision {precision!r}, expected one of {', '.join(PRECISIONS)}")
@@ -101,7 +103,7 @@ class KernelBackend:
         if not (trained_subnets and is_elastic(location.path)):
             return cls(full, None, settings)
         elastic = read_trained_subnets(location.path, full)
-        check_use(location.path, elastic.shape, full.n_layers, settings.pooling)
+        check_fits_encoder(location.path, elastic.shape, full.n_layers, settings.pooling)
         return cls(full, elastic, settings)
 
     def forward(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:
@@ -137,7 +139,7 @@ class KernelBackend:
         return self._models[subnet]
 
     def _scratch_buffer(self, n_bytes: int = 0) -> NDArray[np.uint8]:
-        """Return the calling thread's scratch memory, of at least so many bytes."""
+        """Return the calling thread's scratch buffer, of at least `n_bytes` bytes."""
         buffer: NDArray[np.uint8] | None = getattr(self._scratch, "buffer", None)
         if buffer is None or len(buffer) < n_bytes:
             buffer = np.empty(max(n_bytes, _FIRST_SCRATCH_BYTES), np.uint8)
@@ -147,9 +149,9 @@ class KernelBackend:
 
 
 def _obstacle() -> str:
-    """Return the reason why `can_run` is False, and the way out."""
+    """Return the reason why `can_run` returned False, and the way out."""
     if error := kernel_import_error():
         return f"its kernel was not built here ({error}): install elasticdenser where there is a C compiler"
     if not has_fast_path():
         return "its kernel has no fast path for this processor: use another machine"
-    return "the weights are not in a model.safetensors: save them as that"
+    return "the weights are not in the safetensors format: save them as model.safetensors"

@@ -1,4 +1,4 @@
-"""Backend of torch: float arithmetic, on the CPU or a GPU. It is the reference of the others."""
+"""Backend of torch: float arithmetic on the CPU or a GPU. It is the reference for the other backends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from elasticdenser.models.bert import Bert
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.locate import ModelLocation
-from elasticdenser.models.manifest import check_use, is_elastic
+from elasticdenser.models.manifest import check_fits_encoder, is_elastic
 from elasticdenser.models.settings import EncoderSettings
 from elasticdenser.models.slicing import SlicedSubnet, SubnetSlicer
 from elasticdenser.models.token_table import TokenTable
@@ -27,8 +27,9 @@ from elasticdenser.subnet import LEVEL_0, Subnet
 class TorchBackend:
     """Subnets of an encoder computed by torch; see `EncoderBackend`.
 
-    The largest subnet is the full encoder exactly as it is, not the trained weights at full width and depth: at rest a
-    query gets the very vectors that the index was made for. Another subnet is laid out when it is first used.
+    The largest subnet is the full encoder itself, not the trained weights at full width and depth: its vectors lie
+    exactly in the vector space of the passages. Every other subnet is cut out of the trained weights when it is first
+    used.
 
     How far a text's vector depends on the other texts of its batch, the table in `elasticdenser.encoders.backends`
     says.
@@ -49,7 +50,7 @@ class TorchBackend:
         self.subnets = [self.full_subnet]
         if elastic is not None:
             if torch.equal(elastic.tokens.to(full.device), full.tokens):
-                # The largest tensor of all need not be held twice.
+                # Share the largest tensor of the model instead of holding it twice.
                 elastic.tokens = torch.nn.Parameter(full.tokens, requires_grad=False)
             self._slicer = SubnetSlicer(elastic, full.dtype, full.device)
             self.subnets += [subnet for subnet in elastic.shape.grid if subnet != self.full_subnet]
@@ -77,7 +78,7 @@ class TorchBackend:
         if not (trained_subnets and is_elastic(location.path)):
             return cls(full, None, settings)
         elastic = load_elastic(location.path).model
-        check_use(location.path, elastic.shape, full.n_layers, settings.pooling)
+        check_fits_encoder(location.path, elastic.shape, full.n_layers, settings.pooling)
         return cls(full, elastic, settings)
 
     @torch.inference_mode()
@@ -112,7 +113,7 @@ class TorchBackend:
 
 
 class _OneTorchThread(AbstractContextManager[None]):
-    """One thread for torch, whose setting is one for the process; the last user to leave restores it."""
+    """Context that sets torch to one thread, which applies to the whole process; the last user to leave restores it."""
 
     def __init__(self) -> None:
         self._lock, self._n_users, self._before = Lock(), 0, 0

@@ -1,6 +1,6 @@
 """Search structures: derived from the stored vectors, they propose candidates for a query.
 
-A new form of structure is one file with a class that satisfies `SearchStructure`, and one line in `registry`.
+To add a form of structure, add one file with a class that satisfies `SearchStructure`, and one line in `registry`.
 """
 
 from elasticdenser.index.structures.base import CandidateSource, SearchStructure

@@ -1,4 +1,4 @@
-"""Protocols of a search structure, and of what proposes candidates."""
+"""Protocols of search structures and of sources of candidates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CandidateSource(Protocol):
         """Number of passages that can be proposed at all."""
 
     def n_candidates(self, k: int) -> int:
-        """Return how many candidates to request first in order to find `k` hits."""
+        """Return the number of candidates to request first in order to find `k` hits."""
 
     def candidates(self, queries: Vectors, n_candidates: int) -> Positions:
         """Return positions of passages, int64, (n_queries, n_candidates), -1 where there are no more.
@@ -43,14 +43,14 @@ class SearchStructure(Protocol):
 
     @classmethod
     def accepts(cls, factory: str) -> bool:
-        """Tell whether `factory` spells a structure of this form."""
+        """Return whether `factory` spells a structure of this form."""
 
     @classmethod
     def check(cls, factory: str, dim: int, n_passages: int | None = None) -> None:
         """Raise a BuildError if such a structure cannot be built, before the passages are encoded.
 
         Args:
-            factory: A spelling that `accepts` took.
+            factory: A spelling that `accepts` accepted.
             dim: Dimensions of a vector.
             n_passages: Number of vectors; None if it is not known yet.
         """
@@ -60,7 +60,7 @@ class SearchStructure(Protocol):
         """Build the structure.
 
         Args:
-            factory: A spelling that `accepts` took.
+            factory: A spelling that `accepts` accepted.
             vectors: float32, (n_passages, dim), memory-mapped.
             progress: Called with (step, vectors done, vectors in all).
         """

@@ -15,10 +15,10 @@ _FILTERED_AT_ONCE = 65_536
 """Filtered vectors that are copied at a time: 100 MB at 384 dimensions."""
 
 _SPARE_CANDIDATES = 16
-"""Beyond k: with some, the worst candidate is nearly always clearly worse than the last hit, and one scan suffices."""
+"""Candidates beyond k: the worst of them is nearly always clearly worse than the last hit, and one scan suffices."""
 
 _RESCORED = 128
-"""Rescored candidates of the one effort; the scan is exact, so that any number finds all hits."""
+"""Rescored candidates of the only effort; any number finds all hits, because the scan is exact."""
 
 
 class ExhaustiveSearch:
@@ -34,7 +34,7 @@ class ExhaustiveSearch:
         self.max_candidates = len(vectors) if allowed is None else len(allowed)
 
     def n_candidates(self, k: int) -> int:
-        """Return how many candidates to request first in order to find `k` hits."""
+        """Return the number of candidates to request first in order to find `k` hits."""
         return k + _SPARE_CANDIDATES
 
     def candidates(self, queries: Vectors, n_candidates: int) -> Positions:
@@ -58,7 +58,7 @@ class ExhaustiveSearch:
 
 
 class FlatStructure:
-    """`Flat`, which has no structure: it scans the stored vectors themselves and needs no file; a `SearchStructure`.
+    """`Flat`: a scan of the stored vectors themselves, which needs no file; a `SearchStructure`.
 
     Args:
         vectors: float32, (n_passages, dim), memory-mapped.
@@ -71,7 +71,7 @@ class FlatStructure:
 
     @classmethod
     def accepts(cls, factory: str) -> bool:
-        """Tell whether `factory` is `Flat`."""
+        """Return whether `factory` is `Flat`."""
         return factory == "Flat"
 
     @classmethod

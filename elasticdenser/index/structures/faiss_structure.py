@@ -22,11 +22,11 @@ _ADDED_AT_ONCE = 16_384
 """Vectors that are copied into memory at a time: 25 MB at 384 dimensions."""
 
 _SCAN_LIST_BY_LIST = 11
-"""`implem` of FAISS's fast scan that scans the lists of one query after another, with a reservoir of candidates: for
-single queries and for batches a tenth faster than its own choice."""
+"""Value of FAISS's `implem` for fast scans that search query by query, list by list, with a reservoir of candidates: a
+tenth faster than FAISS's own choice, for single queries and for batches."""
 
 _MIN_RESCORED = 128
-"""Candidates for k = 10 that codes of 4 bits for four dimensions each need at least."""
+"""Minimum number of rescored candidates for k = 10 with product quantisation in 4 bits, which ranks roughly."""
 
 
 class FaissStructure:
@@ -97,7 +97,7 @@ class FaissStructure:
         write_index(self._index, file)
 
     def efforts(self) -> list[Effort]:
-        """Return the efforts worth measuring; with more lists come more candidates, as far lists rank their own low."""
+        """Return the efforts worth measuring; more candidates are rescored where more lists are searched."""
         index = _searched_index(self._index)
         if isinstance(index, faiss.IndexIVF | faiss.IndexIVFFastScan):
             probes = sorted({max(1, index.nlist >> halvings) for halvings in range(1, 9)})
@@ -184,12 +184,12 @@ def write_index(index: Any, file: Path) -> None:
 
 
 def faiss_reason(error: Exception) -> str:
-    """Return the reason that an error of FAISS gives, without its place in the C++ code."""
+    """Return the reason in a FAISS error message, without the location in the C++ code."""
     return str(error).strip().splitlines()[-1].rsplit(": ", 1)[-1]
 
 
 def _search_parameters(index: Any, effort: Effort) -> Any | None:
-    """Return what FAISS's `search` takes as `params` to search at an effort; None if the index has no such choice."""
+    """Return the `params` of FAISS's `search` for an effort; None if the index has no such parameters."""
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
         inner = _search_parameters(index.index, effort)

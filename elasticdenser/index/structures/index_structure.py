@@ -1,4 +1,4 @@
-"""The search structure of an index: one or several parts, and the efforts with which they can be searched."""
+"""Search structure of an index: one or several parts, and the efforts with which they can be searched."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from elasticdenser.index.structures.registry import AUTO, split_factory, structu
 from elasticdenser.progress import Progress, silent
 
 _FLAT_UP_TO = 10_000
-"""Scanning all vectors of as many passages takes about a millisecond a query (384 dimensions, one core)."""
+"""A scan of all vectors of so many passages takes about a millisecond a query (384 dimensions, one core)."""
 
 _SCANNED_UP_TO = 1_000_000
-"""Scanning all 4-bit codes of as many passages takes about two milliseconds a query (384 dimensions, one core)."""
+"""A scan of all 4-bit codes of so many passages takes about two milliseconds a query (384 dimensions, one core)."""
 
 
 def choose_factory(n_passages: int, dim: int) -> str:
     """Return the factory string that `auto` stands for.
 
     Few vectors are scanned as they are. More are scanned as codes of 4-bit product quantisation (André et al. 2015,
-    "fast scan"), and the best are rescored exactly. Up to a million passages, all codes are scanned where recall
-    matters most, and some lists of an inverted file of the same codes where time does; beyond, only such lists are.
+    "fast scan"), and the best are rescored exactly. Up to a million passages there are two parts: an inverted file
+    with some lists to scan at low effort, and the codes of all passages to scan at high effort. Beyond, there is only
+    an inverted file.
     """
     if n_passages <= _FLAT_UP_TO or dim % 2:
         return "Flat"
@@ -54,8 +55,8 @@ class IndexStructure:
         self._parts, self.info = parts, info
         self._sources = [parts[effort.part].at(effort) for effort in info.efforts]
 
-    def at(self, recall: float | None = None) -> CandidateSource:
-        """Return the structure at the least effort of such a recall@10; None is the greatest effort.
+    def source_for(self, recall: float | None = None) -> CandidateSource:
+        """Return the source of candidates with the least effort that reaches a recall@10; None is the greatest effort.
 
         Raises:
             QueryError: The recall is out of range.

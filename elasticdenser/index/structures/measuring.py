@@ -1,4 +1,4 @@
-"""Measuring, after a structure was built, which efforts it can be searched with and what recall each of them has."""
+"""Measurement, after a structure was built, of the recall of each effort with which it can be searched."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from elasticdenser.index.efforts import Effort
 from elasticdenser.index.structures.base import CandidateSource, SearchStructure
 
 _N_QUERIES = 256
-"""With ten hits each, recall is known to about 0.001 where it is near 1."""
+"""Enough to measure a recall near 1 to about 0.001, with ten hits for each query."""
 
 _TARGET_RECALL = 0.999
-"""From here on, only one more effort is measured."""
+"""Once an effort reaches this recall, only one more effort is measured."""
 
 _MIN_RECALL = 0.8
-"""Efforts that find less are of no use to any level."""
+"""Efforts with less recall are of no use to any level."""
 
 _MIN_RESCORED_OF_LATER_PARTS = 128
 """Parts after the first serve high recall; see `_possible_efforts`."""
@@ -29,7 +29,7 @@ _TOLERANCE = 1e-5
 
 
 def measure_efforts(parts: Sequence[SearchStructure], vectors: Vectors) -> tuple[tuple[Effort, ...], int]:
-    """Return efforts of rising recall@10 against exact search, and over how many queries it was measured.
+    """Return efforts of rising recall@10 against exact search, and the number of queries that measured it.
 
     Args:
         parts: The parts of a structure over `vectors`.
@@ -45,19 +45,19 @@ def measure_efforts(parts: Sequence[SearchStructure], vectors: Vectors) -> tuple
         recall = round(_recall(parts[effort.part].at(effort), queries, kth_scores, vectors, k), 4)
         if measured and recall < measured[-1].recall_at_10:
             continue
-        # Of equally good efforts the last is the safest.
+        # Of efforts with equal recall, keep the last, which is the safest.
         measured = [cheaper for cheaper in measured if _MIN_RECALL <= cheaper.recall_at_10 < recall]
         measured.append(replace(effort, recall_at_10=recall))
         if is_sufficient:
-            break  # one step more than these queries need
+            break  # this effort is one step above what these queries need
     return tuple(measured), len(queries)
 
 
 def _possible_efforts(parts: Sequence[SearchStructure]) -> list[Effort]:
     """Return the efforts to measure, in rising order.
 
-    The first part is for low effort. If there are others, at most a quarter of the lists of the first is searched, as
-    half of them take longer than a scan of all codes of the second.
+    The first part is for low effort. If there are others, at most a quarter of its lists is searched, because a search
+    of half of them takes longer than a scan of all codes of the second part.
     """
     first, *others = parts
     efforts = first.efforts()
@@ -79,14 +79,14 @@ def _recall(source: CandidateSource, queries: Vectors, kth_scores: Scores, vecto
         queries: float32, (n_queries, dim).
         kth_scores: float32, (n_queries,), the scores of the true k-th hits.
         vectors: float32, (n_passages, dim).
-        k: How many hits count.
+        k: Number of hits.
     """
     proposed = source.candidates(queries, min(source.n_candidates(k), source.max_candidates))
-    n_found = 0
+    n_hits = 0
     for query, kth_score, candidates in zip(queries, kth_scores, proposed, strict=True):
         scores = vectors[candidates[candidates >= 0]] @ query
-        n_found += min(int((scores >= kth_score - _TOLERANCE).sum()), k)
-    return n_found / (k * len(queries))
+        n_hits += min(int((scores >= kth_score - _TOLERANCE).sum()), k)
+    return n_hits / (k * len(queries))
 
 
 def _queries_between_passages(vectors: Vectors, n_queries: int) -> Vectors:

@@ -1,4 +1,4 @@
-"""The forms of search structures, and the factory strings that spell them."""
+"""Registry of the forms of search structures, and the factory strings that spell them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def split_factory(factory: str) -> list[str]:
 
 
 def structure_class(factory: str) -> type[SearchStructure]:
-    """Return the form that builds and reads what one factory string spells."""
+    """Return the form of structure that a factory string spells."""
     return next(structure for structure in STRUCTURES if structure.accepts(factory))
 
 

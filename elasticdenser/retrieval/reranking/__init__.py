@@ -1,6 +1,6 @@
-"""Reranking: a second stage that gives the best candidates of the first a new order.
+"""Reranking: a second stage that reorders the best candidates of the first.
 
-A new form of reranker is one file with a class that satisfies `Reranker`, and one line in `registry`.
+To add a form of reranker, add one file with a class that satisfies `Reranker`, and one line in `registry`.
 """
 
 from elasticdenser.retrieval.reranking.base import Candidates, Ranking, Reranker

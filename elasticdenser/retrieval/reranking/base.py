@@ -28,7 +28,7 @@ class Candidates:
 
 
 class Ranking(NamedTuple):
-    """The best passages of a query in their new order.
+    """Best passages of a query in their new order.
 
     Attributes:
         scores: float32, (n,), finite, best first; on any scale.
@@ -41,11 +41,11 @@ class Ranking(NamedTuple):
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Second stage that gives the best candidates of a query a new order; safe to use from several threads.
+    """Second stage that reorders the best candidates of a query; safe to use from several threads.
 
-    What can be chosen for each call (how many candidates, the subnet of a model) is part of the object, which does not
-    change: a caller that wants to choose makes another object that shares the model, for example by
-    `dataclasses.replace`, and gives it to `Retriever.search(reranker=...)`. `str` of a reranker is its spelling.
+    A reranker is immutable. To change a setting for one call (the number of candidates, the subnet of a model), make
+    another object that shares the model, for example by `dataclasses.replace`, and pass it to
+    `Retriever.search(reranker=...)`. `str` of a reranker is its spelling.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""The forms of rerankers, and their spellings: `mmr:0.7`."""
+"""Registry of the forms of rerankers, and their spellings, such as `mmr:0.7`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from elasticdenser.retrieval.reranking.mmr import MaximalMarginalRelevance
 RERANKERS: dict[str, Callable[[str], Reranker]] = {
     "mmr": MaximalMarginalRelevance.parse,
 }
-"""By the first part of a spelling: a function that makes the reranker of the rest, after the first colon."""
+"""Name -> function that makes a reranker from the rest of its spelling, after the first colon."""
 
 NO_RERANKER = "none"
 """The spelling that turns a retriever's own reranker off."""
