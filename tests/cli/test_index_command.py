@@ -36,7 +36,7 @@ def test_an_index_of_int8_vectors_is_searched_at_every_precision(corpus, tiny_mo
 
 def test_precisions_and_their_spellings(corpus, tiny_model, tmp_path):
     command = ["index", str(corpus), "-o", str(tmp_path / "index"), "--encoder", str(tiny_model)]
-    assert_fails(run(*command, "--precision", "int8", "--device", "cuda"), "'int8'", "cuda", "expected it on cpu")
+    assert_fails(run(*command, "--precision", "int8", "--device", "cuda"), "'int8'", "cuda", "expected a CPU")
     unknown = run(*command, "--precision", "int4")
     assert unknown.exit_code == 2 and "--precision" in unknown.output
     assert not (tmp_path / "index").exists()
