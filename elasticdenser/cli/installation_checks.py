@@ -17,7 +17,7 @@ from elasticdenser.retrieval.java import find_java, java_status
 
 MIN_PYTHON = (3, 11)
 MIN_FREE_GB = 5.0
-"""An index of three million passages, as `check_disk` says."""
+"""Room for an index of three million passages: a million take about 1.5 GB."""
 
 MIN_VERSIONS = {
     "torch": "2.6",
@@ -37,7 +37,7 @@ MIN_VERSIONS = {
     "msgspec": "0.19",
     "filelock": "3.16",
 }
-"""The dependencies in pyproject.toml; a test compares the two."""
+"""Oldest supported version of each dependency, as in pyproject.toml; a test compares the two."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Check:
     Attributes:
         name: The part that was checked.
         ok: Whether elasticdenser works well with it; an optional part that is absent is ok.
-        state: The version, count or place that was found.
-        advice: The way to improve it; may be empty.
+        state: Version, count or path of the part on this machine.
+        advice: Way to improve it; may be empty.
     """
 
     name: str
@@ -57,11 +57,11 @@ class Check:
     advice: str = ""
 
 
-def run_checks(*, ask_torch: bool = False) -> list[Check]:
+def run_checks(*, import_torch: bool = False) -> list[Check]:
     """Run all checks; none of them changes the machine or uses the network.
 
     Args:
-        ask_torch: Import torch, which takes seconds, to learn whether it can use a GPU.
+        import_torch: Whether to import torch, which takes seconds, to learn whether it can use a GPU.
     """
     return [
         check_python(),
@@ -69,7 +69,7 @@ def run_checks(*, ask_torch: bool = False) -> list[Check]:
         check_cpus(),
         check_threads(),
         check_cpu_features(),
-        check_gpu(ask_torch=ask_torch),
+        check_gpu(import_torch=import_torch),
         check_disk(),
         check_model(),
         check_kernel(),
@@ -108,7 +108,7 @@ def check_cpus() -> Check:
 
 
 def check_threads() -> Check:
-    """Compare OMP_NUM_THREADS, which torch and FAISS obey, with the usable CPUs."""
+    """Compare OMP_NUM_THREADS, the number of threads of torch and FAISS, with the usable CPUs."""
     name, usable, value = "OMP_NUM_THREADS", cpu_count(), os.environ.get("OMP_NUM_THREADS")
     way_out = f"export OMP_NUM_THREADS={usable}"
     if value is None:
@@ -116,7 +116,7 @@ def check_threads() -> Check:
         ok = affinity_count() <= usable
         return Check(name, ok, "not set", "" if ok else f"threads will wait for CPU time: {way_out}")
     if not value.isdigit() or int(value) < 1:
-        return Check(name, False, repr(value), f"expected a whole number, at least 1: {way_out}")
+        return Check(name, False, repr(value), f"expected a whole number of at least 1: {way_out}")
     if int(value) > usable:
         return Check(
             name, False, value, f"more than the {usable} usable CPUs, threads will wait for each other: {way_out}"
@@ -133,14 +133,14 @@ def check_cpu_features(cpu_info: Path = CPU_INFO) -> Check:
     present = [name for name in useful if name in flags]
     ok = bool({"avx2", "asimd"} & flags)
     advice = "" if ok else "without AVX2, encoding and search will be several times slower: use a newer CPU"
-    return Check("CPU features", ok, ", ".join(present) or "none of note", advice)
+    return Check("CPU features", ok, ", ".join(present) or "none that are used", advice)
 
 
-def check_gpu(*, ask_torch: bool = False, devices: Path = Path("/dev")) -> Check:
+def check_gpu(*, import_torch: bool = False, devices: Path = Path("/dev")) -> Check:
     """Look for an NVIDIA GPU; none is needed."""
     device_files = sorted(path.name for path in devices.glob("nvidia[0-9]*"))
     state = f"device files {', '.join(device_files)}" if device_files else "none"
-    if not ask_torch or find_spec("torch") is None:
+    if not import_torch or find_spec("torch") is None:
         return Check("GPU", True, state, "")
     import torch
 
@@ -173,14 +173,17 @@ def check_model() -> Check:
 
 
 def check_kernel() -> Check:
-    """Tell whether the kernel encodes queries on the CPU, or torch because the kernel was not built."""
-    name, advice = "Query kernel", "several times slower: install this package where there is a C compiler"
+    """Tell whether queries are encoded by the kernel, or by torch because the kernel was not built."""
+    name, advice = (
+        "Query kernel",
+        "queries are encoded several times slower: install this package where there is a C compiler",
+    )
     try:
         from elasticdenser.kernel import _kernel
     except ImportError as error:
-        return Check(name, True, f"not there ({error}): torch encodes queries", advice)
+        return Check(name, True, f"not built ({error}): torch encodes queries", advice)
     if len(_kernel.paths()) < 2:  # the portable path is always there, and slower than torch
-        return Check(name, True, f"not made for this processor ({platform.machine()}): torch encodes queries")
+        return Check(name, True, f"has no fast path for this processor ({platform.machine()}): torch encodes queries")
     return Check(name, True, "built: queries are encoded in 8 bits, without torch")
 
 

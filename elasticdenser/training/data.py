@@ -22,7 +22,7 @@ _BLOCK_BATCHES = 32
 batches less random."""
 
 _LONG_TEXT = 32
-"""Number of tokens, padding included, above which a batch holds fewer texts: few queries are longer."""
+"""Number of tokens of the longest text above which a batch holds fewer texts: few queries are longer."""
 
 _MIN_LONG_TEXTS = 4
 """Texts that a batch of long texts holds at least: the gradient of fewer is mostly noise."""
@@ -77,8 +77,8 @@ class TrainingData:
         """Return the batch of a step. It depends on the arguments alone, so that training can resume at any step.
 
         Every epoch is a permutation of all texts, cut into batches of texts of similar length. The batches of an epoch
-        hold equally many texts, give or take one. Batches with texts of more than 32 tokens hold fewer, drawn at random;
-        the other texts wait for another epoch.
+        hold equally many texts, give or take one. Batches with texts of more than 32 tokens hold fewer, drawn at
+        random; the other texts wait for another epoch.
 
         Args:
             step: Number of the step, from 0.

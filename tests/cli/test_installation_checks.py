@@ -13,7 +13,7 @@ from cli_helpers import ROOT, run, run_code
 from elasticdenser.cli import installation_checks
 
 
-def test_the_report():
+def test_doctor_lists_the_parts():
     result = run("doctor")
     assert result.exit_code == 0, result.output
     assert all(part in result.stdout for part in ("Python", "torch", "Default model"))
@@ -46,7 +46,7 @@ def test_every_failure_has_advice():
     assert {"Python", "torch", "CPUs", "Disk", "Default model", "pyserini"} <= {check.name for check in results}
 
 
-def test_absent_and_old_packages(monkeypatch):
+def test_absent_and_old_packages_are_gaps(monkeypatch):
     monkeypatch.setattr(installation_checks, "MIN_VERSIONS", {"no-such-package-here": "1.0", "numpy": "99.1"})
     absent, old = installation_checks.check_packages()
     assert (absent.ok, absent.state) == (False, "not installed")
@@ -66,7 +66,7 @@ def test_absent_and_old_packages(monkeypatch):
         ("0", 4, False, "whole number"),
     ],
 )
-def test_threads(monkeypatch, value, affinity, ok, advice):
+def test_the_number_of_threads_is_compared_with_the_usable_cpus(monkeypatch, value, affinity, ok, advice):
     monkeypatch.setattr(installation_checks, "cpu_count", lambda: 4)
     monkeypatch.setattr(installation_checks, "affinity_count", lambda: affinity)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -77,7 +77,7 @@ def test_threads(monkeypatch, value, affinity, ok, advice):
     assert advice in check.advice
 
 
-def test_cpu_features(tmp_path):
+def test_cpu_features_without_avx2_are_a_gap(tmp_path):
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_bf16\n")
     assert installation_checks.check_cpu_features(info).state == "avx2, avx512f, avx512_bf16"
@@ -92,10 +92,10 @@ def test_kernel_says_why_it_is_absent(monkeypatch):
     monkeypatch.delattr(elasticdenser.kernel, "_kernel", raising=False)
     monkeypatch.setitem(sys.modules, "elasticdenser.kernel._kernel", None)
     check = installation_checks.check_kernel()
-    assert re.match(r"not there \(.*_kernel.*\): torch encodes queries", check.state)
+    assert re.match(r"not built \(.*_kernel.*\): torch encodes queries", check.state)
 
 
-def test_gpu_without_torch(tmp_path):
+def test_gpus_are_found_without_torch(tmp_path):
     assert installation_checks.check_gpu(devices=tmp_path).state == "none"
     (tmp_path / "nvidia0").touch()
     assert installation_checks.check_gpu(devices=tmp_path).state == "device files nvidia0"

@@ -43,7 +43,7 @@ _STEPS = 250
 
 
 def gains_chart(comparison: Comparison, info: QuerySetInfo, name: str) -> Chart | None:
-    """Return the chart of sorted differences, with a panel for each system; None without a baseline or another system."""
+    """Return the chart of sorted differences, a panel for each system; None without a baseline or another system."""
     measure = info.measures[0]
     sorted_differences = {
         system: np.sort(list(differences.values()))[::-1]
