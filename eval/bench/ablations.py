@@ -139,7 +139,7 @@ class Bench:
         return model
 
     def retention(self, model: ElasticBert, names: list[str], *, n_errors: int = 0) -> dict[str, float]:
-        """Return the retention of some subnets, relative to the full encoder on clean queries: the mean over the dev sets.
+        """Return the retention of some subnets, relative to the full encoder on clean queries, over all dev sets.
 
         Args:
             model: The model.

@@ -64,7 +64,8 @@ def eval_(
 ) -> None:
     """Evaluate all systems of a suite on all its data sets: figures, significance, a report.
 
-    Builds missing indexes and runs, and reuses existing ones; after an interruption, the same command resumes.
+    Builds missing indexes and runs, and reuses existing ones.
+    After an interruption, the same command resumes the evaluation.
     Data sets that are not on this machine are skipped, and the report lists them.
     """
     from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite

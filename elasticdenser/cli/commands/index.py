@@ -25,8 +25,8 @@ def index(
         list[str],
         typer.Argument(
             metavar="CORPUS...",
-            help="Passages, from one or more sources: a BEIR folder; a JSONL, TSV (id, text, title) or plain text file, "
-            "compressed or not (.gz, .zst); or an ir_datasets id.",
+            help="Passages, from one or more sources: a BEIR folder; a JSONL, TSV (id, text, title) or plain text "
+            "file, compressed or not (.gz, .zst); or an ir_datasets id.",
             show_default=False,
         ),
     ],

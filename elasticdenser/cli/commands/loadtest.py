@@ -71,8 +71,9 @@ def loadtest(
 ) -> None:
     """Send a load to the engine of an index or to a server, and report the share of requests answered in time.
 
-    The engine runs in another process. Latencies are measured from the time at which a request was due. Ctrl-C ends the
-    load, and the results so far are reported.
+    The engine of an index runs in another process.
+    Latencies are measured from the time at which a request was due.
+    Ctrl-C ends the load, and the results so far are reported.
     """
     from elasticdenser.engine.policies import expand_policies
     from elasticdenser.engine.profiling.profile import Profile

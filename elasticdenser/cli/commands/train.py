@@ -68,7 +68,8 @@ def train(
 ) -> None:
     """Train small subnets of a query encoder, without labels; their vectors fit the existing indexes of the encoder.
 
-    Needs queries, or passages to cut queries from. After an interruption, the same command resumes the training.
+    Needs queries, or passages to cut queries from.
+    After an interruption, the same command resumes the training.
     On several GPUs: torchrun --nproc-per-node N -m elasticdenser train ...
     """
     from elasticdenser.training.inputs import TrainOptions
