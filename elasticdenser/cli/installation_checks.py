@@ -9,7 +9,6 @@ import shutil
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 from elasticdenser.cpus import CPU_INFO, affinity_count, cpu_count, cpu_flags, cpu_quota
@@ -57,19 +56,15 @@ class Check:
     advice: str = ""
 
 
-def run_checks(*, import_torch: bool = False) -> list[Check]:
-    """Run all checks; none of them changes the machine or uses the network.
-
-    Args:
-        import_torch: Whether to import torch, which takes seconds, to learn whether it can use a GPU.
-    """
+def run_checks() -> list[Check]:
+    """Run all checks; none of them changes the machine, uses the network or imports torch, which takes seconds."""
     return [
         check_python(),
         *check_packages(),
         check_cpus(),
         check_threads(),
         check_cpu_features(),
-        check_gpu(import_torch=import_torch),
+        check_gpu(),
         check_disk(),
         check_model(),
         check_kernel(),
@@ -136,19 +131,10 @@ def check_cpu_features(cpu_info: Path = CPU_INFO) -> Check:
     return Check("CPU features", ok, ", ".join(present) or "none that are used", advice)
 
 
-def check_gpu(*, import_torch: bool = False, devices: Path = Path("/dev")) -> Check:
-    """Look for an NVIDIA GPU; none is needed."""
+def check_gpu(devices: Path = Path("/dev")) -> Check:
+    """Look for the device files of NVIDIA GPUs; none is needed."""
     device_files = sorted(path.name for path in devices.glob("nvidia[0-9]*"))
-    state = f"device files {', '.join(device_files)}" if device_files else "none"
-    if not import_torch or find_spec("torch") is None:
-        return Check("GPU", True, state, "")
-    import torch
-
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        return Check("GPU", True, f"{', '.join(names)} (CUDA {torch.version.cuda})")
-    advice = "torch cannot use it: install a torch with CUDA, see https://pytorch.org" if device_files else ""
-    return Check("GPU", not device_files, f"{state}, torch {torch.__version__} runs on the CPU", advice)
+    return Check("GPU", True, f"device files {', '.join(device_files)}" if device_files else "none")
 
 
 def check_disk(folder: Path | None = None) -> Check:

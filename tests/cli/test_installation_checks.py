@@ -96,9 +96,9 @@ def test_kernel_says_why_it_is_absent(monkeypatch):
 
 
 def test_gpus_are_found_without_torch(tmp_path):
-    assert installation_checks.check_gpu(devices=tmp_path).state == "none"
+    assert installation_checks.check_gpu(tmp_path).state == "none"
     (tmp_path / "nvidia0").touch()
-    assert installation_checks.check_gpu(devices=tmp_path).state == "device files nvidia0"
+    assert installation_checks.check_gpu(tmp_path).state == "device files nvidia0"
 
 
 def test_versions_compare_by_number():

@@ -107,18 +107,7 @@ def loadtest(
     title = load_title(description, load.deadline_ms, target if is_server else n_workers)
     print_results(results, title, as_json=as_json)
     if output is not None and results:
-        write_figures(
-            output,
-            "loadtest",
-            levels,
-            {result.summary.policy: result.run.outcomes for result in results},
-            [result.summary for result in results],
-            simulation,
-            title,
-            extra_figures={result.summary.policy: result.figures() for result in results},
-            simulated={result.summary.policy: result.simulated for result in results if result.simulated},
-            shows_capacity=not is_server,
-        )
+        _write_results(output, results, levels, simulation, title, shows_capacity=not is_server)
     _check_client(results)
 
 
@@ -213,6 +202,29 @@ def _test_each(
         else:
             progress("policies", len(policies), len(policies))
     return results
+
+
+def _write_results(
+    output: Path,
+    results: Sequence[LoadResult],
+    profile: Profile,
+    simulation: SimulationSettings,
+    title: str,
+    *,
+    shows_capacity: bool,
+) -> None:
+    write_figures(
+        output,
+        "loadtest",
+        profile,
+        {result.summary.policy: result.run.outcomes for result in results},
+        [result.summary for result in results],
+        simulation,
+        title,
+        extra_figures={result.summary.policy: result.figures() for result in results},
+        simulated={result.summary.policy: result.simulated for result in results if result.simulated},
+        shows_capacity=shows_capacity,
+    )
 
 
 def _check_client(results: Sequence[LoadResult]) -> None:
