@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from elasticdenser.cpus import CPU_INFO, affinity_count, cpu_count, cpu_flags, cpu_quota
+from elasticdenser.kernel.paths import has_fast_path, kernel_import_error, kernel_paths
 from elasticdenser.retrieval.java import find_java, java_status
 
 MIN_PYTHON = (3, 11)
@@ -160,15 +161,11 @@ def check_model() -> Check:
 
 def check_kernel() -> Check:
     """Tell whether queries are encoded by the kernel, or by torch because the kernel was not built."""
-    name, advice = (
-        "Query kernel",
-        "queries are encoded several times slower: install this package where there is a C compiler",
-    )
-    try:
-        from elasticdenser.kernel import _kernel
-    except ImportError as error:
-        return Check(name, True, f"not built ({error}): torch encodes queries", advice)
-    if len(_kernel.paths()) < 2:  # the portable path is always there, and slower than torch
+    name = "Query kernel"
+    advice = "queries are encoded several times slower: install this package where there is a C compiler"
+    if not kernel_paths():
+        return Check(name, True, f"not built ({kernel_import_error()}): torch encodes queries", advice)
+    if not has_fast_path():
         return Check(name, True, f"has no fast path for this processor ({platform.machine()}): torch encodes queries")
     return Check(name, True, "built: queries are encoded in 8 bits, without torch")
 

@@ -162,10 +162,13 @@ def dtype_of(precision: str) -> str:
     Raises:
         typer.BadParameter: There is no such precision.
     """
-    dtype = _DTYPES.get(precision, precision)
-    if dtype not in _DTYPES.values():
+    if precision in _DTYPES:
+        return _DTYPES[precision]
+    from elasticdenser.encoders.backends import BACKENDS
+
+    if precision not in BACKENDS:
         raise typer.BadParameter(f"got {precision!r}; expected one of {', '.join(_DTYPES)}", param_hint="--precision")
-    return dtype
+    return precision
 
 
 def n_workers(workers: int | None) -> int:

@@ -54,7 +54,7 @@ class BaseEncoder(ABC):
 
     @property
     def fingerprint(self) -> EncoderFingerprint:
-        """What an index must have been made with to be searched with this encoder."""
+        """Identity of the vector space, which an index must share to be searched with this encoder."""
         return EncoderFingerprint(
             name=self.location.name, weights_sha256=self.location.sha256, settings=self.settings, dtype=self.dtype
         )

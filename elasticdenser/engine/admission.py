@@ -30,7 +30,7 @@ class AdmissionControl:
         self._reject_until_s = -math.inf  # deadline up to which requests are rejected unless they may displace others
 
     def rejects_unchecked(self, deadline_s: float, priority: int) -> bool:
-        """Return whether a request with as late a deadline has just been rejected, so that no check is needed."""
+        """Return whether a request due as late or later has just been rejected, so that no check is needed."""
         return deadline_s <= self._reject_until_s and priority <= self._forecast.queue.min_priority
 
     def forget_rejection(self) -> None:
@@ -45,7 +45,7 @@ class AdmissionControl:
             n_unfinished: Number of requests in the engine.
 
         Returns:
-            The jobs that were removed from the queue for it, usually none; None if the job was rejected.
+            The jobs that were removed from the queue to make room, usually none; None if the job was rejected.
         """
         now_s = job.requests[0].arrival_s
         if n_unfinished < self._settings.max_unfinished and self.insert_if_in_time(job, now_s):
@@ -89,9 +89,9 @@ class AdmissionControl:
         queue = self._forecast.queue
         if job.priority <= queue.min_priority:  # the usual case: all priorities are equal
             return None
-        lower = (waiting for waiting in reversed(queue.jobs) if waiting.priority < job.priority)
+        candidates = (waiting for waiting in reversed(queue.jobs) if waiting.priority < job.priority)
         displaced: list[Job] = []
-        for waiting in heapq.nsmallest(_MAX_DISPLACED, lower, key=lambda lower: (lower.priority, -lower.deadline_s)):
+        for waiting in heapq.nsmallest(_MAX_DISPLACED, candidates, key=lambda job: (job.priority, -job.deadline_s)):
             queue.remove(waiting)
             displaced.append(waiting)
             n_unfinished -= len(waiting.requests)

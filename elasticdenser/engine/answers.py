@@ -41,8 +41,8 @@ class Snapshot:
     Attributes:
         n_waiting: Queries in the queue, equal ones counted once.
         n_running: Batches that are running.
-        rate_per_s: Requests with a deadline that arrived a second, over the last 0.1 s.
-        ratio: Factor by which run times currently differ from the profile's.
+        rate_per_s: Arrivals per second of requests with a deadline, over the last 0.1 s.
+        correction_ratio: Factor by which run times currently differ from those of the profile.
         statuses: Number of requests by final state.
         levels: Number of answers by level, best level first.
         batches: Number of answered batches by batch size.
@@ -54,7 +54,7 @@ class Snapshot:
     n_waiting: int
     n_running: int
     rate_per_s: float
-    ratio: float
+    correction_ratio: float
     statuses: dict[str, int]
     levels: dict[str, int]
     batches: dict[int, int]
@@ -71,7 +71,7 @@ class InlineAnswer:
         self._error: BaseException | None = None
 
     def set_running_or_notify_cancel(self) -> bool:
-        """Return True: it cannot be cancelled."""
+        """Return True, because nobody can cancel it."""
         return True
 
     def set_result(self, answer: Answer) -> None:

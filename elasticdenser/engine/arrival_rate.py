@@ -6,7 +6,7 @@ from collections import deque
 
 
 class ArrivalRate:
-    """Arrivals a second over a sliding window.
+    """Arrivals per second over a sliding window.
 
     Args:
         window_s: Length of the window.

@@ -48,7 +48,7 @@ class StartedBatch:
             # A query that cannot be searched must not fail the others: search each by itself.
             results: list[Result] = []
             for query in queries:
-                results += self._results([query], partial(self._search_in_turn, query))
+                results += self._results([query], partial(self._search_alone, query))
             return results
         if not isinstance(hits, Collection):
             hits = list(hits)
@@ -56,7 +56,7 @@ class StartedBatch:
             raise ValueError(f"got hits of {len(hits)} queries from search_batch, expected {len(queries)}")
         return hits
 
-    def _search_in_turn(self, query: Query) -> Collection[Hits]:
+    def _search_alone(self, query: Query) -> Collection[Hits]:
         return self._search.start_batch([query], self.batch.level)()
 
 
@@ -73,11 +73,11 @@ class FinishedBatch(NamedTuple):
     results: Collection[Result]
     finished_s: float
 
-    def ends(self) -> Iterator[tuple[Outcome, Result]]:
+    def outcomes_and_results(self) -> Iterator[tuple[Outcome, Result]]:
         """Yield the outcome and the result of each request."""
         results = (result for job, result in zip(self.batch.jobs, self.results, strict=True) for _ in job.requests)
         for outcome, result in zip(self.batch.outcomes(self.finished_s), results, strict=True):
             if isinstance(result, QueryError):
-                request, at_s, queued_s = outcome.request, outcome.at_s, outcome.queued_s
-                outcome = Outcome(request=request, status=Status.FAILED, at_s=at_s, queued_s=queued_s)
+                request, end_s, queued_s = outcome.request, outcome.end_s, outcome.queued_s
+                outcome = Outcome(request=request, status=Status.FAILED, end_s=end_s, queued_s=queued_s)
             yield outcome, result

@@ -22,7 +22,7 @@ class Dispatcher:
     """State that all threads of an engine share: the scheduler behind a lock, and the futures of waiting clients.
 
     Clients call `submit`, `ask` and `would_reject`. Workers call `next_batch`, then `start_batch`, `finish_batch` and
-    `deliver`; none of the three raises.
+    `deliver`; the last three raise nothing, and report every error to the clients.
 
     Args:
         scheduler: The scheduler; must not be used by others.
@@ -138,7 +138,7 @@ class Dispatcher:
                 n_waiting=scheduler.n_waiting,
                 n_running=scheduler.n_running,
                 rate_per_s=scheduler.rate_per_s(self._clock()),
-                ratio=scheduler.ratio,
+                correction_ratio=scheduler.correction_ratio,
                 statuses=self._statistics.statuses,
                 levels=dict(self._statistics.levels),
                 batches=dict(self._statistics.batches),
@@ -166,7 +166,7 @@ class Dispatcher:
         return self._scheduler.has_shed
 
     def next_batch(self) -> Batch | None:
-        """Return the batch to run next, None if there is none now; called with the lock held."""
+        """Return the batch to run next; None if nothing should start now. Called with the lock held."""
         return self._scheduler.schedule(self._clock())
 
     def start_batch(self, batch: Batch) -> StartedBatch | None:
@@ -195,11 +195,11 @@ class Dispatcher:
     def deliver(self, finished: FinishedBatch) -> None:
         """Deliver the answers of a batch."""
         self._listener.batch_finished(finished.finished_s)
-        ends = list(finished.ends())
+        outcomes_and_results = list(finished.outcomes_and_results())
         with self.lock:
             self._statistics.count_batch(len(finished.batch.jobs))
-            futures = self._take_futures([outcome for outcome, _ in ends])
-        for (outcome, result), future in zip(ends, futures, strict=True):
+            futures = self._take_futures([outcome for outcome, _ in outcomes_and_results])
+        for (outcome, result), future in zip(outcomes_and_results, futures, strict=True):
             if isinstance(result, QueryError):
                 settle(future, error=result)
             else:

@@ -95,7 +95,8 @@ class RetrievalEngine:
         # Well above the limit of the watchdog, which fails a batch that hangs: this one only ends its process.
         process_timeout_s = max(30.0, 10 * hang_timeout_s)
         self._search = _batch_search(retriever, profile, n_workers if processes else 0, process_timeout_s)
-        self._processes = self._search if processes and isinstance(self._search, ProcessPoolSearch) else None
+        # A pool that was passed in as the retriever belongs to the caller, who closes it.
+        self._process_pool = self._search if processes and isinstance(self._search, ProcessPoolSearch) else None
         self._dispatcher = Dispatcher(scheduler, self._search, clock, listener)
         self._workers = WorkerPool(self._dispatcher, n_workers, clock=clock, hang_timeout_s=hang_timeout_s)
 
@@ -143,7 +144,7 @@ class RetrievalEngine:
         return self._dispatcher.ask(self._submission(query, k, **options), self._workers.wake)
 
     def would_reject(self, deadline_s: float | None = None, priority: int = 0) -> bool:
-        """Return whether `submit` has just rejected a query with as much time; if so, count one more rejection.
+        """Return whether `submit` has just rejected a query with as much or more time; if so, count one more rejection.
 
         This takes a microsecond and no lock. A client far beyond the engine's capacity can call it before it parses a
         request, and so save the time for requests that can be answered. It may reject a query that `submit` would have
@@ -176,15 +177,16 @@ class RetrievalEngine:
             WorkerError: A batch failed.
             EngineClosedError: The engine was closed.
         """
-        options.setdefault("deadline_s", math.inf)
-        max_ahead = min(int(_BULK_SHARE * self._settings.max_unfinished), _BULK_PER_WORKER * self._workers.size)
-        ahead = threading.Semaphore(max(1, max_ahead))
+        if options.setdefault("deadline_s", math.inf) is None:
+            options["deadline_s"] = self._settings.slo_s
+        max_in_engine = min(int(_BULK_SHARE * self._settings.max_unfinished), _BULK_PER_WORKER * self._workers.size)
+        free_places = threading.Semaphore(max(1, max_in_engine))
         futures: list[Future[Answer]] = []
         try:
             for query in queries:
-                ahead.acquire()
+                free_places.acquire()
                 futures.append(self._submit_when_there_is_room(query, k, options))
-                futures[-1].add_done_callback(lambda _: ahead.release())
+                futures[-1].add_done_callback(lambda _: free_places.release())
             return [future.result() for future in futures]
         except BaseException:
             for future in futures:
@@ -197,18 +199,18 @@ class RetrievalEngine:
         Raises:
             WorkerError: No process could start.
         """
-        if self._processes is not None:
-            self._processes.wait_until_ready()
+        if self._process_pool is not None:
+            self._process_pool.wait_until_ready()
         for level in self.profile.levels:
             self._search.search_batch([Query(text=query, k=1)], level.name)
 
     def snapshot(self) -> Snapshot:
         """Return the engine's state, and its counts since the start."""
-        processes = self._processes
+        pool = self._process_pool
         return self._dispatcher.snapshot(
             replaced_workers=self._workers.n_replaced,
-            processes=processes.n_alive if processes else 0,
-            replaced_processes=processes.n_replaced if processes else 0,
+            processes=pool.n_alive if pool else 0,
+            replaced_processes=pool.n_replaced if pool else 0,
         )
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -220,8 +222,8 @@ class RetrievalEngine:
         self._dispatcher.stop_accepting()
         self._workers.stop(timeout_s)
         self._dispatcher.fail_all()
-        if self._processes is not None:
-            self._processes.close()
+        if self._process_pool is not None:
+            self._process_pool.close()
 
     def __enter__(self) -> Self:
         return self
@@ -268,7 +270,9 @@ def _batch_search(
     """Return the search of the workers, in processes if their number is above 0."""
     if isinstance(retriever, BatchSearch):
         if n_processes:
-            raise QueryError("got processes for a BatchSearch; only a Retriever can be opened in each: give that")
+            raise QueryError(
+                "got a BatchSearch with processes = True; only a Retriever can be opened in a process: give that"
+            )
         return retriever
     recalls = {level.name: level.recall for level in profile.levels}
     if n_processes:

@@ -24,10 +24,10 @@ class Forecast:
     Attributes:
         queue: The waiting jobs.
         running: The running batches, as the keys of a dictionary, in the order of their start.
-        correction: Observed by profiled run times.
-        rate: Arrivals a second of requests with a deadline.
+        correction: Correction of profiled run times by observed ones.
+        rate: Rate at which requests with a deadline arrive.
         max_batch_sizes: Maximum number of jobs in a batch, by level index.
-        capacity_per_s: Queries a second of one worker at the fastest level, by the profile.
+        capacity_per_s: Queries per second of one worker at the fastest level, by the profile.
     """
 
     def __init__(self, profile: Profile, settings: SchedulerSettings, fastest_level_index: int) -> None:
@@ -38,8 +38,10 @@ class Forecast:
         self.rate = ArrivalRate()
         # A batch larger than is efficient only makes its own requests wait. A batch of one may exceed the longest run
         # time: as it cannot be divided, the level would never be used otherwise.
-        self.max_batch_sizes = tuple(level.efficient_batch_size(settings.max_run) for level in profile.levels)
-        self.capacity_per_s = profile.levels[fastest_level_index].capacity_per_s(settings.max_run)
+        self.max_batch_sizes = tuple(
+            level.efficient_batch_size(settings.resolved_max_run_s) for level in profile.levels
+        )
+        self.capacity_per_s = profile.levels[fastest_level_index].capacity_per_s(settings.resolved_max_run_s)
 
     @property
     def has_idle_worker(self) -> bool:
@@ -54,7 +56,7 @@ class Forecast:
         heapq.heapify(free_s)
         return QueueState(
             self.profile,
-            ratio=self.correction.ratio,
+            correction_ratio=self.correction.ratio,
             scatter=self.correction.scatter,
             queue=self.queue,
             free_s=free_s,
@@ -62,7 +64,7 @@ class Forecast:
             rate_per_s=self.rate.per_s(now_s),
             capacity_per_s=self.capacity_per_s,
             slo_s=self.settings.slo_s,
-            reserve_s=self.settings.reserve,
+            reserve_s=self.settings.resolved_reserve_s,
             max_batch_sizes=self.max_batch_sizes,
         )
 
@@ -95,4 +97,4 @@ class Forecast:
         """
         size = min(len(self.queue), self.max_batch_sizes[self.fastest_level_index])
         run_s = self.correction.ratio * self.profile.levels[self.fastest_level_index].latency_s[size]
-        return self.settings.reserve + run_s
+        return self.settings.resolved_reserve_s + run_s

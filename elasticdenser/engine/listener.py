@@ -11,11 +11,11 @@ class DeliveryListener:
     """
 
     def batch_finished(self, finished_s: float) -> None:
-        """Handle that this thread is about to deliver the answers of a batch.
+        """Event: this thread is about to deliver the answers of a batch.
 
         Args:
             finished_s: Time at which the batch finished, on the engine's clock.
         """
 
     def delivered(self) -> None:
-        """Handle that this thread has delivered the answers or errors of a batch, or the errors of shed requests."""
+        """Event: this thread has delivered the answers or errors of a batch, or the errors of shed requests."""

@@ -33,13 +33,13 @@ class QueueState:
 
     Args:
         profile: The levels.
-        ratio: Factor by which run times currently differ from the profile's.
+        correction_ratio: Factor by which run times currently differ from the profile's.
         scatter: Mean relative excess of run times over the corrected ones.
         queue: The waiting jobs.
         free_s: Times at which each worker will be free, a heap; `now_s` for idle workers.
         now_s: The current time.
-        rate_per_s: Arrivals a second of requests with a deadline.
-        capacity_per_s: Queries a second of one worker at the policy's fastest level, by the profile.
+        rate_per_s: Arrivals per second of requests with a deadline.
+        capacity_per_s: Queries per second of one worker at the policy's fastest level, by the profile.
         slo_s: The default deadline, after arrival.
         reserve_s: Time kept free before each deadline, for delays that no profile predicts.
         max_batch_sizes: Maximum number of jobs in a batch, by level index.
@@ -49,7 +49,7 @@ class QueueState:
         self,
         profile: Profile,
         *,
-        ratio: float,
+        correction_ratio: float,
         scatter: float = 0.0,
         queue: DeadlineQueue,
         free_s: list[float],
@@ -60,7 +60,8 @@ class QueueState:
         reserve_s: float,
         max_batch_sizes: Sequence[int],
     ) -> None:
-        self.levels, self.ratio, self.queue, self.free_s = profile.levels, ratio, queue, free_s
+        self.levels, self.queue, self.free_s = profile.levels, queue, free_s
+        self.correction_ratio = correction_ratio
         self.now_s, self.slo_s = now_s, slo_s
         self.rate_per_s, self.capacity_per_s = rate_per_s, capacity_per_s
         self.reserve_s, self.max_batch_sizes, self.scatter = reserve_s, max_batch_sizes, scatter
@@ -85,11 +86,11 @@ class QueueState:
             reserve_s: Time to keep free before the first deadline.
             safety_factor: Factor for predicted run times.
         """
-        own_index, n = self.queue.group_at(0, level_index, len(self.queue))
+        run_index, n = self.queue.group_at(0, level_index, len(self.queue))
         n_idle = sum(free_s <= self.now_s for free_s in self.free_s)
         share = -(-len(self.queue) // max(1, n_idle))
-        budget_s = (self.queue.deadlines_s[0] - self.now_s - reserve_s) / safety_factor / self.ratio
-        return min(n, share, self.max_batch_sizes[own_index], self.levels[own_index].largest_batch(budget_s))
+        budget_s = (self.queue.deadlines_s[0] - self.now_s - reserve_s) / safety_factor / self.correction_ratio
+        return min(n, share, self.max_batch_sizes[run_index], self.levels[run_index].largest_batch(budget_s))
 
     def drains_in_time(
         self,
@@ -115,25 +116,25 @@ class QueueState:
             whole_queue: Check all jobs, not only those of the next batches.
         """
         queue, deadlines_s, n = self.queue, self.queue.deadlines_s, len(self.queue)
-        free_s, factor, is_restricted = self.free_s.copy(), self.ratio * safety_factor, queue.n_restricted > 0
-        group_size, position, own_reserve_s = n, skip, 0.0
+        free_s, factor, is_restricted = (
+            self.free_s.copy(),
+            self.correction_ratio * safety_factor,
+            queue.n_restricted > 0,
+        )
+        group_size, position, applied_reserve_s = n, skip, 0.0
         latency_s, max_size = self.levels[level_index].latency_s, self.max_batch_sizes[level_index]
-        n_ahead = min(n - position, _MAX_BATCHES_AHEAD * max_size)
-        if n_ahead > 0 and not check_from and not is_restricted:  # recognise a large overload without simulating it
-            end_s = deadlines_s[position + n_ahead - 1] - reserve_s
-            needed_s = n_ahead * factor * latency_s[max_size] / max_size  # in the largest batches, the most efficient
-            if needed_s > sum([max(0.0, end_s - worker_s) for worker_s in free_s]):
-                return False
+        if not check_from and not is_restricted and self._exceeds_capacity(level_index, reserve_s, factor, skip):
+            return False
         for _ in range(n if whole_queue else _MAX_BATCHES_AHEAD):
             if position >= n:
                 return True
             if position >= check_from:
-                own_reserve_s = reserve_s
+                applied_reserve_s = reserve_s
             if is_restricted:
-                own_index, group_size = queue.group_at(position, level_index, self.max_batch_sizes[level_index])
-                latency_s, max_size = self.levels[own_index].latency_s, self.max_batch_sizes[own_index]
+                run_index, group_size = queue.group_at(position, level_index, self.max_batch_sizes[level_index])
+                latency_s, max_size = self.levels[run_index].latency_s, self.max_batch_sizes[run_index]
             start_s = free_s[0]
-            slack_s = (deadlines_s[position] - start_s - own_reserve_s) / factor
+            slack_s = (deadlines_s[position] - start_s - applied_reserve_s) / factor
             size = max_size if slack_s >= latency_s[max_size] else bisect_right(latency_s, slack_s) - 1
             if size > group_size or size > n - position:  # faster than min(): most of a decision's time is spent here
                 size = min(group_size, n - position)
@@ -146,14 +147,28 @@ class QueueState:
                 position += 1
         return True
 
+    def _exceeds_capacity(self, level_index: int, reserve_s: float, factor: float, skip: int) -> bool:
+        """Return whether the next batches cannot all be in time, even if all have the largest, most efficient size.
+
+        This recognises a large overload without simulating it. The arguments are those of `drains_in_time`, with
+        `factor` for profiled run times.
+        """
+        max_size = self.max_batch_sizes[level_index]
+        n_ahead = min(len(self.queue) - skip, _MAX_BATCHES_AHEAD * max_size)
+        if n_ahead <= 0:
+            return False
+        end_s = self.queue.deadlines_s[skip + n_ahead - 1] - reserve_s
+        needed_s = n_ahead * factor * self.levels[level_index].latency_s[max_size] / max_size
+        return needed_s > sum([max(0.0, end_s - free_s) for free_s in self.free_s])
+
     def recovery_s(self, choice: Choice) -> float:
         """Return the time from the end of a chosen batch until no urgent request is left; infinity for never.
 
         Urgent are the requests that are due within the default deadline, and those that keep arriving at the present
         rate. While the batch runs, the other workers serve at the fastest level; afterwards all workers do.
         """
-        run_s = self.ratio * self.levels[choice.level_index].latency_s[choice.batch_size]
-        worker_per_s = self.capacity_per_s / self.ratio
+        run_s = self.correction_ratio * self.levels[choice.level_index].latency_s[choice.batch_size]
+        worker_per_s = self.capacity_per_s / self.correction_ratio
         spare_per_s = len(self.free_s) * worker_per_s - self.rate_per_s
         n_urgent = bisect_right(self.queue.deadlines_s, self.now_s + self.slo_s)
         n_left = n_urgent - choice.batch_size + (worker_per_s - spare_per_s) * run_s

@@ -127,7 +127,7 @@ class Batch:
             Outcome(
                 request=request,
                 status=Status.IN_TIME if now_s <= request.deadline_s else Status.LATE,
-                at_s=now_s,
+                end_s=now_s,
                 level=self.level,
                 batch_size=len(self.jobs),
                 queued_s=max(0.0, self.started_s - request.arrival_s),
@@ -138,7 +138,7 @@ class Batch:
 
     def failures(self, now_s: float) -> list[Outcome]:
         """Return the outcome of each request of the batch, which has failed at `now_s`."""
-        return [Outcome(request=request, status=Status.FAILED, at_s=now_s) for request in self.requests()]
+        return [Outcome(request=request, status=Status.FAILED, end_s=now_s) for request in self.requests()]
 
 
 class Status(Enum):
@@ -159,7 +159,7 @@ class Outcome:
     Args:
         request: The request.
         status: Its final state.
-        at_s: Time of the end.
+        end_s: Time at which it ended.
         level: Name of the level that served the request, None without an answer.
         batch_size: Number of jobs in the batch.
         queued_s: Time that the request waited.
@@ -168,7 +168,7 @@ class Outcome:
 
     request: Request
     status: Status
-    at_s: float
+    end_s: float
     level: str | None = None
     batch_size: int = 0
     queued_s: float = 0.0
@@ -177,4 +177,4 @@ class Outcome:
     @property
     def latency_s(self) -> float:
         """Time from arrival to end."""
-        return self.at_s - self.request.arrival_s
+        return self.end_s - self.request.arrival_s

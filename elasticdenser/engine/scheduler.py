@@ -39,7 +39,7 @@ class Scheduler:
         self._queue, self._running = self._forecast.queue, self._forecast.running
         self._admission = AdmissionControl(self._forecast)
         self._in_flight = InFlightJobs()
-        self._shed: list[Outcome] = []
+        self._shed_outcomes: list[Outcome] = []
 
     @property
     def n_waiting(self) -> int:
@@ -54,7 +54,7 @@ class Scheduler:
     @property
     def has_shed(self) -> bool:
         """Whether `take_shed` would return anything."""
-        return bool(self._shed)
+        return bool(self._shed_outcomes)
 
     @property
     def running(self) -> list[Batch]:
@@ -66,16 +66,16 @@ class Scheduler:
         return batch in self._running
 
     @property
-    def ratio(self) -> float:
-        """Factor by which run times currently differ from the profile's."""
+    def correction_ratio(self) -> float:
+        """Factor by which run times currently differ from those of the profile."""
         return self._forecast.correction.ratio
 
     def rate_per_s(self, now_s: float) -> float:
-        """Return the arrivals a second of requests with a deadline, over the last 0.1 s."""
+        """Return the arrivals per second of requests with a deadline, over the last 0.1 s."""
         return self._forecast.rate.per_s(now_s)
 
     def would_reject(self, now_s: float, deadline_s: float, priority: int = 0) -> bool:
-        """Return whether a request with as late a deadline has just been rejected; if so, count the arrival.
+        """Return whether a request with the same or a later deadline has just been rejected; if so, count the arrival.
 
         The owner need not hold the lock.
         """
@@ -103,7 +103,7 @@ class Scheduler:
         displaced = self._admission.admit(job, self.n_unfinished)
         if displaced is None:
             raise self._admission.rejection(request, self.n_unfinished)
-        self._drop_all(displaced, request.arrival_s)
+        self._shed_jobs(displaced, request.arrival_s)
         self.n_unfinished += 1
         self._in_flight.add(job)
 
@@ -119,7 +119,7 @@ class Scheduler:
         if choice.batch_size < full_size and self._shed_excess(state):
             choice = self.policy.choose(state)
         level_index, max_size = self._queue.group_at(0, choice.level_index, choice.batch_size)
-        level, ratio = self.profile.levels[level_index], state.ratio
+        level, ratio = self.profile.levels[level_index], state.correction_ratio
         if level_index != choice.level_index:  # a minimum level, for which the chosen batch may be too large
             max_size = min(max_size, max(1, level.largest_batch((self._queue.deadlines_s[0] - now_s) / ratio)))
         size = max(1, min(max_size, len(level.latency_s) - 1))
@@ -152,7 +152,7 @@ class Scheduler:
         while self._queue and self._forecast.is_late_alone(now_s):
             (job,) = self._queue.take(1)
             self._admission.forget_rejection()
-            self._drop(job, job.requests.pop(0), now_s)
+            self._shed_request(job, job.requests.pop(0), now_s)
             if job.requests:  # requests that joined the job have later deadlines
                 self._queue.insert(job)
 
@@ -173,12 +173,12 @@ class Scheduler:
 
     def take_shed(self) -> list[Outcome]:
         """Return the outcomes of all requests shed since the last call."""
-        shed, self._shed = self._shed, []
+        shed, self._shed_outcomes = self._shed_outcomes, []
         return shed
 
     def clear(self, now_s: float) -> list[Outcome]:
         """Empty the queue, and return the outcomes of its requests as shed."""
-        self._drop_all(self._queue.take(len(self._queue)), now_s)
+        self._shed_jobs(self._queue.take(len(self._queue)), now_s)
         return self.take_shed()
 
     def _join(self, request: Request) -> bool:
@@ -209,20 +209,20 @@ class Scheduler:
         """Shed the jobs that keep the rest of the queue from being in time; return whether there were any."""
         shed = shed_excess(state, self.policy.fastest_level_index)
         if shed:
-            self._drop_all(shed, state.now_s)
+            self._shed_jobs(shed, state.now_s)
             self._admission.forget_rejection()
         return bool(shed)
 
-    def _drop_all(self, jobs: Iterable[Job], now_s: float) -> None:
+    def _shed_jobs(self, jobs: Iterable[Job], now_s: float) -> None:
         """Shed all requests of jobs that have been taken out of the queue."""
         for job in jobs:
             while job.requests:
-                self._drop(job, job.requests.pop(0), now_s)
+                self._shed_request(job, job.requests.pop(0), now_s)
 
-    def _drop(self, job: Job, request: Request, now_s: float) -> None:
+    def _shed_request(self, job: Job, request: Request, now_s: float) -> None:
         """Shed a request that has been taken out of its job."""
         waited_s = now_s - request.arrival_s
-        self._shed.append(Outcome(request=request, status=Status.SHED, at_s=now_s, queued_s=waited_s))
+        self._shed_outcomes.append(Outcome(request=request, status=Status.SHED, end_s=now_s, queued_s=waited_s))
         self.n_unfinished -= 1
         if not job.requests:
             self._in_flight.remove(job)

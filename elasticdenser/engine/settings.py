@@ -41,11 +41,11 @@ class SchedulerSettings:
             raise QueryError(f"{message}; expected seconds of at least 0, or None")
 
     @property
-    def reserve(self) -> float:
+    def resolved_reserve_s(self) -> float:
         """The reserve in seconds, with the default resolved."""
         return min(self.slo_s / 10, 0.01) if self.reserve_s is None else self.reserve_s
 
     @property
-    def max_run(self) -> float:
+    def resolved_max_run_s(self) -> float:
         """The longest run time in seconds, with the default resolved."""
         return self.slo_s / 2 if self.max_run_s is None else self.max_run_s

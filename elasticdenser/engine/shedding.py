@@ -21,7 +21,7 @@ def shed_excess(state: QueueState, level_index: int) -> list[Job]:
     that have no time for a batch of an efficient size. Otherwise jobs of the lowest priority go.
 
     Args:
-        state: The situation; the queue is changed.
+        state: The state of the queue and the workers; the jobs are removed from its queue.
         level_index: The policy's fastest level.
     """
     queue = state.queue
@@ -51,7 +51,7 @@ def _n_excess(state: QueueState, level_index: int) -> int:
             low = middle + 1
     latency_s, max_size = state.levels[level_index].latency_s, state.max_batch_sizes[level_index]
     while low < n - 1:
-        end_s = state.now_s + state.ratio * latency_s[min(max_size, n - low)]
+        end_s = state.now_s + state.correction_ratio * latency_s[min(max_size, n - low)]
         if end_s <= state.queue.deadlines_s[low]:
             break
         low += 1

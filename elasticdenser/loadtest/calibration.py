@@ -103,7 +103,7 @@ def calibrate(run: LoadRun, profile: Profile, *, workers: int) -> Calibration | 
     batches = _batches_by_end(run.responses)
     if len(batches) < _MIN_BATCHES:
         return None
-    received_s = {outcome.request.id: outcome.at_s for outcome in run.outcomes}
+    received_s = {outcome.request.id: outcome.end_s for outcome in run.outcomes}
     delays_out_s = np.full(len(run.delays_in_s), np.nan)
     for response in run.responses:
         if response.finished_s:
@@ -134,8 +134,8 @@ def simulate_calibrated(
         settings,
         noise=calibration.noise,
         slowdowns=calibration.slowdowns,
-        way_in_s=calibration.delay_in_s,
-        way_out_s=calibration.delay_out_s,
+        delay_in_s=calibration.delay_in_s,
+        delay_out_s=calibration.delay_out_s,
         pause_s=calibration.pause_s,
     )
     delays = None if isinstance(arrivals, ClosedLoop) else calibration.delays

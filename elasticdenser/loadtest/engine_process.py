@@ -1,9 +1,9 @@
 """Engine process of a load test: requests arrive in frames over a socket, and so do the answers.
 
-Requests are handled in a way in which no HTTP server handles them. Of requests that arrived together, the newest is
-handled first, and `RetrievalEngine.would_reject`, which takes no lock, tells whether it would be rejected. Both leave
-the interpreter to the workers under overload, so that the engine does better here than behind `elasticdenser serve`,
-which handles requests in their order and parses each. To test the server itself, use `elasticdenser loadtest
+This process handles requests differently from an HTTP server. Of requests that arrived together it handles the newest
+first, and before it submits a request it calls `RetrievalEngine.would_reject`, which takes no lock. Under overload both
+leave the interpreter to the workers, so the engine performs better here than behind `elasticdenser serve`, which parses
+every request and handles requests in the order of their arrival. To test the server itself, use `elasticdenser loadtest
 http://...`.
 """
 
@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Retriever
 
 Opener = Callable[[], "Retriever | BatchSearch"]
+"""Opens what an engine searches with."""
+
+_Fields = tuple[Any, ...]
+"""Fields of a `LoadResponse` in their order, with the value of the status: marshal knows neither class."""
 
 _MAX_READ_BYTES = 1 << 14
 """Bytes that are read at once: parsing more of them would keep the interpreter from the workers for too long."""
@@ -109,7 +113,7 @@ def serve(
                 search = ProcessPoolSearch(search, {level.name: level.recall for level in profile.levels}, workers)
                 search.wait_until_ready()
         if profile is None:
-            raise ElasticDenserError("got no profile; only the levels of a Retriever are known without one")
+            raise ElasticDenserError("got no profile; only the levels of a Retriever are known without one: give one")
         control.send(Ready(profile=profile, queries=queries))
         is_first = True
         while (start := control.recv()) is not None:
@@ -149,19 +153,23 @@ def _run(
     control.send(engine.snapshot())
 
 
+def _without_answer(number: int, status: Status, finished_s: float) -> _Fields:
+    return number, status.value, None, 0, 0.0, 0.0, finished_s
+
+
 def _submit(frame: list[tuple[int, str, int, float]], engine: RetrievalEngine, answers: _AnswerSender) -> None:
     for number, text, k, deadline_s in reversed(frame):
         now_s = perf_counter()
         remaining_s = deadline_s - now_s
         if remaining_s <= 0 or engine.would_reject(remaining_s):
-            answers.add((number, Status.REFUSED.value, None, 0, 0.0, 0.0, now_s))
+            answers.add(_without_answer(number, Status.REFUSED, now_s))
             continue
         try:
             future = engine.submit(text, k, deadline_s=remaining_s)
         except OverloadedError:
-            answers.add((number, Status.REFUSED.value, None, 0, 0.0, 0.0, now_s))
+            answers.add(_without_answer(number, Status.REFUSED, now_s))
         except ElasticDenserError:
-            answers.add((number, Status.FAILED.value, None, 0, 0.0, 0.0, now_s))
+            answers.add(_without_answer(number, Status.FAILED, now_s))
         else:
             future.add_done_callback(partial(answers.add_future, number))
 
@@ -171,15 +179,15 @@ class _AnswerSender(DeliveryListener):
 
     def __init__(self, data: socket) -> None:
         self._data, self._lock = data, Lock()
-        self._unsent: deque[tuple[Any, ...]] = deque()
+        self._unsent: deque[_Fields] = deque()
         self._batch_numbers = count(1)
         self._thread_state = local()
 
     def batch_finished(self, finished_s: float) -> None:
         """Assign the answers that this thread delivers from now on to a new batch."""
-        self._thread_state.batch, self._thread_state.finished_s = next(self._batch_numbers), finished_s
+        self._thread_state.batch_number, self._thread_state.finished_s = next(self._batch_numbers), finished_s
 
-    def add(self, answer: tuple[Any, ...]) -> None:
+    def add(self, answer: _Fields) -> None:
         """Collect an answer."""
         self._unsent.append(answer)
 
@@ -191,12 +199,12 @@ class _AnswerSender(DeliveryListener):
             status = Status.LATE if answer.late else Status.IN_TIME
             # This thread is no worker, and has no state, if the future was done before the callback was added.
             state = self._thread_state
-            at_s, batch = getattr(state, "finished_s", 0.0), getattr(state, "batch", 0)
-            times = (answer.queued_s, answer.ran_s, at_s, batch)
-            self.add((number, status.value, answer.level, answer.batch_size, *times))
+            finished_s, batch_number = getattr(state, "finished_s", 0.0), getattr(state, "batch_number", 0)
+            times_s = (answer.queued_s, answer.ran_s, finished_s)
+            self.add((number, status.value, answer.level, answer.batch_size, *times_s, batch_number))
         else:
             status = Status.SHED if isinstance(error, OverloadedError) else Status.FAILED
-            self.add((number, status.value, None, 0, 0.0, 0.0, 0.0))  # the time of its arrival is not known
+            self.add(_without_answer(number, status, 0.0))  # when the request arrived is not known here
 
     def delivered(self) -> None:
         """Send the collected answers in one frame."""

@@ -70,7 +70,7 @@ class LoadRun:
             unknown.
         lateness_s: float64, (n_requests,): from the scheduled time of each request until it was sent.
         memory: Memory that the target held, as (seconds, bytes).
-        seconds: Time at which the last request was sent.
+        last_sent_s: Time at which the last request was sent.
         was_stopped: Whether the run was stopped before its end.
     """
 
@@ -79,7 +79,7 @@ class LoadRun:
     delays_in_s: Times
     lateness_s: Times
     memory: list[tuple[float, int]]
-    seconds: float
+    last_sent_s: float
     was_stopped: bool
 
     @property
@@ -108,7 +108,7 @@ def run_load(
         arrivals: Times of arrival, rising (open loop), or clients that wait for their answers (closed loop).
         queries: The queries, sent in turn in a random order.
         settings: Settings of the load generator.
-        is_stopped: Called many times a second; no more requests are sent after it returns True.
+        is_stopped: Called many times per second; no more requests are sent after it returns True.
 
     Raises:
         QueryError: There are no queries.
@@ -221,14 +221,14 @@ class _LoadGenerator:
                 if response.level is not None:
                     answered.append(response._replace(finished_s=finished_s))
                 outcomes.append(_outcome(request, response, received_s))
-        outcomes += [Outcome(request=request, status=Status.LOST, at_s=now_s) for request in open_requests.values()]
+        outcomes += [Outcome(request=request, status=Status.LOST, end_s=now_s) for request in open_requests.values()]
         return LoadRun(
             outcomes=outcomes,
             responses=answered,
             delays_in_s=delays_in_s,
             lateness_s=np.subtract(self._sent_s, self._scheduled_s),
             memory=self._memory,
-            seconds=self._last_sent_s,
+            last_sent_s=self._last_sent_s,
             was_stopped=was_stopped,
         )
 
@@ -241,7 +241,7 @@ def _outcome(request: Request, response: LoadResponse, received_s: float) -> Out
     return Outcome(
         request=request,
         status=status,
-        at_s=received_s,
+        end_s=received_s,
         level=response.level,
         batch_size=response.batch_size,
         queued_s=response.queued_s,

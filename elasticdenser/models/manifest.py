@@ -19,7 +19,7 @@ FORMAT = 1
 """Raised by every change of the layout that older versions of this package cannot read."""
 
 PROVENANCE_KEYS = ("name", "weights_sha256")
-"""What the provenance must say of the full encoder: the name it was loaded by, and the SHA-256 of its weights file."""
+"""Required values of a provenance: the name that the full encoder was loaded by, and its weights file's SHA-256."""
 
 FETCH_AGAIN = "fetch the model again, or train it again"
 

@@ -80,7 +80,7 @@ def subnets_by_model(service: Service) -> dict[str, str]:
 
 
 def _model_object(service: Service, name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": service.started, "owned_by": "elasticdenser"}
+    return {"id": name, "object": "model", "created": service.started_s, "owned_by": "elasticdenser"}
 
 
 def _unknown_model(service: Service, name: str) -> Response:

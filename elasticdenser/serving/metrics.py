@@ -84,8 +84,12 @@ class _EngineCollector(Collector):
         gauges = (
             ("queue_length", "Queries in the queue.", snapshot.n_waiting),
             ("running_batches", "Batches that are running.", snapshot.n_running),
-            ("arrival_rate_per_second", "Queries with a deadline a second, over the last 0.1 s.", snapshot.rate_per_s),
-            ("correction_ratio", "Ratio of the run times to those of the profile.", snapshot.ratio),
+            (
+                "arrival_rate_per_second",
+                "Queries per second with a deadline, over 0.1 s.",
+                snapshot.rate_per_s,
+            ),
+            ("correction_ratio", "Ratio of the run times to those of the profile.", snapshot.correction_ratio),
             ("processes", "Worker processes that are ready or searching.", snapshot.processes),
         )
         for name, description, value in gauges:

@@ -53,7 +53,7 @@ class RequestMiddleware:
             return
         if scope["method"] == "HEAD":  # FastAPI's routes do not know it; the server leaves out the body
             scope = {**scope, "method": "GET"}
-        received_s = scope.setdefault("received_s", perf_counter())  # unless `Protocol` has set it
+        received_s = scope.setdefault("received_s", perf_counter())  # unless `HttpProtocol` has set it
         headers = Headers(scope=scope)
         response = _TrackedResponse(send, _request_id(headers.get("x-request-id", "")))
         scope["log_fields"] = log_fields = dict[str, Any]()
@@ -70,7 +70,7 @@ class RequestMiddleware:
             if rejection is not None:
                 await rejection(scope, receive, response.send)
             else:
-                await self._app(scope, self._limited(receive, scope["received_s"]), response.send)
+                await self._app(scope, self._with_limits(receive, scope["received_s"]), response.send)
         except asyncio.CancelledError:  # by the server, which has waited long enough for open requests
             await response.send_if_unsent(unavailable_response("the server is stopping"), scope, receive)
             raise
@@ -106,7 +106,7 @@ class RequestMiddleware:
         # compare_digest takes the same time wherever the first difference is.
         return scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode("latin-1"), self._key)
 
-    def _limited(self, receive: Receive, received_s: float) -> Receive:
+    def _with_limits(self, receive: Receive, received_s: float) -> Receive:
         """Return `receive` with limits: a body need not state its length, and need not arrive at all."""
         n_bytes, is_complete = 0, False
         timeout_s = self._service.settings.request_timeout_s

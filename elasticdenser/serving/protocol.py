@@ -16,7 +16,7 @@ _UPGRADE_HEADER = re.compile(rb"\nupgrade:", re.IGNORECASE)
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 
-class Protocol(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """One connection.
 
     Sets `received_s` in the scope of each request: the time at which its head was complete, on the clock of

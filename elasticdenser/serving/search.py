@@ -30,7 +30,7 @@ _MAX_INLINE_HITS = 64
 
 _MIN_REMAINING_S = 1e-6
 _WATCH_AFTER_S = 0.05
-"""Most requests are answered by then, without the cost of watching whether the client hangs up."""
+"""Most requests are answered by then, so that nothing needs to watch whether their client hangs up."""
 
 
 @router.post(
@@ -40,9 +40,9 @@ async def search(body: AnySearchRequest, request: Request) -> Response:
     """Search by meaning, at the best level that the load allows."""
     service = service_of(request)
     queries = [body.query] if isinstance(body, SearchRequest) else body.queries
-    rejection = await _rejection(service, body, len(queries))
-    if rejection is not None:
-        return rejection
+    invalid = await _invalid_response(service, body, len(queries))
+    if invalid is not None:
+        return invalid
     answers = await _answer_all(service, request, queries, body.k, _deadline_s(service, body), _submit_options(body))
     if answers is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)  # nobody receives it
@@ -58,10 +58,13 @@ async def search(body: AnySearchRequest, request: Request) -> Response:
     return Response(content, media_type="application/json")
 
 
-async def _rejection(service: Service, body: SearchRequest | BatchSearchRequest, n_queries: int) -> Response | None:
+async def _invalid_response(
+    service: Service, body: SearchRequest | BatchSearchRequest, n_queries: int
+) -> Response | None:
     """Return an error response if the request does not fit the index or the engine.
 
-    An unknown document must be noticed here: in the engine it would fail all queries of its batch.
+    An unknown document is noticed here, because in the engine it would make its whole batch fail once, and then be
+    searched query by query.
     """
     index = service.retriever.index
     if n_queries * min(body.k, len(index)) > MAX_TOTAL_HITS:
@@ -108,7 +111,6 @@ async def _answer_all(
     received_s: float = request.scope["received_s"]
     futures: list[Future[Answer]] = []
     delays_s: list[float] = []  # from the arrival of the request until the query was submitted
-    disconnect: asyncio.Task[None] | None = None
     try:
         for number, query in enumerate(queries, 1):
             delays_s.append(perf_counter() - received_s)
@@ -117,26 +119,39 @@ async def _answer_all(
             futures.append(service.engine.submit(query, k, deadline_s=remaining_s, **options))
             if number % _SUBMITS_PER_TURN == 0:
                 await asyncio.sleep(0)
-        all_answers = asyncio.gather(*map(asyncio.wrap_future, futures))
-        all_answers.add_done_callback(_retrieve_exception)
-        await asyncio.wait((all_answers,), timeout=_WATCH_AFTER_S)
-        if not all_answers.done():
-            disconnect = asyncio.create_task(_wait_for_disconnect(request))
-            timeout_s = service.settings.request_timeout_s
-            await asyncio.wait((all_answers, disconnect), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if all_answers.done():
-            pairs = zip(all_answers.result(), delays_s, strict=True)
-            return [replace(answer, queued_s=answer.queued_s + delay_s) for answer, delay_s in pairs]
-        all_answers.cancel()
-        if disconnect is not None and disconnect.done():
-            return None
-        message = f"no answer within {service.settings.request_timeout_s:g} s: send fewer queries, or try again later"
-        raise OverloadedError(message, retry_after_s=1.0)
+        answers = await _wait_for_answers(request, futures, service.settings.request_timeout_s)
     finally:
-        if disconnect is not None:
-            disconnect.cancel()
         for future in futures:
             future.cancel()  # removes waiting queries from the queue; does nothing to answered ones
+    if answers is None:
+        return None
+    pairs = zip(answers, delays_s, strict=True)
+    return [replace(answer, queued_s=answer.queued_s + delay_s) for answer, delay_s in pairs]
+
+
+async def _wait_for_answers(request: Request, futures: list[Future[Answer]], timeout_s: float) -> list[Answer] | None:
+    """Return the answers of futures; None if the client hangs up first.
+
+    Raises:
+        OverloadedError: The answers took too long.
+    """
+    all_answers = asyncio.gather(*map(asyncio.wrap_future, futures))
+    all_answers.add_done_callback(_retrieve_exception)
+    await asyncio.wait((all_answers,), timeout=_WATCH_AFTER_S)
+    if all_answers.done():
+        return all_answers.result()
+    disconnect = asyncio.create_task(_wait_for_disconnect(request))
+    try:
+        await asyncio.wait((all_answers, disconnect), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if all_answers.done():
+            return all_answers.result()
+        all_answers.cancel()
+        if disconnect.done():
+            return None
+    finally:
+        disconnect.cancel()
+    message = f"no answer within {timeout_s:g} s: send fewer queries, or try again later"
+    raise OverloadedError(message, retry_after_s=1.0)
 
 
 def _retrieve_exception(done: asyncio.Future[list[Answer]]) -> None:

@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from elasticdenser.errors import ElasticDenserError
-from elasticdenser.serving.protocol import Protocol
+from elasticdenser.serving.protocol import HttpProtocol
 from elasticdenser.serving.service import Service
 
 _DRAIN_TIMEOUT_S = 7.0
@@ -37,7 +37,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, on_start: Callable[[], None] = lambda: None) -> None:
         config = uvicorn.Config(
             app,
-            http=Protocol,
+            http=HttpProtocol,
             ws="none",
             log_config=None,
             log_level="error",

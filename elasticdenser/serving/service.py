@@ -20,7 +20,7 @@ from elasticdenser.serving.settings import ServeSettings
 
 
 class Service:
-    """The engine, and the state of the server around it. Only the event loop uses it; the engine is thread-safe.
+    """The engine, and the state of the server around it. Only the event loop changes it; the engine is thread-safe.
 
     Args:
         engine: Answers the queries; its owner closes it.
@@ -29,7 +29,7 @@ class Service:
 
     Attributes:
         model: Name of the encoder; for an encoder in a folder, the folder's name.
-        started: Time of the start, in seconds since the epoch.
+        started_s: Time of the start, in seconds since the epoch.
         is_ready: Whether every level has run once.
         is_stopping: Whether the server rejects new requests because it is shutting down.
         n_open_requests: Requests that have not been answered yet.
@@ -41,7 +41,7 @@ class Service:
         self.metrics, self.samples = Metrics(engine), RecentSamples(engine)
         location = retriever.encoder.location
         self.model = Path(location.name).name if location.source == "folder" else location.name
-        self.started = int(time.time())
+        self.started_s = int(time.time())
         self.is_ready, self.is_stopping = False, False
         self.n_open_requests, self.n_encoding = 0, 0
         self.log = AccessLog() if settings.log else None

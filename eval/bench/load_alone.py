@@ -64,7 +64,7 @@ def scheduling_rows(profile: Profile, rounds: int = 300) -> list[dict[str, Any]]
     for name, levels in profiles.items():
         fastest_s = 1 / levels.levels[levels.hull[-1]].capacity_per_s()
         for slack, factor in {"plenty of time": 50.0, "between levels": 3.0, "hardly enough": 0.65}.items():
-            seconds = _decisions(levels, slack_s=1000 * fastest_s * factor, rounds=rounds)
+            seconds = _decision_times_s(levels, slack_s=1000 * fastest_s * factor, rounds=rounds)
             rows.append(
                 {
                     "ladder": name,
@@ -78,7 +78,7 @@ def scheduling_rows(profile: Profile, rounds: int = 300) -> list[dict[str, Any]]
     return rows
 
 
-def _decisions(profile: Profile, *, slack_s: float, rounds: int) -> list[float]:
+def _decision_times_s(profile: Profile, *, slack_s: float, rounds: int) -> list[float]:
     """Return the time of each decision with 1,000 waiting requests; the queue is refilled after each."""
     settings = SchedulerSettings(slo_s=slack_s, workers=2, max_unfinished=4096)
     scheduler = Scheduler(profile, make_policy("elastic", profile, settings), settings)

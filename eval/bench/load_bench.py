@@ -19,8 +19,11 @@ from elasticdenser.loadtest.result import LoadResult
 Row = dict[str, Any]
 
 _MIN_IN_TIME = 0.999
+"""Share in time that elastic must reach where the fastest level alone reaches it."""
 _MIN_IN_TIME_TO_COMPARE = 0.99
+"""Policies below this share in time are not compared by their retention."""
 _MAX_SIMULATION_ERROR = 0.02
+"""Largest difference of a share or a retention between a run and its simulation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +62,14 @@ class Bench:
         return LoadResult.from_run(policy, run, self.profile, times, simulation)
 
 
-def shown(title: str, rows: list[Row]) -> list[Row]:
+def print_rows(title: str, rows: list[Row]) -> list[Row]:
     """Print rows and return them."""
     print_table(title, rows)
     return rows
 
 
-def capacity(bench: Bench, level: str) -> Row:
-    """Return the most answers a second at a level, over several numbers of clients."""
+def measure_capacity(bench: Bench, level: str) -> Row:
+    """Measure the highest rate of answers at a level, over several numbers of clients that wait."""
     rows = []
     for clients in (64, 128):
         result = bench.run(f"static:{level}", ClosedLoop(clients=clients), 1.0, 4.0)
@@ -75,15 +78,15 @@ def capacity(bench: Bench, level: str) -> Row:
     return max(rows, key=lambda row: float(row["a second"]))
 
 
-def compared(bench: Bench, title: str, times: Times, deadline_s: float) -> list[Row]:
-    """Return a row for each policy, over all rounds, and print them with a verdict."""
+def compare_policies(bench: Bench, title: str, times: Times, deadline_s: float) -> list[Row]:
+    """Run every policy in several rounds, and print and return a row with a verdict for each."""
     results: dict[str, list[LoadResult]] = {policy: [] for policy in _policies(bench)}
     for _ in range(bench.options.rounds):
         for policy, rounds in results.items():
             rounds.append(bench.run(policy, times, deadline_s, bench.options.seconds))
     rows = [{"load": title, **_row(policy, rounds)} for policy, rounds in results.items()]
     _add_verdicts(rows, f"static:{bench.fastest}")
-    return shown(f"{title}; {len(times):,} requests, {bench.options.rounds} rounds", rows)
+    return print_rows(f"{title}; {len(times):,} requests, {bench.options.rounds} rounds", rows)
 
 
 def _policies(bench: Bench) -> list[str]:

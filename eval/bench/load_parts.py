@@ -7,7 +7,7 @@ from statistics import mean, median
 from time import perf_counter
 
 import numpy as np
-from load_bench import Bench, Row, capacity, compared, shown
+from load_bench import Bench, Row, compare_policies, measure_capacity, print_rows
 
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Status
@@ -32,7 +32,8 @@ def worker_rows(opener: Opener, profile: Profile, make_bench: Callable[..., Benc
         for n_workers, in_processes in ((1, False), (1, True), (2, False), (2, True)):
             with EngineTarget(opener, profile, workers=n_workers, in_processes=in_processes) as target:
                 bench = make_bench(target=target)
-                best, fastest = (capacity(bench, name)["a second"] for name in (profile.levels[0].name, bench.fastest))
+                names = (profile.levels[0].name, bench.fastest)
+                best, fastest = (measure_capacity(bench, name)["a second"] for name in names)
                 times = poisson(10 * fastest, 3.0, np.random.default_rng(number))
                 run = bench.run("elastic", times, 0.025, 3.0).run
                 in_time_per_s = _in_time_per_s(run, 0.5, 3.0)
@@ -60,7 +61,7 @@ def burst_rows(bench: Bench, deadline_s: float) -> list[Row]:
         rng = np.random.default_rng(0)
         times = bursts(calm, peak, bench.options.seconds, rng, mean_calm_s=2.0, mean_burst_s=1.0)
         title = f"bursts of {name} ({peak:,.0f} a second), {1000 * deadline_s:g} ms"
-        rows += compared(bench, title, times, deadline_s)
+        rows += compare_policies(bench, title, times, deadline_s)
     return rows
 
 
@@ -69,7 +70,7 @@ def trace_rows(bench: Bench, deadline_s: float) -> list[Row]:
     rate = 1.5 * bench.best_per_s
     times = replayed(bench.options.data / TRACE, rate, bench.options.seconds)
     title = f"trace at {rate:,.0f} a second, {1000 * deadline_s:g} ms"
-    return compared(bench, title, times, deadline_s)
+    return compare_policies(bench, title, times, deadline_s)
 
 
 def overload_rows(bench: Bench, deadline_s: float) -> list[Row]:
@@ -82,8 +83,8 @@ def overload_rows(bench: Bench, deadline_s: float) -> list[Row]:
         result = bench.run("elastic", times, deadline_s, 6.0)
         run = result.run
         rate = _in_time_per_s(run, 1.0, 3.0)
-        back_s = _back_s(run, bench.profile.levels[0].name, 3.0)
-        is_kept = rate >= 0.95 * bench.fastest_per_s and back_s is not None and back_s <= 1.0 and not run.n_lost
+        recovery_s = _recovery_s(run, bench.profile.levels[0].name, 3.0)
+        is_kept = rate >= 0.95 * bench.fastest_per_s and recovery_s is not None and recovery_s <= 1.0 and not run.n_lost
         rows.append(
             {
                 "deadline ms": 1000 * deadline_s,
@@ -91,24 +92,24 @@ def overload_rows(bench: Bench, deadline_s: float) -> list[Row]:
                 "in time a second": rate,
                 "of capacity": rate / bench.fastest_per_s,
                 "late": result.summary.late,
-                "best level back after s": back_s,
+                "best level back after s": recovery_s,
                 "client lag p99 ms": 1000 * run.lateness_p99_s,
-                "client sent for s": run.seconds,
+                "client sent for s": run.last_sent_s,
                 "lost": run.n_lost,
                 "verdict": "kept" if is_kept else "MISSED",
             }
         )
-    return shown("Overload: ten times what the smallest level can do", rows)
+    return print_rows("Overload: ten times the capacity of the fastest level", rows)
 
 
 def _in_time_per_s(run: LoadRun, start_s: float, end_s: float) -> float:
-    """Return the answers in time a second in a period."""
-    n = sum(outcome.status is Status.IN_TIME and start_s <= outcome.at_s < end_s for outcome in run.outcomes)
+    """Return the answers in time per second in a period."""
+    n = sum(outcome.status is Status.IN_TIME and start_s <= outcome.end_s < end_s for outcome in run.outcomes)
     return n / (end_s - start_s)
 
 
-def _back_s(run: LoadRun, best: str, end_s: float) -> float | None:
-    """Return how long after a burst's end the best level gives at least nine of ten answers, for 0.2 s."""
+def _recovery_s(run: LoadRun, best: str, end_s: float) -> float | None:
+    """Return the time from the end of a burst until, for 0.2 s, at least nine of ten answers are of the best level."""
     answers = [(outcome.request.arrival_s, outcome.level == best) for outcome in run.outcomes if outcome.level]
     for start_s in np.arange(end_s, end_s + 2.5, 0.05).tolist():
         window = [is_best for arrival_s, is_best in answers if start_s <= arrival_s < start_s + 0.2]
@@ -134,8 +135,8 @@ def soak_rows(bench: Bench, deadline_s: float) -> list[Row]:
         n_requests, n_lost, number = n_requests + len(run.outcomes), n_lost + run.n_lost, number + 1
         in_time.append(result.summary.in_time)
     bench.target.finish()
-    settled = memory[len(memory) // 4 :]
-    growth = growth_per_hour(settled) or 0.0
+    after_quarter = memory[len(memory) // 4 :]
+    growth = growth_per_hour(after_quarter) or 0.0
     is_kept = not n_lost and (growth < _MAX_GROWTH_BYTES or bench.options.minutes < _MIN_GROWTH_MINUTES)
     return [
         {
@@ -144,7 +145,7 @@ def soak_rows(bench: Bench, deadline_s: float) -> list[Row]:
             "lost": n_lost,
             "in time, median": median(in_time),
             "MiB at first": memory[0][1] / 2**20,
-            "MiB at a quarter": settled[0][1] / 2**20,
+            "MiB at a quarter": after_quarter[0][1] / 2**20,
             "MiB at the end": memory[-1][1] / 2**20,
             "MiB an hour, after the first quarter": growth / 2**20,
             "verdict": "kept" if is_kept else "MISSED",

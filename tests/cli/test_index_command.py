@@ -12,6 +12,9 @@ import pytest
 from cli_helpers import TEXTS, assert_fails, run, start
 from kernel_helpers import needs_fast_path
 
+from elasticdenser.cli.options import dtype_of
+from elasticdenser.encoders.backends import BACKENDS
+
 
 def test_the_summary_of_a_build(corpus, tiny_model, tmp_path):
     path = tmp_path / "mine"
@@ -32,6 +35,11 @@ def test_an_index_of_int8_vectors_is_searched_at_every_precision(corpus, tiny_mo
         assert result.exit_code == 0, result.output
         assert [hit["doc_id"] for hit in json.loads(result.stdout)["hits"]] == ["d1"]
     assert_fails(run("index", str(corpus), "-o", path, *encoder), "'int8'", "--overwrite")
+
+
+def test_a_registered_backend_is_a_precision(monkeypatch):
+    monkeypatch.setitem(BACKENDS, "own", "torch.TorchBackend")
+    assert dtype_of("own") == "own"
 
 
 def test_precisions_and_their_spellings(corpus, tiny_model, tmp_path):

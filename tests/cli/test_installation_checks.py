@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import tomllib
 
 import pytest
@@ -86,13 +85,13 @@ def test_cpu_features_without_avx2_are_a_gap(tmp_path):
     assert installation_checks.check_cpu_features(tmp_path / "none").ok
 
 
-def test_kernel_says_why_it_is_absent(monkeypatch):
-    import elasticdenser.kernel
-
-    monkeypatch.delattr(elasticdenser.kernel, "_kernel", raising=False)
-    monkeypatch.setitem(sys.modules, "elasticdenser.kernel._kernel", None)
-    check = installation_checks.check_kernel()
-    assert re.match(r"not built \(.*_kernel.*\): torch encodes queries", check.state)
+def test_the_kernel_is_absent_or_has_no_fast_path(monkeypatch):
+    monkeypatch.setattr(installation_checks, "kernel_paths", lambda: ("portable",))
+    monkeypatch.setattr(installation_checks, "has_fast_path", lambda: False)
+    assert installation_checks.check_kernel().state.startswith("has no fast path for this processor")
+    monkeypatch.setattr(installation_checks, "kernel_paths", lambda: ())
+    monkeypatch.setattr(installation_checks, "kernel_import_error", lambda: "no _kernel")
+    assert installation_checks.check_kernel().state == "not built (no _kernel): torch encodes queries"
 
 
 def test_gpus_are_found_without_torch(tmp_path):

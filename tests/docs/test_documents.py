@@ -13,6 +13,7 @@ import typer.main
 from documents import DOCUMENTS, ROOT, Block, anchors_of, blocks_of, name_of, without_blocks
 
 from elasticdenser.cli import make_app
+from elasticdenser.suites import read_suite
 
 # Those of docs/extending.md import each other, and are executed by test_extending.
 PYTHON_BLOCKS = [
@@ -70,6 +71,15 @@ def test_names_that_examples_import_exist(block: Block):
                 importlib.import_module(alias.name)
 
 
+SUITE_BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document) if "[systems." in block.text]
+
+
+@pytest.mark.parametrize("block", SUITE_BLOCKS, ids=str)
+def test_suites_are_valid(block: Block, tmp_path):
+    (tmp_path / "suite.toml").write_text(block.text, encoding="utf-8")
+    read_suite(tmp_path / "suite.toml")
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_dotted_names_and_paths_in_the_text_exist(document):
     text = without_blocks(document)
@@ -80,9 +90,23 @@ def test_dotted_names_and_paths_in_the_text_exist(document):
         except ImportError:
             found = _resolve(owner)
             assert found is not None and hasattr(found, attribute), f"there is no {dotted}"
-    for path in re.findall(r"`((?:elasticdenser|tests|eval|recipes|docs|examples)/[\w./-]+)`", text):
-        if not path.startswith(("eval/runs", "elasticdenser/all-")):  # made by commands; names of models
-            assert (ROOT / path).exists(), f"there is no {path}"
+    for code in re.findall(r"`([^`]+)`", document.read_text(encoding="utf-8")):
+        for path in re.findall(r"(?<!\S)((?:elasticdenser|tests|eval|recipes|docs|examples)/[\w./-]+)", code):
+            if not path.startswith(("eval/runs", "elasticdenser/all-")):  # made by commands; names of models
+                assert (ROOT / path).exists(), f"there is no {path}"
+
+
+BENCHMARKS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "eval" / "bench").glob("*.py"))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_benchmarks_and_their_options_exist(document):
+    text = " ".join(document.read_text(encoding="utf-8").split())
+    for command in re.findall(r"`(?:python eval/bench/)?(\w+\.py [^`]+)`", text):
+        script, *arguments = shlex.split(command)
+        assert (ROOT / "eval" / "bench" / script).is_file(), f"there is no eval/bench/{script}"
+        for option in (argument for argument in arguments if argument.startswith("--")):
+            assert f'"{option}"' in BENCHMARKS, f"{command}: there is no option {option}"
 
 
 def _resolve(dotted: str) -> object | None:

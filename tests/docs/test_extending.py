@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -50,9 +51,19 @@ def test_each_section_has_a_module_a_registry_line_and_a_use():
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("transformers") is None, reason="needs pip install transformers")
-def test_backend(tiny_model, tiny_query_encoder, tmp_path):
-    shutil.copytree(tiny_model, tmp_path / "path" / "to" / "encoder")
-    assert run("An encoder backend", tmp_path) == "(1, 32)\n"
+def test_backend_searches_with_an_mpnet(tiny_model, tmp_path):
+    from transformers import MPNetConfig, MPNetModel
+
+    encoder = tmp_path / "path" / "to" / "encoder"
+    shutil.copytree(tiny_model, encoder)
+    bert = json.loads((encoder / "config.json").read_text(encoding="utf-8"))
+    config = MPNetConfig(
+        **{key: bert[key] for key in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")},
+        intermediate_size=64,
+    )
+    MPNetModel(config).save_pretrained(encoder)
+    (tmp_path / "passages.jsonl").write_text("\n".join(PASSAGES) + "\n", encoding="utf-8")
+    assert re.fullmatch(r"w1-d2 d\d\n", run("An encoder backend", tmp_path))
 
 
 def test_backend_agrees_with_torch(tiny_model, tiny_query_encoder):

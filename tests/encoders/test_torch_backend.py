@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from elastic_models import TEXTS, padded
 
 from elasticdenser import ElasticQueryEncoder
+from elasticdenser.encoders import resolve_dtype
 from elasticdenser.errors import QueryError
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.token_table import TokenTable
@@ -73,3 +74,12 @@ def test_subnets_share_the_weights_of_their_width(encoder):
         encoder.encode(["a"], subnet)
     assert len(backend._slicer._layers) == 5  # of the full width only layer 0: w1-d2 is the full encoder
     assert len({sliced.body.tokens.data_ptr() for sliced in backend._sliced.values()}) == 1
+
+
+def test_bfloat16_without_support_by_onednn(tiny_model, tiny_query_encoder, monkeypatch):
+    """As on processors without AVX-512, where oneDNN raises an error."""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    encoder = ElasticQueryEncoder.from_pretrained(str(tiny_model), dtype="bfloat16", device="cpu")
+    cosines = (encoder.encode(TEXTS) * tiny_query_encoder.encode(TEXTS)).sum(axis=1)
+    assert encoder.dtype == "bfloat16" and cosines.min() > 0.999
+    assert resolve_dtype("auto", torch.device("cpu")) == torch.float32

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 
 import pytest
-from engine_helpers import PROFILE, SLOW_S, FakeSearch
+from engine_helpers import PROFILE, FakeSearch
 from process_helpers import RECALLS
+from waiting import LONG_DEADLINE_S
 
 from elasticdenser import PassageIndex, RetrievalEngine, Retriever
 from elasticdenser.engine.processes.pool import ProcessPoolSearch
 
 
 @pytest.fixture
-def fake_search():
+def search():
     return FakeSearch()
 
 
 @pytest.fixture
-def engine(fake_search):
-    with RetrievalEngine(fake_search, PROFILE, slo_s=SLOW_S, workers=2, hang_timeout_s=0.2) as engine:
+def engine(search):
+    with RetrievalEngine(search, PROFILE, slo_s=LONG_DEADLINE_S, workers=2, hang_timeout_s=0.2) as engine:
         yield engine
 
 

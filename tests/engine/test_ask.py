@@ -7,20 +7,16 @@ import time
 from contextlib import suppress
 
 import pytest
-from engine_helpers import PROFILE, SLOW_S, until
+from engine_helpers import PROFILE
+from waiting import LONG_DEADLINE_S, wait_until
 
 from elasticdenser.engine import OverloadedError, RetrievalEngine, WorkerError
 from elasticdenser.errors import QueryError
 
 
-def ask_suppressed(ask, query):
+def ask_ignoring_failure(ask, query):
     with suppress(WorkerError):
         ask(query)
-
-
-@pytest.fixture
-def search(fake_search):
-    return fake_search
 
 
 def test_at_low_load_the_calling_thread_searches(engine, search):
@@ -34,7 +30,7 @@ def test_at_low_load_the_calling_thread_searches(engine, search):
 def test_while_another_batch_runs_a_worker_searches(engine, search):
     search.gate.clear()
     running = engine.submit("first")
-    until(lambda: search.batches)
+    wait_until(lambda: search.batches)
     threading.Timer(0.1, search.gate.set).start()
     assert engine.ask("second", 1).hits == ["second/0"]
     assert running.result(5) and threading.get_ident() not in search.threads
@@ -69,11 +65,11 @@ def test_an_interrupt_is_raised_in_the_calling_thread_only(engine, search):
 
 @pytest.mark.parametrize("first", ["dune", "hang"])
 def test_a_request_that_comes_meanwhile_is_answered_afterwards(search, first):
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_timeout_s=0.2) as engine:
+    with RetrievalEngine(search, PROFILE, slo_s=LONG_DEADLINE_S, workers=1, hang_timeout_s=0.2) as engine:
         search.gate.clear()
-        client = threading.Thread(target=lambda: ask_suppressed(engine.ask, first))
+        client = threading.Thread(target=lambda: ask_ignoring_failure(engine.ask, first))
         client.start()
-        until(lambda: search.batches)
+        wait_until(lambda: search.batches)
         second = engine.submit("second", 1)
         search.gate.set()
         assert second.result(3).hits == ["second/0"]
@@ -91,7 +87,7 @@ def test_a_search_that_hangs_blocks_the_calling_thread_only(engine):
 
     client = threading.Thread(target=ask)
     client.start()
-    until(lambda: engine.snapshot().n_running)
+    wait_until(lambda: engine.snapshot().n_running)
     with pytest.raises(WorkerError, match="hung"):
         engine.submit("hang").result(0.9)  # equal, so it joined; the search takes 1 s
     assert engine.submit("next").result(5) and not outcome
@@ -104,7 +100,7 @@ def test_closing_waits_for_the_calling_thread(engine, search):
     answers = []
     client = threading.Thread(target=lambda: answers.append(engine.ask("dune", 1)))
     client.start()
-    until(lambda: search.batches)
+    wait_until(lambda: search.batches)
     threading.Timer(0.1, search.gate.set).start()
     engine.close()
     client.join(5)
@@ -112,10 +108,10 @@ def test_closing_waits_for_the_calling_thread(engine, search):
 
 
 def test_closing_does_not_wait_for_a_calling_thread_that_hangs(search):
-    engine = RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_timeout_s=0.1)
-    client = threading.Thread(target=lambda: ask_suppressed(engine.ask, "hang"))
+    engine = RetrievalEngine(search, PROFILE, slo_s=LONG_DEADLINE_S, workers=1, hang_timeout_s=0.1)
+    client = threading.Thread(target=lambda: ask_ignoring_failure(engine.ask, "hang"))
     client.start()
-    until(lambda: search.batches)
+    wait_until(lambda: search.batches)
     started = time.monotonic()
     engine.close()
     assert time.monotonic() - started < 0.9 and client.is_alive()  # the search takes 1 s

@@ -7,14 +7,10 @@ from concurrent.futures import wait
 from functools import partial
 
 import pytest
-from engine_helpers import PROFILE, SLOW_S, FakeSearch, until
+from engine_helpers import PROFILE, FakeSearch
+from waiting import LONG_DEADLINE_S, wait_until
 
 from elasticdenser.engine import DeliveryListener, OverloadedError, RetrievalEngine, WorkerError
-
-
-@pytest.fixture
-def search(fake_search):
-    return fake_search
 
 
 class AsynchronousSearch(FakeSearch):
@@ -34,7 +30,7 @@ class AsynchronousSearch(FakeSearch):
 @pytest.fixture
 def asynchronous():
     search = AsynchronousSearch(run_s=0.01)
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_timeout_s=0.2) as engine:
+    with RetrievalEngine(search, PROFILE, slo_s=LONG_DEADLINE_S, workers=1, hang_timeout_s=0.2) as engine:
         yield engine, search
 
 
@@ -42,7 +38,7 @@ def submit_two(engine, search, callback):
     """Return the futures of two queries that run one after the other; `callback` is a callback of the first."""
     search.gate.clear()
     first = engine.submit("first", 1)
-    until(lambda: search.batches)
+    wait_until(lambda: search.batches)
     first.add_done_callback(callback)
     second = engine.submit("second", 1)
     search.gate.set()
@@ -68,7 +64,7 @@ def test_a_slow_callback_does_not_fail_the_next_batch(asynchronous):
 
 
 def test_a_slow_callback_blocks_only_its_worker(search):
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_timeout_s=0.1) as engine:
+    with RetrievalEngine(search, PROFILE, slo_s=LONG_DEADLINE_S, workers=1, hang_timeout_s=0.1) as engine:
         gate = threading.Event()
         _, second = submit_two(engine, search, lambda _: gate.wait(5))
         assert second.result(3).hits == ["second/0"]
@@ -90,7 +86,7 @@ def test_answers_are_delivered_although_the_next_batch_cannot_be_started(asynchr
     with pytest.raises(WorkerError, match="hung"):
         second.result(3)
     gate.set()
-    until(lambda: ["second"] in [texts for texts, _ in search.batches])  # a started batch must be awaited
+    wait_until(lambda: ["second"] in [texts for texts, _ in search.batches])  # a started batch must be awaited
 
 
 @pytest.mark.parametrize("raised", [ValueError, SystemExit])
@@ -122,7 +118,7 @@ class Recorder(DeliveryListener):
 
 def test_a_listener_is_notified_before_and_after_the_answers_of_a_batch(search):
     recorder = Recorder()
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, listener=recorder) as engine:
+    with RetrievalEngine(search, PROFILE, slo_s=LONG_DEADLINE_S, workers=1, listener=recorder) as engine:
         search.gate.clear()
         futures = [engine.submit(text, 1) for text in ("dune", "spice", "water")]
         for future in futures:
@@ -130,7 +126,7 @@ def test_a_listener_is_notified_before_and_after_the_answers_of_a_batch(search):
         recorder.events.clear()
         search.gate.set()
         wait(futures, 5)
-        until(lambda: recorder.events[-1:] == [("delivered", 3)])
+        wait_until(lambda: recorder.events[-1:] == [("delivered", 3)])
     n_batches = len(search.batches)
     assert [event for event, _ in recorder.events if event == "finished"] == ["finished"] * n_batches
     assert [event for event in recorder.events if event[1] in (0, 3)][-1] == ("delivered", 3)
@@ -139,17 +135,19 @@ def test_a_listener_is_notified_before_and_after_the_answers_of_a_batch(search):
 @pytest.mark.parametrize(("query", "error"), [("die", WorkerError), ("late", OverloadedError)])
 def test_a_listener_is_notified_of_failed_batches_and_shed_requests(search, query, error):
     recorder = Recorder()
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1, hang_timeout_s=30, listener=recorder) as engine:
+    with RetrievalEngine(
+        search, PROFILE, slo_s=LONG_DEADLINE_S, workers=1, hang_timeout_s=30, listener=recorder
+    ) as engine:
         search.gate.clear()
         running = engine.submit("die" if query == "die" else "first")
-        until(lambda: search.batches)
+        wait_until(lambda: search.batches)
         future = running if query == "die" else engine.submit(query, deadline_s=0.1)
         future.add_done_callback(recorder.answers.append)
         if query == "die":
             search.gate.set()
         with pytest.raises(error):
             future.result(5)
-        until(lambda: recorder.events[-1:] == [("delivered", 1)])
+        wait_until(lambda: recorder.events[-1:] == [("delivered", 1)])
         search.gate.set()
 
 

@@ -11,16 +11,12 @@ import time
 from concurrent.futures import CancelledError, wait
 
 import pytest
-from engine_helpers import PROFILE, SLOW_S
+from engine_helpers import PROFILE
+from waiting import LONG_DEADLINE_S, wait_until
 
 import elasticdenser.engine
 from elasticdenser.engine import EngineClosedError, OverloadedError, RetrievalEngine, WorkerError
 from elasticdenser.errors import QueryError
-
-
-@pytest.fixture
-def search(fake_search):
-    return fake_search
 
 
 def test_an_answer_holds_its_level_and_times(engine):
@@ -30,14 +26,14 @@ def test_an_answer_holds_its_level_and_times(engine):
     assert 0 <= answer.queued_s < 1 and 0.002 <= answer.ran_s < 1
 
 
-def test_many_answers_in_their_order(engine):
+def test_search_many_returns_answers_in_the_order_of_the_queries(engine):
     answers = engine.search_many([f"q{number}" for number in range(300)], k=1)
     assert [answer.hits for answer in answers] == [[f"q{number}/0"] for number in range(300)]
     assert engine.snapshot().statuses["in time"] == 300
     assert engine.snapshot().levels["w1-d6"] == 300
 
 
-def test_from_coroutines(engine):
+def test_coroutines_get_their_answers(engine):
     async def ask():
         return await asyncio.gather(*(engine.search(f"q{number}", k=1) for number in range(20)))
 
@@ -66,15 +62,15 @@ def occupy(engine, search):
     futures = []
     for number in range(2):
         futures.append(engine.submit(f"busy {number}"))
-        until = time.monotonic() + 5
-        while len(search.batches) <= number and time.monotonic() < until:
-            time.sleep(0.001)
+        wait_until(lambda n_batches=number + 1: len(search.batches) == n_batches)
     return futures
 
 
 @pytest.fixture
 def patient(search):
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=2, hang_timeout_s=30, max_unfinished=8) as engine:
+    with RetrievalEngine(
+        search, PROFILE, slo_s=LONG_DEADLINE_S, workers=2, hang_timeout_s=30, max_unfinished=8
+    ) as engine:
         yield engine
         search.gate.set()
 
@@ -117,10 +113,10 @@ def test_a_cancelled_query_is_never_run(patient, search):
 
 
 @pytest.mark.parametrize(
-    ("query", "said"), [("die", "RuntimeError: out of paper"), ("exit", "SystemExit: gone"), ("short", "hits of 0")]
+    ("query", "message"), [("die", "RuntimeError: out of paper"), ("exit", "SystemExit: gone"), ("short", "hits of 0")]
 )
-def test_a_batch_that_dies_fails_and_the_engine_continues(engine, query, said):
-    with pytest.raises(WorkerError, match=said):
+def test_a_batch_that_dies_fails_and_the_engine_continues(engine, query, message):
+    with pytest.raises(WorkerError, match=message):
         engine.submit(query).result(5)
     for number in range(4):
         assert engine.submit(f"fine {number}").result(5).level
@@ -149,6 +145,14 @@ def test_search_many_leaves_room_for_others(patient, search):
     assert all(future.result(5).hits for future in others)
     bulk.join(10)
     assert [answer.hits for answer in answers] == [[f"q{number}/0"] for number in range(40)]
+
+
+def test_search_many_reports_a_deadline_that_cannot_be_met(patient, search):
+    held = occupy(patient, search) + [patient.submit(f"other {number}") for number in range(6)]
+    with pytest.raises(OverloadedError):
+        patient.search_many(["a"], deadline_s=None)  # the default of the engine, as for `submit`
+    search.gate.set()
+    assert len(wait(held, 5).done) == 8
 
 
 def test_search_many_waits_while_others_fill_the_engine(patient, search):
@@ -194,7 +198,7 @@ def test_a_worker_that_hangs_is_replaced_and_the_engine_continues(engine):
 
 
 def test_closing_answers_submitted_requests_and_rejects_new_ones(search):
-    engine = RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1)
+    engine = RetrievalEngine(search, PROFILE, slo_s=LONG_DEADLINE_S, workers=1)
     futures = [engine.submit(f"q{number}") for number in range(50)]
     engine.close()
     assert all(future.done() and future.result().hits for future in futures)
@@ -205,7 +209,7 @@ def test_closing_answers_submitted_requests_and_rejects_new_ones(search):
 
 
 def test_closing_fails_requests_that_cannot_be_answered_in_time(search):
-    engine = RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=2, hang_timeout_s=30)
+    engine = RetrievalEngine(search, PROFILE, slo_s=LONG_DEADLINE_S, workers=2, hang_timeout_s=30)
     futures = [*occupy(engine, search), engine.submit("waiting")]
     engine.close(timeout_s=0.1)
     for future in futures:
@@ -215,7 +219,7 @@ def test_closing_fails_requests_that_cannot_be_answered_in_time(search):
 
 
 def test_a_bad_argument_is_refused_before_it_is_queued(engine):
-    for bad, said in (
+    for bad, message in (
         ({"query": " "}, "at least one character"),
         ({"query": "q", "k": 0}, "k = 0"),
         ({"query": "q", "k": True}, "k = True"),
@@ -224,7 +228,7 @@ def test_a_bad_argument_is_refused_before_it_is_queued(engine):
         ({"query": "q", "minimum_level": "w9"}, "got level 'w9'"),
         ({"query": "q", "doc_ids": "d1"}, "collection of ids"),
     ):
-        with pytest.raises(QueryError, match=said):
+        with pytest.raises(QueryError, match=message):
             engine.submit(**bad)
     assert engine.snapshot().n_waiting == 0
 
@@ -232,7 +236,7 @@ def test_a_bad_argument_is_refused_before_it_is_queued(engine):
 @pytest.mark.parametrize(
     "options", [{"hang_timeout_s": 0}, {"hang_timeout_s": math.nan}, {"reserve_s": math.nan}, {"processes": True}]
 )
-def test_settings_out_of_range(search, options):
+def test_settings_out_of_range_are_refused(search, options):
     with pytest.raises(QueryError, match=r"expected|only a Retriever"):
         RetrievalEngine(search, PROFILE, **options)
 
@@ -242,9 +246,7 @@ def test_a_callback_may_submit(engine):
     first = engine.submit("first")
     first.add_done_callback(lambda _: second.append(engine.submit("second")))
     first.result(5)
-    until = time.monotonic() + 5
-    while not second and time.monotonic() < until:
-        time.sleep(0.001)
+    wait_until(lambda: second)
     assert second[0].result(5).hits[0] == "second/0"
 
 
@@ -274,7 +276,7 @@ class _FakeRetriever:
 
 
 def test_the_packages_retriever_is_searched_in_batches_by_filter():
-    with RetrievalEngine(_FakeRetriever(), PROFILE, slo_s=SLOW_S, workers=1) as engine:
+    with RetrievalEngine(_FakeRetriever(), PROFILE, slo_s=LONG_DEADLINE_S, workers=1) as engine:
         plain, filtered = engine.submit("a", k=1), engine.submit("b", k=2, doc_ids=["d2", "d1"])
         assert [hit.doc_id for hit in plain.result(5).hits] == ["a/0/[]"]
         assert [hit.doc_id for hit in filtered.result(5).hits] == ["b/0/['d1', 'd2']", "b/1/['d1', 'd2']"]

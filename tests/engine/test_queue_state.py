@@ -15,13 +15,13 @@ from elasticdenser.engine.request import Job
 MAX_BATCH_SIZES = [level.efficient_batch_size(SLO_S / 2) for level in PROFILE.levels]
 
 
-def state_of(timeouts_s, free_s, ratio=1.0):
+def state_of(timeouts_s, free_s, correction_ratio=1.0):
     queue = DeadlineQueue(len(PROFILE.levels))
     for number, seconds in enumerate(timeouts_s):
         queue.insert(Job(request(number, timeout_s=seconds), len(PROFILE.levels)))
     return QueueState(
         PROFILE,
-        ratio=ratio,
+        correction_ratio=correction_ratio,
         queue=queue,
         free_s=sorted(free_s),
         now_s=0.0,
@@ -35,7 +35,7 @@ def state_of(timeouts_s, free_s, ratio=1.0):
 
 def drains_step_by_step(state, level_index, reserve_s, safety_factor):
     free_s, left = list(state.free_s), list(state.queue.deadlines_s)
-    latency_s = [state.ratio * safety_factor * seconds for seconds in PROFILE.levels[level_index].latency_s]
+    latency_s = [state.correction_ratio * safety_factor * seconds for seconds in PROFILE.levels[level_index].latency_s]
     while left:
         worker = free_s.index(min(free_s))
         size = min(

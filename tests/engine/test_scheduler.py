@@ -40,7 +40,7 @@ class Run:
         self.ends, self.number = {}, 0
         self.events = []
 
-    def note(self, outcome):
+    def record(self, outcome):
         assert outcome.request.id not in self.ends, "answered twice"
         self.ends[outcome.request.id] = outcome
         if outcome.status is Status.SHED and outcome.request.priority >= 2:
@@ -48,8 +48,8 @@ class Run:
             fastest_index = min(
                 self.scheduler.policy.fastest_level_index, PROFILE.max_level_index(outcome.request.minimum_level)
             )
-            alone_s = self.scheduler.ratio * PROFILE.levels[fastest_index].latency_s[1]
-            is_late = outcome.at_s + alone_s > outcome.request.deadline_s
+            alone_s = self.scheduler.correction_ratio * PROFILE.levels[fastest_index].latency_s[1]
+            is_late = outcome.end_s + alone_s > outcome.request.deadline_s
             assert is_late or all(job.priority >= 2 for job in self.scheduler._queue.jobs)
 
     def add(self, added):
@@ -67,7 +67,7 @@ class Run:
             self.number += 1
             heapq.heappush(self.events, (now_s + run_s, self.number, batch))
         for outcome in self.scheduler.take_shed():
-            self.note(outcome)
+            self.record(outcome)
 
     def check(self, batch, now_s):
         deadlines_s = [job.deadline_s for job in batch.jobs]
@@ -83,16 +83,17 @@ class Run:
         if not self.scheduler.policy.name.startswith("aimd"):
             assert now_s + batch.expected_s <= deadlines_s[0] + 1e-12 or len(batch.jobs) == 1
 
-    def until(self, now_s):
+    def advance_to(self, now_s):
+        """Finish the batches that end by then, and schedule the next ones."""
         while self.events and self.events[0][0] <= now_s:
-            at_s, _, batch = heapq.heappop(self.events)
-            self.scheduler.finish(batch, at_s - batch.started_s)
-            for outcome in batch.outcomes(at_s):
-                self.note(outcome)
-                assert (outcome.status is Status.LATE) == (at_s > outcome.request.deadline_s)
+            end_s, _, batch = heapq.heappop(self.events)
+            self.scheduler.finish(batch, end_s - batch.started_s)
+            for outcome in batch.outcomes(end_s):
+                self.record(outcome)
+                assert (outcome.status is Status.LATE) == (end_s > outcome.request.deadline_s)
                 assert outcome.queued_s >= 0
                 assert outcome.level == batch.level
-            self.work(at_s)
+            self.work(end_s)
 
 
 @settings(max_examples=120, deadline=None)
@@ -102,19 +103,19 @@ def test_no_request_is_lost_or_answered_twice_and_order_and_minimum_levels_hold(
     now_s, n = 0.0, 0
     for gap_s, timeout_s, minimum_level, priority, query, times in plan:
         now_s += gap_s
-        run.until(now_s)
+        run.advance_to(now_s)
         for copy in range(times):
             text = f"{query}-{copy // 2}"
             run.add(request(n, now_s, timeout_s, minimum_level=minimum_level, priority=priority, query=text))
             n += 1
             assert run.scheduler.n_unfinished <= 60
         run.work(now_s)
-    run.until(math.inf)
+    run.advance_to(math.inf)
     assert len(run.ends) == n
     assert run.scheduler.n_unfinished == run.scheduler.n_waiting == run.scheduler.n_running == 0
     assert not run.scheduler._in_flight and not run.scheduler._queue.n_restricted
     # It recovers: a request that comes alone afterwards, with enough time, is served at the best level at once.
-    if policy == "elastic" and run.scheduler.ratio < 2:
+    if policy == "elastic" and run.scheduler.correction_ratio < 2:
         run.scheduler.add(request(n, now_s + 10))
         assert run.scheduler.schedule(now_s + 10).level == "w1-d6"
 

@@ -14,8 +14,6 @@ from elasticdenser.engine.settings import SchedulerSettings
 from elasticdenser.errors import QueryError
 
 SLO_S = 0.025
-SLOW_S = 5.0
-"""A deadline that no pause of a busy machine breaks."""
 
 
 def level(name: str, quality: float, alone_ms: float, of_32_ms: float) -> Level:
@@ -44,15 +42,19 @@ def request(number: int, now_s: float = 0.0, timeout_s: float = SLO_S, **options
     return Request(id=number, arrival_s=now_s, deadline_s=now_s + timeout_s, **options)
 
 
-def until(condition, timeout_s=20.0):
-    end_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end_s, "the condition was never met"
-        time.sleep(0.001)
-
-
 class FakeSearch(BatchSearch):
-    """Returns hits made of the query, after the profile's run time or another one."""
+    """Search that returns hits made of the query, after a run time, and fails or hangs for some queries.
+
+    The queries "die", "exit" and "unknown id" raise errors, "short" gets hits for no query, and "hang" takes a second.
+
+    Args:
+        run_s: Run time of every batch; None takes it from the profile.
+
+    Attributes:
+        batches: The texts and the level of each batch.
+        threads: The thread that searched each batch.
+        gate: A search waits while the gate is closed.
+    """
 
     def __init__(self, run_s: float | None = None) -> None:
         self.run_s = run_s

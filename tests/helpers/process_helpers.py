@@ -9,7 +9,7 @@ QUERIES = [Query(text=text, k=k) for text, k in (("desert planet", 3), ("read a 
 RECALLS = {"w1-d2": None, "level0": None}
 
 
-def profile():
+def make_profile():
     return Profile(
         levels=[
             Level(name="w1-d2", quality=1.0, measured_s={1: 0.003}),

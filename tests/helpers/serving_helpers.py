@@ -6,8 +6,9 @@ import contextlib
 import json
 import socket
 import threading
-import time
 import urllib.request
+
+from waiting import LONG_DEADLINE_S, wait_until
 
 from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.profiling.profile import Level, Profile
@@ -20,7 +21,6 @@ PROFILE = Profile(
         Level(name="level0", quality=0.8, measured_s={1: 0.0005, 32: 0.008}),
     ]
 )
-LONG_DEADLINE_S = 5.0  # no pause of a busy machine exceeds it
 
 
 class GatedSearch(BatchSearch):
@@ -37,13 +37,6 @@ class GatedSearch(BatchSearch):
         if any(query.text == "die" for query in queries):
             raise RuntimeError("out of\npaper")
         return [[] for _ in queries]
-
-
-def wait_until(condition, timeout_s: float = 10.0) -> None:
-    end_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end_s, f"the condition did not hold within {timeout_s:g} s"
-        time.sleep(0.005)
 
 
 def occupy(engine, gated: GatedSearch):

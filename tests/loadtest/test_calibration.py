@@ -33,7 +33,7 @@ def load_run(outcomes, responses, delays_in_s):
         delays_in_s=delays_in_s,
         lateness_s=delays_in_s,
         memory=[],
-        seconds=3.0,
+        last_sent_s=3.0,
         was_stopped=False,
     )
 
@@ -48,7 +48,7 @@ def as_load_run(outcomes, delay_in_s, delay_out_s):
             outcome.batch_size,
             outcome.queued_s,
             outcome.ran_s,
-            outcome.at_s - delay_out_s,
+            outcome.end_s - delay_out_s,
         )
         for outcome in outcomes
         if outcome.level
@@ -66,7 +66,7 @@ def test_calibration_recovers_the_machine(policy, workers):
     times = bursts(300, 1200, 3, np.random.default_rng(3), mean_calm_s=0.5, mean_burst_s=0.5)
     known = {"deadline_s": 0.025, "seconds": 3.0, "workers": workers}
     slow = [Slowdown(start_s=1.0, end_s=1.5, factor=2.0)]
-    machine = {"noise": 0.1, "way_in_s": 0.001, "way_out_s": 0.0005, "pause_s": 0.0004, "slowdowns": slow}
+    machine = {"noise": 0.1, "delay_in_s": 0.001, "delay_out_s": 0.0005, "pause_s": 0.0004, "slowdowns": slow}
     outcomes = simulate(PROFILE, policy, times, SimulationSettings(**known, **machine), actual=SLOWER_PROFILE)
     calibration = calibrate(as_load_run(outcomes, 0.001, 0.0005), PROFILE, workers=workers)
     assert calibration.delay_in_s == pytest.approx(0.001) and calibration.delay_out_s == pytest.approx(0.0005)
@@ -83,7 +83,8 @@ def test_batches_of_equal_run_times_are_distinguished_by_their_numbers():
     responses = [LoadResponse(n, Status.IN_TIME, "level0", 1, 0.0, 0.001, float(n), batch_number=n) for n in range(10)]
     requests = [Request(id=n, query=n, arrival_s=n - 0.001, deadline_s=n + 1.0) for n in range(10)]
     outcomes = [
-        Outcome(request=request, status=Status.IN_TIME, at_s=request.id + 0.001, level="level0") for request in requests
+        Outcome(request=request, status=Status.IN_TIME, end_s=request.id + 0.001, level="level0")
+        for request in requests
     ]
     run = load_run(outcomes, responses, np.zeros(10))
     assert calibrate(run, PROFILE, workers=1) is not None  # a single batch would be too few

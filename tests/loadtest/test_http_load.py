@@ -125,7 +125,7 @@ def test_connections_are_kept_alive(server):
         ("chunks", Status.IN_TIME),
     ],
 )
-def test_outcomes_of_other_responses(server, text, status):
+def test_each_kind_of_response_has_its_outcome(server, text, status):
     run = load(server, [text], np.linspace(0, 0.05, 4))
     assert [outcome.status for outcome in run.outcomes] == [status] * 4
 
@@ -158,17 +158,17 @@ def test_an_api_key_is_sent(server):
         *("http://localhost:abc", "http://[::1", "http://local host:80", "http://localhost:80/a b", "http://a\nb"),
     ],
 )
-def test_invalid_urls(url):
+def test_invalid_urls_are_refused(url):
     with pytest.raises(BadInputError, match="expected the URL of a server"):
         HttpTarget(url)
 
 
-def test_a_server_that_is_not_running():
+def test_a_server_that_is_not_running_is_reported():
     with pytest.raises(TargetError, match=r"cannot reach http://127\.0\.0\.1:9"):
         HttpTarget("http://127.0.0.1:9")
 
 
-def test_a_server_that_does_not_speak_http():
+def test_a_server_that_does_not_speak_http_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as other:
 
         def greet():

@@ -80,7 +80,7 @@ def test_in_a_closed_loop_each_client_has_one_request():
     run = load(FakeTarget(answer_after(0.02)), ClosedLoop(clients=3))
     assert 6 <= len(run.outcomes) <= 3 * 16
     for now_s in sorted(outcome.request.arrival_s for outcome in run.outcomes):
-        assert sum(outcome.request.arrival_s <= now_s < outcome.at_s for outcome in run.outcomes) <= 3
+        assert sum(outcome.request.arrival_s <= now_s < outcome.end_s for outcome in run.outcomes) <= 3
 
 
 def test_in_a_closed_loop_a_rejected_client_pauses():
@@ -97,10 +97,10 @@ def test_a_stopped_run_reports_what_was_sent():
 
 def test_a_run_ends_although_the_target_never_responds():
     run = load(FakeTarget(lambda number: None))
-    assert run.n_lost == 41 and max(outcome.at_s for outcome in run.outcomes) < 0.2 + 0.2 + 0.3
+    assert run.n_lost == 41 and max(outcome.end_s for outcome in run.outcomes) < 0.2 + 0.2 + 0.3
 
 
-def test_no_queries_and_settings_out_of_range():
+def test_no_queries_and_settings_out_of_range_are_refused():
     with pytest.raises(QueryError, match="got no queries"):
         load(FakeTarget(answer_after()), queries=())
     for name, value in (("deadline_s", 0), ("deadline_s", float("nan")), ("drain_s", 0), ("k", 0)):
@@ -108,7 +108,7 @@ def test_no_queries_and_settings_out_of_range():
             load(FakeTarget(answer_after()), **{name: value})
 
 
-def test_memory(tmp_path):
+def test_memory_and_its_growth_are_measured(tmp_path):
     import os
 
     assert (resident_bytes(os.getpid()) or 0) > 1_000_000

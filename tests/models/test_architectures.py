@@ -117,9 +117,9 @@ def assert_equals_reference(st, folder: Path, texts=TEXTS) -> None:
     reference = st.SentenceTransformer(str(folder), device="cpu")
     passages = PassageEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
     np.testing.assert_allclose(passages.encode(texts), reference.encode_document(texts), atol=1e-5)
-    asked = [text for text in texts if text.strip()]
+    nonempty = [text for text in texts if text.strip()]
     queries = ElasticQueryEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
-    np.testing.assert_allclose(queries.encode(asked), reference.encode_query(asked), atol=1e-5)
+    np.testing.assert_allclose(queries.encode(nonempty), reference.encode_query(nonempty), atol=1e-5)
 
 
 @pytest.mark.slow

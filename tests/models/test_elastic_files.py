@@ -139,10 +139,12 @@ def test_tokenizers(tmp_path, kind, inside):
     settings = read_settings(plain)
     save_elastic(tmp_path / "m", base=plain, model=elastic_from_full(plain, settings), provenance=PROVENANCE)
     assert read_settings(tmp_path / "m") == settings
-    mine, its = (load_tokenizer(transformer_folder(at), settings.max_length) for at in (tmp_path / "m", plain))
+    saved, original = (
+        load_tokenizer(transformer_folder(folder), settings.max_length) for folder in (tmp_path / "m", plain)
+    )
     for text in ["who wrote DUNE", "Crème brûlée", "long " * 99]:
-        assert mine.encode(text).ids == its.encode(text).ids
-    assert mine.encode("DUNE").ids == mine.encode("dune").ids
+        assert saved.encode(text).ids == original.encode(text).ids
+    assert saved.encode("DUNE").ids == saved.encode("dune").ids
 
 
 def test_replacing(tiny_model, elastic, saved):

@@ -248,10 +248,10 @@ def test_exits_on_real_queries(data, query_encoder):
     vectors = torch.from_numpy(query_encoder.encode(queries))
     sequences = query_encoder._tokenize(queries, "")
 
-    def batches(first, last, size=50):
+    def batches(first, last, batch_size=50):
         order = sorted(range(first, last), key=lambda at: len(sequences[at]))
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
             yield *padded([sequences[at] for at in rows]), vectors[rows]
 
     def cosines(model: ElasticBert):

@@ -29,8 +29,8 @@ def test_what_cannot_be_given(tiny_model, given, message):
 
 
 def test_what_can_be_given(tiny_model):
-    given = {"pooling": "cls", "normalize": False, "max_length": 9, "query_prompt": "q: ", "passage_prompt": None}
-    settings = read_settings(tiny_model, **given)
+    overrides = {"pooling": "cls", "normalize": False, "max_length": 9, "query_prompt": "q: ", "passage_prompt": None}
+    settings = read_settings(tiny_model, **overrides)
     assert (settings.pooling, settings.normalize, settings.max_length) == ("cls", False, 9)
     assert (settings.query_prompt, settings.passage_prompt) == ("q: ", "")
 

@@ -159,16 +159,16 @@ def test_network_that_fails_is_named(cache, no_package, nothing_shipped, monkeyp
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A hub with one repository, a folder; returns that and the patterns that were asked for."""
+    """A hub with one repository, a folder; returns it and the patterns of each download."""
     from fnmatch import fnmatch
 
-    repository, wanted = tmp_path / "repository", []
+    repository, patterns = tmp_path / "repository", []
 
     def download(model_id, *, local_files_only=False, allow_patterns=(), ignore_patterns=()):
         if local_files_only:
             raise OSError
-        wanted.append(allow_patterns)
-        here = tmp_path / f"fetched{len(wanted)}"
+        patterns.append(allow_patterns)
+        here = tmp_path / f"fetched{len(patterns)}"
         for path in repository.rglob("*"):
             name = path.relative_to(repository).as_posix()
             fits = any(fnmatch(name, p) for p in allow_patterns) and not any(fnmatch(name, p) for p in ignore_patterns)
@@ -178,12 +178,12 @@ def hub(tmp_path, monkeypatch):
         return str(here)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    return repository, wanted
+    return repository, patterns
 
 
 @pytest.mark.parametrize("first", ["model.safetensors", "pytorch_model.bin"])
 def test_fetching_asks_for_one_form_of_the_weights(cache, tiny_model, hub, first):
-    repository, wanted = hub
+    repository, patterns = hub
     shutil.copytree(tiny_model, repository)
     (repository / "model.safetensors").rename(repository / first)
     (repository / "onnx").mkdir()
@@ -192,7 +192,7 @@ def test_fetching_asks_for_one_form_of_the_weights(cache, tiny_model, hub, first
     assert location.source == "hub"
     assert (location.path / first).is_file()
     assert not (location.path / "onnx").exists()
-    assert len(wanted) == (1 if first == "model.safetensors" else 2)
+    assert len(patterns) == (1 if first == "model.safetensors" else 2)
 
 
 def test_an_elastic_encoder_from_the_hub(cache, tiny_model, tiny_elastic, hub):

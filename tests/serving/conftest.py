@@ -6,7 +6,8 @@ import json
 from importlib.util import find_spec
 
 import pytest
-from serving_helpers import LONG_DEADLINE_S, PROFILE, GatedSearch
+from serving_helpers import PROFILE, GatedSearch
+from waiting import LONG_DEADLINE_S
 
 if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client", "httpx2")):
     collect_ignore_glob = ["test_*.py"]  # needs pip install 'elasticdenser[serve,dev]'

@@ -41,7 +41,7 @@ def test_models_are_listed(client, retriever, name):
     assert [model["id"] for model in models] == [name, *(f"{name}/{subnet}" for subnet in retriever.encoder.subnets)]
 
 
-def test_a_single_model(client, name):
+def test_a_single_model_is_found_by_its_name(client, name):
     models = {model["id"]: model for model in client.get("/v1/models").json()["data"]}
     for known in (name, f"{name}/level0"):
         for path in (known, known.replace("/", "%2F")):
@@ -68,7 +68,7 @@ def test_a_single_model(client, name):
         ({"colour": "red"}, 422, "unknown field 'colour'", "colour"),
     ],
 )
-def test_bad_input(client, name, fields, status, message, param):
+def test_bad_input_is_rejected_with_the_name_of_its_field(client, name, fields, status, message, param):
     error = error_of(embed(client, **{"input": "x", "model": name, **fields}), status)
     assert message in error["message"] and error["param"] == param
 
@@ -85,7 +85,7 @@ def test_too_many_requests_at_once_are_rejected(make_client, name):
     assert "waiting" in error_of(response, 429)["message"] and int(response.headers["retry-after"]) >= 1
 
 
-def test_with_the_client_of_openai(retriever, engine):
+def test_the_client_of_openai_works(retriever, engine):
     openai = pytest.importorskip("openai")
     app = make_app(engine, retriever, ServeSettings(log=False, api_key="secret-1"))
     model = app.state.service.model

@@ -25,7 +25,7 @@ from elasticdenser.serving.hosts import is_allowed, parse_allowed_hosts
         *("search.example.org", "Search.Example.ORG:443", "search.example.org.:80", "[2001:db8::1]:80"),
     ],
 )
-def test_allowed(host):
+def test_loopback_and_given_names_are_allowed(host):
     assert is_allowed([host], parse_allowed_hosts(["search.example.org", "2001:db8::1"]))
 
 
@@ -37,19 +37,19 @@ def test_allowed(host):
         *("www.search.example.org", "example.org", "*", "localhost, evil.example", "localhost:port"),
     ],
 )
-def test_rejected(host):
+def test_other_names_are_rejected(host):
     assert not is_allowed([host], parse_allowed_hosts(["search.example.org"]))
     assert is_allowed([host], parse_allowed_hosts(["*"]))
 
 
-def test_no_host_header_and_several():
+def test_every_host_header_must_be_allowed():
     allowed = parse_allowed_hosts([])
     assert is_allowed([], allowed) and is_allowed(["localhost", "127.0.0.1"], allowed)
     assert not is_allowed(["localhost", "evil.example"], allowed)
 
 
 @pytest.mark.parametrize("name", ["http://x", "x:80", "", "a b", "*.example.org", "x/y", "[::1"])
-def test_invalid_names(name):
+def test_invalid_names_are_refused(name):
     with pytest.raises(QueryError, match="expected a name such as"):
         parse_allowed_hosts([name])
 

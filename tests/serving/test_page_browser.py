@@ -7,7 +7,8 @@ import os
 import shutil
 
 import pytest
-from serving_helpers import LONG_DEADLINE_S, live_server, post
+from serving_helpers import live_server, post
+from waiting import LONG_DEADLINE_S
 
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings

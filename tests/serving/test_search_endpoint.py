@@ -19,14 +19,14 @@ from serving_helpers import (
     read_response,
     request_head,
     search,
-    wait_until,
 )
+from waiting import wait_until
 
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
 
 
-def test_one_query(client, retriever):
+def test_one_query_gets_the_hits_of_the_retriever(client, retriever):
     response = search(client, query="desert planet", k=2)
     assert response.status_code == 200
     (result,) = response.json()["results"]
@@ -47,7 +47,7 @@ def test_hits_include_texts_unless_they_are_not_wanted(client):
     assert all(set(hit) == {"doc_id", "score"} for hit in hits)
 
 
-def test_many_queries_in_order(client):
+def test_many_queries_get_their_results_in_order(client):
     texts = [f"planet {number}" for number in range(60)]  # enough hits for their texts to be read in a thread
     results = search(client, queries=texts).json()["results"]
     alone = [search(client, query=text).json()["results"][0]["hits"] for text in texts[:3]]
@@ -102,13 +102,13 @@ def test_whole_numbers_may_have_a_decimal_point(client):
         (None, "the body", None),
     ],
 )
-def test_bad_input(client, body, message, param):
+def test_bad_input_is_rejected_with_the_name_of_its_field(client, body, message, param):
     response = client.post("/search", content=json.dumps(body), headers={"Content-Type": "application/json"})
     error = error_of(response, 422)
     assert message in error["message"] and error["param"] == param
 
 
-def test_too_many_hits_in_total(client, monkeypatch):
+def test_too_many_hits_in_total_are_rejected(client, monkeypatch):
     monkeypatch.setattr("elasticdenser.serving.search.MAX_TOTAL_HITS", 8)
     assert search(client, queries=["a", "b"], k=1000).status_code == 200  # the index has three passages
     error = error_of(search(client, queries=["a", "b", "c"], k=3), 422)
@@ -116,7 +116,7 @@ def test_too_many_hits_in_total(client, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["{", "", '{"query": "x"', "\xff", "[" * 100_000, '{"k": 1' + "0" * 5000 + "}"])
-def test_a_body_that_is_not_json(client, text):
+def test_a_body_that_is_not_json_is_rejected(client, text):
     response = client.post("/search", content=text.encode("latin-1"), headers={"Content-Type": "application/json"})
     assert response.status_code in (400, 422)
     error_of(response, response.status_code)
@@ -130,13 +130,13 @@ def test_nan_is_rejected(client):
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
-def test_another_content_type(client, kind):
+def test_another_content_type_is_rejected(client, kind):
     headers = {} if kind is None else {"Content-Type": kind}
     error = error_of(client.post("/search", content=b'{"query": "x"}', headers=headers), 415)
     assert "expected application/json" in error["message"]
 
 
-def test_unknown_paths_and_methods(client):
+def test_unknown_paths_and_methods_are_rejected(client):
     assert "'/nothing'" in error_of(client.get("/nothing"), 404)["message"]
     response = client.get("/search")
     assert error_of(response, 405)["message"] == "got GET; expected POST"
@@ -145,7 +145,7 @@ def test_unknown_paths_and_methods(client):
         error_of(client.post(path, follow_redirects=False), 404)
 
 
-def test_a_body_that_is_too_large(make_client):
+def test_a_body_that_is_too_large_is_rejected(make_client):
     client = make_client(max_body_bytes=100)
     assert search(client, query="x" * 50).status_code == 200
     assert "more than 100 bytes" in error_of(search(client, query="x" * 100), 413)["message"]
@@ -158,7 +158,7 @@ def test_a_body_that_is_too_large(make_client):
     assert "more than 100 bytes" in error_of(response, 413)["message"]
 
 
-def test_a_body_that_never_arrives(retriever, engine):
+def test_a_body_that_never_arrives_is_rejected(retriever, engine):
     with live_server(make_app(engine, retriever, ServeSettings(log=False, request_timeout_s=0.1))) as url:
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
@@ -168,7 +168,7 @@ def test_a_body_that_never_arrives(retriever, engine):
     assert b" 408 " in response.split(b"\r\n")[0] and b"the body did not arrive" in response
 
 
-def test_a_body_that_arrives_byte_by_byte(retriever, engine):
+def test_a_body_that_arrives_byte_by_byte_is_rejected_in_the_end(retriever, engine):
     app = make_app(engine, retriever, ServeSettings(log=False, request_timeout_s=0.5))
     with live_server(app) as url, connect(url) as connection:
         connection.sendall(request_head(b"x" * 1000))
@@ -181,7 +181,7 @@ def test_a_body_that_arrives_byte_by_byte(retriever, engine):
     assert status == 408 and "did not arrive within 0.5 s" in content["error"]["message"]
 
 
-def test_data_that_is_not_http(retriever, engine):
+def test_data_that_is_not_http_is_rejected(retriever, engine):
     with live_server(make_patient_app(engine, retriever)) as url:
         for data in (b"hello\r\n\r\n", b"GET / HTTP/7.3\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
             with connect(url) as connection:
@@ -190,7 +190,7 @@ def test_data_that_is_not_http(retriever, engine):
             assert (status, content["error"]["code"]) == (400, "bad_request")
 
 
-def test_a_head_that_is_too_long(retriever, engine):
+def test_a_head_that_is_too_long_is_rejected(retriever, engine):
     with (
         live_server(make_patient_app(engine, retriever)) as url,
         connect(url) as connection,
@@ -264,7 +264,7 @@ def test_the_reason_of_a_failed_search_is_not_sent(make_client, gated_engine):
     assert "the search failed" in error["message"] and "paper" not in error["message"]
 
 
-def test_a_closed_engine(make_client, gated_engine):
+def test_a_closed_engine_is_reported_as_unavailable(make_client, gated_engine):
     client = make_client(gated_engine)
     gated_engine.close()
     response = search(client, query="x")
@@ -292,7 +292,7 @@ def test_the_query_of_a_client_that_hangs_up_is_cancelled(retriever, gated_engin
     assert gated.queries == ["busy"]
 
 
-def test_many_clients_at_once(retriever, engine):
+def test_many_clients_at_once_are_answered(retriever, engine):
     hits_by_text = {}
     with live_server(make_patient_app(engine, retriever)) as url:
 
@@ -336,7 +336,7 @@ def test_a_body_that_resembles_an_offer_to_upgrade_is_unchanged(retriever, engin
             connection.recv(1)
 
 
-def test_a_head_in_pieces_and_two_requests_in_one_piece(retriever, engine):
+def test_a_head_in_pieces_and_two_requests_in_one_piece_are_parsed(retriever, engine):
     body = b'{"query": "dune"}'
     request = request_head(body).replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n") + body
     with live_server(make_patient_app(engine, retriever)) as url, connect(url) as connection:

@@ -10,7 +10,8 @@ import time
 import urllib.request
 
 import pytest
-from serving_helpers import PROFILE, error_of, live_server, make_patient_app, search, wait_until
+from serving_helpers import PROFILE, error_of, live_server, make_patient_app, search
+from waiting import wait_until
 
 from elasticdenser.errors import QueryError
 from elasticdenser.serving.access_log import AccessLog
@@ -37,7 +38,7 @@ def test_ready_once_every_level_has_run(make_client, engine, monkeypatch):
     assert client.get("/readyz").json() == {"status": "ready"}
 
 
-def test_head_requests(retriever, engine):
+def test_head_requests_get_no_body(retriever, engine):
     with live_server(make_patient_app(engine, retriever)) as url:
         for path in ("/", "/healthz", "/metrics", "/v1/models"):
             with urllib.request.urlopen(urllib.request.Request(f"{url}{path}", method="HEAD"), timeout=10) as response:
@@ -53,7 +54,7 @@ def test_a_stopping_server_rejects_new_requests(client):
     assert "stopping" in error_of(response, 503)["message"] and response.headers["connection"] == "close"
 
 
-def test_metrics(client):
+def test_metrics_count_requests_queries_and_batches(client):
     search(client, query="one")
     search(client, queries=["two", "three"])
     search(client, query="")
@@ -84,7 +85,7 @@ def test_two_applications_have_metrics_of_their_own(make_client, gated_engine):
     assert metrics_of(second)["elasticdenser_query_seconds_count"] == 0
 
 
-def test_the_live_view(client):
+def test_the_live_view_reports_levels_and_samples(client):
     search(client, query="x")
     wait_until(lambda: any(sample["answered"] for sample in client.get("/live").json()["samples"]))
     live = client.get("/live").json()
@@ -124,7 +125,7 @@ def test_the_page_loads_nothing_from_other_hosts(client):
     assert not re.search(r"<(script|img|iframe)[^>]* src=|@import|url\(", response.text)
 
 
-def test_the_api_key(make_client):
+def test_paths_that_search_need_the_api_key(make_client):
     client = make_client(api_key="s3cret")
     for path in ("/", "/healthz", "/readyz", "/metrics", "/openapi.json"):
         assert client.get(path).status_code in (200, 503)
@@ -153,7 +154,7 @@ def test_the_api_key(make_client):
     assert "s3cret" not in repr(client.app.state.service.settings)
 
 
-def test_request_ids(client):
+def test_valid_request_ids_are_sent_back_and_others_replaced(client):
     for valid in ("abc-123", "A.b_c:4", "x" * 64):
         assert client.get("/healthz", headers={"X-Request-Id": valid}).headers["x-request-id"] == valid
     for invalid in ("", "x" * 65, "a b", 'a"b', "ä"):
@@ -236,6 +237,6 @@ def test_a_log_that_nobody_reads_does_not_hold_up_the_shutdown():
         {"deadline_s": float("nan")},
     ],
 )
-def test_settings_out_of_range(settings):
+def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(QueryError, match="expected"):
         ServeSettings(**settings)

@@ -86,7 +86,7 @@ def loadtest(
     _check_usage(target, is_server, levels, texts, load)
     n_workers = (workers or 1) if is_server else options.n_workers(workers)
     simulation = SimulationSettings(deadline_s=load.deadline_ms / 1000, seconds=seconds, workers=n_workers, seed=seed)
-    simulation.scheduler()  # checks the ranges before any work
+    simulation.scheduler_settings()  # checks the ranges before any work
     client = LoadSettings(deadline_s=load.deadline_ms / 1000, seconds=seconds, k=k, drain_s=drain, seed=seed)
     opened: EngineTarget | HttpTarget
     if is_server:

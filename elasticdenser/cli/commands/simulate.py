@@ -57,7 +57,7 @@ def simulate(
     settings = SimulationSettings(
         deadline_s=load.deadline_ms / 1000, seconds=seconds, workers=workers, noise=noise, seed=seed
     )
-    settings.scheduler()  # checks the ranges before any work
+    settings.scheduler_settings()  # checks the ranges before any work
     arrivals, description = load.resolve_arrivals(levels, settings)
     names = expand_policies(policies, levels)
     with progress_bars() as progress:

@@ -1,15 +1,16 @@
 """Encoder backends: one protocol (`base`), one file a backend, and the registry of backends by dtype.
 
-How far a text's vector depends on the other texts of its batch, for the backends there are:
+Largest difference of a component between a text's vector alone and in any batch, for L2-normalised vectors:
 
-| backend | dtype | device | alone and in any batch |
-| --- | --- | --- | --- |
-| `KernelBackend` | `int8` | CPU | the same to the bit, on every processor |
-| `TorchBackend` | `float32` | CPU | equal within `2e-6` a component: to the bit on most processors, not promised |
-| `TorchBackend` | `bfloat16` | CPU | equal within `1e-3`: oneDNN chooses its AMX kernels by the shape of the batch |
-| `TorchBackend` | `float16`, `bfloat16`, `float32` | GPU | equal within `1e-3`: cuBLAS chooses its kernels by shape |
+| backend | dtype | device | promised | seen |
+| --- | --- | --- | --- | --- |
+| `KernelBackend` | `int8` | CPU | 0 | 0 on all paths of the kernel, with AMX too |
+| `TorchBackend` | `float32` | CPU | `2e-6` | 0 with AVX2 and AVX-512, `3e-7` with SSE4.1 |
+| `TorchBackend` | `bfloat16` | CPU | `1e-3` | 0 with AVX-512, `4e-7` with SSE4.1, `5e-4` with AMX |
+| `TorchBackend` | any | GPU | nothing | not measured |
 
-The bounds are for L2-normalised vectors.
+oneDNN and cuBLAS choose the kernel of a matrix product by its shape, and so by the batch; the kernels of AMX add up in
+different orders.
 """
 
 from __future__ import annotations

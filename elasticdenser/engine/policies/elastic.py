@@ -17,8 +17,8 @@ class Elastic:
     deadlines, drains in time. Second, after one batch at this level the fastest level can clear all urgent requests,
     including those that keep arriving, within a default deadline. At low load the second condition hardly ever matters.
     Near the capacity of the fastest level it does: slack that is spent there comes back slowly, and until then any
-    random burst is too much. In simulations, a limit that is a third longer or shorter changes mean retention by less
-    than .001.
+    random burst is too much. In simulations, a limit a third longer or shorter than the default deadline changes mean
+    retention by less than .001.
 
     Switching levels costs nothing, because the level is an argument of each search. The policy therefore decides anew
     for each batch, and alternates between two levels at a rate between their capacities. So it only uses the levels on
@@ -31,7 +31,7 @@ class Elastic:
         profile: The levels.
         caution: Run times are predicted to be longer by this multiple of their scatter. In simulations, 12 instead of 6
             leaves a third of the late answers where run times scatter by a quarter, and costs .0002 of retention where
-            they scatter by a tenth. A third more or less changes as little.
+            they scatter by a tenth. Values a third larger or smaller hardly differ.
     """
 
     spelling: ClassVar[str] = "elastic"

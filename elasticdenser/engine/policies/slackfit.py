@@ -52,7 +52,7 @@ class SlackFit:
 
     def choose(self, state: QueueState) -> Choice:
         """Choose from the slowest bucket that is in time."""
-        slack_s, n_waiting = min(state.slack_s / state.ratio, self._slo_s), len(state.queue)
+        slack_s, n_waiting = min(state.slack_s / state.correction_ratio, self._slo_s), len(state.queue)
         slowest = min(int(slack_s / self._width_s), len(self._buckets) - 1) if slack_s > 0 else -1
         for bucket in reversed(self._buckets[: slowest + 1]):
             for batch_size, level_index, latency_s in bucket:

@@ -1,7 +1,7 @@
 """Messages between an engine and its worker processes.
 
-Both sides are the same Python on one machine and trust each other, so `marshal` is used: nothing is faster. Errors, and
-the first message, which starts a process, are pickled.
+Both sides run the same Python on one machine and trust each other, so messages are serialised with `marshal`, which is
+the fastest way. Errors, and the first message, which starts a process, are pickled.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class ProcessPoolSearch(BatchSearch):
         self._lock, self.n_alive, self.n_replaced = Lock(), 0, 0
         self._changed = Condition(self._lock)
         self._idle: deque[WorkerProcess] = deque()
-        self._all: set[WorkerProcess] = set()
+        self._processes: set[WorkerProcess] = set()
         self._is_closed = False
         self._error: str | None = None
         self._supervisors = [
@@ -126,9 +126,9 @@ class ProcessPoolSearch(BatchSearch):
         """End the processes. Safe to call again; later batches are searched in the calling thread."""
         with self._changed:
             self._is_closed = True
-            for process in self._all:
+            for process in self._processes:
                 process.kill()
-            self._all.clear()
+            self._processes.clear()
             self._idle.clear()
             self._changed.notify_all()
         for supervisor in self._supervisors:
@@ -143,7 +143,7 @@ class ProcessPoolSearch(BatchSearch):
     def _release(self, process: WorkerProcess) -> None:
         """Make a process idle; kill it instead if its reply was not read."""
         with self._lock:
-            if not process.is_broken and process in self._all:
+            if not process.is_broken and process in self._processes:
                 self._idle.append(process)
         if process.is_broken:
             process.kill()
@@ -179,7 +179,7 @@ class ProcessPoolSearch(BatchSearch):
             with self._lock:
                 if self._is_closed:  # `close` did not see this process
                     return
-                self._all.add(process)
+                self._processes.add(process)
             process.send(self._first_message)
             process.receive(_START_TIMEOUT_S)
             with self._changed:
@@ -197,7 +197,7 @@ class ProcessPoolSearch(BatchSearch):
             logger.warning("a worker process has died or hung: starting another")
         finally:
             with self._lock:
-                self._all.discard(process)
+                self._processes.discard(process)
                 if process in self._idle:
                     self._idle.remove(process)
             # A thread that still waits for the reply then reads the end of the connection.

@@ -133,7 +133,7 @@ def _operating_points(
     """Return every subnet at every search effort, the greatest last; times of encoding and of search are added up."""
     encoder, index = retriever.encoder, retriever.index
     recalls: list[float | None] = [effort.recall_at_10 for effort in index.manifest.structure.efforts]
-    recalls[-1] = None
+    recalls[-1] = None  # the name of the greatest effort, whatever recall it reaches
     batch = list(islice(cycle(queries), settings.batch_sizes[-1]))
     vectors = encoder.encode(batch)
 

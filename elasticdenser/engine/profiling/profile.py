@@ -56,16 +56,18 @@ class Level:
         if not isinstance(self.name, str) or not self.name.strip():
             raise BadInputError(f"got a level named {self.name!r}; expected a name such as w0.5-d3 or level0")
         if not _is_positive(self.quality) or self.quality > 2:  # above 1 if the best level was not measured
-            message = f"level {self.name}: got quality {_shown(self.quality)}; expected a share of the best level's"
+            message = f"level {self.name}: got quality {_shortened(self.quality)}; expected a share of the best level's"
             raise BadInputError(f"{message}, such as 0.95")
         if self.recall is not None and not (_is_positive(self.recall) and self.recall <= 1):
-            raise BadInputError(f"level {self.name}: got recall {_shown(self.recall)}; expected above 0 and at most 1")
+            raise BadInputError(
+                f"level {self.name}: got recall {_shortened(self.recall)}; expected above 0 and at most 1"
+            )
         if 1 not in self.measured_s:
             message = f"level {self.name}: there is no latency of one query alone"
             raise BadInputError(f"{message}; expected batch sizes 1, ...: measure the profile again")
         for size, seconds in self.measured_s.items():
             if not isinstance(size, int) or not 1 <= size <= _MAX_BATCH_SIZE or not _is_positive(seconds):
-                message = f"level {self.name}: got {_shown(seconds)} s for a batch of {size!r}"
+                message = f"level {self.name}: got {_shortened(seconds)} s for a batch of {size!r}"
                 raise BadInputError(f"{message}; expected seconds above 0 for sizes from 1 to {_MAX_BATCH_SIZE}")
         object.__setattr__(self, "measured_s", dict(sorted(self.measured_s.items())))
         object.__setattr__(self, "latency_s", tuple(accumulate(_interpolated(self.measured_s), max)))
@@ -75,7 +77,7 @@ class Level:
         return max(0, bisect_right(self.latency_s, budget_s) - 1)
 
     def capacity_per_s(self, max_run_s: float = math.inf) -> float:
-        """Return the queries a second of one worker, in batches of one query or that run for at most `max_run_s`."""
+        """Return the queries per second of one worker, alone or in batches that run for at most `max_run_s`."""
         largest = max(1, self.largest_batch(max_run_s))
         return max(size / self.latency_s[size] for size in range(1, largest + 1))
 
@@ -198,7 +200,7 @@ class Profile:
     @classmethod
     def _from_json(cls, value: Any) -> Self:
         if isinstance(value, dict) and value.get("version", VERSION) != VERSION:
-            message = f"got a profile of version {_shown(value['version'])}; this program reads version {VERSION}"
+            message = f"got a profile of version {_shortened(value['version'])}; this program reads version {VERSION}"
             raise BadInputError(f"{message}: measure the profile again")
         content = from_value(_ProfileFile, value, "profile")
         levels = [
@@ -232,7 +234,7 @@ def _is_positive(value: object) -> bool:
     return type(value) in (int, float) and 0 < value <= sys.float_info.max  # type: ignore[operator]
 
 
-def _shown(value: object) -> str:
+def _shortened(value: object) -> str:
     return repr(value)[:40]
 
 

@@ -42,7 +42,7 @@ def poisson(rate_per_s: float, seconds: float, rng: np.random.Generator) -> Time
     """Return arrival times of a Poisson process.
 
     Args:
-        rate_per_s: Arrivals a second.
+        rate_per_s: Arrivals per second.
         seconds: Length of the period.
         rng: Random number generator.
 
@@ -52,7 +52,7 @@ def poisson(rate_per_s: float, seconds: float, rng: np.random.Generator) -> Time
     Raises:
         QueryError: The rate or the length is not above 0.
     """
-    _check(rate_per_s, seconds)
+    _check_rate(rate_per_s, seconds)
     return np.sort(rng.uniform(0.0, seconds, rng.poisson(rate_per_s * seconds)))
 
 
@@ -68,8 +68,8 @@ def bursts(
     """Return arrival times of a Markov-modulated Poisson process of two states, the calm one first.
 
     Args:
-        calm_per_s: Arrivals a second between bursts.
-        burst_per_s: Arrivals a second in bursts.
+        calm_per_s: Arrivals per second between bursts.
+        burst_per_s: Arrivals per second in bursts.
         seconds: Length of the period.
         rng: Random number generator.
         mean_calm_s: Mean time between bursts, exponentially distributed.
@@ -81,8 +81,11 @@ def bursts(
     Raises:
         QueryError: A rate or a time is not above 0.
     """
-    for mean_s in (mean_calm_s, mean_burst_s):
-        _check(mean_s, seconds)
+    for rate_per_s in (calm_per_s, burst_per_s):
+        _check_rate(rate_per_s, seconds)
+    if not (0 < mean_calm_s < math.inf and 0 < mean_burst_s < math.inf):
+        message = f"got mean times of {mean_calm_s:g} s between bursts and {mean_burst_s:g} s in a burst"
+        raise QueryError(f"{message}; expected both above 0")
     parts: list[Times] = []
     start_s, is_burst = 0.0, False
     while start_s < seconds:
@@ -97,7 +100,7 @@ def day(mean_per_s: float, seconds: float, rng: np.random.Generator, *, peak: fl
     """Return arrival times over one day, compressed to `seconds`: quiet nights, busy afternoons.
 
     Args:
-        mean_per_s: Mean arrivals a second.
+        mean_per_s: Mean arrivals per second.
         seconds: Length of the period.
         rng: Random number generator.
         peak: Rate at the busiest time, 3 p.m., as a multiple of the mean: between 1 and 2.
@@ -111,8 +114,8 @@ def day(mean_per_s: float, seconds: float, rng: np.random.Generator, *, peak: fl
     if not 1 <= peak <= 2:
         raise QueryError(f"got a peak of {peak} times the mean; expected between 1 and 2")
 
-    def relative_rate(at_s: Times) -> Times:
-        return np.asarray(1 + (peak - 1) * np.cos(2 * np.pi * (at_s / seconds - 15 / 24)))
+    def relative_rate(times_s: Times) -> Times:
+        return np.asarray(1 + (peak - 1) * np.cos(2 * np.pi * (times_s / seconds - 15 / 24)))
 
     return _thinned(relative_rate, peak, mean_per_s, seconds, rng)
 
@@ -122,7 +125,7 @@ def replayed(path: str | Path, rate_per_s: float, seconds: float) -> Times:
 
     Args:
         path: A text file, plain or compressed, with a time in seconds on each line, in rising order.
-        rate_per_s: Mean arrivals a second over the whole trace.
+        rate_per_s: Mean arrivals per second over the whole trace.
         seconds: Length of the period; a trace that ends before is repeated.
 
     Returns:
@@ -132,7 +135,7 @@ def replayed(path: str | Path, rate_per_s: float, seconds: float) -> Times:
         BadInputError: The file is missing, or a line is not a time, or is earlier than the line before.
         QueryError: The rate or the length is not above 0.
     """
-    _check(rate_per_s, seconds)
+    _check_rate(rate_per_s, seconds)
     times: list[float] = []
     for number, line in read_lines(path):
         try:
@@ -161,6 +164,6 @@ def _thinned(
     return times[rng.uniform(0.0, peak, len(times)) < relative_rate(times)]
 
 
-def _check(rate_per_s: float, seconds: float) -> None:
+def _check_rate(rate_per_s: float, seconds: float) -> None:
     if not (0 < rate_per_s < math.inf and 0 < seconds < math.inf):
-        raise QueryError(f"got {rate_per_s:g} a second over {seconds:g} s; expected both above 0")
+        raise QueryError(f"got {rate_per_s:g} arrivals per second over {seconds:g} s; expected both above 0")

@@ -54,8 +54,8 @@ class SimulationSettings:
         reserve_s: As for `SchedulerSettings`.
         max_run_s: As for `SchedulerSettings`.
         max_unfinished: As for `SchedulerSettings`.
-        way_in_s: Delay from a client to the engine, which shortens the time that is left until the deadline.
-        way_out_s: Delay from the end of a batch until its clients have their answers.
+        delay_in_s: Delay from a client to the engine, which shortens the time that is left until the deadline.
+        delay_out_s: Delay from the end of a batch until its clients have their answers.
         pause_s: Time between two batches of a worker.
         n_queries: Number of different queries, used in turn; equal ones in the engine are answered together. None
             makes all queries different.
@@ -73,8 +73,8 @@ class SimulationSettings:
     reserve_s: float | None = None
     max_run_s: float | None = None
     max_unfinished: int = 1024
-    way_in_s: float = 0.0
-    way_out_s: float = 0.0
+    delay_in_s: float = 0.0
+    delay_out_s: float = 0.0
     pause_s: float = 0.0
     n_queries: int | None = None
 
@@ -85,7 +85,7 @@ class SimulationSettings:
         if self.n_queries is not None and self.n_queries < 1:
             raise QueryError(f"got {self.n_queries} queries; expected at least one")
 
-    def scheduler(self) -> SchedulerSettings:
+    def scheduler_settings(self) -> SchedulerSettings:
         """Return the settings of the scheduler."""
         return SchedulerSettings(
             slo_s=self.deadline_s,

@@ -43,7 +43,7 @@ def simulate(
     Raises:
         QueryError: The policy does not exist, or a setting is out of range.
     """
-    scheduler_settings = settings.scheduler()
+    scheduler_settings = settings.scheduler_settings()
     scheduler = Scheduler(profile, make_policy(policy, profile, scheduler_settings), scheduler_settings)
     return _Simulation(scheduler, arrivals, settings, actual or profile, delays).run()
 
@@ -74,7 +74,7 @@ class _Simulation:
         self._rng = np.random.default_rng(settings.seed)
         self._clients = arrivals if isinstance(arrivals, ClosedLoop) else None
         sent_s = [0.0] * arrivals.clients if isinstance(arrivals, ClosedLoop) else arrivals.tolist()
-        delays_in_s = [settings.way_in_s] * len(sent_s) if delays is None else delays.in_s.tolist()
+        delays_in_s = [settings.delay_in_s] * len(sent_s) if delays is None else delays.in_s.tolist()
         self._delays_out_s: list[float] = [] if delays is None else delays.out_s.tolist()
         self._event_numbers = count()  # the first ones are also the positions of the requests in `arrivals`
         self._client_request_ids = count()
@@ -116,7 +116,7 @@ class _Simulation:
         try:
             self._scheduler.add(request)
         except OverloadedError:
-            self._record([Outcome(request=request, status=Status.REFUSED, at_s=now_s)])
+            self._record([Outcome(request=request, status=Status.REFUSED, end_s=now_s)])
 
     def _run_s(self, batch: Batch) -> float:
         """Draw the run time of a batch."""
@@ -128,26 +128,26 @@ class _Simulation:
 
     def _record(self, outcomes: list[Outcome]) -> None:
         """Record outcomes, and let the clients that waited for them send their next requests."""
-        if self._sent_s or self._delays_out_s or self._settings.way_out_s:
+        if self._sent_s or self._delays_out_s or self._settings.delay_out_s:
             outcomes = list(map(self._as_seen_by_client, outcomes))
         self._outcomes += outcomes
         if self._clients is None:
             return
         for outcome in outcomes:
-            next_s = outcome.at_s + self._rng.exponential(self._clients.think_s or _MIN_PAUSE_S)
+            next_s = outcome.end_s + self._rng.exponential(self._clients.think_s or _MIN_PAUSE_S)
             if outcome.level is None:  # a client whose request was rejected does not try again at once
                 next_s += self._settings.deadline_s
             if next_s < self._settings.seconds:
-                self._push(next_s + self._settings.way_in_s, next_s)
+                self._push(next_s + self._settings.delay_in_s, next_s)
 
     def _as_seen_by_client(self, outcome: Outcome) -> Outcome:
         request, settings = outcome.request, self._settings
-        delay_s = self._delays_out_s[request.id] if self._delays_out_s else settings.way_out_s
-        at_s, status = outcome.at_s + delay_s, outcome.status
-        if status is Status.IN_TIME and at_s > request.deadline_s:
+        delay_s = self._delays_out_s[request.id] if self._delays_out_s else settings.delay_out_s
+        end_s, status = outcome.end_s + delay_s, outcome.status
+        if status is Status.IN_TIME and end_s > request.deadline_s:
             status = Status.LATE
         sent = replace(request, arrival_s=self._sent_s.pop(request.id, request.arrival_s))
-        return replace(outcome, request=sent, at_s=at_s, status=status)
+        return replace(outcome, request=sent, end_s=end_s, status=status)
 
-    def _push(self, at_s: float, event: Batch | _PauseEnd | float) -> None:
-        heapq.heappush(self._events, (at_s, next(self._event_numbers), event))
+    def _push(self, time_s: float, event: Batch | _PauseEnd | float) -> None:
+        heapq.heappush(self._events, (time_s, next(self._event_numbers), event))

@@ -28,7 +28,7 @@ class Summary:
         p95_s: 95th percentile of the latency.
         p99_s: 99th percentile of the latency.
         retention: Mean quality over all requests; those late or without an answer count 0.
-        in_time_per_s: Answers in time a second, from the first arrival to the last arrival or answer in time.
+        in_time_per_s: Answers in time per second, from the first arrival to the last arrival or answer in time.
         levels: Share of the answers by level, best level first.
     """
 
@@ -52,7 +52,7 @@ class Timeline:
 
     Attributes:
         interval_s: Length of an interval.
-        arrivals_per_s: Requests a second.
+        arrivals_per_s: Requests per second.
         in_time: Share of them answered in time.
         quality: Mean quality of their answers.
         retention: Mean quality over all of them; those late or without an answer count 0.
@@ -83,7 +83,7 @@ def summarise(policy: str, outcomes: Sequence[Outcome], profile: Profile) -> Sum
     quality = _qualities(profile)
     n_lost = sum(outcome.status is Status.LOST for outcome in outcomes)
     arrivals_s = [outcome.request.arrival_s for outcome in outcomes] or [0.0]
-    length_s = max([*arrivals_s, *(outcome.at_s for outcome in in_time)]) - min(arrivals_s)
+    length_s = max([*arrivals_s, *(outcome.end_s for outcome in in_time)]) - min(arrivals_s)
     counts = Counter(outcome.level for outcome in answers)
     latencies_s = np.asarray([outcome.latency_s for outcome in answers])
     p50_s, p95_s, p99_s = np.percentile(latencies_s, (50, 95, 99)).tolist() if answers else (None, None, None)

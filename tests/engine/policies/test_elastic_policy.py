@@ -26,7 +26,7 @@ def test_in_a_hurry_the_reserve_is_spent_on_an_efficient_batch():
     scheduler = scheduler_of()
     for number in range(90):
         scheduler.add(request(number))
-    now_s = SLO_S - scheduler.settings.reserve - 0.0005  # without the reserve there is time for two at most
+    now_s = SLO_S - scheduler.settings.resolved_reserve_s - 0.0005  # without the reserve there is time for two at most
     batch = scheduler.schedule(now_s)
     assert batch.level == "level0"
     assert len(batch.jobs) == PROFILE.levels[-1].efficient_batch_size(SLO_S / 2) == 9

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from engine_helpers import PROFILE, SLO_S, SLOW_S, FakeSearch
+from engine_helpers import PROFILE, SLO_S, FakeSearch
+from waiting import LONG_DEADLINE_S
 
 from elasticdenser.engine import RetrievalEngine, SchedulerSettings
 from elasticdenser.engine.policies import POLICIES, expand_policies, make_policy, policy_name
@@ -65,7 +66,7 @@ def test_an_unknown_level_is_refused():
         make_policy("static:w9", PROFILE, SETTINGS)
 
 
-def test_what_is_no_policy_is_refused():
+def test_an_object_that_is_no_policy_is_refused():
     with pytest.raises(QueryError, match=r"got policy 7; expected a name, a Policy or a factory"):
         make_policy(7, PROFILE, SETTINGS)
 
@@ -126,19 +127,19 @@ def test_a_class_is_a_factory_although_it_has_the_attributes_of_a_policy():
     "policy", [Counting(PROFILE, "level0"), lambda profile, settings: Elastic(profile, caution=1.0)]
 )
 def test_the_engine_takes_objects_and_factories(policy):
-    with RetrievalEngine(FakeSearch(), PROFILE, policy=policy, slo_s=SLOW_S, workers=1) as engine:
+    with RetrievalEngine(FakeSearch(), PROFILE, policy=policy, slo_s=LONG_DEADLINE_S, workers=1) as engine:
         assert engine.ask("dune", 1).hits == ["dune/0"]
         level = engine.submit("spice", 1).result(5).level
     assert level == ("level0" if isinstance(policy, Counting) else "w1-d6")
 
 
-def fake_search():
+def open_fake_search():
     return FakeSearch()
 
 
 def test_the_load_test_takes_objects():
     policy, times = Static(PROFILE, "w0.5-d3"), np.linspace(0.0, 0.2, 20)
-    with EngineTarget(fake_search, PROFILE, workers=1) as target:
+    with EngineTarget(open_fake_search, PROFILE, workers=1) as target:
         target.start(policy, 0.5)
         run = run_load(target, times, ["dune", "spice"], LoadSettings(deadline_s=0.5, seconds=0.3))
         target.finish()

@@ -15,8 +15,8 @@ from itertools import repeat
 from pathlib import Path
 
 import pytest
-from engine_helpers import until
-from process_helpers import QUERIES, profile, search_in_process
+from process_helpers import QUERIES, make_profile, search_in_process
+from waiting import wait_until
 
 from elasticdenser import PassageIndex, Retriever
 from elasticdenser.engine.engine import RetrievalEngine
@@ -57,7 +57,7 @@ def opened_with(retriever, opener):
 
 
 def process_of(pool):
-    (process,) = pool._all
+    (process,) = pool._processes
     return process._process
 
 
@@ -71,26 +71,26 @@ def stop(pool):
 def test_a_process_that_dies_fails_its_batch_and_is_replaced(pool):
     before = stop(pool)
     searching = SearchThread(pool)
-    until(lambda: not pool._idle)
+    wait_until(lambda: not pool._idle)
     before.kill()
     assert isinstance(searching.result(), WorkerError) and "died or hung" in str(searching.result())
     # the calling thread searches while no process is ready
     assert len(search_in_process(pool, QUERIES)) == 3
-    until(lambda: pool.n_alive == 1 and pool.n_replaced == 1)
+    wait_until(lambda: pool.n_alive == 1 and pool.n_replaced == 1)
     assert process_of(pool).pid != before.pid
     assert len(search_in_process(pool, QUERIES)) == 3
 
 
 def test_an_idle_process_that_dies_is_replaced_before_the_next_batch(pool, caplog):
     process_of(pool).kill()
-    until(lambda: pool.n_replaced == 1 and pool.n_alive == 1)
-    assert len(pool._idle) == len(pool._all) == 1
+    wait_until(lambda: pool.n_replaced == 1 and pool.n_alive == 1)
+    assert len(pool._idle) == len(pool._processes) == 1
     assert "has died or hung" in caplog.text
     assert len(search_in_process(pool, QUERIES)) == 3
 
 
 def test_a_process_whose_reply_was_not_read_is_not_used_again(pool):
-    (process,) = pool._all
+    (process,) = pool._processes
 
     def interrupted():
         raise KeyboardInterrupt
@@ -98,7 +98,7 @@ def test_a_process_whose_reply_was_not_read_is_not_used_again(pool):
     process._connection.recv_bytes = interrupted
     with pytest.raises(KeyboardInterrupt):
         search_in_process(pool, QUERIES)
-    until(lambda: pool.n_replaced == 1 and pool.n_alive == 1)
+    wait_until(lambda: pool.n_replaced == 1 and pool.n_alive == 1)
     expected = pool.search_batch(QUERIES[1:], "level0")
     assert search_in_process(pool, QUERIES[1:]) == expected
 
@@ -111,7 +111,7 @@ def test_a_process_that_hangs_is_killed(make_pool, n_filtered):
     doc_ids = frozenset(map(str, range(n_filtered))) or None
     searching = SearchThread(pool, [Query(text="dune", doc_ids=doc_ids)] * 2)
     assert isinstance(searching.result(), WorkerError)
-    until(lambda: before.poll() is not None and pool.n_replaced == 1)
+    wait_until(lambda: before.poll() is not None and pool.n_replaced == 1)
 
 
 @pytest.mark.parametrize("timeout_s", [0.001, float("inf")])
@@ -123,7 +123,7 @@ def test_any_timeout_can_be_given(make_pool, timeout_s):
 
 def test_signals_to_the_process_group_are_left_to_the_owner(make_pool, capfd):
     pool = make_pool()
-    until(lambda: pool._all)
+    wait_until(lambda: pool._processes)
     for _ in range(20):  # from its very start
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(process_of(pool).pid, number)
@@ -136,7 +136,7 @@ def test_signals_to_the_process_group_are_left_to_the_owner(make_pool, capfd):
 def test_closing_ends_its_processes(make_pool):
     pool = make_pool(processes=2)
     pool.wait_until_ready()
-    processes = [process._process for process in pool._all]
+    processes = [process._process for process in pool._processes]
     pool.close()
     assert len(processes) == 2 and all(process.poll() is not None for process in processes)
     assert pool.n_alive == pool.n_replaced == 0
@@ -147,10 +147,10 @@ def test_closing_ends_its_processes(make_pool):
 def test_closing_fails_running_batches(pool):
     process = stop(pool)
     searching = SearchThread(pool)
-    until(lambda: not pool._idle)
+    wait_until(lambda: not pool._idle)
     pool.close()
     assert isinstance(searching.result(5), WorkerError) and process.poll() is not None
-    assert not pool._idle and not pool._all
+    assert not pool._idle and not pool._processes
     assert len(search_in_process(pool, QUERIES)) == 3
 
 
@@ -158,18 +158,18 @@ def test_closing_does_not_wait_for_processes_that_start(make_pool, retriever):
     pool = make_pool(opened_with(retriever, partial(time.sleep, 60)), processes=2)
     waiting = threading.Thread(target=pool.wait_until_ready, daemon=True)
     waiting.start()
-    until(lambda: len(pool._all) == 2)
-    processes = [process._process for process in pool._all]
+    wait_until(lambda: len(pool._processes) == 2)
+    processes = [process._process for process in pool._processes]
     pool.close()
     waiting.join(5)
     assert not waiting.is_alive() and all(process.poll() is not None for process in processes)
 
 
-def test_closing_at_once(make_pool):
+def test_a_pool_can_be_closed_before_its_processes_start(make_pool):
     pool = make_pool(processes=2)
     pool.close()
     pool.wait_until_ready()
-    assert not pool._all and not any(thread.is_alive() for thread in pool._supervisors)
+    assert not pool._processes and not any(thread.is_alive() for thread in pool._supervisors)
 
 
 def test_closing_does_not_wait_for_a_pause(make_pool, retriever, monkeypatch):
@@ -193,12 +193,12 @@ def test_processes_that_cannot_start_are_reported_and_tried_again(
         pool.wait_until_ready()
     assert len(search_in_process(pool, QUERIES)) == 3  # the calling thread searches
     link.symlink_to(searched_index)
-    until(lambda: pool.n_alive == 1)
+    wait_until(lambda: pool.n_alive == 1)
     pool.wait_until_ready()
     assert pool.n_replaced == 0
 
 
-def test_the_operating_system_refuses_a_process(make_pool, monkeypatch, caplog, quick_pauses):
+def test_a_process_that_the_operating_system_refuses_is_tried_again(make_pool, monkeypatch, caplog, quick_pauses):
     popen, refusals = subprocess.Popen, iter([True])
 
     def scarce(*args, **options):
@@ -212,12 +212,12 @@ def test_the_operating_system_refuses_a_process(make_pool, monkeypatch, caplog, 
     assert caplog.messages == [
         "a worker process could not start ([Errno 11] Resource temporarily unavailable): trying again in 0.05 s"
     ]
-    until(lambda: pool.n_alive == 2)
+    wait_until(lambda: pool.n_alive == 2)
     refusals = repeat(True)
     pool = make_pool(processes=2)
     with pytest.raises(WorkerError, match=r"could start: .*temporarily unavailable"):
         pool.wait_until_ready()
-    until(lambda: "trying again in 0.1 s" in caplog.text)
+    wait_until(lambda: "trying again in 0.1 s" in caplog.text)
 
 
 def test_the_import_path_may_hold_anything(make_pool, monkeypatch):
@@ -250,9 +250,9 @@ def test_a_rebuilt_index_is_not_searched(
 
 
 def test_the_engine_goes_on_when_all_processes_are_killed(retriever):
-    with RetrievalEngine(retriever, profile(), slo_s=30.0, workers=2, processes=True) as engine:
+    with RetrievalEngine(retriever, make_profile(), slo_s=30.0, workers=2, processes=True) as engine:
         engine.warm_up()
-        for process in list(engine._processes._all):
+        for process in list(engine._process_pool._processes):
             process.kill()
         statuses = []
 
@@ -303,11 +303,12 @@ def test_a_script_without_a_main_guard_can_use_processes(run_script):
 
 def test_processes_end_when_their_owner_is_killed(run_script):
     done = run_script(
-        "print(*(process._process.pid for process in engine._processes._all), flush=True)", "os.kill(os.getpid(), 9)"
+        "print(*(process._process.pid for process in engine._process_pool._processes), flush=True)",
+        "os.kill(os.getpid(), 9)",
     )
     pids = [int(pid) for pid in done.stdout.split()]
     assert len(pids) == 2 and done.returncode == -9
-    until(lambda: not any(is_running(pid) for pid in pids))
+    wait_until(lambda: not any(is_running(pid) for pid in pids))
 
 
 def is_running(pid):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from process_helpers import QUERIES, RECALLS, profile, search_in_process
+from process_helpers import QUERIES, RECALLS, make_profile, search_in_process
 
 from elasticdenser import Retriever
 from elasticdenser.engine.batch_search import RetrieverSearch
@@ -40,19 +40,19 @@ def test_errors_of_a_process_are_raised(pool):
 
 
 @pytest.mark.parametrize("kind", [np.str_, type("Text", (str,), {"__str__": lambda _: "another"})])
-def test_strings_of_other_kinds_are_strings(pool, kind):
+def test_subclasses_of_str_are_sent_as_strings(pool, kind):
     expected = search_in_process(pool, [Query(text="dune", k=2, doc_ids=frozenset({"d7", "d8"}))], "level0")
     query = Query(text=kind("dune"), k=np.int64(2), doc_ids=frozenset({kind("d7"), kind("d8")}))
     assert search_in_process(pool, [query], kind("level0")) == expected
     assert [hit.doc_id for hit in expected[0]] in (["d7", "d8"], ["d8", "d7"])
 
 
-def test_parts_cannot_be_opened_again(retriever):
+def test_a_retriever_built_from_parts_is_refused(retriever):
     with pytest.raises(QueryError, match=r"Retriever\.open"):
         ProcessPoolSearch(Retriever(retriever.encoder, retriever.index), RECALLS, 1)
 
 
-def test_which_retrievers_use_processes(retriever, monkeypatch):
+def test_processes_are_used_with_int8_and_several_cpus(retriever, monkeypatch):
     def uses_processes(cpus=2, dtype="int8", platform="linux"):
         with monkeypatch.context() as patched:
             patched.setattr("elasticdenser.engine.processes.pool.cpu_count", lambda: cpus)
@@ -66,11 +66,11 @@ def test_which_retrievers_use_processes(retriever, monkeypatch):
 
 def test_the_engine_answers_with_processes(retriever):
     texts = [f"dune {number}" for number in range(200)]
-    with RetrievalEngine(retriever, profile(), slo_s=10.0, workers=2, processes=True) as engine:
+    with RetrievalEngine(retriever, make_profile(), slo_s=10.0, workers=2, processes=True) as engine:
         engine.warm_up()
         answers = engine.search_many(texts, k=3)
         assert [hit.doc_id for hit in engine.ask(texts[7], 3).hits] == [hit.doc_id for hit in answers[7].hits]
-        processes = [process._process for process in engine._processes._all]
+        processes = [process._process for process in engine._process_pool._processes]
         assert (engine.snapshot().processes, engine.snapshot().replaced_processes) == (2, 0)
     assert [[hit.doc_id for hit in answer.hits] for answer in answers] == [
         [hit.doc_id for hit in retriever.search(text, k=3, subnet=answer.level)]

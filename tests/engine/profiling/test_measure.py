@@ -85,7 +85,7 @@ def test_fast_subnets_are_searched_with_less_effort(retriever):
     assert searched.searched == {(level.name, level.recall) for level in profile.levels}
 
 
-def test_the_cache_is_not_used(retriever, index_path, tiny_elastic):
+def test_a_measurement_does_not_use_the_cache_of_the_encoder(retriever, index_path, tiny_elastic):
     cached = Retriever.open(index_path, encoder=str(tiny_elastic), device="cpu", download=False, cache=100)
     cache = cached.encoder.cache
     measure_profile(cached, ["dune", "cats"], SETTINGS)
@@ -105,7 +105,7 @@ def test_agreement_is_the_share_of_common_hits(retriever):
     assert agreement(retriever, queries, [], k=3) == {}
 
 
-def test_queries_made_from_passages(retriever):
+def test_queries_are_sampled_from_the_passages(retriever):
     assert sample_queries(retriever, 5) == sample_queries(retriever, 5)
     assert len(sample_queries(retriever, 5)) == 5 and all(text in TEXTS for text in sample_queries(retriever))
 
@@ -119,7 +119,7 @@ def test_queries_made_from_passages(retriever):
         ({"tokens": (0,)}, "expected 1 or more"),
     ],
 )
-def test_settings_out_of_range(changes, message):
+def test_settings_out_of_range_are_refused(changes, message):
     with pytest.raises(QueryError, match=message):
         MeasureSettings(**changes)
 
@@ -131,7 +131,7 @@ def test_queries_and_levels_must_exist(retriever):
         measure_profile(retriever, ["dune"], MeasureSettings(levels=("w1-d9",)))
 
 
-def test_the_command(index_path, tiny_elastic, tmp_path):
+def test_the_profile_command_writes_a_profile_and_a_chart(index_path, tiny_elastic, tmp_path):
     output = tmp_path / "profile.json"
     common = ["profile", str(index_path), "--encoder", str(tiny_elastic), "--offline", "--rounds", "1"]
     result = CliRunner().invoke(app, [*common, "-o", str(output), "--batch-sizes", "1,2"])

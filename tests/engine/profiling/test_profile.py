@@ -79,7 +79,7 @@ def _changed(**changes):
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ([], "expected a table"),
         ({}, "'version' is missing"),
@@ -101,8 +101,8 @@ def _changed(**changes):
         (_changed(latency_s={"1": 0.1, "0": 0.1}), "batch of 0"),
         (_changed(latency_s={"1": -1}), "got -1.0 s"),
         (_changed(latency_s={"1": math.inf}), "it holds Infinity"),
-        (_changed(latency_s={"one": 1}), "latency_s: got a key of another kind among ['one']"),
-        (_changed(latency_s={"1": 0.1, "1" * 5000: 1}), "latency_s: got a key of another kind"),
+        (_changed(latency_s={"one": 1}), "latency_s: got the keys ['one']"),
+        (_changed(latency_s={"1": 0.1, "1" * 5000: 1}), "latency_s: got the keys"),
         (_changed(latency_s={"1": 10**400}), "Number out of range"),
         (_changed(quality=10**400), "Number out of range"),
         (_changed(latency_s=[1]), "expected a table"),
@@ -110,12 +110,12 @@ def _changed(**changes):
         ({"version": 1, "levels": [_changed()["levels"][0]] * 2}, "two levels are named a"),
     ],
 )
-def test_files_that_are_no_profile_are_refused_in_one_line(tmp_path, value, said):
+def test_files_that_are_no_profile_are_refused_in_one_line(tmp_path, value, message):
     path = tmp_path / "profile.json"
     path.write_text(json.dumps(value))
     with pytest.raises(BadInputError, match=r"profile\.json: ") as caught:
         Profile.load(path)
-    assert said in str(caught.value) and len(str(caught.value)) < 400
+    assert message in str(caught.value) and len(str(caught.value)) < 400
     assert "\n" not in str(caught.value)
 
 

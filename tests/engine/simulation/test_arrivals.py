@@ -21,7 +21,7 @@ def check(times, seconds):
     assert not len(times) or (times[0] >= 0 and times[-1] < seconds)
 
 
-def test_poisson(rng):
+def test_poisson_arrivals_have_the_rate_and_exponential_gaps(rng):
     times = poisson(200, 50, rng)
     check(times, 50)
     assert len(times) == pytest.approx(10_000, rel=0.05)
@@ -56,7 +56,7 @@ def test_a_trace_is_replayed_at_any_rate_and_repeated(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("", "0 arrivals"),
         ("1\n", "1 arrivals"),
@@ -67,18 +67,20 @@ def test_a_trace_is_replayed_at_any_rate_and_repeated(tmp_path):
         ("1\n\n", ":2: got ''"),
     ],
 )
-def test_files_that_are_no_trace_are_refused(tmp_path, content, said):
+def test_files_that_are_no_trace_are_refused(tmp_path, content, message):
     path = tmp_path / "trace.txt"
     path.write_text(content)
-    with pytest.raises(BadInputError, match=said):
+    with pytest.raises(BadInputError, match=message):
         replayed(path, 10, 1)
 
 
 def test_values_out_of_range_are_refused(rng):
+    with pytest.raises(QueryError, match="4 s between bursts and 0 s in a burst"):
+        bursts(1, 2, 1, rng, mean_burst_s=0)
     for refused in (
         lambda: poisson(0, 1, rng),
+        lambda: bursts(0, 2, 1, rng),
         lambda: poisson(1, math.inf, rng),
-        lambda: bursts(1, 2, 1, rng, mean_burst_s=0),
         lambda: day(1, 1, rng, peak=3),
         lambda: ClosedLoop(clients=0),
         lambda: ClosedLoop(clients=1, think_s=-1),

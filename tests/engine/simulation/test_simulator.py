@@ -51,7 +51,7 @@ def test_in_bursts_all_are_in_time_and_quality_is_above_every_static_level_that_
 @pytest.mark.parametrize("share", [0.7, 0.9])
 def test_near_the_capacity_of_the_fastest_level_slack_is_kept(rng, workers, share):
     times = poisson(share * workers * CAPACITY_PER_S, 2, rng)
-    options = {"workers": workers, "noise": 0.2, "way_in_s": 0.0005}
+    options = {"workers": workers, "noise": 0.2, "delay_in_s": 0.0005}
     _, static = run("static:level0", times, 2, **options)
     _, elastic = run("elastic", times, 2, **options)
     assert static.in_time >= 0.999  # so this load can be held
@@ -99,13 +99,13 @@ def test_summary_and_timeline_of_no_requests():
     assert empty.p99_s == [None] * 5 and empty.arrivals_per_s == [0] * 5
 
 
-def test_shares_and_rates():
+def test_a_summary_counts_each_final_state():
     requests = [Request(id=number, query=number, arrival_s=0.0, deadline_s=1.0) for number in range(4)]
-    first = Outcome(request=requests[0], status=Status.IN_TIME, at_s=0.5, level="level0")
+    first = Outcome(request=requests[0], status=Status.IN_TIME, end_s=0.5, level="level0")
     assert summarise("elastic", [first], PROFILE).in_time_per_s == 2
     others = [(Status.LATE, "level0"), (Status.REFUSED, None), (Status.LOST, None)]
     rest = [
-        Outcome(request=request, status=status, at_s=3.0, level=level)
+        Outcome(request=request, status=status, end_s=3.0, level=level)
         for request, (status, level) in zip(requests[1:], others, strict=True)
     ]
     summary = summarise("elastic", [first, *rest], PROFILE)
@@ -152,25 +152,25 @@ def test_beyond_its_capacity_batches_stay_large(rng, workers, noise, times):
     assert summarise("elastic", outcomes, profile).in_time_per_s >= 0.95 * capacity_per_s
 
 
-def test_delays_count(rng):
+def test_delays_to_and_from_the_engine_count_as_latency(rng):
     times = poisson(100, 2, rng)
     near, _ = run("static:w1-d3", times, 2, noise=0)
-    far, _ = run("static:w1-d3", times, 2, noise=0, way_in_s=0.004, way_out_s=0.002)
+    far, _ = run("static:w1-d3", times, 2, noise=0, delay_in_s=0.004, delay_out_s=0.002)
     assert np.allclose([outcome.request.arrival_s for outcome in far], [outcome.request.arrival_s for outcome in near])
     assert np.allclose([outcome.latency_s for outcome in far], [outcome.latency_s + 0.006 for outcome in near])
     assert all(outcome.request.deadline_s == pytest.approx(outcome.request.arrival_s + SLO_S) for outcome in far)
-    _, too_far = run("static:w1-d3", times, 2, noise=0, way_out_s=SLO_S)
+    _, too_far = run("static:w1-d3", times, 2, noise=0, delay_out_s=SLO_S)
     assert too_far.late == 1
 
 
 def test_a_pause_between_batches_costs_capacity():
-    settings = {"noise": 0, "way_in_s": 0.0}
+    settings = {"noise": 0, "delay_in_s": 0.0}
     _, busy = run("static:level0", ClosedLoop(clients=1), 2, **settings)
     _, pausing = run("static:level0", ClosedLoop(clients=1), 2, pause_s=0.00025, **settings)
     assert pausing.n_requests == pytest.approx(busy.n_requests / 2, rel=0.02)
 
 
-def test_run_times_may_differ_from_what_the_scheduler_knows(rng):
+def test_actual_run_times_may_differ_from_the_profile_of_the_scheduler(rng):
     slower = Profile(levels=[make_level(level.name, level.quality, 3.0, 60.0) for level in PROFILE.levels])
     settings = SimulationSettings(deadline_s=SLO_S, seconds=1, noise=0)
     outcomes = simulate(PROFILE, "static:level0", poisson(20, 1, rng), settings, actual=slower)
