@@ -14,6 +14,8 @@ import pytest
 from tiny import VOCABULARY, one_thread, real_encoder, write_sentence_encoder
 
 ROOT = Path(__file__).parents[1]
+HIDDEN = 32
+"""Hidden size of the tiny encoder, and dimension of its vectors."""
 
 
 def pytest_addoption(parser):
@@ -24,7 +26,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Take away the kernel's paths that are faster than --kernel-path; processes that tests start have all of them."""
+    """Remove the paths of the kernel that are faster than --kernel-path, except in processes that tests start."""
     path = config.getoption("--kernel-path")
     if path is not None:
         from elasticdenser.kernel import paths
@@ -36,8 +38,8 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def frozen() -> None:
-    """Exempt existing objects from garbage collection, which would spend most of its time on those of torch."""
+def exempt_from_collection() -> None:
+    """Exempt existing objects from garbage collection: checking those of torch would take most of its time."""
     gc.collect()
     gc.freeze()
 
@@ -78,7 +80,7 @@ def tiny_model(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(VOCABULARY),
-        hidden_size=32,
+        hidden_size=HIDDEN,
         num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=64,
@@ -110,24 +112,10 @@ def tiny_query_encoder(tiny_model):
 def tiny_elastic(tiny_model, tmp_path_factory) -> Path:
     """Folder of an elastic encoder made of `tiny_model`, with a level 0; its subnets give different vectors."""
     import torch
+    from elastic_models import write_elastic_encoder
 
-    from elasticdenser.models.elastic_files import save_elastic
-    from elasticdenser.models.elastic_init import elastic_from_full
-    from elasticdenser.models.locate import find_model
-    from elasticdenser.models.settings import read_settings
-
-    settings = read_settings(tiny_model)
-    table = torch.randn(len(VOCABULARY), settings.dim, generator=torch.Generator().manual_seed(4))
-    model = elastic_from_full(tiny_model, settings, table=table)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter is not model.tokens:
-                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    folder = tmp_path_factory.mktemp("elastic") / "tiny"
-    provenance = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
-    save_elastic(folder, base=tiny_model, model=model, provenance=provenance)
-    return folder
+    table = torch.randn(len(VOCABULARY), HIDDEN, generator=torch.Generator().manual_seed(4))
+    return write_elastic_encoder(tmp_path_factory.mktemp("elastic") / "tiny", tiny_model, seed=3, table=table)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -138,13 +126,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(4, cpu_count())
 
 
-# Tests with deadlines in real time, which they would miss if other tests ran beside them.
 SERIAL = (
     *("engine/test_", "engine/processes/", "engine/profiling/"),
     *("loadtest/", "serving/", "examples/", "cli/test_loadtest_command.py"),
 )
-# Fixtures with the real model or real data, which take seconds to load and more to use.
+"""Places of tests with deadlines in real time, which would be missed if other tests ran at the same time."""
+
 SLOW_FIXTURES = {"data", "minilm", "query_encoder"}
+"""Fixtures with the real model or real data, which take seconds to load and more to use."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

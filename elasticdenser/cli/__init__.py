@@ -1,4 +1,4 @@
-"""The command line: one file a command in `commands`, shared options in `options`, all printing in `output`.
+"""Command line: one file per command in `commands`, shared options in `options`, all printing in `output`.
 
 Nothing heavy is imported before a command runs, so that `--help` answers at once.
 """
@@ -34,10 +34,10 @@ COMMANDS = (
     "export",
     "doctor",
 )
-"""In the order in which `--help` lists them."""
+"""All commands, in the order in which `--help` lists them."""
 
 _MODULES = {"import": "import_"}
-"""Modules that cannot have the name of their command."""
+"""Command -> module, where the module cannot have the same name: it is a keyword of Python."""
 
 
 def make_app(command: str | None = None) -> typer.Typer:
@@ -66,6 +66,7 @@ def make_app(command: str | None = None) -> typer.Typer:
 
 
 def __getattr__(name: str) -> Any:
+    """Make `app`, with all commands, only for those who import it: `main` needs but one command."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return make_app()
@@ -88,7 +89,7 @@ def _root(
 def main() -> None:
     """Run the command line; exit codes are 0, 1 (failed) and 2 (usage)."""
     show_warnings()
-    # Start-up leaves no garbage, and at the end the process exits: collecting would only take time.
+    # Start-up leaves no garbage, and at the end the process exits: a collection would only take time.
     gc.disable()
     try:
         make_app(sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in COMMANDS else None)()

@@ -1,4 +1,4 @@
-"""The decorator of every command, with groups of options and errors in one line; and reactions to Ctrl-C."""
+"""Decorator of every command, for groups of options and errors in one line; and reactions to Ctrl-C."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from elasticdenser.errors import ElasticDenserError
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Make a function fit for Typer.
+    """Make a command of a function, for Typer.
 
     A parameter whose type is a dataclass becomes one option for each of its fields, so that options which several
     commands share are written once. Errors that a user can repair end the command with one line and exit code 1.
@@ -45,7 +45,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
             function(**values)
 
-    # Typer reads both.
+    # Typer reads the signature and the annotations.
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return wrapper
@@ -98,7 +98,7 @@ def _errors_in_one_line() -> Iterator[None]:
     except ElasticDenserError as error:
         note("error: " + " ".join(str(error).splitlines()))
         raise typer.Exit(1) from None
-    except BrokenPipeError:  # the reader of the results has ended, such as `| head`
+    except BrokenPipeError:  # the reader of the results, such as `| head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except OSError as error:

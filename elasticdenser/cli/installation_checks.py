@@ -9,7 +9,6 @@ import shutil
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 from elasticdenser.cpus import CPU_INFO, affinity_count, cpu_count, cpu_flags, cpu_quota
@@ -18,7 +17,7 @@ from elasticdenser.retrieval.java import find_java, java_status
 
 MIN_PYTHON = (3, 11)
 MIN_FREE_GB = 5.0
-"""An index of three million passages, as `check_disk` says."""
+"""Room for an index of three million passages: a million take about 1.5 GB."""
 
 MIN_VERSIONS = {
     "torch": "2.6",
@@ -38,7 +37,7 @@ MIN_VERSIONS = {
     "msgspec": "0.19",
     "filelock": "3.16",
 }
-"""The dependencies in pyproject.toml; a test compares the two."""
+"""Oldest supported version of each dependency, as in pyproject.toml; a test compares the two."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,8 @@ class Check:
     Attributes:
         name: The part that was checked.
         ok: Whether elasticdenser works well with it; an optional part that is absent is ok.
-        state: The version, count or place that was found.
-        advice: The way to improve it; may be empty.
+        state: Version, count or path of the part on this machine.
+        advice: Way to improve it; may be empty.
     """
 
     name: str
@@ -58,19 +57,15 @@ class Check:
     advice: str = ""
 
 
-def run_checks(*, ask_torch: bool = False) -> list[Check]:
-    """Run all checks; none of them changes the machine or uses the network.
-
-    Args:
-        ask_torch: Import torch, which takes seconds, to learn whether it can use a GPU.
-    """
+def run_checks() -> list[Check]:
+    """Run all checks; none of them changes the machine, uses the network or imports torch, which takes seconds."""
     return [
         check_python(),
         *check_packages(),
         check_cpus(),
         check_threads(),
         check_cpu_features(),
-        check_gpu(ask_torch=ask_torch),
+        check_gpu(),
         check_disk(),
         check_model(),
         check_kernel(),
@@ -109,7 +104,7 @@ def check_cpus() -> Check:
 
 
 def check_threads() -> Check:
-    """Compare OMP_NUM_THREADS, which torch and FAISS obey, with the usable CPUs."""
+    """Compare OMP_NUM_THREADS, the number of threads of torch and FAISS, with the usable CPUs."""
     name, usable, value = "OMP_NUM_THREADS", cpu_count(), os.environ.get("OMP_NUM_THREADS")
     way_out = f"export OMP_NUM_THREADS={usable}"
     if value is None:
@@ -117,7 +112,7 @@ def check_threads() -> Check:
         ok = affinity_count() <= usable
         return Check(name, ok, "not set", "" if ok else f"threads will wait for CPU time: {way_out}")
     if not value.isdigit() or int(value) < 1:
-        return Check(name, False, repr(value), f"expected a whole number, at least 1: {way_out}")
+        return Check(name, False, repr(value), f"expected a whole number of at least 1: {way_out}")
     if int(value) > usable:
         return Check(
             name, False, value, f"more than the {usable} usable CPUs, threads will wait for each other: {way_out}"
@@ -134,22 +129,13 @@ def check_cpu_features(cpu_info: Path = CPU_INFO) -> Check:
     present = [name for name in useful if name in flags]
     ok = bool({"avx2", "asimd"} & flags)
     advice = "" if ok else "without AVX2, encoding and search will be several times slower: use a newer CPU"
-    return Check("CPU features", ok, ", ".join(present) or "none of note", advice)
+    return Check("CPU features", ok, ", ".join(present) or "none that are used", advice)
 
 
-def check_gpu(*, ask_torch: bool = False, devices: Path = Path("/dev")) -> Check:
-    """Look for an NVIDIA GPU; none is needed."""
+def check_gpu(devices: Path = Path("/dev")) -> Check:
+    """Look for the device files of NVIDIA GPUs; none is needed."""
     device_files = sorted(path.name for path in devices.glob("nvidia[0-9]*"))
-    state = f"device files {', '.join(device_files)}" if device_files else "none"
-    if not ask_torch or find_spec("torch") is None:
-        return Check("GPU", True, state, "")
-    import torch
-
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        return Check("GPU", True, f"{', '.join(names)} (CUDA {torch.version.cuda})")
-    advice = "torch cannot use it: install a torch with CUDA, see https://pytorch.org" if device_files else ""
-    return Check("GPU", not device_files, f"{state}, torch {torch.__version__} runs on the CPU", advice)
+    return Check("GPU", True, f"device files {', '.join(device_files)}" if device_files else "none")
 
 
 def check_disk(folder: Path | None = None) -> Check:
@@ -174,12 +160,13 @@ def check_model() -> Check:
 
 
 def check_kernel() -> Check:
-    """Tell whether the kernel encodes queries on the CPU, or torch because the kernel was not built."""
-    name, advice = "Query kernel", "several times slower: install this package where there is a C compiler"
+    """Tell whether queries are encoded by the kernel, or by torch because the kernel was not built."""
+    name = "Query kernel"
+    advice = "queries are encoded several times slower: install this package where there is a C compiler"
     if not kernel_paths():
-        return Check(name, True, f"not there ({kernel_import_error()}): torch encodes queries", advice)
+        return Check(name, True, f"not built ({kernel_import_error()}): torch encodes queries", advice)
     if not has_fast_path():
-        return Check(name, True, f"not made for this processor ({platform.machine()}): torch encodes queries")
+        return Check(name, True, f"has no fast path for this processor ({platform.machine()}): torch encodes queries")
     return Check(name, True, "built: queries are encoded in 8 bits, without torch")
 
 

@@ -28,10 +28,10 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="Folder for a chart (SVG, PNG) and all figures (JSON).")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each policy.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON for each policy.")]
 
 _MAX_REQUESTS = 5_000_000
-"""More outcomes than this would not fit in memory comfortably."""
+"""Maximum number of requests of a load: the outcomes of more would need too much memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ class LoadOptions:
     arrivals: Annotated[
         str,
         typer.Option(
-            help="poisson, bursts, day, closed (clients that wait for answers), or a file of times in seconds, one a "
-            "line."
+            help="poisson, bursts, day, closed (clients that wait for answers), or a file of times in seconds, one "
+            "per line."
         ),
     ] = "bursts"
     rate: Annotated[
@@ -54,7 +54,7 @@ class LoadOptions:
     ] = None
     peak: Annotated[
         float | None,
-        typer.Option(help="Requests per second in bursts. Default: 90 % of the fastest level's capacity."),
+        typer.Option(help="Requests per second in bursts. Default: 90% of the fastest level's capacity."),
     ] = None
     clients: Annotated[int, typer.Option(min=1, max=100_000, help="Number of clients, for closed arrivals.")] = 32
     think_ms: Annotated[float, typer.Option(min=0, help="Mean pause of a client, for closed arrivals.")] = 0.0
@@ -122,7 +122,7 @@ class LoadOptions:
 
 
 def note_shared_queries(n_queries: int, arrivals: Times | ClosedLoop, deadline_s: float) -> None:
-    """Note that equal queries will be in flight together, where there are too few different ones."""
+    """Note that equal queries will be in flight at the same time, if there are too few different ones."""
     import numpy as np
 
     from elasticdenser.engine.simulation.arrivals import ClosedLoop

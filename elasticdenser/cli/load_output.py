@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 _RETENTION = "retention: mean share of the best level's quality; late or rejected requests count 0"
 _SIMULATED = (
-    "(sim.): simulated with the run times and delays of this same run: it checks the scheduler's model, and does not "
+    "(sim.): simulated with the run times and delays of this same run, which checks the scheduler's model but does not "
     "predict other runs"
 )
 
 
 def load_title(description: str, deadline_ms: float, target: int | str) -> str:
-    """Return the title of a table or chart: the load, the deadline, and the number of workers or the server."""
-    by = f"{target} worker{'s' * (target > 1)}" if isinstance(target, int) else target
-    return f"{description}; deadline {deadline_ms:g} ms, {by}"
+    """Return the title of a table or chart: the load, the deadline, and the workers or the URL of the server."""
+    target_name = f"{target} worker{'s' * (target > 1)}" if isinstance(target, int) else target
+    return f"{description}; deadline {deadline_ms:g} ms, {target_name}"
 
 
 def print_summaries(summaries: Sequence[Summary], title: str, *, as_json: bool) -> None:
@@ -79,20 +79,20 @@ def _cells(result: LoadResult, *, with_simulation: bool) -> list[tuple[str, str]
     """Return the heading and the text of each cell in the row of a result."""
     measured, simulated = result.summary, result.simulated
 
-    def beside(text: Callable[[Summary], str]) -> list[tuple[str, str]]:
+    def simulated_cell(text: Callable[[Summary], str]) -> list[tuple[str, str]]:
         return [("(sim.)", text(simulated) if simulated else "-")] if with_simulation else []
 
     return [
         ("in time", f"{measured.in_time:.2%}"),
-        *beside(lambda summary: f"{summary.in_time:.2%}"),
+        *simulated_cell(lambda summary: f"{summary.in_time:.2%}"),
         ("retention", f"{measured.retention:.4f}"),
-        *beside(lambda summary: f"{summary.retention:.4f}"),
+        *simulated_cell(lambda summary: f"{summary.retention:.4f}"),
         ("rejected", f"{measured.refused:.2%}"),
         ("late", f"{measured.late:.2%}"),
         ("lost", str(result.run.n_lost)),
         ("p50 ms", _milliseconds(measured.p50_s)),
         ("p99 ms", _milliseconds(measured.p99_s)),
-        *beside(lambda summary: _milliseconds(summary.p99_s)),
+        *simulated_cell(lambda summary: _milliseconds(summary.p99_s)),
         ("policy", measured.policy),
     ]
 
@@ -106,7 +106,7 @@ def write_figures(
     settings: SimulationSettings,
     title: str,
     *,
-    more: Mapping[str, Mapping[str, Any]] | None = None,
+    extra_figures: Mapping[str, Mapping[str, Any]] | None = None,
     simulated: Mapping[str, Summary] | None = None,
     shows_capacity: bool = True,
 ) -> None:
@@ -120,7 +120,7 @@ def write_figures(
         summaries: Summary of each policy.
         settings: Settings of the simulation or of the load test.
         title: Description of the load.
-        more: Policy -> further figures.
+        extra_figures: Policy -> further figures for the JSON file.
         simulated: Policy -> summary of its simulation, drawn beside the measured one.
         shows_capacity: Whether the profile was measured on the tested system, so that its capacity can be drawn.
     """
@@ -132,7 +132,11 @@ def write_figures(
         folder.mkdir(parents=True, exist_ok=True)
     timelines = {policy: timeline_of(rows, profile, settings.seconds) for policy, rows in outcomes.items()}
     rows = [
-        {**asdict(summary), **(more or {}).get(summary.policy, {}), "course": asdict(timelines[summary.policy])}
+        {
+            **asdict(summary),
+            **(extra_figures or {}).get(summary.policy, {}),
+            "course": asdict(timelines[summary.policy]),
+        }
         for summary in summaries
     ]
     write_json(folder / f"{name}.json", {"load": title, "settings": asdict(settings), "policies": rows})
@@ -151,5 +155,5 @@ def write_figures(
 
 
 def _milliseconds(value_s: float | None) -> str:
-    """Return a duration in _milliseconds as text; `-` for None."""
+    """Return a duration in milliseconds as text; `-` for None."""
     return "-" if value_s is None else f"{1000 * value_s:.1f}"

@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of an index.", show_default=False)]
 NewIndexPath = Annotated[Path, typer.Option("-o", "--output", help="Folder of the index to build.", show_default=False)]
-EncoderName = Annotated[
+NewIndexEncoder = Annotated[
+    str | None, typer.Option("--encoder", help="Sentence encoder: a folder or a hub id. Default: all-MiniLM-L6-v2.")
+]
+IndexEncoder = Annotated[
     str | None,
     typer.Option(
-        "--encoder", help="Sentence encoder: a folder or a hub id. Default: the index's encoder, or all-MiniLM-L6-v2."
+        "--encoder",
+        help="Sentence encoder, or an elastic encoder made from it: a folder or a hub id. Default: the encoder "
+        "that the index names.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")]
@@ -35,7 +40,7 @@ Precision = Annotated[
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Use only models that are on this machine.")]
 Download = Annotated[
-    bool, typer.Option("--download", help="Let ir_datasets download missing files of a data set that has an id.")
+    bool, typer.Option("--download", help="Let ir_datasets download the missing files of its data sets.")
 ]
 Factory = Annotated[str, typer.Option(help="Search structure: auto (by number of passages) or a FAISS factory string.")]
 QueryPrompt = Annotated[str | None, typer.Option(help="Text put before each query. Default: the model's.")]
@@ -72,7 +77,7 @@ _DTYPES = {"auto": "auto", "int8": "int8", "fp32": "float32", "bf16": "bfloat16"
 class EncoderOptions:
     """Options that choose the query encoder and the way it computes."""
 
-    encoder: EncoderName = None
+    encoder: IndexEncoder = None
     device: Device = "auto"
     precision: Precision = "auto"
     offline: Offline = False
@@ -95,11 +100,11 @@ class EncoderOptions:
         Raises:
             typer.BadParameter: There is no such precision.
         """
-        choices = {**self.backend_options(), **more}
+        encoder_options = {**self.backend_options(), **more}
         with _without_garbage_collection():
             from elasticdenser.retrieval.retriever import Retriever
 
-            retriever = Retriever.open(index, encoder=self.encoder, download=not self.offline, **choices)
+            retriever = Retriever.open(index, encoder=self.encoder, download=not self.offline, **encoder_options)
         if "torch" in sys.modules:  # without it the package's own kernel computes, on one thread
             compute_on_one_thread()
         return retriever
@@ -145,7 +150,7 @@ class SearchOptions:
 
 
 def examples(*commands: str) -> str:
-    """Return the epilog of a command's help: one example a line, escaped for `rich`."""
+    """Return the epilog of a command's help: one example per line, escaped for `rich`."""
     lines = ["Examples:" if len(commands) > 1 else "Example:", *(f"elasticdenser {command}" for command in commands)]
     # Some versions of Typer join lines that have no empty one between them; rich reads square brackets as markup.
     return "\n\n".join(lines).replace("[", "\\[")
@@ -167,7 +172,7 @@ def dtype_of(precision: str) -> str:
 
 
 def n_workers(workers: int | None) -> int:
-    """Return the number of workers; None is all usable CPUs but the one that sends, receives and schedules."""
+    """Return the number of workers; None is all usable CPUs except one, which sends, receives and schedules."""
     from elasticdenser.cpus import cpu_count
 
     return workers or max(1, cpu_count() - 1)
@@ -189,7 +194,8 @@ def read_api_key(file: Path) -> str:
     try:
         key = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError) as error:
-        raise BadInputError(f"cannot read the API key ({error}): expected a file of one line", file) from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadInputError(f"cannot read the API key ({reason}): expected a file of one line", file) from error
     if not key:
         raise BadInputError("the file is empty; expected the API key, in one line", file)
     if not key.isprintable():
@@ -199,7 +205,7 @@ def read_api_key(file: Path) -> str:
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Import and load without garbage collection: what is loaded stays until the end."""
+    """Switch off garbage collection while modules and data are loaded, as none of them becomes garbage."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""All printing of the command line: results go to stdout; progress, notes and errors go to stderr."""
+"""Output of the command line: results go to stdout; progress, notes and errors go to stderr."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LINES = 10.0
 
-# Control characters, which a terminal would obey instead of show.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Control characters, which a terminal would execute."""
 
 
 def note(message: str) -> None:
@@ -71,11 +71,11 @@ def progress_bars() -> Iterator[Progress]:
     with Progress(*columns, console=Console(stderr=True)) as display:
         tasks: dict[str, tuple[TaskID, int, float]] = {}
 
-        def update(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                task = display.add_task(what, total=total or None, completed=done, rate="")
-                tasks[what] = (task, done, time.monotonic())
-            task, first, started = tasks[what]
+        def update(activity: str, done: int, total: int) -> None:
+            if activity not in tasks:
+                task = display.add_task(activity, total=total or None, completed=done, rate="")
+                tasks[activity] = (task, done, time.monotonic())
+            task, first, started = tasks[activity]
             elapsed = time.monotonic() - started
             rate = f"{(done - first) / elapsed:,.0f}/s" if elapsed > 0.5 and done > first else ""
             display.update(task, completed=done, total=total or None, rate=rate)
@@ -90,9 +90,9 @@ class _ProgressLines:
         self._started: dict[str, tuple[float, int]] = {}
         self._last = time.monotonic()
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def __call__(self, activity: str, done: int, total: int) -> None:
         now = time.monotonic()
-        started, first = self._started.setdefault(what, (now, done))
+        started, first = self._started.setdefault(activity, (now, done))
         if not done:
             return
         if now - self._last < _SECONDS_BETWEEN_LINES and done != total:
@@ -102,8 +102,8 @@ class _ProgressLines:
         self._last = now
         rate = (done - first) / max(now - started, 1e-9)
         left = f", {(total - done) / rate:,.0f} s left" if total and rate > 0 else ""
-        of = f" of {total:,}" if total else ""
-        note(f"{what}: {done:,}{of}, {rate:,.0f}/s{left}")
+        of_total = f" of {total:,}" if total else ""
+        note(f"{activity}: {done:,}{of_total}, {rate:,.0f}/s{left}")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: int = 0) -> None:

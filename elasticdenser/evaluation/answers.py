@@ -79,8 +79,7 @@ class AnswerMatcher:
             self._compile(answers)
             return
         prepared = dict.fromkeys(joined_tokens(answer) for answer in answers)
-        # Beside each answer its longest token: a text without this token cannot contain the answer, and the check is
-        # cheap.
+        # With each answer its longest token, as a cheap check: a text without this token cannot contain the answer.
         self._answers = [(_fold(max(answer.split(), key=len)), answer) for answer in prepared if answer.strip()]
 
     def __bool__(self) -> bool:
@@ -221,7 +220,7 @@ def _ranked(run: Iterable[ScoredDoc], k: int) -> dict[str, list[str]]:
 
 
 def _text(text_of: Callable[[str], str], doc_id: str) -> str:
-    """Look up a passage."""
+    """Return the text of a passage; an unknown one is an error."""
     try:
         return text_of(doc_id)
     except KeyError as error:

@@ -22,7 +22,7 @@ from elasticdenser.machine import describe_machine
 from elasticdenser.progress import Progress, silent
 
 _CELL_VERSION = 2
-"""Raised when cells are computed differently: cached ones of an earlier version are then computed again."""
+"""Part of every fingerprint: to be raised when the computation changes, so that cached cells are computed again."""
 
 
 def evaluate_systems(
@@ -40,7 +40,7 @@ def evaluate_systems(
         systems: Systems to evaluate; those without a fingerprint are searched every time.
         cache: Cache in the output folder.
         timed_queries: Number of queries to time, one at a time; 0 for no timing.
-        progress: Called with (what, done, total).
+        progress: Called with (activity, done, total).
 
     Raises:
         BadInputError: A run cannot be measured.
@@ -87,12 +87,12 @@ def _ensure_run(
     path = run_paths[system.name] = cache.run_path(query_set.name, system.name, key)
     if path.exists() and system.fingerprint:
         return path
-    what = f"{query_set.name}: {system.name}"
+    activity = f"{query_set.name}: {system.name}"
     if system.fuse is not None:
         runs = [read_run(_ensure_run(query_set, part, cache, run_paths, progress)) for part in system.parts]
-        progress(what, 0, len(queries))
+        progress(activity, 0, len(queries))
         write_run(path, system.fuse(runs, query_set.k), tag=system.name)
-        progress(what, len(queries), len(queries))
+        progress(activity, len(queries), len(queries))
     elif system.search is not None:
         write_run_in_parts(
             system.search,
@@ -101,7 +101,7 @@ def _ensure_run(
             path,
             tag=system.name,
             resume=bool(system.fingerprint),
-            progress=partial(progress, what),
+            progress=partial(progress, activity),
         )
     return path
 
@@ -109,6 +109,7 @@ def _ensure_run(
 def _measure(
     query_set: QuerySet, run_path: Path, progress: Callable[[int, int], None], *, is_finished_run: bool
 ) -> dict[str, Any]:
+    """Return the values, the curve and the warnings of a run, as the cache holds them."""
     progress(0, 1)
     with _collected_warnings() as warnings:
         run = read_run(run_path)
@@ -143,7 +144,7 @@ def _times_ms(
 
 @contextmanager
 def _collected_warnings() -> Iterator[list[str]]:
-    """Collect the warnings that this package logs; they are shown as usual, too."""
+    """Collect the warnings that this package logs; the usual handlers show them too."""
     messages: list[str] = []
 
     class Collector(logging.Handler):
@@ -160,4 +161,5 @@ def _collected_warnings() -> Iterator[list[str]]:
 
 
 def _relative(path: Path, folder: Path) -> str:
+    """Return a path relative to the output folder; of a file elsewhere only the name."""
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else path.name

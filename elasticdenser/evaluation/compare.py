@@ -42,8 +42,8 @@ def compare(
         baseline: Name of the system that the others are compared with; by default the first.
         title: Title of a report made from the comparison.
         folder: Output folder for runs and cached figures; without it they are deleted when the call ends.
-        timed_queries: Number of queries of each set to time, one at a time; 0 for no timing.
-        progress: Called with (what, done, total).
+        timed_queries: Number of queries of each query set to time, one at a time; 0 for no timing.
+        progress: Called with (activity, done, total).
 
     Raises:
         BadInputError: Two query sets or two systems have the same name, or a run cannot be measured.
@@ -52,8 +52,8 @@ def compare(
     if isinstance(systems, Mapping):
         systems = [System(name=name, search=search) for name, search in systems.items()]
     systems = list(systems)
-    _refuse_repeated_names("query sets", [query_set.name for query_set in query_sets])
-    _refuse_repeated_names("systems", [system.name for system in systems])
+    _check_names("query sets", [query_set.name for query_set in query_sets])
+    _check_names("systems", [system.name for system in systems])
     with _open_cache(folder) as cache:
         cells = [
             cell
@@ -75,7 +75,7 @@ def summarise(
     commands: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Comparison:
-    """Return a comparison of cells: with their intervals and differences, and the descriptions that a report needs.
+    """Return a comparison of cells, with their intervals and differences and all that a report describes.
 
     Raises:
         BadInputError: The baseline is not one of the systems.
@@ -113,8 +113,9 @@ def _open_cache(folder: str | Path | None) -> Iterator[ResultCache]:
         yield ResultCache(temporary)
 
 
-def _refuse_repeated_names(what: str, names: Sequence[str]) -> None:
+def _check_names(kind: str, names: Sequence[str]) -> None:
+    """Refuse an empty list of query sets or systems, and two with the same name."""
     if not names:
-        raise BadInputError(f"got no {what}, expected at least one")
+        raise BadInputError(f"got no {kind}, expected at least one")
     if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise BadInputError(f"got two {what} named {repeated!r}: give each its own name")
+        raise BadInputError(f"got two {kind} named {repeated!r}: give each its own name")

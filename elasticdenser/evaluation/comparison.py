@@ -219,7 +219,7 @@ class Comparison:
         """
         try:
             value = loads_json(Path(path).read_bytes())
-            return from_value(cls, _without_format(value), "results")
+            return from_value(cls, _fields_of_file(value), "results")
         except OSError as error:
             raise BadInputError(f"cannot read it ({error.strerror}): run the evaluation first", path) from error
         except (ValueError, BadInputError) as error:
@@ -227,8 +227,8 @@ class Comparison:
             raise BadInputError(message, path) from error
 
 
-def _without_format(value: Any) -> Any:
-    """Return the content of a results file without the format version, with the names of today's fields."""
+def _fields_of_file(value: Any) -> Any:
+    """Return the fields of `Comparison` from the content of a results file, under their names in this version."""
     if not isinstance(value, dict) or value.get("version") != FORMAT_VERSION:
         got = value.get("version") if isinstance(value, dict) else value
         raise ValueError(f"got format version {got!r}, expected {FORMAT_VERSION}")
@@ -240,4 +240,5 @@ def _without_format(value: Any) -> Any:
 
 
 def _renamed(value: Any, names: dict[str, str]) -> Any:
+    """Return a dictionary with some of its keys renamed, and anything else unchanged."""
     return {names.get(key, key): item for key, item in value.items()} if isinstance(value, dict) else value

@@ -47,7 +47,7 @@ def parse_measures(names: Sequence[str]) -> list[Measure]:
         BadInputError: At least one measure cannot be computed here; the message lists all of these.
     """
     measures: list[Measure] = []
-    bad: list[str] = []
+    rejected: list[str] = []
     # White space separates measures, except inside parentheses.
     for name in (part for item in names for part in re.findall(r"(?:\([^)]*\)|\S)+", item)):
         problem = ""
@@ -59,18 +59,18 @@ def parse_measures(names: Sequence[str]) -> list[Measure]:
         except Exception as error:  # the parser of ir_measures raises errors of many types
             problem = str(error) or "not readable as a measure"
         if problem:
-            bad.append(f"{name!r} ({problem})")
+            rejected.append(f"{name!r} ({problem})")
         elif measure not in measures:
             measures.append(measure)
-    if bad:
-        raise BadInputError(f"cannot use {', '.join(bad)}: expected measures such as {EXAMPLES}")
+    if rejected:
+        raise BadInputError(f"cannot use {', '.join(rejected)}: expected measures such as {EXAMPLES}")
     if not measures:
         raise BadInputError(f"got no measure, expected at least one, such as {EXAMPLES}")
     return measures
 
 
 def _problem_of(measure: Measure) -> str:
-    """Return why a measure cannot be computed; an empty string if it can."""
+    """Return the reason that a measure cannot be computed; an empty string if it can."""
     cutoff = measure.params.get("cutoff")
     if cutoff is not None and (not isinstance(cutoff, int) or cutoff < 1):
         return f"the cut-off is {cutoff!r}, expected a whole number of at least 1"

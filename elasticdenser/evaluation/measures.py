@@ -109,7 +109,8 @@ def check_documents(run: Iterable[ScoredDoc], known: Container[str] | Callable[[
         corpus_example = "" if corpus_id is None else f", the corpus has ids such as {corpus_id!r}"
         raise BadInputError(
             f"none of the {n_hits:,} hits of the run is in {corpus_name}: the run has documents such as "
-            f"{next(iter(unknown))!r}{corpus_example}; expected a run over this corpus: use the one searched"
+            f"{next(iter(unknown))!r}{corpus_example}; expected a run over this "
+            "corpus: give the corpus that was searched"
         )
     if unknown:
         message = "%d of %d hits of the run are not in %s, such as %r: is this the corpus that was searched?"
@@ -133,7 +134,7 @@ def hits_by_query(run: Iterable[ScoredDoc]) -> dict[str, dict[str, float]]:
             )
         scores[hit.doc_id] = float(hit.score)
     for query_id, scores in hits.items():
-        # A single NaN makes the sum NaN (so does inf - inf, which is allowed), and a sum is faster than a search.
+        # A single NaN makes the sum NaN (so does inf - inf, which is allowed), and is faster than checking every score.
         if math.isnan(sum(scores.values())):
             for doc_id, score in scores.items():
                 if math.isnan(score):

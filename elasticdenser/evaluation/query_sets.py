@@ -19,7 +19,7 @@ from elasticdenser.evaluation.measure_parsing import AnswerMatch, parse_measures
 from elasticdenser.evaluation.measures import check_documents, evaluate_per_query
 
 _CURVE_CUTOFFS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Evenly spaced on a logarithmic axis, and holding all cut-offs that are common in the field."""
+"""About evenly spaced on a logarithmic axis, with all cut-offs that are common in the field."""
 
 _MAX_TIMED_K = 100
 """Hits per query in timings: as many as a page or a reranker uses, and enough to fuse."""
@@ -90,11 +90,12 @@ class QuerySet:
         self._check_ids("judgements", {qrel.query_id for qrel in self.qrels})
         self._check_ids("answers", set(self.answers))
 
-    def _check_ids(self, what: str, ids: set[str]) -> None:
+    def _check_ids(self, kind: str, ids: set[str]) -> None:
+        """Refuse judgements or answers for queries that this set does not have."""
         if lacking := ids - set(self.queries):
             message = (
-                f"there are {what} for {len(lacking)} queries that it does not have, such as {min(lacking)!r}: give "
-                f"the {what} of this query set, or all its queries"
+                f"there are {kind} for {len(lacking)} queries that it does not have, such as {min(lacking)!r}: give "
+                f"the {kind} of this query set, or all its queries"
             )
             raise BadInputError(f"query set {self.name!r}: {message}")
 
@@ -108,11 +109,10 @@ class QuerySet:
         """The queries with judgements or answers; systems search only these."""
         if not self.qrels:
             return {query_id: text for query_id, text in self.queries.items() if query_id in self.answers}
-        known = {qrel.query_id for qrel in self.qrels}
-        needs_answers = any(_is_answer_match(measure) for measure in self.parsed_measures)
-        if needs_answers:
-            known |= set(self.answers)
-        return {query_id: text for query_id, text in self.queries.items() if query_id in known}
+        judged = {qrel.query_id for qrel in self.qrels}
+        if any(_is_answer_match(measure) for measure in self.parsed_measures):
+            judged |= set(self.answers)
+        return {query_id: text for query_id, text in self.queries.items() if query_id in judged}
 
     @property
     def timed_k(self) -> int:
@@ -129,7 +129,7 @@ class QuerySet:
         return "R" if self.qrels else AnswerMatch.NAME
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 over queries, judgements and answers; only the order of the judgements does not matter."""
+        """Return the SHA-256 over queries, judgements and answers, whatever the order of the judgements."""
         digest = hashlib.sha256()
         qrels = sorted((qrel.query_id, qrel.doc_id, qrel.relevance) for qrel in self.qrels)
         answers = {query_id: list(accepted) for query_id, accepted in self.answers.items()}
@@ -179,16 +179,16 @@ class QuerySet:
         by_measure: dict[Measure, dict[str, float]] = {}
         if by_qrels := [measure for measure in measures if not _is_answer_match(measure)]:
             judged = {qrel.query_id for qrel in self.qrels}
-            by_measure |= evaluate_per_query(self.qrels, self._without_uncounted(run, judged), by_qrels)
+            by_measure |= evaluate_per_query(self.qrels, self._without_unjudged(run, judged), by_qrels)
         if by_answers := [measure for measure in measures if _is_answer_match(measure)]:
-            by_measure |= self._answer_match(self._without_uncounted(run, set(self.answers)), by_answers)
+            by_measure |= self._answer_match(self._without_unjudged(run, set(self.answers)), by_answers)
         values = {str(measure): by_measure[measure] for measure in self.parsed_measures}
         return values, {measure["cutoff"]: _mean(by_measure[measure]) for measure in curve}
 
-    def _without_uncounted(self, run: Sequence[ScoredDoc], counted: set[str]) -> list[ScoredDoc]:
-        """Return a run without queries of this set that a measure does not count; the measure warns of unknown ones."""
-        uncounted = self.queries.keys() - counted
-        return [hit for hit in run if hit.query_id not in uncounted]
+    def _without_unjudged(self, run: Sequence[ScoredDoc], judged: set[str]) -> list[ScoredDoc]:
+        """Return a run without the unjudged queries of this set; unknown queries stay, so that a warning names them."""
+        unjudged = self.queries.keys() - judged
+        return [hit for hit in run if hit.query_id not in unjudged]
 
     def _curve_measures(self) -> list[Measure]:
         name = self.curve_measure

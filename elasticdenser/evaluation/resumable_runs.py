@@ -63,7 +63,7 @@ def write_run_in_parts(
 
 
 def _read_part(path: Path) -> list[ScoredDoc]:
-    # If no query of a part has a hit, its file is empty, which `read_run` refuses.
+    # `read_run` refuses an empty file, as that of a part without any hit.
     return read_run(path) if path.stat().st_size else []
 
 

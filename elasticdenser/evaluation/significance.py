@@ -12,6 +12,7 @@ from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.comparison import Cell, Difference, Interval
 
 CONFIDENCE = 0.95
+"""Share of intervals that contain the true mean, as is the convention of the field."""
 
 _TOLERANCE = 1e-9
 """Values of two systems on a query that differ by less count as equal: the difference comes from rounding."""
@@ -36,7 +37,7 @@ def bootstrap_interval(
         seed: Seed of the resamples; the same seed gives the same interval.
 
     Returns:
-        Lower and upper end; twice the mean if all values are equal.
+        Lower and upper end of the interval; both are the mean if all values are equal.
 
     Raises:
         BadInputError: There are no values.
@@ -189,8 +190,9 @@ def _difference(cell: Cell, baseline: Cell, measure: str, p: float, p_holm: floa
 def _differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 1:
-        message = f"cannot pair {first.size} values with {second.size}: expected one of each for every query"
-        raise BadInputError(message)
+        raise BadInputError(
+            f"cannot pair {first.size} values with {second.size}: expected a value of each system for every query"
+        )
     differences = first - second
     return np.where(np.abs(differences) < _TOLERANCE, 0.0, differences)
 
@@ -208,7 +210,7 @@ def _check_all(cells: Sequence[Cell]) -> None:
 
 
 def _check_queries(cell: Cell, other: Cell, measure: str) -> None:
-    """Refuse two cells that cannot be compared query by query."""
+    """Refuse two cells that have different queries."""
     queries, other_queries = cell.values[measure].keys(), other.values[measure].keys()
     if queries == other_queries:
         return

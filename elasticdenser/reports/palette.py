@@ -46,7 +46,7 @@ class SystemStyle:
 
 def system_styles(comparison: Comparison) -> dict[str, SystemStyle]:
     """Return system name -> style; the baseline has the colour of text, the others get colours in their order."""
-    # A broad band, so that the line of a system with the same values stays visible on it.
+    # A wide translucent line, so that the line of a system with the same values stays visible on it.
     band = {"color": INK, "linewidth": 4.5, "alpha": 0.3, "solid_capstyle": "round", "zorder": 2}
     styles = {comparison.baseline: SystemStyle(colour=INK, marker="o", line=band)}
     others = (system.name for system in comparison.systems if system.name != comparison.baseline)

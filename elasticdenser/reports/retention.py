@@ -1,4 +1,4 @@
-"""Retention: the share of the largest subnet's quality that each subnet keeps, with and without typing errors."""
+"""Retention: the share of the largest subnet's quality that each subnet retains, with and without typing errors."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from elasticdenser.evaluation.comparison import Comparison, QuerySetInfo, System
 from elasticdenser.reports import text
 from elasticdenser.reports.blocks import Column, Entry, Table
 from elasticdenser.reports.palette import system_styles
+from elasticdenser.reports.tables import MS_COLUMN, mean_of
 
-MEAN_COLUMN, MS_COLUMN = "Mean", "ms/query"
+MEAN_COLUMN = "Mean"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,8 @@ class Retention:
         """Return the quality of a subnet with typing errors as a share of the largest subnet's without them."""
         info = self.mistyped[n_errors][clean.origin] if n_errors else clean
         mean = _mean(self.comparison, info, system, clean.measures[0])
-        full = _mean(self.comparison, clean, self.largest, clean.measures[0])
-        return mean / full if mean is not None and full else None
+        of_largest = _mean(self.comparison, clean, self.largest, clean.measures[0])
+        return mean / of_largest if mean is not None and of_largest else None
 
     def mean_share(self, system: SystemInfo, n_errors: int = 0) -> float | None:
         """Return the mean share over the query sets; None if one is missing, as the others alone would mislead."""
@@ -90,6 +91,7 @@ def retention_rows(retention: Retention) -> tuple[list[str], list[list[str]]]:
 
 
 def _retention(comparison: Comparison, family: str, systems: Sequence[SystemInfo]) -> Retention:
+    """Match the query sets with typing errors to those without, by their origin."""
     clean: dict[str, QuerySetInfo] = {}
     for info in comparison.query_sets:
         if not info.typing_errors and info.measures and _mean(comparison, info, systems[0], info.measures[0]):
@@ -104,8 +106,7 @@ def _retention(comparison: Comparison, family: str, systems: Sequence[SystemInfo
 
 
 def _mean(comparison: Comparison, info: QuerySetInfo, system: SystemInfo, measure: str) -> float | None:
-    cell = comparison.cell(info.name, system.name)
-    return cell.mean(measure) if cell is not None and cell.values.get(measure) else None
+    return mean_of(comparison.cell(info.name, system.name), measure)
 
 
 def _mean_of_all(numbers: Iterable[float | None]) -> float | None:

@@ -8,7 +8,8 @@ from elasticdenser.evaluation.comparison import Comparison
 from elasticdenser.reports import text
 from elasticdenser.reports.blocks import Block, Charts, Code, Heading, Paragraph, Sentence
 from elasticdenser.reports.charts.cost import retention_chart
-from elasticdenser.reports.retention import MEAN_COLUMN, MS_COLUMN, Retention, retention_table, retentions
+from elasticdenser.reports.retention import MEAN_COLUMN, Retention, retention_table, retentions
+from elasticdenser.reports.tables import MS_COLUMN
 
 
 def retention_headings(comparison: Comparison) -> list[tuple[str, str]]:
@@ -38,7 +39,7 @@ def _anchor(number: int) -> str:
 def _sentences(retention: Retention) -> Iterator[Sentence]:
     largest = Code(text.plain(retention.largest.name))
     yield (
-        "The figures of each subnet as a share of those of the largest, ",
+        "The quality of each subnet as a share of the quality of the largest subnet, ",
         largest,
         ", on queries without typing errors.",
     )
@@ -46,7 +47,7 @@ def _sentences(retention: Retention) -> Iterator[Sentence]:
     if retention.mistyped:
         columns = " and ".join(text.count(n_errors, "error") for n_errors in retention.mistyped)
         yield (
-            f"{columns}: the same mean when each query has that many typing errors, as a share of the figures of ",
+            f"{columns}: the mean with that many typing errors in each query, as a share of the quality of ",
             largest,
             " without errors.",
         )

@@ -107,7 +107,7 @@ def _query_set(comparison: Comparison, info: QuerySetInfo, anchor: str) -> Itera
 
 
 def _table_remarks(comparison: Comparison, info: QuerySetInfo) -> Iterator[Sentence]:
-    """Yield which measures do not count all queries, and how systems were timed."""
+    """Yield remarks on measures that do not count all queries, and on the timing of the systems."""
     cell = next((cell for cell in comparison.cells if cell.query_set == info.name), None)
     counts = {measure: len(values) for measure, values in cell.values.items()} if cell else {}
     for n_queries in dict.fromkeys(count for count in counts.values() if count != len(info.queries)):

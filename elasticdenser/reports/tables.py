@@ -41,12 +41,12 @@ def result_table(comparison: Comparison, info: QuerySetInfo) -> Table:
     """Return the table of systems by measures: means, marks, intervals and times; problems of cells are notes."""
     cells = {system.name: comparison.cell(info.name, system.name) for system in comparison.systems}
     measured = [cell for cell in cells.values() if cell is not None]
-    bests = [_best([_mean(cell, measure) for cell in measured], max, text.value) for measure in info.measures]
+    bests = [_best([mean_of(cell, measure) for cell in measured], max, text.value) for measure in info.measures]
     best_ms = _best([cell.ms_per_query for cell in measured], min, text.milliseconds)
     notes: list[str] = []
     rows = []
     for name, cell in cells.items():
-        numbers = _notes_of(comparison, info, name, cell, notes)
+        numbers = _add_notes(comparison, info, name, cell, notes)
         row = [_system_entry(comparison, name, numbers)]
         for measure, best in zip(info.measures, bests, strict=True):
             row.append(_mean_entry(comparison, cell, measure, best))
@@ -61,7 +61,7 @@ def overview_table(comparison: Comparison) -> Table:
     query_sets = [info for info in comparison.query_sets if info.measures]
     bests = []
     for info in query_sets:
-        means = [_mean(comparison.cell(info.name, system.name), info.measures[0]) for system in comparison.systems]
+        means = [mean_of(comparison.cell(info.name, system.name), info.measures[0]) for system in comparison.systems]
         bests.append(_best(means, max, text.value))
     rows = []
     for system in comparison.systems:
@@ -98,7 +98,8 @@ def extremes(info: QuerySetInfo, cell: Cell, baseline: Cell) -> tuple[str, Table
     """Return the queries with the largest gains and losses against the baseline.
 
     Returns:
-        How many of all gains and losses these are, in words; and the table, or None if all queries are equal.
+        The numbers of gains and losses shown, of how many in all, in words; and the table, or None if all queries are
+        equal.
     """
     measure = info.measures[0]
     differences = paired_differences(cell, baseline, measure)
@@ -154,7 +155,7 @@ def _system_entry(comparison: Comparison, name: str, notes: tuple[int, ...] = ()
 
 
 def _mean_entry(comparison: Comparison, cell: Cell | None, measure: str, best: str) -> Entry:
-    mean = _mean(cell, measure)
+    mean = mean_of(cell, measure)
     if cell is None or mean is None:
         return Entry(text=text.MISSING)
     interval = comparison.interval(cell.query_set, cell.system, measure)
@@ -167,20 +168,22 @@ def _mean_entry(comparison: Comparison, cell: Cell | None, measure: str, best: s
     )
 
 
-def _mean(cell: Cell | None, measure: str) -> float | None:
+def mean_of(cell: Cell | None, measure: str) -> float | None:
+    """Return the mean of a measure in a cell; None without the cell or its values."""
     return cell.mean(measure) if cell is not None and cell.values.get(measure) else None
 
 
 def _mark(difference: Difference | None) -> str:
+    """Return the sign for a significant difference; empty for any other."""
     if difference is None or not difference.is_significant():
         return ""
     return text.BETTER if difference.difference > 0 else text.WORSE
 
 
 def _best(numbers: Sequence[float | None], choose: Callable[..., float], shown: Callable[[float], str]) -> str:
-    """Return the best number as it is shown; empty if there is nothing to compare.
+    """Return the best number as text; empty if there is nothing to compare.
 
-    All entries with the same text are the best, also if they differ in digits that are not shown.
+    Entries with this text are shown as the best, even if they differ in digits that are not shown.
     """
     known = [number for number in numbers if number is not None]
     if len(known) < 2 or not any(known):
@@ -188,10 +191,10 @@ def _best(numbers: Sequence[float | None], choose: Callable[..., float], shown: 
     return shown(choose(known))
 
 
-def _notes_of(
+def _add_notes(
     comparison: Comparison, info: QuerySetInfo, system: str, cell: Cell | None, notes: list[str]
 ) -> tuple[int, ...]:
-    """Add the problems of a cell to `notes`, unless they are there, and return their numbers."""
+    """Add the problems of a cell to `notes`, unless they are there already, and return their numbers."""
     if cell is not None:
         problems = [text.plain(warning) for warning in cell.warnings]
     else:

@@ -54,7 +54,7 @@ def _suite(value: dict[str, Any]) -> Suite:
         k=general.k,
         corpora=corpora,
         query_sets=query_sets,
-        systems=_fused_first(systems),
+        systems=_parts_first(systems),
         register=from_value(dict[str, str], value.get("register", {}), "register"),
     )
 
@@ -67,8 +67,8 @@ def _system(table: dict[str, Any], where: str) -> SystemSettings:
     return with_normalised_subnets(settings, where) if isinstance(settings, DenseSettings) else settings
 
 
-def _fused_first(systems: dict[str, SystemSettings]) -> dict[str, SystemSettings]:
-    """Return the systems in an order in which those that fuse others come after these.
+def _parts_first(systems: dict[str, SystemSettings]) -> dict[str, SystemSettings]:
+    """Return the systems, each after those that it fuses.
 
     Raises:
         BadInputError: A system fuses an unknown system, or itself.

@@ -35,7 +35,7 @@ class Resources:
         suite: The suite, as it was read.
         indexes: Folder for indexes.
         options: Options of the evaluation.
-        progress: Called with (what, done, total).
+        progress: Called with (activity, done, total).
 
     Attributes:
         suite: The suite with a system for each subnet.
@@ -49,7 +49,7 @@ class Resources:
     def __init__(self, suite: Suite, indexes: Path, options: SuiteOptions, progress: Progress) -> None:
         self.options = options
         self._indexes, self._progress = indexes, progress
-        # Each is opened only once: they hold files, weights and memory maps.
+        # Opened once each: encoders hold weights, indexes hold open files and memory maps.
         self.query_encoder = cache(self._query_encoder)
         self.dense_index = cache(self._dense_index)
         self.bm25_index = cache(self._bm25_index)
@@ -80,6 +80,7 @@ class Resources:
             regex=settings.regex,
             ignore_identical_ids=settings.ignore_identical_ids,
             k=settings.k or self.suite.k,
+            # Functions, because texts need an index, which may not be built yet.
             text_of=lambda doc_id: self._text_of(settings.corpus)(doc_id),
             has_document=lambda doc_id: self._has_document(settings.corpus, doc_id),
             typing_errors=settings.typing_errors,
@@ -120,8 +121,8 @@ class Resources:
         from elasticdenser.models.locate import DEFAULT_MODEL
 
         return ElasticQueryEncoder.from_pretrained(
-            # float32, so that figures do not depend on the fastest arithmetic of this machine.
             name or DEFAULT_MODEL,
+            # So that figures do not depend on the fastest arithmetic of this machine.
             dtype="float32",
             download=not self.options.offline,
         )
@@ -158,5 +159,5 @@ class Resources:
         return Bm25Index.build(self.sources.open_corpus(corpus), path, progress=progress)
 
 
-def _report_prefixed(progress: Progress, prefix: str, what: str, done: int, total: int) -> None:
-    progress(f"{prefix}: {what}", done, total)
+def _report_prefixed(progress: Progress, prefix: str, activity: str, done: int, total: int) -> None:
+    progress(f"{prefix}: {activity}", done, total)

@@ -45,7 +45,7 @@ def run_suite(
         folder: The output folder.
         options: Options that the suite leaves open.
         commands: The commands of this evaluation, for the report.
-        progress: Called with (what, done, total).
+        progress: Called with (activity, done, total).
 
     Raises:
         BadInputError: Nothing of the suite could be evaluated, or data are damaged. Missing data are skipped with a
@@ -91,6 +91,7 @@ class _Results:
 
 
 def _evaluate(resources: Resources, cache: ResultCache, progress: Progress) -> _Results:
+    """Evaluate all query sets whose data are on this machine."""
     results = _Results()
     # All query sets are read before the first long computation, so that an error in one of them shows at once.
     query_sets = dict(_load_query_sets(resources, results.skipped))
@@ -135,7 +136,7 @@ def _make_systems(query_set: str, resources: Resources, skipped: list[Skipped]) 
 
 
 def _merged(before: SystemInfo | None, now: SystemInfo) -> SystemInfo:
-    """Merge the descriptions of a system over several corpora: settings that are tables by corpus are joined."""
+    """Merge the descriptions of a system over several corpora: settings that differ by corpus are joined."""
     if before is None:
         return now
     settings = {
@@ -150,6 +151,7 @@ def _skip(skipped: list[Skipped], query_set: str, system: str, error: Exception)
 
 
 def _write(comparison: Comparison, folder: Path, progress: Progress) -> None:
+    """Write the results and the report."""
     from elasticdenser.reports import write_report
 
     progress("report", 0, 1)

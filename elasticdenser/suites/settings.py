@@ -32,8 +32,8 @@ from msgspec import Meta
 ALL_SUBNETS = "all"
 """Value of `subnet` that means every subnet of the encoder."""
 
-SeveralNames = Annotated[tuple[str, ...], Meta(min_length=1)]
-"""Names of which there must be at least one."""
+NonEmptyNames = Annotated[tuple[str, ...], Meta(min_length=1)]
+"""At least one name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +53,14 @@ class CorpusSettings:
 class QuerySetSettings:
     """Queries with judgements or answers (`source`, `split`) over a corpus, and the measures to compute.
 
-    With `typing_errors` every query has as many errors of one letter each, the same ones in every evaluation;
+    With `typing_errors` every query gets that many errors of one letter each, the same ones in every evaluation;
     judgements and answers stay the same. Words of fewer than four letters get no errors. The report compares such a
-    query set with the one of the same corpus, source and split that has no errors.
+    query set with the one without errors that has the same corpus, source and split.
     """
 
     corpus: str
     source: str
-    measures: SeveralNames
+    measures: NonEmptyNames
     split: str = ""
     title: str = ""
     k: Annotated[int, Meta(ge=0)] = 0
@@ -79,7 +79,7 @@ class DenseSettings:
 
     title: str = ""
     encoder: str = ""
-    subnet: str | SeveralNames = ""
+    subnet: str | NonEmptyNames = ""
     exact: bool = False
 
     @property
@@ -97,7 +97,7 @@ class SubnetSettings(DenseSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class Bm25Settings:
-    """Search by words with BM25, through pyserini, whose default values of `k1` and `b` these are."""
+    """Search by words with BM25, through pyserini; `k1` and `b` are by default those of pyserini."""
 
     title: str = ""
     k1: Annotated[float, Meta(ge=0)] = 0.9
@@ -108,7 +108,7 @@ class Bm25Settings:
 class RrfSettings:
     """Reciprocal rank fusion of other systems, with the constant of Cormack, Clarke and Buettcher (SIGIR 2009)."""
 
-    of: SeveralNames
+    of: NonEmptyNames
     title: str = ""
     constant: Annotated[int, Meta(ge=1)] = 60
 
@@ -117,7 +117,7 @@ class RrfSettings:
 class WeightedSettings:
     """Weighted sum of the scores of other systems, scaled to the range from 0 to 1 for each query."""
 
-    of: SeveralNames
+    of: NonEmptyNames
     weights: tuple[float, ...]
     title: str = ""
 

@@ -78,7 +78,7 @@ def select_systems(baseline: str, systems: Systems, chosen: Sequence[str]) -> di
 
     Args:
         baseline: Name of the baseline.
-        systems: The tables of systems; those that fuse others come after these.
+        systems: The tables of systems, each after the systems that it fuses.
         chosen: Names of systems; none means all.
 
     Raises:
@@ -107,7 +107,7 @@ def expand_subnets(
 
     Args:
         baseline: Name of the baseline.
-        systems: The tables of systems; those that fuse others come after these.
+        systems: The tables of systems, each after the systems that it fuses.
         subnets_of: Encoder -> its subnets, largest first; called only for tables with several subnets.
 
     Raises:
@@ -135,7 +135,7 @@ def expand_subnets(
 
 
 def _includes(settings: DenseSettings, spelling: str) -> bool:
-    """Tell whether a subnet may be one of the table's: only the encoder knows which subnets `all` means."""
+    """Tell whether a table may have a subnet; with `all` any may be, as only the encoder knows which it has."""
     try:
         subnet = str(Subnet.parse(spelling))
     except QueryError:
@@ -144,6 +144,7 @@ def _includes(settings: DenseSettings, spelling: str) -> bool:
 
 
 def _possible_names(systems: Systems) -> Iterable[str]:
+    """Yield all names of systems, for error messages; `SUBNET` stands for any subnet of a table with `all`."""
     for name, settings in systems.items():
         yield name
         if isinstance(settings, DenseSettings) and settings.has_several_subnets:
@@ -168,6 +169,7 @@ def _largest_subnet(settings: DenseSettings) -> str:
 
 
 def _with_subnets(settings: SystemSettings, subnets: set[str]) -> SystemSettings:
+    """Return the settings of a table with only these of its subnets."""
     if not isinstance(settings, DenseSettings) or not settings.has_several_subnets or ALL_SUBNETS in subnets:
         return settings
     return replace(settings, subnet=tuple(sorted(subnets)))

@@ -13,7 +13,7 @@ from elasticdenser.suites.subnets import expand_subnets, select_systems, with_no
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """Data sets, systems and measures to evaluate. Systems that fuse others come after these.
+    """Data sets, systems and measures to evaluate. Each system comes after those that it fuses.
 
     Attributes:
         title: Title of the report.
@@ -61,7 +61,7 @@ class Suite:
             return self
         subnet = subnets[0] if len(subnets) == 1 else tuple(subnets)
         systems = {
-            name: with_normalised_subnets(replace(settings, subnet=subnet), name)
+            name: with_normalised_subnets(replace(settings, subnet=subnet), f"systems.{name}")
             if isinstance(settings, DenseSettings)
             else settings
             for name, settings in self.systems.items()

@@ -45,8 +45,8 @@ def padded(sequences: Sequence[Sequence[int]], max_length: int | None = None) ->
         max_length: Tokens that the encoder takes; None is any number.
     """
     lengths = np.array([len(token_ids) for token_ids in sequences])
-    # Rounded up to few different lengths, because oneDNN compiles its kernels for each: to even numbers where padding
-    # to 8 could double a short query.
+    # Rounded up to few different lengths, because oneDNN compiles its kernels for each length. Short queries are
+    # rounded up to even numbers, because multiples of 8 could double them.
     multiple = 2 if lengths.max() <= 16 else 8
     length = min(-(-lengths.max() // multiple) * multiple, max_length or sys.maxsize)
     mask = np.arange(length) < lengths[:, None]

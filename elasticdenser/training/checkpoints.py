@@ -1,4 +1,4 @@
-"""Checkpoints of a training: all that it resumes from, in one file that is replaced as a whole, and a log of losses."""
+"""Checkpoints of a training: its whole state in one file, which is replaced atomically, and a log of losses."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from elasticdenser.training.settings import StepSettings, settings_to_json
 CHECKPOINT = "checkpoint.pt"
 LOG = "losses.jsonl"
 WAY_OUT = "train in another folder, or remove it"
+"""End of each message about a checkpoint that cannot be used."""
 
 
 def read_checkpoint(folder: Path, settings: StepSettings, device: torch.device) -> dict[str, Any] | None:
     """Return the state that `write_checkpoint` saved, or None where there is no checkpoint.
 
     Args:
-        folder: Folder of the run; made if it is missing.
+        folder: Folder of the run; created if it is missing.
         settings: Settings of the training that resumes; the checkpoint must have the same.
         device: Where the tensors go.
 

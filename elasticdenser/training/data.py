@@ -18,15 +18,16 @@ from elasticdenser.index import PassageIndex
 from elasticdenser.training.batches import Batch, padded, token_ids_of
 
 _BLOCK_BATCHES = 32
-"""Batches among which texts are sorted by length: more save little padding, and make batches less random."""
+"""Batches of a block, within which texts are sorted by length: larger blocks hardly save more padding, and make
+batches less random."""
 
 _LONG_TEXT = 32
-"""Tokens, as padded, from which on a batch holds fewer texts: few queries are longer."""
+"""Number of tokens of the longest text above which a batch holds fewer texts: few queries are longer."""
 
 _MIN_LONG_TEXTS = 4
 """Texts that a batch of long texts holds at least: the gradient of fewer is mostly noise."""
 
-# Each kind of random numbers has a generator of its own, so that none depends on how many another one has drawn.
+# Each purpose has its own random numbers, so that none depends on how many were drawn for another.
 _EPOCH_ORDER, _BATCH_ORDER, _BANK, _LONG_TEXTS = range(4)
 
 _TokenizedBatch = tuple[NDArray[np.int64], list[list[int]]]
@@ -55,7 +56,7 @@ class TrainingData:
     ) -> None:
         self._texts, self._encoder, self._index = texts, encoder, index
         self.targets, self.neighbours = targets, neighbours
-        # The last epoch's order and the last block, each with the arguments that it is a function of.
+        # The order of the last epoch and the last block, each with the arguments that it was made from.
         self._cached_order: tuple[tuple[int, int], NDArray[np.int64]] | None = None
         self._cached_block: tuple[tuple[float, ...], list[_TokenizedBatch]] | None = None
 
@@ -76,8 +77,8 @@ class TrainingData:
         """Return the batch of a step. It depends on the arguments alone, so that training can resume at any step.
 
         Every epoch is a permutation of all texts, cut into batches of texts of similar length. The batches of an epoch
-        hold equally many texts, or one more. Batches with texts of more than 32 tokens hold fewer: these are
-        drawn at random, and the others wait for another epoch.
+        hold equally many texts, give or take one. Batches with texts of more than 32 tokens hold fewer, drawn at
+        random; the other texts wait for another epoch.
 
         Args:
             step: Number of the step, from 0.
@@ -93,7 +94,7 @@ class TrainingData:
         block_number, number_in_block = divmod(batch_number, _BLOCK_BATCHES)
         block = self._block(epoch, block_number, batch_size, seed, typo_share)
         rows, sequences = block[number_in_block]
-        # A batch of long texts would cost as much as ten of queries. Texts are sorted by length: draw those to keep.
+        # A batch of long texts would cost as much as ten of queries. Drawn at random, as texts are sorted by length.
         n_texts = max(_MIN_LONG_TEXTS, batch_size * _LONG_TEXT // max(_LONG_TEXT, *map(len, sequences)))
         if n_texts < len(rows):
             rng = np.random.default_rng((seed, _LONG_TEXTS, step))
@@ -106,7 +107,7 @@ class TrainingData:
     def _block(
         self, epoch: int, block_number: int, batch_size: int, seed: int, typo_share: float
     ) -> list[_TokenizedBatch]:
-        """Return some batches in a row, tokenised together."""
+        """Return consecutive batches, tokenised together."""
         key = (epoch, block_number, batch_size, seed, typo_share)
         if self._cached_block is None or self._cached_block[0] != key:
             self._cached_block = key, self._make_block(epoch, block_number, batch_size, seed, typo_share)

@@ -49,7 +49,7 @@ class DevSet:
 
     @property
     def name(self) -> str:
-        """Name and measure."""
+        """Name of the dev set with its measure."""
         return f"{self.query_set.title} {self.query_set.measures[0]}"
 
     @property
@@ -140,7 +140,7 @@ def check_dev_set(settings: DevSetSettings, *, data: Path) -> str | Path:
 def measure_subnets(
     model: ElasticBert, subnets: Iterable[Subnet], dev: DevSet, sequences: Sequence[Sequence[int]]
 ) -> dict[str, float]:
-    """Return the measure of each subnet by name; depths of one width share one pass through their layers.
+    """Return the measure of each subnet by name; the subnets of one width share one pass through their layers.
 
     Args:
         model: The model, on any device.

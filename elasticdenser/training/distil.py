@@ -5,8 +5,8 @@ one pass through the first layers and one backward pass for each width, as the d
 gradients add up over the widths, then the optimiser takes one step. Passages are never encoded again: the vector space
 stays that of the full encoder.
 
-Small subnets have large losses that never go away, and they share their layers with the large ones, whose small losses
-would be drowned. So the loss of a subnet has the weight running_loss ** -`equilibrium`: 0 weights all alike, 1 gives
+The losses of small subnets stay large, and would outweigh the small losses of the large subnets, with which they share
+layers. So the loss of a subnet has the weight running_loss ** -`equilibrium`: 0 weights all alike, 1 gives
 the same *relative* gain of every subnet the same weight (after the gradient equilibrium of COST-EFF, Shen et al. 2022,
 whose factors by depth would do nothing here, since AdamW divides the gradient of every weight by its own magnitude).
 """
@@ -33,11 +33,10 @@ from elasticdenser.training.losses import DistillationLoss
 from elasticdenser.training.settings import DistilSettings
 
 _BETAS = 0.9, 0.98
-"""Of AdamW; the second is that of transformers (Vaswani et al. 2017), which forgets old gradients sooner than .999."""
-
+"""Decay rates of AdamW; the second, from Vaswani et al. (2017), forgets old gradients sooner than the usual 0.999."""
 
 _MIN_LOSS = 1e-6
-"""Against a division by 0, where an untrained full subnet gives exactly the targets."""
+"""Lower bound of a loss in the weights: the loss of an untrained full subnet is 0, as it gives exactly the targets."""
 
 
 class Distillation(TrainingLoop[DistilSettings]):
@@ -90,22 +89,22 @@ class Distillation(TrainingLoop[DistilSettings]):
             group["lr"] = group["highest"] * learning_rate_share
         subnet_weights = self._subnet_weights()
         loss_of = DistillationLoss(batch, self.settings)
-        figures: dict[str, Tensor] = {}  # loss and cosine
+        loss_and_cosine: dict[str, Tensor] = {}
         for width, depths in self._depths_by_width().items():
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.bfloat16):
                 vectors_by_depth = self.model.at_depths(batch.token_ids, batch.mask, width, depths)
             weighted_losses = []
-            for depth, raw in vectors_by_depth.items():
-                name, vectors = str(Subnet(width, depth)), F.normalize(raw.float(), dim=-1)
+            for depth, depth_vectors in vectors_by_depth.items():
+                name, vectors = str(Subnet(width, depth)), F.normalize(depth_vectors.float(), dim=-1)
                 loss = loss_of(vectors)
                 weighted_losses.append(process_weight * subnet_weights.get(name, 1.0) * loss)
                 cosine = (vectors * batch.targets).sum(dim=-1).mean()
-                figures[name] = process_weight * torch.stack([loss, cosine]).detach()
+                loss_and_cosine[name] = process_weight * torch.stack([loss, cosine]).detach()
             torch.autograd.backward(torch.stack(weighted_losses).sum())
         self._update_weights()
-        all_figures = torch.stack(list(figures.values()))
-        parallel.average([all_figures])
-        for name, (loss_value, cosine_value) in zip(figures, all_figures.tolist(), strict=True):
+        means = torch.stack(list(loss_and_cosine.values()))
+        parallel.average([means])
+        for name, (loss_value, cosine_value) in zip(loss_and_cosine, means.tolist(), strict=True):
             self._losses.add(name, loss_value)
             self._cosines.add(name, cosine_value)
 
@@ -178,9 +177,9 @@ def _parameter_groups(model: ElasticBert, settings: DistilSettings) -> list[dict
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        is_private = name.startswith(("exit", "shortcuts")) or "norm" in name
+        serves_few_subnets = name.startswith(("exit", "shortcuts")) or "norm" in name
         is_matrix = "bias" not in name and "norm" not in name
-        rate = settings.exit_learning_rate if is_private else settings.learning_rate
+        rate = settings.exit_learning_rate if serves_few_subnets else settings.learning_rate
         groups.setdefault((rate, settings.weight_decay if is_matrix else 0.0), []).append(parameter)
     return [
         {"params": parameters, "lr": rate, "highest": rate, "weight_decay": decay}

@@ -55,7 +55,7 @@ class TrainingInputs:
     """The full encoder and the elastic model; passages, texts and vectors on demand.
 
     Attributes:
-        encoder: The full encoder, in the arithmetic of the targets.
+        encoder: The full encoder, with the dtype of the targets.
         model: The elastic model, on the CPU, with the full encoder's weights.
         subnets: The subnets that are trained, without the full one, from large to small.
 
@@ -79,7 +79,7 @@ class TrainingInputs:
         self._encoder_name = recipe.encoder or (DEFAULT_MODEL if index is None else index.manifest.encoder.name)
         self.encoder = ElasticQueryEncoder.from_pretrained(
             self._encoder_name,
-            # The default would be the arithmetic in which queries are served. Targets need that of passages.
+            # The default would be the dtype in which queries are served. Targets need the dtype of passages.
             dtype=str(resolve_dtype(recipe.target_dtype, device)).removeprefix("torch."),
             device=str(device),
             download=not options.offline,
@@ -94,7 +94,7 @@ class TrainingInputs:
             raise BadInputError("there is no subnet to train beside the full one: give more widths or depths")
 
     def add_level0(self, vectors: Tensor) -> None:
-        """Make the model again, this time with level 0, whose vectors are an input of every exit."""
+        """Make the model again with level 0, whose vectors are an input of every exit."""
         shape, folder = self.model.shape, self.encoder.location.path
         self.model = elastic_from_full(
             folder, self.encoder.settings, widths=shape.widths, depths=shape.depths, table=vectors
@@ -133,7 +133,7 @@ class TrainingInputs:
         return prepare_data(texts, self.encoder, index, folder, n_neighbours=n_neighbours, progress=progress)
 
     def plan(self, texts: list[str], index: PassageIndex | None) -> dict[str, Any]:
-        """Return all that a trained model depends on, in the form that its elastic.json has."""
+        """Return all that a trained model depends on, as its `elastic.json` holds it."""
         recipe, shape = self.recipe, self.model.shape
         passages = None
         if index is not None:
@@ -156,7 +156,7 @@ class TrainingInputs:
 
 
 def _encoder_overrides(recipe: Recipe, index: PassageIndex | None) -> dict[str, Any]:
-    """Return the settings that replace the encoder's own: the recipe's, else the index's."""
+    """Return the settings that replace those of the encoder: from the recipe, otherwise from the index."""
     overrides: dict[str, Any] = {}
     if index is not None:
         overrides = asdict(index.manifest.encoder.settings)
@@ -166,6 +166,7 @@ def _encoder_overrides(recipe: Recipe, index: PassageIndex | None) -> dict[str, 
 
 
 def _elastic_model(recipe: Recipe, encoder: ElasticQueryEncoder) -> ElasticBert:
+    """Make the elastic model, by default with all widths that leave whole heads and neurons."""
     folder, settings, depths = encoder.location.path, encoder.settings, recipe.depths or None
     widths = recipe.widths
     if not widths:

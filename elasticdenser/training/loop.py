@@ -1,4 +1,4 @@
-"""The loop of a training by gradients: steps, running means of losses, checkpoints and resumption."""
+"""Loop of a training by gradients: steps, running means of losses, checkpoints and resumption."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class TrainingLoop(ABC, Generic[Settings]):
 
     @abstractmethod
     def running_losses(self) -> dict[str, Any]:
-        """Return what the log shows of the last steps."""
+        """Return the losses of the last steps for the log."""
 
     def resume(self) -> None:
         """Continue from the checkpoint in the folder, if there is one.

@@ -81,7 +81,7 @@ def local_part(batch: Batch, device: torch.device) -> Batch:
 
 
 def loss_weight(part: Batch, whole: Batch) -> float:
-    """Return the weight of the mean over a part with which the average over processes is the mean over the whole."""
+    """Return the weight of the mean over a part that makes the average over processes the mean over the whole."""
     return len(part.targets) * dist.get_world_size() / len(whole.targets) if _is_distributed() else 1.0
 
 

@@ -55,11 +55,11 @@ class Recipe:
         encoder: Full encoder: folder or id; by default the one that made the index, else all-MiniLM-L6-v2.
         query_prompt: Text put before each query; empty is the index's or the encoder's own.
         passage_prompt: Text put before each passage; empty is the index's or the encoder's own.
-        max_length: Tokens that are read of a text; 0 is the index's or the encoder's own.
+        max_length: Maximum number of tokens of a text; 0 is the index's or the encoder's own.
         index: Folder of an index of that encoder, whose passages vectors are compared with in training.
         passages: Corpus to build such an index of, where there is none.
         n_neighbours: Nearest passages of each text that training looks at.
-        target_dtype: Arithmetic of the full encoder when it makes the targets: `auto`, `float32`, `bfloat16`, or
+        target_dtype: Arithmetic in which the full encoder computes the targets: `auto`, `float32`, `bfloat16`, or
             `float16` on a GPU.
         widths: Widths of the subnets; by default those of 1, 1/2 and 1/4 that leave whole heads.
         depths: Depths of the subnets; by default those of 1, 2, 3, 4 and 6 that the encoder has, and all its layers.

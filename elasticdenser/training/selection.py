@@ -1,4 +1,4 @@
-"""Checkpoint selection: the snapshot whose subnets retrieve best on dev sets is taken for the model.
+"""Snapshot selection: the snapshot whose subnets retrieve best on dev sets becomes the model.
 
 Retention is a subnet's measure as a share of the full encoder's, the mean over the dev sets. Among the snapshots at
 which no subnet falls more than `MAX_FALL` below its best retention over all snapshots, the one with the best mean over
@@ -58,8 +58,8 @@ class SnapshotSelection:
 
     def retention_with_level0(self, step: int) -> dict[str, float]:
         """Return the retention at a step of each subnet that counts, and of level 0 if there is one."""
-        shares = [value / self.full[dev] for dev, value in self.level0.items()]
-        return self.retention(step) | ({str(LEVEL_0): sum(shares) / len(shares)} if shares else {})
+        shares = {dev: value / self.full[dev] for dev, value in self.level0.items()}
+        return self.retention(step) | ({str(LEVEL_0): _mean(shares)} if shares else {})
 
     def retention_for_record(self, step: int) -> dict[str, float]:
         """Return the retention at a step of the subnets that do not count."""
@@ -117,8 +117,10 @@ def select_snapshot(
     measured, for_record_names = [*subnets, *for_record], tuple(map(str, for_record))
     fingerprint = fingerprint_of([[dev.fingerprint() for dev in dev_sets], list(map(str, measured))])
     full = {dev.name: dev.value(encoder.encode(dev.texts)) for dev in dev_sets}
-    if useless := [name for name, value in full.items() if not value > 0]:
-        raise BadInputError(f"the full encoder itself has {useless[0]} = 0: choose another dev set")
+    if failed := [name for name, value in full.items() if not value > 0]:
+        raise BadInputError(
+            f"the full encoder itself has {failed[0]} = 0, expected a value above 0: choose another dev set"
+        )
     sequences = {dev.name: token_ids_of(encoder, dev.texts) for dev in dev_sets}
     level0 = {}
     if model.shape.level0:

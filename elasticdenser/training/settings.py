@@ -58,7 +58,7 @@ class StepSettings:
         score_weight: Weight of the loss over score distributions, relative to the alignment loss.
         temperature: Temperature of the score distributions.
         typo_share: Share of the queries that get typing errors; their targets are those of the clean text.
-        n_random: Random passages in the bank of a batch, beside the nearest ones.
+        n_random: Number of random passages in the bank of a batch, in addition to the nearest ones.
         seed: Seed of everything that is drawn at random.
     """
 
@@ -123,19 +123,19 @@ class DistilSettings(StepSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class TableSettings(StepSettings):
-    """Settings of level 0, the token table that all subnets build upon: of its fit, and of its tuning after that.
+    """Settings of level 0, the token table that all subnets build upon: of its fit and of its tuning.
 
-    See `StepSettings` for those of the tuning.
+    See `StepSettings` for the settings of the tuning.
 
     Args:
-        ridge_map: Penalty of the fit: see `fit_table`.
-        ridge: Penalty of the fit: see `fit_table`.
-        iterations: Iterations of the fit at most: see `fit_table`.
+        ridge_map: Penalty on the map of word embeddings; see `fit_table`.
+        ridge: Penalty on the change of each vector; see `fit_table`.
+        iterations: Maximum number of iterations of the fit; see `fit_table`.
         fit_batch: Texts of a batch of the fit, which reads every text once.
     """
 
     steps: PositiveInt = 1500
-    learning_rate: PositiveFloat = 3e-3  # token vectors have lengths of about 1: more than layers need
+    learning_rate: PositiveFloat = 3e-3  # more than layers need, as token vectors have lengths of about 1
     final_share: Share = 0.05
     warm_up: NonNegativeInt = 20
     n_random: NonNegativeInt = 256
@@ -174,7 +174,9 @@ class DevSetSettings:
 
     def __post_init__(self) -> None:
         if self.index and self.passages:
-            raise BadInputError("got both 'index' and 'passages' of a dev set, expected one of them", self.path)
+            raise BadInputError(
+                "got both 'index' and 'passages' of a dev set, expected one of them: remove the other", self.path
+            )
         parse_measures([self.measure])
 
 

@@ -1,4 +1,4 @@
-"""Snapshots of a model in training: its weights at some steps, in float16, from which the best are selected later.
+"""Snapshots of a model in training: its weights at some steps, in float16, from which the best one is selected later.
 
 A snapshot is a file `step-000500.safetensors`. It holds what training changes: not level 0, and token vectors only
 where these are trained.

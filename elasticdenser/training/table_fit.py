@@ -1,7 +1,7 @@
 """Fit of level 0: token vectors whose means approximate the full encoder's vectors, by ridge regression.
 
-First a single matrix is fitted that maps all word embeddings of the full encoder, so that tokens that no training text
-has get sensible vectors too; then a change of each vector from there.
+The first fit is a single matrix that maps all word embeddings of the full encoder, so that tokens outside the training
+texts get sensible vectors too. The second fit changes each of these vectors.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _TEXTS_AT_ONCE = 65536
 """Texts whose vectors are in memory at once: 100 MB of 384 float32."""
 
 _BIAS_PENALTY = 1e-6
-"""The bias is practically free; a little penalty keeps the equations solvable."""
+"""Almost none: just enough that the equations can be solved."""
 
 _TOLERANCE = 1e-10
-"""Share of the squared residual at the start below which a dimension is solved: about the precision of float32."""
+"""A dimension is solved once its squared residual has fallen to this share: about the precision of float32."""
 
 
 def fit_table(
@@ -109,7 +109,7 @@ def _map_word_embeddings(
 def _conjugate_gradients(
     frequencies: Any, right_side: Floats, ridge: float, iterations: int, progress: Progress
 ) -> Floats:
-    """Solve (frequencies' frequencies + ridge) x = right_side, (n_tokens, dim).
+    """Solve (F' F + ridge) x = right_side, (n_tokens, dim), where F are the frequencies.
 
     Preconditioned conjugate gradients (Hestenes and Stiefel 1952), for all dimensions together, each with its own step
     lengths.
@@ -137,7 +137,7 @@ def _conjugate_gradients(
 
 
 def _gram_product(frequencies: Any, table: Any) -> Any:
-    """Return frequencies' frequencies table; few rows of the product in between are in memory at once."""
+    """Return F' F table, where F are the frequencies; only a part of the product F table is in memory at once."""
     total = np.zeros_like(table)
     for start in range(0, frequencies.shape[0], _TEXTS_AT_ONCE):
         rows = frequencies[start : start + _TEXTS_AT_ONCE]

@@ -1,7 +1,7 @@
-"""Tuning of level 0: a token table whose averaged vectors point where the full encoder's query vectors do.
+"""Tuning of level 0: a token table whose mean vectors have the directions of the full encoder's query vectors.
 
-It starts from the result of `fit_table`. Vectors are compared by direction, which least squares do not see, so the
-table is then tuned by gradients with the losses of the distillation.
+It starts from the result of `fit_table`, a least-squares fit, which also fits lengths. Only directions count in a
+search, so the table is then tuned by gradients with the losses of the distillation.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from elasticdenser.training.losses import DistillationLoss
 from elasticdenser.training.settings import TableSettings
 
 _BETAS = 0.9, 0.999
+"""Decay rates of Adam, the usual ones."""
+
 _EPSILON = 1e-12
 """Far below Adam's usual 1e-8: gradients of rare tokens are small, and must not be damped."""
 
@@ -70,11 +72,11 @@ class TableTuning(TrainingLoop[TableSettings]):
         loss = DistillationLoss(batch, self.settings)(query_vectors)
         (gradient,) = torch.autograd.grad(process_weight * loss, row_vectors)
         cosine = (query_vectors.detach() * batch.targets).sum(dim=-1).mean()
-        figures = process_weight * torch.stack([loss.detach(), cosine])
-        parallel.average([gradient, figures])
+        loss_and_cosine = process_weight * torch.stack([loss.detach(), cosine])
+        parallel.average([gradient, loss_and_cosine])
         learning_rate = self.settings.learning_rate * self.settings.learning_rate_share(self.step)
         self._optimiser.step(self.vectors, rows, gradient, learning_rate)
-        for name, value in zip(("loss", "cosine"), figures.tolist(), strict=True):
+        for name, value in zip(("loss", "cosine"), loss_and_cosine.tolist(), strict=True):
             self._means.add(name, value)
 
     def state(self) -> dict[str, Any]:
@@ -112,7 +114,7 @@ class _SparseAdam:
     times as long.
 
     Args:
-        vectors: Tensor of the shape of what is tuned.
+        vectors: The vectors to tune; only their shape and device are used.
     """
 
     def __init__(self, vectors: Tensor) -> None:

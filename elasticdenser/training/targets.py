@@ -4,7 +4,7 @@ Layout of the cache. A NAME is the first 12 digits of a SHA-256 over all that th
 
     NAME/manifest.json    the input of the targets
     NAME/targets.f16      float16, (n_texts, dim): vectors of the full encoder, as it gives them
-    NAME/neighbours.i32   int32, (n_texts, n_neighbours): positions in an index, nearest first; under another NAME
+    NAME/neighbours.i32   int32, (n_texts, n_neighbours): positions in an index, nearest first; its NAME is another
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def prepare_data(
 
     Args:
         texts: The training texts.
-        encoder: The full encoder; its vectors, in its arithmetic, are the targets.
+        encoder: The full encoder; its vectors, computed with its dtype, are the targets.
         index: Passages of the same encoder, or None.
         folder: Folder of the cache.
         n_neighbours: Nearest passages of each text, at least 1; limited to the number of passages.
@@ -93,13 +93,13 @@ def _neighbours(
     progress: Progress,
 ) -> NDArray[np.int32]:
     n_neighbours = min(n_neighbours, len(index))
-    # Positions are valid for these vectors in this order alone, whatever the index says of its corpus and encoder.
-    of_index = {
+    # Positions are valid only for these vectors in this order, whatever the manifest says of corpus and encoder.
+    index_identity = {
         "vectors_sha256": index.manifest.files[layout.VECTORS].sha256,
         "structure": asdict(index.manifest.structure),
     }
     return cached_rows(
-        folder / _cache_name({**manifest, **of_index, "n_neighbours": n_neighbours}) / "neighbours.i32",
+        folder / _cache_name({**manifest, **index_identity, "n_neighbours": n_neighbours}) / "neighbours.i32",
         (len(targets), n_neighbours),
         "<i4",
         # Search with the cached float16 vectors: the same neighbours, whether interrupted or not.
@@ -109,7 +109,7 @@ def _neighbours(
 
 
 def encoder_identity(encoder: ElasticQueryEncoder) -> dict[str, Any]:
-    """Return what the vectors of an encoder depend on; its location is not part of that."""
+    """Return all that the vectors of an encoder depend on, which does not include its location."""
     fingerprint = encoder.fingerprint.to_json()
     return {key: fingerprint[key] for key in ("weights_sha256", "settings", "dtype")}
 

@@ -54,7 +54,7 @@ def training_texts(sources: Sequence[TextSource], *, data: Path, seed: int) -> l
 
     Args:
         sources: At least one source.
-        data: Folder that relative paths start from.
+        data: Folder that paths are relative to.
         seed: Seed of limits and spans.
 
     Returns:
@@ -71,7 +71,8 @@ def training_texts(sources: Sequence[TextSource], *, data: Path, seed: int) -> l
         random = Random(f"{seed}/{source.kind}/{source.path}")
         source_texts = dict.fromkeys(_texts_of(source, data, random))
         if not source_texts:
-            raise BadInputError(f"holds no training texts of kind {source.kind!r}: choose another kind", source.path)
+            message = f"holds no training texts of kind {source.kind!r}, expected at least one"
+            raise BadInputError(f"{message}: add texts, or choose another kind", source.path)
         new_texts = [text for text in source_texts if text not in texts]
         if 0 < source.limit < len(new_texts):
             new_texts = random.sample(new_texts, source.limit)

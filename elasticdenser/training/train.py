@@ -130,14 +130,14 @@ class _Training:
         self._recipe = inputs.recipe
 
     def prepare(self, locks: ExitStack) -> None:
-        """Compute all that training starts from: in the main process first; the others read it.
+        """Compute all that training starts from, first in the main process; the other processes read its results.
 
         Args:
             locks: Takes the lock on the folder of the run.
         """
         recipe, inputs = self._recipe, self._inputs
         with parallel.main_process_first() as is_main:
-            # Look for missing files before passages are encoded for hours.
+            # Before the passages, whose encoding may take hours, so that missing files show at once.
             texts = inputs.texts()
             for dev in recipe.dev_sets:
                 check_dev_set(dev, data=inputs.options.data)
@@ -175,7 +175,7 @@ class _Training:
         return loaded
 
     def make_level0(self) -> None:
-        """Tune level 0 and add it to the model, unless the recipe does without."""
+        """Tune level 0 and add it to the model, unless the recipe has none."""
         settings = self._recipe.table
         if settings is None or self._initial_table is None:
             return
@@ -184,7 +184,7 @@ class _Training:
         self._inputs.add_level0(tuning.vectors.cpu())
 
     def initialise_subnets(self) -> None:
-        """Initialise the subnets: in the main process first; the others read the result."""
+        """Initialise the subnets, first in the main process; the other processes read its result."""
         path, settings = self.folder / "start.safetensors", self._recipe.init
         with parallel.main_process_first():
             initialise_subnets(self._inputs.model, self._data, settings, path, progress=self._progress)

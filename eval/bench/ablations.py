@@ -50,7 +50,7 @@ N_SAMPLED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A training that differs from the whole one in some settings.
+    """Training that differs from the whole one in some settings.
 
     Args:
         name: Name of the variant.
@@ -66,7 +66,7 @@ class Variant:
 
 
 def variants(steps: int, n_subnets: int) -> list[Variant]:
-    """Return all variants, the whole first."""
+    """Return all variants, the whole training first."""
     return [
         Variant(name="all together"),
         Variant(name="not trained, the initialisation alone", distil={"steps": 0}),
@@ -104,8 +104,8 @@ class Bench:
             load_dev_set(settings, index, data=options.data, seed=recipe.seed) for settings in recipe.dev_sets
         ]
         encoder = self.inputs.encoder
-        depends_on = self.inputs.plan(texts, index), [dev.fingerprint() for dev in self.dev_sets]
-        self.folder = self.work / "ablations" / fingerprint_of(depends_on)[:12]
+        dependencies = self.inputs.plan(texts, index), [dev.fingerprint() for dev in self.dev_sets]
+        self.folder = self.work / "ablations" / fingerprint_of(dependencies)[:12]
         self.full = {dev.name: dev.value(encoder.encode(dev.texts)) for dev in self.dev_sets}
         self.table = self._table()
 
@@ -134,12 +134,12 @@ class Bench:
         folder = self.folder / "run"
         shutil.rmtree(folder, ignore_errors=True)
         settings = replace(self.recipe.distil, **changes)
-        # Too short to be worth checkpoints.
+        # No checkpoints: the training is too short.
         Distillation(model, self.data, settings, folder).run(progress=_print_progress, save_every_s=1e9)
         return model
 
     def retention(self, model: ElasticBert, names: list[str], *, n_errors: int = 0) -> dict[str, float]:
-        """Return the measures of some subnets as shares of the full encoder's on clean queries, the mean of the sets.
+        """Return the retention of some subnets, relative to the full encoder on clean queries, over all dev sets.
 
         Args:
             model: The model.

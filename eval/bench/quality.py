@@ -89,7 +89,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("eval/runs/quality"))
     parser.add_argument(
-        "--kept-reference", action="store_true", help="encode no passages, compare over the reference vectors in --work"
+        "--saved-reference",
+        action="store_true",
+        help="encode nothing; compare on the reference vectors saved in --work",
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -97,7 +99,7 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for task in TASKS:
         index = _index(task, options.data, options.work)
-        rows += _measure(task, index, encoder, options.data, options.work / "reference", options.kept_reference)
+        rows += _measure(task, index, encoder, options.data, options.work / "reference", options.saved_reference)
     print_table("Full encoder, top 100", rows)
     append_result("quality", {"rows": rows})
 
@@ -110,13 +112,13 @@ def _index(task: Task, data: Path, work: Path) -> PassageIndex:
 
 
 def _measure(
-    task: Task, index: PassageIndex, encoder: ElasticQueryEncoder, data: Path, reference: Path, only_kept: bool
+    task: Task, index: PassageIndex, encoder: ElasticQueryEncoder, data: Path, reference: Path, only_saved: bool
 ) -> Iterator[dict[str, object]]:
     queries = load_queries(data / task.queries, split=task.split)
     texts = [query.text for query in queries]
     name = f"{task.queries}-{task.split or 'all'}-queries"
     query_vectors, _ = _joined(encode_reference(texts, name, reference))
-    passages, positions = _reference_passages(task, data, reference, only_kept)
+    passages, positions = _reference_passages(task, data, reference, only_saved)
     score = _scorer(task, index, data)
     retriever = Retriever(encoder, index)
     auto = f"ours, auto ({index.manifest.structure.factory})"
@@ -148,7 +150,7 @@ def _scorer(task: Task, index: PassageIndex, data: Path) -> Callable[[list[Score
     }
 
 
-def _reference_passages(task: Task, data: Path, reference: Path, only_kept: bool) -> tuple[Vectors, Positions]:
+def _reference_passages(task: Task, data: Path, reference: Path, only_saved: bool) -> tuple[Vectors, Positions]:
     """Return the reference vectors and the positions of their passages in the index."""
     chunks: list[Vectors] = []
     positions: list[Positions] = []
@@ -156,7 +158,7 @@ def _reference_passages(task: Task, data: Path, reference: Path, only_kept: bool
     for corpus in task.corpora:
         texts = [passage.content for passage in open_corpus([data / corpus])]
         vectors, corpus_positions = _joined(
-            encode_reference(texts, corpus.split("/")[0], reference, only_saved=only_kept)
+            encode_reference(texts, corpus.split("/")[0], reference, only_saved=only_saved)
         )
         chunks.append(vectors)
         positions.append(start + corpus_positions)

@@ -104,10 +104,7 @@ def target_columns(figures: Sequence[float], minima: Sequence[float] | None) -> 
 
 
 def _shown(value: Any) -> str:
-    return (
-        f"{value:.4f}"
-        if isinstance(value, float) and value < 10
-        else f"{value:,.1f}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    """Return a figure as text."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if value < 10 else f"{value:,.1f}"

@@ -10,13 +10,13 @@ from elasticdenser.cli import COMMANDS, make_app
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
-def test_help_has_one_example_a_line(command, monkeypatch):
+def test_help_has_one_example_per_line(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     result = run(*([command] if command else []), "--help")
     assert result.exit_code == 0
     lines = [line.strip() for line in result.stdout.splitlines()]
-    end = lines[next(at for at, line in enumerate(lines) if line in ("Example:", "Examples:")) + 1 :]
-    examples = [line for line in end if line]
+    epilog = lines[next(number for number, line in enumerate(lines) if line in ("Example:", "Examples:")) + 1 :]
+    examples = [line for line in epilog if line]
     assert examples
     assert all(line.startswith(f"elasticdenser {command or ''}".strip()) for line in examples)
     assert all(line.count("elasticdenser") == 1 for line in examples)

@@ -7,14 +7,14 @@ import json
 from cli_helpers import TEXTS, run
 
 
-def test_info_verify_rebuild(index):
+def test_info_verify_and_rebuild_report_on_the_index(index):
     result = run("info", index)
     assert (result.exit_code, result.stderr) == (0, "")
     assert all(part in result.stdout for part in ("passages", "3", "32 dimensions", "SHA-256"))
     assert json.loads(run("info", index, "--json").stdout)["n_passages"] == 3
     result = run("verify", index)
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "is whole: 3 passages" in result.stderr
+    assert "is undamaged: 3 passages" in result.stderr
     result = run("rebuild", index, "--factory", "Flat")
     assert result.exit_code == 0, result.output
     assert "structure Flat, recall@10 1.0000" in result.stderr

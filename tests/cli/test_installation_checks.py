@@ -12,7 +12,7 @@ from cli_helpers import ROOT, run, run_code
 from elasticdenser.cli import installation_checks
 
 
-def test_the_report():
+def test_doctor_lists_the_parts():
     result = run("doctor")
     assert result.exit_code == 0, result.output
     assert all(part in result.stdout for part in ("Python", "torch", "Default model"))
@@ -45,7 +45,7 @@ def test_every_failure_has_advice():
     assert {"Python", "torch", "CPUs", "Disk", "Default model", "pyserini"} <= {check.name for check in results}
 
 
-def test_absent_and_old_packages(monkeypatch):
+def test_absent_and_old_packages_are_gaps(monkeypatch):
     monkeypatch.setattr(installation_checks, "MIN_VERSIONS", {"no-such-package-here": "1.0", "numpy": "99.1"})
     absent, old = installation_checks.check_packages()
     assert (absent.ok, absent.state) == (False, "not installed")
@@ -65,7 +65,7 @@ def test_absent_and_old_packages(monkeypatch):
         ("0", 4, False, "whole number"),
     ],
 )
-def test_threads(monkeypatch, value, affinity, ok, advice):
+def test_the_number_of_threads_is_compared_with_the_usable_cpus(monkeypatch, value, affinity, ok, advice):
     monkeypatch.setattr(installation_checks, "cpu_count", lambda: 4)
     monkeypatch.setattr(installation_checks, "affinity_count", lambda: affinity)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -76,7 +76,7 @@ def test_threads(monkeypatch, value, affinity, ok, advice):
     assert advice in check.advice
 
 
-def test_cpu_features(tmp_path):
+def test_cpu_features_without_avx2_are_a_gap(tmp_path):
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_bf16\n")
     assert installation_checks.check_cpu_features(info).state == "avx2, avx512f, avx512_bf16"
@@ -88,16 +88,16 @@ def test_cpu_features(tmp_path):
 def test_the_kernel_is_absent_or_has_no_fast_path(monkeypatch):
     monkeypatch.setattr(installation_checks, "kernel_paths", lambda: ("portable",))
     monkeypatch.setattr(installation_checks, "has_fast_path", lambda: False)
-    assert installation_checks.check_kernel().state.startswith("not made for this processor")
+    assert installation_checks.check_kernel().state.startswith("has no fast path for this processor")
     monkeypatch.setattr(installation_checks, "kernel_paths", lambda: ())
     monkeypatch.setattr(installation_checks, "kernel_import_error", lambda: "no _kernel")
-    assert installation_checks.check_kernel().state == "not there (no _kernel): torch encodes queries"
+    assert installation_checks.check_kernel().state == "not built (no _kernel): torch encodes queries"
 
 
-def test_gpu_without_torch(tmp_path):
-    assert installation_checks.check_gpu(devices=tmp_path).state == "none"
+def test_gpus_are_found_without_torch(tmp_path):
+    assert installation_checks.check_gpu(tmp_path).state == "none"
     (tmp_path / "nvidia0").touch()
-    assert installation_checks.check_gpu(devices=tmp_path).state == "device files nvidia0"
+    assert installation_checks.check_gpu(tmp_path).state == "device files nvidia0"
 
 
 def test_versions_compare_by_number():

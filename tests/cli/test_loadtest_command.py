@@ -68,7 +68,7 @@ def test_json_with_queries_and_a_profile(index, quick, tmp_path):
     assert row["policy"] == "elastic" and row["client_kept_up"] and set(row["levels"]) <= {"w1-d2", "level0"}
 
 
-def test_a_closed_loop(index, quick):
+def test_clients_of_a_closed_loop_wait_for_answers(index, quick):
     result = loadtest(index, *quick, "--arrivals", "closed", "--clients", "2")
     assert result.exit_code == 0, result.output
     assert "2 clients that wait" in result.stdout
@@ -93,7 +93,7 @@ def test_bad_input_is_one_line(index, quick, args, message):
     assert message in line and result.stdout == ""
 
 
-def test_a_target_that_is_not_there(tmp_path, quick):
+def test_a_target_that_cannot_be_reached_is_an_error(tmp_path, quick):
     (tmp_path / "queries.txt").write_text("rain\n")
     load = ["--queries", str(tmp_path / "queries.txt"), "--rate", "9", "--arrivals", "poisson"]
     for target, message in (

@@ -50,7 +50,7 @@ def test_json_and_policies(profile):
 
 
 @pytest.mark.parametrize("kind", ["day", "closed", "trace"])
-def test_other_arrivals(profile, tmp_path, kind):
+def test_every_kind_of_arrivals_is_simulated(profile, tmp_path, kind):
     trace = tmp_path / "times.txt"
     trace.write_text("0\n1\n1.5\n4\n")
     args = ["--arrivals", str(trace) if kind == "trace" else kind, "--clients", "2", "--workers", "2"]

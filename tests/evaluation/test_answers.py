@@ -42,7 +42,7 @@ from elasticdenser.evaluation.answers import AnswerMatcher, answer_match, answer
         ("", "anything", False),
     ],
 )
-def test_has_answer(answer, text, expected):
+def test_an_answer_matches_as_tokens_in_a_row(answer, text, expected):
     assert has_answer([answer], text) is expected
     assert has_answer(["surely not this", answer], text) is expected
 
@@ -62,7 +62,7 @@ RUN = [
 ]
 
 
-def test_answer_match(caplog):
+def test_answer_match_is_the_share_of_questions_answered_within_the_best_k(caplog):
     answers = {"q1": ["Paris"], "q2": ["Milan", "rome"], "q3": ["Oslo"], "q4": ["x"]}
     with caplog.at_level(logging.WARNING):
         values = answer_match(iter(RUN), answers, TEXTS.__getitem__, ks=(5, 1))
@@ -71,7 +71,7 @@ def test_answer_match(caplog):
     assert "2 of 4 judged queries are missing" in caplog.text
 
 
-def test_answer_ranks():
+def test_answer_ranks_are_those_of_the_first_passage_with_an_answer():
     answers = {"q3": ["Oslo"], "q1": ["Paris"], "q2": ["Milan", "rome"]}
     ranks = answer_ranks(iter(RUN), answers, TEXTS.__getitem__, 5)
     assert list(ranks.items()) == [("q3", None), ("q1", 2), ("q2", 1)]
@@ -96,7 +96,7 @@ def test_answer_ranks():
     ],
 )
 @pytest.mark.filterwarnings("error")
-def test_regular_expressions(answer, text, expected):
+def test_answers_can_be_regular_expressions(answer, text, expected):
     assert has_answer([answer], text, regex=True) is expected
     assert has_answer(["surely not this", answer], text, regex=True) is expected
 
@@ -138,12 +138,12 @@ def test_ties_keep_the_order_given():
         ({"z": ["Paris"]}, (5,), "no judged query"),
     ],
 )
-def test_bad_input(answers, ks, message):
+def test_questions_without_answers_and_bad_cutoffs_are_refused(answers, ks, message):
     with pytest.raises(BadInputError, match=message):
         answer_match(RUN, answers, TEXTS.__getitem__, ks=ks)
 
 
-def test_unknown_passage():
+def test_a_hit_outside_the_corpus_is_refused():
     with pytest.raises(BadInputError, match="'d1' of the run is not in the corpus"):
         answer_match(RUN, {"q1": ["Paris"]}, {"d2": "x"}.__getitem__)
 

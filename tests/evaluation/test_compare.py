@@ -184,7 +184,7 @@ def test_systems_are_timed_in_turns():
         ({"baseline": "none"}, "got the baseline 'none', expected one of the systems: a"),
     ],
 )
-def test_bad_comparisons(arguments, message):
+def test_repeated_names_and_an_unknown_baseline_are_refused(arguments, message):
     with pytest.raises(BadInputError, match=message):
         compare(**{"query_sets": QUERY_SET, "systems": {"a": Ranker(2)}, "timed_queries": 0, **arguments})
 
@@ -195,7 +195,7 @@ def test_a_system_has_exactly_one_source_of_hits():
             System(name="a", **arguments)
 
 
-def test_names_that_cannot_be_part_of_a_file_name():
+def test_names_that_cannot_be_part_of_a_file_name_are_refused():
     with pytest.raises(BadInputError, match="the name 'a/b' of a system cannot be part of a file name"):
         System(name="a/b", search=Ranker(1))
     with pytest.raises(BadInputError, match="of a query set"):

@@ -34,7 +34,7 @@ def test_answer_match_beside_judgements_counts_its_own_queries():
     assert values["RR@10"] == {"q1": 1.0, "q2": 0.0}
 
 
-def test_answers_alone():
+def test_a_query_set_can_have_answers_alone():
     query_set = make(qrels=(), measures=["AnswerMatch@2"], answers=ANSWERS, text_of=TEXTS.__getitem__, k=5)
     values, curve = query_set.measure(RUN)
     assert list(query_set.judged) == ["q1", "q3"]
@@ -78,7 +78,7 @@ def test_what_cannot_be_measured_is_refused(changes, message):
     assert message in str(raised.value)
 
 
-def test_documents_that_the_corpus_lacks(caplog):
+def test_hits_outside_the_corpus_cause_a_warning_or_an_error(caplog):
     query_set = make(has_document=TEXTS.__contains__)
     query_set.check(RUN)
     assert not caplog.records
@@ -89,7 +89,7 @@ def test_documents_that_the_corpus_lacks(caplog):
         query_set.check([ScoredDoc("q1", "x1", 1.0), ScoredDoc("q1", "x2", 1.0)])
 
 
-def test_fingerprint_knows_what_matters():
+def test_the_fingerprint_depends_on_queries_and_judgements_but_not_their_order():
     assert make().fingerprint() == make(qrels=list(reversed(QRELS)), title="another name").fingerprint()
     assert make().fingerprint() != make(qrels=QRELS[:2]).fingerprint()
     assert make().fingerprint() != make(queries=QUERIES | {"q1": "who wrote it"}).fingerprint()

@@ -25,7 +25,7 @@ FEW = 500
 
 
 def enumerated(a, b):
-    """p-value from all swaps, in whole numbers: multiples of 1/60 hold the values of these tests exactly."""
+    """Return the p-value over all swaps, in whole numbers: multiples of 1/60 hold the values of these tests exactly."""
     differences = np.rint(60 * (np.array(a) - np.array(b))).astype(int)
     observed = abs(differences.sum())
     swaps = itertools.product((-1, 1), repeat=len(differences))
@@ -120,7 +120,7 @@ def test_bootstrap_stays_within_the_values(values):
     assert min(values) - 1e-12 <= low <= high <= max(values) + 1e-12
 
 
-def test_holm_worked_example():
+def test_holm_gives_the_values_of_a_worked_example():
     # Four tests: 0.005 x 4, 0.01 x 3, 0.03 x 2, and 0.04 x 1, which is raised to the value before it.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.9]) == [1, 1]

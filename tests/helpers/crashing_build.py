@@ -10,8 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
-from hashing import HashingEncoder, make_corpus, make_passages
+from hashing import HashingEncoder, assert_same, make_corpus
 
 from elasticdenser.errors import IndexFormatError
 from elasticdenser.index import PassageIndex, build, rebuild
@@ -30,6 +29,7 @@ OPERATIONS = [
 
 
 def die_before(nth):
+    """End the process before the n-th file operation from now on."""
     count = 0
 
     def wrap(operation):
@@ -47,7 +47,7 @@ def die_before(nth):
 
 
 def in_child(task):
-    """Return the exit status of `task` in a process of its own."""
+    """Run `task` in a forked process, and return its exit status."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -62,13 +62,11 @@ def in_child(task):
 
 
 def check(path, words, n):
+    """Check that a complete index of `n` passages, made with one of the words, is at `path`; return it and the word."""
     index = PassageIndex.open(path, check="all")
     word = index.passage_at(0).text.split()[0]
     assert word in words, word
-    expected = make_passages(n, word)
-    assert list(index.doc_ids) == [p.doc_id for p in expected]
-    assert [index.passage_at(at) for at in range(n)] == expected
-    assert np.array_equal(index.vectors, HashingEncoder().encode([p.content for p in expected]))
+    assert_same(index, n, word)
     return index, word
 
 
@@ -85,6 +83,7 @@ def scenario_rebuild(path):
 
 
 def try_all(name, folder):
+    """Kill a scenario before each of its operations in turn, and return the number of operations."""
     scenario = globals()[f"scenario_{name}"]
     old = folder / "old"
     assert in_child(lambda: scenario_build(old)) == 0
@@ -102,14 +101,14 @@ def try_all(name, folder):
         status = in_child(killed)
         assert status in (0, 9), (nth, status)
 
-        def left(path=path):
+        def check_remains(path=path):
             try:
                 check(path, ("passage", "other") if name != "build" else ("passage",), 25)
             except IndexFormatError as error:
                 assert not path.exists() and name != "rebuild", error
                 assert any(word in str(error) for word in ("run the same", "does not exist")), error
 
-        def again(path=path):
+        def repeat(path=path):
             scenario(path)
             index, word = check(path, ("passage", "other"), 25)
             assert word == ("other" if name == "overwrite" else "passage")
@@ -118,7 +117,7 @@ def try_all(name, folder):
             assert {entry.name for entry in path.iterdir()} <= allowed, sorted(path.iterdir())
             assert not [p for p in path.parent.iterdir() if p.name.startswith(path.name + ".")]
 
-        for task in (left, again):
+        for task in (check_remains, repeat):
             assert in_child(task) == 0, (name, nth, task.__name__)
         if status == 0:
             return nth - 1

@@ -39,6 +39,7 @@ def system_ranks(rng, n):
 
 
 def cell(query_set, system, ranks, measures, *, ms=None, warnings=()):
+    """Return a cell of a system that finds the only relevant passage of each query at these ranks."""
     ranks = np.asarray(ranks)
     by_measure = {
         "RR@10": np.where(ranks <= 10, 1 / ranks, 0),
@@ -82,20 +83,29 @@ def finished(comparison):
     return Comparison(**{**vars(comparison), **fields})
 
 
-def realistic(sizes=(2000, 3000, 43)):
-    """Return three query sets of these sizes and five systems, one of them without a query set, one without a time."""
+def realistic(numbers_of_queries=(2000, 3000, 43)):
+    """Return a comparison of five systems on three query sets; one system skips a query set, and one is not timed."""
     rng = np.random.default_rng(5)
-    sets = (
+    query_sets = (
         query_set(
-            "nq-dev", "Natural Questions, dev, over its own pool of passages", ("RR@10", "nDCG@10", "R@100"), sizes[0]
+            "nq-dev",
+            "Natural Questions, dev, over its own pool of passages",
+            ("RR@10", "nDCG@10", "R@100"),
+            numbers_of_queries[0],
         ),
         query_set(
-            "trivia", "TriviaQA, dev (pool re-retrieval)", ("nDCG@10", "RR@10", "R@100", "R@1000"), sizes[1], 700_001
+            "trivia",
+            "TriviaQA, dev (pool re-retrieval)",
+            ("nDCG@10", "RR@10", "R@100", "R@1000"),
+            numbers_of_queries[1],
+            700_001,
         ),
-        query_set("trec-dl", "TREC deep learning 2019", ("nDCG@10", "RR@10", "R@1000"), sizes[2], 8_841_823),
+        query_set(
+            "trec-dl", "TREC deep learning 2019", ("nDCG@10", "RR@10", "R@1000"), numbers_of_queries[2], 8_841_823
+        ),
     )
     cells = []
-    for info in sets:
+    for info in query_sets:
         for system, ranks in system_ranks(rng, len(info.queries)).items():
             if (info.name, system) == ("trec-dl", "weighted"):
                 continue
@@ -108,16 +118,16 @@ def realistic(sizes=(2000, 3000, 43)):
         Comparison(
             title="Five systems",
             baseline="exact",
-            query_sets=sets,
+            query_sets=query_sets,
             systems=tuple(
                 SystemInfo(name=n, title=t, settings={"k": 1000, "bm25": {"k1": 0.9}}) for n, t in TITLES.items()
             ),
             cells=tuple(cells),
             skipped=(
                 Skipped(query_set="trec-dl", system="weighted", reason="no queries to fit the weights on"),
-                Skipped(query_set="msmarco", system="", reason="the corpus is not there: download it first"),
+                Skipped(query_set="msmarco", system="", reason="the corpus is missing: download it first"),
             ),
-            commands=("elasticdenser compare suite.toml -o results/", "elasticdenser report results/"),
+            commands=("elasticdenser eval suite.toml -o results/", "elasticdenser eval suite.toml -o results/ --json"),
             environment={"cpu": "2 cores", "versions": {"python": "3.11.9", "faiss": "1.11.0"}, "threads": 2},
         )
     )

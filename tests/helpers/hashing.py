@@ -11,6 +11,8 @@ from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings
 
 
 class HashingEncoder:
+    """Passage encoder whose vectors are random numbers seeded with the text."""
+
     def __init__(self, dim=16, weights="0" * 64, wait_s=0.0):
         self.dim, self.weights, self.wait_s = dim, weights, wait_s
         self.n_encoded = 0
@@ -35,7 +37,7 @@ class HashingEncoder:
 
 
 def make_passages(n, word="passage"):
-    return [Passage(doc_id=f"d{at}é", text=f"{word} number {at}", title=f"T{at % 7}" * (at % 2)) for at in range(n)]
+    return [Passage(doc_id=f"d{i}é", text=f"{word} number {i}", title=f"T{i % 7}" * (i % 2)) for i in range(n)]
 
 
 def make_corpus(n, word="passage"):
@@ -66,7 +68,8 @@ class GivenVectors(HashingEncoder):
 
 
 def assert_same(index, n, word="passage"):
+    """Check that an index holds ids, texts and vectors of `make_passages`."""
     expected = make_passages(n, word)
     assert list(index.doc_ids) == [p.doc_id for p in expected]
-    assert [index.passage_at(at) for at in range(n)] == expected
+    assert [index.passage_at(position) for position in range(n)] == expected
     assert np.array_equal(index.vectors, HashingEncoder().encode([p.content for p in expected]))

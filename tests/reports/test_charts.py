@@ -62,7 +62,7 @@ def point(x, y, name=""):
     return Point(name=name, x=x, y=y, low=y, high=y)
 
 
-def test_pareto_front():
+def test_the_pareto_front_has_the_points_that_no_other_dominates():
     fast, mid, best = point(1, 0.2), point(2, 0.5), point(9, 0.9)
     slower, worse, twin = point(3, 0.5), point(2, 0.4), point(2, 0.5, "twin")
     assert pareto_front([best, worse, mid, slower, fast]) == [fast, mid, best]

@@ -70,7 +70,7 @@ def small(names=("base", "other"), n=6, *, timed=True, ranks=None, title="Small"
     return finished(Comparison(title=title, baseline=names[0], **fields))
 
 
-def test_everything_appears(comparison, report):
+def test_all_results_appear_in_both_reports(comparison, report):
     markdown, html = read(report)
     page = " ".join(Page(html).texts)
     for text in (markdown, page):
@@ -195,7 +195,7 @@ EDGE_CASES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EDGE_CASES)
-def test_edge_cases(name, tmp_path):
+def test_unusual_comparisons_have_reports_too(name, tmp_path):
     written = write_report(EDGE_CASES[name](), tmp_path)
     markdown, html = read(tmp_path)
     page = " ".join(Page(html).texts)
@@ -213,7 +213,7 @@ def test_edge_cases(name, tmp_path):
         assert expected.get(name, "How it was made") in text
 
 
-def test_a_folder_that_cannot_be_written(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BuildError, match="not a folder"):
         write_report(SMALL, tmp_path / "file")

@@ -72,7 +72,7 @@ def test_foreign_texts_are_cleaned_and_shortened():
     assert slug("Set <x>/ÄÖ 1.0") == "set-x-1.0"
 
 
-def test_numbers():
+def test_numbers_are_formatted():
     assert [signed(x) for x in (0.5, -0.5, 0.0, -0.00001)] == ["+0.5000", "−0.5000", "0.0000", "0.0000"]
     assert [p_value(p) for p in (1.0, 0.05, 0.0002)] == ["1.000", "0.050", "< 0.001"]
     assert [milliseconds(x) for x in (None, 0.123, 4.0, 18.24, 1234.5)] == ["–", "0.12", "4.00", "18.2", "1,234"]

@@ -199,7 +199,7 @@ def test_a_missing_extra_is_reported_with_the_line_to_install_it(served_index, m
 @pytest.mark.slow
 def test_without_a_key_on_a_public_address_it_warns(serve):
     process, url = serve("--host", "0.0.0.0")
-    assert "warning: everybody who reaches this machine can search" in process.output_at_start
+    assert "warning: anyone who can reach this machine can search" in process.output_at_start
     assert "warning" not in serve("--host", "0.0.0.0", ELASTICDENSER_API_KEY="key")[0].output_at_start
     assert status_for_host("any.name.example", url.replace("0.0.0.0", "127.0.0.1")) == 200
     process.terminate()

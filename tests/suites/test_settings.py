@@ -125,7 +125,7 @@ def test_an_unknown_key_comes_with_the_known_one_that_is_similar(tmp_path):
         read_suite(write(tmp_path, GOOD.replace("[query-sets.q]", "[query_sets.q]")))
 
 
-def test_a_missing_file(tmp_path):
+def test_a_missing_suite_is_refused(tmp_path):
     with pytest.raises(BadInputError, match="cannot read this suite"):
         read_suite(tmp_path / "none.toml")
 

@@ -6,14 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
+from elastic_models import write_elastic_encoder
 from test_settings import GOOD, write
 
 from elasticdenser.errors import BadInputError
-from elasticdenser.models.elastic_files import save_elastic
-from elasticdenser.models.elastic_init import elastic_from_full
-from elasticdenser.models.locate import DEFAULT_ELASTIC, find_model
-from elasticdenser.models.settings import read_settings
+from elasticdenser.models.locate import DEFAULT_ELASTIC
 from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite
 from elasticdenser.suites.mistyped_queries import mistyped
@@ -124,14 +121,14 @@ def test_an_unknown_choice_is_refused(tmp_path):
         ("[query-sets.q]", "[query-sets.q]\ntyping_errors = true", "typing_errors: got True, expected a value of type"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(tmp_path, old, new, message):
+def test_invalid_subnets_and_typing_errors_are_refused_with_their_key(tmp_path, old, new, message):
     assert old in ALL
     with pytest.raises(BadInputError) as raised:
         read_suite(write(tmp_path, ALL.replace(old, new)))
     assert message in str(raised.value)
 
 
-def test_faults_that_only_the_encoder_shows(tmp_path):
+def test_subnets_that_the_encoder_lacks_are_refused(tmp_path):
     lacks = read_suite(write(tmp_path, GOOD.replace("exact = true", 'subnet = ["w1-d2", "w1-d9", "w1-d8"]')))
     with pytest.raises(BadInputError, match=r"got w1-d9, w1-d8, but the encoder has only the subnets w1-d2, w0.5-d2,"):
         expanded(lacks)
@@ -185,7 +182,7 @@ WORDS = ["dune", "desert", "paris", "threads", "moon", "bread", "river", "piano"
 
 
 @pytest.fixture
-def data(tmp_path) -> Path:
+def data_folder(tmp_path) -> Path:
     """A BEIR folder of ten passages and as many queries."""
     folder = tmp_path / "data" / "words"
     (folder / "qrels").mkdir(parents=True)
@@ -197,23 +194,10 @@ def data(tmp_path) -> Path:
     return folder.parent
 
 
-def trained(tiny_model: Path, folder: Path, seed: int) -> Path:
-    """Write an elastic encoder of the tiny model; its subnets depend on the seed."""
-    model = elastic_from_full(tiny_model, read_settings(tiny_model))
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter is not model.tokens:
-                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    provenance = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
-    save_elastic(folder, base=tiny_model, model=model, provenance=provenance)
-    return folder
-
-
-def test_a_suite_of_all_subnets_with_typing_errors(tiny_model, data, tmp_path):
-    elastic, out = trained(tiny_model, tmp_path / "elastic", 1), tmp_path / "out"
+def test_a_suite_of_all_subnets_with_typing_errors(tiny_model, data_folder, tmp_path):
+    elastic, out = write_elastic_encoder(tmp_path / "elastic", tiny_model, seed=1), tmp_path / "out"
     path = write(tmp_path, SUITE.replace("PLAIN", str(tiny_model)).replace("ELASTIC", str(elastic)))
-    options = SuiteOptions(data=data, offline=True, timed_queries=0)
+    options = SuiteOptions(data=data_folder, offline=True, timed_queries=0)
     comparison = run_suite(read_suite(path), out, options)
 
     subnets = ["w1-d2", "w0.5-d2", "w1-d1", "w0.25-d2", "w0.5-d1", "w0.25-d1"]
@@ -238,11 +222,11 @@ def test_a_suite_of_all_subnets_with_typing_errors(tiny_model, data, tmp_path):
         assert "Retention by subnet: elastic" in (out / report).read_text()
 
     messages: list[str] = []
-    again = run_suite(read_suite(path), out, options, progress=lambda what, done, total: messages.append(what))
+    again = run_suite(read_suite(path), out, options, progress=lambda activity, done, total: messages.append(activity))
     assert again == comparison and set(messages) == {"significance", "report"}
 
     # After another training all subnets except the full one have other vectors: their cached results must not be used.
-    trained(tiny_model, elastic, 2)
+    write_elastic_encoder(elastic, tiny_model, seed=2)
     after = run_suite(read_suite(path), out, options)
     same = [cell.system for cell in after.cells if cell.fingerprint in {old.fingerprint for old in comparison.cells}]
     assert same == ["plain", "elastic.w1-d2"] * 2

@@ -65,7 +65,7 @@ weights = [1, 2]
 
 
 @pytest.fixture
-def data(tmp_path) -> Path:
+def data_folder(tmp_path) -> Path:
     """A BEIR folder of twelve passages and as many queries, and a run in which each is found at rank 1."""
     folder = tmp_path / "data" / "words"
     (folder / "qrels").mkdir(parents=True)
@@ -88,16 +88,16 @@ def suite_file(tmp_path, tiny_model) -> Path:
     return path
 
 
-def evaluate(suite_file, folder, data, **options):
+def evaluate(suite_file, folder, data_folder, **options):
     messages: list[str] = []
-    settings = SuiteOptions(data=data, offline=True, **{"timed_queries": 0, **options})
-    progress = lambda what, done, total: messages.append(what)  # noqa: E731
+    settings = SuiteOptions(data=data_folder, offline=True, **{"timed_queries": 0, **options})
+    progress = lambda activity, done, total: messages.append(activity)  # noqa: E731
     return run_suite(read_suite(suite_file), folder, settings, progress=progress), messages
 
 
-def test_a_suite_from_nothing_to_its_report_and_again(suite_file, data, tmp_path):
+def test_a_suite_from_nothing_to_its_report_and_again(suite_file, data_folder, tmp_path):
     out = tmp_path / "out"
-    comparison, messages = evaluate(suite_file, out, data, timed_queries=2)
+    comparison, messages = evaluate(suite_file, out, data_folder, timed_queries=2)
     assert "words: encoding" in messages
     assert [system.name for system in comparison.systems] == ["exact", "auto", "given"]
     assert [query_set.name for query_set in comparison.query_sets] == ["words"]
@@ -115,14 +115,14 @@ def test_a_suite_from_nothing_to_its_report_and_again(suite_file, data, tmp_path
     assert lines[2]["measures"]["RR@10"]["mean"] == 1.0 and lines[2]["measures"]["RR@10"]["n_queries"] == 12
     assert lines == [line | {"when": lines[0]["when"]} for line in cell_lines(comparison)]
 
-    again, messages = evaluate(suite_file, out, data, timed_queries=2)
+    again, messages = evaluate(suite_file, out, data_folder, timed_queries=2)
     assert again == comparison
-    assert not [what for what in messages if what not in ("significance", "report")]
+    assert not [activity for activity in messages if activity not in ("significance", "report")]
 
 
-def test_missing_data_are_skipped_and_reported(suite_file, data, tmp_path, caplog):
+def test_missing_data_are_skipped_and_reported(suite_file, data_folder, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        comparison, _ = evaluate(suite_file, tmp_path / "out", data)
+        comparison, _ = evaluate(suite_file, tmp_path / "out", data_folder)
     (skipped,) = comparison.skipped
     assert (skipped.query_set, skipped.system) == ("elsewhere", "")
     assert "not-here is missing in" in skipped.reason
@@ -130,8 +130,8 @@ def test_missing_data_are_skipped_and_reported(suite_file, data, tmp_path, caplo
     for report in ("report.md", "report.html"):
         assert "not-here is missing in" in (tmp_path / "out" / report).read_text()
     assert "is the baseline instead" not in caplog.text
-    (data / "words.trec").unlink()
-    comparison, _ = evaluate(suite_file, tmp_path / "out", data)
+    (data_folder / "words.trec").unlink()
+    comparison, _ = evaluate(suite_file, tmp_path / "out", data_folder)
     assert ("words", "given") in [(skipped.query_set, skipped.system) for skipped in comparison.skipped]
     assert [system.name for system in comparison.systems] == ["exact", "auto"]
 
@@ -141,25 +141,27 @@ def test_without_any_data_the_error_names_what_is_missing(suite_file, tmp_path):
         evaluate(suite_file, tmp_path / "out", tmp_path)
 
 
-def test_without_pyserini_its_systems_are_skipped_with_the_way_to_install_it(suite_file, data, tmp_path, monkeypatch):
+def test_without_pyserini_its_systems_are_skipped_with_the_way_to_install_it(
+    suite_file, data_folder, tmp_path, monkeypatch
+):
     def lacks():
         raise MissingExtraError("pyserini", "pyserini")
 
     monkeypatch.setattr("elasticdenser.suites.systems.require_pyserini", lacks)
     suite_file.write_text(suite_file.read_text() + BM25)
-    comparison, _ = evaluate(suite_file, tmp_path / "out", data)
+    comparison, _ = evaluate(suite_file, tmp_path / "out", data_folder)
     reasons = {skipped.system: skipped.reason for skipped in comparison.skipped if skipped.query_set == "words"}
     assert set(reasons) == {"bm25", "rrf", "weighted"}
     assert "pip install 'elasticdenser[pyserini]'" in reasons["bm25"]
     assert reasons["rrf"] == "it fuses bm25, which was skipped"
 
 
-def test_a_changed_corpus_gets_its_own_index_and_runs(suite_file, data, tmp_path):
+def test_a_changed_corpus_gets_its_own_index_and_runs(suite_file, data_folder, tmp_path):
     out = tmp_path / "out"
-    before, _ = evaluate(suite_file, out, data)
-    with open(data / "words" / "corpus.jsonl", "a") as file:
+    before, _ = evaluate(suite_file, out, data_folder)
+    with open(data_folder / "words" / "corpus.jsonl", "a") as file:
         file.write(json.dumps({"_id": "new", "title": "", "text": "something else"}) + "\n")
-    after, messages = evaluate(suite_file, out, data)
+    after, messages = evaluate(suite_file, out, data_folder)
     assert "words: encoding" in messages
     assert len(list((out / "indexes").iterdir())) == 2
     assert after.cell("words", "exact").fingerprint != before.cell("words", "exact").fingerprint
@@ -167,50 +169,50 @@ def test_a_changed_corpus_gets_its_own_index_and_runs(suite_file, data, tmp_path
     assert (out / before.cell("words", "exact").run).exists()
 
 
-def test_a_suite_can_name_a_finished_index(suite_file, data, tmp_path):
-    evaluate(suite_file, tmp_path / "out", data)
+def test_a_suite_can_name_a_finished_index(suite_file, data_folder, tmp_path):
+    evaluate(suite_file, tmp_path / "out", data_folder)
     (index,) = (tmp_path / "out" / "indexes").iterdir()
     suite_file.write_text(suite_file.read_text().replace('sources = ["words"]', f'index = "{index}"'))
-    comparison, messages = evaluate(suite_file, tmp_path / "other", data)
+    comparison, messages = evaluate(suite_file, tmp_path / "other", data_folder)
     assert "words: encoding" not in messages
     assert not (tmp_path / "other" / "indexes").exists()
     assert len(comparison.cells) == 3
     suite_file.write_text(suite_file.read_text().replace(str(index), "no-index"))
     with pytest.raises(BadInputError, match="no-index is missing in"):
-        evaluate(suite_file, tmp_path / "third", data)
+        evaluate(suite_file, tmp_path / "third", data_folder)
 
 
-def test_a_run_over_another_corpus_is_an_error(suite_file, data, tmp_path):
-    write_run(data / "words.trec", [ScoredDoc("q1", "x1", 1.0), ScoredDoc("q2", "x2", 1.0)])
+def test_a_run_over_another_corpus_is_an_error(suite_file, data_folder, tmp_path):
+    write_run(data_folder / "words.trec", [ScoredDoc("q1", "x1", 1.0), ScoredDoc("q2", "x2", 1.0)])
     with pytest.raises(BadInputError, match="x1"):
-        evaluate(suite_file, tmp_path / "out", data)
-    write_run(data / "words.trec", [ScoredDoc("other1", "d1", 1.0)])
+        evaluate(suite_file, tmp_path / "out", data_folder)
+    write_run(data_folder / "words.trec", [ScoredDoc("other1", "d1", 1.0)])
     with pytest.raises(BadInputError, match="the run has no judged query"):
-        evaluate(suite_file, tmp_path / "out", data)
+        evaluate(suite_file, tmp_path / "out", data_folder)
 
 
-def test_a_missing_baseline_is_replaced_with_a_warning(suite_file, data, tmp_path, caplog):
+def test_a_missing_baseline_is_replaced_with_a_warning(suite_file, data_folder, tmp_path, caplog):
     suite_file.write_text('baseline = "given"\n' + suite_file.read_text())
-    (data / "words.trec").unlink()
-    comparison, _ = evaluate(suite_file, tmp_path / "out", data)
+    (data_folder / "words.trec").unlink()
+    comparison, _ = evaluate(suite_file, tmp_path / "out", data_folder)
     assert comparison.baseline == "exact"
     assert "the baseline given was skipped everywhere: exact is the baseline instead" in caplog.text
 
 
-def test_question_files_of_dpr_are_registered(suite_file, data, tmp_path):
+def test_question_files_of_dpr_are_registered(suite_file, data_folder, tmp_path):
     questions = "".join(f"about {word}\t['{word}']\n" for word in WORDS)
-    (data / "nq-test.qa.csv").write_text(questions)
+    (data_folder / "nq-test.qa.csv").write_text(questions)
     text = suite_file.read_text().replace('source = "not-here"', 'source = "words-of-dpr/test"')
     text = text.replace('measures = ["RR@10"]', 'measures = ["AnswerMatch@5"]')
     suite_file.write_text(text + '\n[register]\n"words-of-dpr/test" = "nq-test.qa.csv"\n')
-    comparison, _ = evaluate(suite_file, tmp_path / "out", data)
+    comparison, _ = evaluate(suite_file, tmp_path / "out", data_folder)
     assert comparison.cell("elsewhere", "exact").values["AnswerMatch@5"].keys() == {str(n) for n in range(12)}
 
 
-def test_a_registered_question_file_that_is_missing_is_named(suite_file, data, tmp_path):
+def test_a_registered_question_file_that_is_missing_is_named(suite_file, data_folder, tmp_path):
     text = suite_file.read_text().replace('source = "not-here"', 'source = "words-of-dpr/none"')
     suite_file.write_text(text + '\n[register]\n"words-of-dpr/none" = "none.qa.csv"\n')
-    comparison, _ = evaluate(suite_file, tmp_path / "out", data)
+    comparison, _ = evaluate(suite_file, tmp_path / "out", data_folder)
     assert "none.qa.csv is missing in" in comparison.skipped[0].reason
 
 
@@ -225,11 +227,11 @@ class PageText(HTMLParser):
 
 @pytest.mark.slow
 @needs_pyserini
-def test_the_command_with_bm25_and_fusions(suite_file, data, tmp_path):
+def test_the_command_with_bm25_and_fusions(suite_file, data_folder, tmp_path):
     assert java.find_java() is not None
     suite_file.write_text(suite_file.read_text() + BM25)
     out = tmp_path / "out"
-    command = ["eval", str(suite_file), "-o", str(out), "--data", str(data), "--timed", "2", "--offline"]
+    command = ["eval", str(suite_file), "-o", str(out), "--data", str(data_folder), "--timed", "2", "--offline"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     for name in ("exact", "auto", "bm25", "rrf", "weighted", "AnswerMatch@5", "One word each"):
@@ -252,7 +254,7 @@ def test_the_command_with_bm25_and_fusions(suite_file, data, tmp_path):
     assert [json.loads(line)["system"] for line in part.stdout.splitlines()] == ["exact", "auto", "bm25", "rrf"]
 
 
-def test_the_command_reports_an_error_in_one_line(suite_file, data, tmp_path):
+def test_the_command_reports_an_error_in_one_line(suite_file, data_folder, tmp_path):
     def error(*arguments):
         result = CliRunner().invoke(app, ["eval", *map(str, arguments), "-o", str(tmp_path / "out"), "--offline"])
         assert result.exit_code == 1
@@ -261,5 +263,5 @@ def test_the_command_reports_an_error_in_one_line(suite_file, data, tmp_path):
     assert "cannot read this suite" in error(tmp_path / "none.toml")
     assert "expected one of words, elsewhere" in error(suite_file, "--query-set", "nq")
     assert "nothing of this suite could be evaluated" in error(suite_file, "--data", tmp_path / "nothing")
-    (data / "words" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\tgood\n")
-    assert "test.tsv:2: the score is 'good'" in error(suite_file, "--data", data)
+    (data_folder / "words" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\tgood\n")
+    assert "test.tsv:2: the score is 'good'" in error(suite_file, "--data", data_folder)

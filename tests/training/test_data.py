@@ -31,17 +31,17 @@ class RecordedProgress:
     def __init__(self, stop_at=None):
         self.calls, self.stop_at = [], stop_at
 
-    def __call__(self, what, done, total):
-        self.calls.append((what, done, total))
-        if (what, done) == self.stop_at:
+    def __call__(self, activity, done, total):
+        self.calls.append((activity, done, total))
+        if (activity, done) == self.stop_at:
             raise Stop
 
     def done(self, word):
-        return [done for what, done, _ in self.calls if word in what]
+        return [done for activity, done, _ in self.calls if word in activity]
 
 
 def some_texts(n, word="number"):
-    return [f"{word} {at} " + "lorem ipsum dolor "[: at % 18] + "x" * (at % 5) for at in range(n)]
+    return [f"{word} {i} " + "lorem ipsum dolor "[: i % 18] + "x" * (i % 5) for i in range(n)]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def texts():
 @pytest.fixture(scope="module")
 def make_index(tiny_encoder, tmp_path_factory):
     def make(n):
-        passages = [Passage(doc_id=str(at), text=f"passage {at} of {at % 7}") for at in range(n)]
+        passages = [Passage(doc_id=str(i), text=f"passage {i} of {i % 7}") for i in range(n)]
         corpus = Corpus.from_passages(f"{n} passages", lambda: passages)
         return PassageIndex.build(corpus, tmp_path_factory.mktemp("index") / "index", tiny_encoder)
 
@@ -79,9 +79,9 @@ def prepare(texts, tiny_query_encoder, index, tmp_path):
 
 @pytest.fixture
 def clean(texts, tiny_query_encoder):
-    """Text by its unpadded tokens; all texts differ in them."""
+    """Unpadded token ids -> row number of the text without typing errors that has them."""
     sequences = tiny_query_encoder._tokenize(texts, "")
-    return {tuple(ids): at for at, ids in enumerate(sequences)}
+    return {tuple(token_ids): row for row, token_ids in enumerate(sequences)}
 
 
 def sequences_of(batch):
@@ -98,7 +98,7 @@ def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_shapes_and_types(prepare):
+def test_a_batch_has_the_documented_shapes_and_types(prepare):
     batch = prepare().batch(0, BATCH_SIZE, seed=0)
     n, length = batch.token_ids.shape
     assert (n, batch.token_ids.dtype, batch.mask.dtype) == (BATCH_SIZE, torch.int64, torch.bool)
@@ -160,16 +160,16 @@ def test_texts_of_a_batch_are_of_similar_length(prepare):
 
 
 def test_batches_of_long_texts_hold_fewer(prepare):
-    data = prepare(texts=["x" * (10 + at) for at in range(32)])
+    data = prepare(texts=["x" * (10 + i) for i in range(32)])
     batches = [data.batch(step, 8, seed=0) for step in range(4)]
     # The longest texts of the batches have 19, 27, 35 and 43 tokens.
     assert sorted(len(batch.mask) for batch in batches) == [5, 7, 8, 8]
     # The texts that are left out are drawn, so that each has its turn.
     seen = {int(length) for step in range(40) for length in data.batch(step, 8, seed=0).mask.sum(dim=1)}
-    assert seen == {12 + at for at in range(32)}
+    assert seen == {12 + i for i in range(32)}
 
 
-def test_share_of_typing_errors(prepare, clean, texts):
+def test_typo_share_is_the_share_of_texts_with_typing_errors(prepare, clean, texts):
     data = prepare()
 
     def n_clean(share):
@@ -220,18 +220,18 @@ def test_cached_targets_are_not_computed_again(prepare, monkeypatch, tmp_path):
     assert same(first.batch(7, BATCH_SIZE, seed=0), second.batch(7, BATCH_SIZE, seed=0))
 
 
-@pytest.mark.parametrize("what", ["Encoding training texts", "Finding nearest passages"])
-def test_preparation_resumes_after_an_interruption(prepare, tmp_path, what):
+@pytest.mark.parametrize("activity", ["Encoding training texts", "Finding nearest passages"])
+def test_preparation_resumes_after_an_interruption(prepare, tmp_path, activity):
     prepare()
     whole = files(tmp_path)
     for path in (tmp_path / "cache").rglob("*.*"):
         path.unlink()
     with pytest.raises(Stop):
-        prepare(progress=RecordedProgress(stop_at=(what, 120)))
+        prepare(progress=RecordedProgress(stop_at=(activity, 120)))
     recorded = RecordedProgress()
     prepare(progress=recorded)
     # The last chunk may not have been on the disk, so it is computed again.
-    assert recorded.done(what) == [80, 120, 150]
+    assert recorded.done(activity) == [80, 120, 150]
     assert files(tmp_path) == whole
 
 

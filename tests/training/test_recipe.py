@@ -156,13 +156,13 @@ def test_a_recipe_for_own_queries_and_passages(tmp_path):
         (GOOD, "title = ", "this is not TOML"),
     ],
 )
-def test_faults_are_named(tmp_path, old, new, message):
+def test_an_invalid_recipe_is_refused_with_file_and_key(tmp_path, old, new, message):
     assert old in GOOD
     with pytest.raises(BadInputError, match=message) as error:
         read_recipe(write(tmp_path, GOOD.replace(old, new, 1)))
     assert str(error.value).startswith(str(tmp_path / "recipe.toml"))
 
 
-def test_a_missing_recipe(tmp_path):
+def test_a_missing_recipe_is_refused(tmp_path):
     with pytest.raises(BadInputError, match="cannot read this recipe"):
         read_recipe(tmp_path / "none.toml")

@@ -9,7 +9,7 @@ from elasticdenser.dataclass_io import from_value
 from elasticdenser.errors import BadInputError
 from elasticdenser.training.texts import TextSource, training_texts
 
-WORDS = [f"word{at}" for at in range(40)]
+WORDS = [f"word{i}" for i in range(40)]
 
 
 def write(path, text):
@@ -35,7 +35,7 @@ def folder(tmp_path):
         ],
     )
     write_jsonl(tmp_path / "pairs.jsonl.gz", [{"question": "What is it ?", "answer": "x"}, {"question": " "}])
-    write_jsonl(tmp_path / "beir" / "queries.jsonl", [{"_id": str(at), "text": f"question {at}"} for at in range(4)])
+    write_jsonl(tmp_path / "beir" / "queries.jsonl", [{"_id": str(i), "text": f"question {i}"} for i in range(4)])
     write(tmp_path / "beir" / "qrels" / "dev.tsv", "query-id\tcorpus-id\tscore\n0\tx\t1\n1\tx\t1\n")
     write(tmp_path / "beir" / "qrels" / "train.tsv", "query-id\tcorpus-id\tscore\n2\tx\t1\n3\tx\t1\n")
     return tmp_path

@@ -166,7 +166,7 @@ def test_an_output_folder_with_other_files_is_refused_before_the_work(data_folde
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     recipe = read_recipe(write_recipe(data_folder, tiny_model))
-    with pytest.raises(BuildError, match="what stands there is no elastic encoder"):
+    with pytest.raises(BuildError, match="it holds something else than an elastic encoder"):
         run(recipe, data_folder, tmp_path / "mine")
     assert not (tmp_path / "mine.work").exists()
 
@@ -204,7 +204,7 @@ def test_the_better_snapshot_is_selected_and_not_measured_again(dev, tiny_query_
     best = {hit.query_id: hit.doc_id for hit in Retriever(encoder, dev.index).search(dev.query_set.judged, 1)}
     qrels = [Qrel(query_id, doc_id, 1) for query_id, doc_id in best.items()]
     dev = replace(dev, query_set=replace(dev.query_set, qrels=qrels))
-    model = elastic_from_full(encoder.found.path, encoder.settings, widths=(1.0, 0.5))
+    model = elastic_from_full(encoder.location.path, encoder.settings, widths=(1.0, 0.5))
     texts = (data_folder / "queries.txt").read_text().splitlines() * 5
     token_ids, mask = padded(token_ids_of(encoder, texts))
     fit_exits(model, [(token_ids, mask, torch.from_numpy(encoder.encode(texts)))])

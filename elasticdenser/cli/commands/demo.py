@@ -53,7 +53,7 @@ def demo(
         retriever.encoder.encode(["warm up"], subnet)
         show_hits(retriever, _QUESTIONS[-1], k=k, subnet=subnet)
     note(
-        f'\nNow try a question of yours:  elasticdenser search {output} "sort a list by a key"\n'
+        f'\nNow try your own question:   elasticdenser search {output} "sort a list by a key"\n'
         "Then index your own passages, a JSONL file with _id, title and text:\n"
         "                              elasticdenser index passages.jsonl -o indexes/mine\n"
         '                              elasticdenser search indexes/mine "your question"'

@@ -11,7 +11,7 @@ from elasticdenser.cli.output import note, print_table
 
 @command
 def doctor() -> None:
-    """Check Python, packages, threads, models and Java, and give advice for each gap."""
+    """Check Python, packages, threads, models and Java, with advice for each gap."""
     from elasticdenser.cli.installation_checks import run_checks
 
     checks = run_checks()
@@ -21,7 +21,7 @@ def doctor() -> None:
         if check.advice:
             note(f"{check.name}: {check.advice}")
     if all(check.ok for check in checks):
-        note("everything that is needed is there")
+        note("nothing that is needed is missing")
 
 
 def register(app: typer.Typer) -> None:

@@ -39,7 +39,7 @@ def eval_(
     system: Annotated[
         list[str] | None,
         typer.Option(
-            help="Evaluate only this system, or this subnet of a system (NAME.w0.5-d3), beside the baseline and the "
+            help="Evaluate only this system, or this subnet of a system (NAME.w0.5-d3), with the baseline and the "
             "systems that it fuses; repeatable."
         ),
     ] = None,
@@ -47,19 +47,25 @@ def eval_(
         list[str] | None,
         typer.Option(
             metavar="SUBNET",
-            help="Subnet of the query encoder, or all, for all dense systems, instead of the suite's; repeatable.",
+            help="Subnet of the query encoder for all dense systems, instead of the suite's own; all: every subnet; "
+            "repeatable.",
         ),
     ] = None,
-    timed: Annotated[int, typer.Option(min=0, help="Queries of each set that are timed, one at a time; 0: none.")] = 50,
+    timed: Annotated[
+        int, typer.Option(min=0, help="Number of queries of each query set to time, one at a time; 0: none.")
+    ] = 50,
     workers: options.EncodingWorkers = None,
     device: options.Device = "auto",
     offline: options.Offline = False,
     download: options.Download = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each cell.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON for each system and query set.")
+    ] = False,
 ) -> None:
     """Evaluate all systems of a suite on all its data sets: figures, significance, a report.
 
-    Builds missing indexes and runs, and reuses existing ones; after an interruption, the same command resumes.
+    Builds missing indexes and runs, and reuses existing ones.
+    After an interruption, the same command resumes the evaluation.
     Data sets that are not on this machine are skipped, and the report lists them.
     """
     from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite
@@ -95,7 +101,7 @@ def _print(comparison: Comparison) -> None:
     for query_set in comparison.query_sets:
         columns, rows = result_rows(comparison, query_set.name)
         table = [columns, *rows]
-        # The longer side becomes the vertical one: a terminal has more lines than columns.
+        # Turned if it has more columns than rows: a terminal has room for more lines than columns.
         if len(columns) > len(table):
             table = [list(column) for column in zip(["Measure", *columns[1:]], *rows, strict=True)]
         # The heading of a row comes last, where it may wrap.
@@ -106,7 +112,7 @@ def _print(comparison: Comparison) -> None:
         turned = [[*row[1:], row[0]] for row in (columns, *rows)]
         title = f"Share of the quality of {retention.largest.name} without typing errors"
         print_table(title, turned[0], turned[1:], numeric=len(columns) - 1)
-    typer.echo(f"▲ better, ▼ worse than {comparison.baseline}: paired randomisation test, Holm-corrected p < .05")
+    typer.echo(f"▲ better, ▼ worse than {comparison.baseline}: paired randomisation test, Holm-corrected p < 0.05")
 
 
 def _aligned(cell: str) -> str:

@@ -40,7 +40,11 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="TREC run file.", show_default=False)],
     measures: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MEASURE", help="Measures, such as nDCG@10 RR@10 R@100 AnswerMatch@20."),
+        typer.Argument(
+            metavar="MEASURE...",
+            help="Measures, such as nDCG@10 or Success@20. Default: nDCG@10 RR@10 R@100; with --answers-in, "
+            "AnswerMatch at 1, 5, 20 and 100.",
+        ),
     ] = None,
     split: options.Split = None,
     answers_in: Annotated[
@@ -55,7 +59,7 @@ def evaluate(
     download: options.Download = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure a run; a judged query without hits counts 0."""
+    """Measure the quality of a run; a judged query without hits counts 0."""
     from elasticdenser.datasets import load_answers, load_qrels
     from elasticdenser.datasets.runs import read_run
     from elasticdenser.evaluation import evaluate as measure_run

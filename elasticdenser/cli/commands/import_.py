@@ -22,14 +22,16 @@ def import_(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="SOURCE", help="A folder of pyserini (index + docid), or a FAISS file.", show_default=False
+            metavar="SOURCE",
+            help="A folder of pyserini (with `index` and `docid`), or a FAISS file.",
+            show_default=False,
         ),
     ],
     output: options.NewIndexPath,
     ids: Annotated[
-        Path | None, typer.Option(help="For a FAISS file: its document ids, one a line, in the order of its vectors.")
+        Path | None, typer.Option(help="For a FAISS file: its document ids, one per line, in the order of its vectors.")
     ] = None,
-    encoder: options.EncoderName = None,
+    encoder: options.NewIndexEncoder = None,
     corpus: Annotated[
         list[str] | None,
         typer.Option(help="Corpus to take the texts from; also checks that this encoder computed the vectors."),

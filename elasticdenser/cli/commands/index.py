@@ -24,13 +24,14 @@ def index(
     corpus: Annotated[
         list[str],
         typer.Argument(
-            metavar="CORPUS",
-            help="A BEIR folder; JSONL, TSV (id, text, title) or plain lines, also .gz or .zst; or an ir_datasets id.",
+            metavar="CORPUS...",
+            help="Passages, from one or more sources: a BEIR folder; a JSONL, TSV (id, text, title) or plain text "
+            "file, compressed or not (.gz, .zst); or an ir_datasets id.",
             show_default=False,
         ),
     ],
     output: options.NewIndexPath,
-    encoder: options.EncoderName = None,
+    encoder: options.NewIndexEncoder = None,
     factory: options.Factory = "auto",
     format_: Annotated[
         str, typer.Option("--format", help="Corpus format: auto, beir, jsonl, tsv, lines or irds.")
@@ -39,7 +40,7 @@ def index(
         bool, typer.Option("--skip-bad", help="Skip, count and report bad lines instead of failing.")
     ] = False,
     no_texts: Annotated[
-        bool, typer.Option("--no-texts", help="Do not store the texts, which are shown with hits.")
+        bool, typer.Option("--no-texts", help="Do not store the texts; hits are then shown without them.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing index, once the new one is complete.")
@@ -57,7 +58,7 @@ def index(
     ] = "auto",
     device: options.Device = "auto",
     max_length: Annotated[
-        int | None, typer.Option(help="Number of tokens of a passage that are encoded. Default: the model's.")
+        int | None, typer.Option(help="Maximum number of tokens of a text; the rest is cut off. Default: the model's.")
     ] = None,
     query_prompt: options.QueryPrompt = None,
     passage_prompt: options.PassagePrompt = None,

@@ -28,10 +28,10 @@ def info(
     if as_json:
         typer.echo(json.dumps(asdict(manifest), indent=2))
     else:
-        print_table(str(index), ["what", "is"], [[name, value] for name, value in _facts(manifest).items()])
+        print_table(str(index), ["property", "value"], [[name, value] for name, value in _properties(manifest).items()])
 
 
-def _facts(manifest: Manifest) -> dict[str, str]:
+def _properties(manifest: Manifest) -> dict[str, str]:
     structure, encoder = manifest.structure, manifest.encoder
     n_bytes = sum(entry.bytes for entry in manifest.files.values())
     efforts = [f"{effort.recall_at_10:.4f} with {effort}" for effort in reversed(structure.efforts)]

@@ -31,6 +31,7 @@ _EXAMPLES = options.examples(
     "loadtest http://localhost:8000 --queries questions.txt --rate 100 --peak 500 --json",
 )
 _SERVER = "server"
+"""Stands for the policy of a server, which is not known."""
 
 
 @command
@@ -55,7 +56,10 @@ def loadtest(
     seconds: Annotated[float, typer.Option(help="Duration of the load, for each policy.")] = 10.0,
     k: options.Hits = 10,
     drain: Annotated[
-        float, typer.Option(help="Seconds to wait for answers after the load; requests without one then are lost.")
+        float,
+        typer.Option(
+            help="Seconds to wait for answers after the load; requests that are unanswered then count as lost."
+        ),
     ] = 5.0,
     seed: load_options.Seed = 0,
     output: load_options.Output = None,
@@ -65,9 +69,11 @@ def loadtest(
         Path | None, typer.Option(help="File with the API key of the server.", show_default=False)
     ] = None,
 ) -> None:
-    """Send a load to an index's engine in another process, or to a server: who is answered in time, at which level.
+    """Send a load to the engine of an index or to a server, and report the share of requests answered in time.
 
-    Latencies are measured from the time at which a request was due. Ctrl-C ends the load, and still reports.
+    The engine of an index runs in another process.
+    Latencies are measured from the time at which a request was due.
+    Ctrl-C ends the load, and the results so far are reported.
     """
     from elasticdenser.engine.policies import expand_policies
     from elasticdenser.engine.profiling.profile import Profile
@@ -90,7 +96,7 @@ def loadtest(
     with opened, progress_bars() as progress:
         levels = levels or opened.profile
         if levels is None:
-            raise typer.BadParameter("the server does not tell its levels", param_hint="--profile")
+            raise typer.BadParameter("the server does not tell its levels: give a profile", param_hint="--profile")
         arrivals, description = load.resolve_arrivals(levels, simulation)
         names = [_SERVER] if is_server else expand_policies(policies, levels)
         texts = texts or list(getattr(opened, "queries", ()))
@@ -101,18 +107,7 @@ def loadtest(
     title = load_title(description, load.deadline_ms, target if is_server else n_workers)
     print_results(results, title, as_json=as_json)
     if output is not None and results:
-        write_figures(
-            output,
-            "loadtest",
-            levels,
-            {result.summary.policy: result.run.outcomes for result in results},
-            [result.summary for result in results],
-            simulation,
-            title,
-            more={result.summary.policy: result.figures() for result in results},
-            simulated={result.summary.policy: result.simulated for result in results if result.simulated},
-            shows_capacity=not is_server,
-        )
+        _write_results(output, results, levels, simulation, title, shows_capacity=not is_server)
     _check_client(results)
 
 
@@ -140,7 +135,7 @@ def _check_usage(
         from elasticdenser.index.manifest import Manifest
 
         if not queries and not Manifest.read(Path(target)).has_texts:
-            message = "the index holds no texts to make queries of: give a file of queries"
+            message = "the index holds no texts to make queries from: give a file of queries"
             raise typer.BadParameter(message, param_hint="--queries")
         return
     if not queries:
@@ -149,7 +144,7 @@ def _check_usage(
     needed_rates = {"closed": [], "bursts": [load.rate, load.peak]}.get(load.arrivals, [load.rate])
     if profile is None and None in needed_rates:
         raise typer.BadParameter(
-            "the capacity of a server is not known: give --rate, for bursts also --peak, or --profile",
+            "the capacity of the server is not known: give --rate (for bursts also --peak), or --profile",
             param_hint="--rate",
         )
 
@@ -209,8 +204,31 @@ def _test_each(
     return results
 
 
+def _write_results(
+    output: Path,
+    results: Sequence[LoadResult],
+    profile: Profile,
+    simulation: SimulationSettings,
+    title: str,
+    *,
+    shows_capacity: bool,
+) -> None:
+    write_figures(
+        output,
+        "loadtest",
+        profile,
+        {result.summary.policy: result.run.outcomes for result in results},
+        [result.summary for result in results],
+        simulation,
+        title,
+        extra_figures={result.summary.policy: result.figures() for result in results},
+        simulated={result.summary.policy: result.simulated for result in results if result.simulated},
+        shows_capacity=shows_capacity,
+    )
+
+
 def _check_client(results: Sequence[LoadResult]) -> None:
-    """Fail where the figures tell about the client rather than about the target.
+    """Fail where the figures describe the client rather than the target.
 
     Raises:
         TargetError: No request was sent, or the client sent requests too late.

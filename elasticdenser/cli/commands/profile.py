@@ -48,10 +48,13 @@ def profile(
     ] = False,
     encoding: options.EncoderOptions,
 ) -> None:
-    """Measure the duration of each level, single and in batches: encoding and search together, on one thread."""
+    """Measure quality and run time of each level (a subnet with a search effort) on this machine.
+
+    Run times are those of encoding and search together, on one thread, for single queries and for batches.
+    """
     if output.suffix != ".json":
         raise typer.BadParameter(f"got {output}; expected a name that ends in .json", param_hint="--output")
-    sizes = _numbers(batch_sizes)
+    sizes = _parse_batch_sizes(batch_sizes)
     output.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
     retriever = encoding.open_retriever(index)
     from elasticdenser.datasets import load_queries
@@ -67,14 +70,14 @@ def profile(
     with progress_bars() as progress:
         measured = measure_profile(retriever, texts, settings, quality=quality, progress=progress)
     if used_only:
-        measured = replace(measured, levels=[measured.levels[place] for place in measured.hull])
+        measured = replace(measured, levels=[measured.levels[position] for position in measured.hull])
     measured.save(output)
     chart = draw_profile(output.with_suffix(".svg"), measured)
     _print_levels(measured, sizes)
     note(f"wrote {output} and {chart}")
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _parse_batch_sizes(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -85,11 +88,11 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _print_levels(profile: Profile, batch_sizes: Sequence[int]) -> None:
     rows = []
-    for place, level in enumerate(profile.levels):
+    for position, level in enumerate(profile.levels):
         single_ms = 1000 * level.measured_s[1]
         ms_per_query = [f"{1000 * level.measured_s[size] / size:.2f}" for size in batch_sizes[1:]]
         effort = "greatest" if level.recall is None else f"{level.recall:.3f}"
-        used = "yes" if place in profile.hull else ""
+        used = "yes" if position in profile.hull else ""
         rows.append([f"{level.quality:.3f}", f"{single_ms:.2f}", *ms_per_query, level.name, effort, used])
     columns = ["quality", "ms single", *(f"in {size}s" for size in batch_sizes[1:]), "level", "search recall", "used"]
     by_agreement = profile.measured.get("quality_by_agreement")

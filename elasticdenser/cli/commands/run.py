@@ -36,7 +36,9 @@ def run(
         ),
     ],
     *,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Run file to write; .gz is compressed.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Run file to write; compressed if its name ends in .gz.")
+    ],
     k: options.Hits = 1000,
     split: options.Split = None,
     tag: Annotated[str, typer.Option(help="Name of the run, its last column.")] = "elasticdenser",
@@ -55,10 +57,12 @@ def run(
     for subnet, file in zip(subnets, files, strict=True):
         with progress_bars() as progress:
             hits = retriever.search(queries, k, subnet=subnet, exact=searching.exact, recall=searching.recall)
-            n_written = write_run(file, _with_progress(hits, len(queries), f"searching at {subnet}", progress), tag=tag)
+            n_written = write_run(
+                file, _with_progress(hits, len(queries), f"searching with {subnet}", progress), tag=tag
+            )
         note(f"{file}: {n_written:,} hits for {len(queries):,} queries")
-    of_split = f" --split {split}" if split else ""
-    note(f"now try:  elasticdenser evaluate {dataset} {files[-1]} nDCG@10 RR@10 R@100{of_split}")
+    split_option = f" --split {split}" if split else ""
+    note(f"now try:  elasticdenser evaluate {dataset} {files[-1]} nDCG@10 RR@10 R@100{split_option}")
 
 
 def _file_of_subnet(output: Path, subnet: str) -> Path:
@@ -67,14 +71,14 @@ def _file_of_subnet(output: Path, subnet: str) -> Path:
     return output.with_name(f"{output.name.removesuffix(ending)}.{subnet}{ending}")
 
 
-def _with_progress(hits: Iterator[ScoredDoc], n_queries: int, what: str, progress: Progress) -> Iterator[ScoredDoc]:
+def _with_progress(hits: Iterator[ScoredDoc], n_queries: int, activity: str, progress: Progress) -> Iterator[ScoredDoc]:
     """Yield the hits, and report the number of queries whose hits have begun."""
     n_begun, last_query_id = 0, None
     for hit in hits:
         if hit.query_id != last_query_id:
             last_query_id = hit.query_id
             n_begun += 1
-            progress(what, n_begun, n_queries)
+            progress(activity, n_begun, n_queries)
         yield hit
 
 

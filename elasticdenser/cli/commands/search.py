@@ -39,12 +39,14 @@ def search(
     *,
     file: Annotated[
         Path | None,
-        typer.Option("--file", "-f", help="File with one query a line; - or no file at all: standard input."),
+        typer.Option(
+            "--file", "-f", help="File with one query per line; `-`, or neither a query nor a file: standard input."
+        ),
     ] = None,
     k: options.Hits = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each query.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each query.")] = False,
     within: Annotated[
-        Path | None, typer.Option("--within", help="File of document ids, one a line: search only these.")
+        Path | None, typer.Option("--within", help="File of document ids, one per line: search only these.")
     ] = None,
     searching: options.SearchOptions,
     encoding: options.EncoderOptions,
@@ -54,29 +56,29 @@ def search(
         raise typer.BadParameter("give a query or --file, not both")
     retriever = encoding.open_retriever(index)
     subnets = searching.subnets(retriever)
-    choices: dict[str, Any] = {"k": k, "exact": searching.exact, "recall": searching.recall}
+    search_options: dict[str, Any] = {"k": k, "exact": searching.exact, "recall": searching.recall}
     if within is not None:
-        choices["doc_ids"] = list(_lines(within))
+        search_options["doc_ids"] = list(_lines(within))
     for subnet in subnets:
         retriever.encoder.encode(["warm up"], subnet)
     for text in _queries(query, file):
         for subnet in subnets:
-            show_hits(retriever, text, as_json=as_json, subnet=subnet, **choices)
+            show_hits(retriever, text, as_json=as_json, subnet=subnet, **search_options)
 
 
-def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **choices: Any) -> None:
+def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **search_options: Any) -> None:
     """Search, and print the hits with the subnet that was used and the duration of encoding and search together.
 
     Args:
         retriever: Retriever to search with.
         query: Text of the query.
         as_json: Print a line of JSON instead of a table.
-        **choices: Further arguments of `Retriever.search`.
+        **search_options: Further arguments of `Retriever.search`.
     """
     started = time.perf_counter()
-    hits = list(retriever.search(query, **choices))
+    hits = list(retriever.search(query, **search_options))
     seconds = time.perf_counter() - started
-    index, subnet = retriever.index, retriever.encoder.resolve_subnet(choices.get("subnet"))
+    index, subnet = retriever.index, retriever.encoder.resolve_subnet(search_options.get("subnet"))
     passages = [index.passage(hit.doc_id) if index.has_texts else None for hit in hits]
     if as_json:
         rows = [

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from elasticdenser.serving.settings import ServeSettings
 
 _KEY = "ELASTICDENSER_API_KEY"
-# A thread may run for 5 ms by default before another one does: too long for deadlines of 25 ms.
 _SWITCH_INTERVAL_S = 0.0005
+"""By default a thread may run for 5 ms before another thread does: too long for deadlines of 25 ms."""
+
 _EXAMPLES = options.examples(
     "serve indexes/mine",
     "serve indexes/mine --port 9000 --deadline-ms 50",
@@ -45,7 +46,8 @@ def serve(
         float, typer.Option(help="Deadline of a query that gives none, from the arrival of its request.")
     ] = 25.0,
     profile: Annotated[
-        Path | None, typer.Option(help="Profile of the index, by `profile`. Default: measured briefly at the start.")
+        Path | None,
+        typer.Option(help="Profile of the index, made by `profile`. Default: measured briefly at the start."),
     ] = None,
     policy: Annotated[str, typer.Option(help="elastic, thresholds, slackfit, static:LEVEL or aimd:LEVEL.")] = "elastic",
     workers: options.Workers = None,
@@ -118,7 +120,7 @@ def _serve(
     engine = RetrievalEngine(retriever, profile, policy=policy, slo_s=settings.deadline_s, **limits)  # type: ignore[arg-type]
     try:
         if settings.api_key is None and not is_loopback(bound):
-            note(f"warning: everybody who reaches this machine can search: give --api-key-file or set {_KEY}")
+            note(f"warning: anyone who can reach this machine can search: give --api-key-file or set {_KEY}")
         server = Server(make_app(engine, retriever, settings), lambda: note(f"serving {url_of(bound)}"))
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         server.run(sockets=[bound])

@@ -32,7 +32,8 @@ _EXAMPLES = options.examples(
 @command
 def simulate(
     profile: Annotated[
-        Path, typer.Argument(metavar="PROFILE", help="Profile of an index (.json), by `profile`.", show_default=False)
+        Path,
+        typer.Argument(metavar="PROFILE", help="Profile of an index (.json), made by `profile`.", show_default=False),
     ],
     *,
     load: load_options.LoadOptions,
@@ -40,7 +41,7 @@ def simulate(
     workers: Annotated[int, typer.Option(min=1, max=1024, help="Number of batches that run at once.")] = 1,
     seconds: Annotated[float, typer.Option(help="Duration of the load, on the simulated clock.")] = 30.0,
     noise: Annotated[
-        float, typer.Option(help="Scatter of the run times: the standard deviation of their logarithm.")
+        float, typer.Option(help="Random variation of the run times: the standard deviation of their logarithm.")
     ] = 0.1,
     seed: load_options.Seed = 0,
     output: load_options.Output = None,

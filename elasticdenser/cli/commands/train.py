@@ -30,7 +30,7 @@ def train(
     queries: Annotated[
         list[str] | None,
         typer.Option(
-            help="Instead of a recipe: queries to learn from: a text file with one a line, or a query set as for "
+            help="Instead of a recipe: queries to learn from: a text file with one per line, or a query set as for "
             "`run`; repeatable."
         ),
     ] = None,
@@ -66,9 +66,10 @@ def train(
     device: options.Device = "auto",
     offline: options.Offline = False,
 ) -> None:
-    """Train small subnets of a query encoder whose vectors fit its existing indexes, without labels.
+    """Train small subnets of a query encoder, without labels; their vectors fit the existing indexes of the encoder.
 
-    Needs queries, or passages to cut queries from. After an interruption, the same command resumes the training.
+    Needs queries, or passages to cut queries from.
+    After an interruption, the same command resumes the training.
     On several GPUs: torchrun --nproc-per-node N -m elasticdenser train ...
     """
     from elasticdenser.training.inputs import TrainOptions
@@ -104,10 +105,10 @@ def _absolute(source: str) -> str:
 def _report(trained: TrainingResult, output: Path) -> None:
     if trained.selection is not None:
         columns, rows = _selection_rows(trained.selection)
-        print_table(f"Quality retained; step {trained.step} chosen", columns, rows, numeric=99)
+        print_table(f"Quality retained; step {trained.step} selected", columns, rows, numeric=len(columns))
     subnets = trained.subnets
     note(f"{output}: {len(subnets)} subnets beside the full encoder: {', '.join(map(str, subnets))}")
-    note(f"{trained.run}: working files of the training; they may be removed")
+    note(f"{trained.run}: working files of the training; they can be removed")
     index, subnet = trained.index or "INDEX", subnets[len(subnets) // 2]
     note(f'now try:  elasticdenser search {index} "your question" --encoder {output} --subnet {subnet}')
 
@@ -115,15 +116,10 @@ def _report(trained: TrainingResult, output: Path) -> None:
 def _selection_rows(selection: SnapshotSelection) -> tuple[list[str], list[list[str]]]:
     """Return a table with a row for each subnet and a column for each snapshot."""
     snapshots = selection.to_json()["snapshots"]
-    rows = [
-        [subnet, *(f"{snapshot['retention'][subnet]:.4f}" for snapshot in snapshots)]
-        for subnet in snapshots[0]["retention"]
-    ]
-    if selection.level0:
-        retention = sum(value / selection.full[dev] for dev, value in selection.level0.items()) / len(selection.level0)
-        rows.append(["level0", *[f"{retention:.4f}"] * len(snapshots)])
+    retention = [selection.retention_with_level0(snapshot["step"]) for snapshot in snapshots]
+    rows = [[subnet, *(f"{shares[subnet]:.4f}" for shares in retention)] for subnet in retention[0]]
     rows.append(["mean", *(f"{snapshot['mean_retention']:.4f}" for snapshot in snapshots)])
-    rows.append(["most lost", *(f"{snapshot['greatest_fall']:.4f}" for snapshot in snapshots)])
+    rows.append(["greatest fall", *(f"{snapshot['greatest_fall']:.4f}" for snapshot in snapshots)])
     return ["subnet", *(f"step {snapshot['step']}" for snapshot in snapshots)], rows
 
 

@@ -11,11 +11,11 @@ from elasticdenser.cli.output import note
 
 @command
 def verify(index: options.IndexPath) -> None:
-    """Compare every file of an index with its checksum, and open the index."""
+    """Check an index: compare every file with its checksum, and open the index."""
     from elasticdenser.index import PassageIndex
 
     opened = PassageIndex.open(index, check="all")
-    note(f"{index} is whole: {len(opened):,} passages, {len(opened.manifest.files)} files")
+    note(f"{index} is undamaged: {len(opened):,} passages, {len(opened.manifest.files)} files")
 
 
 def register(app: typer.Typer) -> None:

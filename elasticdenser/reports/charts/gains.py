@@ -39,11 +39,11 @@ _RIGHT_MARGIN, _PANEL_GAP, _HEADING_HEIGHT = 8.0, 14.0, 34.0
 """Points on the right of the last panel, between two panels, and for the heading of a panel."""
 
 _STEPS = 250
-"""Differences are drawn in steps of a 250th of the largest: finer steps cannot be seen, and make larger files."""
+"""Differences are drawn in steps of a 250th of the largest: finer steps cannot be seen, and would make files larger."""
 
 
 def gains_chart(comparison: Comparison, info: QuerySetInfo, name: str) -> Chart | None:
-    """Return a panel of sorted differences for each system; None if there is no baseline or no other system."""
+    """Return the chart of sorted differences, a panel for each system; None without a baseline or another system."""
     measure = info.measures[0]
     sorted_differences = {
         system: np.sort(list(differences.values()))[::-1]
@@ -54,11 +54,11 @@ def gains_chart(comparison: Comparison, info: QuerySetInfo, name: str) -> Chart 
     styles = system_styles(comparison)
     largest = max(float(np.abs(values).max(initial=0)) for values in sorted_differences.values()) or 1.0
     with report_style(name):
-        figure, panels = _panels(len(sorted_differences))
+        figure, panels = _make_panels(len(sorted_differences))
         for number, ((system, values), axes) in enumerate(zip(sorted_differences.items(), panels, strict=True)):
             axes.set_ylim(-1.08 * largest, 1.08 * largest)
-            _draw(axes, values, largest, styles[system].colour)
-            _title(axes, text.short_name(system, 30), values)
+            _draw_differences(axes, values, largest, styles[system].colour)
+            _write_heading(axes, text.short_name(system, 30), values)
             axes.tick_params(labelleft=number % _COLUMNS == 0)
             axes.set_ylabel(f"Δ {text.plain(measure)}" if number % _COLUMNS == 0 else "")
             is_lowest = number + _COLUMNS >= len(sorted_differences)
@@ -83,7 +83,7 @@ def _all_differences(comparison: Comparison, info: QuerySetInfo, measure: str) -
     }
 
 
-def _panels(n_panels: int) -> tuple[Figure, list[Axes]]:
+def _make_panels(n_panels: int) -> tuple[Figure, list[Axes]]:
     columns = min(n_panels, _COLUMNS)
     rows = math.ceil(n_panels / columns)
     width = FULL_WIDTH if columns > 2 else 1 + _PANEL_WIDTH * columns
@@ -106,7 +106,7 @@ def _panels(n_panels: int) -> tuple[Figure, list[Axes]]:
     return figure, panels
 
 
-def _draw(axes: Axes, values: NDArray[np.float64], largest: float, colour: str) -> None:
+def _draw_differences(axes: Axes, values: NDArray[np.float64], largest: float, colour: str) -> None:
     steps = np.rint(values / largest * _STEPS)
     # A tiny difference is drawn as the smallest step, so that it does not look like none.
     steps = np.where(steps == 0, np.sign(values), steps)
@@ -135,7 +135,7 @@ def _draw(axes: Axes, values: NDArray[np.float64], largest: float, colour: str) 
     axes.spines["bottom"].set_visible(False)
 
 
-def _title(axes: Axes, name: str, values: NDArray[np.float64]) -> None:
+def _write_heading(axes: Axes, name: str, values: NDArray[np.float64]) -> None:
     left, _, _, top = axes.bbox.extents
     style: dict[str, Any] = {"xycoords": "figure points", "annotation_clip": False, "va": "baseline"}
     axes.annotate(name, (left, top + 16), fontsize=NORMAL, fontweight="bold", color=INK, **style)

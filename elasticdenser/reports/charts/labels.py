@@ -35,12 +35,15 @@ _FONT_HEIGHT = 10.0
 
 @dataclass(frozen=True)
 class _Box:
+    """Rectangle in points of the figure."""
+
     left: float
     bottom: float
     right: float
     top: float
 
     def overlap(self, other: _Box) -> float:
+        """Return the area that both boxes cover."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.top, other.top) - max(self.bottom, other.bottom)
         return width * height if width > 0 and height > 0 else 0.0
@@ -134,10 +137,10 @@ def spread(preferred: Sequence[float], gap: float, low: float, high: float) -> l
 
     if not preferred:
         return []
-    # Of several with the same preferred position the first is the highest.
+    # Of several with the same preferred position, the first becomes the highest.
     order = np.lexsort((-np.arange(len(preferred)), np.asarray(preferred)))
     steps = gap * np.arange(len(preferred))
-    # Minus the gaps of those below, positions only have to be non-decreasing: isotonic regression (least squares).
+    # Without the gaps below them, positions only have to be non-decreasing: isotonic regression (least squares).
     moved = isotonic_regression(np.asarray(preferred, dtype=float)[order] - steps).x
     moved = np.minimum(np.maximum(moved, low + gap / 2), high - gap / 2 - steps[-1]) + steps
     positions = np.empty(len(preferred))

@@ -1,4 +1,4 @@
-"""Chart of a load and of what policies did with it, over time: rate, level that answered, latency and quality."""
+"""Chart of a load over time, and of its answers by each policy: rate, level that answered, latency and quality."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _WIDTH = 9.0
 
 _ROWS_RIGHT = 0.665
 _TABLE_COLUMNS = (0.868, 0.928, 0.99)
-"""Right ends of the rows, and of the columns of the table beside them, as shares of the width."""
+"""Right ends of the rows of the chart, and of the columns of the table beside them, as shares of the width."""
 
 _TABLE_LINE_HEIGHT = 15.0
 """Distance in points between the lines of the table."""
 
 _MAX_DEADLINES_SHOWN = 8
-"""Latencies above this many deadlines are drawn at this height, so that they do not flatten those in time."""
+"""Latencies above this many deadlines are drawn there, so that they do not flatten the lines below."""
 
 _LIMIT_DASHES = (0, (4, 2))
 
@@ -188,7 +188,7 @@ def _draw_lines(
 
 
 def _write_table(figure: Figure, top: float, summaries: Sequence[Summary], simulated: Mapping[str, Summary]) -> None:
-    """Write the table beside the rows, which is their legend and shows the figures of each policy."""
+    """Write the table beside the rows: the figures of each policy, and the legend of its lines."""
     line_height = _TABLE_LINE_HEIGHT / (POINTS_PER_INCH * figure.get_figheight())
     y = top
     _write_table_row(figure, y, "whole load", ("in time", "p99 ms", "quality"), color=MUTED)
