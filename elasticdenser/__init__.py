@@ -1,6 +1,6 @@
 """Dense retrieval with an elastic query encoder that stays fast under any load.
 
-The public names are imported when they are first used, so that `import elasticdenser` costs nothing.
+The public names are imported on first use, so that `import elasticdenser` costs nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elasticdenser.datasets import Passage, load_qrels, load_queries, open_corpus
     from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder
+    from elasticdenser.engine.answers import Answer
     from elasticdenser.engine.engine import RetrievalEngine
+    from elasticdenser.engine.policies.base import Policy
+    from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.errors import ElasticDenserError
     from elasticdenser.index import PassageIndex
     from elasticdenser.retrieval.retriever import Hit, Retriever
@@ -19,13 +22,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
+    "Answer": "engine.answers",
     "ElasticDenserError": "errors",
     "ElasticQueryEncoder": "encoders",
     "Hit": "retrieval.retriever",
     "Passage": "datasets",
     "PassageEncoder": "encoders",
     "PassageIndex": "index",
+    "Policy": "engine.policies.base",
+    "Profile": "engine.profiling.profile",
     "RetrievalEngine": "engine.engine",
     "Retriever": "retrieval.retriever",
     "Subnet": "subnet",
@@ -33,14 +39,18 @@ _HOMES = {
     "load_queries": "datasets",
     "open_corpus": "datasets",
 }
+"""Public name -> module that defines it."""
 
 __all__ = [
+    "Answer",
     "ElasticDenserError",
     "ElasticQueryEncoder",
     "Hit",
     "Passage",
     "PassageEncoder",
     "PassageIndex",
+    "Policy",
+    "Profile",
     "RetrievalEngine",
     "Retriever",
     "Subnet",
@@ -51,9 +61,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,5 +1,6 @@
-"""`python -m elasticdenser`: the command line."""
+"""The command line as a module: `python -m elasticdenser`."""
 
 from elasticdenser.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

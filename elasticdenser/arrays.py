@@ -1,4 +1,4 @@
-"""Names for the arrays that pass between packages."""
+"""Types of the arrays that are passed between packages."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-"""An array of any dtype."""
+"""Any dtype, any shape."""
 
 Floats = NDArray[np.float32]
-"""float32, of any shape."""
+"""float32, any shape."""
 
 Vectors = NDArray[np.float32]
 """float32, (n, dim): a vector in each row."""
 
 Scores = NDArray[np.float32]
-"""float32: inner products of queries with passages."""
+"""float32: inner products of queries and passages, or other scores of hits."""
 
 Positions = NDArray[np.int64]
-"""int64: positions of passages in an index, -1 where there is none."""
+"""int64: positions of passages in an index, -1 for none."""

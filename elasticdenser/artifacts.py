@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, checksums, and refusals of the disk in plain words."""
+"""Atomic writes, checksums, and clear messages where the disk refuses."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ from typing import IO, Any
 from elasticdenser.errors import BadInputError, BuildError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_ELSEWHERE = "choose another place with -o"
-_WAYS_OUT = {
+_CHOOSE_ANOTHER_PLACE = "choose another place with -o"
+_WAY_OUT_BY_ERRNO = {
     errno.ENOSPC: "the disk is full: free some space, then run the same command again",
     errno.EDQUOT: "the disk quota is used up: free some space, then run the same command again",
     errno.EFBIG: "a file-size limit was reached: raise it (ulimit -f), then run the same command again",
-    errno.EIO: f"the disk reports an error: check it, or {_ELSEWHERE}",
-    errno.EROFS: f"the file system is read-only: {_ELSEWHERE}",
-    errno.EACCES: f"no permission to write there: {_ELSEWHERE}",
-    errno.EPERM: f"no permission to write there: {_ELSEWHERE}",
-    errno.ENOTDIR: f"a part of this path is a file, not a folder: {_ELSEWHERE}",
-    errno.EISDIR: f"a folder of that name stands in the way: {_ELSEWHERE}",
-    errno.EEXIST: f"something of that name stands in the way: {_ELSEWHERE}",
-    errno.ENOTEMPTY: f"a folder of that name stands in the way: {_ELSEWHERE}",
+    errno.EIO: f"the disk reports an error: check it, or {_CHOOSE_ANOTHER_PLACE}",
+    errno.EROFS: f"the file system is read-only: {_CHOOSE_ANOTHER_PLACE}",
+    errno.EACCES: f"no permission to write there: {_CHOOSE_ANOTHER_PLACE}",
+    errno.EPERM: f"no permission to write there: {_CHOOSE_ANOTHER_PLACE}",
+    errno.ENOTDIR: f"a part of this path is a file, not a folder: {_CHOOSE_ANOTHER_PLACE}",
+    errno.EISDIR: f"a folder of that name is in the way: {_CHOOSE_ANOTHER_PLACE}",
+    errno.EEXIST: f"something of that name is in the way: {_CHOOSE_ANOTHER_PLACE}",
+    errno.ENOTEMPTY: f"a folder of that name is in the way: {_CHOOSE_ANOTHER_PLACE}",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one with -o",
-    errno.ELOOP: f"its links lead in a circle: {_ELSEWHERE}",
-    errno.EBUSY: f"something else uses it: {_ELSEWHERE}",
-    errno.ENOLCK: f"the file system has no locks: {_ELSEWHERE}",
-    errno.EOPNOTSUPP: f"the file system cannot do that: {_ELSEWHERE}",
+    errno.ELOOP: f"its symbolic links form a cycle: {_CHOOSE_ANOTHER_PLACE}",
+    errno.EBUSY: f"something else uses it: {_CHOOSE_ANOTHER_PLACE}",
+    errno.ENOLCK: f"the file system has no locks: {_CHOOSE_ANOTHER_PLACE}",
+    errno.ENOSYS: f"the file system has no locks: {_CHOOSE_ANOTHER_PLACE}",
+    errno.EOPNOTSUPP: f"the file system cannot do that: {_CHOOSE_ANOTHER_PLACE}",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n), then run the same command again",
 }
 
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path` that takes its place only when the block ends without an error.
+    """Open a temporary file beside `path` that replaces it only if the block ends without an error.
 
     Args:
         path: The file to write; its folder must exist.
@@ -78,11 +79,11 @@ def flush_folder(folder: Path) -> None:
 
 @contextmanager
 def explained_os_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write into errors that name the path and the way out."""
+    """Turn errors of the operating system in writing into errors that name the path and the way out."""
     try:
         yield
     except OSError as error:
-        way_out = _WAYS_OUT.get(error.errno or 0)
+        way_out = _WAY_OUT_BY_ERRNO.get(error.errno or 0)
         if way_out is None:
             raise
         raise BuildError(f"cannot write {error.filename or path}: {way_out}") from error
@@ -104,8 +105,12 @@ def write_json(path: str | Path, value: Any) -> None:
 def check_name(what: str, name: str) -> None:
     """Refuse a name that cannot be part of a file name and a column of a run.
 
+    Args:
+        what: Kind of the named thing, for the message.
+        name: The name.
+
     Raises:
-        BadInputError: It holds something else than letters, digits and a few signs.
+        BadInputError: It holds other characters than letters, digits, '.', '_', '-' and '+'.
     """
     if not _NAME.fullmatch(name):
         message = "cannot be part of a file name: use letters, digits, '.', '_', '-' and '+'"

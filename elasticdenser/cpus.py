@@ -1,4 +1,4 @@
-"""How many CPUs this process may use, and what they can: what containers grant is often less than what there is."""
+"""CPUs that this process may use, and their instruction sets; containers often grant less than the machine has."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ def cpu_count(*, cgroup_root: Path = CGROUP_ROOT, process_groups: Path = PROCESS
     """Return the number of usable CPUs, at least 1.
 
     Args:
-        cgroup_root: Where control groups (v1 or v2) are mounted.
-        process_groups: The file that names the control groups of this process.
+        cgroup_root: Mount point of the control groups (v1 or v2).
+        process_groups: File that names the control groups of this process.
     """
     n_cpus = affinity_count()
     quota = cpu_quota(cgroup_root=cgroup_root, process_groups=process_groups)
-    # A part of a CPU is rounded down: one thread more than the quota pays for makes all of them wait.
+    # Rounded down: with one thread more than the quota allows, all of them get throttled.
     return n_cpus if quota is None else max(1, min(n_cpus, int(quota)))
 
 
 def affinity_count() -> int:
-    """Return how many CPUs the scheduler may put this process on."""
+    """Return the number of CPUs that the operating system may run this process on."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
 
 
 def cpu_flags(cpu_info: Path = CPU_INFO) -> frozenset[str]:
-    """Return what Linux calls the processor's abilities, such as `avx512_bf16`; nothing where it is not known."""
+    """Return the processor's features by Linux's names, such as `avx512_bf16`; empty where they are not known."""
     match = re.search(r"^(?:flags|Features)\s*:(.*)$", _read(cpu_info), flags=re.MULTILINE)
     return frozenset(match.group(1).split()) if match else frozenset()
 
 
 def cpu_quota(*, cgroup_root: Path = CGROUP_ROOT, process_groups: Path = PROCESS_GROUPS) -> float | None:
-    """Return the CPUs' worth of time that control groups grant, or None without a limit.
+    """Return the CPU time per second that control groups grant, in CPUs, or None without a limit.
 
     Args:
-        cgroup_root: Where control groups (v1 or v2) are mounted.
-        process_groups: The file that names the control groups of this process.
+        cgroup_root: Mount point of the control groups (v1 or v2).
+        process_groups: File that names the control groups of this process.
     """
     limits: list[float] = []
     for folder in _group_folders(cgroup_root, process_groups):
@@ -51,7 +51,7 @@ def cpu_quota(*, cgroup_root: Path = CGROUP_ROOT, process_groups: Path = PROCESS
 
 
 def _group_folders(cgroup_root: Path, process_groups: Path) -> list[Path]:
-    """List the folders whose limits apply: those of the process's groups and of all groups above them."""
+    """Return the folders whose limits apply: those of the process's groups and of all their parents."""
     groups: list[tuple[Path, str]] = []
     for line in _read(process_groups).splitlines():
         _, _, rest = line.partition(":")
@@ -60,12 +60,12 @@ def _group_folders(cgroup_root: Path, process_groups: Path) -> list[Path]:
             groups += [(cgroup_root, group), (cgroup_root / "unified", group)]
         elif "cpu" in controllers.split(","):
             groups += [(cgroup_root / controllers, group), (cgroup_root / "cpu", group)]
-    # Inside a container the path may be that of the host, and only the top of the mount be visible.
+    # Inside a container the paths may be those of the host, with only the top of the mount visible.
     groups += [(cgroup_root, "/"), (cgroup_root / "cpu", "/")]
     folders: dict[Path, None] = {}
     for mount, group in groups:
         parts = [part for part in PurePosixPath(group).parts if part != "/"]
-        if ".." in parts:  # it lies outside of what is mounted here, where a group of its name would be another one
+        if ".." in parts:  # outside of the mount; a group of this name inside would be another one
             parts = []
         for length in range(len(parts), -1, -1):
             folders[mount.joinpath(*parts[:length])] = None
@@ -84,16 +84,16 @@ def _v1_limit(folder: Path) -> float | None:
 
 
 def _ratio(quota: str, period: str) -> float | None:
-    """Divide, or return None where there is no limit."""
+    """Return quota by period, or None where there is no limit."""
     try:
-        granted, every = int(quota), int(period)
+        quota_us, period_us = int(quota), int(period)
     except ValueError:
         return None
-    return granted / every if granted > 0 and every > 0 else None
+    return quota_us / period_us if quota_us > 0 and period_us > 0 else None
 
 
 def _read(path: Path) -> str:
-    """Return a small file's text, or an empty string where it cannot be read."""
+    """Return the text of a small file, or an empty string if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -1,7 +1,7 @@
-"""The errors a user can meet.
+"""Errors that a user can cause and resolve.
 
-Every message says what was got, what was expected and the way out. The command line prints the message of
-an `ElasticDenserError` as one line and exits with 1; anything else is a bug and keeps its traceback.
+Every message says what was got, what was expected and the way out. The command line prints the message of an
+`ElasticDenserError` in one line and exits with 1; any other error is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from pathlib import Path
 
 
 class ElasticDenserError(Exception):
-    """Base of all errors that tell a user what to do."""
+    """Base class of all errors whose message tells the user what to do."""
 
 
 class BadInputError(ElasticDenserError):
-    """A corpus, query set, qrels or run file holds something that cannot be used.
+    """Fault in a corpus, query set, qrels, run file or other input.
 
     Args:
-        message: What is wrong.
-        path: The file, where there is one.
-        line: Line number in that file, from 1.
+        message: Description of the fault.
+        path: The file, if there is one.
+        line: Line number in the file, from 1.
     """
 
     def __init__(self, message: str, path: str | Path | None = None, line: int | None = None) -> None:
@@ -30,35 +30,35 @@ class BadInputError(ElasticDenserError):
 
 
 class DataMissingError(BadInputError):
-    """A data set is not on this machine; the message says where it belongs or how to get it."""
+    """Data set that is not on this machine; the message says where it belongs or how to get it."""
 
 
 class ModelError(ElasticDenserError):
-    """An encoder cannot be found, or its files cannot be used."""
+    """Encoder that cannot be found, or whose files cannot be used."""
 
 
 class IndexFormatError(ElasticDenserError):
-    """An index on disk is missing, damaged, or of a format this version cannot read."""
+    """Index that is missing, damaged, or of a format that this version cannot read."""
 
 
 class EncoderMismatchError(ElasticDenserError):
-    """An index was made by another encoder than the one given."""
+    """Index that was made by another encoder than the given one."""
 
 
 class BuildError(ElasticDenserError):
-    """A build cannot start or go on; what was on disk before is whole."""
+    """Build that cannot start or continue; what was on disk before is unchanged."""
 
 
 class QueryError(ElasticDenserError):
-    """A search was asked for something that cannot be answered."""
+    """Request that cannot be answered: a query, k, subnet or another parameter is not valid."""
 
 
 class MissingExtraError(ElasticDenserError):
-    """An optional dependency is absent.
+    """Optional dependency that is not installed.
 
     Args:
-        what: What needed it.
-        extra: The extra of this package that brings it.
+        what: The feature that needs it.
+        extra: The extra of this package that installs it.
     """
 
     def __init__(self, what: str, extra: str) -> None:

@@ -1,4 +1,4 @@
-"""Fingerprints: what was made from the same input has the same one, so that nothing is made twice."""
+"""Fingerprints: equal inputs have equal ones, so that a result can be found again instead of being computed twice."""
 
 from __future__ import annotations
 

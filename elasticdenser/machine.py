@@ -1,12 +1,13 @@
-"""The machine and the versions a figure was measured with."""
+"""Description of the machine and the package versions, to be saved with measurements."""
 
 from __future__ import annotations
 
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
+
+from elasticdenser.cpus import CPU_INFO
 
 _PACKAGES = (
     "elasticdenser",
@@ -23,7 +24,7 @@ _PACKAGES = (
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return the processor, its cores, the memory in GiB, and the versions of what computes."""
+    """Return the processor, its cores, the memory in GiB, and the versions of the packages that compute."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -42,7 +43,7 @@ def describe_machine() -> dict[str, Any]:
 
 def _cpu_model() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = CPU_INFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,4 +1,4 @@
-"""What every kind of search shares: the forms of queries it takes, and scores that leave no order to chance."""
+"""Forms of queries that every kind of search accepts, and the check of one query."""
 
 from __future__ import annotations
 
@@ -6,68 +6,44 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-import numpy as np
-
-from elasticdenser.arrays import Scores
 from elasticdenser.errors import QueryError
 
 Queries = str | Mapping[str, str] | Iterable[Any]
 
 
 def query_records(queries: Queries) -> Iterator[tuple[str, str]]:
-    """Return (query id, text) of every query; what is at hand is checked at once, a stream as it is read.
+    """Return (query id, text) of every query; a collection is checked at once, an iterator as it is read.
 
     Args:
         queries: One string; or a mapping of query ids to texts; or an iterable of strings or of records with
-            `query_id` and `text` (those of ir_datasets). Strings get the ids "0", "1", ...
+            `query_id` and `text`, as those of ir_datasets. Strings get the ids "0", "1", ...
 
     Raises:
-        QueryError: They are of another type, or one of them is empty or no text.
+        QueryError: The queries are of another type, or one of them is empty or not a text.
     """
     if isinstance(queries, bytes) or not isinstance(queries, Iterable):
-        message = f"got queries of type {type(queries).__name__}; expected a string, a mapping or an iterable"
+        message = f"got queries of type {type(queries).__name__}, expected a string, a mapping or an iterable"
         raise QueryError(message)
     records = _checked(queries)
     return iter(list(records)) if isinstance(queries, str | Mapping | Sequence) else records
 
 
 def check_query(query: object, name: str) -> None:
-    """Refuse what cannot be encoded as a query.
+    """Check that a query can be encoded.
 
     Args:
-        query: What was given as its text.
-        name: What to call it in the message.
+        query: Its text.
+        name: Its name in messages.
 
     Raises:
-        QueryError: It is no text, empty, or not Unicode.
+        QueryError: It is not a text, empty, or not Unicode.
     """
     if not isinstance(query, str) or not query.strip():
-        raise QueryError(f"{name} is {query!r}; expected text with at least one character")
+        raise QueryError(f"{name} is {query!r}, expected text with at least one character")
     try:
         query.encode()
     except UnicodeEncodeError:
         raise QueryError(f"{name} is {query!r}, which holds bytes that are not UTF-8: convert it to UTF-8") from None
-
-
-def strictly_falling(scores: Scores) -> Scores:
-    """Lower each score that does not fall by the least step of float32, so that no two are equal.
-
-    Tools that measure a run sort it by score and break ties each in its own way: trec_eval by falling document id,
-    others by rising. Copies of a passage would then rank differently in every measure.
-
-    Args:
-        scores: float32, (n,), best first.
-
-    Returns:
-        float32, (n,).
-    """
-    if len(scores) < 2 or (np.diff(scores) < 0).all():
-        return scores
-    falling = scores.copy()
-    for at in range(1, len(falling)):
-        if falling[at] >= falling[at - 1]:
-            falling[at] = np.nextafter(falling[at - 1], np.float32(-np.inf))
-    return falling
 
 
 def _checked(queries: Iterable[Any]) -> Iterator[tuple[str, str]]:
@@ -85,7 +61,7 @@ def _record(number: int, query: Any) -> tuple[str, str]:
         return str(number), query
     if not hasattr(query, "query_id"):
         raise QueryError(
-            f"query number {number + 1} is of type {type(query).__name__}; expected a string or a record with "
+            f"query number {number + 1} is of type {type(query).__name__}, expected a string or a record with "
             "query_id and text"
         )
     text: Any = getattr(query, "text", None)

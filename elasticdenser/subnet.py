@@ -1,4 +1,4 @@
-"""Sizes of the elastic encoder: `Subnet(width, depth)`, spelled `w0.5-d3`; the smallest has no layer: `level0`."""
+"""Subnets of the elastic encoder: `Subnet(width, depth)`, spelled `w0.5-d3`; the smallest, `level0`, has no layer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SPELLING = re.compile(r"w(?P<width>\d+(?:\.\d+)?)-d(?P<depth>\d+)")
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """One size of the encoder.
+    """Part of the elastic encoder that can be used alone.
 
     Args:
-        width: Share of the attention heads and feed-forward neurons that are kept, in (0, 1]; 0 for `LEVEL_0`.
+        width: Share of the attention heads and feed-forward neurons, in (0, 1]; 0 for `LEVEL_0`.
         depth: Number of layers, at least 1; 0 for `LEVEL_0`.
 
     Raises:
@@ -29,14 +29,14 @@ class Subnet:
 
     def __post_init__(self) -> None:
         if (self.width, self.depth) != (0, 0) and (not 0 < self.width <= 1 or self.depth < 1):
-            raise QueryError(f"got width {self.width} and depth {self.depth}; expected 0 < width <= 1 and depth >= 1")
+            raise QueryError(f"got width {self.width} and depth {self.depth}, expected 0 < width <= 1 and depth >= 1")
 
     @classmethod
     def parse(cls, spelling: str | Subnet) -> Subnet:
-        """Return the subnet that `spelling` names, such as `w0.5-d3`; the inverse of `str`.
+        """Return the subnet of a spelling such as `w0.5-d3`; the inverse of `str`.
 
         Raises:
-            QueryError: The spelling is not of that form.
+            QueryError: The spelling has another form.
         """
         if isinstance(spelling, Subnet):
             return spelling
@@ -44,16 +44,16 @@ class Subnet:
             return LEVEL_0
         match = _SPELLING.fullmatch(spelling)
         if match is None:
-            raise QueryError(f"got subnet {spelling!r}; expected the form w<width>-d<depth>, such as w1-d6, or level0")
+            raise QueryError(f"got subnet {spelling!r}, expected the form w<width>-d<depth>, such as w1-d6, or level0")
         return cls(width=float(match["width"]), depth=int(match["depth"]))
 
     def __str__(self) -> str:
         return f"w{self.width:g}-d{self.depth}" if self.depth else "level0"
 
     def __lt__(self, other: Subnet) -> bool:
-        """Order by cost: the share of layers times width, then depth."""
+        """Order by cost, width times depth, then by depth."""
         return (self.width * self.depth, self.depth) < (other.width * other.depth, other.depth)
 
 
 LEVEL_0 = Subnet(0.0, 0)
-"""No layer at all: the mean of a table's token vectors."""
+"""Subnet without a layer: the mean of a table's token vectors."""

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub: no test may ask the network
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of pytest's workers has one CPU
 
 import pytest
 from tiny import VOCABULARY, one_thread, real_encoder, write_sentence_encoder
@@ -14,9 +16,28 @@ from tiny import VOCABULARY, one_thread, real_encoder, write_sentence_encoder
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--kernel-path",
+        help="compute as on a processor whose fastest path of the kernel is this one: avx512-vnni, avx2 or portable",
+    )
+
+
+def pytest_configure(config):
+    """Take away the kernel's paths that are faster than --kernel-path; processes that tests start have all of them."""
+    path = config.getoption("--kernel-path")
+    if path is not None:
+        from elasticdenser.kernel import paths
+
+        available = paths.kernel_paths()
+        if path not in available:
+            raise pytest.UsageError(f"got --kernel-path {path}, expected one of {', '.join(available)}")
+        paths._available = available[available.index(path) :]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def frozen() -> None:
-    """Spare the garbage collector what stands already: with torch and the like, that is most of its work."""
+    """Exempt existing objects from garbage collection: those of torch and the like are most of its work."""
     gc.collect()
     gc.freeze()
 
@@ -87,7 +108,7 @@ def tiny_query_encoder(tiny_model):
 
 @pytest.fixture(scope="session")
 def tiny_elastic(tiny_model, tmp_path_factory) -> Path:
-    """Folder of an elastic encoder made of `tiny_model`, with a level 0; all its smaller sizes give other vectors."""
+    """Folder of an elastic encoder made of `tiny_model`, with a level 0; its subnets give different vectors."""
     import torch
 
     from elasticdenser.models.elastic_files import save_elastic
@@ -104,6 +125,32 @@ def tiny_elastic(tiny_model, tmp_path_factory) -> Path:
             if parameter is not model.tokens:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     folder = tmp_path_factory.mktemp("elastic") / "tiny"
-    made_by = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
-    save_elastic(folder, base=tiny_model, model=model, made_by=made_by)
+    provenance = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
+    save_elastic(folder, base=tiny_model, model=model, provenance=provenance)
     return folder
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Let `-n auto` start a worker for each usable CPU, but no more than fit into the memory of a small machine."""
+    from elasticdenser.cpus import cpu_count
+
+    return min(4, cpu_count())
+
+
+# Tests here have deadlines of real time, which other tests beside them would make late.
+SERIAL = (
+    *("engine/test_", "engine/processes/", "engine/profiling/"),
+    *("loadtest/", "serving/", "examples/", "cli/test_loadtest_command.py"),
+)
+# Fixtures with the real model or real data, which take seconds to load and more to use.
+SLOW_FIXTURES = {"data", "minilm", "query_encoder"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that must run alone, and those on the real model or on real data as slow."""
+    for item in items:
+        if item.path.as_posix().removeprefix(f"{(ROOT / 'tests').as_posix()}/").startswith(SERIAL):
+            item.add_marker(pytest.mark.serial)
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)

@@ -39,7 +39,7 @@ def test_writers_at_once_do_not_mix(tmp_path):
 
 def test_rename_that_fails_leaves_nothing(tmp_path):
     (tmp_path / "taken").mkdir()
-    with pytest.raises(BuildError, match="a folder of that name stands in the way"):
+    with pytest.raises(BuildError, match="a folder of that name is in the way"):
         write_json(tmp_path / "taken", 1)
     assert os.listdir(tmp_path) == ["taken"]
 

@@ -1,3 +1,5 @@
+"""The number of usable CPUs, in containers too, and their instructions."""
+
 from __future__ import annotations
 
 import os
@@ -9,7 +11,7 @@ from elasticdenser import cpus
 
 @pytest.fixture
 def groups(tmp_path, monkeypatch):
-    """Make a fake control group tree on a machine of eight CPUs, and ask how many are usable in it."""
+    """Return a function that makes a control group tree on a machine of eight CPUs, and counts the usable ones."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
 
     def count(process_groups: str, files: dict[str, str]) -> int:
@@ -34,7 +36,7 @@ def groups(tmp_path, monkeypatch):
         ("0::/a/b\n", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "max 100000"}, 3),
         ("0::/a/b\n", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "100000 100000"}, 1),
         ("0::/../x\n", {"cpu.max": "400000 100000"}, 4),
-        # A group of that name inside is another one.
+        # The process is outside the container's tree: a group of the same name inside is another group.
         ("0::/../x\n", {"cpu.max": "400000 100000", "x/cpu.max": "100000 100000"}, 4),
         ("0::/host/only\n", {"cpu.max": "400000 100000"}, 4),
         ("0::/a\n", {"unified/a/cpu.max": "400000 100000"}, 4),

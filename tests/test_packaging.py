@@ -1,3 +1,5 @@
+"""The wheel: complete, and nothing but the package."""
+
 from __future__ import annotations
 
 import shutil
@@ -11,27 +13,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# On Windows it takes more to find it.
+# Finding the compiler of Windows takes more than a look at the path; there the kernel is not checked.
 HAS_COMPILER = shutil.which(sysconfig.get_config_var("CC").split()[0]) if sysconfig.get_config_var("CC") else None
-HEAVY = {"torch", "faiss", "numpy", "transformers", "ir_datasets", "ir_measures"}
 
 
 @pytest.fixture(scope="module")
 def wheel_names(tmp_path_factory) -> list[str]:
     for name, oldest in (("build", 1), ("setuptools", 77)):
         try:
-            found = int(version(name).split(".")[0])
+            major = int(version(name).split(".")[0])
         except PackageNotFoundError:
-            found = -1
-        if found < oldest:
-            pytest.skip(f"needs pip install 'build' 'setuptools>=77': {name} is {found}")
-    # A copy, because setuptools leaves build/ and egg-info beside what it builds; of everything that could end
-    # up in a wheel by mistake, but not of what is large.
+            major = -1
+        if major < oldest:
+            pytest.skip(f"needs pip install 'build' 'setuptools>=77': {name} is {major}")
+    # Build a copy, because setuptools leaves build/ and egg-info in the source tree. The copy holds everything that
+    # could end up in a wheel by mistake, except large files.
     folder = tmp_path_factory.mktemp("packaging")
-    left_out = shutil.ignore_patterns(
+    ignored = shutil.ignore_patterns(
         ".*", "__pycache__", "*.egg-info", "build", "dist", "runs", "data", "*.npy", "*.faiss"
     )
-    shutil.copytree(ROOT, folder / "source", ignore=left_out)
+    shutil.copytree(ROOT, folder / "source", ignore=ignored)
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder / "out"), "."]
     result = subprocess.run(command, cwd=folder / "source", capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
@@ -42,10 +43,9 @@ def wheel_names(tmp_path_factory) -> list[str]:
 
 @pytest.mark.slow
 def test_wheel_holds_only_the_package(wheel_names):
-    tops = {name.split("/")[0] for name in wheel_names}
-    assert len(tops) == 2
-    assert "elasticdenser" in tops
-    assert all(top == "elasticdenser" or top.endswith(".dist-info") for top in tops)
+    package, metadata = sorted({name.split("/")[0] for name in wheel_names})
+    assert package == "elasticdenser"
+    assert metadata.endswith(".dist-info")
 
 
 @pytest.mark.slow
@@ -61,11 +61,3 @@ def test_wheel_is_complete(wheel_names):
     if HAS_COMPILER:
         kernels = [name for name in wheel_names if name.startswith("elasticdenser/kernel/_kernel.")]
         assert any(name.endswith((".so", ".pyd")) for name in kernels), kernels
-
-
-@pytest.mark.parametrize("module", ["elasticdenser", "elasticdenser.cli"])
-def test_import_is_light(module):
-    code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == []

@@ -1,3 +1,5 @@
+"""Spelling, range and order of subnets."""
+
 from __future__ import annotations
 
 import pytest
@@ -32,13 +34,13 @@ def test_parse_is_the_inverse_of_str(hundredths, depth):
 
 
 @pytest.mark.parametrize("spelling", ["", "w1", "d6", "w1-d", "w-1-d3", "W1-D6", "w1-d6 ", "w1_d6", "w.5-d3", "level1"])
-def test_what_is_no_spelling(spelling):
+def test_other_spellings_are_refused(spelling):
     with pytest.raises(QueryError, match="expected the form w<width>-d<depth>"):
         Subnet.parse(spelling)
 
 
 @pytest.mark.parametrize("spelling", ["w0-d6", "w1.1-d6", "w1-d0", "w0-d1"])
-def test_out_of_range(spelling):
+def test_width_and_depth_out_of_range_are_refused(spelling):
     with pytest.raises(QueryError, match="expected 0 < width <= 1 and depth >= 1"):
         Subnet.parse(spelling)
 
@@ -48,7 +50,7 @@ def test_order_is_by_cost():
     assert [str(subnet) for subnet in sorted(map(Subnet.parse, reversed(spellings)))] == spellings
 
 
-def test_frozen_and_hashable():
+def test_a_subnet_is_frozen_and_hashable():
     subnet = Subnet.parse("w1-d6")
     assert {subnet: 1}[Subnet(width=1.0, depth=6)] == 1
     with pytest.raises(AttributeError):

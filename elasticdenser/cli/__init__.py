@@ -1,4 +1,4 @@
-"""The command line: one file a command, shared options in `options`, everything printed in `output`.
+"""The command line: one file a command in `commands`, shared options in `options`, all printing in `output`.
 
 Nothing heavy is imported before a command runs, so that `--help` answers at once.
 """
@@ -15,30 +15,33 @@ import typer
 from elasticdenser.cli import options
 from elasticdenser.cli.output import show_warnings
 
-_HOMES = {
-    "demo": "demo",
-    "index": "index",
-    "search": "search",
-    "run": "run",
-    "evaluate": "evaluate",
-    "eval": "eval",
-    "train": "train",
-    "profile": "profile",
-    "simulate": "simulate",
-    "loadtest": "loadtest",
-    "serve": "serve",
-    "info": "inspect",
-    "verify": "inspect",
-    "rebuild": "inspect",
-    "import": "exchange",
-    "export": "exchange",
-    "doctor": "doctor",
-}
-"""The module of each command, in the order in which they are listed."""
+COMMANDS = (
+    "demo",
+    "index",
+    "search",
+    "run",
+    "evaluate",
+    "eval",
+    "train",
+    "profile",
+    "simulate",
+    "loadtest",
+    "serve",
+    "info",
+    "verify",
+    "rebuild",
+    "import",
+    "export",
+    "doctor",
+)
+"""In the order in which `--help` lists them."""
+
+_MODULES = {"import": "import_"}
+"""Modules that cannot have the name of their command."""
 
 
 def make_app(command: str | None = None) -> typer.Typer:
-    """Return the app with all commands, or with those of one command's module: building them all takes its time."""
+    """Return the app with all commands, or with one only: building them all takes a noticeable time."""
     app = typer.Typer(
         name="elasticdenser",
         no_args_is_help=True,
@@ -57,9 +60,8 @@ def make_app(command: str | None = None) -> typer.Typer:
         ),
     )
     app.callback()(_root)
-    homes = _HOMES.values() if command is None else [_HOMES[command]]
-    for home in dict.fromkeys(homes):
-        importlib.import_module(f"{__name__}.{home}").register(app)
+    for name in COMMANDS if command is None else (command,):
+        importlib.import_module(f"{__name__}.commands.{_MODULES.get(name, name)}").register(app)
     return app
 
 
@@ -86,9 +88,9 @@ def _root(
 def main() -> None:
     """Run the command line; exit codes are 0, 1 (failed) and 2 (usage)."""
     show_warnings()
-    # Until a command begins nothing is thrown away, and in the end all is: no time need be spent looking for garbage.
+    # Start-up leaves no garbage, and at the end the process exits: collecting would only take time.
     gc.disable()
     try:
-        make_app(sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in _HOMES else None)()
+        make_app(sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in COMMANDS else None)()
     finally:
         gc.freeze()

@@ -1,11 +1,10 @@
-"""What `simulate` and `loadtest` share: which requests come when, which policies answer, and how results are shown."""
+"""Options that `simulate` and `loadtest` share: the load, and the policies that are compared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,171 +12,128 @@ from elasticdenser.cli.output import note
 
 if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
-    from elasticdenser.engine.request import Outcome
     from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
-    from elasticdenser.engine.simulation.simulator import SimulationSettings
-    from elasticdenser.engine.simulation.summary import Summary
+    from elasticdenser.engine.simulation.settings import SimulationSettings
 
 DEFAULT_POLICIES = "elastic,thresholds,slackfit,static"
-RETENTION = "retention: mean share of the best level's quality; late or refused counts 0"
 
-Arrivals = Annotated[
-    str,
-    typer.Option(help="poisson, bursts, day, closed (clients that wait), or a file of times in seconds, one a line."),
-]
-Rate = Annotated[
-    float | None,
-    typer.Option(help="Requests a second: mean, or between bursts. Default: half of what the best level can do."),
-]
-Peak = Annotated[
-    float | None,
-    typer.Option(help="Requests a second in bursts. Default: 90 % of what the smallest level can do."),
-]
-NumberOfClients = Annotated[int, typer.Option(min=1, max=100_000, help="Clients, for closed.")]
-ThinkMs = Annotated[float, typer.Option(min=0, help="Mean pause of a client, for closed.")]
-DeadlineMs = Annotated[float, typer.Option(help="Of each request, after it comes.")]
 Policies = Annotated[
     str,
     typer.Option(
-        help="elastic, thresholds, slackfit, static:LEVEL, aimd:LEVEL; static and aimd alone are at every level. "
-        "The first one's levels are drawn over time."
+        help="elastic, thresholds, slackfit, static:LEVEL or aimd:LEVEL, separated by commas; static and aimd without "
+        "a level are run at each level. The chart shows the levels of the first policy over time."
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of all chance.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", help="Folder for a picture (SVG, PNG) and all figures (JSON).")
+    Path | None, typer.Option("-o", "--output", help="Folder for a chart (SVG, PNG) and all figures (JSON).")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line for each policy.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each policy.")]
 
-_MOST_REQUESTS = 5_000_000
-
-
-def arrivals_of(
-    kind: str,
-    profile: Profile,
-    settings: SimulationSettings,
-    *,
-    rate: float | None,
-    peak: float | None,
-    clients: int,
-    think_ms: float,
-) -> tuple[Times | ClosedLoop, str]:
-    """Return when requests come, and what that is in words."""
-    import numpy as np
-
-    from elasticdenser.engine.simulation import arrivals
-    from elasticdenser.errors import BadInputError, QueryError
-
-    rng, seconds = np.random.default_rng(settings.seed), settings.seconds
-    best, smallest = profile.levels[0], profile.levels[profile.hull[-1]]
-    rate = 0.5 * settings.workers * best.capacity_per_s(settings.deadline_s / 2) if rate is None else rate
-    peak = 0.9 * settings.workers * smallest.capacity_per_s(settings.deadline_s / 2) if peak is None else peak
-    if kind == "closed":
-        loop = arrivals.ClosedLoop(clients=clients, think_s=think_ms / 1000)
-        if clients * seconds / (settings.deadline_s + loop.think_s) > _MOST_REQUESTS:  # if all are turned away
-            message = f"got {clients:,} clients for {seconds:g} s, which may make more than {_MOST_REQUESTS:,} requests"
-            raise QueryError(f"{message}: lower --clients or --seconds, or raise --think-ms")
-        return loop, f"{clients} clients that wait"
-    if rate * seconds > _MOST_REQUESTS or (kind == "bursts" and peak * seconds > _MOST_REQUESTS):
-        message = f"got {max(rate, peak):,.0f} requests a second for {seconds:g} s"
-        raise QueryError(f"{message}; expected {_MOST_REQUESTS:,} requests at most: lower --seconds or the rate")
-    if kind == "poisson":
-        found, what = arrivals.poisson(rate, seconds, rng), f"{rate:,.0f} requests a second"
-    elif kind == "bursts":
-        found, what = arrivals.bursts(rate, peak, seconds, rng), f"bursts from {rate:,.0f} to {peak:,.0f} a second"
-    elif kind == "day":
-        found, what = arrivals.day(rate, seconds, rng), f"a day in {seconds:g} s, {rate:,.0f} a second on average"
-    elif Path(kind).exists() or "." in kind or "/" in kind:
-        found, what = arrivals.replayed(kind, rate, seconds), f"{Path(kind).name} at {rate:,.0f} a second"
-    else:
-        raise BadInputError(f"got arrivals {kind!r}; expected poisson, bursts, day, closed, or a file of times")
-    if not len(found):
-        raise QueryError(f"no request came in {seconds:g} s at {rate:g} a second: raise --rate or --seconds")
-    return found, what
+_MAX_REQUESTS = 5_000_000
+"""More outcomes than this would not fit in memory comfortably."""
 
 
-def note_if_shared(n_queries: int, arrivals: Times | ClosedLoop, deadline_s: float) -> None:
-    """Say so where so few different queries are asked that equal ones are in flight together."""
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """Options that describe a load: the arrivals of its requests, and their deadline."""
+
+    arrivals: Annotated[
+        str,
+        typer.Option(
+            help="poisson, bursts, day, closed (clients that wait for answers), or a file of times in seconds, one a "
+            "line."
+        ),
+    ] = "bursts"
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Requests per second: the mean, or the rate between bursts. Default: half of the best level's "
+            "capacity."
+        ),
+    ] = None
+    peak: Annotated[
+        float | None,
+        typer.Option(help="Requests per second in bursts. Default: 90 % of the fastest level's capacity."),
+    ] = None
+    clients: Annotated[int, typer.Option(min=1, max=100_000, help="Number of clients, for closed arrivals.")] = 32
+    think_ms: Annotated[float, typer.Option(min=0, help="Mean pause of a client, for closed arrivals.")] = 0.0
+    deadline_ms: Annotated[float, typer.Option(help="Deadline of each request, from its arrival.")] = 25.0
+
+    def resolve_arrivals(self, profile: Profile, settings: SimulationSettings) -> tuple[Times | ClosedLoop, str]:
+        """Return the arrivals of the requests, and a description of them.
+
+        Raises:
+            BadInputError: There are no such arrivals, or their file cannot be used.
+            QueryError: The load has no requests, or too many.
+        """
+        if self.arrivals == "closed":
+            return self._closed_loop(settings)
+        half_deadline_s = settings.deadline_s / 2  # the other half is for waiting
+        best, fastest = profile.levels[0], profile.levels[profile.hull[-1]]
+        rate, peak = self.rate, self.peak
+        if rate is None:
+            rate = 0.5 * settings.workers * best.capacity_per_s(half_deadline_s)
+        if peak is None:
+            peak = 0.9 * settings.workers * fastest.capacity_per_s(half_deadline_s)
+        return self._times(rate, peak, settings)
+
+    def _closed_loop(self, settings: SimulationSettings) -> tuple[ClosedLoop, str]:
+        from elasticdenser.engine.simulation.arrivals import ClosedLoop
+        from elasticdenser.errors import QueryError
+
+        loop = ClosedLoop(clients=self.clients, think_s=self.think_ms / 1000)
+        # The largest number of requests comes when all are rejected at their deadline.
+        if self.clients * settings.seconds / (settings.deadline_s + loop.think_s) > _MAX_REQUESTS:
+            raise QueryError(
+                f"got {self.clients:,} clients for {settings.seconds:g} s, which may make more than {_MAX_REQUESTS:,} "
+                "requests: lower --clients or --seconds, or raise --think-ms"
+            )
+        return loop, f"{self.clients} clients that wait"
+
+    def _times(self, rate: float, peak: float, settings: SimulationSettings) -> tuple[Times, str]:
+        import numpy as np
+
+        from elasticdenser.engine.simulation import arrivals
+        from elasticdenser.errors import BadInputError, QueryError
+
+        kind, seconds, rng = self.arrivals, settings.seconds, np.random.default_rng(settings.seed)
+        if rate * seconds > _MAX_REQUESTS or (kind == "bursts" and peak * seconds > _MAX_REQUESTS):
+            raise QueryError(
+                f"got {max(rate, peak):,.0f} requests per second for {seconds:g} s; expected at most "
+                f"{_MAX_REQUESTS:,} requests: lower --seconds or the rate"
+            )
+        if kind == "poisson":
+            times, description = arrivals.poisson(rate, seconds, rng), f"{rate:,.0f} requests a second"
+        elif kind == "bursts":
+            times = arrivals.bursts(rate, peak, seconds, rng)
+            description = f"bursts from {rate:,.0f} to {peak:,.0f} a second"
+        elif kind == "day":
+            times = arrivals.day(rate, seconds, rng)
+            description = f"a day in {seconds:g} s, {rate:,.0f} a second on average"
+        elif Path(kind).exists() or "." in kind or "/" in kind:
+            times = arrivals.replayed(kind, rate, seconds)
+            description = f"{Path(kind).name} at {rate:,.0f} a second"
+        else:
+            raise BadInputError(f"got arrivals {kind!r}; expected poisson, bursts, day, closed, or a file of times")
+        if not len(times):
+            raise QueryError(f"no request came in {seconds:g} s at {rate:g} a second: raise --rate or --seconds")
+        return times, description
+
+
+def note_shared_queries(n_queries: int, arrivals: Times | ClosedLoop, deadline_s: float) -> None:
+    """Note that equal queries will be in flight together, where there are too few different ones."""
     import numpy as np
 
     from elasticdenser.engine.simulation.arrivals import ClosedLoop
 
     if isinstance(arrivals, ClosedLoop):
-        most = arrivals.clients
+        max_in_flight = arrivals.clients
     else:
-        most = int((np.searchsorted(arrivals, arrivals + deadline_s) - np.arange(len(arrivals))).max())
-    if n_queries < most:
+        max_in_flight = int((np.searchsorted(arrivals, arrivals + deadline_s) - np.arange(len(arrivals))).max())
+    if n_queries < max_in_flight:
         note(
-            f"{n_queries:,} different queries are asked in turn, up to {most:,} requests within a deadline: equal ones "
-            "in flight are answered together, so more come in time than of different ones would. Give more (--queries)"
+            f"{n_queries:,} different queries are sent in turn, up to {max_in_flight:,} requests within a deadline: "
+            "equal queries in flight are answered together, so more are in time than with different ones. Give more "
+            "queries (--queries)"
         )
-
-
-def policies_of(spelled: str, profile: Profile) -> list[str]:
-    """Return the policies that are meant, each once; checks them."""
-    from elasticdenser.engine.policies import make_policy
-
-    names: list[str] = []
-    for name in filter(None, (part.strip() for part in spelled.split(","))):
-        every = name in ("static", "aimd")
-        names += [f"{name}:{profile.levels[place].name}" for place in profile.hull] if every else [name]
-    for name in names or [spelled]:
-        make_policy(name, profile, slo_s=1.0)
-    return list(dict.fromkeys(names))
-
-
-def ms(value_s: float | None) -> str:
-    """Return a time in milliseconds as text."""
-    return "-" if value_s is None else f"{1000 * value_s:.1f}"
-
-
-def write_figures(
-    folder: Path,
-    name: str,
-    profile: Profile,
-    outcomes: Mapping[str, Sequence[Outcome]],
-    summaries: Sequence[Summary],
-    settings: SimulationSettings,
-    title: str,
-    *,
-    more: Mapping[str, Mapping[str, Any]] | None = None,
-    simulated: Mapping[str, Summary] | None = None,
-    shows_capacity: bool = True,
-) -> None:
-    """Write the picture and all figures of a load.
-
-    Args:
-        folder: Where to; made if it is missing.
-        name: Of the files.
-        profile: The levels.
-        outcomes: By policy.
-        summaries: One for each policy.
-        settings: What was simulated or run.
-        title: Says what the load was.
-        more: Further figures by policy.
-        simulated: What the simulator says, by policy, to be drawn beside.
-        shows_capacity: Whether the profile's times are those of what was tested.
-    """
-    from elasticdenser.artifacts import explained_os_errors, write_json
-    from elasticdenser.engine.simulation.summary import course
-    from elasticdenser.reports.load_chart import draw
-
-    with explained_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    courses = {policy: course(its, profile, settings.seconds) for policy, its in outcomes.items()}
-    rows = [
-        {**asdict(one), **(more or {}).get(one.policy, {}), "course": asdict(courses[one.policy])} for one in summaries
-    ]
-    write_json(folder / f"{name}.json", {"load": title, "settings": asdict(settings), "policies": rows})
-    paths = draw(
-        folder,
-        summaries,
-        courses,
-        profile,
-        workers=settings.workers if shows_capacity else 0,
-        deadline_s=settings.deadline_s,
-        title=f"{'Simulated' if name == 'simulation' else 'Measured'}: {title}",
-        name=name,
-        simulated=simulated,
-    )
-    note(f"written: {', '.join(map(str, [*paths, folder / f'{name}.json']))}")

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share: single ones, and groups that `command` expands."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,76 +19,140 @@ if TYPE_CHECKING:
     from elasticdenser.subnet import Subnet
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of an index.", show_default=False)]
+NewIndexPath = Annotated[Path, typer.Option("-o", "--output", help="Folder of the index to build.", show_default=False)]
 EncoderName = Annotated[
     str | None,
     typer.Option(
-        "--encoder", help="Sentence encoder: a folder or a hub id. Default: all-MiniLM-L6-v2, or the index's."
+        "--encoder", help="Sentence encoder: a folder or a hub id. Default: the index's encoder, or all-MiniLM-L6-v2."
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never ask the hub; use what is on this machine.")]
-Download = Annotated[
-    bool, typer.Option("--download", help="Let ir_datasets fetch what is missing of a data set given by its id.")
-]
-InProcesses = Annotated[
-    bool | None,
-    typer.Option(
-        "--processes/--threads",
-        help="WorkerPool search in a process each, or in threads of one. Default: processes, unless torch computes.",
-        show_default=False,
-    ),
-]
-Hits = Annotated[int, typer.Option("-k", min=1, help="Hits for each query.")]
-SubnetName = Annotated[
-    str | None,
-    typer.Option(
-        "--subnet",
-        help="Size of the query encoder, such as w0.5-d3 or level0, or all of them: all. Default: the full one.",
-    ),
-]
 Precision = Annotated[
     str,
     typer.Option(
         help="Arithmetic of the query encoder: int8 (CPU), fp32, bf16, fp16 (GPU), or auto: the fastest for the device."
     ),
 ]
-Exact = Annotated[bool, typer.Option("--exact", help="Scan all vectors instead of using the index's structure.")]
-Recall = Annotated[
-    float | None,
+Offline = Annotated[bool, typer.Option("--offline", help="Use only models that are on this machine.")]
+Download = Annotated[
+    bool, typer.Option("--download", help="Let ir_datasets download missing files of a data set that has an id.")
+]
+Factory = Annotated[str, typer.Option(help="Search structure: auto (by number of passages) or a FAISS factory string.")]
+QueryPrompt = Annotated[str | None, typer.Option(help="Text put before each query. Default: the model's.")]
+PassagePrompt = Annotated[str | None, typer.Option(help="Text put before each passage. Default: the model's.")]
+EncodingWorkers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="CPUs that encode passages. Default: all usable CPUs.")
+]
+Workers = Annotated[
+    int | None,
     typer.Option(
-        help="Search with less effort: the least that has such a recall@10 (`info` shows them). Default: the greatest.",
+        min=1,
+        max=1024,
+        help="Number of batches that run at once. Default: one for each CPU, except one CPU for everything else.",
+    ),
+]
+WorkerProcesses = Annotated[
+    bool | None,
+    typer.Option(
+        "--processes/--threads",
+        help="Run each worker in a process, or all in threads of one process. Default: processes, unless torch "
+        "computes the vectors.",
         show_default=False,
     ),
 ]
+Hits = Annotated[int, typer.Option("-k", min=1, help="Number of hits for each query.")]
 Split = Annotated[
     str | None, typer.Option(help="Split of a BEIR folder's qrels. Default: test, else dev, else the only one.")
 ]
 
-
 _DTYPES = {"auto": "auto", "int8": "int8", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class EncoderOptions:
+    """Options that choose the query encoder and the way it computes."""
+
+    encoder: EncoderName = None
+    device: Device = "auto"
+    precision: Precision = "auto"
+    offline: Offline = False
+
+    def backend_options(self) -> dict[str, str]:
+        """Return the dtype and device as `ElasticQueryEncoder.from_pretrained` takes them.
+
+        Raises:
+            typer.BadParameter: There is no such precision.
+        """
+        return {"dtype": dtype_of(self.precision), "device": self.device}
+
+    def open_retriever(self, index: Path, **more: Any) -> Retriever:
+        """Open an index with its encoder, which computes on one thread.
+
+        Args:
+            index: Folder of the index.
+            **more: Further options of `ElasticQueryEncoder.from_pretrained`.
+
+        Raises:
+            typer.BadParameter: There is no such precision.
+        """
+        choices = {**self.backend_options(), **more}
+        with _without_garbage_collection():
+            from elasticdenser.retrieval.retriever import Retriever
+
+            retriever = Retriever.open(index, encoder=self.encoder, download=not self.offline, **choices)
+        if "torch" in sys.modules:  # without it the package's own kernel computes, on one thread
+            compute_on_one_thread()
+        return retriever
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """Options that trade the quality of a search for its speed."""
+
+    subnet: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUBNET",
+            help="Subnet of the query encoder, such as w0.5-d3 or level0; all: every subnet in turn. "
+            "Default: the full encoder.",
+        ),
+    ] = None
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Scan all vectors instead of using the index's search structure.")
+    ] = False
+    recall: Annotated[
+        float | None,
+        typer.Option(
+            help="Search with the smallest effort that reaches this recall@10 (`info` lists the efforts). "
+            "Default: the greatest effort.",
+            show_default=False,
+        ),
+    ] = None
+
+    def subnets(self, retriever: Retriever) -> list[Subnet]:
+        """Return the subnets that `--subnet` names.
+
+        Raises:
+            QueryError: The encoder has no such subnet.
+        """
+        encoder = retriever.encoder
+        if self.subnet == "all":
+            return encoder.subnets
+        try:
+            return [encoder.resolve_subnet(self.subnet)]
+        except QueryError as error:
+            raise QueryError(f"{error}; or give --subnet all") from None
+
+
 def examples(*commands: str) -> str:
-    """Return the end of a command's help: an example a line, as they are typed, for `rich` to print as they are."""
+    """Return the epilog of a command's help: one example a line, escaped for `rich`."""
     lines = ["Examples:" if len(commands) > 1 else "Example:", *(f"elasticdenser {command}" for command in commands)]
     # Some versions of Typer join lines that have no empty one between them; rich reads square brackets as markup.
     return "\n\n".join(lines).replace("[", "\\[")
 
 
-@contextmanager
-def loading() -> Iterator[None]:
-    """Import and load what stays until the end: the garbage collector need not look at it again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def dtype_of(precision: str) -> str:
-    """Return what encoders call the arithmetic that `--precision` names; their own names are taken too.
+    """Return the encoders' name of an arithmetic that `--precision` names; their own names are accepted too.
 
     Raises:
         typer.BadParameter: There is no such precision.
@@ -98,30 +163,22 @@ def dtype_of(precision: str) -> str:
     return dtype
 
 
+def n_workers(workers: int | None) -> int:
+    """Return the number of workers; None is all usable CPUs but the one that sends, receives and schedules."""
+    from elasticdenser.cpus import cpu_count
+
+    return workers or max(1, cpu_count() - 1)
+
+
 def compute_on_one_thread() -> None:
-    """Encode queries on one thread: more of them only wait for each other on a query."""
+    """Let torch encode on one thread: a query is too short to gain from several."""
     import torch
 
     torch.set_num_threads(1)
 
 
-def sizes_of(retriever: Retriever, subnet: str | None) -> list[Subnet]:
-    """Return the sizes that `--subnet` names.
-
-    Raises:
-        QueryError: The encoder has no such size.
-    """
-    encoder = retriever.encoder
-    if subnet == "all":
-        return encoder.subnets
-    try:
-        return [encoder.resolve_subnet(subnet)]
-    except QueryError as error:
-        raise QueryError(f"{error}; or give --subnet all") from None
-
-
-def key_in(file: Path) -> str:
-    """Return the API key that a file holds.
+def read_api_key(file: Path) -> str:
+    """Return the API key in a file.
 
     Raises:
         BadInputError: The file cannot be read, is not UTF-8, is empty, or holds more than one line.
@@ -137,28 +194,13 @@ def key_in(file: Path) -> str:
     return key
 
 
-def encoder_options(precision: str, device: str) -> dict[str, str]:
-    """Return the options of an encoder that these two say.
-
-    Raises:
-        typer.BadParameter: There is no such precision.
-    """
-    return {"dtype": dtype_of(precision), "device": device}
-
-
-def open_retriever(
-    path: Path, encoder: str | None, device: str, offline: bool, precision: str = "auto", **more: Any
-) -> Retriever:
-    """Open an index with its encoder, computing on one thread; `more` are options of `ElasticQueryEncoder`.
-
-    Raises:
-        typer.BadParameter: There is no such precision.
-    """
-    choice = {**encoder_options(precision, device), **more}
-    with loading():
-        from elasticdenser.retrieval.retriever import Retriever
-
-        retriever = Retriever.open(path, encoder=encoder, download=not offline, **choice)
-    if "torch" in sys.modules:  # else our own kernel computes, on one thread
-        compute_on_one_thread()
-    return retriever
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Import and load without garbage collection: what is loaded stays until the end."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,95 +1,70 @@
-"""The one place that prints: results go to stdout, progress, notes and errors to stderr."""
+"""All printing of the command line: results go to stdout; progress, notes and errors go to stderr."""
 
 from __future__ import annotations
 
-import functools
-import gc
 import logging
-import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING
 
 import typer
 
-from elasticdenser.errors import ElasticDenserError
 from elasticdenser.progress import Progress
 
 if TYPE_CHECKING:
     from elasticdenser.datasets import Passage
 
-P = ParamSpec("P")
-
 _SECONDS_BETWEEN_LINES = 10.0
 
-# What a terminal would obey instead of show.
+# Control characters, which a terminal would obey instead of show.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def note(message: str) -> None:
-    """Say something to the person, on stderr."""
+    """Print a message to stderr."""
     typer.echo(message, err=True)
 
 
-def explained(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn the errors of a command into one line on stderr and exit code 1."""
-
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        gc.enable()  # see `main`
-        try:
-            command(*args, **kwargs)
-        except ElasticDenserError as error:
-            note("error: " + " ".join(str(error).splitlines()))
-            raise typer.Exit(1) from None
-        except BrokenPipeError:  # the reader of our output has gone (`| head`)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
-        except OSError as error:  # a file or folder that the operating system keeps from us
-            if error.filename is None:
-                raise
-            note(f"error: {error.filename}: {error.strerror}")
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            note("interrupted")
-            raise typer.Exit(1) from None
-
-    return wrapped
-
-
-class _Notes(logging.Handler):
-    """Shows what the library warns of as notes."""
+class _NoteHandler(logging.Handler):
+    """Logging handler that prints each record as a note."""
 
     def emit(self, record: logging.LogRecord) -> None:
         note(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def show_warnings() -> None:
-    """Show the warnings of this package as notes on stderr, whatever other packages do to logging."""
+    """Print the warnings of this package to stderr, independently of how other packages configure logging."""
     logger = logging.getLogger("elasticdenser")
-    logger.addHandler(_Notes(logging.WARNING))
+    logger.addHandler(_NoteHandler(logging.WARNING))
     logger.propagate = False
 
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Show progress on stderr: bars with rate and time left on a terminal, else a line every ten seconds."""
+    """Show progress on stderr: bars with rate and time left on a terminal, otherwise a line every ten seconds."""
     if not sys.stderr.isatty():
         yield _ProgressLines()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-    from rich.progress import TimeElapsedColumn as Elapsed
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description:<10}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
-        Elapsed(),
+        TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
@@ -109,7 +84,7 @@ def progress_bars() -> Iterator[Progress]:
 
 
 class _ProgressLines:
-    """Progress for logs."""
+    """Progress as lines of text, for logs."""
 
     def __init__(self) -> None:
         self._started: dict[str, tuple[float, int]] = {}
@@ -135,10 +110,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     """Print a table to stdout.
 
     Args:
-        title: Stands above it.
+        title: Line above the table.
         columns: Headings.
-        rows: Cells as text; printed as they are, without markup.
-        numeric: How many of the first columns are right-aligned and never wrapped.
+        rows: Cells as text, printed without interpreting markup.
+        numeric: Number of leading columns that are right-aligned and never wrapped.
     """
     from rich.console import Console
     from rich.table import Table
@@ -152,17 +127,17 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
             table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    # In a pipe there is no width to respect, but very long lines are hard to read.
+    # A pipe has no width, but very long lines are hard to read.
     Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False).print(table)
 
 
 def hit_rows(hits: Sequence[tuple[float, str, Passage | None]], words: int = 30) -> list[list[str]]:
-    """Return table rows (rank, score, id, passage) of hits, texts cut to some words."""
+    """Return table rows (rank, score, id, passage) of hits, with each text cut after `words` words."""
     rows = []
     for rank, (score, doc_id, passage) in enumerate(hits, 1):
         text = "" if passage is None else _CONTROL.sub(" ", passage.text)
-        cut = text.split()
-        shown = " ".join(cut[:words]) + (" ..." if len(cut) > words else "")
+        text_words = text.split()
+        shown = " ".join(text_words[:words]) + (" ..." if len(text_words) > words else "")
         if passage is not None and passage.title and passage.title != doc_id:
             shown = f"{_CONTROL.sub(' ', passage.title)}: {shown}"
         rows.append([str(rank), f"{score:.3f}", doc_id, shown])

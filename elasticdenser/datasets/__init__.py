@@ -1,6 +1,6 @@
 """Corpora, queries, judgements and answers: from files, BEIR folders and ir_datasets.
 
-Names are imported when they are first used: a search needs but the passage.
+Names are imported when they are first used: a search needs only `Passage`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from elasticdenser.datasets.corpora import BadLines, Corpus, Located, open_corpus
+    from elasticdenser.datasets.corpora import Corpus, LocatedPassage, SkippedLines, open_corpus
     from elasticdenser.datasets.dpr import DprQuestion, read_dpr_questions, register_dpr_questions
     from elasticdenser.datasets.irds import load_irds
     from elasticdenser.datasets.passages import Passage
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from elasticdenser.datasets.queries import load_answers, load_queries
     from elasticdenser.datasets.scan import CorpusScan, scan_corpus, unique_passages
 
-_HOMES = {
-    "BadLines": "corpora",
+_MODULES = {
     "Corpus": "corpora",
     "CorpusScan": "scan",
     "DprQuestion": "dpr",
-    "Located": "corpora",
+    "LocatedPassage": "corpora",
     "Passage": "passages",
+    "SkippedLines": "corpora",
     "load_answers": "queries",
     "load_irds": "irds",
     "load_qrels": "qrels",
@@ -36,12 +36,12 @@ _HOMES = {
 }
 
 __all__ = [
-    "BadLines",
     "Corpus",
     "CorpusScan",
     "DprQuestion",
-    "Located",
+    "LocatedPassage",
     "Passage",
+    "SkippedLines",
     "load_answers",
     "load_irds",
     "load_qrels",
@@ -55,6 +55,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

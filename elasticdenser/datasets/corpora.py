@@ -10,29 +10,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elasticdenser.datasets.files import bare_name, not_utf8, read_raw_lines
+from elasticdenser.datasets.formats import LINE_FORMATS
 from elasticdenser.datasets.irds import load_irds
 from elasticdenser.datasets.passages import Passage
-from elasticdenser.datasets.records import (
-    DPR_HEADER,
-    BadLine,
-    checked_id,
-    checked_passage,
-    passage_from_json,
-    passage_from_tsv,
-)
-from elasticdenser.datasets.sources import Part, find_parts
+from elasticdenser.datasets.records import BadLine, checked_id, checked_passage
+from elasticdenser.datasets.sources import IRDS, CorpusPart, resolve_sources
 from elasticdenser.errors import BadInputError
 
-_KEPT_MESSAGES = 5
+_MAX_MESSAGES = 5
+"""Of skipped lines that are shown in full; thousands may have the same fault."""
 
 
-class Located(NamedTuple):
-    """A passage and where it stands.
+class LocatedPassage(NamedTuple):
+    """A passage and its place.
 
     Attributes:
         path: The file, or the name of what has no file.
         line: Line number, or position, from 1.
-        passage: What stands there.
+        passage: The passage.
     """
 
     path: str
@@ -41,8 +36,8 @@ class Located(NamedTuple):
 
 
 @dataclass
-class BadLines:
-    """What was skipped.
+class SkippedLines:
+    """Record of the lines that were skipped.
 
     Attributes:
         counts: How many lines, by reason.
@@ -54,17 +49,19 @@ class BadLines:
 
     @property
     def total(self) -> int:
-        """How many lines were skipped."""
+        """Number of lines that were skipped."""
         return self.counts.total()
 
     def add(self, reason: str, message: str) -> None:
-        """Count one more."""
+        """Count a line."""
         self.counts[reason] += 1
-        if len(self.messages) < _KEPT_MESSAGES:
+        if len(self.messages) < _MAX_MESSAGES:
             self.messages.append(message)
 
 
 Row = tuple[str, int, Passage | BadLine]
+"""File, line number, and the passage of the line or its fault."""
+
 Reader = Callable[[], Iterator[Row]]
 
 
@@ -72,25 +69,28 @@ class Corpus:
     """Passages that can be streamed again and again; memory does not grow with their number.
 
     Args:
-        name: What it is called in messages.
+        name: Name for messages.
         readers: Each call of a reader streams its rows anew.
-        skip_bad: Count lines that hold no passage and go on, instead of raising.
+        skip_bad: Count lines that hold no passage and continue, instead of raising an error.
+
+    Attributes:
+        skipped: Lines skipped by the last pass.
     """
 
     def __init__(self, name: str, readers: Sequence[Reader], *, skip_bad: bool = False) -> None:
         self.name = name
         self.skip_bad = skip_bad
-        self.bad = BadLines()
+        self.skipped = SkippedLines()
         self._readers = tuple(readers)
 
     @classmethod
     def from_passages(
         cls, name: str, make_passages: Callable[[], Iterable[Passage]], *, skip_bad: bool = False
     ) -> Corpus:
-        """Make a corpus of passages that the program itself has or makes.
+        """Return a corpus of passages that the program itself has or makes.
 
         Args:
-            name: What it is called in messages.
+            name: Name for messages.
             make_passages: Returns all passages, every time it is called.
             skip_bad: As for the class.
         """
@@ -100,24 +100,24 @@ class Corpus:
         """Stream the passages.
 
         Raises:
-            BadInputError: A line holds none (unless these are skipped), or a file cannot be read.
+            BadInputError: A line holds none (unless such lines are skipped), or a file cannot be read.
         """
-        for located in self.located():
+        for located in self.with_locations():
             yield located.passage
 
-    def located(self) -> Iterator[Located]:
-        """Stream the passages with where they stand; `bad` starts anew.
+    def with_locations(self) -> Iterator[LocatedPassage]:
+        """Stream the passages with their places; `skipped` starts anew.
 
         Raises:
             BadInputError: As in iteration.
         """
-        bad = self.bad = BadLines()
+        skipped = self.skipped = SkippedLines()
         for reader in self._readers:
             for path, line, row in reader():
                 if isinstance(row, Passage):
-                    yield Located(path, line, row)
+                    yield LocatedPassage(path, line, row)
                 elif self.skip_bad:
-                    bad.add(row.reason, f"{path}:{line}: {row.message}")
+                    skipped.add(row.reason, f"{path}:{line}: {row.message}")
                 else:
                     raise BadInputError(row.message, path, line)
 
@@ -130,18 +130,18 @@ def open_corpus(
     Args:
         sources: BEIR folders, JSONL, TSV and plain text files (also .gz and .zst), folders of such files, ids of
             ir_datasets.
-        format: `auto`, or what all sources are: `beir`, `jsonl`, `tsv`, `lines` or `irds`.
-        skip_bad: Count lines that hold no passage and go on, instead of raising.
-        download: Let ir_datasets fetch what is missing.
+        format: `auto`, or the format of all sources: `beir`, `jsonl`, `tsv`, `lines` or `irds`.
+        skip_bad: Count lines that hold no passage and continue, instead of raising an error.
+        download: Let ir_datasets download missing files.
 
     Raises:
         BadInputError: A source does not exist, or is of no known format.
     """
     if isinstance(sources, str | Path):
         sources = [sources]
-    parts = find_parts(sources, format)
+    parts = resolve_sources(sources, format)
     name = "+".join(dict.fromkeys(_name_of(source) for source in sources))
-    return Corpus(name, [_reader(part, download) for part in parts], skip_bad=skip_bad)
+    return Corpus(name, [_reader_of(part, download) for part in parts], skip_bad=skip_bad)
 
 
 def _name_of(source: str | Path) -> str:
@@ -151,8 +151,8 @@ def _name_of(source: str | Path) -> str:
     return path.resolve().name if path.is_dir() else str(source)
 
 
-def _reader(part: Part, download: bool) -> Reader:
-    if part.kind != "irds":
+def _reader_of(part: CorpusPart, download: bool) -> Reader:
+    if part.format != IRDS:
         return partial(_read_file, part)
     dataset = load_irds(part.path, download=download)
     if not dataset.has_docs():
@@ -160,25 +160,20 @@ def _reader(part: Part, download: bool) -> Reader:
     return partial(_read_documents, part.path, dataset.docs_iter)
 
 
-def _read_file(part: Part) -> Iterator[Row]:
-    parse = {"jsonl": passage_from_json, "tsv": passage_from_tsv}.get(part.kind)
+def _read_file(part: CorpusPart) -> Iterator[Row]:
+    parse_passage = LINE_FORMATS[part.format].parse_passage
     for number, raw in read_raw_lines(part.path):
         if not raw or raw.isspace():
             continue
-        row: Passage | BadLine
+        row: Passage | BadLine | None
         try:
-            line = raw.decode("utf-8")
-            if parse is None:
-                row = checked_passage(checked_id(f"{part.prefix}-{number}"), line.strip(), "")
-            elif number == 1 and part.kind == "tsv" and line == DPR_HEADER:
-                continue
-            else:
-                row = parse(line)
+            row = parse_passage(raw.decode("utf-8"), number, part.prefix)
         except UnicodeDecodeError as error:
             row = BadLine("not UTF-8", not_utf8(error))
         except BadLine as error:
             row = error
-        yield part.path, number, row
+        if row is not None:
+            yield part.path, number, row
 
 
 def _read_documents(dataset_id: str, documents: Callable[[], Iterator[Any]]) -> Iterator[Row]:
@@ -190,6 +185,7 @@ def _read_documents(dataset_id: str, documents: Callable[[], Iterator[Any]]) -> 
 
 
 def _passage_of(document: Any) -> Passage:
+    """Return the passage of a document of ir_datasets."""
     doc_id = checked_id(str(document.doc_id))
     if isinstance(text := getattr(document, "text", None), str):
         return checked_passage(doc_id, text, getattr(document, "title", None) or "")

@@ -1,4 +1,4 @@
-"""Question files of DPR: `question TAB ['answer', ...]`, one a line, with answers for answer match."""
+r"""Question files of DPR: `question \t ['answer', ...]` in each line, with answers for answer match."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from ir_datasets.formats import BaseQueries
 
 _EXPECTED = "expected a question, a tab and a list of answers, such as ['Paris', \"Ville d'Ys\"]"
-_registering = threading.Lock()
+_registry_lock = threading.Lock()
 _registered: dict[str, tuple[Path, str]] = {}
+"""Id -> question file and id of the corpus."""
 
 
 class DprQuestion(NamedTuple):
     """A question, with the fields of the queries of ir_datasets' `dpr-w100`.
 
     Attributes:
-        query_id: The number of its line, from 0, as in the topics that pyserini made of these files.
+        query_id: Number of the line, from 0, as in the topics that pyserini made of these files.
         text: The question.
         answers: Accepted spellings, at least one.
     """
@@ -63,14 +64,14 @@ def read_dpr_questions(path: str | Path) -> list[DprQuestion]:
 
 
 def register_dpr_questions(dataset_id: str, path: str | Path, *, corpus_id: str = "dpr-w100") -> None:
-    """Give a question file an id of ir_datasets, for its functions and ours, in this process.
+    """Register a question file under an id of ir_datasets, for its functions and ours, in this process.
 
-    Nothing is read now. The same id, file and corpus may be registered again.
+    Nothing is read yet. The same id, file and corpus may be registered again.
 
     Args:
         dataset_id: A new id, such as `dpr-w100/natural-questions/test`.
         path: The question file; see `read_dpr_questions`.
-        corpus_id: The ir_datasets id whose documents are searched for the answers.
+        corpus_id: Id of ir_datasets of the documents that are searched for the answers.
 
     Raises:
         BadInputError: There is no such file or no such corpus, or the id is taken or looks like a file.
@@ -81,11 +82,11 @@ def register_dpr_questions(dataset_id: str, path: str | Path, *, corpus_id: str 
     if not dataset_id or dataset_id.split() != [dataset_id] or not is_dataset_id(dataset_id):
         message = f"got the id {dataset_id!r}, expected one like dpr-w100/trivia-qa/test, which is no file or folder"
         raise BadInputError(message)
-    with _registering:
+    with _registry_lock:
         if dataset_id in _registered:
             known = _registered[dataset_id]
             if known != (file, corpus_id):
-                message = f"{dataset_id!r} is {known[0]} on {known[1]} already, got {file} on {corpus_id}"
+                message = f"{dataset_id!r} is already registered as {known[0]} on {known[1]}, got {file} on {corpus_id}"
                 raise BadInputError(f"{message}: choose another id")
             return
         _register(dataset_id, file, corpus_id)
@@ -100,15 +101,15 @@ def _register(dataset_id: str, file: Path, corpus_id: str) -> None:
         try:
             ir_datasets.load(dataset_id)
         except KeyError:
-            documents = _DocumentsOf(ir_datasets.load(corpus_id))
+            documents = _DocumentsOnly(ir_datasets.load(corpus_id))
             dataset = ir_datasets.Dataset(documents, _queries_of(file, dataset_id))
             ir_datasets.registry.register(dataset_id, dataset)
             return
-    raise BadInputError(f"{dataset_id!r} is an id of ir_datasets already: choose another")
+    raise BadInputError(f"{dataset_id!r} is already an id of ir_datasets: choose another")
 
 
-class _DocumentsOf:
-    """The documents of a data set, and nothing else of it; they are asked for only when something is read."""
+class _DocumentsOnly:
+    """Data set that has only the documents of another; it is touched only when something is read."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
@@ -120,7 +121,7 @@ class _DocumentsOf:
 
 
 def _queries_of(file: Path, dataset_id: str) -> BaseQueries:
-    """Make what ir_datasets reads queries from; its base class is known only once it is imported."""
+    """Return the queries of a question file for ir_datasets, whose base class exists only once it is imported."""
     from ir_datasets.formats import BaseQueries
 
     class DprQuestions(BaseQueries):  # type: ignore[misc, unused-ignore]
@@ -134,7 +135,7 @@ def _queries_of(file: Path, dataset_id: str) -> BaseQueries:
             return DprQuestion
 
         def queries_namespace(self) -> str:
-            return dataset_id  # within a name space, an id is one question
+            return dataset_id  # an id is unique within a namespace
 
         def queries_lang(self) -> str:
             return "en"
@@ -143,12 +144,12 @@ def _queries_of(file: Path, dataset_id: str) -> BaseQueries:
 
 
 def _parse(line: str) -> tuple[str, tuple[str, ...]]:
-    """Return question and answers of a line, quoted as a CSV writer does or not at all."""
+    """Return question and answers of a line, whose columns may be quoted as by a CSV writer."""
     try:
         columns = next(csv.reader([line + "\n"], delimiter="\t"))
     except csv.Error as error:
         raise BadLine("not CSV", f"cannot be split into columns ({error}): {_EXPECTED}") from error
-    # The reader keeps a line's end only where a quote is still open; DPR's would swallow the next lines.
+    # The CSV reader keeps the end of a line only where a quote is still open; DPR's own reader would go on to the next.
     if columns[-1].endswith("\n"):
         message = "a quote that opens a column is not closed: double the quotes inside, and close it before the tab"
         raise BadLine("open quote", message)
@@ -157,19 +158,19 @@ def _parse(line: str) -> tuple[str, tuple[str, ...]]:
     text = columns[0].strip()
     if not text:
         raise BadLine("empty text", f"the question is empty, {_EXPECTED}; a blank line keeps the numbers of the others")
-    return text, _answers(columns[1].strip())
+    return text, _parse_answers(columns[1].strip())
 
 
-def _answers(written: str) -> tuple[str, ...]:
-    """Read the literal of a list of strings; nothing in it is executed."""
+def _parse_answers(literal: str) -> tuple[str, ...]:
+    """Parse the literal of a list of strings; nothing in it is executed."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes such as \d, in answers that are regular expressions
-            answers = ast.literal_eval(written)
+            warnings.simplefilter("ignore")  # escapes such as \d in answers that are regular expressions
+            answers = ast.literal_eval(literal)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise BadLine("bad answers", f"the answers are {written[:60]!r}, {_EXPECTED}") from error
+        raise BadLine("bad answers", f"the answers are {literal[:60]!r}, {_EXPECTED}") from error
     if not isinstance(answers, list | tuple) or not all(isinstance(answer, str) for answer in answers):
-        raise BadLine("bad answers", f"the answers are {written[:60]!r}, which is no list of strings: {_EXPECTED}")
+        raise BadLine("bad answers", f"the answers are {literal[:60]!r}, which is not a list of strings: {_EXPECTED}")
     if not any(answer.strip() for answer in answers):
         message = "the question has no answer: add one, or leave the line blank, which keeps the numbers of the others"
         raise BadLine("no answer", message)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,10 @@ from typing import Any, BinaryIO
 from elasticdenser.errors import BadInputError
 
 COMPRESSIONS = (".gz", ".zst")
+
 MAX_LINE_BYTES = 1 << 26
+"""A longer line is refused: such a file is not one of records, and would fill the memory."""
+
 _BUFFER_BYTES = 1 << 18
 _ZSTD_CHUNK_BYTES = 1 << 14
 _BOM = b"\xef\xbb\xbf"
@@ -24,8 +28,8 @@ _MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst"}
 def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     r"""Stream a UTF-8 text file as (line number from 1, line without its end).
 
-    Only `\n` and `\r\n` end a line, so that a line keeps the characters (U+2028, form feed, ...) at which
-    `str.splitlines` would cut.
+    Only `\n` and `\r\n` end a line: other characters at which `str.splitlines` would split (U+2028, form feed, ...)
+    stay in it.
 
     Raises:
         BadInputError: The file is missing, damaged or not UTF-8.
@@ -47,7 +51,7 @@ def decode_line(raw: bytes, path: str | Path, number: int) -> str:
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:
-    """Say which byte is wrong and what to do."""
+    """Return a message that says which byte is wrong and what to do."""
     byte = error.object[error.start]
     return f"byte 0x{byte:02x} at column {error.start + 1} is not UTF-8: convert the file to UTF-8"
 
@@ -72,7 +76,7 @@ def read_raw_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
 
 
 def compression_of(path: str | Path) -> str:
-    """Return `.gz`, `.zst` or nothing, by the file's name."""
+    """Return `.gz`, `.zst` or nothing, according to the file's name."""
     suffix = Path(path).suffix.lower()
     return suffix if suffix in COMPRESSIONS else ""
 
@@ -91,6 +95,19 @@ def bare_name(path: str | Path) -> str:
     return path.with_suffix("").as_posix()
 
 
+def natural_order(path: str | Path) -> list[tuple[int, str]]:
+    """Return a sort key under which `corpus-10` comes after `corpus-9`."""
+    pieces = re.split(r"(\d+)", str(path))
+    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
+
+
+def without_copies(paths: Iterable[Path]) -> list[Path]:
+    """Leave out compressed files whose content is among `paths` as a plain file, too."""
+    paths = list(paths)
+    plain = {str(path) for path in paths if not compression_of(path)}
+    return [path for path in paths if not compression_of(path) or str(path.with_suffix("")) not in plain]
+
+
 @contextmanager
 def _open_binary(path: Path) -> Iterator[BinaryIO]:
     with open(path, "rb") as file:
@@ -99,7 +116,7 @@ def _open_binary(path: Path) -> Iterator[BinaryIO]:
         if compression and not head:
             raise EOFError
         if not compression:
-            _refuse_disguised_archive(path, head)
+            _refuse_renamed_archive(path, head)
             yield file
         elif compression == ".gz":
             with gzip.GzipFile(fileobj=file) as archive:
@@ -108,14 +125,14 @@ def _open_binary(path: Path) -> Iterator[BinaryIO]:
             yield io.BufferedReader(_ZstdStream(file), _BUFFER_BYTES)
 
 
-def _refuse_disguised_archive(path: Path, head: bytes) -> None:
+def _refuse_renamed_archive(path: Path, head: bytes) -> None:
     for magic, suffix in _MAGIC.items():
         if head.startswith(magic):
             raise BadInputError(f"this is a compressed file: rename it to {path.name}{suffix}", path)
 
 
 class _ZstdStream(io.RawIOBase):
-    """Decompresses zstd, frame after frame; python-zstandard's own reader takes a truncated file for whole."""
+    """Stream that decompresses zstd, frame after frame; python-zstandard's own does not notice a truncated file."""
 
     def __init__(self, source: BinaryIO) -> None:
         import zstandard
@@ -138,10 +155,10 @@ class _ZstdStream(io.RawIOBase):
             if not data:
                 raise EOFError
             self._ready = memoryview(self._decompress(data))
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
+        n_bytes = min(len(buffer), len(self._ready))
+        buffer[:n_bytes] = self._ready[:n_bytes]
+        self._ready = self._ready[n_bytes:]
+        return n_bytes
 
     def _decompress(self, data: bytes) -> bytes:
         if self._frame is None:
@@ -161,17 +178,17 @@ def _explained_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        problem = "is truncated" if isinstance(error, EOFError) else f"is damaged or not a {_kind(path)}"
-        raise BadInputError(f"the archive {problem}: fetch or compress it again", path) from error
+        fault = "is truncated" if isinstance(error, EOFError) else f"is damaged or not a {_archive_kind(path)}"
+        raise BadInputError(f"the archive {fault}: fetch or compress it again", path) from error
     except FileNotFoundError as error:
         raise BadInputError("no such file: check the path", path) from error
     except IsADirectoryError as error:
-        raise BadInputError("this is a folder, a file was expected", path) from error
+        raise BadInputError("this is a folder, expected a file", path) from error
     except PermissionError as error:
         raise BadInputError("no permission to read it: check its owner and mode", path) from error
     except OSError as error:
         raise BadInputError(f"cannot be read: {error.strerror or error}", path) from error
 
 
-def _kind(path: str | Path) -> str:
+def _archive_kind(path: str | Path) -> str:
     return "zstd file" if compression_of(path) == ".zst" else "gzip file"

@@ -1,4 +1,4 @@
-"""Data sets of ir_datasets, without its surprises: nothing of the user's is deleted, no silent download."""
+"""Data sets of ir_datasets, used such that no file of the user is deleted and nothing is downloaded unasked."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from elasticdenser.datasets.irds_guard import Guard, install_checks
 from elasticdenser.errors import BadInputError, DataMissingError
 
 _BLOCK = 256
-_installing = threading.Lock()
-_installed = False
+"""Records that are read at a time while the guard is entered."""
+
+_install_lock = threading.Lock()
+_is_installed = False
 
 
 class IrdsDataset:
-    """A data set of ir_datasets whose every step runs under our guard.
+    """Data set of ir_datasets that is only read within a `Guard`.
 
     Args:
         dataset_id: Its id, such as `msmarco-passage/dev/small`.
-        dataset: What ir_datasets loaded.
-        download: Whether ir_datasets may fetch what is missing.
+        dataset: The object that ir_datasets loaded.
+        download: Whether ir_datasets may download missing files.
     """
 
     def __init__(self, dataset_id: str, dataset: Any, download: bool) -> None:
@@ -32,19 +34,19 @@ class IrdsDataset:
         self._download = download
 
     def has_docs(self) -> bool:
-        """Whether it has passages or documents."""
+        """Tell whether it has passages or documents."""
         return bool(self._dataset.has_docs())
 
     def has_queries(self) -> bool:
-        """Whether it has queries."""
+        """Tell whether it has queries."""
         return bool(self._dataset.has_queries())
 
     def has_qrels(self) -> bool:
-        """Whether it has relevance judgements."""
+        """Tell whether it has relevance judgements."""
         return bool(self._dataset.has_qrels())
 
     def docs_iter(self) -> Iterator[Any]:
-        """Stream the documents as ir_datasets has them.
+        """Stream the documents as records of ir_datasets.
 
         Raises:
             BadInputError: Files are missing or unreadable.
@@ -52,7 +54,7 @@ class IrdsDataset:
         return self._stream("docs")
 
     def queries_iter(self) -> Iterator[Any]:
-        """Stream the queries as ir_datasets has them.
+        """Stream the queries as records of ir_datasets.
 
         Raises:
             BadInputError: Files are missing or unreadable.
@@ -60,7 +62,7 @@ class IrdsDataset:
         return self._stream("queries")
 
     def qrels_iter(self) -> Iterator[Any]:
-        """Stream the judgements as ir_datasets has them.
+        """Stream the judgements as records of ir_datasets.
 
         Raises:
             BadInputError: Files are missing or unreadable.
@@ -68,11 +70,11 @@ class IrdsDataset:
         return self._stream("qrels")
 
     def docs_bytes(self) -> int | None:
-        """Return the size of the file of documents, or None where there is none or it is not a single one."""
+        """Return the size of the file of documents, or None if there is no such file or several."""
         try:
             with Guard(self.dataset_id, download=False):
                 path = Path(self._dataset.docs_path(force=False))
-        except BadInputError:  # not every data set says where its documents are
+        except BadInputError:  # some data sets do not tell the path of their documents
             return None
         return path.stat().st_size if path.is_file() else None
 
@@ -83,7 +85,7 @@ class IrdsDataset:
         with Guard(self.dataset_id, self._download):
             records = iter(getattr(self._dataset, f"{kind}_iter")())
         while True:
-            # The guard is never held across a yield: other users of ir_datasets in this process keep theirs.
+            # The guard is not entered during a yield: the caller's own calls of ir_datasets stay unchanged.
             with Guard(self.dataset_id, self._download):
                 block = list(islice(records, _BLOCK))
             if not block:
@@ -92,12 +94,12 @@ class IrdsDataset:
 
 
 def load_irds(dataset_id: str, *, download: bool = False) -> IrdsDataset:
-    """Find a data set of ir_datasets by its id; its files are touched only when something is read.
+    """Return a data set of ir_datasets by its id; its files are touched only when something is read.
 
     Args:
         dataset_id: Such as `msmarco-passage/dev/small`.
-        download: Let ir_datasets fetch what is missing. Without it, a missing file is an error that says where
-            the file belongs. In no case is a file deleted that was there before.
+        download: Let ir_datasets download missing files. Otherwise a missing file is an error that says where it
+            belongs. Existing files are never deleted.
 
     Raises:
         DataMissingError: There is no such id.
@@ -117,25 +119,25 @@ def load_irds(dataset_id: str, *, download: bool = False) -> IrdsDataset:
 
 
 def import_ir_datasets() -> Any:
-    """Import ir_datasets and put our checks in front of what it deletes and downloads.
+    """Import ir_datasets, and wrap those of its functions that delete and download in checks.
 
-    The checks act only inside calls that come from this module.
+    The checks are active only within a `Guard`.
 
     Raises:
-        BadInputError: Its folder cannot be made, or this version works in another way than the checks expect.
+        BadInputError: Its folder cannot be created, or the checks do not fit this version.
     """
-    global _installed
+    global _is_installed
     try:
         import ir_datasets
     except OSError as error:
-        message = f"ir_datasets cannot make its folder ({error}): set IR_DATASETS_HOME to one you can write to"
+        message = f"ir_datasets cannot create its folder ({error}): set IR_DATASETS_HOME to one you can write to"
         raise BadInputError(message) from error
-    with _installing:
-        if not _installed:
+    with _install_lock:
+        if not _is_installed:
             try:
                 install_checks(ir_datasets)
             except AttributeError as error:
                 message = f"cannot use ir_datasets {ir_datasets.__version__} safely ({error}): install 0.6.3"
                 raise BadInputError(message) from error
-            _installed = True
+            _is_installed = True
     return ir_datasets

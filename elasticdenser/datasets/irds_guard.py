@@ -1,7 +1,7 @@
-"""Checks in front of what ir_datasets deletes and downloads, in force only where this package calls it.
+"""Checks around those functions of ir_datasets that delete and download, active only where this package calls it.
 
-Without a version file that it wrote itself, ir_datasets takes a user's `collection.tsv` for its own outdated copy
-and deletes it; and it downloads gigabytes on a first look.
+If its version file is missing, ir_datasets takes a user's `collection.tsv` for an outdated copy of its own and deletes
+it; and it downloads gigabytes at the first access.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ _current = threading.local()
 
 
 class Guard:
-    """While it is entered, ir_datasets in this thread works under our rules, and its errors become ours.
+    """Context in which the checks are active in this thread, and errors of ir_datasets become ours.
 
     Args:
-        dataset_id: What is being read, for messages.
-        download: Whether missing files may be fetched.
+        dataset_id: Id of the data set that is read, for messages.
+        download: Whether missing files may be downloaded.
+
+    Attributes:
+        expected_files: Files that ir_datasets is looking for.
     """
 
     def __init__(self, dataset_id: str, download: bool) -> None:
         self.dataset_id = dataset_id
         self.download = download
-        self.wanted: list[Path] = []
+        self.expected_files: list[Path] = []
 
     def __enter__(self) -> None:
-        self._outer = _guard()
+        self._outer = _current_guard()
         _current.guard = self
 
     def __exit__(
@@ -41,46 +44,46 @@ class Guard:
     ) -> None:
         _current.guard = self._outer
         if isinstance(error, Exception) and not isinstance(error, ElasticDenserError):
-            make = self.missing if isinstance(error, FileNotFoundError) else self.error
-            raise make(f"{type(error).__name__}: {error}") from error
+            make_error = self.missing if isinstance(error, FileNotFoundError) else self.error
+            raise make_error(f"{type(error).__name__}: {error}") from error
 
-    def error(self, what: str) -> BadInputError:
-        """Make the error that says what is wrong with this data set."""
-        return BadInputError(self._said(what))
+    def error(self, reason: str) -> BadInputError:
+        """Return the error for a data set that cannot be used."""
+        return BadInputError(self._message(reason))
 
-    def missing(self, what: str) -> DataMissingError:
-        """Make the error that says what is not there."""
-        return DataMissingError(self._said(what))
+    def missing(self, reason: str) -> DataMissingError:
+        """Return the error for a data set that is not on this machine."""
+        return DataMissingError(self._message(reason))
 
     def refuse_download(self, places: list[Path], source: str) -> DataMissingError:
-        """Make the error that says where the missing file belongs."""
-        where = " or ".join(str(place) for place in dict.fromkeys([*self.wanted, *places])) or "a local copy"
+        """Return the error for a missing file: where it belongs, and how to download it."""
+        files = " or ".join(str(place) for place in dict.fromkeys([*self.expected_files, *places])) or "a local copy"
         return self.missing(
-            f"{where} is missing. Put it there, or allow its download (--download, download=True) from {source}"
+            f"{files} is missing. Put it there, or allow its download (--download, download=True) from {source}"
         )
 
-    def _said(self, what: str) -> str:
-        return f"ir_datasets cannot read {self.dataset_id}: {what}"
+    def _message(self, reason: str) -> str:
+        return f"ir_datasets cannot read {self.dataset_id}: {reason}"
 
 
-def _guard() -> Guard | None:
+def _current_guard() -> Guard | None:
     return getattr(_current, "guard", None)
 
 
 def install_checks(ir_datasets: Any) -> None:
-    """Wrap what deletes and what downloads; outside of a `Guard` the wrappers change nothing.
+    """Wrap the functions that delete and download; outside of a `Guard` the wrappers change nothing.
 
     Raises:
-        AttributeError: This version of ir_datasets lacks one of the places.
+        AttributeError: This version of ir_datasets lacks one of these functions.
     """
     util = ir_datasets.util
     local = util.LocalDownload
     _replace(util.Migrator, "_migrate", _without_deletion)
-    _replace(util.Cache, "verify", _noting_the_place)
+    _replace(util.Cache, "verify", _noting_the_file)
     _replace(util.Download, "path", functools.partial(_only_local, local))
     _replace(util.Download, "stream", functools.partial(_only_local, local))
-    _replace(local, "path", _naming_the_place)
-    # Whatever goes to the network by another way passes here.
+    _replace(local, "path", _naming_the_file)
+    # All other accesses to the network go through these two.
     _replace(ir_datasets.lazy_libs, "requests", _offline)
     _replace(util.download.GoogleCloudBucketStream, "stream", _offline)
 
@@ -96,7 +99,7 @@ def _without_deletion(original: Callable[..., Any]) -> Callable[..., Any]:
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            guard = _guard()
+            guard = _current_guard()
             if guard is None:
                 return migrating(*args, **kwargs)
             _check_version_file(self, guard)
@@ -109,41 +112,41 @@ def _without_deletion(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _check_version_file(migrator: Any, guard: Guard) -> None:
     file, version = Path(migrator._version_file), migrator._version
-    found = file.read_text(encoding="utf-8", errors="replace") if file.exists() else None
+    content = file.read_text(encoding="utf-8", errors="replace") if file.exists() else None
     endangered = [str(path) for path in migrator._affected_files if Path(path).exists()]
-    if found == version or not endangered:
+    if content == version or not endangered:
         return
-    got = "is missing" if found is None else f"holds {found[:20]!r}"
+    state = "is missing" if content is None else f"holds {content[:20]!r}"
     raise guard.error(
-        f"{file} {got}, so ir_datasets would delete {', '.join(endangered)}. If the data is of version"
+        f"{file} {state}, so ir_datasets would delete {', '.join(endangered)}. If the data is of version"
         f" {version!r}, write exactly that into the file: printf {version} > {file}"
     )
 
 
-def _noting_the_place(original: Callable[..., Any]) -> Callable[..., Any]:
+def _noting_the_file(original: Callable[..., Any]) -> Callable[..., Any]:
     def verify(self: Any) -> Any:
-        with _wanted(self._path):
+        with _expecting(self._path):
             return original(self)
 
     return verify
 
 
 @contextmanager
-def _wanted(path: Path) -> Iterator[None]:
-    guard = _guard()
+def _expecting(path: Path) -> Iterator[None]:
+    guard = _current_guard()
     if guard is None:
         yield
         return
-    guard.wanted.append(path)
+    guard.expected_files.append(path)
     try:
         yield
     finally:
-        guard.wanted.pop()
+        guard.expected_files.pop()
 
 
 def _only_local(local: type[Any], original: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        guard = _guard()
+        guard = _current_guard()
         force = args[0] if args else kwargs.get("force", True)
         cached = self._path or self._cache_path
         if guard is None or guard.download or (cached and (not force or Path(cached).exists())):
@@ -158,9 +161,9 @@ def _only_local(local: type[Any], original: Callable[..., Any]) -> Callable[...,
     return call
 
 
-def _naming_the_place(original: Callable[..., Any]) -> Callable[..., Any]:
+def _naming_the_file(original: Callable[..., Any]) -> Callable[..., Any]:
     def path(self: Any, force: bool = True) -> Any:
-        guard = _guard()
+        guard = _current_guard()
         if guard is not None and force and not self._path.exists():
             raise guard.missing(f"{self._path} is missing. {self._message or 'Put it there'}".replace("\n", " "))
         return original(self, force)
@@ -170,7 +173,7 @@ def _naming_the_place(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _offline(original: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        guard = _guard()
+        guard = _current_guard()
         if guard is not None and not guard.download:
             raise guard.refuse_download([], "the network")
         return original(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""What a corpus is made of."""
+"""Passages, the documents of a corpus."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of text that can be found.
+    """A text that can be retrieved.
 
     Attributes:
-        doc_id: The name under which it is found, unique in its corpus.
-        text: The body; may be empty where there is a title.
-        title: The title of what it was cut from, or nothing.
+        doc_id: Id, unique in its corpus.
+        text: The body; may be empty if there is a title.
+        title: Title of the document that the passage is a part of, or nothing.
     """
 
     doc_id: str
@@ -21,5 +21,5 @@ class Passage:
 
     @property
     def content(self) -> str:
-        """What is encoded: title, space, text, as in BEIR."""
+        """The text that is encoded: title, space, body, as in BEIR."""
         return f"{self.title} {self.text}".strip()

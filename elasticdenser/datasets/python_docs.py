@@ -1,6 +1,6 @@
-"""A corpus that every machine has: the documentation inside the Python standard library.
+"""Corpus that every machine has: the documentation inside the Python standard library.
 
-Source files are parsed, never imported. Only C modules, which have no source to parse, are imported and inspected.
+Source files are parsed, never imported. Only C modules, which have no source, are imported and inspected.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import NamedTuple
 from elasticdenser.datasets.passages import Passage
 
 MAX_WORDS = 200
-# Jokes, tools with a window, the test suite, and what has no documentation worth finding.
+# Jokes, tools with a window, the test suite, and modules without useful documentation.
 _SKIPPED = frozenset(
     {"antigravity", "this", "idlelib", "lib2to3", "turtledemo", "test", "pydoc_data", "ensurepip", "encodings"}
 )
-# Their import warns, touches the terminal, or they are there for tests of the interpreter.
+# Importing them warns or changes the terminal, or they exist for tests of the interpreter.
 _NOT_IMPORTED = frozenset({"readline", "nis", "nt", "ossaudiodev", "spwd", "xxlimited", "xxlimited_35", "xxsubtype"})
-# The modules behind os.path, and the one of the two that this platform does not use.
+# The modules behind os.path, and those of other platforms.
 _OS_PATH = {os.path.__name__: "os.path", "genericpath": "os.path"}
 _OTHER_PATHS = frozenset({"posixpath", "ntpath", "posix"}) - set(_OS_PATH)
 _SKIPPED_PARTS = frozenset({"test", "tests", "idle_test"})
@@ -43,22 +43,22 @@ class _Module(NamedTuple):
     is_package: bool
 
 
-_LEAST_WORDS = 4
-"""What is shorter only says its own name again."""
+_MIN_WORDS = 4
+"""A shorter docstring only repeats the name."""
 
 
 def python_docs() -> Iterator[Passage]:
-    """Stream a passage for every documented public module, class, function and method, always in one order.
+    """Stream a passage for every documented public module, class, function and method, always in the same order.
 
     The id and title are the qualified name (`threading.Thread.join`, `builtins.sorted`), the text is the signature,
-    where known, and the docstring, cut to about 200 words.
+    if it is known, and the docstring, cut to 200 words.
     """
     seen: set[str] = set()
     for name in sorted(sys.stdlib_module_names):
         if name.startswith("_") or name in _SKIPPED | _OTHER_PATHS:
             continue
         for passage in _module_passages(name):
-            if passage.doc_id not in seen and len(passage.text.split()) >= _LEAST_WORDS:
+            if passage.doc_id not in seen and len(passage.text.split()) >= _MIN_WORDS:
                 seen.add(passage.doc_id)
                 yield passage
 
@@ -66,23 +66,23 @@ def python_docs() -> Iterator[Passage]:
 def _module_passages(name: str) -> Iterator[Passage]:
     root = Path(sysconfig.get_path("stdlib"))
     modules = list(_parsed(root, name))
-    lifted = _lifted_names(modules)
+    owners = _reexported_names(modules)
     for module in modules:
         shown = _OS_PATH.get(module.name, module.name)
         yield from _documented(shown, "", ast.get_docstring(module.tree))
         exported = frozenset(_exports(module.tree))
         for passage in _body_passages(module.tree.body, module.name, exported):
-            yield _renamed(passage, module.name, shown, lifted)
+            yield _renamed(passage, module.name, shown, owners)
         for passage in _reexported(module, root):
-            yield _renamed(passage, module.name, shown, lifted)
+            yield _renamed(passage, module.name, shown, owners)
     if not modules and _is_compiled(name):
         yield from _inspected_module(name, name, None)
 
 
-def _renamed(passage: Passage, module: str, shown: str, lifted: dict[str, str]) -> Passage:
-    """Give a passage its public name: `asyncio.run` for `asyncio.runners.run`."""
+def _renamed(passage: Passage, module: str, shown: str, owners: dict[str, str]) -> Passage:
+    """Return a passage under its public name: `asyncio.run` for `asyncio.runners.run`."""
     local, _, rest = passage.doc_id.removeprefix(f"{module}.").partition(".")
-    owner = lifted.get(f"{module}.{local}") or lifted.get(f"{module}.*") or shown
+    owner = owners.get(f"{module}.{local}") or owners.get(f"{module}.*") or shown
     name = ".".join(filter(None, (owner, local, rest)))
     return passage if name == passage.doc_id else Passage(name, passage.text, name)
 
@@ -111,10 +111,10 @@ def _holds_module(path: Path) -> bool:
     return path.suffix == ".py" or (path / "__init__.py").is_file()
 
 
-def _lifted_names(modules: list[_Module]) -> dict[str, str]:
-    """Map `asyncio.runners.run` to `asyncio`, where a package offers names of its submodules as its own."""
+def _reexported_names(modules: list[_Module]) -> dict[str, str]:
+    """Map `asyncio.runners.run` to `asyncio`, where a package re-exports names of its submodules."""
     exports = {module.name: _exports(module.tree) for module in modules}
-    lifted: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for package in (module for module in modules if module.is_package):
         for node in ast.walk(package.tree):
             if not isinstance(node, ast.ImportFrom) or not node.module:
@@ -123,13 +123,13 @@ def _lifted_names(modules: list[_Module]) -> dict[str, str]:
             if source in exports and source != package.name:
                 names = [alias.name for alias in node.names if alias.asname in (None, alias.name)]
                 for name in exports[source] or ["*"] if names == ["*"] else names:
-                    lifted.setdefault(f"{source}.{name}", package.name)
-        # Packages that import their submodules only when needed tell by __all__ alone.
+                    owners.setdefault(f"{source}.{name}", package.name)
+        # In packages that import their submodules lazily, only __all__ lists the names.
         for module in modules:
             if module.name.startswith(f"{package.name}."):
                 for name in _defined(module.tree) & set(exports[package.name]):
-                    lifted.setdefault(f"{module.name}.{name}", package.name)
-    return lifted
+                    owners.setdefault(f"{module.name}.{name}", package.name)
+    return owners
 
 
 def _defined(tree: ast.Module) -> set[str]:
@@ -162,7 +162,7 @@ def _body_passages(body: list[ast.stmt], owner: str, exported: frozenset[str]) -
 
 
 def _docstring(node: _Definition, exported: bool) -> str | None:
-    """Return the docstring; a class may have it in `__init__`, and an exported one is at least listed."""
+    """Return the docstring, of a class also that of `__init__`; else the names of the methods of an exported class."""
     doc = ast.get_docstring(node)
     if doc or not isinstance(node, ast.ClassDef):
         return doc
@@ -186,17 +186,17 @@ def _signature(node: _Definition) -> str:
 
 
 def _reexported(module: _Module, root: Path) -> Iterator[Passage]:
-    """Document what a module takes from a private one, such as `csv.reader` from `_csv`."""
+    """Yield passages for what a module imports from a private one, such as `csv.reader` from `_csv`."""
     for node in ast.walk(module.tree):
         if not isinstance(node, ast.ImportFrom) or node.level or not node.module:
             continue
         source = node.module
         names = {alias.name: alias.asname or alias.name for alias in node.names}
-        wanted = None if "*" in names else names
+        selected = None if "*" in names else names
         if (source.startswith("_") or source == "posix") and _is_compiled(source):
-            yield from _inspected_module(source, module.name, wanted)
+            yield from _inspected_module(source, module.name, selected)
         elif source.startswith("_") and not source.startswith("__") and "." not in source:
-            yield from _private_source(root, source, module.name, wanted)
+            yield from _private_source(root, source, module.name, selected)
 
 
 def _private_source(root: Path, source: str, owner: str, names: dict[str, str] | None) -> Iterator[Passage]:
@@ -207,7 +207,7 @@ def _private_source(root: Path, source: str, owner: str, names: dict[str, str] |
 
 
 def _is_compiled(name: str) -> bool:
-    """Tell whether a module of the standard library is written in C and harmless to import."""
+    """Tell whether a module of the standard library is written in C and safe to import."""
     if name not in sys.stdlib_module_names or name in _NOT_IMPORTED:
         return False
     if name.startswith(("_test", "_xx", "_tkinter", "_curses")):
@@ -234,7 +234,7 @@ def _inspected_module(source: str, owner: str, names: dict[str, str] | None) -> 
 
 
 def _is_documentable(member: object) -> bool:
-    # site adds exit, help, license, ... to builtins: instances, not routines.
+    # The module `site` adds exit, help, license, ... to builtins: instances, not routines.
     return isinstance(member, type) or inspect.isroutine(member)
 
 

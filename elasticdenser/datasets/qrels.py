@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from elasticdenser.datasets.beir import qrels_file, refuse_split
 from elasticdenser.datasets.files import read_lines
 from elasticdenser.datasets.irds import load_irds
-from elasticdenser.datasets.layout import qrels_file, refuse_split
 from elasticdenser.datasets.sources import is_dataset_id
 from elasticdenser.errors import BadInputError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _BEIR_HEADER = ["query-id", "corpus-id", "score"]
 _EXPECTED = "expected the header 'query-id corpus-id score' (BEIR), or 4 columns: query 0 document score (TREC)"
 _Fields = tuple[str, str, str, str]
+"""Query id, document id, score, iteration."""
 
 
 def load_qrels(dataset: str | Path, *, split: str | None = None, download: bool = False) -> list[Qrel]:
@@ -26,7 +27,7 @@ def load_qrels(dataset: str | Path, *, split: str | None = None, download: bool 
     Args:
         dataset: A BEIR folder, with or without its corpus; a BEIR or TREC qrels file; an id of ir_datasets.
         split: Which qrels of a BEIR folder; by default `test`, else `dev`, else the only ones.
-        download: Let ir_datasets fetch what is missing.
+        download: Let ir_datasets download missing files.
 
     Raises:
         BadInputError: There are none, or a line is bad.
@@ -36,13 +37,13 @@ def load_qrels(dataset: str | Path, *, split: str | None = None, download: bool 
     if is_dataset_id(dataset):
         refuse_split(dataset, split)
         records = load_irds(str(dataset), download=download).qrels_iter()
-        found = [
+        qrels = [
             Qrel(str(record.query_id), str(record.doc_id), int(record.relevance), _iteration(record))
             for record in records
         ]
-        if not found:
+        if not qrels:
             raise BadInputError(f"the ir_datasets id {dataset!r} has no judgements: choose one that has")
-        return found
+        return qrels
     path = Path(dataset)
     if path.is_dir():
         file = qrels_file(path, split)
@@ -61,22 +62,23 @@ def read_qrels(path: Path) -> list[Qrel]:
     """
     from ir_measures import Qrel
 
-    found: dict[tuple[str, str], Qrel] = {}
+    qrels: dict[tuple[str, str], Qrel] = {}
     for number, (query_id, doc_id, score, iteration) in _rows(path):
         try:
             relevance = int(score)
         except ValueError as error:
             raise BadInputError(f"the score is {score!r}, expected an integer", path, number) from error
-        qrel = found.setdefault((query_id, doc_id), Qrel(query_id, doc_id, relevance, iteration))
+        qrel = qrels.setdefault((query_id, doc_id), Qrel(query_id, doc_id, relevance, iteration))
         if qrel.relevance != relevance:
             message = f"query {query_id!r} and document {doc_id!r} were judged {qrel.relevance} before"
             raise BadInputError(f"{message}, and {relevance} here: keep one of the two", path, number)
-    if not found:
+    if not qrels:
         raise BadInputError(f"the file holds no judgement: {_EXPECTED}", path)
-    return list(found.values())
+    return list(qrels.values())
 
 
 def _rows(path: Path) -> Iterator[tuple[int, _Fields]]:
+    """Yield line number and fields; the first line tells whether the file is BEIR's or TREC's."""
     split: Callable[[str], list[str]] | None = None
     for number, line in read_lines(path):
         if not line or line.isspace():
@@ -88,9 +90,9 @@ def _rows(path: Path) -> Iterator[tuple[int, _Fields]]:
         columns = split(line)
         expected = 3 if split is _split_beir else 4
         if len(columns) != expected or not all(columns):
-            got = f"got {len(columns)} columns" if all(columns) else "got an empty column"
+            fault = f"got {len(columns)} columns" if all(columns) else "got an empty column"
             hint = f"expected {expected} as in the lines before" if number > 2 else _EXPECTED
-            raise BadInputError(f"{got}: {hint}", path, number)
+            raise BadInputError(f"{fault}: {hint}", path, number)
         if split is _split_beir:
             query_id, doc_id, score = columns
             yield number, (query_id, doc_id, score, "0")

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from elasticdenser.datasets.beir import qrels_file, queries_file, refuse_split
 from elasticdenser.datasets.dpr import read_dpr_questions
 from elasticdenser.datasets.files import bare_name, read_lines, text_suffix
+from elasticdenser.datasets.formats import LINE_FORMATS, format_of
 from elasticdenser.datasets.irds import import_ir_datasets, load_irds
-from elasticdenser.datasets.layout import qrels_file, queries_file, refuse_split
 from elasticdenser.datasets.qrels import read_qrels
-from elasticdenser.datasets.records import (
-    QUERY_IDS,
-    BadLine,
-    checked_id,
-    json_object,
-    query_text,
-    record_id,
-)
-from elasticdenser.datasets.sources import QUERY_KINDS, is_dataset_id
+from elasticdenser.datasets.records import BadLine, QueryRecord
+from elasticdenser.datasets.sources import DPR_SUFFIX, is_dataset_id
 from elasticdenser.errors import BadInputError
 
 if TYPE_CHECKING:
     from ir_datasets.formats import GenericQuery
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Query:
-    query_id: str
-    text: str
-    answers: list[str]
 
 
 def load_queries(dataset: str | Path, *, split: str | None = None, download: bool = False) -> list[GenericQuery]:
@@ -42,7 +28,7 @@ def load_queries(dataset: str | Path, *, split: str | None = None, download: boo
             file of DPR (.csv: question, list of answers); an id of ir_datasets.
         split: Which qrels of a BEIR folder: only the queries they judge are returned. By default `test`, else
             `dev`, else the only ones; without any qrels, all queries.
-        download: Let ir_datasets fetch what is missing.
+        download: Let ir_datasets download missing files.
 
     Raises:
         BadInputError: There are none, or a line is bad.
@@ -60,7 +46,7 @@ def load_answers(dataset: str | Path, *, split: str | None = None, download: boo
         dataset: As for `load_queries`: a BEIR folder or JSONL file with `answers`, a question file of DPR (.csv),
             or an id of ir_datasets.
         split: As for `load_queries`.
-        download: Let ir_datasets fetch what is missing.
+        download: Let ir_datasets download missing files.
 
     Raises:
         BadInputError: There are none, or a line is bad.
@@ -72,7 +58,7 @@ def load_answers(dataset: str | Path, *, split: str | None = None, download: boo
     return answers
 
 
-def _load(dataset: str | Path, split: str | None, download: bool) -> list[_Query]:
+def _load(dataset: str | Path, split: str | None, download: bool) -> list[QueryRecord]:
     if is_dataset_id(dataset):
         refuse_split(dataset, split)
         return _irds_queries(str(dataset), download)
@@ -83,25 +69,25 @@ def _load(dataset: str | Path, split: str | None, download: bool) -> list[_Query
     return _file_queries(path)
 
 
-def _folder_queries(folder: Path, split: str | None) -> list[_Query]:
+def _folder_queries(folder: Path, split: str | None) -> list[QueryRecord]:
     file = queries_file(folder)
     queries = _file_queries(file)
     qrels = qrels_file(folder, split)
     if qrels is None:
         return queries
-    judged = dict.fromkeys(qrel.query_id for qrel in read_qrels(qrels))
-    kept = [query for query in queries if query.query_id in judged]
-    if len(kept) < len(judged):
-        known = {query.query_id for query in kept}
-        lacking = [query_id for query_id in judged if query_id not in known]
-        message = f"judges {len(lacking)} queries that {file} lacks, first {lacking[0]!r}: complete the queries"
+    judged_ids = dict.fromkeys(qrel.query_id for qrel in read_qrels(qrels))
+    judged = [query for query in queries if query.query_id in judged_ids]
+    if len(judged) < len(judged_ids):
+        known_ids = {query.query_id for query in judged}
+        missing = [query_id for query_id in judged_ids if query_id not in known_ids]
+        message = f"judges {len(missing)} queries that {file} lacks, first {missing[0]!r}: complete the queries"
         raise BadInputError(message, qrels)
-    return kept
+    return judged
 
 
-def _irds_queries(dataset_id: str, download: bool) -> list[_Query]:
+def _irds_queries(dataset_id: str, download: bool) -> list[QueryRecord]:
     queries = [
-        _Query(
+        QueryRecord(
             query_id=str(record.query_id),
             text=record.text if hasattr(record, "text") else record.default_text(),
             answers=[str(answer) for answer in getattr(record, "answers", ())],
@@ -113,11 +99,13 @@ def _irds_queries(dataset_id: str, download: bool) -> list[_Query]:
     return queries
 
 
-def _file_queries(path: Path) -> list[_Query]:
-    if QUERY_KINDS.get(text_suffix(path)) == "dpr":
-        found = read_dpr_questions(path)
-        return [_Query(query_id=query_id, text=text, answers=list(answers)) for query_id, text, answers in found]
-    queries: list[_Query] = []
+def _file_queries(path: Path) -> list[QueryRecord]:
+    if text_suffix(path) == DPR_SUFFIX:
+        return [
+            QueryRecord(query_id=query_id, text=text, answers=list(answers))
+            for query_id, text, answers in read_dpr_questions(path)
+        ]
+    queries: list[QueryRecord] = []
     lines: dict[str, int] = {}
     for number, query in _rows(path):
         first = lines.setdefault(query.query_id, number)
@@ -130,50 +118,18 @@ def _file_queries(path: Path) -> list[_Query]:
     return queries
 
 
-def _rows(path: Path) -> Iterator[tuple[int, _Query]]:
-    kind = QUERY_KINDS.get(text_suffix(path))
-    if path.exists() and kind is None:
+def _rows(path: Path) -> Iterator[tuple[int, QueryRecord]]:
+    line_format = format_of(path)
+    if path.exists() and line_format is None:
         message = "the file's name does not tell its format: expected .jsonl, .tsv, .txt or .csv (also .gz, .zst)"
         raise BadInputError(message, path)
-    stem = Path(bare_name(path)).name
-    for number, line in read_lines(path):
+    parse_query = (line_format or LINE_FORMATS["lines"]).parse_query
+    prefix = Path(bare_name(path)).name
+    for number, line in read_lines(path):  # raises if there is no such file
         if not line or line.isspace():
             continue
         try:
-            if kind == "jsonl":
-                query = _from_json(line)
-            elif kind == "tsv":
-                query = _from_tsv(line)
-            else:
-                query = _checked(checked_id(f"{stem}-{number}"), line.strip(), [])
+            query = parse_query(line, number, prefix)
         except BadLine as error:
             raise BadInputError(error.message, path, number) from error
         yield number, query
-
-
-def _from_json(line: str) -> _Query:
-    record = json_object(line)
-    return _checked(record_id(record, QUERY_IDS), query_text(record), _answers(record))
-
-
-def _from_tsv(line: str) -> _Query:
-    columns = line.split("\t")
-    if len(columns) != 2:
-        message = f"got {len(columns)} tab-separated columns, expected the query's id and its text"
-        raise BadLine("wrong number of columns", message)
-    return _checked(checked_id(columns[0]), columns[1], [])
-
-
-def _checked(query_id: str, text: str, answers: list[str]) -> _Query:
-    if not text.strip():
-        raise BadLine("empty text", f"query {query_id!r} has no text: give it one, or leave the line out")
-    return _Query(query_id=query_id, text=text, answers=answers)
-
-
-def _answers(record: dict[str, Any]) -> list[str]:
-    answers = record.get("answers")
-    if answers is None:
-        return []
-    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
-        raise BadLine("bad answers", "'answers' is no list of strings: write [\"...\", ...], or leave it out")
-    return answers

@@ -1,20 +1,17 @@
-"""From a line to a record: the field names, types and quoting that corpora and queries share."""
+"""Records of corpora and query sets: checks of their fields, and what the formats share."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from elasticdenser.datasets.passages import Passage
 
-PASSAGE_IDS = ("_id", "id", "doc_id", "docid")
-PASSAGE_TEXTS = ("text", "contents")
-QUERY_IDS = ("_id", "id", "query_id", "qid")
-QUERY_TEXTS = ("text", "query", "question")
-DPR_HEADER = "id\ttext\ttitle"
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_MAX_FIELDS_SHOWN, _MAX_FIELD_LENGTH = 8, 40
 
 
 class BadLine(Exception):
@@ -31,42 +28,23 @@ class BadLine(Exception):
         self.message = message
 
 
-def passage_from_json(line: str) -> Passage:
-    """Read a passage from a line of JSON.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueryRecord:
+    """A query as a file holds it.
 
-    Raises:
-        BadLine: There is none.
+    Attributes:
+        query_id: The id.
+        text: The query.
+        answers: Accepted short answers of a question; empty where there are none.
     """
-    record = json_object(line)
-    doc_id = record_id(record, PASSAGE_IDS)
-    title = _string(record, "title")
-    name = next((name for name in PASSAGE_TEXTS if record.get(name) is not None), None)
-    if name is None and not title.strip():
-        raise BadLine("no text", f"no {_either(PASSAGE_TEXTS)} in the object; {_fields(record)}")
-    return checked_passage(doc_id, "" if name is None else _string(record, name), title)
 
-
-def passage_from_tsv(line: str) -> Passage:
-    """Read a passage from `id TAB text [TAB title]`.
-
-    DPR's three-column files were written by a CSV writer; where a field of such a line is quoted in full, the
-    quotes are taken off.
-
-    Raises:
-        BadLine: There is none.
-    """
-    columns = line.split("\t")
-    if len(columns) not in (2, 3):
-        message = f"got {len(columns)} tab-separated columns, expected id, text and at most a title"
-        raise BadLine("wrong number of columns", message)
-    doc_id, text, title = columns if len(columns) == 3 else (*columns, "")
-    if len(columns) == 3:
-        text, title = unquoted(text), unquoted(title)
-    return checked_passage(checked_id(doc_id), text, title)
+    query_id: str
+    text: str
+    answers: list[str]
 
 
 def checked_passage(doc_id: str, text: str, title: str) -> Passage:
-    """Return the passage, if there is something in it to encode.
+    """Return a passage that has something to encode.
 
     Raises:
         BadLine: Text and title are blank.
@@ -77,48 +55,19 @@ def checked_passage(doc_id: str, text: str, title: str) -> Passage:
     return Passage(doc_id, text, title)
 
 
-def json_object(line: str) -> dict[str, Any]:
-    """Read a line that holds one JSON object.
+def checked_query(query_id: str, text: str, answers: Sequence[str] = ()) -> QueryRecord:
+    """Return a query that has something to encode.
 
     Raises:
-        BadLine: It does not.
+        BadLine: The text is blank.
     """
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        what = getattr(error, "msg", "too deeply nested")
-        column = getattr(error, "colno", 1)
-        message = f"not JSON ({what}, column {column}): expected one JSON object a line"
-        raise BadLine("not JSON", message) from error
-    if not isinstance(value, dict):
-        message = f"got a JSON {_json_type(value)}, expected an object: one JSON object a line"
-        raise BadLine("not a JSON object", message)
-    # Strict UTF-8 has no surrogates: only such an escape can bring one in.
-    if ("\\ud" in line or "\\uD" in line) and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
-        message = "holds half of a surrogate pair (\\ud800-\\udfff), which no encoder can read: remove it"
-        raise BadLine("not UTF-8", message)
-    return value
-
-
-def record_id(record: dict[str, Any], names: Sequence[str]) -> str:
-    """Return the id of a record, whichever of `names` holds it.
-
-    Raises:
-        BadLine: There is none, or it is unusable.
-    """
-    for name in names:
-        value = record.get(name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            message = f"{name!r} is a JSON {_json_type(value)}, expected a string or an integer"
-            raise BadLine("bad id", message)
-        return checked_id(str(value))
-    raise BadLine("no id", f"no {_either(names)} in the object; {_fields(record)}")
+    if not text.strip():
+        raise BadLine("empty text", f"query {query_id!r} has no text: give it one, or leave the line out")
+    return QueryRecord(query_id=query_id, text=text, answers=list(answers))
 
 
 def checked_id(value: str) -> str:
-    """Return an id that fits into one field of one line.
+    """Return an id that fits into one field of a line.
 
     Raises:
         BadLine: It is blank, or holds a tab or a line break.
@@ -133,29 +82,64 @@ def checked_id(value: str) -> str:
     return value
 
 
-def unquoted(field: str) -> str:
-    """Undo CSV quoting of a field that is quoted in full and has doubled quotes inside."""
-    if len(field) < 4 or field[0] != '"' or field[-1] != '"':
-        return field
-    inner = field[1:-1]
-    if '""' not in inner or '"' in inner.replace('""', ""):
-        return field
-    return inner.replace('""', '"')
-
-
-def query_text(record: dict[str, Any]) -> str:
-    """Return the text of a query record.
+def json_object(line: str) -> dict[str, Any]:
+    """Parse a line that holds one JSON object.
 
     Raises:
-        BadLine: There is none.
+        BadLine: It does not.
     """
-    for name in QUERY_TEXTS:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        fault = getattr(error, "msg", "too deeply nested")
+        column = getattr(error, "colno", 1)
+        message = f"not JSON ({fault}, column {column}): expected one JSON object a line"
+        raise BadLine("not JSON", message) from error
+    if not isinstance(value, dict):
+        message = f"got a JSON {_json_type(value)}, expected an object: one JSON object a line"
+        raise BadLine("not a JSON object", message)
+    # Strict UTF-8 has no surrogates: only such an escape can introduce one.
+    if ("\\ud" in line or "\\uD" in line) and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+        message = "holds half of a surrogate pair (\\ud800-\\udfff), which no encoder can read: remove it"
+        raise BadLine("not UTF-8", message)
+    return value
+
+
+def id_field(record: dict[str, Any], names: Sequence[str]) -> str:
+    """Return the id of a JSON record, from the first of the fields `names` that it has.
+
+    Raises:
+        BadLine: It has none, or the id is unusable.
+    """
+    for name in names:
+        value = record.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            message = f"{name!r} is a JSON {_json_type(value)}, expected a string or an integer"
+            raise BadLine("bad id", message)
+        return checked_id(str(value))
+    raise BadLine("no id", f"no {_alternatives(names)} in the object; {_fields_of(record)}")
+
+
+def text_field(record: dict[str, Any], names: Sequence[str]) -> str:
+    """Return the text of a JSON record, from the first of the fields `names` that it has.
+
+    Raises:
+        BadLine: It has none, or the text is no string.
+    """
+    for name in names:
         if record.get(name) is not None:
-            return _string(record, name)
-    raise BadLine("no text", f"no {_either(QUERY_TEXTS)} in the object; {_fields(record)}")
+            return string_field(record, name)
+    raise BadLine("no text", f"no {_alternatives(names)} in the object; {_fields_of(record)}")
 
 
-def _string(record: dict[str, Any], name: str) -> str:
+def string_field(record: dict[str, Any], name: str) -> str:
+    """Return a field of a JSON record that may be absent or null, which is an empty string.
+
+    Raises:
+        BadLine: It is no string.
+    """
     value = record.get(name)
     if value is None:
         return ""
@@ -164,16 +148,16 @@ def _string(record: dict[str, Any], name: str) -> str:
     return value
 
 
-def _either(names: Sequence[str]) -> str:
+def _alternatives(names: Sequence[str]) -> str:
     return " or ".join(repr(name) for name in names)
 
 
-def _fields(record: dict[str, Any]) -> str:
+def _fields_of(record: dict[str, Any]) -> str:
     names = sorted(record)
     if not names:
         return "it is empty"
-    more = ", ..." if len(names) > 8 else ""
-    return f"its fields are {', '.join(name[:40] for name in names[:8])}{more}"
+    more = ", ..." if len(names) > _MAX_FIELDS_SHOWN else ""
+    return f"its fields are {', '.join(name[:_MAX_FIELD_LENGTH] for name in names[:_MAX_FIELDS_SHOWN])}{more}"
 
 
 def _json_type(value: object) -> str:

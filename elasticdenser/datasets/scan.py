@@ -1,4 +1,4 @@
-"""One pass over a corpus before it is encoded: how many passages, which ids twice, and a checksum."""
+"""Scan of a corpus before it is encoded: number of passages, repeated ids, and a checksum."""
 
 from __future__ import annotations
 
@@ -19,36 +19,41 @@ from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import BadInputError
 
 _PROGRESS_EVERY = 4096
+"""Passages between two reports of progress."""
+
 _COMPARED_AT_ONCE = 1 << 20
+"""Hashes that are loaded at a time: 8 MB."""
+
 _HASH_BYTES = 8
+"""Two ids of equal hash cost only a second pass: with 8 bytes, that is rare even among a billion."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusScan:
-    """What one pass over a corpus found.
+    """Result of a scan.
 
     Attributes:
-        n_passages: Passages to encode; without those skipped.
+        n_passages: Passages to encode, without those skipped.
         sha256: Over id, title and text of these passages, in order.
         n_skipped: Lines and passages left out.
         skipped: The same by reason.
-        repeated: The ids that occur more than once; the first passage of each is kept.
+        repeated_ids: Ids that occur more than once; only the first passage of each is encoded.
     """
 
     n_passages: int
     sha256: str
     n_skipped: int
     skipped: dict[str, int]
-    repeated: frozenset[str]
+    repeated_ids: frozenset[str]
 
 
 def scan_corpus(corpus: Corpus, scratch: Path, *, progress: Callable[[int], None] | None = None) -> CorpusScan:
-    """Read a corpus once (twice, where ids repeat), with eight bytes a passage on disk and none in memory.
+    """Read a corpus once (twice if ids repeat), with eight bytes for each passage on disk and none in memory.
 
     Args:
-        corpus: What to read.
+        corpus: The corpus.
         scratch: A folder for a temporary file.
-        progress: Called now and then with how many passages were read so far.
+        progress: Called regularly with the number of passages read so far.
 
     Raises:
         BadInputError: It is empty, or, unless bad lines are skipped, an id is not unique or a line is bad.
@@ -62,14 +67,14 @@ def scan_corpus(corpus: Corpus, scratch: Path, *, progress: Callable[[int], None
         with explained_os_errors(hashes), open(descriptor, "wb") as file:
             n_read, sha256 = _first_pass(corpus, file, progress)
         if n_read == 0:
-            raise BadInputError(_emptiness(corpus))
-        suspects = _repeated_values(hashes)
+            raise BadInputError(_empty_message(corpus))
+        repeated_hashes = _repeated_values(hashes)
     finally:
         hashes.unlink(missing_ok=True)
     repeats: Counter[str] = Counter()
-    if suspects:
-        repeats, sha256 = _second_pass(corpus, suspects)
-    skipped = dict(corpus.bad.counts)
+    if repeated_hashes:
+        repeats, sha256 = _second_pass(corpus, repeated_hashes)
+    skipped = dict(corpus.skipped.counts)
     if repeats:
         skipped["repeated id"] = repeats.total()
     return CorpusScan(
@@ -77,18 +82,18 @@ def scan_corpus(corpus: Corpus, scratch: Path, *, progress: Callable[[int], None
         sha256=sha256,
         n_skipped=sum(skipped.values()),
         skipped=skipped,
-        repeated=frozenset(repeats),
+        repeated_ids=frozenset(repeats),
     )
 
 
 def unique_passages(corpus: Corpus, scan: CorpusScan) -> Iterator[Passage]:
-    """Stream exactly the passages that the scan counted: of those with one id, the first."""
-    if not scan.repeated:
+    """Stream exactly the passages that the scan counted: of several with the same id, the first."""
+    if not scan.repeated_ids:
         yield from corpus
         return
     seen: set[str] = set()
     for passage in corpus:
-        if passage.doc_id in scan.repeated:
+        if passage.doc_id in scan.repeated_ids:
             if passage.doc_id in seen:
                 continue
             seen.add(passage.doc_id)
@@ -108,20 +113,20 @@ def _first_pass(corpus: Corpus, file: Any, progress: Callable[[int], None] | Non
     return n_read, digest.hexdigest()
 
 
-def _second_pass(corpus: Corpus, suspects: set[bytes]) -> tuple[Counter[str], str]:
+def _second_pass(corpus: Corpus, repeated_hashes: set[bytes]) -> tuple[Counter[str], str]:
     digest = hashlib.sha256()
-    first: dict[str, str] = {}
+    first_places: dict[str, str] = {}
     repeats: Counter[str] = Counter()
-    for path, line, passage in corpus.located():
+    for path, line, passage in corpus.with_locations():
         doc_id = passage.doc_id
-        if _hash(doc_id) in suspects:
-            if doc_id in first:
+        if _hash(doc_id) in repeated_hashes:
+            if doc_id in first_places:
                 if not corpus.skip_bad:
-                    message = f"id {doc_id!r} is already that of {first[doc_id]}: give each passage its own"
+                    message = f"id {doc_id!r} is already that of {first_places[doc_id]}: give each passage its own"
                     raise BadInputError(message, path, line)
                 repeats[doc_id] += 1
                 continue
-            first[doc_id] = f"{path}:{line}"
+            first_places[doc_id] = f"{path}:{line}"
         _update(digest, passage)
     return repeats, digest.hexdigest()
 
@@ -148,8 +153,8 @@ def _update(digest: Any, passage: Passage) -> None:
         digest.update(data)
 
 
-def _emptiness(corpus: Corpus) -> str:
-    if not corpus.bad.total:
+def _empty_message(corpus: Corpus) -> str:
+    if not corpus.skipped.total:
         return f"the corpus {corpus.name} holds no passage: expected at least one"
-    first = corpus.bad.messages[0]
-    return f"the corpus {corpus.name} holds no passage: all {corpus.bad.total} lines were bad, first {first}"
+    first = corpus.skipped.messages[0]
+    return f"the corpus {corpus.name} holds no passage: all {corpus.skipped.total} lines were bad, first {first}"

@@ -1,42 +1,47 @@
-"""Which files a corpus is made of, and in which format each one is."""
+"""Sources of a corpus: the files it consists of, and the format of each."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from elasticdenser.datasets.files import bare_name, compression_of, text_suffix
+from elasticdenser.datasets.beir import beir_files
+from elasticdenser.datasets.files import bare_name, compression_of, natural_order, text_suffix, without_copies
+from elasticdenser.datasets.formats import LINE_FORMATS, format_of
 from elasticdenser.errors import BadInputError
 
-FORMATS = ("auto", "beir", "jsonl", "tsv", "lines", "irds")
-# Of corpora; of queries too, which may also be question files of DPR.
-KINDS = {".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl", ".tsv": "tsv", ".txt": "lines"}
-QUERY_KINDS = KINDS | {".csv": "dpr"}
+IRDS = "irds"
+"""Spelling of the format of an id of ir_datasets."""
+
+FORMATS = ("auto", "beir", *LINE_FORMATS, IRDS)
+
+DPR_SUFFIX = ".csv"
+"""Suffix of DPR's question files, which hold queries but no corpus."""
+
 _READABLE = "expected .jsonl, .tsv or .txt (each also .gz or .zst)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """One thing to read.
+class CorpusPart:
+    """A file or data set that is read as part of a corpus.
 
     Attributes:
-        kind: `jsonl`, `tsv`, `lines` or `irds`.
-        path: The file, or the id of an ir_datasets data set.
-        prefix: What the ids of plain lines begin with.
-        long_prefix: What they begin with where another file has the same prefix.
+        format: `jsonl`, `tsv`, `lines` or `irds`.
+        path: The file, or the id of a data set of ir_datasets.
+        prefix: Start of the ids of plain lines.
+        long_prefix: The same where another file has the same prefix.
     """
 
-    kind: str
+    format: str
     path: str
     prefix: str = ""
     long_prefix: str = ""
 
 
-def find_parts(sources: Sequence[str | Path], format: str) -> list[Part]:
-    """List what to read, in order.
+def resolve_sources(sources: Sequence[str | Path], format: str) -> list[CorpusPart]:
+    """Return the files and data sets of all sources, in order.
 
     Raises:
         BadInputError: A source does not exist, or is of no known format.
@@ -46,7 +51,7 @@ def find_parts(sources: Sequence[str | Path], format: str) -> list[Part]:
     if not sources or not all(map(str, sources)):
         raise BadInputError("no corpus was given: name a file, a folder or an ir_datasets id")
     parts = [part for source in sources for part in _parts_of(source, format)]
-    prefixes = Counter(part.prefix for part in parts if part.kind == "lines")
+    prefixes = Counter(part.prefix for part in parts if part.format == "lines")
     return [replace(part, prefix=part.long_prefix) if prefixes[part.prefix] > 1 else part for part in parts]
 
 
@@ -55,29 +60,13 @@ def is_dataset_id(source: str | Path) -> bool:
     source = str(source)
     if Path(source).exists():
         return False
-    known = bool(compression_of(source)) or text_suffix(source) in QUERY_KINDS
-    return not known and not source.startswith(("/", ".", "~")) and not source.endswith("/")
+    looks_like_file = compression_of(source) or format_of(source) or text_suffix(source) == DPR_SUFFIX
+    return not looks_like_file and not source.startswith(("/", ".", "~")) and not source.endswith("/")
 
 
-def natural_order(path: str | Path) -> list[tuple[int, str]]:
-    """Sort key under which `corpus-10` comes after `corpus-9`."""
-    pieces = re.split(r"(\d+)", str(path))
-    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
-
-
-def beir_files(folder: Path, stem: str) -> list[Path]:
-    """Return the files `<stem>*.jsonl`, plain or compressed, in natural order; a plain one comes first."""
-    found = [
-        path
-        for path in folder.iterdir()
-        if path.is_file() and path.name.startswith(stem) and text_suffix(path) == ".jsonl"
-    ]
-    return _once_each(sorted(found, key=natural_order))
-
-
-def _parts_of(source: str | Path, format: str) -> list[Part]:
-    if format == "irds" or (format == "auto" and is_dataset_id(source)):
-        return [Part(kind="irds", path=str(source))]
+def _parts_of(source: str | Path, format: str) -> list[CorpusPart]:
+    if format == IRDS or (format == "auto" and is_dataset_id(source)):
+        return [CorpusPart(format=IRDS, path=str(source))]
     path = Path(source)
     if not path.exists():
         raise BadInputError("no such file or folder: check the path", source)
@@ -87,46 +76,43 @@ def _parts_of(source: str | Path, format: str) -> list[Part]:
         raise BadInputError("this is a pipe or device, but a corpus is read twice: save it to a file", source)
     if format == "beir":
         raise BadInputError("this is a file, but the format beir is a folder with corpus.jsonl in it", source)
-    kind = KINDS.get(text_suffix(path)) if format == "auto" else format
-    if kind is None:
+    name = _format_name(path) if format == "auto" else format
+    if name is None:
         message = f"the file's name does not tell its format: {_READABLE}, or give the format"
         raise BadInputError(message, source)
-    return [_file_part(kind, path, path)]
+    return [_file_part(name, path, path)]
 
 
-def _folder_parts(folder: Path, format: str) -> list[Part]:
-    if format in ("auto", "beir", "jsonl") and (corpus := beir_files(folder, "corpus")):
-        return [_file_part("jsonl", path, path) for path in corpus]
+def _folder_parts(folder: Path, format: str) -> list[CorpusPart]:
+    if format in ("auto", "beir", "jsonl") and (corpus_files := beir_files(folder, "corpus")):
+        return [_file_part("jsonl", path, path) for path in corpus_files]
     if format == "beir":
         raise BadInputError("the folder has no corpus*.jsonl, plain, .gz or .zst", folder)
     if beir_files(folder, "queries") and (folder / "qrels").is_dir():
         message = "a BEIR folder of queries and qrels, but no corpus*.jsonl to index: add it, or name another"
         raise BadInputError(message, folder)
-    kinds = {path: KINDS.get(text_suffix(path)) for path in _visible_files(folder)}
-    wanted = {kind for kind in kinds.values() if kind and format in ("auto", kind)}
-    files = _once_each(path for path, kind in kinds.items() if kind in wanted)
+    formats = {path: _format_name(path) for path in _visible_files(folder)}
+    files = without_copies(path for path, name in formats.items() if name and format in ("auto", name))
     if not files:
-        held = ", ".join(str(path.relative_to(folder)) for path in list(kinds)[:3]) or "nothing"
-        raise BadInputError(f"the folder holds no file to read: {_READABLE}, got {held}", folder)
-    return [_file_part(kinds[path] or format, path, path.relative_to(folder)) for path in files]
+        examples = ", ".join(str(path.relative_to(folder)) for path in list(formats)[:3]) or "nothing"
+        raise BadInputError(f"the folder holds no file to read: {_READABLE}, got {examples}", folder)
+    return [_file_part(formats[path] or format, path, path.relative_to(folder)) for path in files]
+
+
+def _format_name(path: Path) -> str | None:
+    line_format = format_of(path)
+    return None if line_format is None else line_format.name
 
 
 def _visible_files(folder: Path) -> list[Path]:
-    found = (
+    files = (
         path
         for path in folder.rglob("*")
         if path.is_file() and not any(name.startswith(".") for name in path.relative_to(folder).parts)
     )
-    return sorted(found, key=natural_order)
+    return sorted(files, key=natural_order)
 
 
-def _once_each(paths: Iterable[Path]) -> list[Path]:
-    """Leave out a compressed file beside which its content lies."""
-    paths = list(paths)
-    plain = {str(path) for path in paths if not compression_of(path)}
-    return [path for path in paths if not compression_of(path) or str(path.with_suffix("")) not in plain]
-
-
-def _file_part(kind: str, path: Path, shown: Path) -> Part:
+def _file_part(format: str, path: Path, shown: Path) -> CorpusPart:
     long_prefix = bare_name(shown)
-    return Part(kind=kind, path=str(path), prefix=Path(long_prefix).name, long_prefix=long_prefix)
+    return CorpusPart(format=format, path=str(path), prefix=Path(long_prefix).name, long_prefix=long_prefix)

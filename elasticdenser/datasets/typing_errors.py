@@ -1,4 +1,4 @@
-"""Typing errors: what a query looks like when it was typed in haste."""
+"""Typing errors, as in queries that were typed in haste."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ import re
 from collections.abc import Iterator
 from random import Random
 
-# Runs of letters: no digits, whose change would ask for something else.
 _WORD = re.compile(r"[^\W\d_]{4,}")
-_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+"""Letters only: another digit would be another query."""
+
+_KEYBOARD_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
 
 def with_typing_errors(text: str, n_errors: int, random: Random) -> str:
     """Return `text` with typing errors in its words of at least four letters.
 
-    An error is one of four kinds, each as likely where it is possible: two neighbouring letters swapped, a letter
-    left out, a letter doubled, or the letter of a neighbouring key (QWERTY) instead. The first letter of a word stays
-    (as in Pruthi et al. 2019). Errors fall into different words as long as there are any left, and none undoes another.
-    Deterministic: the same state of `random` gives the same errors.
+    An error is one of four kinds, with equal probability where they are possible: two neighbouring letters swapped, a
+    letter left out, a letter doubled, or replaced by that of a neighbouring key (QWERTY). The first letter of a word
+    does not change (as in Pruthi et al., Combating Adversarial Misspellings with Robust Word Recognition, ACL 2019).
+    Errors are in different words as long as there are words left, and no error undoes another. Deterministic: the same
+    state of `random` gives the same errors.
 
     Args:
         text: Any text.
-        n_errors: How many; each is at most one insertion, deletion, substitution or swap.
-        random: Source of chance.
+        n_errors: Number of errors; each is at most one insertion, deletion, substitution or swap.
+        random: Source of randomness.
 
     Returns:
-        The text with errors, which is as it was where it has no such word or `n_errors` is 0. It is never empty where
-        the text is not.
+        The text with errors; unchanged if it has no such word or `n_errors` is 0, and never empty if `text` is not.
     """
     words = list(_WORD.finditer(text))
     if not words or n_errors < 1:
@@ -45,46 +46,46 @@ def with_typing_errors(text: str, n_errors: int, random: Random) -> str:
 def _mistyped(word: str, n_errors: int, random: Random) -> str:
     forms = [word]
     for _ in range(n_errors):
-        kinds = [[form for form in kind(forms[-1]) if form not in forms] for kind in _KINDS]
-        possible = [kind for kind in kinds if kind]
+        new_forms = [[form for form in kind(forms[-1]) if form not in forms] for kind in _KINDS]
+        possible = [forms_of_kind for forms_of_kind in new_forms if forms_of_kind]
         if possible:
             forms.append(random.choice(random.choice(possible)))
     return forms[-1]
 
 
 def _swapped(word: str) -> Iterator[str]:
-    for at in range(1, len(word) - 1):
-        yield word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    for index in range(1, len(word) - 1):
+        yield word[:index] + word[index + 1] + word[index] + word[index + 2 :]
 
 
 def _dropped(word: str) -> Iterator[str]:
-    for at in range(1, len(word)):
-        yield word[:at] + word[at + 1 :]
+    for index in range(1, len(word)):
+        yield word[:index] + word[index + 1 :]
 
 
 def _doubled(word: str) -> Iterator[str]:
-    for at in range(1, len(word)):
-        yield word[: at + 1] + word[at:]
+    for index in range(1, len(word)):
+        yield word[: index + 1] + word[index:]
 
 
 def _wrong_key(word: str) -> Iterator[str]:
-    for at in range(1, len(word)):
-        for key in _NEIGHBOURS.get(word[at].lower(), ""):
-            yield word[:at] + (key.upper() if word[at].isupper() else key) + word[at + 1 :]
+    for index in range(1, len(word)):
+        for key in _NEIGHBOURS.get(word[index].lower(), ""):
+            yield word[:index] + (key.upper() if word[index].isupper() else key) + word[index + 1 :]
 
 
 _KINDS = (_swapped, _dropped, _doubled, _wrong_key)
 
 
-def _neighbours() -> dict[str, str]:
-    """Return the keys that touch each key; each row stands half a key to the right of the one above it."""
-    around = {}
-    for y, row in enumerate(_ROWS):
+def _neighbouring_keys() -> dict[str, str]:
+    """Return the keys that touch each key; each row is shifted by half a key against the row above."""
+    neighbours = {}
+    for y, row in enumerate(_KEYBOARD_ROWS):
         for x, key in enumerate(row):
             places = [(y, x - 1), (y, x + 1), (y - 1, x), (y - 1, x + 1), (y + 1, x - 1), (y + 1, x)]
-            there = [(y, x) for y, x in places if 0 <= y < len(_ROWS) and 0 <= x < len(_ROWS[y])]
-            around[key] = "".join(_ROWS[y][x] for y, x in there)
-    return around
+            existing = [(y, x) for y, x in places if 0 <= y < len(_KEYBOARD_ROWS) and 0 <= x < len(_KEYBOARD_ROWS[y])]
+            neighbours[key] = "".join(_KEYBOARD_ROWS[y][x] for y, x in existing)
+    return neighbours
 
 
-_NEIGHBOURS = _neighbours()
+_NEIGHBOURS = _neighbouring_keys()

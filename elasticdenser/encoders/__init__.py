@@ -1,6 +1,6 @@
-"""Encoders: texts to vectors. Passages in bulk at full width, queries at any size of the elastic encoder.
+"""Encoders: texts to vectors. Passages by the full encoder in bulk, queries by any subnet of the elastic encoder.
 
-Names are imported when they are first used: what computes in 8 bits needs no torch.
+Names are imported when they are first used: arithmetic in 8 bits needs no torch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from elasticdenser.encoders.base import SentenceEncoder
     from elasticdenser.encoders.devices import resolve_device, resolve_dtype
     from elasticdenser.encoders.passage_encoder import PassageEncoder
     from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
@@ -17,12 +16,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "ElasticQueryEncoder": "query_encoder",
     "PassageEncoder": "passage_encoder",
-    "SentenceEncoder": "base",
     "resolve_device": "devices",
     "resolve_dtype": "devices",
 }
 
-__all__ = ["ElasticQueryEncoder", "PassageEncoder", "SentenceEncoder", "resolve_device", "resolve_dtype"]
+__all__ = ["ElasticQueryEncoder", "PassageEncoder", "resolve_device", "resolve_dtype"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,88 +1,62 @@
-"""What encoders of passages and of queries have in common. Nothing here needs torch."""
+"""Common part of the encoders of passages and queries. It needs no torch."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from elasticdenser.arrays import Vectors
+from elasticdenser.encoders.backends.base import EncoderBackend
 from elasticdenser.errors import QueryError
-from elasticdenser.models.locate import DEFAULT_MODEL, ModelLocation, find_model
-from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, read_settings, transformer_folder
+from elasticdenser.models.locate import ModelLocation
+from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, transformer_folder
 from elasticdenser.models.tokenizer import load_tokenizer
 from elasticdenser.subnet import Subnet
 
-if TYPE_CHECKING:
-    from elasticdenser.encoders.backends.base import EncoderBackend
+# A batch whose activations fit a core's second-level cache is the fastest there; a GPU wants large batches.
+_MAX_BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}
+
+# Up to so many texts are tokenised one by one in the calling thread. For a batch, even of one text, `tokenizers` starts
+# threads, which pays off only from about here on.
+_MAX_SINGLE_TEXTS = 64
 
 
-_TOKENS_A_BATCH = {"cpu": 1024, "cuda": 65536}
-
-# So many texts are split in the calling thread alone: the library starts threads of its own for a batch, even of one,
-# and gains by them only from here on.
-_ONE_BY_ONE = 64
+def max_batch_tokens(device_type: str) -> int:
+    """Return the number of tokens to put into a batch at most."""
+    return _MAX_BATCH_TOKENS.get(device_type, _MAX_BATCH_TOKENS["cuda"])
 
 
-def tokens_a_batch(device_type: str) -> int:
-    """Return how many tokens to encode at once.
+class BaseEncoder(ABC):
+    """Sentence encoder of the BERT type in the layout of sentence-transformers; safe to use from several threads.
 
-    A batch whose activations fit the second-level cache of a core is the fastest there; a GPU wants it large.
-    """
-    return _TOKENS_A_BATCH.get(device_type, _TOKENS_A_BATCH["cuda"])
-
-
-class SentenceEncoder:
-    """A BERT-type sentence encoder in the layout of sentence-transformers; safe to use from several threads.
+    Use `PassageEncoder` or `ElasticQueryEncoder`.
 
     Args:
-        found: Where its files are, as `find_model` says.
+        location: Location of its files.
         settings: How texts become vectors.
-        sizes: What computes them.
+        backend: Computes the vectors.
 
     Raises:
         ModelError: The tokenizer cannot be used.
     """
 
-    def __init__(self, found: ModelLocation, settings: EncoderSettings, sizes: EncoderBackend) -> None:
-        self.found, self.settings = found, settings
-        self._backend = sizes
-        self._tokenizer = load_tokenizer(transformer_folder(found.path), settings.max_length)
-        self._tokens_a_batch = tokens_a_batch(sizes.device_type)
+    def __init__(self, location: ModelLocation, settings: EncoderSettings, backend: EncoderBackend) -> None:
+        self.location, self.settings = location, settings
+        self._backend = backend
+        self._tokenizer = load_tokenizer(transformer_folder(location.path), settings.max_length)
+        self._max_batch_tokens = max_batch_tokens(backend.device_type)
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str = DEFAULT_MODEL,
-        *,
-        dtype: str = "auto",
-        device: str = "auto",
-        download: bool = True,
-        **overrides: Any,
-    ) -> Self:
-        """Load the encoder `name`: a folder, or an id found in the hub's cache, a package or on the hub.
-
-        Args:
-            name: Folder or model id.
-            dtype: See the class.
-            device: See the class.
-            download: Whether the hub may be asked.
-            overrides: `max_length`, `query_prompt`, `passage_prompt`, ... to use instead of the model's own.
-
-        Raises:
-            ModelError: It is not found, or of a kind that is not supported.
-        """
-        found = find_model(name, download=download)
-        # Each kind of encoder takes these two.
-        options: dict[str, Any] = {"dtype": dtype, "device": device}
-        return cls(found, read_settings(found.path, **overrides), **options)
+    @abstractmethod
+    def encode(self, texts: Sequence[str], /) -> Vectors:
+        """Return float32, (n_texts, dim), L2-normalised if the encoder's settings say so."""
 
     @property
     def fingerprint(self) -> EncoderFingerprint:
         """What an index must have been made with to be searched with this encoder."""
         return EncoderFingerprint(
-            name=self.found.name, weights_sha256=self.found.sha256, settings=self.settings, dtype=self.dtype
+            name=self.location.name, weights_sha256=self.location.sha256, settings=self.settings, dtype=self.dtype
         )
 
     @property
@@ -96,38 +70,35 @@ class SentenceEncoder:
         return self.settings.dim
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return of how many tokens each text is encoded, with special ones, without a prompt."""
-        return [len(tokens) for tokens in self._tokenize(texts, "")]
-
-    def _encode_batch(self, sequences: Sequence[Sequence[int]], subnet: Subnet | None = None) -> Vectors:
-        """Encode sequences of token ids; `subnet` is one of the elastic encoder's, None the full size."""
-        return self._backend.encode(sequences, subnet or self._backend.full_subnet)
+        """Return the number of tokens of each text that are encoded, special ones included, without a prompt."""
+        return [len(token_ids) for token_ids in self._tokenize(texts, "")]
 
     def _tokenize(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
         if isinstance(texts, str):
-            raise QueryError("got one string; expected a list of texts, such as [text]")
+            raise QueryError("got one string, expected a list of texts: use [text]")
         prompted = [prompt + text for text in texts]
-        if len(prompted) <= _ONE_BY_ONE:
+        if len(prompted) <= _MAX_SINGLE_TEXTS:
             return [self._tokenizer.encode(text).ids for text in prompted]
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(prompted)]
 
     def _batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-        """Yield positions, shortest sequences first, in batches of a bounded number of tokens."""
+        """Yield positions in `sequences`, shortest sequences first, in batches of a bounded number of tokens."""
         batch: list[int] = []
-        tokens = 0
-        for position in sorted(range(len(sequences)), key=lambda at: len(sequences[at])):
+        n_tokens = 0
+        for position in sorted(range(len(sequences)), key=lambda position: len(sequences[position])):
             length = len(sequences[position])
-            if batch and tokens + length > self._tokens_a_batch:
+            if batch and n_tokens + length > self._max_batch_tokens:
                 yield batch
-                batch, tokens = [], 0
+                batch, n_tokens = [], 0
             batch.append(position)
-            tokens += length
+            n_tokens += length
         if batch:
             yield batch
 
-    def _encode(self, texts: Sequence[str], prompt: str, subnet: Subnet | None = None) -> Vectors:
+    def _compute_vectors(self, texts: Sequence[str], prompt: str, subnet: Subnet) -> Vectors:
+        """Return float32, (n_texts, dim), computed in batches in the calling thread."""
         sequences = self._tokenize(texts, prompt)
         vectors = np.empty((len(texts), self.dim), np.float32)
         for batch in self._batches(sequences):
-            vectors[batch] = self._encode_batch([sequences[at] for at in batch], subnet)
+            vectors[batch] = self._backend.forward([sequences[position] for position in batch], subnet)
         return vectors

@@ -1,4 +1,4 @@
-"""What encoders compute on, and in which arithmetic."""
+"""Devices and dtypes of the encoders, by the names that users give them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 def device_type(device: str) -> str:
-    """Return the type of the device that a name means: `cpu`, `cuda` or `auto`. It needs no torch.
+    """Return the type of a device name: `cpu`, `cuda` or `auto`. It needs no torch.
 
     Raises:
         ModelError: The name is none of `resolve_device`.
     """
     if not isinstance(device, str) or not re.fullmatch(r"auto|cpu(:0)?|cuda(:\d{1,4})?", device):
-        raise ModelError(f"got device {device!r}; expected auto, cpu, cuda or cuda:N")
+        raise ModelError(f"got device {device!r}, expected auto, cpu, cuda or cuda:N")
     return device.partition(":")[0]
 
 
 def resolve_device(device: str) -> torch.device:
-    """Return the device that a name means: `cpu`, `cuda`, `cuda:N`, or `auto`, a GPU where there is one.
+    """Return the device of a name: `cpu`, `cuda`, `cuda:N`, or `auto`, which is a GPU if there is one.
 
     Raises:
         ModelError: There is no such device here.
@@ -40,12 +40,14 @@ def resolve_device(device: str) -> torch.device:
         raise ModelError(f"got device {device!r}, but torch sees no GPU here: use --device cpu")
     resolved, n_devices = torch.device(device), torch.cuda.device_count()
     if resolved.index is not None and resolved.index >= n_devices:
-        raise ModelError(f"got device {device!r}; expected cuda, or cuda:0 to cuda:{n_devices - 1}, the last one here")
+        raise ModelError(f"got device {device!r}, expected cuda, or cuda:0 to cuda:{n_devices - 1}, the last one here")
     return resolved
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the arithmetic that a name means on a device; see `SentenceEncoder`.
+    """Return the torch dtype of a name: `float32`, `bfloat16`, `float16` (on a GPU), or `auto`.
+
+    `auto` is float16 on a GPU, bfloat16 on a CPU that has it in hardware, else float32.
 
     Raises:
         ModelError: The device does not have it.
@@ -58,14 +60,15 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if _has_bfloat16() else torch.float32
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype not in known or (dtype == "float16" and device.type == "cpu"):
-        raise ModelError(f"got dtype {dtype!r} on {device.type}; expected auto, float32, bfloat16, or float16 on a GPU")
+        raise ModelError(f"got dtype {dtype!r} on {device.type}, expected auto, float32, bfloat16, or float16 on a GPU")
     return known[dtype]
 
 
 def _has_bfloat16() -> bool:
-    """Say whether the CPU multiplies bfloat16 in hardware."""
+    """Return whether the CPU multiplies bfloat16 in hardware, and oneDNN uses it."""
     import torch
 
-    ask = getattr(torch.cpu, "get_capabilities", None)  # older torch cannot be asked; Linux has the same names
-    capabilities = ask() if ask is not None else dict.fromkeys(cpu_flags(), True)
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    capabilities_of = getattr(torch.cpu, "get_capabilities", None)  # absent in older torch; Linux has the same names
+    capabilities = capabilities_of() if capabilities_of is not None else dict.fromkeys(cpu_flags(), True)
+    in_hardware = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return in_hardware and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

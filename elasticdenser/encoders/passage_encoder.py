@@ -1,51 +1,84 @@
-"""The encoder of passages: many texts at full width, on several cores or a GPU."""
+"""Encoder of passages: many texts by the full encoder, on several cores or a GPU."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Self
 
 import numpy as np
 
 from elasticdenser.arrays import Vectors
 from elasticdenser.cpus import cpu_count
-from elasticdenser.encoders.backends.base import load_backend
-from elasticdenser.encoders.base import SentenceEncoder
-from elasticdenser.models.locate import ModelLocation
-from elasticdenser.models.settings import EncoderSettings
+from elasticdenser.encoders.backends import load_backend
+from elasticdenser.encoders.base import BaseEncoder
+from elasticdenser.models.locate import DEFAULT_MODEL, ModelLocation, find_model
+from elasticdenser.models.settings import EncoderSettings, read_settings
+
+# Windows that are held at a time: one whose vectors the caller takes, one being encoded, one being read and tokenised.
+_MAX_WINDOWS = 3
 
 
-class PassageEncoder(SentenceEncoder):
-    """The full-width encoder for passages.
+class PassageEncoder(BaseEncoder):
+    """Full encoder, for passages; safe to use from several threads.
 
     Args:
-        found: As for `SentenceEncoder`.
-        settings: As for `SentenceEncoder`.
+        location: Location of its files, as `find_model` returns it.
+        settings: How texts become vectors.
         dtype: Arithmetic of the matrix products: `float32`, `bfloat16`, `float16` (on a GPU), `int8` (our own kernel,
             on a CPU, without torch), or `auto`: half precision on a GPU, bfloat16 on a CPU that has it in hardware,
             else float32.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
 
     Raises:
-        ModelError: The files cannot be used, or dtype or device do not exist here.
+        ModelError: The files cannot be used, or there is no such dtype or device here.
     """
 
     def __init__(
-        self, found: ModelLocation, settings: EncoderSettings, *, dtype: str = "auto", device: str = "auto"
+        self, location: ModelLocation, settings: EncoderSettings, *, dtype: str = "auto", device: str = "auto"
     ) -> None:
-        super().__init__(found, settings, load_backend(found, settings, dtype, device, smaller=False))
+        backend = load_backend(location, settings, dtype=dtype, device=device, trained_subnets=False)
+        super().__init__(location, settings, backend)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str = DEFAULT_MODEL,
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        download: bool = True,
+        **overrides: Any,
+    ) -> Self:
+        """Load the encoder `name`: a folder, or a model id found in the hub's cache, a package or on the hub.
+
+        Args:
+            name: Folder or model id.
+            dtype: See the class.
+            device: See the class.
+            download: Whether the model may be fetched from the hub.
+            overrides: `max_length`, `query_prompt`, `passage_prompt`, ... to use instead of the model's own.
+
+        Raises:
+            ModelError: The model is not found or not supported.
+        """
+        location = find_model(name, download=download)
+        return cls(location, read_settings(location.path, **overrides), dtype=dtype, device=device)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode passages in the calling thread.
 
+        A passage's vector is the same alone and in any batch: with `int8` to the bit, else within the bounds in
+        `elasticdenser.encoders.backends`.
+
         Args:
-            texts: What is encoded: title, space, text (`Passage.content`).
+            texts: Passages: title, space, text (`Passage.content`).
 
         Returns:
             float32, (n_texts, dim), L2-normalised if the encoder's settings say so.
         """
-        return self._encode(texts, self.settings.passage_prompt)
+        return self._compute_vectors(texts, self.settings.passage_prompt, self._backend.full_subnet)
 
     def encode_windows(self, windows: Iterable[Sequence[str]], *, workers: int | None = None) -> Iterator[Vectors]:
         """Encode windows of passages on several cores, yielding their vectors in order.
@@ -54,7 +87,7 @@ class PassageEncoder(SentenceEncoder):
         encoded; at most three are held at a time.
 
         Args:
-            windows: Passages in the order wanted, some thousands at a time.
+            windows: Windows of some thousand passages each.
             workers: Threads that encode, one core each; by default as many as there are usable CPUs.
 
         Yields:
@@ -63,15 +96,15 @@ class PassageEncoder(SentenceEncoder):
         n_workers = (workers or cpu_count()) if self._backend.device_type == "cpu" else 1
         encoding = ThreadPoolExecutor(n_workers, thread_name_prefix="encode")
         tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
-        waiting: deque[Future[_Window]] = deque()
-        with self._backend.one_core_a_call():
+        started: deque[Future[_Window]] = deque()
+        with self._backend.one_thread_per_call():
             try:
                 for texts in windows:
-                    waiting.append(tokenizing.submit(self._start_window, texts, encoding))
-                    if len(waiting) > 2:
-                        yield self._finish_window(waiting.popleft().result())
-                while waiting:
-                    yield self._finish_window(waiting.popleft().result())
+                    started.append(tokenizing.submit(self._start_window, texts, encoding))
+                    if len(started) == _MAX_WINDOWS:
+                        yield self._finish_window(started.popleft().result())
+                while started:
+                    yield self._finish_window(started.popleft().result())
             finally:
                 tokenizing.shutdown(cancel_futures=True)
                 encoding.shutdown(cancel_futures=True)
@@ -79,9 +112,11 @@ class PassageEncoder(SentenceEncoder):
     def _start_window(self, texts: Sequence[str], pool: ThreadPoolExecutor) -> _Window:
         sequences = self._tokenize(texts, self.settings.passage_prompt)
         batches = list(self._batches(sequences))
+        forward, subnet = self._backend.forward, self._backend.full_subnet
         # Longest first: the last batch to finish is then a short one.
         return [
-            (batch, pool.submit(self._encode_batch, [sequences[at] for at in batch])) for batch in reversed(batches)
+            (batch, pool.submit(forward, [sequences[position] for position in batch], subnet))
+            for batch in reversed(batches)
         ]
 
     def _finish_window(self, window: _Window) -> Vectors:
@@ -92,3 +127,4 @@ class PassageEncoder(SentenceEncoder):
 
 
 _Window = list[tuple[list[int], Future[Vectors]]]
+"""The positions of each batch in the window, and their vectors to come."""

@@ -1,4 +1,4 @@
-"""The encoder of queries, at any size. It needs torch only for arithmetic that our own kernel does not have."""
+"""Encoder of queries, at any subnet. It needs torch only for arithmetic that our own kernel does not have."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from elasticdenser.arrays import Vectors
-from elasticdenser.encoders.backends.base import load_backend
+from elasticdenser.encoders.backends import load_backend
 from elasticdenser.encoders.backends.kernel import can_run
-from elasticdenser.encoders.base import SentenceEncoder
+from elasticdenser.encoders.base import BaseEncoder
 from elasticdenser.encoders.devices import device_type
 from elasticdenser.encoders.vector_cache import VectorCache
 from elasticdenser.errors import QueryError
@@ -19,28 +19,31 @@ from elasticdenser.query_input import check_query
 from elasticdenser.subnet import Subnet
 
 
-class ElasticQueryEncoder(SentenceEncoder):
-    """The query side: one model whose size is chosen per call. Every size answers in the full encoder's space.
+class ElasticQueryEncoder(BaseEncoder):
+    """Elastic encoder, for queries, whose subnet is chosen per call; safe to use from several threads.
 
-    In `int8` it computes in the calling thread alone, without torch. Else torch computes, on as many threads as it is
-    set to in the calling process; on a busy machine one a query is fastest by far (`torch.set_num_threads(1)`, as the
-    command line does): more of them only wait for each other.
+    The vectors of every subnet lie in the full encoder's vector space.
+
+    With `int8` a query is computed in the calling thread alone, without torch. Else torch computes, with as many
+    threads as the calling process has set; on a busy machine one thread is fastest by far
+    (`torch.set_num_threads(1)`, as the command line does), as several mostly wait for each other.
 
     Args:
-        found: As for `SentenceEncoder`; a folder without trained sizes gives an encoder of the full size alone.
-        settings: As for `SentenceEncoder`.
+        location: Location of its files, as `find_model` returns it; a folder without trained subnets gives an encoder
+            with the full subnet alone.
+        settings: How texts become vectors.
         dtype: Arithmetic of the matrix products: `int8` (our own kernel, on a CPU), `float32`, `bfloat16`, `float16`
             (on a GPU), or `auto`: float16 on a GPU, else int8 where the kernel was built, else float32.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
-        cache: How many vectors of the queries asked last are kept; 0 keeps none.
+        cache: Number of vectors to keep for queries that come again; 0 for no cache.
 
     Raises:
-        ModelError: The files cannot be used, or dtype or device do not exist here.
+        ModelError: The files cannot be used, or there is no such dtype or device here.
     """
 
     def __init__(
         self,
-        found: ModelLocation,
+        location: ModelLocation,
         settings: EncoderSettings,
         *,
         dtype: str = "auto",
@@ -49,8 +52,8 @@ class ElasticQueryEncoder(SentenceEncoder):
     ) -> None:
         kind = device_type(device)
         if dtype == "auto" and (kind == "cpu" or (kind == "auto" and not _has_gpu())):
-            dtype = INT8 if can_run(found) else "float32"
-        super().__init__(found, settings, load_backend(found, settings, dtype, device))
+            dtype = INT8 if can_run(location) else "float32"
+        super().__init__(location, settings, load_backend(location, settings, dtype=dtype, device=device))
         self._known = frozenset(self._backend.subnets)
         self.cache = VectorCache(cache) if cache else None
 
@@ -65,60 +68,75 @@ class ElasticQueryEncoder(SentenceEncoder):
         download: bool = True,
         **overrides: Any,
     ) -> Self:
-        """Load the encoder `name`; see the class, and `SentenceEncoder.from_pretrained`."""
-        found = find_model(name, download=download)
-        return cls(found, read_settings(found.path, **overrides), dtype=dtype, device=device, cache=cache)
+        """Load the encoder `name`: a folder, or a model id found in this package, in the hub's cache or on the hub.
+
+        Args:
+            name: Folder or model id.
+            dtype: See the class.
+            device: See the class.
+            cache: See the class.
+            download: Whether the model may be fetched from the hub.
+            overrides: `max_length`, `query_prompt`, ... to use instead of the model's own.
+
+        Raises:
+            ModelError: The model is not found or not supported.
+        """
+        location = find_model(name, download=download)
+        return cls(location, read_settings(location.path, **overrides), dtype=dtype, device=device, cache=cache)
 
     @property
     def full_subnet(self) -> Subnet:
-        """The size whose vectors are those of the full encoder."""
+        """The subnet that is the full encoder."""
         return self._backend.full_subnet
 
     @property
     def subnets(self) -> list[Subnet]:
-        """All sizes, from the full one down to `level0`, if there is one."""
+        """All subnets, from the full encoder down to `level0`, if there is one."""
         return list(self._backend.subnets)
 
     def resolve_subnet(self, subnet: str | Subnet | None) -> Subnet:
-        """Return the size that `subnet` names; None is the full size.
+        """Return the subnet of that spelling; None is the full encoder.
 
         Raises:
-            QueryError: The encoder has no such size.
+            QueryError: The encoder has no such subnet.
         """
-        wanted = self.full_subnet if subnet is None else Subnet.parse(subnet)
-        if wanted not in self._known:
-            only = "" if len(self.subnets) > 1 else " (its folder holds no trained ones)"
+        resolved = self.full_subnet if subnet is None else Subnet.parse(subnet)
+        if resolved not in self._known:
             known = ", ".join(map(str, self.subnets))
-            raise QueryError(f"got subnet {wanted}; this encoder has the sizes: {known}{only}")
-        return wanted
+            reason = "" if len(self.subnets) > 1 else " (its folder holds no trained subnets)"
+            raise QueryError(f"got subnet {resolved}, expected one of this encoder's: {known}{reason}")
+        return resolved
 
     def encode(self, queries: Sequence[str], subnet: str | Subnet | None = None) -> Vectors:
         """Encode queries in the calling thread.
 
-        A query's vector is the same alone and among others: in `int8` to the bit, with torch all but its last bits.
+        A query's vector is the same alone and in any batch: with `int8` to the bit, else within the bounds in
+        `elasticdenser.encoders.backends`.
 
         Args:
             queries: The queries; each must hold more than white space.
-            subnet: The size of the encoder, such as `w0.5-d3` or `level0`; None is the full size.
+            subnet: A subnet of the encoder, such as `w0.5-d3` or `level0`; None is the full encoder.
 
         Returns:
             float32, (n_queries, dim), L2-normalised if the encoder's settings say so.
 
         Raises:
-            QueryError: A query is empty, or the encoder has no such size.
+            QueryError: A query is empty, or the encoder has no such subnet.
         """
-        size = self.resolve_subnet(subnet)
-        if not isinstance(queries, str):
-            for number, query in enumerate(queries, 1):
-                check_query(query, f"query number {number}")
-        prompt = self.settings.query_prompt
-        if self.cache is None or isinstance(queries, str):
-            return self._encode(queries, prompt, size)
-        return self.cache.encode(queries, size, lambda missing: self._encode(missing, prompt, size))
+        resolved, prompt = self.resolve_subnet(subnet), self.settings.query_prompt
+        if isinstance(queries, str):
+            raise QueryError("got one string, expected a list of queries: use [query]")
+        for number, query in enumerate(queries, 1):
+            check_query(query, f"query number {number}")
+        if self.cache is None:
+            return self._compute_vectors(queries, prompt, resolved)
+        return self.cache.get_or_compute(
+            queries, resolved, lambda missing: self._compute_vectors(missing, prompt, resolved)
+        )
 
 
 def _has_gpu() -> bool:
-    """Say whether torch may see a GPU, without asking it where there is no driver: it takes a second to import."""
+    """Return whether torch sees a GPU; torch, which takes a second to import, is asked only where there is a driver."""
     if not any(Path(driver).exists() for driver in ("/proc/driver/nvidia", "/dev/dxg", "/dev/kfd")):
         return False
     import torch

@@ -1,4 +1,4 @@
-"""What those who asked get from the engine."""
+"""Answers of the engine to its clients, and snapshots of its state."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What a query got.
+    """Answer to a query.
 
     Attributes:
-        hits: Best first.
-        level: The level that served it.
-        queued_s: How long it waited, in seconds.
-        ran_s: How long its batch ran.
-        late: Whether it came after its deadline.
-        batch_size: Queries that were run together.
+        hits: The hits, best first.
+        level: Name of the level that served the query.
+        queued_s: Time that the query waited.
+        ran_s: Time that its batch ran.
+        late: Whether the answer came after the deadline.
+        batch_size: Number of queries in the batch.
     """
 
     hits: Sequence[Any]
@@ -36,19 +36,19 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """The engine at one moment, and counts since it was made.
+    """State of the engine at one moment, and counts since its start.
 
     Attributes:
         n_waiting: Queries in the queue, equal ones counted once.
-        n_running: Batches that run.
-        rate_per_s: Requests a second that have a deadline, over the last 0.1 s.
-        ratio: How much slower than profiled the machine is.
-        statuses: Requests by how they ended.
-        levels: Answers by level, best level first.
-        batches: Batches that were answered, by how many queries they held.
-        replaced_workers: WorkerPool that hung.
-        processes: Search processes that are ready, or search.
-        replaced_processes: Search processes that died or hung.
+        n_running: Batches that are running.
+        rate_per_s: Requests with a deadline that arrived a second, over the last 0.1 s.
+        ratio: Factor by which run times currently differ from the profile's.
+        statuses: Number of requests by final state.
+        levels: Number of answers by level, best level first.
+        batches: Number of answered batches by batch size.
+        replaced_workers: Workers that hung and were replaced.
+        processes: Worker processes that are ready or searching.
+        replaced_processes: Worker processes that died or hung and were replaced.
     """
 
     n_waiting: int
@@ -64,22 +64,22 @@ class Snapshot:
 
 
 class InlineAnswer:
-    """What takes the place of a future where whoever asks also searches: far lighter, and waits for nobody."""
+    """Substitute for a future where the calling thread itself searches: it is much faster, but cannot be waited for."""
 
     def __init__(self) -> None:
         self._answer: Answer | None = None
         self._error: BaseException | None = None
 
     def set_running_or_notify_cancel(self) -> bool:
-        """Return that nobody has cancelled it."""
+        """Return True: it cannot be cancelled."""
         return True
 
     def set_result(self, answer: Answer) -> None:
-        """Take the answer."""
+        """Set the answer."""
         self._answer = answer
 
     def set_exception(self, error: BaseException | None) -> None:
-        """Take an error."""
+        """Set the error."""
         self._error = error
 
     def result(self) -> Answer:
@@ -89,11 +89,14 @@ class InlineAnswer:
                 raise self._error or RuntimeError("there is no answer yet")
             return self._answer
         finally:
-            del self  # the error's traceback would refer to it, and it to the error
+            del self  # breaks the reference cycle with the error's traceback
+
+
+AnyFuture = Future[Answer] | InlineAnswer
 
 
 def answer_of(outcome: Outcome, hits: Sequence[Any]) -> Answer:
-    """Return the answer that an outcome with these hits is."""
+    """Return the answer of a request that was served with these hits."""
     return Answer(
         hits=hits,
         level=outcome.level or "",
@@ -104,10 +107,8 @@ def answer_of(outcome: Outcome, hits: Sequence[Any]) -> Answer:
     )
 
 
-def settle(
-    future: Future[Answer] | InlineAnswer | None, *, answer: Answer | None = None, error: BaseException | None = None
-) -> None:
-    """Settle a future, unless its owner has cancelled it; what its callbacks raise must not keep others from theirs."""
+def settle(future: AnyFuture | None, *, answer: Answer | None = None, error: BaseException | None = None) -> None:
+    """Set the answer or the error of a future unless it was cancelled; log errors of callbacks instead of raising."""
     if future is None or not future.set_running_or_notify_cancel():
         return
     try:
@@ -116,4 +117,4 @@ def settle(
         else:
             future.set_exception(error)
     except (Exception, SystemExit):
-        logger.exception("a callback of a query's future raised this")
+        logger.exception("a callback of a query's future raised an error")

@@ -1,4 +1,4 @@
-"""How fast requests come in."""
+"""Rate at which requests arrive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class ArrivalRate:
     """Arrivals a second over a sliding window.
 
     Args:
-        window_s: Its length.
+        window_s: Length of the window.
     """
 
     def __init__(self, window_s: float = 0.1) -> None:
@@ -17,16 +17,16 @@ class ArrivalRate:
         self._times_s: deque[float] = deque()
 
     def count(self, now_s: float) -> None:
-        """Count an arrival; several threads may at once."""
+        """Count an arrival; safe to call from several threads."""
         self._times_s.append(now_s)
 
     def per_s(self, now_s: float) -> float:
         """Return the rate."""
-        self.forget(now_s)
+        self.evict(now_s)
         return len(self._times_s) / self.window_s
 
-    def forget(self, now_s: float) -> None:
-        """Forget the arrivals before the window."""
+    def evict(self, now_s: float) -> None:
+        """Drop the arrivals that have left the window."""
         times_s, oldest_s = self._times_s, now_s - self.window_s
         while times_s and times_s[0] <= oldest_s:
             times_s.popleft()

@@ -1,8 +1,10 @@
-"""What the engine needs of a retriever, and how the package's own retriever gives it."""
+"""Search in batches: the interface that the engine needs, and its implementation with a `Retriever`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from elasticdenser.engine.request import Query
@@ -10,29 +12,55 @@ from elasticdenser.engine.request import Query
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Hit, Retriever
 
+Hits = Sequence[Any]
+"""Hits of one query, best first."""
+
 
 @runtime_checkable
 class BatchSearch(Protocol):
-    """Encodes and searches; called from several threads at once, at rest from those that call `RetrievalEngine.ask`."""
+    """Encodes and searches batches of queries; called from several threads at once.
 
-    def search_batch(self, queries: Sequence[Query], level: str) -> Sequence[Sequence[Any]]:
-        """Return the hits of each query, best first, at most its `k`.
+    Inherit from it: then `search_batch` is the only method to write.
+
+    Attributes:
+        is_asynchronous: Whether `start_batch` returns while another process computes.
+    """
+
+    is_asynchronous: bool = False
+
+    @abstractmethod
+    def search_batch(self, queries: Sequence[Query], level: str) -> Collection[Hits]:
+        """Search in the calling thread.
 
         Args:
             queries: The queries.
-            level: Name of the level to answer at.
+            level: Name of the level.
+
+        Returns:
+            The hits of each query, best first, at most its `k`.
+
+        Raises:
+            QueryError: A query cannot be searched. The engine then searches the queries of the batch one by one.
         """
 
+    def start_batch(self, queries: Sequence[Query], level: str) -> Callable[[], Collection[Hits]]:
+        """Start a search, and return a function that waits for its hits.
 
-class RetrieverSearch:
-    """Searches in batches with a `Retriever`; levels are named as its encoder's sizes.
+        The caller must call this function exactly once. By default it searches in the thread that calls it. The
+        arguments, the result and the errors are those of `search_batch`.
+        """
+        return partial(self.search_batch, queries, level)
+
+
+class RetrieverSearch(BatchSearch):
+    """Searches with a `Retriever`; levels have the names of the encoder's subnets.
 
     Args:
         retriever: The retriever.
-        recalls: For each level that will be asked for its search effort, as `Retriever.search` takes it.
+        recalls: Search effort of each level that will be used, as `Retriever.search` takes it.
 
     Raises:
-        QueryError: The encoder lacks one of them.
+        QueryError: The encoder lacks one of the levels.
     """
 
     def __init__(self, retriever: Retriever, recalls: Mapping[str, float | None]) -> None:
@@ -40,9 +68,9 @@ class RetrieverSearch:
         self._levels = {level: (retriever.encoder.resolve_subnet(level), recall) for level, recall in recalls.items()}
 
     def search_batch(self, queries: Sequence[Query], level: str) -> list[list[Hit]]:
-        """Return the hits of each query, best first, at most its `k`."""
-        found: list[list[Hit]] = [[] for _ in queries]
-        # Those that search the same documents go together; the k best are the first of any more.
+        """Return the hits of each query; see `BatchSearch`."""
+        hits: list[list[Hit]] = [[] for _ in queries]
+        # Queries over the same documents are searched together, with the largest k, and cut to their own k afterwards.
         groups: dict[frozenset[str] | None, list[int]] = {}
         for number, query in enumerate(queries):
             groups.setdefault(query.doc_ids, []).append(number)
@@ -51,5 +79,5 @@ class RetrieverSearch:
             texts = {str(number): queries[number].text for number in numbers}
             k = max(queries[number].k for number in numbers)
             for hit in self._retriever.search(texts, k, subnet=subnet, doc_ids=doc_ids, recall=recall):
-                found[int(hit.query_id)].append(hit)
-        return [hits[: query.k] for hits, query in zip(found, queries, strict=True)]
+                hits[int(hit.query_id)].append(hit)
+        return [hits_of_query[: query.k] for hits_of_query, query in zip(hits, queries, strict=True)]

@@ -1,4 +1,4 @@
-"""The waiting jobs, in the order of their deadlines."""
+"""Waiting jobs in the order of their deadlines."""
 
 from __future__ import annotations
 
@@ -8,89 +8,93 @@ from operator import attrgetter
 
 from elasticdenser.engine.request import Job
 
-_NONE = 1 << 62
+_NO_PRIORITY = 1 << 62
+"""`min_priority` of an empty queue: above every real priority."""
 _PRIORITY = attrgetter("priority")
 
 
 class DeadlineQueue:
-    """Waiting jobs by deadline, those of equal deadlines as they came.
+    """Waiting jobs, earliest deadline first, those of equal deadlines in the order of arrival.
 
-    Sorted lists beat a heap here: the drain check reads the queue at any place, and moving a thousand pointers takes
-    less time than one step of a heap in Python.
+    Sorted lists are faster here than a heap: the drain check reads the queue at any position, and moving a thousand
+    pointers takes less time than one step of a heap in Python.
+
+    Args:
+        n_levels: Number of levels of the profile.
 
     Attributes:
-        jobs: The jobs, earliest deadline first.
+        jobs: The jobs.
         deadlines_s: Their deadlines.
-        n_bound: How many of them do not take any level.
-        least_priority: The lowest of theirs; above all others without one.
+        n_restricted: Number of jobs that do not accept every level.
+        min_priority: The lowest priority of the jobs; above all others if there are none.
     """
 
     def __init__(self, n_levels: int) -> None:
         self.jobs: list[Job] = []
         self.deadlines_s: list[float] = []
-        self._floors = bytearray()
-        self._unbound = n_levels  # the floor of a job that takes any level
-        self.n_bound = 0
-        self.least_priority = _NONE
+        # The `max_level_index` of each job, as bytes: their comparison is then a single call in `group_at`.
+        self._limits = bytearray()
+        self._unrestricted = n_levels  # the `max_level_index` of a job that accepts every level
+        self.n_restricted = 0
+        self.min_priority = _NO_PRIORITY
         self._n_of_priority: Counter[int] = Counter()
-        # For each level, the floors with which a job can run at it.
-        self._only = [bytes((place,)) for place in range(n_levels + 1)]
-        self._at_or_below = [bytes(range(place, n_levels + 1)) for place in range(n_levels + 1)]
+        self._only = [bytes((index,)) for index in range(n_levels + 1)]
+        self._at_least = [bytes(range(index, n_levels + 1)) for index in range(n_levels + 1)]
 
     def __len__(self) -> int:
         return len(self.jobs)
 
     def insert(self, job: Job) -> int:
-        """Put a job in its place behind those of equal deadlines, and return that place."""
-        at = bisect_right(self.deadlines_s, job.deadline_s)
-        self.jobs.insert(at, job)
-        self.deadlines_s.insert(at, job.deadline_s)
-        self._floors.insert(at, job.floor)
-        self.n_bound += job.floor < self._unbound
+        """Insert a job behind those of equal deadlines, and return its position."""
+        position = bisect_right(self.deadlines_s, job.deadline_s)
+        self.jobs.insert(position, job)
+        self.deadlines_s.insert(position, job.deadline_s)
+        self._limits.insert(position, job.max_level_index)
+        self.n_restricted += job.max_level_index < self._unrestricted
         self._n_of_priority[job.priority] += 1
-        self.least_priority = min(self.least_priority, job.priority)
-        return at
+        self.min_priority = min(self.min_priority, job.priority)
+        return position
 
     def remove(self, job: Job) -> None:
-        """Take out a job whose deadline is as it was when it was put in."""
-        at = self.jobs.index(job, bisect_left(self.deadlines_s, job.deadline_s))
-        self._delete(at, at + 1)
+        """Remove a job whose deadline has not changed since it was inserted."""
+        position = self.jobs.index(job, bisect_left(self.deadlines_s, job.deadline_s))
+        self._delete(position, position + 1)
 
     def take(self, n: int) -> tuple[Job, ...]:
-        """Take out the first `n` jobs."""
+        """Remove and return the first `n` jobs."""
         taken = tuple(self.jobs[:n])
         self._delete(0, n)
         return taken
 
-    def run(self, at: int, place: int, most: int) -> tuple[int, int]:
-        """Return at which level job number `at` runs when the queue is served at `place`, and how many with it.
+    def group_at(self, position: int, level_index: int, max_jobs: int) -> tuple[int, int]:
+        """Return the level at which a job runs when the queue is served at `level_index`, and how many jobs join it.
 
-        That is `place`, or the job's own floor where that is better. Jobs share a batch with those next to them
-        that run at the same level, so that none is served out of turn.
+        The level is `level_index`, or the last level that the job accepts if that is better. A batch consists of
+        neighbouring jobs that run at the same level, so that no job is served out of order.
 
         Args:
-            at: Number of the first job.
-            place: The level that the queue is served at.
-            most: Count no further than this.
+            position: Position of the first job of the batch.
+            level_index: The level at which the queue is served.
+            max_jobs: Maximum number of jobs to count.
         """
-        n = min(len(self.jobs) - at, most)
-        if not self.n_bound:
-            return place, n
-        floor = self._floors[at]
-        same = self._at_or_below[place] if floor >= place else self._only[floor]
-        ahead = self._floors[at : at + n]
-        return min(place, floor), n - len(ahead.lstrip(same))
+        n = min(len(self.jobs) - position, max_jobs)
+        if not self.n_restricted:
+            return level_index, n
+        limit = self._limits[position]
+        same_level = self._at_least[level_index] if limit >= level_index else self._only[limit]
+        following = self._limits[position : position + n]
+        return min(level_index, limit), n - len(following.lstrip(same_level))
 
     def _delete(self, start: int, end: int) -> None:
-        if end - start == len(self.jobs):  # as at rest
-            self.n_bound, self.least_priority = 0, _NONE
-            for one in (self.jobs, self.deadlines_s, self._floors, self._n_of_priority):
-                one.clear()
+        if end - start == len(self.jobs):  # the usual case at low load
+            self.n_restricted, self.min_priority = 0, _NO_PRIORITY
+            for collection in (self.jobs, self.deadlines_s, self._limits, self._n_of_priority):
+                collection.clear()
             return
-        if self.n_bound:
-            self.n_bound -= sum(floor < self._unbound for floor in self._floors[start:end])
+        if self.n_restricted:
+            self.n_restricted -= sum(limit < self._unrestricted for limit in self._limits[start:end])
         self._n_of_priority.subtract(map(_PRIORITY, self.jobs[start:end]))
-        if self._n_of_priority[self.least_priority] == 0:
+        if self._n_of_priority[self.min_priority] == 0:
             self._n_of_priority = +self._n_of_priority
-            self.least_priority = min(self._n_of_priority, default=_NONE)
-        del self.jobs[start:end], self.deadlines_s[start:end], self._floors[start:end]
+            self.min_priority = min(self._n_of_priority, default=_NO_PRIORITY)
+        del self.jobs[start:end], self.deadlines_s[start:end], self._limits[start:end]

@@ -1,4 +1,4 @@
-"""The engine: worker threads between a retriever and those who ask, driven by the scheduler."""
+"""Retrieval engine: worker threads between clients and a retriever, driven by the scheduler."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Self
 from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.answers import Answer, Snapshot
 from elasticdenser.engine.batch_search import BatchSearch, RetrieverSearch
-from elasticdenser.engine.dispatcher import Dispatcher, Wanted
+from elasticdenser.engine.dispatcher import Dispatcher
 from elasticdenser.engine.errors import OverloadedError
-from elasticdenser.engine.policies import make_policy
+from elasticdenser.engine.listener import DeliveryListener
+from elasticdenser.engine.policies import Policy, PolicyFactory, make_policy
 from elasticdenser.engine.processes.pool import ProcessPoolSearch
-from elasticdenser.engine.profiling.ladder import quick_profile
 from elasticdenser.engine.profiling.profile import Profile
-from elasticdenser.engine.request import Query
+from elasticdenser.engine.profiling.quick import quick_profile
+from elasticdenser.engine.request import Query, Submission
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.settings import SchedulerSettings
 from elasticdenser.engine.workers import WorkerPool
@@ -29,33 +30,38 @@ from elasticdenser.query_input import check_query
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Retriever
 
+_BULK_SHARE = 0.25
+"""Share of `max_unfinished` that `search_many` may fill: the rest is for other clients."""
+_BULK_PER_WORKER = 64
+"""Queries of `search_many` in the engine for each worker: two of the largest batches that are profiled by default."""
+
 
 class RetrievalEngine:
     """Answers queries from several threads, each by its deadline, at the best level that the load allows.
 
-    Use it as a context manager, or call `close`. Safe to use from any thread.
+    Use it as a context manager, or call `close`. Thread-safe.
 
     Args:
-        retriever: Encodes and searches: a `Retriever`, or whatever has `search_batch` (`BatchSearch`).
-        profile: Levels and latencies on this machine; None measures those that come with the encoder, which takes
+        retriever: Encodes and searches: a `Retriever` or a `BatchSearch`.
+        profile: Levels and run times on this machine; None measures the levels that come with the encoder, which takes
             about two seconds (`quick_profile`).
-        policy: As `make_policy` spells it.
-        slo_s: Deadline of requests that name none, in seconds after they come.
-        workers: Worker threads; None is one for each usable CPU.
-        max_unfinished: Requests that may be in the engine at once.
+        policy: Chooses levels: a name, a policy, or a factory of policies, as for `make_policy`.
+        slo_s: Deadline of requests that give none, in seconds after arrival.
+        workers: Number of worker threads; None is the number of usable CPUs.
+        max_unfinished: Maximum number of requests in the engine.
         reserve_s: Time kept free before each deadline; None is a tenth of `slo_s`, at most 10 ms.
-        hang_timeout_s: A batch that runs longer, and longer than ten times what was expected, is given up and its
-            worker replaced.
-        processes: Search in as many processes as there are workers, which then only drive them: more is answered near
-            the capacity. Each holds a copy of the search structure and of what the encoder computes with; see
-            `ProcessPoolSearch`.
-        clock: Returns seconds that only rise.
+        hang_timeout_s: A batch that runs longer than this, and longer than ten times its expected run time, fails, and
+            its worker is replaced.
+        processes: Search in as many processes as there are workers, which increases the capacity. Each process holds a
+            copy of the search structure and of the encoder's backend; see `ProcessPoolSearch`.
+        listener: Notified when answers are delivered.
+        clock: Returns monotonic seconds.
 
     Attributes:
-        profile: The levels it chooses from.
+        profile: The levels.
 
     Raises:
-        QueryError: The policy does not exist, the retriever lacks a level, or a figure is out of range.
+        QueryError: The policy does not exist, the retriever lacks a level, or a value is out of range.
     """
 
     def __init__(
@@ -63,43 +69,35 @@ class RetrievalEngine:
         retriever: Retriever | BatchSearch,
         profile: Profile | None = None,
         *,
-        policy: str = "elastic",
+        policy: str | Policy | PolicyFactory = "elastic",
         slo_s: float = 0.025,
         workers: int | None = None,
         max_unfinished: int = 1024,
         reserve_s: float | None = None,
         hang_timeout_s: float = 2.0,
         processes: bool = False,
+        listener: DeliveryListener | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if not hang_timeout_s > 0:
             raise QueryError(f"got hang_timeout_s = {hang_timeout_s}; expected seconds above 0")
+        if not isinstance(retriever, BatchSearch) and not hasattr(retriever, "encoder"):
+            kind = type(retriever).__name__
+            raise QueryError(f"got a {kind} to search with; expected a Retriever or a class that inherits BatchSearch")
         if profile is None:
             if isinstance(retriever, BatchSearch):
-                raise QueryError("got no profile; only the levels of a Retriever are known without one")
+                raise QueryError("got no profile; only the levels of a Retriever are known without one: give a profile")
             profile = quick_profile(retriever)
         n_workers = cpu_count() if workers is None else workers
         settings = SchedulerSettings(slo_s=slo_s, workers=n_workers, reserve_s=reserve_s, max_unfinished=max_unfinished)
-        chosen = make_policy(policy, profile, slo_s=slo_s, workers=n_workers)
-        recalls = {level.name: level.recall for level in profile.levels}
-        self._processes: ProcessPoolSearch | None = None
-        self._search: BatchSearch
-        if isinstance(retriever, BatchSearch):
-            if processes:
-                raise QueryError("got processes for a search of your own; only a Retriever can be opened in each")
-            self._search = retriever
-        elif processes:
-            self._search = self._processes = ProcessPoolSearch(
-                retriever, recalls, n_workers, max(30.0, 10 * hang_timeout_s)
-            )
-        else:
-            self._search = RetrieverSearch(retriever, recalls)
-        self.profile = profile
-        self._settings = settings
-        self._dispatcher = self._make_dispatcher(Scheduler(profile, chosen, settings), clock)
-        self._workers = WorkerPool(
-            self._dispatcher, n_workers, lock=self._dispatcher.lock, clock=clock, hang_timeout_s=hang_timeout_s
-        )
+        scheduler = Scheduler(profile, make_policy(policy, profile, settings), settings)
+        self.profile, self._settings = profile, settings
+        # Well above the limit of the watchdog, which fails a batch that hangs: this one only ends its process.
+        process_timeout_s = max(30.0, 10 * hang_timeout_s)
+        self._search = _batch_search(retriever, profile, n_workers if processes else 0, process_timeout_s)
+        self._processes = self._search if processes and isinstance(self._search, ProcessPoolSearch) else None
+        self._dispatcher = Dispatcher(scheduler, self._search, clock, listener)
+        self._workers = WorkerPool(self._dispatcher, n_workers, clock=clock, hang_timeout_s=hang_timeout_s)
 
     def submit(
         self,
@@ -111,75 +109,76 @@ class RetrievalEngine:
         priority: int = 0,
         doc_ids: Collection[str] | None = None,
     ) -> Future[Answer]:
-        """Hand in a query and return at once.
+        """Submit a query, and return at once.
 
         Args:
             query: The query.
-            k: Hits wanted.
-            deadline_s: Seconds from now until its answer is worthless; None is the engine's `slo_s`, infinity is never.
-            minimum_level: Name of the level whose quality it must at least have.
-            priority: Decides who is turned away when not all can be served; higher stays.
-            doc_ids: Search only these documents.
+            k: Number of hits to return.
+            deadline_s: Time from now after which the answer is worthless; None is the engine's `slo_s`, infinity is no
+                deadline.
+            minimum_level: Name of the level whose quality the answer must reach; None accepts any level.
+            priority: Importance when not all requests can be served; those of low priority are shed first.
+            doc_ids: Documents to search; None searches all.
 
         Returns:
-            A future of the answer. Cancelling it takes a query that still waits out of the queue.
+            The future of the answer. Cancelling it removes the query from the queue.
 
         Raises:
-            OverloadedError: It could not be answered in time. The future raises it if that turns out only later.
-            EngineClosedError: The engine is closed, or is being closed. The future raises it if it is closed too soon.
-            QueryError: The query is empty, or an argument is out of range; for ids that are not in the index, the
-                future raises it.
+            OverloadedError: The query could not be answered in time. The future raises it if the query is shed later.
+            EngineClosedError: The engine is closed. The future raises it if the engine is closed before the answer.
+            QueryError: The query is empty, or an argument is out of range; the future raises it for document ids that
+                are not in the index.
             WorkerError: Raised by the future: the batch failed.
         """
         options: dict[str, Any] = {"deadline_s": deadline_s, "minimum_level": minimum_level, "priority": priority}
-        return self._dispatcher.submit(self._wanted(query, k, doc_ids=doc_ids, **options), self._workers.wake)
+        return self._dispatcher.submit(self._submission(query, k, doc_ids=doc_ids, **options), self._workers.wake)
 
     def ask(self, query: str, k: int = 10, **options: Any) -> Answer:
-        """Answer a query; the arguments and errors are those of `submit`, and what its future raises is raised here.
+        """Answer a query; the arguments and errors are those of `submit`, and errors of its future are raised here.
 
-        It is `submit(...).result()`, but faster at rest: if nothing else waits or runs, the calling thread searches. A
-        search that hangs then holds it for as long, and callbacks of equal queries that came meanwhile run in it.
+        It returns the same as `submit(...).result()`, but is faster at low load: if nothing else waits or runs, the
+        calling thread searches. A search that hangs then blocks this thread for as long, and callbacks of equal queries
+        that were submitted meanwhile run in it.
         """
-        return self._dispatcher.ask(self._wanted(query, k, **options), self._workers.wake)
+        return self._dispatcher.ask(self._submission(query, k, **options), self._workers.wake)
 
     def would_reject(self, deadline_s: float | None = None, priority: int = 0) -> bool:
-        """Return whether `submit` has just refused a query that had as long, and count one more as refused if so.
+        """Return whether `submit` has just rejected a query with as much time; if so, count one more rejection.
 
-        This takes a microsecond and no lock: whoever feeds an engine far past its capacity can ask before looking at a
-        request, and so keep the time for those that can be answered. It does not see that one might share the answer
-        of an equal query that is in the engine, as `submit` would.
+        This takes a microsecond and no lock. A client far beyond the engine's capacity can call it before it parses a
+        request, and so save the time for requests that can be answered. It may reject a query that `submit` would have
+        accepted because an equal query is in the engine.
 
         Args:
             deadline_s: As for `submit`.
-            priority: Likewise.
+            priority: As for `submit`.
         """
         return self._dispatcher.would_reject(self._settings.slo_s if deadline_s is None else deadline_s, priority)
 
     async def search(self, query: str, k: int = 10, **options: Any) -> Answer:
-        """Answer a query; the arguments and errors are those of `submit`. Cancelling the task withdraws the query."""
+        """Answer a query; the arguments and errors are those of `submit`. Cancelling the task cancels the query."""
         return await asyncio.wrap_future(self.submit(query, k, **options))
 
     def search_many(self, queries: Iterable[str], k: int = 10, **options: Any) -> list[Answer]:
-        """Answer many queries, in their order, as fast as the engine can besides what else it has to do.
+        """Answer many queries, in their order, as fast as the other load of the engine allows.
 
-        They have no deadline unless one is given, so the engine spends on them the best level, and serves those that
-        have one first. No more of them are handed in at a time than fill the workers' next batches.
+        By default they have no deadline, so that they are answered at the best level and after queries that have one.
+        Only as many are submitted at a time as fill the next batches of the workers.
 
         Args:
             queries: The queries.
-            k: Hits wanted.
+            k: Number of hits to return.
             options: As for `submit`.
 
         Raises:
             QueryError: A query is empty, or an argument is out of range.
-            OverloadedError: A deadline that was given cannot be met.
+            OverloadedError: A given deadline cannot be met.
             WorkerError: A batch failed.
             EngineClosedError: The engine was closed.
         """
         options.setdefault("deadline_s", math.inf)
-        most = self._settings.max_unfinished
-        # Others need room, too.
-        ahead = threading.Semaphore(max(1, min(most // 4, 64 * self._workers.size)))
+        max_ahead = min(int(_BULK_SHARE * self._settings.max_unfinished), _BULK_PER_WORKER * self._workers.size)
+        ahead = threading.Semaphore(max(1, max_ahead))
         futures: list[Future[Answer]] = []
         try:
             for query in queries:
@@ -192,7 +191,45 @@ class RetrievalEngine:
                 future.cancel()
             raise
 
-    def _wanted(
+    def warm_up(self, query: str = "warm up") -> None:
+        """Run every level once, in every process: first runs are slow, and no deadline should depend on them.
+
+        Raises:
+            WorkerError: No process could start.
+        """
+        if self._processes is not None:
+            self._processes.wait_until_ready()
+        for level in self.profile.levels:
+            self._search.search_batch([Query(text=query, k=1)], level.name)
+
+    def snapshot(self) -> Snapshot:
+        """Return the engine's state, and its counts since the start."""
+        processes = self._processes
+        return self._dispatcher.snapshot(
+            replaced_workers=self._workers.n_replaced,
+            processes=processes.n_alive if processes else 0,
+            replaced_processes=processes.n_replaced if processes else 0,
+        )
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Reject new requests, answer those in the engine, and end the workers. Safe to call again.
+
+        Args:
+            timeout_s: Requests that have no answer by then fail with `EngineClosedError`.
+        """
+        self._dispatcher.stop_accepting()
+        self._workers.stop(timeout_s)
+        self._dispatcher.fail_all()
+        if self._processes is not None:
+            self._processes.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _submission(
         self,
         query: str,
         k: int,
@@ -201,18 +238,18 @@ class RetrievalEngine:
         minimum_level: str | None = None,
         priority: int = 0,
         doc_ids: Collection[str] | None = None,
-    ) -> Wanted:
-        """Return what is asked for, looked through; see `submit`."""
+    ) -> Submission:
+        """Check the arguments of `submit`, and return them."""
         check_query(query, "the query")
         if type(k) is not int or k < 1:
             raise QueryError(f"got k = {k!r}; expected a whole number of at least 1")
-        within_s = self._settings.slo_s if deadline_s is None else deadline_s
-        if not within_s > 0:
-            raise QueryError(f"got deadline_s = {within_s}; expected seconds from now, above 0")
+        timeout_s = self._settings.slo_s if deadline_s is None else deadline_s
+        if not timeout_s > 0:
+            raise QueryError(f"got deadline_s = {timeout_s}; expected seconds from now, above 0")
         if isinstance(doc_ids, str):
             raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
-        asked = Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids))
-        return Wanted(query=asked, within_s=within_s, minimum=minimum_level, priority=priority)
+        checked = Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids))
+        return Submission(query=checked, timeout_s=timeout_s, minimum_level=minimum_level, priority=priority)
 
     def _submit_when_there_is_room(self, query: str, k: int, options: dict[str, Any]) -> Future[Answer]:
         while True:
@@ -222,48 +259,18 @@ class RetrievalEngine:
                 except OverloadedError:
                     if options["deadline_s"] < math.inf:
                         raise
-            time.sleep(self._settings.slo_s / 10)
+            time.sleep(self._settings.slo_s / 10)  # short against a deadline, long against a check
 
-    def warm_up(self, query: str = "warm up") -> None:
-        """Run every level once, and in every process: first runs are slow, and no deadline should wait for them.
 
-        Raises:
-            WorkerError: No process could start.
-        """
-        search = self._search
-        if self._processes is not None:
-            self._processes.wait()  # they have done so
-            search = self._processes.here
-        for level in self.profile.levels:
-            search.search_batch([Query(text=query, k=1)], level.name)
-
-    def snapshot(self) -> Snapshot:
-        """Return what the engine is doing, and has done."""
-        processes = self._processes
-        return self._dispatcher.snapshot(
-            replaced_workers=self._workers.n_replaced,
-            processes=processes.n_alive if processes else 0,
-            replaced_processes=processes.n_replaced if processes else 0,
-        )
-
-    def close(self, timeout_s: float = 5.0) -> None:
-        """Refuse new requests, answer those that are in, and stop the workers. Safe to call again.
-
-        Args:
-            timeout_s: What has no answer by then fails with `EngineClosedError`.
-        """
-        self._dispatcher.stop_accepting()
-        self._workers.stop(timeout_s)
-        self._dispatcher.fail_all()
-        if self._processes is not None:
-            self._processes.close()
-
-    def _make_dispatcher(self, scheduler: Scheduler, clock: Callable[[], float]) -> Dispatcher:
-        """Return the desk; who needs to know when answers are handed out has another one."""
-        return Dispatcher(scheduler, self._search, clock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def _batch_search(
+    retriever: Retriever | BatchSearch, profile: Profile, n_processes: int, timeout_s: float
+) -> BatchSearch:
+    """Return the search of the workers, in processes if their number is above 0."""
+    if isinstance(retriever, BatchSearch):
+        if n_processes:
+            raise QueryError("got processes for a BatchSearch; only a Retriever can be opened in each: give that")
+        return retriever
+    recalls = {level.name: level.recall for level in profile.levels}
+    if n_processes:
+        return ProcessPoolSearch(retriever, recalls, n_processes, timeout_s)
+    return RetrieverSearch(retriever, recalls)

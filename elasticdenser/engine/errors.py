@@ -1,4 +1,4 @@
-"""Why a request gets no answer."""
+"""Errors that a request of the engine can end with."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from elasticdenser.errors import ElasticDenserError
 
 
 class OverloadedError(ElasticDenserError):
-    """A request was turned away: it could not be answered by its deadline.
+    """A request was rejected because it could not be answered by its deadline.
 
     Args:
-        message: What was asked for, what the engine can do, and the way out.
-        retry_after_s: When trying again is likely to succeed, in seconds from now.
+        message: The request, the engine's state, and the way out.
+        retry_after_s: Time from now after which a new attempt is likely to succeed.
     """
 
     def __init__(self, message: str, retry_after_s: float) -> None:
@@ -19,7 +19,7 @@ class OverloadedError(ElasticDenserError):
 
 
 class WorkerError(ElasticDenserError):
-    """The batch that a request was in has failed; the engine goes on."""
+    """The batch of a request failed; the engine continues."""
 
 
 class EngineClosedError(ElasticDenserError):

@@ -1,4 +1,4 @@
-"""What a policy sees when it chooses: the queue, the workers, and what each level would make of them."""
+"""State that a policy sees when it chooses: the queue, the workers, and predictions for each level."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ from typing import NamedTuple
 from elasticdenser.engine.deadline_queue import DeadlineQueue
 from elasticdenser.engine.profiling.profile import Profile
 
-# A drain is followed over so many batches. What is further away is seen when it has come nearer.
-_LOOK_AHEAD = 32
+_MAX_BATCHES_AHEAD = 32
+"""Number of batches for which a drain is predicted: this bounds the time of a decision, and later batches are checked
+when they have come nearer."""
 
 
 class Choice(NamedTuple):
-    """What a policy wants done.
+    """Decision of a policy.
 
     Attributes:
-        place: Place of the level in the profile.
-        size: Jobs in the batch, at least 1; the scheduler may lower it.
+        level_index: Index of the level in the profile.
+        batch_size: Number of jobs in the batch, at least 1; the scheduler may lower it.
     """
 
-    place: int
-    size: int
+    level_index: int
+    batch_size: int
 
 
 class QueueState:
-    """The situation at one moment.
+    """State of the queue and the workers at one moment.
 
     Args:
         profile: The levels.
-        ratio: Multiply the profile's times by this.
-        scatter: By what part run times are longer than that, on average.
+        ratio: Factor by which run times currently differ from the profile's.
+        scatter: Mean relative excess of run times over the corrected ones.
         queue: The waiting jobs.
-        free_s: When each worker will be free, a heap; those that are idle are free now.
-        now_s: The moment.
-        rate_per_s: Arrivals a second of requests that have a deadline.
-        capacity_per_s: Queries a second of one worker at the policy's smallest level, by the profile.
-        slo_s: The usual deadline, after arrival.
-        reserve_s: Kept free before each deadline, for what no profile foresees.
-        largest: By place, how many jobs a batch may have at most.
+        free_s: Times at which each worker will be free, a heap; `now_s` for idle workers.
+        now_s: The current time.
+        rate_per_s: Arrivals a second of requests with a deadline.
+        capacity_per_s: Queries a second of one worker at the policy's fastest level, by the profile.
+        slo_s: The default deadline, after arrival.
+        reserve_s: Time kept free before each deadline, for delays that no profile predicts.
+        max_batch_sizes: Maximum number of jobs in a batch, by level index.
     """
 
     def __init__(
@@ -57,16 +58,16 @@ class QueueState:
         capacity_per_s: float,
         slo_s: float,
         reserve_s: float,
-        largest: Sequence[int],
+        max_batch_sizes: Sequence[int],
     ) -> None:
         self.levels, self.ratio, self.queue, self.free_s = profile.levels, ratio, queue, free_s
         self.now_s, self.slo_s = now_s, slo_s
         self.rate_per_s, self.capacity_per_s = rate_per_s, capacity_per_s
-        self.reserve_s, self.largest, self.scatter = reserve_s, largest, scatter
+        self.reserve_s, self.max_batch_sizes, self.scatter = reserve_s, max_batch_sizes, scatter
 
     @property
     def concurrency(self) -> int:
-        """Jobs that wait, and one for each worker that is busy."""
+        """Number of waiting jobs, plus one for each busy worker."""
         return len(self.queue) + sum(free_s > self.now_s for free_s in self.free_s)
 
     @property
@@ -74,91 +75,88 @@ class QueueState:
         """Time until the first deadline, less the reserve."""
         return self.queue.deadlines_s[0] - self.now_s - self.reserve_s
 
-    def largest_batch(self, place: int, reserve_s: float, stretch: float = 1.0) -> int:
-        """Return how many of the first jobs can be run at once at a level, with the first one in time; 0 for none.
+    def largest_batch(self, level_index: int, reserve_s: float, safety_factor: float = 1.0) -> int:
+        """Return how many of the first jobs can run at once at a level so that the first one is in time; 0 for none.
 
         Where several workers are idle, the queue is shared out among them.
 
         Args:
-            place: The level.
-            reserve_s: To be left before the first deadline.
-            stretch: Take run times to be so much longer.
+            level_index: The level.
+            reserve_s: Time to keep free before the first deadline.
+            safety_factor: Factor for predicted run times.
         """
-        own, n = self.queue.run(0, place, len(self.queue))
+        own_index, n = self.queue.group_at(0, level_index, len(self.queue))
         n_idle = sum(free_s <= self.now_s for free_s in self.free_s)
         share = -(-len(self.queue) // max(1, n_idle))
-        slack_s = self.queue.deadlines_s[0] - self.now_s - reserve_s
-        return min(n, share, self._fitting(own, slack_s / stretch))
+        budget_s = (self.queue.deadlines_s[0] - self.now_s - reserve_s) / safety_factor / self.ratio
+        return min(n, share, self.max_batch_sizes[own_index], self.levels[own_index].largest_batch(budget_s))
 
-    def drains(
+    def drains_in_time(
         self,
-        place: int,
+        level_index: int,
         reserve_s: float,
         *,
-        since: int = 0,
-        stretch: float = 1.0,
-        skipped: int = 0,
-        to_the_end: bool = False,
+        check_from: int = 0,
+        safety_factor: float = 1.0,
+        skip: int = 0,
+        whole_queue: bool = False,
     ) -> bool:
-        """Return whether the whole queue, served at a level in the order of deadlines, meets every deadline.
+        """Return whether the queue, served at a level in the order of deadlines, meets every deadline.
 
-        Each batch is the largest that its first job has time for, on the worker that is free first.
+        Each batch is the largest that the deadline of its first job allows, on the worker that is free first.
 
         Args:
-            place: The level.
-            reserve_s: To be left before each deadline.
-            since: Jobs before this number need not be in time: they may use up the reserve, and those that cannot make
-                it even so are left out.
-            stretch: Take all run times to be so much longer.
-            skipped: Leave out so many jobs from the first on.
-            to_the_end: Follow the whole queue, not only the next batches.
+            level_index: The level.
+            reserve_s: Time to keep free before each deadline.
+            check_from: Position of the first job that must be in time. Jobs before it may use up the reserve, and are
+                left out if they are late even so.
+            safety_factor: Factor for predicted run times.
+            skip: Number of jobs to leave out at the head of the queue.
+            whole_queue: Check all jobs, not only those of the next batches.
         """
         queue, deadlines_s, n = self.queue, self.queue.deadlines_s, len(self.queue)
-        free_s, run_s, is_bound = self.free_s.copy(), self.ratio * stretch, queue.n_bound > 0
-        own, most, at, kept_s = place, n, skipped, 0.0
-        latency_s, largest = self.levels[own].latency_s, self.largest[own]
-        ahead = min(n - at, _LOOK_AHEAD * largest)
-        if ahead > 0 and not since and not is_bound:  # far too much is told at once: large batches are the cheapest
-            end_s = deadlines_s[at + ahead - 1] - reserve_s
-            if ahead * run_s * latency_s[largest] / largest > sum([max(0.0, end_s - one_s) for one_s in free_s]):
+        free_s, factor, is_restricted = self.free_s.copy(), self.ratio * safety_factor, queue.n_restricted > 0
+        group_size, position, own_reserve_s = n, skip, 0.0
+        latency_s, max_size = self.levels[level_index].latency_s, self.max_batch_sizes[level_index]
+        n_ahead = min(n - position, _MAX_BATCHES_AHEAD * max_size)
+        if n_ahead > 0 and not check_from and not is_restricted:  # recognise a large overload without simulating it
+            end_s = deadlines_s[position + n_ahead - 1] - reserve_s
+            needed_s = n_ahead * factor * latency_s[max_size] / max_size  # in the largest batches, the most efficient
+            if needed_s > sum([max(0.0, end_s - worker_s) for worker_s in free_s]):
                 return False
-        for _ in range(n if to_the_end else _LOOK_AHEAD):
-            if at >= n:
+        for _ in range(n if whole_queue else _MAX_BATCHES_AHEAD):
+            if position >= n:
                 return True
-            if at >= since:
-                kept_s = reserve_s
-            if is_bound:
-                own, most = queue.run(at, place, self.largest[place])
-                latency_s, largest = self.levels[own].latency_s, self.largest[own]
+            if position >= check_from:
+                own_reserve_s = reserve_s
+            if is_restricted:
+                own_index, group_size = queue.group_at(position, level_index, self.max_batch_sizes[level_index])
+                latency_s, max_size = self.levels[own_index].latency_s, self.max_batch_sizes[own_index]
             start_s = free_s[0]
-            slack_s = (deadlines_s[at] - start_s - kept_s) / run_s
-            size = largest if slack_s >= latency_s[largest] else bisect_right(latency_s, slack_s) - 1
-            if size > most or size > n - at:  # not min(): this loop is what scheduling costs
-                size = min(most, n - at)
+            slack_s = (deadlines_s[position] - start_s - own_reserve_s) / factor
+            size = max_size if slack_s >= latency_s[max_size] else bisect_right(latency_s, slack_s) - 1
+            if size > group_size or size > n - position:  # faster than min(): most of a decision's time is spent here
+                size = min(group_size, n - position)
             if size > 0:
-                heapreplace(free_s, start_s + run_s * latency_s[size])
-                at += size
-            elif at >= since:
+                heapreplace(free_s, start_s + factor * latency_s[size])
+                position += size
+            elif position >= check_from:
                 return False
             else:
-                at += 1
+                position += 1
         return True
 
     def recovery_s(self, choice: Choice) -> float:
-        """Return how long after a first batch it will take until nothing is left that presses; infinity for never.
+        """Return the time from the end of a chosen batch until no urgent request is left; infinity for never.
 
-        That is what waits now, and what comes at the present rate, then too. While the batch runs the other workers
-        serve at the smallest level, and after it all do.
+        Urgent are the requests that are due within the default deadline, and those that keep arriving at the present
+        rate. While the batch runs, the other workers serve at the fastest level; afterwards all workers do.
         """
-        run_s = self.ratio * self.levels[choice.place].latency_s[choice.size]
-        each_per_s = self.capacity_per_s / self.ratio
-        spare_per_s = len(self.free_s) * each_per_s - self.rate_per_s
-        pressing = bisect_right(self.queue.deadlines_s, self.now_s + self.slo_s)
-        left = pressing - choice.size + (each_per_s - spare_per_s) * run_s
-        if left <= 0:
+        run_s = self.ratio * self.levels[choice.level_index].latency_s[choice.batch_size]
+        worker_per_s = self.capacity_per_s / self.ratio
+        spare_per_s = len(self.free_s) * worker_per_s - self.rate_per_s
+        n_urgent = bisect_right(self.queue.deadlines_s, self.now_s + self.slo_s)
+        n_left = n_urgent - choice.batch_size + (worker_per_s - spare_per_s) * run_s
+        if n_left <= 0:
             return 0.0
-        return left / spare_per_s if spare_per_s > 0 else math.inf
-
-    def _fitting(self, place: int, slack_s: float) -> int:
-        """Return the largest batch at a level within `slack_s`."""
-        return min(self.largest[place], self.levels[place].largest_batch(slack_s / self.ratio))
+        return n_left / spare_per_s if spare_per_s > 0 else math.inf

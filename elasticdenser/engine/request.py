@@ -1,4 +1,4 @@
-"""What goes into the engine and what comes out: requests, batches of them, and their outcomes."""
+"""Requests, batches and outcomes of the engine."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import math
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """What is searched for.
+    """Query of a request.
 
     Args:
-        text: The query.
-        k: Hits wanted.
-        doc_ids: Search only these documents; None is all.
+        text: The text.
+        k: Number of hits to return.
+        doc_ids: Documents to search; None searches all.
     """
 
     text: str
@@ -23,56 +24,73 @@ class Query:
     doc_ids: frozenset[str] | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Request:
-    """A query with the time by which it wants its answer. All times are on one clock.
+class Submission(NamedTuple):
+    """Request as a client submits it.
 
     Args:
-        id: Its number, different from all others' of the engine.
-        query: What is searched for; requests with equal queries and classes are answered together.
-        arrival_s: When it came.
-        deadline_s: When its answer is worthless; infinity for never.
-        minimum: Name of the level whose quality it must at least have; None takes any.
-        priority: Decides who is turned away when not all can be served, higher stays; the order of service is by
-            deadline whatever the priority.
+        query: The query.
+        timeout_s: Time from now after which the answer is worthless.
+        minimum_level: Name of the level whose quality the answer must reach; None accepts any level.
+        priority: Importance when not all requests can be served; those of low priority are shed first.
+    """
+
+    query: Query
+    timeout_s: float
+    minimum_level: str | None
+    priority: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Request:
+    """Query with a deadline. All times are on one clock.
+
+    Args:
+        id: Number that is unique within the engine.
+        query: The query; requests with equal queries, minimum levels and priorities share one answer.
+        arrival_s: Time of arrival.
+        deadline_s: Time after which the answer is worthless; infinity for no deadline.
+        minimum_level: Name of the level whose quality the answer must reach; None accepts any level.
+        priority: Importance when not all requests can be served: those of low priority are shed first. The order of
+            service is by deadline, whatever the priority.
     """
 
     id: int
     query: Hashable
     arrival_s: float
     deadline_s: float = math.inf
-    minimum: str | None = None
+    minimum_level: str | None = None
     priority: int = 0
 
 
 class Job:
-    """One query to compute, for all requests in flight that ask just that.
+    """One query to compute, for all equal requests that are in the engine.
 
     Args:
-        first: The request that asked first.
-        floor: Place in the profile of the smallest level that will do; larger places are smaller levels.
+        first: The request that opened the job.
+        max_level_index: Index in the profile of the last level that is good enough for the requests; levels of higher
+            indices are worse.
 
     Attributes:
-        members: The requests, by deadline; never empty.
+        requests: The requests, earliest deadline first; never empty while the job waits or runs.
     """
 
-    __slots__ = ("floor", "key", "members", "priority")
+    __slots__ = ("key", "max_level_index", "priority", "requests")
 
-    def __init__(self, first: Request, floor: int) -> None:
+    def __init__(self, first: Request, max_level_index: int) -> None:
         self.key = key_of(first)
-        self.members = [first]
-        self.floor = floor
+        self.requests = [first]
+        self.max_level_index = max_level_index
         self.priority = first.priority
 
     @property
     def deadline_s(self) -> float:
-        """The earliest deadline of its requests."""
-        return self.members[0].deadline_s
+        """Earliest deadline of the requests."""
+        return self.requests[0].deadline_s
 
 
 def key_of(request: Request) -> Hashable:
-    """Return what two requests must share to be answered together: the query and the class."""
-    return request.query, request.minimum, request.priority
+    """Return the key that requests must share to be answered together."""
+    return request.query, request.minimum_level, request.priority
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -80,31 +98,31 @@ class Batch:
     """Jobs that a worker runs together at one level.
 
     Args:
-        jobs: In the order of their deadlines.
-        place: Place of the level in the profile.
-        level: The level's name.
-        started_s: When it was handed out.
-        expected_s: How long it should run.
+        jobs: The jobs, earliest deadline first.
+        level_index: Index of the level in the profile.
+        level: Name of the level.
+        started_s: Time at which the scheduler released the batch.
+        expected_s: Expected run time.
     """
 
     jobs: tuple[Job, ...]
-    place: int
+    level_index: int
     level: str
     started_s: float
     expected_s: float
 
     @property
     def due_s(self) -> float:
-        """When it should be finished."""
+        """Time at which the batch should be finished."""
         return self.started_s + self.expected_s
 
     def requests(self) -> Iterator[Request]:
-        """Yield all requests of all jobs."""
+        """Yield the requests of all jobs."""
         for job in self.jobs:
-            yield from job.members
+            yield from job.requests
 
     def outcomes(self, now_s: float) -> list[Outcome]:
-        """Return the outcome of each request of a batch that has finished at `now_s`."""
+        """Return the outcome of each request of the batch, which has finished at `now_s`."""
         return [
             Outcome(
                 request=request,
@@ -119,33 +137,33 @@ class Batch:
         ]
 
     def failures(self, now_s: float) -> list[Outcome]:
-        """Return the outcome of each request of a batch that has failed at `now_s`."""
+        """Return the outcome of each request of the batch, which has failed at `now_s`."""
         return [Outcome(request=request, status=Status.FAILED, at_s=now_s) for request in self.requests()]
 
 
 class Status(Enum):
-    """How a request ended."""
+    """Final state of a request."""
 
     IN_TIME = "in time"
     LATE = "late"
-    REFUSED = "refused"  # at the door
-    SHED = "shed"  # after it had waited, because it had become hopeless or had to make room
-    FAILED = "failed"  # its batch did
-    LOST = "lost"  # no answer ever came: only a client can tell
+    REFUSED = "refused"  # rejected on arrival
+    SHED = "shed"  # rejected after it had waited: it could no longer meet its deadline, or had to make room
+    FAILED = "failed"  # its batch failed
+    LOST = "lost"  # no answer ever came; only a client can observe this
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How a request ended.
+    """End of a request.
 
     Args:
         request: The request.
-        status: How.
-        at_s: When.
-        level: Name of the level that served it, None without an answer.
-        batch_size: Jobs that were run together.
-        queued_s: How long it waited.
-        ran_s: How long its batch ran.
+        status: Its final state.
+        at_s: Time of the end.
+        level: Name of the level that served the request, None without an answer.
+        batch_size: Number of jobs in the batch.
+        queued_s: Time that the request waited.
+        ran_s: Time that the batch ran.
     """
 
     request: Request
@@ -158,5 +176,5 @@ class Outcome:
 
     @property
     def latency_s(self) -> float:
-        """From arrival to end, in seconds."""
+        """Time from arrival to end."""
         return self.at_s - self.request.arrival_s

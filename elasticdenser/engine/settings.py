@@ -1,4 +1,4 @@
-"""How the scheduler works."""
+"""Settings of the scheduler."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from elasticdenser.errors import QueryError
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerSettings:
-    """How the scheduler works.
+    """Settings of the scheduler.
 
     Args:
-        slo_s: The usual deadline, in seconds after arrival.
-        workers: How many batches can run at once.
-        reserve_s: Time kept free before each deadline, for what no profile foresees; None is a tenth of `slo_s`,
-            at most 10 ms.
-        max_run_s: A batch cannot be interrupted, so none of several jobs may take longer; None is half of `slo_s`:
-            who just misses a batch still finds time for the next.
-        max_unfinished: Requests that may be in the engine at once.
+        slo_s: Default deadline, in seconds after arrival (service level objective).
+        workers: Number of batches that can run at once.
+        reserve_s: Time kept free before each deadline for delays that no profile predicts; None is a tenth of
+            `slo_s`, at most 10 ms.
+        max_run_s: Longest run time of a batch of several jobs, as a running batch cannot be interrupted; None is half
+            of `slo_s`, so that a request that just misses one batch can still be served by the next.
+        max_unfinished: Maximum number of requests in the engine.
 
     Raises:
-        QueryError: A figure is out of range.
+        QueryError: A value is out of range.
     """
 
     slo_s: float
@@ -42,10 +42,10 @@ class SchedulerSettings:
 
     @property
     def reserve(self) -> float:
-        """The reserve, in seconds."""
+        """The reserve in seconds, with the default resolved."""
         return min(self.slo_s / 10, 0.01) if self.reserve_s is None else self.reserve_s
 
     @property
     def max_run(self) -> float:
-        """The longest run, in seconds."""
+        """The longest run time in seconds, with the default resolved."""
         return self.slo_s / 2 if self.max_run_s is None else self.max_run_s

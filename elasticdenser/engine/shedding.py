@@ -1,7 +1,8 @@
-"""Relief: what is shed from a queue that cannot be in time as a whole, so that the rest of it is.
+"""Load shedding: removal of jobs from a queue that cannot meet all its deadlines, so that the rest can.
 
-Serving whoever is most urgent first wins nothing there: each is in a hurry, so batches are small, and so dear that the
-next one is in a hurry, too. An engine past its capacity would never get out of this, and serve at half of it.
+Serving the most urgent jobs first does not help an overloaded queue: each first job is in a hurry, so batches are
+small and therefore inefficient, which puts the next job in a hurry, too. The engine would stay in this state, and serve
+at half of its capacity.
 """
 
 from __future__ import annotations
@@ -10,46 +11,48 @@ from elasticdenser.engine.queue_state import QueueState
 from elasticdenser.engine.request import Job
 
 _STEPS = 8
+"""Jobs of the lowest priority are shed in this number of steps: each needs a drain check, which is most of the cost."""
 
 
-def relieve(load: QueueState, place: int) -> list[Job]:
-    """Take jobs out of a queue of at least two until the rest can be in time, and return them: none if all can be.
+def shed_excess(state: QueueState, level_index: int) -> list[Job]:
+    """Remove jobs from a queue of at least two until the rest is in time, and return them; none if all are in time.
 
-    Of jobs that are equal but for their deadlines the first go: the fewest without which the rest drains, and those
-    that have no time for a batch as large as is good. Of jobs of several priorities the lowest go.
+    If all jobs have the same priority, the most urgent ones go: the fewest without which the rest is in time, and those
+    that have no time for a batch of an efficient size. Otherwise jobs of the lowest priority go.
 
     Args:
-        load: The situation; its queue is changed.
-        place: The smallest level.
+        state: The situation; the queue is changed.
+        level_index: The policy's fastest level.
     """
-    queue = load.queue
-    if load.drains(place, 0.0):
+    queue = state.queue
+    if state.drains_in_time(level_index, 0.0):
         return []
-    least = min(job.priority for job in queue.jobs)
-    of_least = [job for job in queue.jobs if job.priority == least]
-    if len(of_least) == len(queue):
-        return list(queue.take(_too_many(load, place)))
-    step, taken = -(-len(of_least) // _STEPS), 0
-    while taken < len(of_least) and (not taken or not load.drains(place, 0.0)):
-        for job in of_least[taken : taken + step]:
+    min_priority = min(job.priority for job in queue.jobs)
+    candidates = [job for job in queue.jobs if job.priority == min_priority]
+    if len(candidates) == len(queue):
+        return list(queue.take(_n_excess(state, level_index)))
+    step, n_shed = -(-len(candidates) // _STEPS), 0
+    while n_shed < len(candidates) and (not n_shed or not state.drains_in_time(level_index, 0.0)):
+        for job in candidates[n_shed : n_shed + step]:
             queue.remove(job)
-        taken += step
-    return of_least[:taken]
+        n_shed += step
+    return candidates[:n_shed]
 
 
-def _too_many(load: QueueState, place: int) -> int:
-    """Return how many of the first jobs must go."""
-    n = len(load.queue)
+def _n_excess(state: QueueState, level_index: int) -> int:
+    """Return how many jobs must go from the head of the queue."""
+    n = len(state.queue)
     low, high = 1, n - 1
     while low < high:
         middle = (low + high) // 2
-        if load.drains(place, 0.0, skipped=middle):
+        if state.drains_in_time(level_index, 0.0, skip=middle):
             high = middle
         else:
             low = middle + 1
-    latency_s, largest = load.levels[place].latency_s, load.largest[place]
+    latency_s, max_size = state.levels[level_index].latency_s, state.max_batch_sizes[level_index]
     while low < n - 1:
-        if load.now_s + load.ratio * latency_s[min(largest, n - low)] <= load.queue.deadlines_s[low]:
+        end_s = state.now_s + state.ratio * latency_s[min(max_size, n - low)]
+        if end_s <= state.queue.deadlines_s[low]:
             break
         low += 1
     return low

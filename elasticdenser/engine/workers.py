@@ -1,212 +1,176 @@
-"""Worker threads, and the keeper that replaces those that hang."""
+"""Worker threads, and the watchdog that replaces those that hang."""
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from collections.abc import Callable
 
+from elasticdenser.engine.batch_run import FinishedBatch, StartedBatch
+from elasticdenser.engine.dispatcher import Dispatcher
 from elasticdenser.engine.request import Batch
 
-
-class Work(Protocol):
-    """Where workers get their work; see `Dispatcher`.
-
-    Attributes:
-        is_searched_elsewhere: Whether a batch that has been begun is being searched, and the worker free meanwhile.
-    """
-
-    is_searched_elsewhere: bool
-
-    @property
-    def running(self) -> Collection[Batch]:
-        """What runs, in workers or elsewhere; read with the lock held."""
-
-    @property
-    def n_waiting(self) -> int:
-        """How many queries wait to be run; read with the lock held."""
-
-    @property
-    def has_open(self) -> bool:
-        """Whether somebody waits for an answer."""
-
-    def next_batch(self) -> Batch | None:
-        """Return what to run, None if there is nothing now; called with the lock held."""
-
-    def begin(self, batch: Batch) -> Any:
-        """Begin a batch and return what `finish` takes, which then must be called, or None. Never raises."""
-
-    def finish(self, begun: Any) -> Any:
-        """Return what came of a batch for `deliver`, or None. Never raises."""
-
-    def deliver(self, ran: Any) -> None:
-        """Give those who asked for a batch their answers; never raises."""
-
-    def give_up(self, batch: Batch, why: str) -> None:
-        """Fail a batch, if it still runs."""
-
-    def has_shed(self) -> bool:
-        """Return whether there is somebody to tell that his request was shed."""
-
-    def deliver_shed(self) -> None:
-        """Tell those who wait for what has become hopeless."""
+_MAX_WATCH_INTERVAL_S = 0.1
+"""Longest time between two checks of the watchdog, which also notifies the clients of shed requests."""
+_JOIN_S, _POLL_S = 0.05, 0.005
+"""Longest time that `stop` waits for one thread, or for a client's own search, before it looks at all of them again."""
 
 
 class _Worker:
-    """A thread and what it runs."""
+    """Thread, and the batches that it works on."""
 
     def __init__(self, target: Callable[[_Worker], None], number: int) -> None:
         self.batch: Batch | None = None
-        self.begun: Any = None  # which it has begun, but not yet started to finish
-        self.ran: Any = None  # the one before, of which those who wait have not yet been told
-        self.tells_since_s = math.inf  # callbacks may take long, too
-        self.finishes_since_s = -math.inf
+        self.started: StartedBatch | None = None  # the search runs, but the worker does not wait for it yet
+        self.finished: FinishedBatch | None = None  # the batch before, whose answers have not been delivered yet
+        self.delivers_since_s = math.inf  # callbacks of futures may hang, too
+        self.waits_since_s = -math.inf
         self.is_replaced = False
-        # A daemon: one that hangs must not keep the process from ending.
+        # A daemon, because a thread that hangs must not keep the process from ending.
         self.thread = threading.Thread(target=target, args=(self,), name=f"elasticdenser-{number}", daemon=True)
 
 
 class WorkerPool:
-    """A fixed number of worker threads that are fed by `work`.
+    """A fixed number of worker threads that run the batches of a dispatcher.
 
     Args:
-        work: Gives batches and runs them.
-        size: How many threads.
-        lock: Guards `work`; also held when a worker looks for a batch.
-        clock: Returns seconds that only rise.
-        hang_timeout_s: A batch that runs longer, and longer than ten times what was expected, is given up; a thread
-            cannot be stopped, so it is left to itself, and another one takes its place.
-            The same holds for callbacks that take longer.
+        dispatcher: Provides the batches; its lock guards the workers, too.
+        size: Number of threads.
+        clock: Returns monotonic seconds.
+        hang_timeout_s: A batch that runs longer than this, and longer than ten times its expected run time, fails. As
+            a thread cannot be stopped, its worker is abandoned and replaced. A worker whose delivery takes longer than
+            this, due to a callback, is replaced, too.
 
     Attributes:
-        n_replaced: Threads that were replaced.
+        n_replaced: Number of workers that were replaced.
     """
 
-    def __init__(
-        self, work: Work, size: int, *, lock: threading.Lock, clock: Callable[[], float], hang_timeout_s: float
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, size: int, *, clock: Callable[[], float], hang_timeout_s: float) -> None:
         self.size, self.n_replaced = size, 0
-        self._work, self._lock, self._clock, self._hang_s = work, lock, clock, hang_timeout_s
-        self._wanted = threading.Condition(lock)
+        self._dispatcher, self._lock, self._clock = dispatcher, dispatcher.lock, clock
+        self._hang_timeout_s = hang_timeout_s
+        self._has_work = threading.Condition(self._lock)
         self._is_stopping = False
         self._stopped = threading.Event()
-        self._workers = [_Worker(self._live, number) for number in range(size)]
-        self._keeper = threading.Thread(target=self._keep, name="elasticdenser-keeper", daemon=True)
+        self._workers = [_Worker(self._run, number) for number in range(size)]
+        self._watchdog = threading.Thread(target=self._watch, name="elasticdenser-watchdog", daemon=True)
         for worker in self._workers:
             worker.thread.start()
-        self._keeper.start()
+        self._watchdog.start()
 
     def wake(self) -> None:
-        """Tell an idle worker that there is something to do; the lock must be held."""
-        self._wanted.notify()
+        """Notify an idle worker that there may be a batch; called with the lock held."""
+        self._has_work.notify()
 
     def stop(self, timeout_s: float) -> None:
-        """Let the workers end when nobody waits for an answer; wait for that, but no longer than `timeout_s`."""
+        """Wait until no client waits for an answer, at most `timeout_s`, and end the workers."""
         with self._lock:
             self._is_stopping = True
-            self._wanted.notify_all()
-        until_s = self._clock() + timeout_s
-        # The keeper goes on meanwhile, and may put new threads in the place of hanging ones.
-        while ((alive := self._alive()) or self._work.has_open) and (left_s := until_s - self._clock()) > 0:
+            self._has_work.notify_all()
+        deadline_s = self._clock() + timeout_s
+        # Meanwhile the watchdog may still replace workers that hang.
+        while ((alive := self._alive()) or self._dispatcher.has_pending) and (left_s := deadline_s - self._clock()) > 0:
             if alive:
-                alive[0].thread.join(min(0.05, left_s))
-            else:  # somebody runs his own batch
-                self._stopped.wait(min(0.005, left_s))
+                alive[0].thread.join(min(_JOIN_S, left_s))
+            else:  # a client searches in its own thread
+                self._stopped.wait(min(_POLL_S, left_s))
         for worker in self._alive():
             worker.is_replaced = True
         self._stopped.set()
-        if self._keeper is not threading.current_thread():
-            self._keeper.join()
+        if self._watchdog is not threading.current_thread():
+            self._watchdog.join()
 
     def _alive(self) -> list[_Worker]:
         with self._lock:
-            me = threading.current_thread()
-            return [one for one in self._workers if one.thread.is_alive() and one.thread is not me]
+            current = threading.current_thread()
+            return [worker for worker in self._workers if worker.thread.is_alive() and worker.thread is not current]
 
-    def _live(self, me: _Worker) -> None:
-        while me.begun is not None or self._begin_next(me):
-            self._tell(me)
+    def _run(self, worker: _Worker) -> None:
+        while worker.started is not None or self._start_next(worker):
+            self._deliver(worker)
             with self._lock:
-                begun, me.begun = me.begun, None
-                me.finishes_since_s = self._clock()
-            if begun is not None:  # else another worker has taken it over
-                me.ran = self._work.finish(begun)
+                started, worker.started = worker.started, None
+                worker.waits_since_s = self._clock()
+            if started is not None:  # else another worker has taken the batch over
+                worker.finished = self._dispatcher.finish_batch(started)
 
-    def _begin_next(self, me: _Worker) -> bool:
-        """Begin the next batch, or find that there is somebody to tell of something; return False if it is time to end.
+    def _start_next(self, worker: _Worker) -> bool:
+        """Wait until there is a batch to start or something to deliver; return False if the worker must end.
 
-        Where processes search, that comes before the last batch's answers are handed out: they must not wait for that.
+        An asynchronous search starts the next batch before the answers of the last one are delivered, so that its
+        process need not wait for the delivery.
         """
-        work = self._work
-        if not work.is_searched_elsewhere:
-            self._tell(me)
-        with self._wanted:
+        dispatcher = self._dispatcher
+        if not dispatcher.is_asynchronous:
+            self._deliver(worker)
+        with self._has_work:
             while True:
-                me.batch = None if me.is_replaced else work.next_batch()
-                if me.batch is not None or me.ran is not None or work.has_shed():
+                worker.batch = None if worker.is_replaced else dispatcher.next_batch()
+                if worker.batch is not None or worker.finished is not None or dispatcher.has_shed:
                     break
-                if me.is_replaced or (self._is_stopping and not work.n_waiting):
-                    self._wanted.notify_all()
+                if worker.is_replaced or (self._is_stopping and not dispatcher.n_waiting):
+                    self._has_work.notify_all()
                     return False
-                self._wanted.wait()
-        if me.batch is not None:
-            me.begun = work.begin(me.batch)
+                self._has_work.wait()
+        if worker.batch is not None:
+            worker.started = dispatcher.start_batch(worker.batch)
         return True
 
-    def _tell(self, me: _Worker) -> None:
-        """Tell those who wait for what a worker has done, and those whose requests were shed, if that is still due."""
-        # Whoever gets no answer is told first, so that he need not wait for others' answers.
-        if self._work.has_shed():
-            self._work.deliver_shed()
+    def _deliver(self, worker: _Worker) -> None:
+        """Deliver the errors of shed requests, and the answers of the worker's last batch, if there are any."""
+        # Rejections first: they are few, and their clients should not wait for the callbacks of others.
+        if self._dispatcher.has_shed:
+            self._dispatcher.deliver_shed()
         with self._lock:
-            ran, me.ran = me.ran, None
-        if ran is not None:
-            me.tells_since_s = self._clock()
-            self._work.deliver(ran)
-            me.tells_since_s = math.inf
+            finished, worker.finished = worker.finished, None
+        if finished is not None:
+            worker.delivers_since_s = self._clock()
+            self._dispatcher.deliver(finished)
+            worker.delivers_since_s = math.inf
 
-    def _keep(self) -> None:
-        """Look after the workers until they are stopped."""
-        while not self._stopped.wait(min(self._hang_s / 4, 0.1)):
-            self._work.deliver_shed()
-            for worker in self._telling_for_long():
+    def _watch(self) -> None:
+        """Deliver the errors of shed requests, and replace the workers that hang, until the pool is stopped."""
+        # Four checks within the timeout: a hang is recognised at most a quarter of it late.
+        while not self._stopped.wait(min(self._hang_timeout_s / 4, _MAX_WATCH_INTERVAL_S)):
+            self._dispatcher.deliver_shed()
+            for worker in self._hanging_deliveries():
                 self._replace(worker)
-            for batch, owner in self._hanging():
-                # First make room for another batch, then start the thread that takes it.
-                self._work.give_up(batch, f"its search hung for {self._clock() - batch.started_s:.1f} s")
+            for batch, owner in self._hanging_batches():
+                # The failure makes room for another batch, so it must precede the start of the thread that takes it.
+                self._dispatcher.fail_batch(batch, f"its search hung for {self._clock() - batch.started_s:.1f} s")
                 if owner is not None:
                     self._replace(owner)
-                else:  # whoever asked runs it himself
+                else:  # a client searches in its own thread
                     with self._lock:
                         self.wake()
 
-    def _telling_for_long(self) -> list[_Worker]:
+    def _hanging_deliveries(self) -> list[_Worker]:
         with self._lock:
-            before_s = self._clock() - self._hang_s
-            return [one for one in self._workers if one.tells_since_s < before_s]
+            limit_s = self._clock() - self._hang_timeout_s
+            return [worker for worker in self._workers if worker.delivers_since_s < limit_s]
 
-    def _hanging(self) -> list[tuple[Batch, _Worker | None]]:
-        """Return the batches whose search takes too long, each with its worker, if it has one."""
+    def _hanging_batches(self) -> list[tuple[Batch, _Worker | None]]:
+        """Return the batches whose search hangs, each with its worker, if it has one."""
         with self._lock:
             now_s = self._clock()
-            owners = {one.batch: one for one in self._workers}
-            found = []
-            for batch in self._work.running:
+            owners = {worker.batch: worker for worker in self._workers}
+            hanging = []
+            for batch in self._dispatcher.running:
                 owner = owners.get(batch)
-                since_s = batch.started_s if owner is None else max(batch.started_s, owner.finishes_since_s)
-                is_hanging = now_s - since_s > max(self._hang_s, 10 * batch.expected_s)
-                if is_hanging and (owner is None or owner.begun is None):  # else it still tells of the one before
-                    found.append((batch, owner))
-            return found
+                since_s = batch.started_s if owner is None else max(batch.started_s, owner.waits_since_s)
+                is_overdue = now_s - since_s > max(self._hang_timeout_s, 10 * batch.expected_s)
+                # A worker that has not begun to wait for the search is still delivering the batch before.
+                if is_overdue and (owner is None or owner.started is None):
+                    hanging.append((batch, owner))
+            return hanging
 
     def _replace(self, worker: _Worker) -> None:
-        """Put another worker in the place of one, and let it take over what that one has not started with."""
+        """Replace a worker by another one, which takes over the batches that it does not work on yet."""
         with self._lock:
             self.n_replaced += 1
             worker.is_replaced = True
-            another = _Worker(self._live, self.size + self.n_replaced)
-            another.batch, another.begun, another.ran = worker.batch, worker.begun, worker.ran
-            worker.begun = worker.ran = None
-            self._workers[self._workers.index(worker)] = another
-        another.thread.start()
+            successor = _Worker(self._run, self.size + self.n_replaced)
+            successor.batch, successor.started, successor.finished = worker.batch, worker.started, worker.finished
+            worker.started = worker.finished = None
+            self._workers[self._workers.index(worker)] = successor
+        successor.thread.start()

@@ -1,4 +1,4 @@
-"""Measures, answer match, significance: what a run is worth, and whether two differ."""
+"""Evaluation of runs: measures, answer match, comparisons of systems, and their significance."""
 
 from elasticdenser.evaluation.answers import AnswerMatcher, answer_match, answer_ranks, has_answer
 from elasticdenser.evaluation.compare import compare
@@ -11,14 +11,8 @@ from elasticdenser.evaluation.comparison import (
     Skipped,
     SystemInfo,
 )
-from elasticdenser.evaluation.measures import (
-    AnswerMatch,
-    check_documents,
-    check_overlap,
-    evaluate,
-    evaluate_per_query,
-    parse_measures,
-)
+from elasticdenser.evaluation.measure_parsing import AnswerMatch, parse_measures
+from elasticdenser.evaluation.measures import check_documents, check_overlap, evaluate, evaluate_per_query
 from elasticdenser.evaluation.query_sets import QuerySet
 from elasticdenser.evaluation.significance import bootstrap_interval, holm, randomisation_test
 from elasticdenser.evaluation.systems import System

@@ -1,9 +1,9 @@
-"""Answer match for open-domain question answering: does a passage contain an answer?
+"""Answer match for open-domain question answering: whether a passage contains an answer.
 
-The rule is that of DPR (Karpukhin et al., Dense Passage Retrieval for Open-Domain Question Answering, EMNLP
+This is the rule of DPR (Karpukhin et al., Dense Passage Retrieval for Open-Domain Question Answering, EMNLP
 2020): both sides are decomposed (NFD), split into runs of letters, digits and marks or single other visible
 characters, and lower-cased; the tokens of an answer must occur one after another. Titles are not searched.
-Where answers are regular expressions (CuratedTREC), they are searched for in the decomposed text, in any case.
+Answers that are regular expressions (CuratedTREC) are searched for in the decomposed text, ignoring case.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from elasticdenser.evaluation.measures import check_overlap, hits_by_query
 logger = logging.getLogger(__name__)
 
 _TOKEN = unicode_regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
-_FLAGS = re.IGNORECASE | re.UNICODE | re.MULTILINE
+_REGEX_FLAGS = re.IGNORECASE | re.UNICODE | re.MULTILINE
 _CACHED_PASSAGES = 50_000
+"""Passages kept in memory because several questions may find them: some 100 MB of text."""
 
 
-class Passage:
-    """A text to look for answers in; it is split only when a first, cheap look does not rule them all out.
+class SearchableText:
+    """Text of a passage, prepared for answer matching; each form is computed only when a matcher needs it.
 
     Args:
-        text: What to search.
+        text: Text of the passage, without its title.
     """
 
     def __init__(self, text: str) -> None:
@@ -50,22 +51,22 @@ class Passage:
 
     @cached_property
     def tokens(self) -> str:
-        """The tokens of the text; see `joined_tokens`."""
+        """The tokens of the text, as `joined_tokens` returns them."""
         return joined_tokens(self._text)
 
 
 class AnswerMatcher:
-    """The answers of one question, prepared to be looked for in many passages.
+    """Matcher for the answers of one question, prepared for use on many passages.
 
     Args:
-        answers: Accepted spellings. One without any visible character is ignored (DPR finds it everywhere).
-        regex: They are regular expressions of Python's `re`; one that is invalid matches nothing.
+        answers: Accepted spellings. An answer without any visible character is ignored (DPR finds it everywhere).
+        regex: Whether the answers are regular expressions of Python's `re`; an invalid one matches nothing.
 
     Attributes:
         invalid: The invalid expressions.
 
     Raises:
-        BadInputError: A single string instead of a list of them.
+        BadInputError: `answers` is a single string instead of a list.
     """
 
     def __init__(self, answers: Sequence[str], *, regex: bool = False) -> None:
@@ -78,17 +79,18 @@ class AnswerMatcher:
             self._compile(answers)
             return
         prepared = dict.fromkeys(joined_tokens(answer) for answer in answers)
-        # With each answer its longest token: a text that does not hold this one cannot hold the answer.
+        # Beside each answer its longest token: a text without this token cannot contain the answer, and the check is
+        # cheap.
         self._answers = [(_fold(max(answer.split(), key=len)), answer) for answer in prepared if answer.strip()]
 
     def __bool__(self) -> bool:
         """Tell whether there is any answer to look for."""
         return bool(self._answers or self._patterns)
 
-    def matches(self, passage: Passage | str) -> bool:
-        """Tell whether a passage contains one of the answers."""
+    def matches(self, passage: SearchableText | str) -> bool:
+        """Tell whether a passage contains at least one of the answers."""
         if isinstance(passage, str):
-            passage = Passage(passage)
+            passage = SearchableText(passage)
         if self._patterns:
             return any(pattern.search(passage.decomposed) for pattern in self._patterns)
         folded = passage.folded
@@ -100,22 +102,22 @@ class AnswerMatcher:
                 continue
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of syntax that a later Python may read in another way
-                    self._patterns.append(re.compile(unicodedata.normalize("NFD", answer), _FLAGS))
+                    warnings.simplefilter("ignore")  # syntax whose meaning may change in a later Python
+                    self._patterns.append(re.compile(unicodedata.normalize("NFD", answer), _REGEX_FLAGS))
             except (re.error, ValueError, OverflowError, RecursionError):
                 self.invalid.append(answer)
 
 
 def has_answer(answers: Sequence[str], text: str, *, regex: bool = False) -> bool:
-    """Tell whether `text` contains one of `answers`, by the rule of DPR.
+    """Tell whether `text` contains at least one of `answers`, by the rule of DPR.
 
     Args:
         answers: Accepted spellings.
-        text: What to search.
-        regex: The answers are regular expressions; see `AnswerMatcher`.
+        text: Text of a passage, without its title.
+        regex: Whether the answers are regular expressions; see `AnswerMatcher`.
 
     Raises:
-        BadInputError: A single string instead of a list of answers.
+        BadInputError: `answers` is a single string instead of a list.
     """
     return AnswerMatcher(answers, regex=regex).matches(text)
 
@@ -123,16 +125,16 @@ def has_answer(answers: Sequence[str], text: str, *, regex: bool = False) -> boo
 def joined_tokens(text: str) -> str:
     """Return the lower-cased tokens of `text`, each between two spaces.
 
-    No token holds a space, so the tokens of an answer follow one another in a text exactly if the one string
-    is part of the other, which is far faster to test than lists. (Lower-casing after joining is right too:
-    the only rule that looks at a character's neighbours, that of the final sigma, stops at a space.)
+    No token contains a space, so the tokens of an answer occur one after another in a text exactly if the joined
+    answer is a substring of the joined text, which is much faster to test than lists of tokens. (Lower-casing may
+    come after joining: the only rule that depends on neighbouring characters, for the final sigma, stops at a space.)
     """
     tokens = _TOKEN.findall(unicodedata.normalize("NFD", text))
     return f" {' '.join(tokens)} ".lower()
 
 
 def _fold(text: str) -> str:
-    """Lower-case with one form of sigma, so that the result does not depend on what stands around a token."""
+    """Lower-case with a single form of sigma, so that the result does not depend on the characters around a token."""
     return text.lower().replace("ς", "σ")
 
 
@@ -146,19 +148,19 @@ def answer_match(
 ) -> dict[int, float]:
     """Return, for each k, the share of questions with an answer in the text of the k best passages.
 
-    The measure `AnswerMatch@k`, which is DPR's top-k accuracy.
+    This is the measure `AnswerMatch@k`, the top-k accuracy of DPR.
 
     Args:
-        run: Hits. Ranked by descending score, equal scores in the order given; those of unknown questions are
-            left out, with a warning.
+        run: Hits, ranked here by descending score, equal scores in the order given. Hits of unknown questions are
+            left out with a warning.
         answers: Question id -> accepted answers. A question without hits counts as not answered.
-        text_of: Document id -> text of the passage, without its title; raises KeyError if there is none.
-        ks: Cut-offs, from 1.
-        regex: The answers are regular expressions; see `AnswerMatcher`.
+        text_of: Document id -> text of the passage, without its title; raises KeyError for an unknown id.
+        ks: Cut-offs, at least 1.
+        regex: Whether the answers are regular expressions; see `AnswerMatcher`.
 
     Raises:
-        BadInputError: A cut-off, a question without answers or an unknown passage; nothing in common; a run that
-            `hits_by_query` refuses.
+        BadInputError: A cut-off is below 1, a question has no answers, a passage is unknown, run and answers have no
+            question in common, or `hits_by_query` refuses the run.
     """
     _check_cutoffs(ks)
     ranks = answer_ranks(run, answers, text_of, max(ks), regex=regex).values()
@@ -177,10 +179,10 @@ def answer_ranks(
 
     Args:
         run: As for `answer_match`.
-        answers: As for `answer_match`; their order is that of the questions returned.
+        answers: As for `answer_match`; the questions are returned in their order.
         text_of: As for `answer_match`.
-        k: How many passages to look at.
-        regex: The answers are regular expressions; see `AnswerMatcher`.
+        k: Number of passages to search for answers.
+        regex: Whether the answers are regular expressions; see `AnswerMatcher`.
 
     Raises:
         BadInputError: As for `answer_match`.
@@ -188,7 +190,7 @@ def answer_ranks(
     _check_cutoffs([k])
     ranked = _ranked(run, k)
     check_overlap(set(answers), set(ranked))
-    passage_of = lru_cache(maxsize=_CACHED_PASSAGES)(lambda doc_id: Passage(_text(text_of, doc_id)))
+    passage_of = lru_cache(maxsize=_CACHED_PASSAGES)(lambda doc_id: SearchableText(_text(text_of, doc_id)))
     invalid: list[tuple[str, str]] = []
     ranks: dict[str, int | None] = {}
     for question_id, accepted in answers.items():
@@ -199,22 +201,22 @@ def answer_ranks(
         passages = enumerate(ranked.get(question_id, ()) if matcher else (), start=1)
         ranks[question_id] = next((rank for rank, doc_id in passages if matcher.matches(passage_of(doc_id))), None)
     if invalid:
-        message = "%d answers are no regular expressions and match nothing, such as %r of question %r"
+        message = "%d answers are not valid regular expressions and match nothing, such as %r of question %r"
         logger.warning(message, len(invalid), invalid[0][1], invalid[0][0])
     return ranks
 
 
 def _check_cutoffs(ks: Sequence[int]) -> None:
     if not ks or any(not isinstance(k, int) or k < 1 for k in ks):
-        raise BadInputError(f"got the cut-offs {list(ks)}, expected whole numbers from 1, such as 1, 5, 20, 100")
+        raise BadInputError(f"got the cut-offs {list(ks)}, expected whole numbers of at least 1, such as 1, 5, 20, 100")
 
 
 def _ranked(run: Iterable[ScoredDoc], k: int) -> dict[str, list[str]]:
     """Return the k best document ids of each query, best first."""
     return {
         # Sorting with reverse=True is stable, so ties keep their order.
-        query_id: [doc_id for doc_id, _ in sorted(found.items(), key=lambda hit: hit[1], reverse=True)[:k]]
-        for query_id, found in hits_by_query(run).items()
+        query_id: [doc_id for doc_id, _ in sorted(hits.items(), key=lambda hit: hit[1], reverse=True)[:k]]
+        for query_id, hits in hits_by_query(run).items()
     }
 
 

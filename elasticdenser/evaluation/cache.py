@@ -1,108 +1,63 @@
-"""What an evaluation leaves on disk, so that nothing is made twice: runs, cells and timings, each by fingerprint."""
+"""Cache of an evaluation on disk, so that nothing is computed twice: runs, cells and timings, each by fingerprint."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain, islice
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ir_measures import ScoredDoc
-
 from elasticdenser.artifacts import write_json
-from elasticdenser.datasets.runs import read_run, write_run
-from elasticdenser.evaluation.timing import Search
+from elasticdenser.dataclass_io import from_value, loads_json
+from elasticdenser.errors import BadInputError
 
-_QUERIES_A_PART = 500
+_NAME_LENGTH = 12
+"""Characters of a fingerprint in a file name; records hold the whole fingerprint, which is checked."""
 
 
-class Folder:
-    """An output folder.
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    """Content of a cached file."""
+
+    fingerprint: str
+    value: dict[str, Any]
+
+
+class ResultCache:
+    """Cache in the output folder of an evaluation.
 
     Args:
-        path: Where it is; made as needed.
+        folder: The output folder; created when something is written.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
 
-    def run_file(self, query_set: str, system: str, fingerprint: str) -> Path:
-        """Return where the run of a system on a query set stands."""
-        return self.path / "runs" / query_set / f"{system}.{fingerprint[:12]}.trec.gz"
+    def run_path(self, query_set: str, system: str, fingerprint: str) -> Path:
+        """Return the path of the run of a system on a query set."""
+        return self.folder / "runs" / query_set / f"{system}.{fingerprint[:_NAME_LENGTH]}.trec.gz"
 
-    def record(self, kind: str, name: str, fingerprint: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return what was kept under a name and fingerprint, or make and keep it."""
-        file = self.path / kind / f"{name}.{fingerprint[:12]}.json"
+    def get_or_compute(
+        self, kind: str, name: str, fingerprint: str, compute: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return the cached value of a name and fingerprint, or compute and cache it.
+
+        A file that cannot be read, or that holds another fingerprint, is computed again.
+
+        Args:
+            kind: Folder of the cached values, such as `cells`.
+            name: Name of the value within its kind; may contain `/`.
+            fingerprint: SHA-256 over everything that the value depends on.
+            compute: Returns the value, which JSON must be able to hold.
+        """
+        path = self.folder / kind / f"{name}.{fingerprint[:_NAME_LENGTH]}.json"
         try:
-            kept = json.loads(file.read_text(encoding="utf-8"))
-            if kept["fingerprint"] == fingerprint:
-                return dict(kept["value"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # absent, or not what we wrote: made anew
-        value = make()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {"fingerprint": fingerprint, "value": value})
+            record = from_value(_Record, loads_json(path.read_bytes()), kind)
+            if record.fingerprint == fingerprint:
+                return record.value
+        except (OSError, ValueError, BadInputError):
+            pass
+        value = compute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"fingerprint": fingerprint, "value": value})
         return value
-
-
-def search_in_parts(
-    search: Search,
-    queries: Mapping[str, str],
-    k: int,
-    file: Path,
-    *,
-    tag: str,
-    resume: bool = True,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Write the run of a whole query set, some hundred queries at a time; what an earlier call finished is kept.
-
-    Args:
-        search: Finds the hits.
-        queries: Query id -> text.
-        k: Hits a query.
-        file: The run file; it appears when it is complete.
-        tag: Name of the run.
-        resume: Whether what an earlier call with this file finished is of the same search.
-        progress: Called with (queries done, of how many).
-    """
-    parts = file.with_name(f".{file.name}.parts")
-    if not resume:
-        shutil.rmtree(parts, ignore_errors=True)
-    done: list[Path] = []
-    remaining = iter(queries.items())
-    n_done = 0
-    while part := dict(islice(remaining, _QUERIES_A_PART)):
-        path = parts / f"{len(done):05d}.trec"
-        if not path.exists():
-            write_run(path, _with_progress(search(part, k), n_done, len(queries), progress), tag=tag)
-        done.append(path)
-        n_done += len(part)
-        if progress is not None:
-            progress(n_done, len(queries))
-    # Among the parts, so that what a killed call leaves goes with them.
-    whole = parts / file.name
-    write_run(whole, chain.from_iterable(_read_part(path) for path in done), tag=tag)
-    os.replace(whole, file)
-    shutil.rmtree(parts)
-
-
-def _read_part(path: Path) -> list[ScoredDoc]:
-    # A part in which no query had a hit is an empty file, which is no run but no fault either.
-    return read_run(path) if path.stat().st_size else []
-
-
-def _with_progress(
-    hits: Iterable[ScoredDoc], before: int, total: int, progress: Callable[[int, int], None] | None
-) -> Iterator[ScoredDoc]:
-    last, n_seen = None, 0
-    for hit in hits:
-        if hit.query_id != last:
-            last = hit.query_id
-            n_seen += 1
-            if progress is not None:
-                progress(before + n_seen - 1, total)
-        yield hit

@@ -1,4 +1,4 @@
-"""A query set: queries over a corpus, with what tells good hits from bad, and the measures to compute."""
+"""Query sets: queries over a corpus, with judgements or answers, and the measures to compute."""
 
 from __future__ import annotations
 
@@ -15,36 +15,42 @@ from elasticdenser.artifacts import check_name
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.answers import answer_ranks
 from elasticdenser.evaluation.comparison import QuerySetInfo
-from elasticdenser.evaluation.measures import AnswerMatch, check_documents, evaluate_per_query, parse_measures
+from elasticdenser.evaluation.measure_parsing import AnswerMatch, parse_measures
+from elasticdenser.evaluation.measures import check_documents, evaluate_per_query
 
-_CURVE = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
-_TIMED_K = 100
-_MOST_TEXTS = 100
-"""Texts are searched for answers down to this rank at most in curves: each one costs time."""
+_CURVE_CUTOFFS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""Evenly spaced on a logarithmic axis, and holding all cut-offs that are common in the field."""
+
+_MAX_TIMED_K = 100
+"""Hits per query in timings: as many as a page or a reranker uses, and enough to fuse."""
+
+_MAX_ANSWER_CUTOFF = 100
+"""Deepest cut-off of the curve of AnswerMatch: every passage that is searched for answers takes time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuerySet:
-    """Queries over a corpus, and how hits are judged.
+    """Queries over a corpus, with the judgements or answers that their hits are measured by.
 
     Args:
         name: Short name, such as `nq-dev`.
         queries: Query id -> text.
-        measures: Measures in the grammar of ir_measures, and `AnswerMatch@k`; the first is the primary one.
-        qrels: Relevance judgements, for all measures but AnswerMatch.
+        measures: Measures in the grammar of ir_measures, and `AnswerMatch@k`; the first is the primary measure.
+        qrels: Relevance judgements, for all measures except AnswerMatch.
         answers: Query id -> accepted answers, for AnswerMatch.
         text_of: Document id -> text of the passage (KeyError if unknown), for AnswerMatch.
         regex: Whether answers are regular expressions.
-        ignore_identical_ids: Whether a hit with its query's own id is left out: some sets ask with their documents.
-        k: Hits a query that systems are asked for; no measure may look deeper.
-        title: What it is in plain words.
-        n_passages: Passages of the corpus, if known.
-        has_document: Tells whether the corpus holds a document id; None if that is not known.
-        typing_errors: How many each of `queries` was given, for the report.
-        origin: What `queries` were before that; the report compares query sets of one origin.
+        ignore_identical_ids: Whether hits whose document id equals the query id are left out: the queries of some data
+            sets are documents of their own corpus.
+        k: Hits per query that systems return; no measure may have a deeper cut-off.
+        title: Title in plain words.
+        n_passages: Number of passages in the corpus, if known.
+        has_document: Tells whether the corpus has a document id; None if that is not known.
+        typing_errors: Number of typing errors in each of `queries`, for the report.
+        origin: Identifies the queries without typing errors; reports compare query sets with the same origin.
 
     Raises:
-        BadInputError: A measure cannot be computed with what is given.
+        BadInputError: A measure cannot be computed from the given judgements, answers and texts.
     """
 
     name: str
@@ -72,10 +78,10 @@ class QuerySet:
         for measure in parsed:
             cutoff = measure.params.get("cutoff")
             if cutoff is not None and cutoff > self.k:
-                message = f"{measure} looks at {cutoff} hits, but k is {self.k}: raise k or leave the measure out"
+                message = f"{measure} needs {cutoff} hits, but k is {self.k}: raise k or leave the measure out"
                 raise BadInputError(f"query set {self.name!r}: {message}")
         if any(_is_answer_match(measure) for measure in parsed) and not (self.answers and self.text_of):
-            message = "AnswerMatch needs answers and the texts of the passages: give both, or leave it out"
+            message = "AnswerMatch needs answers and the texts of the passages: give both, or leave the measure out"
             raise BadInputError(f"query set {self.name!r}: {message}")
         if not all(_is_answer_match(measure) for measure in parsed) and not self.qrels:
             names = ", ".join(str(measure) for measure in parsed if not _is_answer_match(measure))
@@ -87,8 +93,8 @@ class QuerySet:
     def _check_ids(self, what: str, ids: set[str]) -> None:
         if lacking := ids - set(self.queries):
             message = (
-                f"there are {what} for {len(lacking)} queries that it lacks, such as {min(lacking)!r}: give the "
-                f"{what} that belong to it, or complete its queries"
+                f"there are {what} for {len(lacking)} queries that it does not have, such as {min(lacking)!r}: give "
+                f"the {what} of this query set, or all its queries"
             )
             raise BadInputError(f"query set {self.name!r}: {message}")
 
@@ -99,7 +105,7 @@ class QuerySet:
 
     @property
     def judged(self) -> dict[str, str]:
-        """The queries that count: those with judgements or answers; systems are asked only these."""
+        """The queries with judgements or answers; systems search only these."""
         if not self.qrels:
             return {query_id: text for query_id, text in self.queries.items() if query_id in self.answers}
         known = {qrel.query_id for qrel in self.qrels}
@@ -110,20 +116,20 @@ class QuerySet:
 
     @property
     def timed_k(self) -> int:
-        """Hits a query when systems are timed: as many as a page or a reranker takes, and enough to fuse."""
-        return min(_TIMED_K, self.k)
+        """Hits per query in timings."""
+        return min(_MAX_TIMED_K, self.k)
 
     @property
     def curve_measure(self) -> str:
-        """Measure of the recall curve without its cut-off: R at the table's relevance level, or AnswerMatch."""
+        """Measure of the recall curve without its cut-off: R at the relevance level of the table, or AnswerMatch."""
         for measure in self.parsed_measures:
             if measure.NAME in ("R", "Success"):
                 level = measure.params.get("rel", 1)
                 return "R" if level == 1 else f"R(rel={level})"
-        return "R" if self.qrels else "AnswerMatch"
+        return "R" if self.qrels else AnswerMatch.NAME
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 over queries, judgements and answers, in their order."""
+        """Return the SHA-256 over queries, judgements and answers; only the order of the judgements does not matter."""
         digest = hashlib.sha256()
         qrels = sorted((qrel.query_id, qrel.doc_id, qrel.relevance) for qrel in self.qrels)
         answers = {query_id: list(accepted) for query_id, accepted in self.answers.items()}
@@ -132,7 +138,7 @@ class QuerySet:
         return digest.hexdigest()
 
     def info(self) -> QuerySetInfo:
-        """Describe it for a report."""
+        """Return the description of the query set for reports."""
         return QuerySetInfo(
             name=self.name,
             title=self.title or self.name,
@@ -147,7 +153,7 @@ class QuerySet:
         )
 
     def check(self, run: Sequence[ScoredDoc]) -> None:
-        """Refuse a run over another corpus, and warn of single unknown documents.
+        """Refuse a run over another corpus, and warn if some of its documents are unknown.
 
         Raises:
             BadInputError: No document of the run is in the corpus.
@@ -156,42 +162,43 @@ class QuerySet:
             check_documents(run, self.has_document, self.title or self.name)
 
     def measure(self, run: Sequence[ScoredDoc]) -> tuple[dict[str, dict[str, float]], dict[int, float]]:
-        """Measure a run.
+        """Compute the measures of a run.
 
         Returns:
-            Measure -> query id -> value, over the judged queries (or, for AnswerMatch, those with answers), where a
-            query without hits counts 0; and the recall curve as cut-off -> mean.
+            Measure -> query id -> value, over the judged queries (for AnswerMatch: those with answers), where a query
+            without hits counts 0; and the recall curve as cut-off -> mean.
 
         Raises:
-            BadInputError: The run has nothing in common with the query set, or is not a run.
+            BadInputError: The run has no query in common with the query set, a query has a document twice, or a score
+                is NaN.
         """
         if self.ignore_identical_ids:
             run = [hit for hit in run if hit.query_id != hit.doc_id]
-        curve = self._curve()
-        wanted = list(dict.fromkeys([*self.parsed_measures, *curve]))
-        found: dict[Measure, dict[str, float]] = {}
-        if by_qrels := [measure for measure in wanted if not _is_answer_match(measure)]:
+        curve = self._curve_measures()
+        measures = list(dict.fromkeys([*self.parsed_measures, *curve]))
+        by_measure: dict[Measure, dict[str, float]] = {}
+        if by_qrels := [measure for measure in measures if not _is_answer_match(measure)]:
             judged = {qrel.query_id for qrel in self.qrels}
-            found |= evaluate_per_query(self.qrels, self._of(run, judged), by_qrels)
-        if by_answers := [measure for measure in wanted if _is_answer_match(measure)]:
-            found |= self._answer_match(self._of(run, set(self.answers)), by_answers)
-        values = {str(measure): found[measure] for measure in self.parsed_measures}
-        return values, {measure["cutoff"]: _mean(found[measure]) for measure in curve}
+            by_measure |= evaluate_per_query(self.qrels, self._without_uncounted(run, judged), by_qrels)
+        if by_answers := [measure for measure in measures if _is_answer_match(measure)]:
+            by_measure |= self._answer_match(self._without_uncounted(run, set(self.answers)), by_answers)
+        values = {str(measure): by_measure[measure] for measure in self.parsed_measures}
+        return values, {measure["cutoff"]: _mean(by_measure[measure]) for measure in curve}
 
-    def _of(self, run: Sequence[ScoredDoc], counted: set[str]) -> list[ScoredDoc]:
-        """Leave out the queries that we know and that have no part in a measure; unknown ones are warned of later."""
-        idle = self.queries.keys() - counted
-        return [hit for hit in run if hit.query_id not in idle]
+    def _without_uncounted(self, run: Sequence[ScoredDoc], counted: set[str]) -> list[ScoredDoc]:
+        """Return a run without queries of this set that a measure does not count; the measure warns of unknown ones."""
+        uncounted = self.queries.keys() - counted
+        return [hit for hit in run if hit.query_id not in uncounted]
 
-    def _curve(self) -> list[Measure]:
+    def _curve_measures(self) -> list[Measure]:
         name = self.curve_measure
-        deepest = min(self.k, _MOST_TEXTS) if name == "AnswerMatch" else self.k
-        parsed = [ir_measures.parse_measure(f"{name}@{cutoff}") for cutoff in _CURVE if cutoff <= deepest]
+        deepest = min(self.k, _MAX_ANSWER_CUTOFF) if name == AnswerMatch.NAME else self.k
+        parsed = [ir_measures.parse_measure(f"{name}@{cutoff}") for cutoff in _CURVE_CUTOFFS if cutoff <= deepest]
         return [measure for measure in parsed if isinstance(measure, Measure)]
 
     def _answer_match(self, run: Sequence[ScoredDoc], measures: Sequence[Measure]) -> dict[Measure, dict[str, float]]:
         cutoffs = {measure: int(measure["cutoff"]) for measure in measures}
-        text_of = cast("Callable[[str], str]", self.text_of)  # checked when the query set was made
+        text_of = cast("Callable[[str], str]", self.text_of)  # checked by __post_init__
         ranks = answer_ranks(run, self.answers, text_of, max(cutoffs.values()), regex=self.regex)
         return {
             measure: {query_id: float(rank is not None and rank <= cutoff) for query_id, rank in ranks.items()}

@@ -1,4 +1,4 @@
-"""Is it chance: intervals of means over queries, paired randomisation tests, and Holm's correction."""
+"""Statistical significance: bootstrap intervals of means, paired randomisation tests, and Holm's correction."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from elasticdenser.evaluation.comparison import Cell, Difference, Interval
 
 CONFIDENCE = 0.95
 
-# Values of two systems on a query that differ by less are equal: the rest is rounding.
-_GRID = 1e-9
-# Numbers held at once while resampling.
-_BATCH = 2_000_000
+_TOLERANCE = 1e-9
+"""Values of two systems on a query that differ by less count as equal: the difference comes from rounding."""
+
+_NUMBERS_PER_BATCH = 2_000_000
+"""Numbers in memory at once while resampling: 16 MB."""
 
 
 def bootstrap_interval(
     values: ArrayLike, *, confidence: float = CONFIDENCE, n_resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the bootstrap interval of the mean over queries.
+    """Return the percentile bootstrap interval of the mean over queries.
 
-    Of scipy's methods this takes the percentile one: it never leaves the range of the values and always has an
-    answer. BCa has none where every resample looks alike, as with 40 queries of which 38 are solved, and in
-    simulations with values of 0 to 1 it covered the true mean no better.
+    The percentile interval always exists and stays within the range of the values. The BCa interval does not exist if
+    all resamples are alike, as with 40 queries of which 38 are solved, and in simulations with values from 0 to 1 it
+    did not cover the true mean better.
 
     Args:
-        values: One for each query, at least one.
-        confidence: Share of intervals that should hold the true mean.
-        n_resamples: How often the queries are drawn anew.
-        seed: Same seed, same interval.
+        values: A value for each query, at least one.
+        confidence: Share of intervals that should contain the true mean.
+        n_resamples: Number of resamples of the queries.
+        seed: Seed of the resamples; the same seed gives the same interval.
 
     Returns:
-        Lower and upper end; the mean twice where all values are equal, or there is only one.
+        Lower and upper end; twice the mean if all values are equal.
 
     Raises:
         BadInputError: There are no values.
@@ -44,54 +45,54 @@ def bootstrap_interval(
 
     sample = np.asarray(values, dtype=np.float64)
     if sample.size == 0:
-        raise BadInputError("there are no queries to take a mean over, expected at least one")
+        raise BadInputError("got no values, expected at least one: a mean needs a query")
     if np.all(sample == sample[0]):
         return float(sample[0]), float(sample[0])
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         (sample,),
         np.mean,
         confidence_level=confidence,
         n_resamples=n_resamples,
-        batch=max(1, _BATCH // sample.size),
+        batch=max(1, _NUMBERS_PER_BATCH // sample.size),
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)
 
 
 def randomisation_test(a: ArrayLike, b: ArrayLike, *, n_resamples: int = 10_000, seed: int = 0) -> float:
     """Return the two-sided p-value of the paired randomisation test of the mean difference.
 
-    Were the two systems alike, each query's two values could as well have been swapped. The p-value is the share of
-    swaps that leave a difference at least as large as the one seen (Smucker, Allan and Carterette, CIKM 2007): of all
-    swaps where they are no more than `n_resamples`, else of that many random ones and the one seen.
+    If the two systems were equally good, the two values of a query could be swapped at random. The p-value is the share
+    of such swaps with a difference at least as large as the observed one (Smucker, Allan and Carterette, CIKM 2007),
+    among all swaps if there are at most `n_resamples`, otherwise among that many random swaps and the observed one.
 
     Args:
         a: Values of one system, one for each query.
-        b: Values of the other, for the same queries in the same order.
-        n_resamples: How many random swaps.
-        seed: Same seed, same p-value.
+        b: Values of the other system, for the same queries in the same order.
+        n_resamples: Number of random swaps.
+        seed: Seed of the random swaps; the same seed gives the same p-value.
 
     Raises:
-        BadInputError: `a` and `b` are not of the same length.
+        BadInputError: `a` and `b` differ in length.
     """
     from scipy import stats
 
     differences = _differences(a, b)
-    # Whole numbers add up exactly, so that a tie with the difference seen is a tie.
-    steps = np.rint(differences[differences != 0] / _GRID)
+    # Sums of whole numbers are exact, so that swaps whose difference equals the observed one are recognised.
+    steps = np.rint(differences[differences != 0] / _TOLERANCE)
     if steps.size < 2:
-        return 1.0  # swapping one pair leaves a difference of the same size
+        return 1.0  # swapping a single pair changes only the sign of the difference
     options: dict[str, Any] = {
         "statistic": lambda sample, axis=-1: np.abs(np.sum(sample, axis=axis)),
         "vectorized": True,
         "n_resamples": n_resamples,
-        "batch": max(1, _BATCH // steps.size),
+        "batch": max(1, _NUMBERS_PER_BATCH // steps.size),
         "alternative": "greater",
     }
     if 2**steps.size <= n_resamples:
         return float(stats.permutation_test((steps,), permutation_type="samples", **options).pvalue)
-    # permutation_test sorts random numbers for each pair; drawing signs is the same test several times as fast.
+    # permutation_test sorts random numbers for each pair; drawing signs is the same test and several times faster.
     rng = np.random.default_rng(seed)
 
     def swapped(size: tuple[int, ...]) -> NDArray[np.float64]:
@@ -102,12 +103,12 @@ def randomisation_test(a: ArrayLike, b: ArrayLike, *, n_resamples: int = 10_000,
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's (1979) adjusted p-values, in the order given."""
+    """Return p-values adjusted for multiple tests (Holm, A simple sequentially rejective procedure, 1979), in order."""
     adjusted = [0.0] * len(p_values)
     highest = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = highest
+    for rank, position in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[position]))
+        adjusted[position] = highest
     return adjusted
 
 
@@ -115,19 +116,19 @@ def paired_differences(cell: Cell, baseline: Cell, measure: str) -> dict[str, fl
     """Return query id -> value of the cell minus value of the baseline; rounding errors count as 0.
 
     Raises:
-        BadInputError: The two do not have the same queries.
+        BadInputError: The two cells have different queries.
     """
-    ours, theirs = cell.values[measure], baseline.values[measure]
+    values, baseline_values = cell.values[measure], baseline.values[measure]
     _check_queries(cell, baseline, measure)
-    differences = _differences(list(ours.values()), [theirs[query_id] for query_id in ours])
-    return dict(zip(ours, differences.tolist(), strict=True))
+    differences = _differences(list(values.values()), [baseline_values[query_id] for query_id in values])
+    return dict(zip(values, differences.tolist(), strict=True))
 
 
 def intervals_of(cells: Iterable[Cell]) -> tuple[Interval, ...]:
     """Return the bootstrap interval of every cell and measure.
 
     Raises:
-        BadInputError: A cell has no queries, or two cells of a query set do not have the same.
+        BadInputError: A cell has no queries, or two cells of a query set have different queries.
     """
     cells = tuple(cells)
     _check_all(cells)
@@ -141,13 +142,13 @@ def intervals_of(cells: Iterable[Cell]) -> tuple[Interval, ...]:
 
 
 def differences_of(cells: Iterable[Cell], baseline: str) -> tuple[Difference, ...]:
-    """Return how every other cell differs from the baseline on its query set, measure by measure.
+    """Return the difference between each cell and the baseline on the same query set, for each measure.
 
-    p-values are Holm-corrected across the systems on the same query set and measure. A query set on which the
-    baseline was not run has no differences.
+    The p-values are Holm-corrected across the systems on a query set and measure. A query set on which the baseline
+    was not run has no differences.
 
     Raises:
-        BadInputError: Two cells of a query set do not have the same queries.
+        BadInputError: Two cells of a query set have different queries.
     """
     cells = tuple(cells)
     _check_all(cells)
@@ -186,34 +187,35 @@ def _difference(cell: Cell, baseline: Cell, measure: str, p: float, p_holm: floa
 
 
 def _differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    ours, theirs = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if ours.shape != theirs.shape or ours.ndim != 1:
-        message = f"cannot pair {ours.size} values with {theirs.size}: expected one of each for every query"
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.shape != second.shape or first.ndim != 1:
+        message = f"cannot pair {first.size} values with {second.size}: expected one of each for every query"
         raise BadInputError(message)
-    differences = ours - theirs
-    return np.where(np.abs(differences) < _GRID, 0.0, differences)
+    differences = first - second
+    return np.where(np.abs(differences) < _TOLERANCE, 0.0, differences)
 
 
 def _check_all(cells: Sequence[Cell]) -> None:
-    first: dict[tuple[str, str], Cell] = {}
+    """Refuse cells without queries, and cells of a query set whose queries differ."""
+    first_cells: dict[tuple[str, str], Cell] = {}
     for cell in cells:
         for measure, values in cell.values.items():
             if not values:
                 raise BadInputError(
                     f"{cell.system!r} has no {measure} for any query of {cell.query_set!r}: run it again"
                 )
-            _check_queries(cell, first.setdefault((cell.query_set, measure), cell), measure)
+            _check_queries(cell, first_cells.setdefault((cell.query_set, measure), cell), measure)
 
 
 def _check_queries(cell: Cell, other: Cell, measure: str) -> None:
     """Refuse two cells that cannot be compared query by query."""
-    ours, theirs = cell.values[measure].keys(), other.values[measure].keys()
-    if ours == theirs:
+    queries, other_queries = cell.values[measure].keys(), other.values[measure].keys()
+    if queries == other_queries:
         return
-    odd = min(ours ^ theirs)
-    have, lacks = (cell, other) if odd in ours else (other, cell)
+    unshared = min(queries ^ other_queries)
+    has, lacks = (cell, other) if unshared in queries else (other, cell)
     raise BadInputError(
-        f"{cell.system!r} has {measure} for {len(ours)} queries of {cell.query_set!r}, {other.system!r} for "
-        f"{len(theirs)}: query {odd!r} is in {have.system!r} and not in {lacks.system!r}; expected the same queries "
-        "for every system: evaluate both on the same queries"
+        f"{cell.system!r} has {measure} for {len(queries)} queries of {cell.query_set!r}, {other.system!r} for "
+        f"{len(other_queries)}: query {unshared!r} is in {has.system!r} and not in {lacks.system!r}; expected the same "
+        "queries for every system: evaluate both on the same queries"
     )

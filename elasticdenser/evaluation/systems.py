@@ -1,4 +1,4 @@
-"""A system: anything that finds hits for queries, with what a report says of it."""
+"""Systems: anything that finds hits for queries, with its description for reports."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from elasticdenser.evaluation.comparison import SystemInfo
 from elasticdenser.evaluation.timing import Search
 
 Fuse = Callable[[Sequence[Iterable[ScoredDoc]], int], Iterable[ScoredDoc]]
+"""Takes the hits of several systems and the number of hits per query; returns the fused hits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """Something that finds hits for queries: by searching, by fusing other systems, or as a finished run file.
+    """System that finds hits for queries: by searching, by fusing other systems, or from a finished run file.
 
     Args:
         name: Short name, such as `bm25`; part of file names.
-        search: Takes queries (id -> text) and k; returns hits. `Retriever.search` and `Bm25Index.search` will do.
+        search: Takes queries (id -> text) and k; returns hits. `Retriever.search` and `Bm25Index.search` fit.
         parts: Instead of `search`: the systems whose hits are fused.
         fuse: Takes the hits of the parts and k.
         run: Instead of `search`: a TREC run file.
-        title: What it is in plain words.
-        settings: All that decides its hits, for the record.
-        fingerprint: SHA-256 over all that decides its hits, the corpus included; its runs are kept by it. Without
-            one, each evaluation searches again.
-        size_of: What systems share that differ in the size of the query encoder alone: a name for them all. Reports
-            compare these with the first of them, which should be the largest.
-        size: That size, such as `w0.5-d3`.
+        title: Title in plain words.
+        settings: All settings that its hits depend on, for the report.
+        fingerprint: SHA-256 over everything that its hits depend on, the corpus included; its runs are cached by
+            it. Without one, every evaluation searches again.
+        family: Name shared by the systems that differ only in the subnet of the query encoder. Reports compare
+            them with the first of the family, which should be the largest subnet.
+        subnet: Subnet of the query encoder, such as `w0.5-d3`.
 
     Raises:
-        BadInputError: Not exactly one of the three is given, or the name will not do.
+        BadInputError: Not exactly one of `search`, `run` and `parts` with `fuse` is given, or the name cannot be
+            part of a file name.
     """
 
     name: str
@@ -48,32 +50,33 @@ class System:
     title: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
-    size_of: str = ""
-    size: str = ""
+    family: str = ""
+    subnet: str = ""
 
     def __post_init__(self) -> None:
         check_name("system", self.name)
-        if (self.search is not None) + (self.run is not None) + bool(self.parts and self.fuse) != 1:
-            message = "expected exactly one of search, run, or parts with fuse"
+        n_sources = (self.search is not None) + (self.run is not None) + bool(self.parts and self.fuse)
+        if n_sources != 1:
+            message = f"got {n_sources} sources of hits, expected exactly one of search, run, or parts with fuse"
             raise BadInputError(f"system {self.name!r}: {message}")
 
     @property
-    def live(self) -> Search | None:
-        """What finds the hits of new queries; None for a finished run."""
+    def live_search(self) -> Search | None:
+        """Search for new queries; None if the hits come from a finished run."""
         if self.fuse is None:
             return self.search
-        searches = [part.live for part in self.parts]
+        searches = [part.live_search for part in self.parts]
         known = [search for search in searches if search is not None]
         return partial(_search_and_fuse, known, self.fuse) if len(known) == len(searches) else None
 
     def info(self) -> SystemInfo:
-        """Describe it for a report."""
+        """Return the description of the system for reports."""
         return SystemInfo(
             name=self.name,
             title=self.title or self.name,
             settings=dict(self.settings),
-            size_of=self.size_of,
-            size=self.size,
+            family=self.family,
+            subnet=self.subnet,
         )
 
 

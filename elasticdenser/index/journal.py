@@ -1,4 +1,4 @@
-"""The build folder: passages are appended in windows, and noted in a journal once they are on disk."""
+"""The build folder: passages are appended in windows, and recorded in a journal once they are on disk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Container
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -13,101 +14,109 @@ from typing import Any
 import numpy as np
 
 from elasticdenser.arrays import Vectors
-from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_disk, write_json
+from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_disk
+from elasticdenser.dataclass_io import from_value, loads_json
 from elasticdenser.datasets import Passage
 from elasticdenser.errors import BuildError, IndexFormatError
 from elasticdenser.index import layout
-from elasticdenser.index.layout import JOURNAL, MANIFEST, PLAN, Manifest
+from elasticdenser.index.integrity import find_damage
+from elasticdenser.index.layout import JOURNAL, MANIFEST, PLAN
+from elasticdenser.index.manifest import Manifest
+from elasticdenser.index.plan import BuildPlan
+from elasticdenser.index.structures.registry import structure_suffixes
 
-_APPENDED = (layout.VECTORS, layout.IDS, layout.ID_OFFSETS, layout.PASSAGES, layout.PASSAGE_OFFSETS)
-_KEPT = (*_APPENDED, PLAN, JOURNAL, MANIFEST)
-_LEFTOVERS = (layout.ID_LOOKUP, layout.CHECKED, "*.faiss", "ids-*.u64", "texts.tmp", ".*.tmp", "lock")
+_APPENDED_FILES = (layout.VECTORS, layout.IDS, layout.ID_OFFSETS, layout.PASSAGES, layout.PASSAGE_OFFSETS)
+_ENCODED_FILES = (*_APPENDED_FILES, PLAN, JOURNAL, MANIFEST)
+_DERIVED_PATTERNS = (layout.ID_LOOKUP, layout.VERIFIED, "ids-*.u64", "texts.tmp", ".*.tmp", "lock")
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """A line of the journal: a window of passages is on disk.
+
+    Args:
+        passages: How many passages are finished in all.
+        bytes: Size of each appended file then.
+    """
+
+    passages: int
+    bytes: dict[str, int]
 
 
 def open_build_folder(work: Path) -> None:
-    """Make the build folder, or bring the one that is there back to what its journal says is finished.
+    """Create the build folder, or cut an existing one back to what its journal records as finished.
 
     Raises:
-        BuildError: Something else stands there, or the disk refuses.
+        BuildError: Files of something else are there, or the disk refuses.
     """
     with explained_os_errors(work):
         work.mkdir(parents=True, exist_ok=True)
+        patterns = (*_ENCODED_FILES, *_DERIVED_PATTERNS, *(f"*{suffix}" for suffix in structure_suffixes()))
         names = [entry.name for entry in work.iterdir()]
-        strange = [name for name in names if name not in _KEPT and not any(fnmatch(name, like) for like in _LEFTOVERS)]
-        if strange:
+        if foreign := [name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)]:
             raise BuildError(
-                f"{work} holds something that is not of a build ({strange[0]}): move it away, or choose another place "
+                f"{work} holds a file that is not of a build ({foreign[0]}): move it away, or choose another place "
                 "with -o"
             )
-        _cut_to_journal(work)
-        clear_derived(work, but=_derived_of(work))
+        _truncate_to_journal(work)
+        clear_derived(work, keep=_complete_files(work))
 
 
-def clear_derived(work: Path, *, but: Container[str] = ()) -> None:
-    """Remove the manifest and all that follows from the vectors and ids, to be made again."""
+def clear_derived(work: Path, *, keep: Container[str] = ()) -> None:
+    """Remove the manifest, then all files that are derived from the vectors and ids; they will be made again."""
     for entry in sorted(work.iterdir(), key=lambda entry: entry.name != MANIFEST):
-        if entry.name not in but and (entry.name == MANIFEST or entry.name not in _KEPT):
+        if entry.name not in keep and (entry.name == MANIFEST or entry.name not in _ENCODED_FILES):
             entry.unlink()
 
 
-def _derived_of(work: Path) -> list[str]:
-    """Return the names of the derived files, if the build folder holds a complete index."""
+def _complete_files(work: Path) -> list[str]:
+    """Return the names of all files of the index, if the build folder holds a complete one."""
     try:
         manifest = Manifest.read(work)
     except IndexFormatError:
         return []
-    whole = not layout.find_damage(work, manifest, "sizes")
-    return [MANIFEST, *manifest.files] if whole else []
+    return [] if find_damage(work, manifest, "sizes") else [MANIFEST, *manifest.files]
 
 
-def close_build_folder(work: Path) -> None:
+def remove_if_empty(work: Path) -> None:
     """Remove the build folder if there is nothing in it."""
     if work.is_dir() and not any(work.iterdir()):
         work.rmdir()
 
 
-def read_plan(work: Path) -> dict[str, Any] | None:
-    """Return what is being built in `work`, or None where nothing was begun."""
-    try:
-        plan = json.loads((work / PLAN).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return plan if isinstance(plan, dict) else None
-
-
-def begin(work: Path, plan: dict[str, Any] | None) -> None:
-    """Empty the build folder and note what is to be built there."""
+def reset(work: Path, plan: BuildPlan | None) -> None:
+    """Empty the build folder, and write the plan of the new build if it can be continued."""
     with explained_os_errors(work):
-        # The plan goes first: without it, what is left counts for nothing.
+        # The plan goes first: without it, nothing else in the folder is used.
         for name in sorted((entry.name for entry in work.iterdir()), key=lambda name: name != PLAN):
             (work / name).unlink()
         if plan is not None:
-            write_json(work / PLAN, plan)
+            plan.write(work)
         flush_folder(work)
 
 
-def drop(work: Path) -> None:
-    """Throw the build folder away, its plan first."""
+def discard(work: Path) -> None:
+    """Remove the build folder, its plan first."""
     with explained_os_errors(work):
         (work / PLAN).unlink(missing_ok=True)
         shutil.rmtree(work)
 
 
 def n_finished(work: Path) -> int:
-    """Return how many passages are finished, after the last note of the journal."""
-    notes = _notes(work)
-    return int(notes[-1][1]["passages"]) if notes else 0
+    """Return how many passages are finished, according to the last entry of the journal."""
+    entries = _read_entries(work)
+    return entries[-1][1].passages if entries else 0
 
 
 def append_window(work: Path, window: list[Passage], vectors: Vectors, done: int, *, texts: bool) -> None:
-    """Append finished passages to the files, and note them in the journal once they are on disk.
+    """Append finished passages to the files, and record them in the journal once they are on disk.
 
     Args:
         work: The build folder.
         window: The passages.
-        vectors: float32, (n_passages, dim), theirs.
-        done: How many passages are finished with these.
-        texts: Whether their texts are kept.
+        vectors: float32, (n_passages, dim).
+        done: How many passages are finished, these included.
+        texts: Whether texts are stored.
 
     Raises:
         BuildError: The disk refuses.
@@ -129,7 +138,7 @@ def append_window(work: Path, window: list[Passage], vectors: Vectors, done: int
 
 
 def _as_json(passage: Passage) -> str:
-    record = {"_id": passage.doc_id, "title": passage.title, "text": passage.text}
+    record: dict[str, Any] = {"_id": passage.doc_id, "title": passage.title, "text": passage.text}
     return json.dumps(record, ensure_ascii=False)
 
 
@@ -141,36 +150,35 @@ def _append(path: Path, content: bytes) -> int:
         return file.tell()
 
 
-def _notes(work: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Return the whole notes of the journal and where each ends; what follows a torn one counts for nothing."""
-    notes: list[tuple[int, dict[str, Any]]] = []
+def _read_entries(work: Path) -> list[tuple[int, JournalEntry]]:
+    """Return the entries of the journal, each with the offset of its end; those after a torn line are ignored."""
+    entries: list[tuple[int, JournalEntry]] = []
     end = 0
     if not (work / JOURNAL).exists():
-        return notes
+        return entries
     for line in (work / JOURNAL).read_bytes().splitlines(keepends=True):
         end += len(line)
         try:
-            note = json.loads(line)
-            whole = line.endswith(b"\n") and isinstance(note["passages"], int) and isinstance(note["bytes"], dict)
-        except (ValueError, KeyError, TypeError):
-            whole = False
-        if not whole:
+            entry = from_value(JournalEntry, loads_json(line), JOURNAL, error=IndexFormatError)
+        except (ValueError, IndexFormatError):
             break
-        notes.append((end, note))
-    return notes
+        if not line.endswith(b"\n"):
+            break
+        entries.append((end, entry))
+    return entries
 
 
-def _cut_to_journal(work: Path) -> None:
-    """Cut every file, the journal too, to the last note that all of them bear out."""
-    have = {name: (work / name).stat().st_size for name in (*_APPENDED, JOURNAL) if (work / name).exists()}
-    end, sizes = 0, {}
-    for note_end, note in _notes(work):
-        if any(have.get(name, 0) < size for name, size in note["bytes"].items()):
+def _truncate_to_journal(work: Path) -> None:
+    """Cut all files, the journal too, back to the last entry that all of them support."""
+    sizes = {name: (work / name).stat().st_size for name in (*_APPENDED_FILES, JOURNAL) if (work / name).exists()}
+    journal_end, finished_sizes = 0, {}
+    for end, entry in _read_entries(work):
+        if any(sizes.get(name, 0) < size for name, size in entry.bytes.items()):
             break
-        end, sizes = note_end, note["bytes"]
-    # The journal first: a file may be longer than it says, never shorter.
-    for name in sorted(have, key=lambda name: name != JOURNAL):
-        size = end if name == JOURNAL else sizes.get(name, 0)
-        if have[name] != size:
+        journal_end, finished_sizes = end, entry.bytes
+    # The journal first: a file may be longer than the journal says, never shorter.
+    for name in sorted(sizes, key=lambda name: name != JOURNAL):
+        size = journal_end if name == JOURNAL else finished_sizes.get(name, 0)
+        if sizes[name] != size:
             (work / MANIFEST).unlink(missing_ok=True)
             os.truncate(work / name, size)

@@ -1,4 +1,4 @@
-"""Lines with random access: ids and passages, memory-mapped, so that opening costs nothing at any size."""
+"""Random access to lines: ids and passages are memory-mapped, so that opening takes no time however many there are."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from elasticdenser.artifacts import flush_to_disk
 from elasticdenser.errors import QueryError
 
 _ZEROED_AT_ONCE = 1 << 16
-_LOOKUP = np.dtype([("hash", "<u8"), ("position", "<i8")])
+"""Entries that are written at a time when the file is allocated: 1 MB."""
+
+_LOOKUP_ENTRY = np.dtype([("hash", "<u8"), ("position", "<i8")])
 
 
 class LineFile:
-    """A UTF-8 file of lines, with the byte offset of each in a file beside it.
+    """UTF-8 lines with the byte offset of each in a second file.
 
     Args:
         path: The lines, each ended by a line feed.
@@ -27,7 +29,7 @@ class LineFile:
     """
 
     def __init__(self, path: Path, offsets: Path) -> None:
-        self._ends = _map(offsets, np.dtype("<i8"))
+        self._ends = _memory_map(offsets, np.dtype("<i8"))
         with open(path, "rb") as file:
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
@@ -42,12 +44,12 @@ class LineFile:
         for position in range(len(self)):
             yield self[position]
 
-    def at(self, positions: Positions) -> list[str]:
-        """Return the lines at positions, int64, (n,), none below 0: faster than one after the other."""
+    def take(self, positions: Positions) -> list[str]:
+        """Return the lines at positions, int64, (n,), none below 0; faster than one after the other."""
         starts = np.where(positions > 0, self._ends[positions - 1], 0)
         ends = self._ends[positions] - 1
-        held = self._bytes
-        return [held[start:end].decode("utf-8") for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        content = self._bytes
+        return [content[start:end].decode("utf-8") for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 class IdTable:
@@ -55,12 +57,12 @@ class IdTable:
 
     Args:
         lines: The ids in the order of the vectors.
-        lookup: File of (hash, position), sorted by hash, as `write_lookup` made it.
+        lookup: File of (hash, position), sorted by hash, as `write_lookup` writes it.
     """
 
     def __init__(self, lines: LineFile, lookup: Path) -> None:
         self._lines = lines
-        self._lookup = _map(lookup, _LOOKUP)
+        self._lookup = _memory_map(lookup, _LOOKUP_ENTRY)
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -71,59 +73,59 @@ class IdTable:
     def __iter__(self) -> Iterator[str]:
         return iter(self._lines)
 
-    def at(self, positions: Positions) -> list[str]:
+    def take(self, positions: Positions) -> list[str]:
         """Return the ids at positions, int64, (n,), none below 0."""
-        return self._lines.at(positions)
+        return self._lines.take(positions)
 
     def find(self, doc_id: str) -> int:
         """Return the position of `doc_id`, or -1."""
-        wanted = np.uint64(id_hash(doc_id))
-        at = int(np.searchsorted(self._lookup["hash"], wanted))
-        while at < len(self._lookup) and self._lookup["hash"][at] == wanted:
-            position = int(self._lookup["position"][at])
+        wanted = np.uint64(_id_hash(doc_id))
+        entry = int(np.searchsorted(self._lookup["hash"], wanted))
+        while entry < len(self._lookup) and self._lookup["hash"][entry] == wanted:
+            position = int(self._lookup["position"][entry])
             if self._lines[position] == doc_id:
                 return position
-            at += 1
+            entry += 1
         return -1
 
     def positions(self, doc_ids: Iterable[str]) -> Positions:
-        """Return the positions of `doc_ids`, int64, (n,), in their order.
+        """Return the positions of `doc_ids`, int64, (n,), in the same order.
 
         Raises:
             QueryError: Some are not in the index.
         """
         ids = list(doc_ids)
-        found = np.fromiter((self.find(doc_id) for doc_id in ids), np.int64, len(ids))
-        if (found < 0).any():
-            unknown = [ids[at] for at in np.flatnonzero(found < 0)]
+        positions = np.fromiter((self.find(doc_id) for doc_id in ids), np.int64, len(ids))
+        if (positions < 0).any():
+            unknown = [ids[number] for number in np.flatnonzero(positions < 0)]
             raise QueryError(
                 f"{len(unknown)} of {len(ids)} document ids are not in the index, such as {unknown[0]!r}: "
                 "leave them out"
             )
-        return found
-
-
-def id_hash(doc_id: str) -> int:
-    """Return a 64-bit hash of a document id that is the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(doc_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+        return positions
 
 
 def write_lookup(path: Path, ids: Iterable[str], n_ids: int) -> None:
     """Write the table that `IdTable` searches: 16 bytes an id, sorted on disk.
 
-    The room is taken beforehand: a full disk is then an error, not the end of the process.
+    The space is allocated first, by writing zeros: a full disk then raises an error instead of ending the process.
     """
     with open(path, "wb") as file:
         for start in range(0, n_ids, _ZEROED_AT_ONCE):
-            file.write(bytes(_LOOKUP.itemsize * min(_ZEROED_AT_ONCE, n_ids - start)))
+            file.write(bytes(_LOOKUP_ENTRY.itemsize * min(_ZEROED_AT_ONCE, n_ids - start)))
         flush_to_disk(file)
-    table = np.memmap(path, dtype=_LOOKUP, mode="r+", shape=(n_ids,))
+    table = np.memmap(path, dtype=_LOOKUP_ENTRY, mode="r+", shape=(n_ids,))
     for position, doc_id in enumerate(ids):
-        table[position] = (id_hash(doc_id), position)
+        table[position] = (_id_hash(doc_id), position)
     table.sort(order=("hash", "position"))
     table.flush()
 
 
-def _map(path: Path, dtype: np.dtype) -> NDArray:  # type: ignore[type-arg]
-    # A plain array: every access to a memmap makes another one.
+def _id_hash(doc_id: str) -> int:
+    """Return a 64-bit hash of a document id that is the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(doc_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def _memory_map(path: Path, dtype: np.dtype) -> NDArray:  # type: ignore[type-arg]
+    # As a plain array: every access to a memmap creates another memmap object, which is slow.
     return np.asarray(np.memmap(path, dtype=dtype, mode="r"))

@@ -9,11 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdenser.arrays import Positions, Scores, Vectors
-from elasticdenser.kernel.kernel_sizes import has_fast_path
+from elasticdenser.index.structures import CandidateSource
+from elasticdenser.kernel.paths import has_fast_path, path_number
 
 _MARGIN = np.dtype([("least", "<f4"), ("length", "<f4"), ("n_tied", "<i8")])
+
 _ROUNDING = 2e-6
-"""By how much two ways to compute an inner product may differ, for vectors of length 1."""
+"""Two ways to compute an inner product of vectors of length 1 differ by at most this."""
+
+_GROWTH = 4
+"""Factor by which the number of candidates grows: even thousands of equal passages take few rounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +26,11 @@ class Rescored:
     """The best candidates of some queries, by exact scores that do not depend on the other queries.
 
     Attributes:
-        scores: float32, (n_queries, k), falling; -infinity where there are no more.
-        positions: int64, (n_queries, k), rising among equal scores; -1 where there are no more.
-        least: float32, (n_queries,), the score of the worst candidate, -infinity if some candidate was -1.
-        length: float32, (n_queries,), length of the query times that of the last hit's vector.
-        n_tied: int64, (n_queries,), candidates that score as the last hit does.
+        scores: float32, (n_queries, k), in falling order; -infinity where there are no more.
+        positions: int64, (n_queries, k), in rising order among equal scores; -1 where there are no more.
+        least: float32, (n_queries,), score of the worst candidate; -infinity if some candidate was -1.
+        length: float32, (n_queries,), length of the query times length of the last hit's vector.
+        n_tied: int64, (n_queries,), number of candidates with the score of the last hit.
     """
 
     scores: Scores
@@ -35,14 +40,43 @@ class Rescored:
     n_tied: Positions
 
     def may_miss(self, n_tied: int | Positions) -> NDArray[np.bool_]:
-        """Tell for which queries more candidates may be as good as the last hit.
+        """Tell for which queries other passages than the candidates may be as good as the last hit: bool, (n_queries,).
 
-        The worst candidate is: a structure's or a matrix product's own scores are rounded otherwise than these. Or
-        more candidates score as the last hit does than `n_tied`, which fewer candidates held.
+        Either the worst candidate is as good, within the rounding of a structure's or a matrix product's own scores;
+        or more candidates tie with the last hit than `n_tied`, the number among fewer candidates.
         """
         last = self.scores[:, -1]
-        near = (self.least >= last - _ROUNDING * self.length) & np.isfinite(self.least)
-        return near | ((self.n_tied > n_tied) & np.isfinite(last))  # type: ignore[no-any-return]
+        is_close = (self.least >= last - _ROUNDING * self.length) & np.isfinite(self.least)
+        return is_close | ((self.n_tied > n_tied) & np.isfinite(last))  # type: ignore[no-any-return]
+
+
+def best_candidates(queries: Vectors, source: CandidateSource, vectors: Vectors, k: int) -> tuple[Scores, Positions]:
+    """Return exact scores and positions of the best candidates that `source` proposes.
+
+    Where passages beyond the candidates may be as good as the last hit, more are requested, query by query: the hits
+    of a query do not depend on the other queries.
+
+    Args:
+        queries: float32, (n_queries, dim).
+        source: Proposes the candidates.
+        vectors: float32, (n_passages, dim).
+        k: From 1 to `source.max_candidates`.
+
+    Returns:
+        Scores, float32, and positions, int64, both (n_queries, k), best first; -1 where there are no more.
+    """
+    n_candidates = min(source.max_candidates, source.n_candidates(k))
+    rescored = rescore(queries, source.candidates(queries, n_candidates), vectors, k)
+    scores, positions = rescored.scores, rescored.positions
+    unsettled = np.flatnonzero(rescored.may_miss(n_tied=1))
+    n_tied = rescored.n_tied[unsettled]
+    while len(unsettled) and n_candidates < source.max_candidates:
+        n_candidates = min(_GROWTH * n_candidates, source.max_candidates)
+        rescored = rescore(queries[unsettled], source.candidates(queries[unsettled], n_candidates), vectors, k)
+        scores[unsettled], positions[unsettled] = rescored.scores, rescored.positions
+        may_miss = rescored.may_miss(n_tied)
+        unsettled, n_tied = unsettled[may_miss], rescored.n_tied[may_miss]
+    return scores, positions
 
 
 def rescore(queries: Vectors, candidates: Positions, vectors: Vectors, k: int) -> Rescored:
@@ -51,26 +85,29 @@ def rescore(queries: Vectors, candidates: Positions, vectors: Vectors, k: int) -
     Args:
         queries: float32, (n_queries, dim).
         candidates: int64, (n_queries, n_candidates), positions in `vectors`, -1 for none.
-        vectors: float32, (n, dim).
+        vectors: float32, (n_passages, dim).
         k: From 1 to n_candidates.
     """
+    candidates = np.ascontiguousarray(candidates, np.int64)
     if has_fast_path():
-        return _by_kernel(queries, candidates, vectors, k)
-    return _by_faiss(queries, candidates, vectors, k)
+        return _rescore_by_kernel(queries, candidates, vectors, k)
+    return _rescore_by_faiss(queries, candidates, vectors, k)
 
 
-def _by_kernel(queries: Vectors, candidates: Positions, vectors: Vectors, k: int) -> Rescored:
+def _rescore_by_kernel(queries: Vectors, candidates: Positions, vectors: Vectors, k: int) -> Rescored:
     from elasticdenser.kernel import _kernel
 
     n_queries, n_candidates = candidates.shape
     scores, positions = np.empty((n_queries, k), np.float32), np.empty((n_queries, k), np.int64)
-    room, margins = np.empty(n_candidates, np.float32), np.empty(n_queries, _MARGIN)
-    _kernel.rescore(0, vectors, vectors.shape[1], queries, candidates, k, room, scores, positions, margins)
+    scratch, margins = np.empty(n_candidates, np.float32), np.empty(n_queries, _MARGIN)
+    _kernel.rescore(
+        path_number(), vectors, vectors.shape[1], queries, candidates, k, scratch, scores, positions, margins
+    )
     least, length, n_tied = margins["least"], margins["length"], margins["n_tied"]
     return Rescored(scores=scores, positions=positions, least=least, length=length, n_tied=n_tied)
 
 
-def _by_faiss(queries: Vectors, candidates: Positions, vectors: Vectors, k: int) -> Rescored:
+def _rescore_by_faiss(queries: Vectors, candidates: Positions, vectors: Vectors, k: int) -> Rescored:
     scores = np.empty(candidates.shape, np.float32)
     faiss.fvec_inner_products_by_idx(  # type: ignore[attr-defined]
         faiss.swig_ptr(scores),

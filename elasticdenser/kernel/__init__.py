@@ -1,1 +1,1 @@
-"""A query runtime without torch: the sizes of an encoder in 8-bit arithmetic, by a small kernel in C."""
+"""Kernel in C: forward passes of an encoder in 8 bits, exact scores, and the packing of weights. It needs no torch."""

@@ -1,5 +1,5 @@
 def paths() -> tuple[str, ...]: ...
-def encode(
+def forward(
     path: int, model: object, ids: object, starts: object, options: int, scratch: object, out: object
 ) -> int: ...
 def multiply(path: int, product: object, inputs: object, out: object) -> None: ...
@@ -10,7 +10,7 @@ def rescore(
     queries: object,
     candidates: object,
     k: int,
-    room: object,
+    all_scores: object,
     scores: object,
     positions: object,
     margins: object,

@@ -1,6 +1,6 @@
 /* softmax(Q K^T) V within one text, in float (Vaswani et al. 2017, eq. 1; Q comes divided by sqrt(head_dim)). */
 
-enum { ATTEND_ROWS = 24 };  /* queries at a time: their scores stay in the first-level cache */
+enum { ATTEND_ROWS = 24 };  /* queries at a time, whose scores stay in the first-level cache */
 
 static void multiply_floats(const float *a, int64_t a_pitch, int64_t n_rows, const float *b, int64_t b_pitch,
                             int64_t n_inputs, int64_t n_outputs, float *out, int64_t out_pitch) {
@@ -9,7 +9,7 @@ static void multiply_floats(const float *a, int64_t a_pitch, int64_t n_rows, con
                       n_inputs, NULL, out + column, out_pitch);
 }
 
-/* e^(score - greatest) for each of n scores, and next to nothing behind them up to padded; returns their sum. */
+/* e^(score - greatest) for each of n scores, and almost 0 for the padding; returns their sum. */
 static float exponentials(float *scores, int64_t n, int64_t padded) {
     for (int64_t i = n; i < padded; i++)
         scores[i] = -INFINITY;
@@ -36,6 +36,7 @@ static void transpose_keys(const float *qkv, int64_t pitch, int64_t length, int6
             keys[i * padded + j] = 0;
 }
 
+/* context = attention of one text; keys and scores are scratch. */
 static void attend(int64_t n_heads, int64_t head_dim, const float *qkv, int64_t pitch, int64_t length, float *context,
                    int64_t context_pitch, float *keys, float *scores) {
     const int64_t padded = padded_to(length, 16);
@@ -44,16 +45,16 @@ static void attend(int64_t n_heads, int64_t head_dim, const float *qkv, int64_t 
         transpose_keys(query + head_dim, pitch, length, head_dim, padded, keys);
         for (int64_t row = 0; row < length; row += ATTEND_ROWS) {
             const int64_t n_rows = lesser(ATTEND_ROWS, length - row);
-            float *to = context + row * context_pitch + head * head_dim;
+            float *out = context + row * context_pitch + head * head_dim;
             float sums[ATTEND_ROWS];
             multiply_floats(query + row * pitch, pitch, n_rows, keys, padded, head_dim, length, scores, padded);
             for (int64_t r = 0; r < n_rows; r++)
                 sums[r] = exponentials(scores + r * padded, length, padded);
-            multiply_floats(scores, padded, n_rows, value, pitch, length, head_dim, to, context_pitch);
+            multiply_floats(scores, padded, n_rows, value, pitch, length, head_dim, out, context_pitch);
             for (int64_t r = 0; r < n_rows; r++)
                 for (int64_t i = 0; i < head_dim; i += 16)
-                    f_store(to + r * context_pitch + i,
-                            f_mul(f_load(to + r * context_pitch + i), f_set(1.0f / sums[r])));
+                    f_store(out + r * context_pitch + i,
+                            f_mul(f_load(out + r * context_pitch + i), f_set(1.0f / sums[r])));
         }
     }
 }

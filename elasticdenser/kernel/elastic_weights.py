@@ -1,4 +1,4 @@
-"""What the runtime reads of an elastic encoder's folder beside its full encoder: the trained sizes."""
+"""Weights of an elastic encoder's trained subnets, read without torch."""
 
 from __future__ import annotations
 
@@ -11,58 +11,61 @@ from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
 from elasticdenser.kernel.tensors import Tensors
 from elasticdenser.kernel.weights import LayerWeights, Transformer
-from elasticdenser.models.locate import TRAINED
-from elasticdenser.models.manifest import AGAIN, read_about
+from elasticdenser.models.locate import TRAINED_WEIGHTS
+from elasticdenser.models.manifest import FETCH_AGAIN, read_manifest
 from elasticdenser.models.shape import ElasticShape, layers_of
 from elasticdenser.subnet import Subnet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ElasticWeights:
-    """The trained sizes.
+    """Trained subnets of an elastic encoder.
 
     Args:
-        body: What they are slices of.
-        shape: Widths, depths and all else that the sizes are made of.
-        tensors: The file, with the exits: `exits` (n_widths, n_depths, dim, hidden), `exit_bias`, `shortcuts`.
-        table: Level 0's token vectors, int8, (vocabulary, dim), and their scales, float32, (vocabulary,).
+        body: Transformer whose slices they are.
+        shape: Shape of the elastic transformer.
+        tensors: The file, which also holds the exits: `exits` (n_widths, n_depths, dim, hidden), `exit_bias`,
+            `shortcuts`.
+        token_table: Level 0's token vectors, int8, (vocabulary, dim), and their scales, float32, (vocabulary,).
     """
 
     body: Transformer
     shape: ElasticShape
     tensors: Tensors
-    table: tuple[Array, Floats] | None
+    token_table: tuple[Array, Floats] | None
 
     def layers_of(self, depth: int) -> list[int]:
-        """Return the layers that a depth keeps."""
+        """Return the numbers of the layers that a depth keeps."""
         first, last = layers_of(depth, self.body.n_layers)
         return [*first, *last]
 
     def exit_of(self, subnet: Subnet) -> tuple[Floats, Floats]:
-        """Return what a size's pooled vector and, where there is a table, level 0's are multiplied by, and the bias.
+        """Return weight and bias of a subnet's exit.
+
+        Its inputs are the pooled vector and, where there is a token table, level 0's vector.
 
         Returns:
             float32, (dim, hidden) or (dim, hidden + dim), and (dim,).
         """
-        at = self.shape.widths.index(subnet.width), self.shape.depths.index(subnet.depth)
-        names = ["exits", "shortcuts"] if self.table is not None else ["exits"]
-        weights = [self.tensors.floats(name, at) for name in names]
-        return np.concatenate(weights, axis=1), self.tensors.floats("exit_bias", at)
+        cell = self.shape.widths.index(subnet.width), self.shape.depths.index(subnet.depth)
+        names = ["exits", "shortcuts"] if self.token_table is not None else ["exits"]
+        weights = [self.tensors.floats(name, cell) for name in names]
+        return np.concatenate(weights, axis=1), self.tensors.floats("exit_bias", cell)
 
 
-def read_elastic(folder: Path, full: Transformer) -> ElasticWeights:
-    """Read the trained sizes in the folder of an elastic encoder.
+def read_trained_subnets(folder: Path, full: Transformer) -> ElasticWeights:
+    """Read the trained subnets in the folder of an elastic encoder.
 
     Raises:
-        ModelError: The files are missing, damaged, do not fit each other or are of another kind.
+        ModelError: Files are missing, damaged, of another format, or do not belong together.
     """
-    shape, _ = read_about(folder)
-    tensors = Tensors(folder / TRAINED)
+    shape = read_manifest(folder).shape
+    tensors = Tensors(folder / TRAINED_WEIGHTS)
     _check(tensors, shape)
     tokens = tensors.floats("tokens").astype(np.float16) if "tokens" in tensors.names() else full.tokens
-    theirs, ours = (full.n_layers, *full.tokens.shape), (shape.n_layers, shape.vocabulary, shape.hidden)
-    if theirs != ours or shape.dim != full.hidden:
-        raise ModelError(f"{folder}: the sizes are not of its full encoder: {AGAIN}")
+    full_shape = (full.n_layers, *full.tokens.shape, full.hidden)
+    if full_shape != (shape.n_layers, shape.vocabulary, shape.hidden, shape.dim):
+        raise ModelError(f"{folder}: the trained subnets do not belong to its full encoder: {FETCH_AGAIN}")
 
     def layer(number: int) -> LayerWeights:
         def get(name: str) -> Floats:
@@ -91,12 +94,12 @@ def read_elastic(folder: Path, full: Transformer) -> ElasticWeights:
         activation=shape.activation,
         eps=shape.norm_eps,
     )
-    table = (tensors.stored("table"), tensors.floats("table.scale")) if shape.level0 else None
-    return ElasticWeights(body=body, shape=shape, tensors=tensors, table=table)
+    token_table = (tensors.stored("table"), tensors.floats("table.scale")) if shape.level0 else None
+    return ElasticWeights(body=body, shape=shape, tensors=tensors, token_table=token_table)
 
 
 def _check(tensors: Tensors, shape: ElasticShape) -> None:
-    """Refuse weights that are not of this shape: the kernel reads as many numbers as it says."""
+    """Check the shapes of all weights: the kernel reads as many numbers as the shape says."""
     hidden, dim, head_dim = shape.hidden, shape.dim, shape.hidden // shape.n_heads
     n_widths, n_cells = len(shape.widths), (len(shape.widths), len(shape.depths))
     if "tokens" in tensors.names():
@@ -115,8 +118,8 @@ def _check(tensors: Tensors, shape: ElasticShape) -> None:
         "norms": (n_widths, 2, 2, hidden),
     }
     for number in range(shape.n_layers):
-        for name, sizes in layer.items():
-            tensors.check(f"blocks.{number}.{name}", sizes)
+        for name, expected in layer.items():
+            tensors.check(f"blocks.{number}.{name}", expected)
     tensors.check("exits", (*n_cells, dim, hidden))
     tensors.check("exit_bias", (*n_cells, dim))
     if shape.level0:

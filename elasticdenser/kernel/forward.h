@@ -1,11 +1,11 @@
-/* The forward pass over the vectors of one path, whose source includes this.
+/* Forward pass, in the vector instructions of the path whose source includes this file.
 
-   A row of a product is computed by the same operations in the same order wherever it stands, so a text's vector does
-   not depend on its neighbours, to the bit. */
+   A row of a product is computed by the same operations in the same order at any position, so a text's vector does not
+   depend on the other texts, to the bit. */
 #include "products.h"
 #include "attention.h"
 
-/* Where everything between tokens and vectors lies; pitches are numbers from one row to the next. */
+/* Memory of all intermediate results; a pitch is the distance of two rows, in numbers. */
 typedef struct {
     float *hidden, *qkv, *context, *mixed, *neurons, *pooled, *vectors;
     int64_t hidden_pitch, qkv_pitch, context_pitch, neurons_pitch, pooled_pitch, vectors_pitch;
@@ -13,7 +13,7 @@ typedef struct {
     Rows rows;
 } Scratch;
 
-/* y = (x - mean) / deviation * weight + bias; padding, of zeros before, has weights and biases of zero. */
+/* y = (x - mean) / deviation * weight + bias; the padding of x, weights and biases is zero, and stays so. */
 static void normalize_row(float *x, const float *norm, int64_t n, int64_t padded, float eps) {
     F total = f_set(0), squares = f_set(0);
     for (int64_t i = 0; i < padded; i += 16)
@@ -43,7 +43,7 @@ static void embed(const Model *m, const Scratch *s, const int32_t *ids, int64_t 
     }
 }
 
-/* hidden = norm(hidden + what a product makes of inputs), for a block of rows. */
+/* hidden = norm(hidden + product of the inputs), for a block of rows. */
 static void add_product(const Model *m, const Scratch *s, const Product *p, const float *inputs, int64_t pitch,
                         const float *norm, float *hidden, int64_t n_rows) {
     apply(p, inputs, pitch, n_rows, s->mixed, s->hidden_pitch, NO_ACTIVATION, s->rows);
@@ -85,13 +85,13 @@ static void pool(const float *rows, int64_t pitch, int64_t n_rows, float *pooled
     }
 }
 
-/* Level 0: the mean of the tokens' vectors. */
-static void table_mean(const Model *m, const int32_t *ids, int64_t length, float *mean) {
+/* Level 0: the mean of the token vectors. */
+static void mean_of_tokens(const Model *m, const int32_t *ids, int64_t length, float *mean) {
     const int64_t pitch = padded_to(m->dim, 16);
     for (int64_t i = 0; i < pitch; i += 16) {
         F total = f_set(0);
         for (int64_t t = 0; t < length; t++)
-            total = f_fma(f_from_bytes(m->table + ids[t] * pitch + i), f_set(m->table_scale[ids[t]]), total);
+            total = f_fma(f_from_bytes(m->token_table + ids[t] * pitch + i), f_set(m->token_table_scale[ids[t]]), total);
         f_store(mean + i, f_mul(total, f_set(1.0f / (float)length)));
     }
 }
@@ -107,7 +107,7 @@ static void write_vector(const float *from, int64_t n, int options, float *to) {
         to[i] = from[i] / length;
 }
 
-static void encode_group(const Model *m, const int32_t *ids, const int64_t *starts, int64_t n_texts, int options,
+static void forward_group(const Model *m, const int32_t *ids, const int64_t *starts, int64_t n_texts, int options,
                          const Scratch *s, float *out) {
     if (m->n_layers) {
         for (int64_t text = 0; text < n_texts; text++)
@@ -122,8 +122,8 @@ static void encode_group(const Model *m, const int32_t *ids, const int64_t *star
         if (m->n_layers)
             pool(s->hidden + (starts[text] - starts[0]) * s->hidden_pitch, s->hidden_pitch,
                  options & POOL_CLS ? 1 : length, pooled);
-        if (m->table)
-            table_mean(m, ids + starts[text], length, pooled + (m->n_layers ? m->hidden : 0));
+        if (m->token_table)
+            mean_of_tokens(m, ids + starts[text], length, pooled + (m->n_layers ? m->hidden : 0));
     }
     const float *vectors = s->pooled;
     int64_t pitch = s->pooled_pitch;
@@ -135,22 +135,27 @@ static void encode_group(const Model *m, const int32_t *ids, const int64_t *star
         write_vector(vectors + text * pitch, m->dim, options, out + text * m->dim);
 }
 
-static int64_t outputs_of(const Model *m, int which) {
-    int64_t most = 0;
-    for (int64_t number = 0; number < m->n_layers; number++) {
-        const Layer *layer = m->layers + number;
-        most = greater(most, which ? layer->up.n_outputs : layer->qkv.n_outputs);
-    }
-    return most;
+static int64_t max_qkv_outputs(const Model *m) {
+    int64_t n_outputs = 0;
+    for (int64_t number = 0; number < m->n_layers; number++)
+        n_outputs = greater(n_outputs, m->layers[number].qkv.n_outputs);
+    return n_outputs;
 }
 
-/* Lays out the scratch from `at` on for groups of at most n_tokens; returns its end. */
+static int64_t max_neurons(const Model *m) {
+    int64_t n_outputs = 0;
+    for (int64_t number = 0; number < m->n_layers; number++)
+        n_outputs = greater(n_outputs, m->layers[number].up.n_outputs);
+    return n_outputs;
+}
+
+/* Divides the scratch from `at` on, for groups of at most n_tokens; returns its end. */
 static uintptr_t lay_out(const Model *m, int64_t n_tokens, uintptr_t at, Scratch *s) {
-    /* A head's vectors are read and written in whole vectors of 16, past its end: rows have room for that. */
+    /* A head is read and written in vectors of 16 numbers, past its end: rows have space for that. */
     s->hidden_pitch = padded_to(m->hidden, 16);
-    s->qkv_pitch = padded_to(outputs_of(m, 0), 16) + 16;
+    s->qkv_pitch = padded_to(max_qkv_outputs(m), 16) + 16;
     s->context_pitch = padded_to(m->n_heads * m->head_dim, 16) + 16;
-    s->neurons_pitch = padded_to(outputs_of(m, 1), 16);
+    s->neurons_pitch = padded_to(max_neurons(m), 16);
     s->pooled_pitch = padded_to(m->hidden + m->dim, 16) + 16;
     s->vectors_pitch = padded_to(m->dim, 16);
     s->hidden = take_floats(&at, n_tokens * s->hidden_pitch);
@@ -166,8 +171,8 @@ static uintptr_t lay_out(const Model *m, int64_t n_tokens, uintptr_t at, Scratch
     return at;
 }
 
-/* Texts go through all layers together as long as they fill no more than a block, so that what lies between the
-   products stays in the second-level cache; a longer text goes alone. */
+/* Texts that fill at most a block go through all layers together, so that intermediate results stay in the second-level
+   cache; a longer text goes alone. */
 static int64_t group_end(const int64_t *starts, int64_t first, int64_t n_texts) {
     int64_t end = first + 1;
     while (end < n_texts && starts[end + 1] - starts[first] <= BLOCK)
@@ -187,12 +192,12 @@ static int64_t scratch_size(const Model *m, const int64_t *starts, int64_t n_tex
     return (int64_t)lay_out(m, longest_group(starts, n_texts), 0, &s);
 }
 
-static void encode(const Model *m, const int32_t *ids, const int64_t *starts, int64_t n_texts, int options,
-                   char *scratch, float *out) {
+static void forward(const Model *m, const int32_t *ids, const int64_t *starts, int64_t n_texts, int options,
+                    char *scratch, float *out) {
     Scratch s;
     lay_out(m, longest_group(starts, n_texts), (uintptr_t)scratch, &s);
     for (int64_t first = 0, end; first < n_texts; first = end) {
         end = group_end(starts, first, n_texts);
-        encode_group(m, ids, starts + first, end - first, options, &s, out + first * m->dim);
+        forward_group(m, ids, starts + first, end - first, options, &s, out + first * m->dim);
     }
 }

@@ -1,4 +1,4 @@
-/* The module elasticdenser.kernel._kernel: checks what it is given, chooses a path, computes without the GIL. */
+/* Module elasticdenser.kernel._kernel: checks arguments, selects a path and computes without the GIL. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -8,11 +8,11 @@
 #endif
 
 enum { MAX_PATHS = 3 };
-static const Path *paths[MAX_PATHS]; /* those that run on this processor, fastest first */
+static const Path *paths[MAX_PATHS]; /* those that this processor can run, fastest first */
 static int n_paths;
 
 #ifdef HAS_X86_PATHS
-/* clang could not be asked for this one by its name before version 19. */
+/* __builtin_cpu_supports of clang knows this name only from version 19 on. */
 static int has_f16c(void) {
     unsigned a, b, c = 0, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
@@ -37,90 +37,91 @@ static void find_paths(void) {
 static const Path *path_at(int number) {
     if (number >= 0 && number < n_paths)
         return paths[number];
-    PyErr_Format(PyExc_ValueError, "got path %d; there are %d", number, n_paths);
+    PyErr_Format(PyExc_ValueError, "got path %d, expected less than %d", number, n_paths);
     return NULL;
 }
 
-static int has_size(const Py_buffer *buffer, int64_t n_bytes, const char *name) {
+static int has_bytes(const Py_buffer *buffer, int64_t n_bytes, const char *name) {
     if (buffer->len >= n_bytes)
         return 1;
-    PyErr_Format(PyExc_ValueError, "got %zd bytes of %s; expected at least %lld", buffer->len, name,
+    PyErr_Format(PyExc_ValueError, "got %zd bytes of %s, expected at least %lld", buffer->len, name,
                  (long long)n_bytes);
     return 0;
 }
 
-/* Whether the texts can be encoded; else an exception is set. */
-static int are_good(const Model *m, const int32_t *ids, int64_t n_ids, const int64_t *starts, int64_t n_texts) {
+/* Returns whether the texts can be encoded, else sets an exception. */
+static int are_valid(const Model *m, const int32_t *ids, int64_t n_ids, const int64_t *starts, int64_t n_texts) {
     if (starts[0] != 0 || starts[n_texts] != n_ids) {
-        PyErr_SetString(PyExc_ValueError, "the texts' starts do not fit their token ids");
+        PyErr_SetString(PyExc_ValueError, "the starts of the texts do not fit their token ids");
         return 0;
     }
     for (int64_t text = 0; text < n_texts; text++) {
         const int64_t length = starts[text + 1] - starts[text];
         if (length < 1 || starts[text + 1] > n_ids) {
-            PyErr_Format(PyExc_ValueError, "text number %lld has no tokens; expected one at least",
+            PyErr_Format(PyExc_ValueError, "text number %lld has no tokens, expected at least one",
                          (long long)text + 1);
             return 0;
         }
         if (m->n_layers && length > m->n_positions) {
-            PyErr_Format(PyExc_ValueError, "text number %lld has %lld tokens; expected %lld at most",
+            PyErr_Format(PyExc_ValueError, "text number %lld has %lld tokens, expected at most %lld",
                          (long long)text + 1, (long long)length, (long long)m->n_positions);
             return 0;
         }
-        for (int64_t at = starts[text]; at < starts[text + 1]; at++)
-            if (ids[at] < 0 || ids[at] >= m->vocabulary) {
-                PyErr_Format(PyExc_ValueError, "text number %lld has the token %d; expected 0 to %lld",
-                             (long long)text + 1, (int)ids[at], (long long)m->vocabulary - 1);
+        for (int64_t i = starts[text]; i < starts[text + 1]; i++)
+            if (ids[i] < 0 || ids[i] >= m->vocabulary) {
+                PyErr_Format(PyExc_ValueError, "text number %lld has the token %d, expected 0 to %lld",
+                             (long long)text + 1, (int)ids[i], (long long)m->vocabulary - 1);
                 return 0;
             }
     }
     return 1;
 }
 
-/* Encodes if everything fits; returns the bytes of scratch that are needed if there are too few, 0 if it is done, and
-   -1 with an exception. */
-static int64_t run_encode(const Path *path, const Py_buffer *model, const Py_buffer *ids, const Py_buffer *starts,
+/* Computes the vectors and returns 0; returns the bytes of scratch that are needed if there are too few, and -1 with an
+   exception set if an argument does not fit. */
+static int64_t run_forward(const Path *path, const Py_buffer *model, const Py_buffer *ids, const Py_buffer *starts,
                           int options, const Py_buffer *scratch, const Py_buffer *out) {
     const Model *m = (const Model *)model->buf;
     const int64_t n_texts = starts->len / (int64_t)sizeof(int64_t) - 1, n_ids = ids->len / (int64_t)sizeof(int32_t);
-    if (!has_size(model, sizeof(Model), "model") || !has_size(starts, sizeof(int64_t), "starts") ||
-        !has_size(out, n_texts * m->dim * (int64_t)sizeof(float), "out") ||
-        !are_good(m, ids->buf, n_ids, starts->buf, n_texts))
+    if (!has_bytes(model, sizeof(Model), "model") || !has_bytes(starts, sizeof(int64_t), "starts") ||
+        !has_bytes(out, n_texts * m->dim * (int64_t)sizeof(float), "out") ||
+        !are_valid(m, ids->buf, n_ids, starts->buf, n_texts))
         return -1;
     const int64_t needed = path->scratch_size(m, starts->buf, n_texts) + 64;
     if (scratch->len < needed)
         return needed;
     char *aligned = (char *)(((uintptr_t)scratch->buf + 63) / 64 * 64);
     Py_BEGIN_ALLOW_THREADS
-    path->encode(m, ids->buf, starts->buf, n_texts, options, aligned, out->buf);
+    path->forward(m, ids->buf, starts->buf, n_texts, options, aligned, out->buf);
     Py_END_ALLOW_THREADS
     return 0;
 }
 
-PyDoc_STRVAR(encode_doc,
-"encode(path, model, ids, starts, options, scratch, out) -> bytes of scratch that were lacking\n\n"
-"Write the vectors of texts to out, or nothing if scratch, which no other call may use, is too small: then call again\n"
-"with more. ids: int32, of all texts; starts: int64, one more than texts; out: float32, (n_texts, dim).");
-static PyObject *kernel_encode(PyObject *self, PyObject *args) {
+PyDoc_STRVAR(forward_doc,
+"forward(path, model, ids, starts, options, scratch, out) -> bytes of scratch that are needed, or 0\n\n"
+"Write the vectors of texts to out and return 0. If scratch is too small, write nothing and return the bytes needed.\n"
+"No two calls at a time may share scratch. ids: int32, the tokens of all texts; starts: int64, (n_texts + 1), where each\n"
+"text begins and the last one ends; out: float32, (n_texts, dim).");
+static PyObject *kernel_forward(PyObject *self, PyObject *args) {
     (void)self;
     int number, options;
     Py_buffer model, ids, starts, scratch, out;
-    if (!PyArg_ParseTuple(args, "iy*y*y*iw*w*:encode", &number, &model, &ids, &starts, &options, &scratch, &out))
+    if (!PyArg_ParseTuple(args, "iy*y*y*iw*w*:forward", &number, &model, &ids, &starts, &options, &scratch, &out))
         return NULL;
     const Path *path = path_at(number);
-    const int64_t lacking = path ? run_encode(path, &model, &ids, &starts, options, &scratch, &out) : -1;
+    const int64_t needed = path ? run_forward(path, &model, &ids, &starts, options, &scratch, &out) : -1;
     PyBuffer_Release(&model);
     PyBuffer_Release(&ids);
     PyBuffer_Release(&starts);
     PyBuffer_Release(&scratch);
     PyBuffer_Release(&out);
-    return lacking < 0 ? NULL : PyLong_FromLongLong(lacking);
+    return needed < 0 ? NULL : PyLong_FromLongLong(needed);
 }
 
 PyDoc_STRVAR(multiply_doc,
 "multiply(path, product, inputs, out)\n\n"
-"Compute one product, for tests. inputs: float32, (n_rows, n_inputs); out: float32, (n_rows, n_outputs up to the next\n"
-"16).");
+"Compute one product, to calibrate weights and for tests. inputs: float32, (n_rows, n_inputs); out: float32, (n_rows,\n"
+"n_outputs rounded up to 16).");
 static PyObject *kernel_multiply(PyObject *self, PyObject *args) {
     (void)self;
     int number;
@@ -130,9 +131,9 @@ static PyObject *kernel_multiply(PyObject *self, PyObject *args) {
     const Path *path = path_at(number);
     const Product *p = (const Product *)product.buf;
     char *scratch = NULL;
-    if (path && has_size(&product, sizeof(Product), "product")) {
+    if (path && has_bytes(&product, sizeof(Product), "product")) {
         const int64_t n_rows = inputs.len / (int64_t)sizeof(float) / p->n_inputs;
-        if (has_size(&out, n_rows * padded_to(p->n_outputs, 16) * (int64_t)sizeof(float), "out")) {
+        if (has_bytes(&out, n_rows * padded_to(p->n_outputs, 16) * (int64_t)sizeof(float), "out")) {
             scratch = PyMem_Malloc((size_t)(BLOCK * (padded_to(p->n_inputs, 64) + 16)));
             if (scratch)
                 path->multiply(p, inputs.buf, n_rows, scratch, out.buf);
@@ -149,61 +150,62 @@ static PyObject *kernel_multiply(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-/* Rescores if everything fits, else sets an exception. */
+/* Rescores the candidates, or sets an exception if an argument does not fit. */
 static void run_rescore(const Path *path, const Py_buffer *vectors, int64_t dim, const Py_buffer *queries,
-                        const Py_buffer *candidates, int64_t k, const Py_buffer *all, const Py_buffer *scores,
+                        const Py_buffer *candidates, int64_t k, const Py_buffer *all_scores,
+                        const Py_buffer *scores,
                         const Py_buffer *positions, const Py_buffer *margins) {
     const int64_t n_queries = margins->len / (int64_t)sizeof(Margin);
     if (dim < 1 || !n_queries) {
         if (dim < 1)
-            PyErr_Format(PyExc_ValueError, "got %lld dimensions; expected one at least", (long long)dim);
+            PyErr_Format(PyExc_ValueError, "got %lld dimensions, expected at least one", (long long)dim);
         return;
     }
     const int64_t n = candidates->len / (int64_t)sizeof(int64_t) / n_queries;
     const int64_t n_vectors = vectors->len / (int64_t)sizeof(float) / dim;
-    const int64_t *const proposed = candidates->buf;
+    const int64_t *const candidate_positions = candidates->buf;
     if (k < 1 || k > n) {
-        PyErr_Format(PyExc_ValueError, "got k = %lld; expected 1 to %lld", (long long)k, (long long)n);
+        PyErr_Format(PyExc_ValueError, "got k = %lld, expected 1 to %lld", (long long)k, (long long)n);
         return;
     }
-    if (!has_size(queries, n_queries * dim * (int64_t)sizeof(float), "queries") ||
-        !has_size(all, n * (int64_t)sizeof(float), "room for scores") ||
-        !has_size(scores, n_queries * k * (int64_t)sizeof(float), "scores") ||
-        !has_size(positions, n_queries * k * (int64_t)sizeof(int64_t), "positions"))
+    if (!has_bytes(queries, n_queries * dim * (int64_t)sizeof(float), "queries") ||
+        !has_bytes(all_scores, n * (int64_t)sizeof(float), "all_scores") ||
+        !has_bytes(scores, n_queries * k * (int64_t)sizeof(float), "scores") ||
+        !has_bytes(positions, n_queries * k * (int64_t)sizeof(int64_t), "positions"))
         return;
     for (int64_t i = 0; i < n_queries * n; i++)
-        if (proposed[i] >= n_vectors) {
-            PyErr_Format(PyExc_ValueError, "got position %lld; there are %lld vectors", (long long)proposed[i],
+        if (candidate_positions[i] >= n_vectors) {
+            PyErr_Format(PyExc_ValueError, "got position %lld, expected less than %lld", (long long)candidate_positions[i],
                          (long long)n_vectors);
             return;
         }
     Py_BEGIN_ALLOW_THREADS
     for (int64_t q = 0; q < n_queries; q++)
-        path->rescore(vectors->buf, dim, (const float *)queries->buf + q * dim, proposed + q * n, n, k, all->buf,
+        path->rescore(vectors->buf, dim, (const float *)queries->buf + q * dim, candidate_positions + q * n, n, k, all_scores->buf,
                       (float *)scores->buf + q * k, (int64_t *)positions->buf + q * k, (Margin *)margins->buf + q);
     Py_END_ALLOW_THREADS
 }
 
 PyDoc_STRVAR(rescore_doc,
-"rescore(path, vectors, dim, queries, candidates, k, room, scores, positions, margins)\n\n"
+"rescore(path, vectors, dim, queries, candidates, k, all_scores, scores, positions, margins)\n\n"
 "Write the k candidates with the highest inner products, best first. vectors: float32, (n_vectors, dim); queries:\n"
-"float32, (n_queries, dim); candidates: int64, (n_queries, n), -1 for none; room: float32, (n); scores: float32, and\n"
-"positions: int64, (n_queries, k); margins: (n_queries), each Margin of model.h.");
+"float32, (n_queries, dim); candidates: int64, (n_queries, n), -1 for none; all_scores: float32, (n), scratch; scores:\n"
+"float32, and positions: int64, (n_queries, k); margins: (n_queries), each a Margin of model.h.");
 static PyObject *kernel_rescore(PyObject *self, PyObject *args) {
     (void)self;
     int number;
     long long dim, k;
-    Py_buffer vectors, queries, candidates, room, scores, positions, margins;
-    if (!PyArg_ParseTuple(args, "iy*Ly*y*Lw*w*w*w*:rescore", &number, &vectors, &dim, &queries, &candidates, &k, &room,
+    Py_buffer vectors, queries, candidates, all_scores, scores, positions, margins;
+    if (!PyArg_ParseTuple(args, "iy*Ly*y*Lw*w*w*w*:rescore", &number, &vectors, &dim, &queries, &candidates, &k, &all_scores,
                           &scores, &positions, &margins))
         return NULL;
     const Path *path = path_at(number);
     if (path)
-        run_rescore(path, &vectors, dim, &queries, &candidates, k, &room, &scores, &positions, &margins);
+        run_rescore(path, &vectors, dim, &queries, &candidates, k, &all_scores, &scores, &positions, &margins);
     PyBuffer_Release(&vectors);
     PyBuffer_Release(&queries);
     PyBuffer_Release(&candidates);
-    PyBuffer_Release(&room);
+    PyBuffer_Release(&all_scores);
     PyBuffer_Release(&scores);
     PyBuffer_Release(&positions);
     PyBuffer_Release(&margins);
@@ -212,7 +214,7 @@ static PyObject *kernel_rescore(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(paths_doc, "paths() -> names of the paths that run here, fastest first; a path is given by its position");
+PyDoc_STRVAR(paths_doc, "paths() -> names of the paths that this machine can run, fastest first; a path is selected by its position");
 static PyObject *kernel_paths(PyObject *self, PyObject *args) {
     (void)self, (void)args;
     PyObject *names = PyTuple_New(n_paths);
@@ -227,7 +229,7 @@ static PyObject *kernel_paths(PyObject *self, PyObject *args) {
 }
 
 static PyMethodDef methods[] = {
-    {"encode", kernel_encode, METH_VARARGS, encode_doc},
+    {"forward", kernel_forward, METH_VARARGS, forward_doc},
     {"multiply", kernel_multiply, METH_VARARGS, multiply_doc},
     {"rescore", kernel_rescore, METH_VARARGS, rescore_doc},
     {"paths", kernel_paths, METH_NOARGS, paths_doc},

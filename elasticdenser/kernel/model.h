@@ -1,4 +1,4 @@
-/* What the kernel computes with. weights: packing.py lays them out; structures: plan.py mirrors them, field by field. */
+/* Structures that the kernel computes with: structs.py mirrors them field by field, packing.py packs the weights. */
 #ifndef ELASTICDENSER_MODEL_H
 #define ELASTICDENSER_MODEL_H
 
@@ -7,22 +7,22 @@
 #include <stdint.h>
 #include <string.h>
 
-/* outputs = inputs x weights + bias. The inputs in use may be the first ones of those packed, and so may the outputs.
+/* outputs = inputs x weights + bias, of which only the first packed inputs and outputs may be in use.
    In 8 bits, inputs are rounded row by row: input = low + step * code, so that
-   sum(input * weight) = scale * (step * sum(code * whole weight) + low * sum(whole weight)). */
+   sum(input * weight) = scale * (step * sum(code * int8 weight) + low * sum(int8 weight)). */
 typedef struct {
     const void *weights;    /* [outputs / 64][inputs / 4][64][4] int8, or [outputs / 64][inputs][64] float or half */
-    const float *scale;     /* of an output's whole weights */
-    const float *offset;    /* scale * sum of the whole weights in use */
+    const float *scale;     /* of an output's int8 weights */
+    const float *offset;    /* scale * sum of the int8 weights in use */
     const float *bias;
-    const float *smooth;    /* what inputs are multiplied by before they are rounded; NULL: 1 */
-    const int32_t *sums;    /* of the whole weights in use, inputs rounded up to 4 */
+    const float *smooth;    /* factors of the inputs before they are rounded; NULL: 1 */
+    const int32_t *sums;    /* of the int8 weights in use, inputs rounded up to 4 */
     int64_t n_inputs, n_outputs;
-    int64_t n_packed;       /* inputs that the layout has room for */
+    int64_t n_packed;       /* inputs that the layout has space for */
     int64_t kind;
 } Product;
 
-enum { WHOLE, FLOAT, HALF }; /* kinds of weights; scale, offset, smooth and sums are of whole ones alone */
+enum { INT8, FLOAT, HALF }; /* kinds of weights; scale, offset, smooth and sums belong to INT8 alone */
 
 typedef struct {
     Product qkv;            /* outputs: for each head its query, already divided by sqrt(head_dim), key and value */
@@ -36,12 +36,12 @@ typedef struct {
     const float *positions; /* (n_positions, hidden) */
     const float *norm;      /* [weight or bias][hidden] */
     const Layer *layers;
-    const int8_t *table;    /* (vocabulary, dim): level 0; NULL: none */
-    const float *table_scale;
-    Product exit;           /* inputs: the pooled vector and, where there is a table, level 0's; no outputs: none */
+    const int8_t *token_table; /* (vocabulary, dim): level 0; NULL: none */
+    const float *token_table_scale;
+    Product exit;           /* inputs: the pooled vector and, with a token table, level 0's; no outputs: none */
     int64_t n_layers;       /* 0: level 0 alone */
     int64_t vocabulary, n_positions, hidden, dim, n_heads, head_dim;
-    int64_t tokens_are_half; /* float16, else float32 */
+    int64_t tokens_are_half; /* 1: float16, 0: float32 */
     int64_t activation;
     double eps;
 } Model;
@@ -49,38 +49,38 @@ typedef struct {
 enum { GELU, GELU_TANH, RELU, NO_ACTIVATION };
 enum { POOL_CLS = 1, NORMALIZE = 2 };
 
-/* How far the candidates of a query reach beyond its hits. */
+/* Distance between the hits of a query and its worst candidate. */
 typedef struct {
     float least;            /* score of the worst candidate; -infinity if there were fewer */
-    float length;           /* of the query times that of the last hit: what errors of rounding grow with */
-    int64_t n_tied;         /* candidates that score as the last hit does, itself among them */
+    float length;           /* length of the query times that of the last hit: errors of rounding grow with it */
+    int64_t n_tied;         /* candidates with the score of the last hit, which is counted too */
 } Margin;
 
 typedef struct {
     const char *name;
-    /* Bytes of scratch for such texts. */
+    /* Bytes of scratch that these texts need. */
     int64_t (*scratch_size)(const Model *model, const int64_t *starts, int64_t n_texts);
-    /* The texts' ids lie between their starts. scratch: aligned to 64 bytes, of scratch_size. */
-    void (*encode)(const Model *model, const int32_t *ids, const int64_t *starts, int64_t n_texts, int options,
-                   char *scratch, float *out);
-    /* inputs: (n_rows, n_inputs); outputs: (n_rows, n_outputs rounded up to 16). For tests. */
+    /* The ids of a text lie from its start to the next one's. scratch: scratch_size bytes, aligned to 64. */
+    void (*forward)(const Model *model, const int32_t *ids, const int64_t *starts, int64_t n_texts, int options,
+                    char *scratch, float *out);
+    /* inputs: (n_rows, n_inputs); outputs: (n_rows, n_outputs rounded up to 16). */
     void (*multiply)(const Product *product, const float *inputs, int64_t n_rows, char *scratch, float *out);
-    /* candidates: (n), -1 for none; all: (n), for scores; scores and positions: (k), best first; k from 1 to n. */
+    /* candidates: (n), -1 for none; all_scores: (n), scratch; scores, positions: (k), best first; k: 1 to n. */
     void (*rescore)(const float *vectors, int64_t dim, const float *query, const int64_t *candidates, int64_t n,
-                    int64_t k, float *all, float *scores, int64_t *positions, Margin *margin);
+                    int64_t k, float *all_scores, float *scores, int64_t *positions, Margin *margin);
 } Path;
 
-#define PATH(path_name) {path_name, scratch_size, encode, multiply_rows, rescore}
+#define PATH(path_name) {path_name, scratch_size, forward, multiply_rows, rescore}
 extern const Path ed_portable;
 #if defined(__GNUC__) && defined(__x86_64__)
 #define HAS_X86_PATHS
 extern const Path ed_avx2, ed_avx512;
 #endif
 
-enum { BLOCK = 64 };        /* rows that go through products together, and tokens of texts that do */
+enum { BLOCK = 64 };        /* rows of a product, and tokens of short texts, that are computed together */
 
 static inline int64_t padded_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-static inline int64_t greater(int64_t one, int64_t other) { return one > other ? one : other; }
-static inline int64_t lesser(int64_t one, int64_t other) { return one < other ? one : other; }
+static inline int64_t greater(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
 
 #endif

@@ -1,13 +1,13 @@
-/* Matrix products, in 8 bits with inputs rounded row by row, or float, and the functions applied to their outputs. */
+/* Matrix products, in 8 bits with inputs rounded row by row or in float, and activations of their outputs. */
 
-/* The inputs of a block, rounded: input = low + step * code. */
+/* Rounded inputs of a block: input = low + step * code. */
 typedef struct {
     uint8_t *codes;
     float *step, *low;
     int64_t pitch;
 } Rows;
 
-static inline float greater_of(float one, float other) { return one > other ? one : other; }
+static inline float greater_of(float a, float b) { return a > b ? a : b; }
 
 INLINE F load_upto(const float *at, int64_t n) { return n >= 16 ? f_load(at) : f_load_first(at, n); }
 
@@ -16,7 +16,7 @@ INLINE F smoothed(const float *inputs, const float *smooth, int64_t at, int64_t 
     return smooth ? f_mul(x, f_load(smooth + at)) : x;
 }
 
-/* All 256 codes are spread over what a row spans, zero included: what GELU leaves lies mostly on one side of it. */
+/* All 256 codes are spread over the range of a row, zero included: outputs of GELU lie mostly on one side of zero. */
 static void quantize(const float *inputs, int64_t pitch, int64_t n_rows, int64_t n, const float *smooth, Rows rows) {
     for (int64_t r = 0; r < n_rows; r++, inputs += pitch) {
         F least = f_set(0), greatest = f_set(0);
@@ -36,8 +36,8 @@ static void quantize(const float *inputs, int64_t pitch, int64_t n_rows, int64_t
     }
 }
 
-/* n_rows x n_panels * 16 outputs of rounded rows, from a column within 64 on: sums stay in registers. */
-INLINE void whole_block(const int n_rows, const int n_panels, const Product *p, int64_t column, const Rows *rows,
+/* n_rows x n_panels * 16 outputs of rounded rows, from any column of a block of 64 on: sums stay in registers. */
+INLINE void int8_block(const int n_rows, const int n_panels, const Product *p, int64_t column, const Rows *rows,
                         int64_t row, float *out, int64_t out_pitch) {
     const int8_t *weights = (const int8_t *)p->weights + column / 64 * 64 * p->n_packed + column % 64 * 4;
     const uint8_t *codes = rows->codes + row * rows->pitch;
@@ -67,7 +67,7 @@ INLINE void whole_block(const int n_rows, const int n_panels, const Product *p, 
     }
 }
 
-/* The same of float rows and a matrix of floats, or of halves; bias: NULL for none. */
+/* The same for float rows and a matrix of floats or halves; bias: NULL for none. */
 INLINE void float_block(const int n_rows, const int n_panels, const int is_half, const float *a, int64_t a_pitch,
                         const void *b, int64_t b_pitch, int64_t n, const float *bias, float *out, int64_t out_pitch) {
     F sums[ROWS][PANELS];
@@ -80,9 +80,9 @@ INLINE void float_block(const int n_rows, const int n_panels, const int is_half,
             loaded[c] = is_half ? f_from_half((const uint16_t *)b + i * b_pitch + 16 * c)
                                 : f_load((const float *)b + i * b_pitch + 16 * c);
         for (int r = 0; r < n_rows; r++) {
-            F one = f_set(a[r * a_pitch + i]);
+            F input = f_set(a[r * a_pitch + i]);
             for (int c = 0; c < n_panels; c++)
-                sums[r][c] = f_fma(one, loaded[c], sums[r][c]);
+                sums[r][c] = f_fma(input, loaded[c], sums[r][c]);
         }
     }
     for (int r = 0; r < n_rows; r++)
@@ -90,7 +90,7 @@ INLINE void float_block(const int n_rows, const int n_panels, const int is_half,
             f_store(out + r * out_pitch + 16 * c, sums[r][c]);
 }
 
-/* Call block(rows, panels, ...) with constants, so that its loops over them are unrolled. */
+/* Calls block(rows, panels, ...) with constants, so that its loops over them are unrolled. */
 #define FOR_PANELS(n_rows, block, ...)                                             \
     switch (n_panels) {                                                            \
     case 1: block(n_rows, 1, __VA_ARGS__); break;                                  \
@@ -113,17 +113,17 @@ INLINE void float_block(const int n_rows, const int n_panels, const int is_half,
         FOR_ROWS(6, block, __VA_ARGS__);       \
     }
 
-/* How many rows come next of those left: about equal numbers, as a block of few rows waits for the weights. */
+/* Rows of the next block: blocks have about equal numbers, as a block of few rows waits for the weights. */
 static inline int rows_of(int64_t n_left) {
     const int64_t n_blocks = (n_left + ROWS - 1) / ROWS;
     return (int)((n_left + n_blocks - 1) / n_blocks);
 }
 
-static void whole_columns(const Product *p, int64_t column, int n_panels, int64_t n_rows, const Rows *rows, float *out,
+static void int8_columns(const Product *p, int64_t column, int n_panels, int64_t n_rows, const Rows *rows, float *out,
                           int64_t out_pitch) {
     for (int64_t row = 0, n; row < n_rows; row += n) {
         n = rows_of(n_rows - row);
-        BLOCK_OF(n, n_panels, whole_block, p, column, rows, row, out + row * out_pitch, out_pitch)
+        BLOCK_OF(n, n_panels, int8_block, p, column, rows, row, out + row * out_pitch, out_pitch)
     }
 }
 
@@ -140,8 +140,8 @@ static void float_columns(int n_panels, int is_half, const float *a, int64_t a_p
     }
 }
 
-/* Phi(x) = 0.5 + x * P(2 (x / 4.5)^2 - 1), the share of the normal distribution below x; a least-maximum fit to
-   x * Phi(x), which it gives within 8e-6. */
+/* x * Phi(x), Phi being the normal distribution function: Phi(x) = 0.5 + x * P(2 (x / 4.5)^2 - 1), with a minimax
+   polynomial P that gives x * Phi(x) within 8e-6. */
 INLINE F gelu(F x) {
     static const float P[] = {-0.00156559388f, 0.00465524383f, -0.00668296404f, 0.0101405801f, -0.0181591623f,
                               0.0286239106f,   -0.0402957983f, 0.0546718575f,   -0.0771833733f, 0.156905293f};
@@ -153,7 +153,7 @@ INLINE F gelu(F x) {
     return f_mul(x, f_fma(inner, sum, f_set(0.5f)));
 }
 
-/* e^x for x <= 0: 2 to the power of a whole number times 2 to that of a fraction, by a polynomial within 2e-7. */
+/* e^x for x <= 0: 2 to a whole power times 2 to a fractional power, the latter by a polynomial within 2e-7. */
 INLINE F exponential(F x) {
     static const float P[] = {0.00134004327f, 0.00967603736f, 0.0555032715f, 0.240221068f, 0.693147182f, 1.00000012f};
     x = f_max(x, f_set(-87));
@@ -165,7 +165,7 @@ INLINE F exponential(F x) {
     return f_mul(sum, f_power(whole));
 }
 
-/* x / (1 + e^-z), with z = 2 sqrt(2 / pi) (x + 0.044715 x^3); e is only raised to what is below zero. */
+/* x / (1 + e^-z), with z = 2 sqrt(2 / pi) (x + 0.044715 x^3); exponents are never above zero. */
 INLINE F gelu_tanh(F x) {
     F z = f_mul(f_mul(f_set(1.59576912f), x), f_fma(f_mul(x, x), f_set(0.044715f), f_set(1)));
     F low = exponential(f_min(z, f_sub(f_set(0), z)));
@@ -184,13 +184,13 @@ static void activate(int which, float *rows, int64_t pitch, int64_t n_rows, int6
 /* out = activation(inputs x weights + bias) for at most BLOCK rows; columns up to the next 16 are written. */
 static void apply(const Product *p, const float *inputs, int64_t pitch, int64_t n_rows, float *out, int64_t out_pitch,
                   int activation, Rows rows) {
-    if (p->kind == WHOLE)
+    if (p->kind == INT8)
         quantize(inputs, pitch, n_rows, p->n_inputs, p->smooth, rows);
     for (int64_t column = 0; column < p->n_outputs; column += 16 * PANELS) {
         const int n_panels = (int)lesser(PANELS, (p->n_outputs - column + 15) / 16);
         const int64_t first = column / 64 * 64 * p->n_packed + column % 64;
-        if (p->kind == WHOLE)
-            whole_columns(p, column, n_panels, n_rows, &rows, out + column, out_pitch);
+        if (p->kind == INT8)
+            int8_columns(p, column, n_panels, n_rows, &rows, out + column, out_pitch);
         else
             float_columns(n_panels, p->kind == HALF, inputs, pitch, n_rows,
                           (const char *)p->weights + first * (p->kind == HALF ? 2 : 4), 64, p->n_inputs,
@@ -200,7 +200,7 @@ static void apply(const Product *p, const float *inputs, int64_t pitch, int64_t 
     }
 }
 
-/* Addresses are numbers here: only how far a layout goes may be wanted, of no memory at all. */
+/* Addresses are numbers here, as scratch_size computes a layout without memory. */
 static void *take(uintptr_t *at, int64_t n_bytes) {
     const uintptr_t taken = *at;
     *at += (uintptr_t)padded_to(n_bytes, 64);
@@ -209,7 +209,7 @@ static void *take(uintptr_t *at, int64_t n_bytes) {
 
 static float *take_floats(uintptr_t *at, int64_t n) { return take(at, n * (int64_t)sizeof(float)); }
 
-/* Lays out room for a block of rounded rows of up to n numbers. */
+/* Takes the memory of a block of rounded rows of up to n numbers. */
 static Rows lay_out_rows(int64_t n, uintptr_t *at) {
     Rows rows = {NULL, NULL, NULL, padded_to(n, 64)};
     rows.codes = take(at, BLOCK * rows.pitch);

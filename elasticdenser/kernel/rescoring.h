@@ -1,25 +1,25 @@
-/* Exact scores of candidates that a search structure proposed, and the best of them.
+/* Exact scores of the candidates of a search structure, and the best of them.
 
-   A candidate's score is computed by the same operations in the same order whatever else is asked for. */
+   A candidate's score is computed by the same operations in the same order, whatever the other candidates. */
 
-static float inner_product(const float *one, const float *other, int64_t n) {
+static float inner_product(const float *a, const float *b, int64_t n) {
     F sums[4] = {f_set(0), f_set(0), f_set(0), f_set(0)};
     int64_t i = 0;
     for (; i + 64 <= n; i += 64)
         for (int part = 0; part < 4; part++)
-            sums[part] = f_fma(f_load(one + i + 16 * part), f_load(other + i + 16 * part), sums[part]);
+            sums[part] = f_fma(f_load(a + i + 16 * part), f_load(b + i + 16 * part), sums[part]);
     for (; i < n; i += 16) {
         const int64_t left = lesser(16, n - i);
         if (left == 16)
-            sums[0] = f_fma(f_load(one + i), f_load(other + i), sums[0]);
+            sums[0] = f_fma(f_load(a + i), f_load(b + i), sums[0]);
         else
-            sums[0] = f_fma(f_load_first(one + i, left), f_load_first(other + i, left), sums[0]);
+            sums[0] = f_fma(f_load_first(a + i, left), f_load_first(b + i, left), sums[0]);
     }
     return f_sum(f_add(f_add(sums[0], sums[1]), f_add(sums[2], sums[3])));
 }
 
-/* Rows lie anywhere in a large file: the next ones are on their way while one is multiplied. */
-static void fetch(const float *row, int64_t n) {
+/* Rows lie anywhere in a large file: the next ones are prefetched while one is multiplied. */
+static void prefetch(const float *row, int64_t n) {
 #if defined(__GNUC__)
     for (int64_t i = 0; i < n; i += 16)
         __builtin_prefetch(row + i);
@@ -32,7 +32,7 @@ static int is_worse(float score, int64_t position, float than_score, int64_t tha
     return score < than_score || (score == than_score && position > than_position);
 }
 
-/* Puts a hit into a heap whose root is the worst, at `at` or below. */
+/* Puts a hit into a heap whose root is the worst hit, at position `at` or below. */
 static void sift(float *scores, int64_t *positions, int64_t n, int64_t at, float score, int64_t position) {
     for (int64_t child; (child = 2 * at + 1) < n; at = child) {
         if (child + 1 < n && is_worse(scores[child + 1], positions[child + 1], scores[child], positions[child]))
@@ -46,19 +46,19 @@ static void sift(float *scores, int64_t *positions, int64_t n, int64_t at, float
     positions[at] = position;
 }
 
-/* Chooses the k best of n; equal ones in rising order of position. */
-static void choose(const float *all, const int64_t *candidates, int64_t n, int64_t k, float *scores,
+/* Selects the k best of n; equal ones in rising order of position. */
+static void select_best(const float *all_scores, const int64_t *candidates, int64_t n, int64_t k, float *scores,
                    int64_t *positions) {
     for (int64_t i = 0; i < k; i++) {
-        scores[i] = all[i];
+        scores[i] = all_scores[i];
         positions[i] = candidates[i];
     }
     for (int64_t i = k / 2; i-- > 0;)
         sift(scores, positions, k, i, scores[i], positions[i]);
     for (int64_t i = k; i < n; i++)
-        if (is_worse(scores[0], positions[0], all[i], candidates[i]))
-            sift(scores, positions, k, 0, all[i], candidates[i]);
-    for (int64_t last = k - 1; last > 0; last--) { /* the worst goes to the end */
+        if (is_worse(scores[0], positions[0], all_scores[i], candidates[i]))
+            sift(scores, positions, k, 0, all_scores[i], candidates[i]);
+    for (int64_t last = k - 1; last > 0; last--) { /* moves the worst to the end */
         const float score = scores[last];
         const int64_t position = positions[last];
         scores[last] = scores[0];
@@ -68,22 +68,22 @@ static void choose(const float *all, const int64_t *candidates, int64_t n, int64
 }
 
 static void rescore(const float *vectors, int64_t dim, const float *query, const int64_t *candidates, int64_t n,
-                    int64_t k, float *all, float *scores, int64_t *positions, Margin *margin) {
+                    int64_t k, float *all_scores, float *scores, int64_t *positions, Margin *margin) {
     enum { AHEAD = 4 };
     margin->least = (float)INFINITY;
     for (int64_t i = 0; i < lesser(AHEAD, n); i++)
         if (candidates[i] >= 0)
-            fetch(vectors + candidates[i] * dim, dim);
+            prefetch(vectors + candidates[i] * dim, dim);
     for (int64_t i = 0; i < n; i++) {
         if (i + AHEAD < n && candidates[i + AHEAD] >= 0)
-            fetch(vectors + candidates[i + AHEAD] * dim, dim);
-        all[i] = candidates[i] < 0 ? -(float)INFINITY : inner_product(vectors + candidates[i] * dim, query, dim);
-        margin->least = all[i] < margin->least ? all[i] : margin->least;
+            prefetch(vectors + candidates[i + AHEAD] * dim, dim);
+        all_scores[i] = candidates[i] < 0 ? -(float)INFINITY : inner_product(vectors + candidates[i] * dim, query, dim);
+        margin->least = all_scores[i] < margin->least ? all_scores[i] : margin->least;
     }
-    choose(all, candidates, n, k, scores, positions);
+    select_best(all_scores, candidates, n, k, scores, positions);
     margin->n_tied = 0;
     for (int64_t i = 0; i < n; i++)
-        margin->n_tied += all[i] == scores[k - 1];
+        margin->n_tied += all_scores[i] == scores[k - 1];
     const float *last = positions[k - 1] < 0 ? query : vectors + positions[k - 1] * dim;
     margin->length = sqrtf(inner_product(query, query, dim)) * sqrtf(inner_product(last, last, dim));
 }

@@ -1,5 +1,5 @@
-/* Vectors of 16 numbers as two of AVX2. Codes are shifted to signed ones: products of u8 and s8 would overflow 16 bits
-   where vpmaddubsw adds two up, but |code - 128| <= 128 times |weight| <= 127, with the code's sign moved over to the
+/* Vectors of 16 numbers as two of AVX2. Codes are shifted to signed ones: vpmaddubsw adds two products of u8 and s8 in
+   16 bits, which would overflow; |code - 128| <= 128 times |weight| <= 127, with the code's sign moved over to the
    weight, adds up to 32,512 at most. */
 #include <immintrin.h>
 
@@ -9,7 +9,7 @@ enum { ROWS = 4, PANELS = 1 }; /* 8 sums, 2 weights and 2 codes of 16 registers 
 typedef struct { __m256 low, high; } F;
 typedef struct { __m256i low, high; } I;
 typedef I Weights;
-typedef struct { __m256i sizes, signs; } Codes;
+typedef struct { __m256i magnitudes, signs; } Codes;
 
 INLINE F f_set(float x) { return (F){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 INLINE F f_load(const float *at) { return (F){_mm256_loadu_ps(at), _mm256_loadu_ps(at + 8)}; }
@@ -35,8 +35,8 @@ INLINE F f_fma(F a, F b, F c) {
     return (F){_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }
 INLINE F f_round(F x) {
-    enum { HOW = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
-    return (F){_mm256_round_ps(x.low, HOW), _mm256_round_ps(x.high, HOW)};
+    enum { MODE = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
+    return (F){_mm256_round_ps(x.low, MODE), _mm256_round_ps(x.high, MODE)};
 }
 INLINE __m256 power_of_8(__m256 x) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(127)), 23));
@@ -73,13 +73,13 @@ INLINE Codes codes_load(const uint8_t *at) {
     return (Codes){_mm256_abs_epi8(signs), signs};
 }
 INLINE __m256i dot_of_8(__m256i sum, Codes codes, __m256i weights) {
-    __m256i pairs = _mm256_maddubs_epi16(codes.sizes, _mm256_sign_epi8(weights, codes.signs));
+    __m256i pairs = _mm256_maddubs_epi16(codes.magnitudes, _mm256_sign_epi8(weights, codes.signs));
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 INLINE I i_dot(I sum, Codes codes, Weights weights) {
     return (I){dot_of_8(sum.low, codes, weights.low), dot_of_8(sum.high, codes, weights.high)};
 }
-/* Adds what the shift of the codes took away. */
+/* Adds the part of the sums that the shift of the codes took away. */
 INLINE __m256 from_sums_of_8(__m256i sum, const int32_t *sums_of_weights) {
     __m256i all = _mm256_loadu_si256((const __m256i *)sums_of_weights);
     return _mm256_cvtepi32_ps(_mm256_add_epi32(sum, _mm256_slli_epi32(all, 7)));

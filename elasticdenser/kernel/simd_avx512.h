@@ -43,7 +43,7 @@ INLINE Codes codes_load(const uint8_t *at) {
     memcpy(&four, at, 4);
     return _mm512_set1_epi32(four);
 }
-/* Not _mm512_dpbusd_epi32: GCC 12 copies every sum to another register and back around it, at half the speed. */
+/* Not _mm512_dpbusd_epi32: GCC 12 copies every sum to another register and back around it, which halves the speed. */
 INLINE I i_dot(I sum, Codes codes, Weights weights) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(weights));
     return sum;

@@ -1,4 +1,4 @@
-/* Sum, least and greatest of 16 numbers, for the vectors of x86: low_half and high_half are theirs. */
+/* Sum, least and greatest of the 16 numbers of an x86 vector; its file defines low_half and high_half. */
 #define FOLD(name, of8, of4, of1)                                                     \
     INLINE float name(F x) {                                                          \
         __m256 eight = of8(low_half(x), high_half(x));                                \

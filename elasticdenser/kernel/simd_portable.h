@@ -1,4 +1,4 @@
-/* Vectors of 16 numbers as plain arrays, for any compiler: what it makes of the loops is up to it. */
+/* Vectors of 16 numbers as plain arrays, for any compiler, which may vectorise the loops. */
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #else
@@ -43,10 +43,10 @@ INLINE float float_of_bits(uint32_t bits) {
 INLINE F f_round(F x) { LANES((float)nearest(x.at[i])); }
 /* 2 to the power of whole numbers */
 INLINE F f_power(F x) { LANES(float_of_bits((uint32_t)(nearest(x.at[i]) + 127) << 23)); }
-/* The exponent's bias is 15 in a half and 127 in a float: 2^112 makes up for it, for numbers below the normal ones too. */
+/* The exponent's bias is 15 in a half and 127 in a float: 2^112 corrects it, for subnormal numbers too. */
 INLINE float float_of_half(uint16_t half) {
-    float size = float_of_bits((uint32_t)(half & 0x7fff) << 13) * 5.192296858534828e33f;
-    return half & 0x8000 ? -size : size;
+    float magnitude = float_of_bits((uint32_t)(half & 0x7fff) << 13) * 5.192296858534828e33f;
+    return half & 0x8000 ? -magnitude : magnitude;
 }
 INLINE F f_from_half(const uint16_t *from) { LANES(float_of_half(from[i])); }
 INLINE F f_from_bytes(const int8_t *from) { LANES((float)from[i]); }
@@ -55,11 +55,11 @@ INLINE void f_store_codes(uint8_t *to, F x) {
         to[i] = (uint8_t)nearest(x.at[i]);
 }
 
-#define FOLD(name, one, other, expression)         \
+#define FOLD(name, a, b, expression)               \
     INLINE float name(F x) {                       \
         for (int n = 8; n; n /= 2)                 \
             for (int i = 0; i < n; i++) {          \
-                float one = x.at[i], other = x.at[i + n]; \
+                float a = x.at[i], b = x.at[i + n]; \
                 x.at[i] = (expression);            \
             }                                      \
         return x.at[0];                            \

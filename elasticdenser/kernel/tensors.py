@@ -1,4 +1,4 @@
-"""Weights in the safetensors format, mapped into memory: a tensor takes none until it is read."""
+"""Reader of weights in the safetensors format; files are memory-mapped, so that unused tensors take no memory."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
 
 ANY = -1
-"""Of a shape that is expected: there may be any number of these, but one at least."""
+"""Any length but 0 of a dimension, in the expected shape of a tensor."""
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "i1"}
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _SCALE = ".scale"
-_AGAIN = "it does not belong to its config; fetch the model again"
+_FETCH_AGAIN = "it does not belong to its config; fetch the model again"
 
 
 class Tensors:
-    """The tensors of one file, by name.
+    """Tensors of one file, by name.
 
-    The file must stay as it is while it is in use: a new one is written beside it and renamed, as `save_elastic` does.
-    One that is overwritten or cut short in place ends the process, for the system finds no page where there was one.
+    The file must not be changed while it is in use: write a new one beside it and rename it, as `save_elastic` does.
+    A file that is cut short in place ends the process with a bus error, as its pages are gone.
 
     Args:
-        path: The file. Its header is a JSON object behind its length in 8 bytes; the tensors follow
+        path: The file: the length of its header in 8 bytes, the header as a JSON object, and the tensors
             (https://huggingface.co/docs/safetensors).
 
     Raises:
@@ -41,15 +41,15 @@ class Tensors:
         try:
             self._bytes = np.memmap(path, np.uint8, mode="r")
             start = 8 + int.from_bytes(self._bytes[:8].tobytes(), "little")
-            header = json.loads(self._bytes[8:start].tobytes(), parse_constant=_refuse)
+            header = json.loads(self._bytes[8:start].tobytes(), parse_constant=_refuse_constant)
             self._data = self._bytes[start:].view(np.ndarray)
-            self._entries: Mapping[str, Any] = {name: at for name, at in header.items() if name != "__metadata__"}
+            self._entries: Mapping[str, Any] = {name: entry for name, entry in header.items() if name != "__metadata__"}
             spans = sorted(_span(entry["data_offsets"]) for entry in self._entries.values())
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
         if spans and spans[-1][1] > len(self._data):
             raise ModelError(f"{path} cannot be read (it is cut short): fetch the model again")
-        if any(one[1] > other[0] for one, other in pairwise(spans)):
+        if any(span[1] > following[0] for span, following in pairwise(spans)):
             raise ModelError(f"{path} cannot be read (its tensors overlap): fetch the model again")
 
     def names(self) -> set[str]:
@@ -57,46 +57,46 @@ class Tensors:
         return set(self._entries)
 
     def check(self, name: str, shape: Sequence[int], dtype: str | None = None) -> None:
-        """Refuse a tensor of another shape or type than expected; only the header is read.
+        """Check shape and type of a tensor by the header alone.
 
         Args:
-            name: Which.
-            shape: Its sizes, each a number or `ANY`.
-            dtype: As the header spells it; None is what `floats` reads.
+            name: Name of the tensor.
+            shape: Expected lengths of its dimensions, each a number or `ANY`.
+            dtype: Expected type as the header spells it; None is any that `floats` reads.
 
         Raises:
-            ModelError: It is another, or missing.
+            ModelError: The tensor is missing, or has another shape or type.
         """
         stored = self.stored(name)
-        its = self._entries[name]["dtype"]
+        stored_dtype = self._entries[name]["dtype"]
         fits = len(stored.shape) == len(shape) and all(
-            got == size or (size == ANY and got > 0) for got, size in zip(stored.shape, shape, strict=True)
+            got == expected or (expected == ANY and got > 0) for got, expected in zip(stored.shape, shape, strict=True)
         )
-        if not fits or its not in ((*_FLOATS, "I8") if dtype is None else (dtype,)):
-            sizes = ", ".join("any" if size == ANY else str(size) for size in shape)
+        if not fits or stored_dtype not in ((*_FLOATS, "I8") if dtype is None else (dtype,)):
+            expected_shape = ", ".join("any" if length == ANY else str(length) for length in shape)
             raise ModelError(
-                f"{self.path}: got {name} of {its} ({', '.join(map(str, stored.shape))}); expected "
-                f"{dtype or 'floating-point numbers'} ({sizes}): {_AGAIN}"
+                f"{self.path}: got {name} of {stored_dtype} ({', '.join(map(str, stored.shape))}), expected "
+                f"{dtype or 'floating-point numbers'} ({expected_shape}): {_FETCH_AGAIN}"
             )
-        if its == "I8":
+        if stored_dtype == "I8":
             self.check(name + _SCALE, stored.shape[:-1])
 
     def stored(self, name: str) -> Array:
         """Return a tensor as it is stored, as a view of the file.
 
         Raises:
-            ModelError: There is none of that name, or it is of a type that nothing here reads.
+            ModelError: The tensor is missing, does not fill its bytes, or is of an unsupported type.
         """
         if name not in self._entries:
-            raise ModelError(f"{self.path} lacks {name}: {_AGAIN}")
+            raise ModelError(f"{self.path} lacks {name}: {_FETCH_AGAIN}")
         entry = self._entries[name]
         try:
             begin, end = _span(entry["data_offsets"])
             return self._data[begin:end].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
         except (ValueError, KeyError, TypeError, OverflowError) as error:
-            what = f"{entry.get('dtype')} of the shape {entry.get('shape')} in {end - begin} bytes"
+            description = f"{entry.get('dtype')} of the shape {entry.get('shape')} in {end - begin} bytes"
             raise ModelError(
-                f"{self.path}: got {name} as {what}; expected one of {', '.join(_DTYPES)} that fills them: "
+                f"{self.path}: got {name} as {description}, expected one of {', '.join(_DTYPES)} that fills them: "
                 "fetch the model again"
             ) from error
 
@@ -106,32 +106,32 @@ class Tensors:
         Rows of 8 bits have a scale each, under `name.scale`; see `elasticdenser.models.int8_rows`.
 
         Args:
-            name: Which.
-            part: Of its first dimensions, what is wanted of them.
+            name: Name of the tensor.
+            part: Index of a part of the tensor.
 
         Raises:
-            ModelError: The tensor or its scale is missing, or holds what is no finite number.
+            ModelError: The tensor or its scale is missing, or holds a number that is not finite.
         """
         tensor = self.stored(name)[part]
         if tensor.dtype == np.int8:
             rows: Floats = tensor.astype(np.float32) * self.floats(name + _SCALE, part)[..., None]
             return rows
-        if tensor.dtype == np.uint16:  # bfloat16 is the upper half of float32, and numpy has no type for it
+        if tensor.dtype == np.uint16:  # bfloat16: the upper half of a float32; numpy has no type for it
             floats: Floats = (tensor.astype(np.uint32) << 16).view(np.float32)
         else:
             floats = tensor.astype(np.float32)
         if not np.isfinite(floats).all():
-            raise ModelError(f"{self.path}: {name} holds what is no finite float32 number: fetch the model again")
+            raise ModelError(f"{self.path}: {name} holds a number that is not finite: fetch the model again")
         return floats
 
 
 def _span(offsets: Any) -> tuple[int, int]:
-    """Return where a tensor begins and ends."""
+    """Return the offsets of a tensor's first byte and of the byte behind its last."""
     begin, end = offsets
     if not (isinstance(begin, int) and isinstance(end, int) and 0 <= begin <= end):
         raise ValueError(f"got a tensor from {begin} to {end}")
     return begin, end
 
 
-def _refuse(constant: str) -> NoReturn:
+def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"got {constant} in its header")

@@ -1,6 +1,6 @@
-"""What the runtime reads of a full encoder: its transformer.
+"""Weights of a full encoder, read without torch.
 
-Layers are read one at a time, when they are asked for; token vectors stay in their file.
+Layers are read one at a time, when they are needed; token vectors stay in their memory-mapped file.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
 from elasticdenser.kernel.tensors import ANY, Tensors
-from elasticdenser.models.architectures import FAMILIES, LayerNames, activation_of, check_supported, count_of
+from elasticdenser.models.architectures import ARCHITECTURES, LayerNames, activation_of, check_supported, count_of
 from elasticdenser.models.locate import weights_file
 from elasticdenser.models.settings import first_position, read_json, transformer_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerWeights:
-    """One layer, float32; sizes use its first heads and neurons.
+    """Weights of one layer, float32; narrower subnets use its first heads and neurons.
 
     Args:
-        qkv: (n_heads, 3, head_dim, hidden): queries, keys and values of a head stand together.
+        qkv: (n_heads, 3, head_dim, hidden): query, key and value of a head lie together.
         qkv_bias: (n_heads, 3, head_dim).
         out: (hidden, n_heads * head_dim).
         out_bias: (hidden,).
@@ -49,18 +49,18 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transformer:
-    """A transformer encoder whose layers are still to be read.
+    """Transformer encoder whose layers are read on request.
 
     Args:
         tokens: float16 or float32, (vocabulary, hidden).
         positions: float32, (n_positions, hidden).
-        norm: Of the embeddings: float32, (n_widths, weight or bias, hidden).
+        norm: Layer norm of the embeddings: float32, (n_widths, weight or bias, hidden).
         layer: Reads a layer by its number.
-        n_layers: How many there are.
+        n_layers: Number of layers.
         n_heads: Attention heads of a layer.
         n_neurons: Feed-forward neurons of a layer.
         activation: `gelu`, `gelu_tanh` or `relu`.
-        eps: Of the layer norms.
+        eps: Added to variances in the layer norms.
     """
 
     tokens: Array
@@ -84,20 +84,20 @@ class Transformer:
         return self.hidden // self.n_heads
 
 
-def read_full(folder: Path) -> Transformer:
+def read_full_encoder(folder: Path) -> Transformer:
     """Read the full encoder in `folder`.
 
     Raises:
-        ModelError: The files are missing, damaged or of another kind.
+        ModelError: Files are missing or damaged, or the model is not supported.
     """
     path = weights_file(folder)
     if path.suffix != ".safetensors":
         raise ModelError(f"{path} cannot be read without torch: save the model as model.safetensors")
-    return _read(_Named(Tensors(path)), read_json(transformer_folder(folder) / "config.json"))
+    return _read(_Checkpoint(Tensors(path)), read_json(transformer_folder(folder) / "config.json"))
 
 
-class _Named:
-    """Tensors by their names without the prefix that a checkpoint with a head has, and with today's names of norms."""
+class _Checkpoint:
+    """Tensors of a checkpoint, by names without the prefix of a model with a head and with today's names of norms."""
 
     def __init__(self, tensors: Tensors) -> None:
         marker = "embeddings.word_embeddings.weight"
@@ -124,12 +124,13 @@ class _Named:
             self.check(part, hidden)
 
     def _parts_of_norm(self, name: str) -> list[str]:
-        parts = ("weight", "bias") if self.has(f"{name}.weight") else ("gamma", "beta")  # came from TensorFlow
+        # Checkpoints converted from TensorFlow have gamma and beta.
+        parts = ("weight", "bias") if self.has(f"{name}.weight") else ("gamma", "beta")
         return [f"{name}.{part}" for part in parts]
 
 
-def _check(named: _Named, names: LayerNames, config: Mapping[str, Any]) -> None:
-    """Refuse weights that are not of the shape in `config.json`: the kernel reads as many numbers as it says."""
+def _check(checkpoint: _Checkpoint, names: LayerNames, config: Mapping[str, Any]) -> None:
+    """Check the shapes of all weights against `config.json`: the kernel reads as many numbers as it says."""
     n_heads, hidden = count_of(config, "num_attention_heads", "n_heads"), count_of(config, "hidden_size", "dim")
     n_neurons = count_of(config, "intermediate_size", "hidden_dim")
     if hidden % n_heads:
@@ -137,11 +138,11 @@ def _check(named: _Named, names: LayerNames, config: Mapping[str, Any]) -> None:
             f"the model's config.json has {n_heads} heads of a hidden size of {hidden}; expected heads of equal size: "
             "fetch the model again"
         )
-    named.check("embeddings.word_embeddings.weight", ANY, hidden)
-    named.check("embeddings.position_embeddings.weight", ANY, hidden)
-    if named.has("embeddings.token_type_embeddings.weight"):
-        named.check("embeddings.token_type_embeddings.weight", ANY, hidden)
-    named.check_norm("embeddings.LayerNorm", hidden)
+    checkpoint.check("embeddings.word_embeddings.weight", ANY, hidden)
+    checkpoint.check("embeddings.position_embeddings.weight", ANY, hidden)
+    if checkpoint.has("embeddings.token_type_embeddings.weight"):
+        checkpoint.check("embeddings.token_type_embeddings.weight", ANY, hidden)
+    checkpoint.check_norm("embeddings.LayerNorm", hidden)
     products = {
         **dict.fromkeys((*names.query_key_value, names.attention_output), (hidden, hidden)),
         names.up: (n_neurons, hidden),
@@ -149,48 +150,50 @@ def _check(named: _Named, names: LayerNames, config: Mapping[str, Any]) -> None:
     }
     for prefix in map(names.layer.format, range(count_of(config, "num_hidden_layers", "n_layers"))):
         for name, (n_outputs, n_inputs) in products.items():
-            named.check(f"{prefix}{name}.weight", n_outputs, n_inputs)
-            named.check(f"{prefix}{name}.bias", n_outputs)
-        named.check_norm(prefix + names.attention_norm, hidden)
-        named.check_norm(prefix + names.output_norm, hidden)
+            checkpoint.check(f"{prefix}{name}.weight", n_outputs, n_inputs)
+            checkpoint.check(f"{prefix}{name}.bias", n_outputs)
+        checkpoint.check_norm(prefix + names.attention_norm, hidden)
+        checkpoint.check_norm(prefix + names.output_norm, hidden)
 
 
-def _read(named: _Named, config: Mapping[str, Any]) -> Transformer:
+def _read(checkpoint: _Checkpoint, config: Mapping[str, Any]) -> Transformer:
     check_supported(config)
-    names = FAMILIES[config["model_type"]]
-    _check(named, names, config)
+    names = ARCHITECTURES[config["model_type"]]
+    _check(checkpoint, names, config)
     n_heads = count_of(config, "num_attention_heads", "n_heads")
-    positions = named.get("embeddings.position_embeddings.weight")[first_position(config) :]
-    if named.has("embeddings.token_type_embeddings.weight"):
-        # Only the first segment is ever used, so its vector joins the positions'.
-        positions = positions + named.get("embeddings.token_type_embeddings.weight")[0]
-    tokens = named.stored("embeddings.word_embeddings.weight")
+    positions = checkpoint.get("embeddings.position_embeddings.weight")[first_position(config) :]
+    if checkpoint.has("embeddings.token_type_embeddings.weight"):
+        # Texts have only the first segment, so its vector is added to the positions.
+        positions = positions + checkpoint.get("embeddings.token_type_embeddings.weight")[0]
+    tokens = checkpoint.stored("embeddings.word_embeddings.weight")
     if tokens.dtype not in (np.float16, np.float32):
-        tokens = named.get("embeddings.word_embeddings.weight")
+        tokens = checkpoint.get("embeddings.word_embeddings.weight")
 
     def layer(number: int) -> LayerWeights:
         prefix = names.layer.format(number)
 
-        def joined(part: str) -> Floats:
-            parts = [named.get(f"{prefix}{name}.{part}") for name in names.query_key_value]
-            return np.stack([each.reshape(n_heads, -1, *each.shape[1:]) for each in parts], axis=1)
+        def joined(kind: str) -> Floats:
+            parts = [checkpoint.get(f"{prefix}{name}.{kind}") for name in names.query_key_value]
+            return np.stack([part.reshape(n_heads, -1, *part.shape[1:]) for part in parts], axis=1)
 
         return LayerWeights(
             qkv=joined("weight"),
             qkv_bias=joined("bias"),
-            out=named.get(f"{prefix}{names.attention_output}.weight"),
-            out_bias=named.get(f"{prefix}{names.attention_output}.bias"),
-            up=named.get(f"{prefix}{names.up}.weight"),
-            up_bias=named.get(f"{prefix}{names.up}.bias"),
-            down=named.get(f"{prefix}{names.down}.weight"),
-            down_bias=named.get(f"{prefix}{names.down}.bias"),
-            norms=np.stack([named.norm(prefix + names.attention_norm), named.norm(prefix + names.output_norm)])[None],
+            out=checkpoint.get(f"{prefix}{names.attention_output}.weight"),
+            out_bias=checkpoint.get(f"{prefix}{names.attention_output}.bias"),
+            up=checkpoint.get(f"{prefix}{names.up}.weight"),
+            up_bias=checkpoint.get(f"{prefix}{names.up}.bias"),
+            down=checkpoint.get(f"{prefix}{names.down}.weight"),
+            down_bias=checkpoint.get(f"{prefix}{names.down}.bias"),
+            norms=np.stack(
+                [checkpoint.norm(prefix + names.attention_norm), checkpoint.norm(prefix + names.output_norm)]
+            )[None],
         )
 
     return Transformer(
         tokens=tokens,
         positions=positions,
-        norm=named.norm("embeddings.LayerNorm")[None],
+        norm=checkpoint.norm("embeddings.LayerNorm")[None],
         layer=layer,
         n_layers=count_of(config, "num_hidden_layers", "n_layers"),
         n_heads=n_heads,

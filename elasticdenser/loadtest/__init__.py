@@ -1,5 +1,5 @@
-"""QueueState tests: clients in this process, and what they test in another one, the engine or a server.
+"""Load tests: a load generator in this process, and its target, an engine or a server, in another one.
 
-Latency counts from the moment at which a request was to be sent, whether or not the client was able to send it then, so
-that a target which makes its clients wait cannot hide that from them.
+Latency counts from the time at which a request was scheduled, whether or not the load generator could send it then. A
+target that makes the load generator wait can therefore not hide that delay (no coordinated omission).
 """

@@ -1,10 +1,10 @@
-"""The engine in a process of its own: requests come in frames over a socket, and so do the answers.
+"""Engine process of a load test: requests arrive in frames over a socket, and so do the answers.
 
-What comes in is treated as no HTTP server treats it. Of requests that came together the newest is looked at first, and
-`RetrievalEngine.would_reject`, a glance without a lock, says of each whether it would be refused. Both keep the
-interpreter for the workers where more comes than can be served, so that past its capacity the engine does better here
-than behind `elasticdenser serve`, which takes requests as they come and parses each: put the server itself under load
-(`elasticdenser loadtest http://...`) for what it can do.
+Requests are handled in a way in which no HTTP server handles them. Of requests that arrived together, the newest is
+handled first, and `RetrievalEngine.would_reject`, which takes no lock, tells whether it would be rejected. Both leave
+the interpreter to the workers under overload, so that the engine does better here than behind `elasticdenser serve`,
+which handles requests in their order and parses each. To test the server itself, use `elasticdenser loadtest
+http://...`.
 """
 
 from __future__ import annotations
@@ -27,49 +27,49 @@ from typing import TYPE_CHECKING, Any
 
 from elasticdenser.engine.answers import Answer
 from elasticdenser.engine.batch_search import BatchSearch
-from elasticdenser.engine.dispatcher import Dispatcher, Ran
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.engine.errors import OverloadedError
-from elasticdenser.engine.processes.pool import ProcessPoolSearch, gain_by_processes
-from elasticdenser.engine.profiling.ladder import quick_profile
-from elasticdenser.engine.profiling.measure import sample_queries
+from elasticdenser.engine.listener import DeliveryListener
+from elasticdenser.engine.policies import Policy, PolicyFactory
+from elasticdenser.engine.processes.pool import ProcessPoolSearch, should_use_processes
 from elasticdenser.engine.profiling.profile import Profile
+from elasticdenser.engine.profiling.query_sample import sample_queries
+from elasticdenser.engine.profiling.quick import quick_profile
 from elasticdenser.engine.request import Status
-from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.errors import ElasticDenserError
-from elasticdenser.loadtest.frames import Frames, frame_of
+from elasticdenser.loadtest.frames import FrameReader, frame_of
 
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Retriever
 
 Opener = Callable[[], "Retriever | BatchSearch"]
 
-_PIECE = 1 << 14
-"""Bytes that are taken in at once: while many are, the workers wait for the interpreter."""
+_MAX_READ_BYTES = 1 << 14
+"""Bytes that are read at once: parsing more of them would keep the interpreter from the workers for too long."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Asks the child for an engine.
+    """Message that requests an engine for one run.
 
     Args:
-        policy: As `make_policy` spells it.
-        deadline_s: The usual deadline.
-        workers: How many.
+        policy: As for `make_policy`; an object must be picklable.
+        deadline_s: The default deadline.
+        workers: Number of workers.
     """
 
-    policy: str
+    policy: str | Policy | PolicyFactory
     deadline_s: float
     workers: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """The child tells what it has opened.
+    """Message that the process has opened its index.
 
     Args:
         profile: The levels.
-        queries: Made of passages of its index, if it has texts.
+        queries: Queries made from passages of the index, if it has texts.
     """
 
     profile: Profile
@@ -77,11 +77,11 @@ class Ready:
 
 
 def open_index(path: Path, *, encoder: str | None = None, download: bool = True, **options: Any) -> Retriever:
-    """Open an index and its encoder, computing on one thread a query; the arguments are those of `Retriever.open`."""
+    """Open an index and its encoder, with one thread for each query; the arguments are those of `Retriever.open`."""
     from elasticdenser.retrieval.retriever import Retriever
 
     retriever = Retriever.open(path, encoder=encoder, download=download, **options)
-    if torch := sys.modules.get("torch"):  # else our own kernel computes, on one thread
+    if torch := sys.modules.get("torch"):  # otherwise the kernel computes, which uses one thread anyway
         torch.set_num_threads(1)
     return retriever
 
@@ -89,15 +89,15 @@ def open_index(path: Path, *, encoder: str | None = None, download: bool = True,
 def serve(
     data: socket, control: Connection, opener: Opener, profile: Profile | None, in_processes: bool | None, workers: int
 ) -> None:
-    """Open what is tested, and run an engine each time that the parent asks for one; what ends the process.
+    """Open an index, and run an engine each time that the parent requests one; a None from the parent ends it.
 
     Args:
-        data: Requests and answers.
-        control: Everything else.
-        opener: Opens it.
+        data: Socket for requests and answers.
+        control: Connection for all other messages.
+        opener: Opens the index.
         profile: Its levels; None measures them.
-        in_processes: Whether workers search in processes; None is where they gain by it.
-        workers: How many.
+        in_processes: Whether workers search in processes; None decides by `should_use_processes`.
+        workers: Number of workers.
     """
     try:
         search = opener()
@@ -105,9 +105,9 @@ def serve(
         if not isinstance(search, BatchSearch):
             profile = profile or quick_profile(search)
             queries = sample_queries(search) if search.index.has_texts else []
-            if gain_by_processes(search) if in_processes is None else in_processes:
+            if should_use_processes(search) if in_processes is None else in_processes:
                 search = ProcessPoolSearch(search, {level.name: level.recall for level in profile.levels}, workers)
-                search.wait()
+                search.wait_until_ready()
         if profile is None:
             raise ElasticDenserError("got no profile; only the levels of a Retriever are known without one")
         control.send(Ready(profile=profile, queries=queries))
@@ -118,117 +118,92 @@ def serve(
     except ElasticDenserError as error:
         control.send(str(error))
     except (EOFError, ConnectionError):
-        pass  # the parent has gone
-    except OSError as error:  # a file that the operating system keeps from us
+        pass  # the parent has ended
+    except OSError as error:  # a file that cannot be read
         control.send(f"{error.filename}: {error.strerror}")
 
 
 def _run(
     data: socket, control: Connection, search: Retriever | BatchSearch, profile: Profile, start: Start, *, warm_up: bool
 ) -> None:
-    """Serve one run, until the parent sends an empty frame or goes."""
-    answers = _Answers(data)
-    engine = _Engine(search, profile, start, answers)
-    with engine:
+    """Serve one run, until the parent sends an empty frame or ends."""
+    answers = _AnswerSender(data)
+    options = {"policy": start.policy, "slo_s": start.deadline_s, "workers": start.workers}
+    with RetrievalEngine(search, profile, listener=answers, **options) as engine:  # type: ignore[arg-type]
         if warm_up:
             engine.warm_up()
-            # What is there now stays: the collector need not look through it again while requests wait.
+            # The objects that exist now live as long as the process: exclude them from garbage collections.
             gc.collect()
             gc.freeze()
         control.send("ready")
-        frames = Frames()
-        while piece := data.recv(_PIECE):
-            came = list(frames.feed(piece))
-            # The newest first: where more come than can be looked at, the oldest are those not worth a look.
-            for frame in reversed(came):
-                _take_in(frame, engine, answers)
-            answers.flush()
-            if [] in came:
+        frames = FrameReader()
+        while received := data.recv(_MAX_READ_BYTES):
+            complete = list(frames.feed(received))
+            # The newest first: under overload the oldest have the least chance to be answered in time.
+            for frame in reversed(complete):
+                _submit(frame, engine, answers)
+            answers.delivered()
+            if [] in complete:
                 break
-    answers.flush()
+    answers.delivered()
     control.send(engine.snapshot())
 
 
-def _take_in(frame: list[tuple[int, str, int, float]], engine: RetrievalEngine, answers: _Answers) -> None:
-    for number, text, k, due_s in reversed(frame):
-        left_s = due_s - perf_counter()
-        if left_s <= 0 or engine.would_reject(left_s):
-            answers.add((number, Status.REFUSED.value, None, 0, 0.0, 0.0, due_s - left_s))
+def _submit(frame: list[tuple[int, str, int, float]], engine: RetrievalEngine, answers: _AnswerSender) -> None:
+    for number, text, k, deadline_s in reversed(frame):
+        now_s = perf_counter()
+        remaining_s = deadline_s - now_s
+        if remaining_s <= 0 or engine.would_reject(remaining_s):
+            answers.add((number, Status.REFUSED.value, None, 0, 0.0, 0.0, now_s))
             continue
         try:
-            future = engine.submit(text, k, deadline_s=left_s)
+            future = engine.submit(text, k, deadline_s=remaining_s)
         except OverloadedError:
-            answers.add((number, Status.REFUSED.value, None, 0, 0.0, 0.0, due_s - left_s))
+            answers.add((number, Status.REFUSED.value, None, 0, 0.0, 0.0, now_s))
         except ElasticDenserError:
-            answers.add((number, Status.FAILED.value, None, 0, 0.0, 0.0, due_s - left_s))
+            answers.add((number, Status.FAILED.value, None, 0, 0.0, 0.0, now_s))
         else:
-            future.add_done_callback(partial(answers.done, number))
+            future.add_done_callback(partial(answers.add_future, number))
 
 
-class _Answers:
-    """Gathers answers until they are sent; for several threads."""
+class _AnswerSender(DeliveryListener):
+    """Collects answers, and sends those of a batch in one frame when the batch has been delivered. Thread-safe."""
 
     def __init__(self, data: socket) -> None:
         self._data, self._lock = data, Lock()
-        self._waiting: deque[tuple[Any, ...]] = deque()
-        self._numbers = count(1)
-        self._of_thread = local()
+        self._unsent: deque[tuple[Any, ...]] = deque()
+        self._batch_numbers = count(1)
+        self._thread_state = local()
 
-    def begin_batch(self, at_s: float) -> None:
-        """For a worker: what this thread hands out from now on is of another batch, which had run at `at_s`."""
-        self._of_thread.batch, self._of_thread.at_s = next(self._numbers), at_s
+    def batch_finished(self, finished_s: float) -> None:
+        """Assign the answers that this thread delivers from now on to a new batch."""
+        self._thread_state.batch, self._thread_state.finished_s = next(self._batch_numbers), finished_s
 
     def add(self, answer: tuple[Any, ...]) -> None:
-        self._waiting.append(answer)
+        """Collect an answer."""
+        self._unsent.append(answer)
 
-    def done(self, number: int, future: Future[Answer]) -> None:
+    def add_future(self, number: int, future: Future[Answer]) -> None:
+        """Collect the answer or the error of a future that is done."""
         error = future.exception()
         if error is None:
-            its = future.result()
-            status = Status.LATE if its.late else Status.IN_TIME
-            of = self._of_thread  # which is no worker's if the answer was there before anybody could wait for it
-            at_s, batch = getattr(of, "at_s", 0.0), getattr(of, "batch", 0)
-            self.add((number, status.value, its.level, its.batch_size, its.queued_s, its.ran_s, at_s, batch))
+            answer = future.result()
+            status = Status.LATE if answer.late else Status.IN_TIME
+            # This thread is no worker, and has no state, if the future was done before the callback was added.
+            state = self._thread_state
+            at_s, batch = getattr(state, "finished_s", 0.0), getattr(state, "batch", 0)
+            times = (answer.queued_s, answer.ran_s, at_s, batch)
+            self.add((number, status.value, answer.level, answer.batch_size, *times))
         else:
             status = Status.SHED if isinstance(error, OverloadedError) else Status.FAILED
-            self.add((number, status.value, None, 0, 0.0, 0.0, 0.0))  # when it came is not known
+            self.add((number, status.value, None, 0, 0.0, 0.0, 0.0))  # the time of its arrival is not known
 
-    def flush(self) -> None:
-        """Send what has gathered, in one frame."""
-        if not self._waiting:
+    def delivered(self) -> None:
+        """Send the collected answers in one frame."""
+        if not self._unsent:
             return
         with self._lock:
-            frame = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            frame = [self._unsent.popleft() for _ in range(len(self._unsent))]
             if frame:
-                with suppress(OSError):  # the parent has gone: whoever reads from it ends all
+                with suppress(OSError):  # the parent has ended: the reader of the socket ends the run
                     self._data.sendall(frame_of(frame))
-
-
-class _Engine(RetrievalEngine):
-    """An engine whose desk sends what it hands out."""
-
-    def __init__(self, search: Retriever | BatchSearch, profile: Profile, start: Start, answers: _Answers) -> None:
-        self._answers = answers
-        super().__init__(search, profile, policy=start.policy, slo_s=start.deadline_s, workers=start.workers)
-
-    def _make_dispatcher(self, scheduler: Scheduler, clock: Callable[[], float]) -> Dispatcher:
-        return _Dispatcher(scheduler, self._search, clock, self._answers)
-
-
-class _Dispatcher(Dispatcher):
-    """Sends the answers of a batch together, when they have been handed out."""
-
-    def __init__(
-        self, scheduler: Scheduler, search: BatchSearch, clock: Callable[[], float], answers: _Answers
-    ) -> None:
-        super().__init__(scheduler, search, clock)
-        self._answers = answers
-
-    def deliver(self, ran: Ran) -> None:
-        self._answers.begin_batch(ran.at_s)
-        super().deliver(ran)
-        self._answers.flush()
-
-    def deliver_shed(self) -> None:
-        super().deliver_shed()
-        self._answers.flush()

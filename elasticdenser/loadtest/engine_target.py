@@ -1,48 +1,54 @@
-"""The engine under load: a process that is started for it."""
+"""Engine under load, in a process that is started for it."""
 
 from __future__ import annotations
 
 import multiprocessing
 import select
 import signal
+import socket
 import threading
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
-from socket import socket, socketpair
+from pickle import PicklingError
 from typing import Any, Self
 
 from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.answers import Snapshot
+from elasticdenser.engine.policies import Policy, PolicyFactory
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Status
+from elasticdenser.errors import QueryError
 from elasticdenser.loadtest.engine_process import Opener, Ready, Start, serve
-from elasticdenser.loadtest.frames import Frames, frame_of
-from elasticdenser.loadtest.memory import held_bytes
-from elasticdenser.loadtest.target import Asked, Reply, TargetError
+from elasticdenser.loadtest.frames import FrameReader, frame_of
+from elasticdenser.loadtest.memory import resident_bytes
+from elasticdenser.loadtest.target import LoadRequest, LoadResponse, TargetError
 
 _STATUSES = {status.value: status for status in Status}
-_PIECE = 1 << 16
-_BUFFER = 1 << 20
-_GONE = "the engine's process has gone: see above for why"
+_MAX_READ_BYTES = 1 << 16
+_SOCKET_BUFFER_BYTES = 1 << 20
+"""Thousands of requests or responses: under overload neither process should wait for the other."""
+
+_POLL_INTERVAL_S = 0.005
+_CLOSE_TIMEOUT_S = 1.0
+_PROCESS_ENDED = "the process of the engine has ended: see the output above for the reason"
 
 
 class EngineTarget:
-    """An engine in a process of its own; see `Target`. Use it as a context manager, or call `close`.
+    """Engine in a process of its own; see `Target`. Use it as a context manager, or call `close`.
 
     Args:
-        opener: Opens what is searched; called in that process, so it must pickle.
-        profile: Levels and latencies; None measures them there.
-        workers: How many; None is one for each usable CPU.
-        in_processes: Whether they search in processes; None is where they gain by it.
-        ready_s: How long opening may take.
+        opener: Opens the index. It is called in the new process, so it must be picklable.
+        profile: Levels and their latencies; None measures them in the new process.
+        workers: Number of workers; None starts one for each usable CPU.
+        in_processes: Whether the workers search in processes of their own; None decides by what is faster.
+        ready_timeout_s: Time that opening the index may take.
 
     Attributes:
         profile: The levels.
-        queries: Made of passages of the index, if it has texts.
-        snapshot: What the engine says of the last run that has finished.
+        queries: Queries made from passages of the index, if it holds texts.
+        snapshot: Snapshot of the engine at the end of the last run.
 
     Raises:
-        TargetError: It cannot be opened.
+        TargetError: The index cannot be opened.
     """
 
     def __init__(
@@ -52,72 +58,85 @@ class EngineTarget:
         *,
         workers: int | None = None,
         in_processes: bool | None = None,
-        ready_s: float = 600.0,
+        ready_timeout_s: float = 600.0,
     ) -> None:
-        self._workers, self._ready_s = cpu_count() if workers is None else workers, ready_s
-        self._socket, theirs = socketpair()
-        for side in (self._socket, theirs):
-            _enlarge(side)
-        self._control, their_control = multiprocessing.Pipe()
-        context = multiprocessing.get_context("spawn")
-        # A daemon: it must not stay when this process ends.
-        arguments = (theirs, their_control, opener, profile, in_processes, self._workers)
-        self._process = context.Process(target=serve, args=arguments, daemon=True)
-        _start_deaf(self._process)
-        theirs.close()
-        their_control.close()
+        self._workers, self._ready_timeout_s = cpu_count() if workers is None else workers, ready_timeout_s
+        self._socket, child_socket = socket.socketpair()
+        for end in (self._socket, child_socket):
+            _enlarge_buffers(end)
+        self._control, child_control = multiprocessing.Pipe()
+        arguments = (child_socket, child_control, opener, profile, in_processes, self._workers)
+        # A daemon process ends with this process.
+        self._process = multiprocessing.get_context("spawn").Process(target=serve, args=arguments, daemon=True)
+        _start_ignoring_sigint(self._process)
+        child_socket.close()
+        child_control.close()
         self._socket.setblocking(False)
-        self._frames, self._unsent = Frames(), bytearray()
+        self._frames, self._unsent = FrameReader(), bytearray()
         self.snapshot: Snapshot | None = None
         self.profile: Profile
         try:
-            ready = self._told(Ready)
+            ready = self._receive_control(Ready)
         except BaseException:
             self.close()
             raise
         self.profile, self.queries = ready.profile, ready.queries
 
-    def start(self, policy: str, deadline_s: float) -> None:
-        """See `Target`."""
-        self._ask(Start(policy=policy, deadline_s=deadline_s, workers=self._workers))
-        self._told(str)
+    def start(self, policy: str | Policy | PolicyFactory, deadline_s: float) -> None:
+        """See `Target`.
+
+        Raises:
+            QueryError: The policy is an object that cannot be pickled.
+        """
+        try:
+            self._control.send(Start(policy=policy, deadline_s=deadline_s, workers=self._workers))
+        except OSError as error:
+            raise TargetError(_PROCESS_ENDED) from error
+        except (PicklingError, AttributeError, TypeError) as error:
+            message = f"got policy {policy!r}, which cannot be pickled for the process of the engine ({error})"
+            raise QueryError(f"{message}: define it at the top of a module") from error
+        self._receive_control(str)
 
     def finish(self) -> None:
-        """See `Target`; waits until the engine is closed."""
+        """See `Target`; returns when the engine is closed."""
         self._unsent += frame_of([])
-        while not self._control.poll(0.005):
-            self.receive(0.005)
+        while not self._control.poll(_POLL_INTERVAL_S):
+            self.receive(_POLL_INTERVAL_S)
             if not self._process.is_alive():
-                raise TargetError(_GONE)
-        self.snapshot = self._told(Snapshot)
+                raise TargetError(_PROCESS_ENDED)
+        self.snapshot = self._receive_control(Snapshot)
         self.receive(0.0)
 
-    def send(self, asked: Sequence[Asked]) -> None:
+    def send(self, requests: Sequence[LoadRequest]) -> None:
         """See `Target`."""
-        self._unsent += frame_of(list(map(tuple, asked)))
-        self._send_on()
+        self._unsent += frame_of(list(map(tuple, requests)))  # marshal does not know named tuples
+        self._send_unsent()
 
-    def receive(self, timeout_s: float) -> list[Reply]:
+    def receive(self, timeout_s: float) -> list[LoadResponse]:
         """See `Target`."""
         readable, writable, _ = select.select([self._socket], [self._socket] if self._unsent else [], [], timeout_s)
         if writable:
-            self._send_on()
+            self._send_unsent()
         if not readable:
             return []
-        piece = self._socket.recv(_PIECE)
-        if not piece:
-            raise TargetError(_GONE)
-        return [Reply(one[0], _STATUSES[one[1]], *one[2:]) for frame in self._frames.feed(piece) for one in frame]
+        data = self._socket.recv(_MAX_READ_BYTES)
+        if not data:
+            raise TargetError(_PROCESS_ENDED)
+        return [
+            LoadResponse(number, _STATUSES[status], *rest)
+            for messages in self._frames.feed(data)
+            for number, status, *rest in messages
+        ]
 
     def memory_bytes(self) -> int | None:
         """See `Target`."""
-        return held_bytes(self._process.pid or 0)
+        return resident_bytes(self._process.pid or 0)
 
     def close(self) -> None:
         """See `Target`."""
         self._socket.close()
         self._control.close()
-        self._process.join(1.0)
+        self._process.join(_CLOSE_TIMEOUT_S)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -128,52 +147,44 @@ class EngineTarget:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _send_on(self) -> None:
+    def _send_unsent(self) -> None:
         try:
             while self._unsent:
                 del self._unsent[: self._socket.send(self._unsent)]
         except BlockingIOError:
-            pass  # the rest goes when there is room
+            pass  # `receive` sends the rest
         except OSError as error:
-            raise TargetError(_GONE) from error
+            raise TargetError(_PROCESS_ENDED) from error
 
-    def _ask(self, what: Start) -> None:
+    def _receive_control(self, kind: type[Any]) -> Any:
+        """Return the next control message.
+
+        Raises:
+            TargetError: The process has ended, took too long, or sent the message of an error instead of a `kind`.
+        """
         try:
-            self._control.send(what)
-        except OSError as error:
-            raise TargetError(_GONE) from error
-
-    def _told(self, kind: type[Any]) -> Any:
-        """Return what the process tells, of the kind that is due; anything else is an error's message."""
-        return _received(self._control, kind, self._ready_s)
-
-
-def _received(control: Connection, kind: type[Any], timeout_s: float) -> Any:
-    try:
-        if not control.poll(timeout_s):
-            raise TargetError(f"the engine's process was not ready within {timeout_s:g} s")
-        told = control.recv()
-    except (EOFError, OSError) as error:
-        raise TargetError(_GONE) from error
-    if not isinstance(told, kind) or (kind is str and told != "ready"):
-        raise TargetError(str(told))
-    return told
+            if not self._control.poll(self._ready_timeout_s):
+                raise TargetError(f"the process of the engine was not ready within {self._ready_timeout_s:g} s")
+            message = self._control.recv()
+        except (EOFError, OSError) as error:
+            raise TargetError(_PROCESS_ENDED) from error
+        if not isinstance(message, kind) or (kind is str and message != "ready"):
+            raise TargetError(str(message))
+        return message
 
 
-def _start_deaf(process: Any) -> None:
-    """Start a process that Ctrl-C does not reach: it belongs to this one, which ends it in order."""
-    if threading.current_thread() is not threading.main_thread():
+def _start_ignoring_sigint(process: Any) -> None:
+    """Start a process that ignores Ctrl-C: this process ends it in good order."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
         process.start()
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         process.start()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
 
-def _enlarge(one: socket) -> None:
-    import socket as names
-
-    for buffer in (names.SO_SNDBUF, names.SO_RCVBUF):
-        one.setsockopt(names.SOL_SOCKET, buffer, _BUFFER)
+def _enlarge_buffers(end: socket.socket) -> None:
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        end.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)

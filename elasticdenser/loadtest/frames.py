@@ -1,4 +1,4 @@
-"""Messages between two processes of one machine: many in a frame, so that a frame's cost is shared."""
+"""Framing of messages between two processes of one machine; many messages share a frame, and so its cost."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ _LENGTH = struct.Struct("<I")
 
 
 def frame_of(messages: list[Any]) -> bytes:
-    """Return messages, made of numbers, strings, tuples and None, as one frame."""
-    # Both ends are the same Python, and each trusts the other: nothing is faster.
+    """Return one frame with messages, which consist of numbers, strings, tuples and None."""
+    # marshal is the fastest serialiser of the standard library. It is safe here: both ends run the same Python, and
+    # trust each other.
     content = marshal.dumps(messages)
     return _LENGTH.pack(len(content)) + content
 
 
-class Frames:
-    """Takes frames apart that come in pieces."""
+class FrameReader:
+    """Reassembles frames from a stream of bytes."""
 
     def __init__(self) -> None:
-        self._bytes = bytearray()
+        self._buffer = bytearray()
 
-    def feed(self, piece: bytes) -> Iterator[list[Any]]:
-        """Take in a piece, and yield the messages of each frame that is complete."""
-        self._bytes += piece
+    def feed(self, data: bytes) -> Iterator[list[Any]]:
+        """Add data, and yield the messages of each frame that is complete."""
+        self._buffer += data
         start = 0
-        while len(self._bytes) >= start + _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._bytes, start)
+        while len(self._buffer) >= start + _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer, start)
             end = start + _LENGTH.size + length
-            if len(self._bytes) < end:
+            if len(self._buffer) < end:
                 break
-            yield marshal.loads(self._bytes[start + _LENGTH.size : end])
+            yield marshal.loads(self._buffer[start + _LENGTH.size : end])
             start = end
-        del self._bytes[:start]
+        del self._buffer[:start]

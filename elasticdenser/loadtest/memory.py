@@ -1,4 +1,4 @@
-"""How much memory a process holds, and whether it grows."""
+"""Memory of a process, and its growth."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from pathlib import Path
 
 import numpy as np
 
-PROCESSES = Path("/proc")
+PROC = Path("/proc")
 
 
-def held_bytes(process: int, processes: Path = PROCESSES) -> int | None:
-    """Return the resident memory of a process and of those it has started, None where the system does not tell.
+def resident_bytes(process_id: int, proc: Path = PROC) -> int | None:
+    """Return the resident memory of a process and its descendants; None if the system has no proc file system.
 
-    What several of them share, such as mapped files, counts for each.
+    Memory that several processes share, such as mapped files, counts for each of them.
 
     Args:
-        process: Its id.
-        processes: Where the system tells of processes.
+        process_id: The process.
+        proc: Mount point of the proc file system.
     """
     try:
-        pages = int((processes / str(process) / "statm").read_text().split()[1])
+        n_pages = int((proc / str(process_id) / "statm").read_text().split()[1])
     except (OSError, IndexError):
         return None
-    started = (held_bytes(one, processes) for one in _started_by(process, processes))
-    return pages * os.sysconf("SC_PAGE_SIZE") + sum(size for size in started if size is not None)
+    of_children = (resident_bytes(child, proc) for child in _children(process_id, proc))
+    return n_pages * os.sysconf("SC_PAGE_SIZE") + sum(n_bytes for n_bytes in of_children if n_bytes is not None)
 
 
-def _started_by(process: int, processes: Path) -> list[int]:
-    found: list[int] = []
-    for thread in (processes / str(process) / "task").glob("*/children"):
+def _children(process_id: int, proc: Path) -> list[int]:
+    children: list[int] = []
+    for file in (proc / str(process_id) / "task").glob("*/children"):
         with suppress(OSError):  # a thread that has just ended
-            found += map(int, thread.read_text().split())
-    return found
+            children += map(int, file.read_text().split())
+    return children
 
 
-def growth_per_hour(held: Sequence[tuple[float, int]]) -> float | None:
-    """Return bytes gained an hour: the slope of a line through (seconds, bytes); None for fewer than three points."""
-    if len(held) < 3:
+def growth_per_hour(samples: Sequence[tuple[float, int]]) -> float | None:
+    """Return the growth in bytes per hour: the slope of a line fitted to (seconds, bytes); None below three samples."""
+    if len(samples) < 3:
         return None
-    at_s, value = np.asarray(held, float).T
-    if np.ptp(at_s) <= 0:
+    seconds, n_bytes = np.asarray(samples, float).T
+    if np.ptp(seconds) <= 0:
         return None
-    return float(np.polyfit(at_s - at_s[0], value, 1)[0] * 3600)
+    return float(np.polyfit(seconds - seconds[0], n_bytes, 1)[0] * 3600)

@@ -1,106 +1,117 @@
-"""What a run comes to, beside what the simulator says of it."""
+"""Result of a load test under one policy, next to its simulation."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from elasticdenser.engine.policies import Policy, PolicyFactory, policy_name
 from elasticdenser.engine.profiling.profile import Profile
+from elasticdenser.engine.settings import SchedulerSettings
 from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
-from elasticdenser.engine.simulation.simulator import SimulationSettings
+from elasticdenser.engine.simulation.settings import SimulationSettings
 from elasticdenser.engine.simulation.summary import Summary, summarise
-from elasticdenser.loadtest.calibration import Calibration, agree, calibrate, simulated_alike
-from elasticdenser.loadtest.client import Run
+from elasticdenser.loadtest.calibration import Calibration, agree, calibrate, simulate_calibrated
+from elasticdenser.loadtest.generator import LoadRun
 from elasticdenser.loadtest.memory import growth_per_hour
 
-_MOST_LAG = 0.1
+_MAX_LATENESS = 0.1
+"""Share of the deadline; a later load generator would distort the latencies that it measures."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """A run under one policy.
+class LoadResult:
+    """Result of a run under one policy.
 
     Attributes:
-        summary: Its figures.
-        run: Everything.
-        deadline_s: Each request's.
-        calibration: What it told of the machine, if it told enough.
-        simulated: The same, simulated on a machine such as it found.
+        summary: Figures of the run.
+        run: Record of the run.
+        deadline_s: Deadline of each request, after its scheduled time.
+        calibration: Calibration of the simulator by the run; None if too few batches ran, or nothing was simulated.
+        simulated: Figures of the calibrated simulation of the run; None without a calibration.
     """
 
     summary: Summary
-    run: Run
+    run: LoadRun
     deadline_s: float
     calibration: Calibration | None = None
     simulated: Summary | None = None
 
     @classmethod
-    def of(
+    def from_run(
         cls,
-        policy: str,
-        run: Run,
+        policy: str | Policy | PolicyFactory,
+        run: LoadRun,
         profile: Profile,
         arrivals: Times | ClosedLoop,
         simulation: SimulationSettings | None,
     ) -> Self:
-        """Sum up a run, and simulate it, where there is something to simulate it with.
+        """Summarise a run, and simulate it if possible.
 
         Args:
-            policy: As `make_policy` spells it, or any other name.
-            run: What came of it.
+            policy: The policy, as for `make_policy`; any name if nothing is simulated.
+            run: Record of the run; not empty.
             profile: The levels.
-            arrivals: What was to be sent.
-            simulation: How to simulate it; None is not at all.
+            arrivals: The arrivals that were planned.
+            simulation: Settings of the simulation; None does not simulate.
         """
-        summary = summarise(policy, run.outcomes, profile)
         deadline_s = run.outcomes[0].request.deadline_s - run.outcomes[0].request.arrival_s
-        found = None if simulation is None else calibrate(run, profile, workers=simulation.workers)
-        if found is None or simulation is None:
+        name = policy_name(policy, profile, SchedulerSettings(slo_s=deadline_s))
+        summary = summarise(name, run.outcomes, profile)
+        calibration = None if simulation is None else calibrate(run, profile, workers=simulation.workers)
+        if calibration is None or simulation is None:
             return cls(summary=summary, run=run, deadline_s=deadline_s)
         sent = arrivals if isinstance(arrivals, ClosedLoop) else arrivals[: len(run.outcomes)]
-        outcomes = simulated_alike(policy, sent, profile, found, simulation)
-        simulated = summarise(policy, outcomes, profile)
-        return cls(summary=summary, run=run, deadline_s=deadline_s, calibration=found, simulated=simulated)
+        outcomes = simulate_calibrated(policy, sent, profile, calibration, simulation)
+        simulated = summarise(name, outcomes, profile)
+        return cls(summary=summary, run=run, deadline_s=deadline_s, calibration=calibration, simulated=simulated)
 
     @property
-    def kept_up(self) -> bool:
-        """Whether the client was hardly ever later than a tenth of the deadline."""
-        return self.run.lag_p99_s <= _MOST_LAG * self.deadline_s
+    def is_on_time(self) -> bool:
+        """Whether the load generator sent 99 of 100 requests at most a tenth of the deadline late."""
+        return self.run.lateness_p99_s <= _MAX_LATENESS * self.deadline_s
 
     @property
     def agrees(self) -> bool | None:
-        """Whether it and the simulation agree; None without one.
-
-        The simulation stands on run times, slowdowns and ways found in this same run: it shows that the scheduler is
-        modelled rightly, not that a run can be foreseen from the profile alone.
-        """
+        """Whether the run and its calibrated simulation agree; None without one. See `calibration` for its worth."""
         return None if self.simulated is None else agree(self.summary, self.simulated)
 
     def figures(self) -> dict[str, Any]:
-        """Return everything but the single requests, as JSON takes it."""
-        made: dict[str, Any] = asdict(self.summary)
-        run, found = self.run, self.calibration
-        made |= {"n_lost": run.n_lost, "client_lag_p99_s": run.lag_p99_s, "client_kept_up": self.kept_up}
-        made["memory"] = {
-            "first_bytes": run.memory[0][1] if run.memory else None,
-            "last_bytes": run.memory[-1][1] if run.memory else None,
-            "growth_per_hour_bytes": growth_per_hour(run.memory),
+        """Return all figures, without the single requests, as JSON values. The keys are those of results on disk."""
+        figures: dict[str, Any] = asdict(self.summary)
+        run, calibration = self.run, self.calibration
+        figures |= {
+            "n_lost": run.n_lost,
+            "client_lag_p99_s": run.lateness_p99_s,
+            "client_kept_up": self.is_on_time,
+            "memory": {
+                "first_bytes": run.memory[0][1] if run.memory else None,
+                "last_bytes": run.memory[-1][1] if run.memory else None,
+                "growth_per_hour_bytes": growth_per_hour(run.memory),
+            },
         }
-        if found is not None and self.simulated is not None:
-            parts = ("ratio", "noise", "way_in_s", "way_out_s", "pause_s")
-            made["machine_as_found"] = {part: getattr(found, part) for part in parts}
-            made["simulated"] = asdict(self.simulated)
-            made["agrees"] = self.agrees
-        return made
+        if calibration is not None and self.simulated is not None:
+            figures["machine_as_found"] = {
+                "ratio": calibration.ratio,
+                "noise": calibration.noise,
+                "way_in_s": calibration.delay_in_s,
+                "way_out_s": calibration.delay_out_s,
+                "pause_s": calibration.pause_s,
+            }
+            figures["simulated"] = asdict(self.simulated)
+            figures["agrees"] = self.agrees
+        return figures
 
-    def remark(self) -> str:
-        """Return in a line what the figures stand on."""
-        run, found = self.run, self.calibration
-        parts = [f"{self.summary.policy}: client late by {1000 * run.lag_p99_s:.1f} ms (p99)"]
+    def conditions(self) -> str:
+        """Return one line on the conditions of the run: lateness, memory, and calibration."""
+        run, calibration = self.run, self.calibration
+        parts = [f"{self.summary.policy}: load generator late by {1000 * run.lateness_p99_s:.1f} ms (p99)"]
         if run.memory:
-            parts.append(f"memory {run.memory[0][1] / 2**20:,.0f} to {run.memory[-1][1] / 2**20:,.0f} MiB")
-        if found is not None:
-            ways = f"{1000 * found.way_in_s:.2f} ms in, {1000 * found.way_out_s:.2f} ms out"
-            parts.append(f"run times {found.ratio:.2f} of the profile's (scatter {found.noise:.2f}), {ways}")
-            parts.append(f"the simulation on the machine as found {'agrees' if self.agrees else 'DIFFERS'}")
+            first, last = run.memory[0][1] / 2**20, run.memory[-1][1] / 2**20
+            parts.append(f"memory from {first:,.0f} to {last:,.0f} MiB")
+        if calibration is not None:
+            parts.append(f"run times {calibration.ratio:.2f} of the profile's (scatter {calibration.noise:.2f})")
+            delay_in_ms, delay_out_ms = 1000 * calibration.delay_in_s, 1000 * calibration.delay_out_s
+            parts.append(f"delay {delay_in_ms:.2f} ms to the engine, {delay_out_ms:.2f} ms back")
+            parts.append(f"the calibrated simulation {'agrees' if self.agrees else 'DIFFERS'}")
         return "; ".join(parts)

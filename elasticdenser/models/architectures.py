@@ -1,4 +1,4 @@
-"""Families of models: what BERT (Devlin et al. 2019) and its siblings call their weights, and which are supported."""
+"""Supported architectures: BERT (Devlin et al. 2019) and its siblings, and the names of their weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from elasticdenser.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class LayerNames:
-    """What a family of models calls the weights of a layer."""
+    """Names that an architecture gives to the weights of a layer."""
 
     layer: str
     query_key_value: tuple[str, str, str]
@@ -40,52 +40,57 @@ _DISTILBERT = LayerNames(
     down="ffn.lin2",
     output_norm="output_layer_norm",
 )
-FAMILIES = {
+ARCHITECTURES = {
     "bert": _BERT,
     "roberta": _BERT,
     "xlm-roberta": _BERT,
     "camembert": _BERT,
     "distilbert": _DISTILBERT,
 }
+"""Names of the weights by the `model_type` of `config.json`."""
+
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
+"""Our names of the activations by those of `config.json`."""
 
 
 def count_of(config: Mapping[str, Any], *names: str) -> int:
-    """Return the first of some spellings of a number in `config.json`.
+    """Return a number of `config.json` that has one of several names.
 
     Raises:
-        ModelError: It is missing, or no whole number above 0.
+        ModelError: It is missing, or not a whole number above 0.
     """
     for name in names:
         value = config.get(name)
         if value is not None:
             if type(value) is not int or value < 1:
                 raise ModelError(
-                    f"the model's config.json has {name} = {value!r}; expected a whole number above 0: fetch the model "
-                    "again"
+                    f"the model's config.json has {name} = {value!r}, expected a whole number above 0: fetch the "
+                    "model again"
                 )
             return value
     raise ModelError(f"the model's config.json has no {' or '.join(names)}: fetch the model again")
 
 
 def activation_of(config: Mapping[str, Any]) -> str:
-    """Return what `make_linear` calls the activation in `config.json`."""
+    """Return our name of the activation in `config.json`."""
     return ACTIVATIONS[config.get("hidden_act") or config.get("activation", "gelu")]
 
 
 def check_supported(config: Mapping[str, Any]) -> None:
-    """Refuse a model that this code would compute wrongly.
+    """Check that this code computes a model correctly.
 
     Raises:
         ModelError: Its type, activation or kind of positions is not supported.
     """
     kind = config.get("model_type")
-    if kind not in FAMILIES:
+    if kind not in ARCHITECTURES:
         raise ModelError(
-            f"got a model of type {kind!r}; supported are {', '.join(FAMILIES)}: choose an encoder of one of these"
+            f"got a model of type {kind!r}, expected one of {', '.join(ARCHITECTURES)}: choose such an encoder"
         )
     activation = config.get("hidden_act") or config.get("activation", "gelu")
     if activation not in ACTIVATIONS:
-        raise ModelError(f"got the activation {activation!r}; supported are {', '.join(ACTIVATIONS)}")
+        raise ModelError(
+            f"got the activation {activation!r}, expected one of {', '.join(ACTIVATIONS)}: choose another model"
+        )
     if config.get("position_embedding_type", "absolute") != "absolute":
-        raise ModelError("got relative position embeddings; only absolute ones are supported")
+        raise ModelError("got relative position embeddings, expected absolute ones: choose another model")

@@ -1,7 +1,7 @@
-"""The full-width transformer encoder: BERT (Devlin et al. 2019) and its siblings, for inference.
+"""Transformer encoder for inference: BERT (Devlin et al. 2019) and its siblings.
 
-Matrix products run in the dtype asked for; the residual stream, layer norms and pooling stay in float32, which
-keeps bfloat16 vectors within a cosine of 0.9999 of float32 ones.
+Matrix products run in the requested dtype; the residual stream, layer norms and pooling stay in float32, which keeps
+bfloat16 vectors within a cosine of 0.9999 of float32 ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elasticdenser.errors import ModelError
-from elasticdenser.models.architectures import FAMILIES, activation_of, check_supported, count_of
+from elasticdenser.models.architectures import ARCHITECTURES, activation_of, check_supported, count_of
 from elasticdenser.models.layers import Linear, PackedBatch, attend, make_linear, pool
 from elasticdenser.models.locate import weights_file
 from elasticdenser.models.settings import first_position, read_json, transformer_folder
@@ -26,7 +26,7 @@ Norm = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer, ready for inference: matrix products in the dtype of the encoder, norms in float32."""
+    """Layer ready for inference: matrix products in the dtype of the encoder, norms in float32."""
 
     query_key_value: Linear
     attention_output: Linear
@@ -37,16 +37,16 @@ class Layer:
 
 
 class Bert:
-    """A transformer encoder ready for inference; safe to call from several threads.
+    """Transformer encoder ready for inference; safe to call from several threads.
 
     Args:
         tokens: float32, (vocabulary, hidden).
         positions: float32, (n_positions, hidden).
-        norm: Of the embeddings.
-        layers: First to last.
+        norm: Layer norm of the embeddings.
+        layers: Layers, first to last.
         n_heads: Attention heads of every layer.
-        eps: Of the layer norms.
-        dtype: What matrix products run in.
+        eps: Added to variances in the layer norms.
+        dtype: Arithmetic of the matrix products.
     """
 
     def __init__(
@@ -67,21 +67,21 @@ class Bert:
 
     @classmethod
     def load(cls, folder: Path, dtype: torch.dtype, device: torch.device) -> Bert:
-        """Read a model from its folder.
+        """Read the model in `folder`.
 
         Raises:
-            ModelError: The files are missing, damaged or of another kind.
+            ModelError: Files are missing or damaged, or the model is not supported.
         """
-        return cls.of(*read_model(folder), dtype, device)
+        return cls.from_weights(*read_model(folder), dtype, device)
 
     @classmethod
-    def of(
+    def from_weights(
         cls, config: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
     ) -> Bert:
-        """Make a model of a `config.json` and tensors by name.
+        """Make a model from the content of a `config.json` and tensors by name.
 
         Raises:
-            ModelError: The model is of another kind, or a weight is missing.
+            ModelError: The model is not supported, or a weight is missing.
         """
         check_supported(config)
         reader = _Reader(config, weights, dtype, device)
@@ -96,14 +96,14 @@ class Bert:
         )
 
     @torch.inference_mode()
-    def encode(self, sequences: Sequence[Sequence[int]], pooling: str) -> Tensor:
+    def pooled_vectors(self, sequences: Sequence[Sequence[int]], pooling: str) -> Tensor:
         """Return a vector for each sequence of token ids.
 
-        A vector does not depend on the other sequences: each is attended to alone, and the
-        matrix products treat each token's row in the same way whatever stands around it.
+        A vector depends on the other sequences only as far as a row of a matrix product depends on the number of rows;
+        see `make_linear`.
 
         Args:
-            sequences: Token ids with special tokens; those of equal length together.
+            sequences: Token ids with special tokens; sequences of equal length should stand together.
             pooling: `mean` or `cls`.
 
         Returns:
@@ -124,12 +124,12 @@ class Bert:
 
 
 class _Reader:
-    """Reads the parts of a model by the names that its family gives them."""
+    """Reads the parts of a model by the names that its architecture gives them."""
 
     def __init__(
         self, config: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
     ) -> None:
-        self._weights, self._names = Weights(weights), FAMILIES[config["model_type"]]
+        self._weights, self._names = Weights(weights), ARCHITECTURES[config["model_type"]]
         self._first_position = first_position(config)
         self._activation = activation_of(config)
         self._dtype, self._device = dtype, device
@@ -140,7 +140,7 @@ class _Reader:
     def positions(self) -> Tensor:
         table = self._weights.get("embeddings.position_embeddings.weight")[self._first_position :].float()
         if self._weights.has("embeddings.token_type_embeddings.weight"):
-            # Only the first segment is ever used, so its vector joins the positions'.
+            # Texts have only the first segment, so its vector is added to the positions.
             table = table + self._weights.get("embeddings.token_type_embeddings.weight")[0]
         return table.to(self._device)
 
@@ -166,10 +166,10 @@ class _Reader:
 
 
 class Weights:
-    """Tensors by name, with or without the prefix that a checkpoint with a head puts before the encoder's."""
+    """Tensors by name, whether or not the checkpoint puts a prefix before the encoder's names."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        # Checkpoints that came from TensorFlow spell the norms' weights its way.
+        # Checkpoints converted from TensorFlow have gamma and beta.
         self._weights = {
             name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): weight
             for name, weight in weights.items()
@@ -178,14 +178,14 @@ class Weights:
         self._prefix = next((name.removesuffix(marker) for name in weights if name.endswith(marker)), "")
 
     def has(self, name: str) -> bool:
-        """Whether there is a tensor of that name."""
+        """Return whether there is a tensor of that name."""
         return self._prefix + name in self._weights
 
     def get(self, name: str) -> Tensor:
         """Return a tensor by its name without the prefix.
 
         Raises:
-            ModelError: There is none.
+            ModelError: It is missing.
         """
         if not self.has(name):
             raise ModelError(
@@ -199,7 +199,7 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the `config.json` and the tensors of a model.
 
     Raises:
-        ModelError: The files are missing or damaged.
+        ModelError: Files are missing or damaged.
     """
     path = weights_file(folder)
     try:
@@ -209,6 +209,6 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             weights = load_file(path)
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each loader has its own kinds of errors
+    except Exception as error:  # each loader has its own types of errors
         raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
     return read_json(transformer_folder(folder) / "config.json"), weights

@@ -1,11 +1,12 @@
-"""The elastic transformer: one set of weights, many sizes, all answering in the space of the full encoder.
+"""Elastic transformer: one set of weights, many subnets, all with vectors in the space of the full encoder.
 
-A size (width, depth) keeps the first heads and the first feed-forward neurons of every layer, and drops layers from
-the middle: the first ones read the query, the last two make the vector. What a size has of its own are its layer norms
-(one set a width) and its exit, a projection of the pooled vector; everything else is a view of the shared weights.
-An exit may also be given what level 0 makes of the query, the mean of a table's token vectors: the table knows every
-token's share of the vector, and the layers need only learn what is more than the sum of the tokens.
-After ElasticLM (Zhang, Wang, Song: On Elastic Language Models) and DynaBERT (Hou et al. 2020), with exits for a vector
+A subnet (width, depth) keeps the first heads and the first feed-forward neurons of every layer, and drops layers from
+the middle: the first layers read the query, the last two make the vector. Only its layer norms (one set a width) and
+its exit, a projection of the pooled vector, belong to a subnet alone; everything else is a view of the shared weights.
+Where there is a level 0, its vector (the mean of a table's token vectors) is an input of every exit too: the table
+holds each token's share of the vector, and the layers only have to learn what goes beyond the sum of the tokens.
+
+After ElasticLM (Zhang, Wang, Song: On Elastic Language Models) and DynaBERT (Hou et al. 2020), with exits into a vector
 space instead of classes.
 """
 
@@ -22,10 +23,10 @@ from elasticdenser.subnet import Subnet
 
 
 class ElasticLayer(nn.Module):
-    """One transformer layer whose first heads and neurons can be used alone.
+    """Transformer layer whose first heads and neurons can be used alone.
 
     Args:
-        shape: Of the model.
+        shape: Shape of the model.
     """
 
     def __init__(self, shape: ElasticShape) -> None:
@@ -50,19 +51,19 @@ class ElasticLayer(nn.Module):
         Args:
             hidden: (n, length, hidden).
             hide: (n, 1, 1, length): added to the attention scores; 0 where there is a token, else very low.
-            n_heads: How many heads are used.
-            n_neurons: How many feed-forward neurons are used.
-            width: Which layer norms.
+            n_heads: Number of heads to use.
+            n_neurons: Number of feed-forward neurons to use.
+            width: Index of the width, whose layer norms to use.
         """
-        n, length, size = hidden.shape
+        n, length, hidden_size = hidden.shape
         weight, bias = self.qkv[:, :n_heads], self.qkv_bias[:, :n_heads]
-        projected = F.linear(hidden, weight.reshape(-1, size), bias.reshape(-1))
+        projected = F.linear(hidden, weight.reshape(-1, hidden_size), bias.reshape(-1))
         query, key, value = projected.view(n, length, 3, n_heads, self.head_dim).permute(2, 0, 3, 1, 4)
         # Queries are short: plain products train twice to ten times as fast as the fused kernel.
         scores = query @ key.transpose(-1, -2) * self.head_dim**-0.5 + hide
         attended = scores.softmax(dim=-1) @ value
         joined = attended.transpose(1, 2).reshape(n, length, -1)
-        mixed = F.linear(joined, self.out[:, :n_heads].reshape(size, -1), self.out_bias)
+        mixed = F.linear(joined, self.out[:, :n_heads].reshape(hidden_size, -1), self.out_bias)
         hidden = self._normed(hidden + mixed, width, 0)
         neurons = _ACTIVATIONS[self._activation](F.linear(hidden, self.up[:n_neurons], self.up_bias[:n_neurons]))
         return self._normed(hidden + F.linear(neurons, self.down[:, :n_neurons], self.down_bias), width, 1)
@@ -73,10 +74,12 @@ class ElasticLayer(nn.Module):
 
 
 class ElasticBert(nn.Module):
-    """A transformer encoder of many sizes; the size is an argument, so calls at different sizes may run at once.
+    """Transformer encoder of many subnets; the subnet is an argument, so calls at different subnets may run at once.
+
+    Its parameters have the names of the tensors in `elastic.safetensors`: `table` holds the token vectors of level 0.
 
     Args:
-        shape: What it is made of.
+        shape: Its shape.
     """
 
     def __init__(self, shape: ElasticShape) -> None:
@@ -94,38 +97,40 @@ class ElasticBert(nn.Module):
             self.shortcuts = nn.Parameter(torch.zeros(*n_cells, shape.dim, shape.dim))
 
     def forward(self, token_ids: Tensor, mask: Tensor, subnet: Subnet) -> Tensor:
-        """Return a vector for each sequence at one size.
+        """Return a vector for each sequence at one subnet.
 
         Args:
-            token_ids: int64, (n, length), padded with anything.
+            token_ids: int64, (n, length), padded with any token.
             mask: bool, (n, length): True where there is a token.
-            subnet: The size.
+            subnet: The subnet.
 
         Returns:
             (n, dim), not normalised.
 
         Raises:
-            QueryError: There is no such size.
+            QueryError: There is no such subnet.
         """
         return self.at_depths(token_ids, mask, subnet.width, (subnet.depth,))[subnet.depth]
 
     def at_depths(self, token_ids: Tensor, mask: Tensor, width: float, depths: Iterable[int]) -> dict[int, Tensor]:
-        """Return the vectors of several depths of one width, computing the first layers, which they share, once.
+        """Return the vectors of several depths of one width; the first layers, which they share, are computed once.
 
         Args:
             token_ids: As in `forward`.
             mask: As in `forward`.
-            width: Of all of them.
-            depths: Which.
+            width: The width.
+            depths: The depths.
 
         Returns:
             Depth -> (n, dim), not normalised; from the lowest depth to the highest.
 
         Raises:
-            QueryError: There is no such size.
+            QueryError: There is no such subnet.
         """
-        found = self.pooled_at_depths(token_ids, mask, width, depths)
-        vectors = {depth: F.linear(pooled, *self.exit_of(Subnet(width, depth))) for depth, pooled in found.items()}
+        pooled_by_depth = self.pooled_at_depths(token_ids, mask, width, depths)
+        vectors = {
+            depth: F.linear(pooled, *self.exit_of(Subnet(width, depth))) for depth, pooled in pooled_by_depth.items()
+        }
         if self.shape.level0:
             means = self.table_means(token_ids, mask)
             for depth in vectors:
@@ -135,20 +140,20 @@ class ElasticBert(nn.Module):
     def pooled_at_depths(
         self, token_ids: Tensor, mask: Tensor, width: float, depths: Iterable[int]
     ) -> dict[int, Tensor]:
-        """Return what the exits of several depths are given: depth -> (n, hidden)."""
+        """Return the pooled vectors of several depths, which are the inputs of their exits: depth -> (n, hidden)."""
         depths = sorted(set(depths))
         for depth in depths:
             self.shape.check(Subnet(width, depth))
-        at = self.shape.widths.index(width)
+        width_index = self.shape.widths.index(width)
         n_heads, n_neurons = round(self.shape.n_heads * width), round(self.shape.n_neurons * width)
         hide = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -1e9)[:, None, None]
 
         def through(layers: Sequence[int], state: Tensor) -> Tensor:
             for layer in layers:
-                state = self.blocks[layer](state, hide, n_heads, n_neurons, at)
+                state = self.blocks[layer](state, hide, n_heads, n_neurons, width_index)
             return state
 
-        state, n_done = self._embedded(token_ids, at), 0
+        state, n_done = self._embedded(token_ids, width_index), 0
         pooled = {}
         for depth in depths:
             first, last = layers_of(depth, self.shape.n_layers)
@@ -157,7 +162,7 @@ class ElasticBert(nn.Module):
         return pooled
 
     def table_means(self, token_ids: Tensor, mask: Tensor) -> Tensor:
-        """Return what level 0 makes of the sequences: (n, dim), the means of their token vectors."""
+        """Return level 0's vectors, (n, dim): the means of the sequences' token vectors."""
         return _pooled(F.embedding(token_ids, self.table), mask, "mean")
 
     @property
@@ -166,14 +171,17 @@ class ElasticBert(nn.Module):
         return [block for block in self.blocks if isinstance(block, ElasticLayer)]
 
     def exit_of(self, subnet: Subnet) -> tuple[Tensor, Tensor]:
-        """Return weight, (dim, hidden), and bias, (dim,), of the exit of a size, as views."""
-        at = self.shape.widths.index(subnet.width), self.shape.depths.index(subnet.depth)
-        return self.exits[at], self.exit_bias[at]
+        """Return weight, (dim, hidden), and bias, (dim,), of the exit of a subnet, as views."""
+        cell = self._cell(subnet)
+        return self.exits[cell], self.exit_bias[cell]
 
     def shortcut_of(self, subnet: Subnet) -> Tensor:
-        """Return what the exit of a size multiplies level 0's vector by, (dim, dim), as a view."""
-        shortcut: Tensor = self.shortcuts[self.shape.widths.index(subnet.width), self.shape.depths.index(subnet.depth)]
+        """Return the weight of level 0's vector in the exit of a subnet, (dim, dim), as a view."""
+        shortcut: Tensor = self.shortcuts[self._cell(subnet)]
         return shortcut
+
+    def _cell(self, subnet: Subnet) -> tuple[int, int]:
+        return self.shape.widths.index(subnet.width), self.shape.depths.index(subnet.depth)
 
     def _embedded(self, token_ids: Tensor, width: int) -> Tensor:
         embedded = F.embedding(token_ids, self.tokens) + self.positions[: token_ids.shape[1]]

@@ -1,4 +1,4 @@
-"""Weights in 8 bits: every row of a tensor, its last dimension, as whole numbers from -127 to 127 times a scale."""
+"""Weights stored in 8 bits: every row (last dimension) of a tensor as whole numbers from -127 to 127 times a scale."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from elasticdenser.errors import ModelError
 _SCALE = ".scale"
 
 
-def packed(name: str, tensor: Tensor) -> dict[str, Tensor]:
-    """Return what is stored of a tensor: `name`, int8, and `name.scale`, float32, a number a row.
+def quantise(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """Return the tensors to store for a tensor: `name`, int8, and `name.scale`, float32, one number a row.
 
     Raises:
-        ModelError: The tensor holds what is no finite number.
+        ModelError: The tensor holds a number that is not finite.
     """
     rows = tensor.detach().float().cpu()
     if not rows.isfinite().all():
@@ -25,11 +25,11 @@ def packed(name: str, tensor: Tensor) -> dict[str, Tensor]:
     return {name: (rows / scale.clamp(min=1e-30)).round().to(torch.int8), name + _SCALE: scale.squeeze(-1)}
 
 
-def unpacked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors, float32, of which some or all were packed.
+def dequantise(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors in float32, some or all of which are stored in 8 bits.
 
     Raises:
-        ModelError: A scale is missing or of another size.
+        ModelError: A scale is missing or has another shape.
     """
     tensors = {}
     for name, tensor in stored.items():
@@ -38,7 +38,7 @@ def unpacked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if tensor.dtype == torch.int8:
             scale = stored.get(name + _SCALE)
             if scale is None or scale.shape != tensor.shape[:-1]:
-                raise ModelError(f"{name} of 8 bits has no scale for each of its rows: fetch the model again")
+                raise ModelError(f"{name} in 8 bits has no scale for each of its rows: fetch the model again")
             tensors[name] = tensor.float() * scale.float().unsqueeze(-1)
         else:
             tensors[name] = tensor.float()

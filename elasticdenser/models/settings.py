@@ -1,4 +1,4 @@
-"""What a sentence encoder's folder says about it, in the layout of sentence-transformers."""
+"""Settings of a sentence encoder, read from its folder in the layout of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Pooling = Literal["mean", "cls"]
 POOLINGS = get_args(Pooling)
 
 INT8 = "int8"
-"""Arithmetic in 8 bits, by our own kernel."""
+"""Name of the 8-bit arithmetic of our own kernel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderSettings:
-    """How texts become vectors, beside the weights.
+    """Settings by which texts become vectors, beside the weights.
 
     Args:
         pooling: `mean` over all tokens or the `cls` token.
-        normalize: Whether vectors get length 1.
-        max_length: Tokens of a text that are read, special tokens included.
-        query_prompt: Put before every query.
-        passage_prompt: Put before every passage.
+        normalize: Whether vectors are L2-normalised.
+        max_length: Tokens of a text that are encoded, special tokens included; the rest is cut off.
+        query_prompt: Text put before every query.
+        passage_prompt: Text put before every passage.
         dim: Dimensions of a vector.
     """
 
@@ -40,14 +40,14 @@ class EncoderSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderFingerprint:
-    """What must agree for two encoders to share a vector space, and what is only good to know.
+    """Identity of an encoder's vector space.
 
     Args:
-        name: The name or folder the encoder was loaded by (not compared).
-        weights_sha256: SHA-256 of the weights file.
+        name: The name or folder that the encoder was loaded by (not compared).
+        weights_sha256: SHA-256 of the full encoder's weights file.
         settings: Pooling, normalisation, length, prompts and dimension.
-        dtype: Arithmetic the passages were encoded with, such as `bfloat16`. Whoever searches may use another: of
-            float types the vectors agree to a cosine of 0.9999 or better, in 8 bits to about .999.
+        dtype: Arithmetic that the passages were encoded with, such as `bfloat16`. Queries may be encoded with another:
+            vectors of float types agree to a cosine of 0.9999 or better, those in 8 bits to about .999.
     """
 
     name: str
@@ -56,27 +56,21 @@ class EncoderFingerprint:
     dtype: str
 
     def differences(self, other: EncoderFingerprint) -> list[str]:
-        """Return a line for everything that keeps `other` from sharing this encoder's vector space."""
+        """Return a line for every difference because of which `other` has another vector space."""
         mine, theirs = ({**asdict(f.settings), "weights_sha256": f.weights_sha256} for f in (self, other))
         return [f"{key}: {mine[key]!r} against {theirs[key]!r}" for key in mine if mine[key] != theirs[key]]
 
     def differences_of_passages(self, other: EncoderFingerprint) -> list[str]:
-        """Return a line for everything that keeps passages by `other` out of an index of this encoder's.
+        """Return a line for every difference because of which passages of `other` do not belong into the same index.
 
-        Float types are so close that a build may go on with another one; 8 bits go by themselves.
+        Vectors of float types are so close that a build may go on with another one; those in 8 bits are not.
         """
         mixed = self.dtype != other.dtype and INT8 in (self.dtype, other.dtype)
         return [*self.differences(other), *([f"dtype: {self.dtype!r} against {other.dtype!r}"] if mixed else [])]
 
     def to_json(self) -> dict[str, Any]:
-        """Return a form that `from_json` reads back."""
+        """Return a dictionary that JSON can hold and `dataclass_io.from_value` reads back."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> EncoderFingerprint:
-        """Read what `to_json` gave; unknown keys are errors (TypeError)."""
-        settings = dict(value["settings"])
-        return cls(**{**value, "settings": EncoderSettings(**settings)})
 
 
 def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:
@@ -84,43 +78,42 @@ def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:
 
     Args:
         folder: A folder with `modules.json`, as sentence-transformers writes it.
-        overrides: Values of `EncoderSettings` to use instead of the folder's; None means the folder's.
+        overrides: Values of `EncoderSettings` to use instead of the folder's; None is the folder's.
 
     Raises:
-        ModelError: The folder is not one, or asks for something that is not supported.
+        ModelError: `folder` holds no sentence encoder, or one that is not supported.
     """
-    kinds = module_folders(folder)
-    unknown = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
-    if unknown or not {"Transformer", "Pooling"} <= set(kinds):
+    modules = module_folders(folder)
+    unknown = sorted(set(modules) - {"Transformer", "Pooling", "Normalize"})
+    if unknown or not {"Transformer", "Pooling"} <= set(modules):
         raise ModelError(
-            f"{folder / 'modules.json'} lists the modules {', '.join(kinds)}; supported are Transformer, Pooling "
-            "and Normalize: choose a model made of these"
+            f"{folder / 'modules.json'}: got the modules {', '.join(modules)}, expected Transformer, Pooling and, if "
+            "any, Normalize: choose a model made of these"
         )
-    config = read_json(kinds["Transformer"] / "config.json")
+    config = read_json(modules["Transformer"] / "config.json")
     prompts = _read_prompts(folder)
     settings = EncoderSettings(
-        pooling=_read_pooling(kinds["Pooling"] / "config.json"),
-        normalize="Normalize" in kinds,
-        max_length=_read_max_length(kinds["Transformer"], config),
+        pooling=_read_pooling(modules["Pooling"] / "config.json"),
+        normalize="Normalize" in modules,
+        max_length=_read_max_length(modules["Transformer"], config),
         query_prompt=prompts["query"],
         passage_prompt=prompts["passage"],
         dim=int(config.get("hidden_size", config.get("dim", 0))),
     )
-    given = {key: value for key, value in overrides.items() if value is not None}
-    _check_overrides(given, _position_limit(config))
-    return replace(settings, **given)
+    overrides = {key: value for key, value in overrides.items() if value is not None}
+    _check_overrides(overrides, _max_positions(config))
+    return replace(settings, **overrides)
 
 
 def write_settings(folder: Path, settings: EncoderSettings) -> None:
-    """Give the sentence encoder in `folder` other prompts and another maximum length, as `read_settings` reads them."""
+    """Change prompts and maximum length of the sentence encoder in `folder`, so that `read_settings` reads these."""
     prompts = {"query": settings.query_prompt, "document": settings.passage_prompt}
     _change_json(folder / "config_sentence_transformers.json", {"prompts": prompts, "default_prompt_name": None})
-    inner = transformer_folder(folder)
-    _change_json(inner / "sentence_bert_config.json", {"max_seq_length": settings.max_length})
+    _change_json(transformer_folder(folder) / "sentence_bert_config.json", {"max_seq_length": settings.max_length})
 
 
 def transformer_folder(folder: Path) -> Path:
-    """Return where the transformer of the sentence encoder in `folder` lies: older ones have it in a folder inside.
+    """Return the folder of the transformer of a sentence encoder; older encoders have it in a folder inside.
 
     Raises:
         ModelError: `folder` holds no sentence encoder.
@@ -139,11 +132,11 @@ def module_folders(folder: Path) -> dict[str, Path]:
     try:
         return {str(module["type"]).rsplit(".", 1)[-1]: folder / module["path"] for module in modules}
     except (KeyError, TypeError):
-        raise ModelError(f"{path} is no list of modules with type and path: fetch the model again") from None
+        raise ModelError(f"{path}: expected a list of modules with type and path: fetch the model again") from None
 
 
 def first_position(config: Mapping[str, Any]) -> int:
-    """Return the row of the position table that the first token gets: RoBERTa's start after the padding index."""
+    """Return the row of the position table for the first token; RoBERTa's positions start after the padding index."""
     if config.get("model_type") not in ("roberta", "xlm-roberta", "camembert"):
         return 0
     padding = config.get("pad_token_id")
@@ -154,30 +147,30 @@ def read_json(path: Path) -> Any:
     """Read a JSON file of a model.
 
     Raises:
-        ModelError: It is missing or not JSON.
+        ModelError: The file is missing or not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(
-            f"{path} is missing: the encoder must be a folder in the layout of sentence-transformers"
+            f"{path} is missing: give the folder of an encoder in the layout of sentence-transformers"
         ) from None
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not JSON ({error}): fetch the model again") from None
 
 
-def _check_overrides(given: Mapping[str, Any], position_limit: int) -> None:
+def _check_overrides(overrides: Mapping[str, Any], max_positions: int) -> None:
     kinds = {"pooling": str, "normalize": bool, "max_length": int, "query_prompt": str, "passage_prompt": str}
-    unknown = sorted(set(given) - set(kinds))
+    unknown = sorted(set(overrides) - set(kinds))
     if unknown:
-        raise ModelError(f"unknown encoder settings: {', '.join(unknown)}; those that can be given: {', '.join(kinds)}")
-    for name, value in given.items():
+        raise ModelError(f"got the unknown encoder settings {', '.join(unknown)}, expected some of {', '.join(kinds)}")
+    for name, value in overrides.items():
         if type(value) is not kinds[name] or (name == "pooling" and value not in POOLINGS):
             expected = " or ".join(map(repr, POOLINGS)) if name == "pooling" else f"{kinds[name].__name__}"
-            raise ModelError(f"got {name} = {value!r} of the encoder's settings; expected {expected}")
-    if not 2 < given.get("max_length", 3) <= position_limit:
+            raise ModelError(f"got {name} = {value!r} of the encoder's settings, expected {expected}")
+    if not 2 < overrides.get("max_length", 3) <= max_positions:
         raise ModelError(
-            f"got a maximum length of {given['max_length']}; this encoder takes 3 to {position_limit} tokens"
+            f"got a maximum length of {overrides['max_length']}, expected 3 to {max_positions} tokens for this encoder"
         )
 
 
@@ -192,21 +185,21 @@ def _read_pooling(path: Path) -> Pooling:
     if isinstance(mode, list) and len(mode) == 1:
         mode = mode[0]
     if mode is None:
-        chosen = [key.removeprefix("pooling_mode_") for key in config if key.startswith("pooling_mode_")]
-        chosen = [
-            name.removesuffix("_tokens").removesuffix("_token") for name in chosen if config[f"pooling_mode_{name}"]
+        names = [key.removeprefix("pooling_mode_") for key in config if key.startswith("pooling_mode_")]
+        modes = [
+            name.removesuffix("_tokens").removesuffix("_token") for name in names if config[f"pooling_mode_{name}"]
         ]
-        mode = chosen[0] if len(chosen) == 1 else chosen
+        mode = modes[0] if len(modes) == 1 else modes
     if mode not in POOLINGS or not config.get("include_prompt", True):
         raise ModelError(
-            f"{path} asks for pooling {mode!r} (include_prompt={config.get('include_prompt', True)}); supported "
-            "are 'mean' and 'cls' over all tokens: choose a model with one of these"
+            f"{path}: got pooling {mode!r} (include_prompt={config.get('include_prompt', True)}), expected 'mean' or "
+            "'cls' over all tokens: choose a model with one of these"
         )
     return cast(Pooling, mode)
 
 
 def _read_max_length(folder: Path, config: dict[str, Any]) -> int:
-    limit = _position_limit(config)
+    limit = _max_positions(config)
     for name, key in (
         ("sentence_bert_config.json", "max_seq_length"),
         ("tokenizer_config.json", "model_max_length"),
@@ -218,7 +211,7 @@ def _read_max_length(folder: Path, config: dict[str, Any]) -> int:
     return limit
 
 
-def _position_limit(config: dict[str, Any]) -> int:
+def _max_positions(config: dict[str, Any]) -> int:
     return int(config.get("max_position_embeddings", 512)) - first_position(config)
 
 
@@ -226,6 +219,6 @@ def _read_prompts(folder: Path) -> dict[str, str]:
     path = folder / "config_sentence_transformers.json"
     config = read_json(path) if path.is_file() else {}
     prompts = config.get("prompts") or {}
-    # As encode_query and encode_document of sentence-transformers look for them, which leave the default prompt out.
+    # The same look-up as in encode_query and encode_document of sentence-transformers, which ignore the default prompt.
     passage = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
     return {"query": prompts.get("query") or "", "passage": passage}

@@ -1,4 +1,4 @@
-"""The shape of an elastic transformer: its sizes, and which layers each keeps. Nothing here needs torch."""
+"""Shape of an elastic transformer: its grid of subnets, and the layers that each keeps. It needs no torch."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ DEPTHS = (1, 2, 3, 4, 6)
 
 @dataclass(frozen=True, kw_only=True)
 class ElasticShape:
-    """What an elastic transformer is made of.
+    """Shape of an elastic transformer.
 
     Args:
         n_layers: Layers of the full model.
         n_heads: Attention heads of a layer.
-        hidden: Width of the residual stream; it is the same at every size.
+        hidden: Width of the residual stream, the same at every subnet.
         n_neurons: Feed-forward neurons of a layer.
         vocabulary: Number of tokens.
-        n_positions: Longest sequence.
+        n_positions: Number of positions, and so of the tokens of the longest sequence.
         dim: Dimensions of the vectors.
         pooling: `mean` or `cls`.
         activation: `gelu`, `gelu_tanh` or `relu`.
-        norm_eps: Of the layer norms.
+        norm_eps: Added to variances in the layer norms.
         widths: Shares of heads and neurons, falling from 1.
         depths: Numbers of layers, rising.
-        level0: Whether there is a table of token vectors, whose mean every exit is given too.
+        level0: Whether there is a token table, whose mean vector is an input of every exit.
 
     Raises:
-        QueryError: A width leaves no whole number of heads and neurons, a depth is not there, or there is no such
-            pooling, activation or split of the hidden size.
+        QueryError: A number is not positive, a width leaves a fraction of a head or neuron, there are fewer layers than
+            a depth, or there is no such pooling, activation or split of the hidden size.
     """
 
     n_layers: int
@@ -54,48 +54,57 @@ class ElasticShape:
     level0: bool = False
 
     def __post_init__(self) -> None:
-        if not self.widths or self.widths[0] != 1 or not _is_falling(self.widths):
-            raise QueryError(f"got the widths {self.widths}; expected them to fall from 1, such as {WIDTHS}")
-        if not self.depths or not _is_falling(self.depths[::-1]):
-            raise QueryError(f"got the depths {self.depths}; expected them to rise, such as {DEPTHS}")
+        self._check_model()
+        self._check_grid()
+
+    def _check_model(self) -> None:
+        for name in ("n_layers", "n_heads", "hidden", "n_neurons", "vocabulary", "n_positions", "dim", "norm_eps"):
+            if not getattr(self, name) > 0:
+                raise QueryError(f"got {name} = {getattr(self, name)!r}, expected a number above 0")
         if self.hidden % self.n_heads:
             raise QueryError(
-                f"got {self.n_heads} heads of a hidden size of {self.hidden}; expected heads of equal size"
+                f"got {self.n_heads} heads of a hidden size of {self.hidden}, expected heads of equal size"
             )
         if self.pooling not in ("mean", "cls") or self.activation not in ACTIVATIONS:
             raise QueryError(
-                f"got {self.pooling!r} pooling and the activation {self.activation!r}; expected 'mean' or 'cls', and "
+                f"got {self.pooling!r} pooling and the activation {self.activation!r}, expected 'mean' or 'cls', and "
                 f"one of {', '.join(ACTIVATIONS)}"
             )
+
+    def _check_grid(self) -> None:
+        if not self.widths or self.widths[0] != 1 or not _is_falling(self.widths):
+            raise QueryError(f"got the widths {self.widths}, expected them to fall from 1, such as {WIDTHS}")
+        if not self.depths or not _is_falling(self.depths[::-1]):
+            raise QueryError(f"got the depths {self.depths}, expected them to rise, such as {DEPTHS}")
         for width in self.widths:
             if not 0 < width <= 1 or self.n_heads * width % 1 or self.n_neurons * width % 1:
                 heads = f"{self.n_heads} heads and {self.n_neurons} neurons"
-                raise QueryError(f"got width {width:g} of {heads}; expected one that leaves whole numbers of both")
+                raise QueryError(f"got width {width:g} of {heads}, expected one that leaves whole numbers of both")
         for depth in self.depths:
             if not 1 <= depth <= self.n_layers:
-                raise QueryError(f"got depth {depth} of {self.n_layers} layers; expected 1 to {self.n_layers}")
+                raise QueryError(f"got depth {depth} of {self.n_layers} layers, expected 1 to {self.n_layers}")
 
     @property
     def grid(self) -> list[Subnet]:
-        """All sizes, from large to small."""
+        """All subnets of these widths and depths, from large to small."""
         return sorted((Subnet(width, depth) for width in self.widths for depth in self.depths), reverse=True)
 
     def check(self, subnet: Subnet) -> None:
-        """Refuse a size that is not on the grid.
+        """Check that a subnet is on the grid.
 
         Raises:
-            QueryError: With the sizes there are.
+            QueryError: It is not; the message lists those that are.
         """
         if subnet.width not in self.widths or subnet.depth not in self.depths:
-            raise QueryError(f"got subnet {subnet}; this encoder has the sizes: {', '.join(map(str, self.grid))}")
+            raise QueryError(f"got subnet {subnet}, expected one of this encoder's: {', '.join(map(str, self.grid))}")
 
 
 def _is_falling(numbers: Sequence[float]) -> bool:
-    return all(one > other for one, other in pairwise(numbers))
+    return all(number > following for number, following in pairwise(numbers))
 
 
 def layers_of(depth: int, n_layers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the layers that a depth keeps, as (first ones, last ones): what is dropped is the middle.
+    """Return the layers that a depth keeps, as (first ones, last ones); those in the middle are dropped.
 
     Depth 1 is the first layer alone, depth 2 the first and the last; from 3 on the last two are kept.
     """

@@ -1,4 +1,4 @@
-"""Level 0 of the elastic encoder: no transformer, the mean of token vectors."""
+"""Level 0 of the elastic encoder: no transformer, only the mean of token vectors."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from elasticdenser.errors import ModelError
 
 
 class TokenTable:
-    """A vector for every token; a sequence's is their mean. Safe to use from several threads.
+    """Table of a vector for every token; safe to use from several threads.
 
     Args:
-        vectors: float32, (n_tokens, dim); not changed here, nor to be changed afterwards.
+        vectors: float32, (n_tokens, dim); must not be changed afterwards.
 
     Raises:
-        ModelError: The vectors are of another shape or type.
+        ModelError: The vectors have another shape or type.
     """
 
     def __init__(self, vectors: Tensor) -> None:
         if vectors.dim() != 2 or not len(vectors) or vectors.dtype != torch.float32:
-            found = f"{vectors.dtype} of {tuple(vectors.shape)}"
-            raise ModelError(f"got token vectors of {found}; expected float32 of (n_tokens, dim)")
+            raise ModelError(
+                f"got token vectors of {vectors.dtype} {tuple(vectors.shape)}, expected float32 of (n_tokens, dim)"
+            )
         self._vectors = vectors.detach().cpu().contiguous()
 
     @property
@@ -38,7 +39,7 @@ class TokenTable:
         return self._vectors.shape[1]
 
     @torch.inference_mode()
-    def encode(self, sequences: Sequence[Sequence[int]]) -> Tensor:
+    def mean_vectors(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         """Return the mean of the token vectors of each sequence, which does not depend on the other sequences.
 
         Args:
@@ -49,7 +50,7 @@ class TokenTable:
         """
         token_ids = torch.tensor(list(chain.from_iterable(sequences)), dtype=torch.int64)
         starts = torch.tensor([0, *accumulate(map(len, sequences))][:-1], dtype=torch.int64)
-        # One pass without copies of the vectors; every bag is added up on its own, in the order of its tokens.
+        # One pass without copies of the vectors; the vectors of each sequence are added up in the order of its tokens.
         return torch.embedding_bag(self._vectors, token_ids, starts, mode=_MEAN)[0]
 
 

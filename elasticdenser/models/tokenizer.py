@@ -1,4 +1,4 @@
-"""The encoder's tokenizer, by the `tokenizers` library alone: transformers takes seconds to import."""
+"""Tokenizer of an encoder, by the `tokenizers` library alone: transformers takes seconds to import."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _read(folder: Path) -> Tokenizer:
     if path.is_file():
         try:
             return Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
+        except Exception as error:  # `tokenizers` raises bare Exception
             raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
     vocabulary = folder / "vocab.txt"
     if not vocabulary.is_file():
@@ -52,6 +52,6 @@ def _read(folder: Path) -> Tokenizer:
 
 
 def _lowercased(folder: Path) -> bool:
-    """Say whether sentence-transformers lowercases the text before this tokenizer sees it."""
+    """Return whether sentence-transformers would lowercase texts before they reach the tokenizer."""
     path = folder / "sentence_bert_config.json"
     return path.is_file() and bool(read_json(path).get("do_lower_case"))

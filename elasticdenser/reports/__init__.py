@@ -1,4 +1,4 @@
-"""Reports: a comparison as Markdown with pictures, as one HTML page, and as rows for the terminal."""
+"""Reports: a comparison as Markdown with charts, as one HTML page, and as rows for the terminal."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ def write_report(comparison: Comparison, folder: str | Path) -> list[Path]:
     The same comparison gives the same bytes.
 
     Args:
-        comparison: What an evaluation found.
-        folder: Where to; made if it is not there.
+        comparison: Results of an evaluation.
+        folder: Folder for the files; created if it does not exist.
 
     Returns:
-        The files written; those a reader opens come first.
+        The files written; the two reports come first.
 
     Raises:
         BuildError: The folder cannot be written to.
     """
-    # Here, because these load matplotlib, which takes a second that the rows for the terminal need not.
-    from elasticdenser.reports.content import document
+    # Imported here: they load matplotlib, which takes a second and is not needed for the rows in the terminal.
     from elasticdenser.reports.html import render as render_html
-    from elasticdenser.reports.markdown import PICTURES, picture_files
+    from elasticdenser.reports.markdown import CHART_FOLDER, chart_files
     from elasticdenser.reports.markdown import render as render_markdown
+    from elasticdenser.reports.sections import report_blocks
     from elasticdenser.reports.text import plain
 
-    blocks = document(comparison)
-    pictures = Path(folder) / PICTURES
-    with explained_os_errors(pictures):
-        pictures.mkdir(parents=True, exist_ok=True)
+    blocks = report_blocks(comparison)
+    charts = Path(folder) / CHART_FOLDER
+    with explained_os_errors(charts):
+        charts.mkdir(parents=True, exist_ok=True)
     files = {Path(folder) / "report.md": render_markdown(blocks)}
     files[Path(folder) / "report.html"] = render_html(blocks, title=plain(comparison.title))
-    files.update({Path(folder) / name: svg for name, svg in picture_files(blocks).items()})
-    # The pages last: no page of a report that broke off points to pictures of another.
+    files.update({Path(folder) / name: svg for name, svg in chart_files(blocks).items()})
+    # The reports are written last: if this is interrupted, no report refers to the charts of another.
     for path in reversed(files):
         with atomic_write(path) as file:
             file.write(files[path])

@@ -1,4 +1,4 @@
-"""What a report is made of, before it becomes Markdown or HTML."""
+"""Building blocks of a report, independent of Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Code:
-    """A name or setting within a sentence, set as code."""
+    """Name or setting within a sentence, shown as code."""
 
     text: str
 
@@ -17,16 +17,16 @@ Sentence = tuple[str | Code, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One entry of a table.
+    """Entry of a table.
 
     Attributes:
-        text: What it says.
-        mark: Sign behind the text: better, worse, or none.
-        small: A second line in small print.
-        strong: Whether it is the best of its column.
-        colour: Of the dot before the text; empty for none.
-        notes: Numbers of the table's notes that belong to it, from 1.
-        code: Whether to set it as code.
+        text: Text of the entry.
+        mark: Sign after the text, for better or worse; empty for none.
+        small: Second line in small print.
+        strong: Whether the entry is in bold, as the best of its column.
+        colour: Colour of a dot before the text; empty for none.
+        notes: Numbers, from 1, of the notes of the table that belong to the entry.
+        code: Whether the text is shown as code.
     """
 
     text: str
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """Head of a table's column; numbers are set flush right."""
+    """Heading of a column; numbers are aligned to the right."""
 
     title: str
     is_number: bool = True
@@ -48,7 +48,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Columns, rows and numbered notes; each row has an entry for each column."""
+    """Table of columns, rows and numbered notes; each row has an entry for each column."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Entry, ...], ...]
@@ -57,7 +57,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """A heading; those with an anchor are in the table of contents."""
+    """Heading; those with an anchor are in the table of contents."""
 
     level: int
     text: str
@@ -66,22 +66,22 @@ class Heading:
 
 @dataclass(frozen=True, kw_only=True)
 class Paragraph:
-    """A paragraph, or the items of a list."""
+    """Paragraph, or the items of a list."""
 
     sentences: tuple[Sentence, ...]
     is_list: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A picture.
+class Chart:
+    """Chart with its texts.
 
     Attributes:
-        name: File name without its ending: letters, digits, `.` and `-`.
-        svg: The whole file.
-        title: What it shows.
-        caption: How to read it.
-        description: The same for those who cannot see it, with the figures.
+        name: File name without suffix: letters, digits, `.` and `-`.
+        svg: Content of the SVG file.
+        title: Subject of the chart.
+        caption: Help for reading the chart.
+        description: Text alternative with the figures, for readers who cannot see the chart.
     """
 
     name: str
@@ -92,15 +92,15 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """Pictures that stand beside each other where there is room."""
+class Charts:
+    """Charts that are shown side by side if there is room."""
 
-    items: tuple[Picture, ...]
+    items: tuple[Chart, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Details:
-    """Something to unfold."""
+    """Blocks under a summary that the reader can unfold."""
 
     summary: str
     blocks: tuple[Block, ...]
@@ -108,7 +108,7 @@ class Details:
 
 @dataclass(frozen=True, kw_only=True)
 class Commands:
-    """Lines for a shell."""
+    """Commands for a shell."""
 
     lines: tuple[str, ...]
 
@@ -120,4 +120,4 @@ class Contents:
     items: tuple[tuple[str, str], ...]
 
 
-Block = Heading | Paragraph | Table | Pictures | Details | Commands | Contents
+Block = Heading | Paragraph | Table | Charts | Details | Commands | Contents

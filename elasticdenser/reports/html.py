@@ -1,4 +1,4 @@
-"""A report as one HTML page that loads nothing."""
+"""Report as one HTML page that loads no other file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from html import escape
 
 from elasticdenser.reports.blocks import (
     Block,
+    Chart,
+    Charts,
     Code,
     Commands,
     Contents,
@@ -15,27 +17,20 @@ from elasticdenser.reports.blocks import (
     Entry,
     Heading,
     Paragraph,
-    Picture,
-    Pictures,
     Sentence,
     Table,
 )
 from elasticdenser.reports.page import PAGE
-from elasticdenser.reports.palette import BLUE, GRID, INK, MUTED, PAPER
+from elasticdenser.reports.palette import PAGE_COLOURS
 from elasticdenser.reports.text import BETTER, WORSE
 
 _MARKS = {BETTER: "better", WORSE: "worse"}
-# Colours that follow the page's scheme, light or dark.
-_SCHEME = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    GRID: "var(--grid)",
-    PAPER: "var(--paper)",
-    BLUE: "var(--blue)",
-}
+_CSS_COLOURS = {light: f"var(--{name})" for name, (light, _) in PAGE_COLOURS.items()}
+"""Colours of charts and systems that the page replaces by its variables, which follow the reader's colour scheme."""
+
 _POINTS_TO_PIXELS = 96 / 72
-# A picture shrinks to that share of its width; on narrower screens it scrolls.
-_LEAST = 0.6
+_MIN_CHART_SCALE = 0.6
+"""A chart shrinks to this share of its width at most, so that its text stays readable; narrower screens scroll."""
 
 
 def render(blocks: Sequence[Block], *, title: str) -> str:
@@ -55,8 +50,8 @@ def _block(block: Block) -> str:
             return "\n".join(f"<p>{_sentence(sentence)}</p>" for sentence in block.sentences)
         case Table():
             return _table(block)
-        case Pictures():
-            return f'<div class="pictures">{"".join(map(_picture, block.items))}</div>'
+        case Charts():
+            return f'<div class="charts">{"".join(map(_chart, block.items))}</div>'
         case Details():
             inner = "\n".join(_block(inner) for inner in block.blocks)
             return f"<details><summary>{escape(block.summary)}</summary>\n{inner}\n</details>"
@@ -92,34 +87,34 @@ def _entry(entry: Entry, kind: str) -> str:
     if entry.notes:
         text += f"<sup>{','.join(map(str, entry.notes))}</sup>"
     if entry.colour:
-        colour = _SCHEME.get(entry.colour, entry.colour)
+        colour = _CSS_COLOURS.get(entry.colour, entry.colour)
         text = f'<span class="system"><span class="dot" style="background:{colour}"></span>{text}</span>'
     if kind == "number":
-        # Always there, so that figures with and without a mark stand below each other.
+        # Also without a mark, so that all figures of a column are aligned.
         text += f'<span class="mark {_MARKS.get(entry.mark, "")}">{entry.mark}</span>'
     if entry.small:
         text += f"<small>{escape(entry.small)}</small>"
-    # Which way a text from elsewhere runs is for the text to say.
+    # The direction of a text from other sources depends on its language.
     return f'<td class="{kind}"{"" if kind == "number" else " dir=auto"}>{text}</td>'
 
 
-def _picture(picture: Picture) -> str:
-    caption = f"<strong>{escape(picture.title)}.</strong> {escape(picture.caption)}"
-    return f"<figure><figcaption>{caption}</figcaption><div class='scroll'>{_inline(picture)}</div></figure>"
+def _chart(chart: Chart) -> str:
+    caption = f"<strong>{escape(chart.title)}.</strong> {escape(chart.caption)}"
+    return f"<figure><figcaption>{caption}</figcaption><div class='scroll'>{_inline_svg(chart)}</div></figure>"
 
 
-def _inline(picture: Picture) -> str:
-    """Return a picture's SVG as a part of the page, in the page's colours."""
-    head, body = picture.svg.split(">", 1)
+def _inline_svg(chart: Chart) -> str:
+    """Return the SVG of a chart as a part of the page, in the colours of the page."""
+    head, body = chart.svg.split(">", 1)
     box = re.search(r'viewBox="([^"]*)"', head)
     if box is None:
-        raise ValueError(f"picture {picture.name} has no viewBox")
+        raise ValueError(f"got chart {chart.name} without viewBox, expected an SVG from svg_of")
     width = float(box[1].split()[2]) * _POINTS_TO_PIXELS
-    for colour, variable in _SCHEME.items():
+    for colour, variable in _CSS_COLOURS.items():
         body = body.replace(f": {colour}", f": {variable}")
     body = body.replace("xlink:href", "href")
-    size = f"max-width:{width:.0f}px;min-width:{_LEAST * width:.0f}px"
+    size = f"max-width:{width:.0f}px;min-width:{_MIN_CHART_SCALE * width:.0f}px"
     return (
-        f'<svg viewBox="{box[1]}" role="img" aria-label="{escape(picture.description)}" style="{size}">'
-        f"<title>{escape(picture.title)}</title>{body.strip()}"
+        f'<svg viewBox="{box[1]}" role="img" aria-label="{escape(chart.description)}" style="{size}">'
+        f"<title>{escape(chart.title)}</title>{body.strip()}"
     )

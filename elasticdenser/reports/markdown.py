@@ -1,4 +1,4 @@
-"""A report as Markdown as GitHub shows it."""
+"""Report in the Markdown of GitHub."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from elasticdenser.reports.blocks import (
     Block,
+    Chart,
+    Charts,
     Code,
     Column,
     Commands,
@@ -15,13 +17,11 @@ from elasticdenser.reports.blocks import (
     Entry,
     Heading,
     Paragraph,
-    Picture,
-    Pictures,
     Sentence,
     Table,
 )
 
-PICTURES = "pictures"
+CHART_FOLDER = "pictures"
 
 
 def render(blocks: Sequence[Block]) -> str:
@@ -29,18 +29,18 @@ def render(blocks: Sequence[Block]) -> str:
     return "\n\n".join(_block(block) for block in blocks) + "\n"
 
 
-def picture_files(blocks: Sequence[Block]) -> dict[str, str]:
-    """Return path -> content of the pictures that the text points to."""
-    groups = (block.items for block in blocks if isinstance(block, Pictures))
-    return {_picture_path(picture): picture.svg for group in groups for picture in group}
+def chart_files(blocks: Sequence[Block]) -> dict[str, str]:
+    """Return path -> content of the charts that the report refers to."""
+    groups = (block.items for block in blocks if isinstance(block, Charts))
+    return {_chart_path(chart): chart.svg for group in groups for chart in group}
 
 
 def escape(text: str) -> str:
     """Return Markdown that shows `text` as it is, in tables too."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # Within words an underscore is only an underscore, and names are easier to read in the source without a backslash.
+    # An underscore within a word has no meaning in Markdown, and without a backslash names are easier to read.
     text = re.sub(r"[\\`*\[\]|$~#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\\g<0>", text)
-    # What would become a link stays text.
+    # Addresses stay text: GitHub would make links of them.
     return re.sub(r"(?i)(https?|ftp)://", r"\1&#58;//", text).replace("www.", "www&#46;")
 
 
@@ -53,8 +53,8 @@ def _block(block: Block) -> str:
             return "\n".join(("- " if block.is_list else "") + _sentence(sentence) for sentence in block.sentences)
         case Table():
             return _table(block)
-        case Pictures():
-            return "\n\n".join(map(_picture, block.items))
+        case Charts():
+            return "\n\n".join(map(_chart, block.items))
         case Details():
             inner = "\n\n".join(_block(inner) for inner in block.blocks)
             return f"<details><summary>{_html(block.summary)}</summary>\n\n{inner}\n\n</details>"
@@ -90,12 +90,12 @@ def _entry(entry: Entry) -> str:
         text = f"**{text}**"
     text += f" {entry.mark}" if entry.mark else ""
     text += f" <sup>{','.join(map(str, entry.notes))}</sup>" if entry.notes else ""
-    # GitHub has no smaller print than this in tables.
+    # The smallest print that GitHub has in tables.
     return text + (f"<br><sub>{escape(entry.small)}</sub>" if entry.small else "")
 
 
 def _code(text: str) -> str:
-    """Return code; as HTML what backticks cannot hold, a backtick and a bar within a table among it."""
+    """Return text as code: in backticks, or as HTML if it has characters that end code or a column."""
     return f"`{text}`" if re.fullmatch(r"[\w./:= -]+", text) else f"<code>{escape(text)}</code>"
 
 
@@ -103,10 +103,10 @@ def _html(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _picture(picture: Picture) -> str:
-    alt = escape(picture.description)
-    return f"**{escape(picture.title)}.** {escape(picture.caption)}\n\n![{alt}]({_picture_path(picture)})"
+def _chart(chart: Chart) -> str:
+    alt = escape(chart.description)
+    return f"**{escape(chart.title)}.** {escape(chart.caption)}\n\n![{alt}]({_chart_path(chart)})"
 
 
-def _picture_path(picture: Picture) -> str:
-    return f"{PICTURES}/{picture.name}.svg"
+def _chart_path(chart: Chart) -> str:
+    return f"{CHART_FOLDER}/{chart.name}.svg"

@@ -1,4 +1,10 @@
-"""The frame and the look of the HTML page."""
+"""Template of the HTML page, with its style."""
+
+from elasticdenser.reports.palette import PAGE_COLOURS
+
+_LIGHT, _DARK = (
+    " ".join(f"--{name}: {colours[scheme]};" for name, colours in PAGE_COLOURS.items()) for scheme in (0, 1)
+)
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -8,16 +14,8 @@ PAGE = """<!DOCTYPE html>
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
 <style>
-:root {
-  --ink: #24292f; --muted: #656d76; --grid: #e4e7ea; --paper: #ffffff; --soft: #f6f8fa;
-  --link: #0969da; --better: #0a7d4f; --worse: #b5470b; --blue: #0072b2;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --ink: #e6edf3; --muted: #9198a1; --grid: #2b3138; --paper: #0f1318; --soft: #181d24;
-    --link: #6cb2ff; --better: #4cc38a; --worse: #f0883e; --blue: #4aa3e0;
-  }
-}
+:root { {light} }
+@media (prefers-color-scheme: dark) { :root { {dark} } }
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; }
 body {
@@ -57,7 +55,7 @@ tbody tr:hover { background: var(--soft); }
 .worse { color: var(--worse); }
 .dot { position: absolute; left: 0; top: .45em; width: .62em; height: .62em; border-radius: 50%; }
 .notes { font-size: .85rem; color: var(--muted); margin: .3rem 0; padding-left: 1.4rem; }
-.pictures { display: flex; flex-wrap: wrap; gap: 1.4rem 1.6rem; margin: .6rem 0 1.6rem; }
+.charts { display: flex; flex-wrap: wrap; gap: 1.4rem 1.6rem; margin: .6rem 0 1.6rem; }
 figure {
   margin: 0; flex: 1 1 430px; min-width: 0; display: flex; flex-direction: column; justify-content: space-between;
 }
@@ -76,4 +74,5 @@ summary { cursor: pointer; font-weight: 600; }
 </main>
 </body>
 </html>
-"""
+""".replace("{light}", _LIGHT).replace("{dark}", _DARK)
+"""The page, with `{title}` and `{body}` to be replaced."""

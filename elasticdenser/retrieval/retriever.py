@@ -1,4 +1,4 @@
-"""Retriever: queries to hits. Encodes, searches, and names the documents."""
+"""Retriever: from queries to hits. Encodes, searches, reranks, and looks up the document ids."""
 
 from __future__ import annotations
 
@@ -16,33 +16,38 @@ from elasticdenser.arrays import Positions, Scores, Vectors
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
-from elasticdenser.index.efforts import pick
-from elasticdenser.models.locate import is_elastic, shipped_elastic
-from elasticdenser.query_input import Queries, query_records, strictly_falling
+from elasticdenser.index.efforts import select_effort
+from elasticdenser.models.locate import shipped_elastic
+from elasticdenser.models.manifest import is_elastic
+from elasticdenser.query_input import Queries, query_records
+from elasticdenser.retrieval.reranking import Candidates, Reranker, make_reranker
+from elasticdenser.retrieval.scores import strictly_decreasing
 from elasticdenser.subnet import Subnet
 
-Find = Callable[[Vectors], tuple[Scores, Positions]]
+FirstStage = Callable[[Vectors], tuple[Scores, Positions]]
+"""Takes query vectors, float32, (n_queries, dim); returns scores and positions, (n_queries, n), best first."""
 
 _BATCH = 32
+"""Queries that are encoded and searched together; larger batches would delay the first hits of a stream."""
 
 
 class Hit(ScoredDoc):  # type: ignore[misc]  # ir_measures is not typed
-    """A `ScoredDoc` of ir_measures, (query_id, doc_id, score), that also says which size of the encoder answered.
+    """A `ScoredDoc` of ir_measures, (query_id, doc_id, score), with the subnet that encoded the query.
 
     Attributes:
-        subnet: The size.
+        subnet: The subnet.
     """
 
     subnet: Subnet
 
     def __new__(cls, query_id: str, doc_id: str, score: float, subnet: Subnet) -> Self:
         """Make a hit of its four values."""
-        hit: Self = tuple.__new__(cls, (query_id, doc_id, score))  # the shortest way: many are made
+        hit: Self = tuple.__new__(cls, (query_id, doc_id, score))  # the fastest way: there are many
         hit.subnet = subnet
         return hit
 
     def __getnewargs__(self) -> tuple[Any, ...]:
-        # What copies and pickles are made of.
+        # Used for copies and pickles.
         return (*self, self.subnet)
 
     def _replace(self, **changes: Any) -> Hit:
@@ -51,50 +56,68 @@ class Hit(ScoredDoc):  # type: ignore[misc]  # ir_measures is not typed
 
 
 class Retriever:
-    """Searches an index with a query encoder; safe to use from several threads.
+    """Search in an index with a query encoder, and optionally a reranker; safe to use from several threads.
 
     Args:
-        encoder: Encodes queries; its full size must be the encoder that made the index.
+        encoder: Encodes queries; its full subnet must be the encoder that made the index.
         index: The passages.
+        reranker: Second stage that gives the best hits a new order: a `Reranker`, or a spelling such as `mmr:0.7`.
 
     Attributes:
-        opener: Opens the same once more, in another process, too; None unless `open` made this one.
+        opener: Opens the same retriever again, also in another process; None unless it was opened by `open`.
 
     Raises:
         EncoderMismatchError: The index was made by another encoder.
+        QueryError: There is no such reranker, or the index lacks what it needs.
     """
 
-    def __init__(self, encoder: ElasticQueryEncoder, index: PassageIndex) -> None:
+    def __init__(
+        self, encoder: ElasticQueryEncoder, index: PassageIndex, *, reranker: Reranker | str | None = None
+    ) -> None:
         index.check_encoder(encoder.fingerprint)
         self.encoder, self.index = encoder, index
+        self.reranker: Reranker | None = None
+        self.reranker = self._resolve_reranker(reranker)
         self.opener: Callable[[], Retriever] | None = None
 
     @classmethod
-    def open(cls, path: str | Path, *, encoder: str | None = None, download: bool = True, **options: Any) -> Self:
-        """Open an index together with the encoder that made it: as an elastic one, where this package has its sizes.
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        encoder: str | None = None,
+        download: bool = True,
+        reranker: Reranker | str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Open an index together with the encoder that made it: an elastic one, if this package ships its subnets.
 
         Args:
             path: The index folder.
             encoder: Folder or model id to use instead of the name in the index's manifest.
-            download: Whether the hub may be asked for the encoder.
+            download: Whether the encoder may be downloaded from the hub.
+            reranker: As for the class.
             options: `dtype` and `device` of the encoder.
 
         Raises:
             IndexFormatError: The index is missing or damaged.
             ModelError: The encoder is not found.
-            EncoderMismatchError: It is not the one that made the index.
+            EncoderMismatchError: The encoder is not the one that made the index.
+            QueryError: There is no such reranker, or the index lacks what it needs.
         """
         index = PassageIndex.open(path)
         made_by = index.manifest.encoder
         settings = asdict(made_by.settings)
         del settings["dim"]
-        # The index's own encoder, where it has sizes; else this package's sizes of it, where it has them.
+        # The index's own encoder if it is elastic; else the subnets that this package ships for it.
         own = made_by.name if is_elastic(Path(made_by.name).expanduser()) else None
         name = encoder or own or shipped_elastic(made_by.weights_sha256) or made_by.name
-        loaded = ElasticQueryEncoder.from_pretrained(name, download=download, **settings, **options)
-        made = cls(loaded, index)
-        made.opener = partial(cls.open, Path(path).absolute(), encoder=name, download=download, **options)
-        return made
+        query_encoder = ElasticQueryEncoder.from_pretrained(name, download=download, **settings, **options)
+        retriever = cls(query_encoder, index, reranker=reranker)
+        retriever.opener = partial(
+            cls.open, Path(path).absolute(), encoder=name, download=download, reranker=reranker, **options
+        )
+        return retriever
 
     def search(
         self,
@@ -105,49 +128,116 @@ class Retriever:
         doc_ids: Collection[str] | None = None,
         exact: bool = False,
         recall: float | None = None,
+        reranker: Reranker | str | None = None,
     ) -> Iterator[Hit]:
         """Search, streaming the hits query by query, best first.
 
         Args:
             queries: One string; or a mapping of query ids to texts; or an iterable of strings or of records with
                 `query_id` and `text` (those of ir_datasets). Strings get the ids "0", "1", ...
-            k: Hits a query, capped at the number of passages.
-            subnet: Size of the encoder, such as `w0.5-d3` or `level0`; None is the full size.
+            k: Hits for each query, capped at the number of passages.
+            subnet: Subnet of the encoder, such as `w0.5-d3` or `level0`; None is the full encoder.
             doc_ids: Search only these documents, exactly.
-            exact: Scan all vectors instead of using the index's structure.
-            recall: Search the structure with the least effort of such a recall@10, such as 0.98, which takes less
-                time; None is the greatest effort. See `PassageIndex.search`.
+            exact: Scan all vectors instead of using the index's search structure.
+            recall: Search with the least effort that reaches such a recall@10, such as 0.98, which takes less time;
+                None is the greatest effort. See `PassageIndex.search`.
+            reranker: For this call, instead of the retriever's own; `none` is no reranker.
 
         Yields:
-            A `Hit`, which is a `ScoredDoc(query_id, doc_id, score)` with the `subnet` that answered; ties in the order
-            of the index. Equal scores are told apart by the least step of float32, so that whoever sorts by score
-            keeps this order.
+            A `Hit`, which is a `ScoredDoc(query_id, doc_id, score)`, with the `subnet` that encoded the query; ties in
+            the order of the index. Equal scores are made distinct by the least step of float32, so that every tool
+            that sorts by score keeps this order. With a reranker, scores are on its scale.
 
         Raises:
-            QueryError: A query is empty, k or recall is out of range, the subnet does not exist, or an id is unknown.
-                It is raised by the call itself; for a query of a stream, when its turn comes.
+            QueryError: A query is empty, k or recall is out of range, or a subnet, reranker or id does not exist. It is
+                raised by the call itself; for a query of a stream, when the stream reaches it.
         """
         if k < 1:
-            raise QueryError(f"got k = {k}; expected at least 1")
-        size = self.encoder.resolve_subnet(subnet)
+            raise QueryError(f"got k = {k}, expected at least 1")
+        subnet = self.encoder.resolve_subnet(subnet)
+        second_stage = self._resolve_reranker(reranker)
         if isinstance(doc_ids, str):
-            raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of document ids, such as [{doc_ids!r}]")
+            raise QueryError(f"got doc_ids = {doc_ids!r}, expected a collection of document ids, such as [{doc_ids!r}]")
         within = None if doc_ids is None else self.index.positions(doc_ids)
-        pick(self.index.manifest.structure.efforts, recall)  # refuses what is out of range, now
-        find = partial(self.index.search, k=k, within=within, exact=exact, recall=recall)
-        return self._search(query_records(queries), size, find)
+        select_effort(self.index.manifest.structure.efforts, recall)  # refuses what is out of range, now
+        n_retrieved = k if second_stage is None else max(k, second_stage.n_candidates)
+        first_stage = partial(self.index.search, k=n_retrieved, within=within, exact=exact, recall=recall)
+        return self._search(query_records(queries), k, subnet, first_stage, second_stage)
 
-    def _search(self, records: Iterator[tuple[str, str]], size: Subnet, find: Find) -> Iterator[Hit]:
+    def _resolve_reranker(self, reranker: Reranker | str | None) -> Reranker | None:
+        """Return the reranker that was given or spelled, or the retriever's own."""
+        if reranker is None:
+            return self.reranker
+        resolved = make_reranker(reranker) if isinstance(reranker, str) else reranker
+        if resolved is not None:
+            resolved.check_index(self.index)
+        return resolved
+
+    def _search(
+        self,
+        records: Iterator[tuple[str, str]],
+        k: int,
+        subnet: Subnet,
+        first_stage: FirstStage,
+        second_stage: Reranker | None,
+    ) -> Iterator[Hit]:
         while batch := list(islice(records, _BATCH)):
-            vectors = self.encoder.encode([text for _, text in batch], size)
-            yield from self._hits([query_id for query_id, _ in batch], *find(vectors), size)
+            texts = [text for _, text in batch]
+            vectors = self.encoder.encode(texts, subnet)
+            scores, positions = first_stage(vectors)
+            if second_stage is not None and positions.shape[1]:
+                scores, positions = self._rerank(texts, vectors, scores, positions, k, second_stage)
+            yield from self._hits([query_id for query_id, _ in batch], scores, positions, subnet)
 
-    def _hits(self, query_ids: list[str], scores: Scores, positions: Positions, size: Subnet) -> Iterator[Hit]:
-        """Name what was found for a batch of queries: (n_queries, k) each."""
+    def _rerank(
+        self, texts: list[str], vectors: Vectors, scores: Scores, positions: Positions, k: int, reranker: Reranker
+    ) -> tuple[Scores, Positions]:
+        """Return the k best hits of each query: the candidates in their new order, then those that are no candidates.
+
+        Args:
+            texts: The queries.
+            vectors: float32, (n_queries, dim).
+            scores: float32, (n_queries, n), of the first stage, best first.
+            positions: int64, (n_queries, n), -1 for none.
+            k: Hits for each query.
+            reranker: The second stage.
+        """
+        n_candidates = reranker.n_candidates
+        n_hits = (positions >= 0).sum(axis=1)
+        batch = [
+            Candidates(
+                text=texts[row],
+                vector=vectors[row],
+                scores=scores[row, : min(n, n_candidates)],
+                positions=positions[row, : min(n, n_candidates)],
+            )
+            for row, n in enumerate(n_hits.tolist())
+        ]
+        k = min(k, positions.shape[1])
+        new_scores = np.full((len(texts), k), -np.inf, np.float32)
+        new_positions = np.full((len(texts), k), -1, np.int64)
+        for row, ranking in enumerate(reranker.rerank(batch, k, self.index)):
+            if not np.isfinite(ranking.scores).all():
+                raise QueryError(f"the reranker {reranker} returned scores that are not finite: check its model")
+            last = ranking.scores[-1:].min(initial=np.inf)
+            row_scores = np.r_[ranking.scores, np.minimum(scores[row, n_candidates:], last)][:k]
+            new_scores[row, : len(row_scores)] = row_scores
+            new_positions[row, : len(row_scores)] = np.r_[ranking.positions, positions[row, n_candidates:]][:k]
+        return new_scores, new_positions
+
+    def _hits(self, query_ids: list[str], scores: Scores, positions: Positions, subnet: Subnet) -> Iterator[Hit]:
+        """Yield the hits of a batch of queries.
+
+        Args:
+            query_ids: The ids of the queries.
+            scores: float32, (n_queries, n), best first.
+            positions: int64, (n_queries, n), -1 for none.
+            subnet: The subnet that encoded the queries.
+        """
         if not (scores[:, 1:] < scores[:, :-1]).all():
-            scores = np.stack([strictly_falling(its) for its in scores])
-        found = positions >= 0
-        doc_ids = iter(self.index.doc_ids.at(positions[found]))
-        for query_id, its_scores, are_found in zip(query_ids, scores.tolist(), found.tolist(), strict=True):
-            for score in compress(its_scores, are_found):
-                yield Hit(query_id, next(doc_ids), score, size)
+            scores = np.stack([strictly_decreasing(row) for row in scores])
+        is_hit = positions >= 0
+        doc_ids = iter(self.index.doc_ids.take(positions[is_hit]))
+        for query_id, scores_of_query, are_hits in zip(query_ids, scores.tolist(), is_hit.tolist(), strict=True):
+            for score in compress(scores_of_query, are_hits):
+                yield Hit(query_id, next(doc_ids), score, subnet)

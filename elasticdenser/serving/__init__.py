@@ -1,4 +1,4 @@
-"""The web server: an engine behind HTTP. Needs the extra `serve`; nothing else of the package imports it."""
+"""Web server: a retrieval engine behind HTTP. Needs the extra `serve`; no other package imports this one."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from importlib.util import find_spec
 
 from elasticdenser.errors import MissingExtraError
 
-_NEEDED = ("fastapi", "uvicorn", "httptools", "prometheus_client")
+_REQUIRED_MODULES = ("fastapi", "uvicorn", "httptools", "prometheus_client")
 
 
 def check_installed() -> None:
-    """Refuse to go on without what serving needs, before any work.
+    """Check, before any work, that the packages which the server needs are installed.
 
     Raises:
-        MissingExtraError: Some of it is not installed.
+        MissingExtraError: A package is not installed.
     """
-    if any(find_spec(name) is None for name in _NEEDED):
+    if any(find_spec(name) is None for name in _REQUIRED_MODULES):
         raise MissingExtraError("elasticdenser serve", "serve")

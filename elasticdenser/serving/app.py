@@ -1,4 +1,4 @@
-"""The app: an engine behind HTTP."""
+"""ASGI application: a retrieval engine behind HTTP."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from fastapi import FastAPI
 from elasticdenser import __version__
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.retrieval.retriever import Retriever
-from elasticdenser.serving import embeddings
-from elasticdenser.serving import errors as problems
-from elasticdenser.serving import search as searching
-from elasticdenser.serving import status as state
-from elasticdenser.serving.middleware import GUARDED, Front
+from elasticdenser.serving import embeddings, search, status
+from elasticdenser.serving.errors import register_handlers
+from elasticdenser.serving.middleware import AUTHENTICATED_PATHS, RequestMiddleware
 from elasticdenser.serving.service import Service
 from elasticdenser.serving.settings import ServeSettings
 
 _log = logging.getLogger("elasticdenser.serving")
-_LONGEST_PAUSE_S = 60.0
+_MAX_RETRY_PAUSE_S = 60.0
 
 
 def make_app(engine: RetrievalEngine, retriever: Retriever, settings: ServeSettings | None = None) -> FastAPI:
-    """Return the app that answers with an engine; whoever made that closes it, after the app has ended.
+    """Return an application that answers requests with an engine.
+
+    The caller owns the engine, and closes it after the application has ended.
 
     Args:
-        engine: Answers queries.
-        retriever: What it searches with: gives texts to hits, and vectors.
-        settings: How the server works.
+        engine: Answers the queries.
+        retriever: The retriever of the engine: gives hits their texts, and computes embeddings.
+        settings: Settings of the server; None takes the defaults.
     """
     service = Service(engine, retriever, settings or ServeSettings())
 
     @contextlib.asynccontextmanager
-    async def living(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(service.sample()), asyncio.create_task(_warmed(service))]
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(service.sample_forever()), asyncio.create_task(_warm_up_until_ready(service))]
         try:
             yield
         finally:
@@ -45,7 +45,7 @@ def make_app(engine: RetrievalEngine, retriever: Retriever, settings: ServeSetti
                 task.cancel()
             service.close()
 
-    # The pages of documentation that FastAPI has load scripts from elsewhere.
+    # FastAPI's own documentation pages load scripts from other hosts, hence no docs_url and no redoc_url.
     app = FastAPI(
         title="elasticdenser",
         version=__version__,
@@ -53,50 +53,53 @@ def make_app(engine: RetrievalEngine, retriever: Retriever, settings: ServeSetti
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=living,
+        lifespan=lifespan,
     )
     app.state.service = service
-    for router in (searching.router, embeddings.router, state.router):
+    for router in (search.router, embeddings.router, status.router):
         app.include_router(router)
-    problems.register(app)
-    app.add_middleware(Front, service=service)
-    describe = app.openapi
-    app.openapi = lambda: _described(describe(), service)  # type: ignore[method-assign]
+    register_handlers(app)
+    app.add_middleware(RequestMiddleware, service=service)
+    generate_openapi = app.openapi
+    app.openapi = lambda: _with_server_details(generate_openapi(), service)  # type: ignore[method-assign]
     return app
 
 
-async def _warmed(service: Service) -> None:
+async def _warm_up_until_ready(service: Service) -> None:
     pause_s = 1.0
     while not service.is_ready:
         try:
             await service.warm_up()
         except Exception:
-            _log.exception("warming up failed: trying again in %g s", pause_s)
+            _log.exception("the warm-up failed: trying again in %g s", pause_s)
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            pause_s = min(2 * pause_s, _MAX_RETRY_PAUSE_S)
 
 
-def _described(description: dict[str, Any], service: Service) -> dict[str, Any]:
-    """Add to the description of the API what only this server knows: levels, models, and whether it has a key."""
+def _with_server_details(openapi: dict[str, Any], service: Service) -> dict[str, Any]:
+    """Add to the OpenAPI description what only this server knows: its levels, its models, and whether it has a key."""
+    schemas = openapi["components"]["schemas"]
     levels = [level.name for level in service.engine.profile.levels]
-    known = {("minimum_level", name): levels for name in ("SearchOne", "SearchMany")}
-    known["model", "EmbeddingsRequest"] = list(embeddings.models_of(service))
-    schemas = description["components"]["schemas"]
-    for (field, model), values in known.items():
-        schema = schemas[model]["properties"][field]
-        text = next((one for one in schema.get("anyOf", []) if one["type"] == "string"), schema)
-        text["enum"] = values
-    dimensions = schemas["EmbeddingsRequest"]["properties"]["dimensions"]
-    next(one for one in dimensions["anyOf"] if one["type"] == "integer")["const"] = service.retriever.encoder.dim
-    operations = [(path, one) for path, item in description["paths"].items() for one in item.values()]
-    refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    for request in ("SearchRequest", "BatchSearchRequest"):
+        _of_type(schemas[request]["properties"]["minimum_level"], "string")["enum"] = levels
+    embeddings_fields = schemas["EmbeddingsRequest"]["properties"]
+    _of_type(embeddings_fields["model"], "string")["enum"] = list(embeddings.subnets_by_model(service))
+    _of_type(embeddings_fields["dimensions"], "integer")["const"] = service.retriever.encoder.dim
+    operations = [(path, operation) for path, methods in openapi["paths"].items() for operation in methods.values()]
+    error_content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}
     for _, operation in operations:
-        for status, response in operation["responses"].items():
-            if status != "200":  # FastAPI states them in the type of what succeeds, such as the page's
-                response["content"] = refusal
+        for code, response in operation["responses"].items():
+            if code != "200":  # FastAPI gives errors the content type of the success, such as HTML for the page
+                response["content"] = error_content
     if service.settings.api_key is not None:
-        description["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        openapi["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         for path, operation in operations:
-            if path.startswith(GUARDED):
+            if path.startswith(AUTHENTICATED_PATHS):
                 operation["security"] = [{"key": []}]
-    return description
+    return openapi
+
+
+def _of_type(schema: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return the alternative of an optional field that has a JSON type; the schema itself if it has no alternatives."""
+    alternatives: list[dict[str, Any]] = schema.get("anyOf", [])
+    return next((alternative for alternative in alternatives if alternative.get("type") == kind), schema)

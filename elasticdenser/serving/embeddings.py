@@ -1,4 +1,4 @@
-"""`/v1/embeddings` and `/v1/models`, as OpenAI's clients know them."""
+"""`/v1/embeddings` and `/v1/models`, in the form of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -14,110 +14,111 @@ from fastapi.responses import Response
 from numpy.typing import NDArray
 
 from elasticdenser.engine.errors import OverloadedError
-from elasticdenser.serving.errors import documented, problem
+from elasticdenser.serving.errors import error_response, error_responses
 from elasticdenser.serving.schemas import EmbeddingsRequest, EmbeddingsResponse, Model, Models
-from elasticdenser.serving.service import Service, note_for_log, service_of
+from elasticdenser.serving.service import Service, add_log_fields, service_of
 
 router = APIRouter(prefix="/v1")
 
-_LONGEST_NAME = 100
-_AT_ONCE = 16
-"""Texts that are encoded before other requests get their turn, and before a server that stops can."""
+_MAX_SHOWN_NAME = 100
+_TEXTS_PER_BATCH = 16
+"""Between two batches other requests get their turn, and a server that stops can stop."""
+
+VectorFormat = Callable[[NDArray[np.float32]], str]
+"""Turns a vector, float32 of shape (dim,), into its JSON text."""
 
 
 @router.post(
     "/embeddings",
     response_model=EmbeddingsResponse,
-    responses=documented(400, 401, 404, 408, 413, 415, 422, 429, 503),
+    responses=error_responses(400, 401, 404, 408, 413, 415, 422, 429, 503),
 )
 async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
-    """Encode texts as queries are encoded, at the full size or at the one that the model's name ends in."""
+    """Encode texts as queries, with the full encoder or with the subnet that the model name ends in."""
     service = service_of(request)
-    sizes = models_of(service)
-    if body.model not in sizes:
-        return _no_model(service, body.model)
+    subnets = subnets_by_model(service)
+    if body.model not in subnets:
+        return _unknown_model(service, body.model)
     dim = service.retriever.encoder.dim
     if body.dimensions not in (None, dim):
-        message = f"got dimensions = {body.dimensions}; vectors of this encoder have {dim}: leave it out"
-        return problem(422, message, param="dimensions")
+        message = f"got dimensions = {body.dimensions}; expected {dim}, the dimension of this encoder: leave it out"
+        return error_response(422, message, param="dimensions")
     texts = [body.input] if isinstance(body.input, str) else body.input
-    as_sent = _base64 if body.encoding_format == "base64" else _floats
-    vectors, tokens = await _encoded(service, texts, sizes[body.model], as_sent)
-    note_for_log(request, level=sizes[body.model], texts=len(texts))
-    service.metrics.embedded(tokens)
+    vector_format = _base64_json if body.encoding_format == "base64" else _float_list_json
+    vectors, n_tokens = await _embed(service, texts, subnets[body.model], vector_format)
+    add_log_fields(request, level=subnets[body.model], texts=len(texts))
+    service.metrics.count_tokens(n_tokens)
     rows = ", ".join(
-        f'{{"object": "embedding", "index": {number}, "embedding": {vector}}}' for number, vector in enumerate(vectors)
+        f'{{"object": "embedding", "index": {index}, "embedding": {vector}}}' for index, vector in enumerate(vectors)
     )
-    rest = json.dumps({"model": body.model, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
+    rest = json.dumps({"model": body.model, "usage": {"prompt_tokens": n_tokens, "total_tokens": n_tokens}})
     return Response(f'{{"object": "list", "data": [{rows}], {rest[1:]}', media_type="application/json")
 
 
-@router.get("/models", response_model=Models, responses=documented(401, 503))
+@router.get("/models", response_model=Models, responses=error_responses(401, 503))
 async def models(request: Request) -> dict[str, Any]:
-    """List the sizes of the encoder; its name alone is the full one."""
+    """List the subnets of the encoder as models; the encoder's name alone is the full encoder."""
     service = service_of(request)
-    return {"object": "list", "data": [_described(service, name) for name in models_of(service)]}
+    return {"object": "list", "data": [_model_object(service, name) for name in subnets_by_model(service)]}
 
 
-@router.get("/models/{model:path}", response_model=Model, responses=documented(401, 404, 503))
+@router.get("/models/{model:path}", response_model=Model, responses=error_responses(401, 404, 503))
 async def model(
-    request: Request, model: Annotated[str, Path(description="Slashes may stand as they are.")]
+    request: Request, model: Annotated[str, Path(description="The model's name; slashes need not be escaped.")]
 ) -> dict[str, Any] | Response:
-    """Return one size of the encoder."""
+    """Return one subnet of the encoder."""
     service = service_of(request)
-    return _described(service, model) if model in models_of(service) else _no_model(service, model)
+    return _model_object(service, model) if model in subnets_by_model(service) else _unknown_model(service, model)
 
 
-def models_of(service: Service) -> dict[str, str]:
-    """Return the size of every model name, the full one first."""
+def subnets_by_model(service: Service) -> dict[str, str]:
+    """Return the subnet of every model name, the full encoder first."""
     encoder = service.retriever.encoder
     return {service.model: str(encoder.full_subnet)} | {
-        f"{service.model}/{size}": str(size) for size in encoder.subnets
+        f"{service.model}/{subnet}": str(subnet) for subnet in encoder.subnets
     }
 
 
-def _described(service: Service, name: str) -> dict[str, Any]:
+def _model_object(service: Service, name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": service.started, "owned_by": "elasticdenser"}
 
 
-def _no_model(service: Service, name: str) -> Response:
-    known = f"{service.model}, or that with a size, such as {list(models_of(service))[-1]}; GET /v1/models lists all"
-    message = f"got model {name[:_LONGEST_NAME]!a}; expected {known}"
-    return problem(404, message, param="model", code="model_not_found")
+def _unknown_model(service: Service, name: str) -> Response:
+    example = list(subnets_by_model(service))[-1]
+    message = f"got model {name[:_MAX_SHOWN_NAME]!a}; expected {service.model}, or a subnet of it such as {example}"
+    return error_response(404, f"{message}: GET /v1/models lists all", param="model", code="model_not_found")
 
 
-async def _encoded(
-    service: Service, texts: list[str], size: str, as_sent: Callable[[NDArray[np.float32]], str]
-) -> tuple[list[str], int]:
-    """Return the vectors as they are sent, in JSON, and the number of tokens.
+async def _embed(service: Service, texts: list[str], subnet: str, vector_format: VectorFormat) -> tuple[list[str], int]:
+    """Return the vectors of texts as JSON texts, and the number of tokens.
 
     Raises:
-        OverloadedError: Too many wait for that.
+        OverloadedError: Too many requests for embeddings are waiting.
     """
     if service.n_encoding >= service.settings.max_encoding:
         message = f"{service.n_encoding} requests for embeddings are waiting: try again later"
         raise OverloadedError(message, retry_after_s=1.0)
     encoder, loop = service.retriever.encoder, asyncio.get_running_loop()
 
-    def encode(some: list[str]) -> tuple[list[str], int]:
-        # Vectors are written one by one: nothing else runs while json works.
-        return [as_sent(vector) for vector in encoder.encode(some, size)], sum(encoder.count_tokens(some))
+    def embed_batch(batch: list[str]) -> tuple[list[str], int]:
+        # A call of json.dumps keeps the interpreter to itself: one call for each vector lets other threads run between.
+        return [vector_format(vector) for vector in encoder.encode(batch, subnet)], sum(encoder.count_tokens(batch))
 
     service.n_encoding += 1
     try:
-        # A client that has gone is noticed only at the end: there is no queue of its texts to take them out of.
-        parts = [
-            await loop.run_in_executor(service.encoding, encode, texts[start : start + _AT_ONCE])
-            for start in range(0, len(texts), _AT_ONCE)
+        # A client that hangs up is noticed only at the end: its batches are not cancelled.
+        batches = [
+            await loop.run_in_executor(service.encoding_pool, embed_batch, texts[start : start + _TEXTS_PER_BATCH])
+            for start in range(0, len(texts), _TEXTS_PER_BATCH)
         ]
     finally:
         service.n_encoding -= 1
-    return [vector for vectors, _ in parts for vector in vectors], sum(tokens for _, tokens in parts)
+    return [vector for vectors, _ in batches for vector in vectors], sum(n_tokens for _, n_tokens in batches)
 
 
-def _base64(vector: NDArray[np.float32]) -> str:
+def _base64_json(vector: NDArray[np.float32]) -> str:
     return f'"{b64encode(vector.astype("<f4").tobytes()).decode()}"'
 
 
-def _floats(vector: NDArray[np.float32]) -> str:
+def _float_list_json(vector: NDArray[np.float32]) -> str:
     return json.dumps(vector.tolist())

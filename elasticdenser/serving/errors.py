@@ -1,11 +1,14 @@
-"""Errors as responses: a status, and one line of JSON that says what was got, what was expected and the way out."""
+"""Errors as HTTP responses.
+
+Each is a status and one line of JSON that says what was got, what was expected, and the way out.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,29 +16,48 @@ from starlette.exceptions import HTTPException
 
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
 from elasticdenser.errors import ElasticDenserError, QueryError
-from elasticdenser.serving.schemas import Refusal
-from elasticdenser.serving.settings import MOST_QUERIES
+from elasticdenser.serving.schemas import ErrorResponse
+from elasticdenser.serving.settings import MAX_QUERIES
 
-# Status: (type, as OpenAI's clients know it; code; what it means).
-KINDS = {
-    400: ("invalid_request_error", "bad_request", "The request is no HTTP, or its body no JSON."),
-    401: ("authentication_error", "unauthorized", "The API key is missing or wrong."),
-    404: ("invalid_request_error", "not_found", "There is no such path, model or document."),
-    405: ("invalid_request_error", "method_not_allowed", "The path does not have this method."),
-    408: ("invalid_request_error", "too_slow", "The body did not come in time."),
-    413: ("invalid_request_error", "too_large", "The body is too large."),
-    415: ("invalid_request_error", "wrong_content_type", "The content type is not application/json."),
-    421: ("invalid_request_error", "wrong_host", "The server is not to be called by that name."),
-    422: ("invalid_request_error", "invalid", "The request is not as described."),
-    429: ("rate_limit_error", "overloaded", "It could not be answered in time."),
-    500: ("server_error", "failed", "The search has failed."),
-    503: ("server_error", "unavailable", "The server is stopping, or not ready yet."),
+
+class _ErrorKind(NamedTuple):
+    """Defaults of the responses that have one status.
+
+    Attributes:
+        type: Type of the error, a value that OpenAI's clients know.
+        code: Code of the error unless a response has a more specific one.
+        description: Meaning of the status in the description of the API.
+    """
+
+    type: str
+    code: str
+    description: str
+
+
+_KINDS = {
+    400: _ErrorKind("invalid_request_error", "bad_request", "The request is not HTTP, or its body is not JSON."),
+    401: _ErrorKind("authentication_error", "unauthorized", "The API key is missing or wrong."),
+    404: _ErrorKind("invalid_request_error", "not_found", "The path, the model or a document does not exist."),
+    405: _ErrorKind("invalid_request_error", "method_not_allowed", "The path does not have this method."),
+    408: _ErrorKind("invalid_request_error", "too_slow", "The body did not arrive in time."),
+    413: _ErrorKind("invalid_request_error", "too_large", "The body is too large."),
+    415: _ErrorKind("invalid_request_error", "wrong_content_type", "The content type is not application/json."),
+    421: _ErrorKind("invalid_request_error", "wrong_host", "The server does not accept requests for this host name."),
+    422: _ErrorKind("invalid_request_error", "invalid", "The request does not have the described form."),
+    429: _ErrorKind("rate_limit_error", "overloaded", "The request could not be answered in time."),
+    500: _ErrorKind("server_error", "failed", "The search failed."),
+    503: _ErrorKind("server_error", "unavailable", "The server is stopping, or is not ready yet."),
 }
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
-_INPUT = f"text, or a list of 1 to {MOST_QUERIES} texts, none of them blank; token ids are not taken"
-_EXAMPLE = 'an object, such as {"query": "who wrote dune"}'
-_LONGEST_SHOWN = 60
-_WANTED = {
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that hung up before its response."""
+
+_RETRY_AFTER_HEADER = {
+    "Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer", "minimum": 1}}
+}
+_EMBEDDINGS_INPUT = f"text, or a list of 1 to {MAX_QUERIES} texts, none of them blank; token ids are not supported"
+_EXAMPLE_BODY = 'an object such as {"query": "who wrote dune"}'
+_MAX_QUOTED = 60  # characters; a message stays readable on one line
+_EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -55,9 +77,10 @@ _WANTED = {
     "model_type": "a JSON object",
     "dict_type": "a JSON object",
 }
+"""Expected values in messages, by the type of the error of pydantic."""
 
 
-def problem(
+def error_response(
     status: int,
     message: str,
     *,
@@ -65,108 +88,117 @@ def problem(
     code: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return an error as a response; None is the status's own code."""
-    kind, usual, _ = KINDS.get(status, KINDS[400 if status < 500 else 500])
-    error = {"message": " ".join(message.split()), "type": kind, "code": code or usual, "param": param}
-    # In ASCII: what a client sent may hold what has no encoding.
+    """Return a response that reports an error.
+
+    Args:
+        status: The HTTP status.
+        message: What was got, what was expected, and the way out.
+        param: The field of the request that caused the error, if one did.
+        code: A more specific code than the default of the status.
+        headers: Further headers.
+    """
+    kind = _KINDS.get(status, _KINDS[400 if status < 500 else 500])
+    error = {"message": " ".join(message.split()), "type": kind.type, "code": code or kind.code, "param": param}
+    # json.dumps escapes everything beyond ASCII: a message may quote lone surrogates, which UTF-8 cannot hold.
     return Response(json.dumps({"error": error}), status, headers, media_type="application/json")
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return how the description of the API states these errors, and those that every path has."""
-    made: dict[int | str, dict[str, Any]] = {}
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the description of error responses for FastAPI: of these statuses and of those that every path has."""
+    responses: dict[int | str, dict[str, Any]] = {}
     for status in sorted({*statuses, 421, 500}):
-        made[status] = {"model": Refusal, "description": KINDS[status][2]}
+        responses[status] = {"model": ErrorResponse, "description": _KINDS[status].description}
         if status in (429, 503):
-            made[status]["headers"] = _RETRY_AFTER
-    return made
+            responses[status]["headers"] = _RETRY_AFTER_HEADER
+    return responses
 
 
-def problem_of(error: ElasticDenserError) -> Response:
-    """Return what a client gets for an error of the package."""
-    if isinstance(error, OverloadedError):
-        return problem(429, str(error), headers={"Retry-After": str(max(1, math.ceil(error.retry_after_s)))})
-    if isinstance(error, EngineClosedError):
-        return unavailable("the server is stopping")
-    if isinstance(error, WorkerError):
-        return problem(500, "the search has failed: try again; the server's log says why")
-    return problem(422 if isinstance(error, QueryError) else 500, str(error))
+def unavailable_response(reason: str) -> Response:
+    """Return a response that says that this server does not answer requests at the moment."""
+    return error_response(503, f"{reason}: try again, or another server", headers={"Retry-After": "1"})
 
 
-def unavailable(why: str) -> Response:
-    """Return that there will be no answer here for now."""
-    return problem(503, f"{why}: try again, or another server", headers={"Retry-After": "1"})
-
-
-def register(app: FastAPI) -> None:
-    """Let the app answer all its errors in this form."""
+def register_handlers(app: FastAPI) -> None:
+    """Make an application report all its errors as `error_response` does."""
 
     @app.exception_handler(ElasticDenserError)
-    async def _of_ours(request: Request, error: ElasticDenserError) -> Response:
-        if error.__cause__ is not None:  # a batch that failed: its reason is for the log, not for the client
-            request.scope["notes"]["error"] = str(error)
-        return problem_of(error)
+    async def _handle_package_error(request: Request, error: ElasticDenserError) -> Response:
+        if error.__cause__ is not None:  # the reason why a batch failed goes to the log, not to the client
+            request.scope["log_fields"]["error"] = str(error)
+        return _package_error_response(error)
 
     @app.exception_handler(HTTPException)
-    async def _of_http(request: Request, error: HTTPException) -> Response:
+    async def _handle_http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404 and error.detail == "Not Found":
-            return problem(404, f"there is nothing at {_shown(request.url.path)}: see /openapi.json for what there is")
+            path = _quoted(request.url.path)
+            return error_response(404, f"there is nothing at {path}: see /openapi.json for all paths")
         if error.status_code == 405:
             allowed = (error.headers or {}).get("Allow", "another method")
-            return problem(405, f"got {request.method}; expected {allowed}", headers=error.headers)
+            return error_response(405, f"got {request.method}; expected {allowed}", headers=error.headers)
         if error.status_code == 400:  # deeply nested, or numbers of thousands of digits
-            return problem(400, f"the body cannot be read as JSON: send {_EXAMPLE}")
-        return problem(error.status_code, str(error.detail), headers=error.headers)
+            return error_response(400, f"the body cannot be read as JSON: send {_EXAMPLE_BODY}")
+        return error_response(error.status_code, str(error.detail), headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
-    async def _of_input(request: Request, error: RequestValidationError) -> Response:
-        sent = request.headers.get("content-type", "")
-        if request.method == "POST" and not is_json(sent):
-            return problem(415, f"got content type {_shown(sent)}; expected application/json")
+    async def _handle_invalid_request(request: Request, error: RequestValidationError) -> Response:
+        content_type = request.headers.get("content-type", "")
+        if request.method == "POST" and not _is_json(content_type):
+            return error_response(415, f"got content type {_quoted(content_type)}; expected application/json")
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            why = first.get("ctx", {}).get("error", "")
-            return problem(400, f"the body is no JSON ({why}): send {_EXAMPLE}")
-        param = _param(first["loc"])
-        return problem(422, _explained(first, param), param=param or None)
+            reason = first.get("ctx", {}).get("error", "")
+            return error_response(400, f"the body is not JSON ({reason}): send {_EXAMPLE_BODY}")
+        param = _field_of(first["loc"])
+        return error_response(422, _explain(first, param), param=param or None)
 
 
-def is_json(content_type: str) -> bool:
-    """Return whether a content type is JSON's."""
-    kind = content_type.partition(";")[0].strip().lower()
-    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+def _package_error_response(error: ElasticDenserError) -> Response:
+    """Return the response to a request that raised an error of the package."""
+    if isinstance(error, OverloadedError):
+        return error_response(429, str(error), headers={"Retry-After": str(max(1, math.ceil(error.retry_after_s)))})
+    if isinstance(error, EngineClosedError):
+        return unavailable_response("the server is stopping")
+    if isinstance(error, WorkerError):
+        return error_response(500, "the search failed: try again; the server's log holds the reason")
+    return error_response(422 if isinstance(error, QueryError) else 500, str(error))
 
 
-def _param(loc: Sequence[str | int]) -> str:
-    """Return the field that a validation error is about, such as `queries[3]`."""
-    parts = list(loc[1:])
-    if parts and parts[0] in ("query", "queries") and loc[0] == "body":
-        parts = parts[1:]  # which of the two forms it is
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+def _field_of(location: Sequence[str | int]) -> str:
+    """Return the field that caused a validation error, such as `queries[3]`."""
+    parts = list(location[1:])
+    if parts and parts[0] in ("query", "queries") and location[0] == "body":
+        parts = parts[1:]  # the tag of `AnySearchRequest`, not a field
     if parts and parts[0] == "input":
         return "input"
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
 
 
-def _explained(error: Mapping[str, Any], param: str) -> str:
-    kind, got, context = error["type"], error.get("input"), error.get("ctx", {})
+def _explain(error: Mapping[str, Any], param: str) -> str:
+    """Return the message for an error of pydantic."""
+    kind, value, context = error["type"], error.get("input"), error.get("ctx", {})
     where = param or "the body"
     if param == "input" and kind != "missing":
-        return f"input: got {_shown(got)}; expected {_INPUT}"
+        return f"input: got {_quoted(value)}; expected {_EMBEDDINGS_INPUT}"
     if kind == "missing":
         return f"{where} is missing: see /openapi.json for what is expected"
     if kind == "extra_forbidden":
-        return f"unknown field {_shown(param)}: leave it out, or see /openapi.json for how it is spelled"
+        return f"unknown field {_quoted(param)}: leave it out, or see /openapi.json for its spelling"
     if kind == "string_too_long":
-        return f"{where}: got {len(str(got)):,} characters; expected at most {context['max_length']:,}: shorten it"
+        return f"{where}: got {len(str(value)):,} characters; expected at most {context['max_length']:,}: shorten it"
     if kind == "too_long":
         return f"{where}: got a list of {context['actual_length']:,}; expected at most {context['max_length']:,}"
     if kind == "too_short":
         return f"{where}: got an empty list; expected at least {context['min_length']}, or leave it out"
-    wanted = _WANTED[kind].format(**context) if kind in _WANTED else error["msg"]
-    return f"{where}: got {_shown(got)}; expected {wanted}"
+    expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else error["msg"]
+    return f"{where}: got {_quoted(value)}; expected {expected}"
 
 
-def _shown(value: Any) -> str:
-    """Return a value as it may stand in a line."""
-    shown = ascii(value)
-    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
+def _quoted(value: Any) -> str:
+    """Return a value for a message: in ASCII, on one line, shortened."""
+    text = ascii(value)
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."

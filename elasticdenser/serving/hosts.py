@@ -1,7 +1,7 @@
-"""By which names the server may be called.
+"""Host names under which the server accepts requests.
 
-A page from elsewhere can have its own name point at this machine (DNS rebinding), and then read what a server here
-answers. Browsers send that name along in the header Host.
+A web page of an attacker can make its own host name resolve to this machine (DNS rebinding), and then read the answers
+of a server here. Browsers send that name in the Host header, so requests for unknown names are rejected.
 """
 
 from __future__ import annotations
@@ -12,49 +12,55 @@ from ipaddress import ip_address
 
 from elasticdenser.errors import QueryError
 
-ANY = "*"
+ANY_HOST = "*"
 
-_HEADER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:@/\[\]]+)(:[0-9]*)?")
+_HOST_HEADER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:@/\[\]]+)(:[0-9]*)?")
 
 
-def allowed_hosts(names: Iterable[str]) -> frozenset[str] | None:
-    """Return names as `is_allowed` takes them.
+def parse_allowed_hosts(names: Iterable[str]) -> frozenset[str] | None:
+    """Return allowed host names in the form that `is_allowed` takes.
 
     Args:
-        names: Names or addresses without a port; `*` is any.
+        names: Names or addresses without a port; `*` allows any.
 
     Returns:
-        None if any will do.
+        The names in lower case without brackets; None if any is allowed.
 
     Raises:
-        QueryError: One of them is no name of a host.
+        QueryError: A name is not a host name.
     """
-    made = set()
+    allowed = set()
     for name in names:
-        if name == ANY:
+        if name == ANY_HOST:
             return None
-        bare = f"[{name}]" if ":" in name and not name.startswith("[") else name
-        found = _HEADER.fullmatch(bare)
-        if found is None or found[2] or ANY in name:
+        as_in_header = f"[{name}]" if ":" in name and not name.startswith("[") else name
+        match = _HOST_HEADER.fullmatch(as_in_header)
+        if match is None or match[2] or ANY_HOST in name:
             raise QueryError(f"got host {name!a}; expected a name such as search.example.org, without http:// and port")
-        made.add(_plain(bare))
-    return frozenset(made)
+        allowed.add(_normalised(as_in_header))
+    return frozenset(allowed)
 
 
-def is_allowed(given: Sequence[str], allowed: frozenset[str] | None) -> bool:
-    """Return whether a request may come in.
+def is_allowed(host_headers: Sequence[str], allowed: frozenset[str] | None) -> bool:
+    """Return whether a request is for an allowed host name.
 
     Args:
-        given: Its headers Host. Without any it may: browsers always send one.
-        allowed: Names beside those of loopback; None is any.
+        host_headers: The Host headers of the request. A request without any is allowed: browsers always send one.
+        allowed: Names that are allowed beside those of loopback; None allows any.
     """
     if allowed is None:
         return True
-    found = [_HEADER.fullmatch(one) for one in given]
-    return all(one is not None and (_plain(one[1]) in allowed or _is_loopback(_plain(one[1]))) for one in found)
+    for header in host_headers:
+        match = _HOST_HEADER.fullmatch(header)
+        if match is None:
+            return False
+        name = _normalised(match[1])
+        if name not in allowed and not _is_loopback(name):
+            return False
+    return True
 
 
-def _plain(name: str) -> str:
+def _normalised(name: str) -> str:
     return name.strip("[]").lower().removesuffix(".")
 
 

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: what the server counts itself, and what the engine says of itself when asked."""
+"""Metrics for Prometheus: counts of the server, and figures that the engine reports at each scrape."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from elasticdenser.engine.engine import RetrievalEngine
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+# Bounds of the histograms' buckets. The latencies are finest around the default deadline of 25 ms.
+_LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BATCH_SIZE_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """The figures of one app, in a registry of its own.
+    """Metrics of one application, in a registry of its own.
 
     Args:
-        engine: Asked when the figures are.
+        engine: Reports its figures at each scrape.
     """
 
     def __init__(self, engine: RetrievalEngine) -> None:
@@ -38,34 +39,34 @@ class Metrics:
         )
         self._request_s = Histogram(
             "elasticdenser_http_request_seconds",
-            "From the head of a request to the last of its response.",
+            "Time from the head of a request to the end of its response.",
             ("path",),
-            buckets=_LATENCY_S,
+            buckets=_LATENCY_BOUNDS_S,
             registry=self._registry,
         )
         self._query_s = Histogram(
             "elasticdenser_query_seconds",
-            "From when a query came to its answer, in the queue and in its batch.",
-            buckets=_LATENCY_S,
+            "Time from the arrival of a query to its answer, in the queue and in its batch.",
+            buckets=_LATENCY_BOUNDS_S,
             registry=self._registry,
         )
-        self._encoded = Counter("elasticdenser_embedded_tokens", "Tokens encoded.", registry=self._registry)
+        self._embedded_tokens = Counter("elasticdenser_embedded_tokens", "Tokens embedded.", registry=self._registry)
 
-    def request(self, path: str, method: str, status: int, seconds: float) -> None:
-        """Count a request; `path` is one of few."""
+    def count_request(self, path: str, method: str, status: int, seconds: float) -> None:
+        """Count a request; `path` must be one of few, because each gets time series of its own."""
         self._requests.labels(path, method, str(status)).inc()
         self._request_s.labels(path).observe(seconds)
 
-    def query(self, seconds: float) -> None:
-        """Count an answer."""
-        self._query_s.observe(seconds)
+    def observe_query(self, latency_s: float) -> None:
+        """Count an answered query."""
+        self._query_s.observe(latency_s)
 
-    def embedded(self, tokens: int) -> None:
-        """Count tokens."""
-        self._encoded.inc(tokens)
+    def count_tokens(self, n_tokens: int) -> None:
+        """Count tokens of texts that were embedded."""
+        self._embedded_tokens.inc(n_tokens)
 
-    def text(self) -> bytes:
-        """Return all figures in Prometheus's text format."""
+    def render(self) -> bytes:
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
 
@@ -74,45 +75,49 @@ class _EngineCollector(Collector):
         self._engine = engine
 
     def describe(self) -> list[Metric]:
-        """Return no names: an empty list keeps the registry from collecting when this is registered."""
+        """Return no names: an empty list keeps the registry from collecting when this collector is registered."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what the engine is doing, and has done."""
-        now = self._engine.snapshot()
+        """Yield the state and the counts of the engine."""
+        snapshot = self._engine.snapshot()
         gauges = (
-            ("queue_length", "Queries in the queue.", now.n_waiting),
-            ("running_batches", "Batches that run.", now.n_running),
-            ("arrival_rate_per_second", "Queries with a deadline a second, over the last 0.1 s.", now.rate_per_s),
-            ("correction_ratio", "How much slower than profiled the machine is.", now.ratio),
-            ("processes", "Search processes that are ready, or search.", now.processes),
+            ("queue_length", "Queries in the queue.", snapshot.n_waiting),
+            ("running_batches", "Batches that are running.", snapshot.n_running),
+            ("arrival_rate_per_second", "Queries with a deadline a second, over the last 0.1 s.", snapshot.rate_per_s),
+            ("correction_ratio", "Ratio of the run times to those of the profile.", snapshot.ratio),
+            ("processes", "Worker processes that are ready or searching.", snapshot.processes),
         )
-        for name, what, value in gauges:
-            yield GaugeMetricFamily(f"elasticdenser_{name}", what, value)
-        ended = CounterMetricFamily("elasticdenser_queries", "Queries by how they ended.", labels=("outcome",))
-        for status, n in now.statuses.items():
-            ended.add_metric((status.replace(" ", "_"),), n)
-        yield ended
+        for name, description, value in gauges:
+            yield GaugeMetricFamily(f"elasticdenser_{name}", description, value)
+        queries = CounterMetricFamily("elasticdenser_queries", "Queries by outcome.", labels=("outcome",))
+        for status, n in snapshot.statuses.items():
+            queries.add_metric((status.replace(" ", "_"),), n)
+        yield queries
         answers = CounterMetricFamily("elasticdenser_answers", "Answers by level.", labels=("level",))
-        for level, n in now.levels.items():
+        for level, n in snapshot.levels.items():
             answers.add_metric((level,), n)
         yield answers
         counters = (
-            ("replaced_workers", "WorkerPool that hung and were replaced.", now.replaced_workers),
-            ("replaced_processes", "Search processes that died or hung and were replaced.", now.replaced_processes),
+            ("replaced_workers", "Worker threads that hung and were replaced.", snapshot.replaced_workers),
+            (
+                "replaced_processes",
+                "Worker processes that died or hung and were replaced.",
+                snapshot.replaced_processes,
+            ),
         )
-        for name, what, value in counters:
-            yield CounterMetricFamily(f"elasticdenser_{name}", what, value)
-        yield _batches(now)
+        for name, description, value in counters:
+            yield CounterMetricFamily(f"elasticdenser_{name}", description, value)
+        yield _batch_size_histogram(snapshot)
 
 
-def _batches(now: Snapshot) -> Metric:
-    counts = [0] * (len(_BATCH_SIZES) + 1)
-    for size, n in now.batches.items():
-        counts[bisect_left(_BATCH_SIZES, size)] += n
-    bounds = [*(str(float(size)) for size in _BATCH_SIZES), "+Inf"]
+def _batch_size_histogram(snapshot: Snapshot) -> Metric:
+    counts = [0] * (len(_BATCH_SIZE_BOUNDS) + 1)
+    for batch_size, n in snapshot.batches.items():
+        counts[bisect_left(_BATCH_SIZE_BOUNDS, batch_size)] += n
+    bounds = [*(str(float(bound)) for bound in _BATCH_SIZE_BOUNDS), "+Inf"]
     buckets = list(zip(bounds, accumulate(counts), strict=True))
-    total = sum(size * n for size, n in now.batches.items())
-    made = HistogramMetricFamily("elasticdenser_batch_size", "Queries computed together.")
-    made.add_metric((), buckets, total)  # type: ignore[arg-type]  # its stub wants pairs with exemplars too
-    return made
+    n_queries = sum(batch_size * n for batch_size, n in snapshot.batches.items())
+    histogram = HistogramMetricFamily("elasticdenser_batch_size", "Queries computed together.")
+    histogram.add_metric((), buckets, n_queries)  # type: ignore[arg-type]  # the stub also expects exemplars
+    return histogram

@@ -1,4 +1,4 @@
-"""What every request passes first and last: its id, its host, the key, the bounds of its body, the log, the counts."""
+"""ASGI middleware around every request: request id, host check, API key, limits of the body, access log and metrics."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from elasticdenser.serving.errors import problem, unavailable
+from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, unavailable_response
 from elasticdenser.serving.hosts import is_allowed
 from elasticdenser.serving.service import Service
 
 _log = logging.getLogger("elasticdenser.serving")
 
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-GUARDED = ("/search", "/v1/", "/live")
-"""Beginnings of the paths that need the key, where there is one."""
+AUTHENTICATED_PATHS = ("/search", "/v1/", "/live")
+"""Prefixes of the paths that need the API key, if the server has one."""
 
-_STATE = ("/healthz", "/readyz", "/metrics", "/live")
-_LONGEST_PATH = 200
-_LONGEST_HOST = 100
-_GONE = 499  # no response: the client has hung up
+_MONITORING_PATHS = ("/healthz", "/readyz", "/metrics", "/live")
+"""Answered while the server is stopping. Neither logged nor counted: monitors and the page poll them all the time."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_MAX_LOGGED = 200  # characters of a path or a method
+_MAX_SHOWN_HOST = 100
+_METHODS = ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
-class Front:
-    """ASGI middleware; see the module.
+class RequestMiddleware:
+    """Rejects requests that may not reach the application, and logs and counts all others.
 
     Args:
-        app: What answers.
-        service: What the app shares.
+        app: The application inside.
+        service: State of the application.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -45,133 +47,135 @@ class Front:
         self._key = None if key is None else key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["method"] == "HEAD":  # unknown to FastAPI's routes; the server leaves the body out
+        if scope["method"] == "HEAD":  # FastAPI's routes do not know it; the server leaves out the body
             scope = {**scope, "method": "GET"}
-        came_s = scope.setdefault("came_s", perf_counter())  # where the server itself has not noted it
+        received_s = scope.setdefault("received_s", perf_counter())  # unless `Protocol` has set it
         headers = Headers(scope=scope)
-        exchange = _Exchange(send, _id_of(headers.get("x-request-id", "")))
-        scope["notes"] = notes = dict[str, Any]()
-        self._service.n_open += 1
+        response = _TrackedResponse(send, _request_id(headers.get("x-request-id", "")))
+        scope["log_fields"] = log_fields = dict[str, Any]()
+        self._service.n_open_requests += 1
         try:
-            await self._answer(scope, headers, receive, exchange)
+            await self._respond(scope, headers, receive, response)
         finally:
-            self._service.n_open -= 1
-            self._account(scope, exchange, notes, perf_counter() - came_s)
+            self._service.n_open_requests -= 1
+            self._record(scope, response, log_fields, perf_counter() - received_s)
 
-    async def _answer(self, scope: Scope, headers: Headers, receive: Receive, exchange: _Exchange) -> None:
+    async def _respond(self, scope: Scope, headers: Headers, receive: Receive, response: _TrackedResponse) -> None:
         try:
-            refusal = self._refusal(scope, headers)
-            if refusal is not None:
-                await refusal(scope, receive, exchange.send)
+            rejection = self._rejection(scope, headers)
+            if rejection is not None:
+                await rejection(scope, receive, response.send)
             else:
-                await self._app(scope, self._bounded(receive, scope["came_s"]), exchange.send)
-        except asyncio.CancelledError:  # by the server, whose patience at its end is over
-            await exchange.fail(unavailable("the server is stopping"), scope, receive)
+                await self._app(scope, self._limited(receive, scope["received_s"]), response.send)
+        except asyncio.CancelledError:  # by the server, which has waited long enough for open requests
+            await response.send_if_unsent(unavailable_response("the server is stopping"), scope, receive)
             raise
         except Exception as error:
-            _log.exception("request %s failed", exchange.id)
-            scope["notes"]["error"] = type(error).__name__
-            await exchange.fail(problem(500, "the server has a bug here: its log says more"), scope, receive)
+            _log.exception("request %s failed", response.request_id)
+            scope["log_fields"]["error"] = type(error).__name__
+            bug = error_response(500, "the server has a bug: its log holds the details")
+            await response.send_if_unsent(bug, scope, receive)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        """Return what to answer to who is not let in."""
+    def _rejection(self, scope: Scope, headers: Headers) -> Response | None:
+        """Return the response to a request that may not reach the application; None if it may."""
         path, hosts = scope["path"], headers.getlist("host")
         if not is_allowed(hosts, self._service.settings.allowed_hosts):
-            name = ", ".join(hosts)[:_LONGEST_HOST]
-            message = f"got host {name!a}; expected localhost, or what the server's --allowed-host names"
-            return problem(421, message, headers={"Connection": "close"})
-        if self._service.is_stopping and path not in _STATE:
-            response = unavailable("the server is stopping")
+            name = ", ".join(hosts)[:_MAX_SHOWN_HOST]
+            message = f"got host {name!a}; expected localhost, or a name given to the server with --allowed-host"
+            return error_response(421, message, headers={"Connection": "close"})
+        if self._service.is_stopping and path not in _MONITORING_PATHS:
+            response = unavailable_response("the server is stopping")
             response.headers["Connection"] = "close"
             return response
-        if self._key is not None and path.startswith(GUARDED) and not self._is_key(headers.get("authorization", "")):
+        if path.startswith(AUTHENTICATED_PATHS) and not self._is_authorised(headers.get("authorization", "")):
             message = "got no valid API key; expected the header Authorization: Bearer KEY"
-            return problem(401, message, headers={"WWW-Authenticate": "Bearer"})
+            return error_response(401, message, headers={"WWW-Authenticate": "Bearer"})
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._service.settings.max_body_bytes:
-            return problem(413, self._too_large(), headers={"Connection": "close"})
+            return error_response(413, self._too_large_message(), headers={"Connection": "close"})
         return None
 
-    def _is_key(self, given: str) -> bool:
-        kind, _, key = given.partition(" ")
-        return kind.lower() == "bearer" and hmac.compare_digest(key.strip().encode("latin-1"), self._key or b"")
+    def _is_authorised(self, authorization: str) -> bool:
+        if self._key is None:
+            return True
+        scheme, _, key = authorization.partition(" ")
+        # compare_digest takes the same time wherever the first difference is.
+        return scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode("latin-1"), self._key)
 
-    def _bounded(self, receive: Receive, came_s: float) -> Receive:
-        """Return `receive` with an end to it: not every body says how long it is, and not every one comes."""
-        received, is_whole = 0, False
-        timeout_s = self._service.settings.body_timeout_s
+    def _limited(self, receive: Receive, received_s: float) -> Receive:
+        """Return `receive` with limits: a body need not state its length, and need not arrive at all."""
+        n_bytes, is_complete = 0, False
+        timeout_s = self._service.settings.request_timeout_s
 
-        async def bounded() -> Message:
-            nonlocal received, is_whole
-            if is_whole:  # then this waits for the client to hang up
+        async def receive_limited() -> Message:
+            nonlocal n_bytes, is_complete
+            if is_complete:  # the next message says that the client hung up, which may come at any time
                 return await receive()
             try:
-                async with asyncio.timeout(max(0.0, came_s + timeout_s - perf_counter())):
+                async with asyncio.timeout(max(0.0, received_s + timeout_s - perf_counter())):
                     message = await receive()
             except TimeoutError:
-                why = f"the body did not come within {timeout_s:g} s: send it again"
-                raise HTTPException(408, why, {"Connection": "close"}) from None
-            received += len(message.get("body", b""))
-            is_whole = not message.get("more_body", False)
-            if received > self._service.settings.max_body_bytes:
-                raise HTTPException(413, self._too_large(), {"Connection": "close"})
+                text = f"the body did not arrive within {timeout_s:g} s: send it again"
+                raise HTTPException(408, text, {"Connection": "close"}) from None
+            n_bytes += len(message.get("body", b""))
+            is_complete = not message.get("more_body", False)
+            if n_bytes > self._service.settings.max_body_bytes:
+                raise HTTPException(413, self._too_large_message(), {"Connection": "close"})
             return message
 
-        return bounded
+        return receive_limited
 
-    def _too_large(self) -> str:
-        return f"got a body of more than {self._service.settings.max_body_bytes:,} bytes: send less at a time"
+    def _too_large_message(self) -> str:
+        limit = f"{self._service.settings.max_body_bytes:,} bytes"
+        return f"got a body of more than {limit}; expected at most as many: send less at a time"
 
-    def _account(self, scope: Scope, exchange: _Exchange, notes: dict[str, Any], seconds: float) -> None:
-        path, status = scope["path"], exchange.status or _GONE
-        if path in _STATE and status < 400:  # asked for all day long
+    def _record(self, scope: Scope, response: _TrackedResponse, log_fields: dict[str, Any], seconds: float) -> None:
+        """Log and count a request that has ended."""
+        path, method, status = scope["path"], scope["method"], response.status or CLIENT_CLOSED_REQUEST
+        if path in _MONITORING_PATHS and status < 400:
             return
-        # As the app spells it, so that there are only so many.
-        known = getattr(scope.get("route"), "path", "other")
-        self._service.metrics.request(known, _known_method(scope["method"]), status, seconds)
+        # The route and the known methods, so that clients cannot create time series without end.
+        route = getattr(scope.get("route"), "path", "other")
+        self._service.metrics.count_request(route, method if method in _METHODS else "other", status, seconds)
         if self._service.log is not None:
             self._service.log.write(
-                id=exchange.id,
-                method=scope["method"][:_LONGEST_PATH],
-                path=path[:_LONGEST_PATH],
+                id=response.request_id,
+                method=method[:_MAX_LOGGED],
+                path=path[:_MAX_LOGGED],
                 status=status,
                 ms=round(1000 * seconds, 2),
-                **notes,
+                **log_fields,
             )
 
 
-class _Exchange:
-    """The response to one request, as far as it went.
+class _TrackedResponse:
+    """The response to one request, as far as it has been sent.
 
     Attributes:
-        id: The request's.
-        status: None before it started.
+        request_id: Identifier of the request, sent back with the response.
+        status: The HTTP status; None before the response has started.
     """
 
-    def __init__(self, send: Send, id: str) -> None:
-        self._send, self.id = send, id
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send, self.request_id = send, request_id
         self.status: int | None = None
 
     async def send(self, message: Message) -> None:
-        """Pass on a part of the response."""
+        """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-Id"] = self.id
+            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
         await self._send(message)
 
-    async def fail(self, response: Response, scope: Scope, receive: Receive) -> None:
-        """Respond, if nothing was sent yet."""
+    async def send_if_unsent(self, response: Response, scope: Scope, receive: Receive) -> None:
+        """Send a response, unless another one has started."""
         if self.status is None:
             await response(scope, receive, self.send)
 
 
-def _id_of(given: str) -> str:
-    return given if _ID.fullmatch(given) else os.urandom(8).hex()
-
-
-def _known_method(method: str) -> str:
-    return method if method in ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"
+def _request_id(header: str) -> str:
+    return header if _REQUEST_ID.fullmatch(header) else os.urandom(8).hex()

@@ -1,4 +1,4 @@
-"""What goes into the server and what comes out, as pydantic models: they check requests and describe the API."""
+"""Requests and responses as pydantic models, which validate requests and describe the API."""
 
 from __future__ import annotations
 
@@ -7,77 +7,82 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from elasticdenser.serving.settings import (
-    LONGEST_DEADLINE_MS,
-    MOST_CHARACTERS,
-    MOST_DOC_IDS,
-    MOST_HITS,
-    MOST_QUERIES,
+    MAX_CHARACTERS,
+    MAX_DEADLINE_MS,
+    MAX_DOC_IDS,
+    MAX_HITS,
+    MAX_QUERIES,
 )
 
-# At least one character that neither Python nor any dialect of JSON Schema takes for white space.
+# At least one character that neither Python nor any dialect of JSON Schema treats as white space.
 _VISIBLE = r"[^\s\x1c-\x1f\x85\ufeff]"
 
 
-def _whole(value: Any) -> Any:
-    """Take 10.0 for 10, as JSON Schema does."""
+def _integral_float_to_int(value: Any) -> Any:
+    """Accept 10.0 as 10: JSON Schema, which describes the API, does not distinguish the two."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Text = Annotated[str, StringConstraints(pattern=_VISIBLE, max_length=MOST_CHARACTERS)]
-Whole = Annotated[int, BeforeValidator(_whole)]
+Text = Annotated[str, StringConstraints(pattern=_VISIBLE, max_length=MAX_CHARACTERS)]
+Integer = Annotated[int, BeforeValidator(_integral_float_to_int)]
 DocId = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
-class _Input(BaseModel):
-    """What a client sends: nothing is guessed, and what is not known is an error."""
+class _RequestBody(BaseModel):
+    """Body of a request: types are not converted, and unknown fields are errors."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-class _Choices(_Input):
-    k: Whole = Field(10, ge=1, le=MOST_HITS, description="Hits wanted for each query.")
+class _SearchOptions(_RequestBody):
+    k: Integer = Field(10, ge=1, le=MAX_HITS, description="Number of hits for each query.")
     deadline_ms: float | None = Field(
         None,
         ge=0.001,
-        le=LONGEST_DEADLINE_MS,
-        description="Milliseconds after the request came until the answer is worthless. "
-        "Default: the server's for one query, none for a list.",
+        le=MAX_DEADLINE_MS,
+        description="Deadline of the answer, in milliseconds after the request arrived. "
+        "Default: the server's deadline for one query, no deadline for a list.",
     )
-    minimum_level: str | None = Field(None, description="The level whose quality the answer must at least have.")
-    priority: Whole = Field(
-        0, ge=-100, le=100, description="Decides who is turned away when not all can be served; higher stays."
+    minimum_level: str | None = Field(
+        None, description="Name of a level; the answer comes from a level of at least this quality."
+    )
+    priority: Integer = Field(
+        0,
+        ge=-100,
+        le=100,
+        description="If not all queries can be answered in time, the lowest priority is rejected.",
     )
     doc_ids: list[DocId] | None = Field(
-        None, min_length=1, max_length=MOST_DOC_IDS, description="Search only these documents."
+        None, min_length=1, max_length=MAX_DOC_IDS, description="Search only these documents."
     )
-    with_text: bool = Field(True, description="Whether hits come with title and text, where the index holds them.")
+    with_text: bool = Field(True, description="Whether hits include title and text, if the index holds them.")
 
 
-class SearchOne(_Choices):
+class SearchRequest(_SearchOptions):
     """One query."""
 
     query: Text
 
 
-class SearchMany(_Choices):
-    """Several queries, answered at the best level that time allows; those with a deadline go first."""
+class BatchSearchRequest(_SearchOptions):
+    """Several queries, answered at the best level that time allows; queries with a deadline go first."""
 
-    queries: list[Text] = Field(min_length=1, max_length=MOST_QUERIES)
-
-
-def _kind(body: Any) -> str:
-    is_many = "queries" in body if isinstance(body, dict) else isinstance(body, SearchMany)
-    return "queries" if is_many else "query"
+    queries: list[Text] = Field(min_length=1, max_length=MAX_QUERIES)
 
 
-Search = Annotated[
-    Annotated[SearchOne, Tag("query")] | Annotated[SearchMany, Tag("queries")],
-    Discriminator(_kind),
+def _search_tag(body: Any) -> str:
+    is_batch = "queries" in body if isinstance(body, dict) else isinstance(body, BatchSearchRequest)
+    return "queries" if is_batch else "query"
+
+
+AnySearchRequest = Annotated[
+    Annotated[SearchRequest, Tag("query")] | Annotated[BatchSearchRequest, Tag("queries")],
+    Discriminator(_search_tag),
 ]
 
 
-class FoundHit(BaseModel):
-    """A passage; title and text are absent where they were not wanted or the index holds none."""
+class SearchHit(BaseModel):
+    """A passage. Title and text are absent if the request did not want them or the index does not hold them."""
 
     model_config = ConfigDict(title="Hit")
 
@@ -87,18 +92,18 @@ class FoundHit(BaseModel):
     text: str | None = None
 
 
-class Result(BaseModel):
-    """What a query got.
+class QueryResult(BaseModel):
+    """Result of one query.
 
     Attributes:
-        hits: Best first.
-        level: The level that answered.
-        queued_ms: How long the query waited, from when the request came.
-        ran_ms: How long its batch ran.
+        hits: The hits, best first.
+        level: Name of the level that answered.
+        queued_ms: Time from the arrival of the request until the query's batch started.
+        ran_ms: Run time of the query's batch.
         late: Whether the answer came after the deadline.
     """
 
-    hits: list[FoundHit]
+    hits: list[SearchHit]
     level: str
     queued_ms: float = Field(ge=0)
     ran_ms: float = Field(ge=0)
@@ -106,23 +111,27 @@ class Result(BaseModel):
 
 
 class SearchResponse(BaseModel):
-    """A result for each query, in their order."""
+    """One result for each query, in the order of the queries."""
 
-    results: list[Result]
+    results: list[QueryResult]
 
 
-class EmbeddingsRequest(_Input):
-    """Texts to encode, as the encoder encodes queries; the form is OpenAI's."""
+class EmbeddingsRequest(_RequestBody):
+    """Texts to encode as queries; the form is that of OpenAI's API."""
 
-    input: Text | Annotated[list[Text], Field(min_length=1, max_length=MOST_QUERIES)]
-    model: str = Field(description="The encoder's name; or that, a slash and a size of it. `GET /v1/models` lists all.")
-    encoding_format: Literal["float", "base64"] = Field("float", description="base64: of little-endian float32.")
-    dimensions: Whole | None = Field(None, description="Vectors have one length only; another one is an error.")
+    input: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_QUERIES)]
+    model: str = Field(
+        description="Name of the encoder, or that name, a slash and a subnet. `GET /v1/models` lists all."
+    )
+    encoding_format: Literal["float", "base64"] = Field(
+        "float", description="`base64`: the bytes of a vector in little-endian float32."
+    )
+    dimensions: Integer | None = Field(None, description="Must be the dimension of the encoder, the only one it has.")
     user: str | None = Field(None, description="Ignored.")
 
 
 class Embedding(BaseModel):
-    """One vector."""
+    """Vector of one text."""
 
     object: Literal["embedding"] = "embedding"
     index: int
@@ -130,14 +139,14 @@ class Embedding(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens that were encoded, with special ones; what is cut off from a long text does not count."""
+    """Number of tokens that were encoded, including special tokens but not those cut off from long texts."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 class EmbeddingsResponse(BaseModel):
-    """A vector for each text, in their order."""
+    """One vector for each text, in the order of the texts."""
 
     object: Literal["list"] = "list"
     data: list[Embedding]
@@ -146,7 +155,7 @@ class EmbeddingsResponse(BaseModel):
 
 
 class Model(BaseModel):
-    """A size of the encoder."""
+    """A subnet of the encoder."""
 
     id: str
     object: Literal["model"] = "model"
@@ -155,35 +164,35 @@ class Model(BaseModel):
 
 
 class Models(BaseModel):
-    """All sizes of the encoder."""
+    """All subnets of the encoder."""
 
     object: Literal["list"] = "list"
     data: list[Model]
 
 
 class Health(BaseModel):
-    """How the server is."""
+    """State of the server."""
 
     status: Literal["ok", "ready"]
 
 
 class LiveLevel(BaseModel):
-    """A level, and the share of the best one's quality that it keeps."""
+    """A level, and its quality as a share of the best level's."""
 
     name: str
     quality: float
 
 
 class Sample(BaseModel):
-    """What happened in a quarter of a second.
+    """Events of a quarter of a second.
 
     Attributes:
-        number: Samples are counted from 0.
-        answered: Queries that got an answer.
-        turned_away: Queries that got none.
-        waiting: Queries in the queue at its end.
-        p50_ms: Median time to an answer; null without one.
-        p99_ms: 99th percentile.
+        number: Number of the sample, from 0.
+        answered: Queries that were answered.
+        turned_away: Queries that were rejected or failed.
+        waiting: Queries in the queue at the end of the sample.
+        p50_ms: Median latency of the answers; null without answers.
+        p99_ms: 99th percentile of the latency; null without answers.
         levels: Answers by level, in the order of the list of levels.
     """
 
@@ -196,8 +205,8 @@ class Sample(BaseModel):
     levels: list[int]
 
 
-class Live(BaseModel):
-    """The last minute, for the page."""
+class LiveView(BaseModel):
+    """The last minute, as the page draws it."""
 
     title: str
     passages: int
@@ -207,8 +216,8 @@ class Live(BaseModel):
     samples: list[Sample]
 
 
-class Problem(BaseModel):
-    """Why there is no answer, in one line; the form is OpenAI's."""
+class ErrorDetail(BaseModel):
+    """Reason why a request was not answered; the form is that of OpenAI's API."""
 
     message: str = Field(pattern=r"^[^\n\r]+$")
     type: str
@@ -216,7 +225,7 @@ class Problem(BaseModel):
     param: str | None
 
 
-class Refusal(BaseModel):
-    """The body of every response that is an error."""
+class ErrorResponse(BaseModel):
+    """Body of every error response."""
 
-    error: Problem
+    error: ErrorDetail

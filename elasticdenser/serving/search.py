@@ -15,149 +15,146 @@ from fastapi import APIRouter, Request, Response
 from elasticdenser.engine.answers import Answer
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.errors import QueryError
-from elasticdenser.serving.errors import documented, problem
-from elasticdenser.serving.schemas import Search, SearchMany, SearchOne, SearchResponse
-from elasticdenser.serving.service import Service, note_for_log, service_of
-from elasticdenser.serving.settings import MOST_FOUND
+from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, error_responses
+from elasticdenser.serving.schemas import AnySearchRequest, BatchSearchRequest, SearchRequest, SearchResponse
+from elasticdenser.serving.service import Service, add_log_fields, service_of
+from elasticdenser.serving.settings import MAX_TOTAL_HITS
 
 router = APIRouter()
 
-_ERRORS = documented(400, 401, 404, 408, 413, 415, 422, 429, 503)
+_SUBMITS_PER_TURN = 16
+"""Queries submitted before the event loop gets to serve other requests."""
 
-_AT_ONCE = 16
-"""Queries handed in before the event loop gets to do something else."""
+_MAX_INLINE_HITS = 64
+"""Hits whose texts the event loop reads itself, in about 0.5 ms; for so few, a thread would cost more."""
 
-_HITS_AT_ONCE = 64
-"""Hits that are looked up in the event loop: that takes about 0.5 ms; for fewer a thread would cost more."""
-
-_SHORTEST_S = 1e-6
-_PATIENCE_S = 0.05
-"""A request that has its answers by then needs nobody to watch whether its client is still there."""
+_MIN_REMAINING_S = 1e-6
+_WATCH_AFTER_S = 0.05
+"""Most requests are answered by then, without the cost of watching whether the client hangs up."""
 
 
-@router.post("/search", response_model=SearchResponse, responses=_ERRORS)
-async def search(body: Search, request: Request) -> Response:
+@router.post(
+    "/search", response_model=SearchResponse, responses=error_responses(400, 401, 404, 408, 413, 415, 422, 429, 503)
+)
+async def search(body: AnySearchRequest, request: Request) -> Response:
     """Search by meaning, at the best level that the load allows."""
     service = service_of(request)
-    queries = [body.query] if isinstance(body, SearchOne) else body.queries
-    refusal = await _refusal(service, body, len(queries))
-    if refusal is not None:
-        return refusal
-    within_s = _deadline_s(service, body)
-    answers = await _answers(service, request, queries, body.k, within_s, _options(body))
+    queries = [body.query] if isinstance(body, SearchRequest) else body.queries
+    rejection = await _rejection(service, body, len(queries))
+    if rejection is not None:
+        return rejection
+    answers = await _answer_all(service, request, queries, body.k, _deadline_s(service, body), _submit_options(body))
     if answers is None:
-        return Response(status_code=499)  # to nobody
-    note_for_log(request, level=",".join(sorted({answer.level for answer in answers})), queries=len(queries))
+        return Response(status_code=CLIENT_CLOSED_REQUEST)  # nobody receives it
+    add_log_fields(request, level=",".join(sorted({answer.level for answer in answers})), queries=len(queries))
     for answer in answers:
-        service.metrics.query(answer.queued_s + answer.ran_s)
-        service.live.answered(answer.queued_s + answer.ran_s)
+        service.metrics.observe_query(answer.queued_s + answer.ran_s)
+        service.samples.record_latency(answer.queued_s + answer.ran_s)
     with_text = body.with_text and service.retriever.index.has_texts
-    if sum(len(answer.hits) for answer in answers) > _HITS_AT_ONCE:
-        rendered = await asyncio.to_thread(_rendered, service, answers, with_text)
+    if sum(len(answer.hits) for answer in answers) > _MAX_INLINE_HITS:
+        content = await asyncio.to_thread(_render, service, answers, with_text)
     else:
-        rendered = _rendered(service, answers, with_text)
-    return Response(rendered, media_type="application/json")
+        content = _render(service, answers, with_text)
+    return Response(content, media_type="application/json")
 
 
-async def _refusal(service: Service, body: SearchOne | SearchMany, n_queries: int) -> Response | None:
-    """Return what to answer where the index or the engine has not what is asked for.
+async def _rejection(service: Service, body: SearchRequest | BatchSearchRequest, n_queries: int) -> Response | None:
+    """Return an error response if the request does not fit the index or the engine.
 
-    Found out in a batch, an unknown document would fail all queries that are in it.
+    An unknown document must be noticed here: in the engine it would fail all queries of its batch.
     """
     index = service.retriever.index
-    if n_queries * min(body.k, len(index)) > MOST_FOUND:
-        message = (
-            f"got {n_queries} queries with k = {body.k}; expected at most {MOST_FOUND:,} hits in all: ask for less"
-        )
-        return problem(422, message, param="k")
+    if n_queries * min(body.k, len(index)) > MAX_TOTAL_HITS:
+        message = f"got {n_queries} queries with k = {body.k}; expected at most {MAX_TOTAL_HITS:,} hits in total"
+        return error_response(422, f"{message}: send fewer queries or a smaller k", param="k")
     try:
         if body.minimum_level is not None:
-            service.engine.profile.place(body.minimum_level)
+            service.engine.profile.level_index(body.minimum_level)
     except QueryError as error:
-        return problem(422, str(error), param="minimum_level")
+        return error_response(422, str(error), param="minimum_level")
     try:
         if body.doc_ids is not None:
             await asyncio.to_thread(index.positions, body.doc_ids)
     except QueryError as error:
-        return problem(404, str(error), param="doc_ids")
+        return error_response(404, str(error), param="doc_ids")
     return None
 
 
-def _deadline_s(service: Service, body: SearchOne | SearchMany) -> float:
-    """Return how long after the request came its answers become worthless."""
+def _deadline_s(service: Service, body: SearchRequest | BatchSearchRequest) -> float:
+    """Return the deadline of a request in seconds after its arrival; infinity for none."""
     if body.deadline_ms is not None:
         return body.deadline_ms / 1000
-    return math.inf if isinstance(body, SearchMany) else service.settings.deadline_s
+    return math.inf if isinstance(body, BatchSearchRequest) else service.settings.deadline_s
 
 
-def _options(body: SearchOne | SearchMany) -> dict[str, Any]:
-    """Return what `RetrievalEngine.submit` takes beside the query and its deadline."""
+def _submit_options(body: SearchRequest | BatchSearchRequest) -> dict[str, Any]:
+    """Return the keyword arguments of `RetrievalEngine.submit` beside the deadline."""
     options: dict[str, Any] = {"minimum_level": body.minimum_level, "priority": body.priority}
     if body.doc_ids is not None:
         options["doc_ids"] = frozenset(body.doc_ids)
     return options
 
 
-async def _answers(
-    service: Service, request: Request, queries: list[str], k: int, within_s: float, options: dict[str, Any]
+async def _answer_all(
+    service: Service, request: Request, queries: list[str], k: int, deadline_s: float, options: dict[str, Any]
 ) -> list[Answer] | None:
-    """Return the answers to all queries; None if the client does not wait for them any more.
+    """Return the answers to all queries; None if the client has hung up.
 
-    The time since the request came is part of the deadline, and of how long a query waited.
+    The time since the request arrived counts towards the deadline, and towards the queueing time of each answer.
 
     Raises:
-        OverloadedError: One of them gets none; then the others are withdrawn.
+        OverloadedError: A query was rejected, or the answers took too long; the other queries are then cancelled.
     """
-    came_s: float = request.scope["came_s"]
+    received_s: float = request.scope["received_s"]
     futures: list[Future[Answer]] = []
-    before_s: list[float] = []
-    watch: asyncio.Task[None] | None = None
+    delays_s: list[float] = []  # from the arrival of the request until the query was submitted
+    disconnect: asyncio.Task[None] | None = None
     try:
         for number, query in enumerate(queries, 1):
-            before_s.append(perf_counter() - came_s)
-            # What is due already is for the engine to refuse, and to count.
-            left_s = max(within_s - before_s[-1], _SHORTEST_S)
-            futures.append(service.engine.submit(query, k, deadline_s=left_s, **options))
-            if number % _AT_ONCE == 0:
+            delays_s.append(perf_counter() - received_s)
+            # A query whose deadline has passed is submitted all the same: the engine rejects it, and counts it.
+            remaining_s = max(deadline_s - delays_s[-1], _MIN_REMAINING_S)
+            futures.append(service.engine.submit(query, k, deadline_s=remaining_s, **options))
+            if number % _SUBMITS_PER_TURN == 0:
                 await asyncio.sleep(0)
-        waiting = asyncio.gather(*map(asyncio.wrap_future, futures))
-        waiting.add_done_callback(_look_at)
-        await asyncio.wait((waiting,), timeout=_PATIENCE_S)
-        if not waiting.done():
-            watch = asyncio.create_task(_gone(request))
-            timeout_s = service.settings.body_timeout_s
-            await asyncio.wait((waiting, watch), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if waiting.done():
-            pairs = zip(waiting.result(), before_s, strict=True)
-            return [replace(answer, queued_s=answer.queued_s + waited_s) for answer, waited_s in pairs]
-        waiting.cancel()
-        if watch is not None and watch.done():
+        all_answers = asyncio.gather(*map(asyncio.wrap_future, futures))
+        all_answers.add_done_callback(_retrieve_exception)
+        await asyncio.wait((all_answers,), timeout=_WATCH_AFTER_S)
+        if not all_answers.done():
+            disconnect = asyncio.create_task(_wait_for_disconnect(request))
+            timeout_s = service.settings.request_timeout_s
+            await asyncio.wait((all_answers, disconnect), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if all_answers.done():
+            pairs = zip(all_answers.result(), delays_s, strict=True)
+            return [replace(answer, queued_s=answer.queued_s + delay_s) for answer, delay_s in pairs]
+        all_answers.cancel()
+        if disconnect is not None and disconnect.done():
             return None
-        message = f"no answer within {service.settings.body_timeout_s:g} s: send fewer queries, or try again later"
+        message = f"no answer within {service.settings.request_timeout_s:g} s: send fewer queries, or try again later"
         raise OverloadedError(message, retry_after_s=1.0)
     finally:
-        if watch is not None:
-            watch.cancel()
+        if disconnect is not None:
+            disconnect.cancel()
         for future in futures:
-            future.cancel()  # takes those that still wait out of the queue; nothing to those that are done
+            future.cancel()  # removes waiting queries from the queue; does nothing to answered ones
 
 
-def _look_at(done: asyncio.Future[list[Answer]]) -> None:
-    """Take note of an error that nobody waits for any more, so that asyncio does not complain of it."""
+def _retrieve_exception(done: asyncio.Future[list[Answer]]) -> None:
+    """Retrieve the exception of a future, so that asyncio does not warn that nobody did."""
     if not done.cancelled():
         done.exception()
 
 
-async def _gone(request: Request) -> None:
-    """Return when the client has hung up; its request has been read to the end."""
+async def _wait_for_disconnect(request: Request) -> None:
+    """Return when the client hangs up. The request must have been read to its end."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _rendered(service: Service, answers: list[Answer], with_text: bool) -> bytes:
-    """Return the response's body.
+def _render(service: Service, answers: list[Answer], with_text: bool) -> bytes:
+    """Return the body of the response.
 
-    Here and not by the models that describe it: they would take longer than a small size takes to search.
+    The models that describe the response do not render it: they would take longer than a small subnet's search.
     """
     index = service.retriever.index
     results = []
@@ -174,6 +171,6 @@ def _rendered(service: Service, answers: list[Answer], with_text: bool) -> bytes
             "ran_ms": round(1000 * answer.ran_s, 3),
             "late": answer.late,
         }
-        # One by one: nothing else runs while json works.
+        # A call of json.dumps keeps the interpreter to itself: one call for each result lets other threads run between.
         results.append(json.dumps(result, ensure_ascii=False))
     return f'{{"results": [{", ".join(results)}]}}'.encode("utf-8", "replace")

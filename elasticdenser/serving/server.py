@@ -1,4 +1,4 @@
-"""The process around the app: its socket, its signals, and an end that loses no request."""
+"""Server process: its socket, its signals, and a shutdown that answers every request that has arrived."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ from elasticdenser.errors import ElasticDenserError
 from elasticdenser.serving.protocol import Protocol
 from elasticdenser.serving.service import Service
 
-_DRAIN_S = 7.0
-_GRACE_S = 1
+_DRAIN_TIMEOUT_S = 7.0
+"""Open requests get this long after the first signal. With uvicorn's own timeout and the engine's one second to close,
+the process ends within the ten seconds after which `docker stop` kills it."""
 
-_IDLE_S = 75
-"""Longer than what keeps connections for later does, such as a proxy: who uses one must not find it closed."""
+_UVICORN_TIMEOUT_S = 1
+_KEEP_ALIVE_S = 75
+"""Longer than a proxy keeps an idle connection (nginx: 60 s), which must not find it closed when it sends a request."""
 
 
 class Server(uvicorn.Server):
-    """Stops on SIGTERM and SIGINT: says that it is not ready, answers what has come, and ends. A second signal hurries.
+    """HTTP server that shuts down gracefully on SIGTERM and SIGINT.
+
+    It then reports that it is not ready, answers the requests that have arrived, and ends. A second signal ends it
+    at once.
 
     Args:
-        app: What `make_app` returned.
-        on_start: Called when it listens.
+        app: The application that `make_app` returned.
+        on_start: Called as soon as the server listens.
     """
 
     def __init__(self, app: FastAPI, on_start: Callable[[], None] = lambda: None) -> None:
@@ -40,56 +45,59 @@ class Server(uvicorn.Server):
             server_header=False,
             proxy_headers=False,
             lifespan="on",
-            timeout_keep_alive=_IDLE_S,
-            timeout_graceful_shutdown=_GRACE_S,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_UVICORN_TIMEOUT_S,
         )
         super().__init__(config)
         self._service: Service = app.state.service
         self._on_start = on_start
-        self._stopped_s: float | None = None
+        self._stopping_since_s: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop; what the base class does would end the process by the signal, and not with 0."""
-        if self._stopped_s is not None:
+        """Start to shut down.
+
+        The base class would raise the signal again after the shutdown, and the process would not exit with status 0.
+        """
+        if self._stopping_since_s is not None:
             self.should_exit = True
             return
         self._service.is_stopping = True
-        self._stopped_s = time.monotonic()
+        self._stopping_since_s = time.monotonic()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen.
+        """Start to listen.
 
         Raises:
-            ElasticDenserError: Another process has begun to, on the same port.
+            ElasticDenserError: Another process has started to listen on the same port.
         """
         for bound in sockets or ():
             try:
-                bound.listen(self.config.backlog)  # uvloop would not say that it failed
+                bound.listen(self.config.backlog)  # uvloop would not report a failure
             except OSError as error:
                 host, port = bound.getsockname()[:2]
-                raise _not_listening(host, port, error) from error
+                raise _cannot_listen(host, port, error) from error
         await super().startup(sockets=sockets)
         if self.started:
             self._on_start()
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to end; called ten times a second."""
-        if self._stopped_s is not None:
-            is_over = time.monotonic() - self._stopped_s > _DRAIN_S
-            # Open to the last, so that who asks is told that this server is not ready any more.
-            self.should_exit |= self._service.n_open == 0 or is_over
+        if self._stopping_since_s is not None:
+            is_timed_out = time.monotonic() - self._stopping_since_s > _DRAIN_TIMEOUT_S
+            # The socket stays open to the end, so that /readyz can report that the server is stopping.
+            self.should_exit |= self._service.n_open_requests == 0 or is_timed_out
         return await super().on_tick(counter)
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound but does not listen yet: a taken port is known before any work.
+def bind_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound but does not listen yet, so that a port in use is noticed before any work.
 
     Args:
-        host: A name or address.
-        port: 0 is any that is free.
+        host: A name or an address.
+        port: The port; 0 takes any free port.
 
     Raises:
-        ElasticDenserError: There is no such address here, or the port is taken.
+        ElasticDenserError: This machine does not have the address, or the port is in use.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -103,24 +111,24 @@ def listening_socket(host: str, port: int) -> socket.socket:
             bound.close()
             raise
     except (OSError, UnicodeError, OverflowError) as error:
-        raise _not_listening(host, port, error) from error
+        raise _cannot_listen(host, port, error) from error
     return bound
 
 
-def _not_listening(host: str, port: int, error: Exception) -> ElasticDenserError:
-    why = getattr(error, "strerror", None) or str(error)
+def _cannot_listen(host: str, port: int, error: Exception) -> ElasticDenserError:
+    reason = getattr(error, "strerror", None) or str(error)
     return ElasticDenserError(
-        f"cannot listen on {host}, port {port} ({why}): choose another --port, or a --host of this machine"
+        f"cannot listen on {host}, port {port} ({reason}): choose another --port, or a --host of this machine"
     )
 
 
 def url_of(bound: socket.socket) -> str:
-    """Return where a browser finds what listens there."""
+    """Return the URL of a server that listens on a socket."""
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def is_loopback(bound: socket.socket) -> bool:
-    """Return whether only this machine can reach it."""
+    """Return whether a socket can be reached from this machine only."""
     host: str = bound.getsockname()[0]
     return host == "::1" or host.startswith("127.")

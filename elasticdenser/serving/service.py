@@ -1,4 +1,4 @@
-"""What the parts of one app share."""
+"""State that the parts of one application share."""
 
 from __future__ import annotations
 
@@ -13,81 +13,82 @@ from starlette.requests import Request
 
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.retrieval.retriever import Retriever
-from elasticdenser.serving.live import EVERY_S, Live
-from elasticdenser.serving.log import AccessLog
+from elasticdenser.serving.access_log import AccessLog
 from elasticdenser.serving.metrics import Metrics
+from elasticdenser.serving.recent_samples import SAMPLE_INTERVAL_S, RecentSamples
 from elasticdenser.serving.settings import ServeSettings
 
 
 class Service:
-    """The engine and what the server keeps beside it; all but the engine is used by the event loop alone.
+    """The engine, and the state of the server around it. Only the event loop uses it; the engine is thread-safe.
 
     Args:
-        engine: Answers queries; its owner closes it.
-        retriever: What it searches with: gives texts to hits, and vectors.
-        settings: How the server works.
+        engine: Answers the queries; its owner closes it.
+        retriever: The retriever of the engine: gives hits their texts, and computes embeddings.
+        settings: Settings of the server.
 
     Attributes:
-        model: The encoder's name; of one in a folder, the folder's.
+        model: Name of the encoder; for an encoder in a folder, the folder's name.
+        started: Time of the start, in seconds since the epoch.
         is_ready: Whether every level has run once.
-        is_stopping: Whether nothing new is taken on.
-        n_open: Requests that have no response yet.
-        n_encoding: Requests for embeddings that have no response yet.
+        is_stopping: Whether the server rejects new requests because it is shutting down.
+        n_open_requests: Requests that have not been answered yet.
+        n_encoding: Requests for embeddings that have not been answered yet.
     """
 
     def __init__(self, engine: RetrievalEngine, retriever: Retriever, settings: ServeSettings) -> None:
         self.engine, self.retriever, self.settings = engine, retriever, settings
-        self.metrics, self.live = Metrics(engine), Live(engine)
-        found = retriever.encoder.found
-        self.model = Path(found.name).name if found.source == "folder" else found.name
+        self.metrics, self.samples = Metrics(engine), RecentSamples(engine)
+        location = retriever.encoder.location
+        self.model = Path(location.name).name if location.source == "folder" else location.name
         self.started = int(time.time())
         self.is_ready, self.is_stopping = False, False
-        self.n_open, self.n_encoding = 0, 0
+        self.n_open_requests, self.n_encoding = 0, 0
         self.log = AccessLog() if settings.log else None
-        self.encoding = ThreadPoolExecutor(settings.encoding_threads, thread_name_prefix="elasticdenser-encoding")
+        self.encoding_pool = ThreadPoolExecutor(settings.encoding_threads, thread_name_prefix="elasticdenser-encoding")
 
     async def warm_up(self) -> None:
-        """Run every level once; first runs are slow."""
-        # Not in asyncio's pool: whoever ends the loop waits for that before the owner can close the engine, which ends
-        # the warming up.
-        done: Future[None] = Future()
-        done.set_running_or_notify_cancel()
+        """Run every level once: the first runs are slow."""
+        # Not in asyncio's thread pool: the event loop waits for that pool before it ends, and only then does the owner
+        # close the engine, which is what ends the warm-up.
+        finished: Future[None] = Future()
+        finished.set_running_or_notify_cancel()
 
         def run() -> None:
             try:
                 self.engine.warm_up()
             except BaseException as error:
-                done.set_exception(error)
+                finished.set_exception(error)
             else:
-                done.set_result(None)
+                finished.set_result(None)
 
-        Thread(target=run, name="elasticdenser-warming", daemon=True).start()
-        await asyncio.wrap_future(done)
+        Thread(target=run, name="elasticdenser-warm-up", daemon=True).start()
+        await asyncio.wrap_future(finished)
         self.is_ready = True
 
-    async def sample(self) -> None:
-        """Sample the engine until cancelled."""
+    async def sample_forever(self) -> None:
+        """Sample the engine at regular intervals until cancelled."""
         loop = asyncio.get_running_loop()
         next_s = loop.time()
         while True:
-            next_s = max(next_s + EVERY_S, loop.time())  # what was missed in a pause is not made up for
+            next_s = max(next_s + SAMPLE_INTERVAL_S, loop.time())  # samples missed in a pause are skipped
             await asyncio.sleep(next_s - loop.time())
-            self.live.sample()
+            self.samples.add_sample()
 
     def close(self) -> None:
-        """Let go of threads; the engine is its owner's."""
+        """Stop the threads of the server; the engine is closed by its owner."""
         self.is_stopping = True
-        self.encoding.shutdown(wait=False, cancel_futures=True)
+        self.encoding_pool.shutdown(wait=False, cancel_futures=True)
         if self.log is not None:
             self.log.close()
 
 
 def service_of(request: Request) -> Service:
-    """Return the service of the app that a request came to."""
+    """Return the service of the application that handles a request."""
     service: Service = request.app.state.service
     return service
 
 
-def note_for_log(request: Request, **fields: Any) -> None:
-    """Add to the line that the log will have of a request."""
-    request.scope["notes"].update(fields)
+def add_log_fields(request: Request, **fields: Any) -> None:
+    """Add fields to the line that the access log will have for a request."""
+    request.scope["log_fields"].update(fields)

@@ -1,7 +1,9 @@
 """Suites: data sets, systems and measures in one TOML file, evaluated by one command."""
 
-from elasticdenser.suites.reading import Suite, read_suite
-from elasticdenser.suites.resources import SuiteOptions
-from elasticdenser.suites.suite import cell_lines, run_suite
+from elasticdenser.suites.cell_lines import cell_lines
+from elasticdenser.suites.options import SuiteOptions
+from elasticdenser.suites.reading import read_suite
+from elasticdenser.suites.run import run_suite
+from elasticdenser.suites.suite import Suite
 
 __all__ = ["Suite", "SuiteOptions", "cell_lines", "read_suite", "run_suite"]

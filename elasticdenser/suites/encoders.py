@@ -1,4 +1,4 @@
-"""What an elastic encoder was made of, and what tells its sizes from those of another training."""
+"""Fingerprints of an elastic encoder: of the passages that it searches, and of the training of its subnets."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ from typing import TYPE_CHECKING
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.errors import ModelError
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.models.locate import ELASTIC, find_model, is_elastic
-from elasticdenser.models.settings import EncoderFingerprint, read_json
+from elasticdenser.models.locate import TRAINED_WEIGHTS, find_model
+from elasticdenser.models.manifest import MANIFEST, is_elastic, read_provenance
+from elasticdenser.models.settings import EncoderFingerprint
 
 if TYPE_CHECKING:
     from elasticdenser.encoders import ElasticQueryEncoder
 
 
-def encoder_of_passages(encoder: ElasticQueryEncoder) -> EncoderFingerprint:
-    """Return what passages are encoded by: the full encoder itself, where it is on this machine.
+def passage_encoder_fingerprint(encoder: ElasticQueryEncoder) -> EncoderFingerprint:
+    """Return the fingerprint of the encoder of the passages that an elastic encoder searches.
 
-    So its indexes serve the elastic encoder too. Where it is not, the elastic encoder's copy of it does the same.
+    It is the full encoder that the elastic one was made from, if that is on this machine, so that its indexes serve
+    both. Otherwise it is the copy of the full encoder within the elastic one, which gives the same vectors.
     """
     copy = encoder.fingerprint
-    if not is_elastic(encoder.found.path):
+    if not is_elastic(encoder.location.path):
         return copy
-    name = read_json(encoder.found.path / ELASTIC)["made_by"]["name"]  # checked when it was loaded
+    full_name = read_provenance(encoder.location.path)["name"]  # checked when the encoder was loaded
     try:
-        found = find_model(name, download=False)
+        full = find_model(full_name, download=False)
     except ModelError:
         return copy
-    return replace(copy, name=found.name) if found.sha256 == copy.weights_sha256 else copy
+    return replace(copy, name=full.name) if full.sha256 == copy.weights_sha256 else copy
 
 
-def sizes_fingerprint(encoder: ElasticQueryEncoder) -> str:
-    """Return the SHA-256 over what was trained, which the encoder's own fingerprint, of its full size, leaves out."""
-    about = encoder.found.path / ELASTIC
-    return fingerprint_of([sha256_of(path) for path in (about, about.with_suffix(".safetensors"))])
+def subnets_fingerprint(encoder: ElasticQueryEncoder) -> str:
+    """Return the SHA-256 over the trained subnets; the fingerprint of the encoder covers only its full subnet."""
+    folder = encoder.location.path
+    return fingerprint_of([sha256_of(folder / name) for name in (MANIFEST, TRAINED_WEIGHTS)])

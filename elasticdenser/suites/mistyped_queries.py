@@ -1,4 +1,4 @@
-"""Queries with typing errors, and what a set of them is called."""
+"""Queries with typing errors, and the titles of query sets that have them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from elasticdenser.suites.settings import QuerySetSettings
 
 
 def mistyped(queries: Mapping[str, str], n_errors: int) -> dict[str, str]:
-    """Return queries with typing errors, the same ones for a query id wherever and in whatever order they are made.
+    """Return queries with typing errors; the errors of a query depend only on its id, its text and their number.
 
     Args:
         queries: Query id -> text.
-        n_errors: How many in each; a query without a word of at least four letters has none.
+        n_errors: Number of errors in each query; a query without a word of at least four letters has none.
     """
     return {
         query_id: with_typing_errors(text, n_errors, Random(f"{query_id} {n_errors}"))
@@ -22,9 +22,9 @@ def mistyped(queries: Mapping[str, str], n_errors: int) -> dict[str, str]:
     }
 
 
-def title_of(name: str, settings: QuerySetSettings) -> str:
-    """Return the title of a query set, which says how many typing errors its queries have."""
+def query_set_title(name: str, settings: QuerySetSettings) -> str:
+    """Return the title of a query set, with the number of typing errors if there are any."""
     if not settings.typing_errors:
         return settings.title
     errors = "1 typing error" if settings.typing_errors == 1 else f"{settings.typing_errors} typing errors"
-    return f"{settings.title or name}, {errors} a query"
+    return f"{settings.title or name}, {errors} per query"

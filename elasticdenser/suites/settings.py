@@ -1,4 +1,4 @@
-"""What a suite file says, table by table.
+"""Contents of a suite file, table by table.
 
     title = "..."   baseline = "auto"   k = 1000
 
@@ -7,116 +7,128 @@
 
     [query-sets.NAME]
     title, corpus, source, split, measures = [...], k, regex, ignore_identical_ids
-    typing_errors = 2               # every query with as many slips of the keyboard; judged as without them
+    typing_errors = 2               # adds this many typing errors to every query; judgements and answers stay the same
 
     [systems.NAME]
     type = "dense"                  # or "bm25", "rrf", "weighted", "run", each with its settings
-    subnet = "w0.5-d3"              # one size of the query encoder; without it, its full size
-    subnet = ["w1-d6", "level0"]    # several: one system each, called NAME.w1-d6 and NAME.level0
-    subnet = "all"                  # every size the encoder has
+    subnet = "w0.5-d3"              # a subnet of the query encoder; without this key, the full subnet
+    subnet = ["w1-d6", "level0"]    # several subnets: a system for each, named NAME.w1-d6 and NAME.level0
+    subnet = "all"                  # every subnet of the encoder
 
     [register]
     "id/of/ir_datasets" = "nq-test.qa.csv"
 
-A system of several sizes is meant as a whole by `--system NAME`, and one size of it by `--system NAME.level0`. Where
-one system is wanted, as the baseline or in a fusion (`of`), NAME is its largest size.
+If a system has several subnets, `--system NAME` means all of them, and `--system NAME.level0` one of them. Where a
+single system is needed, as the baseline or in a fusion (`of`), NAME means its largest subnet.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-ALL = "all"
-"""In the place of a size: every one that the encoder has."""
+from msgspec import Meta
 
-MOST_TYPING_ERRORS = 2
+ALL_SUBNETS = "all"
+"""Value of `subnet` that means every subnet of the encoder."""
+
+SeveralNames = Annotated[tuple[str, ...], Meta(min_length=1)]
+"""Names of which there must be at least one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusSettings:
-    """A corpus: `sources` as `open_corpus` takes them, or a finished `index`."""
+    """Corpus: `sources` as `open_corpus` takes them, or a finished `index`."""
 
     title: str = ""
     sources: tuple[str, ...] = ()
     index: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.sources) == bool(self.index):
+            raise ValueError("expected either 'sources' or 'index': give exactly one of them")
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuerySetSettings:
     """Queries with judgements or answers (`source`, `split`) over a corpus, and the measures to compute.
 
-    With `typing_errors` (1 or 2) every query gets as many errors of one letter each, the same ones everywhere; what
-    counts as a good hit stays. Words of fewer than four letters have none. The report compares such a set with the
-    one of the same corpus, source and split that has none.
+    With `typing_errors` every query has as many errors of one letter each, the same ones in every evaluation;
+    judgements and answers stay the same. Words of fewer than four letters get no errors. The report compares such a
+    query set with the one of the same corpus, source and split that has no errors.
     """
 
     corpus: str
     source: str
-    measures: tuple[str, ...]
+    measures: SeveralNames
     split: str = ""
     title: str = ""
-    k: int = 0
+    k: Annotated[int, Meta(ge=0)] = 0
     regex: bool = False
     ignore_identical_ids: bool = False
-    typing_errors: int = 0
+    typing_errors: Annotated[int, Meta(ge=0, le=2)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class DenseSettings:
     """Search by vectors; `exact` scans all of them.
 
-    `subnet` is a size of the query encoder, several sizes, or `all`; without it the full size is meant. `encoder` is
-    a folder or a model id; without it, where a size is named, the elastic encoder of this package.
+    `subnet` is a subnet of the query encoder, several subnets, or `all`; without it the full subnet is used. `encoder`
+    is a folder or a model id; without it, systems with a `subnet` use the elastic encoder of this package.
     """
 
     title: str = ""
     encoder: str = ""
-    subnet: str | tuple[str, ...] = ""
+    subnet: str | SeveralNames = ""
     exact: bool = False
 
     @property
-    def has_sizes(self) -> bool:
-        """Whether it stands for several systems, one for each size."""
-        return self.subnet == ALL or isinstance(self.subnet, tuple)
+    def has_several_subnets(self) -> bool:
+        """Whether the table stands for several systems, one for each subnet."""
+        return self.subnet == ALL_SUBNETS or isinstance(self.subnet, tuple)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SizeSettings(DenseSettings):
-    """One size of a dense system that has several; `size_of` is that system's name."""
+class SubnetSettings(DenseSettings):
+    """System for one subnet of a table with several subnets; `family` is the name of that table."""
 
-    size_of: str
+    family: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bm25Settings:
-    """Search by words with BM25, through pyserini."""
+    """Search by words with BM25, through pyserini, whose default values of `k1` and `b` these are."""
 
     title: str = ""
-    k1: float = 0.9
-    b: float = 0.4
+    k1: Annotated[float, Meta(ge=0)] = 0.9
+    b: Annotated[float, Meta(ge=0, le=1)] = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
 class RrfSettings:
-    """Reciprocal rank fusion of other systems."""
+    """Reciprocal rank fusion of other systems, with the constant of Cormack, Clarke and Buettcher (SIGIR 2009)."""
 
-    of: tuple[str, ...]
+    of: SeveralNames
     title: str = ""
-    constant: int = 60
+    constant: Annotated[int, Meta(ge=1)] = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedSettings:
-    """Weighted sum of the scores of other systems, each query's brought to 0 to 1 first."""
+    """Weighted sum of the scores of other systems, scaled to the range from 0 to 1 for each query."""
 
-    of: tuple[str, ...]
+    of: SeveralNames
     weights: tuple[float, ...]
     title: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.of) != len(self.weights):
+            raise ValueError(f"got {len(self.weights)} weights for {len(self.of)} systems: give each system a weight")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """A finished run: a TREC file, `{query_set}` in its name standing for the query set's."""
+    """Finished run: a TREC file; `{query_set}` in its path stands for the name of the query set."""
 
     path: str
     title: str = ""
@@ -130,3 +142,4 @@ SYSTEM_TYPES: dict[str, type[SystemSettings]] = {
     "weighted": WeightedSettings,
     "run": RunSettings,
 }
+"""Settings of a system by the `type` in its table."""

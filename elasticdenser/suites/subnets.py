@@ -1,176 +1,207 @@
-"""Systems of several sizes: what each size is called, which ones are meant, and one system for each."""
+"""Systems with several subnets: a table of a suite file that stands for one system per subnet.
+
+A system of such a table is named `TABLE.SUBNET`. Names refer to a whole table or to one of its subnets.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from elasticdenser.errors import BadInputError, QueryError
 from elasticdenser.models.locate import DEFAULT_ELASTIC
 from elasticdenser.subnet import Subnet
 from elasticdenser.suites.settings import (
-    ALL,
+    ALL_SUBNETS,
     DenseSettings,
     RrfSettings,
-    SizeSettings,
+    SubnetSettings,
     SystemSettings,
     WeightedSettings,
 )
 
-if TYPE_CHECKING:
-    from elasticdenser.suites.reading import Suite
-
 Systems = Mapping[str, SystemSettings]
 
 
-def size_name(system: str, size: str | Subnet) -> str:
-    """Return what one size of a system is called, such as `auto.w0.5-d3`."""
-    return f"{system}.{size}"
+def subnet_system_name(table: str, subnet: str | Subnet) -> str:
+    """Return the name of the system for one subnet of a table, such as `auto.w0.5-d3`."""
+    return f"{table}.{subnet}"
 
 
-def checked_sizes(settings: DenseSettings, where: str) -> DenseSettings:
-    """Return the settings with their sizes as they are spelled elsewhere, none twice.
+def with_normalised_subnets(settings: DenseSettings, where: str) -> DenseSettings:
+    """Return the settings with every subnet in its usual spelling, without duplicates.
+
+    Args:
+        settings: Settings as a user spelled them.
+        where: Place of the settings for error messages.
 
     Raises:
-        BadInputError: A spelling is of no size.
+        BadInputError: A spelling does not name a subnet.
     """
-    given = settings.subnet if isinstance(settings.subnet, tuple) else (settings.subnet,)
-    if given in (("",), (ALL,)):
+    spellings = settings.subnet if isinstance(settings.subnet, tuple) else (settings.subnet,)
+    if spellings in (("",), (ALL_SUBNETS,)):
         return settings
     try:
-        spelled = tuple(dict.fromkeys(str(Subnet.parse(size)) for size in given))
+        subnets = tuple(dict.fromkeys(str(Subnet.parse(spelling)) for spelling in spellings))
     except QueryError as error:
-        raise BadInputError(f'{where}.subnet: {error}; or "all" alone, for every size') from error
-    return replace(settings, subnet=spelled if isinstance(settings.subnet, tuple) else spelled[0])
+        raise BadInputError(f'{where}.subnet: {error}; or "all" alone, for every subnet') from error
+    return replace(settings, subnet=subnets if isinstance(settings.subnet, tuple) else subnets[0])
 
 
 def find_system(where: str, name: str, systems: Systems) -> tuple[str, str]:
-    """Return which table of the suite file a name means, and which of its sizes; no size where the whole is meant.
+    """Return the table of the suite file and the subnet that a name refers to; no subnet if it is the whole table.
+
+    Args:
+        where: Place of the name for error messages.
+        name: Name of a table, or of one subnet of a table.
+        systems: The tables of systems.
 
     Raises:
         BadInputError: There is no such system.
     """
     if name in systems:
         return name, ""
-    for table, its in systems.items():
-        size = name.removeprefix(f"{table}.")
-        if isinstance(its, DenseSettings) and its.has_sizes and size != name and _has(its, size):
-            return table, str(Subnet.parse(size))
-    raise BadInputError(f"{where}: got {name!r}, expected one of {', '.join(_names(systems))}")
+    for table, settings in systems.items():
+        subnet = name.removeprefix(f"{table}.")
+        if (
+            isinstance(settings, DenseSettings)
+            and settings.has_several_subnets
+            and subnet != name
+            and _includes(settings, subnet)
+        ):
+            return table, str(Subnet.parse(subnet))
+    raise BadInputError(f"{where}: got {name!r}, expected one of {', '.join(_possible_names(systems))}")
 
 
-def only_needed(baseline: str, systems: Systems, chosen: Sequence[str]) -> dict[str, SystemSettings]:
-    """Return the chosen systems and sizes with the baseline and all that they fuse; none chosen means all.
+def select_systems(baseline: str, systems: Systems, chosen: Sequence[str]) -> dict[str, SystemSettings]:
+    """Return the chosen systems and subnets with the baseline and all systems that they fuse.
+
+    Args:
+        baseline: Name of the baseline.
+        systems: The tables of systems; those that fuse others come after these.
+        chosen: Names of systems; none means all.
 
     Raises:
         BadInputError: There is no such system.
     """
-    wanted: dict[str, set[str]] = {}
+    subnets_by_table: dict[str, set[str]] = {}
     for name in chosen or systems:
-        table, size = find_system("the choice of systems", name, systems)
-        wanted.setdefault(table, set()).add(size or ALL)
-    _want(wanted, "baseline", baseline, systems)
-    for name, its in reversed(list(systems.items())):
-        if name in wanted:
-            for part in getattr(its, "of", ()):
-                _want(wanted, f"systems.{name}.of", part, systems)
-    return {name: _narrowed(its, wanted[name]) for name, its in systems.items() if name in wanted}
+        table, subnet = find_system("the choice of systems", name, systems)
+        subnets_by_table.setdefault(table, set()).add(subnet or ALL_SUBNETS)
+    _add_single(subnets_by_table, "baseline", baseline, systems)
+    for name, settings in reversed(list(systems.items())):
+        if name in subnets_by_table:
+            for part in getattr(settings, "of", ()):
+                _add_single(subnets_by_table, f"systems.{name}.of", part, systems)
+    return {
+        name: _with_subnets(settings, subnets_by_table[name])
+        for name, settings in systems.items()
+        if name in subnets_by_table
+    }
 
 
-def at_sizes(suite: Suite, sizes_of: Callable[[str], Sequence[Subnet]]) -> Suite:
-    """Return the suite with a system for each size of those that have several.
+def expand_subnets(
+    baseline: str, systems: Systems, subnets_of: Callable[[str], Sequence[Subnet]]
+) -> tuple[str, dict[str, SystemSettings]]:
+    """Return the baseline and the systems with a system for each subnet of the tables that have several.
 
     Args:
-        suite: As it was read.
-        sizes_of: Encoder -> its sizes, largest first; asked only where the suite names several.
+        baseline: Name of the baseline.
+        systems: The tables of systems; those that fuse others come after these.
+        subnets_of: Encoder -> its subnets, largest first; called only for tables with several subnets.
 
     Raises:
-        BadInputError: An encoder lacks a size, or a name is taken.
+        BadInputError: An encoder lacks a subnet, or two systems have the same name.
     """
-    defaults = {name: _with_encoder(its) for name, its in suite.systems.items()}
-    found: dict[str, list[Subnet]] = {}
-    systems: dict[str, SystemSettings] = {}
-    for name, its in defaults.items():
-        if isinstance(its, DenseSettings) and its.has_sizes:
-            found[name] = _sizes(f"systems.{name}", its, sizes_of(its.encoder))
-            made = {size_name(name, size): _at(its, name, size) for size in found[name]}
-            if taken := [one for one in made if one in defaults]:
-                raise BadInputError(f"systems.{taken[0]}: a size of {name} has this name too: choose another")
-            systems |= made
-        elif isinstance(its, RrfSettings | WeightedSettings):
-            of = tuple(_one(f"systems.{name}.of", part, suite.systems, found) for part in its.of)
-            systems[name] = replace(its, of=of)
+    tables = {name: _with_default_encoder(settings) for name, settings in systems.items()}
+    subnets_by_table: dict[str, list[Subnet]] = {}
+    expanded: dict[str, SystemSettings] = {}
+    for name, settings in tables.items():
+        if isinstance(settings, DenseSettings) and settings.has_several_subnets:
+            subnets = _available_subnets(f"systems.{name}", settings, subnets_of(settings.encoder))
+            subnets_by_table[name] = subnets
+            by_subnet = {
+                subnet_system_name(name, subnet): _subnet_settings(settings, name, subnet) for subnet in subnets
+            }
+            if taken := [system for system in by_subnet if system in tables]:
+                raise BadInputError(f"systems.{taken[0]}: a subnet of {name} has the same name: rename this system")
+            expanded |= by_subnet
+        elif isinstance(settings, RrfSettings | WeightedSettings):
+            parts = [_single_system(f"systems.{name}.of", part, systems, subnets_by_table) for part in settings.of]
+            expanded[name] = replace(settings, of=tuple(parts))
         else:
-            systems[name] = its
-    return replace(suite, systems=systems, baseline=_one("baseline", suite.baseline, suite.systems, found))
+            expanded[name] = settings
+    return _single_system("baseline", baseline, systems, subnets_by_table), expanded
 
 
-def _has(settings: DenseSettings, size: str) -> bool:
+def _includes(settings: DenseSettings, spelling: str) -> bool:
+    """Tell whether a subnet may be one of the table's: only the encoder knows which subnets `all` means."""
     try:
-        spelled = str(Subnet.parse(size))
+        subnet = str(Subnet.parse(spelling))
     except QueryError:
         return False
-    return settings.subnet == ALL or spelled in settings.subnet
+    return settings.subnet == ALL_SUBNETS or subnet in settings.subnet
 
 
-def _names(systems: Systems) -> Iterable[str]:
-    for name, its in systems.items():
+def _possible_names(systems: Systems) -> Iterable[str]:
+    for name, settings in systems.items():
         yield name
-        if isinstance(its, DenseSettings) and its.has_sizes:
-            yield from (size_name(name, size) for size in (("SIZE",) if its.subnet == ALL else its.subnet))
+        if isinstance(settings, DenseSettings) and settings.has_several_subnets:
+            subnets = ("SUBNET",) if settings.subnet == ALL_SUBNETS else settings.subnet
+            yield from (subnet_system_name(name, subnet) for subnet in subnets)
 
 
-def _want(wanted: dict[str, set[str]], where: str, name: str, systems: Systems) -> None:
-    """Add what a name means where one system is wanted: of one that has sizes, the largest."""
-    table, size = find_system(where, name, systems)
-    its = systems[table]
-    if not size and isinstance(its, DenseSettings) and its.has_sizes:
-        size = _largest(its)
-    wanted.setdefault(table, set()).add(size)
+def _add_single(subnets_by_table: dict[str, set[str]], where: str, name: str, systems: Systems) -> None:
+    """Add the system that a name refers to where a single one is needed: the largest subnet of a table."""
+    table, subnet = find_system(where, name, systems)
+    settings = systems[table]
+    if not subnet and isinstance(settings, DenseSettings) and settings.has_several_subnets:
+        subnet = _largest_subnet(settings)
+    subnets_by_table.setdefault(table, set()).add(subnet)
 
 
-def _largest(settings: DenseSettings) -> str:
-    """Return the largest size, "" being the encoder's full one, whatever it is."""
-    if settings.subnet == ALL or "" in settings.subnet:
+def _largest_subnet(settings: DenseSettings) -> str:
+    """Return the largest subnet of a table; an empty string is the full subnet of the encoder."""
+    if settings.subnet == ALL_SUBNETS or "" in settings.subnet:
         return ""
     return max(settings.subnet, key=Subnet.parse)
 
 
-def _narrowed(settings: SystemSettings, sizes: set[str]) -> SystemSettings:
-    if not isinstance(settings, DenseSettings) or not settings.has_sizes or ALL in sizes:
+def _with_subnets(settings: SystemSettings, subnets: set[str]) -> SystemSettings:
+    if not isinstance(settings, DenseSettings) or not settings.has_several_subnets or ALL_SUBNETS in subnets:
         return settings
-    return replace(settings, subnet=tuple(sorted(sizes)))
+    return replace(settings, subnet=tuple(sorted(subnets)))
 
 
-def _with_encoder(settings: SystemSettings) -> SystemSettings:
+def _with_default_encoder(settings: SystemSettings) -> SystemSettings:
     if isinstance(settings, DenseSettings) and settings.subnet and not settings.encoder:
         return replace(settings, encoder=DEFAULT_ELASTIC)
     return settings
 
 
-def _sizes(where: str, settings: DenseSettings, known: Sequence[Subnet]) -> list[Subnet]:
-    if settings.subnet == ALL:
-        return list(known)
-    wanted = {Subnet.parse(size) if size else known[0] for size in settings.subnet}
-    if lacking := sorted(wanted - set(known), reverse=True):
-        message = f"got {', '.join(map(str, lacking))}, but the encoder has the sizes {', '.join(map(str, known))}"
-        raise BadInputError(f"{where}.subnet: {message}: name some of these")
-    return [size for size in known if size in wanted]
+def _available_subnets(where: str, settings: DenseSettings, available: Sequence[Subnet]) -> list[Subnet]:
+    """Return the subnets of a table, in the order of the encoder's subnets."""
+    if settings.subnet == ALL_SUBNETS:
+        return list(available)
+    subnets = {Subnet.parse(spelling) if spelling else available[0] for spelling in settings.subnet}
+    if lacking := sorted(subnets - set(available), reverse=True):
+        expected = f"the encoder has only the subnets {', '.join(map(str, available))}"
+        raise BadInputError(f"{where}.subnet: got {', '.join(map(str, lacking))}, but {expected}: use some of these")
+    return [subnet for subnet in available if subnet in subnets]
 
 
-def _at(settings: DenseSettings, name: str, size: Subnet) -> SizeSettings:
-    return SizeSettings(
-        title=settings.title, encoder=settings.encoder, subnet=str(size), exact=settings.exact, size_of=name
+def _subnet_settings(settings: DenseSettings, table: str, subnet: Subnet) -> SubnetSettings:
+    return SubnetSettings(
+        title=settings.title, encoder=settings.encoder, subnet=str(subnet), exact=settings.exact, family=table
     )
 
 
-def _one(where: str, name: str, systems: Systems, found: Mapping[str, Sequence[Subnet]]) -> str:
-    """Return the system that a name means where one is wanted."""
-    table, size = find_system(where, name, systems)
-    if table not in found:
+def _single_system(where: str, name: str, systems: Systems, subnets_by_table: Mapping[str, Sequence[Subnet]]) -> str:
+    """Return the expanded system that a name refers to where a single one is needed."""
+    table, subnet = find_system(where, name, systems)
+    if table not in subnets_by_table:
         return table
-    sizes = [str(one) for one in found[table]]
-    if size and size not in sizes:
-        raise BadInputError(f"{where}: got {name!r}, but the sizes of {table} are {', '.join(sizes)}")
-    return size_name(table, size or sizes[0])
+    subnets = [str(available) for available in subnets_by_table[table]]
+    if subnet and subnet not in subnets:
+        raise BadInputError(f"{where}: got {name!r}, but {table} has only the subnets {', '.join(subnets)}")
+    return subnet_system_name(table, subnet or subnets[0])

@@ -1,4 +1,4 @@
-"""What a training run is made of: the full encoder, the model of all sizes, passages, texts and their vectors."""
+"""Inputs of a training: the full encoder, the elastic model made of it, passages, texts and their vectors."""
 
 from __future__ import annotations
 
@@ -22,20 +22,23 @@ from elasticdenser.models.locate import DEFAULT_MODEL
 from elasticdenser.models.shape import WIDTHS
 from elasticdenser.progress import Progress
 from elasticdenser.subnet import Subnet
-from elasticdenser.training.data import TrainingData, identity_of, texts_sha256
-from elasticdenser.training.settings import Recipe
+from elasticdenser.training.data import TrainingData
+from elasticdenser.training.distil import trained_subnets
+from elasticdenser.training.recipe import Recipe
+from elasticdenser.training.settings import settings_to_json
+from elasticdenser.training.targets import encoder_identity, prepare_data, texts_sha256
 from elasticdenser.training.texts import training_texts
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What a recipe leaves to the caller.
+    """Options of a training that are not part of the recipe, as the model does not depend on them.
 
     Args:
-        data: Folder that paths in the recipe start from.
-        work: Folder for all that is kept while training; None is `NAME.work` beside the model.
+        data: Folder that paths in the recipe are relative to.
+        work: Folder for caches, checkpoints and snapshots; None is `NAME.work` beside the model.
         device: `cpu`, `cuda`, `cuda:N`, or `auto`.
-        offline: Never ask the hub for an encoder.
+        offline: Do not download an encoder.
         workers: Cores to encode passages on; None is all usable ones.
         save_every_s: Seconds between checkpoints.
     """
@@ -49,51 +52,50 @@ class TrainOptions:
 
 
 class TrainingInputs:
-    """The full encoder and the model of all sizes; passages and texts, when they are asked for.
+    """The full encoder and the elastic model; passages, texts and vectors on demand.
 
     Attributes:
         encoder: The full encoder, in the arithmetic of the targets.
-        model: As large as the full encoder, on the CPU, with its weights.
-        sizes: Those that are trained and not the full one, from large to small.
+        model: The elastic model, on the CPU, with the full encoder's weights.
+        subnets: The subnets that are trained, without the full one, from large to small.
 
     Args:
-        recipe: What is wanted.
-        options: See there.
-        work: Where indexes and vectors are kept.
+        recipe: The recipe.
+        options: Options of the training.
+        work: Folder for indexes and vectors.
         device: Where to compute.
 
     Raises:
-        ModelError: The encoder is not found or not of a kind that can be made elastic.
-        QueryError: It cannot be cut into such sizes.
-        EncoderMismatchError: The index is another encoder's.
+        ModelError: The encoder is not found, or its architecture cannot be made elastic.
+        QueryError: The encoder cannot be divided into such subnets.
+        EncoderMismatchError: The index was made by another encoder.
+        BadInputError: There is no subnet to train.
     """
 
     def __init__(self, recipe: Recipe, options: TrainOptions, work: Path, device: torch.device) -> None:
         self.recipe, self.options, self._work, self._device = recipe, options, work, device
-        given = PassageIndex.open(options.data / recipe.index) if recipe.index else None
-        self._overrides = _overrides(recipe, given)
-        self._name = recipe.encoder or (DEFAULT_MODEL if given is None else given.manifest.encoder.name)
+        index = PassageIndex.open(options.data / recipe.index) if recipe.index else None
+        self._overrides = _encoder_overrides(recipe, index)
+        self._encoder_name = recipe.encoder or (DEFAULT_MODEL if index is None else index.manifest.encoder.name)
         self.encoder = ElasticQueryEncoder.from_pretrained(
-            self._name,
-            # Not what queries are served in by default: what passages are encoded in.
+            self._encoder_name,
+            # The default would be the arithmetic in which queries are served. Targets need that of passages.
             dtype=str(resolve_dtype(recipe.target_dtype, device)).removeprefix("torch."),
             device=str(device),
             download=not options.offline,
             **self._overrides,
         )
-        if given is not None:
-            given.check_encoder(self.encoder.fingerprint)
-        self.model = _model(recipe, self.encoder)
-        sizes = [Subnet.parse(name) for name in recipe.distil.sizes] or self.model.shape.grid
-        for subnet in sizes:
-            self.model.shape.check(subnet)
-        self.subnets = [subnet for subnet in sizes if subnet != Subnet(1.0, self.model.shape.n_layers)]
+        if index is not None:
+            index.check_encoder(self.encoder.fingerprint)
+        self.model = _elastic_model(recipe, self.encoder)
+        full_subnet = Subnet(1.0, self.model.shape.n_layers)
+        self.subnets = [subnet for subnet in trained_subnets(self.model, recipe.distil) if subnet != full_subnet]
         if not self.subnets:
-            raise BadInputError("there is no size to train beside the full one: expected more widths or depths")
+            raise BadInputError("there is no subnet to train beside the full one: give more widths or depths")
 
-    def give_table(self, vectors: Tensor) -> None:
-        """Make the model anew, its exits given level 0's vectors too."""
-        shape, folder = self.model.shape, self.encoder.found.path
+    def add_level0(self, vectors: Tensor) -> None:
+        """Make the model again, this time with level 0, whose vectors are an input of every exit."""
+        shape, folder = self.model.shape, self.encoder.location.path
         self.model = elastic_from_full(
             folder, self.encoder.settings, widths=shape.widths, depths=shape.depths, table=vectors
         )
@@ -106,65 +108,65 @@ class TrainingInputs:
         """Open an index of the full encoder.
 
         Args:
-            progress: Called with (what, done, of how many).
-            build: Whether it may be made, of `passages`.
-            path: A finished one.
-            passages: The corpus of one that is kept in the working folder.
+            progress: Called with (activity, done, total).
+            build: Whether it may be built, of `passages`.
+            path: A finished index.
+            passages: The corpus of an index in the working folder.
         """
         if path:
             return PassageIndex.open(self.options.data / path, encoder=self.encoder.fingerprint)
-        place = self._work / f"passages-{fingerprint_of([list(passages), identity_of(self.encoder)])[:12]}"
+        folder = self._work / f"passages-{fingerprint_of([list(passages), encoder_identity(self.encoder)])[:12]}"
         if not build:
-            return PassageIndex.open(place, encoder=self.encoder.fingerprint)
+            return PassageIndex.open(folder, encoder=self.encoder.fingerprint)
         corpus = open_corpus([_resolved(source, self.options.data) for source in passages])
         encoder = PassageEncoder.from_pretrained(
-            self._name, device=str(self._device), download=not self.options.offline, **self._overrides
+            self._encoder_name, device=str(self._device), download=not self.options.offline, **self._overrides
         )
-        # Ours alone: where the corpus has changed, what stands there is of no use.
+        # Only trainings use this folder: an index of a corpus that has changed since may be replaced.
         return PassageIndex.build(
-            corpus, place, encoder, overwrite=True, restart=True, workers=self.options.workers, progress=progress
+            corpus, folder, encoder, overwrite=True, restart=True, workers=self.options.workers, progress=progress
         )
 
     def data(self, texts: list[str], index: PassageIndex | None, progress: Progress) -> TrainingData:
-        """Return texts with their vectors and neighbours, made now if they are not there."""
+        """Return the texts with their vectors and neighbours, which are computed unless they are cached."""
         n_neighbours, folder = self.recipe.n_neighbours, self._work / "vectors"
-        return TrainingData.prepare(texts, self.encoder, index, folder, n_neighbours=n_neighbours, progress=progress)
+        return prepare_data(texts, self.encoder, index, folder, n_neighbours=n_neighbours, progress=progress)
 
     def plan(self, texts: list[str], index: PassageIndex | None) -> dict[str, Any]:
-        """Return, as JSON holds it, all that a trained model depends on."""
-        recipe = self.recipe
-        shape = self.model.shape
-        return {
-            "encoder": identity_of(self.encoder),
-            "texts": {"n": len(texts), "sha256": texts_sha256(texts)},
-            "passages": None
-            if index is None
-            else {
+        """Return all that a trained model depends on, in the form that its elastic.json has."""
+        recipe, shape = self.recipe, self.model.shape
+        passages = None
+        if index is not None:
+            passages = {
                 "n": len(index),
                 "vectors_sha256": index.manifest.files[layout.VECTORS].sha256,
                 "structure": index.manifest.structure.factory,
                 "n_neighbours": recipe.n_neighbours,
-            },
+            }
+        return {
+            "encoder": encoder_identity(self.encoder),
+            "texts": {"n": len(texts), "sha256": texts_sha256(texts)},
+            "passages": passages,
             "widths": list(shape.widths),
             "depths": list(shape.depths),
-            "start": asdict(recipe.start),
-            "distil": asdict(recipe.distil),
-            "table": None if recipe.table is None else asdict(recipe.table),
+            "start": settings_to_json(recipe.init),
+            "distil": settings_to_json(recipe.distil),
+            "table": None if recipe.table is None else settings_to_json(recipe.table),
         }
 
 
-def _overrides(recipe: Recipe, index: PassageIndex | None) -> dict[str, Any]:
-    """Return the encoder's settings that are not its own: the recipe's, else the index's."""
+def _encoder_overrides(recipe: Recipe, index: PassageIndex | None) -> dict[str, Any]:
+    """Return the settings that replace the encoder's own: the recipe's, else the index's."""
     overrides: dict[str, Any] = {}
     if index is not None:
         overrides = asdict(index.manifest.encoder.settings)
         del overrides["dim"]
-    own = {name: getattr(recipe, name) for name in ("query_prompt", "passage_prompt", "max_length")}
-    return overrides | {name: value for name, value in own.items() if value}
+    from_recipe = {name: getattr(recipe, name) for name in ("query_prompt", "passage_prompt", "max_length")}
+    return overrides | {name: value for name, value in from_recipe.items() if value}
 
 
-def _model(recipe: Recipe, encoder: ElasticQueryEncoder) -> ElasticBert:
-    folder, settings, depths = encoder.found.path, encoder.settings, recipe.depths or None
+def _elastic_model(recipe: Recipe, encoder: ElasticQueryEncoder) -> ElasticBert:
+    folder, settings, depths = encoder.location.path, encoder.settings, recipe.depths or None
     widths = recipe.widths
     if not widths:
         shape = elastic_from_full(folder, settings, widths=(1.0,)).shape
@@ -173,5 +175,5 @@ def _model(recipe: Recipe, encoder: ElasticQueryEncoder) -> ElasticBert:
 
 
 def _resolved(source: str, data: Path) -> str:
-    place = data / source
-    return source if not place.exists() and is_dataset_id(source) else str(place)
+    path = data / source
+    return source if not path.exists() and is_dataset_id(source) else str(path)

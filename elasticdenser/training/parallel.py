@@ -1,6 +1,7 @@
-"""Training on several GPUs, or processes: each takes a part of every batch, and their gradients are averaged.
+"""Training in several processes, such as one for each GPU: each takes a part of every batch; gradients are averaged.
 
-Started by `torchrun`, which says in the environment who is who; alone, every function here does nothing.
+The processes are started by `torchrun`, which gives each of them its rank in the environment. Without it, every
+function here does nothing.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ import torch.distributed as dist
 from torch import Tensor
 
 from elasticdenser.errors import BadInputError
-from elasticdenser.training.data import Batch
+from elasticdenser.training.batches import Batch
+
+_TIMEOUT = timedelta(days=7)
+"""Long, because the main process may prepare vectors for hours while the others wait for it."""
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[torch.device]:
+def process_group(device: torch.device) -> Iterator[torch.device]:
     """Join the processes that `torchrun` started, if it did; yield the device of this one.
 
     Args:
-        device: Of the kind to use; with several GPUs each process gets its own.
+        device: Kind of device to use; with several GPUs each process gets its own.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield device
@@ -32,36 +36,40 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    # The first process may prepare vectors for hours while the others wait.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=7))
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield device
     finally:
         dist.destroy_process_group()
 
 
-def is_first() -> bool:
-    """Whether this process writes what is kept: the only one, or the first of several."""
-    return not _several() or dist.get_rank() == 0
+def is_main_process() -> bool:
+    """Return whether this process writes files and logs: the only process, or the first of several."""
+    return not _is_distributed() or dist.get_rank() == 0
 
 
-def wait_for_first() -> None:
-    """Let the first process do its work alone: the others call this before that work, the first after it."""
-    if _several():
-        dist.barrier()
+@contextmanager
+def main_process_first() -> Iterator[bool]:
+    """Run a block in the main process, then in the others; yield whether this is the main process."""
+    is_main = is_main_process()
+    if not is_main:
+        _wait_for_all()
+    yield is_main
+    if is_main:
+        _wait_for_all()
 
 
-def my_part(batch: Batch, device: torch.device) -> Batch:
-    """Return this process's share of a batch, on a device; the bank stays whole.
+def local_part(batch: Batch, device: torch.device) -> Batch:
+    """Return this process's part of a batch, on a device; the bank stays whole.
 
     Raises:
         BadInputError: There are fewer texts than processes.
     """
     rows = slice(None)
-    if _several():
+    if _is_distributed():
         if len(batch.targets) < dist.get_world_size():
             message = f"got a batch of {len(batch.targets)} texts for {dist.get_world_size()} processes"
-            raise BadInputError(f"{message}; expected at least one for each: raise `batch` or start fewer")
+            raise BadInputError(f"{message}, expected at least one for each: raise `batch`, or start fewer processes")
         rows = slice(dist.get_rank(), None, dist.get_world_size())
     return replace(
         batch,
@@ -72,19 +80,24 @@ def my_part(batch: Batch, device: torch.device) -> Batch:
     )
 
 
-def share_of(part: Batch, whole: Batch) -> float:
-    """Return by how much the mean over a part counts, so that the average over processes is the mean of the whole."""
-    return len(part.targets) * dist.get_world_size() / len(whole.targets) if _several() else 1.0
+def loss_weight(part: Batch, whole: Batch) -> float:
+    """Return the weight of the mean over a part with which the average over processes is the mean over the whole."""
+    return len(part.targets) * dist.get_world_size() / len(whole.targets) if _is_distributed() else 1.0
 
 
 def average(tensors: Sequence[Tensor]) -> None:
     """Replace tensors by their means over the processes, in place."""
-    if not _several():
+    if not _is_distributed():
         return
     for tensor in tensors:
         dist.all_reduce(tensor)
         tensor /= dist.get_world_size()
 
 
-def _several() -> bool:
+def _wait_for_all() -> None:
+    if _is_distributed():
+        dist.barrier()
+
+
+def _is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

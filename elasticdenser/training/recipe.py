@@ -1,19 +1,19 @@
-"""What a recipe says, read and checked: all that makes an elastic encoder, in one TOML file.
+"""Recipes: all that determines an elastic encoder, in one TOML file.
 
 title = "..."       seed = 1            encoder = "ID or folder"        target_dtype = "auto"
 index = "..." or passages = [...]       n_neighbours = 8                query_prompt, passage_prompt, max_length
 widths = [...]      depths = [...]      snapshot_every = 500            candidates = 4
 [[texts]]           path, kind, limit: see `TextSource`
-[start]             see `StartSettings`
+[init]              see `InitSettings`
 [distil]            see `DistilSettings`
-[table]             see `TableRecipe`; absent is no level 0
-[[choose]]          see `DevSetSettings`; absent is the last snapshot
+[table]             see `TableSettings`; without it there is no level 0
+[[dev_sets]]        see `DevSetSettings`; without them the last snapshot is taken
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,85 +21,160 @@ from typing import Any
 from elasticdenser.dataclass_io import from_value, read_toml
 from elasticdenser.datasets import open_corpus
 from elasticdenser.errors import BadInputError
-from elasticdenser.subnet import Subnet
-from elasticdenser.training.distil import DistilSettings
-from elasticdenser.training.settings import Basics, DevSetSettings, Recipe, StartSettings, TableRecipe
+from elasticdenser.training.settings import (
+    DevSetSettings,
+    DistilSettings,
+    InitSettings,
+    NonNegativeInt,
+    PositiveInt,
+    TableSettings,
+)
 from elasticdenser.training.texts import TextSource
 
 DEFAULT_STEPS = 2000
-"""Steps where nobody says how many: about an hour for a small encoder on two cores."""
+"""Steps without a recipe: about an hour for a small encoder on two cores."""
 
-_MOST_SPANS = 100_000
+_MAX_CUT_TEXTS = 100_000
+"""Maximum number of titles, and of spans, from a user's corpus: `DEFAULT_STEPS` steps read 256,000 texts in all."""
+
+_N_SNAPSHOTS = 12
+"""Snapshots unless the recipe says otherwise: the four that are compared cover the last third of the training."""
+
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that determines an elastic encoder.
+
+    Paths are absolute or relative to the data folder; that of an encoder is relative to the current folder.
+
+    Args:
+        title: Title of the model.
+        seed: Seed of the texts that are drawn, and of `distil` and `table` where these do not have their own.
+        encoder: Full encoder: folder or id; by default the one that made the index, else all-MiniLM-L6-v2.
+        query_prompt: Text put before each query; empty is the index's or the encoder's own.
+        passage_prompt: Text put before each passage; empty is the index's or the encoder's own.
+        max_length: Tokens that are read of a text; 0 is the index's or the encoder's own.
+        index: Folder of an index of that encoder, whose passages vectors are compared with in training.
+        passages: Corpus to build such an index of, where there is none.
+        n_neighbours: Nearest passages of each text that training looks at.
+        target_dtype: Arithmetic of the full encoder when it makes the targets: `auto`, `float32`, `bfloat16`, or
+            `float16` on a GPU.
+        widths: Widths of the subnets; by default those of 1, 1/2 and 1/4 that leave whole heads.
+        depths: Depths of the subnets; by default those of 1, 2, 3, 4 and 6 that the encoder has, and all its layers.
+        snapshot_every: Steps between snapshots; 0 makes twelve.
+        candidates: How many of the last snapshots are compared on the dev sets.
+        texts: Sources of the training texts.
+        init: Settings of the initialisation.
+        distil: Settings of the distillation.
+        table: Settings of level 0; None makes none.
+        dev_sets: Dev sets that a snapshot is selected on.
+
+    Raises:
+        BadInputError: Settings are missing or contradict each other.
+    """
+
+    title: str = ""
+    seed: NonNegativeInt = 0
+    encoder: str = ""
+    query_prompt: str = ""
+    passage_prompt: str = ""
+    max_length: NonNegativeInt = 0
+    index: str = ""
+    passages: tuple[str, ...] = ()
+    n_neighbours: PositiveInt = 8
+    target_dtype: str = "auto"
+    widths: tuple[float, ...] = ()
+    depths: tuple[int, ...] = ()
+    snapshot_every: NonNegativeInt = 0
+    candidates: PositiveInt = 4
+    texts: tuple[TextSource, ...] = ()
+    init: InitSettings = field(default_factory=InitSettings)
+    distil: DistilSettings
+    table: TableSettings | None = None
+    dev_sets: tuple[DevSetSettings, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.index and self.passages:
+            raise BadInputError("got both 'index' and 'passages', which an index would be built of: give one of them")
+        if self.target_dtype not in _DTYPES:
+            raise BadInputError(f"got target_dtype = {self.target_dtype!r}, expected one of {', '.join(_DTYPES)}")
+        if not self.texts:
+            raise BadInputError("there are no texts to train on: add at least one table [[texts]]")
+        for dev in self.dev_sets:
+            if not (dev.index or dev.passages or self.index or self.passages):
+                raise BadInputError("there are no passages to search: give the recipe 'index' or 'passages'", dev.path)
+        names = [(dev.path, dev.split, dev.measure) for dev in self.dev_sets]
+        if len(set(names)) < len(names):
+            raise BadInputError("two tables [[dev_sets]] have the same path, split and measure: remove one of them")
+
+    @property
+    def snapshot_interval(self) -> int:
+        """Steps between snapshots."""
+        return self.snapshot_every or max(1, round(self.distil.steps / _N_SNAPSHOTS))
+
+    def changed(self, *, encoder: str = "", index: str = "", steps: int = 0) -> Recipe:
+        """Return a copy of the recipe with some settings replaced; what is empty or 0 stays.
+
+        Args:
+            encoder: Full encoder.
+            index: Index to use, also instead of `passages`.
+            steps: Steps of the distillation; a warm-up of more than a tenth of them is cut, and level 0 gets no more
+                steps.
+
+        Raises:
+            BadInputError: `steps` is negative.
+        """
+        recipe = replace(self, encoder=encoder or self.encoder)
+        if index:
+            recipe = replace(recipe, index=index, passages=())
+        if steps < 0:
+            raise BadInputError(f"got {steps} steps, expected at least 1")
+        if steps:
+            warm_up = min(self.distil.warm_up, steps // 10)
+            recipe = replace(recipe, distil=replace(self.distil, steps=steps, warm_up=warm_up))
+            if self.table is not None:
+                recipe = replace(recipe, table=replace(self.table, steps=min(self.table.steps, steps)))
+        return recipe
 
 
 def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe file.
 
     Raises:
-        BadInputError: It is missing, no TOML, or says something that cannot be.
+        BadInputError: The file is missing, not TOML, or holds settings that are unknown or out of range.
     """
-    return read_toml(path, "recipe", _recipe)
+    return read_toml(path, "recipe", _from_toml)
 
 
-def plain_recipe(queries: Sequence[str], passages: Sequence[str], *, steps: int = DEFAULT_STEPS) -> Recipe:
-    """Return a recipe for a user's own queries and passages, of which one is enough.
+def default_recipe(queries: Sequence[str], passages: Sequence[str], *, steps: int = DEFAULT_STEPS) -> Recipe:
+    """Return a recipe for a user's own queries, passages, or both.
 
     Args:
         queries: Files and folders of queries, ids of ir_datasets.
-        passages: Corpora, whose titles and spans are trained on beside the queries, and compared with.
-        steps: Of distillation.
+        passages: Corpora. Their titles and spans become training texts, and their passages the bank.
+        steps: Steps of the distillation.
 
     Raises:
-        BadInputError: There is neither, or a corpus cannot be read.
+        BadInputError: There are neither queries nor passages, a corpus cannot be read, or `steps` is below 1.
     """
     texts = [TextSource(path=path, kind="queries") for path in queries]
     for path in passages:
+        # A corpus either has titles or not: reading its beginning is enough.
         if any(passage.title for passage in islice(open_corpus([path]), 1000)):
-            texts.append(TextSource(path=path, kind="titles", limit=_MOST_SPANS))
-        texts.append(TextSource(path=path, kind="spans", limit=_MOST_SPANS))
-    distil = _distil({"steps": steps, "warm_up": min(DistilSettings.warm_up, steps // 10)}, 0)
-    return Recipe(texts=tuple(texts), passages=tuple(passages), distil=distil, table=TableRecipe())
+            texts.append(TextSource(path=path, kind="titles", limit=_MAX_CUT_TEXTS))
+        texts.append(TextSource(path=path, kind="spans", limit=_MAX_CUT_TEXTS))
+    warm_up = min(DistilSettings.warm_up, steps // 10)
+    distil = from_value(DistilSettings, {"steps": steps, "warm_up": warm_up}, "distil")
+    return Recipe(texts=tuple(texts), passages=tuple(passages), distil=distil, table=TableSettings())
 
 
-def _recipe(value: dict[str, Any]) -> Recipe:
-    sections = ("texts", "start", "distil", "table", "choose")
-    basics = from_value(Basics, {key: its for key, its in value.items() if key not in sections}, "recipe")
-    table = {"seed": basics.seed} | _section(value, "table") if "table" in value else None
-    return Recipe(
-        **asdict(basics),
-        texts=tuple(TextSource(**asdict(from_value(_Text, its, "texts"))) for its in _tables(value, "texts")),
-        start=from_value(StartSettings, _section(value, "start"), "start"),
-        distil=_distil(_section(value, "distil"), basics.seed),
-        table=None if table is None else from_value(TableRecipe, table, "table"),
-        choose=tuple(from_value(DevSetSettings, its, "choose") for its in _tables(value, "choose")),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Text:
-    """`TextSource` in the types of TOML."""
-
-    path: str
-    kind: str
-    limit: int = 0
-
-
-def _distil(given: dict[str, Any], seed: int) -> DistilSettings:
-    settings = from_value(DistilSettings, {"seed": seed, **given}, "distil")
-    for name in settings.sizes:
-        Subnet.parse(name)
-    return settings
-
-
-def _section(value: dict[str, Any], name: str) -> dict[str, Any]:
-    section = value.get(name, {})
-    if not isinstance(section, dict):
-        raise BadInputError(f"{name} is {section!r}: expected a table [{name}]")
-    return section
-
-
-def _tables(value: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    tables = value.get(name, [])
-    if not isinstance(tables, list) or not all(isinstance(its, dict) for its in tables):
-        raise BadInputError(f"{name} is {tables!r}: expected tables [[{name}]]")
-    return tables
+def _from_toml(value: dict[str, Any]) -> Recipe:
+    for name in ("texts", "dev_sets"):
+        if isinstance(value.get(name), dict):
+            raise BadInputError(f"{name} is a single table, expected a list of tables: write [[{name}]]")
+    for name in ("distil", "table"):
+        if "seed" in value and isinstance(value.get(name), dict):
+            value = {**value, name: {"seed": value["seed"], **value[name]}}
+    return from_value(Recipe, value, "recipe")

@@ -1,4 +1,4 @@
-"""Arrays that are made once, in chunks of rows, and kept on disk: an interruption costs one chunk."""
+"""Cache of arrays on disk, computed in chunks of rows: an interruption costs one chunk."""
 
 from __future__ import annotations
 
@@ -6,53 +6,60 @@ import os
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from elasticdenser.arrays import Array
 from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_disk
 from elasticdenser.errors import BuildError
-from elasticdenser.index.locking import only_builder
+from elasticdenser.index.locking import exclusive_lock
 
-CHUNK = 4096
-"""Texts that are encoded and saved together: about this much work is done twice after a kill."""
+CHUNK_ROWS = 4096
+"""Rows that are computed and saved together: some seconds of encoding, which a kill repeats."""
 
 
-def kept_rows(
+def cached_rows(
     path: Path,
     shape: tuple[int, ...],
     dtype: str,
-    make: Callable[[slice], NDArray[Any]],
+    compute: Callable[[slice], Array],
     progress: Callable[[int, int], None],
-) -> NDArray[Any]:
-    """Open the array kept at `path`; where there is none, make it in chunks of rows, going on with an earlier try.
+) -> Array:
+    """Return the array in the file `path`, memory-mapped; compute it first where the file is missing.
+
+    Args:
+        path: The file: the bytes of the array and nothing else.
+        shape: Shape of the array.
+        dtype: Type of the array, such as `<f2`.
+        compute: Returns the rows of a slice.
+        progress: Called with the number of rows that are done, and of all rows.
 
     Raises:
-        BuildError: Another process makes it, it is damaged, or the disk refuses.
+        BuildError: Another process computes it, or the file is damaged or cannot be written.
     """
     n_bytes = prod(shape) * np.dtype(dtype).itemsize
     if not path.exists():
-        with only_builder(path), explained_os_errors(path):
-            if not path.exists():
-                _make_rows(path, shape[0], n_bytes // shape[0], lambda rows: make(rows).astype(dtype), progress)
+        with exclusive_lock(path), explained_os_errors(path):
+            if not path.exists():  # another process may have finished it meanwhile
+                _compute_file(path, shape[0], n_bytes // shape[0], lambda rows: compute(rows).astype(dtype), progress)
     if path.stat().st_size != n_bytes:
-        message = f"{path} has {path.stat().st_size} bytes; expected {n_bytes}: remove it, and it is made again"
-        raise BuildError(message)
+        raise BuildError(
+            f"{path} has {path.stat().st_size} bytes, expected {n_bytes}: remove it, then run the same command again"
+        )
     return np.memmap(path, dtype, "r", shape=shape)
 
 
-def _make_rows(
-    path: Path, n_rows: int, row_bytes: int, make: Callable[[slice], NDArray[Any]], progress: Callable[[int, int], None]
+def _compute_file(
+    path: Path, n_rows: int, row_bytes: int, compute: Callable[[slice], Array], progress: Callable[[int, int], None]
 ) -> None:
     unfinished = path.with_name(f"{path.name}.part")
     with open(unfinished, "ab") as file:
-        # The last chunk of an earlier try may be cut, or after a power cut not be on the disk: it is made again.
-        done = max(0, file.tell() - 1) // (row_bytes * CHUNK) * CHUNK
+        # The last chunk of an earlier call may be cut, or not be on the disk after a power cut: compute it again.
+        done = max(0, file.tell() - 1) // (row_bytes * CHUNK_ROWS) * CHUNK_ROWS
         file.truncate(done * row_bytes)
-        for start in range(done, n_rows, CHUNK):
+        for start in range(done, n_rows, CHUNK_ROWS):
             progress(start, n_rows)
-            file.write(make(slice(start, min(start + CHUNK, n_rows))).tobytes())
+            file.write(compute(slice(start, min(start + CHUNK_ROWS, n_rows))).tobytes())
             flush_to_disk(file)
     os.replace(unfinished, path)
     flush_folder(path.parent)

@@ -1,9 +1,10 @@
-"""The choice of a snapshot by retrieval: what each size is worth on dev sets, not how near its vectors come.
+"""Checkpoint selection: the snapshot whose subnets retrieve best on dev sets is taken for the model.
 
-Retention is what a size keeps of the full encoder's measure, the mean over the dev sets. The rule: among the snapshots
-at which no size falls more than `MOST_LOST` below its best over all snapshots, the one with the best mean over the
-sizes; where every snapshot has such a size, the best mean. One collapsed size would hide in a mean alone. The largest
-size does not count: in use it is the full encoder itself. What was trained of it is measured for the record.
+Retention is a subnet's measure as a share of the full encoder's, the mean over the dev sets. Among the snapshots at
+which no subnet falls more than `MAX_FALL` below its best retention over all snapshots, the one with the best mean over
+the subnets is selected; where every snapshot has such a subnet, the one with the best mean. A mean alone would hide
+that a single subnet has collapsed. The full subnet does not count, as the full encoder itself is used in its place; its
+trained weights are measured for the record.
 """
 
 from __future__ import annotations
@@ -22,62 +23,64 @@ from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.token_table import TokenTable
 from elasticdenser.progress import Progress, silent
 from elasticdenser.subnet import LEVEL_0, Subnet
-from elasticdenser.training.data import token_ids_of
-from elasticdenser.training.dev_sets import DevSet, value_of_table, values_of_sizes
+from elasticdenser.training.batches import token_ids_of
+from elasticdenser.training.dev_sets import DevSet, measure_level0, measure_subnets
 from elasticdenser.training.snapshots import load_weights
 
-MOST_LOST = 0.005
-"""How far a size may fall below its best retention over all snapshots."""
+MAX_FALL = 0.005
+"""Greatest fall of a subnet below its best retention: about the noise of a dev set of 1,000 queries."""
+
+_Measures = Mapping[str, Mapping[str, float]]
+"""Dev set -> subnet -> measure."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What the snapshots are worth.
+class SnapshotSelection:
+    """Measures of the snapshots on the dev sets, and the step that was selected.
 
     Args:
-        chosen: Step of the best snapshot.
+        selected: Step of the best snapshot.
         full: Dev set -> measure of the full encoder.
-        values: Step -> dev set -> size -> measure.
-        level0: Dev set -> measure of level 0, which is no part of the snapshots; empty where there is none.
-        apart: Sizes that were measured but do not count.
+        values: Step -> dev set -> subnet -> measure.
+        level0: Dev set -> measure of level 0, which is not part of the snapshots; empty where there is none.
+        for_record: Subnets that were measured but do not count.
     """
 
-    chosen: int
+    selected: int
     full: Mapping[str, float]
-    values: Mapping[int, Mapping[str, Mapping[str, float]]]
+    values: Mapping[int, _Measures]
     level0: Mapping[str, float]
-    apart: tuple[str, ...] = ()
+    for_record: tuple[str, ...] = ()
 
     def retention(self, step: int) -> dict[str, float]:
-        """Return the retention of each size that counts at a step."""
-        return _retention(self.full, self.values[step], self.apart)
+        """Return the retention at a step of each subnet that counts."""
+        return _retention(self.full, self.values[step], self.for_record)
 
-    def retention_of_all(self, step: int) -> dict[str, float]:
-        """Return the retention of each size that counts at a step, and of level 0 if there is one."""
-        of_table = [value / self.full[dev] for dev, value in self.level0.items()]
-        return self.retention(step) | ({str(LEVEL_0): sum(of_table) / len(of_table)} if of_table else {})
+    def retention_with_level0(self, step: int) -> dict[str, float]:
+        """Return the retention at a step of each subnet that counts, and of level 0 if there is one."""
+        shares = [value / self.full[dev] for dev, value in self.level0.items()]
+        return self.retention(step) | ({str(LEVEL_0): sum(shares) / len(shares)} if shares else {})
 
-    def retention_apart(self, step: int) -> dict[str, float]:
-        """Return the retention of the sizes that were measured for the record."""
-        counted = self.retention(step)
-        every = _retention(self.full, self.values[step])
-        return {size: value for size, value in every.items() if size not in counted}
+    def retention_for_record(self, step: int) -> dict[str, float]:
+        """Return the retention at a step of the subnets that do not count."""
+        all_retention = _retention(self.full, self.values[step])
+        return {subnet: all_retention[subnet] for subnet in self.for_record}
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it, with what follows from it."""
-        means = {step: self.retention(step) for step in self.values}
-        falls = _falls(means)
+        """Return all figures, including retention, its mean and the greatest fall of a subnet at each step."""
+        retention = {step: self.retention(step) for step in self.values}
+        falls = _greatest_falls(retention)
         return {
-            "chosen": self.chosen,
+            "selected": self.selected,
             "full": dict(self.full),
             "level0": dict(self.level0),
             "snapshots": [
                 {
                     "step": step,
-                    "mean_retention": _mean(means[step]),
-                    "most_lost": falls[step],
-                    "retention": means[step],
-                    "retention_apart": self.retention_apart(step),
+                    "mean_retention": _mean(retention[step]),
+                    "greatest_fall": falls[step],
+                    "retention": retention[step],
+                    "retention_for_record": self.retention_for_record(step),
                     "values": self.values[step],
                 }
                 for step in self.values
@@ -85,89 +88,93 @@ class Choice:
         }
 
 
-def choose(
+def select_snapshot(
     snapshots: Mapping[int, Path],
     dev_sets: Sequence[DevSet],
     encoder: ElasticQueryEncoder,
     model: ElasticBert,
-    sizes: Sequence[Subnet],
-    kept: Path,
+    subnets: Sequence[Subnet],
+    cache: Path,
     *,
-    also: Sequence[Subnet] = (),
+    for_record: Sequence[Subnet] = (),
     progress: Progress = silent,
-) -> Choice:
-    """Measure all sizes of all snapshots and choose one.
+) -> SnapshotSelection:
+    """Measure the subnets of all snapshots and select the best snapshot.
 
     Args:
         snapshots: Step -> file.
-        dev_sets: At least one.
+        dev_sets: At least one dev set.
         encoder: The full encoder.
         model: Takes the weights of each snapshot in turn, on the device it is on.
-        sizes: Those that are compared, at least one.
-        kept: File for what was found; snapshots that it has already, over the same dev sets, are not measured again.
-        also: Sizes that are measured but do not count.
-        progress: Called with (what, done, of how many).
+        subnets: Subnets that are compared, at least one.
+        cache: File of the result; snapshots that it has for the same dev sets and subnets are not measured again.
+        for_record: Subnets that are measured but do not count.
+        progress: Called with (activity, done, total).
 
     Raises:
-        BadInputError: The full encoder finds nothing, so that there is nothing to keep.
+        BadInputError: The measure of the full encoder is 0, so that there is no retention.
     """
-    measured, apart = [*sizes, *also], tuple(map(str, also))
-    of = fingerprint_of([[dev.fingerprint() for dev in dev_sets], list(map(str, measured))])
+    measured, for_record_names = [*subnets, *for_record], tuple(map(str, for_record))
+    fingerprint = fingerprint_of([[dev.fingerprint() for dev in dev_sets], list(map(str, measured))])
     full = {dev.name: dev.value(encoder.encode(dev.texts)) for dev in dev_sets}
     if useless := [name for name, value in full.items() if not value > 0]:
-        raise BadInputError(f"the full encoder itself has {useless[0]} = 0: give another dev set")
+        raise BadInputError(f"the full encoder itself has {useless[0]} = 0: choose another dev set")
     sequences = {dev.name: token_ids_of(encoder, dev.texts) for dev in dev_sets}
     level0 = {}
     if model.shape.level0:
         table = TokenTable(model.table)
-        level0 = {dev.name: value_of_table(table, dev, sequences[dev.name]) for dev in dev_sets}
-    before = _kept(kept, of)
-    values: dict[int, dict[str, dict[str, float]]] = {}
+        level0 = {dev.name: measure_level0(table, dev, sequences[dev.name]) for dev in dev_sets}
+    cached = _read_cache(cache, fingerprint)
+    values: dict[int, _Measures] = {}
     for done, (step, path) in enumerate(snapshots.items()):
         progress("Measuring snapshots", done, len(snapshots))
-        if step in before:
-            values[step] = before[step]
+        if step in cached:
+            values[step] = cached[step]
         else:
             load_weights(path, model)
-            values[step] = {dev.name: values_of_sizes(model, measured, dev, sequences[dev.name]) for dev in dev_sets}
-        best = pick({step: _retention(full, its, apart) for step, its in values.items()})
-        choice = Choice(chosen=best, full=full, values=values, level0=level0, apart=apart)
-        write_json(kept, {"of": of, **choice.to_json()})
+            values[step] = {dev.name: measure_subnets(model, measured, dev, sequences[dev.name]) for dev in dev_sets}
+        selected = best_step({step: _retention(full, values[step], for_record_names) for step in values})
+        selection = SnapshotSelection(
+            selected=selected, full=full, values=values, level0=level0, for_record=for_record_names
+        )
+        write_json(cache, {"fingerprint": fingerprint, **selection.to_json()})
     progress("Measuring snapshots", len(snapshots), len(snapshots))
-    return choice
+    return selection
 
 
-def pick(retention: Mapping[int, Mapping[str, float]]) -> int:
+def best_step(retention: Mapping[int, Mapping[str, float]]) -> int:
     """Return the step of the best snapshot, by the rule of this module; of equal ones the last.
 
     Args:
-        retention: Step -> size -> retention.
+        retention: Step -> subnet -> retention.
     """
-    falls = _falls(retention)
-    even = [step for step in retention if falls[step] <= MOST_LOST]
-    return max(even or retention, key=lambda step: (_mean(retention[step]), step))
+    falls = _greatest_falls(retention)
+    without_collapse = [step for step in retention if falls[step] <= MAX_FALL]
+    return max(without_collapse or retention, key=lambda step: (_mean(retention[step]), step))
 
 
-def _falls(retention: Mapping[int, Mapping[str, float]]) -> dict[int, float]:
-    """Return for each step by how much its worst size falls below that size's best."""
-    best = {size: max(its[size] for its in retention.values()) for size in next(iter(retention.values()))}
-    return {step: max(best[size] - its[size] for size in best) for step, its in retention.items()}
+def _greatest_falls(retention: Mapping[int, Mapping[str, float]]) -> dict[int, float]:
+    """Return for each step the greatest fall of a subnet below its best retention over all steps."""
+    subnets = next(iter(retention.values()))
+    best = {subnet: max(by_subnet[subnet] for by_subnet in retention.values()) for subnet in subnets}
+    return {step: max(best[subnet] - by_subnet[subnet] for subnet in subnets) for step, by_subnet in retention.items()}
 
 
-def _retention(
-    full: Mapping[str, float], values: Mapping[str, Mapping[str, float]], apart: Sequence[str] = ()
-) -> dict[str, float]:
-    sizes = [size for size in next(iter(values.values())) if size not in apart]
-    return {size: sum(values[dev][size] / full[dev] for dev in values) / len(values) for size in sizes}
+def _retention(full: Mapping[str, float], values: _Measures, left_out: Sequence[str] = ()) -> dict[str, float]:
+    subnets = [subnet for subnet in next(iter(values.values())) if subnet not in left_out]
+    return {subnet: sum(values[dev][subnet] / full[dev] for dev in values) / len(values) for subnet in subnets}
 
 
 def _mean(values: Mapping[str, float]) -> float:
     return sum(values.values()) / len(values)
 
 
-def _kept(path: Path, of: str) -> dict[int, dict[str, dict[str, float]]]:
+def _read_cache(path: Path, fingerprint: str) -> dict[int, _Measures]:
+    """Return step -> measures of the snapshots in the file, if it is of this fingerprint."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {its["step"]: its["values"] for its in found["snapshots"]} if found["of"] == of else {}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["fingerprint"] != fingerprint:
+            return {}
+        return {snapshot["step"]: snapshot["values"] for snapshot in content["snapshots"]}
     except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        return {}  # absent, or of another version: measured again

@@ -1,85 +1,166 @@
-"""The settings of a recipe: all that makes an elastic encoder."""
+"""Settings of the parts of a training: initialisation, distillation, level 0 and dev sets.
+
+Ranges in the annotations are checked where a recipe is read.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import math
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation import parse_measures
-from elasticdenser.training.distil import DistilSettings
-from elasticdenser.training.table import TableSettings
-from elasticdenser.training.texts import TextSource
+from elasticdenser.subnet import Subnet
 
-_DTYPES = ("auto", "float32", "bfloat16", "float16")
+PositiveInt = Annotated[int, Meta(ge=1)]
+NonNegativeInt = Annotated[int, Meta(ge=0)]
+PositiveFloat = Annotated[float, Meta(gt=0)]
+NonNegativeFloat = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StartSettings:
-    """How the sizes are fitted before they are trained.
+class InitSettings:
+    """Settings of the initialisation of the subnets, before they are trained.
 
     Args:
         batch: Texts of a batch.
-        exit_batches: Batches that the exits are fitted to; never more than hold every text once.
-        reorder: Whether the most useful heads and neurons are put first.
-        first_batches: Of these batches, those that exits are fitted to before heads and neurons are compared.
-        importance_batches: Of these batches, those that heads and neurons are compared on.
-        ridge: Weight of what the exits were, as the number of texts that would weigh as much.
-        seed: Of the batches.
+        exit_batches: Batches that the exits are fitted to; at most one epoch.
+        reorder: Whether heads and neurons are sorted by importance.
+        first_batches: Number of these batches that the exits are fitted to before importance is measured.
+        importance_batches: Number of these batches that importance is measured on.
+        ridge: Penalty on the change of the exits, as the number of texts that would weigh as much.
+        seed: Seed of the batches.
     """
 
-    batch: int = 128
-    exit_batches: int = 160
+    batch: PositiveInt = 128
+    exit_batches: PositiveInt = 160
     reorder: bool = True
-    first_batches: int = 64
-    importance_batches: int = 24
-    ridge: float = 100.0
-    seed: int = 12345
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "exit_batches", "first_batches", "importance_batches", "ridge"):
-            if not getattr(self, name) > 0:
-                raise BadInputError(f"got {name} = {getattr(self, name)}; expected a number above 0")
-        if self.seed < 0:
-            raise BadInputError(f"got seed = {self.seed}; expected 0 or more")
+    first_batches: PositiveInt = 64
+    importance_batches: PositiveInt = 24
+    ridge: PositiveFloat = 100.0
+    seed: NonNegativeInt = 12345
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableRecipe(TableSettings):
-    """How level 0, which all sizes build upon, is made: the settings of its tuning, and of the fit before it.
+class StepSettings:
+    """Settings that all trainings by gradients share.
 
     Args:
-        ridge_map: See `fit_table`.
-        ridge: See `fit_table`.
-        iterations: See `fit_table`.
-        fit_batch: Texts of a batch of the fit, which goes once through the texts.
+        steps: Number of optimiser steps.
+        batch: Queries of a step.
+        learning_rate: Highest learning rate.
+        final_share: Share of the highest learning rate that is left at the end.
+        warm_up: Steps until the highest learning rate.
+        score_weight: Weight of the loss over score distributions, relative to the alignment loss.
+        temperature: Temperature of the score distributions.
+        typo_share: Share of the queries that get typing errors; their targets are those of the clean text.
+        n_random: Random passages in the bank of a batch, beside the nearest ones.
+        seed: Seed of everything that is drawn at random.
     """
 
-    steps: int = 1500
-    learning_rate: float = 3e-3
-    ridge_map: float = 10.0
-    ridge: float = 0.01
-    iterations: int = 15
-    fit_batch: int = 128
+    steps: PositiveInt
+    batch: PositiveInt = 128
+    learning_rate: PositiveFloat
+    final_share: Share
+    warm_up: NonNegativeInt
+    score_weight: NonNegativeFloat = 0.3
+    temperature: PositiveFloat = 0.03
+    typo_share: Share = 0.15
+    n_random: NonNegativeInt
+    seed: NonNegativeInt = 0
+
+    def learning_rate_share(self, step: int) -> float:
+        """Return the share of the highest learning rate at a step.
+
+        A linear warm-up, then a cosine (Loshchilov and Hutter 2017).
+        """
+        if step < self.warm_up:
+            return (step + 1) / self.warm_up
+        progress = (step - self.warm_up) / max(1, self.steps - self.warm_up)
+        return self.final_share + (1 - self.final_share) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistilSettings(StepSettings):
+    """Settings of the distillation into the subnets; see `StepSettings` for those that are not listed here.
+
+    Args:
+        learning_rate: Highest learning rate of the shared weights.
+        exit_learning_rate: Highest learning rate of exits and layer norms, each of which serves few subnets.
+        weight_decay: Weight decay of matrices; norms and biases have none.
+        clip: Greatest norm of the gradient.
+        equilibrium: Exponent of the weights of the subnets' losses, from 0 (all alike) to 1; see `distil`.
+        tune_tokens: Whether token vectors are trained too.
+        bfloat16: Whether matrix products run in bfloat16.
+        subnets: The subnets to train, such as ("w0.5-d3",); empty trains all of the grid.
+        n_sampled_subnets: Subnets that are drawn at random for each step; 0 trains all of them at each step.
+
+    Raises:
+        QueryError: A name in `subnets` is not that of a subnet.
+    """
+
+    learning_rate: PositiveFloat = 2e-4
+    exit_learning_rate: PositiveFloat = 5e-4
+    final_share: Share = 0.02
+    warm_up: NonNegativeInt = 200
+    weight_decay: NonNegativeFloat = 0.01
+    clip: PositiveFloat = 1.0
+    equilibrium: Share = 0.5
+    n_random: NonNegativeInt = 512
+    tune_tokens: bool = False
+    bfloat16: bool = True
+    subnets: tuple[str, ...] = ()
+    n_sampled_subnets: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if min(self.ridge_map, self.ridge, self.fit_batch) <= 0 or self.iterations < 0:
-            raise BadInputError("expected ridge_map, ridge and fit_batch above 0 and iterations from 0")
+        for name in self.subnets:
+            Subnet.parse(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSettings(StepSettings):
+    """Settings of level 0, the token table that all subnets build upon: of its fit, and of its tuning after that.
+
+    See `StepSettings` for those of the tuning.
+
+    Args:
+        ridge_map: Penalty of the fit: see `fit_table`.
+        ridge: Penalty of the fit: see `fit_table`.
+        iterations: Iterations of the fit at most: see `fit_table`.
+        fit_batch: Texts of a batch of the fit, which reads every text once.
+    """
+
+    steps: PositiveInt = 1500
+    learning_rate: PositiveFloat = 3e-3  # token vectors have lengths of about 1: more than layers need
+    final_share: Share = 0.05
+    warm_up: NonNegativeInt = 20
+    n_random: NonNegativeInt = 256
+    ridge_map: PositiveFloat = 10.0
+    ridge: PositiveFloat = 0.01
+    iterations: NonNegativeInt = 15
+    fit_batch: PositiveInt = 128
 
 
 @dataclass(frozen=True, kw_only=True)
 class DevSetSettings:
-    """Queries with judgements or answers, which snapshots are compared on; nothing is trained on them.
+    """Queries with judgements or answers on which snapshots are compared; nothing is trained on them.
 
     Args:
-        path: As `load_queries` takes it, relative to the data folder.
-        measure: What to compare by, such as `nDCG@10` or `AnswerMatch@20`.
-        split: Of a BEIR folder; there it must be said, lest the test queries are taken.
+        path: Queries, as `load_queries` takes them, relative to the data folder.
+        measure: Measure to compare by, such as `nDCG@10` or `AnswerMatch@20`.
+        split: Split of a BEIR folder; required there, so that test queries are not used by accident.
         index: Passages to search, as an index of the same encoder; without it and `passages` the recipe's own.
         passages: Passages to search, as a corpus.
-        limit: Queries at most, drawn at random; 0 is all of them.
+        limit: Maximum number of queries, drawn at random; 0 is all of them.
         exact: Whether all vectors are scanned, instead of using the index's structure.
         regex: Whether answers are regular expressions.
+
+    Raises:
+        BadInputError: Both `index` and `passages` are given, or the measure is unknown.
     """
 
     path: str
@@ -87,119 +168,20 @@ class DevSetSettings:
     split: str = ""
     index: str = ""
     passages: tuple[str, ...] = ()
-    limit: int = 1000
+    limit: NonNegativeInt = 1000
     exact: bool = False
     regex: bool = False
 
     def __post_init__(self) -> None:
         if self.index and self.passages:
-            raise BadInputError("expected 'index' or 'passages', not both", self.path)
-        if self.limit < 0:
-            raise BadInputError(f"got limit = {self.limit}; expected 0, which takes all, or more", self.path)
+            raise BadInputError("got both 'index' and 'passages' of a dev set, expected one of them", self.path)
         parse_measures([self.measure])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Basics:
-    """The keys of a recipe that stand in no section.
-
-    Paths are relative to the folder of the data, or absolute; that of an encoder, to where the command runs.
-
-    Args:
-        title: What is made.
-        seed: Of the texts that are drawn, and of `distil` and `table` where they do not say their own.
-        encoder: Full encoder: folder or id; by default the one that made the index, else all-MiniLM-L6-v2.
-        query_prompt: Put before each query; empty is the index's or the encoder's own.
-        passage_prompt: Put before each passage; empty is the index's or the encoder's own.
-        max_length: Tokens that are read of a text; 0 is the index's or the encoder's own.
-        index: Folder of an index of that encoder, whose passages vectors are compared with in training.
-        passages: Corpus that such an index is made of, where there is none.
-        n_neighbours: Nearest passages of each text that training looks at.
-        target_dtype: Arithmetic of the full encoder when it makes the targets: `auto`, `float32`, `bfloat16`, or
-            `float16` on a GPU.
-        widths: Of the sizes; by default those of 1, 1/2 and 1/4 that leave whole heads.
-        depths: Of the sizes; by default those of 1, 2, 3, 4 and 6 that the encoder has, and all its layers.
-        snapshot_every: Steps between snapshots; 0 makes twelve.
-        candidates: How many of the last snapshots are compared on the dev sets.
-    """
-
-    title: str = ""
-    seed: int = 0
-    encoder: str = ""
-    query_prompt: str = ""
-    passage_prompt: str = ""
-    max_length: int = 0
-    index: str = ""
-    passages: tuple[str, ...] = ()
-    n_neighbours: int = 8
-    target_dtype: str = "auto"
-    widths: tuple[float, ...] = ()
-    depths: tuple[int, ...] = ()
-    snapshot_every: int = 0
-    candidates: int = 4
-
-    def __post_init__(self) -> None:
-        if self.index and self.passages:
-            raise BadInputError("got both 'index' and 'passages', which an index would be made of: give one")
-        if self.target_dtype not in _DTYPES:
-            raise BadInputError(f"got target_dtype = {self.target_dtype!r}; expected one of {', '.join(_DTYPES)}")
-        least = {"seed": 0, "max_length": 0, "n_neighbours": 1, "snapshot_every": 0, "candidates": 1}
-        for name, lowest in least.items():
-            if getattr(self, name) < lowest:
-                raise BadInputError(f"got {name} = {getattr(self, name)}; expected at least {lowest}")
+_FILE_KEYS = {"subnets": "sizes", "n_sampled_subnets": "n_sampled"}
+"""Field -> key in files whose format keeps an earlier name."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe(Basics):
-    """All that makes an elastic encoder.
-
-    Args:
-        texts: What is trained on.
-        start: How the sizes are fitted before.
-        distil: How they are trained.
-        table: How level 0 is made; None makes none.
-        choose: Dev sets.
-
-    Raises:
-        BadInputError: Something cannot be.
-    """
-
-    texts: tuple[TextSource, ...]
-    distil: DistilSettings
-    start: StartSettings = field(default_factory=StartSettings)
-    table: TableRecipe | None = None
-    choose: tuple[DevSetSettings, ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.texts:
-            raise BadInputError("there are no texts to train on: expected at least one table [[texts]]")
-        for dev in self.choose:
-            if not (dev.index or dev.passages or self.index or self.passages):
-                raise BadInputError("there are no passages to search: give it 'index' or 'passages'", dev.path)
-        names = [(dev.path, dev.split, dev.measure) for dev in self.choose]
-        if len(set(names)) < len(names):
-            raise BadInputError("a dev set with one split and measure stands twice in [[choose]]: take one out")
-
-    @property
-    def every(self) -> int:
-        """Steps between snapshots."""
-        return self.snapshot_every or max(1, round(self.distil.steps / 12))
-
-    def changed(self, *, encoder: str = "", index: str = "", steps: int = 0) -> Recipe:
-        """Return the recipe with what a caller wants otherwise; what is empty or 0 stays.
-
-        Args:
-            encoder: Full encoder.
-            index: Index to use, also instead of `passages`.
-            steps: Of distillation; a warm-up of more than a tenth of them is cut, and level 0 gets no more steps.
-        """
-        recipe = replace(self, encoder=encoder or self.encoder)
-        if index:
-            recipe = replace(recipe, index=index, passages=())
-        if steps:
-            warm_up = min(self.distil.warm_up, steps // 10)
-            recipe = replace(recipe, distil=replace(self.distil, steps=steps, warm_up=warm_up))
-            if self.table is not None:
-                recipe = replace(recipe, table=replace(self.table, steps=min(self.table.steps, steps)))
-        return recipe
+def settings_to_json(settings: InitSettings | StepSettings) -> dict[str, Any]:
+    """Return settings as checkpoints and the elastic.json of a model hold them: with the keys of that format."""
+    return {_FILE_KEYS.get(name, name): value for name, value in asdict(settings).items()}

@@ -1,11 +1,13 @@
-"""Snapshots of a model in training: its weights at some steps, float16, so that the best can be chosen afterwards.
+"""Snapshots of a model in training: its weights at some steps, in float16, from which the best are selected later.
 
-A snapshot is `step-000500.safetensors` and holds what training changes: not level 0, and token vectors only where these
-are trained.
+A snapshot is a file `step-000500.safetensors`. It holds what training changes: not level 0, and token vectors only
+where these are trained.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,7 +22,7 @@ _PREFIX, _SUFFIX = "step-", ".safetensors"
 
 
 def snapshot_file(folder: Path, step: int) -> Path:
-    """Return where the snapshot of a step is kept."""
+    """Return the path of the snapshot of a step."""
     return folder / f"{_PREFIX}{step:06d}{_SUFFIX}"
 
 
@@ -31,18 +33,18 @@ def snapshots_in(folder: Path) -> dict[int, Path]:
 
 
 def save_weights(path: Path, model: ElasticBert, *, dtype: torch.dtype = torch.float32, tokens: bool = False) -> None:
-    """Keep what training changes of a model.
+    """Save the weights that training changes.
 
     Args:
-        path: Where.
-        model: On any device.
-        dtype: Of what is kept.
-        tokens: Whether token vectors are among it.
+        path: The file.
+        model: The model, on any device.
+        dtype: Type of the saved weights.
+        tokens: Whether token vectors are saved too.
 
     Raises:
-        BuildError: The disk refuses.
+        BuildError: A file cannot be written.
     """
-    kept = {
+    trained = {
         name: weights.detach().to("cpu", dtype).contiguous()
         for name, weights in model.state_dict().items()
         if name != "table" and (tokens or name != "tokens")
@@ -50,18 +52,29 @@ def save_weights(path: Path, model: ElasticBert, *, dtype: torch.dtype = torch.f
     with explained_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, "wb") as file:
-        file.write(save(kept))
+        file.write(save(trained))
 
 
 def load_weights(path: Path, model: ElasticBert) -> None:
-    """Give a model the weights that `save_weights` kept.
+    """Give a model the weights that `save_weights` saved.
 
     Raises:
         BuildError: The file is missing, damaged, or of another model.
     """
-    try:
-        kept: dict[str, Tensor] = load_file(path)
+    with readable_file(path):
+        trained: dict[str, Tensor] = load_file(path)
         unchanged = {name: weights for name, weights in model.state_dict().items() if name in ("tokens", "table")}
-        model.load_state_dict(unchanged | kept)
-    except Exception as error:  # the loader has many kinds of errors
-        raise BuildError(f"{path} cannot be read ({error}): remove it, and run the same command again") from error
+        model.load_state_dict(unchanged | trained)
+
+
+@contextmanager
+def readable_file(path: Path) -> Iterator[None]:
+    """Turn any error of a block that loads weights into a BuildError that names the file and the way out.
+
+    Raises:
+        BuildError: The block fails.
+    """
+    try:
+        yield
+    except Exception as error:  # the loaders have many kinds of errors
+        raise BuildError(f"{path} cannot be read ({error}): remove it, then run the same command again") from error

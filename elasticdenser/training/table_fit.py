@@ -1,7 +1,7 @@
-"""The start of level 0: token vectors fitted to the full encoder's vectors by ridge regression.
+"""Fit of level 0: token vectors whose means approximate the full encoder's vectors, by ridge regression.
 
-One matrix for all of the full encoder's word embeddings comes first, so that tokens which no training text has get
-sensible vectors too; then a change of each vector from there.
+First a single matrix is fitted that maps all word embeddings of the full encoder, so that tokens that no training text
+has get sensible vectors too; then a change of each vector from there.
 """
 
 from __future__ import annotations
@@ -15,12 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elasticdenser.arrays import Floats
 from elasticdenser.errors import BadInputError
 from elasticdenser.progress import Progress, silent
-from elasticdenser.training.data import Batch
+from elasticdenser.training.batches import Batch
 
-_SLICE = 65536
-"""Texts whose vectors are held at once."""
+_TEXTS_AT_ONCE = 65536
+"""Texts whose vectors are in memory at once: 100 MB of 384 float32."""
+
+_BIAS_PENALTY = 1e-6
+"""The bias is practically free; a little penalty keeps the equations solvable."""
+
+_TOLERANCE = 1e-10
+"""Share of the squared residual at the start below which a dimension is solved: about the precision of float32."""
 
 
 def fit_table(
@@ -35,99 +42,110 @@ def fit_table(
     """Fit token vectors by ridge regression to the full encoder's vectors of whole texts.
 
     Args:
-        batches: All that is learnt from, read once; their banks are not used.
+        batches: Batches with all training texts, read once; their banks are not used.
         tokens: Word embeddings of the full encoder, (n_tokens, hidden).
-        ridge_map: Penalty on the squares of the matrix that makes token vectors of word embeddings.
-        ridge: Penalty on the squares of each vector's change from there; a text of n tokens weighs against it by
-            1 / n^2 for each of them.
-        iterations: Of conjugate gradients at most; 0 leaves the mapped word embeddings alone.
-        progress: Called with (what, done, of how many).
+        ridge_map: Penalty, above 0, on the squares of the matrix that maps word embeddings to token vectors.
+        ridge: Penalty, above 0, on the squares of each vector's change after that; against it, a text of n tokens has
+            the weight 1 / n^2 for each of them.
+        iterations: Maximum number of conjugate gradient iterations; 0 returns the mapped word embeddings.
+        progress: Called with (activity, done, total).
 
     Returns:
         float32, (n_tokens, dim): their means are near the full encoder's L2-normalised vectors.
 
     Raises:
-        BadInputError: There are no batches, a penalty is not above 0, or `iterations` is below 0.
+        BadInputError: There are no batches.
     """
-    if min(ridge_map, ridge) <= 0 or iterations < 0:
-        got = f"ridge_map = {ridge_map}, ridge = {ridge} and {iterations} iterations"
-        raise BadInputError(f"got {got}; expected penalties above 0 and no negative number of iterations")
-    counts, wanted = _gathered(batches, len(tokens))
-    start = _mapped(counts, wanted, tokens, ridge_map)
-    vectors = start.astype(np.float32)
+    frequencies, moments = _regression_inputs(batches, len(tokens))
+    mapped = _map_word_embeddings(frequencies, moments, tokens, ridge_map)
+    vectors = mapped.astype(np.float32)
     if iterations:
-        left = (wanted - _normal(counts, start)).astype(np.float32)
-        vectors += _conjugate_gradients(counts.astype(np.float32), left, ridge, iterations, progress)
+        residual = (moments - _gram_product(frequencies, mapped)).astype(np.float32)
+        vectors += _conjugate_gradients(frequencies.astype(np.float32), residual, ridge, iterations, progress)
     return torch.from_numpy(vectors)
 
 
-def _gathered(batches: Iterable[Batch], n_tokens: int) -> tuple[Any, NDArray[np.float64]]:
-    """Return token counts over lengths, (n_texts, n_tokens), sparse, and their transpose times the targets."""
+def _regression_inputs(batches: Iterable[Batch], n_tokens: int) -> tuple[Any, NDArray[np.float64]]:
+    """Return the frequencies of tokens in texts, and their products with the targets.
+
+    Returns:
+        Sparse, (n_texts, n_tokens): the count of a token in a text over the length of the text; and (n_tokens, dim):
+        the transpose of these frequencies times the targets.
+    """
     parts: list[Any] = []
-    wanted: NDArray[np.float64] | None = None
+    moments: NDArray[np.float64] | None = None
     for batch in batches:
         mask = batch.mask.cpu().numpy()
         lengths = mask.sum(axis=1)
         columns = batch.token_ids.cpu().numpy()[mask]
-        ends = np.concatenate([[0], np.cumsum(lengths)])
-        part = scipy.sparse.csr_array((1 / np.repeat(lengths, lengths), columns, ends), (len(mask), n_tokens))
+        row_ends = np.concatenate([[0], np.cumsum(lengths)])
+        part = scipy.sparse.csr_array((1 / np.repeat(lengths, lengths), columns, row_ends), (len(mask), n_tokens))
         part.sum_duplicates()
         targets = batch.targets.double().cpu().numpy()
-        if wanted is None:
-            wanted = np.zeros((n_tokens, targets.shape[1]))
+        if moments is None:
+            moments = np.zeros((n_tokens, targets.shape[1]))
         # Few rows of the product are not zero.
-        seen = np.unique(columns)
-        wanted[seen] += part[:, seen].T @ targets
+        batch_tokens = np.unique(columns)
+        moments[batch_tokens] += part[:, batch_tokens].T @ targets
         parts.append(part)
-    if wanted is None:
-        raise BadInputError("got no batches to fit token vectors to; expected at least one")
-    return scipy.sparse.vstack(parts, format="csr"), wanted
+    if moments is None:
+        raise BadInputError("got no batches to fit token vectors to, expected at least one")
+    return scipy.sparse.vstack(parts, format="csr"), moments
 
 
-def _mapped(counts: Any, wanted: NDArray[np.float64], tokens: Tensor, ridge_map: float) -> NDArray[np.float64]:
-    """Return the word embeddings times the matrix that serves best; a text's counts add up to 1, as a bias needs."""
-    embedded = np.concatenate([tokens.detach().double().cpu().numpy(), np.ones((len(tokens), 1))], axis=1)
-    products = embedded.T @ _normal(counts, embedded)
+def _map_word_embeddings(
+    frequencies: Any, moments: NDArray[np.float64], tokens: Tensor, ridge_map: float
+) -> NDArray[np.float64]:
+    """Return the word embeddings times the matrix that fits best, plus a bias."""
+    # The frequencies of a text add up to 1, so that a column of ones becomes the bias.
+    embeddings = np.concatenate([tokens.detach().double().cpu().numpy(), np.ones((len(tokens), 1))], axis=1)
+    products = embeddings.T @ _gram_product(frequencies, embeddings)
     penalty = np.full(len(products), ridge_map)
-    penalty[-1] = 1e-6  # the bias is free
-    solved: NDArray[np.float64] = np.linalg.solve(products + np.diag(penalty), embedded.T @ wanted)
-    return embedded @ solved
+    penalty[-1] = _BIAS_PENALTY
+    matrix: NDArray[np.float64] = np.linalg.solve(products + np.diag(penalty), embeddings.T @ moments)
+    return embeddings @ matrix
 
 
 def _conjugate_gradients(
-    counts: Any, left: NDArray[np.float32], ridge: float, iterations: int, progress: Progress
-) -> NDArray[np.float32]:
-    """Solve (counts' counts + ridge) x = left for all dimensions at once, each with steps of its own."""
-    # Frequent tokens and rare ones differ by orders of magnitude.
-    scale = (1 / (counts.power(2).sum(axis=0) + ridge)).astype(np.float32)[:, None]
-    solved, residual = np.zeros_like(left), left.copy()
+    frequencies: Any, right_side: Floats, ridge: float, iterations: int, progress: Progress
+) -> Floats:
+    """Solve (frequencies' frequencies + ridge) x = right_side, (n_tokens, dim).
+
+    Preconditioned conjugate gradients (Hestenes and Stiefel 1952), for all dimensions together, each with its own step
+    lengths.
+    """
+    # Diagonal preconditioner: frequent tokens and rare ones differ by orders of magnitude.
+    scale = (1 / (frequencies.power(2).sum(axis=0) + ridge)).astype(np.float32)[:, None]
+    solution, residual = np.zeros_like(right_side), right_side.copy()
     direction = scale * residual
-    size = _dots(residual, direction)
-    enough = 1e-10 * size
-    for done in range(iterations):
-        progress("Fitting token vectors", done, iterations)
-        if (size <= enough).all():
+    squared = _column_dots(residual, direction)
+    tolerance = _TOLERANCE * squared
+    for iteration in range(iterations):
+        progress("Fitting token vectors", iteration, iterations)
+        if (squared <= tolerance).all():
             break
-        changed = _normal(counts, direction) + np.float32(ridge) * direction
-        step = size / np.maximum(_dots(direction, changed), 1e-30)
-        solved += step * direction
-        residual -= step * changed
-        better = scale * residual
-        before, size = size, _dots(residual, better)
-        direction = better + size / np.maximum(before, 1e-30) * direction
+        product = _gram_product(frequencies, direction) + np.float32(ridge) * direction
+        # 1e-30 avoids a division by 0 in dimensions that are solved already.
+        step = squared / np.maximum(_column_dots(direction, product), 1e-30)
+        solution += step * direction
+        residual -= step * product
+        scaled = scale * residual
+        previous, squared = squared, _column_dots(residual, scaled)
+        direction = scaled + squared / np.maximum(previous, 1e-30) * direction
     progress("Fitting token vectors", iterations, iterations)
-    return solved
+    return solution
 
 
-def _normal(counts: Any, table: Any) -> Any:
-    """Return counts' counts table, with few rows of the product in between held at once."""
-    found = np.zeros_like(table)
-    for start in range(0, counts.shape[0], _SLICE):
-        some = counts[start : start + _SLICE]
-        found += some.T @ (some @ table)
-    return found
+def _gram_product(frequencies: Any, table: Any) -> Any:
+    """Return frequencies' frequencies table; few rows of the product in between are in memory at once."""
+    total = np.zeros_like(table)
+    for start in range(0, frequencies.shape[0], _TEXTS_AT_ONCE):
+        rows = frequencies[start : start + _TEXTS_AT_ONCE]
+        total += rows.T @ (rows @ table)
+    return total
 
 
-def _dots(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = np.einsum("ij,ij->j", one, other)
-    return found
+def _column_dots(left: Floats, right: Floats) -> Floats:
+    """Return the inner product of each column with the same column of the other array."""
+    dots: Floats = np.einsum("ij,ij->j", left, right)
+    return dots

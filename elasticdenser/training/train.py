@@ -1,21 +1,22 @@
-"""`train`: a recipe's steps in order, each of which is kept and not repeated.
+"""Training of an elastic encoder: the stages of a recipe in order. The result of each is saved and not computed again.
 
-    WORK/vectors/            the full encoder's vectors of the texts, and their nearest passages
-    WORK/passages-KEY/       indexes of the passages that the recipe names
-    WORK/run-KEY/            one training; KEY stands for all that it depends on, which plan.json says
-        start.safetensors    the sizes before training
-        table/               level 0
-        checkpoint.pt, losses.jsonl
-        snapshots/           weights at some steps
-        choice.json          what the snapshots are worth on the dev sets
+    WORK/vectors/             the full encoder's vectors of the texts, and their nearest passages
+    WORK/passages-KEY/        indexes of the passages that the recipe names
+    WORK/run-KEY/             one training; KEY is a hash of all that it depends on, which plan.json shows
+        start.safetensors     the subnets after their initialisation
+        table/                level 0: start.pt, and a checkpoint and losses as below
+        checkpoint.pt         all that an interrupted training resumes from
+        losses.jsonl          losses and cosines at each checkpoint
+        snapshots/            weights at some steps
+        selection.json        measures of the snapshots on the dev sets
 
 Another recipe, other texts or another encoder get a run of their own; nothing is deleted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,43 +25,45 @@ import torch
 from elasticdenser import __version__
 from elasticdenser.artifacts import explained_os_errors, write_json
 from elasticdenser.cpus import cpu_count
-from elasticdenser.encoders import resolve_device, resolve_dtype
+from elasticdenser.encoders import resolve_device
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.index.locking import only_builder
+from elasticdenser.index.locking import exclusive_lock
 from elasticdenser.models.elastic_files import check_replaceable, save_elastic
 from elasticdenser.progress import Progress, silent
 from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training import parallel
 from elasticdenser.training.dev_sets import DevSet, check_dev_set, load_dev_set
-from elasticdenser.training.distil import Distillation
+from elasticdenser.training.distil import Distillation, supports_bfloat16
+from elasticdenser.training.initialisation import initialise_subnets, initialise_table
 from elasticdenser.training.inputs import TrainingInputs, TrainOptions
-from elasticdenser.training.selection import Choice, choose
-from elasticdenser.training.settings import Recipe
+from elasticdenser.training.recipe import Recipe
+from elasticdenser.training.selection import SnapshotSelection, select_snapshot
 from elasticdenser.training.snapshots import load_weights, save_weights, snapshot_file, snapshots_in
-from elasticdenser.training.start import start_sizes, start_table
-from elasticdenser.training.table import TableTuning
+from elasticdenser.training.subnet_grid import grid_lines
+from elasticdenser.training.table_tuning import TableTuning
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
+"""Called with messages for the log."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What came of a training.
+class TrainingResult:
+    """A trained model.
 
     Args:
-        folder: The model.
-        run: What is kept of its training.
-        step: Of the snapshot that it is.
-        sizes: Its sizes beside the full one, from large to small.
-        choice: What all candidates were worth; None where there was no dev set.
-        index: Of the passages that vectors were compared with; None where there were none.
+        folder: Folder of the model.
+        run: Folder of its training.
+        step: Step of the snapshot that was selected.
+        subnets: Its subnets beside the full one, from large to small.
+        selection: Measures of all candidates; None without dev sets.
+        index: Index of the passages that vectors were compared with; None without passages.
     """
 
     folder: Path
     run: Path
     step: int
     subnets: tuple[Subnet, ...]
-    choice: Choice | None
+    selection: SnapshotSelection | None
     index: Path | None
 
 
@@ -70,22 +73,23 @@ def train(
     options: TrainOptions | None = None,
     *,
     progress: Progress = silent,
-    say: Say = lambda text: None,
-) -> Trained | None:
-    """Train an elastic encoder, or go on with a training that was interrupted.
+    log: Log = lambda message: None,
+) -> TrainingResult | None:
+    """Train an elastic encoder, or resume a training that was interrupted.
 
     Args:
-        recipe: What is wanted.
-        output: Folder of the model; an elastic encoder that stands there is replaced in the end.
-        options: See there.
-        progress: Called with (what, done, of how many).
-        say: Called with what is worth a line in a log.
+        recipe: The recipe.
+        output: Folder of the model; an elastic encoder that is there already is replaced in the end.
+        options: Options that are not part of the recipe.
+        progress: Called with (activity, done, total).
+        log: Called with messages for the log.
 
     Returns:
-        The model; None in processes of `torchrun` that are not the first.
+        The result; None in the processes of `torchrun` that are not the main one.
 
     Raises:
-        BuildError: Something else stands at `output`, another process trains the same, or the disk refuses.
+        BuildError: Something else is at `output`, another process runs the same training, or a file cannot be
+            written.
         ElasticDenserError: Data, encoder or recipe cannot be used.
     """
     options = options or TrainOptions()
@@ -95,173 +99,160 @@ def train(
     with explained_os_errors(work):
         work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(min(torch.get_num_threads(), cpu_count()))
-    with ExitStack() as held:
-        with parallel.joined(resolve_device(options.device)) as device:
-            is_first = parallel.is_first()
-            if not is_first:
-                progress, say = silent, lambda text: None
-            materials = TrainingInputs(recipe, options, work, device)
-            run = _Run(materials, work, device, progress, say)
-            run.prepare(held)
-            run.make_table()
-            run.start()
-            run.distil()
-        # The others may go: what is left is not worth sharing.
-        return run.finish(output) if is_first else None
+    with ExitStack() as locks:
+        with parallel.process_group(resolve_device(options.device)) as device:
+            is_main = parallel.is_main_process()
+            if not is_main:
+                progress, log = silent, lambda message: None
+            training = _Training(TrainingInputs(recipe, options, work, device), work, device, progress, log)
+            training.prepare(locks)
+            training.make_level0()
+            training.initialise_subnets()
+            training.distil()
+        # The other processes end here: the rest is too little work to share.
+        return training.finish(output) if is_main else None
 
 
-class _Run:
-    """One training.
+class _Training:
+    """Stages of one training.
 
     Args:
-        materials: What it is made of.
+        inputs: Recipe, encoder and data.
         work: The working folder.
         device: Where to compute.
-        progress: Called with (what, done, of how many).
-        say: Called with lines for a log.
+        progress: Called with (activity, done, total).
+        log: Called with messages for the log.
     """
 
-    def __init__(
-        self, materials: TrainingInputs, work: Path, device: torch.device, progress: Progress, say: Say
-    ) -> None:
-        self._materials, self._work, self._device = materials, work, device
-        self._progress, self._say = progress, say
-        self._recipe = materials.recipe
+    def __init__(self, inputs: TrainingInputs, work: Path, device: torch.device, progress: Progress, log: Log) -> None:
+        self._inputs, self._work, self._device = inputs, work, device
+        self._progress, self._log = progress, log
+        self._recipe = inputs.recipe
 
-    def prepare(self, held: ExitStack) -> None:
-        """Make all that training starts from: the first process alone, then the others read it.
+    def prepare(self, locks: ExitStack) -> None:
+        """Compute all that training starts from: in the main process first; the others read it.
 
         Args:
-            held: Holds the right to write the run.
+            locks: Takes the lock on the folder of the run.
         """
-        recipe, materials, progress = self._recipe, self._materials, self._progress
-        with _first_goes_ahead() as is_first:
-            # What may be missing is looked for before passages are encoded for hours.
-            texts = materials.texts()
-            for dev in recipe.choose:
-                check_dev_set(dev, data=materials.options.data)
+        recipe, inputs = self._recipe, self._inputs
+        with parallel.main_process_first() as is_main:
+            # Look for missing files before passages are encoded for hours.
+            texts = inputs.texts()
+            for dev in recipe.dev_sets:
+                check_dev_set(dev, data=inputs.options.data)
             self._index = None
             if recipe.index or recipe.passages:
-                self._index = materials.index(progress, build=is_first, path=recipe.index, passages=recipe.passages)
-            self._dev_sets = self._load_dev_sets() if is_first else []
-            self._say(f"{len(texts):,} training texts, {len(self._index or ()):,} passages")
-            self._data = materials.data(texts, self._index, progress)
-            self._plan = materials.plan(texts, self._index)
+                self._index = inputs.index(self._progress, build=is_main, path=recipe.index, passages=recipe.passages)
+            self._dev_sets = self._load_dev_sets() if is_main else []
+            self._log(f"{len(texts):,} training texts, {len(self._index or ()):,} passages")
+            self._data = inputs.data(texts, self._index, self._progress)
+            self._plan = inputs.plan(texts, self._index)
             self.folder = self._work / f"run-{fingerprint_of(self._plan)[:12]}"
-            if is_first:
-                held.enter_context(only_builder(self.folder))
+            if is_main:
+                locks.enter_context(exclusive_lock(self.folder))
                 with explained_os_errors(self.folder):
                     self.folder.mkdir(exist_ok=True)
                 write_json(self.folder / "plan.json", self._plan)
-            self._first_table = None
+            self._initial_table = None
             if recipe.table is not None:
-                path = self.folder / "table" / "start.pt"
-                self._first_table = start_table(
-                    materials.model.tokens, self._data, recipe.table, path, progress=progress
+                self._initial_table = initialise_table(
+                    inputs.model.tokens,
+                    self._data,
+                    recipe.table,
+                    self.folder / "table" / "start.pt",
+                    progress=self._progress,
                 )
 
     def _load_dev_sets(self) -> list[DevSet]:
-        """Load them before the training, so that what is wrong with them shows now."""
+        """Load the dev sets before the training, so that faults in them show early."""
         loaded = []
-        for settings in self._recipe.choose:
+        for settings in self._recipe.dev_sets:
             index = self._index
             if settings.index or settings.passages or index is None:
-                index = self._materials.index(
-                    self._progress, build=True, path=settings.index, passages=settings.passages
-                )
-            loaded.append(load_dev_set(settings, index, data=self._materials.options.data, seed=self._recipe.seed))
+                index = self._inputs.index(self._progress, build=True, path=settings.index, passages=settings.passages)
+            loaded.append(load_dev_set(settings, index, data=self._inputs.options.data, seed=self._recipe.seed))
         return loaded
 
-    def make_table(self) -> None:
-        """Tune level 0, and give it to the model."""
+    def make_level0(self) -> None:
+        """Tune level 0 and add it to the model, unless the recipe does without."""
         settings = self._recipe.table
-        if settings is None or self._first_table is None:
+        if settings is None or self._initial_table is None:
             return
-        tuning = TableTuning(self._first_table, self._data, settings, self.folder / "table", self._device)
-        if tuning.step < settings.steps:
-            tuning.run(save_every_s=self._materials.options.save_every_s, progress=self._progress)
-        self._materials.give_table(tuning.vectors.cpu())
+        tuning = TableTuning(self._initial_table, self._data, settings, self.folder / "table", self._device)
+        tuning.run(save_every_s=self._inputs.options.save_every_s, progress=self._progress)
+        self._inputs.add_level0(tuning.vectors.cpu())
 
-    def start(self) -> None:
-        """Fit the sizes: the first process alone, then the others read it."""
-        path, recipe = self.folder / "start.safetensors", self._recipe
-        with _first_goes_ahead():
-            start_sizes(self._materials.model, self._data, recipe.start, path, progress=self._progress)
+    def initialise_subnets(self) -> None:
+        """Initialise the subnets: in the main process first; the others read the result."""
+        path, settings = self.folder / "start.safetensors", self._recipe.init
+        with parallel.main_process_first():
+            initialise_subnets(self._inputs.model, self._data, settings, path, progress=self._progress)
 
     def distil(self) -> None:
-        """Train the sizes up to the last step, and keep snapshots."""
-        recipe = self._recipe
-        settings = replace(recipe.distil, bfloat16=recipe.distil.bfloat16 and _has_bfloat16(self._device))
-        distillation = Distillation(self._materials.model, self._data, settings, self.folder, self._device)
+        """Train the subnets up to the last step, and save snapshots."""
+        settings, interval = self._recipe.distil, self._recipe.snapshot_interval
+        settings = replace(settings, bfloat16=settings.bfloat16 and supports_bfloat16(self._device))
+        distillation = Distillation(self._inputs.model, self._data, settings, self.folder, self._device)
         if 0 < distillation.step < settings.steps:
-            self._say(f"training goes on at step {distillation.step:,} of {settings.steps:,}")
+            self._log(f"the training resumes at step {distillation.step:,} of {settings.steps:,}")
         while True:
             step = distillation.step
-            if step and (step % recipe.every == 0 or step == settings.steps):
-                self._keep(step, distillation.cosines)
+            if step and (step % interval == 0 or step == settings.steps):
+                self._save_snapshot(step, distillation.cosines)
             if step == settings.steps:
                 return
-            until = (step // recipe.every + 1) * recipe.every
-            distillation.run(until=until, save_every_s=self._materials.options.save_every_s, progress=self._progress)
+            next_snapshot = (step // interval + 1) * interval
+            save_every_s = self._inputs.options.save_every_s
+            distillation.run(until=next_snapshot, save_every_s=save_every_s, progress=self._progress)
 
-    def _keep(self, step: int, cosines: Mapping[str, float]) -> None:
+    def _save_snapshot(self, step: int, cosines: Mapping[str, float]) -> None:
         path = snapshot_file(self.folder / "snapshots", step)
-        if parallel.is_first() and not path.exists():
-            save_weights(path, self._materials.model, dtype=torch.float16, tokens=self._recipe.distil.tune_tokens)
+        if parallel.is_main_process() and not path.exists():
+            save_weights(path, self._inputs.model, dtype=torch.float16, tokens=self._recipe.distil.tune_tokens)
             if cosines:
                 title = f"step {step:,} of {self._recipe.distil.steps:,}, cosines to the full encoder's vectors:"
-                self._say("\n".join([title, *grid_lines(cosines)]))
+                self._log("\n".join([title, *grid_lines(cosines)]))
 
-    def finish(self, output: Path) -> Trained:
-        """Choose a snapshot and write the model."""
-        recipe, encoder, model = self._recipe, self._materials.encoder, self._materials.model
+    def finish(self, output: Path) -> TrainingResult:
+        """Select a snapshot and write the model."""
+        encoder, model = self._inputs.encoder, self._inputs.model
         snapshots = snapshots_in(self.folder / "snapshots")
-        step, choice = max(snapshots), None
-        if self._dev_sets:
-            candidates = {at: snapshots[at] for at in list(snapshots)[-recipe.candidates :]}
-            sizes, kept = self._materials.subnets, self.folder / "choice.json"
-            also = [size for size in model.shape.grid if size == encoder.full_subnet]
-            choice = choose(candidates, self._dev_sets, encoder, model, sizes, kept, also=also, progress=self._progress)
-            step = choice.chosen
+        selection = self._select(snapshots) if self._dev_sets else None
+        step = max(snapshots) if selection is None else selection.selected
         load_weights(snapshots[step], model)
-        made_by = {
-            "name": encoder.found.name,
-            "weights_sha256": encoder.found.sha256,
+        retention = {}
+        if selection is not None:
+            retention = {str(encoder.full_subnet): 1.0, **selection.retention_with_level0(step)}
+        provenance = {
+            "name": encoder.location.name,
+            "weights_sha256": encoder.location.sha256,
             "version": __version__,
             "step": step,
-            "title": recipe.title,
+            "title": self._recipe.title,
             "plan": self._plan,
-            "retention": {} if choice is None else {str(encoder.full_subnet): 1.0, **choice.retention_of_all(step)},
+            "retention": retention,
         }
-        save_elastic(output, base=encoder.found.path, model=model, made_by=made_by, settings=encoder.settings)
-        sizes_made = (*self._materials.subnets, *([LEVEL_0] if model.shape.level0 else []))
-        index = None if self._index is None else self._index.path
-        return Trained(folder=output, run=self.folder, step=step, subnets=sizes_made, choice=choice, index=index)
+        save_elastic(output, base=encoder.location.path, model=model, provenance=provenance, settings=encoder.settings)
+        return TrainingResult(
+            folder=output,
+            run=self.folder,
+            step=step,
+            subnets=(*self._inputs.subnets, *([LEVEL_0] if model.shape.level0 else [])),
+            selection=selection,
+            index=None if self._index is None else self._index.path,
+        )
 
-
-def grid_lines(values: Mapping[str, float]) -> list[str]:
-    """Return numbers by size as lines of text: widths below each other, depths side by side."""
-    by_size = {Subnet.parse(name): value for name, value in values.items()}
-    depths = sorted({size.depth for size in by_size})
-    lines = [" " * 8 + "".join(f"{f'd{depth}':>8}" for depth in depths)]
-    for width in sorted({size.width for size in by_size}, reverse=True):
-        cells = (by_size.get(Subnet(width, depth)) for depth in depths)
-        lines.append(f"{f'w{width:g}':>8}" + "".join(f"{'' if cell is None else f'{cell:.4f}':>8}" for cell in cells))
-    return lines
-
-
-@contextmanager
-def _first_goes_ahead() -> Iterator[bool]:
-    """Run a block in the first process, then in the others; yield whether this is the first."""
-    is_first = parallel.is_first()
-    if not is_first:
-        parallel.wait_for_first()
-    yield is_first
-    if is_first:
-        parallel.wait_for_first()
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return resolve_dtype("auto", device) == torch.bfloat16
+    def _select(self, snapshots: Mapping[int, Path]) -> SnapshotSelection:
+        """Measure the last snapshots on the dev sets, and select one."""
+        encoder, model = self._inputs.encoder, self._inputs.model
+        return select_snapshot(
+            {step: snapshots[step] for step in list(snapshots)[-self._recipe.candidates :]},
+            self._dev_sets,
+            encoder,
+            model,
+            self._inputs.subnets,
+            self.folder / "selection.json",
+            for_record=[subnet for subnet in model.shape.grid if subnet == encoder.full_subnet],
+            progress=self._progress,
+        )

@@ -1,11 +1,11 @@
-"""From nothing to hits: seconds by phase and the most memory, each run in a process of its own.
+"""Cold start: seconds by phase and peak memory from nothing to hits, each run in a process of its own.
 
     python eval/bench/cold_start.py indexes/wiki
     python eval/bench/cold_start.py indexes/wiki --query "who wrote dune" --rounds 15 --subnets w1-d6 w0.5-d3 level0
 
-The command is `elasticdenser search INDEX QUERY`, and its time that of the whole process. The phases are those of a
-program that does the same by the Python interface; the first query lays out the weights of its size. The index stays in
-the memory of the operating system between runs: a disk that has to be read first is not part of this.
+The command is `elasticdenser search INDEX QUERY`, timed as a whole process. The phases are those of a program that does
+the same by the Python interface; the first query packs the weights of its subnet. The index stays in the page cache
+between runs, so that reading from disk is not part of the times.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from report import keep, print_table
+from report import append_result, print_table
 
 ROOT = Path(__file__).parents[2]
 
-# Prints when each phase was over, by the clock that all processes share.
+# Prints the end of each phase, by the clock that all processes share.
 _PROGRAM = """
 import sys, time
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
@@ -48,7 +48,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("index", type=Path)
-    parser.add_argument("--encoder", default="elasticdenser/all-MiniLM-L6-v2", help="the one that made the index")
+    parser.add_argument("--encoder", default="elasticdenser/all-MiniLM-L6-v2", help="encoder that made the index")
     parser.add_argument("--query", default="who wrote dune")
     parser.add_argument("--subnets", nargs="+", default=["w1-d6", "level0"])
     parser.add_argument("--rounds", type=int, default=11)
@@ -63,17 +63,19 @@ def main() -> None:
     for number in range(options.rounds + 1):
         for subnet in options.subnets:
             seconds, mebibytes, _ = _timed(commands[subnet])
-            its_phases = _timed(programs[subnet])[2]
+            run_phases = _timed(programs[subnet])[2]
             if number:  # the first may have to compile and to read from disk
                 whole[subnet].append((seconds, mebibytes))
-                phases[subnet].append(its_phases)
+                phases[subnet].append(run_phases)
     rows = [_row(subnet, whole[subnet], phases[subnet]) for subnet in options.subnets]
     print_table(f"{options.index.name}, seconds, medians of {options.rounds} interleaved rounds", rows)
-    keep("cold-start", {"index": options.index.name, "rounds": options.rounds, "query": options.query, "rows": rows})
+    append_result(
+        "cold-start", {"index": options.index.name, "rounds": options.rounds, "query": options.query, "rows": rows}
+    )
 
 
 def _timed(arguments: Sequence[str]) -> tuple[float, float, list[float]]:
-    """Run Python; return its seconds, its peak memory in MiB, and the seconds of the phases that it tells the ends of.
+    """Run Python; return its seconds, its peak memory in MiB, and the seconds of the phases whose ends it prints.
 
     Raises:
         RuntimeError: It failed.
@@ -97,7 +99,7 @@ def _timed(arguments: Sequence[str]) -> tuple[float, float, list[float]]:
 def _row(subnet: str, whole: Sequence[tuple[float, float]], phases: Sequence[Sequence[float]]) -> dict[str, Any]:
     by_phase = {name: median(run[at] for run in phases) for at, name in enumerate(_PHASES)}
     return {
-        "size": subnet,
+        "subnet": subnet,
         "command": median(seconds for seconds, _ in whole),
         "peak memory, MiB": round(median(mebibytes for _, mebibytes in whole), 1),
         **by_phase,

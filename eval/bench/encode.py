@@ -1,4 +1,4 @@
-"""Passages per second against sentence-transformers' defaults, one thread each, and the memory that indexing takes.
+"""Passages per second against sentence-transformers' defaults, with one thread each; time and memory of indexing.
 
 python eval/bench/encode.py --data ../shared/data
 python eval/bench/encode.py --data ../shared/data --index nq wiki/corpus-00-07.jsonl.gz
@@ -20,7 +20,7 @@ from statistics import median
 
 import torch
 from reference import load_sentence_transformer
-from report import interleaved, keep, print_table, ratios
+from report import append_result, print_table, ratios, time_in_turns
 
 from elasticdenser import PassageEncoder, open_corpus
 
@@ -43,15 +43,15 @@ def _measure_speed(data: Path, n_passages: int, rounds: int) -> None:
     torch.set_num_threads(1)
     every_40th = islice(open_corpus([data / "wiki/corpus-00-07.jsonl.gz"]), 0, None, 40)
     texts = [passage.content for passage in islice(every_40th, n_passages)]
-    theirs = load_sentence_transformer()
-    ours = {"ours, int8": "int8", "ours, bfloat16 or what auto gives": "auto", "ours, float32": "float32"}
-    encoders = {name: PassageEncoder.from_pretrained(dtype=dtype) for name, dtype in ours.items()}
+    peer = load_sentence_transformer()
+    dtypes = {"ours, int8": "int8", "ours, bfloat16 or what auto gives": "auto", "ours, float32": "float32"}
+    encoders = {name: PassageEncoder.from_pretrained(dtype=dtype) for name, dtype in dtypes.items()}
     base = "sentence-transformers"
-    candidates: dict[str, Callable[[], object]] = {base: lambda: theirs.encode(texts, show_progress_bar=False)}
+    candidates: dict[str, Callable[[], object]] = {base: lambda: peer.encode(texts, show_progress_bar=False)}
     for name, encoder in encoders.items():
         candidates[name] = partial(_encode_all, encoder, texts)
-    reference = theirs.encode(texts, show_progress_bar=False)
-    times = interleaved(candidates, rounds)
+    reference = peer.encode(texts, show_progress_bar=False)
+    times = time_in_turns(candidates, rounds)
     speedup = ratios(times, base)
     rows = []
     for name, seconds in times.items():
@@ -62,7 +62,7 @@ def _measure_speed(data: Path, n_passages: int, rounds: int) -> None:
         row = {"encoder": name, "passages/s": rate, "x": speedup[name], "mean cosine": mean, "least cosine": least}
         rows.append(row)
     print_table(f"{len(texts)} Wikipedia passages, one thread, medians of {rounds} interleaved rounds", rows)
-    keep("encode", {"passages": len(texts), "rounds": rounds, "rows": rows})
+    append_result("encode", {"passages": len(texts), "rounds": rounds, "rows": rows})
 
 
 def _encode_all(encoder: PassageEncoder, texts: list[str]) -> None:
@@ -81,7 +81,7 @@ def _measure_indexing(corpora: list[Path]) -> None:
     n_passages = sum(1 for _ in open_corpus(corpora))
     row = {"passages": n_passages, "seconds": seconds, "peak memory, GiB": peak, "on disk, MiB": size}
     print_table("elasticdenser index", [row])
-    keep("encode", {"indexing": row})
+    append_result("encode", {"indexing": row})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""ONNX Runtime as fastembed uses it. Nothing else is imported here: cold starts are timed with it."""
+"""Encoder by ONNX Runtime, as in fastembed. It imports nothing else, as cold starts are timed with it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def open_session(model: Path) -> Any:
 
 
 class OnnxEncoder:
-    """Texts to vectors: `tokenizers`, ONNX Runtime, and the mean in numpy.
+    """Texts to vectors by `tokenizers`, ONNX Runtime, and the mean in numpy.
 
     Args:
-        model: The ONNX graph, token ids to hidden states.
+        model: The ONNX graph, from token ids to hidden states.
         folder: The folder with `tokenizer.json`.
     """
 
@@ -38,12 +38,12 @@ class OnnxEncoder:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return float32, (n_texts, dim), L2-normalised."""
-        encoded = self._tokenizer.encode_batch(list(texts))
-        ids = np.array([each.ids for each in encoded], np.int64)
-        mask = np.array([each.attention_mask for each in encoded], np.int64)
+        encodings = self._tokenizer.encode_batch(list(texts))
+        ids = np.array([encoding.ids for encoding in encodings], np.int64)
+        mask = np.array([encoding.attention_mask for encoding in encodings], np.int64)
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         hidden = self._session.run(None, inputs)[0]
-        # As fastembed does it: padding left out, in float64.
+        # As in fastembed: without padding, in float64.
         means = np.sum(hidden, axis=1, where=mask[:, :, np.newaxis].astype(bool), dtype=np.float64)
         means /= np.maximum(mask.sum(axis=1, keepdims=True), 1)
         vectors: NDArray[np.float32] = (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)

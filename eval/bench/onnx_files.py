@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 as ONNX graphs, made once: exported in float32, then with weights in 8 bits in two ways."""
+"""ONNX graphs of all-MiniLM-L6-v2, exported once: in float32, and with weights in 8 bits in two ways."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def onnx_file(kind: str, cache: Path) -> Path:
-    """Return the graph of that kind, made in the folder `cache` if it is not there: token ids to hidden states.
+    """Return the graph of that kind, from token ids to hidden states; it is exported if it is not in `cache`.
 
     Args:
         kind: `FLOAT32`; `NBITS8`, weights in 8 bits in blocks of 32 (MatMulNBits); or `DYNAMIC8`, weights in 8 bits, a
@@ -32,7 +32,7 @@ def onnx_file(kind: str, cache: Path) -> Path:
             _export(unfinished)
         else:
             source = onnx_file(FLOAT32, cache)
-            logging.disable(logging.WARNING)  # it has a line for every product
+            logging.disable(logging.WARNING)  # it warns about every product
             _quantize(kind, source, unfinished)
             logging.disable(logging.NOTSET)
         os.replace(unfinished, path)
@@ -44,7 +44,7 @@ def _export(path: Path) -> None:
     from transformers import AutoModel
 
     class Hidden(torch.nn.Module):
-        """The transformer, its answer a bare tensor."""
+        """Transformer that returns a bare tensor."""
 
         def __init__(self, model: Any) -> None:
             super().__init__()
@@ -55,7 +55,7 @@ def _export(path: Path) -> None:
             inputs = dict(zip(_INPUTS, (input_ids, attention_mask, token_type_ids), strict=True))
             return self.model(**inputs).last_hidden_state
 
-    # Eager attention and the exporter by tracing: as the files on the hub were made, and as fast as any other way.
+    # Eager attention and the tracing exporter, as for the files on the hub; no other way is faster.
     model = AutoModel.from_pretrained(str(find_model().path), attn_implementation="eager").eval()
     ids = torch.tensor([[101, 2040, 2626, 102], [101, 2040, 102, 0]])
     names = (*_INPUTS, "last_hidden_state")
@@ -81,7 +81,7 @@ def _quantize(kind: str, source: Path, path: Path) -> None:
     if kind == DYNAMIC8:
         quantize_dynamic(source, path, weight_type=QuantType.QInt8, per_channel=True)
         return
-    # Accuracy level 4 multiplies in 8 bits: without it the products are done in float32, which is far slower.
+    # Accuracy level 4 multiplies in 8 bits; the default multiplies in float32, which is far slower.
     quantizer = MatMulNBitsQuantizer(onnx.load(str(source)), bits=8, block_size=32, is_symmetric=True, accuracy_level=4)
     quantizer.process()
     quantizer.model.save_model_to_file(str(path))

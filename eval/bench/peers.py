@@ -1,4 +1,4 @@
-"""The peers of the query benchmark: encoders of all-MiniLM-L6-v2, and FAISS Flat behind them."""
+"""Peers of the query benchmark: other encoders of all-MiniLM-L6-v2, with FAISS Flat behind them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Search = Callable[[Sequence[str]], list[list[str]]]
 
 
 def peer_versions() -> dict[str, str]:
-    """Return the versions of what the peers are made of."""
+    """Return the versions of the peers' packages."""
     return {name: version(name) for name in ("sentence-transformers", "transformers", "onnxruntime", "tokenizers")}
 
 
@@ -41,7 +41,7 @@ def peer_encoders(cache: Path) -> dict[str, Encode]:
     """Return the peers' encoders by name, `ST` first.
 
     Args:
-        cache: Folder of the ONNX graphs; those that are missing are made.
+        cache: Folder of the ONNX graphs; missing ones are exported.
     """
     kinds = {ONNX: FLOAT32, ONNX_NBITS: NBITS8, ONNX_DYNAMIC: DYNAMIC8}
     folder = find_model().path
@@ -59,8 +59,8 @@ def _encode_with(model: Any) -> Encode:
 def _through_onnx(model: Any, file: Path) -> Any:
     """Put ONNX Runtime in place of the transformer, as the ONNX backend does.
 
-    The backend itself needs optimum-onnx, which needs a transformers older than the one that sentence-transformers 6
-    needs. What is measured here is what it does: tensors to numpy, the session, and back, pooling in torch.
+    The backend itself needs optimum-onnx, which needs an older transformers than sentence-transformers 6 does. This
+    does the same work: tensors to numpy, the session, and back, with pooling in torch.
     """
     session = open_session(file)
 
@@ -68,7 +68,7 @@ def _through_onnx(model: Any, file: Path) -> Any:
         input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor, **_: Any
     ) -> dict[str, torch.Tensor]:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        hidden = session.run(None, {name: its.numpy() for name, its in inputs.items()})[0]
+        hidden = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
         return {"last_hidden_state": torch.from_numpy(hidden)}
 
     model[0].model.forward = forward
@@ -92,8 +92,8 @@ class Flat:
 
         Args:
             encode: The encoder.
-            by_matrix: Multiply a batch of queries as a matrix. FAISS as it comes scans for each query of so small a
-                batch anew, which takes several times longer; for one query alone the scan is faster.
+            by_matrix: Multiply a batch of queries as a matrix. By default FAISS scans the vectors for each query of so
+                small a batch, which takes several times longer; for a single query the scan is faster.
         """
 
         def search(texts: Sequence[str]) -> list[list[str]]:
@@ -101,8 +101,8 @@ class Flat:
             default = faiss.cvar.distance_compute_blas_threshold
             if by_matrix:
                 faiss.cvar.distance_compute_blas_threshold = 1
-            _, found = self.faiss_index.search(queries, K)
+            _, positions = self.faiss_index.search(queries, K)
             faiss.cvar.distance_compute_blas_threshold = default
-            return [[self._ids[position] for position in row] for row in found.tolist()]
+            return [[self._ids[position] for position in row] for row in positions.tolist()]
 
         return search

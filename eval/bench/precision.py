@@ -1,4 +1,4 @@
-"""What 8-bit arithmetic costs: each size in int8 (the kernel) against the same size in float32 (torch).
+"""Cost of 8-bit arithmetic: each subnet in int8 (the kernel) against the same subnet in float32 (torch).
 
     python eval/bench/precision.py --data DATA --wiki indexes/wiki --msmarco indexes/msmarco [--limit 1000]
 
@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from dev_sets import load_three
-from report import keep, print_table
+from dev_sets import load_dev_sets
+from report import append_result, print_table
 
 from elasticdenser import ElasticQueryEncoder, Subnet
 from elasticdenser.training.dev_sets import DevSet
@@ -33,34 +33,40 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="queries of a set at most; 0 is all")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    dev_sets = load_three(options.data, options.wiki, options.msmarco, options.limit)
+    dev_sets = load_dev_sets(options.data, options.wiki, options.msmarco, options.limit)
     exact, fast = (ElasticQueryEncoder.from_pretrained(dtype=dtype, device="cpu") for dtype in ("float32", "int8"))
     full = {dev.name: dev.value(exact.encode(dev.texts)) for dev in dev_sets}
     rows = []
-    for size in fast.subnets:
-        rows.append(_row(size, exact, fast, dev_sets, full))
+    for subnet in fast.subnets:
+        rows.append(_row(subnet, exact, fast, dev_sets, full))
         print_table(f"Retention, {sum(len(dev.texts) for dev in dev_sets):,} queries", rows)
-    keep(
+    append_result(
         "precision", {"limit": options.limit, "dev_sets": {dev.name: len(dev.texts) for dev in dev_sets}, "rows": rows}
     )
 
 
 def _row(
-    size: Subnet, exact: ElasticQueryEncoder, fast: ElasticQueryEncoder, dev_sets: list[DevSet], full: dict[str, float]
+    subnet: Subnet,
+    exact: ElasticQueryEncoder,
+    fast: ElasticQueryEncoder,
+    dev_sets: list[DevSet],
+    full: dict[str, float],
 ) -> dict[str, Any]:
     shares: dict[str, list[float]] = {"float32": [], "int8": []}
     cosines = []
     for dev in dev_sets:
-        vectors = {"float32": exact.encode(dev.texts, size), "int8": fast.encode(dev.texts, size)}
+        vectors = {"float32": exact.encode(dev.texts, subnet), "int8": fast.encode(dev.texts, subnet)}
         cosines.append((vectors["float32"] * vectors["int8"]).sum(axis=1))
-        for name, its in vectors.items():
-            shares[name].append(dev.value(its) / full[dev.name])
+        for name, vectors_of_dtype in vectors.items():
+            shares[name].append(dev.value(vectors_of_dtype) / full[dev.name])
     texts = dev_sets[0].texts[:_N_ALONE]
-    together = np.concatenate([fast.encode(texts[at : at + 32], size) for at in range(0, len(texts), 32)])
-    same = [bool(np.array_equal(fast.encode([text], size)[0], row)) for text, row in zip(texts, together, strict=True)]
-    means = {name: sum(its) / len(its) for name, its in shares.items()}
+    together = np.concatenate([fast.encode(texts[start : start + 32], subnet) for start in range(0, len(texts), 32)])
+    same = [
+        bool(np.array_equal(fast.encode([text], subnet)[0], row)) for text, row in zip(texts, together, strict=True)
+    ]
+    means = {name: sum(values) / len(values) for name, values in shares.items()}
     return {
-        "size": str(size),
+        "subnet": str(subnet),
         **means,
         "int8 - float32": means["int8"] - means["float32"],
         "worst set": min(a - b for a, b in zip(shares["int8"], shares["float32"], strict=True)),

@@ -1,9 +1,9 @@
-"""Quality of the full encoder: our exact search and our `auto` index against sentence-transformers + brute force.
+"""Quality of the full encoder: exact search and the `auto` index against sentence-transformers with brute force.
 
     python eval/bench/quality.py --data ../shared/data
 
-Builds (or goes on building) three indexes, encodes the same passages with sentence-transformers, and measures all of
-them on Natural Questions, TriviaQA and MS MARCO. Takes hours on two cores; everything done is kept in --work.
+Builds three indexes, encodes the same passages with sentence-transformers, and measures all of them on Natural
+Questions, TriviaQA and MS MARCO. This takes hours on two cores; an interrupted run continues with what is in --work.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from ir_measures import ScoredDoc
-from numpy.typing import NDArray
-from reference import encode_reference
-from report import keep, print_table
+from reference import CHUNK, encode_reference
+from report import append_result, print_table
 
 from elasticdenser import (
     ElasticQueryEncoder,
@@ -29,18 +28,21 @@ from elasticdenser import (
     load_queries,
     open_corpus,
 )
+from elasticdenser.arrays import Positions, Vectors
 from elasticdenser.datasets import load_answers
-from elasticdenser.evaluation import evaluate, parse_measures
-from elasticdenser.evaluation.answers import answer_match
-
-Vectors = NDArray[np.float32]
+from elasticdenser.evaluation import answer_match, evaluate, parse_measures
 
 _K = 100
+
+_SPARE = 16
+"""Hits beyond k that are sorted exactly: copies of a passage at the cut-off differ by rounding only."""
+
+_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A query set over a corpus; `corpora` and `queries` are names below the data folder."""
+    """Query set over a corpus; `corpora` and `queries` are names in the data folder."""
 
     name: str
     corpora: tuple[str, ...]
@@ -87,7 +89,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("eval/runs/quality"))
     parser.add_argument(
-        "--kept-reference", action="store_true", help="compare over the reference vectors that are there"
+        "--kept-reference", action="store_true", help="encode no passages, compare over the reference vectors in --work"
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -97,7 +99,7 @@ def main() -> None:
         index = _index(task, options.data, options.work)
         rows += _measure(task, index, encoder, options.data, options.work / "reference", options.kept_reference)
     print_table("Full encoder, top 100", rows)
-    keep("quality", {"rows": rows})
+    append_result("quality", {"rows": rows})
 
 
 def _index(task: Task, data: Path, work: Path) -> PassageIndex:
@@ -113,8 +115,8 @@ def _measure(
     queries = load_queries(data / task.queries, split=task.split)
     texts = [query.text for query in queries]
     name = f"{task.queries}-{task.split or 'all'}-queries"
-    theirs = _filled(encode_reference(texts, name, reference))[0]
-    passages, there = _reference_passages(task, data, reference, only_kept)
+    query_vectors, _ = _joined(encode_reference(texts, name, reference))
+    passages, positions = _reference_passages(task, data, reference, only_kept)
     score = _scorer(task, index, data)
     retriever = Retriever(encoder, index)
     auto = f"ours, auto ({index.manifest.structure.factory})"
@@ -122,12 +124,12 @@ def _measure(
         "ours, exact": lambda: retriever.search(queries, _K, exact=True),
         auto: lambda: retriever.search(queries, _K),
     }
-    of = "" if len(there) == len(index) else f" [{len(there):,} passages]"
-    if of:
-        ids = [index.doc_ids[position] for position in there]
-        systems[f"ours, exact{of}"] = lambda: retriever.search(queries, _K, doc_ids=ids)
-    systems[f"sentence-transformers + brute force{of}"] = lambda: _brute_force(
-        [query.query_id for query in queries], theirs, passages, [index.doc_ids[position] for position in there]
+    doc_ids = [index.doc_ids[position] for position in positions]
+    subset = "" if len(doc_ids) == len(index) else f" [{len(doc_ids):,} passages]"
+    if subset:
+        systems[f"ours, exact{subset}"] = lambda: retriever.search(queries, _K, doc_ids=doc_ids)
+    systems[f"sentence-transformers + brute force{subset}"] = lambda: _brute_force(
+        [query.query_id for query in queries], query_vectors, passages, doc_ids
     )
     for name, search in systems.items():
         run = list(search())
@@ -146,41 +148,44 @@ def _scorer(task: Task, index: PassageIndex, data: Path) -> Callable[[list[Score
     }
 
 
-def _reference_passages(task: Task, data: Path, reference: Path, only_kept: bool) -> tuple[Vectors, NDArray[np.int64]]:
-    """Return the reference vectors that are there and the positions of their passages in the index."""
+def _reference_passages(task: Task, data: Path, reference: Path, only_kept: bool) -> tuple[Vectors, Positions]:
+    """Return the reference vectors and the positions of their passages in the index."""
     chunks: list[Vectors] = []
-    positions: list[NDArray[np.int64]] = []
+    positions: list[Positions] = []
     start = 0
     for corpus in task.corpora:
         texts = [passage.content for passage in open_corpus([data / corpus])]
-        kept = encode_reference(texts, corpus.split("/")[0], reference, only_kept=only_kept)
-        vectors, at = _filled(kept)
+        vectors, corpus_positions = _joined(
+            encode_reference(texts, corpus.split("/")[0], reference, only_saved=only_kept)
+        )
         chunks.append(vectors)
-        positions.append(start + at)
+        positions.append(start + corpus_positions)
         start += len(texts)
     return np.concatenate(chunks), np.concatenate(positions)
 
 
-def _filled(chunks: list[Vectors | None]) -> tuple[Vectors, NDArray[np.int64]]:
-    from reference import CHUNK
-
-    there = [(number * CHUNK, chunk) for number, chunk in enumerate(chunks) if chunk is not None]
-    positions = np.concatenate([np.arange(start, start + len(chunk)) for start, chunk in there])
-    return np.concatenate([chunk for _, chunk in there]), positions
+def _joined(chunks: list[Vectors | None]) -> tuple[Vectors, Positions]:
+    """Return the vectors of the chunks that exist, and their positions."""
+    existing = [(number * CHUNK, chunk) for number, chunk in enumerate(chunks) if chunk is not None]
+    positions = np.concatenate([np.arange(start, start + len(chunk)) for start, chunk in existing])
+    return np.concatenate([chunk for _, chunk in existing]), positions
 
 
 def _brute_force(query_ids: list[str], queries: Vectors, passages: Vectors, doc_ids: list[str]) -> Iterator[ScoredDoc]:
-    """Search with numpy alone, so that nothing of ours is in the reference.
+    """Search with numpy alone, so that the reference does not depend on our code.
 
-    The corpus holds copies, whose scores differ by rounding at most: they are ordered as in our runs, by position,
-    and the rank stands for the score, so that no measure orders them otherwise.
+    The corpus contains copies of passages, whose scores differ at most by rounding. They are ordered by position, as
+    in our runs, and the score of a hit is its negative rank, so that measures keep this order.
     """
-    for start in range(0, len(queries), 64):
-        scores = queries[start : start + 64] @ passages.T
-        top = np.argpartition(-scores, _K + 16, axis=1)[:, : _K + 16]
-        for query_id, its_scores, its_top in zip(query_ids[start : start + 64], scores, top, strict=True):
-            best = sorted(its_top.tolist(), key=lambda at: (-round(float(its_scores[at]), 6), at))[:_K]
-            for rank, position in enumerate(best):
+    for start in range(0, len(queries), _BATCH):
+        scores = queries[start : start + _BATCH] @ passages.T
+        candidates = np.argpartition(-scores, _K + _SPARE, axis=1)[:, : _K + _SPARE]
+        for query_id, query_scores, positions in zip(
+            query_ids[start : start + _BATCH], scores, candidates, strict=True
+        ):
+            rounded = {position: round(float(query_scores[position]), 6) for position in positions.tolist()}
+            best = sorted((-score, position) for position, score in rounded.items())[:_K]
+            for rank, (_, position) in enumerate(best):
                 yield ScoredDoc(query_id, doc_ids[position], -float(rank))
 
 

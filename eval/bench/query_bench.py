@@ -1,4 +1,4 @@
-"""What the tables of the query benchmark share: the questions, the encoders, the index, and how work is timed."""
+"""Common part of the tables of the query benchmark: the questions, the encoders, the index, and the timing."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from time import perf_counter, process_time
 from typing import Any
 
 from peers import ST, Encode, Flat, peer_encoders
-from report import item_by_item
+from report import time_items_in_turns
 
 from elasticdenser import ElasticQueryEncoder, PassageIndex
 from elasticdenser.datasets import load_queries
 
-SIZES = ("w1-d6", "w1-d4", "w0.5-d3", "w0.25-d1", "level0")
+SUBNETS = ("w1-d6", "w1-d4", "w0.5-d3", "w0.25-d1", "level0")
 
 RECALLS = {"w1-d6": None, "w1-d4": 0.99, "w0.5-d3": 0.96, "w0.25-d1": 0.96, "level0": 0.96}
-"""Search effort of each size: about what `elasticdenser profile` chooses, by `eval/bench/effort.py`."""
+"""Search effort of each subnet: about those that `elasticdenser profile` chooses, from `eval/bench/effort.py`."""
 
 CLOCKS = {"cpu": process_time, "wall": perf_counter}
-"""`cpu` is the time of this process on a core, which others on the machine do not lengthen. By the clock on the wall
-they lengthen what takes long more than what is short, so that the ratios come out too large."""
+"""`cpu` is the CPU time of this process, which other processes hardly lengthen. They lengthen the wall time of long
+work more than that of short work, so that ratios of wall times are too large on a busy machine."""
 
 Row = dict[str, Any]
 Times = dict[str, list[float]]
@@ -29,19 +29,19 @@ Targets = Mapping[str, tuple[float, ...]]
 
 
 class Bench:
-    """What is measured with, each part made when it is first asked for.
+    """Questions, encoders and index of the benchmark, each loaded when it is first used.
 
     Args:
         data: Folder of the data sets.
         index_path: The index, for the tables that need one.
         cache: Folder of the peers' files.
-        n_queries: How many of NQ's questions are taken.
-        rounds: How often each piece of work is timed.
+        n_queries: Number of NQ's questions to take.
+        rounds: Number of times that each piece of work is timed.
         clock: One of `CLOCKS`.
 
     Attributes:
         texts: The questions.
-        share: How much of a core this process had when it was last timed.
+        share: Share of a core that this process had when it was last timed.
     """
 
     def __init__(
@@ -75,16 +75,16 @@ class Bench:
         return Flat(self.index)
 
     def times(self, work: Mapping[str, Callable[[Sequence[str]], object]], batches: Sequence[Sequence[str]]) -> Times:
-        """Return the seconds that every piece of work takes on every batch of texts; see `item_by_item`."""
+        """Return the seconds of every piece of work on every batch of texts; see `time_items_in_turns`."""
         each: dict[str, Callable[[int], object]] = {
-            name: partial(lambda do, at: do(batches[at]), do) for name, do in work.items()
+            name: partial(lambda compute, number: compute(batches[number]), compute) for name, compute in work.items()
         }
         started = perf_counter(), process_time()
-        times = item_by_item(each, len(batches), self.rounds, self._clock)
+        times = time_items_in_turns(each, len(batches), self.rounds, self._clock)
         self.share = (process_time() - started[1]) / (perf_counter() - started[0])
         return times
 
 
 def shown(name: str) -> str:
-    """Return the name of a row; what is none of the peers is ours."""
+    """Return the name of a row; a row that is not a peer's is ours."""
     return name if name[0].isupper() or name.startswith(ST) else f"ours, {name}"

@@ -15,7 +15,7 @@ import numpy as np
 from onnx_files import FLOAT32, onnx_file
 from peers import ONNX, ST, Flat
 from query_bench import Bench, Row
-from report import target
+from report import target_columns
 
 from elasticdenser import PassageIndex
 from elasticdenser.index import layout
@@ -23,14 +23,13 @@ from elasticdenser.models.locate import find_model
 
 QUERY = "who wrote dune"
 ROUNDS, N_QUERIES = 5, 20
-COLD, MOST_MB = 15, 250
+MIN_COLD_SPEEDUP, MAX_MB = 15, 250
 
 _PROGRAMS = Path(__file__).with_name("query_programs.py")
 _MB = 1e6
 _FIELDS = {"VmRSS": "resident, MB", "RssAnon": "of these its own, MB", "VmHWM": "at most, MB"}
 
-# Starts a command from a small process: the peak that Linux reports of a process is never below that of the one that
-# started it.
+# Starts a command from a small process: Linux never reports a peak below that of the parent process.
 _LAUNCHER = """
 import json, os, subprocess, sys, time
 started = time.perf_counter()
@@ -54,12 +53,12 @@ def measure_cold(bench: Bench) -> tuple[str, list[Row]]:
             if number:
                 runs[name].append(measured)
     rows = []
-    for name, its in runs.items():
-        x = median(base[0] / mine[0] for base, mine in zip(runs[ST], its, strict=True))
-        seconds, cpu_seconds, peak = map(median, zip(*its, strict=True))
+    for name, measured_runs in runs.items():
+        x = median(base[0] / own[0] for base, own in zip(runs[ST], measured_runs, strict=True))
+        seconds, cpu_seconds, peak = map(median, zip(*measured_runs, strict=True))
         row: Row = {"process": name, "seconds": seconds, "x ST": x}
         row |= {"CPU seconds": cpu_seconds, "peak memory, MB": peak / _MB}
-        rows.append(row | target([x], None if name in (ST, ONNX) else [COLD]))
+        rows.append(row | target_columns([x], None if name in (ST, ONNX) else [MIN_COLD_SPEEDUP]))
     return f"Process from start to end, {QUERY!r}, files in the page cache, medians of {ROUNDS} rounds in turns", rows
 
 
@@ -79,31 +78,34 @@ def _commands(index: PassageIndex, cache: Path) -> dict[str, list[str]]:
 
 
 def measure_memory(bench: Bench) -> tuple[str, list[Row]]:
-    """Return title and rows: memory of a process that has answered at all sizes, against the index alone.
+    """Return title and rows: memory of a process that has answered at all subnets, against the index alone.
 
-    The index alone is searched with the same queries as ready vectors, so that it has read as much of its files.
+    The index alone is searched with the vectors of the same queries, so that it has read as much of its files.
     """
     index, encoder, cache, texts = bench.index, bench.encoder, bench.cache, bench.texts[:N_QUERIES]
     cache.mkdir(parents=True, exist_ok=True)
     queries, vectors = cache / "queries.json", cache / "queries.npy"
     queries.write_text(json.dumps(list(texts)), encoding="utf-8")
-    np.save(vectors, np.concatenate([encoder.encode(texts, size) for size in encoder.subnets]))
+    np.save(vectors, np.concatenate([encoder.encode(texts, subnet) for subnet in encoder.subnets]))
     commands = {
         "index alone": ["index", str(index.path), str(vectors)],
-        "index and encoder": ["all-sizes", str(index.path), str(queries)],
+        "index and encoder": ["all-subnets", str(index.path), str(queries)],
     }
     runs: dict[str, list[dict[str, int]]] = {name: [] for name in commands}
     for _ in range(ROUNDS):
         for name, command in commands.items():
             runs[name].append(json.loads(_output([sys.executable, str(_PROGRAMS), *command])))
     rows: list[Row] = [
-        {"process": name, **{title: median(each[field] for each in its) / _MB for field, title in _FIELDS.items()}}
-        for name, its in runs.items()
+        {
+            "process": name,
+            **{title: median(run[field] for run in runs_of_name) / _MB for field, title in _FIELDS.items()},
+        }
+        for name, runs_of_name in runs.items()
     ]
     more = {title: rows[1][title] - rows[0][title] for title in _FIELDS.values()}
-    met = "yes" if more["resident, MB"] <= MOST_MB else "no"
-    rows.append({"process": "the encoder's share", **more, "target": f"at most {MOST_MB}", "met": met})
-    return f"Memory after {len(texts)} queries at each of {len(encoder.subnets)} sizes, medians of {ROUNDS}", rows
+    met = "yes" if more["resident, MB"] <= MAX_MB else "no"
+    rows.append({"process": "the encoder's share", **more, "target": f"at most {MAX_MB}", "met": met})
+    return f"Memory after {len(texts)} queries at each of {len(encoder.subnets)} subnets, medians of {ROUNDS}", rows
 
 
 def _output(command: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 python query_programs.py sentence-transformers MODEL-FOLDER FLAT-INDEX IDS QUERY
 python query_programs.py onnx ONNX-FILE TOKENIZER-FOLDER FLAT-INDEX IDS QUERY
 python query_programs.py index INDEX VECTORS.npy
-python query_programs.py all-sizes INDEX QUERIES.json
+python query_programs.py all-subnets INDEX QUERIES.json
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _K = 10
 
 
 def sentence_transformers(folder: str, flat: str, ids: str, query: str) -> None:
-    """Answer one query with sentence-transformers and FAISS Flat, in few lines, as its documentation has it."""
+    """Answer one query with sentence-transformers and FAISS Flat, as in its documentation."""
     import faiss
     from sentence_transformers import SentenceTransformer
 
@@ -37,41 +37,41 @@ def onnx(file: str, folder: str, flat: str, ids: str, query: str) -> None:
 
 def _print_hits(index: Any, ids: str, vectors: Any) -> None:
     names = Path(ids).read_text(encoding="utf-8").splitlines()
-    scores, found = index.search(vectors, _K)
-    for score, position in zip(scores[0], found[0], strict=True):
+    scores, positions = index.search(vectors, _K)
+    for score, position in zip(scores[0], positions[0], strict=True):
         print(f"{score:.4f} {names[position]}")
 
 
 def index_alone(path: str, vectors: str) -> None:
-    """Search an index with ready vectors, then print the memory held."""
+    """Search an index with vectors, then print the memory in use."""
     import numpy as np
 
     from elasticdenser import PassageIndex
 
     index = PassageIndex.open(path)
     for vector in np.load(vectors):
-        _, found = index.search(vector[np.newaxis], _K)
-        for position in found[0].tolist():
+        _, positions = index.search(vector[np.newaxis], _K)
+        for position in positions[0].tolist():
             index.doc_ids[position]
     _print_memory()
 
 
-def all_sizes(path: str, queries: str) -> None:
-    """Answer queries at every size of the encoder, then print the memory held."""
+def all_subnets(path: str, queries: str) -> None:
+    """Answer queries at every subnet of the encoder, then print the memory in use."""
     from elasticdenser import Retriever
 
     retriever = Retriever.open(path)
-    for size in retriever.encoder.subnets:
+    for subnet in retriever.encoder.subnets:
         for query in json.loads(Path(queries).read_text(encoding="utf-8")):
-            list(retriever.search(query, _K, subnet=size))
+            list(retriever.search(query, _K, subnet=subnet))
     _print_memory()
 
 
 def _print_memory() -> None:
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     fields = dict(line.split(":", 1) for line in lines)
-    held = {name: int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "RssAnon", "VmHWM")}
-    print(json.dumps(held))
+    used = {name: int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "RssAnon", "VmHWM")}
+    print(json.dumps(used))
 
 
 if __name__ == "__main__":
@@ -79,6 +79,6 @@ if __name__ == "__main__":
         "sentence-transformers": sentence_transformers,
         "onnx": onnx,
         "index": index_alone,
-        "all-sizes": all_sizes,
+        "all-subnets": all_subnets,
     }
     programs[sys.argv[1]](*sys.argv[2:])

@@ -8,8 +8,8 @@ from statistics import median
 
 import numpy as np
 from peers import ONNX, ST, K, Search
-from query_bench import RECALLS, SIZES, Bench, Row, Targets, shown
-from report import all_items_s, ratios, target
+from query_bench import RECALLS, SUBNETS, Bench, Row, Targets, shown
+from report import all_items_s, ratios, target_columns
 
 from elasticdenser import Retriever
 from elasticdenser.engine.batch_search import RetrieverSearch
@@ -17,7 +17,7 @@ from elasticdenser.engine.request import Query
 
 BATCH = 16
 
-# By how many times faster than sentence-transformers and FAISS Flat; in batches, as fast as Flat can be made.
+# Targets of the speed-up over sentence-transformers with FAISS Flat; in batches, with Flat made as fast as it can be.
 _TARGETS: Targets = {"w1-d6": (12,), "w0.25-d1": (40,), "level0": (60,)}
 _BATCH_TARGETS: Targets = {"w1-d6": (3,), "w0.25-d1": (15,)}
 
@@ -29,48 +29,52 @@ def measure_one_by_one(bench: Bench) -> tuple[str, list[Row]]:
     """Return title and rows: one question at a time, through the retriever."""
     retriever = Retriever(bench.encoder, bench.index)
 
-    def search(texts: Sequence[str], size: str, recall: float | None) -> list[list[str]]:
-        return [[hit.doc_id for hit in retriever.search(text, K, subnet=size, recall=recall)] for text in texts]
+    def search(texts: Sequence[str], subnet: str, recall: float | None) -> list[list[str]]:
+        return [[hit.doc_id for hit in retriever.search(text, K, subnet=subnet, recall=recall)] for text in texts]
 
-    searches = _flat(bench) | {size: partial(search, size=size, recall=RECALLS[size]) for size in SIZES}
-    searches |= {f"{size}{_GREATEST}": partial(search, size=size, recall=None) for size in SIZES if RECALLS[size]}
+    searches = _flat(bench) | {subnet: partial(search, subnet=subnet, recall=RECALLS[subnet]) for subnet in SUBNETS}
+    searches |= {
+        f"{subnet}{_GREATEST}": partial(search, subnet=subnet, recall=None) for subnet in SUBNETS if RECALLS[subnet]
+    }
     batches = [[text] for text in bench.texts]
     times = bench.times(searches, batches)
     shared = _shared_hits(searches, batches)
     x = ratios(times, ST + _FLAT)
     rows = []
-    for name, its in times.items():
+    for name, seconds in times.items():
         row: Row = {
             "search": shown(name),
             "effort": RECALLS.get(name) or "greatest",
-            "ms": median(its) * 1e3,
+            "ms": median(seconds) * 1e3,
             f"x ST{_FLAT}": x[name],
             **shared[name],
         }
-        rows.append(row | target([x[name]], _TARGETS.get(name)))
+        rows.append(row | target_columns([x[name]], _TARGETS.get(name)))
     return f"String to {K} hits, {len(bench.index):,} passages, {len(batches)} questions one by one, medians", rows
 
 
 def measure_batches(bench: Bench) -> tuple[str, list[Row]]:
-    """Return title and rows: questions in batches as they come, through what the engine searches with."""
+    """Return title and rows: questions in batches in their order, through the engine's `RetrieverSearch`."""
     engine = RetrieverSearch(Retriever(bench.encoder, bench.index), RECALLS)
 
-    def search(texts: Sequence[str], size: str) -> list[list[str]]:
-        found = engine.search_batch([Query(text=text, k=K) for text in texts], size)
-        return [[hit.doc_id for hit in hits] for hits in found]
+    def search(texts: Sequence[str], subnet: str) -> list[list[str]]:
+        hits_of_texts = engine.search_batch([Query(text=text, k=K) for text in texts], subnet)
+        return [[hit.doc_id for hit in hits] for hits in hits_of_texts]
 
-    searches = _flat(bench) | _flat(bench, by_matrix=True) | {size: partial(search, size=size) for size in SIZES}
+    searches = (
+        _flat(bench) | _flat(bench, by_matrix=True) | {subnet: partial(search, subnet=subnet) for subnet in SUBNETS}
+    )
     n_queries = len(bench.texts) // BATCH * BATCH
-    batches = [bench.texts[at : at + BATCH] for at in range(0, n_queries, BATCH)]
+    batches = [bench.texts[start : start + BATCH] for start in range(0, n_queries, BATCH)]
     times = bench.times(searches, batches)
     shared = _shared_hits(searches, batches)
     x, x_matrix = ratios(times, ST + _FLAT), ratios(times, ST + _MATRIX)
     rows = []
-    for name, its in times.items():
+    for name, seconds in times.items():
         row: Row = {"search": shown(name), "effort": RECALLS.get(name) or "greatest"}
-        row |= {"queries a core-second": n_queries / all_items_s(its, bench.rounds)}
+        row |= {"queries a core-second": n_queries / all_items_s(seconds, bench.rounds)}
         row |= {f"x ST{_FLAT}": x[name], f"x ST{_MATRIX}": x_matrix[name], **shared[name]}
-        rows.append(row | target([min(x[name], x_matrix[name])], _BATCH_TARGETS.get(name)))
+        rows.append(row | target_columns([min(x[name], x_matrix[name])], _BATCH_TARGETS.get(name)))
     return f"String to {K} hits, {len(bench.index):,} passages, {n_queries} questions in batches of {BATCH}", rows
 
 
@@ -80,9 +84,11 @@ def _flat(bench: Bench, *, by_matrix: bool = False) -> dict[str, Search]:
 
 
 def _shared_hits(searches: dict[str, Search], batches: Sequence[Sequence[str]]) -> dict[str, Row]:
-    found = {name: [set(hits) for batch in batches for hits in search(batch)] for name, search in searches.items()}
-    exact = found[ST + _FLAT]
+    hits_of = {name: [set(hits) for batch in batches for hits in search(batch)] for name, search in searches.items()}
+    exact_hits = hits_of[ST + _FLAT]
     return {
-        name: {"hits shared": float(np.mean([len(mine & its) / K for mine, its in zip(sets, exact, strict=True)]))}
-        for name, sets in found.items()
+        name: {
+            "hits shared": float(np.mean([len(hits & exact) / K for hits, exact in zip(sets, exact_hits, strict=True)]))
+        }
+        for name, sets in hits_of.items()
     }

@@ -1,4 +1,4 @@
-"""Reference vectors: sentence-transformers' own `encode`, kept chunk by chunk so that an interruption loses little."""
+"""Reference vectors by sentence-transformers' own `encode`, saved in chunks so that an interruption loses little."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def load_sentence_transformer() -> Any:
 
 
 def encode_reference(
-    texts: Sequence[str], name: str, folder: Path, *, only_kept: bool = False
+    texts: Sequence[str], name: str, folder: Path, *, only_saved: bool = False
 ) -> list[NDArray[np.float32] | None]:
-    """Return the vectors of `texts`, a chunk each; None for a chunk that is not there yet with `only_kept`.
+    """Return the vectors of `texts` in chunks.
 
     Args:
-        texts: What to encode.
-        name: Under which chunks are kept in `folder`.
-        folder: Where.
-        only_kept: Encode nothing, return what is there.
+        texts: Texts to encode.
+        name: First part of the names of the chunks' files.
+        folder: Folder of these files.
+        only_saved: Encode nothing, and return None for a chunk that is not saved yet.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = None
     chunks: list[NDArray[np.float32] | None] = []
     for start in range(0, len(texts), CHUNK):
         path = folder / f"{name}-{start:07d}.npy"
-        if not path.exists() and only_kept:
+        if not path.exists() and only_saved:
             chunks.append(None)
             continue
         if not path.exists():

@@ -15,14 +15,12 @@ from typing import Any
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
-from report import interleaved, keep, print_table, ratios
+from report import append_result, print_table, ratios, time_in_turns
 
 from elasticdenser import ElasticQueryEncoder, PassageIndex, load_queries
+from elasticdenser.arrays import Vectors
 from elasticdenser.errors import MissingExtraError
 from elasticdenser.index.exchange import export_index
-
-Vectors = NDArray[np.float32]
 
 _K = 10
 _FLAT = "FAISS Flat"
@@ -43,7 +41,7 @@ def main() -> None:
     faiss.omp_set_num_threads(1)
     rows = [row for batch in (1, 32) for row in _measure(index, queries, batch, options.rounds)]
     print_table(f"{len(index):,} passages, k = {_K}, one thread, medians of {options.rounds} interleaved rounds", rows)
-    keep("search", {"passages": len(index), "queries": len(queries), "rounds": options.rounds, "rows": rows})
+    append_result("search", {"passages": len(index), "queries": len(queries), "rounds": options.rounds, "rows": rows})
 
 
 def _measure(index: PassageIndex, queries: Vectors, batch: int, rounds: int) -> list[dict[str, Any]]:
@@ -51,20 +49,20 @@ def _measure(index: PassageIndex, queries: Vectors, batch: int, rounds: int) -> 
     flat.add(np.ascontiguousarray(index.vectors))
     structure = index.manifest.structure.factory
     searches: dict[str, Callable[[Vectors], Any]] = {
-        _FLAT: lambda some: flat.search(some, _K)[1],
-        f"ours, auto ({structure})": lambda some: index.search(some, _K)[1],
-        "ours, exact": lambda some: index.search(some, _K, exact=True)[1],
+        _FLAT: lambda vectors: flat.search(vectors, _K)[1],
+        f"ours, auto ({structure})": lambda vectors: index.search(vectors, _K)[1],
+        "ours, exact": lambda vectors: index.search(vectors, _K, exact=True)[1],
         **_pyserini(index),
     }
     batches = [queries[start : start + batch] for start in range(0, len(queries), batch)]
-    times = interleaved({name: partial(_all, search, batches) for name, search in searches.items()}, rounds)
-    least = flat.search(queries, _K)[0][:, -1:]
+    times = time_in_turns({name: partial(_search_all, search, batches) for name, search in searches.items()}, rounds)
+    kth_scores = flat.search(queries, _K)[0][:, -1:]
     rows = []
     for name, seconds in times.items():
-        found = np.concatenate([np.atleast_2d(searches[name](some)) for some in batches])
-        # Of equally good passages (copies in the corpus) any will do.
-        scores = np.einsum("qd,qkd->qk", queries, index.vectors[found])
-        recall = (scores >= least - 1e-5).mean()
+        positions = np.concatenate([np.atleast_2d(searches[name](batch_queries)) for batch_queries in batches])
+        # Of equally good passages (copies in the corpus) any counts.
+        scores = np.einsum("qd,qkd->qk", queries, index.vectors[positions])
+        recall = (scores >= kth_scores - 1e-5).mean()
         row = {
             "search": name,
             "batch": batch,
@@ -76,13 +74,13 @@ def _measure(index: PassageIndex, queries: Vectors, batch: int, rounds: int) -> 
     return rows
 
 
-def _all(search: Callable[[Vectors], Any], batches: list[Vectors]) -> None:
-    for some in batches:
-        search(some)
+def _search_all(search: Callable[[Vectors], Any], batches: list[Vectors]) -> None:
+    for batch_queries in batches:
+        search(batch_queries)
 
 
 def _pyserini(index: PassageIndex) -> dict[str, Callable[[Vectors], Any]]:
-    """Return pyserini's searcher over the exported index, or nothing where pyserini is not installed."""
+    """Return pyserini's searcher over the exported index; nothing if pyserini is not installed."""
     try:
         from elasticdenser.retrieval.java import start_jvm
 
@@ -96,11 +94,11 @@ def _pyserini(index: PassageIndex) -> dict[str, Callable[[Vectors], Any]]:
     searcher = FaissSearcher(str(folder), lambda text: text)
     position_of = {doc_id: position for position, doc_id in enumerate(searcher.docids)}
 
-    def search(some: Vectors) -> list[list[int]]:
-        if len(some) == 1:
-            return [[position_of[hit.docid] for hit in searcher.search(some, k=_K)]]
-        ids = [str(number) for number in range(len(some))]
-        hits = searcher.batch_search(some, ids, k=_K, threads=1)
+    def search(batch: Vectors) -> list[list[int]]:
+        if len(batch) == 1:
+            return [[position_of[hit.docid] for hit in searcher.search(batch, k=_K)]]
+        ids = [str(number) for number in range(len(batch))]
+        hits = searcher.batch_search(batch, ids, k=_K, threads=1)
         return [[position_of[hit.docid] for hit in hits[query_id]] for query_id in ids]
 
     return {"pyserini FaissSearcher (Flat export)": search}

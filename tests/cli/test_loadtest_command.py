@@ -1,4 +1,4 @@
-"""`elasticdenser loadtest` on the shell."""
+"""`elasticdenser loadtest`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from cli_helpers import run
 
 from elasticdenser import PassageEncoder, PassageIndex
-from elasticdenser.cli import loadtest
 
 
-def run(*args: str):
-    app = typer.Typer()
-    loadtest.register(app)
-    app.callback()(lambda: None)  # so that the command keeps its name
-    return CliRunner().invoke(app, ["loadtest", *args])
+def loadtest(*args: str):
+    return run("loadtest", *args)
 
 
 @pytest.fixture(scope="module")
@@ -40,24 +35,22 @@ def quick(tiny_elastic):
     return [*encoder, "--seconds", "1", "--rate", "50", "--peak", "100", "--deadline-ms", "1000", "--workers", "1"]
 
 
-def test_a_table_and_a_picture(index, quick, tmp_path):
+def test_a_table_and_a_chart(index, quick, tmp_path):
     folder = tmp_path / "new" / "tested"
-    told = run(index, *quick, "--policies", "elastic,static:level0", "-o", str(folder))
-    assert told.exit_code == 0, told.output
-    assert "bursts from 50 to 100 a second; deadline 1000 ms, 1 worker;" in told.stdout
-    assert "(sim.)" in told.stdout and "the simulation on the machine as found agrees" in told.stdout
-    assert "foresees no other run" in told.stdout and "30 different queries are asked in turn" in told.stderr
+    result = loadtest(index, *quick, "--policies", "elastic,static:level0", "-o", str(folder))
+    assert result.exit_code == 0, result.output
+    assert "bursts from 50 to 100 a second; deadline 1000 ms, 1 worker;" in result.stdout
+    assert "(sim.)" in result.stdout and "the calibrated simulation agrees" in result.stdout
+    assert "does not predict other runs" in result.stdout and "30 different queries are sent in turn" in result.stderr
     assert (folder / "loadtest.png").read_bytes().startswith(b"\x89PNG")
     svg = (folder / "loadtest.svg").read_text()
     assert "as simulated" in svg and "Measured: bursts from 50 to 100" in svg
-    kept = json.loads((folder / "loadtest.json").read_text())
-    assert [one["policy"] for one in kept["policies"]] == ["elastic", "static:level0"]
-    for one in kept["policies"]:
-        assert (
-            one["lost"] == one["n_lost"] == 0
-            and one["in_time"] > 0.9
-            and one["simulated"]["n_requests"] == one["n_requests"]
-        )
+    figures = json.loads((folder / "loadtest.json").read_text())
+    assert [row["policy"] for row in figures["policies"]] == ["elastic", "static:level0"]
+    for row in figures["policies"]:
+        assert row["lost"] == row["n_lost"] == 0
+        assert row["in_time"] > 0.9
+        assert row["simulated"]["n_requests"] == row["n_requests"]
 
 
 def test_json_with_queries_and_a_profile(index, quick, tmp_path):
@@ -69,20 +62,20 @@ def test_json_with_queries_and_a_profile(index, quick, tmp_path):
     ]
     profile.write_text(json.dumps({"version": 1, "levels": rows}))
     args = ["--queries", str(tmp_path / "queries.txt"), "--profile", str(profile), "--json", "--arrivals", "poisson"]
-    told = run(index, *quick, *args)
-    assert told.exit_code == 0, told.output
-    (row,) = map(json.loads, told.stdout.splitlines())
+    result = loadtest(index, *quick, *args)
+    assert result.exit_code == 0, result.output
+    (row,) = map(json.loads, result.stdout.splitlines())
     assert row["policy"] == "elastic" and row["client_kept_up"] and set(row["levels"]) <= {"w1-d2", "level0"}
 
 
-def test_clients_that_wait(index, quick):
-    told = run(index, *quick, "--arrivals", "closed", "--clients", "2")
-    assert told.exit_code == 0, told.output
-    assert "2 clients that wait" in told.stdout
+def test_a_closed_loop(index, quick):
+    result = loadtest(index, *quick, "--arrivals", "closed", "--clients", "2")
+    assert result.exit_code == 0, result.output
+    assert "2 clients that wait" in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (["--policies", "magic"], "got policy 'magic'"),
         (["--arrivals", "sometimes"], "got arrivals 'sometimes'"),
@@ -90,63 +83,63 @@ def test_clients_that_wait(index, quick):
         (["--profile", "none.json"], "none.json: cannot read this profile"),
         (["--deadline-ms", "0"], "got slo_s = 0"),
         (["--seconds", "-1"], "expected seconds above 0"),
-        (["--drain", "0"], "expected all of them above 0"),
+        (["--drain", "0"], "got drain_s = 0; expected seconds above 0"),
     ],
 )
-def test_bad_input_is_one_line(index, quick, args, said):
-    told = run(index, *quick, *args)
-    assert told.exit_code == 1, told.output
-    (line,) = [line for line in told.stderr.splitlines() if line.startswith("error: ")]
-    assert said in line and told.stdout == ""
+def test_bad_input_is_one_line(index, quick, args, message):
+    result = loadtest(index, *quick, *args)
+    assert result.exit_code == 1, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert message in line and result.stdout == ""
 
 
-def test_no_such_target(tmp_path, quick):
+def test_a_target_that_is_not_there(tmp_path, quick):
     (tmp_path / "queries.txt").write_text("rain\n")
-    asked = ["--queries", str(tmp_path / "queries.txt"), "--rate", "9", "--arrivals", "poisson"]
-    for target, said in (
+    load = ["--queries", str(tmp_path / "queries.txt"), "--rate", "9", "--arrivals", "poisson"]
+    for target, message in (
         (str(tmp_path / "none"), "none"),
         ("ftp://localhost", "expected the URL of a server"),
         ("http://127.0.0.1:9", "cannot reach http://127.0.0.1:9"),
     ):
-        told = run(target, *asked)
-        assert told.exit_code == 1 and f"{said}" in told.stderr, told.output
-        assert told.stderr.splitlines()[-1].startswith("error: ")
+        result = loadtest(target, *load)
+        assert result.exit_code == 1 and message in result.stderr, result.output
+        assert result.stderr.splitlines()[-1].startswith("error: ")
 
 
 def test_a_key_file_is_one_line_of_text(tmp_path):
     key = tmp_path / "key"
     (tmp_path / "queries.txt").write_text("rain\n")
-    asked = ["--queries", str(tmp_path / "queries.txt"), "--rate", "9", "--arrivals", "poisson"]
+    load = ["--queries", str(tmp_path / "queries.txt"), "--rate", "9", "--arrivals", "poisson"]
     contents = {
         b"": "the file is empty",
         b"\xff": "cannot read the API key",
         b"a\nb": "more than a line",
         None: "No such",
     }
-    for content, said in contents.items():
+    for content, message in contents.items():
         key.unlink(missing_ok=True)
         if content is not None:
             key.write_bytes(content)
-        told = run("http://127.0.0.1:9", *asked, "--api-key-file", str(key))
-        assert told.exit_code == 1 and said in told.stderr and told.stderr.startswith("error: "), told.output
+        result = loadtest("http://127.0.0.1:9", *load, "--api-key-file", str(key))
+        assert result.exit_code == 1 and message in result.stderr and result.stderr.startswith("error: "), result.output
 
 
 def test_an_index_without_texts_needs_queries(index, quick, tmp_path, tiny_elastic):
     encoder = PassageEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
     bare = PassageIndex.build(Path(index).parent / "corpus.jsonl", tmp_path / "bare", encoder, workers=1, texts=False)
-    told = run(str(bare.path), *quick)
-    assert told.exit_code == 2 and "--queries" in told.stderr and "no texts" in told.stderr
-    assert "opening" not in told.stderr
+    result = loadtest(str(bare.path), *quick)
+    assert result.exit_code == 2 and "--queries" in result.stderr and "no texts" in result.stderr
+    assert "opening" not in result.stderr
 
 
 def test_a_server_needs_queries_and_a_rate(tmp_path):
     (tmp_path / "queries.txt").write_text("rain\n")
-    assert "--queries" in run("http://127.0.0.1:9").stderr
-    told = run("http://127.0.0.1:9", "--queries", str(tmp_path / "queries.txt"), "--rate", "9")
-    assert told.exit_code == 2 and "--rate" in told.stderr
+    assert "--queries" in loadtest("http://127.0.0.1:9").stderr
+    result = loadtest("http://127.0.0.1:9", "--queries", str(tmp_path / "queries.txt"), "--rate", "9")
+    assert result.exit_code == 2 and "--rate" in result.stderr
 
 
-def test_ctrl_c_ends_the_load_and_still_reports(index, quick, tmp_path):
+def test_ctrl_c_ends_the_load_and_reports_it(index, quick, tmp_path):
     command = [sys.executable, "-m", "elasticdenser", "loadtest", index, *quick, "--seconds", "60"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
@@ -158,9 +151,3 @@ def test_ctrl_c_ends_the_load_and_still_reports(index, quick, tmp_path):
     assert process.returncode == 0, err
     assert "stopped: 1 of 1 policies are reported, the last one in part" in err
     assert "elastic" in out and "100." in out
-
-
-def test_help_has_examples():
-    told = run("--help")
-    assert told.exit_code == 0
-    assert "elasticdenser loadtest http://localhost:8000" in told.stdout

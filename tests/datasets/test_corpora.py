@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elasticdenser.datasets import Corpus, Passage, open_corpus
-from elasticdenser.datasets.records import unquoted
+from elasticdenser.datasets.formats.tsv import unquoted
 from elasticdenser.errors import BadInputError
 
 
@@ -119,7 +119,7 @@ def test_sources_follow_each_other_and_can_be_read_again(tmp_path):
     corpus = open_corpus([first, second])
     assert _ids(corpus) == _ids(corpus) == ["1", "2"]
     assert corpus.name == "b+a"
-    assert [(Path(path).name, line) for path, line, _ in corpus.located()] == [("b.jsonl", 1), ("a.tsv", 1)]
+    assert [(Path(path).name, line) for path, line, _ in corpus.with_locations()] == [("b.jsonl", 1), ("a.tsv", 1)]
 
 
 def test_a_format_can_be_forced(tmp_path):
@@ -164,8 +164,8 @@ def test_bad_json_lines_are_named_or_counted(tmp_path, line, reason, message):
     assert "\n" not in str(caught.value)
     lenient = open_corpus([path], skip_bad=True)
     assert _ids(lenient) == _ids(lenient) == ["good", "too"]
-    assert lenient.bad.counts == {reason: 1}
-    assert lenient.bad.messages[0].startswith(f"{path}:2: ")
+    assert lenient.skipped.counts == {reason: 1}
+    assert lenient.skipped.messages[0].startswith(f"{path}:2: ")
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_of_many_bad_lines_five_are_kept_in_full(tmp_path):
     path.write_text("{\n" * 20 + "[]\n" * 3)
     corpus = open_corpus([path], skip_bad=True)
     assert list(corpus) == []
-    assert corpus.bad.counts == {"not JSON": 20, "not a JSON object": 3}
-    assert (corpus.bad.total, len(corpus.bad.messages)) == (23, 5)
+    assert corpus.skipped.counts == {"not JSON": 20, "not a JSON object": 3}
+    assert (corpus.skipped.total, len(corpus.skipped.messages)) == (23, 5)
 
 
 def test_skipping_bad_lines_does_not_skip_broken_archives(tmp_path):
@@ -228,6 +228,7 @@ def test_passages_of_a_program_make_a_corpus():
     assert _ids(Corpus.from_passages("mine", lambda: [Passage("1", "x")])) == ["1"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(tmp_path):
     path = tmp_path / "corpus.jsonl.gz"
     with gzip.open(path, "wt", compresslevel=1) as file:

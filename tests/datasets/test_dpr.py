@@ -38,7 +38,7 @@ def test_questions_and_answers(tmp_path, name):
     assert read_dpr_questions(str(path)) == QUESTIONS
     assert load_queries(path) == [(query_id, text) for query_id, text, _ in QUESTIONS]
     assert load_answers(path) == {query_id: list(answers) for query_id, _, answers in QUESTIONS}
-    with pytest.raises(BadInputError, match="the split 'dev' was asked for"):
+    with pytest.raises(BadInputError, match="the split 'dev' was requested"):
         load_queries(path, split="dev")
 
 
@@ -71,8 +71,8 @@ def test_regular_expressions_keep_their_escapes(tmp_path):
         (" \t['x']\n", ":1: the question is empty"),
         ("q\tx\n", ":1: the answers are 'x'"),
         ("q\t['x'\n", r":1: the answers are \"\['x'\""),
-        ("q\t'x'\n", ":1: .*no list of strings"),
-        ("q\t[1984]\n", ":1: .*no list of strings"),
+        ("q\t'x'\n", ":1: .*not a list of strings"),
+        ("q\t[1984]\n", ":1: .*not a list of strings"),
         ("q\t[]\n", ":1: the question has no answer: add one, or leave the line blank"),
         ("q\t[' ']\n", ":1: the question has no answer"),
         ("q\t['\\ud800']\n", ":1: an answer holds half of a surrogate pair"),

@@ -83,7 +83,7 @@ def test_bad_utf8_is_an_error_with_file_line_and_column(tmp_path):
 def test_missing_files_and_folders_are_errors(tmp_path):
     with pytest.raises(BadInputError, match="no such file"):
         list(read_lines(tmp_path / "absent.txt"))
-    with pytest.raises(BadInputError, match="folder, a file was expected"):
+    with pytest.raises(BadInputError, match="folder, expected a file"):
         list(read_lines(tmp_path))
 
 

@@ -69,10 +69,12 @@ def test_private_names_tests_and_jokes_are_left_out(passages):
     assert "builtins.exit" not in passages
 
 
+@pytest.mark.slow
 def test_the_order_is_always_the_same(passages):
     assert list(python_docs()) == list(passages.values())
 
 
+@pytest.mark.slow
 def test_sources_are_not_imported_and_nothing_is_printed():
     code = (
         "import sys; from elasticdenser.datasets.python_docs import python_docs; n = len(list(python_docs()));"

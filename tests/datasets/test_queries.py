@@ -111,7 +111,7 @@ def test_queries_from_files(tmp_path, name):
     path.write_bytes(data)
     ids = ["queries-1", "queries-3"] if name.endswith("txt") else ["1", "2"]
     assert load_queries(path) == list(zip(ids, ["who", "what"], strict=True))
-    with pytest.raises(BadInputError, match="the split 'dev' was asked for, but"):
+    with pytest.raises(BadInputError, match="the split 'dev' was requested, but"):
         load_queries(path, split="dev")
 
 
@@ -124,7 +124,7 @@ def test_queries_from_files(tmp_path, name):
         ("a.tsv", "\n", "the file holds no query"),
         ("a.jsonl", "{\n", ":1: not JSON"),
         ("a.jsonl", '{"_id": "1"}\n', ":1: no 'text' or 'query' or 'question'"),
-        ("a.jsonl", '{"_id": "1", "text": "x", "answers": "y"}\n', ":1: 'answers' is no list of strings"),
+        ("a.jsonl", '{"_id": "1", "text": "x", "answers": "y"}\n', ":1: 'answers' is not a list of strings"),
         ("a.xml", "<q/>", "the file's name does not tell its format"),
     ],
 )

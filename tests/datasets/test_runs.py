@@ -61,7 +61,7 @@ def test_scores_read_back_exactly(tmp_path_factory, scores):
         ([("q", "d", float("nan"))], "not a finite number"),
         ([("q", "d", float("inf"))], "not a finite number"),
         ([("q", "d", 1.0), ("q", "d", 0.5)], "twice"),
-        ([("q", "d", 1.0), ("p", "d", 1.0), ("q", "e", 1.0)], "comes back"),
+        ([("q", "d", 1.0), ("p", "d", 1.0), ("q", "e", 1.0)], "appears again"),
     ],
 )
 def test_what_cannot_be_written_leaves_no_file(tmp_path, hits, message):
@@ -162,7 +162,7 @@ def test_ranks_that_are_no_whole_numbers_are_counted(tmp_path, caplog):
     path = tmp_path / "a.trec"
     (message,) = _warnings(caplog, path, ["", "q Q0 d1 1 3", "q Q0 d2 1.5 2", "q Q0 d3 - 1", "p Q0 d3 1e0 1"])
     assert message == (
-        f"{path}: 3 of 4 hits have a rank that is no whole number, first '1.5' in line 3: the scores count"
+        f"{path}: 3 of 4 hits have a rank that is not a whole number, first '1.5' in line 3: the scores count"
     )
     bad, contradicted = _warnings(caplog, path, ["q Q0 d1 1 3", f"q Q0 d2 {1 << 63} 2", "q Q0 d3 2 4"])
     assert "1 of 3 hits" in bad and "first in line 3" in contradicted
@@ -177,11 +177,11 @@ def test_rank_warnings_agree_with_comparing_all_pairs(tmp_path_factory, hits):
     messages: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())
-    logging.getLogger("elasticdenser.datasets.runs").addHandler(handler)
+    logging.getLogger("elasticdenser.datasets.rank_check").addHandler(handler)
     try:
         read_run(path)
     finally:
-        logging.getLogger("elasticdenser.datasets.runs").removeHandler(handler)
+        logging.getLogger("elasticdenser.datasets.rank_check").removeHandler(handler)
     pairs = [(one, other) for one in hits for other in hits if one[0] == other[0]]
     contradicted = {one[0] for one, other in pairs if one[1] < other[1] and one[2] < other[2]}
     repeated = {one[0] for one in hits if sum(one[:2] == other[:2] for other in hits) > 1}

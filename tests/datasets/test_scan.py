@@ -15,8 +15,8 @@ def _corpus(*passages: Passage, skip_bad: bool = False) -> Corpus:
 
 def test_passages_are_counted_and_the_scratch_file_is_gone(tmp_path):
     scratch = tmp_path / "scratch"
-    found = scan_corpus(_corpus(Passage("1", "x"), Passage("2", "y")), scratch)
-    assert (found.n_passages, found.n_skipped, found.skipped, found.repeated) == (2, 0, {}, frozenset())
+    result = scan_corpus(_corpus(Passage("1", "x"), Passage("2", "y")), scratch)
+    assert (result.n_passages, result.n_skipped, result.skipped, result.repeated_ids) == (2, 0, {}, frozenset())
     assert list(scratch.iterdir()) == []
 
 
@@ -49,18 +49,18 @@ def test_with_skip_bad_the_first_of_a_repeated_id_wins(tmp_path):
     rows = [("1", "first"), ("2", "x"), ("1", "second"), ("1", "third"), ("2", "y"), ("3", "")]
     path.write_text("".join(json.dumps({"id": doc_id, "text": text}) + "\n" for doc_id, text in rows) + "oops\n")
     corpus = open_corpus([path], skip_bad=True)
-    found = scan_corpus(corpus, tmp_path / "scratch")
-    assert found.n_passages == 2
-    assert found.skipped == {"repeated id": 3, "empty text": 1, "not JSON": 1}
-    assert found.n_skipped == 5
-    assert found.repeated == {"1", "2"}
-    assert [passage.text for passage in unique_passages(corpus, found)] == ["first", "x"]
-    assert found.sha256 == scan_corpus(_corpus(Passage("1", "first"), Passage("2", "x")), tmp_path).sha256
+    result = scan_corpus(corpus, tmp_path / "scratch")
+    assert result.n_passages == 2
+    assert result.skipped == {"repeated id": 3, "empty text": 1, "not JSON": 1}
+    assert result.n_skipped == 5
+    assert result.repeated_ids == {"1", "2"}
+    assert [passage.text for passage in unique_passages(corpus, result)] == ["first", "x"]
+    assert result.sha256 == scan_corpus(_corpus(Passage("1", "first"), Passage("2", "x")), tmp_path).sha256
 
 
 def test_equal_hashes_of_different_ids_are_no_repetition(tmp_path, monkeypatch):
     monkeypatch.setattr(scan, "_hash", lambda doc_id: b"samehash")
-    assert scan_corpus(_corpus(Passage("1", "x"), Passage("2", "x")), tmp_path).repeated == frozenset()
+    assert scan_corpus(_corpus(Passage("1", "x"), Passage("2", "x")), tmp_path).repeated_ids == frozenset()
     with pytest.raises(BadInputError, match="mine:3: id '1' is already that of mine:1"):
         scan_corpus(_corpus(Passage("1", "x"), Passage("2", "x"), Passage("1", "x")), tmp_path)
 
@@ -72,11 +72,11 @@ def test_repetitions_are_found_wherever_blocks_end(tmp_path_factory, ids, block)
     corpus = _corpus(*passages, skip_bad=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan, "_COMPARED_AT_ONCE", block)
-        found = scan_corpus(corpus, tmp_path_factory.mktemp("scratch"))
-    assert found.repeated == {str(number) for number in ids if ids.count(number) > 1}
-    kept = list(unique_passages(corpus, found))
-    assert len(kept) == found.n_passages == len(set(ids))
-    assert [passage.doc_id for passage in kept] == [str(number) for number in dict.fromkeys(ids)]
+        result = scan_corpus(corpus, tmp_path_factory.mktemp("scratch"))
+    assert result.repeated_ids == {str(number) for number in ids if ids.count(number) > 1}
+    unique = list(unique_passages(corpus, result))
+    assert len(unique) == result.n_passages == len(set(ids))
+    assert [passage.doc_id for passage in unique] == [str(number) for number in dict.fromkeys(ids)]
 
 
 def test_an_empty_corpus_is_an_error_even_with_skip_bad(tmp_path):
@@ -91,28 +91,29 @@ def test_an_empty_corpus_is_an_error_even_with_skip_bad(tmp_path):
 
 
 def test_progress_is_told_and_ends_with_the_total(tmp_path):
-    told: list[int] = []
+    reports: list[int] = []
     passages = [Passage(str(number), "x") for number in range(10_000)]
-    scan_corpus(_corpus(*passages), tmp_path, progress=told.append)
-    assert told == [4096, 8192, 10_000]
+    scan_corpus(_corpus(*passages), tmp_path, progress=reports.append)
+    assert reports == [4096, 8192, 10_000]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(tmp_path):
     corpus = Corpus.from_passages("many", lambda: (Passage(f"id {number}", "x") for number in range(200_000)))
     tracemalloc.start()
     try:
-        found = scan_corpus(corpus, tmp_path)
+        result = scan_corpus(corpus, tmp_path)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert found.n_passages == 200_000
+    assert result.n_passages == 200_000
     assert peak < 4 << 20
 
 
 def test_a_real_corpus_and_the_same_twice(data, tmp_path):
-    found = scan_corpus(open_corpus([data / "nq"]), tmp_path)
-    assert (found.n_passages, found.repeated) == (11_297, frozenset())
+    result = scan_corpus(open_corpus([data / "nq"]), tmp_path)
+    assert (result.n_passages, result.repeated_ids) == (11_297, frozenset())
     twice = open_corpus([data / "nq", data / "nq"], skip_bad=True)
     again = scan_corpus(twice, tmp_path)
     assert (again.n_passages, again.skipped) == (11_297, {"repeated id": 11_297})
-    assert again.sha256 == found.sha256
+    assert again.sha256 == result.sha256

@@ -8,17 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kernel_helpers import load_kernel_backend, needs_fast_path
 from tiny import real_encoder
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder
 from elasticdenser.encoders.backends.kernel import can_run
 from elasticdenser.errors import ModelError
-from elasticdenser.kernel.kernel_sizes import kernel_paths
-from elasticdenser.kernel.levels import RuntimeLevels
 from elasticdenser.models.locate import find_model
 
 ROOT = Path(__file__).parents[2]
-needs_kernel = pytest.mark.skipif(not kernel_paths(), reason="needs the kernel: python setup.py build_ext --inplace")
 TEXTS = ["dune", "", "a desert planet", "x " * 40, "wait for several threads to finish", "?", "abc def", "who wrote it"]
 
 
@@ -27,18 +25,18 @@ def folder(request) -> Path:
     return request.getfixturevalue(request.param)
 
 
-@needs_kernel
-def test_vectors_are_those_of_the_runtime_at_full_size(folder):
+@needs_fast_path
+def test_vectors_are_those_of_the_full_subnet(folder):
     encoder = PassageEncoder.from_pretrained(str(folder), dtype="int8")
-    levels = RuntimeLevels.load(folder)
-    expected = levels.encode(encoder._tokenize(TEXTS, ""), "mean", levels.full_subnet, normalize=True)
+    backend = load_kernel_backend(folder)
+    expected = backend.forward(encoder._tokenize(TEXTS, ""), backend.full_subnet)
     np.testing.assert_array_equal(encoder.encode(TEXTS), expected)
     assert (encoder.dtype, encoder.fingerprint.dtype, expected.shape) == ("int8", "int8", (len(TEXTS), 32))
     queries = ElasticQueryEncoder.from_pretrained(str(folder), dtype="int8").encode(TEXTS[2:3])
     np.testing.assert_array_equal(queries, expected[2:3])
 
 
-@needs_kernel
+@needs_fast_path
 def test_prompt_length_and_normalisation_are_the_settings(tiny_model):
     plain = PassageEncoder.from_pretrained(str(tiny_model), dtype="int8")
     prompted = PassageEncoder.from_pretrained(str(tiny_model), dtype="int8", passage_prompt="p: ", max_length=9)
@@ -49,7 +47,7 @@ def test_prompt_length_and_normalisation_are_the_settings(tiny_model):
     np.testing.assert_allclose(raw / np.linalg.norm(raw), plain.encode(["dune"]), atol=1e-6)
 
 
-@needs_kernel
+@needs_fast_path
 @pytest.mark.parametrize("workers", [1, 3, None])
 def test_a_vector_depends_on_nothing_but_its_text(tiny_model, workers):
     encoder = PassageEncoder.from_pretrained(str(tiny_model), dtype="int8")
@@ -60,7 +58,7 @@ def test_a_vector_depends_on_nothing_but_its_text(tiny_model, workers):
     np.testing.assert_array_equal(together, np.concatenate([np.tile(alone, (30, 1)), alone[::-1], alone[:1]]))
 
 
-@needs_kernel
+@needs_fast_path
 @pytest.mark.slow
 def test_real_passages_are_close_to_float32(data):
     from elasticdenser import open_corpus
@@ -78,10 +76,10 @@ def test_real_passages_are_close_to_float32(data):
         np.testing.assert_allclose(np.linalg.norm(int8, axis=1), 1, atol=1e-6)
 
 
-@needs_kernel
+@needs_fast_path
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
 def test_another_device_is_refused(tiny_model, device):
-    with pytest.raises(ModelError, match=f"got dtype 'int8' on {device}; expected it on cpu"):
+    with pytest.raises(ModelError, match=f"got dtype 'int8' on {device}, expected a CPU"):
         PassageEncoder.from_pretrained(str(tiny_model), dtype="int8", device=device)
 
 
@@ -107,7 +105,7 @@ print(*({{"torch", "transformers"}} & set(sys.modules)))
 """
 
 
-@needs_kernel
+@needs_fast_path
 def test_an_index_needs_no_torch(tiny_model, tmp_path):
     (tmp_path / "lines.txt").write_text("dune is a novel\nread a csv file\n")
     args = ["index", str(tmp_path / "lines.txt"), "-o", str(tmp_path / "index"), "--encoder", str(tiny_model)]

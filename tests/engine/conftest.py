@@ -1,4 +1,4 @@
-"""An engine with a fake search; a tiny index, its retriever, and searches in processes."""
+"""An engine with a fake search; a tiny index, its retriever, and pools of worker processes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def fake_search():
 
 @pytest.fixture
 def engine(fake_search):
-    with RetrievalEngine(fake_search, PROFILE, slo_s=SLOW_S, workers=2, hang_timeout_s=0.2) as made:
-        yield made
+    with RetrievalEngine(fake_search, PROFILE, slo_s=SLOW_S, workers=2, hang_timeout_s=0.2) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")
 def searched_index(tmp_path_factory, tiny_encoder):
-    made = tmp_path_factory.mktemp("searched")
+    folder = tmp_path_factory.mktemp("searched")
     words = ["dune", "spice", "csv file", "thread", "desert planet", "python", "read a file", "wait", "novel", "water"]
     texts = [f"{a} and {b}" for a in words for b in words]
-    corpus = made / "passages.jsonl"
+    corpus = folder / "passages.jsonl"
     corpus.write_text("".join(json.dumps({"_id": f"d{n}", "text": text}) + "\n" for n, text in enumerate(texts)))
-    PassageIndex.build(corpus, made / "index", tiny_encoder, workers=1)
-    return made / "index"
+    PassageIndex.build(corpus, folder / "index", tiny_encoder, workers=1)
+    return folder / "index"
 
 
 @pytest.fixture(scope="session")
@@ -40,21 +40,21 @@ def retriever(searched_index, tiny_elastic):
 
 
 @pytest.fixture
-def make(retriever):
-    """Make a search, of one process unless told otherwise; it is closed at the end."""
-    made = []
+def make_pool(retriever):
+    """Return a function that makes a pool, by default of one process; the pools are closed at the end."""
+    pools = []
 
-    def start(retriever=retriever, processes=1, **options):
-        made.append(ProcessPoolSearch(retriever, RECALLS, processes, **options))
-        return made[-1]
+    def make(retriever=retriever, processes=1, **options):
+        pools.append(ProcessPoolSearch(retriever, RECALLS, processes, **options))
+        return pools[-1]
 
-    yield start
-    for one in made:
-        one.close()
+    yield make
+    for pool in pools:
+        pool.close()
 
 
 @pytest.fixture
-def search(make):
-    made = make()
-    made.wait()
-    return made
+def pool(make_pool):
+    pool = make_pool()
+    pool.wait_until_ready()
+    return pool

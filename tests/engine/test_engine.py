@@ -1,9 +1,11 @@
-"""The engine with a fake retriever: answers, refusals, workers that die or hang, and the end."""
+"""The engine with a fake search: answers, rejections, workers that die or hang, and closing."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import CancelledError, wait
@@ -11,8 +13,8 @@ from concurrent.futures import CancelledError, wait
 import pytest
 from engine_helpers import PROFILE, SLOW_S
 
-from elasticdenser.engine.engine import RetrievalEngine
-from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
+import elasticdenser.engine
+from elasticdenser.engine import EngineClosedError, OverloadedError, RetrievalEngine, WorkerError
 from elasticdenser.errors import QueryError
 
 
@@ -21,7 +23,7 @@ def search(fake_search):
     return fake_search
 
 
-def test_an_answer_says_how_it_came_about(engine):
+def test_an_answer_holds_its_level_and_times(engine):
     answer = engine.submit("who wrote dune", k=2).result(5)
     assert answer.hits == ["who wrote dune/0", "who wrote dune/1"]
     assert (answer.level, answer.late) == ("w1-d6", False)
@@ -42,20 +44,20 @@ def test_from_coroutines(engine):
     assert [answer.hits for answer in asyncio.run(ask())] == [[f"q{number}/0"] for number in range(20)]
 
 
-def test_from_many_threads_nothing_is_lost(engine):
-    found = {}
+def test_no_request_from_many_threads_is_lost(engine):
+    hits = {}
 
     def client(name):
         for number in range(25):
             text = f"{name}-{number}"
-            found[text] = engine.submit(text, k=1).result(10).hits
+            hits[text] = engine.submit(text, k=1).result(10).hits
 
     threads = [threading.Thread(target=client, args=(name,)) for name in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 200 and all(hits == [f"{text}/0"] for text, hits in found.items())
+    assert len(hits) == 200 and all(hits_of_text == [f"{text}/0"] for text, hits_of_text in hits.items())
 
 
 def occupy(engine, search):
@@ -72,8 +74,8 @@ def occupy(engine, search):
 
 @pytest.fixture
 def patient(search):
-    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=2, hang_timeout_s=30, max_unfinished=8) as made:
-        yield made
+    with RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=2, hang_timeout_s=30, max_unfinished=8) as engine:
+        yield engine
         search.gate.set()
 
 
@@ -85,7 +87,7 @@ def test_equal_queries_are_computed_once(patient, search):
     assert sum(texts.count("same") for texts, _ in search.batches) == 2
 
 
-def test_a_full_engine_refuses_at_once(patient, search):
+def test_a_full_engine_rejects_at_once(patient, search):
     futures = occupy(patient, search) + [patient.submit(f"q{number}") for number in range(6)]
     with pytest.raises(OverloadedError, match="try again later") as refused:
         patient.submit("one too many")
@@ -95,11 +97,11 @@ def test_a_full_engine_refuses_at_once(patient, search):
     assert len(wait(futures, 5).done) == 8
 
 
-def test_what_becomes_hopeless_is_told_so_while_the_workers_are_busy(patient, search):
+def test_a_request_that_can_no_longer_be_in_time_fails_while_the_workers_are_busy(patient, search):
     occupy(patient, search)
-    doomed = patient.submit("doomed", deadline_s=0.2)
+    too_late = patient.submit("too late", deadline_s=0.2)
     with pytest.raises(OverloadedError, match="shed after"):
-        doomed.result(5)
+        too_late.result(5)
     assert patient.snapshot().statuses["shed"] == 1
 
 
@@ -117,7 +119,7 @@ def test_a_cancelled_query_is_never_run(patient, search):
 @pytest.mark.parametrize(
     ("query", "said"), [("die", "RuntimeError: out of paper"), ("exit", "SystemExit: gone"), ("short", "hits of 0")]
 )
-def test_a_batch_that_dies_fails_and_the_rest_goes_on(engine, query, said):
+def test_a_batch_that_dies_fails_and_the_engine_continues(engine, query, said):
     with pytest.raises(WorkerError, match=said):
         engine.submit(query).result(5)
     for number in range(4):
@@ -136,7 +138,7 @@ def test_a_query_that_cannot_be_searched_fails_alone(patient, search):
     assert (statuses["failed"], statuses["in time"]) == (1, 4)
 
 
-def test_many_leave_room_for_others(patient, search):
+def test_search_many_leaves_room_for_others(patient, search):
     occupy(patient, search)
     answers = []
     bulk = threading.Thread(target=lambda: answers.extend(patient.search_many([f"q{n}" for n in range(40)], k=1)))
@@ -149,7 +151,7 @@ def test_many_leave_room_for_others(patient, search):
     assert [answer.hits for answer in answers] == [[f"q{number}/0"] for number in range(40)]
 
 
-def test_many_wait_while_others_fill_the_engine(patient, search):
+def test_search_many_waits_while_others_fill_the_engine(patient, search):
     held = occupy(patient, search) + [patient.submit(f"other {number}") for number in range(6)]
     answers = []
     bulk = threading.Thread(target=lambda: answers.extend(patient.search_many(["a", "b"], k=1)))
@@ -161,7 +163,7 @@ def test_many_wait_while_others_fill_the_engine(patient, search):
     assert [answer.hits for answer in answers] == [["a/0"], ["b/0"]] and len(wait(held, 5).done) == 8
 
 
-def test_many_take_back_what_is_left_when_one_is_bad(patient, search):
+def test_search_many_cancels_the_rest_when_a_query_is_bad(patient, search):
     occupy(patient, search)
     with pytest.raises(QueryError, match="at least one character"):
         patient.search_many(["never run", " "])
@@ -170,7 +172,7 @@ def test_many_take_back_what_is_left_when_one_is_bad(patient, search):
     assert all("never run" not in texts for texts, _ in search.batches)
 
 
-def test_who_is_turned_away_is_counted(patient, search):
+def test_rejected_requests_are_counted(patient, search):
     assert not patient.would_reject() and not patient.would_reject(math.nan)
     occupy(patient, search)
     with pytest.raises(OverloadedError):
@@ -179,7 +181,7 @@ def test_who_is_turned_away_is_counted(patient, search):
     assert patient.snapshot().statuses["refused"] == 2
 
 
-def test_a_worker_that_hangs_is_replaced_and_the_rest_goes_on(engine):
+def test_a_worker_that_hangs_is_replaced_and_the_engine_continues(engine):
     hanging = [engine.submit("hang"), engine.submit("hang", k=3)]
     others = [engine.submit(f"fine {number}") for number in range(5)]
     for future in hanging:
@@ -191,7 +193,7 @@ def test_a_worker_that_hangs_is_replaced_and_the_rest_goes_on(engine):
     assert 1 <= snapshot.replaced_workers <= 2 and snapshot.n_running == 0
 
 
-def test_closing_answers_what_is_in_and_refuses_what_comes(search):
+def test_closing_answers_submitted_requests_and_rejects_new_ones(search):
     engine = RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=1)
     futures = [engine.submit(f"q{number}") for number in range(50)]
     engine.close()
@@ -202,7 +204,7 @@ def test_closing_answers_what_is_in_and_refuses_what_comes(search):
     assert not [thread for thread in engine._workers._workers if thread.thread.is_alive()]
 
 
-def test_closing_fails_what_cannot_be_answered_in_time(search):
+def test_closing_fails_requests_that_cannot_be_answered_in_time(search):
     engine = RetrievalEngine(search, PROFILE, slo_s=SLOW_S, workers=2, hang_timeout_s=30)
     futures = [*occupy(engine, search), engine.submit("waiting")]
     engine.close(timeout_s=0.1)
@@ -235,7 +237,7 @@ def test_settings_out_of_range(search, options):
         RetrievalEngine(search, PROFILE, **options)
 
 
-def test_a_callback_may_ask_again(engine):
+def test_a_callback_may_submit(engine):
     second = []
     first = engine.submit("first")
     first.add_done_callback(lambda _: second.append(engine.submit("second")))
@@ -252,7 +254,7 @@ def test_warming_up_runs_every_level(engine, search):
 
 
 class _FakeEncoder:
-    def choose(self, name):
+    def resolve_subnet(self, name):
         if name not in {level.name for level in PROFILE.levels}:
             raise QueryError(f"got subnet {name}")
 
@@ -276,3 +278,15 @@ def test_the_packages_retriever_is_searched_in_batches_by_filter():
         plain, filtered = engine.submit("a", k=1), engine.submit("b", k=2, doc_ids=["d2", "d1"])
         assert [hit.doc_id for hit in plain.result(5).hits] == ["a/0/[]"]
         assert [hit.doc_id for hit in filtered.result(5).hits] == ["b/0/['d1', 'd2']", "b/1/['d1', 'd2']"]
+
+
+def test_a_search_of_another_kind_is_refused():
+    with pytest.raises(QueryError, match="got a dict to search with; expected a Retriever"):
+        RetrievalEngine({}, PROFILE)
+
+
+def test_importing_the_engine_imports_nothing_heavy():
+    code = "import sys, elasticdenser.engine; assert not {'numpy', 'torch', 'msgspec'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for name in elasticdenser.engine.__all__:
+        assert getattr(elasticdenser.engine, name).__name__ == name

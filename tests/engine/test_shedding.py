@@ -1,4 +1,4 @@
-"""What is shed when there is too much, and what is refused at a glance."""
+"""Load shedding, and rejection without a check."""
 
 from __future__ import annotations
 
@@ -10,69 +10,69 @@ from elasticdenser.engine.errors import OverloadedError
 N_TOO_MANY = int(4 * SLO_S * CAPACITY_PER_S)
 
 
-def filled(*, priorities=(0,), n=N_TOO_MANY, **settings):
-    """Return a scheduler into which requests were put until it refused one, and how many it took."""
-    scheduler, taken = scheduler_of("elastic", **settings), 0
+def fill(*, priorities=(0,), n=N_TOO_MANY, **settings):
+    """Return a scheduler to which `n` requests were submitted, and how many of them it admitted."""
+    scheduler, n_admitted = scheduler_of("elastic", **settings), 0
     for number in range(n):
         try:
             scheduler.add(request(number, number * 1e-6, priority=priorities[number % len(priorities)]))
-            taken += 1
+            n_admitted += 1
         except OverloadedError:
             pass
-    return scheduler, taken
+    return scheduler, n_admitted
 
 
-def test_after_a_pause_the_most_urgent_go_and_the_rest_is_in_time():
-    scheduler, taken = filled()
-    now_s = 0.95 * SLO_S  # nobody worked until now: not all can be in time any more
+def test_after_a_pause_the_most_urgent_are_shed_and_the_rest_is_in_time():
+    scheduler, n_admitted = fill()
+    now_s = 0.95 * SLO_S  # no worker ran until now: not all can be in time any more
     batch = scheduler.schedule(now_s)
     shed = scheduler.take_shed()
-    assert 0 < len(shed) < taken - 1
-    assert max(one.request.deadline_s for one in shed) <= batch.jobs[0].deadline_s
+    assert 0 < len(shed) < n_admitted - 1
+    assert max(outcome.request.deadline_s for outcome in shed) <= batch.jobs[0].deadline_s
     end_s = now_s + batch.expected_s
     assert end_s <= batch.jobs[0].deadline_s
-    scheduler.finished(batch, batch.expected_s)
-    assert scheduler.n_unfinished == scheduler.n_waiting == taken - len(shed) - len(batch.jobs)
+    scheduler.finish(batch, batch.expected_s)
+    assert scheduler.n_unfinished == scheduler.n_waiting == n_admitted - len(shed) - len(batch.jobs)
 
 
-def test_nobody_is_shed_while_all_can_be_in_time():
-    scheduler, _ = filled(n=30)
+def test_nothing_is_shed_while_all_can_be_in_time():
+    scheduler, _ = fill(n=30)
     assert scheduler.schedule(0.0) is not None
     assert not scheduler.take_shed()
 
 
-def test_those_of_lower_priority_go_first():
-    scheduler, _ = filled(priorities=(1, 0, 1))
+def test_lower_priorities_are_shed_first():
+    scheduler, _ = fill(priorities=(1, 0, 1))
     scheduler.schedule(0.5 * SLO_S)
     shed = scheduler.take_shed()
-    assert shed and {one.request.priority for one in shed} == {0}
+    assert shed and {outcome.request.priority for outcome in shed} == {0}
 
 
-def test_what_was_found_hopeless_is_refused_at_a_glance(monkeypatch):
-    scheduler, taken = filled()
-    tried = []
-    monkeypatch.setattr(scheduler, "_admit", lambda job, now_s: tried.append(job) and False)
+def test_a_rejection_is_reused_without_a_check(monkeypatch):
+    scheduler, n_admitted = fill()
+    checked = []
+    monkeypatch.setattr(scheduler._admission, "admit", lambda job, n: checked.append(job))
     for number in range(10):
         with pytest.raises(OverloadedError):
             scheduler.add(request(10_000 + number, N_TOO_MANY * 1e-6))
-    assert not tried and scheduler.n_unfinished == taken
+    assert not checked and scheduler.n_unfinished == n_admitted
 
 
-def test_a_glance_spares_those_who_share_an_answer_or_have_more_time_or_priority():
-    scheduler, taken = filled()
+def test_requests_that_share_an_answer_or_have_more_time_or_priority_are_checked():
+    scheduler, n_admitted = fill()
     now_s = N_TOO_MANY * 1e-6
-    scheduler.add(request(10_000, now_s, query=taken // 2))
-    scheduler.add(request(10_001, now_s, within_s=4 * SLO_S))
+    scheduler.add(request(10_000, now_s, query=n_admitted // 2))
+    scheduler.add(request(10_001, now_s, timeout_s=4 * SLO_S))
     scheduler.add(request(10_002, now_s, priority=1))
-    assert len(scheduler.take_shed()) >= 1  # who made room for the last one
+    assert len(scheduler.take_shed()) >= 1  # to make room for the last one
 
 
-def test_a_glance_holds_no_longer_than_the_queue_stays_as_it_is():
-    scheduler, _ = filled()
+def test_a_rejection_is_not_reused_after_a_batch():
+    scheduler, _ = fill()
     now_s = N_TOO_MANY * 1e-6
     with pytest.raises(OverloadedError):
         scheduler.add(request(10_000, now_s))
     batch = scheduler.schedule(now_s)
-    scheduler.finished(batch, batch.expected_s)  # far sooner than expected
+    scheduler.finish(batch, batch.expected_s)  # far sooner than expected
     scheduler.add(request(10_001, now_s + 2e-6))
     assert PROFILE.levels

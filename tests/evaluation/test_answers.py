@@ -106,7 +106,7 @@ def test_invalid_expressions_match_nothing_and_are_counted(caplog):
     with caplog.at_level(logging.WARNING):
         values = answer_match(RUN, answers, TEXTS.__getitem__, ks=[5], regex=True)
     assert values == {5: 1 / 3}
-    expected = "2 answers are no regular expressions and match nothing, such as '(' of question 'q1'"
+    expected = "2 answers are not valid regular expressions and match nothing, such as '(' of question 'q1'"
     assert [record.getMessage() for record in caplog.records].count(expected) == 1
     assert AnswerMatcher(["(", "x"], regex=True).invalid == ["("]
     assert answer_match(RUN, answers, TEXTS.__getitem__, ks=[5]) == {5: 0}
@@ -116,7 +116,7 @@ def test_invalid_expressions_match_nothing_and_are_counted(caplog):
     ("hit", "message"),
     [
         (ScoredDoc("q1", "d3", float("nan")), "the score of document 'd3'"),
-        (ScoredDoc("q1", "d2", 0.1), "'d2' stands twice"),
+        (ScoredDoc("q1", "d2", 0.1), "'d2' twice"),
     ],
 )
 def test_bad_hits_are_refused(hit, message):
@@ -149,23 +149,23 @@ def test_unknown_passage():
 
 
 # pyserini's module is run in a process of its own, from its file: importing the package would start Java.
-THEIRS = """
+PYSERINI_VERDICTS = """
 import importlib.util, json, sys
 package = importlib.util.find_spec("pyserini").submodule_search_locations[0]
-spec = importlib.util.spec_from_file_location("theirs", package + "/eval/evaluate_dpr_retrieval.py")
-theirs = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(theirs)
-tokenizer = theirs.SimpleTokenizer()
+spec = importlib.util.spec_from_file_location("reference", package + "/eval/evaluate_dpr_retrieval.py")
+reference = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(reference)
+tokenizer = reference.SimpleTokenizer()
 pairs = json.load(sys.stdin)
 regex = sys.argv[1:] == ["regex"]
-print(json.dumps([theirs.has_answers(text, answers, tokenizer, regex) for answers, text in pairs]))
+print(json.dumps([reference.has_answers(text, answers, tokenizer, regex) for answers, text in pairs]))
 """
 
 
 def verdicts_of_pyserini(pairs: list[tuple[list[str], str]], *args: str) -> list[bool]:
     if find_spec("pyserini") is None:
         pytest.skip("needs pip install 'elasticdenser[pyserini]'")
-    command = [sys.executable, "-c", THEIRS, *args]
+    command = [sys.executable, "-c", PYSERINI_VERDICTS, *args]
     result = subprocess.run(
         command, input=json.dumps(pairs), capture_output=True, text=True, env=dict(os.environ), timeout=300
     )
@@ -180,7 +180,7 @@ def trivia_pairs(data) -> list[tuple[list[str], str]]:
         answers = [json.loads(line)["answers"] for line in file]
     with gzip.open(passages, "rt", encoding="utf-8") as file:
         texts = [json.loads(line)["text"] for line in itertools.islice(file, 20_000)]
-    # Random pairs hardly ever match, so the others have an answer somewhere in the text, at least as a part of a word.
+    # Random pairs hardly ever match, so the other pairs have an answer in the text, at least as a part of a word.
     rng = random.Random(7)
     pairs = [(rng.choice(answers), rng.choice(texts)) for _ in range(100)]
     while len(pairs) < 500:
@@ -201,12 +201,12 @@ def test_agrees_with_pyserini_on_real_pairs(trivia_pairs):
 def test_agrees_with_pyserini_on_odd_characters():
     rng = random.Random(7)
     letters = "aAbBΣσςİıßẞée\u0301' .-\t\n\u00a0\u200b\u00ad１①ﬁ\U0001f600न\u094d가"
-    made = [
+    random_pairs = [
         ("".join(rng.choices(letters, k=rng.randint(1, 3))), "".join(rng.choices(letters, k=rng.randint(0, 30))))
         for _ in range(5000)
     ]
-    # DPR finds an answer without tokens in every text; we leave such answers out.
-    pairs = [([answer], text) for answer, text in made if AnswerMatcher([answer])]
+    # DPR finds an answer without tokens in every text; such answers are left out here.
+    pairs = [([answer], text) for answer, text in random_pairs if AnswerMatcher([answer])]
     assert [has_answer(answers, text) for answers, text in pairs] == verdicts_of_pyserini(pairs)
 
 
@@ -214,9 +214,9 @@ def test_agrees_with_pyserini_on_odd_characters():
 def test_agrees_with_pyserini_on_regular_expressions():
     rng = random.Random(7)
     parts = [*"aAbé\u0301.?*+|()[]^$ ßſK\u212a\n", r"\d", r"\w", r"\s", r"\b", "{2}", "(?i)", "(?:"]
-    made = ["".join(rng.choices(parts, k=rng.randint(1, 5))) for _ in range(5000)]
-    texts = ["".join(rng.choices("aAbBé\u0301\u00e9 1ßſkK\n.", k=rng.randint(0, 20))) for _ in made]
-    pairs = [([answer], text) for answer, text in zip(made, texts, strict=True) if answer.strip()]
+    patterns = ["".join(rng.choices(parts, k=rng.randint(1, 5))) for _ in range(5000)]
+    texts = ["".join(rng.choices("aAbBé\u0301\u00e9 1ßſkK\n.", k=rng.randint(0, 20))) for _ in patterns]
+    pairs = [([answer], text) for answer, text in zip(patterns, texts, strict=True) if answer.strip()]
     ours = [has_answer(answers, text, regex=True) for answers, text in pairs]
     assert ours == verdicts_of_pyserini(pairs, "regex")
     assert 500 < sum(ours) < 4500

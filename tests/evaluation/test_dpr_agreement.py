@@ -1,4 +1,4 @@
-"""Answer match of a whole run, from questions to accuracies, against pyserini's own tools for DPR."""
+"""Agreement of answer match with the DPR tools of pyserini, from the questions to the accuracies of a run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def index(corpus, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def questions(data):
-    """Questions as pyserini's tools want them, numbered from 0."""
+    """Questions numbered from 0, as the tools of pyserini expect them."""
     return [query.text for query in load_queries(data / "triviaqa")[:N_QUESTIONS]]
 
 
@@ -61,12 +61,12 @@ def run_file(index, questions, tmp_path_factory):
 
 
 @pytest.fixture
-def theirs(index, run_file, questions, tmp_path, monkeypatch, capsys):
-    """Return a function that gives the accuracies that pyserini finds for the run."""
+def pyserini_accuracies(index, run_file, questions, tmp_path, monkeypatch, capsys):
+    """Return a function that computes the accuracies of the run with pyserini."""
 
     def run(module: str, *arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", [module, *arguments])
-        monkeypatch.delitem(sys.modules, module, raising=False)  # one of them imports the other
+        monkeypatch.delitem(sys.modules, module, raising=False)  # one of the two modules imports the other
         capsys.readouterr()
         runpy.run_module(module, run_name="__main__")
         return capsys.readouterr().out
@@ -83,45 +83,45 @@ def theirs(index, run_file, questions, tmp_path, monkeypatch, capsys):
             *("--index", str(index.path / "lucene"), "--input", str(run_file), "--output", str(retrieval)),
             *options,
         )
-        said = run(
+        output = run(
             "pyserini.eval.evaluate_dpr_retrieval",
             *("--retrieval", str(retrieval), "--topk", *map(str, KS)),
             *options,
         )
-        return {int(k): float(value) for k, value in re.findall(r"Top(\d+)\s+accuracy: (\S+)", said)}
+        return {int(k): float(value) for k, value in re.findall(r"Top(\d+)\s+accuracy: (\S+)", output)}
 
     return accuracies
 
 
-def check(ours: dict[int, float], theirs: dict[int, float]) -> None:
-    assert {k: f"{value:.4f}" for k, value in ours.items()} == {k: f"{value:.4f}" for k, value in theirs.items()}
+def check(ours: dict[int, float], expected: dict[int, float]) -> None:
+    assert {k: f"{value:.4f}" for k, value in ours.items()} == {k: f"{value:.4f}" for k, value in expected.items()}
     values = [ours[k] for k in KS]
     assert values == sorted(values) and values[0] < values[-1]
     assert all(0.02 < value < 0.98 for value in values)
 
 
-def test_accuracy_is_that_of_pyserini(theirs, run_file, answers, text_of):
+def test_accuracy_is_that_of_pyserini(pyserini_accuracies, run_file, answers, text_of):
     ours = answer_match(read_run(run_file), answers, text_of, KS)
-    check(ours, theirs(answers))
+    check(ours, pyserini_accuracies(answers))
 
 
 def as_pattern(number: int, answer: str) -> str:
-    """Return every other answer as it is, valid or not, the rest with a word's bounds, an option, free white space."""
+    """Return every other answer unchanged, valid or not, and the rest with word bounds, an option and free spaces."""
     if number % 2:
         return answer
     return r"\b" + r"\s+".join(map(re.escape, answer.split())) + r"s?\b"
 
 
-def test_accuracy_with_regular_expressions(theirs, run_file, answers, text_of):
+def test_accuracy_with_regular_expressions(pyserini_accuracies, run_file, answers, text_of):
     patterns = {
         question_id: ["(unbalanced", *(as_pattern(number, answer) for number, answer in enumerate(accepted))]
         for question_id, accepted in answers.items()
     }
     ours = answer_match(read_run(run_file), patterns, text_of, KS, regex=True)
-    check(ours, theirs(patterns, "--regex"))
+    check(ours, pyserini_accuracies(patterns, "--regex"))
     assert ours != answer_match(read_run(run_file), answers, text_of, KS)
 
 
 def test_scores_of_a_run_fall(run_file):
     hits = read_run(run_file)
-    assert all(one.score > other.score for one, other in pairwise(hits) if one.query_id == other.query_id)
+    assert all(hit.score > below.score for hit, below in pairwise(hits) if hit.query_id == below.query_id)

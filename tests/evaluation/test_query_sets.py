@@ -64,11 +64,11 @@ def test_hits_with_the_id_of_their_query_can_be_left_out():
     [
         ({"queries": {}}, "has no queries"),
         ({"k": 0}, "got k = 0"),
-        ({"k": 100, "measures": ["R@1000"]}, "R@1000 looks at 1000 hits, but k is 100"),
+        ({"k": 100, "measures": ["R@1000"]}, "R@1000 needs 1000 hits, but k is 100"),
         ({"measures": ["AnswerMatch@5"]}, "needs answers and the texts"),
         ({"measures": ["AnswerMatch@5"], "answers": ANSWERS}, "needs answers and the texts"),
         ({"qrels": ()}, "no judgements for RR@10, R@1"),
-        ({"qrels": [Qrel("other", "d1", 1)]}, "judgements for 1 queries that it lacks, such as 'other'"),
+        ({"qrels": [Qrel("other", "d1", 1)]}, "judgements for 1 queries that it does not have, such as 'other'"),
         ({"measures": ["RR@10", "Precison@3"]}, "Precison@3"),
     ],
 )

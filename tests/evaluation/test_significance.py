@@ -25,11 +25,11 @@ FEW = 500
 
 
 def enumerated(a, b):
-    """p-value by going through all swaps, in the whole numbers that exact fractions of 60 allow."""
+    """p-value from all swaps, in whole numbers: multiples of 1/60 hold the values of these tests exactly."""
     differences = np.rint(60 * (np.array(a) - np.array(b))).astype(int)
-    seen = abs(differences.sum())
+    observed = abs(differences.sum())
     swaps = itertools.product((-1, 1), repeat=len(differences))
-    return np.mean([abs(np.dot(signs, differences)) >= seen for signs in swaps])
+    return np.mean([abs(np.dot(signs, differences)) >= observed for signs in swaps])
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 9, 12])
@@ -41,7 +41,7 @@ def test_randomisation_is_exact_for_few_pairs(n):
 
 
 def test_randomisation_sees_ties_through_rounding():
-    # 0.1 + 0.2 - 0.3 is not 0 in floating point: every swap is as large as what was seen.
+    # 0.1 + 0.2 - 0.3 is not 0 in floating point: every swap has a difference as large as the observed one.
     assert randomisation_test([0.1, 0.2, 0.0], [0.0, 0.0, 0.3]) == 1
     assert randomisation_test([0.3, 0.6], [0.3 + 1e-12, 0.6 - 1e-12]) == 1
 
@@ -77,13 +77,13 @@ def test_randomisation_is_a_symmetric_probability(pairs):
     assert p == randomisation_test(b, a, n_resamples=FEW)
 
 
-def test_randomisation_finds_by_chance_what_it_should():
+def test_randomisation_has_the_false_positive_rate_that_it_should():
     rng = np.random.default_rng(0)
     p_values = [randomisation_test(*rng.random((2, 30)), n_resamples=FEW) for _ in range(600)]
     assert np.mean(np.array(p_values) < 0.05) == pytest.approx(0.05, abs=0.025)
 
 
-def test_randomisation_wants_pairs():
+def test_randomisation_needs_pairs():
     with pytest.raises(BadInputError, match="cannot pair 2 values with 3"):
         randomisation_test([1, 2], [1, 2, 3])
 
@@ -95,7 +95,7 @@ def test_bootstrap_of_one_value_and_of_equal_values():
         bootstrap_interval([])
 
 
-def test_bootstrap_is_near_the_normal_interval_and_repeats():
+def test_bootstrap_is_near_the_normal_interval_and_repeatable():
     values = np.random.default_rng(0).normal(size=800)
     half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
     interval = bootstrap_interval(values)
@@ -121,7 +121,7 @@ def test_bootstrap_stays_within_the_values(values):
 
 
 def test_holm_worked_example():
-    # Four tests: 0.005 x 4, 0.01 x 3, 0.03 x 2, and 0.04 x 1 raised to the one before.
+    # Four tests: 0.005 x 4, 0.01 x 3, 0.03 x 2, and 0.04 x 1, which is raised to the value before it.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.9]) == [1, 1]
     assert holm([0.03]) == [0.03]
@@ -137,7 +137,7 @@ def test_holm_only_raises_and_keeps_the_order(p_values):
 
 
 def cell(query_set, system, **measures):
-    values = {m: {f"q{i}": float(value) for i, value in enumerate(found)} for m, found in measures.items()}
+    values = {m: {f"q{i}": float(value) for i, value in enumerate(numbers)} for m, numbers in measures.items()}
     return Cell(query_set=query_set, system=system, values=values)
 
 
@@ -153,13 +153,13 @@ def test_differences_by_query_set_and_measure():
     )
     differences = {(d.system, d.measure): d for d in differences_of(cells, "base")}
     assert set(differences) == {("better", "RR"), ("worse", "RR"), ("better", "R")}
-    found = differences["worse", "RR"]
-    assert (found.query_set, found.baseline) == ("one", "base")
-    assert found.difference == pytest.approx((worse - base).mean())
-    assert (found.low, found.high) == pytest.approx(bootstrap_interval(worse - base))
-    assert found.low < found.difference < found.high < 0
-    assert found.p == pytest.approx(1 / 10_001) and found.p_holm == pytest.approx(2 / 10_001)
-    assert (found.n_better, found.n_worse) == (0, 60)
+    loss = differences["worse", "RR"]
+    assert (loss.query_set, loss.baseline) == ("one", "base")
+    assert loss.difference == pytest.approx((worse - base).mean())
+    assert (loss.low, loss.high) == pytest.approx(bootstrap_interval(worse - base))
+    assert loss.low < loss.difference < loss.high < 0
+    assert loss.p == pytest.approx(1 / 10_001) and loss.p_holm == pytest.approx(2 / 10_001)
+    assert (loss.n_better, loss.n_worse) == (0, 60)
     assert differences["better", "RR"].n_better == np.sum(better > base)
     same = differences["better", "R"]
     assert (same.difference, same.low, same.high, same.p, same.p_holm) == (0, 0, 0, 1, 1)
@@ -170,8 +170,8 @@ def test_differences_by_query_set_and_measure():
 
 def test_intervals_of_every_cell_and_measure():
     cells = (cell("one", "a", RR=[0, 1, 0.5], R=[1, 1, 1]), cell("two", "a", RR=[0.5]))
-    found = {(i.query_set, i.system, i.measure): (i.low, i.high) for i in intervals_of(cells)}
-    assert found == {
+    intervals = {(i.query_set, i.system, i.measure): (i.low, i.high) for i in intervals_of(cells)}
+    assert intervals == {
         ("one", "a", "RR"): bootstrap_interval([0, 1, 0.5]),
         ("one", "a", "R"): (1, 1),
         ("two", "a", "RR"): (0.5, 0.5),
@@ -179,7 +179,7 @@ def test_intervals_of_every_cell_and_measure():
     assert intervals_of(()) == ()
 
 
-def test_pairs_go_by_query_not_by_place():
+def test_values_are_paired_by_query_not_by_position():
     base = Cell(query_set="s", system="base", values={"RR": {"a": 1.0, "b": 0.0}})
     other = Cell(query_set="s", system="other", values={"RR": {"b": 0.0, "a": 1.0}})
     assert paired_differences(other, base, "RR") == {"b": 0, "a": 0}

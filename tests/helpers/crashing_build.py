@@ -1,7 +1,7 @@
-"""Kills a build before each of its file operations in turn, and checks what is left; run as a program.
+"""Program that kills a build before each of its file operations in turn, and checks what is left.
 
-Every build runs in a forked process that ends itself, as kill -9 would, before its n-th operation. Then the index
-must open whole, as the old or the new one (or be absent, and say what to do), and the same command must end well.
+Every build runs in a forked process that ends itself before its n-th operation, as if by kill -9. Then the old or the
+new index must open completely (or opening must say what to do), and the same command must succeed.
 """
 
 import builtins

@@ -1,10 +1,11 @@
-"""A small profile, and fakes of what the engine needs."""
+"""A small profile, and fakes of the engine's parts."""
 
 from __future__ import annotations
 
 import threading
 import time
 
+from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.policies import make_policy
 from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.engine.request import Request
@@ -33,26 +34,25 @@ PROFILE = Profile(
 CAPACITY_PER_S = PROFILE.levels[-1].capacity_per_s()
 
 
-def scheduler_of(policy: str = "elastic", profile: Profile = PROFILE, **settings) -> Scheduler:
-    chosen = SchedulerSettings(**{"slo_s": SLO_S, **settings})
-    made = make_policy(policy, profile, slo_s=chosen.slo_s, workers=chosen.workers)
-    return Scheduler(profile, made, chosen)
+def scheduler_of(policy="elastic", profile: Profile = PROFILE, **settings) -> Scheduler:
+    scheduler_settings = SchedulerSettings(**{"slo_s": SLO_S, **settings})
+    return Scheduler(profile, make_policy(policy, profile, scheduler_settings), scheduler_settings)
 
 
-def request(number: int, now_s: float = 0.0, within_s: float = SLO_S, **options) -> Request:
+def request(number: int, now_s: float = 0.0, timeout_s: float = SLO_S, **options) -> Request:
     options.setdefault("query", number)
-    return Request(id=number, arrival_s=now_s, deadline_s=now_s + within_s, **options)
+    return Request(id=number, arrival_s=now_s, deadline_s=now_s + timeout_s, **options)
 
 
-def until(is_so, seconds=20.0):
-    end_s = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end_s, "it never became so"
+def until(condition, timeout_s=20.0):
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_s, "the condition was never met"
         time.sleep(0.001)
 
 
-class FakeSearch:
-    """Answers with what it was asked, after the profile's time or another one."""
+class FakeSearch(BatchSearch):
+    """Returns hits made of the query, after the profile's run time or another one."""
 
     def __init__(self, run_s: float | None = None) -> None:
         self.run_s = run_s
@@ -76,5 +76,6 @@ class FakeSearch:
             return []
         if "unknown id" in texts:
             raise QueryError("1 of 1 document ids are not in the index")
-        time.sleep(PROFILE.levels[PROFILE.place(level)].latency_s[len(texts)] if self.run_s is None else self.run_s)
+        run_s = PROFILE.levels[PROFILE.level_index(level)].latency_s[len(texts)]
+        time.sleep(run_s if self.run_s is None else self.run_s)
         return [[f"{query.text}/{rank}" for rank in range(query.k)] for query in queries]

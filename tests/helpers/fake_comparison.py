@@ -1,4 +1,4 @@
-"""Comparisons made up for tests: like real ones, and unlike any."""
+"""Artificial comparisons for tests."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from elasticdenser.evaluation.significance import differences_of, intervals_of
 CUTOFFS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 MS = {"exact": 18.2, "auto": 5.1, "bm25": 4.0, "rrf": 9.3, "weighted": 9.4}
 TITLES = {
-    "exact": "Every vector compared, no index structure",
-    "auto": "The index this engine builds by itself",
-    "bm25": "Words alone",
-    "rrf": "auto and bm25 by reciprocal ranks",
-    "weighted": "auto and bm25 by weighted scores",
+    "exact": "Exact search over all vectors",
+    "auto": "Default index of this engine",
+    "bm25": "BM25",
+    "rrf": "Reciprocal rank fusion of auto and bm25",
+    "weighted": "Weighted scores of auto and bm25",
 }
 
 
-def ranks(rng, n, quality):
-    """Ranks of the one relevant passage; low is good."""
+def random_ranks(rng, n, quality):
+    """Return ranks of the only relevant passage of each query; low is good."""
     return np.maximum(1, np.rint(np.exp(rng.normal(3.0 - 3.0 * quality, 2.0, n)))).astype(int)
 
 
 def system_ranks(rng, n):
-    exact = ranks(rng, n, 0.75)
+    exact = random_ranks(rng, n, 0.75)
     auto = exact.copy()
     auto[rng.random(n) < 0.003] += 4
     shifted = np.maximum(1, np.rint(exact * np.exp(rng.normal(0, 0.5, n) * (rng.random(n) < 0.5)))).astype(int)
@@ -38,16 +38,16 @@ def system_ranks(rng, n):
     }
 
 
-def cell(query_set, system, found, measures, *, ms=None, warnings=()):
-    found = np.asarray(found)
+def cell(query_set, system, ranks, measures, *, ms=None, warnings=()):
+    ranks = np.asarray(ranks)
     by_measure = {
-        "RR@10": np.where(found <= 10, 1 / found, 0),
-        "nDCG@10": np.where(found <= 10, 1 / np.log2(found + 1), 0),
-        "R@100": (found <= 100) * 1.0,
-        "R@1000": (found <= 1000) * 1.0,
+        "RR@10": np.where(ranks <= 10, 1 / ranks, 0),
+        "nDCG@10": np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0),
+        "R@100": (ranks <= 100) * 1.0,
+        "R@1000": (ranks <= 1000) * 1.0,
     }
     values = {m: {f"q{i}": float(v) for i, v in enumerate(by_measure[m])} for m in measures}
-    curve = {cutoff: float(np.mean(found <= cutoff)) for cutoff in CUTOFFS}
+    curve = {cutoff: float(np.mean(ranks <= cutoff)) for cutoff in CUTOFFS}
     return Cell(
         query_set=query_set,
         system=system,
@@ -74,16 +74,16 @@ def query_set(name, title, measures, n, n_passages=2_681_468):
 
 
 def finished(comparison):
-    """The same with its intervals and differences."""
-    known = {
+    """Return a comparison with its intervals and differences."""
+    fields = {
         "intervals": intervals_of(comparison.cells),
         "differences": differences_of(comparison.cells, comparison.baseline),
     }
-    return Comparison(**{**vars(comparison), **known})
+    return Comparison(**{**vars(comparison), **fields})
 
 
 def realistic(sizes=(2000, 3000, 43)):
-    """Three query sets of these sizes, five systems, of which one lacks a query set and one a time."""
+    """Return three query sets of these sizes and five systems, one of them without a query set, one without a time."""
     rng = np.random.default_rng(5)
     sets = (
         query_set(
@@ -96,17 +96,17 @@ def realistic(sizes=(2000, 3000, 43)):
     )
     cells = []
     for info in sets:
-        for system, found in system_ranks(rng, len(info.queries)).items():
+        for system, ranks in system_ranks(rng, len(info.queries)).items():
             if (info.name, system) == ("trec-dl", "weighted"):
                 continue
             warnings = (
                 ("12 of 3,000 queries have no hits: they count 0",) if (info.name, system) == ("trivia", "bm25") else ()
             )
             ms = None if (info.name, system) == ("trivia", "rrf") else MS[system] * rng.uniform(0.95, 1.05)
-            cells.append(cell(info.name, system, found, info.measures, ms=ms, warnings=warnings))
+            cells.append(cell(info.name, system, ranks, info.measures, ms=ms, warnings=warnings))
     return finished(
         Comparison(
-            title="Five ways to search",
+            title="Five systems",
             baseline="exact",
             query_sets=sets,
             systems=tuple(

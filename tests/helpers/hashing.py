@@ -1,4 +1,4 @@
-"""An encoder without a model, for tests of what happens around it: equal texts get equal vectors."""
+"""Encoder without a model, for tests of everything around it: equal texts get equal vectors."""
 
 import hashlib
 import json
@@ -55,7 +55,7 @@ def unit_vectors(n, dim, seed=0):
 
 
 class GivenVectors(HashingEncoder):
-    """Encodes passage number i as the i-th of the given vectors."""
+    """Encoder that returns the i-th of the given vectors for passage number i."""
 
     def __init__(self, vectors):
         super().__init__(vectors.shape[1])

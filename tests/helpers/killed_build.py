@@ -1,4 +1,4 @@
-"""Builds an index with an encoder of given kind and window; run as a program, to be killed."""
+"""Program that builds an index, with an encoder and a window of choice, and is killed while it does."""
 
 import sys
 

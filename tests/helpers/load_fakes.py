@@ -1,4 +1,4 @@
-"""Targets whose behaviour is known, and what a child process searches with."""
+"""Targets and searches of known behaviour, for load tests."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import time
 
 from engine_helpers import PROFILE
 
+from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.request import Status
-from elasticdenser.loadtest.target import Reply
+from elasticdenser.loadtest.target import LoadResponse
 
-BEST = PROFILE.levels[0].name
+BEST_LEVEL = PROFILE.levels[0].name
 
 
 class FakeTarget:
-    """Answers each request after a time that a function of its number says; None is never.
+    """Target that responds as a function says.
 
-    The function returns (seconds, status, level).
+    The function takes the number of a request and returns (delay in seconds, status, level), or None for no response.
     """
 
-    def __init__(self, fate, send_s=0.0):
-        self.fate, self.send_s = fate, send_s
-        self.due, self.asked = [], []
+    def __init__(self, respond, send_s=0.0):
+        self.respond, self.send_s = respond, send_s
+        self.scheduled, self.requests = [], []
 
     def start(self, policy, deadline_s):
         pass
@@ -28,22 +29,23 @@ class FakeTarget:
     def finish(self):
         pass
 
-    def send(self, asked):
+    def send(self, requests):
         time.sleep(self.send_s)
-        self.asked += asked
-        for one in asked:
-            told = self.fate(one.number)
-            if told is not None:
-                after_s, status, level = told
-                self.due.append((time.perf_counter() + after_s, Reply(one.number, status, level, 1, 0.0, after_s)))
+        self.requests += requests
+        for request in requests:
+            response = self.respond(request.number)
+            if response is not None:
+                delay_s, status, level = response
+                response = LoadResponse(request.number, status, level, 1, 0.0, delay_s)
+                self.scheduled.append((time.perf_counter() + delay_s, response))
 
     def receive(self, timeout_s):
-        until_s = time.perf_counter() + timeout_s
+        end_s = time.perf_counter() + timeout_s
         while True:
             now_s = time.perf_counter()
-            ready = [reply for at_s, reply in self.due if at_s <= now_s]
-            if ready or now_s >= until_s:
-                self.due = [one for one in self.due if one[0] > now_s]
+            ready = [response for ready_s, response in self.scheduled if ready_s <= now_s]
+            if ready or now_s >= end_s:
+                self.scheduled = [entry for entry in self.scheduled if entry[0] > now_s]
                 return ready
             time.sleep(0.0005)
 
@@ -54,12 +56,12 @@ class FakeTarget:
         pass
 
 
-def answered(after_s=0.001):
-    return lambda number: (after_s, Status.IN_TIME, BEST)
+def answer_after(delay_s=0.001):
+    return lambda number: (delay_s, Status.IN_TIME, BEST_LEVEL)
 
 
-class SleepingSearch:
-    """Takes the profile's time, or fails, or ends the process."""
+class SleepingSearch(BatchSearch):
+    """Search that takes the time of the profile; fails for the query "die", and ends the process for "vanish"."""
 
     def search_batch(self, queries, level):
         texts = [query.text for query in queries]
@@ -69,15 +71,15 @@ class SleepingSearch:
             import os
 
             os._exit(3)
-        time.sleep(PROFILE.levels[PROFILE.place(level)].latency_s[len(texts)])
+        time.sleep(PROFILE.levels[PROFILE.level_index(level)].latency_s[len(texts)])
         return [["hit"] * query.k for query in queries]
 
 
-def sleeping_search():
+def open_sleeping_search():
     return SleepingSearch()
 
 
-def nothing_there():
+def open_missing_index():
     from elasticdenser.errors import IndexFormatError
 
     raise IndexFormatError("there is no index here: build one")

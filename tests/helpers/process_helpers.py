@@ -1,4 +1,4 @@
-"""What tests of search processes share: queries and a profile."""
+"""Queries and a profile for tests of worker processes."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def profile():
             Level(name="level0", quality=0.8, measured_s={1: 0.001}),
         ]
     )
+
+
+def search_in_process(pool, queries, level="level0"):
+    """Return the hits of a batch from a process of the pool."""
+    return list(pool.start_batch(queries, level)())

@@ -1,4 +1,4 @@
-"""What tests of the server share: a slow search, and a live server in a thread."""
+"""Helpers for tests of the server: a search that waits at a gate, a live server in a thread, and raw connections."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.request
 
+from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.profiling.profile import Level, Profile
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
@@ -19,47 +20,47 @@ PROFILE = Profile(
         Level(name="level0", quality=0.8, measured_s={1: 0.0005, 32: 0.008}),
     ]
 )
-SLOW_S = 5.0  # a deadline that no pause of a busy machine breaks
+LONG_DEADLINE_S = 5.0  # no pause of a busy machine exceeds it
 
 
-class GatedSearch:
-    """Finds nothing, when the gate is open; fails where it is told to."""
+class GatedSearch(BatchSearch):
+    """Search without hits that waits while its gate is closed, and fails for the query "die"."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.gate.set()
-        self.asked: list[str] = []
+        self.queries: list[str] = []
 
     def search_batch(self, queries, level):
-        self.asked += [query.text for query in queries if query.text != "warm up"]
+        self.queries += [query.text for query in queries if query.text != "warm up"]
         self.gate.wait(10)
         if any(query.text == "die" for query in queries):
             raise RuntimeError("out of\npaper")
         return [[] for _ in queries]
 
 
-def until(condition, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
+def wait_until(condition, timeout_s: float = 10.0) -> None:
+    end_s = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < end, "it did not come about"
+        assert time.monotonic() < end_s, f"the condition did not hold within {timeout_s:g} s"
         time.sleep(0.005)
 
 
 def occupy(engine, gated: GatedSearch):
-    """Let the one worker wait at the gate; returns the future of what it waits with."""
+    """Make the only worker wait at the gate; returns the future of the query that it runs."""
     gated.gate.clear()
-    busy = engine.submit("busy")
-    until(lambda: "busy" in gated.asked)
-    return busy
+    future = engine.submit("busy")
+    wait_until(lambda: "busy" in gated.queries)
+    return future
 
 
 @contextlib.contextmanager
 def live_server(app):
-    """Serve an app on a free port in a thread; yields its URL."""
-    from elasticdenser.serving.server import Server, listening_socket, url_of
+    """Serve an application on a free port in a thread; yields its URL."""
+    from elasticdenser.serving.server import Server, bind_socket, url_of
 
     started = threading.Event()
-    with listening_socket("127.0.0.1", 0) as bound:
+    with bind_socket("127.0.0.1", 0) as bound:
         server = Server(app, started.set)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
@@ -72,24 +73,24 @@ def live_server(app):
             assert not thread.is_alive()
 
 
-def patient_app(engine, retriever):
-    """Return an app whose queries have time on a busy machine."""
-    return make_app(engine, retriever, ServeSettings(log=False, deadline_s=SLOW_S))
+def make_patient_app(engine, retriever):
+    """Return an application whose queries have a long deadline."""
+    return make_app(engine, retriever, ServeSettings(log=False, deadline_s=LONG_DEADLINE_S))
 
 
-def connected(url: str) -> socket.socket:
-    """Return a connection to a server, for what no client would send."""
+def connect(url: str) -> socket.socket:
+    """Return a connection to a server, for data that no HTTP client would send."""
     host, port = url.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), timeout=20)
 
 
-def head_of(body: bytes) -> bytes:
-    kind = "Content-Type: application/json"
-    return f"POST /search HTTP/1.1\r\nHost: localhost\r\n{kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+def request_head(body: bytes) -> bytes:
+    content_type = "Content-Type: application/json"
+    return f"POST /search HTTP/1.1\r\nHost: localhost\r\n{content_type}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
 
 
-def answer_of(connection: socket.socket) -> tuple[int, dict]:
-    """Return status and body of the one response that comes."""
+def read_response(connection: socket.socket) -> tuple[int, dict]:
+    """Return status and body of a single response."""
     with connection.makefile("rb") as file:
         status, length = int(file.readline().split()[1]), 0
         while line := file.readline().strip():
@@ -102,3 +103,19 @@ def post(url: str, body, **headers: str):
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
     with urllib.request.urlopen(request, timeout=20) as response:
         return json.load(response)
+
+
+def error_of(response, status: int) -> dict:
+    """Check the form of an error response, and return the error."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert list(response.json()) == ["error"]
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "code", "param"}
+    assert error["message"] and "\n" not in error["message"]
+    assert "Traceback" not in response.text
+    return error
+
+
+def search(client, **body):
+    return client.post("/search", json=body)

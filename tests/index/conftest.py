@@ -16,7 +16,7 @@ def small_windows(monkeypatch):
 
 @pytest.fixture
 def small_index(tmp_path, hashing, small_windows):
-    """A finished index of 60 passages; the encoder's count starts anew."""
+    """Finished index of 60 passages; the count of the encoder is reset."""
     PassageIndex.build(make_corpus(60), tmp_path / "index", hashing)
     hashing.n_encoded = 0
     return tmp_path / "index"

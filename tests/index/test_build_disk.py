@@ -33,6 +33,7 @@ def one_line(error):
     return "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room_kb", [12, 60, 160, 280, 340, 420])
 def test_full_disk(tmp_path, hashing, small_windows, room_kb):
     """2,000 passages need about 500 kB; room is made after the failure."""

@@ -79,7 +79,7 @@ def test_real_passages_and_model_killed(tmp_path, data, minilm, monkeypatch):
     corpus = tmp_path / "nq.jsonl"
     with gzip.open(data / "nq" / "corpus.jsonl.gz", "rt", encoding="utf-8") as source, open(corpus, "w") as target:
         target.writelines(line for _, line in zip(range(160), source, strict=False))
-    model = str(minilm.found.path)
+    model = str(minilm.location.path)
     killed_in = kill_until_done(corpus, tmp_path / "index", model, 32, 4, SEED)
     assert killed_in
     whole = PassageIndex.build(open_corpus(corpus), tmp_path / "whole", minilm)

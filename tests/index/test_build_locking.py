@@ -1,4 +1,4 @@
-"""One writer at a time, and changes of place that neither a failure nor a kill can spoil."""
+"""One writer at a time, and replacements that neither a failure nor a kill can spoil."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from hashing import assert_same, make_corpus
 from elasticdenser.errors import BuildError, IndexFormatError
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.layout import building_folder, lock_file, replaced_folder
-from elasticdenser.index.locking import only_builder
+from elasticdenser.index.locking import exclusive_lock
 
 HERE = Path(__file__).parents[1] / "helpers"
 
@@ -41,23 +41,23 @@ def test_lock_left_behind_does_not_block(tmp_path, hashing):
 
 
 def test_lock_is_never_held_twice(tmp_path):
-    """Processes that come and go: the file is removed and made anew under their feet."""
+    """Processes take turns while the lock file is removed and created again."""
     code = """if True:
         import os, sys, time
         from pathlib import Path
         from elasticdenser.errors import BuildError
-        from elasticdenser.index.locking import only_builder
-        path, held, got = Path(sys.argv[1]), Path(sys.argv[1] + ".held"), 0
+        from elasticdenser.index.locking import exclusive_lock
+        path, held, n_acquired = Path(sys.argv[1]), Path(sys.argv[1] + ".held"), 0
         end = time.monotonic() + 1
         while time.monotonic() < end:
             try:
-                with only_builder(path):
+                with exclusive_lock(path):
                     held.mkdir()
-                    got += 1
+                    n_acquired += 1
                     held.rmdir()
             except BuildError:
                 pass
-        print(got)
+        print(n_acquired)
     """
     command = [sys.executable, "-c", code, str(tmp_path / "index")]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -70,7 +70,7 @@ def test_index_being_replaced_says_what_to_do(small_index, hashing):
     PassageIndex.build(make_corpus(25, "other"), small_index.with_name("other"), hashing)
     small_index.rename(replaced_folder(small_index))
     small_index.with_name("other").rename(building_folder(small_index))
-    with pytest.raises(IndexFormatError, match=r"was being replaced.*run the same.*stands in .*index.replaced"):
+    with pytest.raises(IndexFormatError, match=r"was being replaced.*run the same.*is in .*index.replaced"):
         PassageIndex.open(small_index)
     assert_same(PassageIndex.open(replaced_folder(small_index)), 60)
     with pytest.raises(BuildError, match="something else"):
@@ -116,14 +116,14 @@ def test_killed_between_any_two_file_operations(tmp_path, scenario):
 
 
 def kill_while_holding(path):
-    """Return once a process was killed that held the right to build `path`."""
+    """Kill a process that holds the lock of `path`."""
     code = (
-        "import sys, time; from pathlib import Path; from elasticdenser.index.locking import only_builder\n"
-        "with only_builder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from elasticdenser.index.locking import exclusive_lock\n"
+        "with exclusive_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
-    with pytest.raises(BuildError, match="another build"), only_builder(path):
+    with pytest.raises(BuildError, match="another build"), exclusive_lock(path):
         pass
     process.send_signal(signal.SIGKILL)
     process.wait()

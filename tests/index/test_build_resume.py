@@ -103,7 +103,7 @@ def test_unfinished_build_of_something_else(stopped, hashing):
         (make_corpus(61), hashing, True, "61 passages against 60"),
         (make_corpus(60, "other"), hashing, True, "other content"),
         (make_corpus(60), HashingEncoder(weights="1" * 64), True, "weights_sha256"),
-        (make_corpus(60), hashing, False, "texts kept"),
+        (make_corpus(60), hashing, False, "texts stored"),
     ]:
         with pytest.raises(BuildError, match=f"unfinished build of something else.*{what}.*--restart"):
             PassageIndex.build(corpus, stopped, encoder, texts=texts)
@@ -131,7 +131,7 @@ def test_complete_build_folder_is_refinished_for_another_factory(tmp_path, hashi
     def stop(work, path):
         raise Stop
 
-    monkeypatch.setattr(build, "put_in_place", stop)
+    monkeypatch.setattr(build, "publish", stop)
     with pytest.raises(Stop):
         PassageIndex.build(make_corpus(60), tmp_path / "index", hashing)
     monkeypatch.undo()
@@ -185,12 +185,12 @@ def test_place_that_is_no_index(tmp_path, hashing):
     for taken in (tmp_path / "folder", tmp_path / "folder" / "file"):
         with pytest.raises(BuildError, match="exists and is not an index: choose another place with -o"):
             PassageIndex.build(make_corpus(5), taken, hashing, overwrite=True)
-    with pytest.raises(BuildError, match="of that name stands in the way"):
+    with pytest.raises(BuildError, match="of that name is in the way"):
         PassageIndex.build(make_corpus(5), tmp_path / "folder" / "file" / "index", hashing)
     with pytest.raises(BuildError, match="too long"):
         PassageIndex.build(make_corpus(5), tmp_path / ("x" * 250), hashing)
     (tmp_path / "b.building").write_text("")
-    with pytest.raises(BuildError, match=r"b.building.*stands in the way"):
+    with pytest.raises(BuildError, match=r"b.building.*is in the way"):
         PassageIndex.build(make_corpus(5), tmp_path / "b", hashing)
     assert (tmp_path / "folder" / "file").read_text() == "mine"
 
@@ -238,7 +238,7 @@ def test_failing_corpus_leaves_the_old_index(small_index, hashing, tmp_path):
 def test_corpus_that_changes_while_it_is_read(tmp_path, hashing, n_later):
     reads = iter([25, n_later])
     corpus = Corpus.from_passages("moving", lambda: make_passages(next(reads)))
-    with pytest.raises(BuildError, match=f"changed while it was read: {n_later} passages, before it was 25"):
+    with pytest.raises(BuildError, match=f"changed while it was read: got {n_later} passages, expected 25 as before"):
         PassageIndex.build(corpus, tmp_path / "index", hashing)
 
 

@@ -54,6 +54,7 @@ EXACT = [
 LOSSY = ["SQ8", "HNSW8_SQ8", "IVF8,SQ8", "PQ8x4fs", "PCA12,IVF8,SQ8", "PCA12,SQ8"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", EXACT + LOSSY)
 def test_import_of_pyserini_folders(pyserini_folder, tmp_path, vectors, hashing, factory):
     index = import_index(pyserini_folder(factory), tmp_path / "index", hashing)
@@ -101,14 +102,14 @@ def own_numbers():
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        ({"metric": faiss.METRIC_L2}, "searched by distance: expected an index by inner product"),
+        ({"metric": faiss.METRIC_L2}, "searched by distance, expected an index by inner product"),
         ({"ids": ["a", "b"]}, "2 ids for 600 vectors"),
         ({"ids": [f"x{at}" for at in range(N + 1)]}, "601 ids for 600 vectors"),
-        ({"ids": ["a", "b", "a"]}, "docid:3: the id 'a' stands in line 1 already"),
-        ({"ids": ["a", " ", "c"]}, "docid:2: empty line"),
+        ({"ids": ["a", "b", "a"]}, "docid:3: the id 'a' is already in line 1"),
+        ({"ids": ["a", " ", "c"]}, "docid:2: the line is empty"),
         (
             {"factory": "IVF8,PQ8x4fs"},
-            "cannot give back the vectors of a IndexIVFPQFastScan .*import an",
+            "cannot reconstruct the vectors of a IndexIVFPQFastScan .*import an",
         ),
         ({"index": other_dim}, "its vectors have 8 dimensions, the encoder makes 16: give --encoder"),
         ({"index": nan_inside}, "not finite"),

@@ -1,4 +1,4 @@
-"""Opening: what is damaged, missing or newer is refused, with what differs and what to do."""
+"""Opening: an index that is damaged, missing or of a newer format is refused, with the differences and the way out."""
 
 import hashlib
 import json
@@ -12,9 +12,9 @@ import pytest
 from hashing import HashingEncoder, make_corpus
 
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
-from elasticdenser.index import PassageIndex, layout, rebuild
+from elasticdenser.index import PassageIndex, integrity, rebuild
 from elasticdenser.index.efforts import Effort
-from elasticdenser.index.layout import Manifest
+from elasticdenser.index.manifest import FileEntry, Manifest
 
 FILES = ["vectors.f32", "ids.txt", "ids.offsets", "ids.lookup", "passages.jsonl", "passages.offsets", "HNSW4.faiss"]
 
@@ -106,7 +106,7 @@ def test_manifest_altered_anywhere(index_path):
 
 def test_manifest_of_a_newer_format(index_path):
     edit_manifest(index_path, version=3, novelty=1)
-    with pytest.raises(IndexFormatError, match=r"format version 3; this elasticdenser reads up to 2: upgrade"):
+    with pytest.raises(IndexFormatError, match=r"format version 3, this elasticdenser reads up to 2: upgrade"):
         PassageIndex.open(index_path)
 
 
@@ -129,7 +129,7 @@ def test_manifest_with_unknown_keys_or_wrong_values(index_path):
     files = json.loads(whole)["files"]
     without_ids = {name: files[name] for name in files if name != "ids.txt"}
     for changes, what in [
-        ({"novelty": 1}, "unknown keys: novelty"),
+        ({"novelty": 1}, "unknown key 'novelty'"),
         ({"files": []}, "damaged"),
         ({"encoder": None}, "damaged"),
         ({"n_passages": 59}, "altered"),
@@ -141,7 +141,7 @@ def test_manifest_with_unknown_keys_or_wrong_values(index_path):
     manifest = Manifest.read(index_path)
     for broken in (replace(manifest, n_passages=59), replace(manifest, dim=15)):
         broken.write(index_path)
-        with pytest.raises(IndexFormatError, match=r"vectors.f32 has .* bytes there, expected"):
+        with pytest.raises(IndexFormatError, match=r"it lists vectors.f32 with .* bytes, expected"):
             PassageIndex.open(index_path)
     replace(manifest, files={name: manifest.files[name] for name in without_ids}).write(index_path)
     with pytest.raises(IndexFormatError, match=r"does not list ids.txt"):
@@ -166,8 +166,8 @@ def test_folder_that_is_no_index(tmp_path):
 
 def count_hashed(monkeypatch):
     hashed = []
-    sha256_of = layout.sha256_of
-    monkeypatch.setattr(layout, "sha256_of", lambda path: hashed.append(path.name) or sha256_of(path))
+    sha256_of = integrity.sha256_of
+    monkeypatch.setattr(integrity, "sha256_of", lambda path: hashed.append(path.name) or sha256_of(path))
     return hashed
 
 
@@ -243,7 +243,7 @@ def test_rebuild_to_other_structures_and_back(index_path, monkeypatch):
 def test_structure_of_other_vectors(index_path):
     faiss.write_index(faiss.IndexFlatIP(16), str(index_path / "HNSW4.faiss"))
     manifest = Manifest.read(index_path)
-    entry = layout.FileEntry.of(index_path / "HNSW4.faiss")
+    entry = FileEntry.of(index_path / "HNSW4.faiss")
     replace(manifest, files={**manifest.files, "HNSW4.faiss": entry}).write(index_path)
     with pytest.raises(IndexFormatError, match=r"holds 0 x 16 vectors, expected 60 x 16: .*rebuild"):
         PassageIndex.open(index_path)

@@ -52,6 +52,7 @@ def brute_force(queries, vectors, k):
     return np.take_along_axis(scores, order, 1), order
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 10, 100])
 def test_scores_are_those_of_brute_force(index, vectors, queries, k):
     scores, positions = index.search(queries, k)
@@ -66,9 +67,9 @@ def test_scores_are_those_of_brute_force(index, vectors, queries, k):
 def test_copies_come_in_the_order_of_ids(index, vectors, queries, k):
     copies = queries[-2:]
     _, positions = index.search(copies, k)
-    for copy, found in zip(copies, positions, strict=True):
+    for copy, positions_of_query in zip(copies, positions, strict=True):
         same = np.flatnonzero((vectors == vectors[np.argmax(vectors @ copy)]).all(axis=1))[:k]
-        assert found[: len(same)].tolist() == same.tolist()
+        assert positions_of_query[: len(same)].tolist() == same.tolist()
 
 
 @pytest.mark.parametrize("k", [1, 10, 97])
@@ -106,7 +107,7 @@ def test_filter_is_exact_search_over_the_subset(index, vectors, queries, n_allow
 
 
 def test_filter_across_blocks(index, queries, monkeypatch):
-    from elasticdenser.index import exact as exhaustive
+    from elasticdenser.index.structures import exhaustive
 
     within = np.arange(1, MANY, 3)
     expected = index.search(queries, 9, within=within)
@@ -125,13 +126,13 @@ def test_what_cannot_be_answered(index, queries):
     nan = queries[:1].copy()
     nan[0, 3] = np.nan
     for call, what in [
-        (lambda: index.search(queries, 0), "k = 0; expected at least 1"),
+        (lambda: index.search(queries, 0), "k = 0, expected at least 1"),
         (lambda: index.search(nan, 5), "not finite"),
-        (lambda: index.search(queries[:, :-1], 5), r"shape \(66, 31\); expected \(n_queries, 32\)"),
+        (lambda: index.search(queries[:, :-1], 5), r"shape \(66, 31\), expected \(n_queries, 32\)"),
         (lambda: index.search(queries[0], 5), r"shape \(32,\)"),
-        (lambda: index.search(queries, 5, within=np.array([-1, 4])), "positions from -1 to 4; expected 0 to"),
+        (lambda: index.search(queries, 5, within=np.array([-1, 4])), "positions from -1 to 4, expected 0 to"),
         (lambda: index.search(queries, 5, within=np.array([MANY])), f"expected 0 to {MANY - 1}"),
-        (lambda: index.search(queries, 5, within=np.ones(MANY, bool)), "type bool; expected whole numbers"),
+        (lambda: index.search(queries, 5, within=np.ones(MANY, bool)), "type bool, expected whole numbers"),
         (lambda: index.search(queries, 5, within=np.array([1.5])), "type float64"),
     ]:
         with pytest.raises(QueryError, match=what):
@@ -160,6 +161,7 @@ def test_few_probed_lists_still_give_k_hits(index_of):
     assert all(len(set(row)) == 1900 for row in positions.tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "factory", [f"IVF64,{SCAN} + {SCAN}", "IVF64,PQ16x4fs", "PCA28,IVF64,Flat", "IVF64,PQ16x4fs,RFlat", "HNSW16", SCAN]
 )
@@ -167,24 +169,24 @@ def test_less_effort_finds_less_in_less_of_the_index(index_of, vectors, factory)
     index = index_of(vectors[:6000], factory)
     queries = vectors[6000:6200] + vectors[6200:6400] + vectors[6400:6600]
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    least = index.search(queries, 10, exact=True)[0][:, -1:]
-    found = []
+    kth_scores = index.search(queries, 10, exact=True)[0][:, -1:]
+    recalls = []
     for effort in index.manifest.structure.efforts:
         scores, positions = index.search(queries, 10, recall=effort.recall_at_10)
-        found.append((scores >= least - 1e-5).mean())
+        recalls.append((scores >= kth_scores - 1e-5).mean())
         alone = [index.search(queries[at : at + 1], 10, recall=effort.recall_at_10)[1][0] for at in range(20)]
         assert np.array_equal(alone, positions[:20])
         # Hits are scored exactly, however they were found.
         exact = np.einsum("qd,qkd->qk", queries, index.vectors[positions])
         assert np.abs(scores - exact)[positions >= 0].max() < 1e-5
-    assert found == sorted(found)
-    assert abs(found[0] - index.manifest.structure.efforts[0].recall_at_10) < 0.1
+    assert recalls == sorted(recalls)
+    assert abs(recalls[0] - index.manifest.structure.efforts[0].recall_at_10) < 0.1
     assert np.array_equal(index.search(queries, 10)[1], index.search(queries, 10, recall=1.0)[1])
 
 
 @pytest.mark.parametrize("recall", [0, -0.5, 1.01, float("nan"), True, "0.9"])
 def test_recall_out_of_range(index, queries, recall):
-    with pytest.raises(QueryError, match="expected a share above 0 and at most 1"):
+    with pytest.raises(QueryError, match="expected a number above 0 and at most 1"):
         index.search(queries, 5, recall=recall)
 
 
@@ -202,6 +204,7 @@ FACTORIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_factory_strings(index_of, vectors, factory):
     index = index_of(vectors[:3000], factory)

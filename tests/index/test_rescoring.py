@@ -5,12 +5,12 @@ import pytest
 
 from elasticdenser.index import rescoring
 from elasticdenser.index.rescoring import rescore
-from elasticdenser.kernel.kernel_sizes import has_fast_path, kernel_paths
+from elasticdenser.kernel.paths import has_fast_path, kernel_paths, path_number
 
 needs_kernel = pytest.mark.skipif(not kernel_paths(), reason="the kernel was not built")
 
 
-def given(dim, n_candidates, n_queries=5, n=400, seed=0):
+def random_case(dim, n_candidates, n_queries=5, n=400, seed=0):
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((n, dim)).astype(np.float32)
     vectors[7:20] = vectors[300]  # copies
@@ -21,7 +21,7 @@ def given(dim, n_candidates, n_queries=5, n=400, seed=0):
 
 
 @pytest.fixture(params=["kernel", "faiss"])
-def way(request, monkeypatch):
+def implementation(request, monkeypatch):
     if request.param == "faiss":
         monkeypatch.setattr(rescoring, "has_fast_path", lambda: False)
     elif not has_fast_path():
@@ -30,49 +30,51 @@ def way(request, monkeypatch):
 
 @pytest.mark.parametrize("dim", [1, 7, 16, 63, 64, 100, 384])
 @pytest.mark.parametrize(("n_candidates", "k"), [(1, 1), (9, 9), (100, 1), (100, 10), (400, 37), (400, 400)])
-def test_best_of_the_candidates(way, dim, n_candidates, k):
-    queries, candidates, vectors = given(dim, n_candidates)
-    found = rescore(queries, candidates, vectors, k)
+def test_best_of_the_candidates(implementation, dim, n_candidates, k):
+    queries, candidates, vectors = random_case(dim, n_candidates)
+    rescored = rescore(queries, candidates, vectors, k)
     exact = np.einsum("qd,qnd->qn", queries.astype(np.float64), vectors[candidates].astype(np.float64))
-    for row, its in enumerate(exact):
-        assert np.abs(found.scores[row] - np.sort(its)[::-1][:k]).max() < 1e-4
-        assert np.isclose(found.least[row], its.min(), atol=1e-4)
-        of_position = dict(zip(candidates[row].tolist(), its.tolist(), strict=True))
-        assert np.allclose(found.scores[row], [of_position[at] for at in found.positions[row].tolist()], atol=1e-4)
-    pairs = [list(zip(-s, p, strict=True)) for s, p in zip(found.scores, found.positions, strict=True)]
-    assert pairs == [sorted(its) for its in pairs]
-    lengths = np.linalg.norm(queries, axis=1) * np.linalg.norm(vectors[found.positions[:, -1]], axis=1)
-    assert np.allclose(found.length, lengths, rtol=1e-5)
+    for row, exact_scores in enumerate(exact):
+        assert np.abs(rescored.scores[row] - np.sort(exact_scores)[::-1][:k]).max() < 1e-4
+        assert np.isclose(rescored.least[row], exact_scores.min(), atol=1e-4)
+        of_position = dict(zip(candidates[row].tolist(), exact_scores.tolist(), strict=True))
+        assert np.allclose(
+            rescored.scores[row], [of_position[position] for position in rescored.positions[row].tolist()], atol=1e-4
+        )
+    pairs = [list(zip(-s, p, strict=True)) for s, p in zip(rescored.scores, rescored.positions, strict=True)]
+    assert pairs == [sorted(row) for row in pairs]
+    lengths = np.linalg.norm(queries, axis=1) * np.linalg.norm(vectors[rescored.positions[:, -1]], axis=1)
+    assert np.allclose(rescored.length, lengths, rtol=1e-5)
 
 
-def test_copies_are_counted_and_in_order(way):
-    queries, _, vectors = given(64, 10)
+def test_copies_are_counted_and_in_order(implementation):
+    queries, _, vectors = random_case(64, 10)
     candidates = np.random.default_rng(1).permutation(400)[None]
-    found = rescore(queries[:1], candidates, vectors, 5)
-    assert found.positions.tolist() == [[7, 8, 9, 10, 11]]
-    assert found.n_tied.tolist() == [14]
-    assert found.may_miss(13).tolist() == [True]
-    assert found.may_miss(14).tolist() == [False]
+    rescored = rescore(queries[:1], candidates, vectors, 5)
+    assert rescored.positions.tolist() == [[7, 8, 9, 10, 11]]
+    assert rescored.n_tied.tolist() == [14]
+    assert rescored.may_miss(13).tolist() == [True]
+    assert rescored.may_miss(14).tolist() == [False]
 
 
-def test_fewer_candidates_than_wanted(way):
-    queries, candidates, vectors = given(32, 6)
+def test_fewer_candidates_than_wanted(implementation):
+    queries, candidates, vectors = random_case(32, 6)
     candidates[:, 2:] = -1
-    found = rescore(queries, candidates, vectors, 4)
-    assert (np.sort(found.positions[:, :2]) == np.sort(candidates[:, :2])).all()
-    assert (found.positions[:, 2:] == -1).all()
-    assert np.isneginf(found.scores[:, 2:]).all()
-    assert np.isneginf(found.least).all()
-    assert not found.may_miss(1).any()
+    rescored = rescore(queries, candidates, vectors, 4)
+    assert (np.sort(rescored.positions[:, :2]) == np.sort(candidates[:, :2])).all()
+    assert (rescored.positions[:, 2:] == -1).all()
+    assert np.isneginf(rescored.scores[:, 2:]).all()
+    assert np.isneginf(rescored.least).all()
+    assert not rescored.may_miss(1).any()
 
 
 @needs_kernel
 def test_the_same_on_every_path():
     from elasticdenser.kernel import _kernel
 
-    queries, candidates, vectors = given(384, 200)
+    queries, candidates, vectors = random_case(384, 200)
     expected = rescore(queries, candidates, vectors, 20)
-    for path in range(len(kernel_paths())):
+    for path in map(path_number, kernel_paths()):
         scores, positions = np.empty((5, 20), np.float32), np.empty((5, 20), np.int64)
         room, margins = np.empty(200, np.float32), np.empty(5, rescoring._MARGIN)
         _kernel.rescore(path, vectors, 384, queries, candidates, 20, room, scores, positions, margins)
@@ -85,21 +87,21 @@ def test_the_same_on_every_path():
     ("changes", "message"),
     [
         ({"k": 0}, "got k = 0"),
-        ({"k": 7}, "got k = 7; expected 1 to 6"),
+        ({"k": 7}, "got k = 7, expected 1 to 6"),
         ({"dim": 0}, "got 0 dimensions"),
         ({"dim": 64}, "bytes of queries"),
-        ({"candidates": np.full((5, 6), 400)}, "got position 400; there are 400 vectors"),
+        ({"candidates": np.full((5, 6), 400)}, "got position 400, expected less than 400"),
         ({"scores": np.empty(3, np.float32)}, "bytes of scores"),
         ({"positions": np.empty(3, np.int64)}, "bytes of positions"),
-        ({"room": np.empty(3, np.float32)}, "bytes of room"),
+        ({"all_scores": np.empty(3, np.float32)}, "bytes of all_scores"),
     ],
 )
-def test_what_does_not_fit_is_refused(changes, message):
+def test_arrays_of_wrong_size_or_content_are_refused(changes, message):
     from elasticdenser.kernel import _kernel
 
-    queries, candidates, vectors = given(32, 6)
+    queries, candidates, vectors = random_case(32, 6)
     arguments = {"path": 0, "vectors": vectors, "dim": 32, "queries": queries, "candidates": candidates, "k": 2}
-    arguments |= {"room": np.empty(6, np.float32), "scores": np.empty((5, 2), np.float32)}
+    arguments |= {"all_scores": np.empty(6, np.float32), "scores": np.empty((5, 2), np.float32)}
     arguments |= {"positions": np.empty((5, 2), np.int64), "margins": np.empty(5, rescoring._MARGIN)}
     with pytest.raises(ValueError, match=message):
         _kernel.rescore(*(arguments | changes).values())

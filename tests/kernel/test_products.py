@@ -1,13 +1,13 @@
-"""Products of the kernel, which must come out the same, to the bit, on every path."""
+"""Products of the kernel, which must be the same, to the bit, on every path with vector instructions."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from elasticdenser.kernel.kernel_sizes import kernel_paths
-from elasticdenser.kernel.packing import pack
-from elasticdenser.kernel.plan import Plan
+from elasticdenser.kernel.packing import pack_matrix
+from elasticdenser.kernel.paths import PORTABLE, kernel_paths, path_number
+from elasticdenser.kernel.structs import KernelModel
 
 PATHS = kernel_paths()
 pytestmark = pytest.mark.skipif(not PATHS, reason="needs the kernel: python setup.py build_ext --inplace")
@@ -16,11 +16,11 @@ pytestmark = pytest.mark.skipif(not PATHS, reason="needs the kernel: python setu
 def product(path, packed, inputs, n_inputs=None, n_outputs=None):
     from elasticdenser.kernel import _kernel
 
-    plan = Plan(1, 1)
-    its = plan.product(packed, n_inputs, n_outputs)
-    out = np.full((len(inputs), -(-its.n_outputs // 16) * 16), np.nan, np.float32)
-    _kernel.multiply(PATHS.index(path), its, np.ascontiguousarray(inputs), out)
-    return out[:, : its.n_outputs]
+    model = KernelModel(1, 1)
+    struct = model.product(packed, n_inputs, n_outputs)
+    out = np.full((len(inputs), -(-struct.n_outputs // 16) * 16), np.nan, np.float32)
+    _kernel.multiply(path_number(path), struct, np.ascontiguousarray(inputs), out)
+    return out[:, : struct.n_outputs]
 
 
 def whole_numbers(rng, n_rows, n_inputs):
@@ -40,8 +40,8 @@ def test_sums_are_exact(path, n_inputs, n_outputs):
         rows = whole_numbers(rng, n_rows, n_inputs)
         rows[0, :] = 255 if n_rows > 1 else rows[0]  # the largest sums there are
         rows[0, 0] = 0
-        got = product(path, pack(weights, np.zeros(n_outputs, np.float32), "int8"), rows)
-        np.testing.assert_array_equal(got, rows @ weights.T)
+        outputs = product(path, pack_matrix(weights, np.zeros(n_outputs, np.float32), "int8"), rows)
+        np.testing.assert_array_equal(outputs, rows @ weights.T)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -51,8 +51,8 @@ def test_a_part_of_packed_weights(path, n_inputs, n_outputs):
     weights = rng.integers(-127, 128, (100, 120)).astype(np.float32)
     weights[:, 0] = -127
     rows = whole_numbers(rng, 9, n_inputs)
-    got = product(path, pack(weights, np.zeros(100, np.float32), "int8"), rows, n_inputs, n_outputs)
-    np.testing.assert_array_equal(got, rows @ weights[:n_outputs, :n_inputs].T)
+    outputs = product(path, pack_matrix(weights, np.zeros(100, np.float32), "int8"), rows, n_inputs, n_outputs)
+    np.testing.assert_array_equal(outputs, rows @ weights[:n_outputs, :n_inputs].T)
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
@@ -61,22 +61,22 @@ def test_paths_agree_and_are_close(precision):
     weights, bias = rng.normal(size=(200, 100)).astype(np.float32), rng.normal(size=200).astype(np.float32)
     rows, smooth = rng.normal(size=(20, 100)).astype(np.float32), np.ones(100, np.float32)
     rows[:, 3], smooth[3] = 100 * rows[:, 3], 0.01
-    packed = pack(weights, bias, precision, smooth if precision == "int8" else None)
+    packed = pack_matrix(weights, bias, precision, smooth if precision == "int8" else None)
     expected = rows @ weights.T + bias
     results = {path: product(path, packed, rows) for path in PATHS}
-    for path, got in results.items():
-        error = np.linalg.norm(got - expected) / np.linalg.norm(expected)
+    for path, outputs in results.items():
+        error = np.linalg.norm(outputs - expected) / np.linalg.norm(expected)
         assert error < {"int8": 0.03, "fp16": 1e-3, "fp32": 1e-6}[precision]
-        np.testing.assert_allclose(got, results[PATHS[0]], rtol=1e-4, atol=1e-4)
-        if "portable" not in path:  # which does not add to a product without rounding it first
-            np.testing.assert_array_equal(got, results[PATHS[0]])
+        np.testing.assert_allclose(outputs, results[PATHS[0]], rtol=1e-4, atol=1e-4)
+        if path != PORTABLE:  # which rounds a product before it adds to it
+            np.testing.assert_array_equal(outputs, results[PATHS[0]])
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_rows_of_one_value(path):
     weights = np.ones((4, 8), np.float32)
-    packed = pack(weights, np.full(4, 2, np.float32), "int8")
+    packed = pack_matrix(weights, np.full(4, 2, np.float32), "int8")
     rows = np.repeat(np.array([[0], [3], [-3], [1e-30]], np.float32), 8, axis=1)
     np.testing.assert_allclose(product(path, packed, rows), [[2] * 4, [26] * 4, [-22] * 4, [2] * 4], rtol=1e-5)
-    packed = pack(np.zeros((4, 8), np.float32), np.zeros(4, np.float32), "int8")
+    packed = pack_matrix(np.zeros((4, 8), np.float32), np.zeros(4, np.float32), "int8")
     np.testing.assert_array_equal(product(path, packed, rows), np.zeros((4, 4)))

@@ -1,4 +1,4 @@
-"""Files of weights that are damaged, or do not fit their config: none of them may be computed with."""
+"""Files of weights that are damaged or do not fit their config are refused before they are computed with."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kernel_helpers import load_kernel_backend, needs_fast_path, needs_kernel
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
 from elasticdenser.errors import ModelError
-from elasticdenser.kernel.levels import RuntimeLevels, available_paths
-from elasticdenser.kernel.packing import pack
-from elasticdenser.kernel.plan import Plan
+from elasticdenser.kernel.packing import pack_matrix
+from elasticdenser.kernel.structs import KernelModel
 from elasticdenser.kernel.tensors import ANY, Tensors
 
 ROOT = Path(__file__).parents[2]
@@ -65,20 +65,23 @@ SHAPES = {
 }
 
 
+@needs_kernel
 @pytest.mark.parametrize("name", SHAPES)
 def test_other_shapes_and_types(folder, name):
     is_full = name.startswith(("embeddings", "encoder"))
     change(folder / (FULL if is_full else ELASTIC), name, SHAPES[name])
-    with pytest.raises(ModelError, match=rf"got {name} .*; expected .*: .*fetch the model again"):
-        RuntimeLevels.load(folder)
+    with pytest.raises(ModelError, match=rf"got {name} .*, expected .*: .*fetch the model again"):
+        load_kernel_backend(folder)
 
 
+@needs_kernel
 def test_a_table_of_floats_is_refused(folder):
     change(folder / ELASTIC, "table", lambda a: a.astype(np.float32))
-    with pytest.raises(ModelError, match=r"got table of F32 \(\d+, 32\); expected I8 \(\d+, 32\)"):
-        RuntimeLevels.load(folder)
+    with pytest.raises(ModelError, match=r"got table of F32 \(\d+, 32\), expected I8 \(\d+, 32\)"):
+        load_kernel_backend(folder)
 
 
+@needs_kernel
 @pytest.mark.parametrize(
     ("file", "key", "value", "message"),
     [
@@ -88,7 +91,7 @@ def test_a_table_of_floats_is_refused(folder):
             "config.json",
             "intermediate_size",
             128,
-            r"intermediate.dense.weight of F16 \(64, 32\); expected .* \(128, 32",
+            r"intermediate.dense.weight of F16 \(64, 32\), expected .* \(128, 32",
         ),
         ("config.json", "hidden_size", 64, r"expected floating-point numbers \(any, 64\)"),
         ("config.json", "intermediate_size", "64", "expected a whole number above 0"),
@@ -99,56 +102,57 @@ def test_a_table_of_floats_is_refused(folder):
     ],
 )
 def test_other_counts(folder, file, key, value, message):
-    about = json.loads((folder / file).read_text())
-    (about["shape"] if file == "elastic.json" else about)[key] = value
-    (folder / file).write_text(json.dumps(about))
+    content = json.loads((folder / file).read_text())
+    (content["shape"] if file == "elastic.json" else content)[key] = value
+    (folder / file).write_text(json.dumps(content))
     with pytest.raises(ModelError, match=message):
-        RuntimeLevels.load(folder)
+        load_kernel_backend(folder)
 
 
+@needs_kernel
 def test_bfloat16(folder):
-    levels = RuntimeLevels.load(folder, precision="fp32")
+    backend = load_kernel_backend(folder, precision="fp32")
     tensors = load_tensors(folder / ELASTIC)
     for name in ("exits", "exit_bias", "shortcuts"):
         tensors[name] = tensors[name].to(torch.bfloat16)
     save_tensors(tensors, folder / ELASTIC)
-    rounded = RuntimeLevels.load(folder, precision="fp32")
-    for size in levels.subnets:
-        expected = levels.encode([[1, 2, 3]], "mean", size)
-        assert np.abs(rounded.encode([[1, 2, 3]], "mean", size) - expected).max() < 0.01 * np.abs(expected).max()
+    rounded = load_kernel_backend(folder, precision="fp32")
+    for subnet in backend.subnets:
+        expected = backend.forward([[1, 2, 3]], subnet)
+        assert np.abs(rounded.forward([[1, 2, 3]], subnet) - expected).max() < 0.01 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("path", available_paths())
+@needs_kernel
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_no_number(folder, path, value):
+def test_numbers_that_are_not_finite(folder, value):
     def spoil(tensor):
         tensor.flat[7] = value
         return tensor
 
     change(folder / FULL, QUERY, spoil)
-    levels = RuntimeLevels.load(folder, path=path)
-    with pytest.raises(ModelError, match=f"{QUERY} holds what is no finite float32 number"):
-        levels.encode([[1, 2]], "mean", levels.full_subnet)
+    backend = load_kernel_backend(folder)
+    with pytest.raises(ModelError, match=f"{QUERY} holds a number that is not finite: fetch the model again"):
+        backend.forward([[1, 2]], backend.full_subnet)
 
 
-@pytest.mark.skipif(available_paths()[0] == "numpy", reason="needs the kernel")
-def test_tokens_that_are_no_numbers(folder):
+@needs_kernel
+def test_token_vectors_that_are_not_finite(folder):
     change(folder / FULL, TOKENS, lambda tokens: tokens * np.float16(np.nan))
-    levels = RuntimeLevels.load(folder)
+    backend = load_kernel_backend(folder)
     with pytest.raises(ModelError, match="no finite numbers: fetch the model again"):
-        levels.encode([[1, 2]], "mean", levels.full_subnet)
+        backend.forward([[1, 2]], backend.full_subnet)
 
 
 def test_exits_beyond_float16():
-    with pytest.raises(ModelError, match="got weights of up to 70000 in an exit; expected no more than 65504"):
-        pack(np.full((2, 3), 7e4, np.float32), np.zeros(2, np.float32), "fp16")
+    with pytest.raises(ModelError, match="got weights of up to 70000 in an exit, expected at most 65504"):
+        pack_matrix(np.full((2, 3), 7e4, np.float32), np.zeros(2, np.float32), "fp16")
 
 
 def test_no_more_than_is_packed():
-    packed = pack(np.ones((8, 6), np.float32), np.zeros(8, np.float32), "int8")
+    packed = pack_matrix(np.ones((8, 6), np.float32), np.zeros(8, np.float32), "int8")
     for wrong in ({"n_inputs": 7}, {"n_outputs": 9}, {"n_inputs": 0}):
         with pytest.raises(ModelError, match="got weights of 8 outputs by 6 inputs"):
-            Plan(1, 1).product(packed, **wrong)
+            KernelModel(1, 1).product(packed, **wrong)
 
 
 def write(path, header, n_bytes=64):
@@ -197,7 +201,7 @@ def test_only_tensors_that_are_needed_matter(tmp_path):
     np.testing.assert_array_equal(tensors.floats("a"), np.zeros(4))
     assert tensors.names() == {"a", "b", "c", "d"}
     for name in "bcd":
-        with pytest.raises(ModelError, match=f"got {name} as .* in .* bytes; expected one of F64, F32"):
+        with pytest.raises(ModelError, match=f"got {name} as .* in .* bytes, expected one of F64, F32"):
             tensors.stored(name)
 
 
@@ -207,7 +211,7 @@ def test_checks(tmp_path):
     tensors.check("a", (ANY, 4))
     tensors.check("a", (2, 4), "I8")
     for name, shape, dtype, message in (
-        ("a", (2, 5), None, r"got a of I8 \(2, 4\); expected floating-point numbers \(2, 5\)"),
+        ("a", (2, 5), None, r"got a of I8 \(2, 4\), expected floating-point numbers \(2, 5\)"),
         ("a", (2,), None, r"got a of I8 \(2, 4\)"),
         ("a", (2, 4), "F16", r"expected F16 \(2, 4\)"),
         ("b", (8,), None, "lacks b.scale"),
@@ -220,20 +224,23 @@ def test_checks(tmp_path):
 FACTORS = """
 import hashlib, sys
 from pathlib import Path
-from elasticdenser.kernel.levels import RuntimeLevels
-levels = RuntimeLevels.load(Path(sys.argv[1]))
-print(hashlib.sha256(levels.encode([list(range(2, 40))], "mean", levels.full_subnet).tobytes()).hexdigest())
+from elasticdenser.encoders.backends.kernel import KernelBackend
+from elasticdenser.kernel.weights import read_full_encoder
+from elasticdenser.models.settings import read_settings
+folder = Path(sys.argv[1])
+backend = KernelBackend(read_full_encoder(folder), None, read_settings(folder))
+print(hashlib.sha256(backend.forward([list(range(2, 40))], backend.full_subnet).tobytes()).hexdigest())
 """
 
 
-@pytest.mark.skipif(available_paths()[0] == "numpy", reason="needs the kernel")
+@needs_fast_path
 def test_vectors_do_not_depend_on_the_linear_algebra(query_encoder):
-    """Factors are found with numpy, whose products and functions differ from processor to processor."""
-    found = set()
+    """Smoothing factors are found with numpy, whose products and functions differ from processor to processor."""
+    digests = set()
     for kind, without in (("Nehalem", "X86_V4"), ("Haswell", "X86_V3 X86_V4"), ("SkylakeX", "")):
         environment = {"OPENBLAS_CORETYPE": kind, "NPY_DISABLE_CPU_FEATURES": without, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-W", "ignore", "-c", FACTORS, str(query_encoder.found.path)]
+        command = [sys.executable, "-W", "ignore", "-c", FACTORS, str(query_encoder.location.path)]
         result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment})
         assert result.returncode == 0, result.stderr
-        found.add(result.stdout)
-    assert len(found) == 1
+        digests.add(result.stdout)
+    assert len(digests) == 1

@@ -1,4 +1,4 @@
-"""The structure of the elastic transformer: what a size uses, and that nothing else touches its vectors."""
+"""The elastic transformer: the part of the weights that a subnet uses, and that nothing else changes its vectors."""
 
 from __future__ import annotations
 
@@ -8,37 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 import torch.nn.functional as F
+from elastic_models import SHAPE, at_all_subnets, random_batch, random_model
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import one_thread
 
 from elasticdenser.errors import QueryError
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.shape import DEPTHS, WIDTHS, ElasticShape, layers_of
 from elasticdenser.subnet import Subnet
 
-SIZES = {"n_layers": 6, "n_heads": 4, "hidden": 32, "n_neurons": 64, "vocabulary": 50, "n_positions": 24, "dim": 16}
-GRID = ElasticShape(**SIZES).grid
-
-
-def random_model(seed: int = 0, **changed) -> ElasticBert:
-    """A model of random weights, wherever they are; its sizes give vectors far from each other's."""
-    one_thread()
-    generator = torch.Generator().manual_seed(seed)
-    model = ElasticBert(ElasticShape(**{**SIZES, **changed})).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
-            if "norm" in name:
-                parameter.select(-2, 0).add_(1)  # the weights of layer norms
-    return model
-
-
-def random_batch(lengths=(3, 9, 1, 5), seed: int = 1):
-    """Token ids and mask; behind the sequences stands garbage."""
-    generator = torch.Generator().manual_seed(seed)
-    token_ids = torch.randint(0, SIZES["vocabulary"], (len(lengths), max(lengths)), generator=generator)
-    return token_ids, torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+GRID = ElasticShape(**SHAPE).grid
 
 
 @pytest.fixture(scope="module", params=["mean", "cls", "mean with level 0"])
@@ -47,13 +26,8 @@ def model(request) -> ElasticBert:
     return random_model(pooling=pooling, level0=bool(level0))
 
 
-@torch.no_grad()
-def at_all_sizes(model: ElasticBert, token_ids, mask):
-    return {subnet: F.normalize(model(token_ids, mask, subnet), dim=-1) for subnet in model.shape.grid}
-
-
 def test_exits_are_given_level0():
-    """A size's vector is its exit of the pooled vector plus its shortcut of the mean token vector."""
+    """A subnet's vector is its exit of the pooled vector plus its shortcut of the mean token vector."""
     model = random_model(level0=True)
     token_ids, mask = random_batch()
     means = torch.stack(
@@ -67,43 +41,43 @@ def test_exits_are_given_level0():
 
 
 def test_at_depths_equals_single_forwards(model):
-    single = at_all_sizes(model, *random_batch())
+    single = at_all_subnets(model, *random_batch())
     assert len(single) == len(WIDTHS) * len(DEPTHS)
     for width in WIDTHS:
         for depths in (DEPTHS, (6, 1), (3,), iter([2, 4, 2])):
             with torch.no_grad():
-                found = model.at_depths(*random_batch(), width, depths)
-            assert list(found) == sorted(found)
-            for depth, vectors in found.items():
+                by_depth = model.at_depths(*random_batch(), width, depths)
+            assert list(by_depth) == sorted(by_depth)
+            for depth, vectors in by_depth.items():
                 expected = single[Subnet(width, depth)]
                 torch.testing.assert_close(F.normalize(vectors, dim=-1), expected, atol=1e-6, rtol=0)
 
 
-def test_all_sizes_differ(model):
-    found = list(at_all_sizes(model, *random_batch()).values())
-    assert all(vectors.shape == (4, 16) for vectors in found)
-    for number, one in enumerate(found):
-        assert all((one - other).abs().max() > 1e-3 for other in found[:number])
+def test_all_subnets_differ(model):
+    by_subnet = list(at_all_subnets(model, *random_batch()).values())
+    assert all(vectors.shape == (4, 16) for vectors in by_subnet)
+    for number, vectors in enumerate(by_subnet):
+        assert all((vectors - others).abs().max() > 1e-3 for others in by_subnet[:number])
 
 
 def test_neither_padding_nor_neighbours_change_a_vector(model):
     token_ids, mask = random_batch()
-    together = at_all_sizes(model, token_ids, mask)
+    together = at_all_subnets(model, token_ids, mask)
     longer = torch.cat([token_ids, torch.full((4, 7), 49)], dim=1)
-    padded = at_all_sizes(model, longer, torch.cat([mask, torch.zeros(4, 7, dtype=torch.bool)], dim=1))
+    padded = at_all_subnets(model, longer, torch.cat([mask, torch.zeros(4, 7, dtype=torch.bool)], dim=1))
     other = torch.where(mask, token_ids, (token_ids + 1) % 50)
-    refilled = at_all_sizes(model, other, mask)
+    refilled = at_all_subnets(model, other, mask)
     for subnet, vectors in together.items():
         torch.testing.assert_close(padded[subnet], vectors, atol=1e-6, rtol=0)
         torch.testing.assert_close(refilled[subnet], vectors, atol=1e-6, rtol=0)
     for row, length in enumerate((3, 9, 1, 5)):
-        alone = at_all_sizes(model, token_ids[row : row + 1, :length], mask[row : row + 1, :length])
+        alone = at_all_subnets(model, token_ids[row : row + 1, :length], mask[row : row + 1, :length])
         for subnet, vectors in together.items():
             torch.testing.assert_close(alone[subnet], vectors[row : row + 1], atol=1e-6, rtol=0)
 
 
 def without_all_but(model: ElasticBert, subnet: Subnet) -> ElasticBert:
-    """A copy that has NaN wherever the size has no business, as the design says it."""
+    """A copy that has NaN in all weights that the subnet must not use."""
     model = copy.deepcopy(model)
     n_heads, n_neurons = int(4 * subnet.width), int(64 * subnet.width)
     kept = {1: {0}, 2: {0, 5}, 3: {0, 4, 5}, 4: {0, 1, 4, 5}, 6: {0, 1, 2, 3, 4, 5}}[subnet.depth]
@@ -132,33 +106,33 @@ def without_all_but(model: ElasticBert, subnet: Subnet) -> ElasticBert:
 
 
 @pytest.mark.parametrize("subnet", GRID, ids=str)
-def test_a_size_uses_nothing_beyond_its_slice(model, subnet):
+def test_a_subnet_uses_nothing_beyond_its_slice(model, subnet):
     batch = random_batch()
     with torch.no_grad():
-        found = without_all_but(model, subnet)(*batch, subnet)
-        assert found.isfinite().all()
-        torch.testing.assert_close(found, model(*batch, subnet), atol=0, rtol=0)
+        vectors = without_all_but(model, subnet)(*batch, subnet)
+        assert vectors.isfinite().all()
+        torch.testing.assert_close(vectors, model(*batch, subnet), atol=0, rtol=0)
 
 
-def test_sizes_at_once(model):
+def test_subnets_at_once(model):
     batches = [random_batch(lengths, seed) for seed, lengths in enumerate([(3, 9, 1, 5), (2,), (7, 7), (9, 1, 1)])]
     work = [(batch, subnet) for subnet in model.shape.grid for batch in batches] * 3
     expected = [model(*batch, subnet).detach() for batch, subnet in work]
 
-    def encode(one):
-        batch, subnet = one
+    def compute(batch_and_subnet):
+        batch, subnet = batch_and_subnet
         with torch.inference_mode():
             return model(*batch, subnet)
 
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(encode, work))
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+        results = list(pool.map(compute, work))
+    for vectors, expected_vectors in zip(results, expected, strict=True):
+        torch.testing.assert_close(vectors, expected_vectors, atol=1e-6, rtol=0)
 
 
 @given(st.integers(1, 48).flatmap(lambda n: st.tuples(st.integers(1, n), st.just(n))))
-def test_layers_of(sizes):
-    depth, n_layers = sizes
+def test_layers_of(depth_and_layers):
+    depth, n_layers = depth_and_layers
     first, last = layers_of(depth, n_layers)
     layers = first + last
     assert len(layers) == depth == len(set(layers))
@@ -177,20 +151,20 @@ def test_layers_of_six():
 
 
 @pytest.mark.parametrize("subnet", GRID, ids=str)
-def test_gradients_reach_what_a_size_uses(subnet):
+def test_gradients_reach_what_a_subnet_uses(subnet):
     model = random_model()
     torch.autograd.backward(model(*random_batch(), subnet).square().sum())
-    at = WIDTHS.index(subnet.width), DEPTHS.index(subnet.depth)
+    cell = WIDTHS.index(subnet.width), DEPTHS.index(subnet.depth)
     touched = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     used = [number for number in range(6) if f"blocks.{number}.up" in touched]
     assert used == list(sum(layers_of(subnet.depth, 6), ()))
     assert {"tokens", "positions", "norm", "exits", "exit_bias"} <= set(touched)
     for name in ("exits", "exit_bias"):
-        assert nonzero_rows(touched[name], 2) == {at}
-    assert nonzero_rows(touched["norm"], 1) == {(at[0],)}
+        assert nonzero_rows(touched[name], 2) == {cell}
+    assert nonzero_rows(touched["norm"], 1) == {(cell[0],)}
     for number in used:
         layer = {name.rsplit(".", 1)[-1]: grad for name, grad in touched.items() if name.startswith(f"blocks.{number}")}
-        assert nonzero_rows(layer["norms"], 1) == {(at[0],)}
+        assert nonzero_rows(layer["norms"], 1) == {(cell[0],)}
         n_heads, n_neurons = int(4 * subnet.width), int(64 * subnet.width)
         for name in ("qkv", "out"):
             assert nonzero_rows(layer[name].movedim(1, 0), 1) == {(head,) for head in range(n_heads)}
@@ -199,25 +173,25 @@ def test_gradients_reach_what_a_size_uses(subnet):
 
 def nonzero_rows(grad, n_dimensions):
     """Indices of the first dimensions under which anything is not zero."""
-    return {tuple(at) for at in grad.flatten(n_dimensions).any(dim=-1).nonzero().tolist()}
+    return {tuple(index) for index in grad.flatten(n_dimensions).any(dim=-1).nonzero().tolist()}
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu"])
 def test_activations_differ(activation):
-    found = random_model(activation=activation)(*random_batch(), Subnet(1.0, 6))
+    vectors = random_model(activation=activation)(*random_batch(), Subnet(1.0, 6))
     others = [
         random_model(activation=other)(*random_batch(), Subnet(1.0, 6))
         for other in ("gelu", "gelu_tanh", "relu")
         if other != activation
     ]
-    assert found.isfinite().all()
-    assert all((found - other).abs().max() > 1e-6 for other in others)
+    assert vectors.isfinite().all()
+    assert all((vectors - other).abs().max() > 1e-6 for other in others)
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
-        ({"widths": (1.0, 0.3)}, "width 0.3 of 4 heads and 64 neurons; expected one that leaves whole numbers"),
+        ({"widths": (1.0, 0.3)}, "width 0.3 of 4 heads and 64 neurons, expected one that leaves whole numbers"),
         ({"widths": (1.0, 0.25), "n_heads": 2}, "width 0.25 of 2 heads"),
         ({"widths": (1.0, 0.25), "n_neurons": 66}, "66 neurons"),
         ({"widths": (1.0, 0.0)}, "width 0 of"),
@@ -225,7 +199,7 @@ def test_activations_differ(activation):
         ({"widths": (0.5, 1.0)}, "to fall from 1"),
         ({"widths": (1.0, 1.0)}, "to fall from 1"),
         ({"widths": ()}, "to fall from 1"),
-        ({"depths": (1, 7)}, "depth 7 of 6 layers; expected 1 to 6"),
+        ({"depths": (1, 7)}, "depth 7 of 6 layers, expected 1 to 6"),
         ({"depths": (0, 1)}, "depth 0 of 6 layers"),
         ({"depths": (2, 1)}, "expected them to rise"),
         ({"depths": (2, 2)}, "expected them to rise"),
@@ -233,22 +207,25 @@ def test_activations_differ(activation):
         ({"n_heads": 5, "widths": (1.0,)}, "5 heads of a hidden size of 32"),
         ({"pooling": "max"}, "'max' pooling"),
         ({"activation": "swish"}, "'swish'"),
+        ({"n_layers": 0}, "got n_layers = 0, expected a number above 0"),
+        ({"norm_eps": -1.0}, "got norm_eps = -1.0, expected a number above 0"),
+        ({"norm_eps": float("nan")}, "got norm_eps = nan, expected a number above 0"),
     ],
 )
-def test_shapes_that_cannot_be(changed, said):
+def test_shapes_that_cannot_be(changed, message):
     with pytest.raises(QueryError) as caught:
-        ElasticShape(**{**SIZES, **changed})
-    assert said in str(caught.value)
+        ElasticShape(**{**SHAPE, **changed})
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("subnet", [Subnet(0.5, 5), Subnet(0.75, 6)], ids=str)
-def test_sizes_that_are_not_there(model, subnet):
+def test_subnets_that_are_not_there(model, subnet):
     for ask in (
         lambda: model(*random_batch(), subnet),
         lambda: model.at_depths(*random_batch(), subnet.width, [subnet.depth]),
         lambda: model.shape.check(subnet),
     ):
-        with pytest.raises(QueryError, match=f"got subnet {subnet}; this encoder has the sizes: w1-d6, w1-d4"):
+        with pytest.raises(QueryError, match=f"got subnet {subnet}, expected one of this encoder.s: w1-d6, w1-d4"):
             ask()
 
 

@@ -1,4 +1,4 @@
-"""Elastic encoders on disk: what is written is read back, whole or not at all."""
+"""Elastic encoders on disk are read as they were written, and are complete or absent."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from elastic_models import TEXTS, at_all_subnets, padded, random_model, random_sequences
 from safetensors.torch import load_file, save_file
 from test_architectures import make_transformer, to_old_layout
-from test_elastic import at_all_sizes, random_model
-from test_elastic_init import TEXTS, padded, random_sequences
 from tiny import VOCABULARY, one_thread, write_sentence_encoder
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder
@@ -22,16 +21,17 @@ from elasticdenser.models import elastic_files
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_files import load_elastic, save_elastic
 from elasticdenser.models.elastic_init import elastic_from_full
-from elasticdenser.models.locate import find_model, is_elastic
+from elasticdenser.models.locate import find_model
+from elasticdenser.models.manifest import is_elastic
 from elasticdenser.models.settings import read_settings, transformer_folder
 from elasticdenser.models.tokenizer import load_tokenizer
 
-MADE_BY = {"name": "some/encoder", "weights_sha256": "ab" * 32, "steps": 300}
+PROVENANCE = {"name": "some/encoder", "weights_sha256": "ab" * 32, "steps": 300}
 
 
 @pytest.fixture(scope="module")
 def elastic(tiny_model) -> ElasticBert:
-    """The tiny encoder, every size with an exit and norms of its own."""
+    """The tiny encoder, every subnet with an exit and norms of its own."""
     one_thread()
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(len(VOCABULARY), 32, generator=generator)
@@ -52,7 +52,7 @@ def elastic(tiny_model) -> ElasticBert:
 @pytest.fixture
 def saved(tiny_model, elastic, tmp_path) -> Path:
     folder = tmp_path / "saved"
-    save_elastic(folder, base=tiny_model, model=elastic, made_by=MADE_BY)
+    save_elastic(folder, base=tiny_model, model=elastic, provenance=PROVENANCE)
     return folder
 
 
@@ -71,7 +71,7 @@ def assert_within_a_step(got: torch.Tensor, expected: torch.Tensor) -> None:
 
 def test_what_is_written_is_read(tiny_model, elastic, saved):
     loaded = load_elastic(saved)
-    assert loaded.made_by == MADE_BY
+    assert loaded.provenance == PROVENANCE
     assert (loaded.model.shape, loaded.model.training) == (elastic.shape, False)
     expected = elastic.state_dict()
     for name, parameter in loaded.model.state_dict().items():
@@ -81,17 +81,17 @@ def test_what_is_written_is_read(tiny_model, elastic, saved):
         else:
             assert torch.equal(parameter, expected[name].half().float()), name
     batch = padded(random_sequences())
-    vectors = at_all_sizes(elastic, *batch)
-    for subnet, its in at_all_sizes(loaded.model, *batch).items():
-        assert F.cosine_similarity(its, vectors[subnet]).min() > 0.999
+    vectors = at_all_subnets(elastic, *batch)
+    for subnet, loaded_vectors in at_all_subnets(loaded.model, *batch).items():
+        assert F.cosine_similarity(loaded_vectors, vectors[subnet]).min() > 0.999
     assert read_settings(saved) == read_settings(tiny_model)
 
 
 def test_what_the_folder_holds(tiny_model, saved):
     assert set(contents(saved)) == {*contents(tiny_model), "elastic.json", "elastic.safetensors"}
-    about = json.loads((saved / "elastic.json").read_text())
-    assert (about["format"], about["shape"]["level0"], about["made_by"]) == (1, True, MADE_BY)
-    assert about["shape"]["widths"] == [1.0, 0.5, 0.25]
+    manifest = json.loads((saved / "elastic.json").read_text())
+    assert (manifest["format"], manifest["shape"]["level0"], manifest["made_by"]) == (1, True, PROVENANCE)
+    assert manifest["shape"]["widths"] == [1.0, 0.5, 0.25]
     full, trained = (load_file(saved / name) for name in ("model.safetensors", "elastic.safetensors"))
     assert {tensor.dtype for tensor in full.values()} == {torch.float16}
     assert "tokens" not in trained  # they are the full encoder's
@@ -101,10 +101,9 @@ def test_what_the_folder_holds(tiny_model, saved):
 
 
 def test_it_is_the_full_encoder_too(tiny_model, tiny_encoder, saved):
-    found = find_model(str(saved))
-    assert found.sha256 == MADE_BY["weights_sha256"]
+    assert find_model(str(saved)).sha256 == PROVENANCE["weights_sha256"]
     passages = PassageEncoder.from_pretrained(str(saved), dtype="float32", device="cpu")
-    assert passages.fingerprint.weights_sha256 == MADE_BY["weights_sha256"]
+    assert passages.fingerprint.weights_sha256 == PROVENANCE["weights_sha256"]
     for got, expected in zip(passages.encode(TEXTS), tiny_encoder.encode(TEXTS), strict=True):
         assert float(got @ expected) > 0.99999
 
@@ -113,13 +112,13 @@ def test_tuned_tokens_are_kept(tiny_model, elastic, tmp_path):
     model = elastic_from_full(tiny_model, read_settings(tiny_model))
     with torch.no_grad():
         model.tokens += 1
-    save_elastic(tmp_path / "m", base=tiny_model, model=model, made_by=MADE_BY)
+    save_elastic(tmp_path / "m", base=tiny_model, model=model, provenance=PROVENANCE)
     loaded = load_elastic(tmp_path / "m")
     assert_within_a_step(loaded.model.tokens, model.tokens)
     assert not loaded.model.shape.level0
     encoder = ElasticQueryEncoder.from_pretrained(str(tmp_path / "m"), dtype="float32", device="cpu")
     full = ElasticQueryEncoder.from_pretrained(str(tiny_model), dtype="float32", device="cpu")
-    assert F.cosine_similarity(*(torch.tensor(one.encode(TEXTS)) for one in (encoder, full))).min() > 0.9999
+    assert F.cosine_similarity(*(torch.tensor(each.encode(TEXTS)) for each in (encoder, full))).min() > 0.9999
 
 
 @pytest.mark.parametrize(("kind", "inside"), [("bert", "0_Transformer"), ("roberta", "")])
@@ -138,7 +137,7 @@ def test_tokenizers(tmp_path, kind, inside):
         to_old_layout(plain, inside=inside)
     change(plain / inside / "sentence_bert_config.json", do_lower_case=True)
     settings = read_settings(plain)
-    save_elastic(tmp_path / "m", base=plain, model=elastic_from_full(plain, settings), made_by=MADE_BY)
+    save_elastic(tmp_path / "m", base=plain, model=elastic_from_full(plain, settings), provenance=PROVENANCE)
     assert read_settings(tmp_path / "m") == settings
     mine, its = (load_tokenizer(transformer_folder(at), settings.max_length) for at in (tmp_path / "m", plain))
     for text in ["who wrote DUNE", "Crème brûlée", "long " * 99]:
@@ -149,9 +148,9 @@ def test_tokenizers(tmp_path, kind, inside):
 def test_replacing(tiny_model, elastic, saved):
     (saved / "README.md").write_text("of the old one")
     model = elastic_from_full(tiny_model, read_settings(tiny_model), widths=(1.0, 0.75), depths=(2,))
-    save_elastic(saved, base=tiny_model, model=model, made_by={**MADE_BY, "name": "new"})
+    save_elastic(saved, base=tiny_model, model=model, provenance={**PROVENANCE, "name": "new"})
     loaded = load_elastic(saved)
-    assert (loaded.model.shape, loaded.made_by["name"]) == (model.shape, "new")
+    assert (loaded.model.shape, loaded.provenance["name"]) == (model.shape, "new")
     assert not (saved / "README.md").exists()
     assert os.listdir(saved.parent) == ["saved"]
 
@@ -159,10 +158,10 @@ def test_replacing(tiny_model, elastic, saved):
 def test_an_empty_folder_and_links(tiny_model, elastic, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to("empty")
-    save_elastic(tmp_path / "link", base=tiny_model, model=elastic, made_by=MADE_BY)
+    save_elastic(tmp_path / "link", base=tiny_model, model=elastic, provenance=PROVENANCE)
     assert (tmp_path / "link").is_symlink()
     assert is_elastic(tmp_path / "empty")
-    save_elastic(tmp_path / "new" / "inner", base=tiny_model, model=elastic, made_by=MADE_BY)
+    save_elastic(tmp_path / "new" / "inner", base=tiny_model, model=elastic, provenance=PROVENANCE)
     assert is_elastic(tmp_path / "new" / "inner")
 
 
@@ -173,8 +172,8 @@ def test_other_things_are_left_alone(tiny_model, elastic, tmp_path):
     (tmp_path / "folder" / "thesis.txt").write_text("mine")
     before = contents(tmp_path)
     for name in ("model", "file", "folder"):
-        with pytest.raises(BuildError, match="is no elastic encoder, and is left alone; choose another folder"):
-            save_elastic(tmp_path / name, base=tiny_model, model=elastic, made_by=MADE_BY)
+        with pytest.raises(BuildError, match="it holds something else than an elastic encoder: choose another folder"):
+            save_elastic(tmp_path / name, base=tiny_model, model=elastic, provenance=PROVENANCE)
     assert contents(tmp_path) == before
 
 
@@ -208,7 +207,7 @@ def test_a_save_that_fails_leaves_the_old_one(tiny_model, elastic, saved, monkey
     with monkeypatch.context() as patched:
         fail_at(patched, where, error)
         with pytest.raises(expected, match="disk is full" if expected is BuildError else None):
-            save_elastic(saved, base=tiny_model, model=elastic, made_by={**MADE_BY, "name": "new"})
+            save_elastic(saved, base=tiny_model, model=elastic, provenance={**PROVENANCE, "name": "new"})
     assert contents(saved) == before
     assert os.listdir(saved.parent) == ["saved"]
 
@@ -223,27 +222,27 @@ def test_old_one_is_whole_until_the_new_one_is(tiny_model, elastic, saved, monke
         else:
             assert contents(saved) == before
             work = next(path for path in saved.parent.iterdir() if path.name.endswith(".tmp"))
-            assert load_elastic(work).made_by["name"] == "new"
+            assert load_elastic(work).provenance["name"] == "new"
         real(source, target)
 
     monkeypatch.setattr(os, "rename", rename)
-    save_elastic(saved, base=tiny_model, model=elastic, made_by={**MADE_BY, "name": "new"})
+    save_elastic(saved, base=tiny_model, model=elastic, provenance={**PROVENANCE, "name": "new"})
     assert [contents(saved)] == seen
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
-        ({"made_by": {"name": "some/encoder"}}, "expected the full encoder's name and weights_sha256"),
-        ({"made_by": {**MADE_BY, "name": ""}}, "expected the full encoder's name and weights_sha256"),
-        ({"exit": 1e5}, "exits goes up to 100000; expected finite numbers up to 65504"),
-        ({"exit": torch.nan}, "exits goes up to nan"),
+        ({"provenance": {"name": "some/encoder"}}, "expected name and weights_sha256 of the full encoder"),
+        ({"provenance": {**PROVENANCE, "name": ""}}, "expected name and weights_sha256 of the full encoder"),
+        ({"exit": 1e5}, "got numbers of up to 100000 in exits, expected finite numbers up to 65504"),
+        ({"exit": torch.nan}, "got numbers of up to nan in exits"),
         ({"up": torch.inf}, "blocks.0.up holds numbers that are not finite"),
         ({"vocabulary": 50}, "expected the encoder that the model was made of"),
         ({"base": "absent"}, "modules.json is missing"),
     ],
 )
-def test_what_cannot_be_saved(tiny_model, tmp_path, wrong, said):
+def test_what_cannot_be_saved(tiny_model, tmp_path, wrong, message):
     model = elastic_from_full(tiny_model, read_settings(tiny_model))
     if "vocabulary" in wrong:
         model = random_model(vocabulary=50, dim=32)
@@ -252,14 +251,16 @@ def test_what_cannot_be_saved(tiny_model, tmp_path, wrong, said):
         model.blocks[0].up[0, 0] = wrong.get("up", 0)
     base = tmp_path / wrong["base"] if "base" in wrong else tiny_model
     with pytest.raises(ModelError) as caught:
-        save_elastic(tmp_path / "m", base=base, model=model, made_by=wrong.get("made_by", MADE_BY))
-    assert said in str(caught.value)
+        save_elastic(tmp_path / "m", base=base, model=model, provenance=wrong.get("provenance", PROVENANCE))
+    assert message in str(caught.value)
     assert os.listdir(tmp_path) == []
 
 
 def change_shape(folder: Path, **values) -> None:
     shape = json.loads((folder / "elastic.json").read_text())["shape"]
-    change(folder / "elastic.json", shape={key: each for key, each in {**shape, **values}.items() if each is not None})
+    change(
+        folder / "elastic.json", shape={key: value for key, value in {**shape, **values}.items() if value is not None}
+    )
 
 
 def change_weights(folder: Path, **values) -> None:
@@ -272,22 +273,37 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
 
 
-ABOUT, TRAINED = "elastic.json", "elastic.safetensors"
+MANIFEST, TRAINED = "elastic.json", "elastic.safetensors"
 FAULTS = {
-    "a list": (lambda at: (at / ABOUT).write_text("[]"), ["format None"]),
-    "another format": (lambda at: change(at / ABOUT, format=2), ["format 2", "reads format 1", "version"]),
-    "not elastic": (lambda at: (at / ABOUT).unlink(), ["elastic.json is missing", "elasticdenser train"]),
-    "no JSON": (lambda at: (at / ABOUT).write_text("{"), ["is not JSON"]),
-    "no made_by": (lambda at: change(at / ABOUT, made_by=None), ["made_by = None", "weights_sha256"]),
-    "no shape": (lambda at: change(at / ABOUT, shape=None), ["shape", "missing", "hidden", "fetch the model"]),
-    "unknown key": (lambda at: change_shape(at, colour=1), ["unknown colour", "fetch the model again, or train it"]),
-    "missing key": (lambda at: change_shape(at, n_neurons=None), ["missing n_neurons"]),
-    "text for a number": (lambda at: change_shape(at, n_layers="2"), ["n_layers = '2'", "expected int above 0"]),
-    "true for a number": (lambda at: change_shape(at, n_layers=True), ["n_layers = True", "expected int"]),
-    "no heads": (lambda at: change_shape(at, n_heads=0), ["n_heads = 0", "expected int above 0"]),
-    "number for text": (lambda at: change_shape(at, pooling=1), ["pooling = 1", "expected str:"]),
-    "number for widths": (lambda at: change_shape(at, widths=1.0), ["widths = 1.0", "expected tuple[float, ...]"]),
-    "half a layer": (lambda at: change_shape(at, depths=[0.5]), ["depths = [0.5]", "expected tuple[int, ...]"]),
+    "a list": (lambda at: (at / MANIFEST).write_text("[]"), ["got format None"]),
+    "another format": (lambda at: change(at / MANIFEST, format=2), ["got format 2, expected 1", "version"]),
+    "not elastic": (lambda at: (at / MANIFEST).unlink(), ["elastic.json is missing", "elasticdenser train"]),
+    "no JSON": (lambda at: (at / MANIFEST).write_text("{"), ["is not JSON"]),
+    "no made_by": (lambda at: change(at / MANIFEST, made_by=None), ["made_by = None", "weights_sha256"]),
+    "no shape": (
+        lambda at: change(at / MANIFEST, shape=None),
+        ["elastic.json: shape: got None, expected a table", "fetch the model"],
+    ),
+    "unknown key": (
+        lambda at: change_shape(at, colour=1),
+        ["shape: unknown key 'colour'", "fetch the model again, or train it"],
+    ),
+    "missing key": (lambda at: change_shape(at, n_neurons=None), ["shape: 'n_neurons' is missing"]),
+    "text for a number": (
+        lambda at: change_shape(at, n_layers="2"),
+        ["shape.n_layers: got '2', expected a value of type int"],
+    ),
+    "true for a number": (
+        lambda at: change_shape(at, n_layers=True),
+        ["shape.n_layers: got True, expected a value of type int"],
+    ),
+    "no heads": (lambda at: change_shape(at, n_heads=0), ["shape: got n_heads = 0, expected a number above 0"]),
+    "number for text": (lambda at: change_shape(at, pooling=1), ["shape.pooling: got 1, expected a value of type str"]),
+    "number for widths": (lambda at: change_shape(at, widths=1.0), ["shape.widths: got 1.0, expected a list"]),
+    "half a layer": (
+        lambda at: change_shape(at, depths=[0.5]),
+        ["shape.depths[0]: got 0.5, expected a value of type int"],
+    ),
     "no such depth": (lambda at: change_shape(at, depths=[3]), ["depth 3 of 2 layers", "fetch the model again"]),
     "no full encoder": (lambda at: (at / "model.safetensors").unlink(), ["no model.safetensors"]),
     "no weights": (lambda at: (at / TRAINED).unlink(), ["elastic.safetensors is missing"]),
@@ -296,8 +312,11 @@ FAULTS = {
     "other weight": (lambda at: change_weights(at, pooler=torch.zeros(2)), ["unknown pooler"]),
     "one layer less": (lambda at: change_shape(at, n_layers=1, depths=[1]), ["unknown blocks.1.", "and 4 more"]),
     "no table": (lambda at: change_shape(at, level0=False), ["unknown shortcuts, table"]),
-    "number for a choice": (lambda at: change_shape(at, level0=1), ["level0 = 1", "expected bool:"]),
-    "no scale": (lambda at: change_weights(at, **{"table.scale": None}), ["table of 8 bits has no scale"]),
+    "number for a choice": (
+        lambda at: change_shape(at, level0=1),
+        ["shape.level0: got 1, expected a value of type bool"],
+    ),
+    "no scale": (lambda at: change_weights(at, **{"table.scale": None}), ["table in 8 bits has no scale"]),
     "misshapen": (
         lambda at: change_weights(at, norm=torch.zeros(3, 32)),
         ["got norm of float32 (3, 32)", "expected floating-point numbers (", ", 32)"],

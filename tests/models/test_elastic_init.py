@@ -1,4 +1,4 @@
-"""The start of an elastic transformer: it is the full encoder, and its small sizes get what matters most."""
+"""Initial elastic transformers: the largest subnet is the full encoder, small ones have the most important parts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from elastic_models import TEXTS, at_all_subnets, padded, random_batch, random_model, random_sequences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from test_architectures import make_transformer
-from test_elastic import at_all_sizes, random_batch, random_model
 from tiny import write_sentence_encoder
 
 from elasticdenser.errors import ModelError, QueryError
@@ -25,31 +25,11 @@ from elasticdenser.models.settings import read_settings
 from elasticdenser.models.shape import DEPTHS, WIDTHS
 from elasticdenser.subnet import Subnet
 
-TEXTS = [
-    "who wrote dune",
-    "a",
-    "What is the boiling point of water at an altitude of 3,000 metres, in degrees Celsius?",
-    "naïve café",
-    "word " * 300,
-]
-
 
 def full_vectors(folder: Path, sequences: list[list[int]]) -> torch.Tensor:
     """The full encoder's vectors, L2-normalised."""
     bert = Bert.load(folder, torch.float32, torch.device("cpu"))
-    return F.normalize(bert.encode(sequences, read_settings(folder).pooling), dim=-1)
-
-
-def padded(sequences: list[list[int]], padding: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids, padded with some token, and the mask."""
-    longest = max(map(len, sequences))
-    token_ids = torch.tensor([[*sequence, *[padding] * (longest - len(sequence))] for sequence in sequences])
-    return token_ids, torch.arange(longest) < torch.tensor([len(sequence) for sequence in sequences])[:, None]
-
-
-def random_sequences(lengths=(12, 12, 5, 1, 48), vocabulary: int = 70) -> list[list[int]]:
-    generator = torch.Generator().manual_seed(3)
-    return [torch.randint(5, vocabulary, (length,), generator=generator).tolist() for length in lengths]
+    return F.normalize(bert.pooled_vectors(sequences, read_settings(folder).pooling), dim=-1)
 
 
 @pytest.mark.parametrize(
@@ -64,17 +44,19 @@ def random_sequences(lengths=(12, 12, 5, 1, 48), vocabulary: int = 70) -> list[l
         ("camembert", "cls"),
     ],
 )
-def test_full_size_is_the_full_encoder(tmp_path, kind, pooling):
+def test_the_largest_subnet_is_the_full_encoder(tmp_path, kind, pooling):
     folder = make_transformer(kind, tmp_path)
     write_sentence_encoder(folder, pooling=pooling)
     model = elastic_from_full(folder, read_settings(folder))
     assert model.shape.depths == (1, 2)
     assert (model.shape.n_positions, model.shape.pooling) == (64, pooling)
     sequences = random_sequences((12, 12, 5, 1, 48, 64))
-    found = at_all_sizes(model, *padded(sequences))
+    by_subnet = at_all_subnets(model, *padded(sequences))
     expected = full_vectors(folder, sequences)
-    torch.testing.assert_close(found[Subnet(1.0, 2)], expected, atol=1e-5, rtol=0)
-    assert all((vectors * expected).sum(dim=-1).min() < 0.999 for size, vectors in found.items() if size.width < 1)
+    torch.testing.assert_close(by_subnet[Subnet(1.0, 2)], expected, atol=1e-5, rtol=0)
+    assert all(
+        (vectors * expected).sum(dim=-1).min() < 0.999 for subnet, vectors in by_subnet.items() if subnet.width < 1
+    )
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
@@ -85,18 +67,18 @@ def test_activations(tmp_path, activation):
     (folder / "config.json").write_text(json.dumps({**config, "hidden_act": activation, "layer_norm_eps": 1e-3}))
     model = elastic_from_full(folder, read_settings(folder))
     sequences = random_sequences()
-    found = at_all_sizes(model, *padded(sequences))[Subnet(1.0, 2)]
-    torch.testing.assert_close(found, full_vectors(folder, sequences), atol=1e-5, rtol=0)
+    vectors = at_all_subnets(model, *padded(sequences))[Subnet(1.0, 2)]
+    torch.testing.assert_close(vectors, full_vectors(folder, sequences), atol=1e-5, rtol=0)
 
 
-def test_full_size_is_the_real_encoder(query_encoder):
-    model = elastic_from_full(query_encoder.found.path, query_encoder.settings)
+def test_the_largest_subnet_is_the_real_encoder(query_encoder):
+    model = elastic_from_full(query_encoder.location.path, query_encoder.settings)
     assert (model.shape.widths, model.shape.depths) == (WIDTHS, DEPTHS)
-    found = at_all_sizes(model, *padded(query_encoder._tokenize(TEXTS, "")))
+    by_subnet = at_all_subnets(model, *padded(query_encoder._tokenize(TEXTS, "")))
     expected = torch.from_numpy(query_encoder.encode(TEXTS))
-    assert (found[Subnet(1.0, 6)] * expected).sum(dim=-1).min() > 0.999999
-    cosines = {size: float((vectors * expected).sum(dim=-1).mean()) for size, vectors in found.items()}
-    assert all(cosine < 0.98 for size, cosine in cosines.items() if size != Subnet(1.0, 6))
+    assert (by_subnet[Subnet(1.0, 6)] * expected).sum(dim=-1).min() > 0.999999
+    cosines = {subnet: float((vectors * expected).sum(dim=-1).mean()) for subnet, vectors in by_subnet.items()}
+    assert all(cosine < 0.98 for subnet, cosine in cosines.items() if subnet != Subnet(1.0, 6))
 
 
 def test_grids(tiny_model):
@@ -108,7 +90,7 @@ def test_grids(tiny_model):
             elastic_from_full(tiny_model, read_settings(tiny_model), **wrong)
 
 
-def test_weights_of_other_sizes_than_the_config(tmp_path):
+def test_weights_of_other_shapes_than_the_config(tmp_path):
     folder = make_transformer("bert", tmp_path)
     write_sentence_encoder(folder)
     weights = load_file(folder / "model.safetensors")
@@ -117,7 +99,7 @@ def test_weights_of_other_sizes_than_the_config(tmp_path):
         ("encoder.layer.0.attention.self.query.weight", torch.zeros(32, 31)),
     ):
         save_file({**weights, name: wrong}, folder / "model.safetensors")
-        with pytest.raises(ModelError, match=r"do not have the sizes of its config\.json.*fetch the model again"):
+        with pytest.raises(ModelError, match=r"do not have the shapes of its config\.json.*fetch the model again"):
             elastic_from_full(folder, read_settings(folder))
 
 
@@ -125,16 +107,16 @@ def test_weights_of_other_sizes_than_the_config(tmp_path):
 @given(st.integers(0, 2**32 - 1))
 def test_reorder_leaves_the_full_width_as_it_is(seed):
     model = random_model()
-    before = at_all_sizes(model, *random_batch())
+    before = at_all_subnets(model, *random_batch())
     generator = torch.Generator().manual_seed(seed)
     reorder(model, torch.rand(6, 4, generator=generator), torch.rand(6, 64, generator=generator))
-    after = at_all_sizes(model, *random_batch())
+    after = at_all_subnets(model, *random_batch())
     for subnet, vectors in after.items():
         if subnet.width == 1:
             torch.testing.assert_close(vectors, before[subnet], atol=1e-5, rtol=0)
 
 
-def test_small_sizes_use_the_most_important(tiny_model):
+def test_small_subnets_use_the_most_important(tiny_model):
     """Width 1/4 of the reordered model is a full model in which all but the best quarter are silent."""
     model = elastic_from_full(tiny_model, read_settings(tiny_model))
     silenced = elastic_from_full(tiny_model, read_settings(tiny_model))
@@ -142,13 +124,13 @@ def test_small_sizes_use_the_most_important(tiny_model):
     heads, neurons = torch.rand(2, 4, generator=generator), torch.rand(2, 64, generator=generator)
     reorder(model, heads, neurons)
     with torch.no_grad():
-        for layer, its_heads, its_neurons in zip(silenced.layers, heads, neurons, strict=True):
-            layer.out[:, its_heads < its_heads.max()] = 0
-            layer.down[:, its_neurons < its_neurons.sort().values[48]] = 0
+        for layer, layer_heads, layer_neurons in zip(silenced.layers, heads, neurons, strict=True):
+            layer.out[:, layer_heads < layer_heads.max()] = 0
+            layer.down[:, layer_neurons < layer_neurons.sort().values[48]] = 0
     batch = padded(random_sequences())
-    found, expected = at_all_sizes(model, *batch), at_all_sizes(silenced, *batch)
+    vectors, expected = at_all_subnets(model, *batch), at_all_subnets(silenced, *batch)
     for depth in (1, 2):
-        torch.testing.assert_close(found[Subnet(0.25, depth)], expected[Subnet(1.0, depth)], atol=1e-5, rtol=0)
+        torch.testing.assert_close(vectors[Subnet(0.25, depth)], expected[Subnet(1.0, depth)], atol=1e-5, rtol=0)
 
 
 def test_importance_of_what_does_nothing():
@@ -173,7 +155,7 @@ def test_importance_of_what_does_nothing():
         assert not layer.out[:, -1].any()
         assert not layer.down[:, -1].any()
     again = importance(model, batches)
-    assert all(torch.equal(found, found.sort(descending=True).values) for found in again)
+    assert all(torch.equal(part, part.sort(descending=True).values) for part in again)
 
 
 def test_importance_grows_with_the_head():
@@ -191,9 +173,9 @@ def sequences_of_all_lengths(n: int):
 
 @pytest.mark.parametrize("subnet", [Subnet(1.0, 6), Subnet(0.5, 3), Subnet(0.25, 1)], ids=str)
 def test_exits_recover_a_map(subnet):
-    """Targets that are a rotation of what an exit is given make the exit rotate other queries' vectors as well.
+    """Targets that are a rotation of an exit's inputs make the exit rotate other queries' vectors too.
 
-    Not its weights: a layer norm's outputs lie in a plane, so that a part of a weight can stand in the bias instead.
+    Its weights may differ: the outputs of a layer norm lie in a plane, so that the bias can hold a part of a weight.
     """
     torch.manual_seed(0)
     model = random_model(dim=32)
@@ -208,12 +190,12 @@ def test_exits_recover_a_map(subnet):
     token_ids, mask = random_batch(seed=99)
     with torch.no_grad():
         expected = model.pooled_at_depths(token_ids, mask, subnet.width, [subnet.depth])[subnet.depth] @ rotation.T
-    found = at_all_sizes(model, token_ids, mask)[subnet]
-    torch.testing.assert_close(found, F.normalize(expected, dim=-1), atol=1e-3, rtol=0)
+    vectors = at_all_subnets(model, token_ids, mask)[subnet]
+    torch.testing.assert_close(vectors, F.normalize(expected, dim=-1), atol=1e-3, rtol=0)
 
 
 def test_exits_with_few_queries_stay_what_they_are(tiny_model):
-    """The full size stays the full encoder, whatever it is fitted on; others move the less the greater the penalty."""
+    """The largest subnet stays the full encoder, whatever it is fitted on; a greater penalty moves the others less."""
     settings = read_settings(tiny_model)
     batch = padded(random_sequences())
     targets = full_vectors(tiny_model, random_sequences())
@@ -221,12 +203,12 @@ def test_exits_with_few_queries_stay_what_they_are(tiny_model):
     for ridge in (0.1, 1e6):
         model = elastic_from_full(tiny_model, settings)
         start = model.exits.clone()
-        before = at_all_sizes(model, *batch)
+        before = at_all_subnets(model, *batch)
         fit_exits(model, [(*batch, 3 * targets)], ridge=ridge)  # targets of any length
-        found = at_all_sizes(model, *batch)
-        torch.testing.assert_close(found[Subnet(1.0, 2)], targets, atol=1e-5, rtol=0)
+        after = at_all_subnets(model, *batch)
+        torch.testing.assert_close(after[Subnet(1.0, 2)], targets, atol=1e-5, rtol=0)
         for subnet in model.shape.grid:
-            gains = [(vectors[subnet] * targets).sum() for vectors in (before, found)]
+            gains = [(vectors[subnet] * targets).sum() for vectors in (before, after)]
             assert gains[1] > gains[0] - 1e-5
         assert model.exit_bias[-1, 0].detach().norm() > 0.05  # the bias is free of the penalty
         moved[ridge] = float((model.exits - start).detach().norm())
@@ -234,19 +216,19 @@ def test_exits_with_few_queries_stay_what_they_are(tiny_model):
 
 
 def test_exits_lean_on_level0_as_far_as_it_helps(tiny_model):
-    """Where it knows the targets, every size gives its vectors; where it knows nothing, the full size stays itself."""
+    """If level 0 gives the targets, every subnet gives its vectors; else the largest subnet stays the full encoder."""
     settings = read_settings(tiny_model)
     generator = torch.Generator().manual_seed(5)
     table = torch.randn(len(elastic_from_full(tiny_model, settings).tokens), 32, generator=generator)
     sequences = [torch.randint(5, 70, (12,), generator=generator).tolist() for _ in range(400)]
     token_ids, mask = padded(sequences)
     known = F.normalize(torch.stack([table[ids].mean(dim=0) for ids in sequences]), dim=-1)
-    for targets, sizes in ((known, None), (full_vectors(tiny_model, sequences), [Subnet(1.0, 2)])):
+    for targets, subnets in ((known, None), (full_vectors(tiny_model, sequences), [Subnet(1.0, 2)])):
         model = elastic_from_full(tiny_model, settings, table=table)
         fit_exits(model, [(token_ids[:300], mask[:300], targets[:300])], ridge=1.0)
-        found = at_all_sizes(model, token_ids[300:], mask[300:])
-        for subnet in sizes or model.shape.grid:
-            assert (found[subnet] * targets[300:]).sum(dim=-1).min() > (0.99 if sizes is None else 0.9999), subnet
+        by_subnet = at_all_subnets(model, token_ids[300:], mask[300:])
+        for subnet in subnets or model.shape.grid:
+            assert (by_subnet[subnet] * targets[300:]).sum(dim=-1).min() > (0.99 if subnets is None else 0.9999), subnet
 
 
 def test_exits_give_what_the_batches_do_not_decide(tiny_model):
@@ -277,11 +259,11 @@ def test_exits_on_real_queries(data, query_encoder):
         with torch.no_grad():
             for token_ids, mask, targets in batches(1000, 1200):
                 for width in model.shape.widths:
-                    for depth, found in model.at_depths(token_ids, mask, width, model.shape.depths).items():
-                        sums[Subnet(width, depth)] += float((F.normalize(found, dim=-1) * targets).sum())
+                    for depth, vectors in model.at_depths(token_ids, mask, width, model.shape.depths).items():
+                        sums[Subnet(width, depth)] += float((F.normalize(vectors, dim=-1) * targets).sum())
         return {subnet: total / 200 for subnet, total in sums.items()}
 
-    model = elastic_from_full(query_encoder.found.path, query_encoder.settings)
+    model = elastic_from_full(query_encoder.location.path, query_encoder.settings)
     before = cosines(model)
     fit_exits(model, batches(0, 1000))
     after = cosines(model)

@@ -1,4 +1,4 @@
-"""Settings of an encoder that are given by hand."""
+"""Settings of an encoder that the caller overrides."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from elasticdenser.models.settings import read_json, read_settings
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"pooling": "max"}, "got pooling = 'max' of the encoder's settings; expected 'mean' or 'cls'"),
+        ({"pooling": "max"}, "got pooling = 'max' of the encoder's settings, expected 'mean' or 'cls'"),
         ({"pooling": 1}, "got pooling = 1"),
-        ({"dim": 16}, "unknown encoder settings: dim; those that can be given: pooling, normalize"),
-        ({"color": "red"}, "unknown encoder settings: color"),
-        ({"normalize": "no"}, "got normalize = 'no' of the encoder's settings; expected bool"),
-        ({"query_prompt": 3}, "got query_prompt = 3 of the encoder's settings; expected str"),
-        ({"max_length": 12.5}, "got max_length = 12.5 of the encoder's settings; expected int"),
-        ({"max_length": 65}, "got a maximum length of 65; this encoder takes 3 to 64 tokens"),
+        ({"dim": 16}, "got the unknown encoder settings dim, expected some of pooling, normalize"),
+        ({"color": "red"}, "got the unknown encoder settings color"),
+        ({"normalize": "no"}, "got normalize = 'no' of the encoder's settings, expected bool"),
+        ({"query_prompt": 3}, "got query_prompt = 3 of the encoder's settings, expected str"),
+        ({"max_length": 12.5}, "got max_length = 12.5 of the encoder's settings, expected int"),
+        ({"max_length": 65}, "got a maximum length of 65, expected 3 to 64 tokens"),
         ({"max_length": 2}, "got a maximum length of 2"),
     ],
 )
@@ -37,7 +37,7 @@ def test_what_can_be_given(tiny_model):
 
 @pytest.mark.parametrize("value", ["6", 2.5, 0, -1, True])
 def test_counts_that_are_none(value):
-    with pytest.raises(ModelError, match=r"config.json has n = .*; expected a whole number above 0"):
+    with pytest.raises(ModelError, match=r"config.json has n = .*, expected a whole number above 0"):
         count_of({"n": value}, "m", "n")
 
 

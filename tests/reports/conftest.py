@@ -1,4 +1,4 @@
-"""A report of a realistic comparison, written once."""
+"""Report of a realistic comparison, written once."""
 
 from __future__ import annotations
 

@@ -9,52 +9,53 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticdenser.reports.charts import cost_picture, curve_picture, pareto_front
-from elasticdenser.reports.figures import axes_with_margins, new_figure, report_style, text_width
-from elasticdenser.reports.gains import gains_picture
-from elasticdenser.reports.labels import Point, label_points, spread
-from elasticdenser.reports.palette import looks_of
+from elasticdenser.reports.charts.cost import cost_chart, pareto_front
+from elasticdenser.reports.charts.curves import curve_chart
+from elasticdenser.reports.charts.gains import gains_chart
+from elasticdenser.reports.charts.labels import Point, label_points, spread
+from elasticdenser.reports.charts.style import axes_with_margins, new_figure, report_style, text_width
+from elasticdenser.reports.palette import system_styles
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def texts(picture):
-    return [found.text for found in ET.fromstring(picture.svg).iter(f"{SVG}text")]
+def texts(chart):
+    return [element.text for element in ET.fromstring(chart.svg).iter(f"{SVG}text")]
 
 
-@pytest.mark.parametrize("draw", [cost_picture, curve_picture, gains_picture])
-def test_pictures_name_systems_and_axes_and_repeat(comparison, draw):
+@pytest.mark.parametrize("draw", [cost_chart, curve_chart, gains_chart])
+def test_charts_name_systems_and_axes_and_are_repeatable(comparison, draw):
     info = comparison.query_sets[0]
-    picture = draw(comparison, info, "p1")
-    shown = texts(picture)
+    chart = draw(comparison, info, "p1")
+    shown = texts(chart)
     others = ["auto", "bm25", "rrf", "weighted"]
-    assert set(shown) >= ({*others} if draw is gains_picture else {"exact", *others})
-    axis = {cost_picture: "RR@10", curve_picture: "R@k", gains_picture: "Δ RR@10"}[draw]
+    assert set(shown) >= ({*others} if draw is gains_chart else {"exact", *others})
+    axis = {cost_chart: "RR@10", curve_chart: "R@k", gains_chart: "Δ RR@10"}[draw]
     assert axis in shown
-    assert draw(comparison, info, "p1") == picture
-    # Several pictures on one page: ids must not meet.
-    ids = re.findall(r'\bid="([^"]*)"', picture.svg)
+    assert draw(comparison, info, "p1") == chart
+    # Several charts are on one page: their ids must differ.
+    ids = re.findall(r'\bid="([^"]*)"', chart.svg)
     assert len(set(ids)) == len(ids) and all(i.startswith("p1-") for i in ids)
-    assert set(re.findall(r'(?:href="#|url\(#)([^")]*)', picture.svg)) <= set(ids)
-    assert not re.search("<metadata|<dc:|<!DOCTYPE", picture.svg)
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]*)', chart.svg)) <= set(ids)
+    assert not re.search("<metadata|<dc:|<!DOCTYPE", chart.svg)
 
 
-def test_gains_say_how_many(comparison):
+def test_gains_are_counted(comparison):
     info = comparison.query_sets[2]
-    found = comparison.difference(info.name, "bm25", info.measures[0])
-    n_equal = len(info.queries) - found.n_better - found.n_worse
-    counts = f"{found.n_better} better · {n_equal} equal · {found.n_worse} worse"
-    picture = gains_picture(comparison, info, "p")
-    assert counts in texts(picture)
-    assert f"bm25 {counts}" in picture.description
-    assert "0 better · 43 equal · 0 worse" in texts(picture)  # auto is the same
+    difference = comparison.difference(info.name, "bm25", info.measures[0])
+    n_equal = len(info.queries) - difference.n_better - difference.n_worse
+    counts = f"{difference.n_better} better · {n_equal} equal · {difference.n_worse} worse"
+    chart = gains_chart(comparison, info, "p")
+    assert counts in texts(chart)
+    assert f"bm25 {counts}" in chart.description
+    assert "0 better · 43 equal · 0 worse" in texts(chart)  # auto equals the baseline
 
 
-def test_untimed_systems_stand_in_the_caption(comparison):
-    picture = cost_picture(comparison, comparison.query_sets[1], "p")
-    assert "rrf" not in texts(picture)
+def test_untimed_systems_are_in_the_caption(comparison):
+    chart = cost_chart(comparison, comparison.query_sets[1], "p")
+    assert "rrf" not in texts(chart)
     mean = comparison.cell("trivia", "rrf").mean("nDCG@10")
-    assert picture.caption.endswith(f"Not timed: rrf ({mean:.4f}).")
+    assert chart.caption.endswith(f"Not timed: rrf ({mean:.4f}).")
 
 
 def point(x, y, name=""):
@@ -69,14 +70,14 @@ def test_pareto_front():
 
 
 @given(st.lists(st.floats(0, 100), max_size=12))
-def test_spread_keeps_order_gap_and_bounds(wanted):
-    found = spread(wanted, 5, 0, 100)
-    order = sorted(range(len(wanted)), key=lambda i: (wanted[i], -i))
-    assert all(found[j] - found[i] >= 5 - 1e-6 for i, j in itertools.pairwise(order))
-    assert all(2.5 - 1e-6 <= position <= 97.5 + 1e-6 for position in found)
+def test_spread_keeps_order_gap_and_bounds(preferred):
+    positions = spread(preferred, 5, 0, 100)
+    order = sorted(range(len(preferred)), key=lambda i: (preferred[i], -i))
+    assert all(positions[j] - positions[i] >= 5 - 1e-6 for i, j in itertools.pairwise(order))
+    assert all(2.5 - 1e-6 <= position <= 97.5 + 1e-6 for position in positions)
 
 
-def test_spread_leaves_what_is_apart():
+def test_spread_leaves_positions_that_are_apart():
     assert spread([80, 20, 50], 5, 0, 100) == pytest.approx([80, 20, 50])
     assert spread([50, 50], 10, 0, 100) == pytest.approx([55, 45])
 
@@ -84,7 +85,7 @@ def test_spread_leaves_what_is_apart():
 @pytest.mark.parametrize("seed", range(5))
 def test_names_do_not_cover_each_other(seed):
     rng = np.random.default_rng(seed)
-    points = [point(*place, f"system-{i}") for i, place in enumerate(rng.uniform(0.35, 0.65, (12, 2)))]
+    points = [point(*position, f"system-{i}") for i, position in enumerate(rng.uniform(0.35, 0.65, (12, 2)))]
     with report_style("p"):
         figure = new_figure(5.35, 3.9)
         axes = axes_with_margins(figure, left=40, right=10, bottom=40, top=10)
@@ -102,7 +103,7 @@ def test_names_do_not_cover_each_other(seed):
     assert all(x0 >= axes.bbox.x0 - 1 and x1 <= axes.bbox.x1 + 1 for x0, _, x1, _ in boxes)
 
 
-def test_looks_are_of_the_system_wherever_it_is(comparison):
-    looks = looks_of(comparison)
-    assert len({(look.colour, look.marker) for look in looks.values()}) == 5
-    assert looks["exact"].colour == "#24292f"
+def test_every_system_has_its_own_style(comparison):
+    styles = system_styles(comparison)
+    assert len({(style.colour, style.marker) for style in styles.values()}) == 5
+    assert styles["exact"].colour == "#24292f"

@@ -21,7 +21,7 @@ NASTY = "<script>alert('x')</script> | `a` $x$ *b* _c_ [d](e) \x1b\x07\ud800 &am
 
 
 class Page(HTMLParser):
-    """Text, tags and addresses of a page; fails where tags are not closed in order."""
+    """Text, tags and addresses of a page; fails if tags are not closed in order."""
 
     def __init__(self, text):
         super().__init__()
@@ -52,7 +52,7 @@ def read(folder):
 
 
 def small(names=("base", "other"), n=6, *, timed=True, ranks=None, title="Small", **changes):
-    """A comparison on one query set that is quick to make."""
+    """Small comparison on one query set."""
     rng = np.random.default_rng(0)
     info = query_set("set", "A set", ("RR@10", "R@100"), n)
     cells = [
@@ -65,9 +65,9 @@ def small(names=("base", "other"), n=6, *, timed=True, ranks=None, title="Small"
         )
         for i, name in enumerate(names)
     ]
-    systems = tuple(SystemInfo(name=name, title=f"what {name} is", settings={}) for name in names)
-    known = {"query_sets": (info,), "systems": systems, "cells": tuple(cells)} | changes
-    return finished(Comparison(title=title, baseline=names[0], **known))
+    systems = tuple(SystemInfo(name=name, title=f"system {name}", settings={}) for name in names)
+    fields = {"query_sets": (info,), "systems": systems, "cells": tuple(cells)} | changes
+    return finished(Comparison(title=title, baseline=names[0], **fields))
 
 
 def test_everything_appears(comparison, report):
@@ -77,22 +77,22 @@ def test_everything_appears(comparison, report):
         for info in comparison.query_sets:
             assert info.name in text and all(measure in text for measure in info.measures)
             assert f"{len(info.queries):,} queries over {info.n_passages:,} passages" in text
-        for found in comparison.cells:
-            assert found.run in text and found.fingerprint[:12] in text
-            assert all(f"{found.mean(measure):.4f}" in text for measure in found.values)
-        for found in comparison.intervals:
-            assert f"{found.low:.4f}–{found.high:.4f}" in text
+        for result in comparison.cells:
+            assert result.run in text and result.fingerprint[:12] in text
+            assert all(f"{result.mean(measure):.4f}" in text for measure in result.values)
+        for interval in comparison.intervals:
+            assert f"{interval.low:.4f}–{interval.high:.4f}" in text
         for system in comparison.systems:
             assert system.title in text
         for skipped in comparison.skipped:
-            assert text.count(skipped.reason) >= 2  # up front and at the end
+            assert text.count(skipped.reason) >= 2  # at the beginning and at the end
         for command in comparison.commands:
             assert command in text
         assert "3 query sets, 5 systems" in text and "bm25.k1 = 0.9" in text and "3.11.9" in text
         assert "▲" in text and "▼" in text and "12 of 3,000 queries have no hits" in text
 
 
-def test_page_is_whole_and_loads_nothing(report):
+def test_the_page_is_complete_and_loads_nothing(report):
     _, html = read(report)
     page = Page(html)
     assert page.tags.count("svg") == 9 and page.tags.count("html") == 1
@@ -101,7 +101,7 @@ def test_page_is_whole_and_loads_nothing(report):
     assert len(set(page.ids)) == len(page.ids)
     assert not {"script", "link", "img", "iframe", "object", "image"} & set(page.tags)
     assert not re.search(r"https?:|@import|url\((?!#)", html)
-    assert html.count("aria-label=") == 10  # each picture and the contents
+    assert html.count("aria-label=") == 10  # each chart and the contents
 
 
 def test_markdown_points_to_files_that_exist(report):
@@ -114,13 +114,13 @@ def test_markdown_points_to_files_that_exist(report):
     assert len(anchors) == 4 and all(f'<a id="{anchor}"></a>' in markdown for anchor in anchors)
 
 
-def test_tables_of_markdown_are_straight(report):
+def test_rows_of_markdown_tables_have_equally_many_columns(report):
     markdown, _ = read(report)
     for table in re.findall(r"(?:^\|.*\|\n)+", markdown, flags=re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
 
-def test_same_comparison_same_bytes(comparison, report, tmp_path):
+def test_the_same_comparison_gives_the_same_bytes(comparison, report, tmp_path):
     comparison.write(tmp_path / "comparison.json")
     written = write_report(Comparison.read(tmp_path / "comparison.json"), tmp_path / "again")
     assert [path.name for path in written[:2]] == ["report.md", "report.html"] and len(written) == 11
@@ -128,13 +128,13 @@ def test_same_comparison_same_bytes(comparison, report, tmp_path):
         assert sha256_of(path) == sha256_of(report / path.relative_to(tmp_path / "again"))
 
 
-def test_texts_from_elsewhere_are_escaped(tmp_path):
+def test_foreign_texts_are_escaped(tmp_path):
     base = small((f"a {NASTY}", f"b {NASTY}"), title=NASTY)
     info = replace(base.query_sets[0], title=NASTY, queries=dict.fromkeys(base.query_sets[0].queries, NASTY))
     systems = tuple(replace(system, title=NASTY, settings={NASTY: NASTY}) for system in base.systems)
     skipped = (Skipped(query_set=NASTY, system=NASTY, reason=NASTY),)
     extra = {"skipped": skipped, "commands": (NASTY, "a\nb ``` c"), "environment": {NASTY: [NASTY]}}
-    cells = tuple(replace(found, warnings=(NASTY,), run=NASTY, fingerprint=NASTY) for found in base.cells)
+    cells = tuple(replace(result, warnings=(NASTY,), run=NASTY, fingerprint=NASTY) for result in base.cells)
     nasty = replace(base, query_sets=(info,), systems=systems, cells=cells, **extra)
     write_report(nasty, tmp_path)
     markdown, html = read(tmp_path)
@@ -145,14 +145,14 @@ def test_texts_from_elsewhere_are_escaped(tmp_path):
     fenced = re.search(r"^(`{4,})sh\n.*?^\1$", markdown, flags=re.MULTILINE | re.DOTALL)
     assert "<script" not in markdown.replace(fenced[0], "")
     for line in markdown.replace(fenced[0], "").splitlines():
-        if not line.startswith("<details>"):  # HTML, in which Markdown means nothing
+        if not line.startswith("<details>"):  # HTML, where Markdown has no meaning
             assert not re.search(r"(?<!\\)\$x|(?<!\\)\*b|(?<![\\`])`a", line)
-    test_tables_of_markdown_are_straight(tmp_path)
-    picture = (tmp_path / "pictures" / "set1-set-curves.svg").read_text("utf-8")
-    assert "&lt;script" in picture and "<script" not in picture
+    test_rows_of_markdown_tables_have_equally_many_columns(tmp_path)
+    chart = (tmp_path / "pictures" / "set1-set-curves.svg").read_text("utf-8")
+    assert "&lt;script" in chart and "<script" not in chart
 
 
-def test_escape_shows_what_it_is_given():
+def test_escaped_text_is_shown_unchanged():
     assert escape("nq_dev R(rel=2)@5") == "nq_dev R(rel=2)@5"
     assert escape("_a_ <b> & |") == r"\_a\_ &lt;b&gt; &amp; \|"
     assert unescape(escape("see https://x.org www.x.org")) == "see https://x.org www.x.org"
@@ -163,13 +163,13 @@ SMALL = small()
 
 
 def with_cells(*changes):
-    """The small comparison with changed cells; what changes must not be what the differences are of."""
+    """The small comparison with changed cells; the changes must not concern the values, which have differences."""
     return replace(
-        SMALL, cells=tuple(replace(found, **change) for found, change in zip(SMALL.cells, changes, strict=True))
+        SMALL, cells=tuple(replace(result, **change) for result, change in zip(SMALL.cells, changes, strict=True))
     )
 
 
-EDGES = {
+EDGE_CASES = {
     "one query": lambda: small(n=1),
     "one system": lambda: small(("base",)),
     "nothing found": lambda: small(ranks=np.full(6, 5000)),
@@ -193,23 +193,24 @@ EDGES = {
 }
 
 
-@pytest.mark.parametrize("name", EDGES)
-def test_edges(name, tmp_path):
-    written = write_report(EDGES[name](), tmp_path)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EDGE_CASES)
+def test_edge_cases(name, tmp_path):
+    written = write_report(EDGE_CASES[name](), tmp_path)
     markdown, html = read(tmp_path)
     page = " ".join(Page(html).texts)
     assert len(set(written)) == len(written) and not re.search(r"\bnan\b", markdown)
-    said = {
+    expected = {
         "one query": "1 query over",
         "one system": "nothing to compare it with",
         "everything found": "RR@10 is the same for every query.",
         "no times": "No system was timed here",
         "no baseline": "was not run on this query set",
         "baseline alone": "not run",
-        "no cells": "Nothing was measured on it.",
+        "no cells": "Nothing was measured on this query set.",
     }
     for text in (markdown, page):
-        assert said.get(name, "How it was made") in text
+        assert expected.get(name, "How it was made") in text
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

@@ -9,10 +9,10 @@ from fake_comparison import cell, finished, query_set
 
 from elasticdenser.evaluation import Comparison, SystemInfo
 from elasticdenser.reports import write_report
-from elasticdenser.reports.charts import retention_picture
+from elasticdenser.reports.charts.cost import retention_chart
 from elasticdenser.reports.retention import retention_rows, retentions
 
-SIZES = ("w1-d6", "w0.5-d3", "level0")
+SUBNETS = ("w1-d6", "w0.5-d3", "level0")
 # Ranks of the one good passage of two queries; RR@10 on the first set, R@100 on the second.
 RANKS = {
     ("first", "w1-d6"): (1, 2),
@@ -34,8 +34,8 @@ RANKS = {
 
 
 @pytest.fixture
-def sized() -> Comparison:
-    """Three sizes and another system on two query sets, with one typing error, and one of them with two."""
+def family() -> Comparison:
+    """Three subnets and another system on two query sets, with one typing error, and on the first also with two."""
     sets = []
     for name in dict.fromkeys(name for name, _ in RANKS):
         origin, _, errors = name.partition("-typo")
@@ -44,15 +44,17 @@ def sized() -> Comparison:
         sets.append(replace(info, origin=origin, typing_errors=int(errors or 0)))
     measures = {info.name: info.measures for info in sets}
     cells = [
-        cell(name, f"auto.{size}", ranks, measures[name], ms=8.0 / 2 ** SIZES.index(size))
-        for (name, size), ranks in RANKS.items()
+        cell(name, f"auto.{subnet}", ranks, measures[name], ms=8.0 / 2 ** SUBNETS.index(subnet))
+        for (name, subnet), ranks in RANKS.items()
     ]
     cells += [cell(info.name, "bm25", np.array([3, 3]), info.measures) for info in sets]
-    systems = [SystemInfo(name=f"auto.{s}", title=s, settings={}, size_of="auto", size=s) for s in SIZES]
+    systems = [
+        SystemInfo(name=f"auto.{subnet}", title=subnet, settings={}, family="auto", subnet=subnet) for subnet in SUBNETS
+    ]
     bm25 = SystemInfo(name="bm25", title="", settings={})
     return finished(
         Comparison(
-            title="Sizes",
+            title="Subnets",
             baseline="auto.w1-d6",
             query_sets=tuple(sets),
             systems=(bm25, *systems),
@@ -61,10 +63,10 @@ def sized() -> Comparison:
     )
 
 
-def test_shares_of_the_largest_size_without_typing_errors(sized):
-    (found,) = retentions(sized)
-    columns, rows = retention_rows(found)
-    assert columns == ["Size", "first: RR@10", "second: R@100", "Mean", "1 error", "2 errors", "ms/query"]
+def test_shares_of_the_largest_subnet_without_typing_errors(family):
+    (retention,) = retentions(family)
+    columns, rows = retention_rows(retention)
+    assert columns == ["Subnet", "first: RR@10", "second: R@100", "Mean", "1 error", "2 errors", "ms/query"]
     assert rows == [
         # (1/2 + 1/2) / (1 + 1/2) and 1/2 with one error; 1/2 / (3/2) with two, on the first set alone.
         ["w1-d6", "100.0%", "100.0%", "100.0%", "58.3%", "33.3%", "8.00"],
@@ -73,38 +75,40 @@ def test_shares_of_the_largest_size_without_typing_errors(sized):
     ]
 
 
-def test_the_report_has_table_picture_and_what_they_say(sized, tmp_path):
-    write_report(sized, tmp_path)
+def test_the_report_has_table_chart_and_explanations(family, tmp_path):
+    write_report(family, tmp_path)
     markdown, html = ((tmp_path / f"report.{kind}").read_text() for kind in ("md", "html"))
     for text in (markdown, html):
-        assert "Retention by size: auto" in text and "91.7%" in text
-        assert "With 2 errors: first alone." in text and "With 1 error:" not in text
-    assert "](#sizes1)" in markdown and '<a id="sizes1"></a>' in markdown and 'id="sizes1"' in html
-    svg = ET.parse(tmp_path / "pictures" / "sizes1-cost.svg")
-    shown = [found.text for found in svg.iter("{http://www.w3.org/2000/svg}text")]
-    assert {*SIZES, "mean retention, %"} <= set(shown) and "bm25" not in shown
+        assert "Retention by subnet: auto" in text and "91.7%" in text
+        assert "With 2 errors: first only." in text and "With 1 error:" not in text
+    assert "](#subnets1)" in markdown and '<a id="subnets1"></a>' in markdown and 'id="subnets1"' in html
+    svg = ET.parse(tmp_path / "pictures" / "subnets1-cost.svg")
+    shown = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert {*SUBNETS, "mean retention, %"} <= set(shown) and "bm25" not in shown
     assert "w0.5-d3 91.7% at 4.00 ms" in markdown
 
 
-def test_what_is_missing_is_no_share(sized):
-    without = replace(sized, cells=tuple(c for c in sized.cells if (c.query_set, c.system) != ("first", "auto.level0")))
-    (found,) = retentions(without)
-    assert retention_rows(found)[1][2] == ["level0", "–", "50.0%", "–", "0.0%", "13.3%", "–"]
-    assert "level0" not in retention_picture(found, "p").description
-    untimed = replace(sized, cells=tuple(replace(c, ms_per_query=None) for c in sized.cells))
-    assert retention_picture(retentions(untimed)[0], "p") is None
-    # Where the largest size found nothing there is nothing to be a share of.
-    nothing = replace(sized, cells=tuple(c for c in sized.cells if c.query_set.startswith("second")))
-    (found,) = retentions(nothing)
-    assert retention_rows(found)[0] == ["Size", "second: R@100", "Mean", "1 error", "ms/query"]
+def test_missing_figures_have_no_share(family):
+    without = replace(
+        family, cells=tuple(c for c in family.cells if (c.query_set, c.system) != ("first", "auto.level0"))
+    )
+    (retention,) = retentions(without)
+    assert retention_rows(retention)[1][2] == ["level0", "–", "50.0%", "–", "0.0%", "13.3%", "–"]
+    assert "level0" not in retention_chart(retention, "p").description
+    untimed = replace(family, cells=tuple(replace(c, ms_per_query=None) for c in family.cells))
+    assert retention_chart(retentions(untimed)[0], "p") is None
+    # A query set on which the largest subnet has a quality of 0 has no shares.
+    nothing = replace(family, cells=tuple(c for c in family.cells if c.query_set.startswith("second")))
+    (retention,) = retentions(nothing)
+    assert retention_rows(retention)[0] == ["Subnet", "second: R@100", "Mean", "1 error", "ms/query"]
 
 
-def test_a_system_of_one_size_has_no_such_part(sized, comparison):
+def test_a_system_with_a_single_subnet_has_no_retention_section(family, comparison):
     assert retentions(comparison) == []
-    one = replace(sized, systems=sized.systems[:2])
-    assert retentions(one) == []
+    single = replace(family, systems=family.systems[:2])
+    assert retentions(single) == []
 
 
-def test_sizes_and_typing_errors_are_kept(sized, tmp_path):
-    sized.write(tmp_path / "results.json")
-    assert Comparison.read(tmp_path / "results.json") == sized
+def test_subnets_and_typing_errors_are_written_and_read(family, tmp_path):
+    family.write(tmp_path / "results.json")
+    assert Comparison.read(tmp_path / "results.json") == family

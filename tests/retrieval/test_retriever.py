@@ -1,4 +1,4 @@
-"""Retriever: queries of every form to ScoredDoc, the same hits alone and among others."""
+"""Retriever: all forms of queries, and the same hits alone and in batches."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from itertools import groupby, islice
 import numpy as np
 import pytest
 from ir_measures import ScoredDoc
+from kernel_helpers import needs_fast_path
 
 from elasticdenser import ElasticQueryEncoder, Hit, PassageEncoder, PassageIndex, Retriever, Subnet
 from elasticdenser.errors import EncoderMismatchError, ModelError, QueryError
@@ -100,7 +101,7 @@ def test_k(retriever, index):
     assert len(list(retriever.search("dune", k=10_000))) == len(index) == 130
     assert len(list(retriever.search("dune"))) == 10
     for k in (0, -1):
-        with pytest.raises(QueryError, match=f"got k = {k}; expected at least 1"):
+        with pytest.raises(QueryError, match=f"got k = {k}, expected at least 1"):
             retriever.search("dune", k=k)
 
 
@@ -108,7 +109,7 @@ def test_faults_are_raised_by_the_call(retriever):
     faults = {
         "": "query '0' is ''",
         "  ": "query '0' is '  '",
-        ("a", ""): "query '1' is ''; expected text",
+        ("a", ""): "query '1' is '', expected text",
         (1, 2): "query number 1 is of type int",
         b"dune": "got queries of type bytes",
         7: "got queries of type int",
@@ -142,35 +143,35 @@ def test_copies_come_in_the_order_of_the_index(retriever):
 
 def test_open(index, tiny_model):
     opened = Retriever.open(index.path, dtype="float32", download=False)
-    assert opened.encoder.found.path == tiny_model.resolve()
+    assert opened.encoder.location.path == tiny_model.resolve()
     assert next(opened.search("dune and spice")).doc_id == "d1"
     assert next(opened.search("dune and spice", subnet="w1-d2")).doc_id == "d1"
 
 
-def test_one_index_at_every_size(index, tiny_elastic):
+def test_one_index_at_every_subnet(index, tiny_elastic):
     retriever = Retriever.open(index.path, encoder=str(tiny_elastic), dtype="float32", download=False)
     full = list(retriever.search("dune and spice"))
     seen = set()
-    for size in retriever.encoder.subnets:
-        hits = list(retriever.search("dune and spice", subnet=str(size)))
-        assert {hit.subnet for hit in hits} == {size}
+    for subnet in retriever.encoder.subnets:
+        hits = list(retriever.search("dune and spice", subnet=str(subnet)))
+        assert {hit.subnet for hit in hits} == {subnet}
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-        (vector,) = retriever.encoder.encode(["dune and spice"], size)
-        best = index.doc_ids[int(np.argmax(index.vectors @ vector))]
-        assert hits[0].doc_id == best
+        (vector,) = retriever.encoder.encode(["dune and spice"], subnet)
+        # By score, not by passage: the best ones may differ by less than two ways to compute an inner product do.
+        assert hits[0].score == pytest.approx(float((index.vectors @ vector).max()), abs=1e-6)
         seen.add(tuple(hit.score for hit in hits))
     assert len(seen) == len(retriever.encoder.subnets)
     assert full == list(retriever.search("dune and spice", subnet="w1-d2"))
 
 
-def test_hits_are_scored_docs_that_know_their_size(retriever):
+def test_hits_are_scored_docs_with_their_subnet(retriever):
     (hit,) = retriever.search("dune", k=1)
     assert isinstance(hit, ScoredDoc)
     assert hit == ScoredDoc(hit.query_id, hit.doc_id, hit.score)
     assert hit.subnet == Subnet.parse("w1-d2")
 
 
-def test_hits_are_copied_with_their_size(retriever):
+def test_hits_are_copied_with_their_subnet(retriever):
     hit = next(retriever.search("dune"))
     for other in (pickle.loads(pickle.dumps(hit)), copy(hit), deepcopy(hit), hit._replace()):
         assert other == hit and type(other) is Hit and other.subnet == hit.subnet
@@ -180,8 +181,8 @@ def test_hits_are_copied_with_their_size(retriever):
 def test_open_takes_the_settings_the_index_was_made_with(corpus, tmp_path, tiny_model):
     chosen = {"max_length": 9, "passage_prompt": "p: ", "query_prompt": "q: ", "pooling": "cls", "normalize": False}
     encoder = PassageEncoder.from_pretrained(str(tiny_model), dtype="float32", **chosen)
-    made = PassageIndex.build(corpus, tmp_path / "other", encoder, workers=1)
-    opened = Retriever.open(made.path, download=False)
+    own_index = PassageIndex.build(corpus, tmp_path / "other", encoder, workers=1)
+    opened = Retriever.open(own_index.path, download=False)
     assert opened.encoder.settings == encoder.settings
 
 
@@ -215,13 +216,14 @@ def hits_of(retriever, queries, **choice) -> list[list[tuple[str, float]]]:
     return [[(hit.doc_id, hit.score) for hit in part] for _, part in groupby(hits, key=lambda hit: hit.query_id)]
 
 
+@needs_fast_path  # torch does not promise the last bits; see the next test
 def test_real_queries_have_the_same_hits_alone_and_together(real):
     retriever, queries = real
     together = hits_of(retriever, queries, k=10)
     assert [hits_of(retriever, query, k=10)[0] for query in queries] == together
     backwards = hits_of(retriever, queries[::-1], k=10)
     assert backwards[::-1] == together
-    assert hits_of(retriever, queries, k=10, exact=True) == together  # an index of this size scans everything
+    assert hits_of(retriever, queries, k=10, exact=True) == together  # an index as small as this scans everything
     first = hits_of(retriever, queries, k=1)
     assert first == [hits[:1] for hits in together]
 

@@ -1,4 +1,4 @@
-"""A tiny index, its retriever, and apps around them."""
+"""Fixtures: a tiny index, its retriever, an engine, and clients of applications around them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from importlib.util import find_spec
 
 import pytest
-from serving_helpers import PROFILE, SLOW_S, GatedSearch
+from serving_helpers import LONG_DEADLINE_S, PROFILE, GatedSearch
 
 if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client", "httpx2")):
     collect_ignore_glob = ["test_*.py"]  # needs pip install 'elasticdenser[serve,dev]'
@@ -40,13 +40,13 @@ def retriever(served_index, tiny_elastic):
 def engine(retriever):
     from elasticdenser import RetrievalEngine
 
-    with RetrievalEngine(retriever, PROFILE, slo_s=SLOW_S, workers=1) as made:
-        yield made
+    with RetrievalEngine(retriever, PROFILE, slo_s=LONG_DEADLINE_S, workers=1) as engine:
+        yield engine
 
 
 @pytest.fixture
 def make_client(retriever, engine):
-    """Make a client of an app; settings as for `ServeSettings`, an engine of one's own if need be."""
+    """Make a client of a new application, with settings as for `ServeSettings` and, if need be, another engine."""
     import contextlib
 
     from fastapi.testclient import TestClient
@@ -57,10 +57,8 @@ def make_client(retriever, engine):
     with contextlib.ExitStack() as stack:
 
         def make(own_engine=None, **settings):
-            app = make_app(
-                own_engine or engine, retriever, ServeSettings(**{"log": False, "deadline_s": SLOW_S, **settings})
-            )
-            return stack.enter_context(TestClient(app))
+            settings = ServeSettings(**{"log": False, "deadline_s": LONG_DEADLINE_S, **settings})
+            return stack.enter_context(TestClient(make_app(own_engine or engine, retriever, settings)))
 
         yield make
 
@@ -77,9 +75,11 @@ def gated():
 
 @pytest.fixture
 def gated_engine(gated):
-    """An engine for three requests at once whose one worker waits at a gate."""
+    """An engine that holds at most three requests, and whose only worker waits at a gate."""
     from elasticdenser import RetrievalEngine
 
-    with RetrievalEngine(gated, PROFILE, slo_s=SLOW_S, workers=1, hang_timeout_s=30, max_unfinished=3) as made:
-        yield made
+    with RetrievalEngine(
+        gated, PROFILE, slo_s=LONG_DEADLINE_S, workers=1, hang_timeout_s=30, max_unfinished=3
+    ) as engine:
+        yield engine
         gated.gate.set()

@@ -1,4 +1,4 @@
-"""What the server says of itself in /openapi.json is what it does: schemathesis looks for anything else."""
+"""/openapi.json describes what the server does; schemathesis searches for requests where it does not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serving_helpers import live_server
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
 
-# A list that is too long may first of all be a body that is too large.
+# schemathesis expects 4xx for an invalid list, and an invalid list may be too large a body, hence 413.
 _CONFIG = """
 [checks.negative_data_rejection]
 expected-statuses = ["400", "401", "404", "405", "413", "415", "422", "429"]
@@ -27,12 +27,12 @@ def test_every_path_is_described(client):
         *("/", "/healthz", "/readyz", "/metrics", "/live"),
     }
     schemas = description["components"]["schemas"]
-    levels = schemas["SearchOne"]["properties"]["minimum_level"]["anyOf"][0]["enum"]
+    levels = schemas["SearchRequest"]["properties"]["minimum_level"]["anyOf"][0]["enum"]
     assert levels == ["w1-d2", "level0"]
     assert schemas["EmbeddingsRequest"]["properties"]["model"]["enum"][0] == client.app.state.service.model
-    described = description["paths"]["/search"]["post"]["responses"]
-    assert set(described) == {"200", "400", "401", "404", "408", "413", "415", "421", "422", "429", "500", "503"}
-    assert "Retry-After" in described["429"]["headers"]
+    responses = description["paths"]["/search"]["post"]["responses"]
+    assert set(responses) == {"200", "400", "401", "404", "408", "413", "415", "421", "422", "429", "500", "503"}
+    assert "Retry-After" in responses["429"]["headers"]
 
 
 @pytest.mark.slow
@@ -44,10 +44,10 @@ def test_schemathesis_finds_nothing(retriever, engine, tmp_path, key):
         pytest.skip("needs the command schemathesis")
     (tmp_path / "schemathesis.toml").write_text(_CONFIG)
     with live_server(make_app(engine, retriever, ServeSettings(log=False, api_key=key))) as url:
-        given = [] if key is None else ["-H", f"Authorization: Bearer {key}"]
+        headers = [] if key is None else ["-H", f"Authorization: Bearer {key}"]
         options = ["-n", "25", "--seed", "1", "--request-timeout", "20", "--warnings", "off"]
         result = subprocess.run(
-            [command, "run", f"{url}/openapi.json", *options, *given],
+            [command, "run", f"{url}/openapi.json", *options, *headers],
             cwd=tmp_path,
             capture_output=True,
             text=True,

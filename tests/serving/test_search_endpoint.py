@@ -1,4 +1,4 @@
-"""`POST /search`: answers, and one line for everything that gets none."""
+"""`POST /search`: answers, errors, deadlines, and requests that no HTTP client would send."""
 
 from __future__ import annotations
 
@@ -9,40 +9,35 @@ import threading
 import time
 
 import pytest
-from serving_helpers import answer_of, connected, head_of, live_server, occupy, patient_app, until
+from serving_helpers import (
+    connect,
+    error_of,
+    live_server,
+    make_patient_app,
+    occupy,
+    post,
+    read_response,
+    request_head,
+    search,
+    wait_until,
+)
 
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
-
-
-def search(client, **body):
-    return client.post("/search", json=body)
-
-
-def refusal(response, status: int) -> dict:
-    """Check the form of an error, and return what it says."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/json"
-    assert list(response.json()) == ["error"]
-    error = response.json()["error"]
-    assert set(error) == {"message", "type", "code", "param"}
-    assert error["message"] and "\n" not in error["message"]
-    assert "Traceback" not in response.text
-    return error
 
 
 def test_one_query(client, retriever):
     response = search(client, query="desert planet", k=2)
     assert response.status_code == 200
     (result,) = response.json()["results"]
-    wanted = list(retriever.search("desert planet", 2))
-    assert [(hit["doc_id"], hit["score"]) for hit in result["hits"]] == [(hit.doc_id, hit.score) for hit in wanted]
+    expected = list(retriever.search("desert planet", 2))
+    assert [(hit["doc_id"], hit["score"]) for hit in result["hits"]] == [(hit.doc_id, hit.score) for hit in expected]
     assert set(result) == {"hits", "level", "queued_ms", "ran_ms", "late"}
     assert (result["level"], result["late"]) == ("w1-d2", False)
     assert result["queued_ms"] >= 0 and 0 < result["ran_ms"] < 5000
 
 
-def test_texts_come_with_hits_unless_they_are_not_wanted(client):
+def test_hits_include_texts_unless_they_are_not_wanted(client):
     hits = search(client, query="threads").json()["results"][0]["hits"]
     assert {hit["doc_id"]: (hit["title"], hit["text"]) for hit in hits}["d3"] == (
         "Köln",
@@ -52,21 +47,21 @@ def test_texts_come_with_hits_unless_they_are_not_wanted(client):
     assert all(set(hit) == {"doc_id", "score"} for hit in hits)
 
 
-def test_many_queries_in_their_order(client):
-    texts = [f"planet {number}" for number in range(60)]  # enough for texts to be read elsewhere
+def test_many_queries_in_order(client):
+    texts = [f"planet {number}" for number in range(60)]  # enough hits for their texts to be read in a thread
     results = search(client, queries=texts).json()["results"]
     alone = [search(client, query=text).json()["results"][0]["hits"] for text in texts[:3]]
     assert len(results) == 60 and [result["hits"] for result in results[:3]] == alone
 
 
-def test_only_some_documents(client):
+def test_a_search_within_some_documents(client):
     hits = search(client, query="planet", doc_ids=["d3", "d2"]).json()["results"][0]["hits"]
     assert {hit["doc_id"] for hit in hits} == {"d2", "d3"}
-    error = refusal(search(client, query="planet", doc_ids=["d1", "none"]), 404)
+    error = error_of(search(client, query="planet", doc_ids=["d1", "none"]), 404)
     assert "'none'" in error["message"] and (error["param"], error["code"]) == ("doc_ids", "not_found")
 
 
-def test_whole_numbers_may_be_written_with_a_point(client):
+def test_whole_numbers_may_have_a_decimal_point(client):
     response = client.post(
         "/search", content='{"query": "x", "k": 1.0}', headers={"Content-Type": "application/json; charset=utf-8"}
     )
@@ -74,7 +69,7 @@ def test_whole_numbers_may_be_written_with_a_point(client):
 
 
 @pytest.mark.parametrize(
-    ("body", "said", "param"),
+    ("body", "message", "param"),
     [
         ({}, "query is missing", "query"),
         ({"k": 3}, "query is missing", "query"),
@@ -107,183 +102,183 @@ def test_whole_numbers_may_be_written_with_a_point(client):
         (None, "the body", None),
     ],
 )
-def test_bad_input(client, body, said, param):
+def test_bad_input(client, body, message, param):
     response = client.post("/search", content=json.dumps(body), headers={"Content-Type": "application/json"})
-    error = refusal(response, 422)
-    assert said in error["message"] and error["param"] == param
+    error = error_of(response, 422)
+    assert message in error["message"] and error["param"] == param
 
 
-def test_too_many_hits_in_all(client, monkeypatch):
-    monkeypatch.setattr("elasticdenser.serving.search.MOST_FOUND", 8)
+def test_too_many_hits_in_total(client, monkeypatch):
+    monkeypatch.setattr("elasticdenser.serving.search.MAX_TOTAL_HITS", 8)
     assert search(client, queries=["a", "b"], k=1000).status_code == 200  # the index has three passages
-    error = refusal(search(client, queries=["a", "b", "c"], k=3), 422)
-    assert "got 3 queries with k = 3; expected at most 8 hits in all" in error["message"]
+    error = error_of(search(client, queries=["a", "b", "c"], k=3), 422)
+    assert "got 3 queries with k = 3; expected at most 8 hits in total" in error["message"]
 
 
 @pytest.mark.parametrize("text", ["{", "", '{"query": "x"', "\xff", "[" * 100_000, '{"k": 1' + "0" * 5000 + "}"])
-def test_what_is_no_json(client, text):
+def test_a_body_that_is_not_json(client, text):
     response = client.post("/search", content=text.encode("latin-1"), headers={"Content-Type": "application/json"})
     assert response.status_code in (400, 422)
-    refusal(response, response.status_code)
+    error_of(response, response.status_code)
 
 
-def test_not_a_number_is_refused(client):
+def test_nan_is_rejected(client):
     response = client.post(
         "/search", content='{"query": "x", "deadline_ms": NaN}', headers={"Content-Type": "application/json"}
     )
-    assert "expected a finite number" in refusal(response, 422)["message"]
+    assert "expected a finite number" in error_of(response, 422)["message"]
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
 def test_another_content_type(client, kind):
     headers = {} if kind is None else {"Content-Type": kind}
-    error = refusal(client.post("/search", content=b'{"query": "x"}', headers=headers), 415)
+    error = error_of(client.post("/search", content=b'{"query": "x"}', headers=headers), 415)
     assert "expected application/json" in error["message"]
 
 
 def test_unknown_paths_and_methods(client):
-    assert "'/nothing'" in refusal(client.get("/nothing"), 404)["message"]
+    assert "'/nothing'" in error_of(client.get("/nothing"), 404)["message"]
     response = client.get("/search")
-    assert refusal(response, 405)["message"] == "got GET; expected POST"
+    assert error_of(response, 405)["message"] == "got GET; expected POST"
     assert response.headers["allow"] == "POST"
-    for path in ("/search/", "/healthz/"):  # and not a redirect to whatever the header Host says
-        refusal(client.post(path, follow_redirects=False), 404)
+    for path in ("/search/", "/healthz/"):  # rather than a redirect to the host of the Host header
+        error_of(client.post(path, follow_redirects=False), 404)
 
 
 def test_a_body_that_is_too_large(make_client):
     client = make_client(max_body_bytes=100)
     assert search(client, query="x" * 50).status_code == 200
-    assert "more than 100 bytes" in refusal(search(client, query="x" * 100), 413)["message"]
+    assert "more than 100 bytes" in error_of(search(client, query="x" * 100), 413)["message"]
 
-    def parts():  # without a length
+    def chunks():  # sent without a length
         for _ in range(4):
             yield b'{"query": "' + b"x" * 50
 
-    response = client.post("/search", content=parts(), headers={"Content-Type": "application/json"})
-    assert "more than 100 bytes" in refusal(response, 413)["message"]
+    response = client.post("/search", content=chunks(), headers={"Content-Type": "application/json"})
+    assert "more than 100 bytes" in error_of(response, 413)["message"]
 
 
-def test_a_body_that_never_comes(retriever, engine):
-    with live_server(make_app(engine, retriever, ServeSettings(log=False, body_timeout_s=0.1))) as url:
+def test_a_body_that_never_arrives(retriever, engine):
+    with live_server(make_app(engine, retriever, ServeSettings(log=False, request_timeout_s=0.1))) as url:
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
             head = b"POST /search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{"
             connection.sendall(head)
-            answer = connection.makefile("rb").read()
-    assert b" 408 " in answer.split(b"\r\n")[0] and b"the body did not come" in answer
+            response = connection.makefile("rb").read()
+    assert b" 408 " in response.split(b"\r\n")[0] and b"the body did not arrive" in response
 
 
-def test_a_body_that_comes_drop_by_drop(retriever, engine):
-    app = make_app(engine, retriever, ServeSettings(log=False, body_timeout_s=0.5))
-    with live_server(app) as url, connected(url) as connection:
-        connection.sendall(head_of(b"x" * 1000))
-        n_drops = 0
+def test_a_body_that_arrives_byte_by_byte(retriever, engine):
+    app = make_app(engine, retriever, ServeSettings(log=False, request_timeout_s=0.5))
+    with live_server(app) as url, connect(url) as connection:
+        connection.sendall(request_head(b"x" * 1000))
+        n_sent = 0
         while not select.select([connection], [], [], 0.1)[0]:
-            n_drops += 1
-            assert n_drops < 100, "it would wait for ever"
+            n_sent += 1
+            assert n_sent < 100, "the server waits for the body without a limit"
             connection.sendall(b" ")
-        status, said = answer_of(connection)
-    assert status == 408 and "did not come within 0.5 s" in said["error"]["message"]
+        status, content = read_response(connection)
+    assert status == 408 and "did not arrive within 0.5 s" in content["error"]["message"]
 
 
-def test_what_is_no_http(retriever, engine):
-    with live_server(patient_app(engine, retriever)) as url:
-        for sent in (b"hello\r\n\r\n", b"GET / HTTP/7.3\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
-            with connected(url) as connection:
-                connection.sendall(sent)
-                status, said = answer_of(connection)
-            assert (status, said["error"]["code"]) == (400, "bad_request")
+def test_data_that_is_not_http(retriever, engine):
+    with live_server(make_patient_app(engine, retriever)) as url:
+        for data in (b"hello\r\n\r\n", b"GET / HTTP/7.3\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
+            with connect(url) as connection:
+                connection.sendall(data)
+                status, content = read_response(connection)
+            assert (status, content["error"]["code"]) == (400, "bad_request")
 
 
 def test_a_head_that_is_too_long(retriever, engine):
     with (
-        live_server(patient_app(engine, retriever)) as url,
-        connected(url) as connection,
+        live_server(make_patient_app(engine, retriever)) as url,
+        connect(url) as connection,
     ):
         body = b'{"query": "x"}'
-        for _ in range(3):  # one after the other they may be as long together
-            connection.sendall(head_of(body).replace(b"\r\n", b"\r\nX: " + b"a" * 30_000 + b"\r\n", 1) + body)
-            assert answer_of(connection)[0] == 200
+        for _ in range(3):  # the limit holds for each head
+            connection.sendall(request_head(body).replace(b"\r\n", b"\r\nX: " + b"a" * 30_000 + b"\r\n", 1) + body)
+            assert read_response(connection)[0] == 200
         connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000)
         time.sleep(0.2)
         connection.sendall(b"a")
-        status, said = answer_of(connection)
-        assert status == 400 and "longer than 65,536 bytes" in said["error"]["message"]
+        status, content = read_response(connection)
+        assert status == 400 and "longer than 65,536 bytes" in content["error"]["message"]
         assert connection.recv(1) == b""
 
 
-def test_a_deadline_counts_from_when_the_request_came(retriever, engine):
-    with live_server(patient_app(engine, retriever)) as url:
-        for deadline_ms, wanted in ((200, 429), (5000, 200)):
+def test_a_deadline_counts_from_the_arrival_of_the_request(retriever, engine):
+    with live_server(make_patient_app(engine, retriever)) as url:
+        for deadline_ms, expected_status in ((200, 429), (5000, 200)):
             body = json.dumps({"query": "x", "deadline_ms": deadline_ms}).encode()
-            with connected(url) as connection:
-                connection.sendall(head_of(body))
+            with connect(url) as connection:
+                connection.sendall(request_head(body))
                 time.sleep(0.6)
                 connection.sendall(body)
-                status, said = answer_of(connection)
-            assert status == wanted, said
-    assert said["results"][0]["queued_ms"] >= 599
+                status, content = read_response(connection)
+            assert status == expected_status, content
+    assert content["results"][0]["queued_ms"] >= 599
     statuses = engine.snapshot().statuses
     assert statuses["refused"] + statuses["shed"] == 1
 
 
-def test_the_default_deadline_is_that_of_the_settings(make_client, gated_engine, gated):
+def test_the_default_deadline_comes_from_the_settings(make_client, gated_engine, gated):
     client = make_client(gated_engine, deadline_s=0.0001)
-    refusal(search(client, query="x"), 429)
-    assert search(client, queries=["x"]).status_code == 200  # a list has none
+    error_of(search(client, query="x"), 429)
+    assert search(client, queries=["x"]).status_code == 200  # a list has no deadline
 
 
-def test_overload_is_refused_with_when_to_try_again(make_client, gated_engine, gated):
+def test_overload_is_rejected_with_a_time_to_try_again(make_client, gated_engine, gated):
     client = make_client(gated_engine)
     futures = [occupy(gated_engine, gated), *(gated_engine.submit(f"busy {number}") for number in range(2))]
     response = search(client, query="one too many")
-    error = refusal(response, 429)
+    error = error_of(response, 429)
     assert (error["type"], error["code"]) == ("rate_limit_error", "overloaded")
     assert int(response.headers["retry-after"]) >= 1
-    refusal(search(client, queries=["a", "b"]), 429)
-    refusal(search(client, query="hopeless", deadline_ms=0.1), 429)
+    error_of(search(client, queries=["a", "b"]), 429)
+    error_of(search(client, query="hopeless", deadline_ms=0.1), 429)
     gated.gate.set()
     assert all(future.result(5) for future in futures)
-    until(lambda: gated_engine.snapshot().n_running == 0)
+    wait_until(lambda: gated_engine.snapshot().n_running == 0)
     assert search(client, query="now").status_code == 200
 
 
-def test_of_a_list_that_does_not_fit_nothing_is_left_behind(make_client, gated_engine, gated):
+def test_a_list_that_does_not_fit_leaves_no_query_behind(make_client, gated_engine, gated):
     client = make_client(gated_engine)
     busy = occupy(gated_engine, gated)
-    refusal(search(client, queries=["a", "b", "c"]), 429)
+    error_of(search(client, queries=["a", "b", "c"]), 429)
     assert gated_engine.snapshot().n_waiting == 0
     gated.gate.set()
-    assert busy.result(5) and gated.asked == ["busy"]
+    assert busy.result(5) and gated.queries == ["busy"]
 
 
-def test_who_waits_too_long_is_turned_away(make_client, gated_engine, gated):
-    client = make_client(gated_engine, body_timeout_s=0.1)
+def test_a_search_that_waits_too_long_is_rejected(make_client, gated_engine, gated):
+    client = make_client(gated_engine, request_timeout_s=0.1)
     occupy(gated_engine, gated)
-    assert "no answer within 0.1 s" in refusal(search(client, queries=["a", "b"]), 429)["message"]
+    assert "no answer within 0.1 s" in error_of(search(client, queries=["a", "b"]), 429)["message"]
     assert gated_engine.snapshot().n_waiting == 0
 
 
-def test_a_search_that_fails_says_no_more_than_that(make_client, gated_engine):
-    error = refusal(search(make_client(gated_engine), query="die"), 500)
-    assert "the search has failed" in error["message"] and "paper" not in error["message"]
+def test_the_reason_of_a_failed_search_is_not_sent(make_client, gated_engine):
+    error = error_of(search(make_client(gated_engine), query="die"), 500)
+    assert "the search failed" in error["message"] and "paper" not in error["message"]
 
 
 def test_a_closed_engine(make_client, gated_engine):
     client = make_client(gated_engine)
     gated_engine.close()
     response = search(client, query="x")
-    assert "stopping" in refusal(response, 503)["message"] and response.headers["retry-after"] == "1"
+    assert "stopping" in error_of(response, 503)["message"] and response.headers["retry-after"] == "1"
 
 
-def test_a_bug_is_one_line_to_the_client(make_client, engine, monkeypatch, caplog):
+def test_a_bug_is_reported_to_the_client_in_one_line(make_client, engine, monkeypatch, caplog):
     client = make_client()
     monkeypatch.setattr(engine, "submit", lambda *_, **__: 1 / 0)
-    assert "bug" in refusal(search(client, query="x"), 500)["message"]
+    assert "bug" in error_of(search(client, query="x"), 500)["message"]
 
 
-def test_a_client_that_hangs_up_takes_its_query_along(retriever, gated_engine, gated):
-    app = patient_app(gated_engine, retriever)
+def test_the_query_of_a_client_that_hangs_up_is_cancelled(retriever, gated_engine, gated):
+    app = make_patient_app(gated_engine, retriever)
     occupy(gated_engine, gated)
     with live_server(app) as url:
         host, port = url.removeprefix("http://").split(":")
@@ -291,69 +286,67 @@ def test_a_client_that_hangs_up_takes_its_query_along(retriever, gated_engine, g
         with socket.create_connection((host, int(port))) as connection:
             head = f"POST /search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
             connection.sendall(f"{head}\r\n\r\n".encode() + body)
-            until(lambda: gated_engine.snapshot().n_waiting == 1)
-        until(lambda: gated_engine.snapshot().n_waiting == 0)
+            wait_until(lambda: gated_engine.snapshot().n_waiting == 1)
+        wait_until(lambda: gated_engine.snapshot().n_waiting == 0)
         gated.gate.set()
-    assert gated.asked == ["busy"]
+    assert gated.queries == ["busy"]
 
 
-def test_from_many_clients_at_once(retriever, engine):
-    from serving_helpers import post
+def test_many_clients_at_once(retriever, engine):
+    hits_by_text = {}
+    with live_server(make_patient_app(engine, retriever)) as url:
 
-    found = {}
-    with live_server(patient_app(engine, retriever)) as url:
-
-        def ask(name):
+        def send_queries(name):
             for number in range(10):
                 text = f"{name} {number}"
-                found[text] = post(f"{url}/search", {"query": text, "k": 1})["results"][0]["hits"]
+                hits_by_text[text] = post(f"{url}/search", {"query": text, "k": 1})["results"][0]["hits"]
 
-        threads = [threading.Thread(target=ask, args=(name,)) for name in ("dune", "csv", "threads", "planet")]
+        threads = [threading.Thread(target=send_queries, args=(name,)) for name in ("dune", "csv", "threads", "planet")]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert len(found) == 40 and all(len(hits) == 1 for hits in found.values())
+    assert len(hits_by_text) == 40 and all(len(hits) == 1 for hits in hits_by_text.values())
 
 
-def test_who_offers_another_protocol_is_answered_in_this_one(retriever, engine):
+def test_an_offer_to_upgrade_is_ignored(retriever, engine):
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUPGRADE: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAA\r\n\r\n"
     body = b'{"query": "dune"}'
     with (
-        live_server(patient_app(engine, retriever)) as url,
-        connected(url) as connection,
+        live_server(make_patient_app(engine, retriever)) as url,
+        connect(url) as connection,
     ):
-        for _ in range(2):  # and the connection is still good
-            connection.sendall(head_of(body).replace(b"\r\n\r\n", b"\r\n" + offer) + body)
-            status, answer = answer_of(connection)
-            assert status == 200 and answer["results"][0]["hits"]
+        for _ in range(2):  # the connection stays usable
+            connection.sendall(request_head(body).replace(b"\r\n\r\n", b"\r\n" + offer) + body)
+            status, content = read_response(connection)
+            assert status == 200 and content["results"][0]["hits"]
 
 
-def test_what_looks_like_an_offer_in_a_body_is_left_alone(retriever, engine):
+def test_a_body_that_resembles_an_offer_to_upgrade_is_unchanged(retriever, engine):
     text = "dune" + "\r\nupgrade: " * 20 + "GET /livez HTTP/1.1"
     body = json.dumps({"query": "dune", "x": 1}).encode().replace(b'"x": 1', b'"k":\r\nupgrade: 1')
-    with live_server(patient_app(engine, retriever)) as url, connected(url) as connection:
-        for whole in (body, json.dumps({"query": text}).replace("\\r\\n", "\r\n").encode()):
-            connection.sendall(head_of(whole) + whole[:12])
+    with live_server(make_patient_app(engine, retriever)) as url, connect(url) as connection:
+        for content in (body, json.dumps({"query": text}).replace("\\r\\n", "\r\n").encode()):
+            connection.sendall(request_head(content) + content[:12])
             time.sleep(0.1)
-            connection.sendall(whole[12:])
-            assert answer_of(connection)[0] == 400  # no JSON; above all, one answer to one request
+            connection.sendall(content[12:])
+            assert read_response(connection)[0] == 400  # not JSON; above all, one response to one request
         connection.settimeout(0.3)
         with pytest.raises(TimeoutError):
             connection.recv(1)
 
 
-def test_a_head_may_come_in_pieces_and_several_requests_in_one(retriever, engine):
+def test_a_head_in_pieces_and_two_requests_in_one_piece(retriever, engine):
     body = b'{"query": "dune"}'
-    request = head_of(body).replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n") + body
-    with live_server(patient_app(engine, retriever)) as url, connected(url) as connection:
+    request = request_head(body).replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n") + body
+    with live_server(make_patient_app(engine, retriever)) as url, connect(url) as connection:
         for start in range(0, len(request), 25):
             connection.sendall(request[start : start + 25])
             time.sleep(0.01)
-        assert answer_of(connection)[0] == 200
-        plain = head_of(body) + body
+        assert read_response(connection)[0] == 200
+        plain = request_head(body) + body
         connection.sendall(plain + plain)
         with connection.makefile("rb") as file:
-            found = b""
-            while found.count(b"HTTP/1.1 200") < 2:
-                found += file.read(1)
+            received = b""
+            while received.count(b"HTTP/1.1 200") < 2:
+                received += file.read(1)

@@ -1,4 +1,4 @@
-"""Health, readiness, figures, the last minute, the key, ids and the log."""
+"""Health, readiness, metrics, the live view, the API key, request ids, the access log and settings."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import io
 import json
 import re
 import threading
+import time
 import urllib.request
 
 import pytest
-from serving_helpers import PROFILE, live_server, patient_app, until
-from test_search_endpoint import refusal, search
+from serving_helpers import PROFILE, error_of, live_server, make_patient_app, search, wait_until
 
 from elasticdenser.errors import QueryError
-from elasticdenser.serving.live import KEPT, Live
-from elasticdenser.serving.log import AccessLog
+from elasticdenser.serving.access_log import AccessLog
+from elasticdenser.serving.recent_samples import MAX_SAMPLES, RecentSamples
 from elasticdenser.serving.settings import ServeSettings
 
 
-def figures(client) -> dict[str, float]:
+def metrics_of(client) -> dict[str, float]:
     response = client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
     lines = [line for line in response.text.splitlines() if not line.startswith("#")]
@@ -26,31 +26,31 @@ def figures(client) -> dict[str, float]:
 
 
 def test_ready_once_every_level_has_run(make_client, engine, monkeypatch):
-    warmed = threading.Event()
-    monkeypatch.setattr(engine, "warm_up", lambda: warmed.wait(10))
+    gate = threading.Event()
+    monkeypatch.setattr(engine, "warm_up", lambda: gate.wait(10))
     client = make_client()
     assert client.get("/healthz").json() == {"status": "ok"}
     response = client.get("/readyz")
-    assert "warming up" in refusal(response, 503)["message"] and response.headers["retry-after"] == "1"
-    warmed.set()
-    until(lambda: client.get("/readyz").status_code == 200)
+    assert "warming up" in error_of(response, 503)["message"] and response.headers["retry-after"] == "1"
+    gate.set()
+    wait_until(lambda: client.get("/readyz").status_code == 200)
     assert client.get("/readyz").json() == {"status": "ready"}
 
 
-def test_who_asks_for_the_head_gets_it(retriever, engine):
-    with live_server(patient_app(engine, retriever)) as url:
+def test_head_requests(retriever, engine):
+    with live_server(make_patient_app(engine, retriever)) as url:
         for path in ("/", "/healthz", "/metrics", "/v1/models"):
             with urllib.request.urlopen(urllib.request.Request(f"{url}{path}", method="HEAD"), timeout=10) as response:
                 assert response.status == 200 and int(response.headers["content-length"]) > 10
                 assert response.read() == b""
 
 
-def test_a_server_that_stops_takes_on_nothing(client):
+def test_a_stopping_server_rejects_new_requests(client):
     client.app.state.service.is_stopping = True
     assert client.get("/healthz").status_code == 200
-    assert "stopping" in refusal(client.get("/readyz"), 503)["message"]
+    assert "stopping" in error_of(client.get("/readyz"), 503)["message"]
     response = search(client, query="x")
-    assert "stopping" in refusal(response, 503)["message"] and response.headers["connection"] == "close"
+    assert "stopping" in error_of(response, 503)["message"] and response.headers["connection"] == "close"
 
 
 def test_metrics(client):
@@ -58,76 +58,77 @@ def test_metrics(client):
     search(client, queries=["two", "three"])
     search(client, query="")
     client.get("/nothing/else")
-    found = figures(client)
-    assert found['elasticdenser_http_requests_total{method="POST",path="/search",status="200"}'] == 2
-    assert found['elasticdenser_http_requests_total{method="POST",path="/search",status="422"}'] == 1
-    assert found['elasticdenser_http_requests_total{method="GET",path="other",status="404"}'] == 1
-    assert found['elasticdenser_http_request_seconds_count{path="/search"}'] == 3
-    assert found["elasticdenser_query_seconds_count"] == 3
-    assert sum(n for name, n in found.items() if name.startswith("elasticdenser_answers_total")) == 3
-    assert found['elasticdenser_queries_total{outcome="in_time"}'] == 3
+    metrics = metrics_of(client)
+    assert metrics['elasticdenser_http_requests_total{method="POST",path="/search",status="200"}'] == 2
+    assert metrics['elasticdenser_http_requests_total{method="POST",path="/search",status="422"}'] == 1
+    assert metrics['elasticdenser_http_requests_total{method="GET",path="other",status="404"}'] == 1
+    assert metrics['elasticdenser_http_request_seconds_count{path="/search"}'] == 3
+    assert metrics["elasticdenser_query_seconds_count"] == 3
+    assert sum(n for name, n in metrics.items() if name.startswith("elasticdenser_answers_total")) == 3
+    assert metrics['elasticdenser_queries_total{outcome="in_time"}'] == 3
     for outcome in ("late", "refused", "shed", "failed"):
-        assert found[f'elasticdenser_queries_total{{outcome="{outcome}"}}'] == 0
-    assert found["elasticdenser_batch_size_sum"] == 3
-    assert found['elasticdenser_batch_size_bucket{le="+Inf"}'] == found["elasticdenser_batch_size_count"] <= 3
-    assert found["elasticdenser_queue_length"] == found["elasticdenser_running_batches"] == 0
-    assert found["elasticdenser_correction_ratio"] > 0
+        assert metrics[f'elasticdenser_queries_total{{outcome="{outcome}"}}'] == 0
+    assert metrics["elasticdenser_batch_size_sum"] == 3
+    assert metrics['elasticdenser_batch_size_bucket{le="+Inf"}'] == metrics["elasticdenser_batch_size_count"] <= 3
+    assert metrics["elasticdenser_queue_length"] == metrics["elasticdenser_running_batches"] == 0
+    assert metrics["elasticdenser_correction_ratio"] > 0
     for name in ("processes", "replaced_processes_total", "replaced_workers_total"):
-        assert found[f"elasticdenser_{name}"] == 0
-    assert {"elasticdenser_arrival_rate_per_second", "process_resident_memory_bytes"} <= set(found)
+        assert metrics[f"elasticdenser_{name}"] == 0
+    assert {"elasticdenser_arrival_rate_per_second", "process_resident_memory_bytes"} <= set(metrics)
 
 
-def test_two_apps_count_for_themselves(make_client, gated_engine):
-    one, another = make_client(), make_client(gated_engine)
-    search(one, query="x")
-    assert figures(one)["elasticdenser_query_seconds_count"] == 1
-    assert figures(another)["elasticdenser_query_seconds_count"] == 0
+def test_two_applications_have_metrics_of_their_own(make_client, gated_engine):
+    first, second = make_client(), make_client(gated_engine)
+    search(first, query="x")
+    assert metrics_of(first)["elasticdenser_query_seconds_count"] == 1
+    assert metrics_of(second)["elasticdenser_query_seconds_count"] == 0
 
 
-def test_the_last_minute(client):
+def test_the_live_view(client):
     search(client, query="x")
-    until(lambda: any(one["answered"] for one in client.get("/live").json()["samples"]))
+    wait_until(lambda: any(sample["answered"] for sample in client.get("/live").json()["samples"]))
     live = client.get("/live").json()
     assert live["levels"] == [{"name": level.name, "quality": level.quality} for level in PROFILE.levels]
     assert (live["passages"], live["every_s"], live["deadline_ms"]) == (3, 0.25, 5000.0)
-    (sample,) = [one for one in live["samples"] if one["answered"]]
+    (sample,) = [sample for sample in live["samples"] if sample["answered"]]
     assert (sample["answered"], sample["turned_away"], sample["levels"]) == (1, 0, [1, 0])
     assert 0 < sample["p50_ms"] <= sample["p99_ms"]
     later = client.get("/live", params={"since": sample["number"] + 1}).json()["samples"]
-    assert all(one["number"] > sample["number"] for one in later)
-    for given in ("x", "1_0", " 1", "1.5", "-1"):
-        message = refusal(client.get("/live", params={"since": given}), 422)["message"]
-        assert f"since: got {given!r}; expected a whole number" in message
-    assert "got several" in refusal(client.get("/live?since=1&since=2"), 422)["message"]
+    assert all(other["number"] > sample["number"] for other in later)
+    for value in ("x", "1_0", " 1", "1.5", "-1"):
+        message = error_of(client.get("/live", params={"since": value}), 422)["message"]
+        assert f"since: got {value!r}; expected a whole number" in message
+    assert "got several" in error_of(client.get("/live?since=1&since=2"), 422)["message"]
 
 
-def test_the_ring_is_bounded(engine):
-    live = Live(engine)
-    for number in range(KEPT + 50):
-        live.answered(0.001 * number)
-        live.sample()
-    kept = live.since(0)
-    assert len(kept) == KEPT and kept[0]["number"] == 50
-    assert [one["number"] for one in live.since(KEPT + 48)] == [KEPT + 48, KEPT + 49]
-    assert live.since(KEPT + 50) == []
-    assert len(live.since(10_000)) == KEPT  # a page that was open before the server started anew
-    assert kept[-1]["p50_ms"] == pytest.approx(KEPT + 49)
+def test_the_ring_buffer_is_bounded(engine):
+    recent = RecentSamples(engine)
+    for number in range(MAX_SAMPLES + 50):
+        recent.record_latency(0.001 * number)
+        recent.add_sample()
+    samples = recent.since(0)
+    assert len(samples) == MAX_SAMPLES and samples[0]["number"] == 50
+    newest = recent.since(MAX_SAMPLES + 48)
+    assert [sample["number"] for sample in newest] == [MAX_SAMPLES + 48, MAX_SAMPLES + 49]
+    assert recent.since(MAX_SAMPLES + 50) == []
+    assert len(recent.since(10_000)) == MAX_SAMPLES  # a page that was open before the server was restarted
+    assert samples[-1]["p50_ms"] == pytest.approx(MAX_SAMPLES + 49)
 
 
-def test_the_page_loads_nothing_from_elsewhere(client):
+def test_the_page_loads_nothing_from_other_hosts(client):
     response = client.get("/")
     assert response.status_code == 200 and response.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in response.headers["content-security-policy"]
     addresses = set(re.findall(r"https?://[^\s\"'<]+", response.text))
-    assert addresses == {"http://www.w3.org/2000/svg"}  # the name of a namespace
+    assert addresses == {"http://www.w3.org/2000/svg"}  # a namespace, not a request
     assert not re.search(r"<(script|img|iframe)[^>]* src=|@import|url\(", response.text)
 
 
-def test_the_key(make_client):
+def test_the_api_key(make_client):
     client = make_client(api_key="s3cret")
     for path in ("/", "/healthz", "/readyz", "/metrics", "/openapi.json"):
         assert client.get(path).status_code in (200, 503)
-    for given in (
+    for header in (
         None,
         "",
         "Bearer",
@@ -138,14 +139,14 @@ def test_the_key(make_client):
         "Bearer s3cret2",
         "Bearer é",
     ):
-        headers = {} if given is None else {"Authorization": given.encode("latin-1")}
+        headers = {} if header is None else {"Authorization": header.encode("latin-1")}
         for method, path in (("GET", "/live"), ("GET", "/v1/models"), ("POST", "/search"), ("POST", "/v1/embeddings")):
             response = client.request(method, path, headers=headers)
-            assert "no valid API key" in refusal(response, 401)["message"]
+            assert "no valid API key" in error_of(response, 401)["message"]
             assert response.headers["www-authenticate"] == "Bearer"
-    for given in ("Bearer s3cret", "bearer s3cret"):
-        assert client.get("/live", headers={"Authorization": given}).status_code == 200
-        assert client.post("/search", json={"query": "x"}, headers={"Authorization": given}).status_code == 200
+    for header in ("Bearer s3cret", "bearer s3cret"):
+        assert client.get("/live", headers={"Authorization": header}).status_code == 200
+        assert client.post("/search", json={"query": "x"}, headers={"Authorization": header}).status_code == 200
     description = client.get("/openapi.json").json()
     assert description["paths"]["/search"]["post"]["security"] == [{"key": []}]
     assert "security" not in description["paths"]["/healthz"]["get"]
@@ -153,23 +154,23 @@ def test_the_key(make_client):
 
 
 def test_request_ids(client):
-    for given in ("abc-123", "A.b_c:4", "x" * 64):
-        assert client.get("/healthz", headers={"X-Request-Id": given}).headers["x-request-id"] == given
-    for given in ("", "x" * 65, "a b", 'a"b', "ä"):
-        made = client.get("/healthz", headers={"X-Request-Id": given.encode("latin-1")}).headers["x-request-id"]
-        assert re.fullmatch("[0-9a-f]{16}", made)
+    for valid in ("abc-123", "A.b_c:4", "x" * 64):
+        assert client.get("/healthz", headers={"X-Request-Id": valid}).headers["x-request-id"] == valid
+    for invalid in ("", "x" * 65, "a b", 'a"b', "ä"):
+        response = client.get("/healthz", headers={"X-Request-Id": invalid.encode("latin-1")})
+        assert re.fullmatch("[0-9a-f]{16}", response.headers["x-request-id"])
     assert client.get("/nothing", headers={"X-Request-Id": "mine"}).headers["x-request-id"] == "mine"
 
 
-def test_a_line_for_each_request(make_client, gated_engine, capfd):
+def test_the_access_log_has_a_line_for_each_request(make_client, gated_engine, capfd):
     client = make_client(log=True)
     client.post("/search", json={"query": "x"}, headers={"X-Request-Id": "mine"})
     client.get("/nothing%0Aat all?key=hidden")
     client.get("/healthz")
     client.app.state.service.log.close()
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
-    found, missed = lines
-    assert {key: found[key] for key in ("id", "method", "path", "status", "level", "queries")} == {
+    answered, not_found = lines
+    assert {key: answered[key] for key in ("id", "method", "path", "status", "level", "queries")} == {
         "id": "mine",
         "method": "POST",
         "path": "/search",
@@ -177,28 +178,31 @@ def test_a_line_for_each_request(make_client, gated_engine, capfd):
         "level": "w1-d2",
         "queries": 1,
     }
-    assert found["ms"] > 0
-    assert (missed["status"], missed["path"]) == (404, "/nothing\nat all")
+    assert answered["ms"] > 0
+    assert (not_found["status"], not_found["path"]) == (404, "/nothing\nat all")
 
 
-def test_why_a_search_failed_is_in_the_log(make_client, gated_engine, capfd):
+def test_the_reason_of_a_failed_search_is_in_the_log(make_client, gated_engine, capfd):
     client = make_client(gated_engine, log=True)
     search(client, query="die")
     client.app.state.service.log.close()
     assert "out of\\npaper" in capfd.readouterr().err
 
 
-def test_a_log_that_nobody_reads_holds_up_nobody():
-    class Stuck(io.StringIO):
-        def __init__(self) -> None:
-            super().__init__()
-            self.gate = threading.Event()
+class GatedFile(io.StringIO):
+    """File whose writes wait at a gate."""
 
-        def write(self, text):
-            self.gate.wait(10)
-            return super().write(text)
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
 
-    file = Stuck()
+    def write(self, text):
+        self.gate.wait(10)
+        return super().write(text)
+
+
+def test_a_slow_reader_of_the_log_does_not_hold_up_requests():
+    file = GatedFile()
     log = AccessLog(file)
     for number in range(30_000):
         log.write(number=number)
@@ -209,9 +213,21 @@ def test_a_log_that_nobody_reads_holds_up_nobody():
     assert dropped > 0 and dropped + sum("number" in line for line in lines) == 30_000
 
 
+def test_a_log_that_nobody_reads_does_not_hold_up_the_shutdown():
+    file = GatedFile()
+    log = AccessLog(file)
+    log.write(number=1)
+    started_s = time.monotonic()
+    log.close(0.2)
+    assert time.monotonic() - started_s < 5
+    file.gate.set()
+
+
 @pytest.mark.parametrize(
     "settings",
     [
+        {"request_timeout_s": 0},
+        {"max_encoding": 0},
         {"api_key": " "},
         {"api_key": "é"},
         {"max_body_bytes": 0},

@@ -1,4 +1,4 @@
-"""A suite over real passages, questions and the real encoder, held against trec_eval itself."""
+"""Suite over real passages and questions with the real encoder, compared with trec_eval."""
 
 import gzip
 import json
@@ -32,8 +32,8 @@ type = "bm25"
 type = "rrf"
 of = ["bm25", "exact"]
 """
-# With the name that trec_eval has for each.
-THEIR_NAMES = {
+# Our measures and their names in trec_eval.
+TREC_EVAL_NAMES = {
     "nDCG@10": "ndcg_cut_10",
     "AP": "map",
     "R@20": "recall_20",
@@ -56,7 +56,7 @@ for run in runs:
 
 @pytest.fixture(scope="module")
 def some_nq(data, tmp_path_factory) -> Path:
-    """A folder with a BEIR folder: the first dev questions and their gold paragraphs."""
+    """Folder that holds a BEIR folder: the first dev questions and their gold paragraphs."""
     folder = tmp_path_factory.mktemp("real") / "some-nq"
     (folder / "qrels").mkdir(parents=True)
     lines = (data / "nq" / "qrels" / "dev.tsv").read_text().splitlines()[: N_QUESTIONS + 1]
@@ -74,17 +74,17 @@ def some_nq(data, tmp_path_factory) -> Path:
 
 
 def trec_eval(qrels: Path, runs: list[Path]) -> list[dict[str, float]]:
-    """Return measure -> value of each run; the first line about a run tells its name, the run's tag."""
+    """Return measure -> value of each run; the first line of a run is its name (`runid`)."""
     command = [sys.executable, "-c", TREC_EVAL, str(qrels), *map(str, runs)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    found: list[dict[str, float]] = []
+    values: list[dict[str, float]] = []
     for row in (line.split() for line in done.stdout.splitlines()):
         if row[:2] == ["runid", "all"]:
-            found.append({})
+            values.append({})
         elif len(row) == 3 and row[1] == "all":
-            found[-1][row[0]] = float(row[2])
-    return found
+            values[-1][row[0]] = float(row[2])
+    return values
 
 
 @pytest.mark.slow
@@ -92,18 +92,20 @@ def trec_eval(qrels: Path, runs: list[Path]) -> list[dict[str, float]]:
 def test_the_figures_are_those_of_trec_eval(minilm, some_nq, tmp_path):
     path = tmp_path / "suite.toml"
     path.write_text(SUITE)
-    found = run_suite(read_suite(path), tmp_path / "out", SuiteOptions(data=some_nq, offline=True, timed_queries=0))
-    assert [system.name for system in found.systems] == ["exact", "bm25", "rrf"]
+    comparison = run_suite(
+        read_suite(path), tmp_path / "out", SuiteOptions(data=some_nq, offline=True, timed_queries=0)
+    )
+    assert [system.name for system in comparison.systems] == ["exact", "bm25", "rrf"]
     qrels = tmp_path / "nq.qrels"
     lines = (some_nq / "some-nq" / "qrels" / "dev.tsv").read_text().splitlines()[1:]
     qrels.write_text("".join("{} 0 {} {}\n".format(*line.split("\t")) for line in lines))
-    runs = [tmp_path / f"{cell.system}.trec" for cell in found.cells]
-    for run, cell in zip(runs, found.cells, strict=True):
+    runs = [tmp_path / f"{cell.system}.trec" for cell in comparison.cells]
+    for run, cell in zip(runs, comparison.cells, strict=True):
         write_run(run, read_run(tmp_path / "out" / cell.run))
-    for theirs, cell in zip(trec_eval(qrels, runs), found.cells, strict=True):
-        ours = {name: cell.mean(measure) for measure, name in THEIR_NAMES.items()}
-        assert ours == pytest.approx({name: theirs[name] for name in ours}, abs=5.1e-5), cell.system
-    # Only gold paragraphs to choose from: easy, for words too, and hard enough to tell the two apart.
-    assert 1 > found.cell("nq", "exact").mean("nDCG@10") > found.cell("nq", "bm25").mean("nDCG@10") > 0.7
-    assert found.cell("nq", "exact").mean("AnswerMatch@20") > 0.9
-    assert found.difference("nq", "bm25", "nDCG@10").is_significant()
+    for expected, cell in zip(trec_eval(qrels, runs), comparison.cells, strict=True):
+        ours = {name: cell.mean(measure) for measure, name in TREC_EVAL_NAMES.items()}
+        assert ours == pytest.approx({name: expected[name] for name in ours}, abs=5.1e-5), cell.system
+    # With only gold paragraphs the task is easy, also for BM25, but hard enough to distinguish the two systems.
+    assert 1 > comparison.cell("nq", "exact").mean("nDCG@10") > comparison.cell("nq", "bm25").mean("nDCG@10") > 0.7
+    assert comparison.cell("nq", "exact").mean("AnswerMatch@20") > 0.9
+    assert comparison.difference("nq", "bm25", "nDCG@10").is_significant()

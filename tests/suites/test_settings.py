@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from elasticdenser.errors import BadInputError
-from elasticdenser.evaluation.measures import parse_measures
+from elasticdenser.evaluation import parse_measures
 from elasticdenser.suites import read_suite
 from elasticdenser.suites.settings import Bm25Settings, DenseSettings, RrfSettings
 
@@ -36,7 +36,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_suite_is_read_and_systems_stand_after_those_they_fuse(tmp_path):
+def test_a_suite_is_read_and_systems_come_after_those_that_they_fuse(tmp_path):
     suite = read_suite(write(tmp_path, GOOD))
     assert (suite.title, suite.k, suite.baseline) == ("A suite", 1000, "both")
     assert list(suite.systems) == ["words", "vectors", "both", "third"]
@@ -46,7 +46,7 @@ def test_a_suite_is_read_and_systems_stand_after_those_they_fuse(tmp_path):
     assert suite.query_sets["q"].measures == ("nDCG@10",)
 
 
-def test_a_part_of_a_suite_keeps_the_baseline_and_what_is_fused(tmp_path):
+def test_a_part_of_a_suite_includes_the_baseline_and_fused_systems(tmp_path):
     suite = read_suite(write(tmp_path, GOOD))
     assert list(suite.only(query_sets=["q"], systems=["words"]).systems) == ["words", "vectors", "both"]
     alone = read_suite(write(tmp_path, 'baseline = "third"\n' + GOOD))
@@ -59,25 +59,51 @@ def test_a_part_of_a_suite_keeps_the_baseline_and_what_is_fused(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('title = "A suite"', "title = 3", "title: got 3, expected a value of type str"),
-        ('title = "A suite"', 'titel = "A suite"', "unknown key 'titel'"),
-        ('title = "A suite"', "k = 0", "got k = 0"),
+        ('title = "A suite"', "title = 3", "suite.title: got 3, expected a value of type str"),
+        (
+            'title = "A suite"',
+            'titel = "A suite"',
+            "suite: unknown key 'titel', expected some of title, baseline,",
+        ),
+        ('title = "A suite"', "k = 0", "suite.k: got 0, expected at least 1"),
         ('title = "A suite"', 'baseline = "none"', "baseline: got 'none', expected one of"),
         ('corpus = "c"', 'corpus = "d"', "query-sets.q.corpus: got 'd', expected one of c"),
         ('corpus = "c"', "", "query-sets.q: 'corpus' is missing"),
-        ('measures = ["nDCG@10"]', "measures = []", "expected a list with at least one item"),
+        (
+            'measures = ["nDCG@10"]',
+            "measures = []",
+            "measures: got [], expected a list with at least 1 item",
+        ),
         ('measures = ["nDCG@10"]', 'measures = "nDCG@10"', "expected a list"),
-        ('measures = ["nDCG@10"]', "measures = [10]", "expected a value of type str"),
-        ('type = "rrf"', 'type = "magic"', "got type = 'magic', expected one of dense, bm25"),
+        ('measures = ["nDCG@10"]', "measures = [10]", "query-sets.q.measures[0]: got 10, expected a value of type str"),
+        (
+            'source = "queries.jsonl"',
+            'source = "x"\ntyping_errors = 3',
+            "got 3, expected at least 0 and at most 2",
+        ),
+        ('source = "queries.jsonl"', 'source = "x"\nk = -1', "query-sets.q.k: got -1, expected at least 0"),
+        ("k1 = 1", "k1 = -1", "systems.words.k1: got -1, expected at least 0"),
+        ("k1 = 1", "k1 = nan", "not a finite number"),
+        ("k1 = 1", "b = 1.5", "systems.words.b: got 1.5, expected at least 0 and at most 1"),
+        ('of = ["words", "vectors"]', "of = []", "systems.both.of: got [], expected a list with at least 1 item"),
+        ('type = "rrf"', 'type = "magic"', "systems.both: got type = 'magic', expected one of dense, bm25"),
         ('"words", "vectors"]', '"words", "nothing"]', "systems.both.of: got 'nothing'"),
         ('"words", "vectors"]', '"words", "both"]', "fuses itself"),
-        ("exact = true", "exact = 1", "expected a value of type bool"),
-        ("exact = true", "exakt = true", "systems.vectors: unknown key 'exakt'"),
-        ('sources = ["passages.jsonl"]', "", "expected either 'sources' or 'index'"),
+        ("exact = true", "exact = 1", "systems.vectors.exact: got 1, expected a value of type bool"),
+        (
+            "exact = true",
+            "exakt = true",
+            "systems.vectors: unknown key 'exakt', expected some of title,",
+        ),
+        ('sources = ["passages.jsonl"]', "", "corpora.c: got {}: expected either 'sources' or 'index'"),
         ("[corpora.c]", "[corpora.'a/b']", "cannot be part of a file name"),
-        ("[query-sets.q]", "[query_sets.q]", "unknown key 'query_sets'"),
+        (
+            "[query-sets.q]",
+            "[query_sets.q]",
+            "suite: unknown key 'query_sets'",
+        ),
         (GOOD, "title = 'x'", "there are no corpora"),
-        (GOOD, "title = ", "this is no TOML"),
+        (GOOD, "title = ", "this is not TOML"),
         (
             'type = "rrf"\nof = ["words", "vectors"]',
             'type = "weighted"\nof = ["words", "vectors"]\nweights = [1]',
@@ -85,13 +111,18 @@ def test_a_part_of_a_suite_keeps_the_baseline_and_what_is_fused(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(tmp_path, old, new, message):
+def test_an_invalid_suite_is_refused_with_file_and_key(tmp_path, old, new, message):
     assert old in GOOD
     path = write(tmp_path, GOOD.replace(old, new))
     with pytest.raises(BadInputError) as raised:
         read_suite(path)
     assert message in str(raised.value)
     assert str(raised.value).startswith(str(path))
+
+
+def test_an_unknown_key_comes_with_the_known_one_that_is_similar(tmp_path):
+    with pytest.raises(BadInputError, match="did you mean 'query-sets'"):
+        read_suite(write(tmp_path, GOOD.replace("[query-sets.q]", "[query_sets.q]")))
 
 
 def test_a_missing_file(tmp_path):

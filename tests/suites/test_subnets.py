@@ -1,4 +1,4 @@
-"""Suites with systems of several sizes, and with typing errors."""
+"""Suites with systems of several subnets, and with typing errors."""
 
 from __future__ import annotations
 
@@ -17,87 +17,86 @@ from elasticdenser.models.settings import read_settings
 from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite
 from elasticdenser.suites.mistyped_queries import mistyped
-from elasticdenser.suites.settings import DenseSettings, SizeSettings
-from elasticdenser.suites.subnets import at_sizes
+from elasticdenser.suites.settings import DenseSettings, SubnetSettings
 
-KNOWN = [Subnet(1.0, 2), Subnet(0.5, 2), Subnet(1.0, 1), LEVEL_0]
+SUBNETS = [Subnet(1.0, 2), Subnet(0.5, 2), Subnet(1.0, 1), LEVEL_0]
 ALL = GOOD.replace("exact = true", 'exact = true\nsubnet = "all"')
 SOME = GOOD.replace("exact = true", 'subnet = ["level0", "w0.50-d2", "w0.5-d2"]')
 
 
 def expanded(suite):
-    """The suite at the sizes of an encoder that has `KNOWN`."""
-    return at_sizes(suite, lambda encoder: KNOWN)
+    """Expand a suite for an encoder that has `SUBNETS`."""
+    return suite.expanded(lambda encoder: SUBNETS)
 
 
-def test_all_sizes_of_a_system_are_a_system_each(tmp_path):
+def test_all_subnets_of_a_system_become_a_system_each(tmp_path):
     suite = expanded(read_suite(write(tmp_path, 'baseline = "vectors"\n' + ALL)))
-    sizes = ["vectors.w1-d2", "vectors.w0.5-d2", "vectors.w1-d1", "vectors.level0"]
-    assert list(suite.systems) == ["words", *sizes, "both", "third"]
-    assert suite.systems["vectors.level0"] == SizeSettings(
-        encoder=DEFAULT_ELASTIC, subnet="level0", exact=True, size_of="vectors"
+    systems = ["vectors.w1-d2", "vectors.w0.5-d2", "vectors.w1-d1", "vectors.level0"]
+    assert list(suite.systems) == ["words", *systems, "both", "third"]
+    assert suite.systems["vectors.level0"] == SubnetSettings(
+        encoder=DEFAULT_ELASTIC, subnet="level0", exact=True, family="vectors"
     )
-    # Where one is wanted it is the largest.
+    # Where a single system is needed, it is the largest.
     assert suite.baseline == "vectors.w1-d2"
     assert suite.systems["both"].of == ("words", "vectors.w1-d2")
     assert expanded(suite) == suite
 
 
-def test_a_list_of_sizes_and_one_size(tmp_path):
+def test_a_list_of_subnets_and_a_single_subnet(tmp_path):
     suite = read_suite(write(tmp_path, SOME.replace('"words", "vectors"]', '"words", "vectors.level0"]')))
     assert suite.systems["vectors"].subnet == ("level0", "w0.5-d2")
     assert list(expanded(suite).systems) == ["words", "vectors.w0.5-d2", "vectors.level0", "both", "third"]
     assert expanded(suite).systems["both"].of == ("words", "vectors.level0")
-    one = read_suite(write(tmp_path, GOOD.replace("exact = true", 'subnet = "w1.0-d1"')))
-    assert expanded(one).systems["vectors"] == DenseSettings(encoder=DEFAULT_ELASTIC, subnet="w1-d1")
+    single = read_suite(write(tmp_path, GOOD.replace("exact = true", 'subnet = "w1.0-d1"')))
+    assert expanded(single).systems["vectors"] == DenseSettings(encoder=DEFAULT_ELASTIC, subnet="w1-d1")
 
 
-def test_without_sizes_nothing_changes_and_no_encoder_is_asked(tmp_path):
+def test_without_subnets_nothing_changes_and_no_encoder_is_loaded(tmp_path):
     suite = read_suite(write(tmp_path, GOOD))
-    assert at_sizes(suite, lambda encoder: pytest.fail("asked for sizes")) == suite
+    assert suite.expanded(lambda encoder: pytest.fail("an encoder was loaded")) == suite
 
 
 @pytest.mark.parametrize(
-    ("text", "baseline", "chosen", "found"),
+    ("text", "baseline", "chosen", "expected"),
     [
         (ALL, "vectors", ["vectors.level0"], ["vectors.w1-d2", "vectors.level0"]),
         (ALL, "vectors.w0.5-d2", ["vectors.w1.0-d1"], ["vectors.w0.5-d2", "vectors.w1-d1"]),
         (ALL, "third", ["vectors.level0"], ["vectors.level0", "third"]),
         (ALL, "third", ["both"], ["words", "vectors.w1-d2", "both", "third"]),
-        (ALL, "third", ["vectors", "vectors.level0"], [*(f"vectors.{size}" for size in KNOWN), "third"]),
+        (ALL, "third", ["vectors", "vectors.level0"], [*(f"vectors.{subnet}" for subnet in SUBNETS), "third"]),
         (SOME, "vectors", ["third"], ["vectors.w0.5-d2", "third"]),
         (SOME, "third", ["vectors"], ["vectors.w0.5-d2", "vectors.level0", "third"]),
     ],
 )
-def test_a_choice_means_a_system_or_one_size_of_it(tmp_path, text, baseline, chosen, found):
+def test_a_choice_means_a_system_or_one_subnet_of_it(tmp_path, text, baseline, chosen, expected):
     suite = read_suite(write(tmp_path, f'baseline = "{baseline}"\n' + text))
-    assert list(expanded(suite.only(query_sets=[], systems=chosen)).systems) == found
+    assert list(expanded(suite.only(query_sets=[], systems=chosen)).systems) == expected
 
 
-def test_sizes_can_be_asked_for_where_the_suite_names_none(tmp_path):
+def test_subnets_can_be_chosen_for_a_suite_that_names_none(tmp_path):
     suite = read_suite(write(tmp_path, GOOD))
-    assert suite.at([]) == suite
-    one = expanded(suite.at(["w0.50-d2"]))
-    assert one.systems["vectors"] == DenseSettings(encoder=DEFAULT_ELASTIC, subnet="w0.5-d2", exact=True)
-    assert list(one.systems) == list(suite.systems)
-    some = expanded(suite.at(["level0", "w1-d2"]))
-    assert [name for name in some.systems if "." in name] == ["vectors.w1-d2", "vectors.level0"]
-    assert len(expanded(suite.at(["all"])).systems) == len(suite.systems) - 1 + len(KNOWN)
+    assert suite.with_subnets([]) == suite
+    single = expanded(suite.with_subnets(["w0.50-d2"]))
+    assert single.systems["vectors"] == DenseSettings(encoder=DEFAULT_ELASTIC, subnet="w0.5-d2", exact=True)
+    assert list(single.systems) == list(suite.systems)
+    several = expanded(suite.with_subnets(["level0", "w1-d2"]))
+    assert [name for name in several.systems if "." in name] == ["vectors.w1-d2", "vectors.level0"]
+    assert len(expanded(suite.with_subnets(["all"])).systems) == len(suite.systems) - 1 + len(SUBNETS)
     with pytest.raises(BadInputError, match=r"vectors\.subnet: got subnet 'small'"):
-        suite.at(["small"])
+        suite.with_subnets(["small"])
 
 
-def test_a_choice_of_no_size(tmp_path):
+def test_an_unknown_choice_is_refused(tmp_path):
     suite = read_suite(write(tmp_path, SOME))
     with pytest.raises(BadInputError, match=r"got 'vectors.w1-d1', expected one of words, vectors, vectors.level0, "):
         suite.only(query_sets=[], systems=["vectors.w1-d1"])
     with pytest.raises(BadInputError, match=r"got 'words.level0', expected one of words"):
         suite.only(query_sets=[], systems=["words.level0"])
     suite = read_suite(write(tmp_path, ALL))
-    with pytest.raises(BadInputError, match=r"got 'vectors.huge', expected one of words, vectors, vectors.SIZE, both"):
+    with pytest.raises(BadInputError, match=r"got 'vectors.huge', expected one of words, vectors, vectors.SUBNET,"):
         suite.only(query_sets=[], systems=["vectors.huge"])
     with pytest.raises(
-        BadInputError, match=r"systems.vectors.subnet: got w1-d9, but the encoder has the sizes w1-d2, "
+        BadInputError, match=r"systems.vectors.subnet: got w1-d9, but the encoder has only the subnets w1-d2, "
     ):
         expanded(suite.only(query_sets=[], systems=["vectors.w1-d9"]))
 
@@ -105,15 +104,23 @@ def test_a_choice_of_no_size(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('subnet = "all"', "subnet = []", "systems.vectors.subnet: got [], expected a list with at least one item"),
-        ('subnet = "all"', "subnet = [1]", "systems.vectors.subnet: got 1, expected a value of type str"),
+        ('subnet = "all"', "subnet = []", "systems.vectors.subnet: got [], expected a list with at least 1 item"),
+        ('subnet = "all"', "subnet = [1]", "systems.vectors.subnet[0]: got 1, expected a value of type str"),
         ('subnet = "all"', "subnet = 0.5", "systems.vectors.subnet: got 0.5, expected a value of type str"),
-        ('subnet = "all"', 'subnet = ["all", "level0"]', "systems.vectors.subnet: got subnet 'all'; expected the form"),
+        ('subnet = "all"', 'subnet = ["all", "level0"]', "systems.vectors.subnet: got subnet 'all', expected the form"),
         ('subnet = "all"', 'subnet = "small"', "systems.vectors.subnet: got subnet 'small'"),
         ('"vectors"]', '"vectors.tiny"]', "systems.both.of: got 'vectors.tiny', expected one of"),
         ('title = "A suite"', 'baseline = "words.w1-d2"', "baseline: got 'words.w1-d2', expected one of"),
-        ("[query-sets.q]", "[query-sets.q]\ntyping_errors = 3", "query-sets.q.typing_errors: got 3, expected 0 to 2"),
-        ("[query-sets.q]", "[query-sets.q]\ntyping_errors = -1", "typing_errors: got -1, expected 0 to 2"),
+        (
+            "[query-sets.q]",
+            "[query-sets.q]\ntyping_errors = 3",
+            "got 3, expected at least 0 and at most 2",
+        ),
+        (
+            "[query-sets.q]",
+            "[query-sets.q]\ntyping_errors = -1",
+            "got -1, expected at least 0 and at most 2",
+        ),
         ("[query-sets.q]", "[query-sets.q]\ntyping_errors = true", "typing_errors: got True, expected a value of type"),
     ],
 )
@@ -124,33 +131,33 @@ def test_what_cannot_be_is_refused_by_name(tmp_path, old, new, message):
     assert message in str(raised.value)
 
 
-def test_what_only_the_encoder_can_tell(tmp_path):
+def test_faults_that_only_the_encoder_shows(tmp_path):
     lacks = read_suite(write(tmp_path, GOOD.replace("exact = true", 'subnet = ["w1-d2", "w1-d9", "w1-d8"]')))
-    with pytest.raises(BadInputError, match=r"got w1-d9, w1-d8, but the encoder has the sizes w1-d2, w0.5-d2, w1-d1"):
+    with pytest.raises(BadInputError, match=r"got w1-d9, w1-d8, but the encoder has only the subnets w1-d2, w0.5-d2,"):
         expanded(lacks)
     fused = read_suite(write(tmp_path, ALL.replace('"vectors"]', '"vectors.w1-d9"]')))
     with pytest.raises(
-        BadInputError, match=r"systems.both.of: got 'vectors.w1-d9', but the sizes of vectors are w1-d2"
+        BadInputError, match=r"systems.both.of: got 'vectors.w1-d9', but vectors has only the subnets w1-d2"
     ):
         expanded(fused)
     taken = read_suite(write(tmp_path, ALL.replace("[systems.third]", '[systems."vectors.level0"]')))
-    with pytest.raises(BadInputError, match=r"systems.vectors.level0: a size of vectors has this name too"):
+    with pytest.raises(BadInputError, match=r"systems.vectors.level0: a subnet of vectors has the same name"):
         expanded(taken)
 
 
-def test_typing_errors_are_of_the_query_not_of_its_place():
+def test_typing_errors_depend_on_the_query_not_on_its_position():
     queries = {"a": "who wrote dune", "b": "where is paris", "c": "who wrote dune"}
     one, two = mistyped(queries, 1), mistyped(queries, 2)
     assert mistyped(queries, 0) == queries
     assert all(len({queries[key], one[key], two[key]}) == 3 for key in "ab")
     assert one["a"] != one["c"]
     assert mistyped({"b": queries["b"]}, 2) == {"b": two["b"]}
-    # What other machines and later versions give must be this.
+    # Other machines and later versions must give the same errors, or figures cannot be compared.
     assert one == {"a": "who wrrote dune", "b": "whee is paris", "c": "who wroe dune"}
 
 
 SUITE = """
-title = "Sizes"
+title = "Subnets"
 baseline = "elastic"
 k = 5
 [corpora.c]
@@ -191,48 +198,51 @@ def data(tmp_path) -> Path:
 
 
 def trained(tiny_model: Path, folder: Path, seed: int) -> Path:
-    """Write an elastic encoder of the tiny model, whose sizes a seed decides."""
+    """Write an elastic encoder of the tiny model; its subnets depend on the seed."""
     model = elastic_from_full(tiny_model, read_settings(tiny_model))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter is not model.tokens:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    made_by = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
-    save_elastic(folder, base=tiny_model, model=model, made_by=made_by)
+    provenance = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
+    save_elastic(folder, base=tiny_model, model=model, provenance=provenance)
     return folder
 
 
-def test_a_suite_of_all_sizes_with_typing_errors(tiny_model, data, tmp_path):
+def test_a_suite_of_all_subnets_with_typing_errors(tiny_model, data, tmp_path):
     elastic, out = trained(tiny_model, tmp_path / "elastic", 1), tmp_path / "out"
     path = write(tmp_path, SUITE.replace("PLAIN", str(tiny_model)).replace("ELASTIC", str(elastic)))
     options = SuiteOptions(data=data, offline=True, timed_queries=0)
-    found = run_suite(read_suite(path), out, options)
+    comparison = run_suite(read_suite(path), out, options)
 
-    sizes = ["w1-d2", "w0.5-d2", "w1-d1", "w0.25-d2", "w0.5-d1", "w0.25-d1"]
-    assert [system.name for system in found.systems] == ["plain", *(f"elastic.{size}" for size in sizes)]
-    assert [(system.size_of, system.size) for system in found.systems[1:]] == [("elastic", size) for size in sizes]
-    assert found.systems[0].size_of == "" and found.baseline == "elastic.w1-d2"
-    assert found.systems[2].title == "of twelve, w0.5-d2"
-    # The full encoder's index serves its sizes.
+    subnets = ["w1-d2", "w0.5-d2", "w1-d1", "w0.25-d2", "w0.5-d1", "w0.25-d1"]
+    assert [system.name for system in comparison.systems] == ["plain", *(f"elastic.{subnet}" for subnet in subnets)]
+    families = [(system.family, system.subnet) for system in comparison.systems[1:]]
+    assert families == [("elastic", subnet) for subnet in subnets]
+    assert comparison.systems[0].family == "" and comparison.baseline == "elastic.w1-d2"
+    assert comparison.systems[2].title == "of twelve, w0.5-d2"
+    # The index of the full encoder serves all its subnets.
     assert len(list((out / "indexes").iterdir())) == 1
 
-    clean, hasty = found.query_sets
+    clean, hasty = comparison.query_sets
     assert (clean.typing_errors, hasty.typing_errors, clean.origin) == (0, 2, hasty.origin)
-    assert hasty.title == "hasty, 2 typing errors a query"
+    assert hasty.title == "hasty, 2 typing errors per query"
     assert hasty.queries == mistyped(clean.queries, 2) != clean.queries
-    assert found.cell("clean", "elastic.w1-d2").mean("RR@5") > found.cell("hasty", "elastic.w1-d2").mean("RR@5")
-    assert len({cell.fingerprint for cell in found.cells}) == len({cell.run for cell in found.cells}) == 14
-    assert {line["typing_errors"] for line in cell_lines(found)} == {0, 2}
+    assert comparison.cell("clean", "elastic.w1-d2").mean("RR@5") > comparison.cell("hasty", "elastic.w1-d2").mean(
+        "RR@5"
+    )
+    assert len({cell.fingerprint for cell in comparison.cells}) == len({cell.run for cell in comparison.cells}) == 14
+    assert {line["typing_errors"] for line in cell_lines(comparison)} == {0, 2}
     for report in ("report.md", "report.html"):
-        assert "Retention by size: elastic" in (out / report).read_text()
+        assert "Retention by subnet: elastic" in (out / report).read_text()
 
-    said: list[str] = []
-    again = run_suite(read_suite(path), out, options, progress=lambda what, done, total: said.append(what))
-    assert again == found and set(said) == {"significance", "report"}
+    messages: list[str] = []
+    again = run_suite(read_suite(path), out, options, progress=lambda what, done, total: messages.append(what))
+    assert again == comparison and set(messages) == {"significance", "report"}
 
-    # Trained again, all but the full size has other vectors: nothing of what was kept is of use for these.
+    # After another training all subnets except the full one have other vectors: their cached results must not be used.
     trained(tiny_model, elastic, 2)
     after = run_suite(read_suite(path), out, options)
-    same = [cell.system for cell in after.cells if cell.fingerprint in {old.fingerprint for old in found.cells}]
+    same = [cell.system for cell in after.cells if cell.fingerprint in {old.fingerprint for old in comparison.cells}]
     assert same == ["plain", "elastic.w1-d2"] * 2

@@ -89,94 +89,98 @@ def suite_file(tmp_path, tiny_model) -> Path:
 
 
 def evaluate(suite_file, folder, data, **options):
-    said: list[str] = []
+    messages: list[str] = []
     settings = SuiteOptions(data=data, offline=True, **{"timed_queries": 0, **options})
-    found = run_suite(read_suite(suite_file), folder, settings, progress=lambda what, done, total: said.append(what))
-    return found, said
+    progress = lambda what, done, total: messages.append(what)  # noqa: E731
+    return run_suite(read_suite(suite_file), folder, settings, progress=progress), messages
 
 
 def test_a_suite_from_nothing_to_its_report_and_again(suite_file, data, tmp_path):
     out = tmp_path / "out"
-    found, said = evaluate(suite_file, out, data, timed_queries=2)
-    assert "words: encoding" in said
-    assert [system.name for system in found.systems] == ["exact", "auto", "given"]
-    assert [its.name for its in found.query_sets] == ["words"]
-    assert found.cell("words", "given").mean("RR@10") == found.cell("words", "given").mean("AnswerMatch@5") == 1.0
-    assert found.cell("words", "exact").values == found.cell("words", "auto").values
-    assert found.cell("words", "exact").ms_per_query > 0
-    assert found.query_sets[0].n_passages == len(WORDS)
-    assert Comparison.read(out / "results.json") == found
+    comparison, messages = evaluate(suite_file, out, data, timed_queries=2)
+    assert "words: encoding" in messages
+    assert [system.name for system in comparison.systems] == ["exact", "auto", "given"]
+    assert [query_set.name for query_set in comparison.query_sets] == ["words"]
+    assert (
+        comparison.cell("words", "given").mean("RR@10")
+        == comparison.cell("words", "given").mean("AnswerMatch@5")
+        == 1.0
+    )
+    assert comparison.cell("words", "exact").values == comparison.cell("words", "auto").values
+    assert comparison.cell("words", "exact").ms_per_query > 0
+    assert comparison.query_sets[0].n_passages == len(WORDS)
+    assert Comparison.read(out / "results.json") == comparison
     lines = [json.loads(line) for line in (out / "cells.jsonl").read_text().splitlines()]
     assert [line["system"] for line in lines] == ["exact", "auto", "given"]
     assert lines[2]["measures"]["RR@10"]["mean"] == 1.0 and lines[2]["measures"]["RR@10"]["n_queries"] == 12
-    assert lines == [line | {"when": lines[0]["when"]} for line in cell_lines(found)]
+    assert lines == [line | {"when": lines[0]["when"]} for line in cell_lines(comparison)]
 
-    again, said = evaluate(suite_file, out, data, timed_queries=2)
-    assert again == found
-    assert not [what for what in said if what not in ("significance", "report")]
+    again, messages = evaluate(suite_file, out, data, timed_queries=2)
+    assert again == comparison
+    assert not [what for what in messages if what not in ("significance", "report")]
 
 
-def test_what_is_absent_is_skipped_and_said(suite_file, data, tmp_path, caplog):
+def test_missing_data_are_skipped_and_reported(suite_file, data, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        found, _ = evaluate(suite_file, tmp_path / "out", data)
-    (skipped,) = found.skipped
+        comparison, _ = evaluate(suite_file, tmp_path / "out", data)
+    (skipped,) = comparison.skipped
     assert (skipped.query_set, skipped.system) == ("elsewhere", "")
     assert "not-here is missing in" in skipped.reason
     assert "skipped elsewhere" in caplog.text
     for report in ("report.md", "report.html"):
         assert "not-here is missing in" in (tmp_path / "out" / report).read_text()
-    assert "takes its place" not in caplog.text
+    assert "is the baseline instead" not in caplog.text
     (data / "words.trec").unlink()
-    found, _ = evaluate(suite_file, tmp_path / "out", data)
-    assert ("words", "given") in [(its.query_set, its.system) for its in found.skipped]
-    assert [system.name for system in found.systems] == ["exact", "auto"]
+    comparison, _ = evaluate(suite_file, tmp_path / "out", data)
+    assert ("words", "given") in [(skipped.query_set, skipped.system) for skipped in comparison.skipped]
+    assert [system.name for system in comparison.systems] == ["exact", "auto"]
 
 
-def test_without_any_data_it_is_an_error_that_names_them(suite_file, tmp_path):
+def test_without_any_data_the_error_names_what_is_missing(suite_file, tmp_path):
     with pytest.raises(BadInputError, match=r"could be evaluated \(words: words is missing in"):
         evaluate(suite_file, tmp_path / "out", tmp_path)
 
 
-def test_without_pyserini_its_systems_are_skipped_with_the_way_to_get_it(suite_file, data, tmp_path, monkeypatch):
+def test_without_pyserini_its_systems_are_skipped_with_the_way_to_install_it(suite_file, data, tmp_path, monkeypatch):
     def lacks():
         raise MissingExtraError("pyserini", "pyserini")
 
     monkeypatch.setattr("elasticdenser.suites.systems.require_pyserini", lacks)
     suite_file.write_text(suite_file.read_text() + BM25)
-    found, _ = evaluate(suite_file, tmp_path / "out", data)
-    reasons = {its.system: its.reason for its in found.skipped if its.query_set == "words"}
+    comparison, _ = evaluate(suite_file, tmp_path / "out", data)
+    reasons = {skipped.system: skipped.reason for skipped in comparison.skipped if skipped.query_set == "words"}
     assert set(reasons) == {"bm25", "rrf", "weighted"}
     assert "pip install 'elasticdenser[pyserini]'" in reasons["bm25"]
     assert reasons["rrf"] == "it fuses bm25, which was skipped"
 
 
-def test_a_changed_corpus_or_encoder_gets_an_index_and_runs_of_its_own(suite_file, data, tmp_path):
+def test_a_changed_corpus_gets_its_own_index_and_runs(suite_file, data, tmp_path):
     out = tmp_path / "out"
     before, _ = evaluate(suite_file, out, data)
     with open(data / "words" / "corpus.jsonl", "a") as file:
         file.write(json.dumps({"_id": "new", "title": "", "text": "something else"}) + "\n")
-    after, said = evaluate(suite_file, out, data)
-    assert "words: encoding" in said
+    after, messages = evaluate(suite_file, out, data)
+    assert "words: encoding" in messages
     assert len(list((out / "indexes").iterdir())) == 2
     assert after.cell("words", "exact").fingerprint != before.cell("words", "exact").fingerprint
     assert after.cell("words", "exact").run != before.cell("words", "exact").run
     assert (out / before.cell("words", "exact").run).exists()
 
 
-def test_an_index_can_be_given(suite_file, data, tmp_path):
+def test_a_suite_can_name_a_finished_index(suite_file, data, tmp_path):
     evaluate(suite_file, tmp_path / "out", data)
     (index,) = (tmp_path / "out" / "indexes").iterdir()
     suite_file.write_text(suite_file.read_text().replace('sources = ["words"]', f'index = "{index}"'))
-    found, said = evaluate(suite_file, tmp_path / "other", data)
-    assert "words: encoding" not in said
+    comparison, messages = evaluate(suite_file, tmp_path / "other", data)
+    assert "words: encoding" not in messages
     assert not (tmp_path / "other" / "indexes").exists()
-    assert len(found.cells) == 3
+    assert len(comparison.cells) == 3
     suite_file.write_text(suite_file.read_text().replace(str(index), "no-index"))
     with pytest.raises(BadInputError, match="no-index is missing in"):
         evaluate(suite_file, tmp_path / "third", data)
 
 
-def test_a_run_over_another_corpus_is_no_silent_zero(suite_file, data, tmp_path):
+def test_a_run_over_another_corpus_is_an_error(suite_file, data, tmp_path):
     write_run(data / "words.trec", [ScoredDoc("q1", "x1", 1.0), ScoredDoc("q2", "x2", 1.0)])
     with pytest.raises(BadInputError, match="x1"):
         evaluate(suite_file, tmp_path / "out", data)
@@ -185,12 +189,12 @@ def test_a_run_over_another_corpus_is_no_silent_zero(suite_file, data, tmp_path)
         evaluate(suite_file, tmp_path / "out", data)
 
 
-def test_a_baseline_that_is_missing_is_replaced_and_said(suite_file, data, tmp_path, caplog):
+def test_a_missing_baseline_is_replaced_with_a_warning(suite_file, data, tmp_path, caplog):
     suite_file.write_text('baseline = "given"\n' + suite_file.read_text())
     (data / "words.trec").unlink()
-    found, _ = evaluate(suite_file, tmp_path / "out", data)
-    assert found.baseline == "exact"
-    assert "the baseline given was skipped everywhere: exact takes its place" in caplog.text
+    comparison, _ = evaluate(suite_file, tmp_path / "out", data)
+    assert comparison.baseline == "exact"
+    assert "the baseline given was skipped everywhere: exact is the baseline instead" in caplog.text
 
 
 def test_question_files_of_dpr_are_registered(suite_file, data, tmp_path):
@@ -199,24 +203,24 @@ def test_question_files_of_dpr_are_registered(suite_file, data, tmp_path):
     text = suite_file.read_text().replace('source = "not-here"', 'source = "words-of-dpr/test"')
     text = text.replace('measures = ["RR@10"]', 'measures = ["AnswerMatch@5"]')
     suite_file.write_text(text + '\n[register]\n"words-of-dpr/test" = "nq-test.qa.csv"\n')
-    found, _ = evaluate(suite_file, tmp_path / "out", data)
-    assert found.cell("elsewhere", "exact").values["AnswerMatch@5"].keys() == {str(n) for n in range(12)}
+    comparison, _ = evaluate(suite_file, tmp_path / "out", data)
+    assert comparison.cell("elsewhere", "exact").values["AnswerMatch@5"].keys() == {str(n) for n in range(12)}
 
 
 def test_a_registered_question_file_that_is_missing_is_named(suite_file, data, tmp_path):
     text = suite_file.read_text().replace('source = "not-here"', 'source = "words-of-dpr/none"')
     suite_file.write_text(text + '\n[register]\n"words-of-dpr/none" = "none.qa.csv"\n')
-    found, _ = evaluate(suite_file, tmp_path / "out", data)
-    assert "none.qa.csv is missing in" in found.skipped[0].reason
+    comparison, _ = evaluate(suite_file, tmp_path / "out", data)
+    assert "none.qa.csv is missing in" in comparison.skipped[0].reason
 
 
-class Text(HTMLParser):
+class PageText(HTMLParser):
     def __init__(self):
         super().__init__()
-        self.said = ""
+        self.text = ""
 
     def handle_data(self, data):
-        self.said += data
+        self.text += data
 
 
 @pytest.mark.slow
@@ -231,14 +235,14 @@ def test_the_command_with_bm25_and_fusions(suite_file, data, tmp_path):
     for name in ("exact", "auto", "bm25", "rrf", "weighted", "AnswerMatch@5", "One word each"):
         assert name in result.stdout
     assert "skipped all systems on elsewhere" in result.stderr
-    found = Comparison.read(out / "results.json")
-    assert found.cell("words", "bm25").mean("R@5") == 1.0
-    assert found.cell("words", "bm25").mean("R@5") >= found.cell("words", "rrf").mean("R@5") > 0
-    assert all(found.cell("words", name).ms_per_query for name in ("bm25", "rrf", "weighted"))
-    text = Text()
-    text.feed((out / "report.html").read_text())
-    for said in ("Few words", "BM25 (pyserini), k1 0.9, b 0.4", "pyserini", "reciprocal rank fusion of auto and bm25"):
-        assert said in text.said
+    comparison = Comparison.read(out / "results.json")
+    assert comparison.cell("words", "bm25").mean("R@5") == 1.0
+    assert comparison.cell("words", "bm25").mean("R@5") >= comparison.cell("words", "rrf").mean("R@5") > 0
+    assert all(comparison.cell("words", name).ms_per_query for name in ("bm25", "rrf", "weighted"))
+    page = PageText()
+    page.feed((out / "report.html").read_text())
+    for text in ("Few words", "BM25 (pyserini), k1 0.9, b 0.4", "pyserini", "reciprocal rank fusion of auto and bm25"):
+        assert text in page.text
 
     again = CliRunner().invoke(app, [*command, "--json"])
     assert again.exit_code == 0, again.output
@@ -248,7 +252,7 @@ def test_the_command_with_bm25_and_fusions(suite_file, data, tmp_path):
     assert [json.loads(line)["system"] for line in part.stdout.splitlines()] == ["exact", "auto", "bm25", "rrf"]
 
 
-def test_the_command_says_what_is_wrong_in_one_line(suite_file, data, tmp_path):
+def test_the_command_reports_an_error_in_one_line(suite_file, data, tmp_path):
     def error(*arguments):
         result = CliRunner().invoke(app, ["eval", *map(str, arguments), "-o", str(tmp_path / "out"), "--offline"])
         assert result.exit_code == 1

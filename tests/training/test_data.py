@@ -1,4 +1,4 @@
-"""Batches of training texts, and what is kept of them on disk."""
+"""Batches of training texts, and the cache of their targets on disk."""
 
 import json
 import os
@@ -13,20 +13,20 @@ from elasticdenser import ElasticQueryEncoder
 from elasticdenser.datasets import Corpus, Passage
 from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError, QueryError
 from elasticdenser.index import PassageIndex
-from elasticdenser.training import row_cache as kept_rows
-from elasticdenser.training.data import TrainingData
+from elasticdenser.training import row_cache
+from elasticdenser.training.targets import prepare_data
 
 N = 150
-SIZE = 4
+BATCH_SIZE = 4
 N_BATCHES = 38
 
 
 class Stop(BaseException):
-    """Ends the preparation at a moment of the test's choosing."""
+    """Interrupts the preparation."""
 
 
-class Heard:
-    """Keeps what progress was told, and stops at a call if asked to."""
+class RecordedProgress:
+    """Progress that records its calls, and may raise Stop at one of them."""
 
     def __init__(self, stop_at=None):
         self.calls, self.stop_at = [], stop_at
@@ -66,13 +66,13 @@ def index(make_index):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(kept_rows, "CHUNK", 40)
+    monkeypatch.setattr(row_cache, "CHUNK_ROWS", 40)
 
 
 @pytest.fixture
 def prepare(texts, tiny_query_encoder, index, tmp_path):
     def prepared(texts=texts, encoder=tiny_query_encoder, index=index, **options):
-        return TrainingData.prepare(texts, encoder, index, tmp_path / "kept", **options)
+        return prepare_data(texts, encoder, index, tmp_path / "cache", **options)
 
     return prepared
 
@@ -99,9 +99,9 @@ def files(folder):
 
 
 def test_shapes_and_types(prepare):
-    batch = prepare().batch(0, SIZE, seed=0)
+    batch = prepare().batch(0, BATCH_SIZE, seed=0)
     n, length = batch.token_ids.shape
-    assert (n, batch.token_ids.dtype, batch.mask.dtype) == (SIZE, torch.int64, torch.bool)
+    assert (n, batch.token_ids.dtype, batch.mask.dtype) == (BATCH_SIZE, torch.int64, torch.bool)
     assert batch.mask.shape == (n, length) and batch.mask.any(dim=0).all()
     assert (batch.targets.shape, batch.targets.dtype, batch.bank.dtype) == ((n, 32), torch.float32, torch.float32)
     assert torch.allclose(batch.targets.norm(dim=1), torch.ones(n))
@@ -112,28 +112,28 @@ def test_targets_are_the_full_encoders_vectors(prepare, texts, tiny_query_encode
     vectors = tiny_query_encoder.encode(texts)
     assert np.abs(data.targets - vectors).max() < 1e-3
     for step in range(5):
-        batch = data.batch(step, SIZE, seed=0)
+        batch = data.batch(step, BATCH_SIZE, seed=0)
         rows = [clean[ids] for ids in sequences_of(batch)]
         assert np.abs(batch.targets.numpy() - vectors[rows]).max() < 1e-3
 
 
 def test_an_epoch_holds_every_text_once(prepare, clean):
     data = prepare()
-    assert data.batches_per_epoch(SIZE) == N_BATCHES
+    assert data.batches_per_epoch(BATCH_SIZE) == N_BATCHES
     orders = []
     for epoch in range(2):
-        batches = [data.batch(epoch * N_BATCHES + step, SIZE, seed=0) for step in range(N_BATCHES)]
+        batches = [data.batch(epoch * N_BATCHES + step, BATCH_SIZE, seed=0) for step in range(N_BATCHES)]
         assert {len(batch.targets) for batch in batches} == {3, 4}
         orders.append([clean[ids] for batch in batches for ids in sequences_of(batch)])
         assert sorted(orders[-1]) == list(range(N))
     assert orders[0] != orders[1]
 
 
-@pytest.mark.parametrize("size", [1, 7, N, 1000])
-def test_any_size_covers_all_texts(prepare, clean, size):
+@pytest.mark.parametrize("batch_size", [1, 7, N, 1000])
+def test_batches_of_any_size_cover_all_texts(prepare, clean, batch_size):
     data = prepare()
-    batches = [data.batch(step, size, seed=3) for step in range(data.batches_per_epoch(size))]
-    assert max(len(batch.targets) for batch in batches) <= size
+    batches = [data.batch(step, batch_size, seed=3) for step in range(data.batches_per_epoch(batch_size))]
+    assert max(len(batch.targets) for batch in batches) <= batch_size
     assert sorted(clean[ids] for batch in batches for ids in sequences_of(batch)) == list(range(N))
 
 
@@ -142,17 +142,17 @@ def test_a_batch_depends_on_its_step_alone(prepare, index, with_index):
     options = {"seed": 5, "typo_share": 0.5, "n_random": 10}
     first, second = (prepare(index=index if with_index else None) for _ in range(2))
     steps = [0, 1, 33, 37, 38, 70, 100]
-    forwards = {step: first.batch(step, SIZE, **options) for step in steps}
+    batches = {step: first.batch(step, BATCH_SIZE, **options) for step in steps}
     first.batch(3, 5, seed=0)
-    assert all(same(second.batch(step, SIZE, **options), forwards[step]) for step in reversed(steps))
-    assert not same(first.batch(0, SIZE, **{**options, "seed": 6}), forwards[0])
+    assert all(same(second.batch(step, BATCH_SIZE, **options), batches[step]) for step in reversed(steps))
+    assert not same(first.batch(0, BATCH_SIZE, **{**options, "seed": 6}), batches[0])
 
 
 def test_texts_of_a_batch_are_of_similar_length(prepare):
     data = prepare()
     for share in (0.0, 0.5):
-        batches = [data.batch(step, SIZE, seed=0, typo_share=share) for step in range(32)]
-        # Not more, as lengths are rounded up; in these short texts by much.
+        batches = [data.batch(step, BATCH_SIZE, seed=0, typo_share=share) for step in range(32)]
+        # Not more, because lengths are rounded up, which matters for texts as short as these.
         assert sum(batch.mask.sum() for batch in batches) / sum(batch.mask.numel() for batch in batches) > 0.8
         assert all(batch.mask.shape[1] % 8 == 0 or batch.mask.shape[1] in range(2, 17, 2) for batch in batches)
         lengths = [batch.mask.shape[1] for batch in batches]
@@ -162,9 +162,9 @@ def test_texts_of_a_batch_are_of_similar_length(prepare):
 def test_batches_of_long_texts_hold_fewer(prepare):
     data = prepare(texts=["x" * (10 + at) for at in range(32)])
     batches = [data.batch(step, 8, seed=0) for step in range(4)]
-    # Their longest have 19, 27, 35 and 43 tokens.
+    # The longest texts of the batches have 19, 27, 35 and 43 tokens.
     assert sorted(len(batch.mask) for batch in batches) == [5, 7, 8, 8]
-    # Which of the longest are left out is drawn: each has its turn.
+    # The texts that are left out are drawn, so that each has its turn.
     seen = {int(length) for step in range(40) for length in data.batch(step, 8, seed=0).mask.sum(dim=1)}
     assert seen == {12 + at for at in range(32)}
 
@@ -173,7 +173,7 @@ def test_share_of_typing_errors(prepare, clean, texts):
     data = prepare()
 
     def n_clean(share):
-        batches = [data.batch(step, SIZE, seed=0, typo_share=share) for step in range(4 * N_BATCHES)]
+        batches = [data.batch(step, BATCH_SIZE, seed=0, typo_share=share) for step in range(4 * N_BATCHES)]
         return sum(ids in clean for batch in batches for ids in sequences_of(batch))
 
     assert n_clean(0.0) == 4 * N
@@ -183,60 +183,60 @@ def test_share_of_typing_errors(prepare, clean, texts):
 
 def test_typing_errors_leave_targets_clean(prepare):
     data = prepare()
-    batches = [data.batch(step, SIZE, seed=0, typo_share=1.0) for step in range(N_BATCHES)]
-    given = np.sort(np.concatenate([batch.targets.numpy() for batch in batches]), axis=0)
-    kept = np.asarray(data.targets, np.float32)
-    kept = np.sort(kept / np.linalg.norm(kept, axis=1, keepdims=True), axis=0)
-    assert np.allclose(given, kept, atol=1e-6)
+    batches = [data.batch(step, BATCH_SIZE, seed=0, typo_share=1.0) for step in range(N_BATCHES)]
+    batch_targets = np.sort(np.concatenate([batch.targets.numpy() for batch in batches]), axis=0)
+    targets = np.asarray(data.targets, np.float32)
+    targets = np.sort(targets / np.linalg.norm(targets, axis=1, keepdims=True), axis=0)
+    assert np.allclose(batch_targets, targets, atol=1e-6)
 
 
 def test_bank_holds_the_nearest_passages(prepare, index):
     data = prepare(n_neighbours=3)
     vectors = torch.from_numpy(np.array(index.vectors))
     for step in range(10):
-        batch = data.batch(step, SIZE, seed=0, n_random=20)
-        assert len(torch.unique(batch.bank, dim=0)) == len(batch.bank) <= 20 + 3 * SIZE
+        batch = data.batch(step, BATCH_SIZE, seed=0, n_random=20)
+        assert len(torch.unique(batch.bank, dim=0)) == len(batch.bank) <= 20 + 3 * BATCH_SIZE
         best = (batch.targets @ vectors.T).topk(3).values
         assert torch.allclose((batch.targets @ batch.bank.T).topk(3).values, best, atol=1e-5)
-    assert len(data.batch(0, SIZE, seed=0, n_random=10_000).bank) == len(index)
+    assert len(data.batch(0, BATCH_SIZE, seed=0, n_random=10_000).bank) == len(index)
     assert data.neighbours.shape == (N, 3)
 
 
 def test_bank_without_an_index_is_of_targets(prepare):
     data = prepare(index=None)
-    batch = data.batch(0, SIZE, seed=0, n_random=20)
-    assert SIZE < len(batch.bank) <= SIZE + 20
-    assert torch.allclose((batch.targets @ batch.bank.T).max(dim=1).values, torch.ones(SIZE))
-    assert len(data.batch(0, SIZE, seed=0, n_random=0).bank) == SIZE
+    batch = data.batch(0, BATCH_SIZE, seed=0, n_random=20)
+    assert BATCH_SIZE < len(batch.bank) <= BATCH_SIZE + 20
+    assert torch.allclose((batch.targets @ batch.bank.T).max(dim=1).values, torch.ones(BATCH_SIZE))
+    assert len(data.batch(0, BATCH_SIZE, seed=0, n_random=0).bank) == BATCH_SIZE
 
 
-def test_what_is_kept_is_not_made_again(prepare, monkeypatch, tmp_path):
+def test_cached_targets_are_not_computed_again(prepare, monkeypatch, tmp_path):
     first = prepare()
     before = files(tmp_path)
     monkeypatch.setattr(ElasticQueryEncoder, "encode", None)
-    heard = Heard()
-    second = prepare(progress=heard)
-    assert heard.calls == [] and files(tmp_path) == before
-    assert same(first.batch(7, SIZE, seed=0), second.batch(7, SIZE, seed=0))
+    recorded = RecordedProgress()
+    second = prepare(progress=recorded)
+    assert recorded.calls == [] and files(tmp_path) == before
+    assert same(first.batch(7, BATCH_SIZE, seed=0), second.batch(7, BATCH_SIZE, seed=0))
 
 
 @pytest.mark.parametrize("what", ["Encoding training texts", "Finding nearest passages"])
-def test_goes_on_where_it_was_stopped(prepare, tmp_path, what):
+def test_preparation_resumes_after_an_interruption(prepare, tmp_path, what):
     prepare()
     whole = files(tmp_path)
-    for path in (tmp_path / "kept").rglob("*.*"):
+    for path in (tmp_path / "cache").rglob("*.*"):
         path.unlink()
     with pytest.raises(Stop):
-        prepare(progress=Heard(stop_at=(what, 120)))
-    heard = Heard()
-    prepare(progress=heard)
-    # The last chunk may not have been on the disk, so it is made again.
-    assert heard.done(what) == [80, 120, 150]
+        prepare(progress=RecordedProgress(stop_at=(what, 120)))
+    recorded = RecordedProgress()
+    prepare(progress=recorded)
+    # The last chunk may not have been on the disk, so it is computed again.
+    assert recorded.done(what) == [80, 120, 150]
     assert files(tmp_path) == whole
 
 
 @pytest.mark.parametrize("n_bytes", [0, 1, 63, 64, 64 * 40, 64 * 40 + 1, 64 * N - 1, 64 * N])
-def test_goes_on_from_a_torn_file(prepare, tmp_path, n_bytes):
+def test_preparation_resumes_from_a_truncated_file(prepare, tmp_path, n_bytes):
     prepare(index=None)
     whole = files(tmp_path)
     (path,) = tmp_path.rglob("targets.f16")
@@ -248,7 +248,7 @@ def test_goes_on_from_a_torn_file(prepare, tmp_path, n_bytes):
 
 def test_other_inputs_get_folders_of_their_own(prepare, texts, index, make_index, tiny_model, tmp_path):
     def n_folders():
-        folders = list((tmp_path / "kept").iterdir())
+        folders = list((tmp_path / "cache").iterdir())
         assert all(len(folder.name) == 12 for folder in folders)
         return len(folders)
 
@@ -270,15 +270,15 @@ def test_other_inputs_get_folders_of_their_own(prepare, texts, index, make_index
     )
     assert n_folders() == 7
     assert before.items() <= files(tmp_path).items()
-    abouts = [json.loads(path.read_text()) for path in tmp_path.rglob("about.json")]
-    assert sorted(about["n_texts"] for about in abouts) == [149, 150, 150, 150]
+    manifests = [json.loads(path.read_text()) for path in tmp_path.rglob("manifest.json")]
+    assert sorted(manifest["n_texts"] for manifest in manifests) == [149, 150, 150, 150]
 
 
 def test_damage_and_bad_arguments_are_refused(prepare, tmp_path, tiny_model):
     data = prepare(index=None)
     (path,) = tmp_path.rglob("targets.f16")
     os.truncate(path, 100)
-    with pytest.raises(BuildError, match=r"has 100 bytes; expected 9600: remove it"):
+    with pytest.raises(BuildError, match=r"has 100 bytes, expected 9600: remove it"):
         prepare(index=None)
     with pytest.raises(BadInputError, match="no training texts"):
         prepare([])
@@ -294,18 +294,19 @@ def test_damage_and_bad_arguments_are_refused(prepare, tmp_path, tiny_model):
         )
 
 
+@pytest.mark.slow
 def test_batches_are_the_same_in_another_process(prepare, texts, tiny_model, tmp_path):
-    batch = prepare(index=None).batch(9, SIZE, seed=2, typo_share=0.5)
+    batch = prepare(index=None).batch(9, BATCH_SIZE, seed=2, typo_share=0.5)
     program = f"""
 import json, sys
 from pathlib import Path
 from elasticdenser import ElasticQueryEncoder
-from elasticdenser.training.data import TrainingData
+from elasticdenser.training.targets import prepare_data
 encoder = ElasticQueryEncoder.from_pretrained({str(tiny_model)!r}, dtype="float32", device="cpu")
-data = TrainingData.prepare(json.load(sys.stdin), encoder, None, Path({str(tmp_path / "kept")!r}))
-json.dump(data.batch(9, {SIZE}, seed=2, typo_share=0.5).token_ids.tolist(), sys.stdout)
+data = prepare_data(json.load(sys.stdin), encoder, None, Path({str(tmp_path / "cache")!r}))
+json.dump(data.batch(9, {BATCH_SIZE}, seed=2, typo_share=0.5).token_ids.tolist(), sys.stdout)
 """
-    ran = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program], input=json.dumps(texts), capture_output=True, text=True, check=True
     )
-    assert json.loads(ran.stdout) == batch.token_ids.tolist()
+    assert json.loads(process.stdout) == batch.token_ids.tolist()

@@ -1,4 +1,4 @@
-"""Recipes: what they say is what is trained, and what cannot be is refused by name."""
+"""Recipes as they are read, and the errors that name what is wrong in them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ import pytest
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.models.locate import DEFAULT_ELASTIC, find_model
-from elasticdenser.training.distil import DistilSettings
-from elasticdenser.training.recipe import DEFAULT_STEPS, plain_recipe, read_recipe
-from elasticdenser.training.settings import DevSetSettings, StartSettings, TableRecipe
+from elasticdenser.training.recipe import DEFAULT_STEPS, default_recipe, read_recipe
+from elasticdenser.training.settings import (
+    DevSetSettings,
+    DistilSettings,
+    InitSettings,
+    TableSettings,
+    settings_to_json,
+)
 from elasticdenser.training.texts import TextSource
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -29,14 +34,14 @@ kind = "queries"
 path = "corpus.jsonl"
 kind = "spans"
 limit = 10
-[start]
+[init]
 reorder = false
 [distil]
 steps = 120
 temperature = 0.05
 [table]
 ridge = 1
-[[choose]]
+[[dev_sets]]
 path = "dev"
 split = "dev"
 measure = "nDCG@10"
@@ -57,11 +62,11 @@ def test_a_recipe_is_read(tmp_path):
         TextSource(path="queries.txt", kind="queries"),
         TextSource(path="corpus.jsonl", kind="spans", limit=10),
     )
-    assert recipe.start == StartSettings(reorder=False)
+    assert recipe.init == InitSettings(reorder=False)
     assert (recipe.distil.steps, recipe.distil.temperature, recipe.distil.seed) == (120, 0.05, 3)
-    assert recipe.table == TableRecipe(ridge=1.0, seed=3)
-    assert recipe.choose == (DevSetSettings(path="dev", split="dev", measure="nDCG@10"),)
-    assert recipe.every == 10
+    assert recipe.table == TableSettings(ridge=1.0, seed=3)
+    assert recipe.dev_sets == (DevSetSettings(path="dev", split="dev", measure="nDCG@10"),)
+    assert recipe.snapshot_interval == 10
     assert json.loads(json.dumps(asdict(recipe)))["distil"]["steps"] == 120
 
 
@@ -69,11 +74,11 @@ def test_without_its_section_there_is_no_level_0(tmp_path):
     assert read_recipe(write(tmp_path, GOOD.replace("[table]\nridge = 1", ""))).table is None
 
 
-def test_the_recipe_of_this_package_says_how_its_model_was_made():
+def test_the_shipped_model_was_made_by_the_shipped_recipe():
     recipe = read_recipe(RECIPES / "all-MiniLM-L6-v2.toml")
     plan = json.loads((find_model(DEFAULT_ELASTIC).path / "elastic.json").read_text())["made_by"]["plan"]
-    for part in ("start", "distil", "table"):
-        assert json.loads(json.dumps(asdict(getattr(recipe, part)))) == plan[part]
+    for part, settings in {"start": recipe.init, "distil": recipe.distil, "table": recipe.table}.items():
+        assert json.loads(json.dumps(settings_to_json(settings))) == plan[part]
     assert recipe.distil == DistilSettings(
         steps=6000,
         learning_rate=2e-4,
@@ -84,24 +89,26 @@ def test_the_recipe_of_this_package_says_how_its_model_was_made():
         typo_share=0.15,
         seed=1,
     )
-    assert recipe.start == StartSettings()
-    assert (recipe.seed, recipe.n_neighbours, recipe.every, recipe.target_dtype) == (1, 8, 500, "bfloat16")
+    assert recipe.init == InitSettings()
+    assert (recipe.seed, recipe.n_neighbours, recipe.snapshot_interval, recipe.target_dtype) == (1, 8, 500, "bfloat16")
     assert len(recipe.texts) == 7 and recipe.texts[0].limit == 230_000
 
 
-def test_a_caller_may_want_some_of_it_otherwise(tmp_path):
+def test_a_caller_may_replace_settings(tmp_path):
     recipe = read_recipe(write(tmp_path, GOOD))
     assert recipe.changed() == recipe
     changed = recipe.changed(encoder="other", index="an/index", steps=50)
     assert (changed.encoder, changed.index, changed.passages) == ("other", "an/index", ())
     assert (changed.distil.steps, changed.distil.warm_up, changed.distil.temperature) == (50, 5, 0.05)
+    with pytest.raises(BadInputError, match="got -1 steps"):
+        recipe.changed(steps=-1)
 
 
-def test_a_recipe_for_ones_own_queries_and_passages(tmp_path):
+def test_a_recipe_for_own_queries_and_passages(tmp_path):
     titled, plain = tmp_path / "titled.jsonl", tmp_path / "plain.txt"
     titled.write_text('{"_id": "1", "title": "Dune", "text": "a novel about a desert planet"}\n')
     plain.write_text("a novel about a desert planet\n")
-    recipe = plain_recipe(["queries.txt"], [str(titled), str(plain)])
+    recipe = default_recipe(["queries.txt"], [str(titled), str(plain)])
     assert [(source.kind, Path(source.path).name) for source in recipe.texts] == [
         ("queries", "queries.txt"),
         ("titles", "titled.jsonl"),
@@ -111,7 +118,7 @@ def test_a_recipe_for_ones_own_queries_and_passages(tmp_path):
     assert recipe.passages == (str(titled), str(plain))
     assert recipe.distil.steps == DEFAULT_STEPS and recipe.table is not None
     with pytest.raises(BadInputError, match="no texts to train on"):
-        plain_recipe([], [])
+        default_recipe([], [])
 
 
 @pytest.mark.parametrize(
@@ -120,34 +127,36 @@ def test_a_recipe_for_ones_own_queries_and_passages(tmp_path):
         ('title = "Mine"', "title = 3", "recipe.title: got 3, expected a value of type str"),
         ('title = "Mine"', 'titel = "Mine"', "recipe: unknown key 'titel'"),
         ('title = "Mine"', 'index = "an/index"', "both 'index' and 'passages'"),
-        ('title = "Mine"', 'target_dtype = "half"', "got target_dtype = 'half'; expected one of auto"),
-        ("seed = 3", "seed = -1", "got seed = -1"),
+        ('title = "Mine"', 'target_dtype = "half"', "got target_dtype = 'half', expected one of auto"),
+        ("seed = 3", "seed = -1", "recipe.seed: got -1, expected"),
         ('passages = ["corpus.jsonl"]', "", "dev: there are no passages to search"),
         ("widths = [1, 0.5]", "widths = 1", "recipe.widths: got 1, expected a list"),
-        ('kind = "queries"', 'kind = "query"', "got kind 'query' of training texts; expected one of queries"),
-        ('kind = "queries"', "", "texts: 'kind' is missing"),
-        ("limit = 10", "limit = -1", "got limit -1"),
-        ("[start]", "[begin]", "recipe: unknown key 'begin'"),
-        ("[start]", "[[start]]", r"expected a table \[start\]"),
-        ("reorder = false", "reorder = 0", "start.reorder: got 0, expected a value of type bool"),
-        ("reorder = false", "batch = 0", "got batch = 0; expected a number above 0"),
-        ("steps = 120", "", "distil: 'steps' is missing"),
-        ("steps = 120", "steps = 0", "got 0 steps"),
-        ("temperature = 0.05", 'sizes = ["small"]', "got subnet 'small'"),
-        ("ridge = 1", "ridge = 0", "expected ridge_map, ridge and fit_batch above 0"),
-        ("ridge = 1", "ridges = 1", "table: unknown key 'ridges'"),
+        ('kind = "queries"', 'kind = "query"', "got kind 'query' of training texts, expected one of queries"),
+        ('kind = "queries"', "", r"recipe.texts\[0\]: 'kind' is missing"),
+        ("limit = 10", "limit = -1", r"recipe.texts\[1\].limit: got -1, expected"),
+        ("[init]", "[begin]", "recipe: unknown key 'begin'"),
+        ("[init]", "[[init]]", r"recipe.init: got \[.*, expected a table"),
+        ("reorder = false", "reorder = 0", "recipe.init.reorder: got 0, expected a value of type bool"),
+        ("reorder = false", "batch = 0", "recipe.init.batch: got 0, expected"),
+        ("steps = 120", "", "recipe.distil: 'steps' is missing"),
+        ("steps = 120", "steps = 0", "recipe.distil.steps: got 0, expected"),
+        ("temperature = 0.05", 'subnets = ["small"]', "got subnet 'small'"),
+        ("ridge = 1", "ridge = 0", "recipe.table.ridge: got 0, expected"),
+        ("ridge = 1", "ridges = 1", "recipe.table: unknown key 'ridges'"),
         ('measure = "nDCG@10"', 'measure = "nDCGG@10"', "nDCGG@10"),
         (
             'measure = "nDCG@10"',
             'measure = "nDCG@10"\nindex = "i"\npassages = ["p"]',
-            "'index' or 'passages', not both",
+            "both 'index' and 'passages' of a dev set",
         ),
-        ("[[choose]]", "[choose]", r"expected tables \[\[choose\]\]"),
+        ("[[dev_sets]]", "[dev_sets]", r"write \[\[dev_sets\]\]"),
+        ("[distil]", "[[distil]]", r"recipe.distil: got \[.*, expected a table"),
+        ("[table]", "[[table]]", r"recipe.table: got \[.*, expected"),
         (GOOD, "title = 'x'\n[distil]\nsteps = 1", "there are no texts to train on"),
-        (GOOD, "title = ", "this is no TOML"),
+        (GOOD, "title = ", "this is not TOML"),
     ],
 )
-def test_what_cannot_be_is_refused(tmp_path, old, new, message):
+def test_faults_are_named(tmp_path, old, new, message):
     assert old in GOOD
     with pytest.raises(BadInputError, match=message) as error:
         read_recipe(write(tmp_path, GOOD.replace(old, new, 1)))

@@ -1,10 +1,11 @@
-"""Which texts are trained on."""
+"""Training texts by kind of source."""
 
 import gzip
 import json
 
 import pytest
 
+from elasticdenser.dataclass_io import from_value
 from elasticdenser.errors import BadInputError
 from elasticdenser.training.texts import TextSource, training_texts
 
@@ -49,7 +50,7 @@ def test_queries_are_collapsed_and_distinct(folder):
     assert texts_of(folder, ("plain.gz", "queries")) == ["a query", "another one"]
 
 
-def test_absolute_paths_are_taken_as_they_are(folder, tmp_path_factory):
+def test_absolute_paths_are_not_relative_to_the_data_folder(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("data")
     assert texts_of(elsewhere, (str(folder / "plain.gz"), "queries")) == ["a query", "another one"]
 
@@ -74,7 +75,7 @@ def test_spans_are_four_to_twelve_words_in_sequence(folder):
         lengths.add(len(words))
         first = WORDS.index(words[0])
         assert words == WORDS[first : first + len(words)]
-        assert rest == []  # of "(one of) two three" no four words begin with a letter
+        assert rest == []  # "(one of) two three": the only span of four words begins with a bracket
     assert lengths == set(range(4, 13))
 
 
@@ -83,14 +84,14 @@ def test_texts_are_distinct_over_all_sources(folder):
     assert texts == ["who wrote dune", "Who wrote dune", *WORDS, "Dune"]
 
 
-def test_limit_takes_some_at_random(folder):
-    def some(limit, seed):
+def test_limit_draws_texts_at_random(folder):
+    def drawn(limit, seed):
         source = TextSource(path="queries.txt", kind="queries", limit=limit)
         return training_texts([source], data=folder, seed=seed)
 
-    assert len(set(some(10, 0))) == 10
-    assert some(10, 0) == some(10, 0) != some(10, 1)
-    assert some(0, 0) == some(1000, 0)
+    assert len(set(drawn(10, 0))) == 10
+    assert drawn(10, 0) == drawn(10, 0) != drawn(10, 1)
+    assert drawn(0, 0) == drawn(1000, 0)
 
 
 @pytest.mark.parametrize("kind", ["queries", "titles", "spans", "pairs"])
@@ -102,14 +103,14 @@ def test_missing_file_is_named(folder, kind):
 def test_bad_sources_are_refused(folder):
     with pytest.raises(BadInputError, match="got kind 'images'"):
         TextSource(path="x", kind="images")
-    with pytest.raises(BadInputError, match="got limit -1"):
-        TextSource(path="x", kind="queries", limit=-1)
-    with pytest.raises(BadInputError, match="no source"):
+    with pytest.raises(BadInputError, match="limit: got -1"):
+        from_value(TextSource, {"path": "x", "kind": "queries", "limit": -1}, "texts")
+    with pytest.raises(BadInputError, match="got no sources"):
         training_texts([], data=folder, seed=0)
     write(folder / "empty.txt", "\n \n")
     with pytest.raises(BadInputError, match="holds no training texts of kind 'queries'"):
         texts_of(folder, ("empty.txt", "queries"))
-    with pytest.raises(BadInputError, match=r"corpus\.jsonl\.gz:1: no string 'question'"):
+    with pytest.raises(BadInputError, match=r"corpus\.jsonl\.gz:1: got question = None, expected a string"):
         texts_of(folder, ("corpus.jsonl.gz", "pairs"))
     write(folder / "broken.jsonl", '{"question": "a"}\n{"question"\n')
     with pytest.raises(BadInputError, match=r"broken\.jsonl:2: not JSON"):

@@ -1,59 +1,45 @@
-"""What computes an encoder's vectors: torch or, without it, our own kernel."""
+"""Protocol of the encoder backends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, Self
 
 from elasticdenser.arrays import Vectors
-from elasticdenser.encoders.backends.kernel import KernelBackend
-from elasticdenser.encoders.devices import device_type
-from elasticdenser.errors import ModelError
 from elasticdenser.models.locate import ModelLocation
-from elasticdenser.models.settings import INT8, EncoderSettings
+from elasticdenser.models.settings import EncoderSettings
 from elasticdenser.subnet import Subnet
 
 
 class EncoderBackend(Protocol):
-    """All sizes of an encoder, safe to call from several threads."""
+    """Computation of an encoder's vectors at every subnet; safe to call from several threads.
+
+    Attributes:
+        full_subnet: The subnet that is the full encoder.
+        subnets: All subnets, from the full encoder down to `level0`, if there is one.
+        dtype: Arithmetic of the matrix products, such as `float32`.
+        device_type: `cpu` or `cuda`.
+    """
 
     full_subnet: Subnet
     subnets: list[Subnet]
     dtype: str
     device_type: str
 
-    def encode(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:
-        """Return float32, (n_sequences, dim), normalised as the encoder's settings say.
+    @classmethod
+    def load(
+        cls, location: ModelLocation, settings: EncoderSettings, *, dtype: str, device: str, trained_subnets: bool
+    ) -> Self:
+        """Load an encoder; see `elasticdenser.encoders.backends.load_backend`."""
+
+    def forward(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:
+        """Return float32, (n_sequences, dim), L2-normalised if the encoder's settings say so.
 
         Args:
-            sequences: Token ids with special tokens; those of about equal length together.
-            subnet: One of `sizes`.
+            sequences: Token ids with special tokens; sequences of similar length should stand together.
+            subnet: One of `subnets`.
         """
 
-    def one_core_a_call(self) -> AbstractContextManager[None]:
-        """Let every call compute in its own thread alone, until the end."""
-
-
-def load_backend(
-    found: ModelLocation, settings: EncoderSettings, dtype: str, device: str, *, smaller: bool = True
-) -> EncoderBackend:
-    """Load what computes in `dtype` on `device`; torch is imported only where it is what computes.
-
-    Args:
-        found: As for `SentenceEncoder`.
-        settings: As for `SentenceEncoder`.
-        dtype: `int8`, or what `resolve_dtype` takes.
-        device: What `resolve_device` takes.
-        smaller: Whether to have the trained sizes too, or the full size alone.
-
-    Raises:
-        ModelError: The files cannot be used, or dtype or device do not exist here.
-    """
-    if dtype == INT8:
-        if device_type(device) == "cuda":
-            raise ModelError(f"got dtype {INT8!r} on {device}; expected it on cpu, or float16 there")
-        return KernelBackend(found, settings, smaller=smaller)
-    from elasticdenser.encoders.backends.torch import TorchBackend
-
-    return TorchBackend(found, settings, dtype=dtype, device=device, smaller=smaller)
+    def one_thread_per_call(self) -> AbstractContextManager[None]:
+        """Return a context in which every call computes in its own thread alone."""

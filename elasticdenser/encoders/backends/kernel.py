@@ -1,57 +1,155 @@
-"""The sizes of an encoder computed by the runtime: without torch, in 8 bits."""
+"""Backend of our kernel in C: 8 bits, on the CPU, without torch."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
+from threading import Lock, local
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from elasticdenser.arrays import Vectors
-from elasticdenser.errors import ModelError
-from elasticdenser.kernel.kernel_sizes import has_fast_path, kernel_fault
-from elasticdenser.kernel.levels import RuntimeLevels
-from elasticdenser.kernel.weights import read_full
+from elasticdenser.encoders.devices import device_type
+from elasticdenser.errors import ModelError, QueryError
+from elasticdenser.kernel.elastic_weights import ElasticWeights, read_trained_subnets
+from elasticdenser.kernel.packed_encoder import PackedEncoder
+from elasticdenser.kernel.packing import PRECISIONS
+from elasticdenser.kernel.paths import has_fast_path, kernel_import_error, kernel_paths, path_number
+from elasticdenser.kernel.structs import NORMALIZE, POOL_CLS, KernelModel
+from elasticdenser.kernel.weights import Transformer, read_full_encoder
 from elasticdenser.models.locate import ModelLocation, weights_file
-from elasticdenser.models.manifest import check_use
+from elasticdenser.models.manifest import check_use, is_elastic
 from elasticdenser.models.settings import INT8, EncoderSettings
 from elasticdenser.subnet import Subnet
 
+# First scratch buffer of a thread, enough for a query; and the largest that a thread keeps for its next call, enough
+# for common batches.
+_FIRST_SCRATCH_BYTES, _MAX_SCRATCH_BYTES = 1 << 20, 1 << 24
 
-def can_run(found: ModelLocation) -> bool:
-    """Say whether the runtime's kernel is fast here, and reads such weights."""
-    return has_fast_path() and weights_file(found.path).suffix == ".safetensors"
+
+def can_run(location: ModelLocation) -> bool:
+    """Return whether the kernel has a fast path here, and can read the weights."""
+    return has_fast_path() and weights_file(location.path).suffix == ".safetensors"
 
 
 class KernelBackend:
-    """See `EncoderBackend`; the arguments are those of `load_backend`.
+    """Subnets of an encoder computed by the kernel; see `EncoderBackend`.
+
+    A text's vector does not depend on the other texts of its batch, to the bit. Each call computes in its own thread
+    alone. A subnet is packed when it is first used.
+
+    Args:
+        full: The full encoder.
+        elastic: Its trained subnets, if there are any.
+        settings: How texts become vectors.
+        precision: One of `PRECISIONS`; `fp32` is for tests.
+        path: One of `kernel_paths`; None is the fastest.
 
     Raises:
-        ModelError: The kernel was not built here, or not for this processor, or the files cannot be used.
+        ModelError: There is no such precision or path here.
     """
 
-    def __init__(self, found: ModelLocation, settings: EncoderSettings, *, smaller: bool = True) -> None:
-        if not can_run(found):
-            raise ModelError(f"got dtype 'int8', but {_obstacle()}, or use float32")
-        self.levels = RuntimeLevels.load(found.path) if smaller else RuntimeLevels(read_full(found.path))
-        if self.levels.shape is not None:
-            check_use(found.path, self.levels.shape, self.levels.full_subnet.depth, settings.pooling)
-        self._settings = settings
-        self.full_subnet, self.subnets = self.levels.full_subnet, self.levels.subnets
-        self.dtype, self.device_type = INT8, "cpu"
+    dtype, device_type = INT8, "cpu"
 
-    def encode(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:
-        """See `EncoderBackend`."""
-        settings = self._settings
-        return self.levels.encode(sequences, settings.pooling, subnet, normalize=settings.normalize)
+    def __init__(
+        self,
+        full: Transformer,
+        elastic: ElasticWeights | None,
+        settings: EncoderSettings,
+        *,
+        precision: str = "int8",
+        path: str | None = None,
+    ) -> None:
+        if not kernel_paths() or path not in (None, *kernel_paths()):
+            raise ModelError(f"got the path {path!r}, expected one that this machine has: {', '.join(kernel_paths())}")
+        if precision not in PRECISIONS:
+            raise ModelError(f"got the precision {precision!r}, expected one of {', '.join(PRECISIONS)}")
+        from elasticdenser.kernel import _kernel
 
-    def one_core_a_call(self) -> AbstractContextManager[None]:
-        """See `EncoderBackend`: the kernel never does otherwise."""
+        self._kernel_forward, self._path = _kernel.forward, path_number(path)
+        self._options = (POOL_CLS if settings.pooling == "cls" else 0) | (NORMALIZE if settings.normalize else 0)
+        self._packed = PackedEncoder(full, elastic, precision)
+        self.full_subnet, self.subnets = self._packed.full_subnet, self._packed.subnets
+        self._models: dict[Subnet, KernelModel] = {}
+        self._packing, self._scratch = Lock(), local()
+
+    @classmethod
+    def load(
+        cls,
+        location: ModelLocation,
+        settings: EncoderSettings,
+        *,
+        dtype: str = INT8,
+        device: str = "auto",
+        trained_subnets: bool = True,
+    ) -> Self:
+        """Load an encoder; see `load_backend`.
+
+        Raises:
+            ModelError: The kernel was not built here or has no fast path, the device is a GPU, or the files cannot be
+                used.
+        """
+        if device_type(device) == "cuda":
+            raise ModelError(f"got dtype {INT8!r} on {device}, expected a CPU: use float16, or --device cpu")
+        if not can_run(location):
+            raise ModelError(f"got dtype {INT8!r}, but {_obstacle()}, or use float32")
+        full = read_full_encoder(location.path)
+        if not (trained_subnets and is_elastic(location.path)):
+            return cls(full, None, settings)
+        elastic = read_trained_subnets(location.path, full)
+        check_use(location.path, elastic.shape, full.n_layers, settings.pooling)
+        return cls(full, elastic, settings)
+
+    def forward(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:
+        """Return float32, (n_sequences, dim); see `EncoderBackend`.
+
+        Raises:
+            QueryError: A sequence is empty or too long, or a token does not exist.
+            ModelError: The weights of a subnet that is used for the first time are damaged.
+        """
+        model = self._models.get(subnet) or self._pack(subnet)
+        starts = np.zeros(len(sequences) + 1, np.int64)
+        np.cumsum([len(sequence) for sequence in sequences], out=starts[1:])
+        vectors = np.empty((len(sequences), model.dim), np.float32)
+        try:
+            # `array` refuses fractions, which numpy would round.
+            token_ids = np.frombuffer(array("i", list(chain.from_iterable(sequences))), np.int32)
+            arguments = self._path, model.struct, token_ids, starts, self._options
+            n_bytes = self._kernel_forward(*arguments, self._scratch_buffer(), vectors)
+            if n_bytes and self._kernel_forward(*arguments, self._scratch_buffer(n_bytes), vectors):
+                raise RuntimeError(f"the kernel asked for {n_bytes} bytes, and then for more: report this")
+        except (TypeError, ValueError, OverflowError) as error:
+            raise QueryError(f"the token ids cannot be encoded: {error}") from None
+        return vectors
+
+    def one_thread_per_call(self) -> AbstractContextManager[None]:
+        """Return an empty context: the kernel always computes in the calling thread alone."""
         return nullcontext()
+
+    def _pack(self, subnet: Subnet) -> KernelModel:
+        with self._packing:
+            if subnet not in self._models:
+                self._models[subnet] = self._packed.model_of(subnet)
+        return self._models[subnet]
+
+    def _scratch_buffer(self, n_bytes: int = 0) -> NDArray[np.uint8]:
+        """Return the calling thread's scratch memory, of at least so many bytes."""
+        buffer: NDArray[np.uint8] | None = getattr(self._scratch, "buffer", None)
+        if buffer is None or len(buffer) < n_bytes:
+            buffer = np.empty(max(n_bytes, _FIRST_SCRATCH_BYTES), np.uint8)
+            if len(buffer) <= _MAX_SCRATCH_BYTES:
+                self._scratch.buffer = buffer
+        return buffer
 
 
 def _obstacle() -> str:
-    """Return what `can_run` lacks, and what to do about it."""
-    if kernel_fault():
-        return f"its kernel was not built here ({kernel_fault()}): install elasticdenser where there is a C compiler"
+    """Return the reason why `can_run` is False, and the way out."""
+    if error := kernel_import_error():
+        return f"its kernel was not built here ({error}): install elasticdenser where there is a C compiler"
     if not has_fast_path():
-        return "its kernel is not made for this processor: use another"
-    return "the weights are no model.safetensors: save them as that"
+        return "its kernel has no fast path for this processor: use another machine"
+    return "the weights are not in a model.safetensors: save them as that"

@@ -1,56 +1,118 @@
-"""The sizes of an encoder computed by torch: the reference, and the one for GPUs."""
+"""Backend of torch: float arithmetic, on the CPU or a GPU. It is the reference of the others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from threading import Lock
+from typing import Self
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from elasticdenser.arrays import Vectors
 from elasticdenser.encoders.devices import resolve_device, resolve_dtype
 from elasticdenser.models.bert import Bert
+from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_files import load_elastic
-from elasticdenser.models.levels import Levels
-from elasticdenser.models.locate import ModelLocation, is_elastic
-from elasticdenser.models.manifest import check_use
+from elasticdenser.models.locate import ModelLocation
+from elasticdenser.models.manifest import check_use, is_elastic
 from elasticdenser.models.settings import EncoderSettings
-from elasticdenser.subnet import Subnet
+from elasticdenser.models.slicing import SlicedSubnet, SubnetSlicer
+from elasticdenser.models.token_table import TokenTable
+from elasticdenser.subnet import LEVEL_0, Subnet
 
 
 class TorchBackend:
-    """See `EncoderBackend`; the arguments are those of `load_backend`."""
+    """Subnets of an encoder computed by torch; see `EncoderBackend`.
 
-    def __init__(
-        self, found: ModelLocation, settings: EncoderSettings, *, dtype: str, device: str, smaller: bool = True
-    ) -> None:
-        at = resolve_device(device)
-        arithmetic = resolve_dtype(dtype, at)
-        self._settings = settings
-        full = Bert.load(found.path, arithmetic, at)
-        elastic = load_elastic(found.path).model if smaller and is_elastic(found.path) else None
+    The largest subnet is the full encoder exactly as it is, not the trained weights at full width and depth: at rest a
+    query gets the very vectors that the index was made for. Another subnet is laid out when it is first used.
+
+    How far a text's vector depends on the other texts of its batch, the table in `elasticdenser.encoders.backends`
+    says.
+
+    Args:
+        full: The full encoder.
+        elastic: Its trained subnets, if there are any.
+        settings: How texts become vectors.
+    """
+
+    def __init__(self, full: Bert, elastic: ElasticBert | None, settings: EncoderSettings) -> None:
+        self.dtype, self.device_type = str(full.dtype).removeprefix("torch."), full.device.type
+        self.full_subnet = Subnet(1.0, full.n_layers)
+        self._full, self._settings = full, settings
+        self._token_table: TokenTable | None = None
+        self._sliced: dict[Subnet, SlicedSubnet] = {}
+        self._slicing = Lock()
+        self.subnets = [self.full_subnet]
         if elastic is not None:
-            check_use(found.path, elastic.shape, full.n_layers, settings.pooling)
-        self.levels = Levels(full, elastic)
-        self.full_subnet, self.subnets = self.levels.full_subnet, self.levels.subnets
-        self.dtype, self.device_type = str(arithmetic).removeprefix("torch."), at.type
+            if torch.equal(elastic.tokens.to(full.device), full.tokens):
+                # The largest tensor of all need not be held twice.
+                elastic.tokens = torch.nn.Parameter(full.tokens, requires_grad=False)
+            self._slicer = SubnetSlicer(elastic, full.dtype, full.device)
+            self.subnets += [subnet for subnet in elastic.shape.grid if subnet != self.full_subnet]
+            if elastic.shape.level0:
+                self._token_table = TokenTable(elastic.table)
+                self.subnets.append(LEVEL_0)
 
-    def encode(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:
-        """See `EncoderBackend`."""
-        vectors = self.levels.encode(sequences, self._settings.pooling, subnet)
+    @classmethod
+    def load(
+        cls,
+        location: ModelLocation,
+        settings: EncoderSettings,
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        trained_subnets: bool = True,
+    ) -> Self:
+        """Load an encoder; see `load_backend`.
+
+        Raises:
+            ModelError: The files cannot be used, or there is no such dtype or device here.
+        """
+        resolved_device = resolve_device(device)
+        full = Bert.load(location.path, resolve_dtype(dtype, resolved_device), resolved_device)
+        if not (trained_subnets and is_elastic(location.path)):
+            return cls(full, None, settings)
+        elastic = load_elastic(location.path).model
+        check_use(location.path, elastic.shape, full.n_layers, settings.pooling)
+        return cls(full, elastic, settings)
+
+    @torch.inference_mode()
+    def forward(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:
+        """Return float32, (n_sequences, dim); see `EncoderBackend`."""
+        vectors = self._vectors(sequences, subnet)
         if self._settings.normalize:
             vectors = F.normalize(vectors, dim=-1)
         return vectors.numpy()
 
-    def one_core_a_call(self) -> AbstractContextManager[None]:
-        """See `EncoderBackend`; afterwards torch is set as it was."""
+    def one_thread_per_call(self) -> AbstractContextManager[None]:
+        """Return a context in which torch uses one thread a call; its setting is restored afterwards."""
         return _one_torch_thread
+
+    def _vectors(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Tensor:
+        """Return float32, (n_sequences, dim), not normalised, on the CPU."""
+        if subnet == self.full_subnet:
+            return self._full.pooled_vectors(sequences, self._settings.pooling)
+        if subnet == LEVEL_0 and self._token_table is not None:
+            return self._token_table.mean_vectors(sequences)
+        sliced = self._sliced.get(subnet) or self._slice(subnet)
+        inputs = sliced.body.pooled_vectors(sequences, self._settings.pooling)
+        if self._token_table is not None:
+            inputs = torch.cat([inputs, self._token_table.mean_vectors(sequences)], dim=1)
+        return sliced.exit(inputs)
+
+    def _slice(self, subnet: Subnet) -> SlicedSubnet:
+        with self._slicing:
+            if subnet not in self._sliced:
+                self._sliced[subnet] = self._slicer.slice(subnet)
+        return self._sliced[subnet]
 
 
 class _OneTorchThread(AbstractContextManager[None]):
-    """One thread for torch, which has one setting for the process; the last one to leave puts back what it was."""
+    """One thread for torch, whose setting is one for the process; the last user to leave restores it."""
 
     def __init__(self) -> None:
         self._lock, self._n_users, self._before = Lock(), 0, 0

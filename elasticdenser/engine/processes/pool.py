@@ -1,4 +1,4 @@
-"""Searching in other processes: threads share one interpreter, and at the smallest sizes mostly wait for it."""
+"""Pool of worker processes: threads share one interpreter, and at the fastest levels mostly wait for it."""
 
 from __future__ import annotations
 
@@ -7,226 +7,204 @@ import pickle
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from threading import Condition, Lock, Thread, current_thread
 from typing import TYPE_CHECKING
 
 from elasticdenser.cpus import cpu_count
-from elasticdenser.engine.batch_search import RetrieverSearch
+from elasticdenser.engine.batch_search import BatchSearch, RetrieverSearch
 from elasticdenser.engine.errors import WorkerError
-from elasticdenser.engine.processes.worker_process import WorkerProcess, message_of
+from elasticdenser.engine.processes.messages import LazyHits, encode_batch
+from elasticdenser.engine.processes.worker_process import WorkerProcess
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Hit, Retriever
-    from elasticdenser.subnet import Subnet
 
 logger = logging.getLogger(__name__)
 
-_START_S = 600.0
-"""A process that has not opened the index by then is killed."""
-_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
-"""Before one that could not start is tried again; each time twice as long."""
-_END_S = 5.0
-"""How long closing waits for a process that was killed."""
-_DAY_S = 86400.0
+_START_TIMEOUT_S = 600.0
+"""A process that has not opened the index by then is killed: large indexes on slow disks take minutes."""
+_MIN_RETRY_S, _MAX_RETRY_S = 1.0, 60.0
+"""Pause before a process that could not start is tried again; it doubles each time."""
+_CLOSE_TIMEOUT_S = 5.0
+"""Longest time that `close` waits for a supervisor thread: its process was killed, and ends at once."""
+_MAX_TIMEOUT_S = 86400.0
+"""Stands for infinity, which the operating system does not accept."""
 
 
-def gain_by_processes(retriever: Retriever) -> bool:
-    """Return whether a command should search in processes: where there are several CPUs, and our own kernel computes.
+def should_use_processes(retriever: Retriever) -> bool:
+    """Return whether a command should search in processes: with several CPUs, and with the 8-bit kernel.
 
-    Torch is large, and computes for so long that its threads seldom wait for each other; a GPU is one for all. Windows
-    cannot hand a connection to a process as is done here.
+    Torch needs much memory in each process, and its threads seldom wait for each other, because its calls are long; a
+    GPU is shared by all anyway. Windows cannot pass a socket to a process in the way used here.
     """
     return sys.platform != "win32" and cpu_count() > 1 and retriever.encoder.fingerprint.dtype == "int8"
 
 
-class ProcessPoolSearch:
-    """Searches several batches at once, each in a process of its own; a `BatchSearch`, safe for several threads.
+class ProcessPoolSearch(BatchSearch):
+    """Searches several batches at once, each in a process of its own. Thread-safe.
 
-    The calling process has its interpreter for those who ask and for the scheduler, as a server needs it for every
-    request. While no process is ready, the calling thread searches. A process that dies or hangs fails its batch and is
-    replaced; one that cannot start is tried again and again, with a warning.
+    The interpreter of the calling process remains free for clients and the scheduler. While no process is ready, the
+    calling thread searches. A process that dies or hangs fails its batch and is replaced; a process that cannot start
+    is tried again and again, with a warning.
 
     Args:
-        retriever: The retriever, made by `Retriever.open`: the processes open the same.
+        retriever: The retriever, opened by `Retriever.open`; each process opens the same.
         recalls: Search effort of each level, as for `RetrieverSearch`.
-        processes: How many; they start in the background, in about a second.
-        timeout_s: A process that takes longer for a batch is killed, in seconds.
+        processes: Number of processes; they start in the background, in about a second.
+        timeout_s: A process that takes longer for a batch is killed.
 
     Attributes:
-        n_alive: Processes that are ready, or search.
-        n_replaced: Processes that died or hung.
-        here: Searches in the calling thread, which at rest saves the way to a process and back.
+        n_alive: Number of processes that are ready or searching.
+        n_replaced: Number of processes that died or hung.
 
     Raises:
         QueryError: The retriever was not opened from a folder, or lacks a level.
     """
 
+    is_asynchronous = True
+
     def __init__(
         self, retriever: Retriever, recalls: Mapping[str, float | None], processes: int, timeout_s: float = 30.0
     ) -> None:
         if retriever.opener is None:
-            raise QueryError("got a retriever made of parts; several processes need one of `Retriever.open`")
-        self.here = RetrieverSearch(retriever, recalls)
+            raise QueryError("got a retriever built from parts; search in processes needs one of `Retriever.open`")
+        self._local = RetrieverSearch(retriever, recalls)
         self._subnets = {level: retriever.encoder.resolve_subnet(level) for level in recalls}
-        self._start = pickle.dumps((retriever.opener, retriever.index.manifest, dict(recalls)))
-        self._longest_s = min(timeout_s, _DAY_S)  # the operating system knows no infinity
+        self._first_message = pickle.dumps((retriever.opener, retriever.index.manifest, dict(recalls)))
+        self._timeout_s = min(timeout_s, _MAX_TIMEOUT_S)
         self._lock, self.n_alive, self.n_replaced = Lock(), 0, 0
         self._changed = Condition(self._lock)
-        self._free: deque[WorkerProcess] = deque()
+        self._idle: deque[WorkerProcess] = deque()
         self._all: set[WorkerProcess] = set()
         self._is_closed = False
         self._error: str | None = None
-        self._keepers = [
-            Thread(target=self._keep, name=f"elasticdenser-process-{number}", daemon=True)
+        self._supervisors = [
+            Thread(target=self._supervise, name=f"elasticdenser-process-{number}", daemon=True)
             for number in range(processes)
         ]
-        self._starting = set(self._keepers)
-        for keeper in self._keepers:
-            keeper.start()
+        self._starting = set(self._supervisors)
+        for supervisor in self._supervisors:
+            supervisor.start()
 
     def search_batch(self, queries: Sequence[Query], level: str) -> list[list[Hit]]:
-        """Return the hits of each query, best first, at most its `k`.
+        """Search in the calling thread, which at low load is faster than a process; see `BatchSearch`."""
+        return self._local.search_batch(queries, level)
+
+    def start_batch(self, queries: Sequence[Query], level: str) -> Callable[[], Collection[list[Hit]]]:
+        """Send a batch to a process, and return a function that waits for its hits; see `BatchSearch`.
 
         Raises:
-            WorkerError: The process died or hung, or was ended by `close`.
-        """
-        return list(self.begin(queries, level)())
-
-    def begin(self, queries: Sequence[Query], level: str) -> Callable[[], Collection[list[Hit]]]:
-        """Give a batch to a process, and return what waits for its hits, which must be called.
-
-        Raises:
-            WorkerError: As for `search_batch`; so does what is returned.
+            WorkerError: The process died or hung, or was ended by `close`; also raised by the returned function.
         """
         with self._lock:
-            process = self._free.pop() if self._free else None
+            process = self._idle.pop() if self._idle else None
         if process is None:
-            return partial(self.here.search_batch, queries, level)
+            return partial(self._local.search_batch, queries, level)
         try:
-            process.ask(message_of(queries, level))
+            process.send(encode_batch(queries, level))
         except BaseException:
-            self._ended(process)
+            self._release(process)
             raise
-        return partial(self._finish, process, level)
+        return partial(self._receive_hits, process, level)
 
-    def _finish(self, process: WorkerProcess, level: str) -> Found:
-        """Return the hits of what a process was asked."""
-        try:
-            return Found(process.receive(self._longest_s), self._subnets[level])
-        finally:
-            self._ended(process)
-
-    def _ended(self, process: WorkerProcess) -> None:
-        """Note that a process is free; or kill it, if its answer was not read."""
-        with self._lock:
-            if not process.is_gone and process in self._all:
-                self._free.append(process)
-        if process.is_gone:
-            process.kill()
-
-    def wait(self) -> None:
-        """Wait until all processes are ready, and have run every level once; or could not start; or `close` is called.
+    def wait_until_ready(self) -> None:
+        """Wait until each process has run every level once or failed to start, or until `close` is called.
 
         Raises:
-            WorkerError: None could start.
+            WorkerError: No process could start.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or not self._starting)
             if self._error is not None and not self.n_alive and not self._is_closed:
-                raise WorkerError(f"no search process could start: {self._error}")
+                raise WorkerError(f"no worker process could start: {self._error}")
 
     def close(self) -> None:
-        """End the processes; safe to call again. What is asked for afterwards is searched by the thread that asks."""
+        """End the processes. Safe to call again; later batches are searched in the calling thread."""
         with self._changed:
             self._is_closed = True
             for process in self._all:
                 process.kill()
             self._all.clear()
-            self._free.clear()
+            self._idle.clear()
             self._changed.notify_all()
-        for keeper in self._keepers:
-            keeper.join(_END_S)
+        for supervisor in self._supervisors:
+            supervisor.join(_CLOSE_TIMEOUT_S)
 
-    def _keep(self) -> None:
-        """Keep a process until this is closed: start it, and another one whenever it ends."""
-        pause_s = _PAUSE_S
+    def _receive_hits(self, process: WorkerProcess, level: str) -> LazyHits:
+        try:
+            return LazyHits(process.receive(self._timeout_s), self._subnets[level])
+        finally:
+            self._release(process)
+
+    def _release(self, process: WorkerProcess) -> None:
+        """Make a process idle; kill it instead if its reply was not read."""
+        with self._lock:
+            if not process.is_broken and process in self._all:
+                self._idle.append(process)
+        if process.is_broken:
+            process.kill()
+
+    def _supervise(self) -> None:
+        """Start a process, and another one whenever it ends, until the pool is closed."""
+        retry_s = _MIN_RETRY_S
         while not self._is_closed:
             try:
-                self._run_one()
-                pause_s = _PAUSE_S
-            except Exception as error:  # as the operating system or, in the process, the opener raised it
+                self._run_process()
+                retry_s = _MIN_RETRY_S
+            except Exception as error:  # raised by the operating system, or by the retriever's opener in the process
                 if self._is_closed:
                     return
-                logger.warning("a search process could not start (%s): trying again in %g s", error, pause_s)
+                logger.warning("a worker process could not start (%s): trying again in %g s", error, retry_s)
                 with self._changed:
                     self._error = str(error)
-                    self._has_started()
-                    self._changed.wait_for(lambda: self._is_closed, pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                    self._record_start()
+                    self._changed.wait_for(lambda: self._is_closed, retry_s)
+                retry_s = min(2 * retry_s, _MAX_RETRY_S)
 
-    def _run_one(self) -> None:
-        """Start a process, hand it to those who ask, and return when it has ended.
+    def _run_process(self) -> None:
+        """Start a process, make it available, and return when it has ended.
 
         Raises:
-            Exception: It could not start.
+            Exception: The process could not start.
         """
-        # A process inherits this from the thread that starts it: signals for the whole group (Ctrl-C, SIGTERM) are for
-        # the owner, who may need it to finish.
+        # A process inherits the signal mask of the thread that starts it. Signals to the whole process group (Ctrl-C,
+        # SIGTERM) are meant for the owner, which may still need the process in order to finish.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-        process = WorkerProcess(self._longest_s)
+        process = WorkerProcess(self._timeout_s)
         try:
             with self._lock:
-                if self._is_closed:  # and whoever closed it did not see this one
+                if self._is_closed:  # `close` did not see this process
                     return
                 self._all.add(process)
-            process.ask(self._start)
-            process.receive(_START_S)
+            process.send(self._first_message)
+            process.receive(_START_TIMEOUT_S)
             with self._changed:
                 if self._is_closed:
                     return
-                self._free.append(process)
+                self._idle.append(process)
                 self.n_alive += 1
-                self._has_started()
+                self._record_start()
             process.wait()
             with self._lock:
                 self.n_alive -= 1
                 if self._is_closed:
                     return
                 self.n_replaced += 1
-            logger.warning("a search process has died or hung: starting another")
+            logger.warning("a worker process has died or hung: starting another")
         finally:
             with self._lock:
                 self._all.discard(process)
-                if process in self._free:
-                    self._free.remove(process)
-            # Whoever still waits for its answer reads the end of its channel, which goes with the last who holds it.
+                if process in self._idle:
+                    self._idle.remove(process)
+            # A thread that still waits for the reply then reads the end of the connection.
             process.kill()
             process.wait()
 
-    def _has_started(self) -> None:
+    def _record_start(self) -> None:
+        """Record that this supervisor's process has started or failed to start."""
         self._starting.discard(current_thread())
         self._changed.notify_all()
-
-
-class Found(Collection["list[Hit]"]):
-    """The hits of each query, made of what a process found when they are looked at: until then others may go ahead."""
-
-    def __init__(self, found: list[tuple[list[str], list[float]]], subnet: Subnet) -> None:
-        self._found, self._subnet = found, subnet
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def __contains__(self, hits: object) -> bool:
-        return hits in list(self)
-
-    def __iter__(self) -> Iterator[list[Hit]]:
-        from elasticdenser.retrieval.retriever import Hit
-
-        for number, (doc_ids, scores) in enumerate(self._found):
-            query_id = str(number)
-            yield [Hit(query_id, doc_id, score, self._subnet) for doc_id, score in zip(doc_ids, scores, strict=True)]

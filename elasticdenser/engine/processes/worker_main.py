@@ -1,63 +1,57 @@
-"""What a process of `ProcessPoolSearch` runs."""
+"""Main function of a worker process of `ProcessPoolSearch`."""
 
 from __future__ import annotations
 
 import gc
-import marshal
 import pickle
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from elasticdenser.engine.batch_search import RetrieverSearch
 from elasticdenser.engine.errors import WorkerError
+from elasticdenser.engine.processes.messages import READY, decode_batch, encode_error, encode_hits
 from elasticdenser.engine.request import Query
 
-Asked = Sequence[tuple[str, int, frozenset[str] | None]]
 
-
-def main(channel: int) -> None:
-    """Open a retriever and answer batches until the other side goes.
+def main(file_descriptor: int) -> None:
+    """Open a retriever, and answer batches until the connection is closed.
 
     Args:
-        channel: File descriptor of a connection. The first message on it is the pickled (opener, manifest of the index,
-            recalls of the levels); each other one a level's name and (text, k, doc_ids) of queries. Answers are
-            (result, pickled error), one of them None.
+        file_descriptor: File descriptor of a connection. The first message is a pickled tuple of the retriever's
+            opener, the manifest of the index, and the recalls of the levels; each further one is a batch
+            (`encode_batch`). Each message gets one reply.
     """
-    with suppress(EOFError, OSError), Connection(channel) as connection:
+    with suppress(EOFError, OSError), Connection(file_descriptor) as connection:
         try:
-            opener, manifest, recalls = pickle.loads(connection.recv_bytes())
-            retriever = opener()
-            if retriever.index.manifest != manifest:
-                raise WorkerError("the index was made anew since it was opened: open it again")
-            search = RetrieverSearch(retriever, recalls)
-            if torch := sys.modules.get("torch"):  # else our own kernel computes, on one thread
-                torch.set_num_threads(1)
-            for level in recalls:
-                search.search_batch([Query(text="warm up", k=1)], level)
+            search = _open(connection.recv_bytes())
         except Exception as error:
-            connection.send_bytes(_failure(error))
+            connection.send_bytes(encode_error(error))
             return
+        # The objects that exist now live as long as the process: exclude them from garbage collections.
         gc.collect()
         gc.freeze()
-        connection.send_bytes(marshal.dumps((None, None)))
+        connection.send_bytes(READY)
         while True:
-            connection.send_bytes(_answer(search, *marshal.loads(connection.recv_bytes())))
+            connection.send_bytes(_reply(search, connection.recv_bytes()))
 
 
-def _answer(search: RetrieverSearch, level: str, asked: Asked) -> bytes:
+def _open(message: bytes) -> RetrieverSearch:
+    """Open the retriever, and run every level once, as first runs are slow."""
+    opener, manifest, recalls = pickle.loads(message)
+    retriever = opener()
+    if retriever.index.manifest != manifest:
+        raise WorkerError("the index was rebuilt since it was opened: open it again")
+    search = RetrieverSearch(retriever, recalls)
+    if torch := sys.modules.get("torch"):  # otherwise the kernel computes, which uses one thread anyway
+        torch.set_num_threads(1)
+    for level in recalls:
+        search.search_batch([Query(text="warm up", k=1)], level)
+    return search
+
+
+def _reply(search: RetrieverSearch, message: bytes) -> bytes:
     try:
-        found = search.search_batch([Query(text=text, k=k, doc_ids=doc_ids) for text, k, doc_ids in asked], level)
+        return encode_hits(search.search_batch(*decode_batch(message)))
     except Exception as error:
-        return _failure(error)
-    return marshal.dumps(([([hit.doc_id for hit in hits], [hit.score for hit in hits]) for hits in found], None))
-
-
-def _failure(error: Exception) -> bytes:
-    try:
-        pickled = pickle.dumps(error)
-        pickle.loads(pickled)  # some can be written but not read
-    except Exception:
-        pickled = pickle.dumps(WorkerError(f"{type(error).__name__}: {error}"))
-    return marshal.dumps((None, pickled))
+        return encode_error(error)

@@ -1,4 +1,4 @@
-"""When requests come: models of traffic, and recorded traffic at any rate."""
+"""Arrival times of requests: models of traffic, and recorded traffic at any rate."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from elasticdenser.datasets.files import read_lines
 from elasticdenser.errors import BadInputError, QueryError
 
 Times = NDArray[np.float64]
+"""Times in seconds, rising."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedLoop:
-    """Clients that each send a request, wait for its end, think, and send the next.
+    """Clients that each send a request, wait for its end, pause, and send the next.
 
     Args:
-        clients: How many.
-        think_s: Mean time between an answer and the next request, exponentially distributed.
+        clients: Number of clients.
+        think_s: Mean pause between an answer and the next request, exponentially distributed.
 
     Raises:
         QueryError: There is no client, or the time is negative.
@@ -33,7 +34,7 @@ class ClosedLoop:
 
     def __post_init__(self) -> None:
         if self.clients < 1 or not 0 <= self.think_s < math.inf:
-            message = f"got {self.clients} clients that think for {self.think_s} s"
+            message = f"got {self.clients} clients that pause for {self.think_s} s"
             raise QueryError(f"{message}; expected at least 1 client, and seconds of at least 0")
 
 
@@ -42,14 +43,14 @@ def poisson(rate_per_s: float, seconds: float, rng: np.random.Generator) -> Time
 
     Args:
         rate_per_s: Arrivals a second.
-        seconds: Length.
-        rng: Source of chance.
+        seconds: Length of the period.
+        rng: Random number generator.
 
     Returns:
-        float64, rising, from 0 to below `seconds`.
+        Times in seconds, float64, rising, in [0, seconds).
 
     Raises:
-        QueryError: ArrivalRate or length is not above 0.
+        QueryError: The rate or the length is not above 0.
     """
     _check(rate_per_s, seconds)
     return np.sort(rng.uniform(0.0, seconds, rng.poisson(rate_per_s * seconds)))
@@ -69,67 +70,67 @@ def bursts(
     Args:
         calm_per_s: Arrivals a second between bursts.
         burst_per_s: Arrivals a second in bursts.
-        seconds: Length.
-        rng: Source of chance.
+        seconds: Length of the period.
+        rng: Random number generator.
         mean_calm_s: Mean time between bursts, exponentially distributed.
-        mean_burst_s: Mean length of a burst, likewise.
+        mean_burst_s: Mean length of a burst, exponentially distributed.
 
     Returns:
-        float64, rising, from 0 to below `seconds`.
+        Times in seconds, float64, rising, in [0, seconds).
 
     Raises:
         QueryError: A rate or a time is not above 0.
     """
+    for mean_s in (mean_calm_s, mean_burst_s):
+        _check(mean_s, seconds)
     parts: list[Times] = []
     start_s, is_burst = 0.0, False
-    for value in (mean_calm_s, mean_burst_s):
-        _check(value, seconds)
     while start_s < seconds:
         length_s = min(rng.exponential(mean_burst_s if is_burst else mean_calm_s), seconds - start_s)
-        length_s = max(length_s, 1e-9)
+        length_s = max(length_s, 1e-9)  # `poisson` refuses a length of 0
         parts.append(start_s + poisson(burst_per_s if is_burst else calm_per_s, length_s, rng))
         start_s, is_burst = start_s + length_s, not is_burst
     return np.concatenate(parts)
 
 
 def day(mean_per_s: float, seconds: float, rng: np.random.Generator, *, peak: float = 2.0) -> Times:
-    """Return arrival times over a day, from midnight to midnight, that takes `seconds`: quiet nights, busy afternoons.
+    """Return arrival times over one day, compressed to `seconds`: quiet nights, busy afternoons.
 
     Args:
-        mean_per_s: Arrivals a second, on average.
-        seconds: Length.
-        rng: Source of chance.
-        peak: ArrivalRate at the busiest hour, at 3 p.m., as a multiple of the mean: between 1 and 2.
+        mean_per_s: Mean arrivals a second.
+        seconds: Length of the period.
+        rng: Random number generator.
+        peak: Rate at the busiest time, 3 p.m., as a multiple of the mean: between 1 and 2.
 
     Returns:
-        float64, rising, from 0 to below `seconds`.
+        Times in seconds, float64, rising, in [0, seconds).
 
     Raises:
-        QueryError: A figure is out of range.
+        QueryError: A value is out of range.
     """
     if not 1 <= peak <= 2:
         raise QueryError(f"got a peak of {peak} times the mean; expected between 1 and 2")
 
-    def share(at_s: Times) -> Times:
+    def relative_rate(at_s: Times) -> Times:
         return np.asarray(1 + (peak - 1) * np.cos(2 * np.pi * (at_s / seconds - 15 / 24)))
 
-    return _thinned(share, peak, mean_per_s, seconds, rng)
+    return _thinned(relative_rate, peak, mean_per_s, seconds, rng)
 
 
 def replayed(path: str | Path, rate_per_s: float, seconds: float) -> Times:
-    """Return the arrival times of a trace, made faster or slower so that its mean rate is `rate_per_s`.
+    """Return the arrival times of a trace, compressed or stretched so that its mean rate is `rate_per_s`.
 
     Args:
-        path: A text file, plain or compressed, with a rising time in seconds on each line.
+        path: A text file, plain or compressed, with a time in seconds on each line, in rising order.
         rate_per_s: Mean arrivals a second over the whole trace.
-        seconds: Length; a trace that is over before starts anew.
+        seconds: Length of the period; a trace that ends before is repeated.
 
     Returns:
-        float64, rising, from 0 to below `seconds`.
+        Times in seconds, float64, rising, in [0, seconds).
 
     Raises:
-        BadInputError: The file is missing, or a line is no time or earlier than the one before.
-        QueryError: ArrivalRate or length is not above 0.
+        BadInputError: The file is missing, or a line is not a time, or is earlier than the line before.
+        QueryError: The rate or the length is not above 0.
     """
     _check(rate_per_s, seconds)
     times: list[float] = []
@@ -139,25 +140,25 @@ def replayed(path: str | Path, rate_per_s: float, seconds: float) -> Times:
         except ValueError:
             time_s = math.nan
         if not math.isfinite(time_s) or (times and time_s < times[-1]):
-            raise BadInputError(f"got {line[:40]!r}; expected a time in seconds, none earlier", path, number)
+            raise BadInputError(f"got {line[:40]!r}; expected a time in seconds, not before the last one", path, number)
         times.append(time_s)
     if len(times) < 2 or times[-1] == times[0]:
-        raise BadInputError(f"got a trace of {len(times)} arrivals; expected several over some time", path)
+        raise BadInputError(f"got a trace of {len(times)} arrivals; expected at least two at different times", path)
     trace = np.asarray(times) - times[0]
-    # The gap from the last arrival to the first of the next round is an average one.
+    # From the last arrival to the first of the repetition there is an average gap.
     period_s = len(trace) / rate_per_s
     trace *= period_s * (len(trace) - 1) / len(trace) / trace[-1]
-    rounds = [trace + start * period_s for start in range(math.ceil(seconds / period_s))]
-    found = np.concatenate(rounds)
-    return found[found < seconds]
+    repetitions = [trace + number * period_s for number in range(math.ceil(seconds / period_s))]
+    arrivals = np.concatenate(repetitions)
+    return arrivals[arrivals < seconds]
 
 
 def _thinned(
-    share: Callable[[Times], Times], highest: float, mean_per_s: float, seconds: float, rng: np.random.Generator
+    relative_rate: Callable[[Times], Times], peak: float, mean_per_s: float, seconds: float, rng: np.random.Generator
 ) -> Times:
-    """Return a Poisson process of changing rate: one at the highest rate, thinned (Lewis and Shedler)."""
-    times = poisson(highest * mean_per_s, seconds, rng)
-    return times[rng.uniform(0.0, highest, len(times)) < share(times)]
+    """Return a Poisson process of changing rate: a process at the peak rate, thinned (Lewis and Shedler, 1979)."""
+    times = poisson(peak * mean_per_s, seconds, rng)
+    return times[rng.uniform(0.0, peak, len(times)) < relative_rate(times)]
 
 
 def _check(rate_per_s: float, seconds: float) -> None:

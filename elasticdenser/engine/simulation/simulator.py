@@ -1,167 +1,88 @@
-"""The scheduler under a virtual clock: discrete events, run times from a profile."""
+"""Simulator: the scheduler under a virtual clock, with discrete events and run times from a profile."""
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
 
 from elasticdenser.engine.errors import OverloadedError
-from elasticdenser.engine.policies import make_policy
+from elasticdenser.engine.policies import Policy, PolicyFactory, make_policy
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Batch, Outcome, Request, Status
 from elasticdenser.engine.scheduler import Scheduler
-from elasticdenser.engine.settings import SchedulerSettings
 from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times
-from elasticdenser.errors import QueryError
+from elasticdenser.engine.simulation.settings import Delays, SimulationSettings
 
-
-@dataclass(frozen=True, kw_only=True)
-class Slowdown:
-    """A time during which the machine is slower than the profile says.
-
-    Args:
-        start_s: From then on.
-        end_s: Until then.
-        factor: Run times are multiplied by this.
-    """
-
-    start_s: float
-    end_s: float
-    factor: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class SimulationSettings:
-    """What is simulated.
-
-    Args:
-        deadline_s: Each request's, after its arrival.
-        seconds: Length; requests that are then in the engine are still served.
-        workers: Number of workers.
-        noise: Run times are multiplied by a log-normal factor of mean 1 whose logarithm has this standard deviation.
-        slowdowns: When the machine is slower than its profile.
-        seed: Of the noise and of the clients' thinking.
-        reserve_s: As for `SchedulerSettings`.
-        max_run_s: Likewise.
-        max_unfinished: Likewise.
-        way_in_s: Time from a client to the engine: its deadline is then so much nearer.
-        way_out_s: Time from the end of a batch until its clients have their answers.
-        pause_s: Time between two batches of a worker.
-        n_queries: How many different queries there are, asked in turn: equal ones in flight are answered together.
-            None makes every request's query its own.
-
-    Raises:
-        QueryError: A figure is out of range.
-    """
-
-    deadline_s: float
-    seconds: float
-    workers: int = 1
-    noise: float = 0.1
-    slowdowns: Sequence[Slowdown] = ()
-    seed: int = 0
-    reserve_s: float | None = None
-    max_run_s: float | None = None
-    max_unfinished: int = 1024
-    way_in_s: float = 0.0
-    way_out_s: float = 0.0
-    pause_s: float = 0.0
-    n_queries: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.seconds < math.inf or not 0 <= self.noise <= 2:
-            message = f"got {self.seconds} s with noise {self.noise}"
-            raise QueryError(f"{message}; expected seconds above 0 and noise from 0 to 2")
-        if self.n_queries is not None and self.n_queries < 1:
-            raise QueryError(f"got {self.n_queries} queries; expected at least one")
-
-    def scheduler(self) -> SchedulerSettings:
-        """Return the scheduler's settings."""
-        return SchedulerSettings(
-            slo_s=self.deadline_s,
-            workers=self.workers,
-            reserve_s=self.reserve_s,
-            max_run_s=self.max_run_s,
-            max_unfinished=self.max_unfinished,
-        )
+_MIN_PAUSE_S = 1e-9
+"""Mean pause of clients that do not pause: the clock must advance between the requests of a client."""
 
 
 def simulate(
     profile: Profile,
-    policy: str,
+    policy: str | Policy | PolicyFactory,
     arrivals: Times | ClosedLoop,
     settings: SimulationSettings,
     *,
     actual: Profile | None = None,
-    ways: Ways | None = None,
+    delays: Delays | None = None,
 ) -> list[Outcome]:
-    """Simulate a policy, and return the outcome of every request, by the time of the outcome.
+    """Simulate a policy, and return the outcome of every request, in the order in which the requests end.
 
     Args:
         profile: Levels and run times, as the scheduler knows them.
-        policy: As `make_policy` spells it.
-        arrivals: Rising times, or clients that wait for their answers.
-        settings: What is simulated.
-        actual: Run times as they are, of the same levels; None is as the scheduler knows them.
-        ways: For each of the arrival times its own ways, in place of the settings'; not for clients that wait.
+        policy: A name, a policy, or a factory of policies, as for `make_policy`.
+        arrivals: Arrival times, or clients that wait for their answers.
+        settings: The settings.
+        actual: Actual run times of the same levels; None for those that the scheduler knows.
+        delays: Delays of each request, in place of those in the settings; not for clients that wait.
 
     Raises:
         QueryError: The policy does not exist, or a setting is out of range.
     """
-    return _Simulation(profile, policy, arrivals, settings, actual or profile, ways).run()
+    scheduler_settings = settings.scheduler()
+    scheduler = Scheduler(profile, make_policy(policy, profile, scheduler_settings), scheduler_settings)
+    return _Simulation(scheduler, arrivals, settings, actual or profile, delays).run()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ways:
-    """How long each request takes to the engine, and its answer back, in seconds; both float64."""
-
-    in_s: Times
-    out_s: Times
+class _PauseEnd:
+    """Event: a worker has made its pause after a batch."""
 
 
-class _Rest:
-    """The end of the pause that a worker makes after a batch."""
-
-
-_REST = _Rest()
+_PAUSE_END = _PauseEnd()
 
 
 class _Simulation:
-    """Events are (time, number, what), in a heap.
+    """One simulation.
 
-    That is a finished batch, the end of a worker's pause, or the time at which a request that now arrives was sent.
-    Outcomes are told as the clients see them.
+    Events are (time, number, event) in a heap. An event is a finished batch, the end of a worker's pause, or, for the
+    arrival of a request, the time at which it was sent. Outcomes are recorded as the clients see them.
     """
 
     def __init__(
         self,
-        profile: Profile,
-        policy: str,
+        scheduler: Scheduler,
         arrivals: Times | ClosedLoop,
         settings: SimulationSettings,
         actual: Profile,
-        ways: Ways | None,
+        delays: Delays | None,
     ) -> None:
-        self._actual, self._settings = actual, settings
-        chosen = make_policy(policy, profile, slo_s=settings.deadline_s, workers=settings.workers)
-        self._scheduler = Scheduler(profile, chosen, settings.scheduler())
+        self._scheduler, self._settings, self._actual = scheduler, settings, actual
         self._rng = np.random.default_rng(settings.seed)
         self._clients = arrivals if isinstance(arrivals, ClosedLoop) else None
-        starts = [0.0] * arrivals.clients if isinstance(arrivals, ClosedLoop) else arrivals.tolist()
-        ways_in_s = [settings.way_in_s] * len(starts) if ways is None else ways.in_s.tolist()
-        self._ways_out_s: list[float] = [] if ways is None else ways.out_s.tolist()
-        self._numbers = count()  # those of the first arrivals are their places among the arrival times
-        self._ids = count()
-        self._n_resting = 0
+        sent_s = [0.0] * arrivals.clients if isinstance(arrivals, ClosedLoop) else arrivals.tolist()
+        delays_in_s = [settings.way_in_s] * len(sent_s) if delays is None else delays.in_s.tolist()
+        self._delays_out_s: list[float] = [] if delays is None else delays.out_s.tolist()
+        self._event_numbers = count()  # the first ones are also the positions of the requests in `arrivals`
+        self._client_request_ids = count()
+        self._n_pausing = 0
         self._sent_s: dict[int, float] = {}
-        self._events: list[tuple[float, int, Batch | _Rest | float]] = []
-        for at_s, way_s in zip(starts, ways_in_s, strict=True):
-            self._events.append((at_s + way_s, next(self._numbers), at_s))
+        self._events: list[tuple[float, int, Batch | _PauseEnd | float]] = []
+        for start_s, delay_s in zip(sent_s, delays_in_s, strict=True):
+            self._events.append((start_s + delay_s, next(self._event_numbers), start_s))
         self._outcomes: list[Outcome] = []
 
     def run(self) -> list[Outcome]:
@@ -170,19 +91,19 @@ class _Simulation:
         while events:
             now_s, number, event = heapq.heappop(events)
             if isinstance(event, float):
-                self._arrive(number if self._clients is None else next(self._ids), now_s, event)
-            elif isinstance(event, _Rest):
-                self._n_resting -= 1
+                self._arrive(number if self._clients is None else next(self._client_request_ids), now_s, event)
+            elif isinstance(event, _PauseEnd):
+                self._n_pausing -= 1
             else:
-                scheduler.finished(event, now_s - event.started_s)
-                self._note(event.outcomes(now_s))
+                scheduler.finish(event, now_s - event.started_s)
+                self._record(event.outcomes(now_s))
                 if settings.pause_s:
-                    self._n_resting += 1
-                    self._push(now_s + settings.pause_s, _REST)
-            while scheduler.n_running + self._n_resting < settings.workers and (batch := scheduler.schedule(now_s)):
+                    self._n_pausing += 1
+                    self._push(now_s + settings.pause_s, _PAUSE_END)
+            while scheduler.n_running + self._n_pausing < settings.workers and (batch := scheduler.schedule(now_s)):
                 self._push(now_s + self._run_s(batch), batch)
             scheduler.expire(now_s)
-            self._note(scheduler.take_shed())
+            self._record(scheduler.take_shed())
         return self._outcomes
 
     def _arrive(self, number: int, now_s: float, sent_s: float) -> None:
@@ -195,38 +116,38 @@ class _Simulation:
         try:
             self._scheduler.add(request)
         except OverloadedError:
-            self._note([Outcome(request=request, status=Status.REFUSED, at_s=now_s)])
+            self._record([Outcome(request=request, status=Status.REFUSED, at_s=now_s)])
 
     def _run_s(self, batch: Batch) -> float:
-        """Draw how long a batch runs."""
+        """Draw the run time of a batch."""
         settings = self._settings
-        mean_s = self._actual.levels[batch.place].latency_s[len(batch.jobs)]
+        mean_s = self._actual.levels[batch.level_index].latency_s[len(batch.jobs)]
         noise = self._rng.lognormal(-(settings.noise**2) / 2, settings.noise) if settings.noise else 1.0
-        factors = [one.factor for one in settings.slowdowns if one.start_s <= batch.started_s < one.end_s]
+        factors = [slow.factor for slow in settings.slowdowns if slow.start_s <= batch.started_s < slow.end_s]
         return float(mean_s * noise * math.prod(factors))
 
-    def _note(self, outcomes: list[Outcome]) -> None:
-        """Keep outcomes; whoever waited for them thinks and asks again."""
-        if self._sent_s or self._ways_out_s or self._settings.way_out_s:
-            outcomes = list(map(self._as_client_sees, outcomes))
+    def _record(self, outcomes: list[Outcome]) -> None:
+        """Record outcomes, and let the clients that waited for them send their next requests."""
+        if self._sent_s or self._delays_out_s or self._settings.way_out_s:
+            outcomes = list(map(self._as_seen_by_client, outcomes))
         self._outcomes += outcomes
         if self._clients is None:
             return
         for outcome in outcomes:
-            again_s = outcome.at_s + self._rng.exponential(self._clients.think_s or 1e-9)
-            if outcome.level is None:  # a client that is turned away does not come back at once
-                again_s += self._settings.deadline_s
-            if again_s < self._settings.seconds:
-                self._push(again_s + self._settings.way_in_s, again_s)
+            next_s = outcome.at_s + self._rng.exponential(self._clients.think_s or _MIN_PAUSE_S)
+            if outcome.level is None:  # a client whose request was rejected does not try again at once
+                next_s += self._settings.deadline_s
+            if next_s < self._settings.seconds:
+                self._push(next_s + self._settings.way_in_s, next_s)
 
-    def _as_client_sees(self, outcome: Outcome) -> Outcome:
+    def _as_seen_by_client(self, outcome: Outcome) -> Outcome:
         request, settings = outcome.request, self._settings
-        way_out_s = self._ways_out_s[request.id] if self._ways_out_s else settings.way_out_s
-        at_s, status = outcome.at_s + way_out_s, outcome.status
+        delay_s = self._delays_out_s[request.id] if self._delays_out_s else settings.way_out_s
+        at_s, status = outcome.at_s + delay_s, outcome.status
         if status is Status.IN_TIME and at_s > request.deadline_s:
             status = Status.LATE
-        asked = replace(request, arrival_s=self._sent_s.pop(request.id, request.arrival_s))
-        return replace(outcome, request=asked, at_s=at_s, status=status)
+        sent = replace(request, arrival_s=self._sent_s.pop(request.id, request.arrival_s))
+        return replace(outcome, request=sent, at_s=at_s, status=status)
 
-    def _push(self, at_s: float, event: Batch | _Rest | float) -> None:
-        heapq.heappush(self._events, (at_s, next(self._numbers), event))
+    def _push(self, at_s: float, event: Batch | _PauseEnd | float) -> None:
+        heapq.heappush(self._events, (at_s, next(self._event_numbers), event))

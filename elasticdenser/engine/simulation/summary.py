@@ -1,4 +1,4 @@
-"""What a run of the engine, simulated or real, comes to: figures, and their course over time."""
+"""Summary of a run of the engine, simulated or real, and its timeline."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from elasticdenser.engine.request import Outcome, Status
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What became of the requests of one run.
+    """Summary of a run.
 
     Attributes:
-        policy: Its spelling.
-        n_requests: Requests.
-        in_time: Share of all requests that were answered in time.
-        refused: Share turned away, at the door or later, and failed.
-        late: Share answered late.
-        lost: Share of which nothing was heard again; only a real client has such.
-        p50_s: Median latency of the answers in seconds, None without one.
-        p95_s: 95th percentile.
-        p99_s: 99th percentile.
+        policy: Name of the policy.
+        n_requests: Number of requests.
+        in_time: Share of requests that were answered in time.
+        refused: Share of requests that were rejected, on arrival or later, or that failed.
+        late: Share of requests that were answered late.
+        lost: Share of requests that never ended; only a real client can observe this.
+        p50_s: Median latency of the answers, None without an answer.
+        p95_s: 95th percentile of the latency.
+        p99_s: 99th percentile of the latency.
         retention: Mean quality over all requests; those late or without an answer count 0.
-        in_time_per_s: Answers in time a second, from the first arrival to the last one, or to the last answer in time
-            if that came later: of a single request, one by its latency.
-        levels: Share of the answers that each level gave, best level first.
+        in_time_per_s: Answers in time a second, from the first arrival to the last arrival or answer in time.
+        levels: Share of the answers by level, best level first.
     """
 
     policy: str
@@ -49,7 +48,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """A run over time, by intervals of equal length; requests count when they arrive. A list item may be None.
+    """Course of a run in intervals of equal length. Requests count at their arrival; None where there are none.
 
     Attributes:
         interval_s: Length of an interval.
@@ -57,8 +56,8 @@ class Timeline:
         in_time: Share of them answered in time.
         quality: Mean quality of their answers.
         retention: Mean quality over all of them; those late or without an answer count 0.
-        p99_s: 99th percentile of their latency in seconds.
-        levels: By level, best first, its share of their answers.
+        p99_s: 99th percentile of the latency of their answers.
+        levels: Share of their answers by level, best level first.
     """
 
     interval_s: float
@@ -71,17 +70,23 @@ class Timeline:
 
 
 def summarise(policy: str, outcomes: Sequence[Outcome], profile: Profile) -> Summary:
-    """Return the figures of a run of a policy."""
+    """Return the summary of a run.
+
+    Args:
+        policy: Name of the policy.
+        outcomes: The outcomes of its requests.
+        profile: The levels.
+    """
     n = max(1, len(outcomes))
-    answers = [one for one in outcomes if one.level is not None]
-    in_time = [one for one in answers if one.status is Status.IN_TIME]
+    answers = [outcome for outcome in outcomes if outcome.level is not None]
+    in_time = [outcome for outcome in answers if outcome.status is Status.IN_TIME]
     quality = _qualities(profile)
-    n_lost = sum(one.status is Status.LOST for one in outcomes)
-    arrivals = [one.request.arrival_s for one in outcomes] or [0.0]
-    lasted_s = max([*arrivals, *(one.at_s for one in in_time)]) - min(arrivals)
-    counts = Counter(one.level for one in answers)
-    latencies = np.asarray([one.latency_s for one in answers])
-    p50, p95, p99 = np.percentile(latencies, (50, 95, 99)).tolist() if answers else (None, None, None)
+    n_lost = sum(outcome.status is Status.LOST for outcome in outcomes)
+    arrivals_s = [outcome.request.arrival_s for outcome in outcomes] or [0.0]
+    length_s = max([*arrivals_s, *(outcome.at_s for outcome in in_time)]) - min(arrivals_s)
+    counts = Counter(outcome.level for outcome in answers)
+    latencies_s = np.asarray([outcome.latency_s for outcome in answers])
+    p50_s, p95_s, p99_s = np.percentile(latencies_s, (50, 95, 99)).tolist() if answers else (None, None, None)
     return Summary(
         policy=policy,
         n_requests=len(outcomes),
@@ -89,38 +94,41 @@ def summarise(policy: str, outcomes: Sequence[Outcome], profile: Profile) -> Sum
         refused=(len(outcomes) - len(answers) - n_lost) / n,
         late=(len(answers) - len(in_time)) / n,
         lost=n_lost / n,
-        p50_s=p50,
-        p95_s=p95,
-        p99_s=p99,
-        retention=math.fsum(quality[one.level] for one in in_time if one.level) / n,
-        in_time_per_s=len(in_time) / lasted_s if lasted_s > 0 else 0.0,
+        p50_s=p50_s,
+        p95_s=p95_s,
+        p99_s=p99_s,
+        retention=math.fsum(quality[outcome.level] for outcome in in_time if outcome.level) / n,
+        in_time_per_s=len(in_time) / length_s if length_s > 0 else 0.0,
         levels={level.name: counts[level.name] / len(answers) for level in profile.levels if counts[level.name]},
     )
 
 
-def course(outcomes: Sequence[Outcome], profile: Profile, seconds: float, intervals: int = 120) -> Timeline:
-    """Return the course of a run of `seconds`, cut into so many intervals."""
-    interval_s = seconds / intervals
-    groups: list[list[Outcome]] = [[] for _ in range(intervals)]
-    for one in outcomes:
-        groups[min(int(one.request.arrival_s / interval_s), intervals - 1)].append(one)
-    answers = [[one for one in group if one.level is not None] for group in groups]
+def timeline_of(outcomes: Sequence[Outcome], profile: Profile, seconds: float, n_intervals: int = 120) -> Timeline:
+    """Return the timeline of a run of `seconds`."""
+    interval_s = seconds / n_intervals
+    arrived: list[list[Outcome]] = [[] for _ in range(n_intervals)]
+    for outcome in outcomes:
+        arrived[min(int(outcome.request.arrival_s / interval_s), n_intervals - 1)].append(outcome)
+    answered = [[outcome for outcome in group if outcome.level is not None] for group in arrived]
     quality = _qualities(profile)
-    served = {one.level for group in answers for one in group}
+    used_levels = {outcome.level for group in answered for outcome in group}
+
+    def delivered_quality(outcome: Outcome) -> float:
+        return quality[outcome.level] if outcome.level and outcome.status is Status.IN_TIME else 0.0
+
     return Timeline(
         interval_s=interval_s,
-        arrivals_per_s=[len(group) / interval_s for group in groups],
-        in_time=[_mean([one.status is Status.IN_TIME for one in group]) for group in groups],
-        quality=[_mean([quality[one.level] for one in group if one.level]) for group in answers],
-        retention=[
-            _mean([quality[one.level] if one.level and one.status is Status.IN_TIME else 0.0 for one in group])
-            for group in groups
+        arrivals_per_s=[len(group) / interval_s for group in arrived],
+        in_time=[_mean([outcome.status is Status.IN_TIME for outcome in group]) for group in arrived],
+        quality=[_mean([quality[outcome.level] for outcome in group if outcome.level]) for group in answered],
+        retention=[_mean(list(map(delivered_quality, group))) for group in arrived],
+        p99_s=[
+            float(np.percentile([outcome.latency_s for outcome in group], 99)) if group else None for group in answered
         ],
-        p99_s=[float(np.percentile([one.latency_s for one in group], 99)) if group else None for group in answers],
         levels={
-            level.name: [_mean([one.level == level.name for one in group]) for group in answers]
+            level.name: [_mean([outcome.level == level.name for outcome in group]) for group in answered]
             for level in profile.levels
-            if level.name in served
+            if level.name in used_levels
         },
     )
 

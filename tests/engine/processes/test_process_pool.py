@@ -1,4 +1,4 @@
-"""Searching in processes: the same hits and errors as in threads."""
+"""Search in processes: the same hits and errors as in threads."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from process_helpers import QUERIES, RECALLS, profile
+from process_helpers import QUERIES, RECALLS, profile, search_in_process
 
 from elasticdenser import Retriever
 from elasticdenser.engine.batch_search import RetrieverSearch
 from elasticdenser.engine.engine import RetrievalEngine
-from elasticdenser.engine.processes.pool import ProcessPoolSearch, gain_by_processes
+from elasticdenser.engine.processes.pool import ProcessPoolSearch, should_use_processes
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 
 
 @pytest.mark.parametrize("level", RECALLS)
-def test_a_process_finds_what_the_retriever_finds(search, retriever, level):
+def test_a_process_finds_what_the_retriever_finds(pool, retriever, level):
     expected = RetrieverSearch(retriever, RECALLS).search_batch(QUERIES, level)
-    alone = search.search_batch(QUERIES[:1], level)
-    found = search.search_batch(QUERIES, level)
-    assert found == expected and alone == expected[:1]
-    assert [len(hits) for hits in found] == [3, 5, 1]
-    assert {str(hit.subnet) for hits in found for hit in hits} == {level}
+    alone = search_in_process(pool, QUERIES[:1], level)
+    hits = search_in_process(pool, QUERIES, level)
+    assert hits == expected and alone == expected[:1]
+    assert [len(of_query) for of_query in hits] == [3, 5, 1]
+    assert {str(hit.subnet) for of_query in hits for hit in of_query} == {level}
 
 
-def test_a_filter_goes_with_the_query(search):
-    ((hit,),) = search.search_batch([Query(text="dune", k=9, doc_ids=frozenset({"d7"}))], "level0")
+def test_a_filter_goes_with_the_query(pool):
+    ((hit,),) = search_in_process(pool, [Query(text="dune", k=9, doc_ids=frozenset({"d7"}))], "level0")
     assert hit.doc_id == "d7"
 
 
-def test_what_a_process_raises_is_raised(search):
+def test_errors_of_a_process_are_raised(pool):
     with pytest.raises(QueryError, match="document ids are not in the index"):
-        search.search_batch([Query(text="dune", doc_ids=frozenset({"nowhere"}))], "level0")
-    assert search.search_batch(QUERIES[:1], "level0")
-    assert search.n_replaced == 0
+        search_in_process(pool, [Query(text="dune", doc_ids=frozenset({"nowhere"}))], "level0")
+    assert search_in_process(pool, QUERIES[:1], "level0")
+    assert pool.n_replaced == 0
 
 
 @pytest.mark.parametrize("kind", [np.str_, type("Text", (str,), {"__str__": lambda _: "another"})])
-def test_strings_of_other_kinds_are_strings(search, kind):
-    expected = search.search_batch([Query(text="dune", k=2, doc_ids=frozenset({"d7", "d8"}))], "level0")
-    asked = Query(text=kind("dune"), k=np.int64(2), doc_ids=frozenset({kind("d7"), kind("d8")}))
-    assert search.search_batch([asked], kind("level0")) == expected
+def test_strings_of_other_kinds_are_strings(pool, kind):
+    expected = search_in_process(pool, [Query(text="dune", k=2, doc_ids=frozenset({"d7", "d8"}))], "level0")
+    query = Query(text=kind("dune"), k=np.int64(2), doc_ids=frozenset({kind("d7"), kind("d8")}))
+    assert search_in_process(pool, [query], kind("level0")) == expected
     assert [hit.doc_id for hit in expected[0]] in (["d7", "d8"], ["d8", "d7"])
 
 
@@ -52,16 +52,16 @@ def test_parts_cannot_be_opened_again(retriever):
         ProcessPoolSearch(Retriever(retriever.encoder, retriever.index), RECALLS, 1)
 
 
-def test_who_gains(retriever, monkeypatch):
-    def gain(cpus=2, dtype="int8", platform="linux"):
+def test_which_retrievers_use_processes(retriever, monkeypatch):
+    def uses_processes(cpus=2, dtype="int8", platform="linux"):
         with monkeypatch.context() as patched:
             patched.setattr("elasticdenser.engine.processes.pool.cpu_count", lambda: cpus)
             patched.setattr(type(retriever.encoder), "fingerprint", SimpleNamespace(dtype=dtype))
             patched.setattr(sys, "platform", platform)
-            return gain_by_processes(retriever)
+            return should_use_processes(retriever)
 
-    assert gain()
-    assert not (gain(cpus=1) or gain(dtype="float32") or gain(platform="win32"))
+    assert uses_processes()
+    assert not (uses_processes(cpus=1) or uses_processes(dtype="float32") or uses_processes(platform="win32"))
 
 
 def test_the_engine_answers_with_processes(retriever):
@@ -70,10 +70,10 @@ def test_the_engine_answers_with_processes(retriever):
         engine.warm_up()
         answers = engine.search_many(texts, k=3)
         assert [hit.doc_id for hit in engine.ask(texts[7], 3).hits] == [hit.doc_id for hit in answers[7].hits]
-        processes = [one._process for one in engine._processes._all]
+        processes = [process._process for process in engine._processes._all]
         assert (engine.snapshot().processes, engine.snapshot().replaced_processes) == (2, 0)
     assert [[hit.doc_id for hit in answer.hits] for answer in answers] == [
         [hit.doc_id for hit in retriever.search(text, k=3, subnet=answer.level)]
         for text, answer in zip(texts, answers, strict=True)
     ]
-    assert len(processes) == 2 and all(one.poll() is not None for one in processes)
+    assert len(processes) == 2 and all(process.poll() is not None for process in processes)

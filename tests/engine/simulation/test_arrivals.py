@@ -1,4 +1,4 @@
-"""Models of traffic: their rates, their shapes, and what is refused."""
+"""Models of traffic: rates, shapes, and what is refused."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_day_is_quiet_at_night_and_busy_in_the_afternoon(rng):
     assert per_hour[2:4].mean() == pytest.approx(100, rel=0.3)
 
 
-def test_a_trace_is_replayed_at_any_rate_and_starts_anew(tmp_path):
+def test_a_trace_is_replayed_at_any_rate_and_repeated(tmp_path):
     path = tmp_path / "trace.txt"
     path.write_text("10\n11\n11\n17\n")
     assert replayed(path, 4, 1) == pytest.approx([0, 0.25 * 3 / 7, 0.25 * 3 / 7, 0.75])
@@ -67,14 +67,14 @@ def test_a_trace_is_replayed_at_any_rate_and_starts_anew(tmp_path):
         ("1\n\n", ":2: got ''"),
     ],
 )
-def test_what_is_no_trace_is_refused(tmp_path, content, said):
+def test_files_that_are_no_trace_are_refused(tmp_path, content, said):
     path = tmp_path / "trace.txt"
     path.write_text(content)
     with pytest.raises(BadInputError, match=said):
         replayed(path, 10, 1)
 
 
-def test_figures_out_of_range_are_refused(rng):
+def test_values_out_of_range_are_refused(rng):
     for refused in (
         lambda: poisson(0, 1, rng),
         lambda: poisson(1, math.inf, rng),

@@ -1,0 +1,111 @@
+"""The decorator of every command, with groups of options and errors in one line; and reactions to Ctrl-C."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, get_type_hints
+
+import typer
+
+from elasticdenser.cli.output import note
+from elasticdenser.errors import ElasticDenserError
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function fit for Typer.
+
+    A parameter whose type is a dataclass becomes one option for each of its fields, so that options which several
+    commands share are written once. Errors that a user can repair end the command with one line and exit code 1.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if inspect.isclass(hint) and is_dataclass(hint)}
+    parameters = [
+        option
+        for parameter in inspect.signature(function).parameters.values()
+        for option in (
+            _options_of(groups[parameter.name])
+            if parameter.name in groups
+            else [_option(parameter.name, hints[parameter.name], parameter.default)]
+        )
+    ]
+
+    @functools.wraps(function)
+    def wrapper(**values: Any) -> None:
+        gc.enable()  # `main` disabled it
+        with _errors_in_one_line():
+            for name, group in groups.items():
+                values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+            function(**values)
+
+    # Typer reads both.
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapper
+
+
+def _options_of(group: type[Any]) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        _option(field.name, hints[field.name], inspect.Parameter.empty if field.default is MISSING else field.default)
+        for field in fields(group)
+    ]
+
+
+def _option(name: str, hint: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Tell the user after Ctrl-C that the same command resumes the work."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        note("interrupted: what is finished is safe; run the same command again to resume")
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def first_ctrl_c() -> Iterator[list[int]]:
+    """Record the first Ctrl-C in the yielded list instead of interrupting; a second one interrupts."""
+    signals: list[int] = []
+
+    def handler(number: int, _: object) -> None:
+        signals.append(number)
+        signal.signal(signal.SIGINT, previous)
+
+    previous = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield signals
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    """Report errors that a user can repair in one line on stderr, and exit with code 1."""
+    try:
+        yield
+    except ElasticDenserError as error:
+        note("error: " + " ".join(str(error).splitlines()))
+        raise typer.Exit(1) from None
+    except BrokenPipeError:  # the reader of the results has ended, such as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        note(f"error: {error.filename}: {error.strerror}")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        note("interrupted")
+        raise typer.Exit(1) from None

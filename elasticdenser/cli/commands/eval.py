@@ -1,0 +1,119 @@
+"""`elasticdenser eval`: evaluate all systems of a suite on all its data sets."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from elasticdenser.cli import options
+from elasticdenser.cli.command import command, resumable
+from elasticdenser.cli.output import note, print_table, progress_bars
+
+if TYPE_CHECKING:
+    from elasticdenser.evaluation import Comparison
+
+_EXAMPLES = options.examples(
+    "eval eval/suites/open-qa.toml -o eval/runs/open-qa",
+    "eval eval/suites/open-qa-local.toml --data DATA -o eval/runs/local --indexes indexes/",
+    "eval eval/suites/open-qa-local.toml --data DATA -o eval/runs/subnets --subnet all",
+    "eval eval/suites/beir.toml -o eval/runs/beir --query-set scifact --system bm25 --download",
+)
+
+
+@command
+def eval_(
+    suite: Annotated[Path, typer.Argument(metavar="SUITE", help="Suite file (.toml).", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for runs, figures and the report; existing ones are reused.")
+    ],
+    data: Annotated[Path, typer.Option(help="Folder that paths of local data in the suite are relative to.")] = Path(),
+    indexes: Annotated[Path | None, typer.Option(help="Folder of the indexes. Default: in the output folder.")] = None,
+    query_set: Annotated[
+        list[str] | None, typer.Option(help="Evaluate and report only this query set of the suite; repeatable.")
+    ] = None,
+    system: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Evaluate only this system, or this subnet of a system (NAME.w0.5-d3), beside the baseline and the "
+            "systems that it fuses; repeatable."
+        ),
+    ] = None,
+    subnet: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SUBNET",
+            help="Subnet of the query encoder, or all, for all dense systems, instead of the suite's; repeatable.",
+        ),
+    ] = None,
+    timed: Annotated[int, typer.Option(min=0, help="Queries of each set that are timed, one at a time; 0: none.")] = 50,
+    workers: options.EncodingWorkers = None,
+    device: options.Device = "auto",
+    offline: options.Offline = False,
+    download: options.Download = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each cell.")] = False,
+) -> None:
+    """Evaluate all systems of a suite on all its data sets: figures, significance, a report.
+
+    Builds missing indexes and runs, and reuses existing ones; after an interruption, the same command resumes.
+    Data sets that are not on this machine are skipped, and the report lists them.
+    """
+    from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite
+
+    chosen = read_suite(suite).with_subnets(subnet or []).only(query_sets=query_set or [], systems=system or [])
+    options.compute_on_one_thread()
+    settings = SuiteOptions(
+        data=data,
+        indexes=indexes,
+        download=download,
+        offline=offline,
+        workers=workers,
+        device=device,
+        timed_queries=timed,
+    )
+    command_line = shlex.join(["elasticdenser", *sys.argv[1:]])
+    with resumable(), progress_bars() as progress:
+        comparison = run_suite(chosen, output, settings, commands=[command_line], progress=progress)
+    if as_json:
+        for line in cell_lines(comparison):
+            typer.echo(json.dumps(line, ensure_ascii=False))
+    else:
+        _print(comparison)
+    for skipped in comparison.skipped:
+        note(f"skipped {skipped.system or 'all systems'} on {skipped.query_set}: {skipped.reason}")
+    note(f"report: {output / 'report.html'} and {output / 'report.md'}")
+
+
+def _print(comparison: Comparison) -> None:
+    from elasticdenser.reports.retention import retention_rows, retentions
+    from elasticdenser.reports.tables import result_rows
+
+    for query_set in comparison.query_sets:
+        columns, rows = result_rows(comparison, query_set.name)
+        table = [columns, *rows]
+        # The longer side becomes the vertical one: a terminal has more lines than columns.
+        if len(columns) > len(table):
+            table = [list(column) for column in zip(["Measure", *columns[1:]], *rows, strict=True)]
+        # The heading of a row comes last, where it may wrap.
+        turned = [[*map(_aligned, row[1:]), row[0]] for row in table]
+        print_table(query_set.title, turned[0], turned[1:], numeric=len(turned[0]) - 1)
+    for retention in retentions(comparison):
+        columns, rows = retention_rows(retention)
+        turned = [[*row[1:], row[0]] for row in (columns, *rows)]
+        title = f"Share of the quality of {retention.largest.name} without typing errors"
+        print_table(title, turned[0], turned[1:], numeric=len(columns) - 1)
+    typer.echo(f"▲ better, ▼ worse than {comparison.baseline}: paired randomisation test, Holm-corrected p < .05")
+
+
+def _aligned(cell: str) -> str:
+    """Pad a cell that has no mark, so that digits are aligned."""
+    return cell if cell.endswith(("▲", "▼")) else f"{cell}  "
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(name="eval", epilog=_EXAMPLES)(eval_)

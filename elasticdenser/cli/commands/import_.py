@@ -1,0 +1,70 @@
+"""`elasticdenser import`: build an index from the files of pyserini, or from a FAISS file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elasticdenser.cli import options
+from elasticdenser.cli.command import command
+from elasticdenser.cli.output import note, progress_bars
+
+_EXAMPLES = options.examples(
+    "import pyserini-index/ -o indexes/mine --corpus passages.jsonl",
+    "import vectors.faiss --ids ids.txt -o indexes/mine",
+)
+
+
+@command
+def import_(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE", help="A folder of pyserini (index + docid), or a FAISS file.", show_default=False
+        ),
+    ],
+    output: options.NewIndexPath,
+    ids: Annotated[
+        Path | None, typer.Option(help="For a FAISS file: its document ids, one a line, in the order of its vectors.")
+    ] = None,
+    encoder: options.EncoderName = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option(help="Corpus to take the texts from; also checks that this encoder computed the vectors."),
+    ] = None,
+    factory: options.Factory = "auto",
+    query_prompt: options.QueryPrompt = None,
+    passage_prompt: options.PassagePrompt = None,
+    offline: options.Offline = False,
+) -> None:
+    """Build an index from the vectors of another tool, without encoding."""
+    from elasticdenser.datasets import open_corpus
+    from elasticdenser.encoders import PassageEncoder
+    from elasticdenser.index.exchange import import_index
+    from elasticdenser.models.locate import DEFAULT_MODEL
+
+    passage_encoder = PassageEncoder.from_pretrained(
+        encoder or DEFAULT_MODEL, download=not offline, query_prompt=query_prompt, passage_prompt=passage_prompt
+    )
+    with progress_bars() as progress:
+        imported = import_index(
+            source,
+            output,
+            passage_encoder,
+            ids=ids,
+            corpus=open_corpus(corpus) if corpus else None,
+            factory=factory,
+            progress=progress,
+        )
+    manifest = imported.manifest
+    note(f"{output}: {len(imported):,} passages, vectors {manifest.vectors}, structure {manifest.structure.factory}")
+    if manifest.vectors == "decoded":
+        note("the source compresses its vectors with loss, so scores are those of the decoded vectors")
+    note(f'now try:  elasticdenser search {output} "your question"')
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("import", epilog=_EXAMPLES)(import_)

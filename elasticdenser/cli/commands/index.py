@@ -1,0 +1,110 @@
+"""`elasticdenser index`: encode a corpus into an index."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from elasticdenser.cli import options
+from elasticdenser.cli.command import command, resumable
+from elasticdenser.cli.output import note, progress_bars
+
+_EXAMPLES = options.examples(
+    "index passages.jsonl -o indexes/mine",
+    "index beir/nq/ -o indexes/nq --factory HNSW32",
+    "index part1.tsv.gz part2.tsv.gz -o indexes/both --skip-bad",
+    "index passages.jsonl -o indexes/mine --precision int8",
+    "index msmarco-passage -o indexes/msmarco --device cuda",
+)
+
+
+@command
+def index(
+    corpus: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CORPUS",
+            help="A BEIR folder; JSONL, TSV (id, text, title) or plain lines, also .gz or .zst; or an ir_datasets id.",
+            show_default=False,
+        ),
+    ],
+    output: options.NewIndexPath,
+    encoder: options.EncoderName = None,
+    factory: options.Factory = "auto",
+    format_: Annotated[
+        str, typer.Option("--format", help="Corpus format: auto, beir, jsonl, tsv, lines or irds.")
+    ] = "auto",
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Skip, count and report bad lines instead of failing.")
+    ] = False,
+    no_texts: Annotated[
+        bool, typer.Option("--no-texts", help="Do not store the texts, which are shown with hits.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing index, once the new one is complete.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Delete an unfinished build of other input in the same folder.")
+    ] = False,
+    workers: options.EncodingWorkers = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            "--dtype",
+            help="Arithmetic: int8 (CPU, the fastest there), fp32, bf16, fp16 (GPU), or auto: fp16 on a GPU, else bf16 "
+            "if the CPU has it, else fp32.",
+        ),
+    ] = "auto",
+    device: options.Device = "auto",
+    max_length: Annotated[
+        int | None, typer.Option(help="Number of tokens of a passage that are encoded. Default: the model's.")
+    ] = None,
+    query_prompt: options.QueryPrompt = None,
+    passage_prompt: options.PassagePrompt = None,
+    offline: options.Offline = False,
+    download: options.Download = False,
+) -> None:
+    """Encode the passages of a corpus into an index. After an interruption, the same command resumes the build."""
+    from elasticdenser.datasets import open_corpus
+    from elasticdenser.encoders import PassageEncoder
+    from elasticdenser.index import PassageIndex
+    from elasticdenser.models.locate import DEFAULT_MODEL
+
+    dtype = options.dtype_of(precision)
+    opened_corpus = open_corpus(corpus, format=format_, skip_bad=skip_bad, download=download)
+    passage_encoder = PassageEncoder.from_pretrained(
+        encoder or DEFAULT_MODEL,
+        dtype=dtype,
+        device=device,
+        download=not offline,
+        max_length=max_length,
+        query_prompt=query_prompt,
+        passage_prompt=passage_prompt,
+    )
+    with resumable(), progress_bars() as progress:
+        built = PassageIndex.build(
+            opened_corpus,
+            output,
+            passage_encoder,
+            factory=factory,
+            texts=not no_texts,
+            overwrite=overwrite,
+            restart=restart,
+            workers=workers,
+            progress=progress,
+        )
+    structure = built.manifest.structure
+    note(
+        f"{output}: {len(built):,} passages, structure {structure.factory}, recall@10 {structure.recall_at_10:.3f} "
+        f"against exact search, on {structure.n_sampled} sampled queries"
+    )
+    for reason, count in sorted(built.manifest.corpus["skipped"].items()):
+        note(f"skipped {count:,}: {reason}")
+    note(f'now try:  elasticdenser search {output} "your question"')
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(epilog=_EXAMPLES)(index)

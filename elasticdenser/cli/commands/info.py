@@ -1,0 +1,56 @@
+"""`elasticdenser info`: describe an index."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from elasticdenser.cli import options
+from elasticdenser.cli.command import command
+from elasticdenser.cli.output import print_table
+
+if TYPE_CHECKING:
+    from elasticdenser.index.manifest import Manifest
+
+
+@command
+def info(
+    index: options.IndexPath,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Show what an index holds and how it was built."""
+    from elasticdenser.index.manifest import Manifest
+
+    manifest = Manifest.read(index)
+    if as_json:
+        typer.echo(json.dumps(asdict(manifest), indent=2))
+    else:
+        print_table(str(index), ["what", "is"], [[name, value] for name, value in _facts(manifest).items()])
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    structure, encoder = manifest.structure, manifest.encoder
+    n_bytes = sum(entry.bytes for entry in manifest.files.values())
+    efforts = [f"{effort.recall_at_10:.4f} with {effort}" for effort in reversed(structure.efforts)]
+    return {
+        "passages": f"{manifest.n_passages:,}",
+        "vectors": f"{manifest.dim} dimensions, float32, {manifest.vectors}",
+        "texts": "stored" if manifest.has_texts else "not stored",
+        "on disk": f"{n_bytes / 2**20:,.1f} MiB",
+        "corpus": manifest.corpus["sources"],
+        "skipped": ", ".join(f"{count:,} {reason}" for reason, count in manifest.corpus["skipped"].items()) or "none",
+        "encoder": f"{encoder.name} ({encoder.dtype})",
+        "weights": f"SHA-256 {encoder.weights_sha256}",
+        "settings": ", ".join(f"{key}={value!r}" for key, value in asdict(encoder.settings).items()),
+        "structure": structure.factory,
+        "recall@10": f"against exact search, on {structure.n_sampled} sampled queries: " + "; ".join(efforts),
+        "built": f"{manifest.created} by elasticdenser {manifest.software}, format {manifest.version}",
+    }
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(epilog=options.examples("info indexes/mine", "info indexes/mine --json"))(info)

@@ -1,0 +1,102 @@
+"""`elasticdenser profile`: measure the cost and the quality of each level of an index on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from elasticdenser.cli import options
+from elasticdenser.cli.command import command
+from elasticdenser.cli.output import note, print_table, progress_bars
+
+if TYPE_CHECKING:
+    from elasticdenser.engine.profiling.profile import Profile
+
+_EXAMPLES = options.examples(
+    "profile indexes/mine -o profile.json",
+    "profile indexes/mine --queries questions.txt -o profile.json",
+    "profile indexes/mine --subnets w1-d6,w0.5-d3,level0 --batch-sizes 1,8,32 -o profile.json",
+)
+
+
+@command
+def profile(
+    index: options.IndexPath,
+    *,
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write (.json).", show_default=False)],
+    queries: Annotated[
+        str | None,
+        typer.Option(
+            help="Query set, as for `run`, with queries like the expected ones. Default: first words of passages."
+        ),
+    ] = None,
+    subnets: Annotated[
+        str, typer.Option(help="Subnets of the query encoder to measure, separated by commas. Default: all.")
+    ] = "",
+    batch_sizes: Annotated[
+        str, typer.Option(help="Numbers of queries in a batch, separated by commas, beginning with 1.")
+    ] = "1,2,4,8,16,32",
+    k: options.Hits = 10,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of timings of each batch; their median is used.")] = 15,
+    used_only: Annotated[
+        bool,
+        typer.Option("--used-only", help="Write only the levels that a scheduler would use, as for a shipped encoder."),
+    ] = False,
+    encoding: options.EncoderOptions,
+) -> None:
+    """Measure the duration of each level, single and in batches: encoding and search together, on one thread."""
+    if output.suffix != ".json":
+        raise typer.BadParameter(f"got {output}; expected a name that ends in .json", param_hint="--output")
+    sizes = _numbers(batch_sizes)
+    output.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
+    retriever = encoding.open_retriever(index)
+    from elasticdenser.datasets import load_queries
+    from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
+    from elasticdenser.engine.profiling.query_sample import sample_queries
+    from elasticdenser.models.manifest import retention_of
+    from elasticdenser.reports.charts.profile import draw_profile
+
+    names = tuple(filter(None, (name.strip() for name in subnets.split(","))))
+    settings = MeasureSettings(levels=names, batch_sizes=sizes, k=k, rounds=rounds)
+    texts = [query.text for query in load_queries(queries)] if queries else sample_queries(retriever)
+    quality = retention_of(retriever.encoder.location.path)
+    with progress_bars() as progress:
+        measured = measure_profile(retriever, texts, settings, quality=quality, progress=progress)
+    if used_only:
+        measured = replace(measured, levels=[measured.levels[place] for place in measured.hull])
+    measured.save(output)
+    chart = draw_profile(output.with_suffix(".svg"), measured)
+    _print_levels(measured, sizes)
+    note(f"wrote {output} and {chart}")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"got {text!r}; expected numbers with commas, such as 1,8,32", param_hint="--batch-sizes"
+        ) from None
+
+
+def _print_levels(profile: Profile, batch_sizes: Sequence[int]) -> None:
+    rows = []
+    for place, level in enumerate(profile.levels):
+        single_ms = 1000 * level.measured_s[1]
+        ms_per_query = [f"{1000 * level.measured_s[size] / size:.2f}" for size in batch_sizes[1:]]
+        effort = "greatest" if level.recall is None else f"{level.recall:.3f}"
+        used = "yes" if place in profile.hull else ""
+        rows.append([f"{level.quality:.3f}", f"{single_ms:.2f}", *ms_per_query, level.name, effort, used])
+    columns = ["quality", "ms single", *(f"in {size}s" for size in batch_sizes[1:]), "level", "search recall", "used"]
+    by_agreement = profile.measured.get("quality_by_agreement")
+    meaning = "agreement with the full encoder" if by_agreement else "share of the full encoder's figures"
+    print_table(f"Quality: {meaning}", columns, rows, numeric=len(columns) - 3)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(epilog=_EXAMPLES)(profile)

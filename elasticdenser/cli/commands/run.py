@@ -1,0 +1,83 @@
+"""`elasticdenser run`: search for a whole query set, and write a TREC run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from elasticdenser.cli import options
+from elasticdenser.cli.command import command
+from elasticdenser.cli.output import note, progress_bars
+from elasticdenser.progress import Progress
+
+if TYPE_CHECKING:
+    from ir_measures import ScoredDoc
+
+_EXAMPLES = options.examples(
+    "run indexes/nq beir/nq/ -k 100 -o runs/nq.trec",
+    "run indexes/msmarco msmarco-passage/dev/small -k 1000 -o runs/dev.trec.gz",
+    "run indexes/mine questions.tsv -o runs/mine.trec --exact",
+    "run indexes/nq beir/nq/ -o runs/nq.trec --subnet all    (a run for each subnet)",
+)
+
+
+@command
+def run(
+    index: options.IndexPath,
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET",
+            help="Queries: a BEIR folder, an ir_datasets id, or a file (TSV, JSONL, plain lines, .csv of DPR).",
+            show_default=False,
+        ),
+    ],
+    *,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Run file to write; .gz is compressed.")],
+    k: options.Hits = 1000,
+    split: options.Split = None,
+    tag: Annotated[str, typer.Option(help="Name of the run, its last column.")] = "elasticdenser",
+    searching: options.SearchOptions,
+    encoding: options.EncoderOptions,
+    download: options.Download = False,
+) -> None:
+    """Search for every query of a query set, and write a TREC run."""
+    from elasticdenser.datasets import load_queries
+    from elasticdenser.datasets.runs import write_run
+
+    queries = load_queries(dataset, split=split, download=download)
+    retriever = encoding.open_retriever(index)
+    subnets = searching.subnets(retriever)
+    files = [_file_of_subnet(output, str(subnet)) for subnet in subnets] if searching.subnet == "all" else [output]
+    for subnet, file in zip(subnets, files, strict=True):
+        with progress_bars() as progress:
+            hits = retriever.search(queries, k, subnet=subnet, exact=searching.exact, recall=searching.recall)
+            n_written = write_run(file, _with_progress(hits, len(queries), f"searching at {subnet}", progress), tag=tag)
+        note(f"{file}: {n_written:,} hits for {len(queries):,} queries")
+    of_split = f" --split {split}" if split else ""
+    note(f"now try:  elasticdenser evaluate {dataset} {files[-1]} nDCG@10 RR@10 R@100{of_split}")
+
+
+def _file_of_subnet(output: Path, subnet: str) -> Path:
+    """Return the file of one subnet: `runs/nq.w0.5-d3.trec.gz` for `runs/nq.trec.gz`."""
+    ending = "".join(output.suffixes[-2:] if output.suffix == ".gz" else output.suffixes[-1:])
+    return output.with_name(f"{output.name.removesuffix(ending)}.{subnet}{ending}")
+
+
+def _with_progress(hits: Iterator[ScoredDoc], n_queries: int, what: str, progress: Progress) -> Iterator[ScoredDoc]:
+    """Yield the hits, and report the number of queries whose hits have begun."""
+    n_begun, last_query_id = 0, None
+    for hit in hits:
+        if hit.query_id != last_query_id:
+            last_query_id = hit.query_id
+            n_begun += 1
+            progress(what, n_begun, n_queries)
+        yield hit
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(epilog=_EXAMPLES)(run)

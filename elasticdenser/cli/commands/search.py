@@ -1,0 +1,146 @@
+"""`elasticdenser search`: hits for one query, a file of queries, standard input, or an interactive prompt."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from elasticdenser.cli import options
+from elasticdenser.cli.command import command
+from elasticdenser.cli.output import hit_rows, note, print_table
+
+if TYPE_CHECKING:
+    from elasticdenser.retrieval.retriever import Retriever
+
+_EXAMPLES = options.examples(
+    'search indexes/mine "who wrote dune" -k 5',
+    'search indexes/mine "who wrote dune" --subnet w0.5-d3    (a smaller subnet of the query encoder)',
+    'search indexes/mine "who wrote dune" --subnet all        (every subnet in turn)',
+    'search indexes/mine "who wrote dune" --recall 0.98       (less search effort)',
+    "search indexes/mine --file questions.txt --json > hits.jsonl",
+    "search indexes/mine --json < questions.txt",
+    "search indexes/mine        (a prompt for queries, until Ctrl-D)",
+)
+
+
+@command
+def search(
+    index: options.IndexPath,
+    query: Annotated[
+        str | None, typer.Argument(metavar="QUERY", help="The query; without it, see --file.", show_default=False)
+    ] = None,
+    *,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="File with one query a line; - or no file at all: standard input."),
+    ] = None,
+    k: options.Hits = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each query.")] = False,
+    within: Annotated[
+        Path | None, typer.Option("--within", help="File of document ids, one a line: search only these.")
+    ] = None,
+    searching: options.SearchOptions,
+    encoding: options.EncoderOptions,
+) -> None:
+    """Search an index by meaning."""
+    if query is not None and file is not None:
+        raise typer.BadParameter("give a query or --file, not both")
+    retriever = encoding.open_retriever(index)
+    subnets = searching.subnets(retriever)
+    choices: dict[str, Any] = {"k": k, "exact": searching.exact, "recall": searching.recall}
+    if within is not None:
+        choices["doc_ids"] = list(_lines(within))
+    for subnet in subnets:
+        retriever.encoder.encode(["warm up"], subnet)
+    for text in _queries(query, file):
+        for subnet in subnets:
+            show_hits(retriever, text, as_json=as_json, subnet=subnet, **choices)
+
+
+def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **choices: Any) -> None:
+    """Search, and print the hits with the subnet that was used and the duration of encoding and search together.
+
+    Args:
+        retriever: Retriever to search with.
+        query: Text of the query.
+        as_json: Print a line of JSON instead of a table.
+        **choices: Further arguments of `Retriever.search`.
+    """
+    started = time.perf_counter()
+    hits = list(retriever.search(query, **choices))
+    seconds = time.perf_counter() - started
+    index, subnet = retriever.index, retriever.encoder.resolve_subnet(choices.get("subnet"))
+    passages = [index.passage(hit.doc_id) if index.has_texts else None for hit in hits]
+    if as_json:
+        rows = [
+            {"doc_id": hit.doc_id, "score": round(hit.score, 6)}
+            | ({} if passage is None else {"title": passage.title, "text": passage.text})
+            for hit, passage in zip(hits, passages, strict=True)
+        ]
+        answer = {"query": query, "subnet": str(subnet), "seconds": round(seconds, 6), "hits": rows}
+        typer.echo(json.dumps(answer, ensure_ascii=False))
+        return
+    scored = [(hit.score, hit.doc_id, passage) for hit, passage in zip(hits, passages, strict=True)]
+    print_table(
+        f"{query}   ({subnet}, {seconds * 1000:.1f} ms)", ["", "score", "id", "passage"], hit_rows(scored), numeric=2
+    )
+
+
+def _queries(query: str | None, file: Path | None) -> Iterator[str]:
+    if query is not None:
+        yield query
+    elif file is not None and str(file) != "-":
+        yield from _lines(file)
+    elif file is None and sys.stdin.isatty():
+        yield from _prompted_queries()
+    else:
+        yield from _non_empty(_stdin_lines())
+
+
+def _prompted_queries() -> Iterator[str]:
+    with contextlib.suppress(ImportError):  # gives input() its editing keys and history
+        import readline  # noqa: F401
+    note("Type a query; Ctrl-D ends.")
+    while True:
+        # The prompt is not a result: it must not go to a file that stdout is redirected to.
+        if not sys.stdout.isatty():
+            typer.echo("> ", err=True, nl=False)
+        try:
+            text = input("> " if sys.stdout.isatty() else "").strip()
+        except EOFError:
+            note("")
+            return
+        except UnicodeDecodeError:
+            note("error: the query is not UTF-8: type it again")
+            continue
+        if text:
+            yield text
+
+
+def _stdin_lines() -> Iterator[str]:
+    from elasticdenser.datasets.files import decode_line
+
+    for number, raw in enumerate(sys.stdin.buffer, 1):
+        yield decode_line(raw, "standard input", number)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    from elasticdenser.datasets.files import read_lines
+
+    yield from _non_empty(line for _, line in read_lines(path))
+
+
+def _non_empty(lines: Iterable[str]) -> Iterator[str]:
+    yield from filter(None, (line.strip() for line in lines))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(epilog=_EXAMPLES)(search)

@@ -1,0 +1,151 @@
+"""`elasticdenser serve`: serve an index over HTTP, with a search page."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from elasticdenser.cli import options
+from elasticdenser.cli.command import command
+from elasticdenser.cli.output import note, progress_bars
+
+if TYPE_CHECKING:
+    import socket
+
+    from elasticdenser.engine.profiling.profile import Profile
+    from elasticdenser.retrieval.retriever import Retriever
+    from elasticdenser.serving.settings import ServeSettings
+
+_KEY = "ELASTICDENSER_API_KEY"
+# A thread may run for 5 ms by default before another one does: too long for deadlines of 25 ms.
+_SWITCH_INTERVAL_S = 0.0005
+_EXAMPLES = options.examples(
+    "serve indexes/mine",
+    "serve indexes/mine --port 9000 --deadline-ms 50",
+    "serve indexes/mine --profile profile.json --workers 4",
+    "serve indexes/mine --policy static:w0.5-d3        (always the same level)",
+    "serve indexes/mine --host 0.0.0.0 --api-key-file key.txt",
+    "serve indexes/mine --allowed-host search.example.org        (behind a proxy)",
+)
+
+
+@command
+def serve(
+    index: options.IndexPath,
+    *,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; the default accepts clients of this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 8000,
+    deadline_ms: Annotated[
+        float, typer.Option(help="Deadline of a query that gives none, from the arrival of its request.")
+    ] = 25.0,
+    profile: Annotated[
+        Path | None, typer.Option(help="Profile of the index, by `profile`. Default: measured briefly at the start.")
+    ] = None,
+    policy: Annotated[str, typer.Option(help="elastic, thresholds, slackfit, static:LEVEL or aimd:LEVEL.")] = "elastic",
+    workers: options.Workers = None,
+    in_processes: options.WorkerProcesses = None,
+    max_unfinished: Annotated[
+        int, typer.Option(min=1, help="Maximum number of queries in the engine; further ones are rejected.")
+    ] = 1024,
+    max_body_bytes: Annotated[int, typer.Option(min=1, help="Maximum size of a request's body.")] = 1 << 20,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(help=f"File with the key that clients must send. Default: the variable {_KEY}, or no key."),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name that requests may give in the header Host, in addition to localhost and --host; repeatable; "
+            "'*' allows any. Behind a proxy that passes on its own name (Caddy; nginx with proxy_set_header Host), "
+            "give that name. Default: no other on loopback, any elsewhere.",
+            show_default=False,
+        ),
+    ] = None,
+    cache: Annotated[int, typer.Option(min=0, help="Number of recent queries whose vectors are cached.")] = 0,
+    access_log: Annotated[bool, typer.Option(help="Log each request as a line of JSON on stderr.")] = True,
+    encoding: options.EncoderOptions,
+) -> None:
+    """Serve an index: POST /search, OpenAI's /v1/embeddings, /metrics, and a search page."""
+    from elasticdenser.serving import check_installed
+
+    check_installed()
+    from elasticdenser.cpus import cpu_count
+    from elasticdenser.engine.processes.pool import should_use_processes
+    from elasticdenser.serving.hosts import ANY_HOST, parse_allowed_hosts
+    from elasticdenser.serving.server import bind_socket, is_loopback
+    from elasticdenser.serving.settings import ServeSettings
+
+    with bind_socket(host, port) as bound:
+        names = allowed_host or ([] if is_loopback(bound) else [ANY_HOST])
+        settings = ServeSettings(
+            deadline_s=deadline_ms / 1000,
+            api_key=_api_key(api_key_file),
+            allowed_hosts=parse_allowed_hosts([*names, host]),
+            max_body_bytes=max_body_bytes,
+            # The other half is for searches, which must not wait for /v1/embeddings.
+            encoding_threads=max(1, cpu_count() // 2),
+            title=index.resolve().name,
+            log=access_log,
+        )
+        retriever = encoding.open_retriever(index, cache=cache)
+        levels = _profile(retriever, profile)
+        limits = {
+            "workers": options.n_workers(workers),
+            "max_unfinished": max_unfinished,
+            "processes": should_use_processes(retriever) if in_processes is None else in_processes,
+        }
+        _serve(bound, retriever, levels, policy, settings, limits)
+
+
+def _serve(
+    bound: socket.socket,
+    retriever: Retriever,
+    profile: Profile,
+    policy: str,
+    settings: ServeSettings,
+    limits: dict[str, int],
+) -> None:
+    from elasticdenser.engine.engine import RetrievalEngine
+    from elasticdenser.serving.app import make_app
+    from elasticdenser.serving.server import Server, is_loopback, url_of
+
+    engine = RetrievalEngine(retriever, profile, policy=policy, slo_s=settings.deadline_s, **limits)  # type: ignore[arg-type]
+    try:
+        if settings.api_key is None and not is_loopback(bound):
+            note(f"warning: everybody who reaches this machine can search: give --api-key-file or set {_KEY}")
+        server = Server(make_app(engine, retriever, settings), lambda: note(f"serving {url_of(bound)}"))
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        server.run(sockets=[bound])
+    finally:
+        engine.close(1.0)
+
+
+def _profile(retriever: Retriever, path: Path | None) -> Profile:
+    from elasticdenser.engine.profiling.profile import Profile
+
+    if path is not None:
+        return Profile.load(path)
+    from elasticdenser.engine.profiling.quick import quick_profile
+
+    with progress_bars() as progress:
+        return quick_profile(retriever, progress=progress)
+
+
+def _api_key(file: Path | None) -> str | None:
+    """Return the key in the file, or else in the environment; None without either.
+
+    Raises:
+        BadInputError: The file cannot be read, or holds no key.
+    """
+    return os.environ.get(_KEY) or None if file is None else options.read_api_key(file)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(epilog=_EXAMPLES)(serve)

@@ -1,0 +1,132 @@
+"""`elasticdenser train`: train an elastic query encoder from a sentence encoder, without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from elasticdenser.cli import options
+from elasticdenser.cli.command import command, resumable
+from elasticdenser.cli.output import note, print_table, progress_bars
+
+if TYPE_CHECKING:
+    from elasticdenser.training.recipe import Recipe
+    from elasticdenser.training.selection import SnapshotSelection
+    from elasticdenser.training.train import TrainingResult
+
+_EXAMPLES = options.examples(
+    "train --queries queries.txt --index indexes/mine -o models/mine",
+    "train --passages passages.jsonl --encoder BAAI/bge-small-en-v1.5 -o models/bge",
+    "train recipes/all-MiniLM-L6-v2.toml --data DATA -o models/minilm",
+)
+
+
+@command
+def train(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the model to write.", show_default=False)],
+    recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="Recipe (.toml).", show_default=False)] = None,
+    queries: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instead of a recipe: queries to learn from: a text file with one a line, or a query set as for "
+            "`run`; repeatable."
+        ),
+    ] = None,
+    passages: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instead of a recipe: a corpus, as for `index`, to learn from its titles and spans; repeatable."
+        ),
+    ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            help="Index of the same encoder, with the passages that queries are compared with; also with a recipe."
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Sentence encoder to start from: a folder or a hub id. Default: the recipe's, the index's, or "
+            "all-MiniLM-L6-v2."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of training steps; more is better. Default: the recipe's, or 2000."),
+    ] = None,
+    data: Annotated[Path, typer.Option(help="Folder that paths in the recipe are relative to.")] = Path(),
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Folder for vectors, checkpoints and snapshots. Default: OUTPUT.work beside the model."),
+    ] = None,
+    workers: options.EncodingWorkers = None,
+    device: options.Device = "auto",
+    offline: options.Offline = False,
+) -> None:
+    """Train small subnets of a query encoder whose vectors fit its existing indexes, without labels.
+
+    Needs queries, or passages to cut queries from. After an interruption, the same command resumes the training.
+    On several GPUs: torchrun --nproc-per-node N -m elasticdenser train ...
+    """
+    from elasticdenser.training.inputs import TrainOptions
+    from elasticdenser.training.train import train as run_training
+
+    chosen = _recipe(recipe, queries or [], passages or []).changed(
+        encoder=encoder or "", index="" if index is None else str(index.resolve()), steps=steps or 0
+    )
+    settings = TrainOptions(data=data, work=work, device=device, offline=offline, workers=workers)
+    with resumable(), progress_bars() as progress:
+        trained = run_training(chosen, output, settings, progress=progress, log=note)
+    if trained is not None:
+        _report(trained, output)
+
+
+def _recipe(path: Path | None, queries: list[str], passages: list[str]) -> Recipe:
+    from elasticdenser.training.recipe import default_recipe, read_recipe
+
+    if path is not None:
+        if queries or passages:
+            raise typer.BadParameter("give a recipe, or --queries and --passages, not both")
+        return read_recipe(path)
+    if not (queries or passages):
+        raise typer.BadParameter("give a recipe, or something to learn from: --queries FILE, --passages CORPUS")
+    # Paths on the command line are relative to the working directory, not to --data.
+    return default_recipe(*([_absolute(source) for source in sources] for sources in (queries, passages)))
+
+
+def _absolute(source: str) -> str:
+    return str(Path(source).resolve()) if Path(source).exists() else source
+
+
+def _report(trained: TrainingResult, output: Path) -> None:
+    if trained.selection is not None:
+        columns, rows = _selection_rows(trained.selection)
+        print_table(f"Quality retained; step {trained.step} chosen", columns, rows, numeric=99)
+    subnets = trained.subnets
+    note(f"{output}: {len(subnets)} subnets beside the full encoder: {', '.join(map(str, subnets))}")
+    note(f"{trained.run}: working files of the training; they may be removed")
+    index, subnet = trained.index or "INDEX", subnets[len(subnets) // 2]
+    note(f'now try:  elasticdenser search {index} "your question" --encoder {output} --subnet {subnet}')
+
+
+def _selection_rows(selection: SnapshotSelection) -> tuple[list[str], list[list[str]]]:
+    """Return a table with a row for each subnet and a column for each snapshot."""
+    snapshots = selection.to_json()["snapshots"]
+    rows = [
+        [subnet, *(f"{snapshot['retention'][subnet]:.4f}" for snapshot in snapshots)]
+        for subnet in snapshots[0]["retention"]
+    ]
+    if selection.level0:
+        retention = sum(value / selection.full[dev] for dev, value in selection.level0.items()) / len(selection.level0)
+        rows.append(["level0", *[f"{retention:.4f}"] * len(snapshots)])
+    rows.append(["mean", *(f"{snapshot['mean_retention']:.4f}" for snapshot in snapshots)])
+    rows.append(["most lost", *(f"{snapshot['greatest_fall']:.4f}" for snapshot in snapshots)])
+    return ["subnet", *(f"step {snapshot['step']}" for snapshot in snapshots)], rows
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(epilog=_EXAMPLES)(train)

@@ -1,0 +1,23 @@
+"""`elasticdenser verify`: check that an index is complete and undamaged."""
+
+from __future__ import annotations
+
+import typer
+
+from elasticdenser.cli import options
+from elasticdenser.cli.command import command
+from elasticdenser.cli.output import note
+
+
+@command
+def verify(index: options.IndexPath) -> None:
+    """Compare every file of an index with its checksum, and open the index."""
+    from elasticdenser.index import PassageIndex
+
+    opened = PassageIndex.open(index, check="all")
+    note(f"{index} is whole: {len(opened):,} passages, {len(opened.manifest.files)} files")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(epilog=options.examples("verify indexes/mine"))(verify)

@@ -1,0 +1,100 @@
+"""Messages between an engine and its worker processes.
+
+Both sides are the same Python on one machine and trust each other, so `marshal` is used: nothing is faster. Errors, and
+the first message, which starts a process, are pickled.
+"""
+
+from __future__ import annotations
+
+import marshal
+import pickle
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from elasticdenser.engine.errors import WorkerError
+from elasticdenser.engine.request import Query
+
+if TYPE_CHECKING:
+    from elasticdenser.retrieval.retriever import Hit
+    from elasticdenser.subnet import Subnet
+
+READY = marshal.dumps((None, None))
+"""Reply to the first message: the process can search."""
+
+Columns = tuple[list[str], list[float]]
+"""Document ids and scores of the hits of one query."""
+
+
+def encode_batch(queries: Sequence[Query], level: str) -> bytes:
+    """Return the message that requests the hits of a batch."""
+    rows = []
+    for query in queries:
+        doc_ids = None if query.doc_ids is None else frozenset(map(_exact_str, query.doc_ids))
+        rows.append((_exact_str(query.text), int(query.k), doc_ids))
+    return marshal.dumps((_exact_str(level), rows))
+
+
+def decode_batch(message: bytes) -> tuple[list[Query], str]:
+    """Return the queries and the level of a batch."""
+    level, rows = marshal.loads(message)
+    return [Query(text=text, k=k, doc_ids=doc_ids) for text, k, doc_ids in rows], level
+
+
+def encode_hits(hits: Sequence[Sequence[Hit]]) -> bytes:
+    """Return the reply with the hits of each query of a batch."""
+    columns = [([hit.doc_id for hit in row], [hit.score for hit in row]) for row in hits]
+    return marshal.dumps((columns, None))
+
+
+def encode_error(error: Exception) -> bytes:
+    """Return the reply with the error of a batch."""
+    try:
+        pickled = pickle.dumps(error)
+        pickle.loads(pickled)  # some errors can be pickled, but not unpickled
+    except Exception:
+        pickled = pickle.dumps(WorkerError(f"{type(error).__name__}: {error}"))
+    return marshal.dumps((None, pickled))
+
+
+def decode_reply(reply: bytes) -> Any:
+    """Return the content of a reply: the columns of the hits of each query, or None for `READY`.
+
+    Raises:
+        Exception: The error that the process sent.
+    """
+    content, error = marshal.loads(reply)
+    if error is not None:
+        raise pickle.loads(error)
+    return content
+
+
+class LazyHits(Collection["list[Hit]"]):
+    """Hits of each query of a batch, built from the reply of a process when they are iterated.
+
+    Building them takes longer than receiving the reply; later, the worker has already started its next batch.
+
+    Args:
+        columns: The document ids and scores of each query.
+        subnet: The subnet that encoded the queries.
+    """
+
+    def __init__(self, columns: list[Columns], subnet: Subnet) -> None:
+        self._columns, self._subnet = columns, subnet
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __contains__(self, hits: object) -> bool:
+        return hits in list(self)
+
+    def __iter__(self) -> Iterator[list[Hit]]:
+        from elasticdenser.retrieval.retriever import Hit
+
+        for number, (doc_ids, scores) in enumerate(self._columns):
+            query_id = str(number)
+            yield [Hit(query_id, doc_id, score, self._subnet) for doc_id, score in zip(doc_ids, scores, strict=True)]
+
+
+def _exact_str(text: str) -> str:
+    """Return a string of type `str` itself: `marshal` does not write subclasses, such as NumPy's, as strings."""
+    return str.__str__(text) if isinstance(text, str) else text

@@ -1,0 +1,52 @@
+"""Brief measurement of a profile, where none is given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
+from elasticdenser.engine.profiling.profile import Profile
+from elasticdenser.engine.profiling.query_sample import sample_queries
+from elasticdenser.models.locate import profile_file
+from elasticdenser.models.manifest import retention_of
+from elasticdenser.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from elasticdenser.retrieval.retriever import Retriever
+
+_QUERIES = (
+    "who wrote the first novel about a desert planet",
+    "how long does light take from the sun to the earth",
+    "capital of the country with the most islands",
+    "when did the first railway open",
+)
+"""For an index without texts: only the lengths of the queries matter."""
+
+
+def quick_profile(retriever: Retriever, *, k: int = 10, progress: Progress = silent) -> Profile:
+    """Measure for about two seconds the levels that come with the encoder, or all of its subnets if none do.
+
+    Quality and search efforts of levels that come with the encoder are taken as they are; only the run times are
+    measured. `elasticdenser profile` measures for longer, and chooses the efforts for the index.
+
+    Args:
+        retriever: The retriever; it runs in the calling thread.
+        k: Number of hits.
+        progress: Called with (what, done, total).
+    """
+    folder = retriever.encoder.location.path
+    path = profile_file(folder)
+    shipped = None if path is None else Profile.load(path)
+    queries = sample_queries(retriever, 64) if retriever.index.has_texts else _QUERIES
+    settings = MeasureSettings(
+        levels=() if shipped is None else tuple(level.name for level in shipped.levels),
+        batch_sizes=(1, 4, 16, 32),
+        tokens=(),
+        k=k,
+        rounds=5,
+    )
+    if shipped is None:
+        return measure_profile(retriever, queries, settings, quality=retention_of(folder), progress=progress)
+    quality = {level.name: level.quality for level in shipped.levels}
+    recalls = {level.name: level.recall for level in shipped.levels}
+    return measure_profile(retriever, queries, settings, quality=quality, recalls=recalls, progress=progress)

@@ -1,0 +1,59 @@
+"""Choice of the search effort for each subnet, from a joint budget of encoding and search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from elasticdenser.engine.profiling.hull import concave_hull, slope
+
+RETENTION_LOST_WITH_RECALL = 0.2
+"""Retention lost for each share of recall@10 lost: .1 to .2 at every subnet, measured by `eval/bench/effort.py`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """A subnet of the encoder with a search effort.
+
+    Args:
+        quality: Retention.
+        cost_s: Time of a query in a batch, encoding and search together.
+        recall: Names the effort; None is the greatest.
+    """
+
+    quality: float
+    cost_s: float
+    recall: float | None
+
+
+def choose_operating_points(points: Mapping[str, Sequence[OperatingPoint]]) -> dict[str, OperatingPoint]:
+    """Choose for each subnet the search effort that loses the least quality for its cost.
+
+    That is the point nearest below the concave hull of the points of all subnets, which mixtures of them reach. The
+    best subnet keeps the greatest effort, because it is used at low load.
+
+    Args:
+        points: The operating points of each subnet, the greatest effort last.
+    """
+    pairs = sorted(
+        ((point.cost_s, point.quality) for choices in points.values() for point in choices),
+        key=lambda pair: (-pair[1], pair[0]),
+    )
+    hull = [pairs[index] for index in concave_hull(pairs)]
+    best = max(points, key=lambda name: max(point.quality for point in points[name]))
+    chosen = {
+        name: min(reversed(choices), key=lambda point: _quality_at(hull, point.cost_s) - point.quality)
+        for name, choices in points.items()
+    }
+    return {**chosen, best: points[best][-1]}
+
+
+def _quality_at(hull: Sequence[tuple[float, float]], cost_s: float) -> float:
+    """Return the quality that mixtures of the hull's points, (cost, quality) by falling quality, reach at a cost."""
+    if cost_s <= hull[-1][0]:
+        return hull[-1][1]
+    for better, worse in pairwise(hull):
+        if worse[0] <= cost_s <= better[0]:
+            return worse[1] + slope(better, worse) * (cost_s - worse[0])
+    return hull[0][1]

@@ -1,0 +1,88 @@
+"""Integrity checks: refuse an index with files that are missing, truncated or altered."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from elasticdenser.artifacts import sha256_of, write_json
+from elasticdenser.dataclass_io import from_value, loads_json
+from elasticdenser.errors import IndexFormatError
+from elasticdenser.index.layout import VERIFIED
+from elasticdenser.index.manifest import Manifest
+
+Check = Literal["changed", "all", "sizes"]
+"""`all` reads every file; `changed` only those whose size or times differ from when they were last verified; `sizes`
+compares sizes alone."""
+
+
+def check_integrity(folder: Path, manifest: Manifest, check: Check = "changed") -> None:
+    """Refuse a damaged index.
+
+    Raises:
+        IndexFormatError: Some files differ from the manifest; the message lists them all and says what to do.
+    """
+    damage = find_damage(folder, manifest, check)
+    if not damage:
+        return
+    if all(line.split()[0] in manifest.structure.files for line in damage):
+        way_out = f"the vectors are whole: elasticdenser rebuild {folder}"
+    else:
+        way_out = "restore these files from a copy, or build the index again with --overwrite"
+    raise IndexFormatError(f"{folder} is damaged: {'; '.join(damage)}. Way out: {way_out}")
+
+
+def find_damage(folder: Path, manifest: Manifest, check: Check = "changed") -> list[str]:
+    """Return a line for every file of an index that is missing, truncated or altered.
+
+    Args:
+        folder: The index.
+        manifest: Its manifest.
+        check: Which files to read.
+    """
+    verified = _read_verified(folder) if check == "changed" else {}
+    current: dict[str, list[int]] = {}
+    damage = []
+    for name, entry in manifest.files.items():
+        path = folder / name
+        try:
+            stat = path.stat()
+            current[name] = _state_of(stat)
+            if stat.st_size != entry.bytes:
+                damage.append(f"{name} has {stat.st_size:,} bytes, expected {entry.bytes:,}")
+            elif check != "sizes" and verified.get(name) != current[name] and sha256_of(path) != entry.sha256:
+                damage.append(f"{name} was altered: its SHA-256 is not the one in the manifest")
+        except FileNotFoundError:
+            damage.append(f"{name} is missing")
+        except OSError as error:
+            damage.append(f"{name} cannot be read ({error.strerror})")
+    if not damage and check != "sizes" and current != verified:
+        _write_verified(folder, current)
+    return damage
+
+
+def mark_verified(folder: Path, manifest: Manifest) -> None:
+    """Record that all files are whole, so that opening the index need not read them; does nothing where it cannot."""
+    _write_verified(folder, {name: _state_of((folder / name).stat()) for name in manifest.files})
+
+
+def _state_of(stat: os.stat_result) -> list[int]:
+    """Return what changes whenever the content of a file does: size, times and inode."""
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+def _write_verified(folder: Path, states: dict[str, list[int]]) -> None:
+    if os.access(folder, os.W_OK):
+        try:
+            write_json(folder / VERIFIED, states)
+        except Exception:  # on a read-only or full disk, the next opening only takes longer
+            return
+
+
+def _read_verified(folder: Path) -> dict[str, list[int]]:
+    try:
+        value = loads_json((folder / VERIFIED).read_text(encoding="utf-8"))
+        return from_value(dict[str, list[int]], value, VERIFIED, error=IndexFormatError)
+    except (OSError, ValueError, IndexFormatError):
+        return {}  # then every file is read

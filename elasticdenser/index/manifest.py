@@ -1,0 +1,207 @@
+"""The manifest of an index: what it holds, which encoder made it, and size and checksum of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from elasticdenser.artifacts import sha256_of, write_json
+from elasticdenser.dataclass_io import from_value, loads_json
+from elasticdenser.errors import IndexFormatError
+from elasticdenser.index import layout
+from elasticdenser.index.efforts import Effort
+from elasticdenser.index.layout import MANIFEST, building_folder, replaced_folder
+from elasticdenser.models.settings import EncoderFingerprint
+from elasticdenser.progress import Progress
+
+FORMAT = "elasticdenser-index"
+VERSION = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """Size in bytes and SHA-256 of one file."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> FileEntry:
+        """Measure a file."""
+        return cls(bytes=path.stat().st_size, sha256=sha256_of(path))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructureInfo:
+    """Description of the search structure that is derived from the vectors.
+
+    Args:
+        factory: Factory strings of its parts, joined by " + "; `Flat` scans the vectors themselves.
+        efforts: Efforts it can be searched with, of rising recall; the last is the default.
+        n_sampled: Number of queries over which the recall was measured.
+        files: Names of its files, one for each part that needs one.
+    """
+
+    factory: str
+    efforts: tuple[Effort, ...]
+    n_sampled: int
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.efforts:
+            raise ValueError("the structure has no search effort")
+
+    @property
+    def recall_at_10(self) -> float:
+        """Recall of the greatest effort."""
+        return self.efforts[-1].recall_at_10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Description of an index.
+
+    Args:
+        created: UTC, ISO 8601.
+        software: Version of elasticdenser that wrote it.
+        n_passages: Number of passages.
+        dim: Dimensions of a vector.
+        vectors: `encoded`; of imported indexes `exact`, or `decoded` from a FAISS index that compresses with loss.
+        has_texts: Whether the texts of the passages are stored beside the vectors.
+        encoder: Fingerprint of the encoder of the passages.
+        corpus: Origin of the passages: `sources`, `sha256` of the content, `skipped` by reason.
+        structure: The search structure.
+        files: Size and checksum of every file, by name.
+        version: Of the format.
+    """
+
+    created: str
+    software: str
+    n_passages: int
+    dim: int
+    vectors: str
+    has_texts: bool
+    encoder: EncoderFingerprint
+    corpus: dict[str, Any]
+    structure: StructureInfo
+    files: dict[str, FileEntry]
+    version: int = VERSION
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest atomically."""
+        value = {"format": FORMAT, **asdict(self), "version": VERSION}
+        write_json(folder / MANIFEST, {**value, "sha256": _own_sha256(value)})
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read the manifest in `folder`.
+
+        Raises:
+            IndexFormatError: It is missing, damaged, or of a newer format.
+        """
+        path = folder / MANIFEST
+        try:
+            value = loads_json(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise IndexFormatError(_missing(folder)) from None
+        except OSError as error:
+            raise IndexFormatError(f"{path} cannot be read ({error.strerror}): check its owner and mode") from None
+        except ValueError as error:
+            raise _damaged(path, error) from None
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise IndexFormatError(f"{path} is not the manifest of an {FORMAT}: give the folder of an index")
+        if not isinstance(value.get("version"), int) or value["version"] > VERSION:
+            raise IndexFormatError(
+                f"{folder} has format version {value.get('version')}, this elasticdenser reads up to {VERSION}: "
+                "upgrade elasticdenser (pip install -U elasticdenser)"
+            )
+        manifest = _parse(path, value)
+        _check_file_sizes(path, manifest)
+        return manifest
+
+
+def file_entries(folder: Path, names: Iterable[str], progress: Progress) -> dict[str, FileEntry]:
+    """Return size and checksum of those files of an index that exist."""
+    existing = [name for name in names if (folder / name).is_file()]
+    entries = {}
+    for number, name in enumerate(existing, 1):
+        entries[name] = FileEntry.of(folder / name)
+        progress("checksums", number, len(existing))
+    return entries
+
+
+def _parse(path: Path, value: dict[str, Any]) -> Manifest:
+    """Return the manifest that a JSON object holds, of this format version or an older one."""
+    own_sha256 = value.pop("sha256", None)
+    content = {key: value[key] for key in value if key != "format"}
+    try:
+        manifest = from_value(Manifest, _upgraded(content), "manifest", error=IndexFormatError)
+    except IndexFormatError as error:
+        raise _damaged(path, error) from None
+    if own_sha256 not in (None, _own_sha256(value)):
+        raise _damaged(path, "it was altered: its SHA-256 is not the one recorded in it")
+    return manifest
+
+
+def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest in the form of version 2; version 1 had one effort and one file among the structure's keys."""
+    structure = value.get("structure")
+    if not isinstance(structure, dict):
+        return value
+    structure = dict(structure)
+    if "efforts" not in structure:
+        names = [field.name for field in fields(Effort)]
+        structure["efforts"] = [{name: structure.pop(name) for name in names if name in structure}]
+    if "file" in structure:
+        structure["files"] = list(filter(None, [structure.pop("file")]))
+    return {**value, "structure": structure}
+
+
+def _check_file_sizes(path: Path, manifest: Manifest) -> None:
+    """Refuse a manifest that does not list all files, or with sizes that its numbers of passages contradict."""
+    n_passages = manifest.n_passages
+    text_files = (layout.PASSAGES, layout.PASSAGE_OFFSETS) if manifest.has_texts else ()
+    expected_sizes = {
+        layout.VECTORS: 4 * n_passages * manifest.dim,
+        layout.IDS: None,
+        layout.ID_OFFSETS: 8 * n_passages,
+        layout.ID_LOOKUP: 16 * n_passages,
+        **dict.fromkeys((*text_files, *manifest.structure.files)),
+    }
+    for name, expected in expected_sizes.items():
+        if name not in manifest.files:
+            raise _damaged(path, f"it does not list {name}")
+        size = manifest.files[name].bytes
+        if expected not in (None, size):
+            raise _damaged(path, f"it lists {name} with {size:,} bytes, expected {expected:,}")
+
+
+def _own_sha256(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _damaged(path: Path, reason: object) -> IndexFormatError:
+    return IndexFormatError(
+        f"{path} is damaged ({reason}): restore it from a copy, or build the index again with --overwrite"
+    )
+
+
+def _missing(folder: Path) -> str:
+    """Return what to say where there is no manifest."""
+    if not folder.exists() and (replaced_folder(folder) / MANIFEST).exists():
+        return (
+            f"{folder} was being replaced when its build was stopped: run the same `elasticdenser index` command "
+            f"again; the old index is in {replaced_folder(folder)}"
+        )
+    if building_folder(folder).is_dir():
+        return (
+            f"{folder} is not finished: its build is in {building_folder(folder)}; run the same "
+            "`elasticdenser index` command again to continue it"
+        )
+    if folder.is_dir():
+        return f"{folder} is not an index: it holds no {MANIFEST}"
+    return f"{folder} does not exist: build an index with `elasticdenser index CORPUS -o {folder}`"

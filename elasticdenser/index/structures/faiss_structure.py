@@ -1,0 +1,217 @@
+"""FAISS indexes as search structures, spelled by the factory strings of FAISS."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import faiss
+import numpy as np
+
+from elasticdenser.arrays import Positions, Vectors
+from elasticdenser.artifacts import atomic_write
+from elasticdenser.errors import BuildError, IndexFormatError
+from elasticdenser.index.efforts import Effort
+from elasticdenser.progress import Progress, silent
+
+_MAX_TRAINING_VECTORS = 65_536
+"""FAISS asks for 39 vectors a centroid: enough for the 1,024 lists that a million passages get."""
+
+_ADDED_AT_ONCE = 16_384
+"""Vectors that are copied into memory at a time: 25 MB at 384 dimensions."""
+
+_SCAN_LIST_BY_LIST = 11
+"""`implem` of FAISS's fast scan that scans the lists of one query after another, with a reservoir of candidates: for
+single queries and for batches a tenth faster than its own choice."""
+
+_MIN_RESCORED = 128
+"""Candidates for k = 10 that codes of 4 bits for four dimensions each need at least."""
+
+
+class FaissStructure:
+    """FAISS index over the stored vectors; a `SearchStructure`.
+
+    Args:
+        index: The FAISS index, trained and filled.
+    """
+
+    suffix: ClassVar[str] = ".faiss"
+
+    def __init__(self, index: Any) -> None:
+        if isinstance(index, faiss.IndexIVFFastScan):
+            index.implem = _SCAN_LIST_BY_LIST
+        self._index = index
+
+    @classmethod
+    def accepts(cls, factory: str) -> bool:
+        """Accept every spelling: FAISS knows which factory strings exist, and `check` asks FAISS."""
+        return True
+
+    @classmethod
+    def check(cls, factory: str, dim: int, n_passages: int | None = None) -> None:
+        """Refuse a factory string that FAISS does not know, or cannot train on so few passages.
+
+        Raises:
+            BuildError: FAISS does not know it, or there are too few passages.
+        """
+        inverted_file = faiss.try_extract_index_ivf(empty_index(factory, dim))
+        code_bits = [int(match or 8) for match in re.findall(r"(?<!O)PQ\d+(?:x(\d+))?", factory)]
+        n_needed = max([1 if inverted_file is None else inverted_file.nlist, *(2**bits for bits in code_bits)])
+        if n_passages is not None and n_passages < n_needed:
+            raise BuildError(
+                f"{factory!r} cannot be trained on fewer than {n_needed:,} passages, the corpus has {n_passages:,}: "
+                "use --factory auto"
+            )
+
+    @classmethod
+    def build(cls, factory: str, vectors: Vectors, progress: Progress) -> Self:
+        """Train a FAISS index on a sample of the vectors and add them all.
+
+        Raises:
+            BuildError: FAISS does not know the factory string, or cannot train it on so few vectors.
+        """
+        return cls(filled_index(factory, vectors, progress))
+
+    @classmethod
+    def read(cls, file: Path | None, vectors: Vectors) -> Self:
+        """Read a FAISS file.
+
+        Raises:
+            IndexFormatError: FAISS cannot read it, or it holds other vectors.
+        """
+        if file is None:
+            raise IndexFormatError("the manifest names no FAISS file: run `elasticdenser rebuild` on the index")
+        way_out = f"build it again with `elasticdenser rebuild {file.parent}`"
+        try:
+            index = faiss.read_index(str(file))
+        except RuntimeError as error:
+            raise IndexFormatError(f"FAISS cannot read {file} ({faiss_reason(error)}): {way_out}") from None
+        if (index.ntotal, index.d) != vectors.shape:
+            expected = f"expected {vectors.shape[0]} x {vectors.shape[1]}"
+            raise IndexFormatError(f"{file} holds {index.ntotal} x {index.d} vectors, {expected}: {way_out}")
+        return cls(index)
+
+    def write(self, file: Path) -> None:
+        """Write the FAISS file atomically."""
+        write_index(self._index, file)
+
+    def efforts(self) -> list[Effort]:
+        """Return the efforts worth measuring; with more lists come more candidates, as far lists rank their own low."""
+        index = _searched_index(self._index)
+        if isinstance(index, faiss.IndexIVF | faiss.IndexIVFFastScan):
+            probes = sorted({max(1, index.nlist >> halvings) for halvings in range(1, 9)})
+            efforts = [
+                Effort(nprobe=probe, rescored=_MIN_RESCORED if 16 * probe <= index.nlist else 2 * _MIN_RESCORED)
+                for probe in probes
+            ]
+            return [*efforts, *(Effort(nprobe=index.nlist, rescored=rescored) for rescored in (512, 1024))]
+        if isinstance(index, faiss.IndexHNSW):
+            return [Effort(ef_search=breadth, rescored=32) for breadth in (16, 32, 64, 128, 256, 512)]
+        return [Effort(rescored=rescored) for rescored in (16, 32, 64, 128, 256, 384, 512, 768, 1024)]
+
+    def at(self, effort: Effort) -> FaissSearch:
+        """Return the FAISS index as it is searched at one effort."""
+        return FaissSearch(self._index, effort)
+
+
+class FaissSearch:
+    """FAISS index searched at one effort; a `CandidateSource`.
+
+    Args:
+        index: The FAISS index.
+        effort: The effort.
+    """
+
+    def __init__(self, index: Any, effort: Effort) -> None:
+        self._index, self._parameters = index, _search_parameters(index, effort)
+        self.max_candidates, self.n_candidates = index.ntotal, effort.n_candidates
+
+    def candidates(self, queries: Vectors, n_candidates: int) -> Positions:
+        """Return positions of likely hits, int64, (n_queries, n_candidates), -1 where FAISS reaches no more."""
+        return self._index.search(queries, n_candidates, params=self._parameters)[1]  # type: ignore[no-any-return]
+
+
+def empty_index(factory: str, dim: int) -> Any:
+    """Return an empty FAISS index.
+
+    Raises:
+        BuildError: FAISS does not know the factory string.
+    """
+    try:
+        return faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise BuildError(
+            f"FAISS does not take the factory string {factory!r} at {dim} dimensions ({faiss_reason(error)}): use "
+            "auto, Flat, HNSW32, IVF1024,Flat, ... (see the FAISS wiki, 'The index factory')"
+        ) from None
+
+
+def filled_index(factory: str, vectors: Vectors, progress: Progress = silent) -> Any:
+    """Return a FAISS index that is trained on a sample of the vectors and holds them all.
+
+    Args:
+        factory: FAISS factory string.
+        vectors: float32, (n_passages, dim).
+        progress: Called with (step, vectors done, vectors in all).
+
+    Raises:
+        BuildError: FAISS does not know the factory string, or cannot train it on so few vectors.
+    """
+    index = empty_index(factory, vectors.shape[1])
+    n_vectors = len(vectors)
+    try:
+        if not index.is_trained:
+            progress("training", 0, 1)
+            n_training = min(_MAX_TRAINING_VECTORS, n_vectors)
+            chosen = np.random.default_rng(0).choice(n_vectors, size=n_training, replace=False)
+            index.train(np.ascontiguousarray(vectors[np.sort(chosen)]))
+            progress("training", 1, 1)
+        for start in range(0, n_vectors, _ADDED_AT_ONCE):
+            index.add(np.ascontiguousarray(vectors[start : start + _ADDED_AT_ONCE]))
+            progress("adding", min(start + _ADDED_AT_ONCE, n_vectors), n_vectors)
+    except RuntimeError as error:
+        raise BuildError(
+            f"FAISS cannot build {factory!r} from {n_vectors} vectors ({faiss_reason(error)}): use --factory auto"
+        ) from None
+    return index
+
+
+def write_index(index: Any, file: Path) -> None:
+    """Write a FAISS index atomically."""
+    with atomic_write(file, "wb") as output:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(output.write))  # type: ignore[attr-defined]
+
+
+def faiss_reason(error: Exception) -> str:
+    """Return the reason that an error of FAISS gives, without its place in the C++ code."""
+    return str(error).strip().splitlines()[-1].rsplit(": ", 1)[-1]
+
+
+def _search_parameters(index: Any, effort: Effort) -> Any | None:
+    """Return what FAISS's `search` takes as `params` to search at an effort; None if the index has no such choice."""
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        inner = _search_parameters(index.index, effort)
+        if inner is None:
+            return None
+        return faiss.SearchParametersPreTransform(index_params=inner)  # type: ignore[call-arg]
+    if isinstance(index, faiss.IndexRefine):
+        inner = _search_parameters(index.base_index, effort)
+        if inner is None:
+            return None
+        settings = {"k_factor": index.k_factor, "base_index_params": inner}
+        return faiss.IndexRefineSearchParameters(**settings)
+    if effort.nprobe is not None:
+        return faiss.SearchParametersIVF(nprobe=effort.nprobe)  # type: ignore[call-arg]
+    if effort.ef_search is not None:
+        return faiss.SearchParametersHNSW(efSearch=effort.ef_search)  # type: ignore[attr-defined]
+    return None
+
+
+def _searched_index(index: Any) -> Any:
+    """Return the index inside rotations and refinements: the one whose search effort can be chosen."""
+    index = faiss.downcast_index(index)
+    while isinstance(index, faiss.IndexPreTransform | faiss.IndexRefine):
+        index = faiss.downcast_index(index.index if isinstance(index, faiss.IndexPreTransform) else index.base_index)
+    return index

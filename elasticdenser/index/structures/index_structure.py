@@ -1,0 +1,113 @@
+"""The search structure of an index: one or several parts, and the efforts with which they can be searched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from elasticdenser.arrays import Vectors
+from elasticdenser.cpus import cpu_count
+from elasticdenser.errors import IndexFormatError
+from elasticdenser.index.efforts import select_effort
+from elasticdenser.index.manifest import StructureInfo
+from elasticdenser.index.structures.base import CandidateSource, SearchStructure
+from elasticdenser.index.structures.measuring import measure_efforts
+from elasticdenser.index.structures.registry import AUTO, split_factory, structure_class
+from elasticdenser.progress import Progress, silent
+
+_FLAT_UP_TO = 10_000
+"""Scanning all vectors of as many passages takes about a millisecond a query (384 dimensions, one core)."""
+
+_SCANNED_UP_TO = 1_000_000
+"""Scanning all 4-bit codes of as many passages takes about two milliseconds a query (384 dimensions, one core)."""
+
+
+def choose_factory(n_passages: int, dim: int) -> str:
+    """Return the factory string that `auto` stands for.
+
+    Few vectors are scanned as they are. More are scanned as codes of 4-bit product quantisation (André et al. 2015,
+    "fast scan"), and the best are rescored exactly. Up to a million passages, all codes are scanned where recall
+    matters most, and some lists of an inverted file of the same codes where time does; beyond, only such lists are.
+    """
+    if n_passages <= _FLAT_UP_TO or dim % 2:
+        return "Flat"
+    if n_passages <= _SCANNED_UP_TO:
+        codes = f"PQ{dim // 4 if dim % 4 == 0 else dim // 2}x4fs"
+        return f"IVF{2 ** round(np.log2(np.sqrt(n_passages)))},{codes} + {codes}"
+    return f"IVF{2 ** round(np.log2(4 * np.sqrt(n_passages)))},PQ{dim // 2}x4fs"
+
+
+class IndexStructure:
+    """Search structures over the stored vectors, and the efforts with which they can be searched.
+
+    Args:
+        parts: One structure for each factory string.
+        info: Their factory strings, files and efforts.
+    """
+
+    def __init__(self, parts: Sequence[SearchStructure], info: StructureInfo) -> None:
+        self._parts, self.info = parts, info
+        self._sources = [parts[effort.part].at(effort) for effort in info.efforts]
+
+    def at(self, recall: float | None = None) -> CandidateSource:
+        """Return the structure at the least effort of such a recall@10; None is the greatest effort.
+
+        Raises:
+            QueryError: The recall is out of range.
+        """
+        return self._sources[select_effort(self.info.efforts, recall)]
+
+    @classmethod
+    def read(cls, folder: Path, info: StructureInfo, vectors: Vectors) -> IndexStructure:
+        """Read the structure of the index in `folder`.
+
+        Raises:
+            IndexFormatError: A file cannot be read, or is of other vectors.
+        """
+        classes = [structure_class(factory) for factory in split_factory(info.factory)]
+        if len(info.files) != sum(bool(structure.suffix) for structure in classes):
+            raise IndexFormatError(
+                f"{folder} has {len(info.files)} files for the structure {info.factory!r}, expected one for each part "
+                f"that needs one: build it again with `elasticdenser rebuild {folder}`"
+            )
+        files = (folder / name for name in info.files)
+        parts = [structure.read(next(files) if structure.suffix else None, vectors) for structure in classes]
+        return cls(parts, info)
+
+    @classmethod
+    def build(cls, vectors: Vectors, factory: str, progress: Progress = silent) -> IndexStructure:
+        """Build the structure that `factory` spells, and measure efforts up to a recall@10 above 0.999.
+
+        Args:
+            vectors: float32, (n_passages, dim).
+            factory: One factory string, several joined by " + ", or `auto`.
+            progress: Called with (step, vectors done, vectors in all).
+
+        Raises:
+            BuildError: A factory string is not known, or there are too few vectors for it.
+        """
+        factory = choose_factory(*vectors.shape) if factory == AUTO else factory
+        faiss.omp_set_num_threads(cpu_count())
+        parts = [structure_class(part).build(part, vectors, progress) for part in split_factory(factory)]
+        efforts, n_sampled = measure_efforts(parts, vectors)
+        return cls(parts, StructureInfo(factory=factory, efforts=efforts, n_sampled=n_sampled))
+
+    def write(self, folder: Path, reserved: Collection[str] = ()) -> None:
+        """Write the files of all parts into `folder`, each atomically.
+
+        Args:
+            folder: The index.
+            reserved: File names that must not be used.
+        """
+        names = []
+        for factory, part in zip(split_factory(self.info.factory), self._parts, strict=True):
+            if part.suffix:
+                name = re.sub(r"[^A-Za-z0-9]+", "-", factory).strip("-") + part.suffix
+                names.append(f"again-{name}" if name in reserved else name)
+                part.write(folder / names[-1])
+        self.info = replace(self.info, files=tuple(names))

@@ -1,0 +1,55 @@
+"""Batches of training texts, and their token ids as the encoder reads them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elasticdenser.encoders import ElasticQueryEncoder
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Input of one training step.
+
+    Args:
+        token_ids: int64, (n, length), padded with 0.
+        mask: bool, (n, length): True where there is a token.
+        targets: float32, (n, dim), L2-normalised: the full encoder's vectors of the texts without typing errors.
+        bank: float32, (m, dim), in no particular order: vectors of passages, as the index has them, among them the
+            nearest of each query; without an index the targets of the batch and of other texts.
+    """
+
+    token_ids: Tensor
+    mask: Tensor
+    targets: Tensor
+    bank: Tensor
+
+
+def token_ids_of(encoder: ElasticQueryEncoder, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of queries, as the encoder reads them when it encodes."""
+    # Private, but of this package.
+    return encoder._tokenize(texts, encoder.settings.query_prompt)
+
+
+def padded(sequences: Sequence[Sequence[int]], max_length: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return token ids, int64, (n, length), padded with 0, and the mask, bool, that is True where there is a token.
+
+    Args:
+        sequences: Token ids of the texts, at most `max_length` each.
+        max_length: Tokens that the encoder takes; None is any number.
+    """
+    lengths = np.array([len(token_ids) for token_ids in sequences])
+    # Rounded up to few different lengths, because oneDNN compiles its kernels for each: to even numbers where padding
+    # to 8 could double a short query.
+    multiple = 2 if lengths.max() <= 16 else 8
+    length = min(-(-lengths.max() // multiple) * multiple, max_length or sys.maxsize)
+    mask = np.arange(length) < lengths[:, None]
+    token_ids = np.zeros(mask.shape, np.int64)
+    token_ids[mask] = np.concatenate([np.asarray(row, np.int64) for row in sequences])
+    return torch.from_numpy(token_ids), torch.from_numpy(mask)

@@ -1,0 +1,94 @@
+"""State that training starts from: fitted exits and sorted weights of the subnets, fitted token vectors of level 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from elasticdenser.artifacts import atomic_write, explained_os_errors
+from elasticdenser.models.elastic import ElasticBert
+from elasticdenser.models.elastic_init import fit_exits, importance, reorder
+from elasticdenser.progress import Progress, silent
+from elasticdenser.training.batches import Batch
+from elasticdenser.training.data import TrainingData
+from elasticdenser.training.settings import InitSettings, TableSettings
+from elasticdenser.training.snapshots import load_weights, readable_file, save_weights
+from elasticdenser.training.table_fit import fit_table
+
+_ACTIVITY = "Fitting the subnets"
+
+
+def initialise_subnets(
+    model: ElasticBert, data: TrainingData, settings: InitSettings, path: Path, *, progress: Progress = silent
+) -> None:
+    """Fit the exits, and sort heads and neurons by importance; or read the result of an earlier call.
+
+    Args:
+        model: The full encoder's weights, on the CPU; changed in place.
+        data: Texts and vectors.
+        settings: Settings of the initialisation.
+        path: File of the result.
+        progress: Called with (activity, done, total).
+
+    Raises:
+        BuildError: The file is damaged or cannot be written.
+    """
+    if path.exists():
+        load_weights(path, model)
+        return
+    progress(_ACTIVITY, 0, 3)
+    epoch = _one_epoch(data, settings.batch, settings.seed)
+    batches = [(batch.token_ids, batch.mask, batch.targets) for batch in islice(epoch, settings.exit_batches)]
+    if settings.reorder:
+        fit_exits(model, batches[: settings.first_batches], ridge=settings.ridge)
+        progress(_ACTIVITY, 1, 3)
+        inputs = [(token_ids, mask) for token_ids, mask, _ in batches[: settings.importance_batches]]
+        reorder(model, *importance(model, inputs))
+        progress(_ACTIVITY, 2, 3)
+    fit_exits(model, batches, ridge=settings.ridge)
+    save_weights(path, model)
+    progress(_ACTIVITY, 3, 3)
+
+
+def initialise_table(
+    tokens: Tensor, data: TrainingData, settings: TableSettings, path: Path, *, progress: Progress = silent
+) -> Tensor:
+    """Return the token vectors that the tuning of level 0 starts from: fitted, or read from an earlier call.
+
+    Args:
+        tokens: Word embeddings of the full encoder.
+        data: Texts and vectors, read once.
+        settings: Settings of the fit.
+        path: File of the result.
+        progress: Called with (activity, done, total).
+
+    Raises:
+        BuildError: The file is damaged or cannot be written.
+    """
+    if path.exists():
+        with readable_file(path):
+            saved: Tensor = torch.load(path, weights_only=True)
+        return saved
+    vectors = fit_table(
+        _one_epoch(data, settings.fit_batch, settings.seed),
+        tokens,
+        ridge_map=settings.ridge_map,
+        ridge=settings.ridge,
+        iterations=settings.iterations,
+        progress=progress,
+    )
+    with explained_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, "wb") as file:
+        torch.save(vectors, file)
+    return vectors
+
+
+def _one_epoch(data: TrainingData, batch_size: int, seed: int) -> Iterator[Batch]:
+    """Yield every text once, without typing errors; the banks, which a fit does not use, are small."""
+    for step in range(data.batches_per_epoch(batch_size)):
+        yield data.batch(step, batch_size, seed=seed, n_random=1)

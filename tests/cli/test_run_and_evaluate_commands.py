@@ -1,0 +1,73 @@
+"""`elasticdenser run` and `elasticdenser evaluate`."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from cli_helpers import TEXTS, assert_fails, assert_fails_after_notes, run
+
+
+def test_a_run_is_written_and_evaluated(index, tmp_path):
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    queries = {f"q{key}": text.replace("\x1b", "") for key, text in TEXTS.items()}
+    (folder / "queries.jsonl").write_text("".join(json.dumps({"_id": k, "text": t}) + "\n" for k, t in queries.items()))
+    (folder / "qrels" / "test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n" + "".join(f"q{key}\t{key}\t1\n" for key in TEXTS)
+    )
+    written = tmp_path / "runs" / "a.trec"
+    result = run("run", index, str(folder), "-o", str(written), "-k", "2", "--tag", "me")
+    assert (result.exit_code, result.stdout) == (0, ""), result.output
+    assert "6 hits for 3 queries" in result.stderr
+    assert len(written.read_text().splitlines()) == 6
+    assert all(line.endswith(" me") for line in written.read_text().splitlines())
+    result = run("evaluate", str(folder), str(written), "RR@10", "R@1", "--json")
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    assert set(json.loads(result.stdout)) == {"RR@10", "R@1"}
+    table = run("evaluate", str(folder), str(written))
+    assert all(name in table.stdout for name in ("nDCG@10", "RR@10", "R@100"))
+    assert_fails(run("evaluate", str(folder), str(written), "nonsense@10"), "nonsense@10")
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [("q.trec.gz", "q.w0.5-d1.trec.gz"), ("q", "q.w0.5-d1"), ("v1.0.run", "v1.0.w0.5-d1.run")],
+)
+def test_a_run_for_each_subnet(index, tiny_elastic, tmp_path, output, expected):
+    (tmp_path / "q.txt").write_text("dune\ncsv\n")
+    folder = tmp_path / "runs"
+    elastic = ["--subnet", "all", "--encoder", str(tiny_elastic)]
+    result = run("run", index, str(tmp_path / "q.txt"), "-o", str(folder / output), *elastic)
+    assert result.exit_code == 0, result.output
+    assert len(os.listdir(folder)) == 7
+    assert expected in os.listdir(folder)
+
+
+def test_answers_in_the_texts_of_the_hits(index, tmp_path):
+    (tmp_path / "q.qa.csv").write_text("dune\t['desert', \"the planet\"]\ncsv\t['head.rs']\n")
+    (tmp_path / "a.trec").write_text("0 Q0 d2 1 2 t\n0 Q0 d1 2 1 t\n1 Q0 d2 1 2 t\n")
+    questions, trec, with_texts = str(tmp_path / "q.qa.csv"), str(tmp_path / "a.trec"), ["--answers-in", index]
+    result = run("evaluate", questions, trec, *with_texts, "--json")
+    assert result.exit_code == 0, result.output
+    expected = {"AnswerMatch@1": 0.0, "AnswerMatch@5": 0.5, "AnswerMatch@20": 0.5, "AnswerMatch@100": 0.5}
+    assert json.loads(result.stdout) == expected
+    result = run("evaluate", questions, trec, "AnswerMatch@1", *with_texts, "--regex", "--json")
+    assert json.loads(result.stdout) == {"AnswerMatch@1": 0.5}
+    assert "AnswerMatch@20" in run("evaluate", questions, trec, "AnswerMatch@20", *with_texts).stdout
+    (tmp_path / "other.trec").write_text("0 Q0 nope 1 2 t\n")
+    assert_fails_after_notes(run("evaluate", questions, str(tmp_path / "other.trec"), *with_texts), "'nope'", "corpus")
+
+
+def test_answers_and_judgements_in_one_evaluation(index, tmp_path):
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "dune", "answers": ["desert planet"]}\n')
+    (tmp_path / "a.trec").write_text("q Q0 d2 1 2 t\nq Q0 d1 2 1 t\n")
+    args = ["evaluate", str(folder), str(tmp_path / "a.trec"), "AnswerMatch@2", "RR@10", "AnswerMatch@1"]
+    assert_fails(run(*args, "--answers-in", index), "qrels")
+    (folder / "qrels" / "test.tsv").write_text("q 0 d1 1\n")
+    result = run(*args, "--answers-in", index, "--json")
+    assert result.exit_code == 0, result.output
+    assert list(json.loads(result.stdout).items()) == [("AnswerMatch@2", 1.0), ("RR@10", 0.5), ("AnswerMatch@1", 0.0)]

@@ -1,0 +1,65 @@
+"""Brief measurement of the levels that come with the encoder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from elasticdenser import PassageEncoder, PassageIndex, Retriever
+from elasticdenser.engine import BatchSearch, RetrievalEngine
+from elasticdenser.engine.profiling.profile import Level, Profile
+from elasticdenser.engine.profiling.quick import quick_profile
+from elasticdenser.errors import QueryError
+from elasticdenser.models.locate import PROFILE
+
+
+@pytest.fixture(scope="module")
+def encoder_with_levels(tiny_elastic, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder") / "encoder"
+    shutil.copytree(tiny_elastic, folder)
+    levels = [
+        Level(name="w1-d2", quality=1.0, measured_s={1: 9.0}),
+        Level(name="level0", quality=0.77, measured_s={1: 1.0}, recall=0.9),
+    ]
+    Profile(levels=levels).save(folder / PROFILE)
+    return folder
+
+
+@pytest.fixture(scope="module", params=[True, False])
+def index_path(request, tiny_elastic, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quick-index")
+    lines = (json.dumps({"_id": str(number), "text": f"passage {number} on rain"}) for number in range(30))
+    (folder / "corpus.jsonl").write_text("\n".join(lines))
+    encoder = PassageEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
+    corpus = folder / "corpus.jsonl"
+    return PassageIndex.build(corpus, folder / "index", encoder, workers=1, texts=request.param).path
+
+
+def test_levels_of_the_encoder_are_measured(index_path, encoder_with_levels):
+    retriever = Retriever.open(index_path, encoder=str(encoder_with_levels), device="cpu", download=False)
+    profile = quick_profile(retriever)
+    assert [(level.name, level.quality, level.recall) for level in profile.levels] == [
+        ("w1-d2", 1.0, None),
+        ("level0", 0.77, 0.9),
+    ]
+    assert all(level.latency_s[1] < 0.5 for level in profile.levels)
+    with RetrievalEngine(retriever, slo_s=5.0, workers=1) as engine:
+        answer = engine.submit("rain", k=3).result(10)
+    assert (len(answer.hits), answer.level) == (3, "w1-d2")
+
+
+def test_without_levels_of_the_encoder_all_subnets_are_measured(index_path, tiny_elastic):
+    retriever = Retriever.open(index_path, encoder=str(tiny_elastic), device="cpu", download=False)
+    profile = quick_profile(retriever)
+    assert {level.name for level in profile.levels} == set(map(str, retriever.encoder.subnets))
+
+
+def test_only_the_levels_of_a_retriever_are_known():
+    class Search(BatchSearch):
+        def search_batch(self, queries, level):
+            return [[] for _ in queries]
+
+    with pytest.raises(QueryError, match="got no profile"):
+        RetrievalEngine(Search())
