@@ -4,14 +4,14 @@
 
 DATA is the folder of the data sets. OUT gets compressed text files, one a source, that recipes name as `queries`:
 
-| file | made of | licence |
-|---|---|---|
-| `wiki.txt.gz` | passages of `wiki/` | CC BY-SA 3.0 |
-| `science.txt.gz` | abstracts of `scifact/`, passages of `technical/papers.jsonl.gz` | ODC-By 1.0; research use |
-| `medicine.txt.gz` | questions and answers of `medquad/` | CC BY 4.0 |
-| `python.txt.gz` | paragraphs of Python's enhancement proposals; docstrings of the packages installed beside this one | public domain; BSD, MIT, Apache-2.0, PSF |
-| `titles.txt.gz` | titles of arXiv, wiki articles and proposals | CC0, CC BY-SA 3.0, public domain |
-| `system.txt.gz` | manual pages and descriptions of Debian packages, where this machine has them | each package's own, free |
+- `wiki.txt.gz`: passages of `wiki/` (CC BY-SA 3.0)
+- `science.txt.gz`: abstracts of `scifact/` (ODC-By 1.0), passages of `technical/papers.jsonl.gz` (research use)
+- `medicine.txt.gz`: questions and answers of `medquad/` (CC BY 4.0)
+- `python.txt.gz`: paragraphs of Python's enhancement proposals (public domain or CC0), docstrings of the packages that
+  are installed beside this one (BSD, MIT, Apache-2.0 and the like)
+- `titles.txt.gz`: titles of arXiv (CC0), wiki articles and proposals
+- `system.txt.gz`: manual pages and descriptions of Debian packages, where this machine has them (each under the free
+  licence of its package)
 
 Lengths follow those of queries and passages: spans of 2 to 40 words (log-uniform), sentences, and runs of sentences up
 to a whole passage of 180 words, which is about the 256 tokens that the encoder reads. A tenth of all texts is given as
@@ -48,13 +48,18 @@ KEYWORD_SHARE = CASELESS_SHARE = 0.1
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z0-9])")
 _PUNCTUATION = re.compile(r"[^\w\s]+")
-_FUNCTION_WORDS = frozenset(
-    "a about above after again all also am an and any are as at be been before being between both but by can could did"
-    " do does doing down during each few for from further had has have having he her here hers him his how i if in into"
-    " is it its just may me might more most must my no nor not of off on once only or other our out over own same shall"
-    " she should so some such than that the their them then there these they this those through to too under until up"
-    " us very was we were what when where which while who whom why will with would you your".split()
-)
+# fmt: off
+_FUNCTION_WORDS = frozenset([
+    "a", "about", "above", "after", "again", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be",
+    "been", "before", "being", "between", "both", "but", "by", "can", "could", "did", "do", "does", "doing", "down",
+    "during", "each", "few", "for", "from", "further", "had", "has", "have", "having", "he", "her", "here", "hers",
+    "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "just", "may", "me", "might", "more", "most",
+    "must", "my", "no", "nor", "not", "of", "off", "on", "once", "only", "or", "other", "our", "out", "over", "own",
+    "same", "shall", "she", "should", "so", "some", "such", "than", "that", "the", "their", "them", "then", "there",
+    "these", "they", "this", "those", "through", "to", "too", "under", "until", "up", "us", "very", "was", "we",
+    "were", "what", "when", "where", "which", "while", "who", "whom", "why", "will", "with", "would", "you", "your",
+])
+# fmt: on
 
 
 def main() -> None:
