@@ -10,15 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from elasticdenser.artifacts import sha256_of
 from elasticdenser.datasets import open_corpus
 from elasticdenser.datasets.sources import is_dataset_id
 from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder, resolve_dtype
-from elasticdenser.errors import BadInputError
+from elasticdenser.errors import BadInputError, ModelError
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index import PassageIndex, layout
 from elasticdenser.models.elastic import ElasticBert
+from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.elastic_init import elastic_from_full
-from elasticdenser.models.locate import DEFAULT_MODEL
+from elasticdenser.models.locate import DEFAULT_MODEL, TRAINED_WEIGHTS, find_model
 from elasticdenser.models.shape import WIDTHS
 from elasticdenser.progress import Progress
 from elasticdenser.subnet import Subnet
@@ -66,7 +68,8 @@ class TrainingInputs:
         device: Where to compute.
 
     Raises:
-        ModelError: The encoder is not found, or its architecture cannot be made elastic.
+        ModelError: An encoder is not found, or its architecture cannot be made elastic; or the model to start from was
+            made of another encoder.
         QueryError: The encoder cannot be divided into such subnets.
         EncoderMismatchError: The index was made by another encoder.
         BadInputError: There is no subnet to train.
@@ -87,14 +90,17 @@ class TrainingInputs:
         )
         if index is not None:
             index.check_encoder(self.encoder.fingerprint)
-        self.model = _elastic_model(recipe, self.encoder)
+        self.model = _trained_model(recipe, self.encoder) if recipe.init.model else _new_model(recipe, self.encoder)
         full_subnet = Subnet(1.0, self.model.shape.n_layers)
         self.subnets = [subnet for subnet in trained_subnets(self.model, recipe.distil) if subnet != full_subnet]
         if not self.subnets:
             raise BadInputError("there is no subnet to train beside the full one: give more widths or depths")
 
     def add_level0(self, vectors: Tensor) -> None:
-        """Make the model again with level 0, whose vectors are an input of every exit."""
+        """Give the model a level 0, whose vectors are an input of every exit; without one so far it is made again."""
+        if self.model.shape.level0:
+            self.model.table.data = vectors
+            return
         shape, folder = self.model.shape, self.encoder.location.path
         self.model = elastic_from_full(
             folder, self.encoder.settings, widths=shape.widths, depths=shape.depths, table=vectors
@@ -149,10 +155,18 @@ class TrainingInputs:
             "passages": passages,
             "widths": list(shape.widths),
             "depths": list(shape.depths),
-            "start": settings_to_json(recipe.init),
+            "start": self._start_plan(),
             "distil": settings_to_json(recipe.distil),
             "table": None if recipe.table is None else settings_to_json(recipe.table),
         }
+
+    def _start_plan(self) -> dict[str, Any]:
+        """Return the initialisation's part of the plan: its settings, or the weights it starts from."""
+        settings = self.recipe.init
+        if not settings.model:
+            return {name: value for name, value in settings_to_json(settings).items() if name != "model"}
+        trained = find_model(settings.model).path / TRAINED_WEIGHTS
+        return {"model": settings.model, "weights_sha256": sha256_of(trained)}
 
 
 def _encoder_overrides(recipe: Recipe, index: PassageIndex | None) -> dict[str, Any]:
@@ -165,7 +179,19 @@ def _encoder_overrides(recipe: Recipe, index: PassageIndex | None) -> dict[str, 
     return overrides | {name: value for name, value in from_recipe.items() if value}
 
 
-def _elastic_model(recipe: Recipe, encoder: ElasticQueryEncoder) -> ElasticBert:
+def _trained_model(recipe: Recipe, encoder: ElasticQueryEncoder) -> ElasticBert:
+    """Return the trained elastic model that the recipe starts from."""
+    location = find_model(recipe.init.model)
+    model, provenance = load_elastic(location.path)
+    if provenance["weights_sha256"] != encoder.location.sha256:
+        raise ModelError(
+            f"got init.model = {recipe.init.model!r}, made of the encoder {provenance['name']}, expected one made of "
+            f"{encoder.location.name}: its subnets answer in another vector space"
+        )
+    return model
+
+
+def _new_model(recipe: Recipe, encoder: ElasticQueryEncoder) -> ElasticBert:
     """Make the elastic model, by default with all widths that leave whole heads and neurons."""
     folder, settings, depths = encoder.location.path, encoder.settings, recipe.depths or None
     widths = recipe.widths

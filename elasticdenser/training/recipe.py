@@ -4,7 +4,7 @@ title = "..."       seed = 1            encoder = "ID or folder"        target_d
 index = "..." or passages = [...]       n_neighbours = 8                query_prompt, passage_prompt, max_length
 widths = [...]      depths = [...]      snapshot_every = 500            candidates = 4
 [[texts]]           path, kind, limit: see `TextSource`
-[init]              see `InitSettings`
+[init]              see `InitSettings`; `model` starts from trained subnets
 [distil]            see `DistilSettings`
 [table]             see `TableSettings`; without it there is no level 0
 [[dev_sets]]        see `DevSetSettings`; without them the last snapshot is taken
@@ -105,6 +105,8 @@ class Recipe:
         for dev in self.dev_sets:
             if not (dev.index or dev.passages or self.index or self.passages):
                 raise BadInputError("there are no passages to search: give the recipe 'index' or 'passages'", dev.path)
+        if self.init.model and (self.widths or self.depths):
+            raise BadInputError("got 'init.model' and widths or depths, expected one of them: the model has its own")
         names = [(dev.path, dev.split, dev.measure) for dev in self.dev_sets]
         if len(set(names)) < len(names):
             raise BadInputError("two tables [[dev_sets]] have the same path, split and measure: remove one of them")

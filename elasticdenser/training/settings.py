@@ -27,6 +27,8 @@ class InitSettings:
     """Settings of the initialisation of the subnets, before they are trained.
 
     Args:
+        model: Trained elastic encoder whose subnets, and level 0 if it has one, training starts from; empty starts from
+            the full encoder's weights. The other settings are then without effect.
         batch: Texts of a batch.
         exit_batches: Batches that the exits are fitted to; at most one epoch.
         reorder: Whether heads and neurons are sorted by importance.
@@ -36,6 +38,7 @@ class InitSettings:
         seed: Seed of the batches.
     """
 
+    model: str = ""
     batch: PositiveInt = 128
     exit_batches: PositiveInt = 160
     reorder: bool = True

@@ -155,7 +155,9 @@ class _Training:
                     self.folder.mkdir(exist_ok=True)
                 write_json(self.folder / "plan.json", self._plan)
             self._initial_table = None
-            if recipe.table is not None:
+            if recipe.table is not None and inputs.model.shape.level0:
+                self._initial_table = inputs.model.table.detach().clone()
+            elif recipe.table is not None:
                 self._initial_table = initialise_table(
                     inputs.model.tokens,
                     self._data,
@@ -186,6 +188,8 @@ class _Training:
     def initialise_subnets(self) -> None:
         """Initialise the subnets, first in the main process; the other processes read its result."""
         path, settings = self.folder / "start.safetensors", self._recipe.init
+        if settings.model:
+            return
         with parallel.main_process_first():
             initialise_subnets(self._inputs.model, self._data, settings, path, progress=self._progress)
 

@@ -13,11 +13,13 @@ from ir_measures import RR, Qrel
 from training_helpers import write_data, write_recipe
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, Retriever
-from elasticdenser.errors import BadInputError, BuildError, ElasticDenserError
+from elasticdenser.artifacts import sha256_of
+from elasticdenser.errors import BadInputError, BuildError, ElasticDenserError, ModelError
 from elasticdenser.evaluation import evaluate
 from elasticdenser.index import PassageIndex
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.elastic_init import elastic_from_full, fit_exits
+from elasticdenser.models.locate import DEFAULT_ELASTIC, TRAINED_WEIGHTS
 from elasticdenser.training.batches import padded, token_ids_of
 from elasticdenser.training.dev_sets import load_dev_set
 from elasticdenser.training.inputs import TrainOptions
@@ -112,6 +114,26 @@ def test_another_recipe_gets_a_run_of_its_own_and_keeps_the_vectors(trained, dat
     assert other.run.name != result.run.name and (work / result.run.name).is_dir()
     assert "Training" in recorder.activities and "Encoding training texts" not in recorder.activities
     assert other.step == 10 and other.selection is None
+
+
+def test_a_training_starts_from_a_trained_model(trained, data_folder, tiny_model, tmp_path):
+    result, _ = trained
+    path = write_recipe(data_folder, tiny_model, ("[init]", f'[init]\nmodel = "{result.folder}"'))
+    recipe, recorder = read_recipe(path), Recorder()
+    continued = run(replace(recipe, table=None, dev_sets=()), data_folder, tmp_path / "continued", recorder)
+    assert not recorder.activities & {"Fitting the subnets", "Tuning level 0"} and "Training" in recorder.activities
+    before, after = (load_elastic(folder).model for folder in (result.folder, continued.folder))
+    assert torch.equal(before.table, after.table)
+    difference = max(float((a - b).abs().max()) for a, b in zip(before.parameters(), after.parameters(), strict=True))
+    assert 0 < difference < 0.1  # ten steps from the trained weights, not from the full encoder's
+    plan = load_elastic(continued.folder).provenance["plan"]
+    assert plan["start"] == {"model": str(result.folder), "weights_sha256": sha256_of(result.folder / TRAINED_WEIGHTS)}
+
+
+def test_a_model_of_another_encoder_is_no_start(data_folder, tiny_model, tmp_path):
+    path = write_recipe(data_folder, tiny_model, ("[init]", f'[init]\nmodel = "{DEFAULT_ELASTIC}"'))
+    with pytest.raises(ModelError, match="another vector space"):
+        run(read_recipe(path), data_folder, tmp_path / "refused", Recorder())
 
 
 @pytest.mark.slow
