@@ -1,22 +1,27 @@
 """Collect training texts of all lengths and many subjects, a text a line, for label-free training.
 
-    python recipes/collect_texts.py DATA OUT
+    python recipes/collect_texts.py DATA OUT [SOURCE ...]
 
-DATA is the folder of the data sets. OUT gets compressed text files, one a source, that recipes name as `queries`:
+DATA is the folder that `make_dev_sets.py` made: the data sets with the dev sets. OUT gets compressed text files, one a
+source, that recipes name as `queries`; all take about three minutes:
 
 - `wiki.txt.gz`: passages of `wiki/` (CC BY-SA 3.0)
 - `science.txt.gz`: abstracts of `scifact/` (ODC-By 1.0), passages of `technical/papers.jsonl.gz` (research use)
 - `medicine.txt.gz`: questions and answers of `medquad/` (CC BY 4.0)
 - `python.txt.gz`: paragraphs of Python's enhancement proposals (public domain or CC0), docstrings of the packages that
-  are installed beside this one (BSD, MIT, Apache-2.0 and the like)
+  are installed beside this one (BSD, MIT, Apache-2.0 and the like), at most 200 modules of each
 - `titles.txt.gz`: titles of arXiv (CC0), wiki articles and proposals
-- `system.txt.gz`: manual pages and descriptions of Debian packages, where this machine has them (each under the free
-  licence of its package)
+- `system.txt.gz`: descriptions of Debian packages and manual pages, at most 20 of each program, where this machine has
+  them (each under the free licence of its package)
 
 Lengths follow those of queries and passages: spans of 2 to 40 words (log-uniform), sentences, and runs of sentences up
 to a whole passage of 180 words, which is about the 256 tokens that the encoder reads. A tenth of all texts is given as
-keywords (no function words), a tenth without case or punctuation. Nothing is taken from what the dev sets hold out
-(`held_out.py`).
+keywords (no function words), a tenth without case or punctuation, and is then a text of its own; the recipe's
+`variant_share` gives such variants the vectors of the texts they were made of.
+
+Nothing is taken from the articles, questions and answers that the dev sets hold out (`held_out.py`), and no text that
+shares eight words in sequence with a query of any data set or with a docstring of Python's standard library. The
+abstracts of SciFact are taken: its claims are not.
 """
 
 from __future__ import annotations
@@ -25,41 +30,58 @@ import argparse
 import ast
 import gzip
 import inspect
-import json
 import math
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 
-from held_out import article_of, held_out_questions, is_held_out_article
+from held_out import (
+    HeldOutTexts,
+    article_of,
+    held_out_questions,
+    held_out_texts,
+    is_held_out_article,
+    medical_pairs,
+    shortened,
+)
 
 from elasticdenser.artifacts import atomic_write
 from elasticdenser.datasets import open_corpus
 from elasticdenser.datasets.files import read_lines
+from elasticdenser.datasets.text_variants import as_keywords, without_case
 
 MAX_WORDS = 180
+MAX_CHARACTERS = 4000
+"""Longer ones of at most 180 words hold encoded data."""
+
 SPAN_WORDS = (2, 40)
 KEYWORD_SHARE = CASELESS_SHARE = 0.1
 
+MAX_MODULES = 200
+"""Modules of an installed package: the largest repeat themselves, or are generated."""
+
+MAX_PAGES = 20
+"""Manual pages of a program: some have one for each of thousands of subcommands."""
+
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z0-9])")
-_PUNCTUATION = re.compile(r"[^\w\s]+")
-# fmt: off
-_FUNCTION_WORDS = frozenset([
-    "a", "about", "above", "after", "again", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be",
-    "been", "before", "being", "between", "both", "but", "by", "can", "could", "did", "do", "does", "doing", "down",
-    "during", "each", "few", "for", "from", "further", "had", "has", "have", "having", "he", "her", "here", "hers",
-    "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "just", "may", "me", "might", "more", "most",
-    "must", "my", "no", "nor", "not", "of", "off", "on", "once", "only", "or", "other", "our", "out", "over", "own",
-    "same", "shall", "she", "should", "so", "some", "such", "than", "that", "the", "their", "them", "then", "there",
-    "these", "they", "this", "those", "through", "to", "too", "under", "until", "up", "us", "very", "was", "we",
-    "were", "what", "when", "where", "which", "while", "who", "whom", "why", "will", "with", "would", "you", "your",
-])
-# fmt: on
+_DOCSTRING_SECTION = re.compile(r"\n\s*(?:Args|Parameters|Returns|Attributes|Examples?|>>>|```)")
+_SKIPPED_FOLDERS = frozenset({"tests", "test", "testing", "_vendor", "site-packages"})
+
+# Parts of a manual page in roff: comments, fonts, sizes, named characters and strings; see groff(7).
+_ROFF_COMMENT = re.compile(r"\\\".*")
+_ROFF_ESCAPE = re.compile(r"\\[fF](?:\(..|\[[^]]*\]|.)|\\s[+-]?\d|\\\*(?:\(..|\[[^]]*\]|.)|\\[&c|^/,:%]")
+_ROFF_CHARACTER = re.compile(r"\\(?:\((..)|\[([^]]*)\])")
+_ROFF_CHARACTERS = {"aq": "'", "cq": "'", "oq": "'", "dq": '"', "lq": '"', "rq": '"', "em": "-", "en": "-", "hy": "-"}
+_ROFF_PARAGRAPH = re.compile(r"^\.(?:SH|SS|PP|P|LP|TP|IP|HP|RS|RE)\b.*$", re.MULTILINE)
+_ROFF_LITERAL = re.compile(r"^\.(?:nf|EX|Vb)\b.*?^\.(?:fi|EE|Ve)\b.*?$", re.MULTILINE | re.DOTALL)
+_ROFF_FONT = re.compile(r"^\.(?:B|I|BR|RB|IR|RI|BI|IB)\s+")
 
 
 def main() -> None:
@@ -67,28 +89,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of the data sets")
     parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("sources", nargs="*", metavar="SOURCE", help=f"by default all: {', '.join(SOURCES)}")
     arguments = parser.parse_args()
-    data: Path = arguments.data
-    # Each source: its texts, and how many pieces of different lengths are cut from each of them.
-    sources: dict[str, tuple[Callable[[], Iterable[str]], int]] = {
-        "wiki": (lambda: wiki(data), 1),
-        "science": (lambda: science(data), 3),
-        "medicine": (lambda: medicine(data), 2),
-        "python": (lambda: python(data), 1),
-        "titles": (lambda: titles(data), 0),
-        "system": (system, 1),
-    }
+    if unknown := set(arguments.sources) - set(SOURCES):
+        parser.error(f"got source {', '.join(sorted(unknown))}, expected some of {', '.join(SOURCES)}")
+    held_out = held_out_texts(arguments.data)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for name, (texts_of, n_pieces) in sources.items():
-        random = Random(name)
-        pieces = texts_of() if n_pieces == 0 else cut(texts_of(), n_pieces, random)
-        lines = list(dict.fromkeys(filter(None, (varied(" ".join(piece.split()), random) for piece in pieces))))
-        random.shuffle(lines)
+    for name in arguments.sources or SOURCES:
+        texts_of, n_pieces = SOURCES[name]
+        lines = lines_of(texts_of(arguments.data), n_pieces, held_out, Random(name))
         with atomic_write(arguments.out / f"{name}.txt.gz", "wb") as file:
-            file.write(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
+            file.write(gzip.compress("".join(f"{line}\n" for line in lines).encode(), compresslevel=6, mtime=0))
         lengths = sorted(len(line.split()) for line in lines) or [0]
         deciles = ", ".join(str(lengths[len(lengths) * share // 10]) for share in (1, 3, 5, 7, 9))
         print(f"{name}: {len(lines)} texts; words at 10, 30, 50, 70, 90 %: {deciles}", file=sys.stderr)
+
+
+def lines_of(texts: Iterable[str], n_pieces: int, held_out: HeldOutTexts, random: Random) -> list[str]:
+    """Return distinct training texts in random order, without those that repeat a held-out text.
+
+    Args:
+        texts: Texts of a source.
+        n_pieces: Pieces of different lengths to cut from each of them; 0 takes them whole.
+        held_out: Texts that may not be repeated.
+        random: Source of randomness.
+    """
+    collapsed = filter(None, (" ".join(text.split()) for text in texts))
+    distinct = dict.fromkeys(collapsed)
+    pieces = cut(distinct, n_pieces, random) if n_pieces else distinct
+    variants = (varied(piece, random) for piece in pieces if not held_out.overlap(piece))
+    lines = list(dict.fromkeys(line for line in variants if line and len(line) <= MAX_CHARACTERS))
+    random.shuffle(lines)
+    return lines
 
 
 def wiki(data: Path) -> Iterator[str]:
@@ -108,11 +140,11 @@ def science(data: Path) -> Iterator[str]:
 
 def medicine(data: Path) -> Iterator[str]:
     """Yield medical questions and answers, without those held out."""
-    pairs = [json.loads(line) for _, line in read_lines(data / "medquad" / "pairs.jsonl.gz") if line.strip()]
-    held_out = held_out_questions([pair["question"] for pair in pairs])
-    answers_held_out = {pair["answer"] for pair in pairs if pair["question"] in held_out}
-    yield from dict.fromkeys(pair["question"] for pair in pairs if pair["question"] not in held_out)
-    yield from dict.fromkeys(pair["answer"] for pair in pairs if pair["answer"] not in answers_held_out)
+    pairs = medical_pairs(data)
+    held_out = held_out_questions(pair["question"] for pair in pairs)
+    answers_held_out = {shortened(pair["answer"]) for pair in pairs if pair["question"] in held_out}
+    yield from (pair["question"] for pair in pairs if pair["question"] not in held_out)
+    yield from (pair["answer"] for pair in pairs if shortened(pair["answer"]) not in answers_held_out)
 
 
 def python(data: Path) -> Iterator[str]:
@@ -120,9 +152,11 @@ def python(data: Path) -> Iterator[str]:
     for passage in open_corpus([str(data / "technical" / "peps.jsonl.gz")]):
         yield passage.text
     # Not those of the standard library: a dev set is made of them.
-    for path in sorted(Path(sysconfig.get_path("purelib")).rglob("*.py")):
-        if not {"tests", "test", "_vendor", "testing"} & set(path.parts):
-            yield from docstrings(path)
+    root = Path(sysconfig.get_path("purelib"))
+    modules = [path.relative_to(root) for path in root.rglob("*.py")]
+    modules = [path for path in modules if not _SKIPPED_FOLDERS.intersection(path.parts)]
+    for path in some_of_each(modules, MAX_MODULES, lambda path: path.parts[0]):
+        yield from docstrings(root / path)
 
 
 def docstrings(path: Path) -> Iterator[str]:
@@ -134,9 +168,17 @@ def docstrings(path: Path) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = inspect.cleandoc(ast.get_docstring(node) or "")
-            description = re.split(r"\n\s*(?:Args|Parameters|Returns|Attributes|Examples?|>>>)", text, maxsplit=1)[0]
-            if len(description.split()) >= 4:
+            description = re.split(r"\n\s*(?:Args|Parameters|Returns|Attributes|Examples?|>>>|```)", text, maxsplit=1)[
+                0
+            ]
+            if len(description.split()) >= 4 and is_prose(description):
                 yield description
+
+
+def is_prose(text: str) -> bool:
+    """Return whether most of a text's words are of ASCII letters: whether it is neither code nor in another script."""
+    words = text.split()
+    return sum(word.strip(".,;:!?()[]'\"`*").isalpha() and word.isascii() for word in words) > 0.6 * len(words)
 
 
 def titles(data: Path) -> Iterator[str]:
@@ -151,13 +193,15 @@ def titles(data: Path) -> Iterator[str]:
         yield passage.title
 
 
-def system() -> Iterator[str]:
+def system(data: Path) -> Iterator[str]:
     """Yield descriptions of Debian packages and paragraphs of manual pages; nothing where there are none."""
     if apt := shutil.which("apt-cache"):
         listed = subprocess.run([apt, "dumpavail"], capture_output=True, text=True, errors="replace", check=False)
         for match in re.finditer(r"^Description(?:-en)?: (.*(?:\n .*)*)", listed.stdout, re.MULTILINE):
             yield from re.split(r"\n \.\n", match[1])
-    for path in sorted(Path("/usr/share/man").glob("man[1-8]/*.gz")):
+    # A link is another name of a page.
+    pages = [path for path in Path("/usr/share/man").glob("man[1-8]/*.gz") if not path.is_symlink()]
+    for path in some_of_each(pages, MAX_PAGES, lambda path: re.split(r"[-_.:]", path.name)[0]):
         try:
             source = gzip.decompress(path.read_bytes()).decode("utf-8", errors="replace")
         except (OSError, EOFError):
@@ -165,17 +209,38 @@ def system() -> Iterator[str]:
         yield from manual_paragraphs(source)
 
 
+def some_of_each(paths: Iterable[Path], n: int, group_of: Callable[[Path], str]) -> Iterator[Path]:
+    """Yield at most `n` paths of each group, chosen by their hashes."""
+    counts: Counter[str] = Counter()
+    for path in sorted(paths, key=lambda path: sha256(str(path).encode()).digest()):
+        counts[group_of(path)] += 1
+        if counts[group_of(path)] <= n:
+            yield path
+
+
 def manual_paragraphs(source: str) -> Iterator[str]:
-    """Yield the paragraphs of a page in roff's `man` macros, without its requests and font changes."""
-    for block in re.split(r"^\.(?:SH|SS|PP|P|LP|TP|IP)\b.*$", source, flags=re.MULTILINE):
-        lines = [line for line in block.splitlines() if not line.startswith((".", "'"))]
-        text = re.sub(r"\\f[BIRP]|\\f\([A-Z]{2}|\\&|\\c", "", " ".join(lines)).replace("\\-", "-").replace("\\", "")
-        if len(text.split()) >= 6:
+    """Yield the prose of a page in roff's `man` macros by paragraph, without its requests and font changes.
+
+    Pages in other macros yield nothing.
+    """
+    _, *blocks = _ROFF_PARAGRAPH.split(_ROFF_LITERAL.sub("", source))
+    for block in blocks:
+        lines = (_ROFF_FONT.sub("", line) for line in _ROFF_COMMENT.sub("", block).splitlines())
+        text = _ROFF_ESCAPE.sub("", " ".join(line for line in lines if not line.startswith((".", "'"))))
+        text = _ROFF_CHARACTER.sub(lambda match: _ROFF_CHARACTERS.get(match[1] or match[2], " "), text)
+        text = text.replace("\\", "")
+        if len(text.split()) >= 6 and is_prose(text):
             yield text
 
 
 def cut(texts: Iterable[str], n_pieces: int, random: Random) -> Iterator[str]:
-    """Yield pieces of texts: half of them spans, a quarter sentences, a quarter runs of sentences."""
+    """Yield pieces of texts: half of them spans, a quarter sentences, a quarter runs of sentences.
+
+    Args:
+        texts: Texts with single spaces between words, none empty.
+        n_pieces: Pieces to cut from each text.
+        random: Source of randomness.
+    """
     for text in texts:
         sentences = _SENTENCE_END.split(text)
         for _ in range(n_pieces):
@@ -183,7 +248,7 @@ def cut(texts: Iterable[str], n_pieces: int, random: Random) -> Iterator[str]:
             if kind < 0.5:
                 yield span_of(text.split(), random)
             elif kind < 0.75:
-                yield random.choice(sentences)
+                yield " ".join(random.choice(sentences).split()[:MAX_WORDS])
             else:
                 start = random.randrange(len(sentences)) if random.random() < 0.5 else 0
                 words = " ".join(sentences[start:]).split()
@@ -202,11 +267,19 @@ def varied(text: str, random: Random) -> str:
     """Return a text as it is, as keywords, or without case and punctuation."""
     chance = random.random()
     if chance < KEYWORD_SHARE:
-        words = _PUNCTUATION.sub(" ", text).split()
-        return " ".join(word for word in words if word.lower() not in _FUNCTION_WORDS)
-    if chance < KEYWORD_SHARE + CASELESS_SHARE:
-        return " ".join(_PUNCTUATION.sub(" ", text.lower()).split())
-    return text if len(text) < 4000 else ""
+        return as_keywords(text)
+    return without_case(text) if chance < KEYWORD_SHARE + CASELESS_SHARE else text
+
+
+SOURCES: dict[str, tuple[Callable[[Path], Iterable[str]], int]] = {
+    "wiki": (wiki, 1),
+    "science": (science, 3),
+    "medicine": (medicine, 2),
+    "python": (python, 1),
+    "titles": (titles, 0),
+    "system": (system, 1),
+}
+"""Each source: its texts, and how many pieces of different lengths are cut from each of them."""
 
 
 if __name__ == "__main__":

@@ -22,22 +22,25 @@ import gzip
 import io
 import json
 import math
-import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 
-from held_out import article_of, hash_per_mille, held_out_questions, is_held_out_article
+from held_out import (
+    article_of,
+    hash_per_mille,
+    held_out_questions,
+    is_held_out_article,
+    medical_pairs,
+    shortened,
+    words_of,
+)
 
 from elasticdenser.artifacts import atomic_write
 from elasticdenser.datasets import Passage, load_qrels, load_queries, open_corpus
-from elasticdenser.datasets.files import read_lines
 from elasticdenser.datasets.python_docs import python_docs
-
-MAX_WORDS = 250
-"""The encoder reads 256 tokens; what follows would only take room."""
 
 CORPUS_PER_MILLE = 100
 """Share of the articles whose passages are searched for leads and keywords: some 15,000 passages."""
@@ -45,6 +48,9 @@ CORPUS_PER_MILLE = 100
 LEAD_WORDS = (30, 60, 90)
 N_KEYWORD_QUERIES = 600
 N_NAMES = 1000
+
+MIN_DOCSTRING_WORDS = 8
+"""Shorter docstrings say too little to be found by a name."""
 
 Judgements = Mapping[str, Iterable[str]]
 
@@ -59,7 +65,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     for source in sorted(data.iterdir()):
         link = out / source.name
-        if source.is_dir() and not link.exists():
+        if source.is_dir() and source.name != "dev" and source != out.resolve() and not link.is_symlink():
             link.symlink_to(source)
     makers = {
         "scifact": lambda: scifact(data),
@@ -89,7 +95,7 @@ def scifact(data: Path) -> Made:
 
 def medquad(data: Path) -> Made:
     """Return held-out medical questions over all distinct answers."""
-    pairs = [json.loads(line) for _, line in read_lines(data / "medquad" / "pairs.jsonl.gz") if line.strip()]
+    pairs = medical_pairs(data)
     numbers = {answer: str(n) for n, answer in enumerate(dict.fromkeys(shortened(pair["answer"]) for pair in pairs))}
     questions = held_out_questions([pair["question"] for pair in pairs])
     judged: dict[str, dict[str, None]] = defaultdict(dict)
@@ -133,6 +139,8 @@ def keywords(data: Path) -> Made:
         words = Counter(words_of(passage.text))
         weights = {word: n * math.log(len(passages) / frequencies[word]) for word, n in words.items() if len(word) > 2}
         best = set(sorted(weights, key=lambda word: (-weights[word], word))[: random.randint(3, 6)])
+        if not best:
+            continue
         queries[passage.doc_id] = " ".join(word for word in words if word in best)
         judged[passage.doc_id] = [passage.doc_id]
     return passages, queries, judged
@@ -140,15 +148,17 @@ def keywords(data: Path) -> Made:
 
 def names_of_python() -> Made:
     """Return names of the standard library over its docstrings, which stand there without the names."""
-    passages, names = [], {}
-    for number, passage in enumerate(python_docs()):
+    # Functions with the same docstring share a passage, which is the answer to the name of each.
+    numbers: dict[str, str] = {}
+    documented: list[tuple[str, str]] = []
+    for passage in python_docs():
         body = passage.text.partition("\n")[2] if passage.text.startswith(passage.title) else passage.text
-        if len(words_of(body)) >= 8:
-            passages.append(Passage(str(number), body))
-            names[str(number)] = passage.title.partition("(")[0]
-    chosen = Random(0).sample(sorted(names, key=int), min(N_NAMES, len(names)))
-    queries = {f"n{number}": names[number] for number in chosen}
-    return passages, queries, {f"n{number}": [number] for number in chosen}
+        if len(words_of(body)) >= MIN_DOCSTRING_WORDS:
+            documented.append((passage.title.partition("(")[0], numbers.setdefault(body, str(len(numbers)))))
+    chosen = dict(Random(0).sample(documented, min(N_NAMES, len(documented))))
+    passages = [Passage(number, body) for body, number in numbers.items()]
+    queries = {f"n{position}": name for position, name in enumerate(chosen)}
+    return passages, queries, {f"n{position}": [number] for position, number in enumerate(chosen.values())}
 
 
 def trecqa(data: Path) -> Made:
@@ -171,16 +181,6 @@ def searched_passages(data: Path) -> Iterator[Passage]:
     for passage in open_corpus([str(data / "wiki" / "corpus-00-07.jsonl.gz")]):
         if hash_per_mille(article_of(passage.doc_id)) < CORPUS_PER_MILLE:
             yield passage
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a text in lower case."""
-    return re.findall(r"[^\W_]+", text.lower())
-
-
-def shortened(text: str) -> str:
-    """Return the words of a text that the encoder may read."""
-    return " ".join(text.split()[:MAX_WORDS])
 
 
 def write_set(folder: Path, passages: list[Passage], queries: Mapping[str, str], judged: Judgements) -> None:
