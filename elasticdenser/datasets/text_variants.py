@@ -9,8 +9,8 @@ import regex
 _APOSTROPHE = regex.compile(r"(?<=\p{L})['’](?=\p{L})")
 """Apostrophe inside a word: people who leave it out leave no gap."""
 
-_PUNCTUATION = regex.compile(r"\p{P}+(?!\d)|(?<!\d)\p{P}+")
-"""Punctuation, but not that within numbers: `3.14` and `1,000` are words."""
+_PUNCTUATION = regex.compile(r"[^\P{P}_]+(?!\d)|(?<!\d)[^\P{P}_]+|`")
+"""Punctuation, but not that within numbers and identifiers: `3.14`, `1,000` and `max_words` are words."""
 
 # fmt: off
 _FUNCTION_WORDS = frozenset([

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elasticdenser.datasets.text_variants import with_variant
 from elasticdenser.datasets.typing_errors import with_typing_errors
 from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.errors import BadInputError
@@ -32,6 +34,23 @@ _EPOCH_ORDER, _BATCH_ORDER, _BANK, _LONG_TEXTS = range(4)
 
 _TokenizedBatch = tuple[NDArray[np.int64], list[list[int]]]
 """Row numbers of the texts of a batch, and their token ids."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextOrder:
+    """Texts of consecutive steps in random order: an epoch, or texts drawn by difficulty.
+
+    Args:
+        number: Number of the epoch or period, part of the seed of all that is drawn for it.
+        first_step: Number of its first step.
+        n_batches: Number of its steps.
+        rows: (n,), int64, n at least `n_batches`: numbers of the texts.
+    """
+
+    number: int
+    first_step: int
+    n_batches: int
+    rows: NDArray[np.int64]
 
 
 class TrainingData:
@@ -56,9 +75,9 @@ class TrainingData:
     ) -> None:
         self._texts, self._encoder, self._index = texts, encoder, index
         self.targets, self.neighbours = targets, neighbours
-        # The order of the last epoch and the last block, each with the arguments that it was made from.
-        self._cached_order: tuple[tuple[int, int], NDArray[np.int64]] | None = None
-        self._cached_block: tuple[tuple[float, ...], list[_TokenizedBatch]] | None = None
+        # The last epoch and the last block, each with the arguments that it was made from.
+        self._cached_epoch: tuple[tuple[int, int, int], TextOrder] | None = None
+        self._cached_block: tuple[tuple[TextOrder, *tuple[float, ...]], list[_TokenizedBatch]] | None = None
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -73,7 +92,17 @@ class TrainingData:
             raise BadInputError(f"got batches of {batch_size} texts, expected at least 1")
         return -(-len(self) // batch_size)
 
-    def batch(self, step: int, batch_size: int, *, seed: int, typo_share: float = 0.0, n_random: int = 512) -> Batch:
+    def batch(
+        self,
+        step: int,
+        batch_size: int,
+        *,
+        seed: int,
+        typo_share: float = 0.0,
+        variant_share: float = 0.0,
+        n_random: int = 512,
+        order: TextOrder | None = None,
+    ) -> Batch:
         """Return the batch of a step. It depends on the arguments alone, so that training can resume at any step.
 
         Every epoch is a permutation of all texts, cut into batches of texts of similar length. The batches of an epoch
@@ -83,16 +112,18 @@ class TrainingData:
         Args:
             step: Number of the step, from 0.
             batch_size: Maximum number of texts.
-            seed: Seed of the order, the typing errors and the bank; at least 0.
+            seed: Seed of the order, the variants, the typing errors and the bank; at least 0.
             typo_share: Probability with which a text gets one or two typing errors.
+            variant_share: Probability with which a text is given as a variant (`with_variant`), before typing errors.
             n_random: Passages in the bank (without an index: targets) that are drawn at random, beside the near ones.
+            order: The texts of this step and its neighbours; None is an epoch.
 
         Raises:
             BadInputError: `batch_size` is below 1.
         """
-        epoch, batch_number = divmod(step, self.batches_per_epoch(batch_size))
-        block_number, number_in_block = divmod(batch_number, _BLOCK_BATCHES)
-        block = self._block(epoch, block_number, batch_size, seed, typo_share)
+        order = order or self._epoch(step, batch_size, seed)
+        block_number, number_in_block = divmod(step - order.first_step, _BLOCK_BATCHES)
+        block = self._block(order, block_number, seed, typo_share, variant_share)
         rows, sequences = block[number_in_block]
         # A batch of long texts would cost as much as ten of queries. Drawn at random, as texts are sorted by length.
         n_texts = max(_MIN_LONG_TEXTS, batch_size * _LONG_TEXT // max(_LONG_TEXT, *map(len, sequences)))
@@ -102,52 +133,62 @@ class TrainingData:
             rows, sequences = rows[drawn], [sequences[number] for number in drawn]
         token_ids, mask = padded(sequences, self._encoder.settings.max_length)
         bank = self._bank(rows, np.random.default_rng((seed, _BANK, step)), n_random)
-        return Batch(token_ids=token_ids, mask=mask, targets=self._normalised_targets(rows), bank=bank)
+        return Batch(token_ids=token_ids, mask=mask, targets=self.normalised_targets(rows), bank=bank)
+
+    def token_ids(self, rows: NDArray[np.int64]) -> list[list[int]]:
+        """Return the token ids of texts as they are."""
+        return token_ids_of(self._encoder, [self._texts[row] for row in rows])
 
     def _block(
-        self, epoch: int, block_number: int, batch_size: int, seed: int, typo_share: float
+        self, order: TextOrder, block_number: int, seed: int, typo_share: float, variant_share: float
     ) -> list[_TokenizedBatch]:
         """Return consecutive batches, tokenised together."""
-        key = (epoch, block_number, batch_size, seed, typo_share)
+        key = (order, block_number, seed, typo_share, variant_share)
         if self._cached_block is None or self._cached_block[0] != key:
-            self._cached_block = key, self._make_block(epoch, block_number, batch_size, seed, typo_share)
+            self._cached_block = key, self._make_block(order, block_number, seed, typo_share, variant_share)
         return self._cached_block[1]
 
     def _make_block(
-        self, epoch: int, block_number: int, batch_size: int, seed: int, typo_share: float
+        self, order: TextOrder, block_number: int, seed: int, typo_share: float, variant_share: float
     ) -> list[_TokenizedBatch]:
-        """Return batches of texts of similar length, in random order; lengths are those with typing errors."""
-        n_batches = self.batches_per_epoch(batch_size)
+        """Return batches of texts of similar length, in random order; lengths are those of the texts as changed."""
         first = block_number * _BLOCK_BATCHES
-        batch_numbers = np.arange(first, min(first + _BLOCK_BATCHES, n_batches) + 1)
-        bounds = batch_numbers * len(self) // n_batches
-        rows = self._epoch_order(epoch, seed)[bounds[0] : bounds[-1]]
-        random = Random(f"{seed}/{epoch}/{block_number}")
+        batch_numbers = np.arange(first, min(first + _BLOCK_BATCHES, order.n_batches) + 1)
+        bounds = batch_numbers * len(order.rows) // order.n_batches
+        rows = order.rows[bounds[0] : bounds[-1]]
+        texts = [self._texts[row] for row in rows]
+        block_seed = f"{seed}/{order.number}/{block_number}"
+        if variant_share:
+            random = Random(f"{block_seed}/variants")
+            texts = [with_variant(text, random) if random.random() < variant_share else text for text in texts]
+        random = Random(block_seed)
         texts = [
-            with_typing_errors(self._texts[row], random.randint(1, 2), random)
-            if random.random() < typo_share
-            else self._texts[row]
-            for row in rows
+            with_typing_errors(text, random.randint(1, 2), random) if random.random() < typo_share else text
+            for text in texts
         ]
         sequences = token_ids_of(self._encoder, texts)
         by_length = np.argsort([len(token_ids) for token_ids in sequences], kind="stable")
         batches = np.split(by_length, bounds[1:-1] - bounds[0])
-        order = np.random.default_rng((seed, _BATCH_ORDER, epoch, block_number)).permutation(len(batches))
-        shuffled = [batches[number] for number in order]
+        shuffle = np.random.default_rng((seed, _BATCH_ORDER, order.number, block_number)).permutation(len(batches))
+        shuffled = [batches[number] for number in shuffle]
         return [(rows[numbers], [sequences[number] for number in numbers]) for numbers in shuffled]
 
-    def _epoch_order(self, epoch: int, seed: int) -> NDArray[np.int64]:
-        """Return the permutation of all texts that an epoch is."""
-        key = (epoch, seed)
-        if self._cached_order is None or self._cached_order[0] != key:
-            rng = np.random.default_rng((seed, _EPOCH_ORDER, epoch))
-            self._cached_order = key, rng.permutation(len(self))
-        return self._cached_order[1]
+    def _epoch(self, step: int, batch_size: int, seed: int) -> TextOrder:
+        """Return the epoch of a step: a permutation of all texts."""
+        n_batches = self.batches_per_epoch(batch_size)
+        epoch = step // n_batches
+        key = (epoch, batch_size, seed)
+        if self._cached_epoch is None or self._cached_epoch[0] != key:
+            rows = np.random.default_rng((seed, _EPOCH_ORDER, epoch)).permutation(len(self))
+            first_step = epoch * n_batches
+            order = TextOrder(number=epoch, first_step=first_step, n_batches=n_batches, rows=rows)
+            self._cached_epoch = key, order
+        return self._cached_epoch[1]
 
     def _bank(self, rows: NDArray[np.int64], rng: np.random.Generator, n_random: int) -> Tensor:
         if self._index is None or self.neighbours is None:
             drawn = rng.choice(len(self), min(n_random, len(self)), replace=False)
-            return self._normalised_targets(np.union1d(rows, drawn))
+            return self.normalised_targets(np.union1d(rows, drawn))
         drawn = rng.choice(len(self._index), min(n_random, len(self._index)), replace=False)
         # Rising positions: a cold disk is read in one direction.
         positions = np.union1d(self.neighbours[rows].ravel(), drawn)
@@ -155,5 +196,6 @@ class TrainingData:
         # Temperatures are meant for cosines. Vectors of other lengths are scaled together: their differences count.
         return bank if self._encoder.settings.normalize else bank / bank.norm(dim=-1).mean()
 
-    def _normalised_targets(self, rows: NDArray[np.int64]) -> Tensor:
+    def normalised_targets(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the targets of texts, float32, (n, dim), L2-normalised."""
         return F.normalize(torch.from_numpy(self.targets[rows].astype(np.float32)), dim=-1)

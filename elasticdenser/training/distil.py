@@ -14,6 +14,7 @@ whose factors by depth would do nothing here, since AdamW divides the gradient o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,10 +25,12 @@ from torch import Tensor, nn
 
 from elasticdenser.encoders import resolve_dtype
 from elasticdenser.models.elastic import ElasticBert
+from elasticdenser.progress import Progress
 from elasticdenser.subnet import Subnet
 from elasticdenser.training import parallel
 from elasticdenser.training.batches import Batch
-from elasticdenser.training.data import TrainingData
+from elasticdenser.training.data import TextOrder, TrainingData
+from elasticdenser.training.difficulty import DifficultySampling, subnet_cosines
 from elasticdenser.training.loop import RunningMeans, TrainingLoop
 from elasticdenser.training.losses import DistillationLoss
 from elasticdenser.training.settings import DistilSettings
@@ -52,6 +55,7 @@ class Distillation(TrainingLoop[DistilSettings]):
     Raises:
         BadInputError: The folder holds a training with other settings, or a checkpoint of another model.
         QueryError: The model does not have one of the subnets in the settings.
+        BuildError: A file of the texts drawn by difficulty is damaged, or cannot be written.
     """
 
     activity = "Training"
@@ -68,6 +72,10 @@ class Distillation(TrainingLoop[DistilSettings]):
         self.model = model
         self._subnets = trained_subnets(model, settings)
         self._losses, self._cosines = RunningMeans(), RunningMeans()
+        self._sampling = None
+        if settings.difficulty:
+            self._sampling = DifficultySampling(len(data), settings, self.folder / "difficulty")
+            self._difficulty_subnet = _difficulty_subnet(model, settings)
         model.to(self.device).train()
         model.tokens.requires_grad_(settings.tune_tokens)
         if model.shape.level0:
@@ -79,6 +87,18 @@ class Distillation(TrainingLoop[DistilSettings]):
     def cosines(self) -> dict[str, float]:
         """Mean cosine to the targets by subnet, over the last steps of this process."""
         return self._cosines.values
+
+    def depends_on_weights(self, step: int) -> bool:
+        """Return whether difficulty is estimated at a step."""
+        return self._sampling is not None and self._sampling.starts_period(step)
+
+    def text_order(self, progress: Progress) -> TextOrder | None:
+        """Return the texts drawn by difficulty; None where all are read equally often."""
+        if self._sampling is None:
+            return None
+        bfloat16 = self.settings.bfloat16
+        cosines = partial(subnet_cosines, self.model, self._difficulty_subnet, self.data, bfloat16=bfloat16)
+        return self._sampling.order(self.step, cosines, progress)
 
     def train_step(self, whole: Batch) -> None:
         """Train the subnets of this step on one batch, and let the optimiser take one step."""
@@ -169,6 +189,15 @@ def trained_subnets(model: ElasticBert, settings: DistilSettings) -> list[Subnet
     for subnet in subnets:
         model.shape.check(subnet)
     return subnets
+
+
+def _difficulty_subnet(model: ElasticBert, settings: DistilSettings) -> Subnet:
+    if not settings.difficulty_subnet:
+        subnets = sorted(trained_subnets(model, settings))
+        return subnets[len(subnets) // 2]
+    subnet = Subnet.parse(settings.difficulty_subnet)
+    model.shape.check(subnet)
+    return subnet
 
 
 def _parameter_groups(model: ElasticBert, settings: DistilSettings) -> list[dict[str, Any]]:

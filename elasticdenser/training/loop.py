@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar, Generic, TypeVar
@@ -16,7 +16,7 @@ from elasticdenser.progress import Progress, silent
 from elasticdenser.training import parallel
 from elasticdenser.training.batches import Batch
 from elasticdenser.training.checkpoints import CHECKPOINT, WAY_OUT, read_checkpoint, write_checkpoint
-from elasticdenser.training.data import TrainingData
+from elasticdenser.training.data import TextOrder, TrainingData
 from elasticdenser.training.settings import StepSettings
 
 _OLD_WEIGHT, _NEW_WEIGHT = 0.98, 0.02
@@ -48,6 +48,18 @@ class TrainingLoop(ABC, Generic[Settings]):
         self.data, self.settings, self.folder = data, settings, folder
         self.device = device or torch.device("cpu")
         self.step = 0
+        self._order: TextOrder | None = None
+
+    def depends_on_weights(self, step: int) -> bool:
+        """Return whether the texts of a step can be drawn only with the weights at that step."""
+        return False
+
+    def text_order(self, progress: Progress) -> TextOrder | None:
+        """Return the texts of the current step and its neighbours; None is an epoch of all texts.
+
+        Called before the first step of `run`, and before each step for which `depends_on_weights` is true.
+        """
+        return None
 
     @abstractmethod
     def train_step(self, whole: Batch) -> None:
@@ -101,12 +113,15 @@ class TrainingLoop(ABC, Generic[Settings]):
         if self.step >= last:
             return
         saved = monotonic()
+        next_batch: Future[Batch] | None = None
         # The next batch is tokenised and read from the disk during a step.
         with ThreadPoolExecutor(1, thread_name_prefix="batch-reader") as reader:
-            next_batch = reader.submit(self._read, self.step)
             while self.step < last:
-                batch = next_batch.result()
-                if self.step + 1 < last:
+                if next_batch is None:
+                    self._order = self.text_order(progress)
+                    next_batch = reader.submit(self._read, self.step)
+                batch, next_batch = next_batch.result(), None
+                if self.step + 1 < last and not self.depends_on_weights(self.step + 1):
                     next_batch = reader.submit(self._read, self.step + 1)
                 self.train_step(batch)
                 self.step += 1
@@ -119,7 +134,13 @@ class TrainingLoop(ABC, Generic[Settings]):
     def _read(self, step: int) -> Batch:
         settings = self.settings
         return self.data.batch(
-            step, settings.batch, seed=settings.seed, typo_share=settings.typo_share, n_random=settings.n_random
+            step,
+            settings.batch,
+            seed=settings.seed,
+            typo_share=settings.typo_share,
+            variant_share=settings.variant_share,
+            n_random=settings.n_random,
+            order=self._order,
         )
 
     def _save(self) -> None:

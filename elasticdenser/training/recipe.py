@@ -3,6 +3,7 @@
 title = "..."       seed = 1            encoder = "ID or folder"        target_dtype = "auto"
 index = "..." or passages = [...]       n_neighbours = 8                query_prompt, passage_prompt, max_length
 widths = [...]      depths = [...]      snapshot_every = 500            candidates = 4
+select_by = "mean"
 [[texts]]           path, kind, limit: see `TextSource`
 [init]              see `InitSettings`; `model` starts from trained subnets
 [distil]            see `DistilSettings`
@@ -22,6 +23,7 @@ from elasticdenser.dataclass_io import from_value, read_toml
 from elasticdenser.datasets import open_corpus
 from elasticdenser.errors import BadInputError
 from elasticdenser.training.settings import (
+    SELECTION_RULES,
     DevSetSettings,
     DistilSettings,
     InitSettings,
@@ -70,6 +72,8 @@ class Recipe:
         distil: Settings of the distillation.
         table: Settings of level 0; None makes none.
         dev_sets: Dev sets that a snapshot is selected on.
+        select_by: Rule of the selection: `mean`, or `mean-and-worst`, which counts each subnet's worst dev set as much
+            as its mean; see `selection.py`.
 
     Raises:
         BadInputError: Settings are missing or contradict each other.
@@ -94,12 +98,15 @@ class Recipe:
     distil: DistilSettings
     table: TableSettings | None = None
     dev_sets: tuple[DevSetSettings, ...] = ()
+    select_by: str = "mean"
 
     def __post_init__(self) -> None:
         if self.index and self.passages:
             raise BadInputError("got both 'index' and 'passages', which an index would be built of: give one of them")
         if self.target_dtype not in _DTYPES:
             raise BadInputError(f"got target_dtype = {self.target_dtype!r}, expected one of {', '.join(_DTYPES)}")
+        if self.select_by not in SELECTION_RULES:
+            raise BadInputError(f"got select_by = {self.select_by!r}, expected one of {', '.join(SELECTION_RULES)}")
         if not self.texts:
             raise BadInputError("there are no texts to train on: add at least one table [[texts]]")
         for dev in self.dev_sets:

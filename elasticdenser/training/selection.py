@@ -5,13 +5,17 @@ which no subnet falls more than `MAX_FALL` below its best retention over all sna
 the subnets is selected; where every snapshot has such a subnet, the one with the best mean. A mean alone would hide
 that a single subnet has collapsed. The full subnet does not count, as the full encoder itself is used in its place; its
 trained weights are measured for the record.
+
+With many dev sets a mean over them hides that a subnet fails on one of them. Its worst retention is reported too, and
+with the rule `mean-and-worst` a subnet counts with the mean of both. Falls are always those of the mean: the worst of
+several dev sets is mostly the noisiest, and would exclude good snapshots.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,19 @@ MAX_FALL = 0.005
 
 _Measures = Mapping[str, Mapping[str, float]]
 """Dev set -> subnet -> measure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstRetention:
+    """Lowest retention of a subnet over the dev sets.
+
+    Args:
+        dev_set: Name of the dev set.
+        retention: The subnet's measure there, as a share of the full encoder's.
+    """
+
+    dev_set: str
+    retention: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +78,26 @@ class SnapshotSelection:
         shares = {dev: value / self.full[dev] for dev, value in self.level0.items()}
         return self.retention(step) | ({str(LEVEL_0): _mean(shares)} if shares else {})
 
+    def worst_retention(self, step: int) -> dict[str, WorstRetention]:
+        """Return the lowest retention at a step of each subnet that counts, and of level 0 if there is one."""
+        worst = _worst_retention(self.full, self.values[step], self.for_record)
+        if self.level0:
+            level0 = {dev: {str(LEVEL_0): value} for dev, value in self.level0.items()}
+            worst |= _worst_retention(self.full, level0)
+        return worst
+
     def retention_for_record(self, step: int) -> dict[str, float]:
         """Return the retention at a step of the subnets that do not count."""
         all_retention = _retention(self.full, self.values[step])
         return {subnet: all_retention[subnet] for subnet in self.for_record}
+
+    def report(self) -> str:
+        """Return the retention of each subnet at the selected step, and its worst dev set, as lines of text."""
+        worst = self.worst_retention(self.selected)
+        lines = [f"step {self.selected:,} selected; retention, and the lowest over the dev sets:"]
+        for name, mean in self.retention_with_level0(self.selected).items():
+            lines.append(f"{name:>10}  {mean:.4f}  {worst[name].retention:.4f}  {worst[name].dev_set}")
+        return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         """Return all figures, including retention, its mean and the greatest fall of a subnet at each step."""
@@ -80,6 +113,7 @@ class SnapshotSelection:
                     "mean_retention": _mean(retention[step]),
                     "greatest_fall": falls[step],
                     "retention": retention[step],
+                    "worst_retention": {name: asdict(worst) for name, worst in self.worst_retention(step).items()},
                     "retention_for_record": self.retention_for_record(step),
                     "values": self.values[step],
                 }
@@ -97,6 +131,7 @@ def select_snapshot(
     cache: Path,
     *,
     for_record: Sequence[Subnet] = (),
+    rule: str = "mean",
     progress: Progress = silent,
 ) -> SnapshotSelection:
     """Measure the subnets of all snapshots and select the best snapshot.
@@ -109,6 +144,7 @@ def select_snapshot(
         subnets: Subnets that are compared, at least one.
         cache: File of the result; snapshots that it has for the same dev sets and subnets are not measured again.
         for_record: Subnets that are measured but do not count.
+        rule: One of `SELECTION_RULES`.
         progress: Called with (activity, done, total).
 
     Raises:
@@ -135,7 +171,12 @@ def select_snapshot(
         else:
             load_weights(path, model)
             values[step] = {dev.name: measure_subnets(model, measured, dev, sequences[dev.name]) for dev in dev_sets}
-        selected = best_step({step: _retention(full, values[step], for_record_names) for step in values})
+        selected = best_step(
+            {step: _retention(full, values[step], for_record_names) for step in values},
+            {step: _worst_retention(full, values[step], for_record_names) for step in values}
+            if rule == "mean-and-worst"
+            else None,
+        )
         selection = SnapshotSelection(
             selected=selected, full=full, values=values, level0=level0, for_record=for_record_names
         )
@@ -144,15 +185,26 @@ def select_snapshot(
     return selection
 
 
-def best_step(retention: Mapping[int, Mapping[str, float]]) -> int:
+def best_step(
+    retention: Mapping[int, Mapping[str, float]],
+    worst: Mapping[int, Mapping[str, WorstRetention]] | None = None,
+) -> int:
     """Return the step of the best snapshot, by the rule of this module; of equal ones the last.
 
     Args:
         retention: Step -> subnet -> retention.
+        worst: Step -> subnet -> worst retention, which counts as much as the mean; None does not count it.
     """
     falls = _greatest_falls(retention)
     without_collapse = [step for step in retention if falls[step] <= MAX_FALL]
-    return max(without_collapse or retention, key=lambda step: (_mean(retention[step]), step))
+
+    def quality(step: int) -> float:
+        mean = _mean(retention[step])
+        if worst is None:
+            return mean
+        return (mean + _mean({name: subnet.retention for name, subnet in worst[step].items()})) / 2
+
+    return max(without_collapse or retention, key=lambda step: (quality(step), step))
 
 
 def _greatest_falls(retention: Mapping[int, Mapping[str, float]]) -> dict[int, float]:
@@ -165,6 +217,18 @@ def _greatest_falls(retention: Mapping[int, Mapping[str, float]]) -> dict[int, f
 def _retention(full: Mapping[str, float], values: _Measures, left_out: Sequence[str] = ()) -> dict[str, float]:
     subnets = [subnet for subnet in next(iter(values.values())) if subnet not in left_out]
     return {subnet: sum(values[dev][subnet] / full[dev] for dev in values) / len(values) for subnet in subnets}
+
+
+def _worst_retention(
+    full: Mapping[str, float], values: _Measures, left_out: Sequence[str] = ()
+) -> dict[str, WorstRetention]:
+    worst = {}
+    for subnet in next(iter(values.values())):
+        if subnet not in left_out:
+            shares = {dev: values[dev][subnet] / full[dev] for dev in values}
+            dev_set = min(shares, key=lambda dev: shares[dev])
+            worst[subnet] = WorstRetention(dev_set=dev_set, retention=shares[dev_set])
+    return worst
 
 
 def _mean(values: Mapping[str, float]) -> float:

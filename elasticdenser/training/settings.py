@@ -6,7 +6,7 @@ Ranges in the annotations are checked where a recipe is read.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -61,6 +61,8 @@ class StepSettings:
         score_weight: Weight of the loss over score distributions, relative to the alignment loss.
         temperature: Temperature of the score distributions.
         typo_share: Share of the queries that get typing errors; their targets are those of the clean text.
+        variant_share: Share of the queries that are given as keywords, in lower case without punctuation, or without
+            one word (English); their targets are those of the clean text too.
         n_random: Number of random passages in the bank of a batch, in addition to the nearest ones.
         seed: Seed of everything that is drawn at random.
     """
@@ -73,6 +75,7 @@ class StepSettings:
     score_weight: NonNegativeFloat = 0.3
     temperature: PositiveFloat = 0.03
     typo_share: Share = 0.15
+    variant_share: Share = 0.0
     n_random: NonNegativeInt
     seed: NonNegativeInt = 0
 
@@ -101,9 +104,14 @@ class DistilSettings(StepSettings):
         bfloat16: Whether matrix products run in bfloat16.
         subnets: The subnets to train, such as ("w0.5-d3",); empty trains all of the grid.
         n_sampled_subnets: Subnets that are drawn at random for each step; 0 trains all of them at each step.
+        difficulty: Exponent of the weights with which texts are drawn, (1 - cosine) ** `difficulty`; 0 reads all texts
+            equally often. See `difficulty.py`.
+        difficulty_every: Steps until these cosines are computed again.
+        difficulty_subnet: Subnet whose cosines they are; empty is the one in the middle of those that are trained.
+        difficulty_texts: Maximum number of texts whose cosines are computed at a time, drawn at random.
 
     Raises:
-        QueryError: A name in `subnets` is not that of a subnet.
+        QueryError: A name in `subnets`, or `difficulty_subnet`, is not that of a subnet.
     """
 
     learning_rate: PositiveFloat = 2e-4
@@ -118,9 +126,13 @@ class DistilSettings(StepSettings):
     bfloat16: bool = True
     subnets: tuple[str, ...] = ()
     n_sampled_subnets: NonNegativeInt = 0
+    difficulty: NonNegativeFloat = 0.0
+    difficulty_every: PositiveInt = 1000
+    difficulty_subnet: str = ""
+    difficulty_texts: PositiveInt = 200_000
 
     def __post_init__(self) -> None:
-        for name in self.subnets:
+        for name in (*self.subnets, *filter(None, [self.difficulty_subnet])):
             Subnet.parse(name)
 
 
@@ -183,10 +195,26 @@ class DevSetSettings:
         parse_measures([self.measure])
 
 
+SELECTION_RULES = ("mean", "mean-and-worst")
+"""Rules of snapshot selection: by the mean retention over the dev sets, or by its mean with the worst one."""
+
 _FILE_KEYS = {"subnets": "sizes", "n_sampled_subnets": "n_sampled"}
 """Field -> key in files whose format keeps an earlier name."""
 
 
+_ADDED_FIELDS = frozenset(
+    {"model", "variant_share", "difficulty", "difficulty_every", "difficulty_subnet", "difficulty_texts"}
+)
+"""Fields that files hold only with another value than their default, which changes nothing: they were added later, and
+a training from before still resumes."""
+
+
 def settings_to_json(settings: InitSettings | StepSettings) -> dict[str, Any]:
     """Return settings as checkpoints and the elastic.json of a model hold them: with the keys of that format."""
-    return {_FILE_KEYS.get(name, name): value for name, value in asdict(settings).items()}
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    defaults = {field.name: field.default for field in fields(settings) if field.name in _ADDED_FIELDS}
+    return {
+        _FILE_KEYS.get(name, name): value
+        for name, value in values.items()
+        if name not in defaults or value != defaults[name]
+    }

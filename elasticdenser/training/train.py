@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -225,9 +225,11 @@ class _Training:
         selection = self._select(snapshots) if self._dev_sets else None
         step = max(snapshots) if selection is None else selection.selected
         load_weights(snapshots[step], model)
-        retention = {}
+        retention, worst = {}, {}
         if selection is not None:
             retention = {str(encoder.full_subnet): 1.0, **selection.retention_with_level0(step)}
+            worst = {name: asdict(subnet) for name, subnet in selection.worst_retention(step).items()}
+            self._log(selection.report())
         provenance = {
             "name": encoder.location.name,
             "weights_sha256": encoder.location.sha256,
@@ -236,6 +238,7 @@ class _Training:
             "title": self._recipe.title,
             "plan": self._plan,
             "retention": retention,
+            "worst_retention": worst,
         }
         save_elastic(output, base=encoder.location.path, model=model, provenance=provenance, settings=encoder.settings)
         return TrainingResult(
@@ -257,6 +260,7 @@ class _Training:
             model,
             self._inputs.subnets,
             self.folder / "selection.json",
+            rule=self._recipe.select_by,
             for_record=[subnet for subnet in model.shape.grid if subnet == encoder.full_subnet],
             progress=self._progress,
         )

@@ -52,7 +52,9 @@ class FewQueries:
         self.bank = F.normalize(torch.randn(40, SHAPE.dim, generator=generator), dim=-1)
         self.read_steps: list[int] = []
 
-    def batch(self, step: int, size: int, *, seed: int, typo_share: float, n_random: int) -> Batch:
+    def batch(
+        self, step: int, size: int, *, seed: int, typo_share: float, variant_share: float, n_random: int, order: None
+    ) -> Batch:
         self.read_steps.append(step)
         rows = random.Random(f"{seed} {step}").sample(range(64), size)
         return Batch(token_ids=self.token_ids[rows], mask=self.mask[rows], targets=self.targets[rows], bank=self.bank)

@@ -34,7 +34,7 @@ class FewQueries:
         self.bank = F.normalize(torch.from_numpy(rng.normal(size=(50, DIM))).float(), dim=-1)
         self.read_steps: list[int] = []
 
-    def batch(self, step: int, size: int, *, seed: int, typo_share: float = 0.0, n_random: int = 0) -> Batch:
+    def batch(self, step: int, size: int, *, seed: int, **options: float | None) -> Batch:
         self.read_steps.append(step)
         return self.batch_of(random.Random(f"{seed} {step}").sample(range(96), size))
 
