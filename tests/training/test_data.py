@@ -1,9 +1,11 @@
 """Batches of training texts, and the cache of their targets on disk."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from elasticdenser.datasets import Corpus, Passage
 from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError, QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.training import row_cache
+from elasticdenser.training.data import TextOrder, TrainingData
 from elasticdenser.training.targets import prepare_data
 
 N = 150
@@ -188,6 +191,53 @@ def test_typing_errors_leave_targets_clean(prepare):
     targets = np.asarray(data.targets, np.float32)
     targets = np.sort(targets / np.linalg.norm(targets, axis=1, keepdims=True), axis=0)
     assert np.allclose(batch_targets, targets, atol=1e-6)
+
+
+def test_batches_without_the_newer_options_are_those_of_before(texts):
+    """The digest was computed before the options were added: trainings of before still resume."""
+
+    class LettersEncoder:
+        settings = SimpleNamespace(max_length=64, query_prompt="", normalize=True)
+
+        def _tokenize(self, texts, prompt):
+            return [[ord(letter) % 97 for letter in text] for text in texts]
+
+    texts = [f"number {i} " + "lorem ipsum dolor "[: i % 18] + "x" * (i % 40) for i in range(N)]
+    targets = np.random.default_rng(0).normal(size=(N, 8)).astype(np.float16)
+    data = TrainingData(texts, LettersEncoder(), None, targets=targets, neighbours=None)
+    digest = hashlib.sha256()
+    for step in range(90):
+        batch = data.batch(step, 4, seed=3, typo_share=0.4, n_random=5)
+        for tensor in (batch.token_ids, batch.mask):
+            digest.update(tensor.numpy().tobytes())
+    assert digest.hexdigest() == "97c9451bddda94400f135fc1c9c79c5232f086e7b3634401991d00d98bb1b85e"
+
+
+def test_variant_share_is_the_share_of_texts_that_vary(prepare, tiny_query_encoder):
+    texts = [f"Is the Number {i} a Prime?" for i in range(N)]
+    clean = {tuple(ids) for ids in tiny_query_encoder._tokenize(texts, "")}
+    data = prepare(texts)
+
+    def n_clean(share):
+        batches = [data.batch(step, BATCH_SIZE, seed=0, variant_share=share) for step in range(4 * N_BATCHES)]
+        return sum(ids in clean for batch in batches for ids in sequences_of(batch))
+
+    assert n_clean(0.0) == 4 * N and n_clean(1.0) == 0
+    assert 0.65 < n_clean(0.3) / (4 * N) < 0.75
+    # Targets stay those of the clean texts.
+    batches = [data.batch(step, BATCH_SIZE, seed=0, variant_share=1.0) for step in range(N_BATCHES)]
+    targets = torch.cat([batch.targets for batch in batches])
+    expected = data.normalised_targets(np.arange(N))
+    assert torch.allclose(targets.sort(dim=0).values, expected.sort(dim=0).values, atol=1e-6)
+
+
+def test_a_given_order_names_the_texts_of_its_steps(prepare, clean):
+    data = prepare()
+    rows = np.repeat(np.arange(5, 15), 4)
+    order = TextOrder(number=2, first_step=20, n_batches=10, rows=rows)
+    batches = [data.batch(step, BATCH_SIZE, seed=0, order=order) for step in range(20, 30)]
+    assert sorted(clean[ids] for batch in batches for ids in sequences_of(batch)) == rows.tolist()
+    assert same(prepare().batch(25, BATCH_SIZE, seed=0, order=order), batches[5])
 
 
 def test_bank_holds_the_nearest_passages(prepare, index):

@@ -62,7 +62,8 @@ def test_processes_share_a_batch_but_not_its_bank(monkeypatch, rank):
 @pytest.mark.slow
 def test_two_processes_train_the_same_model_as_one(tiny_model, tmp_path):
     write_data(tmp_path)
-    recipe = write_recipe(tmp_path, tiny_model)
+    by_difficulty = "bfloat16 = false\ndifficulty = 0.5\ndifficulty_every = 5"
+    recipe = write_recipe(tmp_path, tiny_model, ("bfloat16 = false", by_difficulty))
     single = train(read_recipe(recipe), tmp_path / "one", TrainOptions(data=tmp_path, device="cpu", offline=True))
 
     launcher = "-m torch.distributed.run --nproc-per-node 2 --rdzv-backend c10d --rdzv-endpoint 127.0.0.1:0"

@@ -127,6 +127,7 @@ def test_a_recipe_for_own_queries_and_passages(tmp_path):
         ('title = "Mine"', "title = 3", "recipe.title: got 3, expected a value of type str"),
         ('title = "Mine"', 'titel = "Mine"', "recipe: unknown key 'titel'"),
         ('title = "Mine"', 'index = "an/index"', "both 'index' and 'passages'"),
+        ('title = "Mine"', 'select_by = "worst"', "got select_by = 'worst', expected one of mean, mean-and-worst"),
         ('title = "Mine"', 'target_dtype = "half"', "got target_dtype = 'half', expected one of auto"),
         ("seed = 3", "seed = -1", "recipe.seed: got -1, expected"),
         ('passages = ["corpus.jsonl"]', "", "dev: there are no passages to search"),

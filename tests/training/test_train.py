@@ -24,7 +24,7 @@ from elasticdenser.training.batches import padded, token_ids_of
 from elasticdenser.training.dev_sets import load_dev_set
 from elasticdenser.training.inputs import TrainOptions
 from elasticdenser.training.recipe import default_recipe, read_recipe
-from elasticdenser.training.selection import best_step, select_snapshot
+from elasticdenser.training.selection import SnapshotSelection, WorstRetention, best_step, select_snapshot
 from elasticdenser.training.settings import DevSetSettings
 from elasticdenser.training.snapshots import save_weights
 from elasticdenser.training.subnet_grid import grid_lines
@@ -80,6 +80,10 @@ def test_a_training_makes_a_model_with_all_subnets(trained, tiny_model, data_fol
     provenance = load_elastic(result.folder).provenance
     assert provenance["name"] == str(tiny_model) and provenance["step"] == result.step
     assert provenance["plan"]["distil"]["steps"] == 10
+    assert {subnet: worst["retention"] for subnet, worst in provenance["worst_retention"].items()} == pytest.approx(
+        {subnet: retention for subnet, retention in provenance["retention"].items() if subnet != "w1-d2"}
+    )
+    assert any(text.startswith(f"step {result.step} selected; retention") for text in recorder.messages)
     assert {"Encoding training texts", "Fitting the subnets", "Tuning level 0", "Training"} <= recorder.activities
     assert any("step 8 of 10, cosines" in text and "w0.25" in text for text in recorder.messages)
 
@@ -91,6 +95,8 @@ def test_snapshots_and_their_measures_are_saved(trained):
     saved = json.loads((result.run / "selection.json").read_text())
     assert [snapshot["step"] for snapshot in saved["snapshots"]] == [8, 10]
     assert saved["selected"] == result.step and set(saved["snapshots"][0]["retention"]) == set(SUBNETS)
+    worst = saved["snapshots"][0]["worst_retention"]
+    assert set(worst) == {*SUBNETS, "level0"} and worst["level0"]["dev_set"] == "dev dev RR@10"
     assert saved["full"]["dev dev RR@10"] > 0.1 and 0 < saved["level0"]["dev dev RR@10"] <= 1
 
 
@@ -288,6 +294,34 @@ def test_a_dev_set_on_which_the_full_encoder_finds_nothing_is_refused(dev, tiny_
 )
 def test_the_rule_of_selection(retention, selected):
     assert best_step(retention) == selected
+
+
+def test_the_worst_dev_set_counts_if_the_recipe_says_so():
+    retention = {1: {"a": 0.95, "b": 0.90}, 2: {"a": 0.948, "b": 0.90}, 3: {"a": 0.98, "b": 0.80}}
+    worst = {
+        step: {subnet: WorstRetention(dev_set="dev", retention=value) for subnet in ("a", "b")}
+        for step, value in {1: 0.7, 2: 0.8, 3: 0.9}.items()
+    }
+    assert best_step(retention) == 1 and best_step(retention, worst) == 3
+    # A subnet that collapsed in the mean over the dev sets excludes a snapshot all the same.
+    best = {**retention, 3: {"a": 0.949, "b": 0.80}}
+    assert best_step(best, worst) == 2
+
+
+def test_the_worst_dev_set_of_each_subnet_is_reported():
+    selection = SnapshotSelection(
+        selected=5,
+        full={"easy": 0.8, "hard": 0.5},
+        values={5: {"easy": {"w1-d1": 0.8, "w1-d2": 0.6}, "hard": {"w1-d1": 0.4, "w1-d2": 0.45}}},
+        level0={"easy": 0.4, "hard": 0.4},
+        for_record=("w1-d2",),
+    )
+    worst = selection.worst_retention(5)
+    assert {name: subnet.dev_set for name, subnet in worst.items()} == {"w1-d1": "hard", "level0": "easy"}
+    assert worst["w1-d1"].retention == pytest.approx(0.8) and worst["level0"].retention == pytest.approx(0.5)
+    lines = selection.report().splitlines()
+    assert lines[0].startswith("step 5 selected") and len(lines) == 3
+    assert lines[1].split() == ["w1-d1", "0.9000", "0.8000", "hard"]
 
 
 def test_figures_of_subnets_are_shown_as_a_grid():
