@@ -78,7 +78,7 @@ def measure_profile(
         settings: The settings.
         quality: Retention by level, measured with relevance judgements; `agreement` replaces the missing ones.
         recalls: Search effort of every level, for which `quality` then holds; None chooses the efforts.
-        progress: Called with (what, done, total).
+        progress: Called with (activity, done, total).
 
     Returns:
         The profile; `measured` also holds the slowest times, the times by query length, and the conditions.
