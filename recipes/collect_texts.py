@@ -70,6 +70,9 @@ MAX_MODULES = 200
 MAX_PAGES = 20
 """Manual pages of a program: some have one for each of thousands of subcommands."""
 
+_RULE = re.compile(r"([^\w\s])\1{3,}")
+"""Dots of a table of contents, and lines drawn with characters."""
+
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z0-9])")
 _DOCSTRING_SECTION = re.compile(r"\n\s*(?:Args|Parameters|Returns|Attributes|Examples?|>>>|```)")
 _SKIPPED_FOLDERS = frozenset({"tests", "test", "testing", "_vendor", "site-packages"})
@@ -114,7 +117,7 @@ def lines_of(texts: Iterable[str], n_pieces: int, held_out: HeldOutTexts, random
         held_out: Texts that may not be repeated.
         random: Source of randomness.
     """
-    collapsed = filter(None, (" ".join(text.split()) for text in texts))
+    collapsed = filter(None, (" ".join(_RULE.sub(" ", text).split()) for text in texts))
     distinct = dict.fromkeys(collapsed)
     pieces = cut(distinct, n_pieces, random) if n_pieces else distinct
     variants = (varied(piece, random) for piece in pieces if not held_out.overlap(piece))

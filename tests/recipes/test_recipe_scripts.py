@@ -179,6 +179,13 @@ def test_pieces_are_spans_sentences_and_runs():
     assert max(len(piece.split()) for piece in collect_texts.cut([longest], 200, Random(0))) <= collect_texts.MAX_WORDS
 
 
+def test_lines_are_distinct_and_without_rules():
+    nothing = held_out.HeldOutTexts([])
+    texts = ["Contents ........ 12\n==========", "Contents 12", " \n ", "....."] * 2
+    lines = [collect_texts.lines_of(texts, 0, nothing, Random(seed)) for seed in range(20)]
+    assert ["Contents 12"] in lines and all(line in (["Contents 12"], ["contents 12"]) for line in lines)
+
+
 def test_a_fifth_of_the_texts_is_varied():
     variants = [collect_texts.varied("The Novel, of course!", Random(seed)) for seed in range(2000)]
     assert variants.count("Novel course") / 2000 == pytest.approx(collect_texts.KEYWORD_SHARE, abs=0.03)
