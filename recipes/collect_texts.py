@@ -121,7 +121,9 @@ def lines_of(texts: Iterable[str], n_pieces: int, held_out: HeldOutTexts, random
     distinct = dict.fromkeys(collapsed)
     pieces = cut(distinct, n_pieces, random) if n_pieces else distinct
     variants = (varied(piece, random) for piece in pieces if not held_out.overlap(piece))
-    lines = list(dict.fromkeys(line for line in variants if line and len(line) <= MAX_CHARACTERS))
+    fitting = dict.fromkeys(line for line in variants if line and len(line) <= MAX_CHARACTERS)
+    # Again, because a variant may repeat what its piece does not: without its apostrophes, say.
+    lines = [line for line in fitting if not held_out.overlap(line)]
     random.shuffle(lines)
     return lines
 
