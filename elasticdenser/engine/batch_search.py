@@ -43,6 +43,13 @@ class BatchSearch(Protocol):
             QueryError: A query cannot be searched. The engine then searches the queries of the batch one by one.
         """
 
+    def count_tokens(self, text: str) -> int | None:
+        """Return the number of tokens of a query, special tokens included; None, the default, if it is not known.
+
+        It is called in the threads of clients, and only if the quality of levels depends on it; see `Level.quality_for`.
+        """
+        return None
+
     def start_batch(self, queries: Sequence[Query], level: str) -> Callable[[], Collection[Hits]]:
         """Start a search, and return a function that waits for its hits.
 
@@ -81,3 +88,7 @@ class RetrieverSearch(BatchSearch):
             for hit in self._retriever.search(texts, k, subnet=subnet, doc_ids=doc_ids, recall=recall):
                 hits[int(hit.query_id)].append(hit)
         return [hits_of_query[: query.k] for hits_of_query, query in zip(hits, queries, strict=True)]
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens as the encoder counts them; see `BatchSearch`."""
+        return self._retriever.encoder.count_tokens([text])[0]

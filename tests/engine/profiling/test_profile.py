@@ -10,7 +10,8 @@ from engine_helpers import PROFILE, level
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticdenser.engine.profiling.profile import Level, Profile
+from elasticdenser.engine.profiling.level import Level
+from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.errors import BadInputError, QueryError
 
 

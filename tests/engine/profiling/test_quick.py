@@ -9,7 +9,8 @@ import pytest
 
 from elasticdenser import PassageEncoder, PassageIndex, Retriever
 from elasticdenser.engine import BatchSearch, RetrievalEngine
-from elasticdenser.engine.profiling.profile import Level, Profile
+from elasticdenser.engine.profiling.level import Level
+from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.profiling.quick import quick_profile
 from elasticdenser.errors import QueryError
 from elasticdenser.models.locate import PROFILE
