@@ -29,7 +29,7 @@ class Request:
 
     Args:
         id: Number that is unique within the engine.
-        query: The query; requests with equal queries, minimum levels, minimum qualities and priorities share one answer.
+        query: The query; requests with equal queries, priorities, minimum levels and qualities share one answer.
         arrival_s: Time of arrival.
         deadline_s: Time after which the answer is worthless; infinity for no deadline.
         minimum_level: Name of the level whose quality the answer must reach; None accepts any level.

@@ -37,15 +37,17 @@ def agreement_by_length(
     Returns:
         Level -> largest number of tokens of the range -> agreement.
     """
-    shares: dict[str, dict[int, float]] = {level: {} for level in levels}
     if not levels:
-        return shares
+        return {}
     progress("Collecting texts by length", 0, 1)
     texts = texts_by_length(retriever, queries, _TEXTS_OF_A_LENGTH, seed)
     progress("Collecting texts by length", 1, 1)
+    full = str(retriever.encoder.full_subnet)
+    shares = {level: dict.fromkeys(texts, 1.0) for level in levels}
+    others = [level for level in levels if level != full]
     for max_tokens, texts_of_length in texts.items():
         report = partial(_report_length, progress, max_tokens)
-        for level, share in agreement(retriever, texts_of_length, levels, k=k, progress=report).items():
+        for level, share in agreement(retriever, texts_of_length, others, k=k, progress=report).items():
             shares[level][max_tokens] = share
     return shares
 

@@ -70,7 +70,7 @@ def quick_profile(retriever: Retriever, *, k: int = 10, progress: Progress = sil
 
 
 def _quality_by_tokens(profile: Profile, retention_by_length: QualityByTokens) -> QualityByTokens:
-    """Return the quality by length of each level: the profile's, else that of the model at the level's search effort."""
+    """Return the quality by length of each level: the profile's, or else the model's at the level's search effort."""
     return {
         level.name: level.quality_by_tokens
         or {
