@@ -51,9 +51,9 @@ def profile(
         bool,
         typer.Option(
             "--by-length",
-            help="Measure also how the quality depends on the length of a query, unless the model says so: the share of "
-            "the full encoder's hits for texts of up to 8, 16, 32, ... tokens, from the queries and the passages. It "
-            "takes about a minute longer; `serve --minimum-quality` uses it.",
+            help="Estimate also how the quality depends on the length of a query, unless the model says so: from the "
+            "full encoder's hits for texts of up to 8, 16, 32, ... tokens, made of queries and passages. It takes "
+            "about half a minute longer; `serve --minimum-quality` uses it.",
         ),
     ] = False,
     encoding: options.EncoderOptions,
@@ -118,10 +118,11 @@ def _print_levels(profile: Profile, batch_sizes: Sequence[int]) -> None:
 def _print_quality_by_tokens(profile: Profile) -> None:
     bounds = sorted({tokens for level in profile.levels for tokens in level.quality_by_tokens})
     rows = [[*(f"{level.quality_for(tokens):.3f}" for tokens in bounds), level.name] for level in profile.levels]
-    by_agreement = profile.measured.get("quality_by_tokens_by_agreement")
-    meaning = "agreement with the full encoder" if by_agreement else "share of the full encoder's figures"
     columns = [*(f"to {tokens}" for tokens in bounds), "level"]
-    print_table(f"Quality by tokens of the query: {meaning}", columns, rows, numeric=len(bounds))
+    is_estimated = bool(profile.measured.get("quality_by_tokens_by_agreement"))
+    print_table(
+        "Quality by tokens of the query" + (", estimated" if is_estimated else ""), columns, rows, numeric=len(bounds)
+    )
 
 
 def register(app: typer.Typer) -> None:

@@ -12,9 +12,10 @@ from statistics import median
 
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 from elasticdenser.engine.batch_search import RetrieverSearch
-from elasticdenser.engine.profiling.agreement import agreement, agreement_by_length
+from elasticdenser.engine.profiling.agreement import agreement
 from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.profile import Profile
+from elasticdenser.engine.profiling.quality_by_length import estimate_by_length
 from elasticdenser.engine.profiling.query_sample import text_of_length
 from elasticdenser.engine.profiling.search_effort import OperatingPoint, choose_operating_points, retained_share
 from elasticdenser.engine.profiling.timing import time_in_turns
@@ -40,7 +41,7 @@ class MeasureSettings:
         tokens: Lengths of queries in tokens for which a single query is timed as well.
         k: Number of hits.
         rounds: Number of times that each case is timed.
-        by_length: Measure the quality by the length of the query too, by agreement, where it is not given.
+        by_length: Estimate the quality by the length of the query too, where it is not given.
         seed: Seed of the sample of queries.
 
     Raises:
@@ -99,9 +100,11 @@ def measure_profile(
         qualities |= agreement(retriever, queries, unjudged, k=settings.k, seed=settings.seed, progress=progress)
         qualities = {name: qualities[name] for name in names}
         by_tokens = {name: (quality_by_tokens or {}).get(name, {}) for name in names}
-        unknown = [name for name in names if settings.by_length and not by_tokens[name]]
-        by_tokens |= agreement_by_length(
-            retriever, queries, unknown, k=settings.k, seed=settings.seed, progress=progress
+        full = str(retriever.encoder.full_subnet)  # its quality is 1 at every length
+        estimated = [name for name in names if settings.by_length and name != full and not by_tokens[name]]
+        judged = {name: qualities[name] for name in estimated if name not in unjudged}
+        by_tokens |= estimate_by_length(
+            retriever, queries, estimated, judged, k=settings.k, seed=settings.seed, progress=progress
         )
         if recalls is None:
             points = choose_operating_points(_operating_points(retriever, queries, qualities, settings, progress))
@@ -124,8 +127,8 @@ def measure_profile(
         for name in names
     ]
     conditions = _conditions(retriever, queries, settings, times, unjudged)
-    if unknown:
-        conditions["quality_by_tokens_by_agreement"] = unknown
+    if estimated:
+        conditions["quality_by_tokens_by_agreement"] = estimated
     return Profile(levels=levels, measured=conditions)
 
 
