@@ -193,10 +193,10 @@ BY_LENGTH = Profile(
 def test_a_minimum_quality_holds_for_the_length_of_the_query(minimum_quality, n_tokens, level):
     scheduler = scheduler_of("static:level0", BY_LENGTH)
     scheduler.add(request(0, timeout_s=0.02, minimum_quality=minimum_quality, n_tokens=n_tokens))
-    for number in range(1, 10):
+    for number in range(1, 6):
         scheduler.add(request(number))
     batch = scheduler.schedule(0.0)
-    assert (batch.level, len(batch.jobs)) == (level, 10 if level == "level0" else 1)
+    assert (batch.level, len(batch.jobs)) == (level, 6 if level == "level0" else 1)
 
 
 def test_the_stricter_of_two_minimums_counts():
