@@ -36,7 +36,7 @@ test-fast: $(VENV)/.test ## run linters and the fast tests: less than two minute
 	$(PYTEST) $(PARALLEL) -m 'not slow and not serial'
 	$(PYTEST) -m 'serial and not slow'
 
-test-cpus: $(VENV)/.test ## run the tests that compute as on a lesser processor
+test-cpus: $(VENV)/.test ## run the tests that compute as on an older processor
 	ONEDNN_MAX_CPU_ISA=$(CPU_ISA) ATEN_CPU_CAPABILITY=$(CPU_CAPABILITY) $(PYTEST) $(PARALLEL) --kernel-path $(KERNEL_PATH) \
 		tests/encoders tests/kernel tests/models tests/retrieval tests/index/test_rescoring.py tests/index/test_index_search.py
 

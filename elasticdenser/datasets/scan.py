@@ -155,6 +155,6 @@ def _update(digest: Any, passage: Passage) -> None:
 
 def _empty_message(corpus: Corpus) -> str:
     if not corpus.skipped.total:
-        return f"the corpus {corpus.name} holds no passage: expected at least one"
+        return f"the corpus {corpus.name!r} holds no passages, expected at least one"
     first = corpus.skipped.messages[0]
-    return f"the corpus {corpus.name} holds no passage: all {corpus.skipped.total} lines were bad, first {first}"
+    return f"the corpus {corpus.name!r} holds no passages: all {corpus.skipped.total} lines were bad, first {first}"

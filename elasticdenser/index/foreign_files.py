@@ -24,10 +24,10 @@ def find_files(source: Path, ids: Path | None) -> tuple[Path, Path]:
     """
     if source.is_dir():
         files = (source / "index", ids or source / "docid")
-    elif ids is None:
+    elif ids is None and source.exists():
         raise BadInputError("a FAISS file needs its ids: give a file with one id a line (--ids)", source)
     else:
-        files = (source, ids)
+        files = (source, ids or source)
     for path in files:
         if not path.is_file():
             raise BadInputError("no such file, expected a folder with `index` and `docid`, or a FAISS file", path)

@@ -203,5 +203,5 @@ def _missing_message(folder: Path) -> str:
             "`elasticdenser index` command again to continue it"
         )
     if folder.is_dir():
-        return f"{folder} is not an index: it holds no {MANIFEST}"
+        return f"{folder} is not an index: it holds no {MANIFEST}; `elasticdenser index` makes one"
     return f"{folder} does not exist: build an index with `elasticdenser index CORPUS -o {folder}`"

@@ -148,8 +148,8 @@ def check_replaceable(folder: Path) -> None:
         return
     if folder.exists():
         raise BuildError(
-            f"cannot write {folder}: it holds something else than an elastic encoder: choose another folder, or remove "
-            "it"
+            f"cannot write {folder}: it holds something other than an elastic encoder: choose another folder, or "
+            "remove it"
         )
 
 

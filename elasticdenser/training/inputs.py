@@ -164,7 +164,7 @@ class TrainingInputs:
         """Return the initialisation's part of the plan: its settings, or the weights it starts from."""
         settings = self.recipe.init
         if not settings.model:
-            return {name: value for name, value in settings_to_json(settings).items() if name != "model"}
+            return settings_to_json(settings)
         trained = find_model(settings.model).path / TRAINED_WEIGHTS
         return {"model": settings.model, "weights_sha256": sha256_of(trained)}
 

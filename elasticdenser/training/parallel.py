@@ -39,6 +39,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield device
+        _wait_for_all()  # a process that ends while others still communicate with it may be aborted by gloo
     finally:
         dist.destroy_process_group()
 

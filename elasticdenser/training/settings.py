@@ -188,5 +188,9 @@ _FILE_KEYS = {"subnets": "sizes", "n_sampled_subnets": "n_sampled"}
 
 
 def settings_to_json(settings: InitSettings | StepSettings) -> dict[str, Any]:
-    """Return settings as checkpoints and the elastic.json of a model hold them: with the keys of that format."""
-    return {_FILE_KEYS.get(name, name): value for name, value in asdict(settings).items()}
+    """Return settings as checkpoints and the elastic.json of a model hold them: with the keys of that format.
+
+    No model to start from is left out, so that a training that began before there was this setting can be resumed.
+    """
+    values = {_FILE_KEYS.get(name, name): value for name, value in asdict(settings).items()}
+    return {name: value for name, value in values.items() if (name, value) != ("model", "")}

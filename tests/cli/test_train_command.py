@@ -70,7 +70,7 @@ def test_failures_are_one_line_each(folder, tiny_model):
         (["--passages", "none.jsonl", *mine], "none.jsonl"),
         (["--queries", "queries.txt", *mine, "--index", "none"], "none"),
         (["--queries", "queries.txt", *mine, "--device", "tpu9"], "got device 'tpu9'"),
-        (["--queries", "queries.txt", "-o", "letter"], "it holds something else than an elastic encoder"),
+        (["--queries", "queries.txt", "-o", "letter"], "it holds something other than an elastic encoder"),
     ):
         result = train(*args)
         assert (result.exit_code, result.stdout) == (1, ""), result.output

@@ -174,7 +174,7 @@ def test_folders_of_something_else_are_not_overwritten(tiny_model, elastic, tmp_
     (tmp_path / "folder" / "thesis.txt").write_text("mine")
     before = contents(tmp_path)
     for name in ("model", "file", "folder"):
-        with pytest.raises(BuildError, match="it holds something else than an elastic encoder: choose another folder"):
+        with pytest.raises(BuildError, match="it holds something other than an elastic encoder: choose another folder"):
             save_elastic(tmp_path / name, base=tiny_model, model=elastic, provenance=PROVENANCE)
     assert contents(tmp_path) == before
 

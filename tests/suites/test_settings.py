@@ -7,7 +7,7 @@ from elasticdenser.evaluation import parse_measures
 from elasticdenser.suites import read_suite
 from elasticdenser.suites.settings import Bm25Settings, DenseSettings, RrfSettings
 
-SYSTEMS = {"elastic-local": ["auto"]}
+SYSTEMS = {"elastic-local": ["auto"], "subjects-local": ["full"]}
 GOOD = """
 title = "A suite"
 [corpora.c]

@@ -188,7 +188,7 @@ def test_an_output_folder_with_other_files_is_refused_before_the_work(data_folde
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     recipe = read_recipe(write_recipe(data_folder, tiny_model))
-    with pytest.raises(BuildError, match="it holds something else than an elastic encoder"):
+    with pytest.raises(BuildError, match="it holds something other than an elastic encoder"):
         run(recipe, data_folder, tmp_path / "mine")
     assert not (tmp_path / "mine.work").exists()
 

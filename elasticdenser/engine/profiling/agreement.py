@@ -36,7 +36,7 @@ def agreement(
         levels: Names of the levels.
         k: Number of hits.
         seed: Seed of the sample.
-        progress: Called with (what, done, total).
+        progress: Called with (activity, done, total).
     """
     if not levels:
         return {}

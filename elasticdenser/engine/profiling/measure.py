@@ -82,7 +82,7 @@ def measure_profile(
         quality: Retention by level, measured with relevance judgements; `agreement` replaces the missing ones.
         quality_by_tokens: Retention by level and length of the query, as in a `Level`; it may be missing.
         recalls: Search effort of every level, for which the qualities then hold; None chooses the efforts.
-        progress: Called with (what, done, total).
+        progress: Called with (activity, done, total).
 
     Returns:
         The profile; `measured` also holds the slowest times, the times by query length, and the conditions.

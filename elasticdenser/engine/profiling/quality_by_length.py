@@ -36,7 +36,7 @@ def estimate_by_length(
         judged: Retention of those levels for which it was measured with relevance judgements.
         k: Number of hits.
         seed: Seed of the samples.
-        progress: Called with (what, done, total).
+        progress: Called with (activity, done, total).
 
     Returns:
         Level -> `quality_by_tokens` of a `Level`.
@@ -77,6 +77,6 @@ def quality_from_agreement(quality: float, usual_agreement: float, agreement_of_
     return max(1 - lost, MIN_QUALITY)
 
 
-def _report_length(progress: Progress, max_tokens: int, what: str, done: int, total: int) -> None:
+def _report_length(progress: Progress, max_tokens: int, activity: str, done: int, total: int) -> None:
     """Report progress, and for which lengths it is."""
-    progress(f"{what}, up to {max_tokens} tokens", done, total)
+    progress(f"{activity}, up to {max_tokens} tokens", done, total)

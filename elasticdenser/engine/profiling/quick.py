@@ -33,7 +33,7 @@ def quick_profile(retriever: Retriever, *, k: int = 10, progress: Progress = sil
     Args:
         retriever: The retriever; it runs in the calling thread.
         k: Number of hits.
-        progress: Called with (what, done, total).
+        progress: Called with (activity, done, total).
     """
     folder = retriever.encoder.location.path
     path = profile_file(folder)
