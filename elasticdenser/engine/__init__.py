@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
     from elasticdenser.engine.listener import DeliveryListener
     from elasticdenser.engine.policies import Policy
-    from elasticdenser.engine.profiling.profile import Level, Profile
+    from elasticdenser.engine.profiling.level import Level
+    from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.engine.settings import SchedulerSettings
 
 _MODULES = {
@@ -25,7 +26,7 @@ _MODULES = {
     "BatchSearch": "batch_search",
     "DeliveryListener": "listener",
     "EngineClosedError": "errors",
-    "Level": "profiling.profile",
+    "Level": "profiling.level",
     "OverloadedError": "errors",
     "Policy": "policies",
     "Profile": "profiling.profile",

@@ -69,13 +69,12 @@ class AdmissionControl:
         self._forecast.queue.remove(job)
         return False
 
-    def rejection(self, request: Request, n_unfinished: int) -> OverloadedError:
-        """Return the error of a rejected request."""
+    def rejection(self, request: Request, max_level_index: int, n_unfinished: int) -> OverloadedError:
+        """Return the error of a rejected request, whose last acceptable level has this index."""
         forecast = self._forecast
         if n_unfinished >= self._settings.max_unfinished:
             message = f"got a request while {n_unfinished} are in the engine, which takes no more: try again later"
         else:
-            max_level_index = forecast.profile.max_level_index(request.minimum_level)
             fastest = forecast.profile.levels[min(forecast.fastest_level_index, max_level_index)]
             message = (
                 f"got a request due in {1000 * (request.deadline_s - request.arrival_s):.0f} ms while {n_unfinished} "

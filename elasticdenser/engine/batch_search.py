@@ -12,6 +12,9 @@ from elasticdenser.engine.request import Query
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Hit, Retriever
 
+_CHARACTERS_PER_TOKEN = 10
+"""More than nearly all texts have: English has about five, with spaces."""
+
 Hits = Sequence[Any]
 """Hits of one query, best first."""
 
@@ -42,6 +45,13 @@ class BatchSearch(Protocol):
         Raises:
             QueryError: A query cannot be searched. The engine then searches the queries of the batch one by one.
         """
+
+    def count_tokens(self, text: str) -> int | None:
+        """Return the number of tokens of a query, special tokens included; None, the default, if it is not known.
+
+        It is called in the threads of clients, if the quality of levels depends on it; see `Level.quality_for`.
+        """
+        return None
 
     def start_batch(self, queries: Sequence[Query], level: str) -> Callable[[], Collection[Hits]]:
         """Start a search, and return a function that waits for its hits.
@@ -81,3 +91,13 @@ class RetrieverSearch(BatchSearch):
             for hit in self._retriever.search(texts, k, subnet=subnet, doc_ids=doc_ids, recall=recall):
                 hits[int(hit.query_id)].append(hit)
         return [hits_of_query[: query.k] for hits_of_query, query in zip(hits, queries, strict=True)]
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens as the encoder counts them, at most its maximum; see `BatchSearch`."""
+        encoder = self._retriever.encoder
+        # The beginning of a long text nearly always reaches the maximum, and takes a fraction of the time.
+        beginning = text[: _CHARACTERS_PER_TOKEN * encoder.settings.max_length]
+        n_tokens = encoder.count_tokens([beginning])[0]
+        if n_tokens < encoder.settings.max_length and len(beginning) < len(text):
+            n_tokens = encoder.count_tokens([text])[0]
+        return n_tokens

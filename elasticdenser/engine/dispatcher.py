@@ -12,9 +12,10 @@ from elasticdenser.engine.batch_run import FinishedBatch, StartedBatch
 from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
 from elasticdenser.engine.listener import DeliveryListener
-from elasticdenser.engine.request import Batch, Outcome, Request, Submission
+from elasticdenser.engine.request import Batch, Outcome, Request
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.statistics import Statistics
+from elasticdenser.engine.submission import Submission
 from elasticdenser.errors import QueryError
 
 
@@ -243,6 +244,8 @@ class Dispatcher:
             deadline_s=now_s + submission.timeout_s,
             minimum_level=submission.minimum_level,
             priority=submission.priority,
+            minimum_quality=submission.minimum_quality,
+            n_tokens=submission.n_tokens,
         )
         try:
             self._scheduler.add(request)

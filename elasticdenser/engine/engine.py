@@ -20,12 +20,12 @@ from elasticdenser.engine.policies import Policy, PolicyFactory, make_policy
 from elasticdenser.engine.processes.pool import ProcessPoolSearch
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.profiling.quick import quick_profile
-from elasticdenser.engine.request import Query, Submission
+from elasticdenser.engine.request import Query
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.settings import SchedulerSettings
+from elasticdenser.engine.submission import SubmissionBuilder
 from elasticdenser.engine.workers import WorkerPool
 from elasticdenser.errors import QueryError
-from elasticdenser.query_input import check_query
 
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Retriever
@@ -47,6 +47,7 @@ class RetrievalEngine:
             about two seconds (`quick_profile`).
         policy: Chooses levels: a name, a policy, or a factory of policies, as for `make_policy`.
         slo_s: Deadline of requests that give none, in seconds after arrival.
+        minimum_quality: Minimum quality of requests that give none, as for `submit`; 0 accepts any level.
         workers: Number of worker threads; None is the number of usable CPUs.
         max_unfinished: Maximum number of requests in the engine.
         reserve_s: Time kept free before each deadline; None is a tenth of `slo_s`, at most 10 ms.
@@ -71,6 +72,7 @@ class RetrievalEngine:
         *,
         policy: str | Policy | PolicyFactory = "elastic",
         slo_s: float = 0.025,
+        minimum_quality: float = 0.0,
         workers: int | None = None,
         max_unfinished: int = 1024,
         reserve_s: float | None = None,
@@ -91,6 +93,8 @@ class RetrievalEngine:
         n_workers = cpu_count() if workers is None else workers
         settings = SchedulerSettings(slo_s=slo_s, workers=n_workers, reserve_s=reserve_s, max_unfinished=max_unfinished)
         scheduler = Scheduler(profile, make_policy(policy, profile, settings), settings)
+        count_tokens = self._count_tokens if profile.has_quality_by_tokens else None
+        self._submissions = SubmissionBuilder(slo_s, minimum_quality, count_tokens)
         self.profile, self._settings = profile, settings
         # Well above the limit of the watchdog, which fails a batch that hangs: this one only ends its process.
         process_timeout_s = max(30.0, 10 * hang_timeout_s)
@@ -107,6 +111,7 @@ class RetrievalEngine:
         *,
         deadline_s: float | None = None,
         minimum_level: str | None = None,
+        minimum_quality: float | None = None,
         priority: int = 0,
         doc_ids: Collection[str] | None = None,
     ) -> Future[Answer]:
@@ -118,6 +123,9 @@ class RetrievalEngine:
             deadline_s: Time from now after which the answer is worthless; None is the engine's `slo_s`, infinity is no
                 deadline.
             minimum_level: Name of the level whose quality the answer must reach; None accepts any level.
+            minimum_quality: Quality from 0 to 1 that the level of the answer must have for queries of this length; None
+                is the engine's. Without a level of this quality the best level answers. With a minimum level, the
+                stricter of the two counts.
             priority: Importance when not all requests can be served; those of low priority are shed first.
             doc_ids: Documents to search; None searches all.
 
@@ -131,8 +139,16 @@ class RetrievalEngine:
                 are not in the index.
             WorkerError: Raised by the future: the batch failed.
         """
-        options: dict[str, Any] = {"deadline_s": deadline_s, "minimum_level": minimum_level, "priority": priority}
-        return self._dispatcher.submit(self._submission(query, k, doc_ids=doc_ids, **options), self._workers.wake)
+        submission = self._submissions.build(
+            query,
+            k,
+            deadline_s=deadline_s,
+            minimum_level=minimum_level,
+            minimum_quality=minimum_quality,
+            priority=priority,
+            doc_ids=doc_ids,
+        )
+        return self._dispatcher.submit(submission, self._workers.wake)
 
     def ask(self, query: str, k: int = 10, **options: Any) -> Answer:
         """Answer a query; the arguments and errors are those of `submit`, and errors of its future are raised here.
@@ -141,7 +157,7 @@ class RetrievalEngine:
         calling thread searches. A search that hangs then blocks this thread for as long, and callbacks of equal queries
         that were submitted meanwhile run in it.
         """
-        return self._dispatcher.ask(self._submission(query, k, **options), self._workers.wake)
+        return self._dispatcher.ask(self._submissions.build(query, k, **options), self._workers.wake)
 
     def would_reject(self, deadline_s: float | None = None, priority: int = 0) -> bool:
         """Return whether `submit` has just rejected a query with as much or more time; if so, count one more rejection.
@@ -231,27 +247,8 @@ class RetrievalEngine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _submission(
-        self,
-        query: str,
-        k: int,
-        *,
-        deadline_s: float | None = None,
-        minimum_level: str | None = None,
-        priority: int = 0,
-        doc_ids: Collection[str] | None = None,
-    ) -> Submission:
-        """Check the arguments of `submit`, and return them."""
-        check_query(query, "the query")
-        if type(k) is not int or k < 1:
-            raise QueryError(f"got k = {k!r}; expected a whole number of at least 1")
-        timeout_s = self._settings.slo_s if deadline_s is None else deadline_s
-        if not timeout_s > 0:
-            raise QueryError(f"got deadline_s = {timeout_s}; expected seconds from now, above 0")
-        if isinstance(doc_ids, str):
-            raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
-        checked = Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids))
-        return Submission(query=checked, timeout_s=timeout_s, minimum_level=minimum_level, priority=priority)
+    def _count_tokens(self, query: str) -> int | None:
+        return self._search.count_tokens(query)
 
     def _submit_when_there_is_room(self, query: str, k: int, options: dict[str, Any]) -> Future[Answer]:
         while True:

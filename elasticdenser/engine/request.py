@@ -6,7 +6,6 @@ import math
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,34 +23,20 @@ class Query:
     doc_ids: frozenset[str] | None = None
 
 
-class Submission(NamedTuple):
-    """Request as a client submits it.
-
-    Args:
-        query: The query.
-        timeout_s: Time from now after which the answer is worthless.
-        minimum_level: Name of the level whose quality the answer must reach; None accepts any level.
-        priority: Importance when not all requests can be served; those of low priority are shed first.
-    """
-
-    query: Query
-    timeout_s: float
-    minimum_level: str | None
-    priority: int
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Request:
     """Query with a deadline. All times are on one clock.
 
     Args:
         id: Number that is unique within the engine.
-        query: The query; requests with equal queries, minimum levels and priorities share one answer.
+        query: The query; requests with equal queries, priorities, minimum levels and qualities share one answer.
         arrival_s: Time of arrival.
         deadline_s: Time after which the answer is worthless; infinity for no deadline.
         minimum_level: Name of the level whose quality the answer must reach; None accepts any level.
         priority: Importance when not all requests can be served: those of low priority are shed first. The order of
             service is by deadline, whatever the priority.
+        minimum_quality: Quality, for queries of this length, that the level of the answer must have; 0 accepts any.
+        n_tokens: Length of the query, as for `Level.quality_for`; needed with a minimum quality only.
     """
 
     id: int
@@ -60,6 +45,8 @@ class Request:
     deadline_s: float = math.inf
     minimum_level: str | None = None
     priority: int = 0
+    minimum_quality: float = 0.0
+    n_tokens: int | None = None
 
 
 class Job:
@@ -90,7 +77,7 @@ class Job:
 
 def key_of(request: Request) -> Hashable:
     """Return the key that requests must share to be answered together."""
-    return request.query, request.minimum_level, request.priority
+    return request.query, request.minimum_level, request.minimum_quality, request.priority
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

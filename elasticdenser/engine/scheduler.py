@@ -91,18 +91,18 @@ class Scheduler:
             OverloadedError: The request could not be answered in time, or the engine is full.
             QueryError: The minimum level does not exist.
         """
-        max_level_index = self.profile.max_level_index(request.minimum_level)
+        max_level_index = self._max_level_index(request)
         if request.deadline_s < math.inf:  # requests without a deadline put no pressure on others
             self._forecast.rate.count(request.arrival_s)
         if self.n_unfinished < self.settings.max_unfinished and self._join(request):
             self.n_unfinished += 1
             return
         if self._admission.rejects_unchecked(request.deadline_s, request.priority):
-            raise self._admission.rejection(request, self.n_unfinished)
+            raise self._admission.rejection(request, max_level_index, self.n_unfinished)
         job = Job(request, max_level_index)
         displaced = self._admission.admit(job, self.n_unfinished)
         if displaced is None:
-            raise self._admission.rejection(request, self.n_unfinished)
+            raise self._admission.rejection(request, max_level_index, self.n_unfinished)
         self._shed_jobs(displaced, request.arrival_s)
         self.n_unfinished += 1
         self._in_flight.add(job)
@@ -180,6 +180,20 @@ class Scheduler:
         """Empty the queue, and return the outcomes of its requests as shed."""
         self._shed_jobs(self._queue.take(len(self._queue)), now_s)
         return self.take_shed()
+
+    def _max_level_index(self, request: Request) -> int:
+        """Return the index of the last level that a request accepts.
+
+        Raises:
+            QueryError: The minimum level does not exist.
+        """
+        max_level_index = self.profile.max_level_index(request.minimum_level)
+        if not request.minimum_quality:
+            return max_level_index
+        of_quality = self.profile.max_level_index_for_quality(
+            request.minimum_quality, request.n_tokens, fastest_index=self.policy.fastest_level_index
+        )
+        return min(max_level_index, of_quality)
 
     def _join(self, request: Request) -> bool:
         """Let a request share the answer of an equal one in the engine, if that comes in time for it."""

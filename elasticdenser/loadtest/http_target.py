@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from elasticdenser.engine.policies import Policy, PolicyFactory
-from elasticdenser.engine.profiling.profile import Level, Profile
+from elasticdenser.engine.profiling.level import Level
+from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Status
 from elasticdenser.errors import BadInputError
 from elasticdenser.loadtest.http_connection import HttpConnection

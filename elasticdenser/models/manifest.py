@@ -91,6 +91,20 @@ def retention_of(folder: Path) -> dict[str, float]:
     return dict(retention) if isinstance(retention, dict) else {}
 
 
+def retention_by_length_of(folder: Path) -> dict[str, dict[int, float]]:
+    """Return each subnet's share of the full encoder's quality for queries of one length; empty if unknown.
+
+    Returns:
+        Subnet -> largest number of tokens of a range of lengths, special tokens included -> share.
+
+    Raises:
+        ModelError: The manifest holds something else under this key.
+    """
+    shares = read_provenance(folder).get("retention_by_length", {})
+    where = f"{folder / MANIFEST}: {_PROVENANCE}.retention_by_length"
+    return from_value(dict[str, dict[int, float]], shares, where, ModelError)
+
+
 def check_provenance(provenance: object, where: str) -> None:
     """Check that a provenance says which full encoder a model was made of.
 

@@ -46,6 +46,14 @@ class _SearchOptions(_RequestBody):
     minimum_level: str | None = Field(
         None, description="Name of a level; the answer comes from a level of at least this quality."
     )
+    minimum_quality: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of the best level's quality, such as 0.95; each answer comes from a level that keeps this "
+        "share for queries of the same length, or from the best level if none does. With `minimum_level`, the stricter "
+        "of the two counts. Default: the server's `--minimum-quality`, or else 0, which accepts any level.",
+    )
     priority: Integer = Field(
         0,
         ge=-100,

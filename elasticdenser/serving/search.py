@@ -92,7 +92,11 @@ def _deadline_s(service: Service, body: SearchRequest | BatchSearchRequest) -> f
 
 def _submit_options(body: SearchRequest | BatchSearchRequest) -> dict[str, Any]:
     """Return the keyword arguments of `RetrievalEngine.submit` beside the deadline."""
-    options: dict[str, Any] = {"minimum_level": body.minimum_level, "priority": body.priority}
+    options: dict[str, Any] = {
+        "minimum_level": body.minimum_level,
+        "minimum_quality": body.minimum_quality,
+        "priority": body.priority,
+    }
     if body.doc_ids is not None:
         options["doc_ids"] = frozenset(body.doc_ids)
     return options

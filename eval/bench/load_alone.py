@@ -12,7 +12,8 @@ import numpy as np
 
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.engine.policies import make_policy
-from elasticdenser.engine.profiling.profile import Level, Profile
+from elasticdenser.engine.profiling.level import Level
+from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Request
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.settings import SchedulerSettings

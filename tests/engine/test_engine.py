@@ -9,13 +9,15 @@ import sys
 import threading
 import time
 from concurrent.futures import CancelledError, wait
+from dataclasses import replace
 
 import pytest
-from engine_helpers import PROFILE
+from engine_helpers import PROFILE, FakeSearch
 from waiting import LONG_DEADLINE_S, wait_until
 
 import elasticdenser.engine
 from elasticdenser.engine import EngineClosedError, OverloadedError, RetrievalEngine, WorkerError
+from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.errors import QueryError
 
 
@@ -218,6 +220,61 @@ def test_closing_fails_requests_that_cannot_be_answered_in_time(search):
     search.gate.set()
 
 
+class _CountingSearch(FakeSearch):
+    """A fake search whose tokens are words; it records the texts whose tokens were counted."""
+
+    def __init__(self):
+        super().__init__()
+        self.counted = []
+
+    def count_tokens(self, text):
+        self.counted.append(text)
+        return len(text.split())
+
+
+BY_LENGTH = Profile(
+    levels=[
+        PROFILE.levels[0],
+        replace(PROFILE.levels[1], quality_by_tokens={2: 0.97, 64: 0.9}),
+        replace(PROFILE.levels[-1], quality_by_tokens={2: 0.96, 64: 0.7}),
+    ]
+)
+
+
+def test_a_minimum_quality_depends_on_the_number_of_tokens():
+    search = _CountingSearch()
+    with RetrievalEngine(search, BY_LENGTH, policy="static:level0", slo_s=LONG_DEADLINE_S, workers=1) as engine:
+        assert engine.ask("short one").level == engine.ask("short one", minimum_quality=0).level == "level0"
+        assert engine.ask("any", minimum_level="w1-d3").level == "w1-d3"
+        assert not search.counted  # nothing depends on the length
+        assert engine.ask("short one", minimum_quality=0.96).level == "level0"
+        assert engine.submit("a longer one", minimum_quality=0.9).result(5).level == "w1-d3"
+        assert asyncio.run(engine.search("an even longer one", minimum_quality=0.95)).level == "w1-d6"
+        answers = engine.search_many(["two words", "three words here"], minimum_quality=0.95)
+        assert [answer.level for answer in answers] == ["level0", "w1-d6"]
+    assert search.counted == [
+        "short one",
+        "a longer one",
+        "an even longer one",
+        "two words",
+        "three words here",
+    ]
+
+
+def test_requests_override_the_minimum_quality_of_the_engine():
+    options = {"policy": "static:level0", "slo_s": LONG_DEADLINE_S, "workers": 1, "minimum_quality": 0.96}
+    search = _CountingSearch()
+    with RetrievalEngine(search, PROFILE, **options) as engine:
+        assert engine.ask("q").level == "w1-d3"
+        assert engine.ask("q", minimum_quality=0.0).level == "level0"
+        assert engine.ask("q", minimum_quality=1).level == "w1-d6"
+        assert engine.ask("q", minimum_level="w1-d6").level == "w1-d6"
+        assert engine.ask("q", minimum_level="level0").level == "w1-d3"
+    assert not search.counted  # this profile knows no lengths
+    with RetrievalEngine(FakeSearch(), BY_LENGTH, **options) as engine:  # a search that counts no tokens
+        assert engine.ask("some words of a query").level == "w1-d3"
+
+
 def test_a_bad_argument_is_refused_before_it_is_queued(engine):
     for bad, message in (
         ({"query": " "}, "at least one character"),
@@ -226,6 +283,11 @@ def test_a_bad_argument_is_refused_before_it_is_queued(engine):
         ({"query": "q", "deadline_s": 0}, "deadline_s = 0"),
         ({"query": "q", "deadline_s": math.nan}, "deadline_s = nan"),
         ({"query": "q", "minimum_level": "w9"}, "got level 'w9'"),
+        ({"query": "q", "minimum_quality": 1.1}, "minimum_quality = 1.1; expected a share from 0 to 1"),
+        ({"query": "q", "minimum_quality": -0.1}, "minimum_quality = -0.1"),
+        ({"query": "q", "minimum_quality": math.nan}, "minimum_quality = nan"),
+        ({"query": "q", "minimum_quality": True}, "minimum_quality = True"),
+        ({"query": "q", "minimum_quality": "high"}, "minimum_quality = 'high'"),
         ({"query": "q", "doc_ids": "d1"}, "collection of ids"),
     ):
         with pytest.raises(QueryError, match=message):
@@ -234,7 +296,14 @@ def test_a_bad_argument_is_refused_before_it_is_queued(engine):
 
 
 @pytest.mark.parametrize(
-    "options", [{"hang_timeout_s": 0}, {"hang_timeout_s": math.nan}, {"reserve_s": math.nan}, {"processes": True}]
+    "options",
+    [
+        {"hang_timeout_s": 0},
+        {"hang_timeout_s": math.nan},
+        {"reserve_s": math.nan},
+        {"minimum_quality": 95},
+        {"processes": True},
+    ],
 )
 def test_settings_out_of_range_are_refused(search, options):
     with pytest.raises(QueryError, match=r"expected|only a Retriever"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from dataclasses import replace
 
 import pytest
 from engine_helpers import CAPACITY_PER_S, PROFILE, SLO_S, request, scheduler_of
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elasticdenser.engine.errors import OverloadedError
+from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Status
 from elasticdenser.engine.settings import SchedulerSettings
 from elasticdenser.errors import QueryError
@@ -24,6 +26,7 @@ arrivals = st.lists(
         st.floats(0, 0.01),  # after the one before
         st.sampled_from([0.0005, 0.004, SLO_S, SLO_S, SLO_S, 0.2, math.inf]),
         st.sampled_from(MINIMUM_LEVELS),
+        st.sampled_from([0.0, 0.0, 0.9, 0.96, 1.0]),  # minimum quality
         st.integers(0, 2),  # priority
         st.integers(0, 12),  # query: some are asked more than once
         st.integers(1, 30),  # so many at once
@@ -46,7 +49,7 @@ class Run:
         if outcome.status is Status.SHED and outcome.request.priority >= 2:
             # It would be late, alone and at the fastest level that it accepts; or all requests have its priority.
             fastest_index = min(
-                self.scheduler.policy.fastest_level_index, PROFILE.max_level_index(outcome.request.minimum_level)
+                self.scheduler.policy.fastest_level_index, self.scheduler._max_level_index(outcome.request)
             )
             alone_s = self.scheduler.correction_ratio * PROFILE.levels[fastest_index].latency_s[1]
             is_late = outcome.end_s + alone_s > outcome.request.deadline_s
@@ -80,6 +83,7 @@ class Run:
                 or PROFILE.levels[batch.level_index].quality
                 >= PROFILE.levels[PROFILE.level_index(scheduled.minimum_level)].quality
             )
+            assert PROFILE.levels[batch.level_index].quality >= scheduled.minimum_quality
         if not self.scheduler.policy.name.startswith("aimd"):
             assert now_s + batch.expected_s <= deadlines_s[0] + 1e-12 or len(batch.jobs) == 1
 
@@ -101,12 +105,13 @@ class Run:
 def test_no_request_is_lost_or_answered_twice_and_order_and_minimum_levels_hold(plan, policy, workers, slowness):
     run = Run(scheduler_of(policy, workers=workers, max_unfinished=60), slowness)
     now_s, n = 0.0, 0
-    for gap_s, timeout_s, minimum_level, priority, query, times in plan:
+    for gap_s, timeout_s, minimum_level, minimum_quality, priority, query, times in plan:
         now_s += gap_s
         run.advance_to(now_s)
         for copy in range(times):
             text = f"{query}-{copy // 2}"
-            run.add(request(n, now_s, timeout_s, minimum_level=minimum_level, priority=priority, query=text))
+            minimum = {"minimum_level": minimum_level, "minimum_quality": minimum_quality}
+            run.add(request(n, now_s, timeout_s, priority=priority, query=text, **minimum))
             n += 1
             assert run.scheduler.n_unfinished <= 60
         run.work(now_s)
@@ -163,6 +168,57 @@ def test_a_minimum_level_holds_under_load():
     assert (batch.level, len(batch.jobs)) == ("w0.5-d3", 1)
     scheduler.finish(batch, 0.001)
     assert scheduler.schedule(0.001).level == "level0"
+
+
+BY_LENGTH = Profile(
+    levels=[
+        replace(level, quality_by_tokens={} if number == 0 else {8: level.quality, 64: level.quality - 0.1})
+        for number, level in enumerate(PROFILE.levels)
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("minimum_quality", "n_tokens", "level"),
+    [
+        (0.95, 8, "w0.5-d3"),
+        (0.95, 9, "w1-d6"),
+        (0.85, 9, "w0.5-d3"),
+        (0.86, 9, "w1-d3"),
+        (0.9, None, "w0.25-d2"),
+        (0.7, 9, "level0"),
+        (0.0, 9, "level0"),
+    ],
+)
+def test_a_minimum_quality_holds_for_the_length_of_the_query(minimum_quality, n_tokens, level):
+    scheduler = scheduler_of("static:level0", BY_LENGTH)
+    scheduler.add(request(0, timeout_s=0.02, minimum_quality=minimum_quality, n_tokens=n_tokens))
+    for number in range(1, 6):
+        scheduler.add(request(number))
+    batch = scheduler.schedule(0.0)
+    assert (batch.level, len(batch.jobs)) == (level, 6 if level == "level0" else 1)
+
+
+def test_the_stricter_of_two_minimums_counts():
+    for minimum_level, minimum_quality, expected in (("w1-d3", 0.9, "w1-d3"), ("w0.25-d2", 0.97, "w1-d3")):
+        scheduler = scheduler_of("static:level0")
+        scheduler.add(request(0, minimum_level=minimum_level, minimum_quality=minimum_quality))
+        assert scheduler.schedule(0.0).level == expected
+
+
+def test_the_best_level_serves_where_none_has_the_minimum_quality():
+    profile = Profile(levels=PROFILE.levels[1:])
+    scheduler = scheduler_of("static:level0", profile)
+    scheduler.add(request(0, minimum_quality=0.99))
+    assert scheduler.schedule(0.0).level == "w1-d3"
+    with pytest.raises(OverloadedError, match="even at w1-d3"):
+        scheduler.add(request(1, timeout_s=0.0005, minimum_quality=0.99))
+
+
+def test_a_minimum_quality_that_every_level_has_restricts_nothing():
+    scheduler = scheduler_of()
+    scheduler.add(request(0, minimum_quality=0.82))
+    assert not scheduler._queue.n_restricted
 
 
 def test_an_unknown_minimum_level_is_refused():
@@ -229,6 +285,13 @@ def test_equal_queries_in_flight_are_computed_once():
     assert outcomes[4].queued_s == 0
     scheduler.add(request(5, 0.002, query="same"))  # too late to join
     assert scheduler.n_waiting == 3 - len(batch.jobs)
+
+
+def test_equal_queries_join_if_their_minimum_qualities_are_equal():
+    scheduler = scheduler_of()
+    for number, minimum_quality in enumerate((0.0, 0.9, 0.9, 0.95)):
+        scheduler.add(request(number, query="same", minimum_quality=minimum_quality))
+    assert scheduler.n_waiting == 3
 
 
 def test_a_request_that_cannot_wait_for_a_running_batch_does_not_join_it():

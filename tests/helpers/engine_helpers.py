@@ -7,7 +7,8 @@ import time
 
 from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.policies import make_policy
-from elasticdenser.engine.profiling.profile import Level, Profile
+from elasticdenser.engine.profiling.level import Level
+from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Request
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.settings import SchedulerSettings

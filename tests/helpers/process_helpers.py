@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from elasticdenser.engine.profiling.profile import Level, Profile
+from elasticdenser.engine.profiling.level import Level
+from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Query
 
 QUERIES = [Query(text=text, k=k) for text, k in (("desert planet", 3), ("read a file", 5), ("novel", 1))]

@@ -11,7 +11,8 @@ import urllib.request
 from waiting import LONG_DEADLINE_S, wait_until
 
 from elasticdenser.engine.batch_search import BatchSearch
-from elasticdenser.engine.profiling.profile import Level, Profile
+from elasticdenser.engine.profiling.level import Level
+from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from load_fakes import PROFILE
 
-from elasticdenser.engine.profiling.profile import Level, Profile
+from elasticdenser.engine.profiling.level import Level
+from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Outcome, Request, Status
 from elasticdenser.engine.simulation.arrivals import bursts, poisson
 from elasticdenser.engine.simulation.settings import Delays, SimulationSettings, Slowdown

@@ -22,7 +22,7 @@ from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_files import load_elastic, save_elastic
 from elasticdenser.models.elastic_init import elastic_from_full
 from elasticdenser.models.locate import find_model
-from elasticdenser.models.manifest import is_elastic
+from elasticdenser.models.manifest import is_elastic, retention_by_length_of
 from elasticdenser.models.settings import read_settings, transformer_folder
 from elasticdenser.models.tokenizer import load_tokenizer
 
@@ -347,3 +347,17 @@ def test_damaged_encoders_are_refused(saved, fault):
         load_elastic(saved)
     for part in expected:
         assert part in str(caught.value)
+
+
+def test_retention_by_length_is_read_where_there_is_any(saved):
+    assert retention_by_length_of(saved) == {} == retention_by_length_of(saved.parent)
+    manifest = json.loads((saved / "elastic.json").read_text())
+    for value, expected in (({"level0": {"8": 0.9, "64": 0.8}}, {"level0": {8: 0.9, 64: 0.8}}), ({}, {})):
+        manifest["made_by"]["retention_by_length"] = value
+        (saved / "elastic.json").write_text(json.dumps(manifest))
+        assert retention_by_length_of(saved) == expected
+    for wrong in ([], {"level0": 0.9}, {"level0": {"few": 0.9}}, {"level0": {"8": "good"}}):
+        manifest["made_by"]["retention_by_length"] = wrong
+        (saved / "elastic.json").write_text(json.dumps(manifest))
+        with pytest.raises(ModelError, match=r"elastic\.json: made_by\.retention_by_length"):
+            retention_by_length_of(saved)

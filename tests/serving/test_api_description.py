@@ -29,6 +29,9 @@ def test_every_path_is_described(client):
     schemas = description["components"]["schemas"]
     levels = schemas["SearchRequest"]["properties"]["minimum_level"]["anyOf"][0]["enum"]
     assert levels == ["w1-d2", "level0"]
+    for body in ("SearchRequest", "BatchSearchRequest"):
+        quality = schemas[body]["properties"]["minimum_quality"]
+        assert quality["anyOf"][0] == {"type": "number", "minimum": 0, "maximum": 1}
     assert schemas["EmbeddingsRequest"]["properties"]["model"]["enum"][0] == client.app.state.service.model
     responses = description["paths"]["/search"]["post"]["responses"]
     assert set(responses) == {"200", "400", "401", "404", "408", "413", "415", "421", "422", "429", "500", "503"}

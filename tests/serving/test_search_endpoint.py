@@ -7,9 +7,11 @@ import select
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from serving_helpers import (
+    PROFILE,
     connect,
     error_of,
     live_server,
@@ -20,8 +22,10 @@ from serving_helpers import (
     request_head,
     search,
 )
-from waiting import wait_until
+from waiting import LONG_DEADLINE_S, wait_until
 
+from elasticdenser import RetrievalEngine
+from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
 
@@ -52,6 +56,25 @@ def test_many_queries_get_their_results_in_order(client):
     results = search(client, queries=texts).json()["results"]
     alone = [search(client, query=text).json()["results"][0]["hits"] for text in texts[:3]]
     assert len(results) == 60 and [result["hits"] for result in results[:3]] == alone
+
+
+def test_a_minimum_quality_holds_for_the_length_of_each_query(make_client, retriever):
+    best, fastest = PROFILE.levels
+    profile = Profile(levels=[best, replace(fastest, quality_by_tokens={8: 0.95, 64: 0.7})])
+    long_text = "read a csv file with headers and wait for several threads to finish"
+    with RetrievalEngine(
+        retriever, profile, policy="static:level0", slo_s=LONG_DEADLINE_S, workers=1, minimum_quality=0.9
+    ) as engine:
+        client = make_client(engine)
+
+        def levels(**body):
+            return [result["level"] for result in search(client, **body).json()["results"]]
+
+        assert levels(queries=["dune", long_text]) == ["level0", "w1-d2"]
+        assert levels(queries=["dune", long_text], minimum_quality=0.96) == ["w1-d2", "w1-d2"]
+        assert levels(query=long_text, minimum_quality=0) == ["level0"]
+        assert levels(query=long_text, minimum_quality=0.7) == ["level0"]
+        assert levels(query="dune", minimum_quality=1, minimum_level="level0") == ["w1-d2"]
 
 
 def test_a_search_within_some_documents(client):
@@ -93,6 +116,9 @@ def test_whole_numbers_may_have_a_decimal_point(client):
         ({"query": "x", "deadline_ms": "1"}, "deadline_ms: got '1'; expected a number", "deadline_ms"),
         ({"query": "x", "priority": 101}, "priority: got 101", "priority"),
         ({"query": "x", "minimum_level": "w9"}, "got level 'w9'; the profile has: w1-d2, level0", "minimum_level"),
+        ({"query": "x", "minimum_quality": 1.5}, "minimum_quality: got 1.5", "minimum_quality"),
+        ({"query": "x", "minimum_quality": -1}, "minimum_quality: got -1", "minimum_quality"),
+        ({"queries": ["x"], "minimum_quality": "1"}, "minimum_quality: got '1'; expected a number", "minimum_quality"),
         ({"query": "x", "doc_ids": []}, "doc_ids: got an empty list", "doc_ids"),
         ({"query": "x", "doc_ids": "d1"}, "doc_ids: got 'd1'; expected a list", "doc_ids"),
         ({"query": "x", "doc_ids": [1]}, "doc_ids[0]: got 1; expected text", "doc_ids[0]"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _EXAMPLES = options.examples(
     "profile indexes/mine -o profile.json",
     "profile indexes/mine --queries questions.txt -o profile.json",
+    "profile indexes/mine --queries questions.txt --by-length -o profile.json",
     "profile indexes/mine --subnets w1-d6,w0.5-d3,level0 --batch-sizes 1,8,32 -o profile.json",
 )
 
@@ -46,6 +47,15 @@ def profile(
         bool,
         typer.Option("--used-only", help="Write only the levels that a scheduler would use, as for a shipped encoder."),
     ] = False,
+    by_length: Annotated[
+        bool,
+        typer.Option(
+            "--by-length",
+            help="Estimate also how the quality depends on the length of a query, unless the model says so: from the "
+            "full encoder's hits for texts of up to 8, 16, 32, ... tokens, made of queries and passages. It takes "
+            "about half a minute longer; `serve --minimum-quality` uses it.",
+        ),
+    ] = False,
     encoding: options.EncoderOptions,
 ) -> None:
     """Measure quality and run time of each level (a subnet with a search effort) on this machine.
@@ -60,20 +70,25 @@ def profile(
     from elasticdenser.datasets import load_queries
     from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
     from elasticdenser.engine.profiling.query_sample import sample_queries
-    from elasticdenser.models.manifest import retention_of
+    from elasticdenser.models.manifest import retention_by_length_of, retention_of
     from elasticdenser.reports.charts.profile import draw_profile
 
     names = tuple(filter(None, (name.strip() for name in subnets.split(","))))
-    settings = MeasureSettings(levels=names, batch_sizes=sizes, k=k, rounds=rounds)
+    settings = MeasureSettings(levels=names, batch_sizes=sizes, k=k, rounds=rounds, by_length=by_length)
     texts = [query.text for query in load_queries(queries)] if queries else sample_queries(retriever)
-    quality = retention_of(retriever.encoder.location.path)
+    folder = retriever.encoder.location.path
+    quality, quality_by_tokens = retention_of(folder), retention_by_length_of(folder)
     with progress_bars() as progress:
-        measured = measure_profile(retriever, texts, settings, quality=quality, progress=progress)
+        measured = measure_profile(
+            retriever, texts, settings, quality=quality, quality_by_tokens=quality_by_tokens, progress=progress
+        )
     if used_only:
         measured = replace(measured, levels=[measured.levels[position] for position in measured.hull])
     measured.save(output)
     chart = draw_profile(output.with_suffix(".svg"), measured)
     _print_levels(measured, sizes)
+    if measured.has_quality_by_tokens:
+        _print_quality_by_tokens(measured)
     note(f"wrote {output} and {chart}")
 
 
@@ -98,6 +113,16 @@ def _print_levels(profile: Profile, batch_sizes: Sequence[int]) -> None:
     by_agreement = profile.measured.get("quality_by_agreement")
     meaning = "agreement with the full encoder" if by_agreement else "share of the full encoder's figures"
     print_table(f"Quality: {meaning}", columns, rows, numeric=len(columns) - 3)
+
+
+def _print_quality_by_tokens(profile: Profile) -> None:
+    bounds = sorted({tokens for level in profile.levels for tokens in level.quality_by_tokens})
+    rows = [[*(f"{level.quality_for(tokens):.3f}" for tokens in bounds), level.name] for level in profile.levels]
+    columns = [*(f"to {tokens}" for tokens in bounds), "level"]
+    is_estimated = bool(profile.measured.get("quality_by_tokens_by_agreement"))
+    print_table(
+        "Quality by tokens of the query" + (", estimated" if is_estimated else ""), columns, rows, numeric=len(bounds)
+    )
 
 
 def register(app: typer.Typer) -> None:

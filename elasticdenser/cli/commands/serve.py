@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,7 @@ _EXAMPLES = options.examples(
     "serve indexes/mine",
     "serve indexes/mine --port 9000 --deadline-ms 50",
     "serve indexes/mine --profile profile.json --workers 4",
+    "serve indexes/mine --profile profile.json --minimum-quality 0.95",
     "serve indexes/mine --policy static:w0.5-d3        (always the same level)",
     "serve indexes/mine --host 0.0.0.0 --api-key-file key.txt",
     "serve indexes/mine --allowed-host search.example.org        (behind a proxy)",
@@ -50,6 +51,14 @@ def serve(
         typer.Option(help="Profile of the index, made by `profile`. Default: measured briefly at the start."),
     ] = None,
     policy: Annotated[str, typer.Option(help="elastic, thresholds, slackfit, static:LEVEL or aimd:LEVEL.")] = "elastic",
+    minimum_quality: Annotated[
+        float,
+        typer.Option(
+            help="Answer only at levels that keep this share of the full encoder's quality for queries of the same "
+            "length, unless a request says otherwise; 0: at any level. Without lengths in the profile, the same for "
+            "all queries (see `profile --by-length`).",
+        ),
+    ] = 0.0,
     workers: options.Workers = None,
     in_processes: options.WorkerProcesses = None,
     max_unfinished: Annotated[
@@ -97,27 +106,28 @@ def serve(
         )
         retriever = encoding.open_retriever(index, cache=cache)
         levels = _profile(retriever, profile)
-        limits = {
+        engine_options = {
+            "policy": policy,
+            "minimum_quality": minimum_quality,
             "workers": options.n_workers(workers),
             "max_unfinished": max_unfinished,
             "processes": should_use_processes(retriever) if in_processes is None else in_processes,
         }
-        _serve(bound, retriever, levels, policy, settings, limits)
+        _serve(bound, retriever, levels, settings, engine_options)
 
 
 def _serve(
     bound: socket.socket,
     retriever: Retriever,
     profile: Profile,
-    policy: str,
     settings: ServeSettings,
-    limits: dict[str, int],
+    engine_options: dict[str, Any],
 ) -> None:
     from elasticdenser.engine.engine import RetrievalEngine
     from elasticdenser.serving.app import make_app
     from elasticdenser.serving.server import Server, is_loopback, url_of
 
-    engine = RetrievalEngine(retriever, profile, policy=policy, slo_s=settings.deadline_s, **limits)  # type: ignore[arg-type]
+    engine = RetrievalEngine(retriever, profile, slo_s=settings.deadline_s, **engine_options)
     try:
         if settings.api_key is None and not is_loopback(bound):
             note(f"warning: anyone who can reach this machine can search: give --api-key-file or set {_KEY}")

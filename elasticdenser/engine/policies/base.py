@@ -17,7 +17,8 @@ class Policy(Protocol):
     Attributes:
         name: Name in results, such as `elastic` or `static:w0.5-d3`.
         fastest_level_index: Index in the profile of the fastest level that the policy ever chooses. Requests that this
-            level cannot answer in time are rejected.
+            level cannot answer in time are rejected. All other levels that it chooses must be on the profile's Pareto
+            front: a minimum quality is checked for these only.
     """
 
     name: str

@@ -94,6 +94,10 @@ class ProcessPoolSearch(BatchSearch):
         """Search in the calling thread, which at low load is faster than a process; see `BatchSearch`."""
         return self._local.search_batch(queries, level)
 
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens, counted in the calling thread; see `BatchSearch`."""
+        return self._local.count_tokens(text)
+
     def start_batch(self, queries: Sequence[Query], level: str) -> Callable[[], Collection[list[Hit]]]:
         """Send a batch to a process, and return a function that waits for its hits; see `BatchSearch`.
 

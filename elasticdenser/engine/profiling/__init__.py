@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from elasticdenser.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
+    from elasticdenser.engine.profiling.level import Level
     from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
-    from elasticdenser.engine.profiling.profile import Level, Profile
+    from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.engine.profiling.query_sample import sample_queries
     from elasticdenser.engine.profiling.quick import quick_profile
 
 _MODULES = {
-    "Level": "profile",
+    "Level": "level",
     "MeasureSettings": "measure",
     "Profile": "profile",
     "measure_profile": "measure",

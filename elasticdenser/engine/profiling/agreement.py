@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _MAX_QUERIES = 500
 """Enough for a standard error of .02 at most."""
-_MIN_QUALITY = 1e-6
+MIN_QUALITY = 1e-6
 """A quality must be above 0."""
 
 
@@ -49,6 +49,6 @@ def agreement(
     full_hits, shares = hits_at(None), {}
     for done, level in enumerate(levels):
         progress("Judging levels", done, len(levels))
-        shares[level] = max(len(full_hits & hits_at(level)) / len(full_hits), _MIN_QUALITY)
+        shares[level] = max(len(full_hits & hits_at(level)) / len(full_hits), MIN_QUALITY)
     progress("Judging levels", len(levels), len(levels))
     return shares

@@ -13,13 +13,11 @@ from statistics import median
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 from elasticdenser.engine.batch_search import RetrieverSearch
 from elasticdenser.engine.profiling.agreement import agreement
-from elasticdenser.engine.profiling.profile import Level, Profile
+from elasticdenser.engine.profiling.level import Level
+from elasticdenser.engine.profiling.profile import Profile
+from elasticdenser.engine.profiling.quality_by_length import estimate_by_length
 from elasticdenser.engine.profiling.query_sample import text_of_length
-from elasticdenser.engine.profiling.search_effort import (
-    RETENTION_LOST_WITH_RECALL,
-    OperatingPoint,
-    choose_operating_points,
-)
+from elasticdenser.engine.profiling.search_effort import OperatingPoint, choose_operating_points, retained_share
 from elasticdenser.engine.profiling.timing import time_in_turns
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
@@ -27,6 +25,8 @@ from elasticdenser.machine import describe_machine
 from elasticdenser.progress import Progress, silent
 from elasticdenser.retrieval.retriever import Retriever
 
+QualityByTokens = Mapping[str, Mapping[int, float]]
+"""Level -> `quality_by_tokens` of a `Level`."""
 _Case = tuple[str, int, int]
 """Level, batch size, and tokens of a query that is timed alone; 0 tokens for a batch of the given queries."""
 
@@ -41,6 +41,7 @@ class MeasureSettings:
         tokens: Lengths of queries in tokens for which a single query is timed as well.
         k: Number of hits.
         rounds: Number of times that each case is timed.
+        by_length: Estimate the quality by the length of the query too, where it is not given.
         seed: Seed of the sample of queries.
 
     Raises:
@@ -52,6 +53,7 @@ class MeasureSettings:
     tokens: tuple[int, ...] = (4, 8, 16, 32, 64)
     k: int = 10
     rounds: int = 15
+    by_length: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -67,6 +69,7 @@ def measure_profile(
     settings: MeasureSettings | None = None,
     *,
     quality: Mapping[str, float] | None = None,
+    quality_by_tokens: QualityByTokens | None = None,
     recalls: Mapping[str, float | None] | None = None,
     progress: Progress = silent,
 ) -> Profile:
@@ -77,7 +80,8 @@ def measure_profile(
         queries: Texts like those that it will be asked.
         settings: The settings.
         quality: Retention by level, measured with relevance judgements; `agreement` replaces the missing ones.
-        recalls: Search effort of every level, for which `quality` then holds; None chooses the efforts.
+        quality_by_tokens: Retention by level and length of the query, as in a `Level`; it may be missing.
+        recalls: Search effort of every level, for which the qualities then hold; None chooses the efforts.
         progress: Called with (activity, done, total).
 
     Returns:
@@ -95,10 +99,21 @@ def measure_profile(
         unjudged = [name for name in names if name not in qualities]
         qualities |= agreement(retriever, queries, unjudged, k=settings.k, seed=settings.seed, progress=progress)
         qualities = {name: qualities[name] for name in names}
+        by_tokens = {name: (quality_by_tokens or {}).get(name, {}) for name in names}
+        full = str(retriever.encoder.full_subnet)  # its quality is 1 at every length
+        estimated = [name for name in names if settings.by_length and name != full and not by_tokens[name]]
+        judged = {name: qualities[name] for name in estimated if name not in unjudged}
+        by_tokens |= estimate_by_length(
+            retriever, queries, estimated, judged, k=settings.k, seed=settings.seed, progress=progress
+        )
         if recalls is None:
             points = choose_operating_points(_operating_points(retriever, queries, qualities, settings, progress))
             qualities = {name: points[name].quality for name in names}
             recalls = {name: points[name].recall for name in names}
+            by_tokens = {
+                name: {tokens: share * retained_share(recalls[name]) for tokens, share in by_tokens[name].items()}
+                for name in names
+            }
         search = RetrieverSearch(retriever, {name: recalls[name] for name in names})
         times = _time_levels(search, queries, names, settings, progress)
     levels = [
@@ -106,11 +121,15 @@ def measure_profile(
             name=name,
             quality=qualities[name],
             recall=recalls[name],
+            quality_by_tokens=by_tokens[name],
             measured_s={size: median(times[name, size, 0]) for size in settings.batch_sizes},
         )
         for name in names
     ]
-    return Profile(levels=levels, measured=_conditions(retriever, queries, settings, times, unjudged))
+    conditions = _conditions(retriever, queries, settings, times, unjudged)
+    if estimated:
+        conditions["quality_by_tokens_by_agreement"] = estimated
+    return Profile(levels=levels, measured=conditions)
 
 
 @contextmanager
@@ -149,9 +168,8 @@ def _operating_points(
     search_s = time_in_turns(search_cases, settings.rounds, progress, "Measuring search efforts")
 
     def point(name: str, recall: float | None) -> OperatingPoint:
-        lost = 0.0 if recall is None else RETENTION_LOST_WITH_RECALL * (1 - recall)
         cost_s = (median(encode_s[name]) + median(search_s[recall])) / len(batch)
-        return OperatingPoint(quality=quality[name] * (1 - lost), cost_s=cost_s, recall=recall)
+        return OperatingPoint(quality=quality[name] * retained_share(recall), cost_s=cost_s, recall=recall)
 
     return {name: [point(name, recall) for recall in recalls] for name in quality}
 

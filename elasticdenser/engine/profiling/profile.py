@@ -2,89 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import sys
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Self
 
 from elasticdenser.artifacts import write_json
 from elasticdenser.dataclass_io import from_value, loads_json
 from elasticdenser.engine.profiling.hull import concave_hull
+from elasticdenser.engine.profiling.level import Level
 from elasticdenser.errors import BadInputError, QueryError
 
 VERSION = 1
-_MAX_BATCH_SIZE = 4096
-"""Bounds the table of run times, which holds one for every batch size."""
 _MAX_LEVELS = 250
 """The queue stores the index of a level in a byte."""
-_EFFICIENT_SHARE = 0.98
-"""A batch is efficient from this share of the best throughput on: the last 2 % may need a batch twice as large, in
-which every request waits longer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Level:
-    """Level at which a query can be answered: a subnet of the encoder with a search effort.
-
-    Args:
-        name: The subnet, such as `w0.5-d3` or `level0`.
-        quality: Retention: share of the best level's quality.
-        measured_s: Run time of a batch, encoding and search together, by batch size; size 1 is required.
-        recall: Search effort, as `PassageIndex.search` takes it; None is the greatest.
-
-    Attributes:
-        latency_s: Run time of a batch by batch size: 0 for none, then for 1, 2, ... up to the largest that was
-            measured. Sizes between those measured are interpolated. A batch never takes less time than a smaller one,
-            even if a measurement says so.
-
-    Raises:
-        BadInputError: The name is empty, or a value is out of range.
-    """
-
-    name: str
-    quality: float
-    measured_s: Mapping[int, float]
-    recall: float | None = None
-    latency_s: tuple[float, ...] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip():
-            raise BadInputError(f"got a level named {self.name!r}; expected a name such as w0.5-d3 or level0")
-        if not _is_positive(self.quality) or self.quality > 2:  # above 1 if the best level was not measured
-            message = f"level {self.name}: got quality {_shortened(self.quality)}; expected a share of the best level's"
-            raise BadInputError(f"{message}, such as 0.95")
-        if self.recall is not None and not (_is_positive(self.recall) and self.recall <= 1):
-            raise BadInputError(
-                f"level {self.name}: got recall {_shortened(self.recall)}; expected above 0 and at most 1"
-            )
-        if 1 not in self.measured_s:
-            message = f"level {self.name}: there is no latency of one query alone"
-            raise BadInputError(f"{message}; expected batch sizes 1, ...: measure the profile again")
-        for size, seconds in self.measured_s.items():
-            if not isinstance(size, int) or not 1 <= size <= _MAX_BATCH_SIZE or not _is_positive(seconds):
-                message = f"level {self.name}: got {_shortened(seconds)} s for a batch of {size!r}"
-                raise BadInputError(f"{message}; expected seconds above 0 for sizes from 1 to {_MAX_BATCH_SIZE}")
-        object.__setattr__(self, "measured_s", dict(sorted(self.measured_s.items())))
-        object.__setattr__(self, "latency_s", tuple(accumulate(_interpolated(self.measured_s), max)))
-
-    def largest_batch(self, budget_s: float) -> int:
-        """Return the size of the largest batch that takes at most `budget_s`; 0 if a single query takes longer."""
-        return max(0, bisect_right(self.latency_s, budget_s) - 1)
-
-    def capacity_per_s(self, max_run_s: float = math.inf) -> float:
-        """Return the queries per second of one worker, alone or in batches that run for at most `max_run_s`."""
-        largest = max(1, self.largest_batch(max_run_s))
-        return max(size / self.latency_s[size] for size in range(1, largest + 1))
-
-    def efficient_batch_size(self, max_run_s: float = math.inf) -> int:
-        """Return the size of the smallest batch that reaches nearly the capacity at this longest run time."""
-        required_per_s = _EFFICIENT_SHARE * self.capacity_per_s(max_run_s)
-        return next(size for size, seconds in enumerate(self.latency_s) if size and size / seconds >= required_per_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +93,29 @@ class Profile:
         quality = self.levels[self.level_index(minimum_level)].quality
         return max(index for index in self.pareto_front if self.levels[index].quality >= quality)
 
+    def max_level_index_for_quality(self, minimum_quality: float, n_tokens: int | None, *, fastest_index: int) -> int:
+        """Return the index of the last level of a scheduler before the first one that lacks a minimum quality.
+
+        It is the number of levels if none lacks the quality, and 0, the best level, if all do.
+
+        Args:
+            minimum_quality: The quality that all levels up to the returned one must have.
+            n_tokens: Length of the query, as for `Level.quality_for`.
+            fastest_index: Index of the fastest level that the policy chooses. Levels that are neither this one nor on
+                the Pareto front are not used, so their quality does not matter.
+        """
+        max_index = 0
+        for index in sorted({*self.pareto_front, fastest_index}):
+            if self.levels[index].quality_for(n_tokens) < minimum_quality:
+                return max_index
+            max_index = index
+        return len(self.levels)
+
+    @cached_property
+    def has_quality_by_tokens(self) -> bool:
+        """Whether the quality of a level depends on the length of the query."""
+        return any(level.quality_by_tokens for level in self.levels)
+
     @cached_property
     def _indices(self) -> dict[str, int]:
         return {level.name: index for index, level in enumerate(self.levels)}
@@ -173,6 +128,7 @@ class Profile:
                 "quality": level.quality,
                 "latency_s": {str(size): seconds for size, seconds in level.measured_s.items()},
                 **({} if level.recall is None else {"recall": level.recall}),
+                **_quality_by_tokens_row(level),
             }
             for level in self.levels
         ]
@@ -204,7 +160,13 @@ class Profile:
             raise BadInputError(f"{message}: measure the profile again")
         content = from_value(_ProfileFile, value, "profile")
         levels = [
-            Level(name=row.name, quality=row.quality, recall=row.recall, measured_s=row.latency_s)
+            Level(
+                name=row.name,
+                quality=row.quality,
+                recall=row.recall,
+                measured_s=row.latency_s,
+                quality_by_tokens=row.quality_by_tokens,
+            )
             for row in content.levels
         ]
         return cls(levels=levels, measured=content.measured)
@@ -218,6 +180,7 @@ class _LevelRow:
     quality: float
     latency_s: dict[int, float]
     recall: float | None = None
+    quality_by_tokens: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,20 +192,12 @@ class _ProfileFile:
     measured: dict[str, Any] = field(default_factory=dict)
 
 
-def _is_positive(value: object) -> bool:
-    # Compared, not converted: an integer of 400 digits cannot be converted to a float.
-    return type(value) in (int, float) and 0 < value <= sys.float_info.max  # type: ignore[operator]
+def _quality_by_tokens_row(level: Level) -> dict[str, Any]:
+    """Return the optional key of a level's row; versions of this package before the key refuse it."""
+    if not level.quality_by_tokens:
+        return {}
+    return {"quality_by_tokens": {str(tokens): quality for tokens, quality in level.quality_by_tokens.items()}}
 
 
 def _shortened(value: object) -> str:
     return repr(value)[:40]
-
-
-def _interpolated(measured_s: Mapping[int, float]) -> Iterable[float]:
-    """Yield the run times of batches of 0, 1, 2, ... up to the largest measured."""
-    yield 0.0
-    points = sorted(measured_s.items())
-    for (size, seconds), (next_size, next_seconds) in pairwise(points):
-        for between in range(size, next_size):
-            yield seconds + (next_seconds - seconds) * (between - size) / (next_size - size)
-    yield points[-1][1]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
+from elasticdenser.engine.profiling.measure import MeasureSettings, QualityByTokens, measure_profile
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.profiling.query_sample import sample_queries
+from elasticdenser.engine.profiling.search_effort import retained_share
 from elasticdenser.models.locate import profile_file
-from elasticdenser.models.manifest import retention_of
+from elasticdenser.models.manifest import retention_by_length_of, retention_of
 from elasticdenser.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ _QUERIES = (
 def quick_profile(retriever: Retriever, *, k: int = 10, progress: Progress = silent) -> Profile:
     """Measure for about two seconds the levels that come with the encoder, or all of its subnets if none do.
 
-    Quality and search efforts of levels that come with the encoder are taken as they are; only the run times are
-    measured. `elasticdenser profile` measures for longer, and chooses the efforts for the index.
+    Quality (also by length, where known) and search efforts of levels that come with the encoder are taken as they are;
+    only the run times are measured. `elasticdenser profile` measures for longer, and chooses the efforts for the index.
 
     Args:
         retriever: The retriever; it runs in the calling thread.
@@ -45,8 +46,36 @@ def quick_profile(retriever: Retriever, *, k: int = 10, progress: Progress = sil
         k=k,
         rounds=5,
     )
+    by_length = retention_by_length_of(folder)
     if shipped is None:
-        return measure_profile(retriever, queries, settings, quality=retention_of(folder), progress=progress)
+        return measure_profile(
+            retriever,
+            queries,
+            settings,
+            quality=retention_of(folder),
+            quality_by_tokens=by_length,
+            progress=progress,
+        )
     quality = {level.name: level.quality for level in shipped.levels}
     recalls = {level.name: level.recall for level in shipped.levels}
-    return measure_profile(retriever, queries, settings, quality=quality, recalls=recalls, progress=progress)
+    return measure_profile(
+        retriever,
+        queries,
+        settings,
+        quality=quality,
+        quality_by_tokens=_quality_by_tokens(shipped, by_length),
+        recalls=recalls,
+        progress=progress,
+    )
+
+
+def _quality_by_tokens(profile: Profile, retention_by_length: QualityByTokens) -> QualityByTokens:
+    """Return the quality by length of each level: the profile's, or else the model's at the level's search effort."""
+    return {
+        level.name: level.quality_by_tokens
+        or {
+            tokens: share * retained_share(level.recall)
+            for tokens, share in retention_by_length.get(level.name, {}).items()
+        }
+        for level in profile.levels
+    }

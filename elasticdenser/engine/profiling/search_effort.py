@@ -12,6 +12,11 @@ RETENTION_LOST_WITH_RECALL = 0.2
 """Retention lost for each share of recall@10 lost: .1 to .2 at every subnet, measured by `eval/bench/effort.py`."""
 
 
+def retained_share(recall: float | None) -> float:
+    """Return the share of a subnet's quality that remains with the search effort of this recall; None: the greatest."""
+    return 1.0 if recall is None else 1 - RETENTION_LOST_WITH_RECALL * (1 - recall)
+
+
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
     """A subnet of the encoder with a search effort.

@@ -284,7 +284,8 @@ def run_script(searched_index, tiny_elastic, tmp_path):
 import os
 from elasticdenser import Retriever
 from elasticdenser.engine.engine import RetrievalEngine
-from elasticdenser.engine.profiling.profile import Level, Profile
+from elasticdenser.engine.profiling.level import Level
+from elasticdenser.engine.profiling.profile import Profile
 retriever = Retriever.open({str(searched_index)!r}, encoder={str(tiny_elastic)!r}, device="cpu")
 levels = [Level(name="level0", quality=1.0, measured_s={{1: 0.001}})]
 with RetrievalEngine(retriever, Profile(levels=levels), slo_s=20.0, workers=2, processes=True) as engine:

@@ -27,6 +27,12 @@ def test_a_process_finds_what_the_retriever_finds(pool, retriever, level):
     assert {str(hit.subnet) for of_query in hits for hit in of_query} == {level}
 
 
+@pytest.mark.parametrize("text", ["dune", "desert planet " * 20, "desert planet " * 500, "x" * 999 + " dune" * 9])
+def test_tokens_are_counted_as_the_encoder_does(pool, retriever, text):
+    (expected,) = retriever.encoder.count_tokens([text])
+    assert pool.count_tokens(text) == RetrieverSearch(retriever, RECALLS).count_tokens(text) == expected
+
+
 def test_a_filter_goes_with_the_query(pool):
     ((hit,),) = search_in_process(pool, [Query(text="dune", k=9, doc_ids=frozenset({"d7"}))], "level0")
     assert hit.doc_id == "d7"

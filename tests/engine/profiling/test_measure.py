@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,8 @@ from elasticdenser.cli import app
 from elasticdenser.engine.profiling.agreement import agreement
 from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
 from elasticdenser.engine.profiling.profile import Profile
-from elasticdenser.engine.profiling.query_sample import sample_queries
+from elasticdenser.engine.profiling.quality_by_length import quality_from_agreement
+from elasticdenser.engine.profiling.query_sample import sample_queries, texts_by_length
 from elasticdenser.engine.profiling.search_effort import RETENTION_LOST_WITH_RECALL
 from elasticdenser.errors import QueryError
 from elasticdenser.index.efforts import Effort
@@ -52,6 +54,54 @@ def test_every_level_is_timed_and_judged(retriever):
     assert (profile.measured["n_passages"], profile.measured["k"]) == (40, 3)
 
 
+def test_the_quality_by_length_is_given_or_estimated(retriever, monkeypatch):
+    monkeypatch.setattr("elasticdenser.engine.profiling.quality_by_length._TEXTS_OF_A_LENGTH", 12)
+    queries, given = ["dune", "who likes rain", "cats"], {"level0": {8: 0.4, 64: 0.3}}
+    plain = measure_profile(retriever, queries, SETTINGS, quality_by_tokens=given)
+    assert {level.name: level.quality_by_tokens for level in plain.levels if level.quality_by_tokens} == given
+    assert "quality_by_tokens_by_agreement" not in plain.measured
+    stages = set()
+    by_length = replace(SETTINGS, by_length=True)
+    profile = measure_profile(
+        retriever, queries, by_length, quality_by_tokens=given, progress=lambda what, done, total: stages.add(what)
+    )
+    full, by_name = str(retriever.encoder.full_subnet), {level.name: level for level in profile.levels}
+    assert by_name["level0"].quality_by_tokens == given["level0"] and not by_name[full].quality_by_tokens
+    others = set(by_name) - {"level0", full}
+    for name in others:
+        assert list(by_name[name].quality_by_tokens) == [16, 32, 64]
+        assert all(0 < share <= 1 for share in by_name[name].quality_by_tokens.values())
+    assert set(profile.measured["quality_by_tokens_by_agreement"]) == others
+    assert {"Collecting texts by length", "Judging levels, up to 64 tokens"} <= stages
+
+
+def test_texts_have_the_lengths_of_their_range(retriever):
+    queries = [f"who likes topic {number}" for number in range(1000, 1030)]
+    texts = texts_by_length(retriever, queries, 20)
+    # The encoder reads 64 tokens, and needs more than 8 for the first word of a passage.
+    assert list(texts) == [16, 32, 64]
+    for below, (max_tokens, of_length) in zip((8, 16, 32), texts.items(), strict=True):
+        assert 10 <= len(of_length) <= 20
+        assert all(below < n <= max_tokens for n in retriever.encoder.count_tokens(of_length))
+    assert set(texts[32]) <= set(queries) and len(texts[32]) == 20  # no passage is needed
+    assert texts == texts_by_length(retriever, queries, 20)
+
+
+def test_without_texts_of_a_length_its_range_is_missing(retriever):
+    no_texts = SimpleNamespace(has_texts=False)
+    searched = SimpleNamespace(encoder=retriever.encoder, index=no_texts)
+    assert texts_by_length(searched, ["dune"] * 10 + ["dune " * 100] * 9, 20) == {8: ["dune"] * 10}
+
+
+def test_quality_is_lost_with_the_square_of_the_agreement():
+    assert quality_from_agreement(0.96, 0.8, 0.8) == pytest.approx(0.96)
+    assert quality_from_agreement(0.96, 0.8, 0.6) == pytest.approx(0.84)
+    assert quality_from_agreement(0.96, 0.8, 1.0) == 1.0
+    assert quality_from_agreement(1.02, 0.8, 0.5) == 1.0
+    assert quality_from_agreement(0.5, 0.9, 0.1) == 1e-6
+    assert quality_from_agreement(0.96, 1.0, 0.9) == 0.9
+
+
 class _TwoEfforts:
     """A retriever whose index has two search efforts; the greater one takes much longer than any encoding."""
 
@@ -76,12 +126,15 @@ class _TwoEfforts:
 def test_fast_subnets_are_searched_with_less_effort(retriever):
     searched, names = _TwoEfforts(retriever), [str(subnet) for subnet in retriever.encoder.subnets]
     quality = {name: 1.0 - 0.02 * rank for rank, name in enumerate(names)}
-    profile = measure_profile(searched, ["dune", "cats"], SETTINGS, quality=quality)
+    by_tokens = {name: {8: quality[name], 64: 0.5} for name in names[:2]}
+    profile = measure_profile(searched, ["dune", "cats"], SETTINGS, quality=quality, quality_by_tokens=by_tokens)
     best, *others = profile.levels
     assert (best.name, best.quality, best.recall) == (names[0], 1.0, None)
     assert {level.recall for level in others} == {0.9}
     for level in others:
         assert level.quality == pytest.approx(quality[level.name] * (1 - RETENTION_LOST_WITH_RECALL * 0.1))
+        assert level.quality_for(8) == pytest.approx(level.quality)
+    assert best.quality_for(64) == 0.5 and others[0].quality_for(64) == pytest.approx(0.5 * 0.98)
     assert searched.searched == {(level.name, level.recall) for level in profile.levels}
 
 
@@ -134,10 +187,11 @@ def test_queries_and_levels_must_exist(retriever):
 def test_the_profile_command_writes_a_profile_and_a_chart(index_path, tiny_elastic, tmp_path):
     output = tmp_path / "profile.json"
     common = ["profile", str(index_path), "--encoder", str(tiny_elastic), "--offline", "--rounds", "1"]
-    result = CliRunner().invoke(app, [*common, "-o", str(output), "--batch-sizes", "1,2"])
+    result = CliRunner().invoke(app, [*common, "-o", str(output), "--batch-sizes", "1,2", "--by-length"])
     assert result.exit_code == 0, result.output
+    assert "Quality by tokens of the query" in result.output
     profile = Profile.load(output)
-    assert all(level.name in result.output for level in profile.levels)
+    assert all(level.name in result.output for level in profile.levels) and profile.has_quality_by_tokens
     assert "<svg" in output.with_suffix(".svg").read_text()
     for wrong, message in (
         (["-o", str(tmp_path / "p.txt")], "ends in .json"),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from engine_helpers import PROFILE, level
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticdenser.engine.profiling.profile import Level, Profile
+from elasticdenser.engine.profiling.level import Level
+from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.errors import BadInputError, QueryError
 
 
@@ -65,12 +67,63 @@ def test_a_minimum_level_stands_for_its_quality():
         beaten.max_level_index("w9")
 
 
+BY_LENGTH = Profile(
+    levels=[
+        replace(level("full", 1, 2, 60), quality_by_tokens={64: 1.0}),
+        replace(level("mid", 0.97, 1, 20), quality_by_tokens={16: 0.96, 8: 0.98, 64: 0.9}),
+        replace(level("slow", 0.96, 1.5, 30), quality_by_tokens={64: 0.1}),
+        replace(level("small", 0.9, 0.2, 6), quality_by_tokens={8: 0.97, 64: 0.8}),
+    ]
+)
+
+
+def test_the_quality_depends_on_the_length_where_that_is_known():
+    mid = BY_LENGTH.levels[1]
+    assert list(mid.quality_by_tokens) == [8, 16, 64]
+    assert [mid.quality_for(n) for n in (1, 8, 9, 16, 17, 64)] == [0.98, 0.98, 0.96, 0.96, 0.9, 0.9]
+    assert mid.quality_for(65) == mid.quality_for(None) == 0.97
+    assert level("a", 0.5, 1, 2).quality_for(3) == 0.5
+    assert BY_LENGTH.has_quality_by_tokens and not PROFILE.has_quality_by_tokens
+
+
+@pytest.mark.parametrize(
+    ("minimum_quality", "n_tokens", "max_index"),
+    [
+        (0.97, 5, 4),  # every level in use
+        (0.975, 5, 1),
+        (0.97, 12, 0),
+        (0.96, 12, 1),
+        (0.85, 64, 1),
+        (0.85, None, 4),
+        (0.95, None, 1),
+        (0.95, 1000, 1),  # longer than any that was measured
+        (1.0, 12, 0),
+    ],
+)
+def test_a_minimum_quality_accepts_the_levels_before_the_first_that_lacks_it(minimum_quality, n_tokens, max_index):
+    assert BY_LENGTH.max_level_index_for_quality(minimum_quality, n_tokens, fastest_index=3) == max_index
+
+
+def test_a_level_beside_the_pareto_front_matters_only_to_a_policy_that_uses_it():
+    assert BY_LENGTH.levels[2].name == "slow" and 2 not in BY_LENGTH.pareto_front
+    assert BY_LENGTH.max_level_index_for_quality(0.8, 64, fastest_index=3) == 4
+    assert BY_LENGTH.max_level_index_for_quality(0.8, 64, fastest_index=2) == 1
+
+
+def test_without_a_level_of_the_minimum_quality_the_best_one_is_accepted():
+    without_full = Profile(levels=[level("mid", 0.9, 1, 20), level("small", 0.8, 0.2, 6)])
+    assert without_full.max_level_index_for_quality(0.95, None, fastest_index=1) == 0
+
+
 def test_a_saved_profile_is_read_back(tmp_path):
     path = tmp_path / "profile.json"
     hasty = Level(name="hasty", quality=0.3, measured_s={1: 1e-5}, recall=0.9)
     profile = Profile(levels=[*PROFILE.levels, hasty], measured={"cpu": "some"})
     profile.save(path)
     assert Profile.load(path) == profile
+    assert "quality_by_tokens" not in path.read_text()  # older versions read it
+    BY_LENGTH.save(path)
+    assert Profile.load(path) == BY_LENGTH
 
 
 def _changed(**changes):
@@ -93,6 +146,11 @@ def _changed(**changes):
         (_changed(quality="good"), "quality: got 'good', expected a value of type float"),
         (_changed(quality=math.nan), "it holds NaN, which is not a JSON number"),
         (_changed(quality=True), "quality: got True"),
+        (_changed(quality_by_tokens={"0": 0.9}), "got a quality for queries of up to 0 tokens"),
+        (_changed(quality_by_tokens={"8": 0}), "got quality 0.0 for queries of up to 8 tokens"),
+        (_changed(quality_by_tokens={"8": 2.5}), "got quality 2.5 for queries of up to 8 tokens"),
+        (_changed(quality_by_tokens={"few": 0.9}), "quality_by_tokens: got the keys ['few']"),
+        (_changed(quality_by_tokens=[0.9]), "quality_by_tokens"),
         (_changed(recall=0), "got recall 0"),
         (_changed(recall=1.5), "got recall 1.5"),
         (_changed(recall="most"), "recall: got 'most'"),

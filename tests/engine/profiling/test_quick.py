@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from elasticdenser import PassageEncoder, PassageIndex, Retriever
 from elasticdenser.engine import BatchSearch, RetrievalEngine
-from elasticdenser.engine.profiling.profile import Level, Profile
+from elasticdenser.engine.profiling.level import Level
+from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.profiling.quick import quick_profile
 from elasticdenser.errors import QueryError
 from elasticdenser.models.locate import PROFILE
+from elasticdenser.models.manifest import MANIFEST
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,31 @@ def test_without_levels_of_the_encoder_all_subnets_are_measured(index_path, tiny
     retriever = Retriever.open(index_path, encoder=str(tiny_elastic), device="cpu", download=False)
     profile = quick_profile(retriever)
     assert {level.name for level in profile.levels} == set(map(str, retriever.encoder.subnets))
+
+
+@pytest.fixture
+def encoder_with_lengths(encoder_with_levels, tmp_path):
+    folder = tmp_path / "encoder"
+    shutil.copytree(encoder_with_levels, folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["made_by"]["retention_by_length"] = {"level0": {"8": 0.9, "64": 0.7}}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def test_quality_by_length_comes_from_the_model_or_the_profile_beside_it(index_path, encoder_with_lengths):
+    def quality_by_tokens():
+        retriever = Retriever.open(index_path, encoder=str(encoder_with_lengths), device="cpu", download=False)
+        return {level.name: level.quality_by_tokens for level in quick_profile(retriever).levels}
+
+    # At recall .9 a fiftieth of the quality is lost.
+    assert quality_by_tokens() == {"w1-d2": {}, "level0": {8: pytest.approx(0.882), 64: pytest.approx(0.686)}}
+    path = encoder_with_lengths / PROFILE
+    shipped = Profile.load(path)
+    replace(shipped, levels=[replace(level, quality_by_tokens={16: 0.6}) for level in shipped.levels]).save(path)
+    assert quality_by_tokens() == {"w1-d2": {16: 0.6}, "level0": {16: 0.6}}
+    path.unlink()
+    assert quality_by_tokens()["level0"] == {8: 0.9, 64: 0.7}
 
 
 def test_only_the_levels_of_a_retriever_are_known():

@@ -1,0 +1,96 @@
+"""Submissions: the checked arguments with which a client submits a request."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from elasticdenser.engine.request import Query
+from elasticdenser.errors import QueryError
+from elasticdenser.query_input import check_query
+
+
+class Submission(NamedTuple):
+    """Request as a client submits it.
+
+    Args:
+        query: The query.
+        timeout_s: Time from now after which the answer is worthless.
+        minimum_level: Name of the level whose quality the answer must reach; None accepts any level.
+        priority: Importance when not all requests can be served; those of low priority are shed first.
+        minimum_quality: Quality, for queries of this length, that the level of the answer must have; 0 accepts any.
+        n_tokens: Length of the query, as for `Level.quality_for`; None if it does not matter or is unknown.
+    """
+
+    query: Query
+    timeout_s: float
+    minimum_level: str | None
+    priority: int
+    minimum_quality: float = 0.0
+    n_tokens: int | None = None
+
+
+class SubmissionBuilder:
+    """Checks the arguments of `RetrievalEngine.submit`, and fills in the defaults of the engine.
+
+    Args:
+        slo_s: Deadline of requests that give none, in seconds after arrival.
+        minimum_quality: Minimum quality of requests that give none; 0 accepts any level.
+        count_tokens: Counts the tokens of a query; None if no quality depends on them.
+
+    Raises:
+        QueryError: The minimum quality is out of range.
+    """
+
+    def __init__(
+        self, slo_s: float, minimum_quality: float = 0.0, count_tokens: Callable[[str], int | None] | None = None
+    ) -> None:
+        self._slo_s, self._count_tokens = slo_s, count_tokens
+        self._minimum_quality = _checked_quality(minimum_quality)
+
+    def build(
+        self,
+        query: str,
+        k: int,
+        *,
+        deadline_s: float | None = None,
+        minimum_level: str | None = None,
+        minimum_quality: float | None = None,
+        priority: int = 0,
+        doc_ids: Collection[str] | None = None,
+    ) -> Submission:
+        """Return a submission; the arguments are those of `RetrievalEngine.submit`.
+
+        Raises:
+            QueryError: The query is empty, or an argument is out of range.
+        """
+        check_query(query, "the query")
+        if type(k) is not int or k < 1:
+            raise QueryError(f"got k = {k!r}; expected a whole number of at least 1")
+        timeout_s = self._slo_s if deadline_s is None else deadline_s
+        if not timeout_s > 0:
+            raise QueryError(f"got deadline_s = {timeout_s}; expected seconds from now, above 0")
+        if isinstance(doc_ids, str):
+            raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
+        quality = self._minimum_quality if minimum_quality is None else _checked_quality(minimum_quality)
+        return Submission(
+            query=Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids)),
+            timeout_s=timeout_s,
+            minimum_level=minimum_level,
+            priority=priority,
+            minimum_quality=quality,
+            n_tokens=self._count_tokens(query) if quality and self._count_tokens else None,
+        )
+
+
+def _checked_quality(minimum_quality: float) -> float:
+    """Return a minimum quality if it is a number from 0 to 1.
+
+    Raises:
+        QueryError: It is not.
+    """
+    is_number = isinstance(minimum_quality, numbers.Real) and not isinstance(minimum_quality, bool)
+    if not is_number or not 0 <= minimum_quality <= 1:
+        raise QueryError(f"got minimum_quality = {minimum_quality!r}; expected a share from 0 to 1, such as 0.95")
+    return float(minimum_quality)
