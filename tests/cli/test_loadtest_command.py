@@ -35,6 +35,7 @@ def quick(tiny_elastic):
     return [*encoder, "--seconds", "1", "--rate", "50", "--peak", "100", "--deadline-ms", "1000", "--workers", "1"]
 
 
+@pytest.mark.slow
 def test_a_table_and_a_chart(index, quick, tmp_path):
     folder = tmp_path / "new" / "tested"
     result = loadtest(index, *quick, "--policies", "elastic,static:level0", "-o", str(folder))
@@ -53,6 +54,7 @@ def test_a_table_and_a_chart(index, quick, tmp_path):
         assert row["simulated"]["n_requests"] == row["n_requests"]
 
 
+@pytest.mark.slow
 def test_json_with_queries_and_a_profile(index, quick, tmp_path):
     (tmp_path / "queries.txt").write_text("rain\nsun\n")
     profile = tmp_path / "profile.json"
@@ -68,6 +70,7 @@ def test_json_with_queries_and_a_profile(index, quick, tmp_path):
     assert row["policy"] == "elastic" and row["client_kept_up"] and set(row["levels"]) <= {"w1-d2", "level0"}
 
 
+@pytest.mark.slow
 def test_clients_of_a_closed_loop_wait_for_answers(index, quick):
     result = loadtest(index, *quick, "--arrivals", "closed", "--clients", "2")
     assert result.exit_code == 0, result.output
@@ -139,6 +142,7 @@ def test_a_server_needs_queries_and_a_rate(tmp_path):
     assert result.exit_code == 2 and "--rate" in result.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_load_and_reports_it(index, quick, tmp_path):
     command = [sys.executable, "-m", "elasticdenser", "loadtest", index, *quick, "--seconds", "60"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
