@@ -63,6 +63,7 @@ def test_an_app_of_one_command_has_the_same_help(command):
         ["evaluate", "a", "b", "RR@10", "--answers-in", "c"],
         ["evaluate", "a", "b", "RR@10", "AnswerMatch@5"],
         ["evaluate", "a", "b", "RR@10", "--regex"],
+        ["serve", "x", "--minimum-quality", "2"],
     ],
 )
 def test_usage_errors_exit_with_2(args):

@@ -54,6 +54,8 @@ def serve(
     minimum_quality: Annotated[
         float,
         typer.Option(
+            min=0,
+            max=1,
             help="Answer only at levels that keep this share of the full encoder's quality for queries of the same "
             "length, unless a request says otherwise; 0: at any level. Without lengths in the profile, the same for "
             "all queries (see `profile --by-length`).",
