@@ -173,9 +173,7 @@ def docstrings(path: Path) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = inspect.cleandoc(ast.get_docstring(node) or "")
-            description = re.split(r"\n\s*(?:Args|Parameters|Returns|Attributes|Examples?|>>>|```)", text, maxsplit=1)[
-                0
-            ]
+            description = _DOCSTRING_SECTION.split(text, maxsplit=1)[0]
             if len(description.split()) >= 4 and is_prose(description):
                 yield description
 
