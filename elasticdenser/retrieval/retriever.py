@@ -20,7 +20,7 @@ from elasticdenser.index.efforts import select_effort
 from elasticdenser.models.locate import shipped_elastic
 from elasticdenser.models.manifest import is_elastic
 from elasticdenser.query_input import Queries, query_records
-from elasticdenser.retrieval.reranking import Candidates, Reranker, make_reranker
+from elasticdenser.retrieval.reranking import NO_RERANKER, Candidates, Reranker, make_reranker
 from elasticdenser.retrieval.scores import strictly_decreasing
 from elasticdenser.subnet import Subnet
 
@@ -76,8 +76,7 @@ class Retriever:
     ) -> None:
         index.check_encoder(encoder.fingerprint)
         self.encoder, self.index = encoder, index
-        self.reranker: Reranker | None = None
-        self.reranker = self._resolve_reranker(reranker)
+        self.reranker = self._resolve_reranker(NO_RERANKER if reranker is None else reranker)
         self.opener: Callable[[], Retriever] | None = None
 
     @classmethod
@@ -106,12 +105,12 @@ class Retriever:
             QueryError: There is no such reranker, or the index lacks what it needs.
         """
         index = PassageIndex.open(path)
-        made_by = index.manifest.encoder
-        settings = asdict(made_by.settings)
+        fingerprint = index.manifest.encoder
+        settings = asdict(fingerprint.settings)
         del settings["dim"]
         # The index's own encoder if it is elastic; else the subnets that this package ships for it.
-        own = made_by.name if is_elastic(Path(made_by.name).expanduser()) else None
-        name = encoder or own or shipped_elastic(made_by.weights_sha256) or made_by.name
+        own = fingerprint.name if is_elastic(Path(fingerprint.name).expanduser()) else None
+        name = encoder or own or shipped_elastic(fingerprint.weights_sha256) or fingerprint.name
         query_encoder = ElasticQueryEncoder.from_pretrained(name, download=download, **settings, **options)
         retriever = cls(query_encoder, index, reranker=reranker)
         retriever.opener = partial(
