@@ -183,13 +183,16 @@ def test_bad_options_are_reported_in_one_line(served_index, tiny_elastic, profil
     assert "got host 'http://x'; expected a name" in error_line(*index, "--allowed-host", "http://x")
     assert "got deadline_s = 0" in error_line(*index, "--deadline-ms", "0")
     assert "expected a .json file" in error_line(*index, "--profile", str(tmp_path / "none.json"))
-    assert "got minimum_quality = 95.0; expected a share" in error_line(
-        *index, "--profile", profile, "--minimum-quality", "95"
-    )
     assert "got policy 'magic'" in error_line(*index, "--profile", profile, "--policy", "magic")
     assert "none" in error_line(str(tmp_path / "none"), "--port", "0")
     monkeypatch.setenv("ELASTICDENSER_API_KEY", "é")
     assert "not ASCII" in error_line(*index)
+
+
+def test_a_minimum_quality_must_be_a_share(served_index):
+    result = CliRunner().invoke(app, ["serve", str(served_index), "--minimum-quality", "95"])
+    assert result.exit_code == 2
+    assert "'--minimum-quality': 95.0 is not in the range 0<=x<=1" in " ".join(result.stderr.split())
 
 
 def test_a_missing_extra_is_reported_with_the_line_to_install_it(served_index, monkeypatch):
