@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from ir_measures import ScoredDoc
+from numpy.typing import NDArray
 from torch import Tensor
 
 from elasticdenser.arrays import Vectors
@@ -58,11 +59,18 @@ class DevSet:
         return list(self.query_set.judged.values())
 
     def value(self, vectors: Vectors, recall: float | None = None) -> float:
-        """Return the mean of the measure over the queries.
+        """Return the mean of the measure over the queries; see `values` for the arguments."""
+        return float(self.values(vectors, recall).mean())
+
+    def values(self, vectors: Vectors, recall: float | None = None) -> NDArray[np.float64]:
+        """Return the measure of each query.
 
         Args:
             vectors: float32, (n_texts, dim), L2-normalised: vectors of `texts`.
             recall: Search with the least effort that reaches this recall@10; None is the greatest effort.
+
+        Returns:
+            float64, (n_texts,).
         """
         scores, positions = self.index.search(vectors, self.query_set.k, exact=self.exact, recall=recall)
         run = [
@@ -75,7 +83,7 @@ class DevSet:
         ]
         self.query_set.check(run)
         (values,) = self.query_set.measure(run)[0].values()
-        return sum(values.values()) / len(values)
+        return np.array([values[query_id] for query_id in self.query_set.judged])
 
     def fingerprint(self) -> list[Any]:
         """Return all that a value depends on beside the vectors of the queries."""
@@ -140,7 +148,7 @@ def check_dev_set(settings: DevSetSettings, *, data: Path) -> str | Path:
 def measure_subnets(
     model: ElasticBert, subnets: Iterable[Subnet], dev: DevSet, sequences: Sequence[Sequence[int]]
 ) -> dict[str, float]:
-    """Return the measure of each subnet by name; the subnets of one width share one pass through their layers.
+    """Return the measure of each subnet by name.
 
     Args:
         model: The model, on any device.
@@ -148,19 +156,30 @@ def measure_subnets(
         dev: The dev set.
         sequences: Token ids of its texts.
     """
+    return {name: dev.value(vectors) for name, vectors in subnet_vectors(model, subnets, sequences)}
+
+
+def subnet_vectors(
+    model: ElasticBert, subnets: Iterable[Subnet], sequences: Sequence[Sequence[int]]
+) -> Iterator[tuple[str, Vectors]]:
+    """Yield each subnet's name with its vectors; the subnets of one width share one pass through their layers.
+
+    Args:
+        model: The model, on any device.
+        subnets: The subnets.
+        sequences: Token ids of the texts.
+    """
     depths_by_width: dict[float, list[int]] = {}
     for subnet in subnets:
         depths_by_width.setdefault(subnet.width, []).append(subnet.depth)
-    return {
-        str(Subnet(width, depth)): dev.value(vectors)
-        for width, depths in depths_by_width.items()
-        for depth, vectors in _vectors_by_depth(model, width, depths, sequences).items()
-    }
+    for width, depths in depths_by_width.items():
+        for depth, vectors in _vectors_by_depth(model, width, depths, sequences).items():
+            yield str(Subnet(width, depth)), vectors
 
 
-def measure_level0(table: TokenTable, dev: DevSet, sequences: Sequence[Sequence[int]]) -> float:
-    """Return the measure of level 0 on a dev set with texts of these token ids."""
-    return dev.value(_normalised(table.mean_vectors(sequences)))
+def level0_vectors(table: TokenTable, sequences: Sequence[Sequence[int]]) -> Vectors:
+    """Return level 0's vectors of texts with these token ids: float32, (n_texts, dim), L2-normalised."""
+    return _normalised(table.mean_vectors(sequences))
 
 
 @torch.inference_mode()

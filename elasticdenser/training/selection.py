@@ -28,7 +28,7 @@ from elasticdenser.models.token_table import TokenTable
 from elasticdenser.progress import Progress, silent
 from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training.batches import token_ids_of
-from elasticdenser.training.dev_sets import DevSet, measure_level0, measure_subnets
+from elasticdenser.training.dev_sets import DevSet, level0_vectors, measure_subnets
 from elasticdenser.training.snapshots import load_weights
 
 MAX_FALL = 0.005
@@ -161,7 +161,7 @@ def select_snapshot(
     level0 = {}
     if model.shape.level0:
         table = TokenTable(model.table)
-        level0 = {dev.name: measure_level0(table, dev, sequences[dev.name]) for dev in dev_sets}
+        level0 = {dev.name: dev.value(level0_vectors(table, sequences[dev.name])) for dev in dev_sets}
     cached = _read_cache(cache, fingerprint)
     values: dict[int, _Measures] = {}
     for done, (step, path) in enumerate(snapshots.items()):

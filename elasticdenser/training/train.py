@@ -37,6 +37,7 @@ from elasticdenser.training.distil import Distillation, supports_bfloat16
 from elasticdenser.training.initialisation import initialise_subnets, initialise_table
 from elasticdenser.training.inputs import TrainingInputs, TrainOptions
 from elasticdenser.training.recipe import Recipe
+from elasticdenser.training.retention_by_length import measure_by_length
 from elasticdenser.training.selection import SnapshotSelection, select_snapshot
 from elasticdenser.training.snapshots import load_weights, save_weights, snapshot_file, snapshots_in
 from elasticdenser.training.subnet_grid import grid_lines
@@ -225,10 +226,11 @@ class _Training:
         selection = self._select(snapshots) if self._dev_sets else None
         step = max(snapshots) if selection is None else selection.selected
         load_weights(snapshots[step], model)
-        retention, worst = {}, {}
+        retention, worst, by_length = {}, {}, {}
         if selection is not None:
             retention = {str(encoder.full_subnet): 1.0, **selection.retention_with_level0(step)}
             worst = {name: asdict(subnet) for name, subnet in selection.worst_retention(step).items()}
+            by_length = measure_by_length(model, self._inputs.subnets, self._dev_sets, encoder, progress=self._progress)
             self._log(selection.report())
         provenance = {
             "name": encoder.location.name,
@@ -239,6 +241,7 @@ class _Training:
             "plan": self._plan,
             "retention": retention,
             "worst_retention": worst,
+            "retention_by_length": by_length,
         }
         save_elastic(output, base=encoder.location.path, model=model, provenance=provenance, settings=encoder.settings)
         return TrainingResult(

@@ -20,6 +20,7 @@ from elasticdenser.index import PassageIndex
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.elastic_init import elastic_from_full, fit_exits
 from elasticdenser.models.locate import DEFAULT_ELASTIC, TRAINED_WEIGHTS
+from elasticdenser.models.manifest import retention_by_length_of
 from elasticdenser.training.batches import padded, token_ids_of
 from elasticdenser.training.dev_sets import load_dev_set
 from elasticdenser.training.inputs import TrainOptions
@@ -83,6 +84,10 @@ def test_a_training_makes_a_model_with_all_subnets(trained, tiny_model, data_fol
     assert {subnet: worst["retention"] for subnet, worst in provenance["worst_retention"].items()} == pytest.approx(
         {subnet: retention for subnet, retention in provenance["retention"].items() if subnet != "w1-d2"}
     )
+    # The dev set has too few queries for more than one range, which has the retention of the whole set.
+    assert retention_by_length_of(result.folder) == {
+        subnet: {32: pytest.approx(worst["retention"])} for subnet, worst in provenance["worst_retention"].items()
+    }
     assert any(text.startswith(f"step {result.step} selected; retention") for text in recorder.messages)
     assert {"Encoding training texts", "Fitting the subnets", "Tuning level 0", "Training"} <= recorder.activities
     assert any("step 8 of 10, cosines" in text and "w0.25" in text for text in recorder.messages)
