@@ -78,9 +78,8 @@ def main() -> None:
                 row[name] = retention(queries, small, large, gain, share) - mixed
             gain = predicted(queries, list(queries.signs.values()), small, large)
             row["all signs"] = retention(queries, small, large, gain, share) - mixed
-            row["the gain itself"] = (
-                retention(queries, small, large, weighted_gain(queries, small, large), share) - mixed
-            )
+            gain = queries.values[large] - queries.values[small]
+            row["the gain itself"] = retention(queries, small, large, gain, share) - mixed
             rows.append(row)
     title = f"Mean retention at random, and what choosing the queries adds; {len(queries.tokens):,} queries"
     print_table(title, rows)
@@ -194,7 +193,7 @@ def retention(queries: Queries, small: str, large: str, gain: Floats, share: flo
     # Each set has the same share of the traffic, as it has the same share of the mean.
     of_set = 1 / np.bincount(queries.set_of)
     cost = np.maximum(cost, 1e-6) * of_set[queries.set_of]
-    order = np.argsort(-gain * of_set[queries.set_of] / cost)
+    order = np.argsort(-gain * weights(queries) / cost)
     spent = np.cumsum(cost[order])
     chosen = np.zeros(len(order), bool)
     chosen[order[spent <= share * spent[-1]]] = True
