@@ -142,6 +142,13 @@ class ElasticBert(nn.Module):
         self, token_ids: Tensor, mask: Tensor, width: float, depths: Iterable[int]
     ) -> dict[int, Tensor]:
         """Return the pooled vectors of several depths, which are the inputs of their exits: depth -> (n, hidden)."""
+        states_by_depth = self.states_at_depths(token_ids, mask, width, depths)
+        return {depth: _pooled(states, mask, self.shape.pooling) for depth, states in states_by_depth.items()}
+
+    def states_at_depths(
+        self, token_ids: Tensor, mask: Tensor, width: float, depths: Iterable[int]
+    ) -> dict[int, Tensor]:
+        """Return the hidden states of the last layer of several depths: depth -> (n, length, hidden)."""
         depths = sorted(set(depths))
         for depth in depths:
             self.shape.check(Subnet(width, depth))
@@ -155,12 +162,12 @@ class ElasticBert(nn.Module):
             return state
 
         state, n_done = self._embedded(token_ids, width_index), 0
-        pooled = {}
+        states = {}
         for depth in depths:
             first, last = layers_of(depth, self.shape.n_layers)
             state, n_done = run_layers(first[n_done:], state), max(n_done, len(first))
-            pooled[depth] = _pooled(run_layers(last, state), mask, self.shape.pooling)
-        return pooled
+            states[depth] = run_layers(last, state)
+        return states
 
     def table_means(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Return level 0's vectors, (n, dim): the means of the sequences' token vectors."""

@@ -1,26 +1,33 @@
-"""Ablations of the training: short trainings, each without one part, and subnets that are trained alone.
+"""Ablations of the training: short trainings, each without one part, or with one more.
 
     python eval/bench/ablations.py recipes/all-MiniLM-L6-v2.toml --data DATA --work models/minilm.work [--index INDEX]
+    python eval/bench/ablations.py recipes/all-MiniLM-L6-v2-subjects.toml --data SUBJECTS --work models/subjects.work
 
 Vectors and level 0 are read from the working folder of `elasticdenser train`, or computed there. Every variant reads
 the same batches; "subnets drawn at random" takes more steps, so that as many subnets are trained in all. Quality is
 retention on the recipe's dev sets: on their queries, and on the same queries with one typing error. The figures of each
 variant are saved in the working folder: an interrupted run resumes with the next variant.
+
+A recipe that starts from a trained model has variants of its own, in which a few subnets are trained. Their table has
+the mean retention over the dev sets and the mean over each subnet's worst set.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from time import monotonic
 from typing import Any
 
 import torch
 from report import append_result, print_table
+from token_targets import ATTENTION, STATES, TokenDistillation
 
 from elasticdenser.artifacts import write_json
 from elasticdenser.encoders import resolve_device
@@ -44,6 +51,9 @@ ALONE = ("w1-d4", "w1-d2", "w0.5-d3", "w0.25-d6")
 MEASURED = (*ALONE, "w0.5-d6", "w0.25-d1")
 """Subnets that are measured."""
 
+TRAINED_FURTHER = ("w1-d3", "w1-d2", "w0.5-d3", "w0.25-d1")
+"""Subnets that are trained and measured where the recipe starts from a trained model."""
+
 N_SAMPLED = 5
 """Subnets of a step in the variant that draws them at random: about a third of the grid."""
 
@@ -57,12 +67,29 @@ class Variant:
         distil: Settings of the distillation that differ.
         init: Settings of the initialisation that differ.
         level0: Whether level 0 is an input of the exits.
+        token_target: What of the full encoder's tokens is a target too; none if empty.
     """
 
     name: str
     distil: Mapping[str, Any] = field(default_factory=dict)
     init: Mapping[str, Any] = field(default_factory=dict)
     level0: bool = True
+    token_target: str = ""
+
+
+def variants_of_trained() -> list[Variant]:
+    """Return the variants of a recipe that starts from a trained model, the recipe as it is first."""
+    return [
+        Variant(name="as the recipe"),
+        Variant(name="not trained", distil={"steps": 0}),
+        Variant(name="texts read equally often", distil={"difficulty": 0.0}),
+        Variant(name="15 % of the texts as variants", distil={"variant_share": 0.15}),
+        Variant(name="token vectors trained too", distil={"tune_tokens": True}),
+        Variant(name="without the score distribution", distil={"score_weight": 0.0}),
+        Variant(name="states of tokens as targets", token_target=STATES),
+        Variant(name="attention as target", token_target=ATTENTION),
+        Variant(name="twice the learning rate", distil={"learning_rate": 2e-4, "exit_learning_rate": 6e-4}),
+    ]
 
 
 def variants(steps: int, n_subnets: int) -> list[Variant]:
@@ -101,13 +128,21 @@ class Bench:
         texts = self.inputs.texts()
         self.data = self.inputs.data(texts, index, _print_progress)
         self.dev_sets = [
-            load_dev_set(settings, index, data=options.data, seed=recipe.seed) for settings in recipe.dev_sets
+            load_dev_set(
+                settings,
+                self.inputs.index(_print_progress, build=True, path=settings.index, passages=settings.passages)
+                if settings.index or settings.passages
+                else index,
+                data=options.data,
+                seed=recipe.seed,
+            )
+            for settings in recipe.dev_sets
         ]
         encoder = self.inputs.encoder
         dependencies = self.inputs.plan(texts, index), [dev.fingerprint() for dev in self.dev_sets]
         self.folder = self.work / "ablations" / fingerprint_of(dependencies)[:12]
         self.full = {dev.name: dev.value(encoder.encode(dev.texts)) for dev in self.dev_sets}
-        self.table = self._table()
+        self.table = None if recipe.init.model else self._table()
 
     def _table(self) -> torch.Tensor:
         settings, folder = self.recipe.table, self.folder / "table"
@@ -121,25 +156,34 @@ class Bench:
 
     def train(self, variant: Variant) -> ElasticBert:
         """Return the model of a variant."""
-        encoder = self.inputs.encoder
-        model = elastic_from_full(
-            encoder.location.path, encoder.settings, table=self.table.clone() if variant.level0 else None
-        )
-        init = replace(self.recipe.init, **variant.init)
-        name = f"start-{'' if variant.level0 else 'no-'}table-{'' if init.reorder else 'not-'}reordered.safetensors"
-        initialise_subnets(model, self.data, init, self.folder / name)
+        model = copy.deepcopy(self.inputs.model) if self.recipe.init.model else self._initialised(variant)
         changes = {"steps": self.steps, "batch": self.batch, "warm_up": min(50, self.steps // 5), **variant.distil}
         if not changes["steps"]:
             return model
         folder = self.folder / "run"
         shutil.rmtree(folder, ignore_errors=True)
         settings = replace(self.recipe.distil, **changes)
-        # No checkpoints: the training is too short.
-        Distillation(model, self.data, settings, folder).run(progress=_print_progress, save_every_s=1e9)
+        arguments = model, self.data, settings, folder
+        training = (
+            TokenDistillation(self.inputs, variant.token_target, *arguments)
+            if variant.token_target
+            else Distillation(*arguments)
+        )
+        training.run(progress=_print_progress, save_every_s=1e9)  # no checkpoints: the training is too short
         return model
 
-    def retention(self, model: ElasticBert, names: list[str], *, n_errors: int = 0) -> dict[str, float]:
-        """Return the retention of some subnets, relative to the full encoder on clean queries, over all dev sets.
+    def _initialised(self, variant: Variant) -> ElasticBert:
+        """Return a new model of the full encoder's weights."""
+        encoder = self.inputs.encoder
+        table = self.table.clone() if self.table is not None and variant.level0 else None
+        model = elastic_from_full(encoder.location.path, encoder.settings, table=table)
+        init = replace(self.recipe.init, **variant.init)
+        name = f"start-{'' if variant.level0 else 'no-'}table-{'' if init.reorder else 'not-'}reordered.safetensors"
+        initialise_subnets(model, self.data, init, self.folder / name)
+        return model
+
+    def retention(self, model: ElasticBert, names: list[str], *, n_errors: int = 0) -> dict[str, list[float]]:
+        """Return the retention of some subnets, relative to the full encoder on clean queries, by dev set.
 
         Args:
             model: The model.
@@ -148,7 +192,7 @@ class Bench:
         """
         subnets = [subnet for subnet in self.inputs.subnets if str(subnet) in names]
         shares = [self._retention_on(dev, model, subnets, n_errors) for dev in self.dev_sets]
-        return {name: sum(of_dev_set[name] for of_dev_set in shares) / len(shares) for name in shares[0]}
+        return {name: [of_dev_set[name] for of_dev_set in shares] for name in shares[0]}
 
     def _retention_on(self, dev: DevSet, model: ElasticBert, subnets: list[Subnet], n_errors: int) -> dict[str, float]:
         texts = dict(dev.query_set.judged)
@@ -170,31 +214,39 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="name of a variant; repeatable")
     options = parser.parse_args()
     recipe = read_recipe(options.recipe).changed(index=str(options.index.resolve()) if options.index else "")
+    if recipe.init.model:  # the others would only take time
+        recipe = replace(recipe, distil=replace(recipe.distil, subnets=TRAINED_FURTHER))
     bench = Bench(recipe, TrainOptions(data=options.data, work=options.work), options.batch, options.steps)
-    distil = settings_to_json(recipe.distil)
-    plan = {"steps": options.steps, "batch": options.batch, "distil": distil, "sizes": MEASURED}
+    recipe_settings = settings_to_json(recipe.distil)
+    measured = TRAINED_FURTHER if recipe.init.model else MEASURED
+    plan = {"steps": options.steps, "batch": options.batch, "distil": recipe_settings, "sizes": measured}
     cache = _RowCache(bench.folder / f"rows-{fingerprint_of(plan)[:12]}.json")
     rows = []
-    for variant in variants(options.steps, len(bench.inputs.model.shape.grid)):
+    all_variants = (
+        variants_of_trained() if recipe.init.model else variants(options.steps, len(bench.inputs.model.shape.grid))
+    )
+    for variant in all_variants:
         if options.only and variant.name not in options.only:
             continue
         if variant.name not in cache.rows:
-            cache.add(variant.name, _row(bench, variant))
+            cache.add(variant.name, _row(bench, variant, measured))
         rows.append({"variant": variant.name, **cache.rows[variant.name]})
         print_table(f"Retention after {options.steps} steps of {options.batch} queries", rows)
     append_result("ablations", {**plan, "dev_sets": {dev.name: len(dev.texts) for dev in bench.dev_sets}, "rows": rows})
 
 
-def _row(bench: Bench, variant: Variant) -> dict[str, float]:
+def _row(bench: Bench, variant: Variant, measured: Sequence[str]) -> dict[str, float]:
     started = monotonic()
     model = bench.train(variant)
     minutes = (monotonic() - started) / 60
-    names = list(variant.distil.get("subnets", MEASURED))
+    names = list(variant.distil.get("subnets", measured))
     clean, mistyped_once = (bench.retention(model, names, n_errors=number) for number in (0, 1))
-    row = {name: clean[name] for name in MEASURED if name in clean}
+    row = {name: fmean(clean[name]) for name in measured if name in clean}
     if len(clean) > 1:
-        row["mean"] = sum(clean.values()) / len(clean)
-    return row | {"1 error": sum(mistyped_once.values()) / len(mistyped_once), "minutes": minutes}
+        row["mean"] = fmean(row.values())
+    if len(bench.dev_sets) > 2:
+        row["worst"] = fmean(min(shares) for shares in clean.values())
+    return row | {"1 error": fmean(map(fmean, mistyped_once.values())), "minutes": minutes}
 
 
 class _RowCache:
