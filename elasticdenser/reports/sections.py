@@ -37,7 +37,11 @@ def report_blocks(comparison: Comparison) -> list[Block]:
     if len(contents.items) > 2:
         blocks.append(contents)
     if _has_overview(comparison):
-        blocks += [Heading(level=2, text="At a glance"), tables.overview_table(comparison), *retention_blocks(comparison)]
+        blocks += [
+            Heading(level=2, text="At a glance"),
+            tables.overview_table(comparison),
+            *retention_blocks(comparison),
+        ]
     for number, info in enumerate(comparison.query_sets, start=1):
         blocks.append(Heading(level=2, text=_query_set_title(info), anchor=_anchor(number, info)))
         blocks += _query_set(comparison, info, _anchor(number, info))

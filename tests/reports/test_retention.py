@@ -88,6 +88,21 @@ def test_the_report_has_table_chart_and_explanations(family, tmp_path):
     assert "w0.5-d3 91.7% at 4.00 ms" in markdown
 
 
+def test_the_main_table_comes_first(family, tmp_path):
+    write_report(family, tmp_path)
+    several = (tmp_path / "report.md").read_text()
+    assert several.index("## At a glance") < several.index("## Retention by subnet") < several.index('<a id="set1')
+    one = replace(
+        family, query_sets=family.query_sets[:1], cells=tuple(c for c in family.cells if c.query_set == "first")
+    )
+    write_report(one, tmp_path)
+    single = (tmp_path / "report.md").read_text()
+    assert "At a glance" not in single
+    assert single.index('<a id="set1') < single.index("## Retention by subnet") < single.index("## How it was made")
+    contents = single[single.index("Contents:") : single.index('<a id="set1')]
+    assert contents.index("](#set1") < contents.index("](#subnets1)") < contents.index("](#how-it-was-made)")
+
+
 def test_missing_figures_have_no_share(family):
     without = replace(
         family, cells=tuple(c for c in family.cells if (c.query_set, c.system) != ("first", "auto.level0"))
