@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -120,7 +121,7 @@ def _make_rows(title: str, warnings: Sequence[str], note: str, n_table_lines: in
     for line in title_lines:
         figure.text(_TEXT_LEFT, 1 - y / height, line, va="top", fontsize=11, fontweight="bold", color=INK)
         y += _TITLE_LINE
-    style = {"fontsize": SMALL + 0.5, "fontweight": "bold", "color": PAGE_COLOURS["worse"][0]}
+    style: dict[str, Any] = {"fontsize": SMALL + 0.5, "fontweight": "bold", "color": PAGE_COLOURS["worse"][0]}
     for line in warning_lines:
         figure.text(_TEXT_LEFT, 1 - (y + 2) / height, line, va="top", **style)
         y += _WARNING_LINE

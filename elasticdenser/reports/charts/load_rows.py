@@ -23,6 +23,9 @@ _OVERLOAD_COLOUR = "#ece6f0"
 _MAX_DEADLINES_SHOWN = 8
 """Latencies above this many deadlines are drawn there, so that they do not flatten the lines below."""
 
+_DEADLINE_ROOM = 0.16
+"""Share of the height of the row of latency that is above the deadline at least, for the name of its line."""
+
 _COARSE_SHARE = 0.35
 """Share of the height of the row of quality for what is below all levels, where the scale is coarser."""
 
@@ -86,23 +89,26 @@ def draw_latency(axes: Axes, lines: Sequence[LoadLine], deadline_s: float) -> No
     limit_ms = _MAX_DEADLINES_SHOWN * deadline_ms
     _draw_lines(axes, lines, lambda line: np.minimum(_latencies_ms(line.timeline), limit_ms))
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
     low_ms, high_ms = axes.get_ylim()
     highest_ms = max(_known(_latencies_ms(line.timeline)).max(initial=0.0) for line in lines)
     if not highest_ms:
         low_ms, high_ms = deadline_ms / 100, 0.0
-    axes.set_ylim(min(low_ms, deadline_ms / 2), min(max(high_ms, 1.6 * deadline_ms), 1.15 * limit_ms))
+    low_ms = min(0.8 * low_ms, deadline_ms / 2)
+    above_ms = deadline_ms * (deadline_ms / low_ms) ** (_DEADLINE_ROOM / (1 - _DEADLINE_ROOM))
+    high_ms = max(min(high_ms, 1.15 * limit_ms), above_ms)
+    axes.set_ylim(low_ms, high_ms)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high_ms < 300 * low_ms else (1.0,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
     if highest_ms > limit_ms:
         for line in lines:
             above = _latencies_ms(line.timeline) > limit_ms
-            middles_s = _middles_s(line.timeline)[above]
-            marker = {"marker": "^", "markersize": 5, "linestyle": "none", "clip_on": False, "zorder": 4}
-            axes.plot(middles_s, np.full(len(middles_s), limit_ms), color=line.style["color"], **marker)
+            middles_s = (_edges_s(line.timeline)[:-1] + line.timeline.interval_s / 2)[above]
+            style: dict[str, Any] = {"color": line.style["color"], "clip_on": False, "zorder": 4}
+            axes.plot(middles_s, np.full(len(middles_s), limit_ms), "^", markersize=5, **style)
         _set_remark(axes, f"\N{BLACK UP-POINTING TRIANGLE} above {limit_ms:,g} ms, up to {highest_ms:,.0f} ms")
     axes.axhline(deadline_ms, color=INK, linewidth=1.4, linestyle=_LIMIT_DASHES)
-    _annotate(axes, 0, deadline_ms, (2, 3), f"deadline, {deadline_ms:g} ms", fontweight="bold")
+    _annotate(axes, 0, deadline_ms, (2, 3), f"deadline, {deadline_ms:,g} ms", fontweight="bold")
     _set_title(axes, "Latency of the answers, 99th percentile, ms")
 
 
@@ -151,9 +157,10 @@ def _set_two_scales(axes: Axes, coarse: float, best: float) -> None:
 
 def _draw_lines(axes: Axes, lines: Sequence[LoadLine], values_of: Callable[[LoadLine], NDArray[np.float64]]) -> None:
     for number, line in enumerate(lines):
-        axes.plot(
-            _middles_s(line.timeline), values_of(line), drawstyle="steps-mid", zorder=2 + 0.1 * number, **line.style
-        )
+        # The last value twice, as its step ends at the last edge.
+        values = values_of(line)
+        values = np.append(values, values[-1:])
+        axes.plot(_edges_s(line.timeline), values, drawstyle="steps-post", zorder=2 + 0.1 * number, **line.style)
 
 
 def _latencies_ms(timeline: Timeline) -> NDArray[np.float64]:
@@ -172,10 +179,6 @@ def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _edges_s(timeline: Timeline) -> NDArray[np.float64]:
     edges_s: NDArray[np.float64] = timeline.interval_s * np.arange(len(timeline.arrivals_per_s) + 1, dtype=np.float64)
     return edges_s
-
-
-def _middles_s(timeline: Timeline) -> NDArray[np.float64]:
-    return _edges_s(timeline)[:-1] + timeline.interval_s / 2
 
 
 def _annotate(axes: Axes, x: float, y: float, offset: tuple[float, float], text: str, **style: Any) -> None:

@@ -68,8 +68,8 @@ def _label_levels(axes: Axes, profile: Profile, times_ms: Sequence[float]) -> No
     ]
     corners: list[tuple[float, float]] = []
     for start, end in itertools.pairwise(profile.hull):
-        # In short pieces, as names keep clear of the rectangle around each piece.
-        xs = np.geomspace(times_ms[start], times_ms[end], _LINE_PIECES)
-        shares = np.interp(xs, *zip(*sorted([(times_ms[p], qualities[p]) for p in (start, end)]), strict=True))
-        corners += zip(xs.tolist(), shares.tolist(), strict=True)
+        # In short pieces, as names keep clear of the rectangle around each piece. The axis of time is logarithmic.
+        xs = np.geomspace(times_ms[start], times_ms[end], _LINE_PIECES).tolist()
+        ys = np.linspace(qualities[start], qualities[end], _LINE_PIECES).tolist()
+        corners += zip(xs, ys, strict=True)
     label_points(axes, points, corners)
