@@ -21,7 +21,8 @@ Policies = Annotated[
     str,
     typer.Option(
         help="elastic, thresholds, slackfit, static:LEVEL or aimd:LEVEL, separated by commas; static and aimd without "
-        "a level are run at each level. The chart shows the levels of the first policy over time."
+        "a level are run at each level. The chart shows the levels of the first policy over time, and lines of the "
+        "first and of the best and the worst of the others."
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]

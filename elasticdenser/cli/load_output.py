@@ -25,6 +25,9 @@ _SIMULATED = (
     "predict other runs"
 )
 
+_REQUESTS_PER_INTERVAL, _MIN_INTERVALS, _MAX_INTERVALS = 10, 12, 120
+"""Course of a load: with fewer requests in an interval on average, it would be mostly gaps."""
+
 
 def load_title(description: str, deadline_ms: float, target: int | str) -> str:
     """Return the title of a table or chart: the load, the deadline, and the workers or the URL of the server."""
@@ -109,6 +112,7 @@ def write_figures(
     extra_figures: Mapping[str, Mapping[str, Any]] | None = None,
     simulated: Mapping[str, Summary] | None = None,
     shows_capacity: bool = True,
+    warnings: Sequence[str] = (),
 ) -> None:
     """Write the chart and all figures of a load.
 
@@ -123,6 +127,7 @@ def write_figures(
         extra_figures: Policy -> further figures for the JSON file.
         simulated: Policy -> summary of its simulation, drawn beside the measured one.
         shows_capacity: Whether the profile was measured on the tested system, so that its capacity can be drawn.
+        warnings: Doubts about the figures, written into the chart.
     """
     from elasticdenser.artifacts import explained_os_errors, write_json
     from elasticdenser.engine.simulation.summary import timeline_of
@@ -130,7 +135,8 @@ def write_figures(
 
     with explained_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    timelines = {policy: timeline_of(rows, profile, settings.seconds) for policy, rows in outcomes.items()}
+    n_intervals = min(max(max(map(len, outcomes.values())) // _REQUESTS_PER_INTERVAL, _MIN_INTERVALS), _MAX_INTERVALS)
+    timelines = {policy: timeline_of(rows, profile, settings.seconds, n_intervals) for policy, rows in outcomes.items()}
     rows = [
         {
             **asdict(summary),
@@ -150,6 +156,7 @@ def write_figures(
         title=f"{'Simulated' if name == 'simulation' else 'Measured'}: {title}",
         name=name,
         simulated=simulated,
+        warnings=warnings,
     )
     note(f"written: {', '.join(map(str, [*paths, folder / f'{name}.json']))}")
 

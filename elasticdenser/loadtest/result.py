@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -115,3 +116,15 @@ class LoadResult:
             parts.append(f"delay {delay_in_ms:.2f} ms to the engine, {delay_out_ms:.2f} ms back")
             parts.append(f"the calibrated simulation {'agrees' if self.agrees else 'DIFFERS'}")
         return "; ".join(parts)
+
+
+def client_warning(results: Sequence[LoadResult]) -> str | None:
+    """Return a warning that figures describe the load generator rather than the target; None if it kept up."""
+    slow = [result for result in results if not result.is_on_time]
+    if not slow:
+        return None
+    lateness = ", ".join(f"{1000 * result.run.lateness_p99_s:.1f} ms with {result.summary.policy}" for result in slow)
+    return (
+        "the client could not keep up: it sent one request in a hundred too late, by at least "
+        f"{lateness}, so the figures say little about the target"
+    )

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from elasticdenser.artifacts import atomic_write, explained_os_errors
-from elasticdenser.evaluation.comparison import Comparison
-from elasticdenser.reports.tables import result_rows
+from elasticdenser.lazy_imports import lazy_attributes
+
+if TYPE_CHECKING:
+    from elasticdenser.evaluation.comparison import Comparison
+    from elasticdenser.reports.tables import result_rows
 
 __all__ = ["result_rows", "write_report"]
+
+# The server takes its colours from this package, and needs nothing of the evaluation for them.
+__getattr__ = lazy_attributes(__name__, {"result_rows": "tables"})
 
 
 def write_report(comparison: Comparison, folder: str | Path) -> list[Path]:

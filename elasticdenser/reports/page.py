@@ -44,9 +44,9 @@ th { vertical-align: bottom; }
 td:first-child, th:first-child { padding-left: .2rem; position: sticky; left: 0; background: var(--paper); z-index: 1; }
 tbody tr:hover td:first-child { background: var(--soft); }
 td.text { max-width: 36rem; }
-.system { display: block; position: relative; padding-left: 1.15em; }
+.system { display: block; position: relative; padding-left: 1.15em; width: max-content; max-width: min(15rem, 36vw); }
 .number { text-align: right; white-space: nowrap; }
-th.number { padding-right: 1.9rem; }
+th.number { padding-right: 1.9rem; white-space: normal; }
 .number code { white-space: nowrap; }
 td small { display: block; color: var(--muted); font-size: .74rem; line-height: 1.35; padding-right: 1.1rem; }
 tbody tr:hover { background: var(--soft); }

@@ -33,13 +33,29 @@ _FINGERPRINT_LENGTH = 12
 def report_blocks(comparison: Comparison) -> list[Block]:
     """Return the blocks of the whole report."""
     blocks: list[Block] = [Heading(level=1, text=text.plain(comparison.title)), *_opening(comparison)]
-    if len(comparison.query_sets) > 1:
-        blocks += [_contents(comparison), Heading(level=2, text="At a glance"), tables.overview_table(comparison)]
-    blocks += retention_blocks(comparison)
+    contents = _contents(comparison)
+    if len(contents.items) > 2:
+        blocks.append(contents)
+    if _has_overview(comparison):
+        blocks += [
+            Heading(level=2, text="At a glance"),
+            tables.overview_table(comparison),
+            *retention_blocks(comparison),
+        ]
     for number, info in enumerate(comparison.query_sets, start=1):
         blocks.append(Heading(level=2, text=_query_set_title(info), anchor=_anchor(number, info)))
         blocks += _query_set(comparison, info, _anchor(number, info))
+    if not _has_overview(comparison):
+        blocks += retention_blocks(comparison)
     return [*blocks, *_provenance(comparison)]
+
+
+def _has_overview(comparison: Comparison) -> bool:
+    """Return whether the report begins with a table of all query sets; the retention of subnets follows it.
+
+    With one query set, its own table is the main one, so that the retention comes after it.
+    """
+    return len(comparison.query_sets) > 1
 
 
 def _opening(comparison: Comparison) -> Iterator[Block]:
@@ -78,7 +94,8 @@ def _contents(comparison: Comparison) -> Contents:
         (_anchor(number, info), _query_set_title(info)) for number, info in enumerate(comparison.query_sets, start=1)
     )
     families = ((anchor, title) for title, anchor in retention_headings(comparison))
-    return Contents(items=(*families, *query_sets, (_PROVENANCE, _PROVENANCE_TITLE)))
+    sections = (*families, *query_sets) if _has_overview(comparison) else (*query_sets, *families)
+    return Contents(items=(*sections, (_PROVENANCE, _PROVENANCE_TITLE)))
 
 
 def _anchor(number: int, info: QuerySetInfo) -> str:

@@ -55,6 +55,16 @@ def test_a_table_and_a_chart(index, quick, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_client_that_cannot_keep_up_is_named_in_the_chart(index, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr("elasticdenser.loadtest.result._MAX_LATENESS", -1)
+    result = loadtest(index, *quick, "-o", str(tmp_path))
+    assert result.exit_code == 1
+    assert "error: the client could not keep up: " in result.stderr and "lower the rate" in result.stderr
+    svg = (tmp_path / "loadtest.svg").read_text()
+    assert "Warning: the client could not keep up" in svg
+
+
+@pytest.mark.slow
 def test_json_with_queries_and_a_profile(index, quick, tmp_path):
     (tmp_path / "queries.txt").write_text("rain\nsun\n")
     profile = tmp_path / "profile.json"

@@ -36,7 +36,9 @@ def test_a_table_and_a_chart(profile, tmp_path):
     assert "Simulated: bursts from 100 to 1,000" in svg and "shaded: more than the best level can do" in svg
     figures = json.loads((folder / "simulation.json").read_text())
     assert [row["policy"] for row in figures["policies"]][:2] == ["elastic", "thresholds"]
-    assert len(figures["policies"][0]["course"]["p99_s"]) == 120
+    # At least ten requests in an interval on average, so that the chart is not mostly gaps.
+    course, n_requests = figures["policies"][0]["course"], figures["policies"][0]["n_requests"]
+    assert len(course["p99_s"]) == max(12, min(120, n_requests // 10))
 
 
 def test_json_and_policies(profile):

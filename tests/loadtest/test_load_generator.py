@@ -11,7 +11,7 @@ from elasticdenser.engine.simulation.arrivals import ClosedLoop
 from elasticdenser.errors import QueryError
 from elasticdenser.loadtest.generator import LoadSettings, run_load
 from elasticdenser.loadtest.memory import growth_per_hour, resident_bytes
-from elasticdenser.loadtest.result import LoadResult
+from elasticdenser.loadtest.result import LoadResult, client_warning
 
 TIMES = np.linspace(0, 0.2, 41)
 
@@ -68,12 +68,16 @@ def test_the_lateness_of_the_load_generator_counts_as_latency():
     run = load(FakeTarget(answer_after(), send_s=0.06), deadline_s=0.05)
     assert counts(run)[Status.LATE] > 20
     assert run.lateness_p99_s > 0.02
-    assert not LoadResult.from_run("elastic", run, PROFILE, TIMES, None).is_on_time
+    result = LoadResult.from_run("elastic", run, PROFILE, TIMES, None)
+    assert not result.is_on_time
+    warning = f"too late, by at least {1000 * run.lateness_p99_s:.1f} ms with elastic, so the figures say little"
+    assert warning in client_warning([result])
 
 
 def test_a_load_generator_that_is_on_time():
     run = load(FakeTarget(answer_after()), deadline_s=2.0)
-    assert LoadResult.from_run("elastic", run, PROFILE, TIMES, None).is_on_time
+    result = LoadResult.from_run("elastic", run, PROFILE, TIMES, None)
+    assert result.is_on_time and client_warning([result]) is None
 
 
 def test_in_a_closed_loop_each_client_has_one_request():

@@ -51,6 +51,14 @@ def test_gains_are_counted(comparison):
     assert "0 better · 43 equal · 0 worse" in texts(chart)  # auto equals the baseline
 
 
+def test_every_panel_of_gains_has_labels_below(comparison):
+    info = comparison.query_sets[0]
+    shown = texts(gains_chart(comparison, info, "p"))
+    others = [cell for cell in comparison.cells_of(info.name) if cell.system != comparison.baseline]
+    assert len(others) == 4
+    assert shown.count("queries, sorted") == shown.count(f"{len(info.queries):,}") == len(others)
+
+
 def test_untimed_systems_are_in_the_caption(comparison):
     chart = cost_chart(comparison, comparison.query_sets[1], "p")
     assert "rrf" not in texts(chart)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
@@ -81,11 +82,22 @@ def test_the_report_has_table_chart_and_explanations(family, tmp_path):
     for text in (markdown, html):
         assert "Retention by subnet: auto" in text and "91.7%" in text
         assert "With 2 errors: first only." in text and "With 1 error:" not in text
+    assert markdown.index("## At a glance") < markdown.index("## Retention") < markdown.index('<a id="set1')
     assert "](#subnets1)" in markdown and '<a id="subnets1"></a>' in markdown and 'id="subnets1"' in html
     svg = ET.parse(tmp_path / "pictures" / "subnets1-cost.svg")
     shown = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
     assert {*SUBNETS, "mean retention, %"} <= set(shown) and "bm25" not in shown
     assert "w0.5-d3 91.7% at 4.00 ms" in markdown
+
+
+def test_the_main_table_of_a_single_query_set_comes_first(family, tmp_path):
+    cells = tuple(cell for cell in family.cells if cell.query_set == "first")
+    write_report(replace(family, query_sets=family.query_sets[:1], cells=cells), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    places = [text.index(mark) for mark in ('<a id="set1', "## Retention by subnet", "## How it was made")]
+    assert places == sorted(places) and "At a glance" not in text
+    contents = text[text.index("Contents:") : places[0]]
+    assert re.findall(r"\]\(#([a-z]+)", contents) == ["set", "subnets", "how"]
 
 
 def test_missing_figures_have_no_share(family):

@@ -213,6 +213,9 @@ def _write_results(
     *,
     shows_capacity: bool,
 ) -> None:
+    from elasticdenser.loadtest.result import client_warning
+
+    warning = client_warning(results)
     write_figures(
         output,
         "loadtest",
@@ -224,6 +227,7 @@ def _write_results(
         extra_figures={result.summary.policy: result.figures() for result in results},
         simulated={result.summary.policy: result.simulated for result in results if result.simulated},
         shows_capacity=shows_capacity,
+        warnings=[f"Warning: {warning}."] if warning else [],
     )
 
 
@@ -233,16 +237,13 @@ def _check_client(results: Sequence[LoadResult]) -> None:
     Raises:
         TargetError: No request was sent, or the client sent requests too late.
     """
+    from elasticdenser.loadtest.result import client_warning
     from elasticdenser.loadtest.target import TargetError
 
     if not results:
         raise TargetError("stopped before any request was sent")
-    if slow := [result for result in results if not result.is_on_time]:
-        raise TargetError(
-            f"the client could not keep up: with {slow[0].summary.policy} one request in a hundred was sent at least "
-            f"{1000 * slow[0].run.lateness_p99_s:.1f} ms late, so the figures say little about the target: lower the "
-            "rate, or leave the client a CPU (--workers)"
-        )
+    if warning := client_warning(results):
+        raise TargetError(f"{warning}: lower the rate, or leave the client a CPU (--workers)")
 
 
 def register(app: typer.Typer) -> None:

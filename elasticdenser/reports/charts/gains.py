@@ -28,12 +28,12 @@ from elasticdenser.reports.charts.style import (
 )
 from elasticdenser.reports.palette import INK, MUTED, system_styles
 
-_PANEL_WIDTH, _PANEL_HEIGHT = 3.4, 1.9
+_PANEL_WIDTH, _PANEL_HEIGHT = 3.4, 2.1
 """Inches; panels are narrower where there are more than two columns."""
 
 _COLUMNS = 4
-_AXIS_WIDTH, _AXIS_HEIGHT = 50.0, 30.0
-"""Points for the labels on the left of the first column and below the last row."""
+_AXIS_WIDTH, _AXIS_HEIGHT = 50.0, 18.0
+"""Points for the labels on the left of the first column and below each row."""
 
 _RIGHT_MARGIN, _PANEL_GAP, _HEADING_HEIGHT = 8.0, 14.0, 34.0
 """Points on the right of the last panel, between two panels, and for the heading of a panel."""
@@ -61,9 +61,6 @@ def gains_chart(comparison: Comparison, info: QuerySetInfo, name: str) -> Chart 
             _write_heading(axes, text.short_name(system, 30), values)
             axes.tick_params(labelleft=number % _COLUMNS == 0)
             axes.set_ylabel(f"Δ {text.plain(measure)}" if number % _COLUMNS == 0 else "")
-            is_lowest = number + _COLUMNS >= len(sorted_differences)
-            axes.set_xlabel("queries, sorted" if is_lowest else "")
-            axes.tick_params(labelbottom=is_lowest)
         svg = svg_of(figure, name)
     title = f"Difference in {text.plain(measure)} from {text.plain(comparison.baseline)} for each query"
     counts = (f"{text.plain(system)} {_counts(values)}" for system, values in sorted_differences.items())
@@ -87,11 +84,11 @@ def _make_panels(n_panels: int) -> tuple[Figure, list[Axes]]:
     columns = min(n_panels, _COLUMNS)
     rows = math.ceil(n_panels / columns)
     width = FULL_WIDTH if columns > 2 else 1 + _PANEL_WIDTH * columns
-    height = rows * _PANEL_HEIGHT + 0.25
+    height = rows * _PANEL_HEIGHT
     figure = new_figure(width, height)
     full_width, full_height = width * POINTS_PER_INCH, height * POINTS_PER_INCH
     panel_width = (full_width - _AXIS_WIDTH - _RIGHT_MARGIN) / columns
-    panel_height = (full_height - _AXIS_HEIGHT) / rows
+    panel_height = full_height / rows
     panels: list[Axes] = []
     for number in range(n_panels):
         row, column = divmod(number, columns)
@@ -99,7 +96,7 @@ def _make_panels(n_panels: int) -> tuple[Figure, list[Axes]]:
         margins = {
             "left": left,
             "right": full_width - left - panel_width + _PANEL_GAP,
-            "bottom": full_height - (row + 1) * panel_height,
+            "bottom": full_height - (row + 1) * panel_height + _AXIS_HEIGHT,
             "top": row * panel_height + _HEADING_HEIGHT,
         }
         panels.append(axes_with_margins(figure, **margins))
@@ -133,6 +130,9 @@ def _draw_differences(axes: Axes, values: NDArray[np.float64], largest: float, c
     axes.xaxis.get_majorticklabels()[0].set_horizontalalignment("left")
     axes.xaxis.get_majorticklabels()[-1].set_horizontalalignment("right")
     axes.spines["bottom"].set_visible(False)
+    # Between the two numbers, on their line.
+    place: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, -6.5), "textcoords": "offset points"}
+    axes.annotate("queries, sorted", (0.5, 0), ha="center", va="top", color=MUTED, **place)
 
 
 def _write_heading(axes: Axes, name: str, values: NDArray[np.float64]) -> None:
