@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from elasticdenser.encoders.backends.base import EncoderBackend
 from elasticdenser.errors import QueryError
 from elasticdenser.models.locate import ModelLocation
 from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, transformer_folder
+from elasticdenser.models.token_ids import TokenIdReader
 from elasticdenser.models.tokenizer import load_tokenizer
 from elasticdenser.subnet import Subnet
 
@@ -72,6 +74,18 @@ class BaseEncoder(ABC):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text after truncation, special tokens included, without a prompt."""
         return [len(token_ids) for token_ids in self._tokenize(texts, "")]
+
+    def text_of_tokens(self, token_ids: Sequence[int]) -> str:
+        """Return the text that the encoder's tokenizer turns into these ids, which include its special tokens.
+
+        Raises:
+            QueryError: The tokenizer does not produce these ids for any text.
+        """
+        return self._token_id_reader.text_of(token_ids)
+
+    @cached_property
+    def _token_id_reader(self) -> TokenIdReader:
+        return TokenIdReader(self._tokenizer)
 
     def _tokenize(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
         if isinstance(texts, str):

@@ -84,7 +84,7 @@ def _with_server_details(openapi: dict[str, Any], service: Service) -> dict[str,
         _of_type(schemas[request]["properties"]["minimum_level"], "string")["enum"] = levels
     embeddings_fields = schemas["EmbeddingsRequest"]["properties"]
     _of_type(embeddings_fields["model"], "string")["enum"] = list(embeddings.subnets_by_model(service))
-    _of_type(embeddings_fields["dimensions"], "integer")["const"] = service.retriever.encoder.dim
+    _of_type(embeddings_fields["dimensions"], "integer")["enum"] = embeddings.accepted_dimensions(service)
     operations = [(path, operation) for path, methods in openapi["paths"].items() for operation in methods.values()]
     error_content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}
     for _, operation in operations:

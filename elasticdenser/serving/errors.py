@@ -16,8 +16,8 @@ from starlette.exceptions import HTTPException
 
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
 from elasticdenser.errors import ElasticDenserError, QueryError
-from elasticdenser.serving.schemas import ErrorResponse
-from elasticdenser.serving.settings import MAX_QUERIES
+from elasticdenser.serving.schemas import EMBEDDINGS_INPUT_TAGS, ErrorResponse
+from elasticdenser.serving.settings import MAX_TEXTS
 
 
 class _ErrorKind(NamedTuple):
@@ -54,7 +54,6 @@ CLIENT_CLOSED_REQUEST = 499
 _RETRY_AFTER_HEADER = {
     "Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer", "minimum": 1}}
 }
-_EMBEDDINGS_INPUT = f"text, or a list of 1 to {MAX_QUERIES} texts, none of them blank; token ids are not supported"
 _EXAMPLE_BODY = 'an object such as {"query": "who wrote dune"}'
 _MAX_QUOTED = 60  # characters; a message stays readable on one line
 _EXPECTED = {
@@ -76,6 +75,7 @@ _EXPECTED = {
     "model_attributes_type": "a JSON object",
     "model_type": "a JSON object",
     "dict_type": "a JSON object",
+    "union_tag_not_found": f"a text, a list of up to {MAX_TEXTS:,} texts, or their token ids",
 }
 """Expected values in messages, by the type of the error of pydantic."""
 
@@ -173,8 +173,8 @@ def _field_of(location: Sequence[str | int]) -> str:
     parts = list(location[1:])
     if parts and parts[0] in ("query", "queries") and location[0] == "body":
         parts = parts[1:]  # the tag of `AnySearchRequest`, not a field
-    if parts and parts[0] == "input":
-        return "input"
+    if parts[:1] == ["input"] and len(parts) > 1 and parts[1] in EMBEDDINGS_INPUT_TAGS:
+        del parts[1]  # likewise, of `EmbeddingsInput`
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
 
 
@@ -182,8 +182,6 @@ def _explain(error: Mapping[str, Any], param: str) -> str:
     """Return the message for an error of pydantic."""
     kind, value, context = error["type"], error.get("input"), error.get("ctx", {})
     where = param or "the body"
-    if param == "input" and kind != "missing":
-        return f"input: got {_quoted(value)}; expected {_EMBEDDINGS_INPUT}"
     if kind == "missing":
         return f"{where} is missing: see /openapi.json for what is expected"
     if kind == "extra_forbidden":
@@ -191,9 +189,11 @@ def _explain(error: Mapping[str, Any], param: str) -> str:
     if kind == "string_too_long":
         return f"{where}: got {len(str(value)):,} characters; expected at most {context['max_length']:,}: shorten it"
     if kind == "too_long":
-        return f"{where}: got a list of {context['actual_length']:,}; expected at most {context['max_length']:,}"
+        limit = f"{context['max_length']:,}"
+        return f"{where}: got a list of {context['actual_length']:,}; expected at most {limit}: send several requests"
     if kind == "too_short":
-        return f"{where}: got an empty list; expected at least {context['min_length']}, or leave it out"
+        way_out = ", or leave it out" if param == "doc_ids" else ""
+        return f"{where}: got an empty list; expected at least {context['min_length']}{way_out}"
     expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else error["msg"]
     return f"{where}: got {_quoted(value)}; expected {expected}"
 

@@ -131,7 +131,7 @@ class RequestMiddleware:
 
     def _too_large_message(self) -> str:
         limit = f"{self._service.settings.max_body_bytes:,} bytes"
-        return f"got a body of more than {limit}; expected at most as many: send less at a time"
+        return f"got a body of more than {limit} (serve --max-body-bytes); expected at most as many: send less"
 
     def _record(self, scope: Scope, response: _TrackedResponse, log_fields: dict[str, Any], seconds: float) -> None:
         """Log and count a request that has ended."""

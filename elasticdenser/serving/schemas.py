@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 from elasticdenser.serving.settings import (
     MAX_CHARACTERS,
@@ -12,6 +21,7 @@ from elasticdenser.serving.settings import (
     MAX_DOC_IDS,
     MAX_HITS,
     MAX_QUERIES,
+    MAX_TEXTS,
 )
 
 # At least one character that neither Python nor any dialect of JSON Schema treats as white space.
@@ -23,15 +33,47 @@ def _integral_float_to_int(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Text = Annotated[str, StringConstraints(pattern=_VISIBLE, max_length=MAX_CHARACTERS)]
+def _integral_floats_to_int(values: Any) -> Any:
+    """Do so for a list, which may be long: without a call for each value."""
+    if isinstance(values, list) and any(type(value) is float for value in values):
+        return [_integral_float_to_int(value) for value in values]
+    return values
+
+
+QueryText = Annotated[str, StringConstraints(pattern=_VISIBLE, max_length=MAX_CHARACTERS)]
+Text = Annotated[str, StringConstraints(pattern=_VISIBLE)]
+TokenIds = Annotated[
+    list[Annotated[int, Field(ge=0, lt=1 << 32)]], Field(min_length=1), BeforeValidator(_integral_floats_to_int)
+]
 Integer = Annotated[int, BeforeValidator(_integral_float_to_int)]
 DocId = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
-class _RequestBody(BaseModel):
-    """Body of a request: types are not converted, and unknown fields are errors."""
+def _allow_null(schema: dict[str, Any]) -> None:
+    """Add null to the described values of the fields that have a default."""
+    properties, required = schema.get("properties", {}), schema.get("required", ())
+    for name, field in properties.items():
+        is_nullable = any(alternative.get("type") == "null" for alternative in field.get("anyOf", ()))
+        if name not in required and not is_nullable:
+            kept = {key: field.pop(key) for key in ("default", "description", "title") if key in field}
+            properties[name] = {"anyOf": [field, {"type": "null"}], **kept}
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+class _RequestBody(BaseModel):
+    """Body of a request: types are not converted, and unknown fields are errors.
+
+    Null is the default of a field that has one: many clients send null for all fields that they do not use.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_allow_null)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {name: value for name, value in body.items() if value is not None or name not in optional}
 
 
 class _SearchOptions(_RequestBody):
@@ -69,13 +111,13 @@ class _SearchOptions(_RequestBody):
 class SearchRequest(_SearchOptions):
     """One query."""
 
-    query: Text
+    query: QueryText
 
 
 class BatchSearchRequest(_SearchOptions):
     """Several queries, answered at the best level that time allows; queries with a deadline go first."""
 
-    queries: list[Text] = Field(min_length=1, max_length=MAX_QUERIES)
+    queries: list[QueryText] = Field(min_length=1, max_length=MAX_QUERIES)
 
 
 def _search_tag(body: Any) -> str:
@@ -124,17 +166,47 @@ class SearchResponse(BaseModel):
     results: list[QueryResult]
 
 
-class EmbeddingsRequest(_RequestBody):
-    """Texts to encode as queries; the form is that of OpenAI's API."""
+def _input_tag(value: Any) -> str | None:
+    """Return which form of `EmbeddingsInput` a value has; a list is what its first item makes it."""
+    if isinstance(value, str):
+        return "text"
+    if not isinstance(value, list):
+        return None
+    first = value[0] if value else ""
+    if isinstance(first, list):
+        return "token_lists"
+    return "tokens" if isinstance(first, int | float) and not isinstance(first, bool) else "texts"
 
-    input: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_QUERIES)]
+
+EmbeddingsInput = Annotated[
+    Annotated[Text, Tag("text")]
+    | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS), Tag("texts")]
+    | Annotated[TokenIds, Tag("tokens")]
+    | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_TEXTS), Tag("token_lists")],
+    Discriminator(_input_tag),
+]
+"""One text, or several; a text may be given as token ids."""
+
+EMBEDDINGS_INPUT_TAGS = ("text", "texts", "tokens", "token_lists")
+
+
+class EmbeddingsRequest(_RequestBody):
+    """Texts to encode; the form is that of OpenAI's API."""
+
+    input: EmbeddingsInput = Field(
+        description="A text or a list of texts, or their token ids as the model's tokenizer returns them, with special "
+        "tokens (the server's `--token-ids` names another vocabulary). Texts are cut at the model's token limit."
+    )
     model: str = Field(
         description="Name of the encoder, or that name, a slash and a subnet. `GET /v1/models` lists all."
+    )
+    input_type: Literal["query", "passage"] = Field(
+        "query", description="What the texts are: it decides which of the model's prompts is put before them."
     )
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="`base64`: the bytes of a vector in little-endian float32."
     )
-    dimensions: Integer | None = Field(None, description="Must be the dimension of the encoder, the only one it has.")
+    dimensions: Integer | None = Field(None, description="Length of the vectors. Default: the encoder's own.")
     user: str | None = Field(None, description="Ignored.")
 
 

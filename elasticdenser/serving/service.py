@@ -17,6 +17,7 @@ from elasticdenser.serving.access_log import AccessLog
 from elasticdenser.serving.metrics import Metrics
 from elasticdenser.serving.recent_samples import SAMPLE_INTERVAL_S, RecentSamples
 from elasticdenser.serving.settings import ServeSettings
+from elasticdenser.serving.token_ids import load_token_reader
 
 
 class Service:
@@ -34,11 +35,16 @@ class Service:
         is_stopping: Whether the server rejects new requests because it is shutting down.
         n_open_requests: Requests that have not been answered yet.
         n_encoding: Requests for embeddings that have not been answered yet.
+        read_token_ids: Returns the text that token ids in a request stand for.
+
+    Raises:
+        QueryError: The vocabulary of token ids is not available.
     """
 
     def __init__(self, engine: RetrievalEngine, retriever: Retriever, settings: ServeSettings) -> None:
         self.engine, self.retriever, self.settings = engine, retriever, settings
         self.metrics, self.samples = Metrics(engine), RecentSamples(engine)
+        self.read_token_ids = load_token_reader(settings.token_ids, retriever.encoder)
         location = retriever.encoder.location
         self.model = Path(location.name).name if location.source == "folder" else location.name
         self.started_s = int(time.time())

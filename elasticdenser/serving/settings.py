@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from elasticdenser.errors import QueryError
 
 MAX_QUERIES = 256
-"""Queries, or texts to embed, of one request: some batches of the engine."""
+"""Queries of one request: some batches of the engine."""
+
+MAX_TEXTS = 2048
+"""Texts to embed of one request, as many as OpenAI takes; they are encoded in small batches."""
 
 MAX_HITS = 1000
 """Largest k: the depth at which retrieval is evaluated (R@1000)."""
@@ -16,13 +19,19 @@ MAX_TOTAL_HITS = 10_000
 """Hits of all queries of one request: a response of some megabytes, if hits include their texts."""
 
 MAX_CHARACTERS = 10_000
-"""Characters of one query or text; encoders cut off everything after some hundred tokens."""
+"""Characters of one query; encoders cut off everything after some hundred tokens."""
 
 MAX_DOC_IDS = 10_000
 """Documents to which a search can be restricted."""
 
 MAX_DEADLINE_MS = 600_000
 """Ten minutes: a longer deadline is probably a mistake in the unit."""
+
+MAX_BODY_BYTES = 8 << 20
+"""Default of the largest body: 2,048 texts of 4,000 characters, or 2,048 lists of 500 token ids."""
+
+MODEL_VOCABULARY = "model"
+"""Name of the vocabulary of the encoder's own tokenizer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +48,7 @@ class ServeSettings:
             rejected.
         encoding_threads: Requests for embeddings that are computed at once.
         max_encoding: Requests for embeddings that may be unanswered at once; more are rejected.
+        token_ids: Vocabulary of the token ids that clients send for embeddings, as `load_token_reader` takes it.
         title: Title of the page.
         log: Whether requests are logged.
 
@@ -49,10 +59,11 @@ class ServeSettings:
     deadline_s: float = 0.025
     api_key: str | None = field(default=None, repr=False)
     allowed_hosts: frozenset[str] | None = None
-    max_body_bytes: int = 1 << 20
+    max_body_bytes: int = MAX_BODY_BYTES
     request_timeout_s: float = 30.0
     encoding_threads: int = 1
     max_encoding: int = 32
+    token_ids: str = MODEL_VOCABULARY
     title: str = "elasticdenser"
     log: bool = True
 
