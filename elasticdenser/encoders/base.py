@@ -85,7 +85,7 @@ class BaseEncoder(ABC):
 
     @cached_property
     def _token_id_reader(self) -> TokenIdReader:
-        return TokenIdReader(self._tokenizer)
+        return TokenIdReader(load_tokenizer(transformer_folder(self.location.path), self.settings.max_length))
 
     def _tokenize(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
         if isinstance(texts, str):

@@ -13,9 +13,10 @@ from fastapi import FastAPI
 from elasticdenser import __version__
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.retrieval.retriever import Retriever
-from elasticdenser.serving import embeddings, search, status
+from elasticdenser.serving import embeddings, highlights, search, status
 from elasticdenser.serving.errors import register_handlers
 from elasticdenser.serving.middleware import AUTHENTICATED_PATHS, RequestMiddleware
+from elasticdenser.serving.origins import allow_origins
 from elasticdenser.serving.service import Service
 from elasticdenser.serving.settings import ServeSettings
 
@@ -56,10 +57,12 @@ def make_app(engine: RetrievalEngine, retriever: Retriever, settings: ServeSetti
         lifespan=lifespan,
     )
     app.state.service = service
-    for router in (search.router, embeddings.router, status.router):
+    for router in (search.router, highlights.router, embeddings.router, status.router):
         app.include_router(router)
     register_handlers(app)
     app.add_middleware(RequestMiddleware, service=service)
+    if service.settings.cors_origins:
+        allow_origins(app, service.settings.cors_origins)  # outermost, so that pages can read all errors
     generate_openapi = app.openapi
     app.openapi = lambda: _with_server_details(generate_openapi(), service)  # type: ignore[method-assign]
     return app

@@ -40,7 +40,9 @@ async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     accepted = accepted_dimensions(service)
     if body.dimensions not in (None, *accepted):
         expected = " or ".join(map(str, accepted))
-        message = f"got dimensions = {body.dimensions}; expected {expected}, the dimension of this encoder: leave it out"
+        message = (
+            f"got dimensions = {body.dimensions}; expected {expected}, the dimension of this encoder: leave it out"
+        )
         return error_response(422, message, param="dimensions")
     with admitted(service):
         try:

@@ -21,7 +21,7 @@ from elasticdenser.serving.service import Service
 
 _log = logging.getLogger("elasticdenser.serving")
 
-AUTHENTICATED_PATHS = ("/search", "/v1/", "/live")
+AUTHENTICATED_PATHS = ("/search", "/highlights", "/v1/", "/live")
 """Prefixes of the paths that need the API key, if the server has one."""
 
 _MONITORING_PATHS = ("/healthz", "/readyz", "/metrics", "/live")

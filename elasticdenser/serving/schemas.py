@@ -19,6 +19,7 @@ from elasticdenser.serving.settings import (
     MAX_CHARACTERS,
     MAX_DEADLINE_MS,
     MAX_DOC_IDS,
+    MAX_HIGHLIGHTS,
     MAX_HITS,
     MAX_QUERIES,
     MAX_TEXTS,
@@ -166,6 +167,35 @@ class SearchResponse(BaseModel):
     results: list[QueryResult]
 
 
+class HighlightsRequest(_RequestBody):
+    """A query, and the passages in which to look for the sentence that matches it best."""
+
+    query: QueryText
+    doc_ids: list[DocId] = Field(min_length=1, max_length=MAX_HIGHLIGHTS, description="Ids of passages.")
+
+
+class Highlight(BaseModel):
+    """The sentence of a passage's text that matches the query best.
+
+    Attributes:
+        doc_id: Id of the passage.
+        start: Position of the sentence's first character in the text, in Unicode characters.
+        end: Position behind its last character.
+        score: Score of the sentence, by the full encoder; null if the text is empty.
+    """
+
+    doc_id: str
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    score: float | None
+
+
+class HighlightsResponse(BaseModel):
+    """One highlight for each passage, in the order of the ids."""
+
+    highlights: list[Highlight]
+
+
 def _input_tag(value: Any) -> str | None:
     """Return which form of `EmbeddingsInput` a value has; a list is what its first item makes it."""
     if isinstance(value, str):
@@ -292,6 +322,8 @@ class LiveView(BaseModel):
     passages: int
     every_s: float
     deadline_ms: float
+    page_deadline_ms: float
+    hit_url: str | None
     levels: list[LiveLevel]
     samples: list[Sample]
 

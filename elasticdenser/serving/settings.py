@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from elasticdenser.errors import QueryError
@@ -24,6 +25,9 @@ MAX_CHARACTERS = 10_000
 MAX_DOC_IDS = 10_000
 """Documents to which a search can be restricted."""
 
+MAX_HIGHLIGHTS = 32
+"""Passages of one request whose best sentences are looked for: more than a page of hits."""
+
 MAX_DEADLINE_MS = 600_000
 """Ten minutes: a longer deadline is probably a mistake in the unit."""
 
@@ -33,6 +37,8 @@ MAX_BODY_BYTES = 8 << 20
 MODEL_VOCABULARY = "model"
 """Name of the vocabulary of the encoder's own tokenizer."""
 
+_HIT_URL = re.compile(r"https?://[^\s{}]*\{id\}[^\s{}]*")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings:
@@ -40,15 +46,20 @@ class ServeSettings:
 
     Args:
         deadline_s: Deadline of a single query without one, in seconds after its request arrives; shown on the page.
+        page_deadline_s: Deadline of the queries that are typed on the page: laxer, so that an idle server answers them
+            at the best level each time.
         api_key: Key that clients must send as `Authorization: Bearer KEY`; None accepts all clients.
         allowed_hosts: Names that are accepted in the Host header beside those of loopback, as `parse_allowed_hosts`
             returns them; None accepts any.
+        cors_origins: Origins of web pages whose scripts may use the server, as `parse_origins` returns them.
         max_body_bytes: Largest body of a request.
         request_timeout_s: A body that takes longer to arrive, and a search that takes longer to be answered, is
             rejected.
         encoding_threads: Requests for embeddings that are computed at once.
         max_encoding: Requests for embeddings that may be unanswered at once; more are rejected.
         token_ids: Vocabulary of the token ids that clients send for embeddings, as `load_token_reader` takes it.
+        hit_url: Link of a hit on the page, an http or https URL in which `{id}` stands for the document's id; None
+            links the ids that are such URLs themselves.
         title: Title of the page.
         log: Whether requests are logged.
 
@@ -57,13 +68,16 @@ class ServeSettings:
     """
 
     deadline_s: float = 0.025
+    page_deadline_s: float = 0.5
     api_key: str | None = field(default=None, repr=False)
     allowed_hosts: frozenset[str] | None = None
+    cors_origins: tuple[str, ...] = ()
     max_body_bytes: int = MAX_BODY_BYTES
     request_timeout_s: float = 30.0
     encoding_threads: int = 1
     max_encoding: int = 32
     token_ids: str = MODEL_VOCABULARY
+    hit_url: str | None = None
     title: str = "elasticdenser"
     log: bool = True
 
@@ -73,6 +87,10 @@ class ServeSettings:
         for name in ("max_body_bytes", "encoding_threads", "max_encoding"):
             if getattr(self, name) < 1:
                 raise QueryError(f"got {name} = {getattr(self, name)}; expected at least 1")
-        for name in ("deadline_s", "request_timeout_s"):
-            if not getattr(self, name) > 0:
-                raise QueryError(f"got {name} = {getattr(self, name):g}; expected seconds above 0")
+        if self.hit_url is not None and not _HIT_URL.fullmatch(self.hit_url):
+            message = f"got hit_url = {self.hit_url!a}; expected a URL such as https://example.org/documents/{{id}}"
+            raise QueryError(f"{message}, in which {{id}} stands for the document's id")
+        for name in ("deadline_s", "page_deadline_s", "request_timeout_s"):
+            if not 0 < getattr(self, name) <= MAX_DEADLINE_MS / 1000:
+                message = f"got {name} = {getattr(self, name):g}; expected seconds above 0"
+                raise QueryError(f"{message}, at most {MAX_DEADLINE_MS / 1000:g}")

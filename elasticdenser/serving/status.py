@@ -71,6 +71,8 @@ async def live(
         "passages": len(service.retriever.index),
         "every_s": SAMPLE_INTERVAL_S,
         "deadline_ms": 1000 * service.settings.deadline_s,
+        "page_deadline_ms": 1000 * service.settings.page_deadline_s,
+        "hit_url": service.settings.hit_url,
         "levels": [{"name": level.name, "quality": level.quality} for level in service.engine.profile.levels],
         "samples": service.samples.since(since),
     }
