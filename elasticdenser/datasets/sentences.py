@@ -14,8 +14,45 @@ _BOUNDARY = re.compile(
     re.VERBOSE,
 )
 _ABBREVIATIONS = frozenset(
-    "al approx ca cf co corp dept dr ed e.g eq etc fig figs gen gov i.e inc jr lt ltd mr mrs ms no nr p pp prof sec sgt "
-    "sr st u.k u.s vol vs".split()
+    [
+        "al",
+        "approx",
+        "ca",
+        "cf",
+        "co",
+        "corp",
+        "dept",
+        "dr",
+        "ed",
+        "e.g",
+        "eq",
+        "etc",
+        "fig",
+        "figs",
+        "gen",
+        "gov",
+        "i.e",
+        "inc",
+        "jr",
+        "lt",
+        "ltd",
+        "mr",
+        "mrs",
+        "ms",
+        "no",
+        "nr",
+        "p",
+        "pp",
+        "prof",
+        "sec",
+        "sgt",
+        "sr",
+        "st",
+        "u.k",
+        "u.s",
+        "vol",
+        "vs",
+    ]
 )
 _LONGEST_ABBREVIATION = 8
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘]+\Z")

@@ -46,7 +46,7 @@ def make_app(engine: RetrievalEngine, retriever: Retriever, settings: ServeSetti
                 task.cancel()
             service.close()
 
-    # FastAPI's own documentation pages load scripts from other hosts, hence no docs_url and no redoc_url.
+    # FastAPI's own documentation pages load scripts from other hosts: `/docs` is our own.
     app = FastAPI(
         title="elasticdenser",
         version=__version__,
@@ -89,6 +89,8 @@ def _with_server_details(openapi: dict[str, Any], service: Service) -> dict[str,
     _of_type(embeddings_fields["model"], "string")["enum"] = list(embeddings.subnets_by_model(service))
     _of_type(embeddings_fields["dimensions"], "integer")["enum"] = embeddings.accepted_dimensions(service)
     operations = [(path, operation) for path, methods in openapi["paths"].items() for operation in methods.values()]
+    for path, body in _example_bodies(service).items():
+        openapi["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"] = body
     error_content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}
     for _, operation in operations:
         for code, response in operation["responses"].items():
@@ -100,6 +102,16 @@ def _with_server_details(openapi: dict[str, Any], service: Service) -> dict[str,
             if path.startswith(AUTHENTICATED_PATHS):
                 operation["security"] = [{"key": []}]
     return openapi
+
+
+def _example_bodies(service: Service) -> dict[str, Any]:
+    """Return a body that this server answers, by path."""
+    query = "who wrote dune"
+    return {
+        "/search": {"query": query, "k": 3},
+        "/highlights": {"query": query, "doc_ids": [service.retriever.index.doc_ids[0]]},
+        "/v1/embeddings": {"model": service.model, "input": [query]},
+    }
 
 
 def _of_type(schema: dict[str, Any], kind: str) -> dict[str, Any]:
