@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
 from elasticdenser.errors import ElasticDenserError, QueryError
-from elasticdenser.serving.schemas import EMBEDDINGS_INPUT_TAGS, ErrorResponse
+from elasticdenser.serving.schemas import TAGS, ErrorResponse
 from elasticdenser.serving.settings import MAX_TEXTS
 
 
@@ -170,11 +170,7 @@ def _is_json(content_type: str) -> bool:
 
 def _field_of(location: Sequence[str | int]) -> str:
     """Return the field that caused a validation error, such as `queries[3]`."""
-    parts = list(location[1:])
-    if parts and parts[0] in ("query", "queries") and location[0] == "body":
-        parts = parts[1:]  # the tag of `AnySearchRequest`, not a field
-    if parts[:1] == ["input"] and len(parts) > 1 and parts[1] in EMBEDDINGS_INPUT_TAGS:
-        del parts[1]  # likewise, of `EmbeddingsInput`
+    parts = [part for part in location[1:] if part not in TAGS]
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
 
 

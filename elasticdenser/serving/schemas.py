@@ -123,11 +123,11 @@ class BatchSearchRequest(_SearchOptions):
 
 def _search_tag(body: Any) -> str:
     is_batch = "queries" in body if isinstance(body, dict) else isinstance(body, BatchSearchRequest)
-    return "queries" if is_batch else "query"
+    return "as several queries" if is_batch else "as one query"
 
 
 AnySearchRequest = Annotated[
-    Annotated[SearchRequest, Tag("query")] | Annotated[BatchSearchRequest, Tag("queries")],
+    Annotated[SearchRequest, Tag("as one query")] | Annotated[BatchSearchRequest, Tag("as several queries")],
     Discriminator(_search_tag),
 ]
 
@@ -199,25 +199,26 @@ class HighlightsResponse(BaseModel):
 def _input_tag(value: Any) -> str | None:
     """Return which form of `EmbeddingsInput` a value has; a list is what its first item makes it."""
     if isinstance(value, str):
-        return "text"
+        return "as text"
     if not isinstance(value, list):
         return None
     first = value[0] if value else ""
     if isinstance(first, list):
-        return "token_lists"
-    return "tokens" if isinstance(first, int | float) and not isinstance(first, bool) else "texts"
+        return "as token lists"
+    return "as tokens" if isinstance(first, int | float) and not isinstance(first, bool) else "as texts"
 
 
 EmbeddingsInput = Annotated[
-    Annotated[Text, Tag("text")]
-    | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS), Tag("texts")]
-    | Annotated[TokenIds, Tag("tokens")]
-    | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_TEXTS), Tag("token_lists")],
+    Annotated[Text, Tag("as text")]
+    | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS), Tag("as texts")]
+    | Annotated[TokenIds, Tag("as tokens")]
+    | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_TEXTS), Tag("as token lists")],
     Discriminator(_input_tag),
 ]
 """One text, or several; a text may be given as token ids."""
 
-EMBEDDINGS_INPUT_TAGS = ("text", "texts", "tokens", "token_lists")
+TAGS = ("as one query", "as several queries", "as text", "as texts", "as tokens", "as token lists")
+"""Names of the alternatives in the locations of validation errors, where they stand between the names of fields."""
 
 
 class EmbeddingsRequest(_RequestBody):

@@ -91,6 +91,7 @@ def test_the_live_view_reports_levels_and_samples(client):
     live = client.get("/live").json()
     assert live["levels"] == [{"name": level.name, "quality": level.quality} for level in PROFILE.levels]
     assert (live["passages"], live["every_s"], live["deadline_ms"]) == (3, 0.25, 5000.0)
+    assert (live["page_deadline_ms"], live["hit_url"]) == (500.0, None)
     (sample,) = [sample for sample in live["samples"] if sample["answered"]]
     assert (sample["answered"], sample["turned_away"], sample["levels"]) == (1, 0, [1, 0])
     assert 0 < sample["p50_ms"] <= sample["p99_ms"]
