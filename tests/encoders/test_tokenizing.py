@@ -22,7 +22,11 @@ from tokenizers import (
 from elasticdenser.encoders.tokenizing import TextTokenizer
 
 MAX_LENGTH = 12
-TRAINING_TEXT = ["it's a dog's life, they're here and we've been", "日本語のテキスト и русский", "aaaa bbbb 1234 5678"] * 3
+TRAINING_TEXT = [
+    "it's a dog's life, they're here and we've been",
+    "日本語のテキスト и русский",
+    "aaaa bbbb 1234 5678",
+] * 3
 
 
 def bert(**options):
@@ -47,7 +51,9 @@ def unigram(*, split):
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("  ", " ")])
     metaspace = pre_tokenizers.Metaspace(split=split)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace]) if split else metaspace
+    tokenizer.pre_tokenizer = (
+        pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace]) if split else metaspace
+    )
     trainer = trainers.UnigramTrainer(vocab_size=90, special_tokens=["<s>", "</s>", "<unk>"], unk_token="<unk>")
     tokenizer.train_from_iterator(TRAINING_TEXT, trainer)
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
