@@ -60,7 +60,7 @@ def _sentences_of(service: Service, doc_ids: Sequence[str]) -> list[_Sentence]:
         QueryError: A passage is not in the index.
     """
     index = service.retriever.index
-    positions = index.positions(doc_ids).tolist()
+    positions = index.doc_ids.positions(doc_ids).tolist()  # of passages alone: a document of chunks has no one text
     if not index.has_texts:
         return []
     texts = [index.passage_at(position).text for position in positions]

@@ -139,6 +139,9 @@ class SearchHit(BaseModel):
 
     doc_id: str
     score: float
+    document: str | None = Field(
+        None, description="Document of which the passage is a chunk; absent if the index has no chunks."
+    )
     title: str | None = None
     text: str | None = None
 

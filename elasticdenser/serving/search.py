@@ -176,9 +176,13 @@ def _render(service: Service, answers: list[Answer], with_text: bool) -> bytes:
     The models that describe the response do not render it: they would take longer than a small subnet's search.
     """
     index = service.retriever.index
+    has_chunks = index.manifest.chunking is not None
     results = []
     for answer in answers:
         hits: list[dict[str, Any]] = [{"doc_id": hit.doc_id, "score": hit.score} for hit in answer.hits]
+        if has_chunks:
+            for hit in hits:
+                hit["document"] = index.document_of(hit["doc_id"])
         if with_text and hits:
             positions = index.positions([hit["doc_id"] for hit in hits]).tolist()
             for hit, passage in zip(hits, map(index.passage_at, positions), strict=True):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from serving_helpers import PROFILE, error_of
+from waiting import LONG_DEADLINE_S
 
 from elasticdenser import PassageEncoder, PassageIndex, RetrievalEngine, Retriever
 from elasticdenser.serving.app import make_app
@@ -71,6 +72,26 @@ def test_a_passage_without_text_has_no_best_sentence(highlighting, many_sentence
         client = TestClient(make_app(engine, bare, ServeSettings(log=False)))
         found = client.post("/highlights", json={"query": "x", "doc_ids": ["two"]}).json()["highlights"]
     assert found == [{**empty, "doc_id": "two"}]
+
+
+def test_chunks_name_their_document(many_sentences):
+    folder, retriever = many_sentences
+    path, encoder = str(retriever.encoder.location.path), retriever.encoder
+    passages = PassageEncoder.from_pretrained(path, dtype="float32", device="cpu")
+    built = PassageIndex.build(folder / "corpus.jsonl", folder / "chunks", passages, workers=1, chunk="40")
+    chunked = Retriever(encoder, PassageIndex.open(built.path))
+    with RetrievalEngine(chunked, PROFILE, workers=1, slo_s=LONG_DEADLINE_S) as engine:
+        client = TestClient(make_app(engine, chunked, ServeSettings(log=False, deadline_s=LONG_DEADLINE_S)))
+        hits = client.post("/search", json={"query": "sentence number 3", "k": 50}).json()["results"][0]["hits"]
+        assert {hit["document"] for hit in hits} <= set(TEXTS)
+        assert all(hit["doc_id"].rpartition("#")[0] == hit["document"] for hit in hits)
+        many = [hit for hit in hits if hit["document"] == "many"][:3]
+        body = {"query": "sentence number 3", "doc_ids": [hit["doc_id"] for hit in many]}
+        found = client.post("/highlights", json=body).json()["highlights"]
+        assert [best["doc_id"] for best in found] == body["doc_ids"]
+        for hit, best in zip(many, found, strict=True):
+            assert hit["text"][best["start"] : best["end"]].startswith("Sentence number")
+        error_of(client.post("/highlights", json={"query": "x", "doc_ids": ["many"]}), 404)
 
 
 def test_bad_requests_are_refused(highlighting):
