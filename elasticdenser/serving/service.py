@@ -7,7 +7,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
@@ -17,6 +17,9 @@ from elasticdenser.serving.access_log import AccessLog
 from elasticdenser.serving.metrics import Metrics
 from elasticdenser.serving.recent_samples import SAMPLE_INTERVAL_S, RecentSamples
 from elasticdenser.serving.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from elasticdenser.serving.protocol import HttpProtocol
 
 
 class Service:
@@ -34,6 +37,7 @@ class Service:
         is_stopping: Whether the server rejects new requests because it is shutting down.
         n_open_requests: Requests that have not been answered yet.
         n_encoding: Requests for embeddings that have not been answered yet.
+        idle_connections: Connections without a request, the one that has been idle the longest first.
     """
 
     def __init__(self, engine: RetrievalEngine, retriever: Retriever, settings: ServeSettings) -> None:
@@ -44,6 +48,7 @@ class Service:
         self.started_s = int(time.time())
         self.is_ready, self.is_stopping = False, False
         self.n_open_requests, self.n_encoding = 0, 0
+        self.idle_connections: dict[HttpProtocol, None] = {}
         self.log = AccessLog() if settings.log else None
         self.encoding_pool = ThreadPoolExecutor(settings.encoding_threads, thread_name_prefix="elasticdenser-encoding")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import marshal
 import pickle
+import traceback
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +48,15 @@ def encode_hits(hits: Sequence[Sequence[Hit]]) -> bytes:
 
 
 def encode_error(error: Exception) -> bytes:
-    """Return the reply with the error of a batch."""
+    """Return the reply with the error of a batch; its traceback, which is not pickled, becomes a note."""
+    error.add_note("In the worker process:\n" + "".join(traceback.format_exception(error)))
     try:
         pickled = pickle.dumps(error)
         pickle.loads(pickled)  # some errors can be pickled, but not unpickled
     except Exception:
-        pickled = pickle.dumps(WorkerError(f"{type(error).__name__}: {error}"))
+        substitute = WorkerError(f"{type(error).__name__}: {error}")
+        substitute.__notes__ = error.__notes__
+        pickled = pickle.dumps(substitute)
     return marshal.dumps((None, pickled))
 
 
