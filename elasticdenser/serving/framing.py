@@ -50,13 +50,14 @@ class RequestFraming:
             piece = self._take(min(self._n_left, len(self._data)))
             self._n_left -= len(piece)
             return piece
-        start = self._tail + self._data[: len(_LAST_OF_CHUNKS)]
-        end = start.find(_LAST_OF_CHUNKS)
-        if end >= 0:
+        end = (self._tail + self._data[: len(_LAST_OF_CHUNKS)]).find(_LAST_OF_CHUNKS)
+        if end >= 0:  # it began in the previous piece
             end -= len(self._tail)
         else:
             end = self._data.find(_LAST_OF_CHUNKS)
-        piece = self._take(len(self._data) if end < 0 else end + len(_LAST_OF_CHUNKS))
+            if end < 0:
+                end = len(self._data)
+        piece = self._take(end + len(_LAST_OF_CHUNKS))
         self._tail = (self._tail + piece[-_N_TAIL:])[-_N_TAIL:]
         return piece
 

@@ -71,8 +71,8 @@ def serve(
         int,
         typer.Option(
             min=1,
-            help="Maximum number of connections. A further one replaces the one that has been idle the longest; if none "
-            "is idle, its request is rejected.",
+            help="Maximum number of connections. A further one replaces the one that has been idle the longest; "
+            "if none is idle, its request is rejected.",
         ),
     ] = 1000,
     head_timeout_s: Annotated[

@@ -123,8 +123,8 @@ class ProcessPoolSearch(BatchSearch):
         """
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or not self._starting)
-            if self._error is not None and not self.n_alive and not self._is_closed:
-                raise WorkerError(f"no worker process could start: {self._error}")
+            if self.failure is not None and not self._is_closed:
+                raise WorkerError(f"no worker process could start: {self.failure}")
 
     @property
     def failure(self) -> str | None:
