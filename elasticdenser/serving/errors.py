@@ -6,6 +6,7 @@ Each is a status and one line of JSON that says what was got, what was expected,
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,11 +14,14 @@ from typing import Any, NamedTuple
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
 from elasticdenser.errors import ElasticDenserError, QueryError
 from elasticdenser.serving.schemas import TAGS, ErrorResponse
 from elasticdenser.serving.settings import MAX_TEXTS
+
+_log = logging.getLogger("elasticdenser.serving")
 
 
 class _ErrorKind(NamedTuple):
@@ -39,7 +43,7 @@ _KINDS = {
     401: _ErrorKind("authentication_error", "unauthorized", "The API key is missing or wrong."),
     404: _ErrorKind("invalid_request_error", "not_found", "The path, the model or a document does not exist."),
     405: _ErrorKind("invalid_request_error", "method_not_allowed", "The path does not have this method."),
-    408: _ErrorKind("invalid_request_error", "too_slow", "The body did not arrive in time."),
+    408: _ErrorKind("invalid_request_error", "too_slow", "The request did not arrive in time."),
     413: _ErrorKind("invalid_request_error", "too_large", "The body is too large."),
     415: _ErrorKind("invalid_request_error", "wrong_content_type", "The content type is not application/json."),
     421: _ErrorKind("invalid_request_error", "wrong_host", "The server does not accept requests for this host name."),
@@ -113,6 +117,11 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
+def log_failure(scope: Scope, error: BaseException) -> None:
+    """Log the traceback of an error that a request has met."""
+    _log.error("request %s failed", scope.get("request_id"), exc_info=error)
+
+
 def unavailable_response(reason: str) -> Response:
     """Return a response that says that this server does not answer requests at the moment."""
     return error_response(503, f"{reason}: try again, or another server", headers={"Retry-After": "1"})
@@ -123,9 +132,7 @@ def register_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ElasticDenserError)
     async def _handle_package_error(request: Request, error: ElasticDenserError) -> Response:
-        if error.__cause__ is not None:  # the reason why a batch failed goes to the log, not to the client
-            request.scope["log_fields"]["error"] = str(error)
-        return _package_error_response(error)
+        return _package_error_response(request, error)
 
     @app.exception_handler(HTTPException)
     async def _handle_http_error(request: Request, error: HTTPException) -> Response:
@@ -152,15 +159,20 @@ def register_handlers(app: FastAPI) -> None:
         return error_response(422, _explain(first, param), param=param or None)
 
 
-def _package_error_response(error: ElasticDenserError) -> Response:
-    """Return the response to a request that raised an error of the package."""
+def _package_error_response(request: Request, error: ElasticDenserError) -> Response:
+    """Return the response to a request that raised an error of the package; the reasons for failures are logged."""
+    if error.__cause__ is not None:  # the reason why a batch failed goes to the log, not to the client
+        request.scope["log_fields"]["error"] = str(error)
     if isinstance(error, OverloadedError):
         return error_response(429, str(error), headers={"Retry-After": str(max(1, math.ceil(error.retry_after_s)))})
     if isinstance(error, EngineClosedError):
         return unavailable_response("the server is stopping")
+    if isinstance(error, QueryError):
+        return error_response(422, str(error))
+    log_failure(request.scope, error)
     if isinstance(error, WorkerError):
         return error_response(500, "the search failed: try again; the server's log holds the reason")
-    return error_response(422 if isinstance(error, QueryError) else 500, str(error))
+    return error_response(500, str(error))
 
 
 def _is_json(content_type: str) -> bool:

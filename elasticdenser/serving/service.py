@@ -7,7 +7,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
@@ -18,6 +18,9 @@ from elasticdenser.serving.metrics import Metrics
 from elasticdenser.serving.recent_samples import SAMPLE_INTERVAL_S, RecentSamples
 from elasticdenser.serving.settings import ServeSettings
 from elasticdenser.serving.token_ids import load_token_reader
+
+if TYPE_CHECKING:
+    from elasticdenser.serving.protocol import HttpProtocol
 
 
 class Service:
@@ -36,6 +39,7 @@ class Service:
         n_open_requests: Requests that have not been answered yet.
         n_encoding: Requests for embeddings that have not been answered yet.
         read_token_ids: Returns the text that token ids in a request stand for.
+        idle_connections: Connections without a request, the one that has been idle the longest first.
 
     Raises:
         QueryError: The vocabulary of token ids is not available.
@@ -50,6 +54,7 @@ class Service:
         self.started_s = int(time.time())
         self.is_ready, self.is_stopping = False, False
         self.n_open_requests, self.n_encoding = 0, 0
+        self.idle_connections: dict[HttpProtocol, None] = {}
         self.log = AccessLog() if settings.log else None
         self.encoding_pool = ThreadPoolExecutor(settings.encoding_threads, thread_name_prefix="elasticdenser-encoding")
 

@@ -55,6 +55,9 @@ class ServeSettings:
         max_body_bytes: Largest body of a request.
         request_timeout_s: A body that takes longer to arrive, and a search that takes longer to be answered, is
             rejected.
+        head_timeout_s: The head of a request that takes longer to arrive is rejected.
+        max_connections: Connections that may be open at once. A further one replaces the one that has been idle the
+            longest; if none is idle, its request is rejected.
         encoding_threads: Requests for embeddings that are computed at once.
         max_encoding: Requests for embeddings that may be unanswered at once; more are rejected.
         token_ids: Vocabulary of the token ids that clients send for embeddings, as `load_token_reader` takes it.
@@ -74,6 +77,8 @@ class ServeSettings:
     cors_origins: tuple[str, ...] = ()
     max_body_bytes: int = MAX_BODY_BYTES
     request_timeout_s: float = 30.0
+    head_timeout_s: float = 10.0
+    max_connections: int = 1000
     encoding_threads: int = 1
     max_encoding: int = 32
     token_ids: str = MODEL_VOCABULARY
@@ -84,13 +89,16 @@ class ServeSettings:
     def __post_init__(self) -> None:
         if self.api_key is not None and not (self.api_key.strip() and self.api_key.isascii()):
             raise QueryError("got an API key that is empty or not ASCII; expected some letters and digits")
-        for name in ("max_body_bytes", "encoding_threads", "max_encoding"):
+        for name in ("max_body_bytes", "max_connections", "encoding_threads", "max_encoding"):
             if getattr(self, name) < 1:
                 raise QueryError(f"got {name} = {getattr(self, name)}; expected at least 1")
         if self.hit_url is not None and not _HIT_URL.fullmatch(self.hit_url):
             message = f"got hit_url = {self.hit_url!a}; expected a URL such as https://example.org/documents/{{id}}"
             raise QueryError(f"{message}, in which {{id}} stands for the document's id")
-        for name in ("deadline_s", "page_deadline_s", "request_timeout_s"):
+        for name in ("deadline_s", "page_deadline_s"):
             if not 0 < getattr(self, name) <= MAX_DEADLINE_MS / 1000:
                 message = f"got {name} = {getattr(self, name):g}; expected seconds above 0"
                 raise QueryError(f"{message}, at most {MAX_DEADLINE_MS / 1000:g}")
+        for name in ("request_timeout_s", "head_timeout_s"):
+            if not getattr(self, name) > 0:
+                raise QueryError(f"got {name} = {getattr(self, name):g}; expected seconds above 0")

@@ -31,10 +31,12 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", response_model=Health, responses=error_responses(503))
 async def readyz(request: Request) -> dict[str, str] | Response:
-    """Report whether to send requests here: every level has run once, and the server is not stopping."""
+    """Report whether to send requests here: the server is warmed up, not stopping, and has its search processes."""
     service = service_of(request)
     if service.is_stopping:
         return unavailable_response("the server is stopping")
+    if (failure := service.engine.process_failure) is not None:
+        return unavailable_response(f"searches are slow, because no search process can start ({failure})")
     return {"status": "ready"} if service.is_ready else unavailable_response("the server is warming up")
 
 

@@ -76,6 +76,17 @@ def serve(
         int, typer.Option(min=1, help="Maximum number of queries in the engine; further ones are rejected.")
     ] = 1024,
     max_body_bytes: Annotated[int, typer.Option(min=1, help="Maximum size of a request's body.")] = 8 << 20,
+    max_connections: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Maximum number of connections. A further one replaces the one that has been idle the longest; "
+            "if none is idle, its request is rejected.",
+        ),
+    ] = 1000,
+    head_timeout_s: Annotated[
+        float, typer.Option(help="Seconds that a client may take to send the head of a request.")
+    ] = 10.0,
     api_key_file: Annotated[
         Path | None,
         typer.Option(help=f"File with the key that clients must send. Default: the variable {_KEY}, or no key."),
@@ -124,7 +135,7 @@ def serve(
     from elasticdenser.engine.processes.pool import should_use_processes
     from elasticdenser.serving.hosts import ANY_HOST, parse_allowed_hosts
     from elasticdenser.serving.origins import parse_origins
-    from elasticdenser.serving.server import bind_socket, is_loopback
+    from elasticdenser.serving.server import allow_open_files, bind_socket, is_loopback
     from elasticdenser.serving.settings import ServeSettings
 
     with bind_socket(host, port) as bound:
@@ -138,11 +149,14 @@ def serve(
             max_body_bytes=max_body_bytes,
             token_ids=token_ids,
             hit_url=hit_url,
+            max_connections=max_connections,
+            head_timeout_s=head_timeout_s,
             # The other half is for searches, which must not wait for /v1/embeddings.
             encoding_threads=max(1, cpu_count() // 2),
             title=index.resolve().name,
             log=access_log,
         )
+        allow_open_files(max_connections)
         retriever = encoding.open_retriever(index, cache=cache)
         levels = _profile(retriever, profile)
         engine_options = {
