@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from elasticdenser.errors import QueryError
 from elasticdenser.serving.encoding import admitted, in_batches
 from elasticdenser.serving.errors import error_response, error_responses
-from elasticdenser.serving.schemas import EmbeddingsRequest, EmbeddingsResponse, Model, Models
+from elasticdenser.serving.request_schemas import EmbeddingsRequest
+from elasticdenser.serving.schemas import EmbeddingsResponse, Model, Models
 from elasticdenser.serving.service import Service, add_log_fields, service_of
 
 router = APIRouter(prefix="/v1")

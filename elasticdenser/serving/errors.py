@@ -18,7 +18,8 @@ from starlette.types import Scope
 
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
 from elasticdenser.errors import ElasticDenserError, QueryError
-from elasticdenser.serving.schemas import TAGS, ErrorResponse
+from elasticdenser.serving.request_schemas import TAGS
+from elasticdenser.serving.schemas import ErrorResponse
 from elasticdenser.serving.settings import MAX_TEXTS
 
 _log = logging.getLogger("elasticdenser.serving")

@@ -14,7 +14,8 @@ from elasticdenser.datasets.sentences import sentence_spans
 from elasticdenser.errors import QueryError
 from elasticdenser.serving.encoding import admitted, in_batches
 from elasticdenser.serving.errors import error_response, error_responses
-from elasticdenser.serving.schemas import HighlightsRequest, HighlightsResponse
+from elasticdenser.serving.request_schemas import HighlightsRequest
+from elasticdenser.serving.schemas import HighlightsResponse
 from elasticdenser.serving.service import Service, add_log_fields, service_of
 
 router = APIRouter()

@@ -16,7 +16,8 @@ from elasticdenser.engine.answers import Answer
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.errors import QueryError
 from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, error_responses
-from elasticdenser.serving.schemas import AnySearchRequest, BatchSearchRequest, SearchRequest, SearchResponse
+from elasticdenser.serving.request_schemas import AnySearchRequest, BatchSearchRequest, SearchRequest
+from elasticdenser.serving.schemas import SearchResponse
 from elasticdenser.serving.service import Service, add_log_fields, service_of
 from elasticdenser.serving.settings import MAX_TOTAL_HITS
 
