@@ -120,7 +120,7 @@ async def _texts_of(service: Service, given: str | list[str] | list[int] | list[
     if isinstance(given, str):
         return [given]
     if isinstance(given[0], str):
-        return cast(list[str], given)
+        return given
     is_list = isinstance(given[0], list)
     token_lists = cast(list[list[int]], given if is_list else [given])
 
