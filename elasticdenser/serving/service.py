@@ -7,7 +7,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from starlette.requests import Request
 
@@ -18,8 +18,12 @@ from elasticdenser.serving.metrics import Metrics
 from elasticdenser.serving.recent_samples import SAMPLE_INTERVAL_S, RecentSamples
 from elasticdenser.serving.settings import ServeSettings
 
-if TYPE_CHECKING:
-    from elasticdenser.serving.protocol import HttpProtocol
+
+class Connection(Protocol):
+    """Connection to a client."""
+
+    def close_idle(self) -> None:
+        """Close the connection, which is idle."""
 
 
 class Service:
@@ -48,7 +52,7 @@ class Service:
         self.started_s = int(time.time())
         self.is_ready, self.is_stopping = False, False
         self.n_open_requests, self.n_encoding = 0, 0
-        self.idle_connections: dict[HttpProtocol, None] = {}
+        self.idle_connections: dict[Connection, None] = {}
         self.log = AccessLog() if settings.log else None
         self.encoding_pool = ThreadPoolExecutor(settings.encoding_threads, thread_name_prefix="elasticdenser-encoding")
 
