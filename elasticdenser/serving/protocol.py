@@ -69,6 +69,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             self._is_surplus = True
+            self._service.idle_connections.pop(self)
+            self._start_timer(self._service.settings.head_timeout_s, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -170,6 +172,7 @@ class HttpProtocol(HttpToolsProtocol):
             else:
                 self._start_timer(self._service.settings.request_timeout_s, self.transport.close)
         elif self._framing.n_waiting or self._has_ended:
+            self.flow.pause_reading()  # again: what waits here must not grow with each response
             self.loop.call_soon(self._parse)
         else:
             self._rest()
@@ -217,6 +220,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Set the limits of the time to wait."""
         if not self._framing.is_in_head:
             return  # the limit of a body is the request's
+        self.flow.resume_reading()
         if not self._framing.n_waiting:
             if self._has_ended:
                 self.transport.close()

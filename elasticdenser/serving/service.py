@@ -7,7 +7,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from starlette.requests import Request
 
@@ -19,8 +19,12 @@ from elasticdenser.serving.recent_samples import SAMPLE_INTERVAL_S, RecentSample
 from elasticdenser.serving.settings import ServeSettings
 from elasticdenser.serving.token_ids import load_token_reader
 
-if TYPE_CHECKING:
-    from elasticdenser.serving.protocol import HttpProtocol
+
+class Connection(Protocol):
+    """Connection to a client."""
+
+    def close_idle(self) -> None:
+        """Close the connection, which is idle."""
 
 
 class Service:
@@ -54,7 +58,7 @@ class Service:
         self.started_s = int(time.time())
         self.is_ready, self.is_stopping = False, False
         self.n_open_requests, self.n_encoding = 0, 0
-        self.idle_connections: dict[HttpProtocol, None] = {}
+        self.idle_connections: dict[Connection, None] = {}
         self.log = AccessLog() if settings.log else None
         self.encoding_pool = ThreadPoolExecutor(settings.encoding_threads, thread_name_prefix="elasticdenser-encoding")
 

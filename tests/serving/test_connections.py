@@ -116,13 +116,18 @@ def test_ambiguous_heads_are_rejected_wherever_they_stand(url, request_line_and_
 
 
 def test_nothing_is_parsed_after_a_tunnel_or_a_closed_request(url):
-    connect_head = b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(HEALTH)
-    for first, expected in ((connect_head, 404), (last(HEALTH), 200), (b"GET /healthz HTTP/1.0\r\n\r\n", 200)):
+    tunnel = b"CONNECT %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+    for first, expected in (
+        (tunnel % (b"localhost:80", len(HEALTH)), 400),
+        (tunnel % (b"/healthz", len(HEALTH)), 400),
+        (last(HEALTH), 200),
+        (b"GET /healthz HTTP/1.0\r\n\r\n", 200),
+    ):
         with connect(url) as connection:
             connection.sendall(first + HEALTH)
             time.sleep(0.05)
             connection.sendall(HEALTH)
-            assert responses(connection) in ([expected], [405])
+            assert responses(connection) == [expected]
 
 
 def test_headers_after_a_chunked_body_do_not_count(serve):
@@ -305,9 +310,11 @@ def test_a_client_that_reads_nothing_is_cut_off(url, monkeypatch):
         connection.connect((host, int(port)))
         connection.settimeout(10)
         request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        n_sent = 0
         with pytest.raises(OSError, match=r"reset|pipe"):
-            for _ in range(100_000):
-                connection.sendall(request * 100)
+            while n_sent < 1 << 28:
+                n_sent += connection.send(request * 100)
+    assert n_sent < 30_000_000  # mostly held by the operating system: requests do not pile up in the server
 
 
 class Client(threading.Thread):
