@@ -133,6 +133,16 @@ class SearchOptions:
             show_default=False,
         ),
     ] = None
+    by_document: Annotated[
+        bool,
+        typer.Option(
+            "--by-document", help="Rank documents by their best chunk, in an index that was built with --chunk."
+        ),
+    ] = False
+
+    def search_options(self) -> dict[str, Any]:
+        """Return the other options as `Retriever.search` takes them."""
+        return {"exact": self.exact, "recall": self.recall, "by_document": self.by_document}
 
     def subnets(self, retriever: Retriever) -> list[Subnet]:
         """Return the subnets that `--subnet` names.

@@ -29,10 +29,13 @@ def note(message: str) -> None:
 
 
 class _NoteHandler(logging.Handler):
-    """Logging handler that prints each record as a note."""
+    """Logging handler that prints each record as a note: its message, and the traceback that belongs to it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        note(f"{record.levelname.lower()}: {record.getMessage()}")
+        try:
+            note(f"{record.levelname.lower()}: {self.format(record)}")
+        except Exception:
+            self.handleError(record)
 
 
 def show_warnings() -> None:

@@ -124,15 +124,41 @@ class ElasticQueryEncoder(BaseEncoder):
             QueryError: A query is empty, or the encoder has no such subnet.
         """
         resolved, prompt = self.resolve_subnet(subnet), self.settings.query_prompt
-        if isinstance(queries, str):
-            raise QueryError("got one string, expected a list of queries: use [query]")
-        for number, query in enumerate(queries, 1):
-            check_query(query, f"query number {number}")
+        _check_texts(queries, "query", "queries")
         if self.cache is None:
             return self._compute_vectors(queries, prompt, resolved)
         return self.cache.get_or_compute(
             queries, resolved, lambda missing: self._compute_vectors(missing, prompt, resolved)
         )
+
+    def encode_passages(self, passages: Sequence[str], subnet: str | Subnet | None = None) -> Vectors:
+        """Encode a few passages, with the prompt for passages, in the calling thread; `PassageEncoder` is for many.
+
+        Args:
+            passages: The passages; each must hold more than white space.
+            subnet: As in `encode`. Indexes are made by the full encoder.
+
+        Returns:
+            As `encode` does.
+
+        Raises:
+            QueryError: A passage is empty, or the encoder has no such subnet.
+        """
+        resolved = self.resolve_subnet(subnet)
+        _check_texts(passages, "passage", "passages")
+        return self._compute_vectors(passages, self.settings.passage_prompt, resolved)
+
+
+def _check_texts(texts: Sequence[str], kind: str, kinds: str) -> None:
+    """Check that texts are a list, and that each can be encoded.
+
+    Raises:
+        QueryError: They are not.
+    """
+    if isinstance(texts, str):
+        raise QueryError(f"got one string, expected a list of {kinds}: use [{kind}]")
+    for number, text in enumerate(texts, 1):
+        check_query(text, f"{kind} number {number}")
 
 
 def _has_gpu() -> bool:

@@ -12,9 +12,6 @@ from elasticdenser.engine.request import Query
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Hit, Retriever
 
-_CHARACTERS_PER_TOKEN = 10
-"""More than nearly all texts have: English has about five, with spaces."""
-
 Hits = Sequence[Any]
 """Hits of one query, best first."""
 
@@ -94,10 +91,4 @@ class RetrieverSearch(BatchSearch):
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens as the encoder counts them, at most its maximum; see `BatchSearch`."""
-        encoder = self._retriever.encoder
-        # The beginning of a long text nearly always reaches the maximum, and takes a fraction of the time.
-        beginning = text[: _CHARACTERS_PER_TOKEN * encoder.settings.max_length]
-        n_tokens = encoder.count_tokens([beginning])[0]
-        if n_tokens < encoder.settings.max_length and len(beginning) < len(text):
-            n_tokens = encoder.count_tokens([text])[0]
-        return n_tokens
+        return self._retriever.encoder.count_tokens([text])[0]

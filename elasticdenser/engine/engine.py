@@ -220,6 +220,11 @@ class RetrievalEngine:
         for level in self.profile.levels:
             self._search.search_batch([Query(text=query, k=1)], level.name)
 
+    @property
+    def process_failure(self) -> str | None:
+        """Why no worker process can start, so that threads search instead, more slowly; None if nothing is wrong."""
+        return None if self._process_pool is None else self._process_pool.failure
+
     def snapshot(self) -> Snapshot:
         """Return the engine's state, and its counts since the start."""
         pool = self._process_pool

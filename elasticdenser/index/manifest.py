@@ -13,13 +13,14 @@ from elasticdenser.artifacts import sha256_of, write_json
 from elasticdenser.dataclass_io import from_value, loads_json
 from elasticdenser.errors import IndexFormatError
 from elasticdenser.index import layout
+from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.efforts import Effort
 from elasticdenser.index.layout import MANIFEST, building_folder, replaced_folder
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress
 
 FORMAT = "elasticdenser-index"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,10 @@ class Manifest:
         corpus: Origin of the passages: `sources`, `sha256` of the content, `skipped` by reason.
         structure: The search structure.
         files: Size and checksum of every file, by name.
+        n_truncated: Number of passages that are longer than the encoder's maximum length, and were cut there; None if
+            they were not counted, as in indexes that are imported or older than version 3.
+        chunking: How documents were cut into passages; None if they were not.
+        n_documents: Number of documents, if they were cut into passages.
         version: Version of the format.
     """
 
@@ -89,6 +94,9 @@ class Manifest:
     corpus: dict[str, Any]
     structure: StructureInfo
     files: dict[str, FileEntry]
+    n_truncated: int | None = None
+    chunking: Chunking | None = None
+    n_documents: int | None = None
     version: int = VERSION
 
     def write(self, folder: Path) -> None:
@@ -148,7 +156,10 @@ def _parse(path: Path, value: dict[str, Any]) -> Manifest:
 
 
 def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest in the form of version 2; version 1 had one effort and one file among the structure's keys."""
+    """Return a manifest in the form of version 2, which 3 adds keys to.
+
+    Version 1 had one effort and one file among the structure's keys.
+    """
     structure = value.get("structure")
     if not isinstance(structure, dict):
         return value

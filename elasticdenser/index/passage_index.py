@@ -14,6 +14,7 @@ from elasticdenser.arrays import Positions, Scores, Vectors
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
 from elasticdenser.index import layout
+from elasticdenser.index.chunking import Chunking, chunk_id, document_of
 from elasticdenser.index.integrity import Check, check_integrity
 from elasticdenser.index.line_files import IdTable, LineFile
 from elasticdenser.index.locking import resolve_path
@@ -85,6 +86,7 @@ class PassageIndex:
         overwrite: bool = False,
         restart: bool = False,
         workers: int | None = None,
+        chunk: Chunking | str | None = None,
         progress: Progress = silent,
     ) -> PassageIndex:
         """Encode a corpus into a new index, or continue a build that was interrupted there, and open it.
@@ -98,6 +100,9 @@ class PassageIndex:
             overwrite: Replace a finished index of that name, once the new one is complete.
             restart: Discard an unfinished build of another index in that place.
             workers: Cores to encode on; None is all usable ones.
+            chunk: Cut documents at the ends of sentences into passages of at most so many tokens, such as `128`, or
+                `128/32` to repeat sentences of up to 32 tokens; see `Chunking`. The passages of a document `d7` have
+                the ids `d7#0`, `d7#1`, ...
             progress: Called with (step, done, in all).
 
         Raises:
@@ -112,7 +117,14 @@ class PassageIndex:
             corpus = [corpus]
         if not isinstance(corpus, Corpus):
             corpus = open_corpus(corpus)
-        settings = BuildSettings(factory=factory, texts=texts, overwrite=overwrite, restart=restart, workers=workers)
+        settings = BuildSettings(
+            factory=factory,
+            texts=texts,
+            overwrite=overwrite,
+            restart=restart,
+            workers=workers,
+            chunking=Chunking.parse(chunk) if isinstance(chunk, str) else chunk,
+        )
         path = resolve_path(Path(path))
         if encoder is None:
             from elasticdenser.encoders import PassageEncoder
@@ -212,10 +224,31 @@ class PassageIndex:
     def positions(self, doc_ids: Iterable[str]) -> Positions:
         """Return the positions of document ids, int64, (n,), for `search(within=...)`.
 
+        If documents were cut into chunks, the ids may be those of chunks, or of documents, which stand for all their
+        chunks.
+
         Raises:
             QueryError: Some are not in the index.
         """
-        return self.doc_ids.positions(doc_ids)
+        if self.manifest.chunking is None:
+            return self.doc_ids.positions(doc_ids)
+        return self.doc_ids.positions(passage_id for doc_id in doc_ids for passage_id in self._passages_of(doc_id))
+
+    def _passages_of(self, doc_id: str) -> Iterable[str]:
+        """Yield the ids of a document's chunks, or `doc_id` itself if there is no such document."""
+        first = self.doc_ids.find(chunk_id(doc_id, 0))
+        if first < 0 or self.doc_ids.find(doc_id) >= 0:
+            yield doc_id
+            return
+        for position in range(first, len(self)):
+            passage_id = self.doc_ids[position]
+            if document_of(passage_id) != doc_id:
+                break
+            yield passage_id
+
+    def document_of(self, passage_id: str) -> str:
+        """Return the id of the document that a passage belongs to: its own, unless documents were cut into chunks."""
+        return passage_id if self.manifest.chunking is None else document_of(passage_id)
 
     def passage(self, doc_id: str) -> Passage:
         """Return a passage with its text.

@@ -15,6 +15,7 @@ _EXAMPLES = options.examples(
     "index beir/nq/ -o indexes/nq --factory HNSW32",
     "index part1.tsv.gz part2.tsv.gz -o indexes/both --skip-bad",
     "index passages.jsonl -o indexes/mine --precision int8",
+    "index reports.jsonl -o indexes/reports --chunk 128/32",
     "index msmarco-passage -o indexes/msmarco --device cuda",
 )
 
@@ -39,6 +40,15 @@ def index(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Skip, count and report bad lines instead of failing.")
     ] = False,
+    chunk: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKENS[/OVERLAP]",
+            help="Cut documents at the ends of sentences into passages of at most so many tokens; each repeats sentences "
+            "of up to OVERLAP tokens from the end of the one before. Default: one passage a document.",
+            show_default=False,
+        ),
+    ] = None,
     no_texts: Annotated[
         bool, typer.Option("--no-texts", help="Do not store the texts; hits are then shown without them.")
     ] = False,
@@ -69,9 +79,11 @@ def index(
     from elasticdenser.datasets import open_corpus
     from elasticdenser.encoders import PassageEncoder
     from elasticdenser.index import PassageIndex
+    from elasticdenser.index.chunking import Chunking
     from elasticdenser.models.locate import DEFAULT_MODEL
 
     dtype = options.dtype_of(precision)
+    chunking = None if chunk is None else Chunking.parse(chunk)
     opened_corpus = open_corpus(corpus, format=format_, skip_bad=skip_bad, download=download)
     passage_encoder = PassageEncoder.from_pretrained(
         encoder or DEFAULT_MODEL,
@@ -92,15 +104,23 @@ def index(
             overwrite=overwrite,
             restart=restart,
             workers=workers,
+            chunk=chunking,
             progress=progress,
         )
     structure = built.manifest.structure
+    chunks_of = "" if built.manifest.n_documents is None else f" of {built.manifest.n_documents:,} documents"
     note(
-        f"{output}: {len(built):,} passages, structure {structure.factory}, recall@10 {structure.recall_at_10:.3f} "
-        f"against exact search, on {structure.n_sampled} sampled queries"
+        f"{output}: {len(built):,} passages{chunks_of}, structure {structure.factory}, recall@10 "
+        f"{structure.recall_at_10:.3f} against exact search, on {structure.n_sampled} sampled queries"
     )
     for reason, count in sorted(built.manifest.corpus["skipped"].items()):
         note(f"skipped {count:,}: {reason}")
+    if truncated := built.manifest.n_truncated:
+        max_length = built.manifest.encoder.settings.max_length
+        note(
+            f"cut {truncated:,} of {len(built):,} passages at {max_length} tokens, the most that the encoder reads; "
+            f"the rest of their text is not searched: --overwrite --chunk {max_length} divides them into passages"
+        )
     note(f'now try:  elasticdenser search {output} "your question"')
 
 

@@ -37,6 +37,8 @@ def _properties(manifest: Manifest) -> dict[str, str]:
     efforts = [f"{effort.recall_at_10:.4f} with {effort}" for effort in reversed(structure.efforts)]
     return {
         "passages": f"{manifest.n_passages:,}",
+        **_chunks(manifest),
+        "truncated": _truncated(manifest),
         "vectors": f"{manifest.dim} dimensions, float32, {manifest.vectors}",
         "texts": "stored" if manifest.has_texts else "not stored",
         "on disk": f"{n_bytes / 2**20:,.1f} MiB",
@@ -49,6 +51,24 @@ def _properties(manifest: Manifest) -> dict[str, str]:
         "recall@10": f"against exact search, on {structure.n_sampled} sampled queries: " + "; ".join(efforts),
         "built": f"{manifest.created} by elasticdenser {manifest.software}, format {manifest.version}",
     }
+
+
+def _chunks(manifest: Manifest) -> dict[str, str]:
+    """Return the row on chunks, if documents were cut into them."""
+    if manifest.chunking is None:
+        return {}
+    repeated = f", repeating up to {manifest.chunking.overlap}" if manifest.chunking.overlap else ""
+    return {"chunks": f"of {manifest.n_documents:,} documents, up to {manifest.chunking.tokens} tokens each{repeated}"}
+
+
+def _truncated(manifest: Manifest) -> str:
+    if manifest.n_truncated is None:
+        return "not counted"
+    if not manifest.n_truncated:
+        return "none"
+    share = manifest.n_truncated / manifest.n_passages
+    max_length = manifest.encoder.settings.max_length
+    return f"{manifest.n_truncated:,} passages ({share:.1%}) are longer than {max_length} tokens, and were cut there"
 
 
 def register(app: typer.Typer) -> None:

@@ -56,7 +56,7 @@ def run(
     files = [_file_of_subnet(output, str(subnet)) for subnet in subnets] if searching.subnet == "all" else [output]
     for subnet, file in zip(subnets, files, strict=True):
         with progress_bars() as progress:
-            hits = retriever.search(queries, k, subnet=subnet, exact=searching.exact, recall=searching.recall)
+            hits = retriever.search(queries, k, subnet=subnet, **searching.search_options())
             n_written = write_run(
                 file, _with_progress(hits, len(queries), f"searching with {subnet}", progress), tag=tag
             )

@@ -17,6 +17,7 @@ from elasticdenser.cli.command import command
 from elasticdenser.cli.output import hit_rows, note, print_table
 
 if TYPE_CHECKING:
+    from elasticdenser.index import PassageIndex
     from elasticdenser.retrieval.retriever import Retriever
 
 _EXAMPLES = options.examples(
@@ -26,6 +27,7 @@ _EXAMPLES = options.examples(
     'search indexes/mine "who wrote dune" --recall 0.98       (less search effort)',
     "search indexes/mine --file questions.txt --json > hits.jsonl",
     "search indexes/mine --json < questions.txt",
+    'search indexes/reports "who wrote dune" --by-document   (the best chunk of each document)',
     "search indexes/mine        (a prompt for queries, until Ctrl-D)",
 )
 
@@ -56,7 +58,7 @@ def search(
         raise typer.BadParameter("give a query or --file, not both")
     retriever = encoding.open_retriever(index)
     subnets = searching.subnets(retriever)
-    search_options: dict[str, Any] = {"k": k, "exact": searching.exact, "recall": searching.recall}
+    search_options: dict[str, Any] = {"k": k, **searching.search_options()}
     if within is not None:
         search_options["doc_ids"] = list(_lines(within))
     for subnet in subnets:
@@ -79,10 +81,11 @@ def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **sear
     hits = list(retriever.search(query, **search_options))
     seconds = time.perf_counter() - started
     index, subnet = retriever.index, retriever.encoder.resolve_subnet(search_options.get("subnet"))
-    passages = [index.passage(hit.doc_id) if index.has_texts else None for hit in hits]
+    passages = [index.passage(hit.passage_id) if index.has_texts else None for hit in hits]
     if as_json:
         rows = [
             {"doc_id": hit.doc_id, "score": round(hit.score, 6)}
+            | _place_in_document(index, hit.passage_id)
             | ({} if passage is None else {"title": passage.title, "text": passage.text})
             for hit, passage in zip(hits, passages, strict=True)
         ]
@@ -93,6 +96,14 @@ def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **sear
     print_table(
         f"{query}   ({subnet}, {seconds * 1000:.1f} ms)", ["", "score", "id", "passage"], hit_rows(scored), numeric=2
     )
+
+
+def _place_in_document(index: PassageIndex, passage_id: str) -> dict[str, Any]:
+    """Return document and number of a chunk; nothing in an index without chunks."""
+    if index.manifest.chunking is None:
+        return {}
+    document = index.document_of(passage_id)
+    return {"document": document, "chunk": int(passage_id[len(document) + 1 :])}
 
 
 def _queries(query: str | None, file: Path | None) -> Iterator[str]:

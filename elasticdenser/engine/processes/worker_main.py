@@ -41,7 +41,7 @@ def _open(message: bytes) -> RetrieverSearch:
     opener, manifest, recalls = pickle.loads(message)
     retriever = opener()
     if retriever.index.manifest != manifest:
-        raise WorkerError("the index was rebuilt since it was opened: open it again")
+        raise WorkerError("the index was rebuilt or replaced since it was opened: open it again, or restart the server")
     search = RetrieverSearch(retriever, recalls)
     if torch := sys.modules.get("torch"):  # otherwise the kernel computes, which uses one thread anyway
         torch.set_num_threads(1)

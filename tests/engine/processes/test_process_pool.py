@@ -12,6 +12,8 @@ from process_helpers import QUERIES, RECALLS, make_profile, search_in_process
 from elasticdenser import Retriever
 from elasticdenser.engine.batch_search import RetrieverSearch
 from elasticdenser.engine.engine import RetrievalEngine
+from elasticdenser.engine.errors import WorkerError
+from elasticdenser.engine.processes.messages import decode_reply, encode_error
 from elasticdenser.engine.processes.pool import ProcessPoolSearch, should_use_processes
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
@@ -83,3 +85,18 @@ def test_the_engine_answers_with_processes(retriever):
         for text, answer in zip(texts, answers, strict=True)
     ]
     assert len(processes) == 2 and all(process.poll() is not None for process in processes)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), type("Local", (Exception,), {})("no")])
+def test_the_traceback_of_a_process_goes_with_its_error(error):
+    def fail():
+        raise error
+
+    try:
+        fail()
+    except Exception as caught:
+        reply = encode_error(caught)
+    with pytest.raises((ValueError, WorkerError), match="no") as received:
+        decode_reply(reply)
+    (note,) = received.value.__notes__
+    assert note.startswith("In the worker process:\nTraceback") and "in fail" in note
