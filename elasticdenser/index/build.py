@@ -28,7 +28,7 @@ from elasticdenser.index.locking import exclusive_lock
 from elasticdenser.index.manifest import Manifest, file_entries
 from elasticdenser.index.plan import BuildPlan
 from elasticdenser.index.publishing import publish, recover
-from elasticdenser.index.structures import IndexStructure, check_factory, choose_factory
+from elasticdenser.index.structures import build_structure, check_factory, choose_factory
 from elasticdenser.index.structures.registry import AUTO
 from elasticdenser.progress import Progress
 
@@ -248,16 +248,14 @@ def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, 
     with explained_os_errors(work):
         journal.clear_derived(work)
         write_lookup(work / layout.ID_LOOKUP, LineFile(work / layout.IDS, work / layout.ID_OFFSETS), n_passages)
-        stored = np.memmap(work / layout.VECTORS, dtype="<f4", mode="r", shape=(n_passages, dim))
-        structure = IndexStructure.build(stored, resolved_factory, progress)
-        structure.write(work)
+        structure = build_structure(work, (n_passages, dim), resolved_factory, progress)
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             software=version("elasticdenser"),
             dim=dim,
             vectors=vectors,
-            structure=structure.info,
-            files=file_entries(work, [*_FILES, *structure.info.files], progress),
+            structure=structure,
+            files=file_entries(work, [*_FILES, *structure.files], progress),
             n_passages=n_passages,
             has_texts=plan.has_texts,
             corpus=plan.corpus,

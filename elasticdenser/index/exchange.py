@@ -25,7 +25,7 @@ from elasticdenser.index.locking import exclusive_lock, resolve_path
 from elasticdenser.index.passage_index import PassageIndex
 from elasticdenser.index.plan import BuildPlan
 from elasticdenser.index.publishing import publish, recover
-from elasticdenser.index.structures.faiss_structure import filled_index, write_index
+from elasticdenser.index.structures.building import build_faiss_file
 from elasticdenser.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def export_index(index: PassageIndex, path: Path, *, factory: str = "Flat", prog
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         try:
-            write_index(filled_index(factory, index.vectors, progress), work / "index")
+            build_faiss_file(work / "index", index.path, (len(index), index.dim), factory, progress)
             with atomic_write(work / "docid") as file:
                 file.writelines(f"{doc_id}\n" for doc_id in index.doc_ids)
             flush_folder(work)
