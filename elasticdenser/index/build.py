@@ -8,7 +8,7 @@ gets its final name when it is complete.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
@@ -19,6 +19,7 @@ import numpy as np
 
 from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.datasets import Corpus, CorpusScan, Passage, scan_corpus, unique_passages
+from elasticdenser.encoders.deferred import DeferredPassageEncoder
 from elasticdenser.errors import BadInputError, BuildError, IndexFormatError
 from elasticdenser.index import journal, layout
 from elasticdenser.index.integrity import check_integrity
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 WINDOW = 2048
 """Passages that are sorted, encoded and saved together. After a kill, at most three windows are encoded again: those in
 the encoder."""
+
+_FIRST_PASSAGES = 1000
+"""Passages that are read before the encoder is loaded, which takes seconds: enough to notice a wrong format."""
 
 _FILES = (
     layout.VECTORS,
@@ -69,14 +73,19 @@ class BuildSettings:
 
 
 def build_index(
-    corpus: Corpus, path: Path, encoder: PassageEncoder, settings: BuildSettings, progress: Progress
+    corpus: Corpus,
+    path: Path,
+    encoder: PassageEncoder | DeferredPassageEncoder,
+    settings: BuildSettings,
+    progress: Progress,
 ) -> CorpusScan:
     """Encode `corpus` into a new index at `path`, or continue the build that was interrupted there.
 
     Args:
         corpus: The passages; read twice, first to check and count them.
         path: The index folder to create, as `resolve_path` returns it.
-        encoder: The full encoder.
+        encoder: The full encoder. If it is deferred, it is loaded once the first passages have been read, and only if
+            there are passages to encode.
         settings: Settings of the build.
         progress: Called with (step, done, in all).
 
@@ -88,12 +97,15 @@ def build_index(
         BadInputError: The corpus has a fault.
     """
     check_factory(settings.factory, encoder.dim)
+    n_first = sum(1 for _ in islice(corpus, _FIRST_PASSAGES))
     with exclusive_lock(path):
         recover(path)
         _refuse_other_content(path, settings)
         work = building_folder(path)
         journal.open_build_folder(work)
         try:
+            if n_first == _FIRST_PASSAGES and not (path / layout.MANIFEST).exists():
+                encoder = _loaded(encoder)  # so that a device that does not exist is noticed before hours of reading
             scan = scan_corpus(corpus, work, progress=lambda done: progress("reading", done, 0))
             plan = BuildPlan(
                 n_passages=scan.n_passages,
@@ -105,6 +117,8 @@ def build_index(
                 _discard_same_build(work, plan)
             else:
                 check_factory(settings.factory, encoder.dim, scan.n_passages)
+                encoder = _loaded(encoder)
+                plan = replace(plan, encoder=encoder.fingerprint)
                 _adopt_plan(work, plan, settings)
                 _encode_remaining(work, unique_passages(corpus, scan), scan.n_passages, encoder, settings, progress)
                 finish_index(work, plan, settings.factory, progress)
@@ -112,6 +126,11 @@ def build_index(
         finally:
             journal.remove_if_empty(work)
     return scan
+
+
+def _loaded(encoder: PassageEncoder | DeferredPassageEncoder) -> PassageEncoder:
+    """Return the encoder, loaded."""
+    return encoder.load() if isinstance(encoder, DeferredPassageEncoder) else encoder
 
 
 def _refuse_other_content(path: Path, settings: BuildSettings) -> None:

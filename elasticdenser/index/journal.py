@@ -9,8 +9,9 @@ from collections.abc import Container
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
 from elasticdenser.arrays import Vectors
@@ -39,8 +40,8 @@ class JournalEntry:
         bytes: Size of each appended file at that time.
     """
 
-    passages: int
-    bytes: dict[str, int]
+    passages: Annotated[int, msgspec.Meta(ge=1)]
+    bytes: dict[str, Annotated[int, msgspec.Meta(ge=0)]]
 
 
 def open_build_folder(work: Path) -> None:

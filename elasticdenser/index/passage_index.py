@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 import faiss
+import msgspec
 import numpy as np
 
 from elasticdenser.arrays import Positions, Scores, Vectors
@@ -22,10 +22,20 @@ from elasticdenser.index.rescoring import best_candidates
 from elasticdenser.index.structures import ExhaustiveSearch, IndexStructure
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress, silent
+from elasticdenser.query_input import checked_k
 
 if TYPE_CHECKING:
-    from elasticdenser.datasets import Corpus
+    from elasticdenser.datasets.in_memory import AnyCorpus
     from elasticdenser.encoders import PassageEncoder
+    from elasticdenser.encoders.deferred import DeferredPassageEncoder
+
+
+class _StoredPassage(msgspec.Struct):
+    """Line of the file of passages; other keys are ignored."""
+
+    doc_id: str = msgspec.field(name="_id")
+    title: str
+    text: str
 
 
 class PassageIndex:
@@ -76,9 +86,9 @@ class PassageIndex:
     @classmethod
     def build(
         cls,
-        corpus: Corpus | str | Path | Sequence[str | Path],
+        corpus: AnyCorpus,
         path: str | Path,
-        encoder: PassageEncoder | None = None,
+        encoder: PassageEncoder | DeferredPassageEncoder | None = None,
         *,
         factory: str = "auto",
         texts: bool = True,
@@ -90,9 +100,11 @@ class PassageIndex:
         """Encode a corpus into a new index, or continue a build that was interrupted there, and open it.
 
         Args:
-            corpus: A corpus, or what `open_corpus` takes.
+            corpus: A corpus; files or folders, as `open_corpus` takes them; or passages: a list or other iterable of
+                `Passage` or of mappings such as `{"_id": "p1", "text": "..."}`.
             path: The folder to create.
-            encoder: The full encoder; by default all-MiniLM-L6-v2.
+            encoder: The full encoder; by default all-MiniLM-L6-v2. A `DeferredPassageEncoder` is loaded only if
+                passages have to be encoded.
             factory: Factory string of the search structure, such as `HNSW32`; `auto` chooses by the number of passages.
             texts: Whether the passages' texts are stored, to show them with hits.
             overwrite: Replace a finished index of that name, once the new one is complete.
@@ -105,21 +117,20 @@ class PassageIndex:
             BadInputError: The corpus has a fault.
         """
         # Imported here because a search does not need them.
-        from elasticdenser.datasets import Corpus, open_corpus
+        from elasticdenser.datasets import as_corpus
+        from elasticdenser.encoders.deferred import DeferredPassageEncoder
         from elasticdenser.index.build import BuildSettings, build_index
 
-        if isinstance(corpus, str | Path):
-            corpus = [corpus]
-        if not isinstance(corpus, Corpus):
-            corpus = open_corpus(corpus)
         settings = BuildSettings(factory=factory, texts=texts, overwrite=overwrite, restart=restart, workers=workers)
         path = resolve_path(Path(path))
-        if encoder is None:
-            from elasticdenser.encoders import PassageEncoder
-
-            encoder = PassageEncoder.from_pretrained()
-        build_index(corpus, path, encoder, settings, progress)
+        build_index(as_corpus(corpus), path, encoder or DeferredPassageEncoder(), settings, progress)
         return cls.open(path)
+
+    def __repr__(self) -> str:
+        return f"<PassageIndex {str(self.path)!r}: {len(self):,} passages, {self.dim} dimensions>"
+
+    def __reduce__(self) -> tuple[Callable[..., PassageIndex], tuple[Path]]:
+        return PassageIndex.open, (self.path.absolute(),)  # pickled by path
 
     def __len__(self) -> int:
         return self.manifest.n_passages
@@ -170,7 +181,7 @@ class PassageIndex:
         Raises:
             QueryError: The shape is wrong, k or recall is out of range, or a value is not finite.
         """
-        queries = self._checked_queries(queries, k)
+        queries, k = self._checked_queries(queries), checked_k(k)
         source = self._structure.source_for(recall)
         faiss.omp_set_num_threads(1)
         if within is not None:
@@ -183,6 +194,11 @@ class PassageIndex:
         if exact:
             return best_candidates(queries, ExhaustiveSearch(self.vectors), self.vectors, k)
         scores, positions = best_candidates(queries, source, self.vectors, k)
+        if np.isnan(scores).any():
+            raise IndexFormatError(
+                f"{self.path} holds vectors that are not numbers: restore it from a copy, or build it again with "
+                "--overwrite"
+            )
         # Inverted lists and graphs may reach fewer than k passages.
         short = np.flatnonzero(positions[:, -1] < 0)
         if len(short):
@@ -190,9 +206,7 @@ class PassageIndex:
             scores[short], positions[short] = best_candidates(queries[short], exhaustive, self.vectors, k)
         return scores, positions
 
-    def _checked_queries(self, queries: Vectors, k: int) -> Vectors:
-        if k < 1:
-            raise QueryError(f"got k = {k}, expected at least 1")
+    def _checked_queries(self, queries: Vectors) -> Vectors:
         queries = np.ascontiguousarray(queries, np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.dim:
             raise QueryError(f"got query vectors of shape {queries.shape}, expected (n_queries, {self.dim})")
@@ -209,16 +223,16 @@ class PassageIndex:
             raise QueryError(f"got positions from {positions[0]} to {positions[-1]}, expected 0 to {len(self) - 1}")
         return positions
 
-    def positions(self, doc_ids: Iterable[str]) -> Positions:
-        """Return the positions of document ids, int64, (n,), for `search(within=...)`.
+    def positions(self, doc_ids: Iterable[str | int]) -> Positions:
+        """Return the positions of document ids, int64, (n,), for `search(within=...)`; integers are taken as text.
 
         Raises:
             QueryError: Some are not in the index.
         """
         return self.doc_ids.positions(doc_ids)
 
-    def passage(self, doc_id: str) -> Passage:
-        """Return a passage with its text.
+    def passage(self, doc_id: str | int) -> Passage:
+        """Return a passage with its text; an integer is taken as the id that is its text.
 
         Raises:
             QueryError: There is no such id.
@@ -226,7 +240,7 @@ class PassageIndex:
         """
         return self.passage_at(int(self.positions([doc_id])[0]))
 
-    def text(self, doc_id: str) -> str:
+    def text(self, doc_id: str | int) -> str:
         """Return the text of a passage without its title, as answer match looks it up.
 
         Raises:
@@ -242,12 +256,22 @@ class PassageIndex:
         """Return the passage at a position.
 
         Raises:
-            IndexFormatError: The index was built without texts.
+            QueryError: There is no such position.
+            IndexFormatError: The index was built without texts, or is damaged.
         """
         if self._passages is None:
             raise IndexFormatError(f"{self.path} holds no texts: build it without --no-texts to show passages")
-        record = json.loads(self._passages[position])
-        return Passage(doc_id=record["_id"], title=record["title"], text=record["text"])
+        if isinstance(position, bool) or not isinstance(position, SupportsIndex) or not 0 <= position < len(self):
+            raise QueryError(f"got position {position!r}, expected a whole number from 0 to {len(self) - 1}")
+        try:
+            record = msgspec.json.decode(self._passages[position], type=_StoredPassage)
+        except msgspec.DecodeError as error:
+            fault = f"passage {position} cannot be read: {error}"
+            raise IndexFormatError(
+                f"{self.path / layout.PASSAGES} is damaged ({fault}): restore the index from a copy, or build it again "
+                "with --overwrite"
+            ) from None
+        return Passage(doc_id=record.doc_id, title=record.title, text=record.text)
 
     @property
     def has_texts(self) -> bool:

@@ -67,13 +67,13 @@ def index(
 ) -> None:
     """Encode the passages of a corpus into an index. After an interruption, the same command resumes the build."""
     from elasticdenser.datasets import open_corpus
-    from elasticdenser.encoders import PassageEncoder
+    from elasticdenser.encoders.deferred import DeferredPassageEncoder
     from elasticdenser.index import PassageIndex
     from elasticdenser.models.locate import DEFAULT_MODEL
 
     dtype = options.dtype_of(precision)
     opened_corpus = open_corpus(corpus, format=format_, skip_bad=skip_bad, download=download)
-    passage_encoder = PassageEncoder.from_pretrained(
+    passage_encoder = DeferredPassageEncoder(  # loaded once the first lines have been read
         encoder or DEFAULT_MODEL,
         dtype=dtype,
         device=device,
