@@ -60,7 +60,7 @@ def _passage(number: int, item: object) -> Passage:
     else:
         raise BadInputError(f"passage number {number + 1} is of type {type(item).__name__}; {_EXPECTED}")
     try:
-        # By the reader of JSONL, so that the same keys and checks hold; values of other types matter in no key it reads.
+        # By the reader of JSONL, so that the same keys and checks hold.
         passage = LINE_FORMATS["jsonl"].parse_passage(json.dumps(record, default=str), number + 1, "")
     except (BadLine, TypeError, ValueError) as error:
         raise BadInputError(f"passage number {number + 1}: {error}") from None

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex
 
 import faiss
-import msgspec
 import numpy as np
 
 from elasticdenser.arrays import Positions, Scores, Vectors
@@ -18,8 +17,9 @@ from elasticdenser.index.integrity import Check, check_integrity
 from elasticdenser.index.line_files import IdTable, LineFile
 from elasticdenser.index.locking import resolve_path
 from elasticdenser.index.manifest import Manifest
+from elasticdenser.index.passage_file import PassageFile
 from elasticdenser.index.rescoring import best_candidates
-from elasticdenser.index.structures import ExhaustiveSearch, IndexStructure
+from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch, IndexStructure
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress, silent
 from elasticdenser.query_input import checked_k
@@ -28,14 +28,6 @@ if TYPE_CHECKING:
     from elasticdenser.datasets.in_memory import AnyCorpus
     from elasticdenser.encoders import PassageEncoder
     from elasticdenser.encoders.deferred import DeferredPassageEncoder
-
-
-class _StoredPassage(msgspec.Struct):
-    """Line of the file of passages; other keys are ignored."""
-
-    doc_id: str = msgspec.field(name="_id")
-    title: str
-    text: str
 
 
 class PassageIndex:
@@ -56,7 +48,9 @@ class PassageIndex:
         # As a plain array: every access to a memmap creates another memmap object, which is slow.
         self.vectors: Vectors = np.asarray(np.memmap(path / layout.VECTORS, dtype="<f4", mode="r", shape=shape))
         self.doc_ids = IdTable(LineFile(path / layout.IDS, path / layout.ID_OFFSETS), path / layout.ID_LOOKUP)
-        self._passages = LineFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
+        self._passages = (
+            PassageFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
+        )
         self._structure = IndexStructure.read(path, manifest.structure, self.vectors)
 
     @classmethod
@@ -189,21 +183,25 @@ class PassageIndex:
             if len(allowed) == 0:
                 return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
             k = min(k, len(allowed))
-            return best_candidates(queries, ExhaustiveSearch(self.vectors, allowed), self.vectors, k)
+            return self._best(queries, ExhaustiveSearch(self.vectors, allowed), k)
         k = min(k, len(self))
         if exact:
-            return best_candidates(queries, ExhaustiveSearch(self.vectors), self.vectors, k)
+            return self._best(queries, ExhaustiveSearch(self.vectors), k)
+        scores, positions = self._best(queries, source, k)
+        # Inverted lists and graphs may reach fewer than k passages.
+        short = np.flatnonzero(positions[:, -1] < 0)
+        if len(short):
+            scores[short], positions[short] = self._best(queries[short], ExhaustiveSearch(self.vectors), k)
+        return scores, positions
+
+    def _best(self, queries: Vectors, source: CandidateSource, k: int) -> tuple[Scores, Positions]:
+        """Return scores and positions of the best candidates that `source` proposes; see `best_candidates`."""
         scores, positions = best_candidates(queries, source, self.vectors, k)
         if np.isnan(scores).any():
             raise IndexFormatError(
                 f"{self.path} holds vectors that are not numbers: restore it from a copy, or build it again with "
                 "--overwrite"
             )
-        # Inverted lists and graphs may reach fewer than k passages.
-        short = np.flatnonzero(positions[:, -1] < 0)
-        if len(short):
-            exhaustive = ExhaustiveSearch(self.vectors)
-            scores[short], positions[short] = best_candidates(queries[short], exhaustive, self.vectors, k)
         return scores, positions
 
     def _checked_queries(self, queries: Vectors) -> Vectors:
@@ -263,15 +261,7 @@ class PassageIndex:
             raise IndexFormatError(f"{self.path} holds no texts: build it without --no-texts to show passages")
         if isinstance(position, bool) or not isinstance(position, SupportsIndex) or not 0 <= position < len(self):
             raise QueryError(f"got position {position!r}, expected a whole number from 0 to {len(self) - 1}")
-        try:
-            record = msgspec.json.decode(self._passages[position], type=_StoredPassage)
-        except msgspec.DecodeError as error:
-            fault = f"passage {position} cannot be read: {error}"
-            raise IndexFormatError(
-                f"{self.path / layout.PASSAGES} is damaged ({fault}): restore the index from a copy, or build it again "
-                "with --overwrite"
-            ) from None
-        return Passage(doc_id=record.doc_id, title=record.title, text=record.text)
+        return self._passages[position]
 
     @property
     def has_texts(self) -> bool:
