@@ -97,14 +97,15 @@ def build_index(
         BadInputError: The corpus has a fault.
     """
     check_factory(settings.factory, encoder.dim)
-    n_first = sum(1 for _ in islice(corpus, _FIRST_PASSAGES))
+    is_deferred = isinstance(encoder, DeferredPassageEncoder)
+    is_long = is_deferred and sum(1 for _ in islice(corpus, _FIRST_PASSAGES)) == _FIRST_PASSAGES
     with exclusive_lock(path):
         recover(path)
         _refuse_other_content(path, settings)
         work = building_folder(path)
         journal.open_build_folder(work)
         try:
-            if n_first == _FIRST_PASSAGES and not (path / layout.MANIFEST).exists():
+            if is_long and not (path / layout.MANIFEST).exists():
                 encoder = _loaded(encoder)  # so that a device that does not exist is noticed before hours of reading
             scan = scan_corpus(corpus, work, progress=lambda done: progress("reading", done, 0))
             plan = BuildPlan(
