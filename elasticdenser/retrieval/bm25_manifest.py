@@ -42,6 +42,10 @@ class Bm25Manifest:
     analyzer: str = ANALYZER
     version: int = VERSION
 
+    def __post_init__(self) -> None:
+        if not all(isinstance(self.corpus.get(key), str) for key in ("name", "sha256")):
+            raise ValueError("its corpus has no name or no SHA-256")
+
     @classmethod
     def read(cls, folder: Path) -> Bm25Manifest:
         """Read the manifest in `folder`.

@@ -9,11 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import faiss
 import pytest
-from hashing import HashingEncoder, make_corpus
+from hashing import HashingEncoder, make_corpus, unit_vectors
 from index_fuzzing import alter_file, alter_manifest, fault_of
 
+from elasticdenser.errors import BadInputError
 from elasticdenser.index import PassageIndex
+from elasticdenser.index.vector_files import read_vector_file
 
 SEED = 17
 HELPER = Path(__file__).parents[1] / "helpers" / "index_fuzzing.py"
@@ -64,6 +67,27 @@ def test_altered_data_files(altered, name):
         except Exception as error:
             pytest.fail(f"case {case}, {what}: {error!r}")
     assert n_refused > (0 if name in ("vectors.f32", "ids.lookup") else 10)
+
+
+@pytest.mark.parametrize("factory", ["IVF4,Flat", "HNSW4"])
+def test_altered_faiss_files_of_other_tools(tmp_path, factory):
+    index = faiss.index_factory(16, factory, faiss.METRIC_INNER_PRODUCT)
+    index.train(unit_vectors(64, 16))
+    index.add(unit_vectors(64, 16))
+    faiss.write_index(index, str(tmp_path / "intact"))
+    n_refused = 0
+    for case in range(60):
+        content = bytearray((tmp_path / "intact").read_bytes())
+        rng = random.Random(SEED + case)
+        offset = rng.randrange(rng.choice([60, 200, len(content)])) // 4 * 4
+        content[offset : offset + 4] = rng.choice([-1, 0, 1, 3, 65]).to_bytes(4, "little", signed=True)
+        (tmp_path / "altered").write_bytes(content if case % 5 else content[:offset])
+        try:
+            file = read_vector_file(tmp_path / "altered", 16)
+            assert file.vectors(0, file.n_vectors).shape == (file.n_vectors, 16)
+        except BadInputError:
+            n_refused += 1
+    assert n_refused > 20
 
 
 @pytest.mark.parametrize("name", ["IVF4-Flat.faiss", "HNSW4.faiss"])

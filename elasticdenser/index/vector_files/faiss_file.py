@@ -95,19 +95,24 @@ def _check_numbers(part: Any, n_vectors: int, path: Path) -> None:
         if not np.array_equal(numbers, np.arange(n_vectors)):
             raise BadInputError(f"{_OWN_NUMBERS}, expected an index without an IDMap: {_WAY_OUT}", path)
     if isinstance(part, faiss.IndexIVF):
-        seen = np.zeros(n_vectors, bool)
-        for numbers in _numbers_in_lists(part.invlists):
-            outside = numbers[(numbers < 0) | (numbers >= n_vectors)]
-            if len(outside):
-                _refuse_number(outside[0], "out of range", n_vectors, path)
-            repeated = numbers[seen[numbers]]
-            if not len(repeated) and len(np.unique(numbers)) < len(numbers):
-                repeated = np.sort(numbers)[:-1][np.diff(np.sort(numbers)) == 0]
-            if len(repeated):
-                _refuse_number(repeated[0], "repeated", n_vectors, path)
-            seen[numbers] = True
-        if not seen.all():
-            _refuse_number(int(np.argmin(seen)), "missing", n_vectors, path)
+        _check_lists(part.invlists, n_vectors, path)
+
+
+def _check_lists(lists: Any, n_vectors: int, path: Path) -> None:
+    """Refuse the lists of an inverted file that do not hold the numbers 0 to `n_vectors` - 1, each once."""
+    n_listed = sum(map(lists.list_size, range(lists.nlist)))
+    if n_listed != n_vectors:
+        raise BadInputError(f"its lists hold {n_listed:,} vectors, expected {n_vectors:,}: build it again", path)
+    seen = np.zeros(n_vectors, bool)
+    for numbers in _numbers_in_lists(lists):
+        outside = numbers[(numbers < 0) | (numbers >= n_vectors)]
+        if len(outside):
+            _refuse_number(outside[0], "out of range", n_vectors, path)
+        in_order = np.sort(numbers)
+        repeated = np.r_[numbers[seen[numbers]], in_order[1:][in_order[1:] == in_order[:-1]]]
+        if len(repeated):
+            _refuse_number(repeated[0], "repeated", n_vectors, path)
+        seen[numbers] = True
 
 
 def _numbers_in_lists(lists: Any) -> Iterator[Positions]:
