@@ -22,6 +22,7 @@ from elasticdenser.datasets import Corpus, Passage, open_corpus
 from elasticdenser.errors import BadInputError, BuildError, IndexFormatError, MissingExtraError, QueryError
 from elasticdenser.retrieval import java
 from elasticdenser.retrieval.bm25 import Bm25Index
+from elasticdenser.retrieval.bm25_manifest import Bm25Manifest
 
 needs_java = [
     pytest.mark.slow,
@@ -326,7 +327,7 @@ def write_index(folder, **changes):
         "version": 1,
         "created": "",
         "n_passages": 1,
-        "corpus": {},
+        "corpus": {"name": "c", "sha256": "0"},
         "files": {"segments_1": 3},
         "pyserini": "1.6.0",
         "analyzer": "x",
