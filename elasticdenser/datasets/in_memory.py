@@ -37,7 +37,7 @@ def as_corpus(value: AnyCorpus) -> Corpus:
     if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
         got = f"got a corpus of type {type(value).__name__}"
         raise BadInputError(f"{got}, expected files or folders, or a list of passages: {_EXPECTED}")
-    items = value if isinstance(value, Sequence) else list(value)
+    items: Sequence[Any] = value if isinstance(value, Sequence) else list(value)
     if not items:
         raise BadInputError("got an empty corpus, expected at least one passage, file or folder")
     if all(isinstance(item, str | Path) for item in items):
@@ -46,7 +46,7 @@ def as_corpus(value: AnyCorpus) -> Corpus:
     return Corpus.from_passages("passages in memory", lambda: passages)
 
 
-def _passage(number: int, item: object) -> Passage:
+def _passage(number: int, item: Any) -> Passage:
     """Return a passage, given in one of several forms.
 
     Raises:
