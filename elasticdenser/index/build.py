@@ -26,7 +26,7 @@ from elasticdenser.index.integrity import check_integrity
 from elasticdenser.index.layout import building_folder
 from elasticdenser.index.line_files import LineFile, write_lookup
 from elasticdenser.index.locking import exclusive_lock
-from elasticdenser.index.manifest import Manifest, file_entries
+from elasticdenser.index.manifest import Manifest, Origin, file_entries
 from elasticdenser.index.plan import BuildPlan
 from elasticdenser.index.publishing import publish, recover
 from elasticdenser.index.structures import build_structure, check_factory, choose_factory
@@ -248,7 +248,7 @@ def _in_windows(passages: Iterator[Passage]) -> Iterator[list[Passage]]:
         yield window
 
 
-def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, vectors: str = "encoded") -> None:
+def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, vectors: Origin = "encoded") -> None:
     """Derive all other files from the vectors and ids, and write the manifest, which makes the index complete.
 
     Args:

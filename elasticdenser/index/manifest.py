@@ -24,6 +24,10 @@ FORMAT = "elasticdenser-index"
 VERSION = 2
 
 
+Origin = Literal["encoded", "exact", "decoded"]
+"""Origin of the vectors; see `Manifest`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileEntry:
     """Size in bytes and SHA-256 of one file."""
@@ -87,7 +91,7 @@ class Manifest:
     software: str
     n_passages: Annotated[int, msgspec.Meta(ge=1)]
     dim: Annotated[int, msgspec.Meta(ge=1)]
-    vectors: Literal["encoded", "exact", "decoded"]
+    vectors: Origin
     has_texts: bool
     encoder: EncoderFingerprint
     corpus: dict[str, Any]
@@ -98,7 +102,7 @@ class Manifest:
     def __post_init__(self) -> None:
         if not all(map(_is_file_name, self.files)):
             raise ValueError(f"it lists files outside of its folder: {', '.join(self.files)}")
-        from_value(_Origin, {key: self.corpus.get(key) for key in _ORIGIN}, "corpus", error=IndexFormatError)
+        from_value(_CorpusKeys, {key: self.corpus.get(key) for key in _CORPUS_KEYS}, "corpus", error=IndexFormatError)
 
     def write(self, folder: Path) -> None:
         """Write the manifest atomically."""
@@ -134,7 +138,7 @@ class Manifest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Origin:
+class _CorpusKeys:
     """The keys that `Manifest.corpus` always has."""
 
     sources: str
@@ -142,7 +146,7 @@ class _Origin:
     skipped: dict[str, Annotated[int, msgspec.Meta(ge=0)]]
 
 
-_ORIGIN = [field.name for field in fields(_Origin)]
+_CORPUS_KEYS = [field.name for field in fields(_CorpusKeys)]
 
 
 def _is_file_name(name: str) -> bool:

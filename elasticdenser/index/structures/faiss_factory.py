@@ -69,7 +69,8 @@ def n_training_vectors(factory: str, dim: int, progress: Progress = silent) -> i
     """
     inverted_file = faiss.try_extract_index_ivf(empty_index(factory, dim))
     code_bits = [int(match or 8) for match in re.findall(r"(?<!O)PQ\d+(?:x(\d+))?", factory)]
-    return max([1 if inverted_file is None else inverted_file.nlist, *(2**bits for bits in code_bits)])
+    n_lists: int = 1 if inverted_file is None else inverted_file.nlist
+    return max([n_lists, *(1 << bits for bits in code_bits)])
 
 
 def empty_index(factory: str, dim: int) -> Any:

@@ -10,6 +10,9 @@ import numpy as np
 from elasticdenser.arrays import Array, Vectors
 from elasticdenser.errors import BadInputError
 
+_UNKNOWN: str | None = None
+"""The file does not say how its vectors are compared."""
+
 _MAGIC = b"\x93NUMPY"
 
 
@@ -21,11 +24,10 @@ class NpyFile:
         table: Its content, floats, (n_vectors, dim), memory-mapped.
     """
 
-    is_lossy, metric = False, None
-
     def __init__(self, path: Path, table: Array) -> None:
         self.path, self._table = path, table
         self.n_vectors, self.dim = table.shape
+        self.is_lossy, self.metric = False, _UNKNOWN
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
