@@ -17,7 +17,7 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -166,7 +166,7 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 def _children(kind: Any, value: Any) -> Iterator[tuple[Any, Any, str]]:
     """Yield type, value and place of everything directly inside a value, if its type is known."""
     for part in _alternatives(kind):
-        items = get_args(part)
+        items = () if get_origin(part) is Literal else get_args(part)
         if isinstance(value, Mapping) and isinstance(part, type) and is_dataclass(part):
             hints = _hints(part)
             yield from ((hints[key], inner, f".{key}") for key, inner in value.items() if key in hints)

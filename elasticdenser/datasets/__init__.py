@@ -12,6 +12,7 @@ from elasticdenser.lazy_imports import lazy_attributes
 if TYPE_CHECKING:
     from elasticdenser.datasets.corpora import Corpus, LocatedPassage, SkippedLines, open_corpus
     from elasticdenser.datasets.dpr import DprQuestion, read_dpr_questions, register_dpr_questions
+    from elasticdenser.datasets.in_memory import as_corpus
     from elasticdenser.datasets.irds import load_irds
     from elasticdenser.datasets.passages import Passage
     from elasticdenser.datasets.qrels import load_qrels
@@ -25,6 +26,7 @@ _MODULES = {
     "LocatedPassage": "corpora",
     "Passage": "passages",
     "SkippedLines": "corpora",
+    "as_corpus": "in_memory",
     "load_answers": "queries",
     "load_irds": "irds",
     "load_qrels": "qrels",
@@ -43,6 +45,7 @@ __all__ = [
     "LocatedPassage",
     "Passage",
     "SkippedLines",
+    "as_corpus",
     "load_answers",
     "load_irds",
     "load_qrels",

@@ -84,6 +84,9 @@ class Corpus:
         self.skipped = SkippedLines()
         self._readers = tuple(readers)
 
+    def __repr__(self) -> str:
+        return f"<Corpus {self.name!r}>"
+
     @classmethod
     def from_passages(
         cls, name: str, make_passages: Callable[[], Iterable[Passage]], *, skip_bad: bool = False

@@ -48,6 +48,9 @@ class BaseEncoder(ABC):
         self._tokenizer = TextTokenizer(tokenizer, settings.max_length)
         self._max_batch_tokens = max_batch_tokens(backend.device_type)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.location.name!r}: {self.dim} dimensions, {self.dtype}>"
+
     @abstractmethod
     def encode(self, texts: Sequence[str], /) -> Vectors:
         """Return float32, (n_texts, dim), L2-normalised if the encoder's settings say so."""

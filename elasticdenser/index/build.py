@@ -19,6 +19,7 @@ import numpy as np
 
 from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.datasets import Corpus, CorpusScan, Passage, scan_corpus, unique_passages
+from elasticdenser.encoders.deferred import DeferredPassageEncoder
 from elasticdenser.errors import BadInputError, BuildError, IndexFormatError
 from elasticdenser.index import journal, layout
 from elasticdenser.index.chunker import Chunker
@@ -27,10 +28,10 @@ from elasticdenser.index.integrity import check_integrity
 from elasticdenser.index.layout import building_folder
 from elasticdenser.index.line_files import LineFile, write_lookup
 from elasticdenser.index.locking import exclusive_lock
-from elasticdenser.index.manifest import Manifest, file_entries
+from elasticdenser.index.manifest import Manifest, Origin, file_entries
 from elasticdenser.index.plan import BuildPlan
 from elasticdenser.index.publishing import publish, recover
-from elasticdenser.index.structures import IndexStructure, check_factory, choose_factory
+from elasticdenser.index.structures import build_structure, check_factory, choose_factory
 from elasticdenser.index.structures.registry import AUTO
 from elasticdenser.index.windows import in_windows
 from elasticdenser.progress import Progress
@@ -44,6 +45,9 @@ those in the encoder."""
 
 _PROGRESS_EVERY = 1024
 """Chunks between two reports of progress."""
+
+_FIRST_PASSAGES = 1000
+"""Passages that are read before the encoder is loaded, which takes seconds: enough to notice a wrong format."""
 
 _FILES = (
     layout.VECTORS,
@@ -77,14 +81,19 @@ class BuildSettings:
 
 
 def build_index(
-    corpus: Corpus, path: Path, encoder: PassageEncoder, settings: BuildSettings, progress: Progress
+    corpus: Corpus,
+    path: Path,
+    encoder: PassageEncoder | DeferredPassageEncoder,
+    settings: BuildSettings,
+    progress: Progress,
 ) -> CorpusScan:
     """Encode `corpus` into a new index at `path`, or continue the build that was interrupted there.
 
     Args:
         corpus: The passages; read twice, first to check and count them.
         path: The index folder to create, as `resolve_path` returns it.
-        encoder: The full encoder.
+        encoder: The full encoder. If it is deferred, it is loaded once the first passages have been read, and only if
+            there are passages to encode.
         settings: Settings of the build.
         progress: Called with (step, done, in all).
 
@@ -96,13 +105,20 @@ def build_index(
         BadInputError: The corpus has a fault.
     """
     check_factory(settings.factory, encoder.dim)
-    chunker = None if settings.chunking is None else Chunker(settings.chunking, encoder)
+    is_deferred = isinstance(encoder, DeferredPassageEncoder)
+    is_long = is_deferred and sum(1 for _ in islice(corpus, _FIRST_PASSAGES)) == _FIRST_PASSAGES
+    chunker = None
+    if settings.chunking is not None:
+        encoder = _loaded(encoder)  # counts the tokens of chunks, and knows how many it reads
+        chunker = Chunker(settings.chunking, encoder)
     with exclusive_lock(path):
         recover(path)
         _refuse_other_content(path, settings)
         work = building_folder(path)
         journal.open_build_folder(work)
         try:
+            if is_long and not (path / layout.MANIFEST).exists():
+                encoder = _loaded(encoder)  # so that a device that does not exist is noticed before hours of reading
             scan = scan_corpus(corpus, work, progress=lambda done: progress("reading", done, 0))
             plan = BuildPlan(
                 n_passages=scan.n_passages,
@@ -115,6 +131,8 @@ def build_index(
             if _is_up_to_date(path, plan, settings):
                 _discard_same_build(work, plan)
             else:
+                encoder = _loaded(encoder)
+                plan = replace(plan, encoder=encoder.fingerprint)
                 passages = unique_passages(corpus, scan)
                 if chunker is not None:
                     plan = _with_chunks_counted(plan, work, chunker.chunks(passages), progress)
@@ -127,6 +145,11 @@ def build_index(
         finally:
             journal.remove_if_empty(work)
     return scan
+
+
+def _loaded(encoder: PassageEncoder | DeferredPassageEncoder) -> PassageEncoder:
+    """Return the encoder, loaded."""
+    return encoder.load() if isinstance(encoder, DeferredPassageEncoder) else encoder
 
 
 def _refuse_other_content(path: Path, settings: BuildSettings) -> None:
@@ -254,7 +277,7 @@ def _encodable_content(passage: Passage) -> str:
     return passage.content
 
 
-def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, vectors: str = "encoded") -> None:
+def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, vectors: Origin = "encoded") -> None:
     """Derive all other files from the vectors and ids, and write the manifest, which makes the index complete.
 
     Args:
@@ -274,16 +297,14 @@ def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, 
     with explained_os_errors(work):
         journal.clear_derived(work)
         write_lookup(work / layout.ID_LOOKUP, LineFile(work / layout.IDS, work / layout.ID_OFFSETS), n_passages)
-        stored = np.memmap(work / layout.VECTORS, dtype="<f4", mode="r", shape=(n_passages, dim))
-        structure = IndexStructure.build(stored, resolved_factory, progress)
-        structure.write(work)
+        structure = build_structure(work, (n_passages, dim), resolved_factory, progress)
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             software=version("elasticdenser"),
             dim=dim,
             vectors=vectors,
-            structure=structure.info,
-            files=file_entries(work, [*_FILES, *structure.info.files], progress),
+            structure=structure,
+            files=file_entries(work, [*_FILES, *structure.files], progress),
             n_passages=n_passages,
             has_texts=plan.has_texts,
             corpus=plan.corpus,

@@ -9,8 +9,9 @@ from collections.abc import Container
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
 from elasticdenser.arrays import Vectors
@@ -41,9 +42,9 @@ class JournalEntry:
             counted.
     """
 
-    passages: int
-    bytes: dict[str, int]
-    truncated: int | None = None
+    passages: Annotated[int, msgspec.Meta(ge=1)]
+    bytes: dict[str, Annotated[int, msgspec.Meta(ge=0)]]
+    truncated: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 def open_build_folder(work: Path) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 import faiss
 import numpy as np
@@ -16,17 +15,20 @@ from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryEr
 from elasticdenser.index import layout
 from elasticdenser.index.chunking import Chunking, chunk_id, document_of
 from elasticdenser.index.integrity import Check, check_integrity
-from elasticdenser.index.line_files import IdTable, LineFile
+from elasticdenser.index.line_files import IdTable, LineFile, id_texts
 from elasticdenser.index.locking import resolve_path
 from elasticdenser.index.manifest import Manifest
+from elasticdenser.index.passage_file import PassageFile
 from elasticdenser.index.rescoring import best_candidates
-from elasticdenser.index.structures import ExhaustiveSearch, IndexStructure
+from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch, IndexStructure
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress, silent
+from elasticdenser.query_input import checked_k
 
 if TYPE_CHECKING:
-    from elasticdenser.datasets import Corpus
+    from elasticdenser.datasets.in_memory import AnyCorpus
     from elasticdenser.encoders import PassageEncoder
+    from elasticdenser.encoders.deferred import DeferredPassageEncoder
 
 
 class PassageIndex:
@@ -47,7 +49,9 @@ class PassageIndex:
         # As a plain array: every access to a memmap creates another memmap object, which is slow.
         self.vectors: Vectors = np.asarray(np.memmap(path / layout.VECTORS, dtype="<f4", mode="r", shape=shape))
         self.doc_ids = IdTable(LineFile(path / layout.IDS, path / layout.ID_OFFSETS), path / layout.ID_LOOKUP)
-        self._passages = LineFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
+        self._passages = (
+            PassageFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
+        )
         self._structure = IndexStructure.read(path, manifest.structure, self.vectors)
 
     @classmethod
@@ -77,9 +81,9 @@ class PassageIndex:
     @classmethod
     def build(
         cls,
-        corpus: Corpus | str | Path | Sequence[str | Path],
+        corpus: AnyCorpus,
         path: str | Path,
-        encoder: PassageEncoder | None = None,
+        encoder: PassageEncoder | DeferredPassageEncoder | None = None,
         *,
         factory: str = "auto",
         texts: bool = True,
@@ -92,9 +96,11 @@ class PassageIndex:
         """Encode a corpus into a new index, or continue a build that was interrupted there, and open it.
 
         Args:
-            corpus: A corpus, or what `open_corpus` takes.
+            corpus: A corpus; files or folders, as `open_corpus` takes them; or passages: a list or other iterable of
+                `Passage` or of mappings such as `{"_id": "p1", "text": "..."}`.
             path: The folder to create.
-            encoder: The full encoder; by default all-MiniLM-L6-v2.
+            encoder: The full encoder; by default all-MiniLM-L6-v2. A `DeferredPassageEncoder` is loaded only if
+                passages have to be encoded.
             factory: Factory string of the search structure, such as `HNSW32`; `auto` chooses by the number of passages.
             texts: Whether the passages' texts are stored, to show them with hits.
             overwrite: Replace a finished index of that name, once the new one is complete.
@@ -110,13 +116,10 @@ class PassageIndex:
             BadInputError: The corpus has a fault.
         """
         # Imported here because a search does not need them.
-        from elasticdenser.datasets import Corpus, open_corpus
+        from elasticdenser.datasets import as_corpus
+        from elasticdenser.encoders.deferred import DeferredPassageEncoder
         from elasticdenser.index.build import BuildSettings, build_index
 
-        if isinstance(corpus, str | Path):
-            corpus = [corpus]
-        if not isinstance(corpus, Corpus):
-            corpus = open_corpus(corpus)
         settings = BuildSettings(
             factory=factory,
             texts=texts,
@@ -126,12 +129,14 @@ class PassageIndex:
             chunking=Chunking.parse(chunk) if isinstance(chunk, str) else chunk,
         )
         path = resolve_path(Path(path))
-        if encoder is None:
-            from elasticdenser.encoders import PassageEncoder
-
-            encoder = PassageEncoder.from_pretrained()
-        build_index(corpus, path, encoder, settings, progress)
+        build_index(as_corpus(corpus), path, encoder or DeferredPassageEncoder(), settings, progress)
         return cls.open(path)
+
+    def __repr__(self) -> str:
+        return f"<PassageIndex {str(self.path)!r}: {len(self):,} passages, {self.dim} dimensions>"
+
+    def __reduce__(self) -> tuple[Callable[..., PassageIndex], tuple[Path]]:
+        return PassageIndex.open, (self.path.absolute(),)  # pickled by path
 
     def __len__(self) -> int:
         return self.manifest.n_passages
@@ -182,7 +187,7 @@ class PassageIndex:
         Raises:
             QueryError: The shape is wrong, k or recall is out of range, or a value is not finite.
         """
-        queries = self._checked_queries(queries, k)
+        queries, k = self._checked_queries(queries), checked_k(k)
         source = self._structure.source_for(recall)
         faiss.omp_set_num_threads(1)
         if within is not None:
@@ -190,21 +195,28 @@ class PassageIndex:
             if len(allowed) == 0:
                 return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
             k = min(k, len(allowed))
-            return best_candidates(queries, ExhaustiveSearch(self.vectors, allowed), self.vectors, k)
+            return self._best(queries, ExhaustiveSearch(self.vectors, allowed), k)
         k = min(k, len(self))
         if exact:
-            return best_candidates(queries, ExhaustiveSearch(self.vectors), self.vectors, k)
-        scores, positions = best_candidates(queries, source, self.vectors, k)
+            return self._best(queries, ExhaustiveSearch(self.vectors), k)
+        scores, positions = self._best(queries, source, k)
         # Inverted lists and graphs may reach fewer than k passages.
         short = np.flatnonzero(positions[:, -1] < 0)
         if len(short):
-            exhaustive = ExhaustiveSearch(self.vectors)
-            scores[short], positions[short] = best_candidates(queries[short], exhaustive, self.vectors, k)
+            scores[short], positions[short] = self._best(queries[short], ExhaustiveSearch(self.vectors), k)
         return scores, positions
 
-    def _checked_queries(self, queries: Vectors, k: int) -> Vectors:
-        if k < 1:
-            raise QueryError(f"got k = {k}, expected at least 1")
+    def _best(self, queries: Vectors, source: CandidateSource, k: int) -> tuple[Scores, Positions]:
+        """Return scores and positions of the best candidates that `source` proposes; see `best_candidates`."""
+        scores, positions = best_candidates(queries, source, self.vectors, k)
+        if np.isnan(scores).any():
+            raise IndexFormatError(
+                f"{self.path} holds vectors that are not numbers: restore it from a copy, or build it again with "
+                "--overwrite"
+            )
+        return scores, positions
+
+    def _checked_queries(self, queries: Vectors) -> Vectors:
         queries = np.ascontiguousarray(queries, np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.dim:
             raise QueryError(f"got query vectors of shape {queries.shape}, expected (n_queries, {self.dim})")
@@ -221,8 +233,8 @@ class PassageIndex:
             raise QueryError(f"got positions from {positions[0]} to {positions[-1]}, expected 0 to {len(self) - 1}")
         return positions
 
-    def positions(self, doc_ids: Iterable[str]) -> Positions:
-        """Return the positions of document ids, int64, (n,), for `search(within=...)`.
+    def positions(self, doc_ids: Iterable[str | int]) -> Positions:
+        """Return the positions of document ids, int64, (n,), for `search(within=...)`; integers are taken as text.
 
         If documents were cut into chunks, the ids may be those of chunks, or of documents, which stand for all their
         chunks.
@@ -232,7 +244,9 @@ class PassageIndex:
         """
         if self.manifest.chunking is None:
             return self.doc_ids.positions(doc_ids)
-        return self.doc_ids.positions(passage_id for doc_id in doc_ids for passage_id in self._passages_of(doc_id))
+        return self.doc_ids.positions(
+            passage_id for doc_id in id_texts(doc_ids) for passage_id in self._passages_of(doc_id)
+        )
 
     def _passages_of(self, doc_id: str) -> Iterable[str]:
         """Yield the ids of a document's chunks, or `doc_id` itself if there is no such document."""
@@ -250,8 +264,8 @@ class PassageIndex:
         """Return the id of the document that a passage belongs to: its own, unless documents were cut into chunks."""
         return passage_id if self.manifest.chunking is None else document_of(passage_id)
 
-    def passage(self, doc_id: str) -> Passage:
-        """Return a passage with its text.
+    def passage(self, doc_id: str | int) -> Passage:
+        """Return a passage with its text; an integer is taken as the id that is its text.
 
         Raises:
             QueryError: There is no such id.
@@ -259,7 +273,7 @@ class PassageIndex:
         """
         return self.passage_at(int(self.positions([doc_id])[0]))
 
-    def text(self, doc_id: str) -> str:
+    def text(self, doc_id: str | int) -> str:
         """Return the text of a passage without its title, as answer match looks it up.
 
         Raises:
@@ -275,12 +289,14 @@ class PassageIndex:
         """Return the passage at a position.
 
         Raises:
-            IndexFormatError: The index was built without texts.
+            QueryError: There is no such position.
+            IndexFormatError: The index was built without texts, or is damaged.
         """
         if self._passages is None:
             raise IndexFormatError(f"{self.path} holds no texts: build it without --no-texts to show passages")
-        record = json.loads(self._passages[position])
-        return Passage(doc_id=record["_id"], title=record["title"], text=record["text"])
+        if isinstance(position, bool) or not isinstance(position, SupportsIndex) or not 0 <= position < len(self):
+            raise QueryError(f"got position {position!r}, expected a whole number from 0 to {len(self) - 1}")
+        return self._passages[position]
 
     @property
     def has_texts(self) -> bool:

@@ -19,7 +19,7 @@ from elasticdenser.index import PassageIndex
 from elasticdenser.index.efforts import select_effort
 from elasticdenser.models.locate import shipped_elastic
 from elasticdenser.models.manifest import is_elastic
-from elasticdenser.query_input import Queries, query_records
+from elasticdenser.query_input import Queries, checked_k, query_records
 from elasticdenser.retrieval.by_document import check_has_documents, keep_best_chunks, retrieve_documents
 from elasticdenser.retrieval.reranking import NO_RERANKER, Candidates, Reranker, make_reranker
 from elasticdenser.retrieval.scores import strictly_decreasing
@@ -128,13 +128,26 @@ class Retriever:
         )
         return retriever
 
+    def __repr__(self) -> str:
+        reranker = "" if self.reranker is None else f", reranker {self.reranker}"
+        return f"<Retriever: {self.index!r}, encoder {self.encoder.fingerprint.name}{reranker}>"
+
+    def __reduce__(self) -> tuple[Callable[[], Retriever], tuple[()]]:
+        # Pickled by path: index and encoder are opened again.
+        if self.opener is None:
+            raise TypeError(
+                "this Retriever cannot be pickled, because it was made of objects that only this process has: open it "
+                "with Retriever.open(path)"
+            )
+        return self.opener, ()
+
     def search(
         self,
         queries: Queries,
         k: int = 10,
         *,
         subnet: str | Subnet | None = None,
-        doc_ids: Collection[str] | None = None,
+        doc_ids: Collection[str | int] | None = None,
         exact: bool = False,
         recall: float | None = None,
         reranker: Reranker | str | None = None,
@@ -147,7 +160,8 @@ class Retriever:
                 `query_id` and `text` (those of ir_datasets). Strings get the ids "0", "1", ...
             k: Hits for each query, capped at the number of passages.
             subnet: Subnet of the encoder, such as `w0.5-d3` or `level0`; None is the full encoder.
-            doc_ids: Search only these documents, exactly; in an index of chunks, ids of documents or chunks.
+            doc_ids: Search only these documents, exactly; in an index of chunks, ids of documents or chunks. An integer
+                is taken as its text.
             exact: Scan all vectors instead of using the index's search structure.
             recall: Search with the least effort that reaches such a recall@10, such as 0.98, which takes less time;
                 None is the greatest effort. See `PassageIndex.search`.
@@ -164,14 +178,11 @@ class Retriever:
             QueryError: A query is empty, k or recall is out of range, or a subnet, reranker or id does not exist. It is
                 raised by the call itself; for a query of a stream, when the stream reaches it.
         """
-        if k < 1:
-            raise QueryError(f"got k = {k}, expected at least 1")
+        k = checked_k(k)
         if by_document:
             check_has_documents(self.index)
         subnet = self.encoder.resolve_subnet(subnet)
         second_stage = self._resolve_reranker(reranker)
-        if isinstance(doc_ids, str):
-            raise QueryError(f"got doc_ids = {doc_ids!r}, expected a collection of document ids, such as [{doc_ids!r}]")
         within = None if doc_ids is None else self.index.positions(doc_ids)
         select_effort(self.index.manifest.structure.efforts, recall)  # so that the call itself refuses a wrong recall
         n_retrieved = k if second_stage is None else max(k, second_stage.n_candidates)

@@ -9,7 +9,7 @@ import time
 from itertools import islice
 
 import pytest
-from cli_helpers import TEXTS, assert_fails, run, start
+from cli_helpers import TEXTS, assert_fails, run, run_code, start
 from kernel_helpers import needs_fast_path
 
 from elasticdenser.cli.options import dtype_of
@@ -51,6 +51,35 @@ def test_precisions_and_their_spellings(corpus, tiny_model, tmp_path):
     for spelling in ("fp32", "float32"):
         assert run(*command, "--precision", spelling, "--overwrite").exit_code == 0
         assert "(float32)" in run("info", str(tmp_path / "index")).stdout
+
+
+def index_without_torch(*args):
+    """Run `index` in a process in which torch cannot be imported."""
+    code = f"""if True:
+        import sys
+        sys.modules["torch"] = None
+        sys.argv = ["elasticdenser", "index", *{args!r}]
+        from elasticdenser.cli import main
+        main()
+    """
+    return run_code(code)
+
+
+@pytest.mark.slow
+def test_bad_lines_and_complete_indexes_are_noticed_before_torch_is_loaded(corpus, tiny_model, tmp_path):
+    path, encoder = str(tmp_path / "index"), ["--encoder", str(tiny_model), "--precision", "fp32"]
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"_id": "a"}\n' * 2000)
+    done = index_without_torch(str(bad), "-o", path, *encoder)
+    assert (done.returncode, done.stdout) == (1, "") and "bad.jsonl:1: " in done.stderr, done.stderr
+    assert "error" in index_without_torch(str(corpus), "-o", path, *encoder).stderr.lower()
+    assert run("index", str(corpus), "-o", path, *encoder).exit_code == 0
+    done = index_without_torch(str(corpus), "-o", path, *encoder)
+    assert done.returncode == 0 and "3 passages" in done.stderr, done.stderr
+    changed = tmp_path / "changed.jsonl"
+    changed.write_text('{"_id": "a", "text": "b"}\n')
+    done = index_without_torch(str(changed), "-o", path, *encoder)
+    assert done.returncode == 1 and "is already an index of something else" in done.stderr, done.stderr
 
 
 @pytest.mark.slow

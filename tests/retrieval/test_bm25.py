@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from index_fuzzing import alter_manifest
 from ir_measures import ScoredDoc
 from tiny import needs_pyserini
 
@@ -20,6 +22,7 @@ from elasticdenser.datasets import Corpus, Passage, open_corpus
 from elasticdenser.errors import BadInputError, BuildError, IndexFormatError, MissingExtraError, QueryError
 from elasticdenser.retrieval import java
 from elasticdenser.retrieval.bm25 import Bm25Index
+from elasticdenser.retrieval.bm25_manifest import Bm25Manifest
 
 needs_java = [
     pytest.mark.slow,
@@ -263,6 +266,28 @@ KILLED = """if True:
 """
 
 
+def test_altered_manifests_are_refused(tmp_path):
+    (tmp_path / "lucene").mkdir()
+    (tmp_path / "lucene" / "segments_1").write_bytes(b"12345")
+    corpus = {"name": "c", "sha256": "0" * 64, "skipped": {}}
+    manifest = Bm25Manifest(created="now", n_passages=3, corpus=corpus, files={"segments_1": 5}, pyserini="1.6.0")
+    n_refused = 0
+    for case in range(100):
+        manifest.write(tmp_path)
+        value = json.loads((tmp_path / "manifest.json").read_text())
+        (tmp_path / "manifest.json").write_text(json.dumps({**value, "sha256": ""}))
+        what = alter_manifest(tmp_path, random.Random(case))
+        value = json.loads((tmp_path / "manifest.json").read_text())
+        del value["sha256"]
+        (tmp_path / "manifest.json").write_text(json.dumps(value))
+        try:
+            index = Bm25Index.open(tmp_path)
+            assert repr(index) and index.manifest.corpus["sha256"] + index.manifest.corpus["name"], what
+        except IndexFormatError:
+            n_refused += 1
+    assert n_refused > 50
+
+
 def test_without_pyserini_the_message_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setattr(java, "_is_installed", lambda module: False)
     with pytest.raises(MissingExtraError, match=r"pip install 'elasticdenser\[pyserini\]'"):
@@ -302,7 +327,7 @@ def write_index(folder, **changes):
         "version": 1,
         "created": "",
         "n_passages": 1,
-        "corpus": {},
+        "corpus": {"name": "c", "sha256": "0"},
         "files": {"segments_1": 3},
         "pyserini": "1.6.0",
         "analyzer": "x",

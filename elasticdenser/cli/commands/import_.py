@@ -1,4 +1,4 @@
-"""`elasticdenser import`: build an index from the files of pyserini, or from a FAISS file."""
+"""`elasticdenser import`: build an index from the files of pyserini, FAISS or NumPy."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from elasticdenser.cli.output import note, progress_bars
 _EXAMPLES = options.examples(
     "import pyserini-index/ -o indexes/mine --corpus passages.jsonl",
     "import vectors.faiss --ids ids.txt -o indexes/mine",
+    "import vectors.npy --ids ids.txt -o indexes/mine --encoder models/mine",
 )
 
 
@@ -23,13 +24,13 @@ def import_(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder of pyserini (with `index` and `docid`), or a FAISS file.",
+            help="A folder of pyserini (with `index` and `docid`); a FAISS file; or a .npy file, one vector per row.",
             show_default=False,
         ),
     ],
     output: options.NewIndexPath,
     ids: Annotated[
-        Path | None, typer.Option(help="For a FAISS file: its document ids, one per line, in the order of its vectors.")
+        Path | None, typer.Option(help="For a file of vectors: their document ids, one per line, in the same order.")
     ] = None,
     encoder: options.NewIndexEncoder = None,
     corpus: Annotated[

@@ -44,8 +44,8 @@ def index(
         str | None,
         typer.Option(
             metavar="TOKENS[/OVERLAP]",
-            help="Cut documents at the ends of sentences into passages of at most so many tokens; each repeats sentences "
-            "of up to OVERLAP tokens from the end of the one before. Default: one passage a document.",
+            help="Cut documents at the ends of sentences into passages of at most so many tokens; each repeats "
+            "sentences of up to OVERLAP tokens from the end of the one before. Default: one passage a document.",
             show_default=False,
         ),
     ] = None,
@@ -77,7 +77,7 @@ def index(
 ) -> None:
     """Encode the passages of a corpus into an index. After an interruption, the same command resumes the build."""
     from elasticdenser.datasets import open_corpus
-    from elasticdenser.encoders import PassageEncoder
+    from elasticdenser.encoders.deferred import DeferredPassageEncoder
     from elasticdenser.index import PassageIndex
     from elasticdenser.index.chunking import Chunking
     from elasticdenser.models.locate import DEFAULT_MODEL
@@ -85,7 +85,7 @@ def index(
     dtype = options.dtype_of(precision)
     chunking = None if chunk is None else Chunking.parse(chunk)
     opened_corpus = open_corpus(corpus, format=format_, skip_bad=skip_bad, download=download)
-    passage_encoder = PassageEncoder.from_pretrained(
+    passage_encoder = DeferredPassageEncoder(  # loaded once the first lines have been read
         encoder or DEFAULT_MODEL,
         dtype=dtype,
         device=device,
