@@ -1,7 +1,7 @@
 """Checks around the functions of ir_datasets that delete and download, active only in calls by this package.
 
 If its version file is missing, ir_datasets takes a user's `collection.tsv` for an outdated copy of its own and deletes
-it; and it downloads gigabytes at the first access.
+it; and it downloads gigabytes at the first access. Unless something is downloaded, it is also kept from logging.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Any
 
 from elasticdenser.errors import BadInputError, DataMissingError, ElasticDenserError
+
+_PROGRESS_DELAY_S = 3.0
 
 _current = threading.local()
 
@@ -83,6 +85,10 @@ def install_checks(ir_datasets: Any) -> None:
     _replace(util.Download, "path", functools.partial(_only_local, local))
     _replace(util.Download, "stream", functools.partial(_only_local, local))
     _replace(local, "path", _naming_missing_file)
+    _replace(ir_datasets.log.Logger, "info", _silent)
+    _replace(ir_datasets.log.Logger, "log", _silent)
+    _replace(ir_datasets.log.Logger, "pbar", _later)
+    _replace(ir_datasets.log.Logger, "pbar_raw", _later)
     # All other accesses to the network go through these two.
     _replace(ir_datasets.lazy_libs, "requests", _offline)
     _replace(util.download.GoogleCloudBucketStream, "stream", _offline)
@@ -177,5 +183,27 @@ def _offline(original: Callable[..., Any]) -> Callable[..., Any]:
         if guard is not None and not guard.download:
             raise guard.refuse_download([], "the network")
         return original(*args, **kwargs)
+
+    return call
+
+
+def _silent(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave out the lines about the start and end of each step, which would stand before an error."""
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        guard = _current_guard()
+        return original(self, *args, **kwargs) if guard is None or guard.download else None
+
+    return call
+
+
+def _later(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Show a progress bar only once it has taken some seconds, such as that of a large document store."""
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        guard = _current_guard()
+        if guard is not None and not guard.download:
+            kwargs = {"delay": _PROGRESS_DELAY_S, **kwargs}
+        return original(self, *args, **kwargs)
 
     return call
