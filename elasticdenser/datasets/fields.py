@@ -162,9 +162,8 @@ class PassageReader:
         """
         if self.n_read and self._missing:
             missing = ", ".join(repr(name) for name in sorted(self._missing))
-            raise BadInputError(
-                f"no record of the corpus {corpus!r} has a field {missing}: {_listed(self._found)}; correct the name"
-            )
+            message = f"no record of the corpus {corpus!r} has a field {missing}: the fields are {_listed(self._found)}"
+            raise BadInputError(f"{message}; correct the name")
 
     def remarks(self) -> list[str]:
         """Return what a user should know about fields that were not read."""
@@ -225,7 +224,9 @@ def check_columns(columns: list[str], schema: Schema, path: str) -> None:
     ]:
         raise BadInputError(f"two columns are called {repeated[0]!r}: rename one of them", path)
     if missing := [name for name in schema.chosen if name not in columns]:
-        raise BadInputError(f"no column is called {missing[0]!r}: {_listed(columns)}; correct the name", path)
+        raise BadInputError(
+            f"no column is called {missing[0]!r}: the columns are {_listed(columns)}; correct the name", path
+        )
 
 
 def _id_of(record: Record, role: Role) -> str:
@@ -240,7 +241,8 @@ def _id_of(record: Record, role: Role) -> str:
         if not role.chosen:
             break
     if not values or (role.chosen and len(values) < len(role.names)):
-        raise BadLine("no id", f"{_no_field(record, role)}: give each record its own, or name the field with --id")
+        hint = "give each record its own" + ("" if role is QUERIES.id else ", or name the field of the id with --id")
+        raise BadLine("no id", f"{_no_field(record, role)}: {hint}")
     return "-".join(values)
 
 
@@ -306,12 +308,10 @@ def _may_be_text(value: object) -> bool:
 
 def _no_field(record: Record, role: Role) -> str:
     names = (" and " if role.chosen else " or ").join(map(repr, role.names))
-    return f"no {names} in the record; {_listed(record)}"
+    return f"no {names} in the record; " + (f"its fields are {_listed(record)}" if record else "it is empty")
 
 
 def _listed(names: Iterable[str]) -> str:
     shown = sorted(names)
-    if not shown:
-        return "it is empty"
     more = ", ..." if len(shown) > _MAX_FIELDS_SHOWN else ""
-    return f"the fields {', '.join(name[:_MAX_FIELD_LENGTH] for name in shown[:_MAX_FIELDS_SHOWN])}{more}"
+    return f"{', '.join(name[:_MAX_FIELD_LENGTH] for name in shown[:_MAX_FIELDS_SHOWN])}{more}"

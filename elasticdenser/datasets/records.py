@@ -126,7 +126,7 @@ def json_object(line: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         fault = getattr(error, "msg", "too deeply nested")
         column = getattr(error, "colno", 1)
-        message = f"not JSON ({fault}, column {column}): expected one JSON object a line"
+        message = f"not JSON ({fault}, column {column}): expected one JSON object a line, or one array of objects"
         raise BadLine("not JSON", message) from error
     if not isinstance(value, dict):
         message = f"got a {type_name(value)}, expected an object: one JSON object a line"

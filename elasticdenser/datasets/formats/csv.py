@@ -67,6 +67,9 @@ def _rows(path: str) -> Iterator[tuple[int, list[str] | BadLine]]:
         except StopIteration:
             return
         except csv.Error as error:
+            if lines.at_end:
+                message = f"a quote opened in this row is not closed ({error}): close it, or double it inside fields"
+                raise BadInputError(message, path, lines.first) from error
             yield lines.first, BadLine("not CSV", f"cannot be split into columns ({error}): check its quotes")
         else:
             if lines.fault is not None:
@@ -87,12 +90,13 @@ class _Lines:
 
     Attributes:
         first: Number of the line in which the row begins.
+        at_end: Whether the file has ended.
         fault: Fault of a line of the row, if one is not UTF-8.
     """
 
     def __init__(self, path: str) -> None:
         self._path, self._lines = path, read_raw_lines(path)
-        self.first = 1
+        self.first, self.at_end = 1, False
         self.fault: BadLine | None = None
         self._number, self._n_bytes = 0, 0
 
@@ -104,7 +108,11 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        self._number, raw = next(self._lines)
+        try:
+            self._number, raw = next(self._lines)
+        except StopIteration:
+            self.at_end = True
+            raise
         self._n_bytes += len(raw)
         if self._n_bytes > files.MAX_LINE_BYTES:
             message = f"the row is longer than {files.MAX_LINE_BYTES >> 20} MiB: close its quotes"

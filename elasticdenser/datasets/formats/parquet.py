@@ -30,13 +30,11 @@ class Parquet:
                 check_columns(names, schema, path)
                 needed = {"answers", *(name for role in schema.roles for name in role.names)}
                 read = [column for column, name in zip(columns, names, strict=True) if name in needed]
-                # The names of the other columns tell the user what was not read; their values are not needed.
-                unread = {
-                    name: [name]
+                # The names of the other columns are shown to the user; their values are not needed.
+                others = {
+                    name: None if pyarrow.types.is_primitive(field.type) else "not read"
                     for name, field in zip(names, file.schema_arrow, strict=True)
-                    if name not in needed
-                    and not name.startswith("__index_")
-                    and not pyarrow.types.is_primitive(field.type)
+                    if name not in needed and not name.startswith("__index_")
                 }
                 number = 0
                 for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=read):
@@ -45,8 +43,8 @@ class Parquet:
                     for row in range(batch.num_rows):
                         number += 1
                         record = {name: column[row] for name, column in zip(batch_names, values, strict=True)}
-                        yield number, unread | record
-        except (pyarrow.ArrowException, OSError) as error:
+                        yield number, others | record
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise BadInputError(f"cannot be read as Parquet ({reason}): make or fetch it again", path) from error
 
