@@ -106,7 +106,8 @@ def own_numbers():
         ({"ids": ["a", "b"]}, "2 ids for 600 vectors"),
         ({"ids": [f"x{number}" for number in range(N + 1)]}, "601 ids for 600 vectors"),
         ({"ids": ["a", "b", "a"]}, "docid:3: the id 'a' is already in line 1"),
-        ({"ids": ["a", " ", "c"]}, "docid:2: the line is empty"),
+        ({"ids": ["a", " ", "c"]}, "docid:2: the id is empty"),
+        ({"ids": ["a", "b c", "d"]}, "docid:2: the id 'b c' holds white space"),
         (
             {"factory": "IVF8,PQ8x4fs"},
             "cannot reconstruct the vectors of a IndexIVFPQFastScan .*import an",
