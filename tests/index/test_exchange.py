@@ -72,7 +72,7 @@ def test_import_of_pyserini_folders(pyserini_folder, tmp_path, vectors, hashing,
 
 def test_import_of_a_bare_file_with_texts(pyserini_folder, tmp_path, hashing):
     folder = pyserini_folder()
-    shuffled = [*make_passages(N)[::-1], Passage("not indexed", "at all")]
+    shuffled = [*make_passages(N)[::-1], Passage("not-indexed", "at all")]
     corpus = open_corpus(write_jsonl(tmp_path / "c.jsonl", shuffled))
     index = import_index(folder / "index", tmp_path / "index", hashing, ids=folder / "docid", corpus=corpus)
     assert [index.passage(doc_id) for doc_id in index.doc_ids] == make_passages(N)
