@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elasticdenser.datasets.fields import PASSAGES, FieldNames, PassageReader
+from elasticdenser.datasets.fields import PassageReader
 from elasticdenser.datasets.files import bare_name
 from elasticdenser.datasets.formats import RECORD_FORMATS
 from elasticdenser.datasets.irds import load_irds
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import BadLine, checked_id, checked_passage
+from elasticdenser.datasets.schema import PASSAGES, FieldNames
 from elasticdenser.datasets.sources import IRDS, CorpusPart, resolve_sources, texts_remark
 from elasticdenser.errors import BadInputError
 

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from elasticdenser.datasets.beir import qrels_file, queries_file, refuse_split
 from elasticdenser.datasets.dpr import is_dpr_file, read_dpr_questions
-from elasticdenser.datasets.fields import QUERIES, query_of
+from elasticdenser.datasets.fields import query_of
 from elasticdenser.datasets.files import bare_name
 from elasticdenser.datasets.formats import RECORD_FORMATS, format_of
 from elasticdenser.datasets.irds import load_irds
 from elasticdenser.datasets.qrels import read_qrels
 from elasticdenser.datasets.records import BadLine, QueryRecord, Record, id_of_name
+from elasticdenser.datasets.schema import QUERIES
 from elasticdenser.datasets.sources import is_dataset_id
 from elasticdenser.datasets.topics import are_topics, topic_records
 from elasticdenser.errors import BadInputError

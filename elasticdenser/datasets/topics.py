@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from elasticdenser.datasets.fields import QUERIES
 from elasticdenser.datasets.files import open_stream, read_text, text_suffix, without_bom
 from elasticdenser.datasets.records import BadLine, Record
+from elasticdenser.datasets.schema import QUERIES
 from elasticdenser.datasets.sources import QUERY_SUFFIXES
 
 _HEAD_BYTES = 4096

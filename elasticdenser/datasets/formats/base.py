@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Protocol
 
-from elasticdenser.datasets.fields import Schema
 from elasticdenser.datasets.files import not_utf8, read_raw_lines
 from elasticdenser.datasets.records import BadLine, Record
+from elasticdenser.datasets.schema import Schema
 
 
 class RecordFormat(Protocol):

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from elasticdenser.datasets import files
-from elasticdenser.datasets.fields import Schema, check_columns, column_names
 from elasticdenser.datasets.files import not_utf8, read_raw_lines
 from elasticdenser.datasets.formats.tsv import is_header, numbered
 from elasticdenser.datasets.records import BadLine, Record
+from elasticdenser.datasets.schema import Schema, check_columns, column_names
 from elasticdenser.errors import BadInputError
 
 _NO_HEADER = (

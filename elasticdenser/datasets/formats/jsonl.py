@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from elasticdenser.datasets.fields import Schema
 from elasticdenser.datasets.formats.base import text_lines
 from elasticdenser.datasets.formats.json_array import array_elements, is_array
 from elasticdenser.datasets.records import BadLine, Record, json_record
+from elasticdenser.datasets.schema import Schema
 
 
 class JsonLines:

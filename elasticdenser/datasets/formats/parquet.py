@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from elasticdenser.datasets.fields import Schema, check_columns, column_names
 from elasticdenser.datasets.records import BadLine, Record
+from elasticdenser.datasets.schema import Schema, check_columns, column_names
 from elasticdenser.errors import BadInputError
 
 _ROWS_AT_ONCE = 256

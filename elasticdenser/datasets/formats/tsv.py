@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from elasticdenser.datasets.fields import PASSAGES, QUERIES, Schema, check_columns, column_names
 from elasticdenser.datasets.formats.base import text_lines
 from elasticdenser.datasets.records import BadLine, Record
+from elasticdenser.datasets.schema import PASSAGES, QUERIES, Schema, check_columns, column_names
 
 logger = logging.getLogger(__name__)
 
