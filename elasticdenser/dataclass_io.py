@@ -70,14 +70,17 @@ def read_toml(path: str | Path, what: str, make: Callable[[dict[str, Any]], T]) 
 
 
 def loads_json(text: str | bytes) -> Any:
-    """Parse strict JSON: every number is finite, and no object has the same key twice.
+    """Parse strict JSON: every number is finite, and no object has the same key twice; a byte order mark is skipped.
 
     Raises:
         ValueError: The text is not JSON, or not strict.
     """
     try:
         return json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite_float, object_pairs_hook=_unique_keys
+            text.removeprefix("\ufeff") if isinstance(text, str) else text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+            object_pairs_hook=_unique_keys,
         )
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from elasticdenser.cli.output import note
 from elasticdenser.errors import BadInputError, QueryError
 
 if TYPE_CHECKING:
+    from elasticdenser.datasets import Corpus
     from elasticdenser.retrieval.retriever import Retriever
     from elasticdenser.subnet import Subnet
 
@@ -159,6 +161,57 @@ class SearchOptions:
             raise QueryError(f"{error}; or give --subnet all") from None
 
 
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions:
+    """Options that say how a corpus is read."""
+
+    format: Annotated[
+        str,
+        typer.Option(
+            help="Corpus format: auto, beir, jsonl (also a JSON array), tsv, csv, parquet, lines (each line of plain "
+            "text is a passage), text (each file is a passage) or irds."
+        ),
+    ] = "auto"
+    id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Field (or column) of the id; several are joined: docid+part. Default: _id, id, doc_id, docid, docno "
+            "or pid.",
+            show_default=False,
+        ),
+    ] = None
+    text: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Field (or column) of the text; several are joined: abstract+body. Default: text or contents.",
+            show_default=False,
+        ),
+    ] = None
+    title: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD", help="Field (or column) of the title. Default: title.", show_default=False),
+    ] = None
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Skip, count and report bad lines instead of failing.")
+    ] = False
+    download: Download = False
+
+    def open(self, sources: list[str]) -> Corpus:
+        """Open sources as one corpus, whose remarks are printed.
+
+        Raises:
+            BadInputError: A source does not exist, or cannot be read in this way.
+        """
+        from elasticdenser.datasets import FieldNames, open_corpus
+
+        fields = FieldNames(id=self.id, text=self.text, title=self.title)
+        return open_corpus(
+            sources, format=self.format, skip_bad=self.skip_bad, download=self.download, fields=fields, remark=note
+        )
+
+
 def examples(*commands: str) -> str:
     """Return the epilog of a command's help: one example per line, escaped for `rich`."""
     lines = ["Examples:" if len(commands) > 1 else "Example:", *(f"elasticdenser {command}" for command in commands)]
@@ -202,7 +255,7 @@ def read_api_key(file: Path) -> str:
         BadInputError: The file cannot be read, is not UTF-8, is empty, or holds more than one line.
     """
     try:
-        key = file.read_text(encoding="utf-8").strip()
+        key = file.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise BadInputError(f"cannot read the API key ({reason}): expected a file of one line", file) from error

@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from elasticdenser.datasets.irds import load_irds
     from elasticdenser.datasets.passages import Passage
     from elasticdenser.datasets.qrels import load_qrels
-    from elasticdenser.datasets.queries import load_answers, load_queries
+    from elasticdenser.datasets.queries import Query, load_answers, load_queries
     from elasticdenser.datasets.scan import CorpusScan, scan_corpus, unique_passages
+    from elasticdenser.datasets.schema import FieldNames
 
 _MODULES = {
     "Corpus": "corpora",
     "CorpusScan": "scan",
     "DprQuestion": "dpr",
+    "FieldNames": "schema",
     "LocatedPassage": "corpora",
     "Passage": "passages",
+    "Query": "queries",
     "SkippedLines": "corpora",
     "as_corpus": "in_memory",
     "load_answers": "queries",
@@ -42,8 +45,10 @@ __all__ = [
     "Corpus",
     "CorpusScan",
     "DprQuestion",
+    "FieldNames",
     "LocatedPassage",
     "Passage",
+    "Query",
     "SkippedLines",
     "as_corpus",
     "load_answers",

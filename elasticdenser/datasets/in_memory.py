@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from elasticdenser.datasets.corpora import Corpus, open_corpus
-from elasticdenser.datasets.formats import LINE_FORMATS
+from elasticdenser.datasets.fields import PassageReader
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import BadLine
+from elasticdenser.datasets.schema import PASSAGES
 from elasticdenser.errors import BadInputError
+
+logger = logging.getLogger(__name__)
 
 AnyCorpus = Corpus | str | Path | Iterable[str | Path | Passage | Mapping[str, Any]]
 """What `as_corpus` takes."""
@@ -42,11 +47,14 @@ def as_corpus(value: AnyCorpus) -> Corpus:
         raise BadInputError("got an empty corpus, expected at least one passage, file or folder")
     if all(isinstance(item, str | Path) for item in items):
         return open_corpus(items)
-    passages = [_passage(number, item) for number, item in enumerate(items)]
+    reader = PassageReader(PASSAGES)
+    passages = [_passage(reader, number, item) for number, item in enumerate(items)]
+    for remark in reader.remarks():
+        logger.info(remark)
     return Corpus.from_passages("passages in memory", lambda: passages)
 
 
-def _passage(number: int, item: Any) -> Passage:
+def _passage(reader: PassageReader, number: int, item: Any) -> Passage:
     """Return a passage, given in one of several forms.
 
     Raises:
@@ -59,11 +67,8 @@ def _passage(number: int, item: Any) -> Passage:
         record = {"_id": item.doc_id, "text": text, "title": getattr(item, "title", None)}
     else:
         raise BadInputError(f"passage number {number + 1} is of type {type(item).__name__}; {_EXPECTED}")
+    record = {name: int(value) if isinstance(value, np.integer) else value for name, value in record.items()}
     try:
-        # By the reader of JSONL, so that the same keys and checks hold.
-        passage = LINE_FORMATS["jsonl"].parse_passage(json.dumps(record, default=str), number + 1, "")
-    except (BadLine, TypeError, ValueError) as error:
+        return reader.passage(record)
+    except BadLine as error:
         raise BadInputError(f"passage number {number + 1}: {error}") from None
-    if passage is None:
-        raise BadInputError(f"passage number {number + 1} is empty; {_EXPECTED}")
-    return passage

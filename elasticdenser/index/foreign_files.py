@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from elasticdenser.datasets.files import read_lines
+from elasticdenser.datasets.records import BadLine, checked_id
 from elasticdenser.errors import BadInputError
 
 
@@ -39,9 +40,10 @@ def read_ids(path: Path, n_vectors: int) -> list[str]:
     """
     lines: dict[str, int] = {}
     for number, line in read_lines(path):
-        doc_id = line.strip()
-        if not doc_id:
-            raise BadInputError("the line is empty, expected a document id", path, number)
+        try:
+            doc_id = checked_id(line.strip())
+        except BadLine as error:
+            raise BadInputError(error.message, path, number) from error
         if doc_id in lines:
             raise BadInputError(f"the id {doc_id!r} is already in line {lines[doc_id]}, expected it once", path, number)
         lines[doc_id] = number

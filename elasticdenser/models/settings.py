@@ -153,7 +153,7 @@ def read_json(path: Path) -> Any:
         ModelError: The file is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ModelError(
             f"{path} is missing: give the folder of an encoder in the layout of sentence-transformers"

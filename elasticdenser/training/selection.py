@@ -238,7 +238,7 @@ def _mean(values: Mapping[str, float]) -> float:
 def _read_cache(path: Path, fingerprint: str) -> dict[int, _Measures]:
     """Return step -> measures of the snapshots in the file, if it is of this fingerprint."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         if content["fingerprint"] != fingerprint:
             return {}
         return {snapshot["step"]: snapshot["values"] for snapshot in content["snapshots"]}

@@ -9,7 +9,7 @@ import time
 from itertools import islice
 
 import pytest
-from cli_helpers import TEXTS, assert_fails, run, run_code, start
+from cli_helpers import TEXTS, assert_fails, assert_fails_after_notes, run, run_code, start
 from kernel_helpers import needs_fast_path
 
 from elasticdenser.cli.options import dtype_of
@@ -22,6 +22,30 @@ def test_the_summary_of_a_build(corpus, tiny_model, tmp_path):
     assert (result.exit_code, result.stdout) == (0, ""), result.output
     assert "3 passages" in result.stderr and "recall@10 1.000" in result.stderr
     assert f'elasticdenser search {path} "your question"' in result.stderr
+
+
+def test_no_text_is_lost_without_a_word(tiny_model, tmp_path):
+    corpus, path = tmp_path / "a.jsonl", tmp_path / "index"
+    corpus.write_text('{"_id": 1, "title": "a", "body": "dune", "url": "u"}\n')
+    command = ["index", str(corpus), "-o", str(path), "--encoder", str(tiny_model), "--precision", "fp32"]
+    assert_fails(run(*command), "a.jsonl:1: no 'text'", "its fields are _id, body, title, url", "--text")
+    result = run(*command, "--text", "body", "--title", "title+url", "--id", "_id")
+    assert result.exit_code == 0 and "not read" not in result.stderr, result.output
+    assert_fails_after_notes(run(*command, "--text", "bodi", "--overwrite"), "has a field 'bodi'")
+    result = run(*command, "--text", "body", "--overwrite")
+    assert result.stderr.count("not read: url; --text, --title and --id choose other fields") == 1
+    (hit,) = json.loads(run("search", str(path), "dune", "--json", "--encoder", str(tiny_model)).stdout)["hits"]
+    assert (hit["doc_id"], hit["title"], hit["text"]) == ("1", "a", "dune")
+
+
+def test_what_became_a_passage_of_plain_text_is_said(tiny_model, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "my day.txt").write_text("one\ntwo\n")
+    command = ["--encoder", str(tiny_model), "--precision", "fp32"]
+    result = run("index", str(tmp_path / "notes"), "-o", str(tmp_path / "a"), *command)
+    assert "1 file of plain text: each is one passage" in result.stderr and "a: 1 passages" in result.stderr
+    result = run("index", str(tmp_path / "notes" / "my day.txt"), "-o", str(tmp_path / "b"), *command)
+    assert "1 file of plain text: each line is one passage" in result.stderr and "b: 2 passages" in result.stderr
 
 
 @needs_fast_path

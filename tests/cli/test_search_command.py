@@ -53,6 +53,11 @@ def test_many_queries_from_a_file_or_standard_input(index, tmp_path, source):
     assert [json.loads(line)["query"] for line in result.stdout.splitlines()] == ["dune", "csv file"]
 
 
+def test_queries_on_standard_input_may_begin_with_a_byte_order_mark(index):
+    result = run("search", index, "--json", input=b"\xef\xbb\xbfdune\n")
+    assert json.loads(result.stdout)["query"] == "dune"
+
+
 def test_search_within_some_documents(index, tmp_path):
     (tmp_path / "ids.txt").write_text("d2\nd3\n")
     result = run("search", index, "dune", "--json", "--within", str(tmp_path / "ids.txt"))

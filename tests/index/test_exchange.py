@@ -73,7 +73,7 @@ def test_import_of_pyserini_folders(pyserini_folder, tmp_path, vectors, hashing,
 
 def test_import_of_a_bare_file_with_texts(pyserini_folder, tmp_path, hashing):
     folder = pyserini_folder()
-    shuffled = [*make_passages(N)[::-1], Passage("not indexed", "at all")]
+    shuffled = [*make_passages(N)[::-1], Passage("not-indexed", "at all")]
     corpus = open_corpus(write_jsonl(tmp_path / "c.jsonl", shuffled))
     index = import_index(folder / "index", tmp_path / "index", hashing, ids=folder / "docid", corpus=corpus)
     assert [index.passage(doc_id) for doc_id in index.doc_ids] == make_passages(N)
@@ -127,7 +127,8 @@ def numbered(numbers, factory="IVF8,Flat"):
         ({"ids": ["a", "b"]}, "2 ids for 600 vectors"),
         ({"ids": [f"x{number}" for number in range(N + 1)]}, "601 ids for 600 vectors"),
         ({"ids": ["a", "b", "a"]}, "docid:3: the id 'a' is already in line 1"),
-        ({"ids": ["a", " ", "c"]}, "docid:2: the line is empty"),
+        ({"ids": ["a", " ", "c"]}, "docid:2: the id is empty"),
+        ({"ids": ["a", "b c", "d"]}, "docid:2: the id 'b c' holds white space"),
         (
             {"factory": "IVF8,PQ8x4fs"},
             "cannot reconstruct the vectors of a IndexIVFPQFastScan .*import an",

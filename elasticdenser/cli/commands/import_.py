@@ -29,6 +29,7 @@ def import_(
         ),
     ],
     output: options.NewIndexPath,
+    *,
     ids: Annotated[
         Path | None, typer.Option(help="For a file of vectors: their document ids, one per line, in the same order.")
     ] = None,
@@ -37,13 +38,13 @@ def import_(
         list[str] | None,
         typer.Option(help="Corpus to take the texts from; also checks that this encoder computed the vectors."),
     ] = None,
+    reading: options.CorpusOptions,
     factory: options.Factory = "auto",
     query_prompt: options.QueryPrompt = None,
     passage_prompt: options.PassagePrompt = None,
     offline: options.Offline = False,
 ) -> None:
     """Build an index from the vectors of another tool, without encoding."""
-    from elasticdenser.datasets import open_corpus
     from elasticdenser.encoders import PassageEncoder
     from elasticdenser.index.exchange import import_index
     from elasticdenser.models.locate import DEFAULT_MODEL
@@ -57,7 +58,7 @@ def import_(
             output,
             passage_encoder,
             ids=ids,
-            corpus=open_corpus(corpus) if corpus else None,
+            corpus=reading.open(corpus) if corpus else None,
             factory=factory,
             progress=progress,
         )

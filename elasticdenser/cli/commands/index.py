@@ -13,6 +13,7 @@ from elasticdenser.cli.output import note, progress_bars
 _EXAMPLES = options.examples(
     "index passages.jsonl -o indexes/mine",
     "index beir/nq/ -o indexes/nq --factory HNSW32",
+    "index articles.csv -o indexes/articles --id doi --text abstract+body --title headline",
     "index part1.tsv.gz part2.tsv.gz -o indexes/both --skip-bad",
     "index passages.jsonl -o indexes/mine --precision int8",
     "index reports.jsonl -o indexes/reports --chunk 128/32",
@@ -26,20 +27,16 @@ def index(
         list[str],
         typer.Argument(
             metavar="CORPUS...",
-            help="Passages, from one or more sources: a BEIR folder; a JSONL, TSV (id, text, title) or plain text "
-            "file, compressed or not (.gz, .zst); or an ir_datasets id.",
+            help="Passages, from one or more sources: a BEIR folder; a JSON, TSV (id, text, title), CSV or plain text "
+            "file, compressed or not (.gz, .zst); a Parquet file; a folder of such files; or an ir_datasets id.",
             show_default=False,
         ),
     ],
     output: options.NewIndexPath,
+    *,
     encoder: options.NewIndexEncoder = None,
     factory: options.Factory = "auto",
-    format_: Annotated[
-        str, typer.Option("--format", help="Corpus format: auto, beir, jsonl, tsv, lines or irds.")
-    ] = "auto",
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Skip, count and report bad lines instead of failing.")
-    ] = False,
+    reading: options.CorpusOptions,
     chunk: Annotated[
         str | None,
         typer.Option(
@@ -73,10 +70,8 @@ def index(
     query_prompt: options.QueryPrompt = None,
     passage_prompt: options.PassagePrompt = None,
     offline: options.Offline = False,
-    download: options.Download = False,
 ) -> None:
     """Encode the passages of a corpus into an index. After an interruption, the same command resumes the build."""
-    from elasticdenser.datasets import open_corpus
     from elasticdenser.encoders.deferred import DeferredPassageEncoder
     from elasticdenser.index import PassageIndex
     from elasticdenser.index.chunking import Chunking
@@ -84,7 +79,7 @@ def index(
 
     dtype = options.dtype_of(precision)
     chunking = None if chunk is None else Chunking.parse(chunk)
-    opened_corpus = open_corpus(corpus, format=format_, skip_bad=skip_bad, download=download)
+    opened_corpus = reading.open(corpus)
     passage_encoder = DeferredPassageEncoder(  # loaded once the first lines have been read
         encoder or DEFAULT_MODEL,
         dtype=dtype,

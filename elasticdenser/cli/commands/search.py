@@ -138,10 +138,10 @@ def _prompted_queries() -> Iterator[str]:
 
 
 def _stdin_lines() -> Iterator[str]:
-    from elasticdenser.datasets.files import decode_line
+    from elasticdenser.datasets.files import decode_line, without_bom
 
     for number, raw in enumerate(sys.stdin.buffer, 1):
-        yield decode_line(raw, "standard input", number)
+        yield decode_line(without_bom(raw), "standard input", number)
 
 
 def _lines(path: Path) -> Iterator[str]:
