@@ -11,7 +11,8 @@ from elasticdenser.arrays import Vectors
 from elasticdenser.encoders.backends.base import EncoderBackend
 from elasticdenser.errors import QueryError
 from elasticdenser.models.locate import ModelLocation
-from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, transformer_folder
+from elasticdenser.models.model_files import transformer_folder
+from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings
 from elasticdenser.models.tokenizer import load_tokenizer
 from elasticdenser.subnet import Subnet
 
@@ -21,6 +22,8 @@ _MAX_BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}
 # Up to this number, texts are tokenised one by one in the calling thread. For a batch, even of one text, `tokenizers`
 # starts threads, which pay off only for larger batches.
 _MAX_SINGLE_TEXTS = 64
+
+_MIN_VECTOR_LENGTH = np.float32(1e-12)
 
 
 def max_batch_tokens(device_type: str) -> int:
@@ -100,5 +103,15 @@ class BaseEncoder(ABC):
         sequences = self._tokenize(texts, prompt)
         vectors = np.empty((len(texts), self.dim), np.float32)
         for batch in self._batches(sequences):
-            vectors[batch] = self._backend.forward([sequences[position] for position in batch], subnet)
+            vectors[batch] = self._cut(self._backend.forward([sequences[position] for position in batch], subnet))
         return vectors
+
+    def _cut(self, vectors: Vectors) -> Vectors:
+        """Return the dimensions of a backend's vectors that the settings keep, normalised again if they say so."""
+        if vectors.shape[1] == self.dim:
+            return vectors
+        kept = vectors[:, : self.dim]
+        if not self.settings.normalize:
+            return kept
+        lengths = np.sqrt((kept * kept).sum(axis=1, keepdims=True))
+        return kept / np.maximum(lengths, _MIN_VECTOR_LENGTH)  # zeros stay zeros

@@ -6,7 +6,8 @@ import pytest
 
 from elasticdenser.errors import ModelError
 from elasticdenser.models.architectures import count_of
-from elasticdenser.models.settings import read_json, read_settings
+from elasticdenser.models.model_files import read_json
+from elasticdenser.models.settings import read_settings
 
 
 @pytest.mark.parametrize(
