@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from elasticdenser.arrays import Vectors
+from elasticdenser.arrays import Vectors, l2_normalised
 from elasticdenser.encoders.backends.base import EncoderBackend
 from elasticdenser.errors import QueryError
 from elasticdenser.models.locate import ModelLocation
@@ -22,8 +22,6 @@ _MAX_BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}
 # Up to this number, texts are tokenised one by one in the calling thread. For a batch, even of one text, `tokenizers`
 # starts threads, which pay off only for larger batches.
 _MAX_SINGLE_TEXTS = 64
-
-_MIN_VECTOR_LENGTH = np.float32(1e-12)
 
 
 def max_batch_tokens(device_type: str) -> int:
@@ -111,7 +109,4 @@ class BaseEncoder(ABC):
         if vectors.shape[1] == self.dim:
             return vectors
         kept = vectors[:, : self.dim]
-        if not self.settings.normalize:
-            return kept
-        lengths = np.sqrt((kept * kept).sum(axis=1, keepdims=True))
-        return kept / np.maximum(lengths, _MIN_VECTOR_LENGTH)  # zeros stay zeros
+        return l2_normalised(kept) if self.settings.normalize else kept

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elasticdenser.arrays import Vectors
+from elasticdenser.arrays import Vectors, l2_normalised
 from elasticdenser.artifacts import atomic_write, explained_os_errors, flush_folder
 from elasticdenser.datasets import Corpus, Passage
 from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError
@@ -40,6 +40,9 @@ _N_COMPARED = 64
 _MIN_COSINE = 0.98
 """Between an imported vector and the encoder's of the same text: vectors stored in 8 bits are above, those of
 other models below."""
+
+_MAX_LENGTH_ERROR = 0.1
+"""By which the lengths of normalised vectors may differ from 1: those of compressed ones do."""
 
 
 def import_index(
@@ -170,12 +173,18 @@ def _copy_passages(
         compare: Whether the passages have texts, to compare some vectors with and to store.
         progress: Called with (step, done, in all).
     """
-    digest = hashlib.sha256()
+    digest, normalise = hashlib.sha256(), False
     for start in range(0, storage.ntotal, _COPIED_AT_ONCE):
         n_copied = min(_COPIED_AT_ONCE, storage.ntotal - start)
         vectors = np.ascontiguousarray(storage.reconstruct_n(start, n_copied))
         if not np.isfinite(vectors).all():
             raise BadInputError("some of its vectors are not finite: build the index that is imported again")
+        if start == 0:
+            # Tools that divide by the lengths in each search store the vectors of a cosine model as they come.
+            lengths = float(np.median(np.linalg.norm(vectors, axis=1)))
+            normalise = encoder.settings.normalize and abs(lengths - 1) > _MAX_LENGTH_ERROR
+        if normalise:
+            vectors = l2_normalised(vectors)
         window = list(islice(passages, n_copied))
         if compare and start == 0:
             _refuse_other_encoder(window[:_N_COMPARED], vectors[:_N_COMPARED], encoder)

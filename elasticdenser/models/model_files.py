@@ -26,6 +26,7 @@ MODULE_TYPES = ("Transformer", "Pooling", "Normalize")
 MIN_LENGTH = 3
 """Least maximum length in tokens: two special tokens and one of the text."""
 
+Position = Annotated[int, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 PositiveNumber = Annotated[float, msgspec.Meta(gt=0, le=1e100)]
 
@@ -136,7 +137,7 @@ def first_position(config: Mapping[str, Any]) -> int:
     """
     if config.get("model_type") not in ("roberta", "xlm-roberta", "camembert"):
         return 0
-    return value_of(config, "pad_token_id", Annotated[int, msgspec.Meta(ge=0)], "the model's config.json", 1) + 1
+    return value_of(config, "pad_token_id", Position, "the model's config.json", 1) + 1
 
 
 def _inner_path(module: Mapping[str, Any], path: Path) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from elasticdenser.errors import ModelError
 from elasticdenser.models.architectures import hidden_size
@@ -190,7 +190,7 @@ def _read_similarity(options: Mapping[str, Any], path: Path) -> Similarity:
             f"{path}: got similarity_fn_name = {name!r}, expected 'cosine' or 'dot': choose a model with one of these, "
             "or give --similarity (similarity= in Python) to rank by one of them"
         )
-    return name  # type: ignore[return-value]
+    return cast(Similarity, name)
 
 
 def _read_pooling(path: Path) -> Pooling:
@@ -210,7 +210,7 @@ def _read_pooling(path: Path) -> Pooling:
             f"{path}: got pooling {mode!r} (include_prompt={include_prompt}), expected 'mean' or 'cls' over all "
             "tokens: choose a model with one of these"
         )
-    return mode  # type: ignore[no-any-return]
+    return cast(Pooling, mode)
 
 
 def _read_max_length(folder: Path, max_positions: int) -> int:

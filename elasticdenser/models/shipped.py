@@ -38,8 +38,8 @@ def shipped_encoder_of(encoder: EncoderFingerprint) -> str | None:
     if not differing:
         return name
     logger.warning(
-        "the trained subnets in this package are not used: they are for the weights of %s, but with another %s; queries "
-        "are encoded by the full encoder alone; `elasticdenser train` makes subnets for it",
+        "the trained subnets in this package are not used: they are for the weights of %s, but with another %s; "
+        "queries are encoded by the full encoder alone; `elasticdenser train` makes subnets for it",
         own,
         " and ".join(differing),
     )
