@@ -208,7 +208,7 @@ def test_similarity_and_dimensions_equal_sentence_transformers(
         json.dumps({"similarity_fn_name": similarity, "truncate_dim": truncate_dim})
     )
     if normalize and similarity == "dot" and truncate_dim == 8:
-        with pytest.raises(ModelError, match="got dim = 8 of 32 .* expected cosine: .* use --similarity cosine"):
+        with pytest.raises(ModelError, match=r"got dim = 8 of 32 .* expected cosine: .* use --similarity cosine"):
             read_settings(folder)
         return
     assert read_settings(folder).dim == min(truncate_dim or 32, 32)

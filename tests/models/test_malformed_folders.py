@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -38,6 +39,7 @@ def folder(tiny_elastic, tmp_path_factory) -> Path:
     change(folder / "config_sentence_transformers.json", similarity_fn_name="cosine", truncate_dim=16)
     change(folder / "tokenizer_config.json", model_max_length=40, strip_accents=None, tokenize_chinese_chars=True)
     change(folder / "1_Pooling/config.json", include_prompt=True)
+    change(folder / "sentence_bert_config.json", max_seq_length=None)  # so that the tokenizer's is read
     return folder
 
 
@@ -113,10 +115,8 @@ def test_a_damaged_header_of_weights_is_refused_or_read(folder, name):
             for _ in range(random.choice((1, 3))):
                 damaged[random.randrange(end)] = random.randrange(256)
             path.write_bytes(damaged)
-            try:
+            with suppress(ModelError):
                 use(folder, ("int8", "float32")[number % 2])
-            except ModelError:
-                pass
     finally:
         path.write_bytes(before)
 
@@ -126,9 +126,9 @@ def test_a_damaged_header_of_weights_is_refused_or_read(folder, name):
     [
         ("config.json", [], r"config.json: got a list, expected a JSON object"),
         ("config.json", {"hidden_size": "x"}, r"has hidden_size = 'x', expected a whole number above 0"),
-        ("config.json", {"hidden_size": 10**12}, r"got .* of float32 .*, expected"),
+        ("config.json", {"hidden_size": 10**12}, r"word_embeddings.weight of .*, expected .*1000000000000"),
         ("config.json", {"num_attention_heads": 5}, r"5 heads of a hidden size of 32; expected heads of equal size"),
-        ("config.json", {"max_position_embeddings": 100}, r"position_embeddings.weight of float32 .*64, .*100, 32"),
+        ("config.json", {"max_position_embeddings": 100}, r"position_embeddings.weight of .*64, .*100, 32"),
         ("config.json", {"max_position_embeddings": 2}, r"positions for 2 tokens, expected at least 3"),
         ("config.json", {"layer_norm_eps": -1}, r"layer_norm_eps: got -1, expected more than 0"),
         ("config.json", {"model_type": ["bert"]}, r"got a model of type \['bert'\]"),
@@ -146,7 +146,7 @@ def test_a_damaged_header_of_weights_is_refused_or_read(folder, name):
         ("config_sentence_transformers.json", {"similarity_fn_name": 1}, r"similarity_fn_name: got 1"),
         ("1_Pooling/config.json", {"pooling_mode_mean_tokens": "false"}, r"pooling_mode_mean_tokens: got 'false'"),
         ("1_Pooling/config.json", {"pooling_mode": [[]]}, r"got pooling \[\]"),
-        ("elastic.json", {"made_by": 3}, r"made_by"),
+        ("elastic.json", {"made_by": 3}, r"elastic.json does not say which encoder"),
     ],
 )
 @pytest.mark.parametrize("dtype", ["int8", "float32"])
@@ -168,9 +168,7 @@ def test_a_module_outside_of_the_folder_is_refused(tmp_path, tiny_model, inner):
     modules = json.loads((folder / "modules.json").read_text())
     modules[1]["path"] = inner
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(
-        ModelError, match=r"modules.json(: got the path .* inside the model's folder|: path| has no path)"
-    ):
+    with pytest.raises(ModelError, match=r"modules.json.* path"):
         read_settings(folder)
 
 
@@ -189,7 +187,7 @@ def test_modules_in_another_order_are_refused(tmp_path, tiny_model, types):
     shutil.copytree(tiny_model, folder)
     modules = [{"path": "", "type": f"sentence_transformers.models.{kind}"} for kind in types]
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ModelError, match="got the modules .*, expected Transformer, Pooling and, if any, Normalize"):
+    with pytest.raises(ModelError, match=r"got the modules .*, expected Transformer, Pooling and, if any, Normalize"):
         read_settings(folder)
 
 
