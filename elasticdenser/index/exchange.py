@@ -182,7 +182,7 @@ def _copy_passages(
         if start == 0:
             # Tools that divide by the lengths in each search store the vectors of a cosine model as they come.
             lengths = float(np.median(np.linalg.norm(vectors, axis=1)))
-            normalise = encoder.settings.normalize and abs(lengths - 1) > _MAX_LENGTH_ERROR
+            normalise = encoder.fingerprint.settings.normalize and abs(lengths - 1) > _MAX_LENGTH_ERROR
         if normalise:
             vectors = l2_normalised(vectors)
         window = list(islice(passages, n_copied))

@@ -212,3 +212,18 @@ def test_pyserini_reads_the_export(tmp_path):
         [index.doc_ids[position] for position in row] for row in positions
     ]
     assert np.abs(scores - np.array([[hit[1] for hit in hits] for hits in theirs])).max() < 1e-5
+
+
+def test_vectors_of_a_cosine_model_that_come_as_they_are_get_length_1(tmp_path, tiny_encoder, tiny_model):
+    import faiss
+
+    from elasticdenser import PassageEncoder
+
+    texts = ["who wrote dune", "cats", "a"]
+    raw = PassageEncoder.from_pretrained(str(tiny_model), dtype="float32", device="cpu", normalize=False).encode(texts)
+    flat = faiss.IndexFlatIP(raw.shape[1])
+    flat.add(raw)
+    faiss.write_index(flat, str(tmp_path / "raw.faiss"))
+    (tmp_path / "ids").write_text("a\nb\nc\n")
+    imported = import_index(tmp_path / "raw.faiss", tmp_path / "i", tiny_encoder, ids=tmp_path / "ids")
+    np.testing.assert_allclose(imported.vectors, tiny_encoder.encode(texts), atol=1e-6)
