@@ -29,7 +29,7 @@ T = TypeVar("T")
 _MAX_SHOWN = 60
 """Maximum characters of a value in a message: enough to recognise it, and the message stays on one line."""
 
-_CONVERSION_ERRORS = (msgspec.ValidationError, RecursionError, OverflowError)
+_CONVERSION_ERRORS = (msgspec.ValidationError, RecursionError, OverflowError, UnicodeEncodeError)
 
 _PLAIN_TYPES = {
     "int": "a value of type int",

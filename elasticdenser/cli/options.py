@@ -47,6 +47,22 @@ Download = Annotated[
 Factory = Annotated[str, typer.Option(help="Search structure: auto (by number of passages) or a FAISS factory string.")]
 QueryPrompt = Annotated[str | None, typer.Option(help="Text put before each query. Default: the model's.")]
 PassagePrompt = Annotated[str | None, typer.Option(help="Text put before each passage. Default: the model's.")]
+Dimensions = Annotated[
+    int | None,
+    typer.Option(
+        "--dim",
+        metavar="N",
+        help="Keep only the first N dimensions of every vector, for encoders trained for that (Matryoshka). "
+        "Default: the model's truncate_dim, else all.",
+        show_default=False,
+    ),
+]
+Similarity = Annotated[
+    str | None,
+    typer.Option(
+        metavar="cosine|dot", help="Similarity to rank by. Default: the model's, else cosine.", show_default=False
+    ),
+]
 EncodingWorkers = Annotated[
     int | None, typer.Option("--workers", min=1, help="CPUs that encode passages. Default: all usable CPUs.")
 ]

@@ -8,12 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
-from elasticdenser.arrays import Vectors
+from elasticdenser.arrays import Vectors, l2_normalised
 from elasticdenser.encoders.backends.base import EncoderBackend
 from elasticdenser.encoders.tokenizing import TextTokenizer, TokenizedText
 from elasticdenser.errors import QueryError
 from elasticdenser.models.locate import ModelLocation
-from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, transformer_folder
+from elasticdenser.models.model_files import transformer_folder
+from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings
 from elasticdenser.models.token_ids import TokenIdReader
 from elasticdenser.models.tokenizer import load_tokenizer
 from elasticdenser.subnet import Subnet
@@ -116,5 +117,12 @@ class BaseEncoder(ABC):
         sequences = [text.ids for text in self._tokenize(texts, prompt)]
         vectors = np.empty((len(texts), self.dim), np.float32)
         for batch in self._batches(sequences):
-            vectors[batch] = self._backend.forward([sequences[position] for position in batch], subnet)
+            vectors[batch] = self._cut(self._backend.forward([sequences[position] for position in batch], subnet))
         return vectors
+
+    def _cut(self, vectors: Vectors) -> Vectors:
+        """Return the dimensions of a backend's vectors that the settings keep, normalised again if they say so."""
+        if vectors.shape[1] == self.dim:
+            return vectors
+        kept = vectors[:, : self.dim]
+        return l2_normalised(kept) if self.settings.normalize else kept

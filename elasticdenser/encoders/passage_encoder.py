@@ -58,7 +58,8 @@ class PassageEncoder(BaseEncoder):
             dtype: See the class.
             device: See the class.
             download: Whether the model may be fetched from the hub.
-            overrides: `max_length`, `query_prompt`, `passage_prompt`, ... to use instead of the model's own.
+            overrides: `max_length`, `dim`, `similarity`, `query_prompt`, `passage_prompt`, ... to use instead of the
+                model's own; see `read_settings`.
 
         Raises:
             ModelError: The model is not found or not supported.
@@ -140,7 +141,7 @@ class PassageEncoder(BaseEncoder):
     def _finish_window(self, window: _Window) -> Vectors:
         vectors = np.empty((sum(len(batch) for batch, _ in window.batches), self.dim), np.float32)
         for batch, encoded in window.batches:
-            vectors[batch] = encoded.result()
+            vectors[batch] = self._cut(encoded.result())
         return vectors
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elasticdenser.arrays import Vectors
+from elasticdenser.arrays import Vectors, l2_normalised
 from elasticdenser.artifacts import atomic_write, explained_os_errors, flush_folder
 from elasticdenser.datasets import Corpus, Passage
 from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError
@@ -44,6 +44,9 @@ _LENGTH_TOLERANCE, _LOSSY_LENGTH_TOLERANCE = 1e-3, 0.05
 _MIN_COSINE = 0.98
 """Between an imported vector and the encoder's of the same text: vectors stored in 8 bits are above, those of
 other models below."""
+
+_MAX_LENGTH_ERROR = 0.1
+"""By which the lengths of normalised vectors may differ from 1: those of compressed ones do."""
 
 
 def import_index(
@@ -181,13 +184,20 @@ def _copy_passages(
         compare: Whether the passages have texts, to compare some vectors with and to store.
         progress: Called with (step, done, in all).
     """
-    digest = hashlib.sha256()
+    digest, normalise = hashlib.sha256(), False
     for start in range(0, source.n_vectors, _COPIED_AT_ONCE):
         n_copied = min(_COPIED_AT_ONCE, source.n_vectors - start)
         vectors = source.vectors(start, n_copied)
         if not np.isfinite(vectors).all():
             raise BadInputError("some of its vectors are not finite: build the index that is imported again")
-        _refuse_other_lengths(vectors, source, encoder)
+        if source.metric == "distance":
+            _refuse_other_lengths(vectors, source)
+        elif start == 0:
+            # Tools that divide by the lengths in each search store the vectors of a cosine model as they come.
+            lengths = float(np.median(np.linalg.norm(vectors, axis=1)))
+            normalise = encoder.fingerprint.settings.normalize and abs(lengths - 1) > _MAX_LENGTH_ERROR
+        if normalise:
+            vectors = l2_normalised(vectors)
         window = list(islice(passages, n_copied))
         if compare and start == 0:
             _refuse_other_encoder(window[:_N_COMPARED], vectors[:_N_COMPARED], encoder)
@@ -199,23 +209,20 @@ def _copy_passages(
     return digest.hexdigest()
 
 
-def _refuse_other_lengths(vectors: Vectors, source: VectorFile, encoder: PassageEncoder) -> None:
-    """Refuse vectors that must have length 1 and have not.
+def _refuse_other_lengths(vectors: Vectors, source: VectorFile) -> None:
+    """Refuse vectors that are searched by distance, and have not length 1.
 
     Args:
         vectors: float32, (n, dim), some of the vectors.
         source: The file that they are from.
-        encoder: The encoder that should have made them.
     """
-    by_distance = source.metric == "distance"
-    if not by_distance and (source.metric is not None or not encoder.fingerprint.settings.normalize):
-        return
     lengths = np.linalg.norm(vectors, axis=1)
     if np.abs(lengths - 1).max() > (_LOSSY_LENGTH_TOLERANCE if source.is_lossy else _LENGTH_TOLERANCE):
-        got = f"got vectors of length {lengths.min():.4g} to {lengths.max():.4g}, expected 1"
-        if by_distance:
-            got = f"it is searched by distance, which ranks as inner products do only for normalised vectors; {got}"
-        raise BadInputError(f"{got}: normalise them, or give the encoder that made them (--encoder)", source.path)
+        raise BadInputError(
+            "it is searched by distance, which ranks as inner products do only for normalised vectors; got vectors of "
+            f"length {lengths.min():.4g} to {lengths.max():.4g}, expected 1: normalise them",
+            source.path,
+        )
 
 
 def _refuse_other_encoder(passages: list[Passage], vectors: Vectors, encoder: PassageEncoder) -> None:

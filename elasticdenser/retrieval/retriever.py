@@ -17,8 +17,8 @@ from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.efforts import select_effort
-from elasticdenser.models.locate import shipped_elastic
 from elasticdenser.models.manifest import is_elastic
+from elasticdenser.models.shipped import shipped_encoder_of
 from elasticdenser.query_input import Queries, checked_k, query_records
 from elasticdenser.retrieval.by_document import check_has_documents, keep_best_chunks, retrieve_documents
 from elasticdenser.retrieval.reranking import NO_RERANKER, Candidates, Reranker, make_reranker
@@ -101,6 +101,9 @@ class Retriever:
     ) -> Self:
         """Open an index and the encoder that made it, with trained subnets if the encoder or this package has them.
 
+        Where the trained subnets do not serve the index, because it was made with another pooling, say, a warning says
+        so, and queries are encoded by the full encoder alone.
+
         Args:
             path: The index folder.
             encoder: Folder or model id to use instead of the name in the index's manifest.
@@ -117,10 +120,9 @@ class Retriever:
         index = PassageIndex.open(path)
         fingerprint = index.manifest.encoder
         settings = asdict(fingerprint.settings)
-        del settings["dim"]
         # The index's own encoder if it is elastic; else the subnets that this package ships for it.
         own = fingerprint.name if is_elastic(Path(fingerprint.name).expanduser()) else None
-        name = encoder or own or shipped_elastic(fingerprint.weights_sha256) or fingerprint.name
+        name = encoder or own or shipped_encoder_of(fingerprint) or fingerprint.name
         query_encoder = ElasticQueryEncoder.from_pretrained(name, download=download, **settings, **options)
         retriever = cls(query_encoder, index, reranker=reranker)
         retriever.opener = partial(

@@ -10,7 +10,7 @@ from elasticdenser.datasets import load_answers, load_qrels, load_queries, open_
 from elasticdenser.datasets.runs import read_run
 from elasticdenser.engine.simulation.arrivals import replayed
 from elasticdenser.index.foreign_files import read_ids
-from elasticdenser.models.settings import read_json
+from elasticdenser.models.model_files import read_json
 from elasticdenser.training.texts import TextSource, training_texts
 
 

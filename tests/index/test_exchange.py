@@ -271,7 +271,6 @@ def test_a_file_of_numpy_is_imported(tmp_path, vectors, hashing, dtype):
         (lambda: np.ones((N, DIM), np.int64), r"got an array of int64"),
         (lambda: np.full((N, DIM), "a"), r"got an array of <U1"),
         (lambda: np.full((N, DIM), None), "NumPy cannot read it"),
-        (lambda: 3 * unit_vectors(N, DIM), "got vectors of length 3 to 3, expected 1: normalise them, or give"),
         (lambda: np.full((N, DIM), np.nan, np.float32), "not finite"),
         (lambda: unit_vectors(N - 1, DIM), "got 600 ids for 599 vectors"),
     ],
@@ -292,3 +291,18 @@ def test_a_damaged_file_of_numpy_is_refused(tmp_path, hashing):
         (tmp_path / "vectors.npy").write_bytes(content)
         with pytest.raises(BadInputError, match="NumPy cannot read it"):
             import_index(tmp_path / "vectors.npy", tmp_path / "index", hashing, ids=tmp_path / "ids.txt")
+
+
+def test_vectors_of_a_cosine_model_that_come_as_they_are_get_length_1(tmp_path, tiny_encoder, tiny_model):
+    import faiss
+
+    from elasticdenser import PassageEncoder
+
+    texts = ["who wrote dune", "cats", "a"]
+    raw = PassageEncoder.from_pretrained(str(tiny_model), dtype="float32", device="cpu", normalize=False).encode(texts)
+    flat = faiss.IndexFlatIP(raw.shape[1])
+    flat.add(raw)
+    faiss.write_index(flat, str(tmp_path / "raw.faiss"))
+    (tmp_path / "ids").write_text("a\nb\nc\n")
+    imported = import_index(tmp_path / "raw.faiss", tmp_path / "i", tiny_encoder, ids=tmp_path / "ids")
+    np.testing.assert_allclose(imported.vectors, tiny_encoder.encode(texts), atol=1e-6)

@@ -42,6 +42,8 @@ def import_(
     factory: options.Factory = "auto",
     query_prompt: options.QueryPrompt = None,
     passage_prompt: options.PassagePrompt = None,
+    dim: options.Dimensions = None,
+    similarity: options.Similarity = None,
     offline: options.Offline = False,
 ) -> None:
     """Build an index from the vectors of another tool, without encoding."""
@@ -50,7 +52,12 @@ def import_(
     from elasticdenser.models.locate import DEFAULT_MODEL
 
     passage_encoder = PassageEncoder.from_pretrained(
-        encoder or DEFAULT_MODEL, download=not offline, query_prompt=query_prompt, passage_prompt=passage_prompt
+        encoder or DEFAULT_MODEL,
+        download=not offline,
+        query_prompt=query_prompt,
+        passage_prompt=passage_prompt,
+        dim=dim,
+        similarity=similarity,
     )
     with progress_bars() as progress:
         imported = import_index(

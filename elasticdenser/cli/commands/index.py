@@ -69,6 +69,8 @@ def index(
     ] = None,
     query_prompt: options.QueryPrompt = None,
     passage_prompt: options.PassagePrompt = None,
+    dim: options.Dimensions = None,
+    similarity: options.Similarity = None,
     offline: options.Offline = False,
 ) -> None:
     """Encode the passages of a corpus into an index. After an interruption, the same command resumes the build."""
@@ -88,6 +90,8 @@ def index(
         max_length=max_length,
         query_prompt=query_prompt,
         passage_prompt=passage_prompt,
+        dim=dim,
+        similarity=similarity,
     )
     with resumable(), progress_bars() as progress:
         built = PassageIndex.build(

@@ -47,6 +47,7 @@ def _properties(manifest: Manifest) -> dict[str, str]:
         "encoder": f"{encoder.name} ({encoder.dtype})",
         "weights": f"SHA-256 {encoder.weights_sha256}",
         "settings": ", ".join(f"{key}={value!r}" for key, value in asdict(encoder.settings).items()),
+        "similarity": "cosine" if encoder.settings.normalize else "dot",
         "structure": structure.factory,
         "recall@10": f"against exact search, on {structure.n_sampled} sampled queries: " + "; ".join(efforts),
         "built": f"{manifest.created} by elasticdenser {manifest.software}, format {manifest.version}",
