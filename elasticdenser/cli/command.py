@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, TextIO, get_type_hints
 
 import typer
 
@@ -91,6 +91,38 @@ def first_ctrl_c() -> Iterator[list[int]]:
 
 
 @contextmanager
+def writable_output() -> Iterator[None]:
+    """Flush stdout in the end; if it takes no more, as on a full disk, exit with one line and code 1."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:
+        if sys.stdout is None or _can_flush(sys.stdout):
+            raise
+        _discard_output()
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(0) from None
+        note(f"error: cannot write to standard output: {error.strerror}")
+        raise SystemExit(1) from None
+
+
+def _can_flush(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _discard_output() -> None:
+    """Send to nowhere what stdout still holds, so that the exit of Python does not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
 def _errors_in_one_line() -> Iterator[None]:
     """Report errors that a user can repair in one line on stderr, and exit with code 1."""
     try:
@@ -99,7 +131,7 @@ def _errors_in_one_line() -> Iterator[None]:
         note("error: " + " ".join(str(error).splitlines()))
         raise typer.Exit(1) from None
     except BrokenPipeError:  # the reader of the results, such as `| head`, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         raise typer.Exit(0) from None
     except OSError as error:
         if error.filename is None:

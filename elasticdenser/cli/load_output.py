@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from elasticdenser.cli.output import note, print_table
+from elasticdenser.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
@@ -36,7 +35,7 @@ def print_summaries(summaries: Sequence[Summary], title: str, *, as_json: bool) 
     """Print simulated policies: a table, or a line of JSON for each."""
     if as_json:
         for summary in summaries:
-            typer.echo(json.dumps(asdict(summary)))
+            print_json(asdict(summary))
         return
     columns = ["in time", "retention", "rejected", "late", "p50 ms", "p95 ms", "p99 ms", "policy"]
     rows = [
@@ -58,7 +57,7 @@ def print_results(results: Sequence[LoadResult], title: str, *, as_json: bool) -
     """Print measured policies beside their simulation: a table with remarks, or a line of JSON for each."""
     if as_json:
         for result in results:
-            typer.echo(json.dumps(result.figures()))
+            print_json(result.figures())
         return
     if not results:
         return

@@ -18,8 +18,30 @@ if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Retriever
     from elasticdenser.subnet import Subnet
 
+STANDARD_OUTPUT = Path("/dev/stdout")
+
+
+def output_file(path: Path) -> Path:
+    """Return the path of an output file; `-` is standard output. Made for the callback of an option."""
+    return STANDARD_OUTPUT if str(path) == "-" else path
+
+
+def output_folder(path: Path | None) -> Path | None:
+    """Refuse standard output, FIFOs and devices where a folder is written. Made for the callback of an option."""
+    from elasticdenser.artifacts import is_stream
+
+    if path is not None and str(path) == "-":
+        raise typer.BadParameter("got -, which is standard output; expected a folder: for one named - write ./-")
+    if path is not None and is_stream(path):
+        raise typer.BadParameter(f"got {path}, which is a FIFO or a device; expected a folder")
+    return path
+
+
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of an index.", show_default=False)]
-NewIndexPath = Annotated[Path, typer.Option("-o", "--output", help="Folder of the index to build.", show_default=False)]
+NewIndexPath = Annotated[
+    Path,
+    typer.Option("-o", "--output", help="Folder of the index to build.", show_default=False, callback=output_folder),
+]
 NewIndexEncoder = Annotated[
     str | None, typer.Option("--encoder", help="Sentence encoder: a folder or a hub id. Default: all-MiniLM-L6-v2.")
 ]

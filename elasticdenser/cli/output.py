@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import logging
 import re
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -21,6 +25,43 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Control characters, which a terminal would execute."""
+
+
+_ASCII = {"▲": "+", "▼": "-", "…": "...", "≤": "<=", "≥": ">=", "×": "x", "·": "-", "→": "->"} | dict.fromkeys("–—−", "-")
+_ASCII |= dict.fromkeys("‘’", "'") | dict.fromkeys("“”", '"')
+"""Characters that have a like in ASCII, beside letters with accents."""
+
+
+def show_any_text() -> None:
+    """Let stdout and stderr take any text, also where the terminal has but ASCII or Latin-1.
+
+    Characters that the terminal lacks are shown as similar ones, or as `?`.
+    """
+    codecs.register_error("elasticdenser.similar", _similar_characters)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and (stream.errors != "surrogateescape" or not is_utf8(stream)):
+            stream.reconfigure(errors="elasticdenser.similar")
+
+
+def _similar_characters(error: UnicodeError) -> tuple[str, int]:
+    """Return a replacement for the characters that cannot be encoded, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    shown = ""
+    for character in error.object[error.start : error.end]:
+        without_accents = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+        shown += _ASCII.get(character) or without_accents or "?"
+    return shown, error.end
+
+
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """Print a value as JSON in one line, or indented; as ASCII where stdout is not UTF-8, as JSON must be."""
+    typer.echo(json.dumps(value, ensure_ascii=not is_utf8(sys.stdout), indent=indent))
+
+
+def is_utf8(stream: Any) -> bool:
+    """Return whether a text stream is encoded as UTF-8."""
+    return (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
 
 
 def note(message: str) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from elasticdenser import __version__
 from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.datasets import Corpus, CorpusScan, Passage, scan_corpus, unique_passages
 from elasticdenser.errors import BadInputError, BuildError, IndexFormatError
@@ -253,7 +253,7 @@ def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, 
         structure.write(work)
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            software=version("elasticdenser"),
+            software=__version__,
             dim=dim,
             vectors=vectors,
             structure=structure.info,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command, resumable
-from elasticdenser.cli.output import note, print_table, progress_bars
+from elasticdenser.cli.output import note, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from elasticdenser.evaluation import Comparison
@@ -29,7 +28,13 @@ _EXAMPLES = options.examples(
 def eval_(
     suite: Annotated[Path, typer.Argument(metavar="SUITE", help="Suite file (.toml).", show_default=False)],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for runs, figures and the report; existing ones are reused.")
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder for runs, figures and the report; existing ones are reused.",
+            callback=options.output_folder,
+        ),
     ],
     data: Annotated[Path, typer.Option(help="Folder that paths of local data in the suite are relative to.")] = Path(),
     indexes: Annotated[Path | None, typer.Option(help="Folder of the indexes. Default: in the output folder.")] = None,
@@ -86,7 +91,7 @@ def eval_(
         comparison = run_suite(chosen, output, settings, commands=[command_line], progress=progress)
     if as_json:
         for line in cell_lines(comparison):
-            typer.echo(json.dumps(line, ensure_ascii=False))
+            print_json(line)
     else:
         _print(comparison)
     for skipped in comparison.skipped:

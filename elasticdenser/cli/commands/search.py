@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -14,7 +13,7 @@ import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
-from elasticdenser.cli.output import hit_rows, note, print_table
+from elasticdenser.cli.output import hit_rows, note, print_json, print_table
 
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Retriever
@@ -87,7 +86,7 @@ def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **sear
             for hit, passage in zip(hits, passages, strict=True)
         ]
         answer = {"query": query, "subnet": str(subnet), "seconds": round(seconds, 6), "hits": rows}
-        typer.echo(json.dumps(answer, ensure_ascii=False))
+        print_json(answer)
         return
     scored = [(hit.score, hit.doc_id, passage) for hit, passage in zip(hits, passages, strict=True)]
     print_table(
