@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import gc
 import inspect
@@ -11,12 +12,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, TextIO, get_type_hints
+from typing import Any, get_type_hints
 
 import typer
 
 from elasticdenser.cli.output import note
 from elasticdenser.errors import ElasticDenserError
+
+
+_OUTPUT_ERRORS = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+"""Errors of a write to stdout that are not a fault of this program."""
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -97,24 +102,16 @@ def writable_output() -> Iterator[None]:
         try:
             yield
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
     except OSError as error:
-        if sys.stdout is None or _can_flush(sys.stdout):
+        # All files are written under `explained_os_errors`, so that an error without a path is one of stdout.
+        if error.filename is not None or error.errno not in _OUTPUT_ERRORS:
             raise
         _discard_output()
-        if isinstance(error, BrokenPipeError):
+        if error.errno == errno.EPIPE:
             raise SystemExit(0) from None
         note(f"error: cannot write to standard output: {error.strerror}")
         raise SystemExit(1) from None
-
-
-def _can_flush(stream: TextIO) -> bool:
-    try:
-        stream.flush()
-    except OSError:
-        return False
-    return True
 
 
 def _discard_output() -> None:

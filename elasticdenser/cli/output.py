@@ -6,6 +6,7 @@ import codecs
 import io
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -33,10 +34,13 @@ _ASCII |= dict.fromkeys("‘’", "'") | dict.fromkeys("“”", '"')
 
 
 def show_any_text() -> None:
-    """Let stdout and stderr take any text, also where the terminal has but ASCII or Latin-1.
+    """Let stdout and stderr take any text, also where the terminal has but ASCII or Latin-1, or where they are closed.
 
     Characters that the terminal lacks are shown as similar ones, or as `?`.
     """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # closed, as by >&-: the next file that is opened would take its place
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "w" if descriptor else "r", encoding="utf-8"))
     codecs.register_error("elasticdenser.similar", _similar_characters)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and (stream.errors != "surrogateescape" or not is_utf8(stream)):

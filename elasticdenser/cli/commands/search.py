@@ -57,12 +57,16 @@ def search(
     subnets = searching.subnets(retriever)
     search_options: dict[str, Any] = {"k": k, "exact": searching.exact, "recall": searching.recall}
     if within is not None:
-        search_options["doc_ids"] = list(_lines(within))
+        search_options["doc_ids"] = _doc_ids(within)
     for subnet in subnets:
         retriever.encoder.encode(["warm up"], subnet)
-    for text in _queries(query, file):
+    n_queries = 0
+    for n_queries, text in enumerate(_queries(query, file), 1):
         for subnet in subnets:
             show_hits(retriever, text, as_json=as_json, subnet=subnet, **search_options)
+    if not n_queries and not _is_prompting(file):
+        source = "standard input" if file is None or str(file) == "-" else str(file)
+        note(f"{source}: no query in it, nothing but blank lines: expected one query per line")
 
 
 def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **search_options: Any) -> None:
@@ -99,10 +103,24 @@ def _queries(query: str | None, file: Path | None) -> Iterator[str]:
         yield query
     elif file is not None and str(file) != "-":
         yield from _lines(file)
-    elif file is None and sys.stdin.isatty():
+    elif _is_prompting(file):
         yield from _prompted_queries()
     else:
         yield from _non_empty(_stdin_lines())
+
+
+def _is_prompting(file: Path | None) -> bool:
+    """Return whether queries are typed at a prompt, if none is given."""
+    return file is None and sys.stdin.isatty()
+
+
+def _doc_ids(path: Path) -> list[str]:
+    from elasticdenser.errors import BadInputError
+
+    doc_ids = list(_lines(path))
+    if not doc_ids:
+        raise BadInputError("no document id in it, nothing but blank lines: expected one id per line", path)
+    return doc_ids
 
 
 def _prompted_queries() -> Iterator[str]:
