@@ -19,9 +19,12 @@ import typer
 from elasticdenser.cli.output import note
 from elasticdenser.errors import ElasticDenserError
 
-
 _OUTPUT_ERRORS = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 """Errors of a write to stdout that are not a fault of this program."""
+
+
+_DISTRIBUTIONS = {"faiss": "faiss-cpu", "ir_datasets": "ir-datasets", "ir_measures": "ir-measures"}
+"""Module -> package that contains it, where the names differ."""
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -130,6 +133,13 @@ def _errors_in_one_line() -> Iterator[None]:
     except BrokenPipeError:  # the reader of the results, such as `| head`, has ended
         _discard_output()
         raise typer.Exit(0) from None
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "elasticdenser"):
+            raise
+        install = f"pip install {_DISTRIBUTIONS.get(package, package)}"
+        note(f"error: this needs the package {package}, which is not installed: {install}")
+        raise typer.Exit(1) from None
     except OSError as error:
         if error.filename is None:
             raise

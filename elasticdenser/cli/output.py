@@ -28,8 +28,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Control characters, which a terminal would execute."""
 
 
-_ASCII = {"▲": "+", "▼": "-", "…": "...", "≤": "<=", "≥": ">=", "×": "x", "·": "-", "→": "->"} | dict.fromkeys("–—−", "-")
-_ASCII |= dict.fromkeys("‘’", "'") | dict.fromkeys("“”", '"')
+_ASCII = {
+    **{"▲": "+", "▼": "-", "…": "...", "≤": "<=", "≥": ">=", "×": "x", "·": "-", "→": "->"},
+    **dict.fromkeys("–—−", "-"),
+    **dict.fromkeys("‘’", "'"),
+    **dict.fromkeys("“”", '"'),
+}
 """Characters that have a like in ASCII, beside letters with accents."""
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elasticdenser import __version__
 from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.datasets import Corpus, CorpusScan, Passage, scan_corpus, unique_passages
 from elasticdenser.errors import BadInputError, BuildError, IndexFormatError
@@ -31,6 +30,7 @@ from elasticdenser.index.publishing import publish, recover
 from elasticdenser.index.structures import IndexStructure, check_factory, choose_factory
 from elasticdenser.index.structures.registry import AUTO
 from elasticdenser.progress import Progress
+from elasticdenser.version import __version__
 
 if TYPE_CHECKING:
     from elasticdenser.encoders import PassageEncoder

@@ -68,10 +68,12 @@ def index(
     """Encode the passages of a corpus into an index. After an interruption, the same command resumes the build."""
     from elasticdenser.datasets import open_corpus
     from elasticdenser.encoders import PassageEncoder
+    from elasticdenser.encoders.backends import check_dtype
     from elasticdenser.index import PassageIndex
     from elasticdenser.models.locate import DEFAULT_MODEL
 
     dtype = options.dtype_of(precision)
+    check_dtype(dtype)
     opened_corpus = open_corpus(corpus, format=format_, skip_bad=skip_bad, download=download)
     passage_encoder = PassageEncoder.from_pretrained(
         encoder or DEFAULT_MODEL,

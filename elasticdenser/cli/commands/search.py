@@ -60,11 +60,12 @@ def search(
         search_options["doc_ids"] = _doc_ids(within)
     for subnet in subnets:
         retriever.encoder.encode(["warm up"], subnet)
-    n_queries = 0
-    for n_queries, text in enumerate(_queries(query, file), 1):
+    is_empty = True
+    for text in _queries(query, file):
+        is_empty = False
         for subnet in subnets:
             show_hits(retriever, text, as_json=as_json, subnet=subnet, **search_options)
-    if not n_queries and not _is_prompting(file):
+    if is_empty and not _is_prompting(file):
         source = "standard input" if file is None or str(file) == "-" else str(file)
         note(f"{source}: no query in it, nothing but blank lines: expected one query per line")
 
