@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from elasticdenser.lazy_imports import lazy_attributes
-from elasticdenser.version import __version__
+from elasticdenser.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from elasticdenser.datasets import Passage, load_qrels, load_queries, open_corpus

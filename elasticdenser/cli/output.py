@@ -15,8 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from elasticdenser.progress import Progress
 
 if TYPE_CHECKING:
@@ -64,7 +62,7 @@ def _similar_characters(error: UnicodeError) -> tuple[str, int]:
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
     """Print a value as JSON in one line, or indented; as ASCII where stdout is not UTF-8, as JSON must be."""
-    typer.echo(json.dumps(value, ensure_ascii=not is_utf8(sys.stdout), indent=indent))
+    print_lines(json.dumps(value, ensure_ascii=not is_utf8(sys.stdout), indent=indent))
 
 
 def is_utf8(stream: Any) -> bool:
@@ -72,9 +70,17 @@ def is_utf8(stream: Any) -> bool:
     return (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
 
 
+def print_lines(text: str) -> None:
+    """Print lines to stdout."""
+    # Not with `typer.echo`, which takes a terminal of ASCII to be one of UTF-8.
+    sys.stdout.write(f"{text.removesuffix('\n')}\n")
+    sys.stdout.flush()
+
+
 def note(message: str) -> None:
     """Print a message to stderr."""
-    typer.echo(message, err=True)
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
 
 
 class _NoteHandler(logging.Handler):
@@ -178,6 +184,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_row(*(Text(cell) for cell in row))
     # A pipe has no width, but very long lines are hard to read.
     Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False).print(table)
+
+
+def aligned(cell: str) -> str:
+    """Pad the cell of a value that has no mark, so that digits are aligned."""
+    return cell if cell.endswith(("▲", "▼")) else f"{cell}  "
+
+
+def print_significance(baseline: str) -> None:
+    """Print the line below a table with marks."""
+    from elasticdenser.reports.run_tables import SIGNIFICANCE
+
+    print_lines(f"▲ better, ▼ worse than {baseline}: {SIGNIFICANCE}")
 
 
 def hit_rows(hits: Sequence[tuple[float, str, Passage | None]], words: int = 30) -> list[list[str]]:

@@ -11,7 +11,7 @@ import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command, resumable
-from elasticdenser.cli.output import note, print_json, print_table, progress_bars
+from elasticdenser.cli.output import aligned, note, print_json, print_significance, print_table, progress_bars
 
 if TYPE_CHECKING:
     from elasticdenser.evaluation import Comparison
@@ -110,19 +110,14 @@ def _print(comparison: Comparison) -> None:
         if len(columns) > len(table):
             table = [list(column) for column in zip(["Measure", *columns[1:]], *rows, strict=True)]
         # The heading of a row comes last, where it may wrap.
-        turned = [[*map(_aligned, row[1:]), row[0]] for row in table]
+        turned = [[*map(aligned, row[1:]), row[0]] for row in table]
         print_table(query_set.title, turned[0], turned[1:], numeric=len(turned[0]) - 1)
     for retention in retentions(comparison):
         columns, rows = retention_rows(retention)
         turned = [[*row[1:], row[0]] for row in (columns, *rows)]
         title = f"Share of the quality of {retention.largest.name} without typing errors"
         print_table(title, turned[0], turned[1:], numeric=len(columns) - 1)
-    typer.echo(f"▲ better, ▼ worse than {comparison.baseline}: paired randomisation test, Holm-corrected p < 0.05")
-
-
-def _aligned(cell: str) -> str:
-    """Pad a cell that has no mark, so that digits are aligned."""
-    return cell if cell.endswith(("▲", "▼")) else f"{cell}  "
+    print_significance(comparison.baseline)
 
 
 def register(app: typer.Typer) -> None:
