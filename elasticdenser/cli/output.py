@@ -73,7 +73,7 @@ def is_utf8(stream: Any) -> bool:
 def print_lines(text: str) -> None:
     """Print lines to stdout."""
     # Not with `typer.echo`, which takes a terminal of ASCII to be one of UTF-8.
-    sys.stdout.write(f"{text.removesuffix('\n')}\n")
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
     sys.stdout.flush()
 
 

@@ -35,6 +35,43 @@ def test_unusable_measures_are_all_listed():
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("name", "measures"),
+    [
+        ("ndcg_cut_10", [nDCG @ 10]),
+        ("ndcg_cut.10,20", [nDCG @ 10, nDCG @ 20]),
+        ("recall_1000", [R @ 1000]),
+        ("map", [AP]),
+        ("map_cut_100", [AP @ 100]),
+        ("recip_rank", [RR]),
+        ("P_5", [P @ 5]),
+        ("P.5", [P @ 5]),
+        ("success", [Success @ 1, Success @ 5, Success @ 10]),
+    ],
+)
+def test_names_of_trec_eval(name, measures, capsys):
+    assert parse_measures([name]) == measures
+    assert parse_measures(["official"])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mrr@10", "did you mean RR@10"),
+        ("map@100", "did you mean AP@100"),
+        ("hits@5", "did you mean Success@5"),
+        ("ndcg_cut_10x", "unknown measure"),
+        ("P_0", "unknown measure"),
+        ("gm_map", "unknown measure"),
+        ("alpha_nDCG@20", r"pip install ir-measures\[pyndeval\]"),
+    ],
+)
+def test_other_names_have_a_hint(name, message):
+    with pytest.raises(BadInputError, match=message):
+        parse_measures([name])
+
+
 @pytest.mark.parametrize("names", [[], [" "]])
 def test_an_empty_list_of_measures_is_refused(names):
     with pytest.raises(BadInputError, match="got no measure"):
