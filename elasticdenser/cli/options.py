@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,8 +91,6 @@ Hits = Annotated[int, typer.Option("-k", min=1, help="Number of hits for each qu
 Split = Annotated[
     str | None, typer.Option(help="Split of a BEIR folder's qrels. Default: test, else dev, else the only one.")
 ]
-
-_DTYPES = {"auto": "auto", "int8": "int8", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,13 +182,12 @@ def dtype_of(precision: str) -> str:
     Raises:
         typer.BadParameter: There is no such precision.
     """
-    if precision in _DTYPES:
-        return _DTYPES[precision]
-    from elasticdenser.encoders.backends import BACKENDS
+    from elasticdenser.encoders import precision as precisions
 
-    if precision not in BACKENDS:
-        raise typer.BadParameter(f"got {precision!r}; expected one of {', '.join(_DTYPES)}", param_hint="--precision")
-    return precision
+    try:
+        return precisions.dtype_of(precision)
+    except QueryError as error:
+        raise typer.BadParameter(str(error), param_hint="--precision") from None
 
 
 def n_workers(workers: int | None) -> int:
@@ -202,9 +199,10 @@ def n_workers(workers: int | None) -> int:
 
 def compute_on_one_thread() -> None:
     """Let torch encode on one thread: a query is too short to gain from several."""
-    import torch
+    with suppress(ModuleNotFoundError):  # the package's own kernel computes without torch, on one thread
+        import torch
 
-    torch.set_num_threads(1)
+        torch.set_num_threads(1)
 
 
 def read_api_key(file: Path) -> str:

@@ -147,6 +147,20 @@ def text_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, code: Se
     return Table(columns=tuple(_text_column(title) for title in titles), rows=tuple(entries))
 
 
+def precision_remark(comparison: Comparison) -> str:
+    """Return a sentence with the arithmetic of the query encoders; empty if no system has one."""
+    systems: dict[str, list[str]] = {}
+    for system in comparison.systems:
+        if precision := system.settings.get("precision"):
+            systems.setdefault(str(precision), []).append(system.name)
+    if not systems:
+        return ""
+    if len(systems) == 1:
+        return f"Queries are encoded in {next(iter(systems))}."
+    parts = (f"{precision} ({', '.join(names)})" for precision, names in systems.items())
+    return text.plain(f"Queries are encoded in {'; '.join(parts)}.")
+
+
 def _text_column(title: str) -> Column:
     return Column(title=title, is_number=False)
 

@@ -11,7 +11,15 @@ import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command, resumable
-from elasticdenser.cli.output import aligned, note, print_json, print_significance, print_table, progress_bars
+from elasticdenser.cli.output import (
+    aligned,
+    note,
+    print_json,
+    print_lines,
+    print_significance,
+    print_table,
+    progress_bars,
+)
 
 if TYPE_CHECKING:
     from elasticdenser.evaluation import Comparison
@@ -56,6 +64,13 @@ def eval_(
             "repeatable.",
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Arithmetic of the query encoder for all dense systems, instead of the suite's own: int8 (CPU), fp32, "
+            "bf16, fp16 (GPU), or auto: as queries are served."
+        ),
+    ] = None,
     timed: Annotated[
         int, typer.Option(min=0, help="Number of queries of each query set to time, one at a time; 0: none.")
     ] = 50,
@@ -75,7 +90,10 @@ def eval_(
     """
     from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite
 
-    chosen = read_suite(suite).with_subnets(subnet or []).only(query_sets=query_set or [], systems=system or [])
+    if precision is not None:
+        options.dtype_of(precision)  # refuses an unknown one
+    chosen = read_suite(suite).with_subnets(subnet or []).with_precision(precision)
+    chosen = chosen.only(query_sets=query_set or [], systems=system or [])
     options.compute_on_one_thread()
     settings = SuiteOptions(
         data=data,
@@ -101,7 +119,7 @@ def eval_(
 
 def _print(comparison: Comparison) -> None:
     from elasticdenser.reports.retention import retention_rows, retentions
-    from elasticdenser.reports.tables import result_rows
+    from elasticdenser.reports.tables import precision_remark, result_rows
 
     for query_set in comparison.query_sets:
         columns, rows = result_rows(comparison, query_set.name)
@@ -118,6 +136,8 @@ def _print(comparison: Comparison) -> None:
         title = f"Share of the quality of {retention.largest.name} without typing errors"
         print_table(title, turned[0], turned[1:], numeric=len(columns) - 1)
     print_significance(comparison.baseline)
+    if remark := precision_remark(comparison):
+        print_lines(remark)
 
 
 def register(app: typer.Typer) -> None:
