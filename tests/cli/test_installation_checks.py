@@ -9,6 +9,7 @@ from importlib import metadata
 import pytest
 from cli_helpers import ROOT, run, run_code
 
+import elasticdenser
 from elasticdenser import requirements
 from elasticdenser.cli import installation_checks
 
@@ -21,6 +22,7 @@ def test_doctor_lists_the_parts():
 
 def test_packages_and_extras_are_those_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == elasticdenser.__version__
     declared = {"": project["dependencies"], **project["optional-dependencies"]}
     for extra, lines in declared.items():
         assert sorted(requirements.requirements_of(extra)) == sorted(line.partition(";")[0].strip() for line in lines)
