@@ -170,10 +170,11 @@ def select_snapshot(
             values[step] = cached[step]
         else:
             load_weights(path, model)
-            values[step] = {}
+            by_dev_set: dict[str, dict[str, float]] = {}
             for number, dev in enumerate(dev_sets, done * len(dev_sets) + 1):
-                values[step][dev.name] = measure_subnets(model, measured, dev, sequences[dev.name])
+                by_dev_set[dev.name] = measure_subnets(model, measured, dev, sequences[dev.name])
                 progress("Measuring snapshots", number, len(snapshots) * len(dev_sets))
+            values[step] = by_dev_set
         selected = best_step(
             {step: _retention(full, values[step], for_record_names) for step in values},
             {step: _worst_retention(full, values[step], for_record_names) for step in values}
