@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,8 +20,30 @@ if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Retriever
     from elasticdenser.subnet import Subnet
 
+STANDARD_OUTPUT = Path("/dev/stdout")
+
+
+def output_file(path: Path) -> Path:
+    """Return the path of an output file; `-` is standard output. Made for the callback of an option."""
+    return STANDARD_OUTPUT if str(path) == "-" else path
+
+
+def output_folder(path: Path | None) -> Path | None:
+    """Refuse standard output, FIFOs and devices where a folder is written. Made for the callback of an option."""
+    from elasticdenser.artifacts import is_stream
+
+    if path is not None and str(path) == "-":
+        raise typer.BadParameter("got -, which is standard output; expected a folder: for one named - write ./-")
+    if path is not None and is_stream(path):
+        raise typer.BadParameter(f"got {path}, which is a FIFO or a device; expected a folder")
+    return path
+
+
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of an index.", show_default=False)]
-NewIndexPath = Annotated[Path, typer.Option("-o", "--output", help="Folder of the index to build.", show_default=False)]
+NewIndexPath = Annotated[
+    Path,
+    typer.Option("-o", "--output", help="Folder of the index to build.", show_default=False, callback=output_folder),
+]
 NewIndexEncoder = Annotated[
     str | None, typer.Option("--encoder", help="Sentence encoder: a folder or a hub id. Default: all-MiniLM-L6-v2.")
 ]
@@ -87,8 +109,6 @@ Hits = Annotated[int, typer.Option("-k", min=1, help="Number of hits for each qu
 Split = Annotated[
     str | None, typer.Option(help="Split of a BEIR folder's qrels. Default: test, else dev, else the only one.")
 ]
-
-_DTYPES = {"auto": "auto", "int8": "int8", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,13 +261,12 @@ def dtype_of(precision: str) -> str:
     Raises:
         typer.BadParameter: There is no such precision.
     """
-    if precision in _DTYPES:
-        return _DTYPES[precision]
-    from elasticdenser.encoders.backends import BACKENDS
+    from elasticdenser.encoders import precision as precisions
 
-    if precision not in BACKENDS:
-        raise typer.BadParameter(f"got {precision!r}; expected one of {', '.join(_DTYPES)}", param_hint="--precision")
-    return precision
+    try:
+        return precisions.dtype_of(precision)
+    except QueryError as error:
+        raise typer.BadParameter(str(error), param_hint="--precision") from None
 
 
 def n_workers(workers: int | None) -> int:
@@ -259,9 +278,10 @@ def n_workers(workers: int | None) -> int:
 
 def compute_on_one_thread() -> None:
     """Let torch encode on one thread: a query is too short to gain from several."""
-    import torch
+    with suppress(ModuleNotFoundError):  # the package's own kernel computes without torch, on one thread
+        import torch
 
-    torch.set_num_threads(1)
+        torch.set_num_threads(1)
 
 
 def read_api_key(file: Path) -> str:

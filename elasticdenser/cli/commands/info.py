@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
-from elasticdenser.cli.output import print_table
+from elasticdenser.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from elasticdenser.index.manifest import Manifest
@@ -26,7 +25,7 @@ def info(
 
     manifest = Manifest.read(index)
     if as_json:
-        typer.echo(json.dumps(asdict(manifest), indent=2))
+        print_json(asdict(manifest), indent=2)
     else:
         print_table(str(index), ["property", "value"], [[name, value] for name, value in _properties(manifest).items()])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -14,7 +13,7 @@ import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
-from elasticdenser.cli.output import hit_rows, note, print_table
+from elasticdenser.cli.output import hit_rows, note, print_json, print_table
 
 if TYPE_CHECKING:
     from elasticdenser.index import PassageIndex
@@ -60,12 +59,17 @@ def search(
     subnets = searching.subnets(retriever)
     search_options: dict[str, Any] = {"k": k, **searching.search_options()}
     if within is not None:
-        search_options["doc_ids"] = list(_lines(within))
+        search_options["doc_ids"] = _doc_ids(within)
     for subnet in subnets:
         retriever.encoder.encode(["warm up"], subnet)
+    is_empty = True
     for text in _queries(query, file):
+        is_empty = False
         for subnet in subnets:
             show_hits(retriever, text, as_json=as_json, subnet=subnet, **search_options)
+    if is_empty and not _is_prompting(file):
+        source = "standard input" if file is None or str(file) == "-" else str(file)
+        note(f"{source}: no query in it, nothing but blank lines: expected one query per line")
 
 
 def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **search_options: Any) -> None:
@@ -90,7 +94,7 @@ def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **sear
             for hit, passage in zip(hits, passages, strict=True)
         ]
         answer = {"query": query, "subnet": str(subnet), "seconds": round(seconds, 6), "hits": rows}
-        typer.echo(json.dumps(answer, ensure_ascii=False))
+        print_json(answer)
         return
     scored = [(hit.score, hit.doc_id, passage) for hit, passage in zip(hits, passages, strict=True)]
     print_table(
@@ -111,10 +115,24 @@ def _queries(query: str | None, file: Path | None) -> Iterator[str]:
         yield query
     elif file is not None and str(file) != "-":
         yield from _lines(file)
-    elif file is None and sys.stdin.isatty():
+    elif _is_prompting(file):
         yield from _prompted_queries()
     else:
         yield from _non_empty(_stdin_lines())
+
+
+def _is_prompting(file: Path | None) -> bool:
+    """Return whether queries are typed at a prompt, if none is given."""
+    return file is None and sys.stdin.isatty()
+
+
+def _doc_ids(path: Path) -> list[str]:
+    from elasticdenser.errors import BadInputError
+
+    doc_ids = list(_lines(path))
+    if not doc_ids:
+        raise BadInputError("no document id in it, nothing but blank lines: expected one id per line", path)
+    return doc_ids
 
 
 def _prompted_queries() -> Iterator[str]:

@@ -132,12 +132,14 @@ def serve(
 
     check_installed()
     from elasticdenser.cpus import cpu_count
+    from elasticdenser.engine.policies import check_policy
     from elasticdenser.engine.processes.pool import should_use_processes
     from elasticdenser.serving.hosts import ANY_HOST, parse_allowed_hosts
     from elasticdenser.serving.origins import parse_origins
     from elasticdenser.serving.server import allow_open_files, bind_socket, is_loopback
     from elasticdenser.serving.settings import ServeSettings
 
+    check_policy(policy)
     with bind_socket(host, port) as bound:
         names = allowed_host or ([] if is_loopback(bound) else [ANY_HOST])
         settings = ServeSettings(
@@ -158,6 +160,8 @@ def serve(
         )
         allow_open_files(max_connections)
         retriever = encoding.open_retriever(index, cache=cache)
+        if profile is None and (level := policy.partition(":")[2]):
+            retriever.encoder.resolve_subnet(level)  # refuses an unknown one before levels are measured
         levels = _profile(retriever, profile)
         engine_options = {
             "policy": policy,
