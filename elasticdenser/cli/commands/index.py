@@ -44,8 +44,8 @@ def index(
         str | None,
         typer.Option(
             metavar="TOKENS[/OVERLAP]",
-            help="Cut documents at the ends of sentences into passages of at most so many tokens; each repeats sentences "
-            "of up to OVERLAP tokens from the end of the one before. Default: one passage a document.",
+            help="Cut documents at the ends of sentences into passages of at most so many tokens; each repeats "
+            "sentences of up to OVERLAP tokens from the end of the one before. Default: one passage a document.",
             show_default=False,
         ),
     ] = None,
