@@ -75,6 +75,10 @@ class BaseEncoder(ABC):
         """Return where the tokens of a text end, in characters, without special tokens and at most the maximum."""
         return self._tokenizer.token_ends(text)
 
+    def shorten_query(self, text: str) -> str:
+        """Return a query that has the same tokens, and is much shorter if the query is long."""
+        return self._tokenizer.shorten(text, self.settings.query_prompt)
+
     def _tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
         if isinstance(texts, str):
             raise QueryError("got one string, expected a list of texts: use [text]")
