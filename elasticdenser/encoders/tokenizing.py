@@ -15,6 +15,8 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
+from elasticdenser.errors import QueryError
+
 CHARACTERS_PER_TOKEN = 10
 """More than nearly all texts have: English has about five, with spaces."""
 _MIN_CHARACTERS = 512
@@ -58,7 +60,13 @@ class TextTokenizer:
         self._shorten = _shortener(tokenizer)
 
     def tokenize(self, texts: Sequence[str], prompt: str = "") -> list[TokenizedText]:
-        """Return the tokens of each text, behind a prompt."""
+        """Return the tokens of each text, behind a prompt.
+
+        Raises:
+            QueryError: `texts` is one string.
+        """
+        if isinstance(texts, str):
+            raise QueryError("got one string, expected a list of texts: use [text]")
         limit = self._max_characters + len(prompt)
         prompted = [prompt + text[: self._max_characters + 1] for text in texts]
         whole = [number for number, text in enumerate(prompted) if len(text) <= limit]
