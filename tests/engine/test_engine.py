@@ -325,6 +325,9 @@ def test_warming_up_runs_every_level(engine, search):
 
 
 class _FakeEncoder:
+    def shorten_query(self, text):
+        return text
+
     def resolve_subnet(self, name):
         if name not in {level.name for level in PROFILE.levels}:
             raise QueryError(f"got subnet {name}")
