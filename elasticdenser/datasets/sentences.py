@@ -7,55 +7,27 @@ from collections.abc import Iterator
 
 _BOUNDARY = re.compile(
     r"""
-    [.!?…]+ ["'”’»)\]]* (?=\s)      # the end of a sentence, with closing quotes and brackets
-    | [。！？]+ ["'”’」』）]*         # the same in Chinese and Japanese, which put no white space between sentences
-    | \n [^\S\n]* (?=\n)            # the end of a paragraph
+    (?<![.!?…]) [.!?…]+ ["'”’»)\]]* (?=\s)  # the end of a sentence, with closing quotes and brackets
+    | [。！？]+ ["'”’」』）]*                 # the same in Chinese and Japanese, which put no white space between them
+    | \n [^\S\n]* (?=\n)                    # the end of a paragraph
     """,
     re.VERBOSE,
 )
-_ABBREVIATIONS = frozenset(
-    [
-        "al",
-        "approx",
-        "ca",
-        "cf",
-        "co",
-        "corp",
-        "dept",
-        "dr",
-        "ed",
-        "e.g",
-        "eq",
-        "etc",
-        "fig",
-        "figs",
-        "gen",
-        "gov",
-        "i.e",
-        "inc",
-        "jr",
-        "lt",
-        "ltd",
-        "mr",
-        "mrs",
-        "ms",
-        "no",
-        "nr",
-        "p",
-        "pp",
-        "prof",
-        "sec",
-        "sgt",
-        "sr",
-        "st",
-        "u.k",
-        "u.s",
-        "vol",
-        "vs",
-    ]
+_NO_END = re.compile(
+    r"""
+    (?:\A | [\s(\["'“‘])
+    (?:
+        [^\W\d_a-zI]                # an initial
+        | (?i:al|approx|ca|cf|co|corp|dept|dr|ed|e\.g|eq|etc|figs?|gen|gov|i\.e|inc|jr|ltd?|mr|mrs|ms|no|nr|pp?|prof|sec
+            |sgt|sr|st|u\.k|u\.s|vol|vs)
+    )
+    \Z
+    """,
+    re.VERBOSE,
 )
-_LONGEST_ABBREVIATION = 8
-_LAST_WORD = re.compile(r"[^\s(\[\"'“‘]+\Z")
+"""What may stand before a full stop that does not end a sentence."""
+_LONGEST = 8
+"""More characters than the longest of these has."""
 _NEXT_CHARACTER = re.compile(r"\s*(\S?)")
 
 
@@ -80,10 +52,4 @@ def _ends_sentence(text: str, position: int, end: int) -> bool:
     following = _NEXT_CHARACTER.match(text, end)
     if following is not None and following[1].islower():
         return False
-    # One character more than an abbreviation has, so that the end of a longer word is not taken for one.
-    last_word = _LAST_WORD.search(text[max(0, position - _LONGEST_ABBREVIATION - 1) : position])
-    if last_word is None:
-        return True
-    word = last_word[0]
-    is_initial = len(word) == 1 and word.isupper() and word != "I"
-    return not is_initial and word.lower() not in _ABBREVIATIONS
+    return _NO_END.search(text[max(0, position - _LONGEST) : position]) is None

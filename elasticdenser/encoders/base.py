@@ -10,8 +10,7 @@ import numpy as np
 
 from elasticdenser.arrays import Vectors, l2_normalised
 from elasticdenser.encoders.backends.base import EncoderBackend
-from elasticdenser.encoders.tokenizing import TextTokenizer, TokenizedText
-from elasticdenser.errors import QueryError
+from elasticdenser.encoders.tokenizing import TextTokenizer
 from elasticdenser.models.locate import ModelLocation
 from elasticdenser.models.model_files import transformer_folder
 from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings
@@ -75,7 +74,7 @@ class BaseEncoder(ABC):
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text after truncation, special tokens included, without a prompt."""
-        return [len(text.ids) for text in self._tokenize(texts, "")]
+        return [len(token_ids) for token_ids in self._tokenize(texts, "")]
 
     def text_of_tokens(self, token_ids: Sequence[int]) -> str:
         """Return the text that the encoder's tokenizer turns into these ids, which include its special tokens.
@@ -93,10 +92,12 @@ class BaseEncoder(ABC):
         """Return where the tokens of a text end, in characters, without special tokens and at most the maximum."""
         return self._tokenizer.token_ends(text)
 
-    def _tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
-        if isinstance(texts, str):
-            raise QueryError("got one string, expected a list of texts: use [text]")
-        return self._tokenizer.tokenize(texts, prompt)
+    def shorten_query(self, text: str) -> str:
+        """Return a query that has the same tokens, and is much shorter if the query is long."""
+        return self._tokenizer.shorten(text, self.settings.query_prompt)
+
+    def _tokenize(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
+        return [text.ids for text in self._tokenizer.tokenize(texts, prompt)]
 
     def _batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Yield positions in `sequences`, shortest sequences first, in batches of a bounded number of tokens."""
@@ -114,7 +115,7 @@ class BaseEncoder(ABC):
 
     def _compute_vectors(self, texts: Sequence[str], prompt: str, subnet: Subnet) -> Vectors:
         """Return float32, (n_texts, dim), computed in batches in the calling thread."""
-        sequences = [text.ids for text in self._tokenize(texts, prompt)]
+        sequences = self._tokenize(texts, prompt)
         vectors = np.empty((len(texts), self.dim), np.float32)
         for batch in self._batches(sequences):
             vectors[batch] = self._cut(self._backend.forward([sequences[position] for position in batch], subnet))

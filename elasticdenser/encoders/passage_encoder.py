@@ -127,7 +127,7 @@ class PassageEncoder(BaseEncoder):
                 encoding.shutdown(cancel_futures=True)
 
     def _start_window(self, texts: Sequence[str], pool: ThreadPoolExecutor) -> _Window:
-        tokenized = self._tokenize(texts, self.settings.passage_prompt)
+        tokenized = self._tokenizer.tokenize(texts, self.settings.passage_prompt)
         sequences = [text.ids for text in tokenized]
         batches = list(self._batches(sequences))
         forward, subnet = self._backend.forward, self._backend.full_subnet

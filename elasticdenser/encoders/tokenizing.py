@@ -7,13 +7,15 @@ is kept: what comes after them cannot change the tokens before. Else a longer be
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from tokenizers import Encoding, Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
+
+from elasticdenser.errors import QueryError
 
 CHARACTERS_PER_TOKEN = 10
 """More than nearly all texts have: English has about five, with spaces."""
@@ -23,6 +25,9 @@ _GROWTH = 8
 _MARGIN_WORDS = 16
 """Words that must follow the last kept token. Where a text is cut, a word, a contraction or a special token may be cut,
 which are at most a few of the tokenizer's words; all words before are those of the whole text."""
+
+_LETTER = "[A-Za-z0-9À-ɏΑ-ΡΣ-ωЀ-ҁҊ-ԯぁ-ゖァ-ヺ가-힣]"
+"""Characters that BERT's tokenizer neither removes nor splits at, in any version of Unicode; there are more."""
 
 # Up to this number, texts are tokenised one by one in the calling thread. For a batch, even of one text, `tokenizers`
 # starts threads, which pay off only for larger batches.
@@ -55,7 +60,13 @@ class TextTokenizer:
         self._shorten = _shortener(tokenizer)
 
     def tokenize(self, texts: Sequence[str], prompt: str = "") -> list[TokenizedText]:
-        """Return the tokens of each text, behind a prompt."""
+        """Return the tokens of each text, behind a prompt.
+
+        Raises:
+            QueryError: `texts` is one string.
+        """
+        if isinstance(texts, str):
+            raise QueryError("got one string, expected a list of texts: use [text]")
         limit = self._max_characters + len(prompt)
         prompted = [prompt + text[: self._max_characters + 1] for text in texts]
         whole = [number for number, text in enumerate(prompted) if len(text) <= limit]
@@ -68,11 +79,13 @@ class TextTokenizer:
         # The fast method does not tell words apart.
         encodings = self._encode([prompted[number] for number in cut], with_words=True)
         for number, encoding in zip(cut, encodings, strict=True):
-            if _is_exact(encoding):
-                tokenized[number] = TokenizedText(encoding.ids, True)
-            else:
-                tokenized[number] = self._tokenize_more(prompt + texts[number], _GROWTH * limit)
+            exact = encoding if _is_exact(encoding) else self._beginning(texts[number], prompt)[1]
+            tokenized[number] = TokenizedText(exact.ids, bool(exact.overflowing))
         return tokenized
+
+    def shorten(self, text: str, prompt: str = "") -> str:
+        """Return a text that has the same tokens behind a prompt, and is much shorter if the text is long."""
+        return text if len(text) <= self._max_characters else self._beginning(text, prompt)[0]
 
     def token_ends(self, text: str) -> list[int]:
         """Return where the tokens of a text end, in characters, without special tokens, up to the maximum length."""
@@ -87,16 +100,22 @@ class TextTokenizer:
         encodings: list[Encoding] = encode_batch(texts)
         return encodings
 
-    def _tokenize_more(self, text: str, n_characters: int) -> TokenizedText:
-        """Return the tokens of a text by trying longer and longer beginnings of it."""
-        text = self._shorten(text)
-        while n_characters < len(text):
-            encoding = self._tokenizer.encode(text[:n_characters])
+    def _beginning(self, text: str, prompt: str) -> tuple[str, Encoding]:
+        """Return a beginning of a text that has the same tokens, and these tokens."""
+        for beginning in self._beginnings(text):
+            encoding = self._tokenizer.encode(prompt + beginning)
             if _is_exact(encoding):
-                return TokenizedText(encoding.ids, True)
-            n_characters *= _GROWTH
-        encoding = self._tokenizer.encode(text)
-        return TokenizedText(encoding.ids, bool(encoding.overflowing))
+                break
+        return beginning, encoding
+
+    def _beginnings(self, text: str) -> Iterator[str]:
+        """Yield longer and longer beginnings of a text, and at last the text."""
+        n_characters = self._max_characters
+        yield text[:n_characters]
+        text = self._shorten(text)
+        while (n_characters := n_characters * _GROWTH) < len(text):
+            yield text[:n_characters]
+        yield text
 
 
 def _is_exact(encoding: Encoding) -> bool:
@@ -123,7 +142,7 @@ def _shortener(tokenizer: Tokenizer) -> Callable[[str], str]:
     if not is_bert or not isinstance(tokenizer.normalizer, BertNormalizer) or any(map(str.isalnum, added)):
         return lambda text: text
     longest = int(model.max_input_chars_per_word)
-    long_word = re.compile(rf"([A-Za-z0-9]{{{longest}}})[A-Za-z0-9]+([A-Za-z0-9]{{{longest}}})")
+    long_word = re.compile(f"({_LETTER}{{{longest}}}){_LETTER}+({_LETTER}{{{longest}}})")
     zeros = "\0" if tokenizer.normalizer.clean_text else ""
 
     def shorten(text: str) -> str:

@@ -50,6 +50,13 @@ class BatchSearch(Protocol):
         """
         return None
 
+    def shorten(self, text: str) -> str:
+        """Return a query with the same hits, which is much shorter if the query is long; by default the query itself.
+
+        It is called in the threads of clients. To read megabytes could take a worker longer than a batch may take.
+        """
+        return text
+
     def start_batch(self, queries: Sequence[Query], level: str) -> Callable[[], Collection[Hits]]:
         """Start a search, and return a function that waits for its hits.
 
@@ -88,6 +95,10 @@ class RetrieverSearch(BatchSearch):
             for hit in self._retriever.search(texts, k, subnet=subnet, doc_ids=doc_ids, recall=recall):
                 hits[int(hit.query_id)].append(hit)
         return [hits_of_query[: query.k] for hits_of_query, query in zip(hits, queries, strict=True)]
+
+    def shorten(self, text: str) -> str:
+        """Return the query, or of a long one only what the encoder reads; see `BatchSearch`."""
+        return self._retriever.encoder.shorten_query(text)
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens as the encoder counts them, at most its maximum; see `BatchSearch`."""

@@ -94,7 +94,7 @@ class RetrievalEngine:
         settings = SchedulerSettings(slo_s=slo_s, workers=n_workers, reserve_s=reserve_s, max_unfinished=max_unfinished)
         scheduler = Scheduler(profile, make_policy(policy, profile, settings), settings)
         count_tokens = self._count_tokens if profile.has_quality_by_tokens else None
-        self._submissions = SubmissionBuilder(slo_s, minimum_quality, count_tokens)
+        self._submissions = SubmissionBuilder(slo_s, minimum_quality, count_tokens, self._shorten)
         self.profile, self._settings = profile, settings
         # Well above the limit of the watchdog, which fails a batch that hangs: this one only ends its process.
         process_timeout_s = max(30.0, 10 * hang_timeout_s)
@@ -251,6 +251,9 @@ class RetrievalEngine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _shorten(self, query: str) -> str:
+        return self._search.shorten(query)
 
     def _count_tokens(self, query: str) -> int | None:
         return self._search.count_tokens(query)

@@ -38,15 +38,20 @@ class SubmissionBuilder:
         slo_s: Deadline of requests that give none, in seconds after arrival.
         minimum_quality: Minimum quality of requests that give none; 0 accepts any level.
         count_tokens: Counts the tokens of a query; None if no quality depends on them.
+        shorten: Shortens long queries without changing their hits; None leaves them as they are.
 
     Raises:
         QueryError: The minimum quality is out of range.
     """
 
     def __init__(
-        self, slo_s: float, minimum_quality: float = 0.0, count_tokens: Callable[[str], int | None] | None = None
+        self,
+        slo_s: float,
+        minimum_quality: float = 0.0,
+        count_tokens: Callable[[str], int | None] | None = None,
+        shorten: Callable[[str], str] | None = None,
     ) -> None:
-        self._slo_s, self._count_tokens = slo_s, count_tokens
+        self._slo_s, self._count_tokens, self._shorten = slo_s, count_tokens, shorten
         self._minimum_quality = _checked_quality(minimum_quality)
 
     def build(
@@ -74,6 +79,8 @@ class SubmissionBuilder:
         if isinstance(doc_ids, str):
             raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
         quality = self._minimum_quality if minimum_quality is None else _checked_quality(minimum_quality)
+        if self._shorten is not None:
+            query = self._shorten(query)
         return Submission(
             query=Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids)),
             timeout_s=timeout_s,

@@ -116,7 +116,11 @@ class Chunker:
             counts = dict(zip(short, self._n_text_tokens([text[start:end] for start, end in short]), strict=True))
             for start, end in group:
                 n_tokens = counts.get((start, end), room + 1)
-                pieces = [_Sentence(start, end, n_tokens)] if n_tokens <= room else self._pieces(text, start, end, room)
+                # A sentence that fills the encoder's maximum length may have more tokens.
+                if n_tokens <= room and n_tokens < self._max_length - self._n_special:
+                    pieces = iter([_Sentence(start, end, n_tokens)])
+                else:
+                    pieces = self._pieces(text, start, end, room)
                 yield from (piece for piece in pieces if piece.n_tokens)
 
     def _pieces(self, text: str, start: int, end: int, room: int) -> Iterator[_Sentence]:

@@ -94,6 +94,10 @@ class ProcessPoolSearch(BatchSearch):
         """Search in the calling thread, which at low load is faster than a process; see `BatchSearch`."""
         return self._local.search_batch(queries, level)
 
+    def shorten(self, text: str) -> str:
+        """Return the query, shortened in the calling thread; see `BatchSearch`."""
+        return self._local.shorten(text)
+
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens, counted in the calling thread; see `BatchSearch`."""
         return self._local.count_tokens(text)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from process_helpers import QUERIES, RECALLS, make_profile, search_in_process
+from waiting import wait_until
 
 from elasticdenser import Retriever
 from elasticdenser.engine.batch_search import RetrieverSearch
@@ -33,6 +34,16 @@ def test_a_process_finds_what_the_retriever_finds(pool, retriever, level):
 def test_tokens_are_counted_as_the_encoder_does(pool, retriever, text):
     (expected,) = retriever.encoder.count_tokens([text])
     assert pool.count_tokens(text) == RetrieverSearch(retriever, RECALLS).count_tokens(text) == expected
+
+
+@pytest.mark.parametrize("text", ["desert planet " * 1_000_000, "x" * 2_000_000, " " * 2_000_000 + "novel"])
+def test_a_huge_query_is_no_hang(retriever, text):
+    with RetrievalEngine(retriever, make_profile(), slo_s=60, workers=1, processes=True) as engine:
+        wait_until(lambda: engine.snapshot().processes == 1)
+        hits = engine.submit(text, k=3).result(30).hits
+        snapshot = engine.snapshot()
+    assert [hit.doc_id for hit in hits] == [hit.doc_id for hit in retriever.search(text, 3)]
+    assert (snapshot.replaced_workers, snapshot.replaced_processes) == (0, 0)
 
 
 def test_a_filter_goes_with_the_query(pool):
