@@ -32,7 +32,7 @@ def test_integer_ids_are_taken_as_their_text(index):
     for wrong in (7, "7", b"7", None):
         with pytest.raises(QueryError, match=r"got doc_ids = .*, expected a collection of document ids, such as \["):
             index.positions(wrong)
-    with pytest.raises(QueryError, match="1 of 1 document ids are not in the index, such as 8"):
+    with pytest.raises(QueryError, match="1 of 1 document ids are not in the index, such as '8'"):
         index.passage(8)
 
 
@@ -90,7 +90,7 @@ def test_an_index_is_built_of_passages_in_memory(tmp_path, passages):
         ([{"text": "no id"}], "passage number 1: no '_id'"),
         ([{"_id": "a"}], "passage number 1: no 'text'"),
         ([{"_id": True, "text": "a"}], "passage number 1: '_id' is a JSON boolean"),
-        ([Passage("a", None)], "passage number 1: no 'text'"),
+        ([Passage("a", None)], "passage number 1: passage .a. has no text"),
         ([Passage("a", "b"), Passage("a", "c")], "id 'a' is already that of"),
         (["no such file"], "no such file"),
     ],
