@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex
 
-import faiss
 import numpy as np
 
 from elasticdenser.arrays import Positions, Scores, Vectors
@@ -21,6 +20,7 @@ from elasticdenser.index.manifest import Manifest
 from elasticdenser.index.passage_file import PassageFile
 from elasticdenser.index.rescoring import best_candidates
 from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch, IndexStructure
+from elasticdenser.index.structures.threads import faiss_threads
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress, silent
 from elasticdenser.query_input import checked_k
@@ -189,16 +189,20 @@ class PassageIndex:
         """
         queries, k = self._checked_queries(queries), checked_k(k)
         source = self._structure.source_for(recall)
-        faiss.omp_set_num_threads(1)
-        if within is not None:
-            allowed = self._checked_positions(within)
-            if len(allowed) == 0:
-                return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-            k = min(k, len(allowed))
-            return self._best(queries, ExhaustiveSearch(self.vectors, allowed), k)
-        k = min(k, len(self))
-        if exact:
-            return self._best(queries, ExhaustiveSearch(self.vectors), k)
+        with faiss_threads(1):
+            if within is not None:
+                return self._search_within(queries, k, self._checked_positions(within))
+            k = min(k, len(self))
+            if exact:
+                return self._best(queries, ExhaustiveSearch(self.vectors), k)
+            return self._search_structure(queries, source, k)
+
+    def _search_within(self, queries: Vectors, k: int, allowed: Positions) -> tuple[Scores, Positions]:
+        if len(allowed) == 0:
+            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        return self._best(queries, ExhaustiveSearch(self.vectors, allowed), min(k, len(allowed)))
+
+    def _search_structure(self, queries: Vectors, source: CandidateSource, k: int) -> tuple[Scores, Positions]:
         scores, positions = self._best(queries, source, k)
         # Inverted lists and graphs may reach fewer than k passages.
         short = np.flatnonzero(positions[:, -1] < 0)

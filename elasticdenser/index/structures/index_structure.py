@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import faiss
 import numpy as np
 
 from elasticdenser.arrays import Vectors
@@ -18,6 +17,7 @@ from elasticdenser.index.manifest import StructureInfo
 from elasticdenser.index.structures.base import CandidateSource, SearchStructure
 from elasticdenser.index.structures.measuring import measure_efforts
 from elasticdenser.index.structures.registry import AUTO, split_factory, structure_class
+from elasticdenser.index.structures.threads import faiss_threads
 from elasticdenser.progress import Progress, silent
 
 _FLAT_UP_TO = 10_000
@@ -116,9 +116,9 @@ class IndexStructure:
             BuildError: A factory string is not known, or there are too few vectors for it.
         """
         factory = choose_factory(*vectors.shape) if factory == AUTO else factory
-        faiss.omp_set_num_threads(cpu_count())
-        parts = [structure_class(part).build(part, vectors, progress) for part in split_factory(factory)]
-        efforts, n_sampled = measure_efforts(parts, vectors)
+        with faiss_threads(cpu_count()):
+            parts = [structure_class(part).build(part, vectors, progress) for part in split_factory(factory)]
+            efforts, n_sampled = measure_efforts(parts, vectors)
         return cls(parts, StructureInfo(factory=factory, efforts=efforts, n_sampled=n_sampled))
 
     def write(self, folder: Path, reserved: Collection[str] = ()) -> None:
