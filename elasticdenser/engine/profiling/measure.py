@@ -12,7 +12,7 @@ from statistics import median
 
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 from elasticdenser.engine.batch_search import RetrieverSearch
-from elasticdenser.engine.profiling.agreement import agreement
+from elasticdenser.engine.profiling.agreement import agreement, quality_from_agreement
 from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.profiling.quality_by_length import estimate_by_length
@@ -79,7 +79,7 @@ def measure_profile(
         retriever: The retriever.
         queries: Texts like those that it will be asked.
         settings: The settings.
-        quality: Retention by level, measured with relevance judgements; `agreement` replaces the missing ones.
+        quality: Retention by level, measured with relevance judgements; `agreement` estimates the missing ones.
         quality_by_tokens: Retention by level and length of the query, as in a `Level`; it may be missing.
         recalls: Search effort of every level, for which the qualities then hold; None chooses the efforts.
         progress: Called with (activity, done, total).
@@ -97,14 +97,14 @@ def measure_profile(
     with _without_cache(retriever.encoder):
         qualities = dict(quality or {})
         unjudged = [name for name in names if name not in qualities]
-        qualities |= agreement(retriever, queries, unjudged, k=settings.k, seed=settings.seed, progress=progress)
+        agreements = agreement(retriever, queries, unjudged, k=settings.k, seed=settings.seed, progress=progress)
+        qualities |= {name: quality_from_agreement(share) for name, share in agreements.items()}
         qualities = {name: qualities[name] for name in names}
         by_tokens = {name: (quality_by_tokens or {}).get(name, {}) for name in names}
         full = str(retriever.encoder.full_subnet)  # its quality is 1 at every length
         estimated = [name for name in names if settings.by_length and name != full and not by_tokens[name]]
-        judged = {name: qualities[name] for name in estimated if name not in unjudged}
         by_tokens |= estimate_by_length(
-            retriever, queries, estimated, judged, k=settings.k, seed=settings.seed, progress=progress
+            retriever, queries, estimated, k=settings.k, seed=settings.seed, progress=progress
         )
         if recalls is None:
             points = choose_operating_points(_operating_points(retriever, queries, qualities, settings, progress))

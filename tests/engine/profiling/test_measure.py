@@ -12,10 +12,9 @@ from typer.testing import CliRunner
 
 from elasticdenser import PassageEncoder, PassageIndex, Retriever
 from elasticdenser.cli import app
-from elasticdenser.engine.profiling.agreement import agreement
+from elasticdenser.engine.profiling.agreement import agreement, quality_from_agreement
 from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
 from elasticdenser.engine.profiling.profile import Profile
-from elasticdenser.engine.profiling.quality_by_length import quality_from_agreement
 from elasticdenser.engine.profiling.query_sample import sample_queries, texts_by_length
 from elasticdenser.engine.profiling.search_effort import RETENTION_LOST_WITH_RECALL
 from elasticdenser.errors import QueryError
@@ -94,12 +93,9 @@ def test_without_texts_of_a_length_its_range_is_missing(retriever):
 
 
 def test_quality_is_lost_with_the_square_of_the_agreement():
-    assert quality_from_agreement(0.96, 0.8, 0.8) == pytest.approx(0.96)
-    assert quality_from_agreement(0.96, 0.8, 0.6) == pytest.approx(0.84)
-    assert quality_from_agreement(0.96, 0.8, 1.0) == 1.0
-    assert quality_from_agreement(1.02, 0.8, 0.5) == 1.0
-    assert quality_from_agreement(0.5, 0.9, 0.1) == 1e-6
-    assert quality_from_agreement(0.96, 1.0, 0.9) == 0.9
+    assert quality_from_agreement(1.0) == 1.0
+    assert quality_from_agreement(0.8) == pytest.approx(0.96)
+    assert quality_from_agreement(0.0) == 1e-6
 
 
 class _TwoEfforts:
