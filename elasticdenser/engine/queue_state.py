@@ -104,7 +104,8 @@ class QueueState:
     ) -> bool:
         """Return whether the queue, served at a level in the order of deadlines, meets every deadline.
 
-        Each batch is the largest that the deadline of its first job allows, on the worker that is free first.
+        Each batch is the largest that the deadline of its first job allows, on the worker that is free first. Long
+        queries are taken to be served at the fastest level that they accept.
 
         Args:
             level_index: The level.
@@ -125,6 +126,7 @@ class QueueState:
         latency_s, max_size = self.levels[level_index].latency_s, self.max_batch_sizes[level_index]
         if not check_from and not is_restricted and self._exceeds_capacity(level_index, reserve_s, factor, skip):
             return False
+        extra_sums_s = queue.extra_sums_s if queue.n_long else None
         for _ in range(n if whole_queue else _MAX_BATCHES_AHEAD):
             if position >= n:
                 return True
@@ -139,7 +141,10 @@ class QueueState:
             if size > group_size or size > n - position:  # faster than min(): most of a decision's time is spent here
                 size = min(group_size, n - position)
             if size > 0:
-                heapreplace(free_s, start_s + factor * latency_s[size])
+                end_s = start_s + factor * latency_s[size]
+                if extra_sums_s:
+                    end_s += safety_factor * (extra_sums_s[position + size] - extra_sums_s[position])
+                heapreplace(free_s, end_s)
                 position += size
             elif position >= check_from:
                 return False

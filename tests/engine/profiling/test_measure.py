@@ -22,7 +22,7 @@ from elasticdenser.errors import QueryError
 from elasticdenser.index.efforts import Effort
 
 TEXTS = [f"passage {number} is about {topic}" for number, topic in enumerate(("dune", "spice", "cats", "rain") * 10)]
-SETTINGS = MeasureSettings(batch_sizes=(1, 4), tokens=(4, 9), k=3, rounds=2)
+SETTINGS = MeasureSettings(batch_sizes=(1, 4), tokens=(4, 9, 500), k=3, rounds=2)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_every_level_is_timed_and_judged(retriever):
     assert by_name["level0"].quality == 0.5 and by_name[str(retriever.encoder.full_subnet)].quality == 1.0
     assert set(profile.measured["quality_by_agreement"]) == names - {"level0"}
     assert {level: set(times) for level, times in profile.measured["alone_by_tokens_s"].items()} == {
-        name: {"4", "9"} for name in names
+        name: {"4", "9", "64"} for name in names
     }
     assert (profile.measured["n_passages"], profile.measured["k"]) == (40, 3)
 
