@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Sequence
-from itertools import accumulate
 from operator import attrgetter
 
 from elasticdenser.engine.request import Job
@@ -29,6 +27,7 @@ class DeadlineQueue:
     Attributes:
         jobs: The jobs.
         deadlines_s: Their deadlines.
+        least_extras_s: Their `Job.least_extra_s`.
         n_restricted: Number of jobs that do not accept every level.
         n_long: Number of jobs of long queries.
         min_priority: The lowest priority of the jobs; above all others if there are none.
@@ -41,8 +40,7 @@ class DeadlineQueue:
         self._limits = bytearray()
         self._unrestricted = n_levels  # the `max_level_index` of a job that accepts every level
         self.n_restricted = self.n_long = 0
-        self._least_extras_s: list[float] = []
-        self._extra_sums_s: Sequence[float] = ()
+        self.least_extras_s: list[float] = []
         self.min_priority = _NO_PRIORITY
         self._n_of_priority: Counter[int] = Counter()
         self._only = [bytes((index,)) for index in range(n_levels + 1)]
@@ -57,8 +55,7 @@ class DeadlineQueue:
         position = bisect_right(self.deadlines_s, deadline_s)
         self.jobs.insert(position, job)
         self.deadlines_s.insert(position, deadline_s)
-        self._least_extras_s.insert(position, job.least_extra_s)
-        self._extra_sums_s = ()
+        self.least_extras_s.insert(position, job.least_extra_s)
         self.n_long += bool(job.extras_s)
         self._limits.insert(position, job.max_level_index)
         self.n_restricted += job.max_level_index < self._unrestricted
@@ -106,18 +103,10 @@ class DeadlineQueue:
             return 0.0
         return sum([job.extras_s[level_index] for job in self.jobs[:n] if job.extras_s], 0.0)
 
-    @property
-    def extra_sums_s(self) -> Sequence[float]:
-        """Sums of `Job.least_extra_s` over the first 0, 1, 2, ... jobs."""
-        if not self._extra_sums_s:
-            self._extra_sums_s = list(accumulate(self._least_extras_s, initial=0.0))
-        return self._extra_sums_s
-
     def _delete(self, start: int, end: int) -> None:
-        self._extra_sums_s = ()
         if end - start == len(self.jobs):  # the usual case at low load
             self.n_restricted, self.n_long, self.min_priority = 0, 0, _NO_PRIORITY
-            for collection in (self.jobs, self.deadlines_s, self._limits, self._least_extras_s, self._n_of_priority):
+            for collection in (self.jobs, self.deadlines_s, self._limits, self.least_extras_s, self._n_of_priority):
                 collection.clear()
             return
         if self.n_long:
@@ -129,4 +118,4 @@ class DeadlineQueue:
             self._n_of_priority = +self._n_of_priority
             self.min_priority = min(self._n_of_priority, default=_NO_PRIORITY)
         del self.jobs[start:end], self.deadlines_s[start:end], self._limits[start:end]
-        del self._least_extras_s[start:end]
+        del self.least_extras_s[start:end]

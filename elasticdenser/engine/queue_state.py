@@ -126,7 +126,7 @@ class QueueState:
         latency_s, max_size = self.levels[level_index].latency_s, self.max_batch_sizes[level_index]
         if not check_from and not is_restricted and self._exceeds_capacity(level_index, reserve_s, factor, skip):
             return False
-        extra_sums_s = queue.extra_sums_s if queue.n_long else None
+        least_extras_s = queue.least_extras_s if queue.n_long else ()
         for _ in range(n if whole_queue else _MAX_BATCHES_AHEAD):
             if position >= n:
                 return True
@@ -142,8 +142,8 @@ class QueueState:
                 size = min(group_size, n - position)
             if size > 0:
                 end_s = start_s + factor * latency_s[size]
-                if extra_sums_s:
-                    end_s += safety_factor * (extra_sums_s[position + size] - extra_sums_s[position])
+                if least_extras_s:
+                    end_s += safety_factor * sum(least_extras_s[position : position + size])
                 heapreplace(free_s, end_s)
                 position += size
             elif position >= check_from:
