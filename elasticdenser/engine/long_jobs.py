@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from copy import copy
 from heapq import heapreplace
 
+from elasticdenser.engine.arrival_rate import WINDOW_S
 from elasticdenser.engine.queue_state import Choice, QueueState
+
+_MAX_LOST = 0.05
+"""Mean number of requests that may be lost because a long query takes all workers: better levels are worth no more."""
 
 
 def fit_long_jobs(state: QueueState, choice: Choice, level_indices: Sequence[int]) -> Choice:
@@ -88,11 +92,20 @@ def _leaves_time(state: QueueState, choice: Choice, rest_index: int, reserve_s: 
     run_s = state.correction_ratio * (
         state.levels[level_index].latency_s[size] + state.queue.extra_s(size, level_index)
     )
-    n_idle = sum(free_s <= state.now_s for free_s in state.free_s)
-    # Requests that arrive more than a default deadline before the end have no worker, unless there is another one.
-    if n_idle < 2 and state.rate_per_s * (run_s - state.slo_s) >= 1:
+    if _expected_losses(state, size, run_s) > _MAX_LOST:
         return False
     after = copy(state)
     after.free_s = state.free_s.copy()
     heapreplace(after.free_s, state.now_s + run_s)
     return after.drains_in_time(rest_index, reserve_s, skip=size)
+
+
+def _expected_losses(state: QueueState, size: int, run_s: float) -> float:
+    """Return how many requests arrive, on average, too early to wait for the end of a batch that keeps all busy."""
+    # A request can wait until the reserve and the time of its own batch are left, for which the reserve is a guess.
+    excess_s = run_s - (state.slo_s - 2 * state.reserve_s)
+    if excess_s <= 0 or sum(free_s <= state.now_s for free_s in state.free_s) > 1:
+        return 0.0
+    requests = (request for job in state.queue.jobs[:size] for request in job.requests)
+    n_own = sum(request.deadline_s < math.inf and request.arrival_s > state.now_s - WINDOW_S for request in requests)
+    return max(0.0, state.rate_per_s - n_own / WINDOW_S) * excess_s
