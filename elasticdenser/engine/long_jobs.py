@@ -14,6 +14,8 @@ from heapq import heapreplace
 from elasticdenser.engine.arrival_rate import WINDOW_S
 from elasticdenser.engine.queue_state import Choice, QueueState
 
+_DELAY_SHARE = 0.5
+"""Share of the reserve that a batch may use up unchecked: a check is half of a decision's time."""
 _MAX_LOST = 0.05
 """Mean number of requests that may be lost because a long query takes all workers: better levels are worth no more."""
 
@@ -89,11 +91,13 @@ def _leaves_time(state: QueueState, choice: Choice, rest_index: int, reserve_s: 
         reserve_s: Time to keep free before each deadline of the rest.
     """
     level_index, size = choice
-    run_s = state.correction_ratio * (
-        state.levels[level_index].latency_s[size] + state.queue.extra_s(size, level_index)
-    )
+    extra_s = state.queue.extra_s(size, level_index)
+    run_s = state.correction_ratio * (state.levels[level_index].latency_s[size] + extra_s)
     if _expected_losses(state, size, run_s) > _MAX_LOST:
         return False
+    delay_s = state.correction_ratio * extra_s - sum(state.queue.least_extras_s[:size])
+    if delay_s <= _DELAY_SHARE * state.reserve_s:
+        return True
     after = copy(state)
     after.free_s = state.free_s.copy()
     heapreplace(after.free_s, state.now_s + run_s)
@@ -104,7 +108,7 @@ def _expected_losses(state: QueueState, size: int, run_s: float) -> float:
     """Return how many requests arrive, on average, too early to wait for the end of a batch that keeps all busy."""
     # A request can wait until the reserve and the time of its own batch are left, for which the reserve is a guess.
     excess_s = run_s - (state.slo_s - 2 * state.reserve_s)
-    if excess_s <= 0 or sum(free_s <= state.now_s for free_s in state.free_s) > 1:
+    if excess_s <= 0 or state.n_idle > 1:
         return 0.0
     requests = (request for job in state.queue.jobs[:size] for request in job.requests)
     n_own = sum(request.deadline_s < math.inf and request.arrival_s > state.now_s - WINDOW_S for request in requests)

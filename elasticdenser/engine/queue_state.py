@@ -72,6 +72,11 @@ class QueueState:
         return len(self.queue) + sum(free_s > self.now_s for free_s in self.free_s)
 
     @property
+    def n_idle(self) -> int:
+        """Number of idle workers."""
+        return sum(free_s <= self.now_s for free_s in self.free_s)
+
+    @property
     def slack_s(self) -> float:
         """Time until the first deadline, less the reserve."""
         return self.queue.deadlines_s[0] - self.now_s - self.reserve_s
@@ -87,8 +92,7 @@ class QueueState:
             safety_factor: Factor for predicted run times.
         """
         run_index, n = self.queue.group_at(0, level_index, len(self.queue))
-        n_idle = sum(free_s <= self.now_s for free_s in self.free_s)
-        share = -(-len(self.queue) // max(1, n_idle))
+        share = -(-len(self.queue) // max(1, self.n_idle))
         budget_s = (self.queue.deadlines_s[0] - self.now_s - reserve_s) / safety_factor / self.correction_ratio
         return min(n, share, self.max_batch_sizes[run_index], self.levels[run_index].largest_batch(budget_s))
 
