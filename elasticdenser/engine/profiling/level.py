@@ -131,8 +131,12 @@ class Level:
 
     @cached_property
     def _alone_points(self) -> tuple[list[int], list[float]]:
-        """Lengths, from 0 on, and times of single queries; a longer query never takes less time."""
-        return [0, *self.alone_by_tokens_s], [0.0, *accumulate(self.alone_by_tokens_s.values(), max)]
+        """Lengths, from 0 on, and times of single queries.
+
+        A query never takes longer than a longer one, even if a measurement says so: what disturbs one makes it slower.
+        """
+        falling_s = accumulate(reversed(self.alone_by_tokens_s.values()), min)
+        return [0, *self.alone_by_tokens_s], [0.0, *reversed(list(falling_s))]
 
     def _check_quality(self, quality: float, where: str) -> None:
         if not _is_positive(quality) or quality > 2:  # above 1 if the best level was not measured
