@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from elasticdenser.lazy_imports import lazy_attributes
+from elasticdenser.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from elasticdenser.datasets import Passage, load_qrels, load_queries, open_corpus
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from elasticdenser.index import PassageIndex
     from elasticdenser.retrieval.retriever import Hit, Retriever
     from elasticdenser.subnet import Subnet
-
-__version__ = "0.1.0"
 
 _MODULES = {
     "Answer": "engine.answers",

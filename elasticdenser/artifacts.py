@@ -8,6 +8,8 @@ import json
 import os
 import re
 import secrets
+import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,13 +37,17 @@ _WAY_OUT_BY_ERRNO = {
     errno.ENOLCK: f"the file system has no locks: {_CHOOSE_ANOTHER_PLACE}",
     errno.ENOSYS: f"the file system has no locks: {_CHOOSE_ANOTHER_PLACE}",
     errno.EOPNOTSUPP: f"the file system cannot do that: {_CHOOSE_ANOTHER_PLACE}",
+    errno.EBADF: f"it is not open for writing: {_CHOOSE_ANOTHER_PLACE}",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n), then run the same command again",
 }
 
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path` that replaces it only if the block ends without an error.
+    """Open a temporary file that replaces `path` only if the block ends without an error.
+
+    Links are followed: the file they lead to is replaced, and they stay. A stream (see `is_stream`) cannot be replaced,
+    so it is opened itself.
 
     Args:
         path: The file to write; its folder must exist.
@@ -51,15 +57,72 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         BuildError: The disk is full, or the folder cannot be written to.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with explained_os_errors(path):
-            with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+    encoding = None if "b" in mode else "utf-8"
+    with explained_os_errors(path):
+        if is_stream(path):
+            with open(path, mode, encoding=encoding, opener=_open_stream) as file:
+                yield file
+            return
+        target = Path(os.path.realpath(path))
+        temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        try:
+            with open(temporary, mode, encoding=encoding) as file:
                 yield file
                 flush_to_disk(file)
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            replace_file(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def replace_file(finished: Path, path: Path) -> None:
+    """Give a finished file its final name; a file of that name is replaced, and links are followed.
+
+    Raises:
+        BuildError: Something other than a regular file is there.
+    """
+    with explained_os_errors(path):
+        if is_stream(path):
+            raise BuildError(f"cannot write {path}: it is not a regular file: {_CHOOSE_ANOTHER_PLACE}")
+        os.replace(finished, os.path.realpath(path))
+
+
+def is_stream(path: str | Path) -> bool:
+    """Return whether a path is something that is written to and must not be replaced.
+
+    These are FIFOs, devices and sockets, links to them, and the open files of this process, such as `/dev/stdout`.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or _descriptor_of(path) is not None
+
+
+def _descriptor_of(path: str | Path) -> int | None:
+    """Return the descriptor of the open file that a path such as `/dev/stdout` names; None for any other path."""
+    current = os.path.join(os.getcwd(), path)
+    while True:  # ends, because links that form a cycle are an error of `os.stat`
+        folder, name = os.path.realpath(os.path.dirname(current)), os.path.basename(current)
+        if folder in (f"/proc/{os.getpid()}/fd", "/dev/fd") and name.isdigit():
+            return int(name)
+        if not os.path.islink(current):
+            return None
+        current = os.path.join(folder, os.readlink(current))
+
+
+def _open_stream(path: str, flags: int) -> int:
+    """Open a stream for `open`, without creating anything."""
+    descriptor = _descriptor_of(path)
+    if descriptor is None:
+        return os.open(path, flags & ~(os.O_CREAT | os.O_TRUNC))
+    # The path would be opened a second time, from its beginning: `>> file` would be overwritten.
+    for output in (sys.stdout, sys.stderr):
+        if output is not None and not output.closed:
+            output.flush()
+    try:
+        return os.dup(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
 
 
 def flush_to_disk(file: IO[Any]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 _MAX_SHOWN = 60
 """Maximum characters of a value in a message: enough to recognise it, and the message stays on one line."""
 
-_CONVERSION_ERRORS = (msgspec.ValidationError, RecursionError, OverflowError)
+_CONVERSION_ERRORS = (msgspec.ValidationError, RecursionError, OverflowError, UnicodeEncodeError)
 
 _PLAIN_TYPES = {
     "int": "a value of type int",
@@ -70,14 +70,17 @@ def read_toml(path: str | Path, what: str, make: Callable[[dict[str, Any]], T]) 
 
 
 def loads_json(text: str | bytes) -> Any:
-    """Parse strict JSON: every number is finite, and no object has the same key twice.
+    """Parse strict JSON: every number is finite, and no object has the same key twice; a byte order mark is skipped.
 
     Raises:
         ValueError: The text is not JSON, or not strict.
     """
     try:
         return json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite_float, object_pairs_hook=_unique_keys
+            text.removeprefix("\ufeff") if isinstance(text, str) else text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+            object_pairs_hook=_unique_keys,
         )
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
@@ -166,7 +169,7 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 def _children(kind: Any, value: Any) -> Iterator[tuple[Any, Any, str]]:
     """Yield type, value and place of everything directly inside a value, if its type is known."""
     for part in _alternatives(kind):
-        items = get_args(part)
+        items = () if get_origin(part) is Literal else get_args(part)
         if isinstance(value, Mapping) and isinstance(part, type) and is_dataclass(part):
             hints = _hints(part)
             yield from ((hints[key], inner, f".{key}") for key, inner in value.items() if key in hints)

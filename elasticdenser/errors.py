@@ -62,4 +62,6 @@ class MissingExtraError(ElasticDenserError):
     """
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional dependency: pip install 'elasticdenser[{extra}]'")
+        from elasticdenser.requirements import pip_install  # takes time, and is seldom needed
+
+        super().__init__(f"{what} needs packages that are not installed (extra {extra!r}): {pip_install(extra)}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, SupportsIndex
 
 from elasticdenser.errors import QueryError
 
@@ -27,6 +28,24 @@ def query_records(queries: Queries) -> Iterator[tuple[str, str]]:
         raise QueryError(message)
     records = _checked(queries)
     return iter(list(records)) if isinstance(queries, str | Mapping | Sequence) else records
+
+
+def checked_k(k: object) -> int:
+    """Return a number of hits as an int.
+
+    Args:
+        k: The number, an integer of Python or NumPy.
+
+    Raises:
+        QueryError: It is no integer, or below 1.
+    """
+    if isinstance(k, bool) or not isinstance(k, SupportsIndex):
+        use = f": use k = {int(k)}" if isinstance(k, float) and k.is_integer() and k >= 1 else ""
+        raise QueryError(f"got k = {k!r}, expected a whole number of at least 1{use}")
+    number = operator.index(k)
+    if number < 1:
+        raise QueryError(f"got k = {number}, expected at least 1")
+    return number
 
 
 def check_query(query: object, name: str) -> None:

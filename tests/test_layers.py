@@ -23,7 +23,7 @@ LAYERS = (
     ("datasets",),
     (
         *("arrays", "artifacts", "cpus", "dataclass_io", "errors", "fingerprint", "lazy_imports"),
-        *("machine", "progress", "query_input", "subnet"),
+        *("machine", "progress", "query_input", "requirements", "subnet", "version"),
     ),
 )
 GROUND_FLOOR = LAYERS[-1]

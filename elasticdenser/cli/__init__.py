@@ -13,7 +13,8 @@ from typing import Any
 import typer
 
 from elasticdenser.cli import options
-from elasticdenser.cli.output import show_warnings
+from elasticdenser.cli.command import writable_output
+from elasticdenser.cli.output import show_any_text, show_warnings
 
 COMMANDS = (
     "demo",
@@ -88,10 +89,12 @@ def _root(
 
 def main() -> None:
     """Run the command line; exit codes are 0, 1 (failed) and 2 (usage)."""
+    show_any_text()
     show_warnings()
     # Start-up leaves no garbage, and at the end the process exits: a collection would only take time.
     gc.disable()
     try:
-        make_app(sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in COMMANDS else None)()
+        with writable_output():
+            make_app(sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in COMMANDS else None)()
     finally:
         gc.freeze()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import gc
 import inspect
@@ -17,6 +18,13 @@ import typer
 
 from elasticdenser.cli.output import note
 from elasticdenser.errors import ElasticDenserError
+
+_OUTPUT_ERRORS = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+"""Errors of a write to stdout that are not a fault of this program."""
+
+
+_DISTRIBUTIONS = {"faiss": "faiss-cpu", "ir_datasets": "ir-datasets", "ir_measures": "ir-measures"}
+"""Module -> package that contains it, where the names differ."""
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -91,6 +99,30 @@ def first_ctrl_c() -> Iterator[list[int]]:
 
 
 @contextmanager
+def writable_output() -> Iterator[None]:
+    """Flush stdout in the end; if it takes no more, as on a full disk, exit with one line and code 1."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        # All files are written under `explained_os_errors`, so that an error without a path is one of stdout.
+        if error.filename is not None or error.errno not in _OUTPUT_ERRORS:
+            raise
+        _discard_output()
+        if error.errno == errno.EPIPE:
+            raise SystemExit(0) from None
+        note(f"error: cannot write to standard output: {error.strerror}")
+        raise SystemExit(1) from None
+
+
+def _discard_output() -> None:
+    """Send to nowhere what stdout still holds, so that the exit of Python does not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
 def _errors_in_one_line() -> Iterator[None]:
     """Report errors that a user can repair in one line on stderr, and exit with code 1."""
     try:
@@ -99,8 +131,15 @@ def _errors_in_one_line() -> Iterator[None]:
         note("error: " + " ".join(str(error).splitlines()))
         raise typer.Exit(1) from None
     except BrokenPipeError:  # the reader of the results, such as `| head`, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         raise typer.Exit(0) from None
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "elasticdenser"):
+            raise
+        install = f"pip install {_DISTRIBUTIONS.get(package, package)}"
+        note(f"error: this needs the package {package}, which is not installed: {install}")
+        raise typer.Exit(1) from None
     except OSError as error:
         if error.filename is None:
             raise

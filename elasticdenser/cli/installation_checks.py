@@ -13,31 +13,23 @@ from pathlib import Path
 
 from elasticdenser.cpus import CPU_INFO, affinity_count, cpu_count, cpu_flags, cpu_quota
 from elasticdenser.kernel.paths import has_fast_path, kernel_import_error, kernel_paths
+from elasticdenser.requirements import extras, package_name, pip_install, requirements_of
 from elasticdenser.retrieval.java import find_java, java_status
 
 MIN_PYTHON = (3, 11)
 MIN_FREE_GB = 5.0
 """Room for an index of three million passages: a million take about 1.5 GB."""
 
-MIN_VERSIONS = {
-    "torch": "2.6",
-    "tokenizers": "0.20",
-    "safetensors": "0.4",
-    "huggingface-hub": "0.26",
-    "faiss-cpu": "1.11",
-    "numpy": "2.0",
-    "ir-datasets": "0.5.10",
-    "ir-measures": "0.3.7",
-    "typer": "0.15",
-    "rich": "13",
-    "zstandard": "0.22",
-    "regex": "2023.12",
-    "scipy": "1.15",
-    "matplotlib": "3.9",
-    "msgspec": "0.19",
-    "filelock": "3.16",
+_PURPOSES = {
+    "minilm": "the default encoder as a package",
+    "pyserini": "BM25, and indexes for pyserini",
+    "serve": "the server",
+    "docs": "building the documentation",
+    "browser": "tests of the search page",
+    "bench": "benchmarks",
+    "dev": "tests",
 }
-"""Oldest supported version of each dependency, as in pyproject.toml; a test compares the two."""
+"""What each extra of pyproject.toml is for; a test compares the two."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +54,7 @@ def run_checks() -> list[Check]:
     return [
         check_python(),
         *check_packages(),
+        *check_extras(),
         check_cpus(),
         check_threads(),
         check_cpu_features(),
@@ -82,16 +75,28 @@ def check_python() -> Check:
 
 
 def check_packages() -> list[Check]:
-    """Look up the version of each dependency, without importing any."""
+    """Look up the version of each package that is always needed, without importing any."""
     results = []
-    for name, oldest in MIN_VERSIONS.items():
-        try:
-            installed = version(name)
-        except PackageNotFoundError:
-            results.append(Check(name, False, "not installed", f"pip install '{name}>={oldest}'"))
-            continue
-        ok = _numbers(installed) >= _numbers(oldest)
-        results.append(Check(name, ok, installed, "" if ok else f"pip install '{name}>={oldest}'"))
+    for requirement in requirements_of():
+        installed = _installed_version(requirement)
+        ok = _is_satisfied(requirement, installed)
+        advice = "" if ok else f"pip install '{requirement}'"
+        results.append(Check(package_name(requirement), ok, installed or "not installed", advice))
+    return results
+
+
+def check_extras() -> list[Check]:
+    """Look up the packages of each extra, all of which are optional, without importing any."""
+    results = []
+    for extra in extras():
+        versions = {requirement: _installed_version(requirement) for requirement in requirements_of(extra)}
+        lacking = [
+            requirement for requirement, installed in versions.items() if not _is_satisfied(requirement, installed)
+        ]
+        present = [f"{package_name(name)} {versions[name]}" for name in versions if name not in lacking]
+        state = "; ".join(filter(None, [", ".join(present), "without " + ", ".join(lacking) if lacking else ""]))
+        advice = f"optional, for {_PURPOSES.get(extra, extra)}: {pip_install(extra)}" if lacking else ""
+        results.append(Check(f"extra {extra}", True, state, advice))
     return results
 
 
@@ -173,12 +178,28 @@ def check_kernel() -> Check:
 def check_pyserini() -> Check:
     """Look for pyserini and a Java that it can use; both are optional."""
     name, java = "pyserini", java_status()
-    install = "pip install 'elasticdenser[pyserini]'"
+    # Without pyserini, `check_extras` says how to install it.
+    if not _installed_version("pyserini") or find_java():
+        return Check(name, True, java)
+    return Check(name, False, java, pip_install("pyserini"))
+
+
+def _installed_version(requirement: str) -> str:
+    """Return the installed version of a package; empty if it is not installed."""
     try:
-        version("pyserini")
+        return version(package_name(requirement))
     except PackageNotFoundError:
-        return Check(name, True, java, f"optional: {install}")
-    return Check(name, True, java) if find_java() else Check(name, False, java, install)
+        return ""
+
+
+def _is_satisfied(requirement: str, installed: str) -> bool:
+    """Return whether an installed version is the one required, or at least the oldest."""
+    required = re.search(r"(==|>=)([\d.]+)", requirement)
+    if required is None or not installed:
+        return bool(installed)
+    if required[1] == "==":
+        return _numbers(installed) == _numbers(required[2])
+    return _numbers(installed) >= _numbers(required[2])
 
 
 def _numbers(text: str) -> tuple[int, ...]:

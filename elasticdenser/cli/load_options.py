@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from elasticdenser.cli import options
 from elasticdenser.cli.output import note
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ Policies = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", help="Folder for a chart (SVG, PNG) and all figures (JSON).")
+    Path | None,
+    typer.Option(
+        "-o", "--output", help="Folder for a chart (SVG, PNG) and all figures (JSON).", callback=options.output_folder
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON for each policy.")]
 

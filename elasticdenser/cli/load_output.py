@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from elasticdenser.cli.output import note, print_table
+from elasticdenser.cli.output import note, print_json, print_lines, print_table
 
 if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
@@ -39,7 +36,7 @@ def print_summaries(summaries: Sequence[Summary], title: str, *, as_json: bool) 
     """Print simulated policies: a table, or a line of JSON for each."""
     if as_json:
         for summary in summaries:
-            typer.echo(json.dumps(asdict(summary)))
+            print_json(asdict(summary))
         return
     columns = ["in time", "retention", "rejected", "late", "p50 ms", "p95 ms", "p99 ms", "policy"]
     rows = [
@@ -54,14 +51,14 @@ def print_summaries(summaries: Sequence[Summary], title: str, *, as_json: bool) 
         for summary in summaries
     ]
     print_table(f"{title}; {summaries[0].n_requests:,} requests", columns, rows, numeric=len(columns) - 1)
-    typer.echo(_RETENTION)
+    print_lines(_RETENTION)
 
 
 def print_results(results: Sequence[LoadResult], title: str, *, as_json: bool) -> None:
     """Print measured policies beside their simulation: a table with remarks, or a line of JSON for each."""
     if as_json:
         for result in results:
-            typer.echo(json.dumps(result.figures()))
+            print_json(result.figures())
         return
     if not results:
         return
@@ -71,11 +68,11 @@ def print_results(results: Sequence[LoadResult], title: str, *, as_json: bool) -
     columns = [heading for heading, _ in rows[0]]
     cells = [[cell for _, cell in row] for row in rows]
     print_table(f"{title}; {n_requests:,} requests", columns, cells, numeric=len(columns) - 1)
-    typer.echo(_RETENTION)
+    print_lines(_RETENTION)
     if with_simulation:
-        typer.echo(_SIMULATED)
+        print_lines(_SIMULATED)
     for result in results:
-        typer.echo(result.conditions())
+        print_lines(result.conditions())
 
 
 def _cells(result: LoadResult, *, with_simulation: bool) -> list[tuple[str, str]]:

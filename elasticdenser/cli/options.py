@@ -5,21 +5,45 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from elasticdenser.cli.output import note
 from elasticdenser.errors import BadInputError, QueryError
 
 if TYPE_CHECKING:
+    from elasticdenser.datasets import Corpus
     from elasticdenser.retrieval.retriever import Retriever
     from elasticdenser.subnet import Subnet
 
+STANDARD_OUTPUT = Path("/dev/stdout")
+
+
+def output_file(path: Path) -> Path:
+    """Return the path of an output file; `-` is standard output. Made for the callback of an option."""
+    return STANDARD_OUTPUT if str(path) == "-" else path
+
+
+def output_folder(path: Path | None) -> Path | None:
+    """Refuse standard output, FIFOs and devices where a folder is written. Made for the callback of an option."""
+    from elasticdenser.artifacts import is_stream
+
+    if path is not None and str(path) == "-":
+        raise typer.BadParameter("got -, which is standard output; expected a folder: for one named - write ./-")
+    if path is not None and is_stream(path):
+        raise typer.BadParameter(f"got {path}, which is a FIFO or a device; expected a folder")
+    return path
+
+
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of an index.", show_default=False)]
-NewIndexPath = Annotated[Path, typer.Option("-o", "--output", help="Folder of the index to build.", show_default=False)]
+NewIndexPath = Annotated[
+    Path,
+    typer.Option("-o", "--output", help="Folder of the index to build.", show_default=False, callback=output_folder),
+]
 NewIndexEncoder = Annotated[
     str | None, typer.Option("--encoder", help="Sentence encoder: a folder or a hub id. Default: all-MiniLM-L6-v2.")
 ]
@@ -45,6 +69,22 @@ Download = Annotated[
 Factory = Annotated[str, typer.Option(help="Search structure: auto (by number of passages) or a FAISS factory string.")]
 QueryPrompt = Annotated[str | None, typer.Option(help="Text put before each query. Default: the model's.")]
 PassagePrompt = Annotated[str | None, typer.Option(help="Text put before each passage. Default: the model's.")]
+Dimensions = Annotated[
+    int | None,
+    typer.Option(
+        "--dim",
+        metavar="N",
+        help="Keep only the first N dimensions of every vector, for encoders trained for that (Matryoshka). "
+        "Default: the model's truncate_dim, else all.",
+        show_default=False,
+    ),
+]
+Similarity = Annotated[
+    str | None,
+    typer.Option(
+        metavar="cosine|dot", help="Similarity to rank by. Default: the model's, else cosine.", show_default=False
+    ),
+]
 EncodingWorkers = Annotated[
     int | None, typer.Option("--workers", min=1, help="CPUs that encode passages. Default: all usable CPUs.")
 ]
@@ -69,8 +109,6 @@ Hits = Annotated[int, typer.Option("-k", min=1, help="Number of hits for each qu
 Split = Annotated[
     str | None, typer.Option(help="Split of a BEIR folder's qrels. Default: test, else dev, else the only one.")
 ]
-
-_DTYPES = {"auto": "auto", "int8": "int8", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +171,16 @@ class SearchOptions:
             show_default=False,
         ),
     ] = None
+    by_document: Annotated[
+        bool,
+        typer.Option(
+            "--by-document", help="Rank documents by their best chunk, in an index that was built with --chunk."
+        ),
+    ] = False
+
+    def search_options(self) -> dict[str, Any]:
+        """Return the other options as `Retriever.search` takes them."""
+        return {"exact": self.exact, "recall": self.recall, "by_document": self.by_document}
 
     def subnets(self, retriever: Retriever) -> list[Subnet]:
         """Return the subnets that `--subnet` names.
@@ -149,6 +197,57 @@ class SearchOptions:
             raise QueryError(f"{error}; or give --subnet all") from None
 
 
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions:
+    """Options that say how a corpus is read."""
+
+    format: Annotated[
+        str,
+        typer.Option(
+            help="Corpus format: auto, beir, jsonl (also a JSON array), tsv, csv, parquet, lines (each line of plain "
+            "text is a passage), text (each file is a passage) or irds."
+        ),
+    ] = "auto"
+    id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Field (or column) of the id; several are joined: docid+part. Default: _id, id, doc_id, docid, docno "
+            "or pid.",
+            show_default=False,
+        ),
+    ] = None
+    text: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Field (or column) of the text; several are joined: abstract+body. Default: text or contents.",
+            show_default=False,
+        ),
+    ] = None
+    title: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD", help="Field (or column) of the title. Default: title.", show_default=False),
+    ] = None
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Skip, count and report bad lines instead of failing.")
+    ] = False
+    download: Download = False
+
+    def open(self, sources: list[str]) -> Corpus:
+        """Open sources as one corpus, whose remarks are printed.
+
+        Raises:
+            BadInputError: A source does not exist, or cannot be read in this way.
+        """
+        from elasticdenser.datasets import FieldNames, open_corpus
+
+        fields = FieldNames(id=self.id, text=self.text, title=self.title)
+        return open_corpus(
+            sources, format=self.format, skip_bad=self.skip_bad, download=self.download, fields=fields, remark=note
+        )
+
+
 def examples(*commands: str) -> str:
     """Return the epilog of a command's help: one example per line, escaped for `rich`."""
     lines = ["Examples:" if len(commands) > 1 else "Example:", *(f"elasticdenser {command}" for command in commands)]
@@ -162,13 +261,12 @@ def dtype_of(precision: str) -> str:
     Raises:
         typer.BadParameter: There is no such precision.
     """
-    if precision in _DTYPES:
-        return _DTYPES[precision]
-    from elasticdenser.encoders.backends import BACKENDS
+    from elasticdenser.encoders import precision as precisions
 
-    if precision not in BACKENDS:
-        raise typer.BadParameter(f"got {precision!r}; expected one of {', '.join(_DTYPES)}", param_hint="--precision")
-    return precision
+    try:
+        return precisions.dtype_of(precision)
+    except QueryError as error:
+        raise typer.BadParameter(str(error), param_hint="--precision") from None
 
 
 def n_workers(workers: int | None) -> int:
@@ -180,9 +278,10 @@ def n_workers(workers: int | None) -> int:
 
 def compute_on_one_thread() -> None:
     """Let torch encode on one thread: a query is too short to gain from several."""
-    import torch
+    with suppress(ModuleNotFoundError):  # the package's own kernel computes without torch, on one thread
+        import torch
 
-    torch.set_num_threads(1)
+        torch.set_num_threads(1)
 
 
 def read_api_key(file: Path) -> str:
@@ -192,7 +291,7 @@ def read_api_key(file: Path) -> str:
         BadInputError: The file cannot be read, is not UTF-8, is empty, or holds more than one line.
     """
     try:
-        key = file.read_text(encoding="utf-8").strip()
+        key = file.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise BadInputError(f"cannot read the API key ({reason}): expected a file of one line", file) from error

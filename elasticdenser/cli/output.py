@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import logging
+import os
 import re
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from elasticdenser.progress import Progress
 
@@ -23,16 +26,71 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Control characters, which a terminal would execute."""
 
 
+_ASCII = {
+    **{"▲": "+", "▼": "-", "…": "...", "≤": "<=", "≥": ">=", "×": "x", "·": "-", "→": "->"},
+    **dict.fromkeys("–—−", "-"),
+    **dict.fromkeys("‘’", "'"),
+    **dict.fromkeys("“”", '"'),
+}
+"""Characters that have a like in ASCII, beside letters with accents."""
+
+
+def show_any_text() -> None:
+    """Let stdout and stderr take any text, also where the terminal has but ASCII or Latin-1, or where they are closed.
+
+    Characters that the terminal lacks are shown as similar ones, or as `?`.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # closed, as by >&-: the next file that is opened would take its place
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "w" if descriptor else "r", encoding="utf-8"))
+    codecs.register_error("elasticdenser.similar", _similar_characters)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and (stream.errors != "surrogateescape" or not is_utf8(stream)):
+            stream.reconfigure(errors="elasticdenser.similar")
+
+
+def _similar_characters(error: UnicodeError) -> tuple[str, int]:
+    """Return a replacement for the characters that cannot be encoded, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    shown = ""
+    for character in error.object[error.start : error.end]:
+        without_accents = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+        shown += _ASCII.get(character) or without_accents or "?"
+    return shown, error.end
+
+
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """Print a value as JSON in one line, or indented; as ASCII where stdout is not UTF-8, as JSON must be."""
+    print_lines(json.dumps(value, ensure_ascii=not is_utf8(sys.stdout), indent=indent))
+
+
+def is_utf8(stream: Any) -> bool:
+    """Return whether a text stream is encoded as UTF-8."""
+    return (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
+
+
+def print_lines(text: str) -> None:
+    """Print lines to stdout."""
+    # Not with `typer.echo`, which takes a terminal of ASCII to be one of UTF-8.
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    sys.stdout.flush()
+
+
 def note(message: str) -> None:
     """Print a message to stderr."""
-    typer.echo(message, err=True)
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
 
 
 class _NoteHandler(logging.Handler):
-    """Logging handler that prints each record as a note."""
+    """Logging handler that prints each record as a note: its message, and the traceback that belongs to it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        note(f"{record.levelname.lower()}: {record.getMessage()}")
+        try:
+            note(f"{record.levelname.lower()}: {self.format(record)}")
+        except Exception:
+            self.handleError(record)
 
 
 def show_warnings() -> None:
@@ -129,6 +187,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_row(*(Text(cell) for cell in row))
     # A pipe has no width, but very long lines are hard to read.
     Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False).print(table)
+
+
+def aligned(cell: str) -> str:
+    """Pad the cell of a value that has no mark, so that digits are aligned."""
+    return cell if cell.endswith(("▲", "▼")) else f"{cell}  "
+
+
+def print_significance(baseline: str) -> None:
+    """Print the line below a table with marks."""
+    from elasticdenser.reports.run_tables import SIGNIFICANCE
+
+    print_lines(f"▲ better, ▼ worse than {baseline}: {SIGNIFICANCE}")
 
 
 def hit_rows(hits: Sequence[tuple[float, str, Passage | None]], words: int = 30) -> list[list[str]]:

@@ -12,19 +12,24 @@ from elasticdenser.lazy_imports import lazy_attributes
 if TYPE_CHECKING:
     from elasticdenser.datasets.corpora import Corpus, LocatedPassage, SkippedLines, open_corpus
     from elasticdenser.datasets.dpr import DprQuestion, read_dpr_questions, register_dpr_questions
+    from elasticdenser.datasets.in_memory import as_corpus
     from elasticdenser.datasets.irds import load_irds
     from elasticdenser.datasets.passages import Passage
     from elasticdenser.datasets.qrels import load_qrels
-    from elasticdenser.datasets.queries import load_answers, load_queries
+    from elasticdenser.datasets.queries import Query, load_answers, load_queries
     from elasticdenser.datasets.scan import CorpusScan, scan_corpus, unique_passages
+    from elasticdenser.datasets.schema import FieldNames
 
 _MODULES = {
     "Corpus": "corpora",
     "CorpusScan": "scan",
     "DprQuestion": "dpr",
+    "FieldNames": "schema",
     "LocatedPassage": "corpora",
     "Passage": "passages",
+    "Query": "queries",
     "SkippedLines": "corpora",
+    "as_corpus": "in_memory",
     "load_answers": "queries",
     "load_irds": "irds",
     "load_qrels": "qrels",
@@ -40,9 +45,12 @@ __all__ = [
     "Corpus",
     "CorpusScan",
     "DprQuestion",
+    "FieldNames",
     "LocatedPassage",
     "Passage",
+    "Query",
     "SkippedLines",
+    "as_corpus",
     "load_answers",
     "load_irds",
     "load_qrels",

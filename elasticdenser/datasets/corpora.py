@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elasticdenser.datasets.files import bare_name, not_utf8, read_raw_lines
-from elasticdenser.datasets.formats import LINE_FORMATS
+from elasticdenser.datasets.fields import PassageReader
+from elasticdenser.datasets.files import bare_name
+from elasticdenser.datasets.formats import RECORD_FORMATS
 from elasticdenser.datasets.irds import load_irds
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import BadLine, checked_id, checked_passage
-from elasticdenser.datasets.sources import IRDS, CorpusPart, resolve_sources
+from elasticdenser.datasets.schema import PASSAGES, FieldNames
+from elasticdenser.datasets.sources import IRDS, CorpusPart, resolve_sources, texts_remark
 from elasticdenser.errors import BadInputError
+
+logger = logging.getLogger(__name__)
 
 _MAX_MESSAGES = 5
 """Messages of skipped lines that are stored; thousands of lines may have the same fault."""
@@ -62,8 +67,11 @@ class SkippedLines:
 Row = tuple[str, int, Passage | BadLine]
 """File, line number, and the passage of the line or its fault."""
 
-Reader = Callable[[], Iterator[Row]]
-"""Streams the rows of one source from the beginning."""
+Reader = Callable[[PassageReader], Iterator[Row]]
+"""Streams the rows of one source from the beginning; records become passages by the reader given."""
+
+Remark = Callable[[str], None]
+"""Takes a sentence for the user: what a corpus was read as, and what was not read of it."""
 
 
 class Corpus:
@@ -73,16 +81,31 @@ class Corpus:
         name: Name for messages.
         readers: One for each source, in order.
         skip_bad: Count lines that hold no passage and continue, instead of raising an error.
+        fields: Names of the fields of records, where they are not the usual ones.
+        remark: Called at the end of the first complete pass with what was not read; by default, it is logged.
 
     Attributes:
         skipped: Lines skipped by the last pass.
     """
 
-    def __init__(self, name: str, readers: Sequence[Reader], *, skip_bad: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        readers: Sequence[Reader],
+        *,
+        skip_bad: bool = False,
+        fields: FieldNames | None = None,
+        remark: Remark = logger.info,
+    ) -> None:
         self.name = name
         self.skip_bad = skip_bad
         self.skipped = SkippedLines()
         self._readers = tuple(readers)
+        self._schema = PASSAGES.with_names(fields or FieldNames())
+        self._remark: Remark | None = remark
+
+    def __repr__(self) -> str:
+        return f"<Corpus {self.name!r}>"
 
     @classmethod
     def from_passages(
@@ -113,36 +136,64 @@ class Corpus:
             BadInputError: As in iteration.
         """
         skipped = self.skipped = SkippedLines()
+        passage_reader = PassageReader(self._schema)
         for reader in self._readers:
-            for path, line, row in reader():
+            for path, line, row in reader(passage_reader):
                 if isinstance(row, Passage):
                     yield LocatedPassage(path, line, row)
                 elif self.skip_bad:
                     skipped.add(row.reason, f"{path}:{line}: {row.message}")
                 else:
                     raise BadInputError(row.message, path, line)
+        passage_reader.check_names(self.name)
+        if self._remark is not None:
+            for remark in passage_reader.remarks():
+                self._remark(remark)
+            self._remark = None
 
 
 def open_corpus(
-    sources: Sequence[str | Path], *, format: str = "auto", skip_bad: bool = False, download: bool = False
+    sources: str | Path | Sequence[str | Path],
+    *,
+    format: str = "auto",
+    skip_bad: bool = False,
+    download: bool = False,
+    fields: FieldNames | None = None,
+    remark: Remark = logger.info,
 ) -> Corpus:
     """Open one or several sources as one corpus, in the order given.
 
     Args:
-        sources: BEIR folders, JSONL, TSV and plain text files (also .gz and .zst), folders of such files, ids of
-            ir_datasets.
-        format: `auto`, or the format of all sources: `beir`, `jsonl`, `tsv`, `lines` or `irds`.
+        sources: BEIR folders, files of JSON (an object a line, or an array), TSV, CSV and plain text (also .gz and
+            .zst), Parquet files, folders of such files, ids of ir_datasets. A file of plain text is a passage a line;
+            in a folder, a passage a file.
+        format: `auto`, or the format of all sources: `beir`, `jsonl` (also arrays), `tsv`, `csv`, `parquet`, `lines`
+            (a passage a line), `text` (a passage a file) or `irds`.
         skip_bad: Count lines that hold no passage and continue, instead of raising an error.
         download: Let ir_datasets download missing files.
+        fields: Names of the fields that hold id, text and title, where they are not the usual ones.
+        remark: Called with sentences for the user: what a corpus was read as, and at the end of the first complete
+            pass, which fields were not read. By default, they are logged at level INFO.
 
     Raises:
-        BadInputError: A source does not exist, or is of no known format.
+        BadInputError: A source does not exist, is of no known format, or has no fields although some are named.
     """
     if isinstance(sources, str | Path):
         sources = [sources]
+    fields = fields or FieldNames()
     parts = resolve_sources(sources, format)
+    _refuse_fields_of_text(parts, fields)
+    if (texts := texts_remark(parts)) is not None:
+        remark(texts)
     name = "+".join(dict.fromkeys(_name_of(source) for source in sources))
-    return Corpus(name, [_reader_of(part, download) for part in parts], skip_bad=skip_bad)
+    readers = [_reader_of(part, download) for part in parts]
+    return Corpus(name, readers, skip_bad=skip_bad, fields=fields, remark=remark)
+
+
+def _refuse_fields_of_text(parts: Sequence[CorpusPart], fields: FieldNames) -> None:
+    for part in parts:
+        if fields.options and part.format != IRDS and not RECORD_FORMATS[part.format].has_fields:
+            raise BadInputError(f"plain text has no fields: leave out {', '.join(fields.options)}", part.path)
 
 
 def _name_of(source: str | Path) -> str:
@@ -161,32 +212,29 @@ def _reader_of(part: CorpusPart, download: bool) -> Reader:
     return partial(_read_documents, part.path, dataset.docs_iter)
 
 
-def _read_file(part: CorpusPart) -> Iterator[Row]:
-    parse_passage = LINE_FORMATS[part.format].parse_passage
-    for number, raw in read_raw_lines(part.path):
-        if not raw or raw.isspace():
-            continue
-        row: Passage | BadLine | None
+def _read_file(part: CorpusPart, reader: PassageReader) -> Iterator[Row]:
+    for number, record in RECORD_FORMATS[part.format].records(part.path, part.prefix, reader.schema):
+        row: Passage | BadLine
         try:
-            row = parse_passage(raw.decode("utf-8"), number, part.prefix)
-        except UnicodeDecodeError as error:
-            row = BadLine("not UTF-8", not_utf8(error))
+            row = record if isinstance(record, BadLine) else reader.passage(record)
         except BadLine as error:
             row = error
-        if row is not None:
-            yield part.path, number, row
+        yield part.path, number, row
 
 
-def _read_documents(dataset_id: str, documents: Callable[[], Iterator[Any]]) -> Iterator[Row]:
+def _read_documents(dataset_id: str, documents: Callable[[], Iterator[Any]], reader: PassageReader) -> Iterator[Row]:
     for number, document in enumerate(documents(), start=1):
         try:
-            yield dataset_id, number, _passage_of(document)
+            yield dataset_id, number, _passage_of(document, reader)
         except BadLine as error:
             yield dataset_id, number, error
 
 
-def _passage_of(document: Any) -> Passage:
+def _passage_of(document: Any, reader: PassageReader) -> Passage:
     """Return the passage of a document of ir_datasets."""
+    if reader.schema.chosen:
+        record = document._asdict()
+        return reader.passage(record if "_id" in record else {"_id": str(document.doc_id), **record})
     doc_id = checked_id(str(document.doc_id))
     if isinstance(text := getattr(document, "text", None), str):
         return checked_passage(doc_id, text, getattr(document, "title", None) or "")
@@ -196,7 +244,7 @@ def _passage_of(document: Any) -> Passage:
     return checked_passage(doc_id, document.default_text() or "", "")
 
 
-def _read_passages(name: str, make_passages: Callable[[], Iterable[Passage]]) -> Iterator[Row]:
+def _read_passages(name: str, make_passages: Callable[[], Iterable[Passage]], reader: PassageReader) -> Iterator[Row]:
     for number, passage in enumerate(make_passages(), start=1):
         try:
             checked_id(passage.doc_id)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elasticdenser.datasets.files import read_lines
+from elasticdenser.datasets.files import read_lines, read_raw_lines, text_suffix
 from elasticdenser.datasets.irds import import_ir_datasets, load_irds
 from elasticdenser.datasets.irds_guard import Guard
 from elasticdenser.datasets.records import BadLine
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ir_datasets.formats import BaseQueries
 
 _EXPECTED = "expected a question, a tab and a list of answers, such as ['Paris', \"Ville d'Ys\"]"
+_SUFFIX = ".csv"
 _registry_lock = threading.Lock()
 _registered: dict[str, tuple[Path, str]] = {}
 """Id -> question file and id of the corpus."""
@@ -61,6 +62,18 @@ def read_dpr_questions(path: str | Path) -> list[DprQuestion]:
     if not questions:
         raise BadInputError(f"the file holds no question: {_EXPECTED}", path)
     return questions
+
+
+def is_dpr_file(path: str | Path) -> bool:
+    """Return whether a file is one of DPR's: a .csv whose columns are separated by tabs, or that holds nothing.
+
+    Raises:
+        BadInputError: The file is missing or damaged.
+    """
+    if text_suffix(path) != _SUFFIX:
+        return False
+    first = next((raw for _, raw in read_raw_lines(path) if raw and not raw.isspace()), b"\t")
+    return b"\t" in first
 
 
 def register_dpr_questions(dataset_id: str, path: str | Path, *, corpus_id: str = "dpr-w100") -> None:

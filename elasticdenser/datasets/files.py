@@ -17,11 +17,17 @@ from elasticdenser.errors import BadInputError
 COMPRESSIONS = (".gz", ".zst")
 
 MAX_LINE_BYTES = 1 << 26
-"""A longer line is refused: the file cannot be one of records, and would fill the memory."""
+"""A longer line (or record, or text of a file) is refused: it cannot be a passage, and would fill the memory."""
+
+MAX_WINDOW_BYTES = 1 << 27
+"""Memory that a zstd archive may ask for: the limit of the zstd program itself, unless it is called with --long."""
 
 _BUFFER_BYTES = 1 << 18
-_ZSTD_CHUNK_BYTES = 1 << 14
+_ZSTD_CHUNK_BYTES = 1 << 9
+"""Bytes that are decompressed at a time. Four bytes can become a block of 128 KiB: this many, 16 MiB."""
+
 _BOM = b"\xef\xbb\xbf"
+_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst"}
 
 
@@ -29,7 +35,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     r"""Stream a UTF-8 text file as (line number from 1, line without its end).
 
     Only `\n` and `\r\n` end a line: other characters at which `str.splitlines` would split (U+2028, form feed, ...)
-    stay in it.
+    stay in it. A byte order mark is removed.
 
     Raises:
         BadInputError: The file is missing, damaged or not UTF-8.
@@ -59,20 +65,66 @@ def not_utf8(error: UnicodeDecodeError) -> str:
 def read_raw_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
     """Stream a file as (line number from 1, bytes of the line without its end), in bounded memory.
 
+    A byte order mark is removed from every line: files with one may have been concatenated.
+
     Raises:
-        BadInputError: The file is missing, damaged, or has a line of more than `MAX_LINE_BYTES`.
+        BadInputError: The file is missing, damaged, UTF-16, or has a line of more than `MAX_LINE_BYTES`.
     """
     number = 0
-    with _explained_errors(path), _open_binary(Path(path)) as stream:
+    with open_stream(path) as stream:
         for number, raw in enumerate(iter(partial(stream.readline, MAX_LINE_BYTES), b""), start=1):
+            raw = without_bom(raw)
             if number == 1:
-                raw = raw.removeprefix(_BOM)
+                refuse_utf16(raw, path)
             if raw.endswith(b"\n"):
                 raw = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
             elif len(raw) == MAX_LINE_BYTES:
                 message = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB: expected one record a line"
                 raise BadInputError(message, path, number)
             yield number, raw
+
+
+def read_text(path: str | Path) -> str:
+    r"""Read a whole UTF-8 file, with `\n` as the end of lines.
+
+    Raises:
+        BadInputError: The file is missing, damaged, not UTF-8, or holds more than `MAX_LINE_BYTES`.
+    """
+    with open_stream(path) as stream:
+        raw = without_bom(stream.read(MAX_LINE_BYTES + 1))
+    refuse_utf16(raw, path)
+    if len(raw) > MAX_LINE_BYTES:
+        message = f"the file is longer than {MAX_LINE_BYTES >> 20} MiB, which is too much for one text: split it"
+        raise BadInputError(message, path)
+    lines = raw.replace(b"\r\n", b"\n").split(b"\n")
+    return "\n".join(decode_line(line, path, number) for number, line in enumerate(lines, start=1))
+
+
+@contextmanager
+def open_stream(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file for reading bytes, decompressed; its faults become errors that name it.
+
+    Raises:
+        BadInputError: The file is missing, damaged, or a compressed file under another name.
+    """
+    with _explained_errors(path), _open_binary(Path(path)) as stream:
+        yield stream
+
+
+def without_bom(raw: bytes) -> bytes:
+    """Return bytes without the byte order mark that they may begin with."""
+    return raw.removeprefix(_BOM)
+
+
+def refuse_utf16(raw: bytes, path: str | Path) -> None:
+    """Refuse a file that begins with the byte order mark of UTF-16, as Windows' shell writes it.
+
+    Raises:
+        BadInputError: It does.
+    """
+    if raw.startswith(_UTF16_BOMS):
+        message = "the file is UTF-16, expected UTF-8: convert it (iconv -f UTF-16 -t UTF-8)"
+        raise BadInputError(message, path)
 
 
 def compression_of(path: str | Path) -> str:
@@ -131,6 +183,10 @@ def _refuse_renamed_archive(path: Path, head: bytes) -> None:
             raise BadInputError(f"this is a compressed file: rename it to {path.name}{suffix}", path)
 
 
+class _WindowError(Exception):
+    """The archive asks for more memory than `MAX_WINDOW_BYTES`."""
+
+
 class _ZstdStream(io.RawIOBase):
     """Stream that decompresses zstd, frame after frame; python-zstandard's own does not notice a truncated file."""
 
@@ -138,7 +194,7 @@ class _ZstdStream(io.RawIOBase):
         import zstandard
 
         self._source = source
-        self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
         self._error = zstandard.ZstdError
         self._frame: Any = None
         self._rest = b""
@@ -166,6 +222,8 @@ class _ZstdStream(io.RawIOBase):
         try:
             output: bytes = self._frame.decompress(data)
         except self._error as error:
+            if "too much memory" in str(error):
+                raise _WindowError from error
             raise gzip.BadGzipFile(str(error)) from error
         self._rest = self._frame.unused_data if self._frame.eof else b""
         if self._frame.eof:
@@ -180,6 +238,12 @@ def _explained_errors(path: str | Path) -> Iterator[None]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         fault = "is truncated" if isinstance(error, EOFError) else f"is damaged or not a {_archive_kind(path)}"
         raise BadInputError(f"the archive {fault}: fetch or compress it again", path) from error
+    except _WindowError as error:
+        message = (
+            f"to decompress it takes more than {MAX_WINDOW_BYTES >> 20} MiB of memory: decompress it first (zstd -d "
+            "--long=31)"
+        )
+        raise BadInputError(message, path) from error
     except FileNotFoundError as error:
         raise BadInputError("no such file: check the path", path) from error
     except IsADirectoryError as error:

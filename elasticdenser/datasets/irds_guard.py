@@ -1,12 +1,13 @@
 """Checks around the functions of ir_datasets that delete and download, active only in calls by this package.
 
 If its version file is missing, ir_datasets takes a user's `collection.tsv` for an outdated copy of its own and deletes
-it; and it downloads gigabytes at the first access.
+it; and it downloads gigabytes at the first access. Unless it may download, its log lines are kept from stderr, too.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,10 @@ from types import TracebackType
 from typing import Any
 
 from elasticdenser.errors import BadInputError, DataMissingError, ElasticDenserError
+
+logger = logging.getLogger(__name__)
+
+_PROGRESS_DELAY_S = 3.0
 
 _current = threading.local()
 
@@ -83,6 +88,9 @@ def install_checks(ir_datasets: Any) -> None:
     _replace(util.Download, "path", functools.partial(_only_local, local))
     _replace(util.Download, "stream", functools.partial(_only_local, local))
     _replace(local, "path", _naming_missing_file)
+    _replace(ir_datasets.log.Logger, "logger", _as_our_logger)
+    _replace(ir_datasets.log.Logger, "pbar", _later)
+    _replace(ir_datasets.log.Logger, "pbar_raw", _later)
     # All other accesses to the network go through these two.
     _replace(ir_datasets.lazy_libs, "requests", _offline)
     _replace(util.download.GoogleCloudBucketStream, "stream", _offline)
@@ -177,5 +185,27 @@ def _offline(original: Callable[..., Any]) -> Callable[..., Any]:
         if guard is not None and not guard.download:
             raise guard.refuse_download([], "the network")
         return original(*args, **kwargs)
+
+    return call
+
+
+def _as_our_logger(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Log the start and end of each step as this package does, not to stderr, where they would precede an error."""
+
+    def call(self: Any) -> Any:
+        guard = _current_guard()
+        return original(self) if guard is None or guard.download else logger
+
+    return call
+
+
+def _later(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Show a progress bar only once it has taken some seconds, such as that of a large document store."""
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        guard = _current_guard()
+        if guard is not None and not guard.download:
+            kwargs = {"delay": _PROGRESS_DELAY_S, **kwargs}
+        return original(self, *args, **kwargs)
 
     return call

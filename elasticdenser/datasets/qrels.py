@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elasticdenser.datasets.beir import qrels_file, refuse_split
 from elasticdenser.datasets.files import read_lines
 from elasticdenser.datasets.irds import load_irds
+from elasticdenser.datasets.records import BadLine, checked_id
 from elasticdenser.datasets.sources import is_dataset_id
 from elasticdenser.errors import BadInputError
 
 if TYPE_CHECKING:
     from ir_measures import Qrel
 
-_BEIR_HEADER = ["query-id", "corpus-id", "score"]
-_EXPECTED = "expected the header 'query-id corpus-id score' (BEIR), or 4 columns: query 0 document score (TREC)"
+_GRADE_NAMES = ("score", "relevance", "rel", "grade", "label", "judgement", "judgment", "qrel")
+_EXPECTED = "expected 3 columns: query document score (BEIR), or 4: query 0 document score (TREC)"
 _Fields = tuple[str, str, str, str]
 """Query id, document id, score, iteration."""
 
@@ -25,7 +26,8 @@ def load_qrels(dataset: str | Path, *, split: str | None = None, download: bool 
     """Load relevance judgements.
 
     Args:
-        dataset: A BEIR folder, with or without its corpus; a BEIR or TREC qrels file; an id of ir_datasets.
+        dataset: A BEIR folder, with or without its corpus; a BEIR or TREC qrels file, with or without a header; an id
+            of ir_datasets.
         split: Which qrels of a BEIR folder; by default `test`, else `dev`, else the only ones.
         download: Let ir_datasets download missing files.
 
@@ -38,7 +40,7 @@ def load_qrels(dataset: str | Path, *, split: str | None = None, download: bool 
         refuse_split(dataset, split)
         records = load_irds(str(dataset), download=download).qrels_iter()
         qrels = [
-            Qrel(str(record.query_id), str(record.doc_id), int(record.relevance), _iteration(record))
+            Qrel(str(record.query_id), str(record.doc_id), _whole(record.relevance, str(dataset)), _iteration(record))
             for record in records
         ]
         if not qrels:
@@ -67,7 +69,7 @@ def read_qrels(path: Path) -> list[Qrel]:
         try:
             relevance = int(score)
         except ValueError as error:
-            raise BadInputError(f"the score is {score!r}, expected an integer", path, number) from error
+            raise BadInputError(_bad_grade(score), path, number) from error
         qrel = qrels.setdefault((query_id, doc_id), Qrel(query_id, doc_id, relevance, iteration))
         if qrel.relevance != relevance:
             message = f"query {query_id!r} and document {doc_id!r} were judged {qrel.relevance} before"
@@ -78,36 +80,48 @@ def read_qrels(path: Path) -> list[Qrel]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, _Fields]]:
-    """Yield line number and fields; the first line tells whether the file is BEIR's or TREC's."""
-    split: Callable[[str], list[str]] | None = None
+    """Yield line number and fields; the first line tells how many columns there are, and may be a header."""
+    n_columns = 0
     for number, line in read_lines(path):
         if not line or line.isspace():
             continue
-        if split is None:
-            split = _split_beir if [name.lower() for name in line.split()] == _BEIR_HEADER else _split_trec
-            if split is _split_beir:
+        columns = _split(line, n_columns)
+        if not n_columns and len(columns) in (3, 4):
+            n_columns = len(columns)
+            if columns[-1].lower() in _GRADE_NAMES:
                 continue
-        columns = split(line)
-        expected = 3 if split is _split_beir else 4
-        if len(columns) != expected or not all(columns):
+        if len(columns) != n_columns or not all(columns):
             fault = f"got {len(columns)} columns" if all(columns) else "got an empty column"
-            hint = f"expected {expected} as in the lines before" if number > 2 else _EXPECTED
+            hint = f"expected {n_columns} as in the lines before" if n_columns and number > 2 else _EXPECTED
             raise BadInputError(f"{fault}: {hint}", path, number)
-        if split is _split_beir:
-            query_id, doc_id, score = columns
-            yield number, (query_id, doc_id, score, "0")
-        else:
-            query_id, iteration, doc_id, score = columns
-            yield number, (query_id, doc_id, score, iteration)
+        query_id, doc_id, score = columns[0], columns[-2], columns[-1]
+        try:
+            query_id, doc_id = checked_id(query_id), checked_id(doc_id)
+        except BadLine as error:
+            raise BadInputError(error.message, path, number) from error
+        yield number, (query_id, doc_id, score, columns[1] if n_columns == 4 else "0")
 
 
-def _split_beir(line: str) -> list[str]:
-    return [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
-
-
-def _split_trec(line: str) -> list[str]:
+def _split(line: str, n_columns: int) -> list[str]:
+    """Split a line at tabs if that gives columns that fit, else at white space."""
     columns = [column.strip() for column in line.split("\t")]
-    return columns if len(columns) == 4 else line.split()
+    return columns if len(columns) == n_columns or (not n_columns and len(columns) in (3, 4)) else line.split()
+
+
+def _whole(relevance: float | str, dataset: str) -> int:
+    """Return a grade of ir_datasets; ir_measures would cut a fraction off."""
+    if isinstance(relevance, float) and not relevance.is_integer():
+        raise BadInputError(f"ir_datasets id {dataset!r}: {_bad_grade(str(relevance))}")
+    return int(relevance)
+
+
+def _bad_grade(score: str) -> str:
+    message = f"the score is {score!r}, expected an integer"
+    try:
+        float(score)
+    except ValueError:
+        return message
+    return f"{message} such as 0, 1 or 2: measures take whole grades, so map your grades to such"
 
 
 def _iteration(record: object) -> str:

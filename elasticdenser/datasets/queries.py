@@ -4,28 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from elasticdenser.datasets.beir import qrels_file, queries_file, refuse_split
-from elasticdenser.datasets.dpr import read_dpr_questions
-from elasticdenser.datasets.files import bare_name, read_lines, text_suffix
-from elasticdenser.datasets.formats import LINE_FORMATS, format_of
-from elasticdenser.datasets.irds import import_ir_datasets, load_irds
+from elasticdenser.datasets.dpr import is_dpr_file, read_dpr_questions
+from elasticdenser.datasets.fields import query_of
+from elasticdenser.datasets.files import bare_name
+from elasticdenser.datasets.formats import RECORD_FORMATS, format_of
+from elasticdenser.datasets.irds import load_irds
 from elasticdenser.datasets.qrels import read_qrels
-from elasticdenser.datasets.records import BadLine, QueryRecord
-from elasticdenser.datasets.sources import DPR_SUFFIX, is_dataset_id
+from elasticdenser.datasets.records import BadLine, QueryRecord, Record, id_of_name
+from elasticdenser.datasets.schema import QUERIES
+from elasticdenser.datasets.sources import is_dataset_id
+from elasticdenser.datasets.topics import are_topics, topic_records
 from elasticdenser.errors import BadInputError
 
-if TYPE_CHECKING:
-    from ir_datasets.formats import GenericQuery
+
+class Query(NamedTuple):
+    """A query, with the fields of the queries of ir_datasets.
+
+    Attributes:
+        query_id: The id.
+        text: The query.
+    """
+
+    query_id: str
+    text: str
+
+    def default_text(self) -> str:
+        """Return the query."""
+        return self.text
 
 
-def load_queries(dataset: str | Path, *, split: str | None = None, download: bool = False) -> list[GenericQuery]:
+def load_queries(dataset: str | Path, *, split: str | None = None, download: bool = False) -> list[Query]:
     """Load queries.
 
     Args:
-        dataset: A BEIR folder, with or without its corpus; a TSV (id, text), JSONL or plain text file; a question
-            file of DPR (.csv: question, list of answers); an id of ir_datasets.
+        dataset: A BEIR folder, with or without its corpus; a file of JSON (an object a line, or an array), TSV (id,
+            text), CSV or Parquet (with names of columns) or plain lines; TREC topics, of which the title is taken; a
+            question file of DPR (.csv: question, list of answers); an id of ir_datasets.
         split: Which qrels of a BEIR folder: only the queries they judge are returned. By default `test`, else
             `dev`, else the only ones; without any qrels, all queries.
         download: Let ir_datasets download missing files.
@@ -33,10 +50,7 @@ def load_queries(dataset: str | Path, *, split: str | None = None, download: boo
     Raises:
         BadInputError: There are none, or a line is bad.
     """
-    import_ir_datasets()
-    from ir_datasets.formats import GenericQuery
-
-    return [GenericQuery(query.query_id, query.text) for query in _load(dataset, split, download)]
+    return [Query(query.query_id, query.text) for query in _load(dataset, split, download)]
 
 
 def load_answers(dataset: str | Path, *, split: str | None = None, download: bool = False) -> dict[str, list[str]]:
@@ -100,14 +114,20 @@ def _irds_queries(dataset_id: str, download: bool) -> list[QueryRecord]:
 
 
 def _file_queries(path: Path) -> list[QueryRecord]:
-    if text_suffix(path) == DPR_SUFFIX:
+    if is_dpr_file(path):
         return [
             QueryRecord(query_id=query_id, text=text, answers=list(answers))
             for query_id, text, answers in read_dpr_questions(path)
         ]
     queries: list[QueryRecord] = []
     lines: dict[str, int] = {}
-    for number, query in _rows(path):
+    for number, record in _records(path):
+        try:
+            if isinstance(record, BadLine):
+                raise record
+            query = query_of(record)
+        except BadLine as error:
+            raise BadInputError(error.message, path, number) from error
         first = lines.setdefault(query.query_id, number)
         if first != number:
             message = f"query id {query.query_id!r} is already that of line {first}: give each query its own"
@@ -118,18 +138,16 @@ def _file_queries(path: Path) -> list[QueryRecord]:
     return queries
 
 
-def _rows(path: Path) -> Iterator[tuple[int, QueryRecord]]:
-    line_format = format_of(path)
-    if path.exists() and line_format is None:
-        message = "the file's name does not tell its format: expected .jsonl, .tsv, .txt or .csv (also .gz, .zst)"
+def _records(path: Path) -> Iterator[tuple[int, Record | BadLine]]:
+    """Return the records of a file; a missing file is an error only once they are read."""
+    if are_topics(path):
+        return topic_records(path)
+    record_format = format_of(path)
+    if path.exists() and record_format is None:
+        message = (
+            "the file's name does not tell its format: expected .jsonl, .json, .tsv, .csv or .txt (also .gz, .zst), "
+            ".parquet, or TREC topics"
+        )
         raise BadInputError(message, path)
-    parse_query = (line_format or LINE_FORMATS["lines"]).parse_query
-    prefix = Path(bare_name(path)).name
-    for number, line in read_lines(path):  # raises if there is no such file
-        if not line or line.isspace():
-            continue
-        try:
-            query = parse_query(line, number, prefix)
-        except BadLine as error:
-            raise BadInputError(error.message, path, number) from error
-        yield number, query
+    prefix = id_of_name(Path(bare_name(path)).name)
+    return (record_format or RECORD_FORMATS["lines"]).records(str(path), prefix, QUERIES)

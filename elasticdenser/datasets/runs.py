@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import math
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import IO, Any
 from ir_measures import ScoredDoc
 
 from elasticdenser.artifacts import atomic_write, explained_os_errors
+from elasticdenser.datasets.files import read_lines
 from elasticdenser.datasets.rank_check import RankCheck
 from elasticdenser.errors import BadInputError
 
@@ -56,7 +56,7 @@ def write_run(path: str | Path, scored_docs: Iterable[ScoredDoc], *, tag: str = 
 
 
 def read_run(path: str | Path) -> list[ScoredDoc]:
-    """Read a TREC run file, plain or `.gz`, in the order of its lines; blank lines are skipped.
+    """Read a TREC run file, plain, `.gz` or `.zst`, in the order of its lines; blank lines are skipped.
 
     The scores define the ranking, as for the tools that measure runs. A warning is logged if the ranks contradict them,
     repeat, or are not whole numbers.
@@ -71,27 +71,26 @@ def read_run(path: str | Path) -> list[ScoredDoc]:
     ids: dict[str, str] = {}
     ranks = RankCheck(path)
     query_id, docs = "", set[str]()
-    with _open_for_reading(path) as file:
-        for number, line in enumerate(file, start=1):
-            columns = line.split()
-            if not columns:
-                ranks.blank_lines.append(number)
-                continue
-            line_query_id, doc_id, score = _parse(columns, path, number)
-            if line_query_id != query_id:
-                query_id = ids.setdefault(line_query_id, line_query_id)
-                docs = seen.setdefault(query_id, set())
-            doc_id = ids.setdefault(doc_id, doc_id)
-            if doc_id in docs:
-                raise BadInputError(
-                    f"document {doc_id!r} is listed twice for query {query_id!r}, expected once: "
-                    "remove one of the two lines",
-                    path,
-                    number,
-                )
-            docs.add(doc_id)
-            ranks.add(query_id, columns[3], score)
-            run.append(ScoredDoc(query_id, doc_id, score))
+    for number, line in read_lines(path):
+        columns = line.split()
+        if not columns:
+            ranks.blank_lines.append(number)
+            continue
+        line_query_id, doc_id, score = _parse(columns, path, number)
+        if line_query_id != query_id:
+            query_id = ids.setdefault(line_query_id, line_query_id)
+            docs = seen.setdefault(query_id, set())
+        doc_id = ids.setdefault(doc_id, doc_id)
+        if doc_id in docs:
+            raise BadInputError(
+                f"document {doc_id!r} is listed twice for query {query_id!r}, expected once: "
+                "remove one of the two lines",
+                path,
+                number,
+            )
+        docs.add(doc_id)
+        ranks.add(query_id, columns[3], score)
+        run.append(ScoredDoc(query_id, doc_id, score))
     if not run:
         raise BadInputError(f"the run is empty, expected lines of '{COLUMNS}': make the run again", path)
     ranks.warn(run, len(seen))
@@ -185,19 +184,3 @@ def _open_for_writing(path: Path) -> Iterator[IO[Any]]:
         io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as file,
     ):
         yield file
-
-
-@contextmanager
-def _open_for_reading(path: Path) -> Iterator[IO[str]]:
-    """Open a text file for reading, and turn every fault of it into an error that names the file."""
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
-            yield file
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BadInputError("this is not a complete gzip file: make or copy it again", path) from error
-    except UnicodeDecodeError as error:
-        raise BadInputError("this is not UTF-8 text, expected a TREC run (.gz if compressed)", path) from error
-    except OSError as error:
-        raise BadInputError(
-            f"cannot read this run ({error.strerror or error}), expected a TREC run file: check the path", path
-        ) from error

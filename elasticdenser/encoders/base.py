@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 
-from elasticdenser.arrays import Vectors
+from elasticdenser.arrays import Vectors, l2_normalised
 from elasticdenser.encoders.backends.base import EncoderBackend
-from elasticdenser.errors import QueryError
+from elasticdenser.encoders.tokenizing import TextTokenizer
 from elasticdenser.models.locate import ModelLocation
-from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, transformer_folder
+from elasticdenser.models.model_files import transformer_folder
+from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings
+from elasticdenser.models.token_ids import TokenIdReader
 from elasticdenser.models.tokenizer import load_tokenizer
 from elasticdenser.subnet import Subnet
 
 # On a CPU a batch is fastest if its activations fit into a core's second-level cache; a GPU wants large batches.
 _MAX_BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}
-
-# Up to this number, texts are tokenised one by one in the calling thread. For a batch, even of one text, `tokenizers`
-# starts threads, which pay off only for larger batches.
-_MAX_SINGLE_TEXTS = 64
 
 
 def max_batch_tokens(device_type: str) -> int:
@@ -45,8 +44,12 @@ class BaseEncoder(ABC):
     def __init__(self, location: ModelLocation, settings: EncoderSettings, backend: EncoderBackend) -> None:
         self.location, self.settings = location, settings
         self._backend = backend
-        self._tokenizer = load_tokenizer(transformer_folder(location.path), settings.max_length)
+        tokenizer = load_tokenizer(transformer_folder(location.path), settings.max_length)
+        self._tokenizer = TextTokenizer(tokenizer, settings.max_length)
         self._max_batch_tokens = max_batch_tokens(backend.device_type)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.location.name!r}: {self.dim} dimensions, {self.dtype}>"
 
     @abstractmethod
     def encode(self, texts: Sequence[str], /) -> Vectors:
@@ -73,13 +76,28 @@ class BaseEncoder(ABC):
         """Return the number of tokens of each text after truncation, special tokens included, without a prompt."""
         return [len(token_ids) for token_ids in self._tokenize(texts, "")]
 
+    def text_of_tokens(self, token_ids: Sequence[int]) -> str:
+        """Return the text that the encoder's tokenizer turns into these ids, which include its special tokens.
+
+        Raises:
+            QueryError: The tokenizer does not produce these ids for any text.
+        """
+        return self._token_id_reader.text_of(token_ids)
+
+    @cached_property
+    def _token_id_reader(self) -> TokenIdReader:
+        return TokenIdReader(load_tokenizer(transformer_folder(self.location.path), self.settings.max_length))
+
+    def token_ends(self, text: str) -> list[int]:
+        """Return where the tokens of a text end, in characters, without special tokens and at most the maximum."""
+        return self._tokenizer.token_ends(text)
+
+    def shorten_query(self, text: str) -> str:
+        """Return a query that has the same tokens, and is much shorter if the query is long."""
+        return self._tokenizer.shorten(text, self.settings.query_prompt)
+
     def _tokenize(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
-        if isinstance(texts, str):
-            raise QueryError("got one string, expected a list of texts: use [text]")
-        prompted = [prompt + text for text in texts]
-        if len(prompted) <= _MAX_SINGLE_TEXTS:
-            return [self._tokenizer.encode(text).ids for text in prompted]
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(prompted)]
+        return [text.ids for text in self._tokenizer.tokenize(texts, prompt)]
 
     def _batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Yield positions in `sequences`, shortest sequences first, in batches of a bounded number of tokens."""
@@ -100,5 +118,12 @@ class BaseEncoder(ABC):
         sequences = self._tokenize(texts, prompt)
         vectors = np.empty((len(texts), self.dim), np.float32)
         for batch in self._batches(sequences):
-            vectors[batch] = self._backend.forward([sequences[position] for position in batch], subnet)
+            vectors[batch] = self._cut(self._backend.forward([sequences[position] for position in batch], subnet))
         return vectors
+
+    def _cut(self, vectors: Vectors) -> Vectors:
+        """Return the dimensions of a backend's vectors that the settings keep, normalised again if they say so."""
+        if vectors.shape[1] == self.dim:
+            return vectors
+        kept = vectors[:, : self.dim]
+        return l2_normalised(kept) if self.settings.normalize else kept

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -58,7 +58,8 @@ class PassageEncoder(BaseEncoder):
             dtype: See the class.
             device: See the class.
             download: Whether the model may be fetched from the hub.
-            overrides: `max_length`, `query_prompt`, `passage_prompt`, ... to use instead of the model's own.
+            overrides: `max_length`, `dim`, `similarity`, `query_prompt`, `passage_prompt`, ... to use instead of the
+                model's own; see `read_settings`.
 
         Raises:
             ModelError: The model is not found or not supported.
@@ -80,7 +81,13 @@ class PassageEncoder(BaseEncoder):
         """
         return self._compute_vectors(texts, self.settings.passage_prompt, self._backend.full_subnet)
 
-    def encode_windows(self, windows: Iterable[Sequence[str]], *, workers: int | None = None) -> Iterator[Vectors]:
+    def encode_windows(
+        self,
+        windows: Iterable[Sequence[str]],
+        *,
+        workers: int | None = None,
+        report_truncated: Callable[[int], None] | None = None,
+    ) -> Iterator[Vectors]:
         """Encode windows of passages on several cores, yielding their vectors in order.
 
         Within a window passages are sorted by length. The next window is read and tokenised while this one is
@@ -89,6 +96,8 @@ class PassageEncoder(BaseEncoder):
         Args:
             windows: Windows of some thousand passages each.
             workers: Threads that encode, one core each; by default as many as there are usable CPUs.
+            report_truncated: Called for each window, just before its vectors are yielded, with the number of its
+                passages that are longer than the encoder's maximum length, and were cut there.
 
         Yields:
             For each window: float32, (n_texts, dim), normalised like those of `encode`.
@@ -97,34 +106,52 @@ class PassageEncoder(BaseEncoder):
         encoding = ThreadPoolExecutor(n_workers, thread_name_prefix="encode")
         tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         started: deque[Future[_Window]] = deque()
+
+        def finish_first() -> Vectors:
+            window = started.popleft().result()
+            vectors = self._finish_window(window)
+            if report_truncated is not None:
+                report_truncated(window.n_truncated)
+            return vectors
+
         with self._backend.one_thread_per_call():
             try:
                 for texts in windows:
                     started.append(tokenizing.submit(self._start_window, texts, encoding))
                     if len(started) == _MAX_WINDOWS:
-                        yield self._finish_window(started.popleft().result())
+                        yield finish_first()
                 while started:
-                    yield self._finish_window(started.popleft().result())
+                    yield finish_first()
             finally:
                 tokenizing.shutdown(cancel_futures=True)
                 encoding.shutdown(cancel_futures=True)
 
     def _start_window(self, texts: Sequence[str], pool: ThreadPoolExecutor) -> _Window:
-        sequences = self._tokenize(texts, self.settings.passage_prompt)
+        tokenized = self._tokenizer.tokenize(texts, self.settings.passage_prompt)
+        sequences = [text.ids for text in tokenized]
         batches = list(self._batches(sequences))
         forward, subnet = self._backend.forward, self._backend.full_subnet
         # Longest first, so that the last batch to finish is a short one and no thread waits long for it.
-        return [
+        started = [
             (batch, pool.submit(forward, [sequences[position] for position in batch], subnet))
             for batch in reversed(batches)
         ]
+        return _Window(started, sum(text.is_truncated for text in tokenized))
 
     def _finish_window(self, window: _Window) -> Vectors:
-        vectors = np.empty((sum(len(batch) for batch, _ in window), self.dim), np.float32)
-        for batch, encoded in window:
-            vectors[batch] = encoded.result()
+        vectors = np.empty((sum(len(batch) for batch, _ in window.batches), self.dim), np.float32)
+        for batch, encoded in window.batches:
+            vectors[batch] = self._cut(encoded.result())
         return vectors
 
 
-_Window = list[tuple[list[int], Future[Vectors]]]
-"""For each batch: the positions of its passages in the window, and the future of their vectors."""
+class _Window(NamedTuple):
+    """Window that is being encoded.
+
+    Attributes:
+        batches: For each batch, the positions of its passages in the window, and the future of their vectors.
+        n_truncated: Passages that are longer than the encoder's maximum length.
+    """
+
+    batches: list[tuple[list[int], Future[Vectors]]]
+    n_truncated: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -14,9 +15,12 @@ from elasticdenser.encoders.devices import device_type
 from elasticdenser.encoders.vector_cache import VectorCache
 from elasticdenser.errors import QueryError
 from elasticdenser.models.locate import DEFAULT_ELASTIC, ModelLocation, find_model
+from elasticdenser.models.manifest import misfit_of
 from elasticdenser.models.settings import INT8, EncoderSettings, read_settings
 from elasticdenser.query_input import check_query
 from elasticdenser.subnet import Subnet
+
+logger = logging.getLogger(__name__)
 
 
 class ElasticQueryEncoder(BaseEncoder):
@@ -28,9 +32,13 @@ class ElasticQueryEncoder(BaseEncoder):
     as the process has set; on a busy machine one thread is fastest by far (`torch.set_num_threads(1)`, as the command
     line does), because several threads mostly wait for each other.
 
+    Attributes:
+        subnets_misfit: Reason why the trained subnets of the folder are left out; empty if they are not.
+
     Args:
-        location: Location of its files, as `find_model` returns it; a folder without trained subnets gives an encoder
-            with the full subnet alone.
+        location: Location of its files, as `find_model` returns it; a folder without trained subnets, or with subnets
+            that were trained for another pooling than that of the settings, gives an encoder with the full subnet
+            alone. A warning says so.
         settings: How texts become vectors.
         dtype: Arithmetic of the matrix products: `int8` (the kernel in C, on a CPU), `float32`, `bfloat16`, `float16`
             (on a GPU), or `auto`: float16 on a GPU, else int8 where the kernel was built, else float32.
@@ -53,7 +61,16 @@ class ElasticQueryEncoder(BaseEncoder):
         kind = device_type(device)
         if dtype == "auto" and (kind == "cpu" or (kind == "auto" and not _has_gpu())):
             dtype = INT8 if can_run(location) else "float32"
-        super().__init__(location, settings, load_backend(location, settings, dtype=dtype, device=device))
+        self.subnets_misfit = misfit_of(location.path, settings.pooling)
+        backend = load_backend(location, settings, dtype=dtype, device=device, trained_subnets=not self.subnets_misfit)
+        super().__init__(location, settings, backend)
+        if self.subnets_misfit:
+            logger.warning(
+                "the trained subnets of %s are left out (%s): queries are encoded by the full encoder alone; "
+                "`elasticdenser train` makes subnets for it",
+                location.name,
+                self.subnets_misfit,
+            )
         self._known_subnets = frozenset(self._backend.subnets)
         self.cache = VectorCache(cache) if cache else None
 
@@ -76,7 +93,8 @@ class ElasticQueryEncoder(BaseEncoder):
             device: See the class.
             cache: See the class.
             download: Whether the model may be fetched from the hub.
-            overrides: `max_length`, `query_prompt`, ... to use instead of the model's own.
+            overrides: `max_length`, `dim`, `similarity`, `query_prompt`, ... to use instead of the model's own; see
+                `read_settings`.
 
         Raises:
             ModelError: The model is not found or not supported.
@@ -103,9 +121,14 @@ class ElasticQueryEncoder(BaseEncoder):
         resolved = self.full_subnet if subnet is None else Subnet.parse(subnet)
         if resolved not in self._known_subnets:
             known = ", ".join(map(str, self.subnets))
-            reason = "" if len(self.subnets) > 1 else " (its folder holds no trained subnets)"
+            reason = "" if len(self.subnets) > 1 else f" ({self._why_no_subnets()})"
             raise QueryError(f"got subnet {resolved}, expected one of this encoder's: {known}{reason}")
         return resolved
+
+    def _why_no_subnets(self) -> str:
+        if self.subnets_misfit:
+            return f"its trained subnets are left out: {self.subnets_misfit}"
+        return "its folder holds no trained subnets"
 
     def encode(self, queries: Sequence[str], subnet: str | Subnet | None = None) -> Vectors:
         """Encode queries in the calling thread.
@@ -124,15 +147,41 @@ class ElasticQueryEncoder(BaseEncoder):
             QueryError: A query is empty, or the encoder has no such subnet.
         """
         resolved, prompt = self.resolve_subnet(subnet), self.settings.query_prompt
-        if isinstance(queries, str):
-            raise QueryError("got one string, expected a list of queries: use [query]")
-        for number, query in enumerate(queries, 1):
-            check_query(query, f"query number {number}")
+        _check_texts(queries, "query", "queries")
         if self.cache is None:
             return self._compute_vectors(queries, prompt, resolved)
         return self.cache.get_or_compute(
             queries, resolved, lambda missing: self._compute_vectors(missing, prompt, resolved)
         )
+
+    def encode_passages(self, passages: Sequence[str], subnet: str | Subnet | None = None) -> Vectors:
+        """Encode a few passages, with the prompt for passages, in the calling thread; `PassageEncoder` is for many.
+
+        Args:
+            passages: The passages; each must hold more than white space.
+            subnet: As in `encode`. Indexes are made by the full encoder.
+
+        Returns:
+            As `encode` does.
+
+        Raises:
+            QueryError: A passage is empty, or the encoder has no such subnet.
+        """
+        resolved = self.resolve_subnet(subnet)
+        _check_texts(passages, "passage", "passages")
+        return self._compute_vectors(passages, self.settings.passage_prompt, resolved)
+
+
+def _check_texts(texts: Sequence[str], kind: str, kinds: str) -> None:
+    """Check that texts are a list, and that each can be encoded.
+
+    Raises:
+        QueryError: They are not.
+    """
+    if isinstance(texts, str):
+        raise QueryError(f"got one string, expected a list of {kinds}: use [{kind}]")
+    for number, text in enumerate(texts, 1):
+        check_query(text, f"{kind} number {number}")
 
 
 def _has_gpu() -> bool:

@@ -12,9 +12,6 @@ from elasticdenser.engine.request import Query
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Hit, Retriever
 
-_CHARACTERS_PER_TOKEN = 10
-"""More than nearly all texts have: English has about five, with spaces."""
-
 Hits = Sequence[Any]
 """Hits of one query, best first."""
 
@@ -53,6 +50,13 @@ class BatchSearch(Protocol):
         and `Level.extra_s`.
         """
         return None
+
+    def shorten(self, text: str) -> str:
+        """Return a query with the same hits, which is much shorter if the query is long; by default the query itself.
+
+        It is called in the threads of clients. To read megabytes could take a worker longer than a batch may take.
+        """
+        return text
 
     def start_batch(self, queries: Sequence[Query], level: str) -> Callable[[], Collection[Hits]]:
         """Start a search, and return a function that waits for its hits.
@@ -93,12 +97,10 @@ class RetrieverSearch(BatchSearch):
                 hits[int(hit.query_id)].append(hit)
         return [hits_of_query[: query.k] for hits_of_query, query in zip(hits, queries, strict=True)]
 
+    def shorten(self, text: str) -> str:
+        """Return the query, or of a long one only what the encoder reads; see `BatchSearch`."""
+        return self._retriever.encoder.shorten_query(text)
+
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens as the encoder counts them, at most its maximum; see `BatchSearch`."""
-        encoder = self._retriever.encoder
-        # The beginning of a long text nearly always reaches the maximum, and takes a fraction of the time.
-        beginning = text[: _CHARACTERS_PER_TOKEN * encoder.settings.max_length]
-        n_tokens = encoder.count_tokens([beginning])[0]
-        if n_tokens < encoder.settings.max_length and len(beginning) < len(text):
-            n_tokens = encoder.count_tokens([text])[0]
-        return n_tokens
+        return self._retriever.encoder.count_tokens([text])[0]

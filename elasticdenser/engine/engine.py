@@ -99,6 +99,7 @@ class RetrievalEngine:
             count_tokens=self._count_tokens,
             quality_by_length=profile.has_quality_by_tokens,
             time_by_length=profile.has_times_by_tokens,
+            shorten=self._shorten,
         )
         self.profile, self._settings = profile, settings
         # Well above the limit of the watchdog, which fails a batch that hangs: this one only ends its process.
@@ -225,6 +226,11 @@ class RetrievalEngine:
         for level in self.profile.levels:
             self._search.search_batch([Query(text=query, k=1)], level.name)
 
+    @property
+    def process_failure(self) -> str | None:
+        """Why no worker process can start, so that threads search instead, more slowly; None if nothing is wrong."""
+        return None if self._process_pool is None else self._process_pool.failure
+
     def snapshot(self) -> Snapshot:
         """Return the engine's state, and its counts since the start."""
         pool = self._process_pool
@@ -251,6 +257,9 @@ class RetrievalEngine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _shorten(self, query: str) -> str:
+        return self._search.shorten(query)
 
     def _count_tokens(self, query: str) -> int | None:
         return self._search.count_tokens(query)

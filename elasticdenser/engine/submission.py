@@ -43,6 +43,7 @@ class SubmissionBuilder:
         count_tokens: Counts the tokens of a query.
         quality_by_length: Whether the quality of levels depends on the length of a query.
         time_by_length: Whether it is known how run times depend on the length of a query.
+        shorten: Shortens long queries without changing their hits.
 
     Raises:
         QueryError: The minimum quality is out of range.
@@ -56,8 +57,9 @@ class SubmissionBuilder:
         count_tokens: Callable[[str], int | None],
         quality_by_length: bool,
         time_by_length: bool,
+        shorten: Callable[[str], str],
     ) -> None:
-        self._slo_s, self._count_tokens = slo_s, count_tokens
+        self._slo_s, self._count_tokens, self._shorten = slo_s, count_tokens, shorten
         self._quality_by_length, self._time_by_length = quality_by_length, time_by_length
         self._minimum_quality = _checked_quality(minimum_quality)
 
@@ -86,6 +88,7 @@ class SubmissionBuilder:
         if isinstance(doc_ids, str):
             raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
         quality = self._minimum_quality if minimum_quality is None else _checked_quality(minimum_quality)
+        query = self._shorten(query)
         is_counted = (self._quality_by_length and quality > 0) or (
             self._time_by_length and len(query.encode()) > _USUAL_BYTES
         )

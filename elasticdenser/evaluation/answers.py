@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 
 import regex as unicode_regex
-from ir_measures import ScoredDoc
+from ir_measures import Measure, ScoredDoc
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.measures import check_overlap, hits_by_query
@@ -164,6 +164,34 @@ def answer_match(
     _check_cutoffs(ks)
     ranks = answer_ranks(run, answers, text_of, max(ks), regex=regex).values()
     return {k: sum(rank is not None and rank <= k for rank in ranks) / len(ranks) for k in sorted(set(ks))}
+
+
+def answer_match_by_query(
+    run: Iterable[ScoredDoc],
+    answers: Mapping[str, Sequence[str]],
+    text_of: Callable[[str], str],
+    measures: Sequence[Measure],
+    *,
+    regex: bool = False,
+) -> dict[Measure, dict[str, float]]:
+    """Return AnswerMatch of each question: measure -> question id -> 1 if it is answered, else 0.
+
+    Args:
+        run: As for `answer_match`.
+        answers: As for `answer_match`.
+        text_of: As for `answer_match`.
+        measures: Measures `AnswerMatch@k`, at least one.
+        regex: As for `answer_match`.
+
+    Raises:
+        BadInputError: As for `answer_match`.
+    """
+    cutoffs = {measure: int(measure["cutoff"]) for measure in measures}
+    ranks = answer_ranks(run, answers, text_of, max(cutoffs.values()), regex=regex)
+    return {
+        measure: {question_id: float(rank is not None and rank <= k) for question_id, rank in ranks.items()}
+        for measure, k in cutoffs.items()
+    }
 
 
 def answer_ranks(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 
 import ir_measures
 from ir_measures import Measure
@@ -12,6 +14,16 @@ from ir_measures.measures import ParamInfo
 from elasticdenser.errors import BadInputError
 
 EXAMPLES = "RR@10, R@1000, nDCG@10, Success@20, AP(rel=2)@100"
+_OTHER_NAMES = {
+    **dict.fromkeys(("mrr", "recip_rank"), "RR"),
+    **dict.fromkeys(("map", "average_precision"), "AP"),
+    **dict.fromkeys(("recall", "r"), "R"),
+    **dict.fromkeys(("precision", "p"), "P"),
+    **dict.fromkeys(("hit", "hits", "hit_rate", "hitrate"), "Success"),
+    **dict.fromkeys(("ndcg_cut", "ndcg"), "nDCG"),
+}
+"""Names that other tools give to measures, in lower case -> name in ir_measures."""
+
 _CUTOFF = ParamInfo(dtype=int, required=True, desc="ranking cutoff threshold")  # type: ignore[no-untyped-call]
 
 
@@ -37,6 +49,8 @@ if AnswerMatch.NAME not in ir_measures.measures.registry:
 def parse_measures(names: Sequence[str]) -> list[Measure]:
     """Parse measures in the grammar of ir_measures, such as `nDCG@10` or `P(rel=2)@5`, and our `AnswerMatch@20`.
 
+    The names of trec_eval are understood too: `ndcg_cut_10` is `nDCG@10`, and `recall` is R at nine cut-offs.
+
     Args:
         names: Measures; an item may hold several, separated by spaces.
 
@@ -50,23 +64,38 @@ def parse_measures(names: Sequence[str]) -> list[Measure]:
     rejected: list[str] = []
     # White space separates measures, except inside parentheses.
     for name in (part for item in names for part in re.findall(r"(?:\([^)]*\)|\S)+", item)):
+        parsed: list[Measure] = []
         problem = ""
         try:
-            measure = ir_measures.parse_measure(name)
-            problem = _problem_of(measure)
-        except NameError:
-            problem = "unknown measure" + _suggestion(name)
+            parsed = [ir_measures.parse_measure(name)]
+            problem = _problem_of(parsed[0])
         except Exception as error:  # the parser of ir_measures raises errors of many types
-            problem = str(error) or "not readable as a measure"
+            parsed = _parse_trec_name(name)
+            if not parsed and isinstance(error, NameError):
+                problem = "unknown measure" + _suggestion(name)
+            elif not parsed:
+                problem = str(error) or "not readable as a measure"
         if problem:
             rejected.append(f"{name!r} ({problem})")
-        elif measure not in measures:
-            measures.append(measure)
+        else:
+            measures += [measure for measure in parsed if measure not in measures]
     if rejected:
         raise BadInputError(f"cannot use {', '.join(rejected)}: expected measures such as {EXAMPLES}")
     if not measures:
         raise BadInputError(f"got no measure, expected at least one, such as {EXAMPLES}")
     return measures
+
+
+def _parse_trec_name(name: str) -> list[Measure]:
+    """Return the measures that a name of trec_eval stands for; an empty list if it is none, or has no equivalent."""
+    if not re.fullmatch(r"[A-Za-z_]+?([._]\d+(\.\d+)?(,\d+(\.\d+)?)*)?", name):
+        return []
+    try:
+        with redirect_stdout(StringIO()):  # it prints which measures of a group it skips
+            parsed = ir_measures.parse_trec_measure(name)
+    except (ValueError, TypeError):
+        return []
+    return [measure for measure in parsed if not _problem_of(measure)]
 
 
 def _problem_of(measure: Measure) -> str:
@@ -80,14 +109,26 @@ def _problem_of(measure: Measure) -> str:
         measure.validate_params()  # type: ignore[no-untyped-call]
         return ""
     if not ir_measures.DefaultPipeline.supports(measure):  # type: ignore[no-untyped-call]
-        return "it needs a package that is not installed"
+        return _missing_package(measure)
     return ""
 
 
+def _missing_package(measure: Measure) -> str:
+    """Return what must be installed to compute a measure."""
+    providers = ir_measures.DefaultPipeline.providers
+    install = [
+        instructions
+        for provider in providers
+        if not provider.is_available() and provider.supports(measure)
+        if (instructions := provider.install_instructions())
+    ]
+    return "it needs what is not installed: " + " or ".join(install) if install else "nothing here computes it"
+
+
 def _suggestion(name: str) -> str:
-    """Return a hint at the right spelling if only upper and lower case differ."""
+    """Return a hint at the spelling of ir_measures, if only the case differs or the name is a common one."""
     base = re.split(r"[@(]", name, maxsplit=1)[0]
-    for known in ir_measures.measures.registry:
-        if known.lower() == base.lower():
-            return f", did you mean {known}{name[len(base) :]}?"
+    known = {measure.lower(): measure for measure in ir_measures.measures.registry} | _OTHER_NAMES
+    if measure := known.get(base.lower()):
+        return f", did you mean {measure}{name[len(base) :]}?"
     return ""

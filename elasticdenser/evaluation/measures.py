@@ -7,7 +7,7 @@ import math
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import ir_measures
 from ir_measures import Measure, Qrel, ScoredDoc
@@ -20,8 +20,20 @@ logger = logging.getLogger(__name__)
 _EMPTY_RUN = "the run is empty, expected at least one hit: make the run again"
 
 
-def evaluate(qrels: Iterable[Qrel], run: Iterable[ScoredDoc], measures: Sequence[Measure]) -> dict[Measure, float]:
-    """Return the mean of each measure over all judged queries; a query without hits counts 0.
+class RunValues(NamedTuple):
+    """Values of a run.
+
+    Args:
+        aggregated: Measure -> its value over all judged queries: the mean, or the sum for counts such as NumRet.
+        by_query: Measure -> query id -> value, for the judged queries in the order of the judgements.
+    """
+
+    aggregated: dict[Measure, float]
+    by_query: dict[Measure, dict[str, float]]
+
+
+def measure_run(qrels: Iterable[Qrel], run: Iterable[ScoredDoc], measures: Sequence[Measure]) -> RunValues:
+    """Return the values of each measure, over all judged queries and for each; a query without hits counts 0.
 
     Args:
         qrels: Relevance judgements.
@@ -32,31 +44,30 @@ def evaluate(qrels: Iterable[Qrel], run: Iterable[ScoredDoc], measures: Sequence
         BadInputError: Run and judgements have no query in common, a query has a document twice, a score is NaN, or a
             measure needs more than judgements.
     """
-    aggregated = cast("dict[Measure, float]", _calculate(qrels, run, measures).aggregated)
-    return {measure: float(aggregated[measure]) for measure in measures}
+    qrels = list(qrels)
+    results = _calculate(qrels, run, measures)
+    aggregated = cast("dict[Measure, float]", results.aggregated)
+    values = {(m.measure, m.query_id): float(m.value) for m in results.per_query}
+    query_ids = dict.fromkeys(qrel.query_id for qrel in qrels)
+    return RunValues(
+        aggregated={measure: float(aggregated[measure]) for measure in measures},
+        by_query={
+            measure: {query_id: values[measure, query_id] for query_id in query_ids if (measure, query_id) in values}
+            for measure in measures
+        },
+    )
+
+
+def evaluate(qrels: Iterable[Qrel], run: Iterable[ScoredDoc], measures: Sequence[Measure]) -> dict[Measure, float]:
+    """Return the value of each measure over all judged queries; arguments and errors are those of `measure_run`."""
+    return measure_run(qrels, run, measures).aggregated
 
 
 def evaluate_per_query(
     qrels: Iterable[Qrel], run: Iterable[ScoredDoc], measures: Sequence[Measure]
 ) -> dict[Measure, dict[str, float]]:
-    """Return the value of each measure for each judged query, as measure -> query id -> value.
-
-    Args:
-        qrels: Relevance judgements; queries are returned in their order.
-        run: Hits; queries without judgements are left out with a warning.
-        measures: Measures to compute; see `parse_measures`.
-
-    Raises:
-        BadInputError: Run and judgements have no query in common, a query has a document twice, a score is NaN, or a
-            measure needs more than judgements.
-    """
-    qrels = list(qrels)
-    values = {(m.measure, m.query_id): float(m.value) for m in _calculate(qrels, run, measures).per_query}
-    query_ids = dict.fromkeys(qrel.query_id for qrel in qrels)
-    return {
-        measure: {query_id: values[measure, query_id] for query_id in query_ids if (measure, query_id) in values}
-        for measure in measures
-    }
+    """Return measure -> query id -> value; arguments and errors are those of `measure_run`."""
+    return measure_run(qrels, run, measures).by_query
 
 
 def check_overlap(judged: set[str], in_run: set[str]) -> None:

@@ -13,7 +13,7 @@ from ir_measures import Measure, Qrel, ScoredDoc
 
 from elasticdenser.artifacts import check_name
 from elasticdenser.errors import BadInputError
-from elasticdenser.evaluation.answers import answer_ranks
+from elasticdenser.evaluation.answers import answer_match_by_query
 from elasticdenser.evaluation.comparison import QuerySetInfo
 from elasticdenser.evaluation.measure_parsing import AnswerMatch, parse_measures
 from elasticdenser.evaluation.measures import check_documents, evaluate_per_query
@@ -181,7 +181,9 @@ class QuerySet:
             judged = {qrel.query_id for qrel in self.qrels}
             by_measure |= evaluate_per_query(self.qrels, self._without_unjudged(run, judged), by_qrels)
         if by_answers := [measure for measure in measures if _is_answer_match(measure)]:
-            by_measure |= self._answer_match(self._without_unjudged(run, set(self.answers)), by_answers)
+            text_of = cast("Callable[[str], str]", self.text_of)  # checked by __post_init__
+            answered = self._without_unjudged(run, set(self.answers))
+            by_measure |= answer_match_by_query(answered, self.answers, text_of, by_answers, regex=self.regex)
         values = {str(measure): by_measure[measure] for measure in self.parsed_measures}
         return values, {measure["cutoff"]: _mean(by_measure[measure]) for measure in curve}
 
@@ -195,15 +197,6 @@ class QuerySet:
         deepest = min(self.k, _MAX_ANSWER_CUTOFF) if name == AnswerMatch.NAME else self.k
         parsed = [ir_measures.parse_measure(f"{name}@{cutoff}") for cutoff in _CURVE_CUTOFFS if cutoff <= deepest]
         return [measure for measure in parsed if isinstance(measure, Measure)]
-
-    def _answer_match(self, run: Sequence[ScoredDoc], measures: Sequence[Measure]) -> dict[Measure, dict[str, float]]:
-        cutoffs = {measure: int(measure["cutoff"]) for measure in measures}
-        text_of = cast("Callable[[str], str]", self.text_of)  # checked by __post_init__
-        ranks = answer_ranks(run, self.answers, text_of, max(cutoffs.values()), regex=self.regex)
-        return {
-            measure: {query_id: float(rank is not None and rank <= cutoff) for query_id, rank in ranks.items()}
-            for measure, cutoff in cutoffs.items()
-        }
 
 
 def _is_answer_match(measure: Measure) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from ir_measures import ScoredDoc
 
+from elasticdenser.artifacts import replace_file
 from elasticdenser.datasets.runs import read_run, write_run
 from elasticdenser.evaluation.timing import Search
 
@@ -41,6 +41,7 @@ def write_run_in_parts(
         resume: Whether finished parts beside `path` may be used: they must come from the same search.
         progress: Called after every query.
     """
+    path = path.resolve()  # the parts must be on the disk of the file that a link leads to
     folder = path.with_name(f".{path.name}.parts")
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
@@ -58,7 +59,7 @@ def write_run_in_parts(
     # Written among the parts: if this call is killed, an incomplete file is removed together with them.
     complete = folder / path.name
     write_run(complete, chain.from_iterable(_read_part(part_path) for part_path in part_paths), tag=tag)
-    os.replace(complete, path)
+    replace_file(complete, path)
     shutil.rmtree(folder)
 
 

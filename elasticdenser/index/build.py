@@ -8,9 +8,8 @@ gets its final name when it is complete.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,25 +18,36 @@ import numpy as np
 
 from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.datasets import Corpus, CorpusScan, Passage, scan_corpus, unique_passages
+from elasticdenser.encoders.deferred import DeferredPassageEncoder
 from elasticdenser.errors import BadInputError, BuildError, IndexFormatError
 from elasticdenser.index import journal, layout
+from elasticdenser.index.chunker import Chunker
+from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.integrity import check_integrity
 from elasticdenser.index.layout import building_folder
 from elasticdenser.index.line_files import LineFile, write_lookup
 from elasticdenser.index.locking import exclusive_lock
-from elasticdenser.index.manifest import Manifest, file_entries
+from elasticdenser.index.manifest import Manifest, Origin, file_entries
 from elasticdenser.index.plan import BuildPlan
 from elasticdenser.index.publishing import publish, recover
-from elasticdenser.index.structures import IndexStructure, check_factory, choose_factory
+from elasticdenser.index.structures import build_structure, check_factory, choose_factory
 from elasticdenser.index.structures.registry import AUTO
+from elasticdenser.index.windows import in_windows
 from elasticdenser.progress import Progress
+from elasticdenser.version import __version__
 
 if TYPE_CHECKING:
     from elasticdenser.encoders import PassageEncoder
 
 WINDOW = 2048
-"""Passages that are sorted, encoded and saved together. After a kill, at most three windows are encoded again: those in
-the encoder."""
+"""Most passages that are sorted, encoded and saved together. After a kill, at most three windows are encoded again:
+those in the encoder."""
+
+_PROGRESS_EVERY = 1024
+"""Chunks between two reports of progress."""
+
+_FIRST_PASSAGES = 1000
+"""Passages that are read before the encoder is loaded, which takes seconds: enough to notice a wrong format."""
 
 _FILES = (
     layout.VECTORS,
@@ -59,6 +69,7 @@ class BuildSettings:
         overwrite: Whether a finished index of that name may be replaced, once the new one is complete.
         restart: Whether an unfinished build with another plan in that place may be discarded.
         workers: Cores to encode on; None is all usable ones.
+        chunking: How documents are cut into passages; None if they are not.
     """
 
     factory: str = AUTO
@@ -66,17 +77,23 @@ class BuildSettings:
     overwrite: bool = False
     restart: bool = False
     workers: int | None = None
+    chunking: Chunking | None = None
 
 
 def build_index(
-    corpus: Corpus, path: Path, encoder: PassageEncoder, settings: BuildSettings, progress: Progress
+    corpus: Corpus,
+    path: Path,
+    encoder: PassageEncoder | DeferredPassageEncoder,
+    settings: BuildSettings,
+    progress: Progress,
 ) -> CorpusScan:
     """Encode `corpus` into a new index at `path`, or continue the build that was interrupted there.
 
     Args:
         corpus: The passages; read twice, first to check and count them.
         path: The index folder to create, as `resolve_path` returns it.
-        encoder: The full encoder.
+        encoder: The full encoder. If it is deferred, it is loaded once the first passages have been read, and only if
+            there are passages to encode.
         settings: Settings of the build.
         progress: Called with (step, done, in all).
 
@@ -88,30 +105,51 @@ def build_index(
         BadInputError: The corpus has a fault.
     """
     check_factory(settings.factory, encoder.dim)
+    is_deferred = isinstance(encoder, DeferredPassageEncoder)
+    is_long = is_deferred and sum(1 for _ in islice(corpus, _FIRST_PASSAGES)) == _FIRST_PASSAGES
+    chunker = None
+    if settings.chunking is not None:
+        encoder = _loaded(encoder)  # counts the tokens of chunks, and knows how many it reads
+        chunker = Chunker(settings.chunking, encoder)
     with exclusive_lock(path):
         recover(path)
         _refuse_other_content(path, settings)
         work = building_folder(path)
         journal.open_build_folder(work)
         try:
+            if is_long and not (path / layout.MANIFEST).exists():
+                encoder = _loaded(encoder)  # so that a device that does not exist is noticed before hours of reading
             scan = scan_corpus(corpus, work, progress=lambda done: progress("reading", done, 0))
             plan = BuildPlan(
                 n_passages=scan.n_passages,
                 corpus={"sources": corpus.name, "sha256": scan.sha256, "skipped": scan.skipped},
                 encoder=encoder.fingerprint,
                 has_texts=settings.texts,
+                chunking=settings.chunking,
+                n_documents=None if chunker is None else scan.n_passages,
             )
             if _is_up_to_date(path, plan, settings):
                 _discard_same_build(work, plan)
             else:
-                check_factory(settings.factory, encoder.dim, scan.n_passages)
+                encoder = _loaded(encoder)
+                plan = replace(plan, encoder=encoder.fingerprint)
+                passages = unique_passages(corpus, scan)
+                if chunker is not None:
+                    plan = _with_chunks_counted(plan, work, chunker.chunks(passages), progress)
+                    passages = chunker.chunks(unique_passages(corpus, scan))
+                check_factory(settings.factory, encoder.dim, plan.n_passages)
                 _adopt_plan(work, plan, settings)
-                _encode_remaining(work, unique_passages(corpus, scan), scan.n_passages, encoder, settings, progress)
+                _encode_remaining(work, passages, plan.n_passages, encoder, settings, progress)
                 finish_index(work, plan, settings.factory, progress)
                 publish(work, path)
         finally:
             journal.remove_if_empty(work)
     return scan
+
+
+def _loaded(encoder: PassageEncoder | DeferredPassageEncoder) -> PassageEncoder:
+    """Return the encoder, loaded."""
+    return encoder.load() if isinstance(encoder, DeferredPassageEncoder) else encoder
 
 
 def _refuse_other_content(path: Path, settings: BuildSettings) -> None:
@@ -177,6 +215,18 @@ def _adopt_plan(work: Path, plan: BuildPlan, settings: BuildSettings) -> None:
         journal.reset(work, plan)
 
 
+def _with_chunks_counted(plan: BuildPlan, work: Path, chunks: Iterator[Passage], progress: Progress) -> BuildPlan:
+    """Return a plan with the number of chunks, which the unfinished build in `work` knows if it has the same plan."""
+    unfinished = BuildPlan.read(work)
+    if unfinished is not None and not plan.differences(unfinished):
+        return replace(plan, n_passages=unfinished.n_passages)
+    n_chunks = 0
+    for n_chunks, _ in enumerate(chunks, 1):
+        if n_chunks % _PROGRESS_EVERY == 0:
+            progress("cutting into chunks", n_chunks, 0)
+    return replace(plan, n_passages=n_chunks)
+
+
 def _encode_remaining(
     work: Path,
     passages: Iterator[Passage],
@@ -191,18 +241,23 @@ def _encode_remaining(
     if done == n_passages:
         return
     in_encoder: list[list[Passage]] = []
+    truncated = journal.n_truncated(work)
+    truncated_of_window: list[int] = []
 
     def windows() -> Iterator[list[str]]:
-        for window in _in_windows(islice(passages, done, None)):
+        for window in in_windows(islice(passages, done, None), WINDOW):
             in_encoder.append(window)
             yield [_encodable_content(passage) for passage in window]
 
-    for vectors in encoder.encode_windows(windows(), workers=settings.workers):
+    report = truncated_of_window.append
+    for vectors in encoder.encode_windows(windows(), workers=settings.workers, report_truncated=report):
         window = in_encoder.pop(0)
         if not np.isfinite(vectors).all():
             raise BuildError("the encoder returned vectors that are not finite: try --precision fp32")
         done += len(window)
-        journal.append_window(work, window, vectors, done, texts=settings.texts)
+        # None, not counted, remains None.
+        truncated = truncated + truncated_of_window.pop() if truncated_of_window and truncated is not None else None
+        journal.append_window(work, window, vectors, done, texts=settings.texts, truncated=truncated)
         progress("encoding", done, n_passages)
     if done != n_passages:
         raise BuildError(
@@ -222,13 +277,7 @@ def _encodable_content(passage: Passage) -> str:
     return passage.content
 
 
-def _in_windows(passages: Iterator[Passage]) -> Iterator[list[Passage]]:
-    """Yield the passages in windows of `WINDOW`; the last may be shorter."""
-    while window := list(islice(passages, WINDOW)):
-        yield window
-
-
-def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, vectors: str = "encoded") -> None:
+def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, vectors: Origin = "encoded") -> None:
     """Derive all other files from the vectors and ids, and write the manifest, which makes the index complete.
 
     Args:
@@ -248,19 +297,20 @@ def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, 
     with explained_os_errors(work):
         journal.clear_derived(work)
         write_lookup(work / layout.ID_LOOKUP, LineFile(work / layout.IDS, work / layout.ID_OFFSETS), n_passages)
-        stored = np.memmap(work / layout.VECTORS, dtype="<f4", mode="r", shape=(n_passages, dim))
-        structure = IndexStructure.build(stored, resolved_factory, progress)
-        structure.write(work)
+        structure = build_structure(work, (n_passages, dim), resolved_factory, progress)
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            software=version("elasticdenser"),
+            software=__version__,
             dim=dim,
             vectors=vectors,
-            structure=structure.info,
-            files=file_entries(work, [*_FILES, *structure.info.files], progress),
+            structure=structure,
+            files=file_entries(work, [*_FILES, *structure.files], progress),
             n_passages=n_passages,
             has_texts=plan.has_texts,
             corpus=plan.corpus,
             encoder=plan.encoder,
+            n_truncated=journal.n_truncated(work),
+            chunking=plan.chunking,
+            n_documents=plan.n_documents,
         )
         manifest.write(work)

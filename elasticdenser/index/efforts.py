@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
 
 from elasticdenser.errors import QueryError
 
 _MEASURED_K = 10
 """The k at which efforts are measured when a structure is built; see `structures.measuring`."""
+
+_MAX_SETTING = 1 << 30
+"""FAISS reads larger settings as negative numbers."""
 
 _SURPLUS_EXPONENT = 0.75
 """Heuristic for other k, at which recall is not measured: the surplus of candidates grows with k, but more slowly."""
@@ -26,11 +32,11 @@ class Effort:
         part: Index of the part that is searched, in a structure of several parts.
     """
 
-    rescored: int
-    nprobe: int | None = None
-    ef_search: int | None = None
-    recall_at_10: float = 0.0
-    part: int = 0
+    rescored: Annotated[int, msgspec.Meta(ge=0, le=_MAX_SETTING)]
+    nprobe: Annotated[int, msgspec.Meta(ge=1, le=_MAX_SETTING)] | None = None
+    ef_search: Annotated[int, msgspec.Meta(ge=1, le=_MAX_SETTING)] | None = None
+    recall_at_10: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    part: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def n_candidates(self, k: int) -> int:
         """Return the number of candidates to score exactly in order to find `k` hits."""

@@ -1,4 +1,4 @@
-"""Exchange with other tools: import of pyserini folders and FAISS files, export to pyserini."""
+"""Exchange with other tools: import of pyserini folders, FAISS and NumPy files; export to pyserini."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elasticdenser.arrays import Vectors
+from elasticdenser.arrays import Vectors, l2_normalised
 from elasticdenser.artifacts import atomic_write, explained_os_errors, flush_folder
 from elasticdenser.datasets import Corpus, Passage
 from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError
 from elasticdenser.index import journal
 from elasticdenser.index.build import finish_index
-from elasticdenser.index.foreign_files import find_files, is_lossy, read_faiss, read_ids, vector_storage
+from elasticdenser.index.foreign_files import find_files, read_ids
 from elasticdenser.index.layout import PLAN, building_folder
 from elasticdenser.index.locking import exclusive_lock, resolve_path
 from elasticdenser.index.passage_index import PassageIndex
 from elasticdenser.index.plan import BuildPlan
 from elasticdenser.index.publishing import publish, recover
-from elasticdenser.index.structures.faiss_structure import filled_index, write_index
+from elasticdenser.index.structures.building import build_faiss_file
+from elasticdenser.index.vector_files import VectorFile, read_vector_file
 from elasticdenser.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -37,9 +38,15 @@ _COPIED_AT_ONCE = 16_384
 _N_COMPARED = 64
 """Passages that are encoded to compare their vectors: enough for a stable median."""
 
+_LENGTH_TOLERANCE, _LOSSY_LENGTH_TOLERANCE = 1e-3, 0.05
+"""Difference from 1 of the length of a normalised vector: stored in half precision, and decoded from 8 bits."""
+
 _MIN_COSINE = 0.98
 """Between an imported vector and the encoder's of the same text: vectors stored in 8 bits are above, those of
 other models below."""
+
+_MAX_LENGTH_ERROR = 0.1
+"""By which the lengths of normalised vectors may differ from 1: those of compressed ones do."""
 
 
 def import_index(
@@ -55,10 +62,12 @@ def import_index(
     """Create an index at `path` from vectors that another tool wrote.
 
     Args:
-        source: A folder with `index` (FAISS) and `docid` (ids, one a line), as pyserini writes it, or a FAISS file.
+        source: A folder with `index` (FAISS) and `docid` (ids, one a line), as pyserini writes it; a FAISS file; or a
+            `.npy` file with a vector in each row. A FAISS index must be searched by inner product, or hold normalised
+            vectors.
         path: The folder to create.
         encoder: The encoder that made the vectors.
-        ids: The ids of a bare FAISS file, one a line.
+        ids: The ids of a bare file of vectors, one a line.
         corpus: Source of the texts. If given, some vectors are compared with those that the encoder computes.
         factory: Factory string of the search structure, or `auto`.
         progress: Called with (step, done, in all).
@@ -68,10 +77,9 @@ def import_index(
         EncoderMismatchError: The vectors are not of this encoder.
         BuildError: Something exists at `path`, or the disk refuses.
     """
-    faiss_file, id_file = find_files(source, ids)
-    index = read_faiss(faiss_file, encoder.dim)
-    storage = vector_storage(index, faiss_file)
-    doc_ids = read_ids(id_file, index.ntotal)
+    vector_path, id_file = find_files(source, ids)
+    file = read_vector_file(vector_path, encoder.dim)
+    doc_ids = read_ids(id_file, file.n_vectors)
     path = resolve_path(path)
     with exclusive_lock(path):
         recover(path)
@@ -85,14 +93,14 @@ def import_index(
         try:
             with explained_os_errors(work):
                 passages = _passages_of(doc_ids, corpus, work / "texts.tmp")
-                sha256 = _copy_passages(work, storage, passages, encoder, compare=corpus is not None, progress=progress)
+                sha256 = _copy_passages(work, file, passages, encoder, compare=corpus is not None, progress=progress)
             plan = BuildPlan(
-                n_passages=index.ntotal,
+                n_passages=file.n_vectors,
                 corpus={"sources": f"imported from {source}", "sha256": sha256, "skipped": {}},
                 encoder=encoder.fingerprint,
                 has_texts=corpus is not None,
             )
-            finish_index(work, plan, factory, progress, vectors="decoded" if is_lossy(storage) else "exact")
+            finish_index(work, plan, factory, progress, vectors="decoded" if file.is_lossy else "exact")
             publish(work, path)
         except BaseException:
             if work.is_dir():
@@ -121,7 +129,7 @@ def export_index(index: PassageIndex, path: Path, *, factory: str = "Flat", prog
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         try:
-            write_index(filled_index(factory, index.vectors, progress), work / "index")
+            build_faiss_file(work / "index", index.path, (len(index), index.dim), factory, progress)
             with atomic_write(work / "docid") as file:
                 file.writelines(f"{doc_id}\n" for doc_id in index.doc_ids)
             flush_folder(work)
@@ -158,33 +166,63 @@ def _passages_of(doc_ids: list[str], corpus: Corpus | None, scratch: Path) -> It
 
 
 def _copy_passages(
-    work: Path, storage: Any, passages: Iterator[Passage], encoder: PassageEncoder, *, compare: bool, progress: Progress
+    work: Path,
+    source: VectorFile,
+    passages: Iterator[Passage],
+    encoder: PassageEncoder,
+    *,
+    compare: bool,
+    progress: Progress,
 ) -> str:
     """Copy all vectors, ids and texts into the build folder, and return the SHA-256 of the ids.
 
     Args:
         work: The build folder.
-        storage: FAISS index that reconstructs the vectors.
+        source: The vectors.
         passages: A passage for each vector.
         encoder: The encoder that made the vectors.
         compare: Whether the passages have texts, to compare some vectors with and to store.
         progress: Called with (step, done, in all).
     """
-    digest = hashlib.sha256()
-    for start in range(0, storage.ntotal, _COPIED_AT_ONCE):
-        n_copied = min(_COPIED_AT_ONCE, storage.ntotal - start)
-        vectors = np.ascontiguousarray(storage.reconstruct_n(start, n_copied))
+    digest, normalise = hashlib.sha256(), False
+    for start in range(0, source.n_vectors, _COPIED_AT_ONCE):
+        n_copied = min(_COPIED_AT_ONCE, source.n_vectors - start)
+        vectors = source.vectors(start, n_copied)
         if not np.isfinite(vectors).all():
             raise BadInputError("some of its vectors are not finite: build the index that is imported again")
+        if source.metric == "distance":
+            _refuse_other_lengths(vectors, source)
+        elif start == 0:
+            # Tools that divide by the lengths in each search store the vectors of a cosine model as they come.
+            lengths = float(np.median(np.linalg.norm(vectors, axis=1)))
+            normalise = encoder.fingerprint.settings.normalize and abs(lengths - 1) > _MAX_LENGTH_ERROR
+        if normalise:
+            vectors = l2_normalised(vectors)
         window = list(islice(passages, n_copied))
         if compare and start == 0:
             _refuse_other_encoder(window[:_N_COMPARED], vectors[:_N_COMPARED], encoder)
         journal.append_window(work, window, vectors, start + n_copied, texts=compare)
         for passage in window:
             digest.update(passage.doc_id.encode() + b"\0")
-        progress("importing", start + n_copied, storage.ntotal)
+        progress("importing", start + n_copied, source.n_vectors)
     next(passages, None)  # runs the generator to its end, which removes the scratch file
     return digest.hexdigest()
+
+
+def _refuse_other_lengths(vectors: Vectors, source: VectorFile) -> None:
+    """Refuse vectors that are searched by distance, and have not length 1.
+
+    Args:
+        vectors: float32, (n, dim), some of the vectors.
+        source: The file that they are from.
+    """
+    lengths = np.linalg.norm(vectors, axis=1)
+    if np.abs(lengths - 1).max() > (_LOSSY_LENGTH_TOLERANCE if source.is_lossy else _LENGTH_TOLERANCE):
+        raise BadInputError(
+            "it is searched by distance, which ranks as inner products do only for normalised vectors; got vectors of "
+            f"length {lengths.min():.4g} to {lengths.max():.4g}, expected 1: normalise them",
+            source.path,
+        )
 
 
 def _refuse_other_encoder(passages: list[Passage], vectors: Vectors, encoder: PassageEncoder) -> None:

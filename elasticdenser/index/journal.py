@@ -9,8 +9,9 @@ from collections.abc import Container
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
 from elasticdenser.arrays import Vectors
@@ -37,10 +38,13 @@ class JournalEntry:
     Args:
         passages: Number of finished passages, those of earlier windows included.
         bytes: Size of each appended file at that time.
+        truncated: Number of finished passages that are longer than the encoder's maximum length; None if they were not
+            counted.
     """
 
-    passages: int
-    bytes: dict[str, int]
+    passages: Annotated[int, msgspec.Meta(ge=1)]
+    bytes: dict[str, Annotated[int, msgspec.Meta(ge=0)]]
+    truncated: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 def open_build_folder(work: Path) -> None:
@@ -108,7 +112,15 @@ def n_finished(work: Path) -> int:
     return entries[-1][1].passages if entries else 0
 
 
-def append_window(work: Path, window: list[Passage], vectors: Vectors, done: int, *, texts: bool) -> None:
+def n_truncated(work: Path) -> int | None:
+    """Return the number of finished passages that were cut at the encoder's maximum length; None if not counted."""
+    entries = _read_entries(work)
+    return entries[-1][1].truncated if entries else 0
+
+
+def append_window(
+    work: Path, window: list[Passage], vectors: Vectors, done: int, *, texts: bool, truncated: int | None = None
+) -> None:
     """Append finished passages to the files, and record them in the journal once they are on disk.
 
     Args:
@@ -117,6 +129,8 @@ def append_window(work: Path, window: list[Passage], vectors: Vectors, done: int
         vectors: float32, (n_passages, dim).
         done: Number of finished passages, these included.
         texts: Whether texts are stored.
+        truncated: Number of finished passages that were cut at the encoder's maximum length, these included; None if
+            they are not counted.
 
     Raises:
         BuildError: The disk refuses.
@@ -134,7 +148,8 @@ def append_window(work: Path, window: list[Passage], vectors: Vectors, done: int
             sizes[offsets] = _append(work / offsets, ends.astype("<i8").tobytes())
         if done == len(window):
             flush_folder(work)
-        _append(work / JOURNAL, json.dumps({"passages": done, "bytes": sizes}).encode() + b"\n")
+        entry = {"passages": done, "bytes": sizes, "truncated": truncated}
+        _append(work / JOURNAL, json.dumps(entry).encode() + b"\n")
 
 
 def _as_json(passage: Passage) -> str:

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from elasticdenser.arrays import Positions
 from elasticdenser.artifacts import flush_to_disk
-from elasticdenser.errors import QueryError
+from elasticdenser.errors import IndexFormatError, QueryError
 
 _ZEROED_AT_ONCE = 1 << 16
 """Entries that are written at a time when the file is allocated: 1 MB."""
+
+_LINE_FEED = ord("\n")
 
 _LOOKUP_ENTRY = np.dtype([("hash", "<u8"), ("position", "<i8")])
 
@@ -26,19 +28,28 @@ class LineFile:
     Args:
         path: The lines, each ended by a line feed.
         offsets: File of little-endian int64: the offset behind each line, in bytes.
+
+    Raises:
+        IndexFormatError: The offsets do not belong to the lines. Each line is checked when it is read.
     """
 
     def __init__(self, path: Path, offsets: Path) -> None:
+        self._path = path
         self._ends = _memory_map(offsets, np.dtype("<i8"))
-        with open(path, "rb") as file:
-            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            with open(path, "rb") as file:
+                self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise self._damaged("it is empty") from None
+        if self._ends[-1] != len(self._bytes):
+            raise self._damaged(f"it has {len(self._bytes):,} bytes, its offsets end at {self._ends[-1]:,}")
 
     def __len__(self) -> int:
         return len(self._ends)
 
     def __getitem__(self, position: int) -> str:
         start = int(self._ends[position - 1]) if position else 0
-        return self._bytes[start : int(self._ends[position]) - 1].decode("utf-8")
+        return self._line(start, int(self._ends[position]))
 
     def __iter__(self) -> Iterator[str]:
         for position in range(len(self)):
@@ -47,9 +58,23 @@ class LineFile:
     def take(self, positions: Positions) -> list[str]:
         """Return the lines at positions, int64, (n,), none below 0; faster than reading them one by one."""
         starts = np.where(positions > 0, self._ends[positions - 1], 0)
-        ends = self._ends[positions] - 1
+        ends = self._ends[positions]
+        return [self._line(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+    def _line(self, start: int, end: int) -> str:
+        """Return the line between two offsets, without its line feed."""
         content = self._bytes
-        return [content[start:end].decode("utf-8") for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        if not 0 <= start < end <= len(content) or content[end - 1] != _LINE_FEED:
+            raise self._damaged(f"no line ends at the offset {end:,}")
+        try:
+            return content[start : end - 1].decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self._damaged(f"the line up to offset {end:,} is not UTF-8: {error.reason}") from None
+
+    def _damaged(self, reason: str) -> IndexFormatError:
+        return IndexFormatError(
+            f"{self._path} is damaged ({reason}): restore the index from a copy, or build it again with --overwrite"
+        )
 
 
 class IdTable:
@@ -77,24 +102,35 @@ class IdTable:
         """Return the ids at positions, int64, (n,), none below 0."""
         return self._lines.take(positions)
 
-    def find(self, doc_id: str) -> int:
-        """Return the position of `doc_id`, or -1."""
+    def find(self, doc_id: str | int) -> int:
+        """Return the position of `doc_id`, or -1.
+
+        Raises:
+            QueryError: It is neither a string nor an integer.
+            IndexFormatError: The table of positions is damaged.
+        """
+        doc_id = id_text(doc_id)
         id_hash = np.uint64(_id_hash(doc_id))
         entry = int(np.searchsorted(self._lookup["hash"], id_hash))
         while entry < len(self._lookup) and self._lookup["hash"][entry] == id_hash:
             position = int(self._lookup["position"][entry])
+            if not 0 <= position < len(self):
+                raise IndexFormatError(
+                    f"the table of ids names position {position}, expected 0 to {len(self) - 1}: restore the index "
+                    "from a copy, or build it again with --overwrite"
+                )
             if self._lines[position] == doc_id:
                 return position
             entry += 1
         return -1
 
-    def positions(self, doc_ids: Iterable[str]) -> Positions:
-        """Return the positions of `doc_ids`, int64, (n,), in the same order.
+    def positions(self, doc_ids: Iterable[str | int]) -> Positions:
+        """Return the positions of `doc_ids`, int64, (n,), in the same order; an integer is taken as its text.
 
         Raises:
-            QueryError: Some are not in the index.
+            QueryError: Some are not in the index, or are neither strings nor integers; or it is one id.
         """
-        ids = list(doc_ids)
+        ids = id_texts(doc_ids)
         positions = np.fromiter((self.find(doc_id) for doc_id in ids), np.int64, len(ids))
         if (positions < 0).any():
             unknown = [ids[number] for number in np.flatnonzero(positions < 0)]
@@ -103,6 +139,30 @@ class IdTable:
                 "leave them out"
             )
         return positions
+
+
+def id_texts(doc_ids: Iterable[str | int]) -> list[str]:
+    """Return a collection of document ids as text.
+
+    Raises:
+        QueryError: It is one id, or some are neither strings nor integers.
+    """
+    if isinstance(doc_ids, str | bytes) or not isinstance(doc_ids, Iterable):
+        raise QueryError(f"got doc_ids = {doc_ids!r}, expected a collection of document ids, such as [{doc_ids!r}]")
+    return [id_text(doc_id) for doc_id in doc_ids]
+
+
+def id_text(doc_id: object) -> str:
+    """Return a document id as text: an integer, also one of NumPy, is taken as its text.
+
+    Raises:
+        QueryError: It is neither a string nor an integer.
+    """
+    if isinstance(doc_id, str):
+        return doc_id
+    if isinstance(doc_id, int | np.integer) and not isinstance(doc_id, bool):
+        return str(int(doc_id))
+    raise QueryError(f"got the document id {doc_id!r}, expected a string or an integer")
 
 
 def write_lookup(path: Path, ids: Iterable[str], n_ids: int) -> None:

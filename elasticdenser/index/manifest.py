@@ -7,26 +7,33 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from elasticdenser.artifacts import sha256_of, write_json
 from elasticdenser.dataclass_io import from_value, loads_json
 from elasticdenser.errors import IndexFormatError
 from elasticdenser.index import layout
+from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.efforts import Effort
 from elasticdenser.index.layout import MANIFEST, building_folder, replaced_folder
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress
 
 FORMAT = "elasticdenser-index"
-VERSION = 2
+VERSION = 3
+
+
+Origin = Literal["encoded", "exact", "decoded"]
+"""Origin of the vectors; see `Manifest`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileEntry:
     """Size in bytes and SHA-256 of one file."""
 
-    bytes: int
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
     sha256: str
 
     @classmethod
@@ -48,12 +55,14 @@ class StructureInfo:
 
     factory: str
     efforts: tuple[Effort, ...]
-    n_sampled: int
+    n_sampled: Annotated[int, msgspec.Meta(ge=0)]
     files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.efforts:
             raise ValueError("the structure has no search effort")
+        if not all(map(_is_file_name, self.files)):
+            raise ValueError(f"it names files outside of its folder: {', '.join(self.files)}")
 
     @property
     def recall_at_10(self) -> float:
@@ -76,20 +85,32 @@ class Manifest:
         corpus: Origin of the passages: `sources`, `sha256` of the content, `skipped` by reason.
         structure: The search structure.
         files: Size and checksum of every file, by name.
+        n_truncated: Number of passages that are longer than the encoder's maximum length, and were cut there; None if
+            they were not counted, as in indexes that are imported or older than version 3.
+        chunking: How documents were cut into passages; None if they were not.
+        n_documents: Number of documents, if they were cut into passages.
         version: Version of the format.
     """
 
     created: str
     software: str
-    n_passages: int
-    dim: int
-    vectors: str
+    n_passages: Annotated[int, msgspec.Meta(ge=1)]
+    dim: Annotated[int, msgspec.Meta(ge=1)]
+    vectors: Origin
     has_texts: bool
     encoder: EncoderFingerprint
     corpus: dict[str, Any]
     structure: StructureInfo
     files: dict[str, FileEntry]
+    n_truncated: int | None = None
+    chunking: Chunking | None = None
+    n_documents: int | None = None
     version: int = VERSION
+
+    def __post_init__(self) -> None:
+        if not all(map(_is_file_name, self.files)):
+            raise ValueError(f"it lists files outside of its folder: {', '.join(self.files)}")
+        from_value(_CorpusKeys, {key: self.corpus.get(key) for key in _CORPUS_KEYS}, "corpus", error=IndexFormatError)
 
     def write(self, folder: Path) -> None:
         """Write the manifest atomically."""
@@ -114,14 +135,31 @@ class Manifest:
             raise _damaged(path, error) from None
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise IndexFormatError(f"{path} is not the manifest of an {FORMAT}: give the folder of an index")
-        if not isinstance(value.get("version"), int) or value["version"] > VERSION:
+        if type(value.get("version")) is not int or not 1 <= value["version"] <= VERSION:
             raise IndexFormatError(
                 f"{folder} has format version {value.get('version')}, this elasticdenser reads up to {VERSION}: "
-                "upgrade elasticdenser (pip install -U elasticdenser)"
+                "install a newer elasticdenser"
             )
         manifest = _parse(path, value)
         _check_file_sizes(path, manifest)
         return manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CorpusKeys:
+    """The keys that `Manifest.corpus` always has."""
+
+    sources: str
+    sha256: str
+    skipped: dict[str, Annotated[int, msgspec.Meta(ge=0)]]
+
+
+_CORPUS_KEYS = [field.name for field in fields(_CorpusKeys)]
+
+
+def _is_file_name(name: str) -> bool:
+    """Return whether a name is that of a file in the folder itself."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
 def file_entries(folder: Path, names: Iterable[str], progress: Progress) -> dict[str, FileEntry]:
@@ -148,7 +186,10 @@ def _parse(path: Path, value: dict[str, Any]) -> Manifest:
 
 
 def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest in the form of version 2; version 1 had one effort and one file among the structure's keys."""
+    """Return a manifest in the form of version 2, which 3 adds keys to.
+
+    Version 1 had one effort and one file among the structure's keys.
+    """
     structure = value.get("structure")
     if not isinstance(structure, dict):
         return value
@@ -163,7 +204,7 @@ def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
 
 def _check_file_sizes(path: Path, manifest: Manifest) -> None:
     """Refuse a manifest that does not list all files, or whose file sizes contradict its number of passages."""
-    n_passages = manifest.n_passages
+    n_passages, encoder_dim = manifest.n_passages, manifest.encoder.settings.dim
     text_files = (layout.PASSAGES, layout.PASSAGE_OFFSETS) if manifest.has_texts else ()
     expected_sizes = {
         layout.VECTORS: 4 * n_passages * manifest.dim,
@@ -178,6 +219,8 @@ def _check_file_sizes(path: Path, manifest: Manifest) -> None:
         size = manifest.files[name].bytes
         if expected not in (None, size):
             raise _damaged(path, f"it lists {name} with {size:,} bytes, expected {expected:,}")
+    if encoder_dim != manifest.dim:
+        raise _damaged(path, f"its encoder makes vectors of {encoder_dim} dimensions, expected {manifest.dim}")
 
 
 def _own_sha256(value: dict[str, Any]) -> str:

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
-import faiss
 import numpy as np
 
 from elasticdenser.arrays import Positions, Scores, Vectors
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
 from elasticdenser.index import layout
+from elasticdenser.index.chunking import Chunking, chunk_id, document_of
 from elasticdenser.index.integrity import Check, check_integrity
-from elasticdenser.index.line_files import IdTable, LineFile
+from elasticdenser.index.line_files import IdTable, LineFile, id_texts
 from elasticdenser.index.locking import resolve_path
 from elasticdenser.index.manifest import Manifest
+from elasticdenser.index.passage_file import PassageFile
 from elasticdenser.index.rescoring import best_candidates
-from elasticdenser.index.structures import ExhaustiveSearch, IndexStructure
+from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch, IndexStructure
+from elasticdenser.index.structures.threads import faiss_threads
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress, silent
+from elasticdenser.query_input import checked_k
 
 if TYPE_CHECKING:
-    from elasticdenser.datasets import Corpus
+    from elasticdenser.datasets.in_memory import AnyCorpus
     from elasticdenser.encoders import PassageEncoder
+    from elasticdenser.encoders.deferred import DeferredPassageEncoder
 
 
 class PassageIndex:
@@ -46,7 +49,9 @@ class PassageIndex:
         # As a plain array: every access to a memmap creates another memmap object, which is slow.
         self.vectors: Vectors = np.asarray(np.memmap(path / layout.VECTORS, dtype="<f4", mode="r", shape=shape))
         self.doc_ids = IdTable(LineFile(path / layout.IDS, path / layout.ID_OFFSETS), path / layout.ID_LOOKUP)
-        self._passages = LineFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
+        self._passages = (
+            PassageFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
+        )
         self._structure = IndexStructure.read(path, manifest.structure, self.vectors)
 
     @classmethod
@@ -76,28 +81,34 @@ class PassageIndex:
     @classmethod
     def build(
         cls,
-        corpus: Corpus | str | Path | Sequence[str | Path],
+        corpus: AnyCorpus,
         path: str | Path,
-        encoder: PassageEncoder | None = None,
+        encoder: PassageEncoder | DeferredPassageEncoder | None = None,
         *,
         factory: str = "auto",
         texts: bool = True,
         overwrite: bool = False,
         restart: bool = False,
         workers: int | None = None,
+        chunk: Chunking | str | None = None,
         progress: Progress = silent,
     ) -> PassageIndex:
         """Encode a corpus into a new index, or continue a build that was interrupted there, and open it.
 
         Args:
-            corpus: A corpus, or what `open_corpus` takes.
+            corpus: A corpus; files or folders, as `open_corpus` takes them; or passages: a list or other iterable of
+                `Passage` or of mappings such as `{"_id": "p1", "text": "..."}`.
             path: The folder to create.
-            encoder: The full encoder; by default all-MiniLM-L6-v2.
+            encoder: The full encoder; by default all-MiniLM-L6-v2. A `DeferredPassageEncoder` is loaded only if
+                passages have to be encoded.
             factory: Factory string of the search structure, such as `HNSW32`; `auto` chooses by the number of passages.
             texts: Whether the passages' texts are stored, to show them with hits.
             overwrite: Replace a finished index of that name, once the new one is complete.
             restart: Discard an unfinished build of another index in that place.
             workers: Cores to encode on; None is all usable ones.
+            chunk: Cut documents at the ends of sentences into passages of at most so many tokens, such as `128`, or
+                `128/32` to repeat sentences of up to 32 tokens; see `Chunking`. The passages of a document `d7` have
+                the ids `d7#0`, `d7#1`, ...
             progress: Called with (step, done, in all).
 
         Raises:
@@ -105,21 +116,27 @@ class PassageIndex:
             BadInputError: The corpus has a fault.
         """
         # Imported here because a search does not need them.
-        from elasticdenser.datasets import Corpus, open_corpus
+        from elasticdenser.datasets import as_corpus
+        from elasticdenser.encoders.deferred import DeferredPassageEncoder
         from elasticdenser.index.build import BuildSettings, build_index
 
-        if isinstance(corpus, str | Path):
-            corpus = [corpus]
-        if not isinstance(corpus, Corpus):
-            corpus = open_corpus(corpus)
-        settings = BuildSettings(factory=factory, texts=texts, overwrite=overwrite, restart=restart, workers=workers)
+        settings = BuildSettings(
+            factory=factory,
+            texts=texts,
+            overwrite=overwrite,
+            restart=restart,
+            workers=workers,
+            chunking=Chunking.parse(chunk) if isinstance(chunk, str) else chunk,
+        )
         path = resolve_path(Path(path))
-        if encoder is None:
-            from elasticdenser.encoders import PassageEncoder
-
-            encoder = PassageEncoder.from_pretrained()
-        build_index(corpus, path, encoder, settings, progress)
+        build_index(as_corpus(corpus), path, encoder or DeferredPassageEncoder(), settings, progress)
         return cls.open(path)
+
+    def __repr__(self) -> str:
+        return f"<PassageIndex {str(self.path)!r}: {len(self):,} passages, {self.dim} dimensions>"
+
+    def __reduce__(self) -> tuple[Callable[..., PassageIndex], tuple[Path]]:
+        return PassageIndex.open, (self.path.absolute(),)  # pickled by path
 
     def __len__(self) -> int:
         return self.manifest.n_passages
@@ -170,29 +187,40 @@ class PassageIndex:
         Raises:
             QueryError: The shape is wrong, k or recall is out of range, or a value is not finite.
         """
-        queries = self._checked_queries(queries, k)
+        queries, k = self._checked_queries(queries), checked_k(k)
         source = self._structure.source_for(recall)
-        faiss.omp_set_num_threads(1)
-        if within is not None:
-            allowed = self._checked_positions(within)
-            if len(allowed) == 0:
-                return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-            k = min(k, len(allowed))
-            return best_candidates(queries, ExhaustiveSearch(self.vectors, allowed), self.vectors, k)
-        k = min(k, len(self))
-        if exact:
-            return best_candidates(queries, ExhaustiveSearch(self.vectors), self.vectors, k)
-        scores, positions = best_candidates(queries, source, self.vectors, k)
+        with faiss_threads(1):
+            if within is not None:
+                return self._search_within(queries, k, self._checked_positions(within))
+            k = min(k, len(self))
+            if exact:
+                return self._best(queries, ExhaustiveSearch(self.vectors), k)
+            return self._search_structure(queries, source, k)
+
+    def _search_within(self, queries: Vectors, k: int, allowed: Positions) -> tuple[Scores, Positions]:
+        if len(allowed) == 0:
+            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        return self._best(queries, ExhaustiveSearch(self.vectors, allowed), min(k, len(allowed)))
+
+    def _search_structure(self, queries: Vectors, source: CandidateSource, k: int) -> tuple[Scores, Positions]:
+        scores, positions = self._best(queries, source, k)
         # Inverted lists and graphs may reach fewer than k passages.
         short = np.flatnonzero(positions[:, -1] < 0)
         if len(short):
-            exhaustive = ExhaustiveSearch(self.vectors)
-            scores[short], positions[short] = best_candidates(queries[short], exhaustive, self.vectors, k)
+            scores[short], positions[short] = self._best(queries[short], ExhaustiveSearch(self.vectors), k)
         return scores, positions
 
-    def _checked_queries(self, queries: Vectors, k: int) -> Vectors:
-        if k < 1:
-            raise QueryError(f"got k = {k}, expected at least 1")
+    def _best(self, queries: Vectors, source: CandidateSource, k: int) -> tuple[Scores, Positions]:
+        """Return scores and positions of the best candidates that `source` proposes; see `best_candidates`."""
+        scores, positions = best_candidates(queries, source, self.vectors, k)
+        if np.isnan(scores).any():
+            raise IndexFormatError(
+                f"{self.path} holds vectors that are not numbers: restore it from a copy, or build it again with "
+                "--overwrite"
+            )
+        return scores, positions
+
+    def _checked_queries(self, queries: Vectors) -> Vectors:
         queries = np.ascontiguousarray(queries, np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.dim:
             raise QueryError(f"got query vectors of shape {queries.shape}, expected (n_queries, {self.dim})")
@@ -209,16 +237,39 @@ class PassageIndex:
             raise QueryError(f"got positions from {positions[0]} to {positions[-1]}, expected 0 to {len(self) - 1}")
         return positions
 
-    def positions(self, doc_ids: Iterable[str]) -> Positions:
-        """Return the positions of document ids, int64, (n,), for `search(within=...)`.
+    def positions(self, doc_ids: Iterable[str | int]) -> Positions:
+        """Return the positions of document ids, int64, (n,), for `search(within=...)`; integers are taken as text.
+
+        If documents were cut into chunks, the ids may be those of chunks, or of documents, which stand for all their
+        chunks.
 
         Raises:
             QueryError: Some are not in the index.
         """
-        return self.doc_ids.positions(doc_ids)
+        if self.manifest.chunking is None:
+            return self.doc_ids.positions(doc_ids)
+        return self.doc_ids.positions(
+            passage_id for doc_id in id_texts(doc_ids) for passage_id in self._passages_of(doc_id)
+        )
 
-    def passage(self, doc_id: str) -> Passage:
-        """Return a passage with its text.
+    def _passages_of(self, doc_id: str) -> Iterable[str]:
+        """Yield the ids of a document's chunks, or `doc_id` itself if there is no such document."""
+        first = self.doc_ids.find(chunk_id(doc_id, 0))
+        if first < 0 or self.doc_ids.find(doc_id) >= 0:
+            yield doc_id
+            return
+        for position in range(first, len(self)):
+            passage_id = self.doc_ids[position]
+            if document_of(passage_id) != doc_id:
+                break
+            yield passage_id
+
+    def document_of(self, passage_id: str) -> str:
+        """Return the id of the document that a passage belongs to: its own, unless documents were cut into chunks."""
+        return passage_id if self.manifest.chunking is None else document_of(passage_id)
+
+    def passage(self, doc_id: str | int) -> Passage:
+        """Return a passage with its text; an integer is taken as the id that is its text.
 
         Raises:
             QueryError: There is no such id.
@@ -226,7 +277,7 @@ class PassageIndex:
         """
         return self.passage_at(int(self.positions([doc_id])[0]))
 
-    def text(self, doc_id: str) -> str:
+    def text(self, doc_id: str | int) -> str:
         """Return the text of a passage without its title, as answer match looks it up.
 
         Raises:
@@ -242,12 +293,14 @@ class PassageIndex:
         """Return the passage at a position.
 
         Raises:
-            IndexFormatError: The index was built without texts.
+            QueryError: There is no such position.
+            IndexFormatError: The index was built without texts, or is damaged.
         """
         if self._passages is None:
             raise IndexFormatError(f"{self.path} holds no texts: build it without --no-texts to show passages")
-        record = json.loads(self._passages[position])
-        return Passage(doc_id=record["_id"], title=record["title"], text=record["text"])
+        if isinstance(position, bool) or not isinstance(position, SupportsIndex) or not 0 <= position < len(self):
+            raise QueryError(f"got position {position!r}, expected a whole number from 0 to {len(self) - 1}")
+        return self._passages[position]
 
     @property
     def has_texts(self) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from elasticdenser.artifacts import write_json
 from elasticdenser.dataclass_io import from_value, loads_json
 from elasticdenser.errors import IndexFormatError
+from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.layout import PLAN
 from elasticdenser.index.manifest import Manifest
 from elasticdenser.models.settings import EncoderFingerprint
@@ -23,12 +24,16 @@ class BuildPlan:
         corpus: Origin of the passages, as in the manifest.
         encoder: Fingerprint of the encoder.
         has_texts: Whether the texts are stored.
+        chunking: How documents are cut into passages; None if they are not.
+        n_documents: Number of documents, if they are cut into passages.
     """
 
     n_passages: int
     corpus: dict[str, Any]
     encoder: EncoderFingerprint
     has_texts: bool
+    chunking: Chunking | None = None
+    n_documents: int | None = None
 
     @classmethod
     def of_index(cls, manifest: Manifest) -> BuildPlan:
@@ -38,6 +43,8 @@ class BuildPlan:
             corpus=manifest.corpus,
             encoder=manifest.encoder,
             has_texts=manifest.has_texts,
+            chunking=manifest.chunking,
+            n_documents=manifest.n_documents,
         )
 
     @classmethod
@@ -56,6 +63,8 @@ class BuildPlan:
             "corpus": self.corpus,
             "encoder": self.encoder.to_json(),
             "has_texts": self.has_texts,
+            "chunking": None if self.chunking is None else asdict(self.chunking),
+            "n_documents": self.n_documents,
         }
         write_json(work / PLAN, value)
 
@@ -63,7 +72,10 @@ class BuildPlan:
         """Return a line for every difference that prevents a build under `other` from continuing under this plan."""
         differences = self.encoder.differences_of_passages(other.encoder)
         if self.corpus.get("sha256") != other.corpus.get("sha256"):
-            differences.append(f"corpus: {self.n_passages:,} passages against {other.n_passages:,}, with other content")
+            mine, theirs = (plan.n_documents or plan.n_passages for plan in (self, other))
+            differences.append(f"corpus: {mine:,} passages against {theirs:,}, with other content")
+        if self.chunking != other.chunking:
+            differences.append(f"chunks: {self.chunking or 'none'} against {other.chunking or 'none'}")
         if self.has_texts != other.has_texts:
             differences.append(f"texts stored: {self.has_texts} against {other.has_texts}")
         return differences

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from elasticdenser.artifacts import explained_os_errors, flush_folder
 from elasticdenser.index.integrity import check_integrity
-from elasticdenser.index.layout import VECTORS
 from elasticdenser.index.locking import exclusive_lock
 from elasticdenser.index.manifest import Manifest, file_entries
-from elasticdenser.index.structures import IndexStructure
+from elasticdenser.index.structures import build_structure
 from elasticdenser.index.structures.registry import structure_suffixes
 from elasticdenser.progress import Progress
 
@@ -40,14 +37,12 @@ def _rebuild(folder: Path, factory: str, progress: Progress) -> None:
     other_entries = {name: entry for name, entry in manifest.files.items() if name not in old_files}
     check_integrity(folder, replace(manifest, files=other_entries))
     shape = (manifest.n_passages, manifest.dim)
-    vectors = np.memmap(folder / VECTORS, dtype="<f4", mode="r", shape=shape)
-    structure = IndexStructure.build(vectors, factory, progress)
-    structure.write(folder, reserved=old_files)
-    files = {**other_entries, **file_entries(folder, structure.info.files, progress)}
-    replace(manifest, structure=structure.info, files=files).write(folder)
+    structure = build_structure(folder, shape, factory, progress, reserved=old_files)
+    files = {**other_entries, **file_entries(folder, structure.files, progress)}
+    replace(manifest, structure=structure, files=files).write(folder)
     flush_folder(folder)
     # The files that were replaced, and those of a rebuild that was interrupted.
     for pattern in (*(f"*{suffix}" for suffix in structure_suffixes()), ".*.tmp"):
         for leftover in folder.glob(pattern):
-            if leftover.name not in structure.info.files:
+            if leftover.name not in structure.files:
                 leftover.unlink(missing_ok=True)

@@ -12,9 +12,7 @@ import numpy as np
 
 from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
-
-ANY = -1
-"""In the expected shape of a tensor: any length of a dimension except 0."""
+from elasticdenser.models.architectures import ANY, fits_shape
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "i1"}
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -69,10 +67,7 @@ class Tensors:
         """
         stored = self.stored(name)
         stored_dtype = self._entries[name]["dtype"]
-        fits = len(stored.shape) == len(shape) and all(
-            got == expected or (expected == ANY and got > 0) for got, expected in zip(stored.shape, shape, strict=True)
-        )
-        if not fits or stored_dtype not in ((*_FLOATS, "I8") if dtype is None else (dtype,)):
+        if not fits_shape(stored.shape, shape) or stored_dtype not in ((*_FLOATS, "I8") if dtype is None else (dtype,)):
             expected_shape = ", ".join("any" if length == ANY else str(length) for length in shape)
             raise ModelError(
                 f"{self.path}: got {name} of {stored_dtype} ({', '.join(map(str, stored.shape))}), expected "

@@ -14,10 +14,17 @@ import numpy as np
 
 from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
-from elasticdenser.kernel.tensors import ANY, Tensors
-from elasticdenser.models.architectures import ARCHITECTURES, LayerNames, activation_of, check_supported, count_of
+from elasticdenser.kernel.tensors import Tensors
+from elasticdenser.models.architectures import (
+    ARCHITECTURES,
+    activation_of,
+    check_supported,
+    count_of,
+    expected_shapes,
+    norm_eps,
+)
 from elasticdenser.models.locate import weights_file
-from elasticdenser.models.settings import first_position, read_json, transformer_folder
+from elasticdenser.models.model_files import first_position, read_config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +100,7 @@ def read_full_encoder(folder: Path) -> Transformer:
     path = weights_file(folder)
     if path.suffix != ".safetensors":
         raise ModelError(f"{path} cannot be read without torch: save the model as model.safetensors")
-    return _transformer_of(_Checkpoint(Tensors(path)), read_json(transformer_folder(folder) / "config.json"))
+    return _transformer_of(_Checkpoint(Tensors(path)), read_config(folder))
 
 
 class _Checkpoint:
@@ -114,52 +121,25 @@ class _Checkpoint:
         return self.tensors.stored(self._prefix + name)
 
     def norm(self, name: str) -> Floats:
-        return np.stack([self.get(part) for part in self._parts_of_norm(name)])
+        return np.stack([self.get(self._spelled(f"{name}.{part}")) for part in ("weight", "bias")])
 
-    def check(self, name: str, *shape: int) -> None:
-        self.tensors.check(self._prefix + name, shape)
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Check the shapes of all weights against `config.json`: the kernel reads as many numbers as it says."""
+        for name, shape in expected_shapes(config):
+            if name != "embeddings.token_type_embeddings.weight" or self.has(name):
+                self.tensors.check(self._prefix + self._spelled(name), shape)
 
-    def check_norm(self, name: str, hidden: int) -> None:
-        for part in self._parts_of_norm(name):
-            self.check(part, hidden)
-
-    def _parts_of_norm(self, name: str) -> list[str]:
-        # Checkpoints converted from TensorFlow have gamma and beta.
-        parts = ("weight", "bias") if self.has(f"{name}.weight") else ("gamma", "beta")
-        return [f"{name}.{part}" for part in parts]
-
-
-def _check(checkpoint: _Checkpoint, names: LayerNames, config: Mapping[str, Any]) -> None:
-    """Check the shapes of all weights against `config.json`: the kernel reads as many numbers as it says."""
-    n_heads, hidden = count_of(config, "num_attention_heads", "n_heads"), count_of(config, "hidden_size", "dim")
-    n_neurons = count_of(config, "intermediate_size", "hidden_dim")
-    if hidden % n_heads:
-        raise ModelError(
-            f"the model's config.json has {n_heads} heads of a hidden size of {hidden}; expected heads of equal size: "
-            "fetch the model again"
-        )
-    checkpoint.check("embeddings.word_embeddings.weight", ANY, hidden)
-    checkpoint.check("embeddings.position_embeddings.weight", ANY, hidden)
-    if checkpoint.has("embeddings.token_type_embeddings.weight"):
-        checkpoint.check("embeddings.token_type_embeddings.weight", ANY, hidden)
-    checkpoint.check_norm("embeddings.LayerNorm", hidden)
-    products = {
-        **dict.fromkeys((*names.query_key_value, names.attention_output), (hidden, hidden)),
-        names.up: (n_neurons, hidden),
-        names.down: (hidden, n_neurons),
-    }
-    for prefix in map(names.layer.format, range(count_of(config, "num_hidden_layers", "n_layers"))):
-        for name, (n_outputs, n_inputs) in products.items():
-            checkpoint.check(f"{prefix}{name}.weight", n_outputs, n_inputs)
-            checkpoint.check(f"{prefix}{name}.bias", n_outputs)
-        checkpoint.check_norm(prefix + names.attention_norm, hidden)
-        checkpoint.check_norm(prefix + names.output_norm, hidden)
+    def _spelled(self, name: str) -> str:
+        """Return the name that the file has for a weight: checkpoints converted from TensorFlow have gamma and beta."""
+        if "LayerNorm" not in name or self.has(name):
+            return name
+        return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
 
 
 def _transformer_of(checkpoint: _Checkpoint, config: Mapping[str, Any]) -> Transformer:
     check_supported(config)
     names = ARCHITECTURES[config["model_type"]]
-    _check(checkpoint, names, config)
+    checkpoint.check(config)
     n_heads = count_of(config, "num_attention_heads", "n_heads")
     positions = checkpoint.get("embeddings.position_embeddings.weight")[first_position(config) :]
     if checkpoint.has("embeddings.token_type_embeddings.weight"):
@@ -199,5 +179,5 @@ def _transformer_of(checkpoint: _Checkpoint, config: Mapping[str, Any]) -> Trans
         n_heads=n_heads,
         n_neurons=count_of(config, "intermediate_size", "hidden_dim"),
         activation=activation_of(config),
-        eps=float(config.get("layer_norm_eps", 1e-12)),
+        eps=norm_eps(config),
     )

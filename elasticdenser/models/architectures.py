@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from elasticdenser.errors import ModelError
+from elasticdenser.models.model_files import PositiveNumber, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "ge
 """Our names of the activations by those of `config.json`."""
 
 
+ANY = -1
+"""In an expected shape: any length of a dimension except 0."""
+
+
 def count_of(config: Mapping[str, Any], *names: str) -> int:
     """Return a number of `config.json` that has one of several names.
 
@@ -71,6 +76,16 @@ def count_of(config: Mapping[str, Any], *names: str) -> int:
     raise ModelError(f"the model's config.json has no {' or '.join(names)}: fetch the model again")
 
 
+def hidden_size(config: Mapping[str, Any]) -> int:
+    """Return the width of the residual stream, which is the number of dimensions of a pooled vector."""
+    return count_of(config, "hidden_size", "dim")
+
+
+def norm_eps(config: Mapping[str, Any]) -> float:
+    """Return the number that is added to variances in the layer norms."""
+    return value_of(config, "layer_norm_eps", PositiveNumber, "the model's config.json", 1e-12)
+
+
 def activation_of(config: Mapping[str, Any]) -> str:
     """Return our name of the activation in `config.json`."""
     return ACTIVATIONS[config.get("hidden_act") or config.get("activation", "gelu")]
@@ -83,14 +98,58 @@ def check_supported(config: Mapping[str, Any]) -> None:
         ModelError: Its type, activation or kind of positions is not supported.
     """
     kind = config.get("model_type")
-    if kind not in ARCHITECTURES:
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise ModelError(
             f"got a model of type {kind!r}, expected one of {', '.join(ARCHITECTURES)}: choose such an encoder"
         )
     activation = config.get("hidden_act") or config.get("activation", "gelu")
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ModelError(
             f"got the activation {activation!r}, expected one of {', '.join(ACTIVATIONS)}: choose another model"
         )
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise ModelError("got relative position embeddings, expected absolute ones: choose another model")
+
+
+def expected_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield names of the weights of a supported model, without the checkpoint's prefix, and the shapes they must have.
+
+    The weight `embeddings.token_type_embeddings.weight` may be missing.
+
+    Raises:
+        ModelError: A number in `config.json` is missing or out of range.
+    """
+    names = ARCHITECTURES[config["model_type"]]
+    n_heads, hidden = count_of(config, "num_attention_heads", "n_heads"), hidden_size(config)
+    n_neurons = count_of(config, "intermediate_size", "hidden_dim")
+    if hidden % n_heads:
+        raise ModelError(
+            f"the model's config.json has {n_heads} heads of a hidden size of {hidden}; expected heads of equal size: "
+            "fetch the model again"
+        )
+    for table, key in (("word", "vocab_size"), ("position", "max_position_embeddings"), ("token_type", None)):
+        n_rows = count_of(config, key) if key is not None and config.get(key) is not None else ANY
+        yield f"embeddings.{table}_embeddings.weight", (n_rows, hidden)
+    yield from _norm_shapes("embeddings.LayerNorm", hidden)
+    products = {
+        **dict.fromkeys((*names.query_key_value, names.attention_output), (hidden, hidden)),
+        names.up: (n_neurons, hidden),
+        names.down: (hidden, n_neurons),
+    }
+    for prefix in map(names.layer.format, range(count_of(config, "num_hidden_layers", "n_layers"))):
+        for name, shape in products.items():
+            yield f"{prefix}{name}.weight", shape
+            yield f"{prefix}{name}.bias", shape[:1]
+        yield from _norm_shapes(prefix + names.attention_norm, hidden)
+        yield from _norm_shapes(prefix + names.output_norm, hidden)
+
+
+def _norm_shapes(name: str, hidden: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield from ((f"{name}.{part}", (hidden,)) for part in ("weight", "bias"))
+
+
+def fits_shape(shape: Sequence[int], expected: Sequence[int]) -> bool:
+    """Return whether a shape is the expected one, which may hold `ANY`."""
+    return len(shape) == len(expected) and all(
+        got == length or (length == ANY and got > 0) for got, length in zip(shape, expected, strict=True)
+    )

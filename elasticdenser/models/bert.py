@@ -16,10 +16,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elasticdenser.errors import ModelError
-from elasticdenser.models.architectures import ARCHITECTURES, activation_of, check_supported, count_of
+from elasticdenser.models.architectures import (
+    ANY,
+    ARCHITECTURES,
+    activation_of,
+    check_supported,
+    count_of,
+    expected_shapes,
+    fits_shape,
+    norm_eps,
+)
 from elasticdenser.models.layers import Linear, PackedBatch, attend, make_linear, pool
 from elasticdenser.models.locate import weights_file
-from elasticdenser.models.settings import first_position, read_json, transformer_folder
+from elasticdenser.models.model_files import first_position, read_config
 
 Norm = tuple[Tensor, Tensor]
 """Weight and bias of a layer norm, float32, (hidden,) each."""
@@ -82,9 +91,10 @@ class Bert:
         """Make a model from the content of a `config.json` and tensors by name.
 
         Raises:
-            ModelError: The model is not supported, or a weight is missing.
+            ModelError: The model is not supported, or a weight is missing or has another shape than the config says.
         """
         check_supported(config)
+        Weights(weights).check(config)
         reader = _Reader(config, weights, dtype, device)
         return cls(
             tokens=reader.tokens(),
@@ -92,7 +102,7 @@ class Bert:
             norm=reader.norm("embeddings.LayerNorm"),
             layers=[reader.layer(number) for number in range(count_of(config, "num_hidden_layers", "n_layers"))],
             n_heads=count_of(config, "num_attention_heads", "n_heads"),
-            eps=float(config.get("layer_norm_eps", 1e-12)),
+            eps=norm_eps(config),
             dtype=dtype,
         )
 
@@ -191,6 +201,25 @@ class Weights:
             )
         return self._weights[self._prefix + name].detach()
 
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Check that all tensors have the shapes that a `config.json` says.
+
+        Raises:
+            ModelError: One is missing, has another shape, or holds no finite floating-point numbers.
+        """
+        for name, shape in expected_shapes(config):
+            if name == "embeddings.token_type_embeddings.weight" and not self.has(name):
+                continue
+            tensor = self.get(name)
+            if not fits_shape(tensor.shape, shape) or not tensor.is_floating_point():
+                lengths = ", ".join("any" if length == ANY else str(length) for length in shape)
+                raise ModelError(
+                    f"the weights have {name} of {str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}, "
+                    f"expected floating-point numbers ({lengths}), as config.json says: fetch the model again"
+                )
+            if not tensor.isfinite().all():
+                raise ModelError(f"{name} of the weights holds a number that is not finite: fetch the model again")
+
 
 def position_vectors(config: Mapping[str, Any], weights: Weights) -> Tensor:
     """Return the vector that is added to a token's at each position, float32, (n_positions, hidden)."""
@@ -217,4 +246,4 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each loader has its own types of errors
         raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
-    return read_json(transformer_folder(folder) / "config.json"), weights
+    return read_config(folder), weights

@@ -38,13 +38,8 @@ from elasticdenser.models.manifest import (
     is_elastic,
     read_manifest,
 )
-from elasticdenser.models.settings import (
-    EncoderSettings,
-    module_folders,
-    read_settings,
-    transformer_folder,
-    write_settings,
-)
+from elasticdenser.models.model_files import module_folders, transformer_folder
+from elasticdenser.models.settings import EncoderSettings, read_settings, write_settings
 
 _SETTINGS = (
     "config.json",

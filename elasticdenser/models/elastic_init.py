@@ -12,10 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elasticdenser.errors import ModelError
-from elasticdenser.models.architectures import ARCHITECTURES, LayerNames, activation_of, check_supported, count_of
+from elasticdenser.models.architectures import (
+    ARCHITECTURES,
+    LayerNames,
+    activation_of,
+    check_supported,
+    count_of,
+    norm_eps,
+)
 from elasticdenser.models.bert import Weights, position_vectors, read_model
 from elasticdenser.models.elastic import ElasticBert
-from elasticdenser.models.settings import EncoderSettings, first_position
+from elasticdenser.models.model_files import first_position
+from elasticdenser.models.settings import EncoderSettings
 from elasticdenser.models.shape import DEPTHS, WIDTHS, ElasticShape
 from elasticdenser.subnet import Subnet
 
@@ -194,7 +202,7 @@ def _shape(
         dim=settings.dim,
         pooling=settings.pooling,
         activation=activation_of(config),
-        norm_eps=float(config.get("layer_norm_eps", 1e-12)),
+        norm_eps=norm_eps(config),
         widths=widths,
         depths=depths or (*(depth for depth in DEPTHS if depth < n_layers), n_layers),
     )

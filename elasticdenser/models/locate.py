@@ -9,7 +9,7 @@ from pathlib import Path
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.errors import ModelError
 from elasticdenser.models.manifest import MANIFEST, is_elastic, read_provenance
-from elasticdenser.models.settings import transformer_folder
+from elasticdenser.models.model_files import transformer_folder
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 """Full encoder to use when none is named."""
@@ -98,6 +98,16 @@ def shipped_elastic(weights_sha256: str) -> str | None:
     """Return the name of the elastic encoder in this package that was made of these weights, if there is one."""
     folder = _shipped(DEFAULT_ELASTIC)
     return DEFAULT_ELASTIC if folder is not None and _full_weights_sha256(folder) == weights_sha256 else None
+
+
+def local_folder(name: str) -> Path | None:
+    """Return the folder of the encoder that a fingerprint names, if it is on this machine and not from this package."""
+    if name in (DEFAULT_MODEL, DEFAULT_ELASTIC):
+        return None
+    folder = Path(name)
+    if folder.is_absolute():
+        return folder if folder.is_dir() else None
+    return _in_cache(name)
 
 
 def profile_file(folder: Path) -> Path | None:

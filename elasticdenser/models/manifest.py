@@ -9,7 +9,7 @@ from typing import Any
 
 from elasticdenser.dataclass_io import from_value
 from elasticdenser.errors import ElasticDenserError, ModelError
-from elasticdenser.models.settings import read_json
+from elasticdenser.models.model_files import read_json
 from elasticdenser.models.shape import ElasticShape
 
 MANIFEST = "elastic.json"
@@ -86,9 +86,13 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 
 
 def retention_of(folder: Path) -> dict[str, float]:
-    """Return each subnet's share of the full encoder's quality, as measured when it was trained; empty if unknown."""
-    retention = read_provenance(folder).get("retention")
-    return dict(retention) if isinstance(retention, dict) else {}
+    """Return each subnet's share of the full encoder's quality, as measured when it was trained; empty if unknown.
+
+    Raises:
+        ModelError: The manifest holds something else under this key.
+    """
+    where = f"{folder / MANIFEST}: {_PROVENANCE}.retention"
+    return from_value(dict[str, float], read_provenance(folder).get("retention", {}), where, ModelError)
 
 
 def retention_by_length_of(folder: Path) -> dict[str, dict[int, float]]:
@@ -119,20 +123,37 @@ def check_provenance(provenance: object, where: str) -> None:
         )
 
 
-def check_fits_encoder(folder: Path, shape: ElasticShape, n_layers: int, pooling: str) -> None:
-    """Check that subnets were trained for the number of layers and the pooling of the full encoder beside them.
+def misfit_of(folder: Path, pooling: str) -> str:
+    """Return the reason why an encoder's trained subnets cannot be used; empty if they can, or if there are none.
+
+    The vectors of subnets that were trained for one pooling do not lie in the vector space of another.
+
+    Args:
+        folder: Folder of the encoder.
+        pooling: Pooling that its full encoder is used with.
+
+    Raises:
+        ModelError: The manifest is damaged or of another format.
+    """
+    if not is_elastic(folder):
+        return ""
+    trained = read_manifest(folder).shape.pooling
+    return "" if trained == pooling else f"they were trained for {trained} pooling, and it is used with {pooling}"
+
+
+def check_layers(folder: Path, shape: ElasticShape, n_layers: int) -> None:
+    """Check that subnets were trained for the number of layers of the full encoder beside them.
 
     Args:
         folder: Folder of the encoder, for the message.
         shape: Shape of the trained subnets.
         n_layers: Layers of the full encoder.
-        pooling: Pooling that the full encoder is used with.
 
     Raises:
-        ModelError: They were trained for others.
+        ModelError: They were trained for another number.
     """
-    if (shape.n_layers, shape.pooling) != (n_layers, pooling):
+    if shape.n_layers != n_layers:
         raise ModelError(
-            f"{folder}: got subnets of {shape.n_layers} layers with {shape.pooling} pooling, expected {n_layers} with "
-            f"{pooling}, as its full encoder is used: train them for that"
+            f"{folder}: got subnets of {shape.n_layers} layers, expected {n_layers}, as its full encoder has: "
+            f"{FETCH_AGAIN}"
         )

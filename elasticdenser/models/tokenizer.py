@@ -8,7 +8,7 @@ from tokenizers import BertWordPieceTokenizer, Tokenizer
 from tokenizers.normalizers import Lowercase, Sequence
 
 from elasticdenser.errors import ModelError
-from elasticdenser.models.settings import read_json
+from elasticdenser.models.model_files import read_object, value_of
 
 
 def load_tokenizer(folder: Path, max_length: int) -> Tokenizer:
@@ -40,13 +40,16 @@ def _read(folder: Path) -> Tokenizer:
             "(AutoTokenizer.from_pretrained(...).save_pretrained(DIR) of transformers)"
         )
     config_path = folder / "tokenizer_config.json"
-    config = read_json(config_path) if config_path.is_file() else {}
-    wordpiece = BertWordPieceTokenizer(
-        str(vocabulary),
-        lowercase=config.get("do_lower_case", True),
-        strip_accents=config.get("strip_accents"),
-        handle_chinese_chars=config.get("tokenize_chinese_chars", True),
-    )
+    config = read_object(config_path, optional=True)
+    options: dict[str, bool | None] = {
+        "lowercase": value_of(config, "do_lower_case", bool, config_path, True),
+        "strip_accents": value_of(config, "strip_accents", bool, config_path, None),
+        "handle_chinese_chars": value_of(config, "tokenize_chinese_chars", bool, config_path, True),
+    }
+    try:
+        wordpiece = BertWordPieceTokenizer(str(vocabulary), **options)
+    except Exception as error:  # `tokenizers` raises bare Exception
+        raise ModelError(f"{vocabulary} cannot be read ({error}): fetch the model again") from error
     tokenizer: Tokenizer = wordpiece._tokenizer
     return tokenizer
 
@@ -54,4 +57,4 @@ def _read(folder: Path) -> Tokenizer:
 def _lowercased(folder: Path) -> bool:
     """Return whether sentence-transformers would lowercase texts before they reach the tokenizer."""
     path = folder / "sentence_bert_config.json"
-    return path.is_file() and bool(read_json(path).get("do_lower_case"))
+    return value_of(read_object(path, optional=True), "do_lower_case", bool, path, False)

@@ -130,6 +130,8 @@ def _table_remarks(comparison: Comparison, info: QuerySetInfo) -> Iterator[Sente
     for n_queries in dict.fromkeys(count for count in counts.values() if count != len(info.queries)):
         names = ", ".join(text.plain(measure) for measure, count in counts.items() if count == n_queries)
         yield (f"{names}: mean over {n_queries:,} of the queries.",)
+    if remark := tables.precision_remark(comparison):
+        yield (remark,)
     if any(cell.ms_per_query for cell in comparison.cells if cell.query_set == info.name) and info.timed_k:
         hits = text.count(info.timed_k, "hit")
         yield (f"{tables.MS_COLUMN}: median time of a single query, encoding included, with {hits}.",)

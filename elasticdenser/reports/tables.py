@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from elasticdenser.evaluation.comparison import Cell, Comparison, Difference, QuerySetInfo
+from elasticdenser.evaluation.comparison import Cell, Comparison, QuerySetInfo
 from elasticdenser.evaluation.significance import paired_differences
 from elasticdenser.reports import text
 from elasticdenser.reports.blocks import Column, Entry, Table
 from elasticdenser.reports.palette import system_styles
+from elasticdenser.reports.run_tables import mark_of
 
 MS_COLUMN = "ms/query"
 
@@ -87,7 +88,7 @@ def difference_table(comparison: Comparison, info: QuerySetInfo) -> Table | None
             text.p_value(difference.p_holm),
             *(f"{n:,}" for n in (difference.n_better, n_equal, difference.n_worse)),
         )
-        entry = Entry(text=text.signed(difference.difference), mark=_mark(difference))
+        entry = Entry(text=text.signed(difference.difference), mark=mark_of(difference))
         rows.append((_system_entry(comparison, system.name), entry, *(Entry(text=item) for item in texts)))
     titles = ("Difference", "95% interval", "p", "p (Holm)", "Queries better", "equal", "worse")
     columns = (_text_column("System"), *(Column(title=title) for title in titles))
@@ -146,6 +147,20 @@ def text_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, code: Se
     return Table(columns=tuple(_text_column(title) for title in titles), rows=tuple(entries))
 
 
+def precision_remark(comparison: Comparison) -> str:
+    """Return a sentence with the arithmetic of the query encoders; empty if no system has one."""
+    systems: dict[str, list[str]] = {}
+    for system in comparison.systems:
+        if precision := system.settings.get("precision"):
+            systems.setdefault(str(precision), []).append(system.name)
+    if not systems:
+        return ""
+    if len(systems) == 1:
+        return f"Queries are encoded in {next(iter(systems))}."
+    parts = (f"{precision} ({', '.join(names)})" for precision, names in systems.items())
+    return text.plain(f"Queries are encoded in {'; '.join(parts)}.")
+
+
 def _text_column(title: str) -> Column:
     return Column(title=title, is_number=False)
 
@@ -162,7 +177,7 @@ def _mean_entry(comparison: Comparison, cell: Cell | None, measure: str, best: s
     shown = text.value(mean)
     return Entry(
         text=shown,
-        mark=_mark(comparison.difference(cell.query_set, cell.system, measure)),
+        mark=mark_of(comparison.difference(cell.query_set, cell.system, measure)),
         small=text.interval(interval.low, interval.high) if interval else "",
         strong=shown == best,
     )
@@ -171,13 +186,6 @@ def _mean_entry(comparison: Comparison, cell: Cell | None, measure: str, best: s
 def mean_of(cell: Cell | None, measure: str) -> float | None:
     """Return the mean of a measure in a cell; None without the cell or its values."""
     return cell.mean(measure) if cell is not None and cell.values.get(measure) else None
-
-
-def _mark(difference: Difference | None) -> str:
-    """Return the sign for a significant difference; empty for any other."""
-    if difference is None or not difference.is_significant():
-        return ""
-    return text.BETTER if difference.difference > 0 else text.WORSE
 
 
 def _best(numbers: Sequence[float | None], choose: Callable[..., float], shown: Callable[[float], str]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from ir_measures import ScoredDoc
 
-from elasticdenser.datasets import Corpus, open_corpus
+from elasticdenser.datasets import as_corpus
+from elasticdenser.datasets.in_memory import AnyCorpus
 from elasticdenser.errors import BuildError, IndexFormatError, QueryError
 from elasticdenser.index.locking import resolve_path
 from elasticdenser.progress import Progress, silent
-from elasticdenser.query_input import Queries, query_records
+from elasticdenser.query_input import Queries, checked_k, query_records
 from elasticdenser.retrieval.bm25_build import LUCENE, build_bm25
 from elasticdenser.retrieval.bm25_manifest import Bm25Manifest
 from elasticdenser.retrieval.lucene import file_sizes, open_searcher
@@ -64,7 +65,7 @@ class Bm25Index:
     @classmethod
     def build(
         cls,
-        corpus: Corpus | str | Path | Sequence[str | Path],
+        corpus: AnyCorpus,
         path: str | Path,
         *,
         threads: int = 1,
@@ -77,7 +78,7 @@ class Bm25Index:
         in the form that pyserini's tools for DPR expect.
 
         Args:
-            corpus: A corpus, or what `open_corpus` takes.
+            corpus: What `PassageIndex.build` takes.
             path: The folder to create.
             threads: Threads of Lucene; the hits do not depend on them.
             overwrite: Replace a BM25 index of that name, once the new one is complete.
@@ -90,11 +91,12 @@ class Bm25Index:
         """
         if threads < 1:
             raise BuildError(f"got threads = {threads}, expected at least 1")
-        if not isinstance(corpus, Corpus):
-            corpus = open_corpus([corpus] if isinstance(corpus, str | Path) else corpus)
         path = resolve_path(Path(path))
-        build_bm25(corpus, path, threads, overwrite, progress)
+        build_bm25(as_corpus(corpus), path, threads, overwrite, progress)
         return cls.open(path)
+
+    def __repr__(self) -> str:
+        return f"<Bm25Index {str(self.path)!r}: {len(self):,} passages>"
 
     def __len__(self) -> int:
         return self.manifest.n_passages
@@ -124,8 +126,7 @@ class Bm25Index:
             IndexFormatError: Lucene finds the index damaged.
             MissingExtraError: pyserini or a Java for it is not installed.
         """
-        if k < 1:
-            raise QueryError(f"got k = {k}, expected at least 1")
+        k = checked_k(k)
         if not (math.isfinite(k1) and k1 >= 0):
             raise QueryError(f"got k1 = {k1}, expected a number from 0, such as 0.9")
         if not 0 <= b <= 1:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from elasticdenser.artifacts import write_json
 from elasticdenser.dataclass_io import from_value, loads_json
@@ -33,12 +35,16 @@ class Bm25Manifest:
     """
 
     created: str
-    n_passages: int
+    n_passages: Annotated[int, msgspec.Meta(ge=1)]
     corpus: dict[str, Any]
-    files: dict[str, int]
+    files: dict[str, Annotated[int, msgspec.Meta(ge=0)]]
     pyserini: str
     analyzer: str = ANALYZER
     version: int = VERSION
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(self.corpus.get(key), str) for key in ("name", "sha256")):
+            raise ValueError("its corpus has no name or no SHA-256")
 
     @classmethod
     def read(cls, folder: Path) -> Bm25Manifest:

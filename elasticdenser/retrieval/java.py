@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from elasticdenser.errors import ElasticDenserError, MissingExtraError
+from elasticdenser.requirements import pip_install
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ def _anserini_jar() -> Path:
     if not jars:
         raise ElasticDenserError(
             f"no anserini-*-fatjar.jar in {folder / 'resources' / 'jars'}, expected one: reinstall pyserini with "
-            "pip install --force-reinstall 'elasticdenser[pyserini]'"
+            f"{pip_install('pyserini')} --force-reinstall"
         )
     return jars[-1]
 

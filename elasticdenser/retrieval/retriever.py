@@ -17,9 +17,10 @@ from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.efforts import select_effort
-from elasticdenser.models.locate import shipped_elastic
 from elasticdenser.models.manifest import is_elastic
-from elasticdenser.query_input import Queries, query_records
+from elasticdenser.models.shipped import shipped_encoder_of
+from elasticdenser.query_input import Queries, checked_k, query_records
+from elasticdenser.retrieval.by_document import check_has_documents, keep_best_chunks, retrieve_documents
 from elasticdenser.retrieval.reranking import NO_RERANKER, Candidates, Reranker, make_reranker
 from elasticdenser.retrieval.scores import strictly_decreasing
 from elasticdenser.subnet import Subnet
@@ -36,23 +37,32 @@ class Hit(ScoredDoc):  # type: ignore[misc]  # ir_measures is not typed
 
     Attributes:
         subnet: The subnet.
+        passage_id: Id of the passage in the index: `doc_id`, or the best chunk of a document if hits are by document.
     """
 
     subnet: Subnet
+    _passage_id: str | None = None
 
-    def __new__(cls, query_id: str, doc_id: str, score: float, subnet: Subnet) -> Self:
-        """Make a hit of its four values."""
+    @property
+    def passage_id(self) -> str:
+        """Id of the passage in the index."""
+        return self.doc_id if self._passage_id is None else self._passage_id
+
+    def __new__(cls, query_id: str, doc_id: str, score: float, subnet: Subnet, passage_id: str | None = None) -> Self:
+        """Make a hit of its values."""
         hit: Self = tuple.__new__(cls, (query_id, doc_id, score))  # the fastest way: there are many
         hit.subnet = subnet
+        if passage_id is not None:
+            hit._passage_id = passage_id
         return hit
 
     def __getnewargs__(self) -> tuple[Any, ...]:
         # Used for copies and pickles.
-        return (*self, self.subnet)
+        return (*self, self.subnet, self._passage_id)
 
     def _replace(self, **changes: Any) -> Hit:
         subnet = changes.pop("subnet", self.subnet)
-        return Hit(*super()._replace(**changes), subnet)
+        return Hit(*super()._replace(**changes), subnet, self._passage_id)
 
 
 class Retriever:
@@ -91,6 +101,9 @@ class Retriever:
     ) -> Self:
         """Open an index and the encoder that made it, with trained subnets if the encoder or this package has them.
 
+        Where the trained subnets do not serve the index, because it was made with another pooling, say, a warning says
+        so, and queries are encoded by the full encoder alone.
+
         Args:
             path: The index folder.
             encoder: Folder or model id to use instead of the name in the index's manifest.
@@ -107,10 +120,9 @@ class Retriever:
         index = PassageIndex.open(path)
         fingerprint = index.manifest.encoder
         settings = asdict(fingerprint.settings)
-        del settings["dim"]
         # The index's own encoder if it is elastic; else the subnets that this package ships for it.
         own = fingerprint.name if is_elastic(Path(fingerprint.name).expanduser()) else None
-        name = encoder or own or shipped_elastic(fingerprint.weights_sha256) or fingerprint.name
+        name = encoder or own or shipped_encoder_of(fingerprint) or fingerprint.name
         query_encoder = ElasticQueryEncoder.from_pretrained(name, download=download, **settings, **options)
         retriever = cls(query_encoder, index, reranker=reranker)
         retriever.opener = partial(
@@ -118,16 +130,30 @@ class Retriever:
         )
         return retriever
 
+    def __repr__(self) -> str:
+        reranker = "" if self.reranker is None else f", reranker {self.reranker}"
+        return f"<Retriever: {self.index!r}, encoder {self.encoder.fingerprint.name}{reranker}>"
+
+    def __reduce__(self) -> tuple[Callable[[], Retriever], tuple[()]]:
+        # Pickled by path: index and encoder are opened again.
+        if self.opener is None:
+            raise TypeError(
+                "this Retriever cannot be pickled, because it was made of objects that only this process has: open it "
+                "with Retriever.open(path)"
+            )
+        return self.opener, ()
+
     def search(
         self,
         queries: Queries,
         k: int = 10,
         *,
         subnet: str | Subnet | None = None,
-        doc_ids: Collection[str] | None = None,
+        doc_ids: Collection[str | int] | None = None,
         exact: bool = False,
         recall: float | None = None,
         reranker: Reranker | str | None = None,
+        by_document: bool = False,
     ) -> Iterator[Hit]:
         """Search, streaming the hits query by query, best first.
 
@@ -136,11 +162,14 @@ class Retriever:
                 `query_id` and `text` (those of ir_datasets). Strings get the ids "0", "1", ...
             k: Hits for each query, capped at the number of passages.
             subnet: Subnet of the encoder, such as `w0.5-d3` or `level0`; None is the full encoder.
-            doc_ids: Search only these documents, exactly.
+            doc_ids: Search only these documents, exactly; in an index of chunks, ids of documents or chunks. An integer
+                is taken as its text.
             exact: Scan all vectors instead of using the index's search structure.
             recall: Search with the least effort that reaches such a recall@10, such as 0.98, which takes less time;
                 None is the greatest effort. See `PassageIndex.search`.
             reranker: For this call, instead of the retriever's own; `none` is no reranker.
+            by_document: Rank the documents of an index of chunks, each by its best chunk: `doc_id` is then the
+                document's id, and `passage_id` that of the chunk.
 
         Yields:
             A `Hit`, which is a `ScoredDoc(query_id, doc_id, score)`, with the `subnet` that encoded the query; ties in
@@ -151,17 +180,17 @@ class Retriever:
             QueryError: A query is empty, k or recall is out of range, or a subnet, reranker or id does not exist. It is
                 raised by the call itself; for a query of a stream, when the stream reaches it.
         """
-        if k < 1:
-            raise QueryError(f"got k = {k}, expected at least 1")
+        k = checked_k(k)
+        if by_document:
+            check_has_documents(self.index)
         subnet = self.encoder.resolve_subnet(subnet)
         second_stage = self._resolve_reranker(reranker)
-        if isinstance(doc_ids, str):
-            raise QueryError(f"got doc_ids = {doc_ids!r}, expected a collection of document ids, such as [{doc_ids!r}]")
         within = None if doc_ids is None else self.index.positions(doc_ids)
         select_effort(self.index.manifest.structure.efforts, recall)  # so that the call itself refuses a wrong recall
         n_retrieved = k if second_stage is None else max(k, second_stage.n_candidates)
-        first_stage = partial(self.index.search, k=n_retrieved, within=within, exact=exact, recall=recall)
-        return self._search(query_records(queries), k, subnet, first_stage, second_stage)
+        retrieve = partial(self.index.search, k=n_retrieved, within=within, exact=exact, recall=recall)
+        first_stage = partial(retrieve_documents, retrieve, self.index, n_retrieved) if by_document else retrieve
+        return self._search(query_records(queries), k, subnet, first_stage, second_stage, by_document)
 
     def _resolve_reranker(self, reranker: Reranker | str | None) -> Reranker | None:
         """Return a reranker, given as an object or a spelling; None is the retriever's own."""
@@ -179,14 +208,18 @@ class Retriever:
         subnet: Subnet,
         first_stage: FirstStage,
         second_stage: Reranker | None,
+        by_document: bool,
     ) -> Iterator[Hit]:
         while batch := list(islice(records, _BATCH)):
             texts = [text for _, text in batch]
             vectors = self.encoder.encode(texts, subnet)
             scores, positions = first_stage(vectors)
             if second_stage is not None and positions.shape[1]:
-                scores, positions = self._rerank(texts, vectors, scores, positions, k, second_stage)
-            yield from self._hits([query_id for query_id, _ in batch], scores, positions, subnet)
+                n_reranked = positions.shape[1] if by_document else k
+                scores, positions = self._rerank(texts, vectors, scores, positions, n_reranked, second_stage)
+            if by_document:
+                scores, positions = keep_best_chunks(self.index, scores, positions, k)
+            yield from self._hits([query_id for query_id, _ in batch], scores, positions, subnet, by_document)
 
     def _rerank(
         self, texts: list[str], vectors: Vectors, scores: Scores, positions: Positions, k: int, reranker: Reranker
@@ -224,7 +257,9 @@ class Retriever:
             new_positions[row, : len(row_scores)] = np.r_[ranking.positions, positions[row, n_candidates:]][:k]
         return new_scores, new_positions
 
-    def _hits(self, query_ids: list[str], scores: Scores, positions: Positions, subnet: Subnet) -> Iterator[Hit]:
+    def _hits(
+        self, query_ids: list[str], scores: Scores, positions: Positions, subnet: Subnet, by_document: bool
+    ) -> Iterator[Hit]:
         """Yield the hits of a batch of queries.
 
         Args:
@@ -232,6 +267,7 @@ class Retriever:
             scores: float32, (n_queries, n), best first.
             positions: int64, (n_queries, n), -1 for none.
             subnet: The subnet that encoded the queries.
+            by_document: Whether the hits name documents.
         """
         if not (scores[:, 1:] < scores[:, :-1]).all():
             scores = np.stack([strictly_decreasing(row) for row in scores])
@@ -239,4 +275,8 @@ class Retriever:
         doc_ids = iter(self.index.doc_ids.take(positions[is_hit]))
         for query_id, scores_of_query, are_hits in zip(query_ids, scores.tolist(), is_hit.tolist(), strict=True):
             for score in compress(scores_of_query, are_hits):
-                yield Hit(query_id, next(doc_ids), score, subnet)
+                passage_id = next(doc_ids)
+                if by_document:
+                    yield Hit(query_id, self.index.document_of(passage_id), score, subnet, passage_id)
+                else:
+                    yield Hit(query_id, passage_id, score, subnet)

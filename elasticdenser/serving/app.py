@@ -13,9 +13,10 @@ from fastapi import FastAPI
 from elasticdenser import __version__
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.retrieval.retriever import Retriever
-from elasticdenser.serving import embeddings, search, status
+from elasticdenser.serving import embeddings, highlights, search, status
 from elasticdenser.serving.errors import register_handlers
 from elasticdenser.serving.middleware import AUTHENTICATED_PATHS, RequestMiddleware
+from elasticdenser.serving.origins import allow_origins
 from elasticdenser.serving.service import Service
 from elasticdenser.serving.settings import ServeSettings
 
@@ -45,7 +46,7 @@ def make_app(engine: RetrievalEngine, retriever: Retriever, settings: ServeSetti
                 task.cancel()
             service.close()
 
-    # FastAPI's own documentation pages load scripts from other hosts, hence no docs_url and no redoc_url.
+    # FastAPI's own documentation pages load scripts from other hosts: `/docs` is our own.
     app = FastAPI(
         title="elasticdenser",
         version=__version__,
@@ -56,10 +57,12 @@ def make_app(engine: RetrievalEngine, retriever: Retriever, settings: ServeSetti
         lifespan=lifespan,
     )
     app.state.service = service
-    for router in (search.router, embeddings.router, status.router):
+    for router in (search.router, highlights.router, embeddings.router, status.router):
         app.include_router(router)
     register_handlers(app)
     app.add_middleware(RequestMiddleware, service=service)
+    if service.settings.cors_origins:
+        allow_origins(app, service.settings.cors_origins)  # outermost, so that pages can read all errors
     generate_openapi = app.openapi
     app.openapi = lambda: _with_server_details(generate_openapi(), service)  # type: ignore[method-assign]
     return app
@@ -84,8 +87,10 @@ def _with_server_details(openapi: dict[str, Any], service: Service) -> dict[str,
         _of_type(schemas[request]["properties"]["minimum_level"], "string")["enum"] = levels
     embeddings_fields = schemas["EmbeddingsRequest"]["properties"]
     _of_type(embeddings_fields["model"], "string")["enum"] = list(embeddings.subnets_by_model(service))
-    _of_type(embeddings_fields["dimensions"], "integer")["const"] = service.retriever.encoder.dim
+    _of_type(embeddings_fields["dimensions"], "integer")["enum"] = embeddings.accepted_dimensions(service)
     operations = [(path, operation) for path, methods in openapi["paths"].items() for operation in methods.values()]
+    for path, body in _example_bodies(service).items():
+        openapi["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"] = body
     error_content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}
     for _, operation in operations:
         for code, response in operation["responses"].items():
@@ -97,6 +102,16 @@ def _with_server_details(openapi: dict[str, Any], service: Service) -> dict[str,
             if path.startswith(AUTHENTICATED_PATHS):
                 operation["security"] = [{"key": []}]
     return openapi
+
+
+def _example_bodies(service: Service) -> dict[str, Any]:
+    """Return a body that this server answers, by path."""
+    query = "who wrote dune"
+    return {
+        "/search": {"query": query, "k": 3},
+        "/highlights": {"query": query, "doc_ids": [service.retriever.index.doc_ids[0]]},
+        "/v1/embeddings": {"model": service.model, "input": [query]},
+    }
 
 
 def _of_type(schema: dict[str, Any], kind: str) -> dict[str, Any]:

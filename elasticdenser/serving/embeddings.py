@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from base64 import b64encode
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, cast
 
 import numpy as np
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 from numpy.typing import NDArray
 
-from elasticdenser.engine.errors import OverloadedError
+from elasticdenser.errors import QueryError
+from elasticdenser.serving.encoding import admitted, in_batches
 from elasticdenser.serving.errors import error_response, error_responses
-from elasticdenser.serving.schemas import EmbeddingsRequest, EmbeddingsResponse, Model, Models
+from elasticdenser.serving.request_schemas import EmbeddingsRequest
+from elasticdenser.serving.schemas import EmbeddingsResponse, Model, Models
 from elasticdenser.serving.service import Service, add_log_fields, service_of
 
 router = APIRouter(prefix="/v1")
 
 _MAX_SHOWN_NAME = 100
-_TEXTS_PER_BATCH = 16
-"""Between two batches other requests get their turn, and a server that stops can stop."""
 
 VectorFormat = Callable[[NDArray[np.float32]], str]
 """Turns a vector, float32 of shape (dim,), into its JSON text."""
@@ -34,18 +33,24 @@ VectorFormat = Callable[[NDArray[np.float32]], str]
     responses=error_responses(400, 401, 404, 408, 413, 415, 422, 429, 503),
 )
 async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
-    """Encode texts as queries, with the full encoder or with the subnet that the model name ends in."""
+    """Encode texts, with the full encoder or with the subnet that the model name ends in."""
     service = service_of(request)
     subnets = subnets_by_model(service)
     if body.model not in subnets:
         return _unknown_model(service, body.model)
-    dim = service.retriever.encoder.dim
-    if body.dimensions not in (None, dim):
-        message = f"got dimensions = {body.dimensions}; expected {dim}, the dimension of this encoder: leave it out"
+    accepted = accepted_dimensions(service)
+    if body.dimensions not in (None, *accepted):
+        expected = " or ".join(map(str, accepted))
+        message = (
+            f"got dimensions = {body.dimensions}; expected {expected}, the dimension of this encoder: leave it out"
+        )
         return error_response(422, message, param="dimensions")
-    texts = [body.input] if isinstance(body.input, str) else body.input
-    vector_format = _base64_json if body.encoding_format == "base64" else _float_list_json
-    vectors, n_tokens = await _embed(service, texts, subnets[body.model], vector_format)
+    with admitted(service):
+        try:
+            texts = await _texts_of(service, body.input)
+        except _TokenIdsError as error:
+            return error_response(422, f"{error.param}: {error}", param=error.param)
+        vectors, n_tokens = await _embed(service, texts, body, subnets[body.model])
     add_log_fields(request, level=subnets[body.model], texts=len(texts))
     service.metrics.count_tokens(n_tokens)
     rows = ", ".join(
@@ -79,6 +84,11 @@ def subnets_by_model(service: Service) -> dict[str, str]:
     }
 
 
+def accepted_dimensions(service: Service) -> list[int]:
+    """Return the lengths of vectors that clients may ask for, the default first."""
+    return [service.retriever.encoder.dim]
+
+
 def _model_object(service: Service, name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": service.started_s, "owned_by": "elasticdenser"}
 
@@ -89,30 +99,59 @@ def _unknown_model(service: Service, name: str) -> Response:
     return error_response(404, f"{message}: GET /v1/models lists all", param="model", code="model_not_found")
 
 
-async def _embed(service: Service, texts: list[str], subnet: str, vector_format: VectorFormat) -> tuple[list[str], int]:
-    """Return the vectors of texts as JSON texts, and the number of tokens.
+class _TokenIdsError(QueryError):
+    """Token ids that cannot be read.
+
+    Attributes:
+        param: The field that holds them, such as `input[3]`.
+    """
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+async def _texts_of(service: Service, given: str | list[str] | list[int] | list[list[int]]) -> list[str]:
+    """Return the texts of an input, token ids turned into the texts that they stand for.
 
     Raises:
-        OverloadedError: Too many requests for embeddings are waiting.
+        _TokenIdsError: Token ids cannot be read.
     """
-    if service.n_encoding >= service.settings.max_encoding:
-        message = f"{service.n_encoding} requests for embeddings are waiting: try again later"
-        raise OverloadedError(message, retry_after_s=1.0)
-    encoder, loop = service.retriever.encoder, asyncio.get_running_loop()
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given[0], str):
+        return given
+    is_list = isinstance(given[0], list)
+    token_lists = cast(list[list[int]], given if is_list else [given])
 
-    def embed_batch(batch: list[str]) -> tuple[list[str], int]:
-        # A call of json.dumps keeps the interpreter to itself: one call for each vector lets other threads run between.
-        return [vector_format(vector) for vector in encoder.encode(batch, subnet)], sum(encoder.count_tokens(batch))
+    def read_batch(numbers: Sequence[int]) -> list[str]:
+        return [_read_token_ids(service, token_lists[n], f"input[{n}]" if is_list else "input") for n in numbers]
 
-    service.n_encoding += 1
+    batches = await in_batches(service, range(len(token_lists)), read_batch)
+    return [text for texts in batches for text in texts]
+
+
+def _read_token_ids(service: Service, token_ids: list[int], param: str) -> str:
     try:
-        # A client that hangs up is noticed only at the end: its batches are not cancelled.
-        batches = [
-            await loop.run_in_executor(service.encoding_pool, embed_batch, texts[start : start + _TEXTS_PER_BATCH])
-            for start in range(0, len(texts), _TEXTS_PER_BATCH)
-        ]
-    finally:
-        service.n_encoding -= 1
+        text = service.read_token_ids(token_ids)
+    except QueryError as error:
+        raise _TokenIdsError(str(error), param) from None
+    if not text.strip():
+        raise _TokenIdsError("got the token ids of a blank text; expected text with a visible character", param)
+    return text
+
+
+async def _embed(service: Service, texts: list[str], body: EmbeddingsRequest, subnet: str) -> tuple[list[str], int]:
+    """Return the vectors of texts as JSON texts, and the number of tokens."""
+    encoder = service.retriever.encoder
+    encode = encoder.encode_passages if body.input_type == "passage" else encoder.encode
+    vector_format: VectorFormat = _base64_json if body.encoding_format == "base64" else _float_list_json
+
+    def embed_batch(batch: Sequence[str]) -> tuple[list[str], int]:
+        # A call of json.dumps keeps the interpreter to itself: one call for each vector lets other threads run between.
+        return [vector_format(vector) for vector in encode(batch, subnet)], sum(encoder.count_tokens(batch))
+
+    batches = await in_batches(service, texts, embed_batch)
     return [vector for vectors, _ in batches for vector in vectors], sum(n_tokens for _, n_tokens in batches)
 
 

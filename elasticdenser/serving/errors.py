@@ -6,6 +6,7 @@ Each is a status and one line of JSON that says what was got, what was expected,
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,11 +14,15 @@ from typing import Any, NamedTuple
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
 from elasticdenser.errors import ElasticDenserError, QueryError
+from elasticdenser.serving.request_schemas import TAGS
 from elasticdenser.serving.schemas import ErrorResponse
-from elasticdenser.serving.settings import MAX_QUERIES
+from elasticdenser.serving.settings import MAX_TEXTS
+
+_log = logging.getLogger("elasticdenser.serving")
 
 
 class _ErrorKind(NamedTuple):
@@ -39,7 +44,7 @@ _KINDS = {
     401: _ErrorKind("authentication_error", "unauthorized", "The API key is missing or wrong."),
     404: _ErrorKind("invalid_request_error", "not_found", "The path, the model or a document does not exist."),
     405: _ErrorKind("invalid_request_error", "method_not_allowed", "The path does not have this method."),
-    408: _ErrorKind("invalid_request_error", "too_slow", "The body did not arrive in time."),
+    408: _ErrorKind("invalid_request_error", "too_slow", "The request did not arrive in time."),
     413: _ErrorKind("invalid_request_error", "too_large", "The body is too large."),
     415: _ErrorKind("invalid_request_error", "wrong_content_type", "The content type is not application/json."),
     421: _ErrorKind("invalid_request_error", "wrong_host", "The server does not accept requests for this host name."),
@@ -54,7 +59,6 @@ CLIENT_CLOSED_REQUEST = 499
 _RETRY_AFTER_HEADER = {
     "Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer", "minimum": 1}}
 }
-_EMBEDDINGS_INPUT = f"text, or a list of 1 to {MAX_QUERIES} texts, none of them blank; token ids are not supported"
 _EXAMPLE_BODY = 'an object such as {"query": "who wrote dune"}'
 _MAX_QUOTED = 60  # characters; a message stays readable on one line
 _EXPECTED = {
@@ -76,6 +80,7 @@ _EXPECTED = {
     "model_attributes_type": "a JSON object",
     "model_type": "a JSON object",
     "dict_type": "a JSON object",
+    "union_tag_not_found": f"a text, a list of up to {MAX_TEXTS:,} texts, or their token ids",
 }
 """Expected values in messages, by the type of the error of pydantic."""
 
@@ -113,6 +118,11 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
+def log_failure(scope: Scope, error: BaseException) -> None:
+    """Log the traceback of an error that a request has met."""
+    _log.error("request %s failed", scope.get("request_id"), exc_info=error)
+
+
 def unavailable_response(reason: str) -> Response:
     """Return a response that says that this server does not answer requests at the moment."""
     return error_response(503, f"{reason}: try again, or another server", headers={"Retry-After": "1"})
@@ -123,9 +133,7 @@ def register_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ElasticDenserError)
     async def _handle_package_error(request: Request, error: ElasticDenserError) -> Response:
-        if error.__cause__ is not None:  # the reason why a batch failed goes to the log, not to the client
-            request.scope["log_fields"]["error"] = str(error)
-        return _package_error_response(error)
+        return _package_error_response(request, error)
 
     @app.exception_handler(HTTPException)
     async def _handle_http_error(request: Request, error: HTTPException) -> Response:
@@ -152,15 +160,20 @@ def register_handlers(app: FastAPI) -> None:
         return error_response(422, _explain(first, param), param=param or None)
 
 
-def _package_error_response(error: ElasticDenserError) -> Response:
-    """Return the response to a request that raised an error of the package."""
+def _package_error_response(request: Request, error: ElasticDenserError) -> Response:
+    """Return the response to a request that raised an error of the package; the reasons for failures are logged."""
+    if error.__cause__ is not None:  # the reason why a batch failed goes to the log, not to the client
+        request.scope["log_fields"]["error"] = str(error)
     if isinstance(error, OverloadedError):
         return error_response(429, str(error), headers={"Retry-After": str(max(1, math.ceil(error.retry_after_s)))})
     if isinstance(error, EngineClosedError):
         return unavailable_response("the server is stopping")
+    if isinstance(error, QueryError):
+        return error_response(422, str(error))
+    log_failure(request.scope, error)
     if isinstance(error, WorkerError):
         return error_response(500, "the search failed: try again; the server's log holds the reason")
-    return error_response(422 if isinstance(error, QueryError) else 500, str(error))
+    return error_response(500, str(error))
 
 
 def _is_json(content_type: str) -> bool:
@@ -170,11 +183,7 @@ def _is_json(content_type: str) -> bool:
 
 def _field_of(location: Sequence[str | int]) -> str:
     """Return the field that caused a validation error, such as `queries[3]`."""
-    parts = list(location[1:])
-    if parts and parts[0] in ("query", "queries") and location[0] == "body":
-        parts = parts[1:]  # the tag of `AnySearchRequest`, not a field
-    if parts and parts[0] == "input":
-        return "input"
+    parts = [part for part in location[1:] if part not in TAGS]
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
 
 
@@ -182,8 +191,6 @@ def _explain(error: Mapping[str, Any], param: str) -> str:
     """Return the message for an error of pydantic."""
     kind, value, context = error["type"], error.get("input"), error.get("ctx", {})
     where = param or "the body"
-    if param == "input" and kind != "missing":
-        return f"input: got {_quoted(value)}; expected {_EMBEDDINGS_INPUT}"
     if kind == "missing":
         return f"{where} is missing: see /openapi.json for what is expected"
     if kind == "extra_forbidden":
@@ -191,9 +198,11 @@ def _explain(error: Mapping[str, Any], param: str) -> str:
     if kind == "string_too_long":
         return f"{where}: got {len(str(value)):,} characters; expected at most {context['max_length']:,}: shorten it"
     if kind == "too_long":
-        return f"{where}: got a list of {context['actual_length']:,}; expected at most {context['max_length']:,}"
+        limit = f"{context['max_length']:,}"
+        return f"{where}: got a list of {context['actual_length']:,}; expected at most {limit}: send several requests"
     if kind == "too_short":
-        return f"{where}: got an empty list; expected at least {context['min_length']}, or leave it out"
+        way_out = ", or leave it out" if param == "doc_ids" else ""
+        return f"{where}: got an empty list; expected at least {context['min_length']}{way_out}"
     expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else error["msg"]
     return f"{where}: got {_quoted(value)}; expected {expected}"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 import os
 import re
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -15,13 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, unavailable_response
+from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, log_failure, unavailable_response
 from elasticdenser.serving.hosts import is_allowed
 from elasticdenser.serving.service import Service
 
-_log = logging.getLogger("elasticdenser.serving")
-
-AUTHENTICATED_PATHS = ("/search", "/v1/", "/live")
+AUTHENTICATED_PATHS = ("/search", "/highlights", "/v1/", "/live")
 """Prefixes of the paths that need the API key, if the server has one."""
 
 _MONITORING_PATHS = ("/healthz", "/readyz", "/metrics", "/live")
@@ -55,7 +53,8 @@ class RequestMiddleware:
             scope = {**scope, "method": "GET"}
         received_s = scope.setdefault("received_s", perf_counter())  # unless `HttpProtocol` has set it
         headers = Headers(scope=scope)
-        response = _TrackedResponse(send, _request_id(headers.get("x-request-id", "")))
+        scope["request_id"] = _request_id(headers.get("x-request-id", ""))
+        response = _TrackedResponse(send, scope)
         scope["log_fields"] = log_fields = dict[str, Any]()
         self._service.n_open_requests += 1
         try:
@@ -75,7 +74,7 @@ class RequestMiddleware:
             await response.send_if_unsent(unavailable_response("the server is stopping"), scope, receive)
             raise
         except Exception as error:
-            _log.exception("request %s failed", response.request_id)
+            log_failure(scope, error)
             scope["log_fields"]["error"] = type(error).__name__
             bug = error_response(500, "the server has a bug: its log holds the details")
             await response.send_if_unsent(bug, scope, receive)
@@ -89,6 +88,11 @@ class RequestMiddleware:
             return error_response(421, message, headers={"Connection": "close"})
         if self._service.is_stopping and path not in _MONITORING_PATHS:
             response = unavailable_response("the server is stopping")
+            response.headers["Connection"] = "close"
+            return response
+        if scope.get("is_surplus") and path not in _MONITORING_PATHS:
+            limit = f"the server has {self._service.settings.max_connections:,} connections, its --max-connections"
+            response = unavailable_response(limit)
             response.headers["Connection"] = "close"
             return response
         if path.startswith(AUTHENTICATED_PATHS) and not self._is_authorised(headers.get("authorization", "")):
@@ -131,7 +135,7 @@ class RequestMiddleware:
 
     def _too_large_message(self) -> str:
         limit = f"{self._service.settings.max_body_bytes:,} bytes"
-        return f"got a body of more than {limit}; expected at most as many: send less at a time"
+        return f"got a body of more than {limit} (serve --max-body-bytes); expected at most as many: send less"
 
     def _record(self, scope: Scope, response: _TrackedResponse, log_fields: dict[str, Any], seconds: float) -> None:
         """Log and count a request that has ended."""
@@ -157,17 +161,18 @@ class _TrackedResponse:
 
     Attributes:
         request_id: Identifier of the request, sent back with the response.
-        status: The HTTP status; None before the response has started.
+        status: The HTTP status, or that of a client that has hung up; None before the response has started.
     """
 
-    def __init__(self, send: Send, request_id: str) -> None:
-        self._send, self.request_id = send, request_id
+    def __init__(self, send: Send, scope: Scope) -> None:
+        self._send, self.request_id = send, scope["request_id"]
+        self._is_client_gone: Callable[[], bool] = scope.get("is_client_gone", lambda: False)
         self.status: int | None = None
 
     async def send(self, message: Message) -> None:
         """Send a part of the response."""
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status = CLIENT_CLOSED_REQUEST if self._is_client_gone() else message["status"]
             MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
         await self._send(message)
 

@@ -1,92 +1,10 @@
-"""Requests and responses as pydantic models, which validate requests and describe the API."""
+"""Responses as pydantic models, which describe the API."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
-
-from elasticdenser.serving.settings import (
-    MAX_CHARACTERS,
-    MAX_DEADLINE_MS,
-    MAX_DOC_IDS,
-    MAX_HITS,
-    MAX_QUERIES,
-)
-
-# At least one character that neither Python nor any dialect of JSON Schema treats as white space.
-_VISIBLE = r"[^\s\x1c-\x1f\x85\ufeff]"
-
-
-def _integral_float_to_int(value: Any) -> Any:
-    """Accept 10.0 as 10: JSON Schema, which describes the API, does not distinguish the two."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Text = Annotated[str, StringConstraints(pattern=_VISIBLE, max_length=MAX_CHARACTERS)]
-Integer = Annotated[int, BeforeValidator(_integral_float_to_int)]
-DocId = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
-
-
-class _RequestBody(BaseModel):
-    """Body of a request: types are not converted, and unknown fields are errors."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-
-
-class _SearchOptions(_RequestBody):
-    k: Integer = Field(10, ge=1, le=MAX_HITS, description="Number of hits for each query.")
-    deadline_ms: float | None = Field(
-        None,
-        ge=0.001,
-        le=MAX_DEADLINE_MS,
-        description="Deadline of the answer, in milliseconds after the request arrived. "
-        "Default: the server's deadline for one query, no deadline for a list.",
-    )
-    minimum_level: str | None = Field(
-        None, description="Name of a level; the answer comes from a level of at least this quality."
-    )
-    minimum_quality: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="Share of the best level's quality, such as 0.95; each answer comes from a level that keeps this "
-        "share for queries of the same length, or from the best level if none does. With `minimum_level`, the stricter "
-        "of the two counts. Default: the server's `--minimum-quality`, or else 0, which accepts any level.",
-    )
-    priority: Integer = Field(
-        0,
-        ge=-100,
-        le=100,
-        description="If not all queries can be answered in time, the lowest priority is rejected.",
-    )
-    doc_ids: list[DocId] | None = Field(
-        None, min_length=1, max_length=MAX_DOC_IDS, description="Search only these documents."
-    )
-    with_text: bool = Field(True, description="Whether hits include title and text, if the index holds them.")
-
-
-class SearchRequest(_SearchOptions):
-    """One query."""
-
-    query: Text
-
-
-class BatchSearchRequest(_SearchOptions):
-    """Several queries, answered at the best level that time allows; queries with a deadline go first."""
-
-    queries: list[Text] = Field(min_length=1, max_length=MAX_QUERIES)
-
-
-def _search_tag(body: Any) -> str:
-    is_batch = "queries" in body if isinstance(body, dict) else isinstance(body, BatchSearchRequest)
-    return "queries" if is_batch else "query"
-
-
-AnySearchRequest = Annotated[
-    Annotated[SearchRequest, Tag("query")] | Annotated[BatchSearchRequest, Tag("queries")],
-    Discriminator(_search_tag),
-]
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class SearchHit(BaseModel):
@@ -96,6 +14,9 @@ class SearchHit(BaseModel):
 
     doc_id: str
     score: float
+    document: str | None = Field(
+        None, description="Document of which the passage is a chunk; absent if the index has no chunks."
+    )
     title: str | None = None
     text: str | None = None
 
@@ -124,18 +45,26 @@ class SearchResponse(BaseModel):
     results: list[QueryResult]
 
 
-class EmbeddingsRequest(_RequestBody):
-    """Texts to encode as queries; the form is that of OpenAI's API."""
+class Highlight(BaseModel):
+    """The sentence of a passage's text that matches the query best.
 
-    input: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_QUERIES)]
-    model: str = Field(
-        description="Name of the encoder, or that name, a slash and a subnet. `GET /v1/models` lists all."
-    )
-    encoding_format: Literal["float", "base64"] = Field(
-        "float", description="`base64`: the bytes of a vector in little-endian float32."
-    )
-    dimensions: Integer | None = Field(None, description="Must be the dimension of the encoder, the only one it has.")
-    user: str | None = Field(None, description="Ignored.")
+    Attributes:
+        doc_id: Id of the passage.
+        start: Position of the sentence's first character in the text, in Unicode characters.
+        end: Position behind its last character.
+        score: Score of the sentence, by the full encoder; null if the text is empty.
+    """
+
+    doc_id: str
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    score: float | None
+
+
+class HighlightsResponse(BaseModel):
+    """One highlight for each passage, in the order of the ids."""
+
+    highlights: list[Highlight]
 
 
 class Embedding(BaseModel):
@@ -220,6 +149,8 @@ class LiveView(BaseModel):
     passages: int
     every_s: float
     deadline_ms: float
+    page_deadline_ms: float
+    hit_url: str | None
     levels: list[LiveLevel]
     samples: list[Sample]
 

@@ -16,7 +16,8 @@ from elasticdenser.engine.answers import Answer
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.errors import QueryError
 from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, error_responses
-from elasticdenser.serving.schemas import AnySearchRequest, BatchSearchRequest, SearchRequest, SearchResponse
+from elasticdenser.serving.request_schemas import AnySearchRequest, BatchSearchRequest, SearchRequest
+from elasticdenser.serving.schemas import SearchResponse
 from elasticdenser.serving.service import Service, add_log_fields, service_of
 from elasticdenser.serving.settings import MAX_TOTAL_HITS
 
@@ -176,9 +177,13 @@ def _render(service: Service, answers: list[Answer], with_text: bool) -> bytes:
     The models that describe the response do not render it: they would take longer than a small subnet's search.
     """
     index = service.retriever.index
+    has_chunks = index.manifest.chunking is not None
     results = []
     for answer in answers:
         hits: list[dict[str, Any]] = [{"doc_id": hit.doc_id, "score": hit.score} for hit in answer.hits]
+        if has_chunks:
+            for hit in hits:
+                hit["document"] = index.document_of(hit["doc_id"])
         if with_text and hits:
             positions = index.positions([hit["doc_id"] for hit in hits]).tolist()
             for hit, passage in zip(hits, map(index.passage_at, positions), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -11,14 +12,23 @@ import uvicorn
 from fastapi import FastAPI
 
 from elasticdenser.errors import ElasticDenserError
-from elasticdenser.serving.protocol import HttpProtocol
+from elasticdenser.serving.protocol import MAX_SURPLUS_CONNECTIONS, HttpProtocol
 from elasticdenser.serving.service import Service
 
-_DRAIN_TIMEOUT_S = 7.0
+_DRAIN_TIMEOUT_S = 6.5
 """Open requests get this long after the first signal. With uvicorn's own timeout and the engine's one second to close,
 the process ends within the ten seconds after which `docker stop` kills it."""
 
-_UVICORN_TIMEOUT_S = 1
+_IDLE_TIMEOUT_S = 1.0
+"""After the first signal, a client with an open connection gets this long to send the next request, which tells it to
+close the connection. If it were closed at once, a request that is on its way would be lost."""
+
+_UVICORN_TIMEOUT_S = 2
+"""Longer than a connection may linger."""
+
+_OTHER_FILES = 256
+"""Files and pipes that are not connections: of the index, of worker processes, of libraries."""
+
 _KEEP_ALIVE_S = 75
 """Longer than a proxy keeps an idle connection (nginx: 60 s), which must not find it closed when it sends a request."""
 
@@ -83,9 +93,11 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Return whether to end; called ten times a second."""
         if self._stopping_since_s is not None:
-            is_timed_out = time.monotonic() - self._stopping_since_s > _DRAIN_TIMEOUT_S
+            stopping_s = time.monotonic() - self._stopping_since_s
+            has_unwarned = bool(self.server_state.connections) and stopping_s < _IDLE_TIMEOUT_S
+            is_drained = self._service.n_open_requests == 0 and not has_unwarned
             # The socket stays open to the end, so that /readyz can report that the server is stopping.
-            self.should_exit |= self._service.n_open_requests == 0 or is_timed_out
+            self.should_exit |= is_drained or stopping_s > _DRAIN_TIMEOUT_S
         return await super().on_tick(counter)
 
 
@@ -120,6 +132,28 @@ def _cannot_listen(host: str, port: int, error: Exception) -> ElasticDenserError
     return ElasticDenserError(
         f"cannot listen on {host}, port {port} ({reason}): choose another --port, or a --host of this machine"
     )
+
+
+def allow_open_files(max_connections: int) -> None:
+    """Raise this process's limit of open files, so that it can hold so many connections.
+
+    Raises:
+        ElasticDenserError: The operating system does not allow it.
+    """
+    if sys.platform == "win32":  # which has no such limit
+        return
+    import resource
+
+    needed = max_connections + MAX_SURPLUS_CONNECTIONS + _OTHER_FILES
+    limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if highest != resource.RLIM_INFINITY and needed > highest:
+        most = max(1, highest - needed + max_connections)
+        raise ElasticDenserError(
+            f"got max_connections = {max_connections:,}, but this process may open {highest:,} files only: give "
+            f"--max-connections {most}, or raise the limit (`ulimit -Hn`, or LimitNOFILE= of systemd)"
+        )
+    if limit != resource.RLIM_INFINITY and needed > limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, highest))
 
 
 def url_of(bound: socket.socket) -> str:

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.requests import Request
 
@@ -17,6 +17,14 @@ from elasticdenser.serving.access_log import AccessLog
 from elasticdenser.serving.metrics import Metrics
 from elasticdenser.serving.recent_samples import SAMPLE_INTERVAL_S, RecentSamples
 from elasticdenser.serving.settings import ServeSettings
+from elasticdenser.serving.token_ids import load_token_reader
+
+
+class Connection(Protocol):
+    """Connection to a client."""
+
+    def close_idle(self) -> None:
+        """Close the connection, which is idle."""
 
 
 class Service:
@@ -34,16 +42,23 @@ class Service:
         is_stopping: Whether the server rejects new requests because it is shutting down.
         n_open_requests: Requests that have not been answered yet.
         n_encoding: Requests for embeddings that have not been answered yet.
+        read_token_ids: Returns the text that token ids in a request stand for.
+        idle_connections: Connections without a request, the one that has been idle the longest first.
+
+    Raises:
+        QueryError: The vocabulary of token ids is not available.
     """
 
     def __init__(self, engine: RetrievalEngine, retriever: Retriever, settings: ServeSettings) -> None:
         self.engine, self.retriever, self.settings = engine, retriever, settings
         self.metrics, self.samples = Metrics(engine), RecentSamples(engine)
+        self.read_token_ids = load_token_reader(settings.token_ids, retriever.encoder)
         location = retriever.encoder.location
         self.model = Path(location.name).name if location.source == "folder" else location.name
         self.started_s = int(time.time())
         self.is_ready, self.is_stopping = False, False
         self.n_open_requests, self.n_encoding = 0, 0
+        self.idle_connections: dict[Connection, None] = {}
         self.log = AccessLog() if settings.log else None
         self.encoding_pool = ThreadPoolExecutor(settings.encoding_threads, thread_name_prefix="elasticdenser-encoding")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from elasticdenser.errors import QueryError
 
 MAX_QUERIES = 256
-"""Queries, or texts to embed, of one request: some batches of the engine."""
+"""Queries of one request: some batches of the engine."""
+
+MAX_TEXTS = 2048
+"""Texts to embed of one request, as many as OpenAI takes; they are encoded in small batches."""
 
 MAX_HITS = 1000
 """Largest k: the depth at which retrieval is evaluated (R@1000)."""
@@ -16,13 +20,24 @@ MAX_TOTAL_HITS = 10_000
 """Hits of all queries of one request: a response of some megabytes, if hits include their texts."""
 
 MAX_CHARACTERS = 10_000
-"""Characters of one query or text; encoders cut off everything after some hundred tokens."""
+"""Characters of one query; encoders cut off everything after some hundred tokens."""
 
 MAX_DOC_IDS = 10_000
 """Documents to which a search can be restricted."""
 
+MAX_HIGHLIGHTS = 32
+"""Passages of one request whose best sentences are looked for: more than a page of hits."""
+
 MAX_DEADLINE_MS = 600_000
 """Ten minutes: a longer deadline is probably a mistake in the unit."""
+
+MAX_BODY_BYTES = 8 << 20
+"""Default of the largest body: 2,048 texts of 4,000 characters, or 2,048 lists of 500 token ids."""
+
+MODEL_VOCABULARY = "model"
+"""Name of the vocabulary of the encoder's own tokenizer."""
+
+_HIT_URL = re.compile(r"https?://[^\s{}]*\{id\}[^\s{}]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +46,23 @@ class ServeSettings:
 
     Args:
         deadline_s: Deadline of a single query without one, in seconds after its request arrives; shown on the page.
+        page_deadline_s: Deadline of the queries that are typed on the page: laxer, so that an idle server answers them
+            at the best level each time.
         api_key: Key that clients must send as `Authorization: Bearer KEY`; None accepts all clients.
         allowed_hosts: Names that are accepted in the Host header beside those of loopback, as `parse_allowed_hosts`
             returns them; None accepts any.
+        cors_origins: Origins of web pages whose scripts may use the server, as `parse_origins` returns them.
         max_body_bytes: Largest body of a request.
         request_timeout_s: A body that takes longer to arrive, and a search that takes longer to be answered, is
             rejected.
+        head_timeout_s: The head of a request that takes longer to arrive is rejected.
+        max_connections: Connections that may be open at once. A further one replaces the one that has been idle the
+            longest; if none is idle, its request is rejected.
         encoding_threads: Requests for embeddings that are computed at once.
         max_encoding: Requests for embeddings that may be unanswered at once; more are rejected.
+        token_ids: Vocabulary of the token ids that clients send for embeddings, as `load_token_reader` takes it.
+        hit_url: Link of a hit on the page, an http or https URL in which `{id}` stands for the document's id; None
+            links the ids that are such URLs themselves.
         title: Title of the page.
         log: Whether requests are logged.
 
@@ -47,21 +71,34 @@ class ServeSettings:
     """
 
     deadline_s: float = 0.025
+    page_deadline_s: float = 0.5
     api_key: str | None = field(default=None, repr=False)
     allowed_hosts: frozenset[str] | None = None
-    max_body_bytes: int = 1 << 20
+    cors_origins: tuple[str, ...] = ()
+    max_body_bytes: int = MAX_BODY_BYTES
     request_timeout_s: float = 30.0
+    head_timeout_s: float = 10.0
+    max_connections: int = 1000
     encoding_threads: int = 1
     max_encoding: int = 32
+    token_ids: str = MODEL_VOCABULARY
+    hit_url: str | None = None
     title: str = "elasticdenser"
     log: bool = True
 
     def __post_init__(self) -> None:
         if self.api_key is not None and not (self.api_key.strip() and self.api_key.isascii()):
             raise QueryError("got an API key that is empty or not ASCII; expected some letters and digits")
-        for name in ("max_body_bytes", "encoding_threads", "max_encoding"):
+        for name in ("max_body_bytes", "max_connections", "encoding_threads", "max_encoding"):
             if getattr(self, name) < 1:
                 raise QueryError(f"got {name} = {getattr(self, name)}; expected at least 1")
-        for name in ("deadline_s", "request_timeout_s"):
+        if self.hit_url is not None and not _HIT_URL.fullmatch(self.hit_url):
+            message = f"got hit_url = {self.hit_url!a}; expected a URL such as https://example.org/documents/{{id}}"
+            raise QueryError(f"{message}, in which {{id}} stands for the document's id")
+        for name in ("deadline_s", "page_deadline_s"):
+            if not 0 < getattr(self, name) <= MAX_DEADLINE_MS / 1000:
+                message = f"got {name} = {getattr(self, name):g}; expected seconds above 0"
+                raise QueryError(f"{message}, at most {MAX_DEADLINE_MS / 1000:g}")
+        for name in ("request_timeout_s", "head_timeout_s"):
             if not getattr(self, name) > 0:
                 raise QueryError(f"got {name} = {getattr(self, name):g}; expected seconds above 0")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from base64 import b64encode
-from functools import cache
-from importlib.resources import files
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,8 +10,10 @@ from fastapi.responses import HTMLResponse
 from pydantic import BeforeValidator
 from pydantic_core import PydanticKnownError
 
+from elasticdenser.serving.docs_page import docs_html
 from elasticdenser.serving.errors import error_response, error_responses, unavailable_response
 from elasticdenser.serving.metrics import CONTENT_TYPE
+from elasticdenser.serving.pages import page_response, page_source
 from elasticdenser.serving.recent_samples import SAMPLE_INTERVAL_S
 from elasticdenser.serving.schemas import Health, LiveView
 from elasticdenser.serving.service import service_of
@@ -33,10 +31,12 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", response_model=Health, responses=error_responses(503))
 async def readyz(request: Request) -> dict[str, str] | Response:
-    """Report whether to send requests here: every level has run once, and the server is not stopping."""
+    """Report whether to send requests here: the server is warmed up, not stopping, and has its search processes."""
     service = service_of(request)
     if service.is_stopping:
         return unavailable_response("the server is stopping")
+    if (failure := service.engine.process_failure) is not None:
+        return unavailable_response(f"searches are slow, because no search process can start ({failure})")
     return {"status": "ready"} if service.is_ready else unavailable_response("the server is warming up")
 
 
@@ -71,6 +71,8 @@ async def live(
         "passages": len(service.retriever.index),
         "every_s": SAMPLE_INTERVAL_S,
         "deadline_ms": 1000 * service.settings.deadline_s,
+        "page_deadline_ms": 1000 * service.settings.page_deadline_s,
+        "hit_url": service.settings.hit_url,
         "levels": [{"name": level.name, "quality": level.quality} for level in service.engine.profile.levels],
         "samples": service.samples.since(since),
     }
@@ -79,21 +81,10 @@ async def live(
 @router.get("/", response_class=HTMLResponse, responses=error_responses(503))
 async def page() -> HTMLResponse:
     """Return a web page to search on, with charts of the last minute."""
-    html, policy = _page_and_policy()
-    headers = {"Cache-Control": "no-store", "Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"}
-    return HTMLResponse(html, headers=headers)
+    return page_response(page_source("page.html"))
 
 
-@cache
-def _page_and_policy() -> tuple[str, str]:
-    """Return the page, and a content security policy that allows its own script and style and no other."""
-    html = files("elasticdenser.serving").joinpath("page.html").read_text(encoding="utf-8")
-    hashes = {}
-    for tag in ("script", "style"):
-        (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, flags=re.DOTALL)
-        hashes[tag] = f"'sha256-{b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
-    policy = (
-        f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; connect-src 'self'; "
-        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return html, policy
+@router.get("/docs", response_class=HTMLResponse, responses=error_responses(503))
+async def docs(request: Request) -> HTMLResponse:
+    """Return this description of the API as a web page, which needs no other host."""
+    return page_response(docs_html(request.app.openapi()))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elasticdenser.datasets import load_answers, load_qrels, load_queries
+from elasticdenser.encoders.precision import dtype_of
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation import AnswerMatch, QuerySet, parse_measures
 from elasticdenser.fingerprint import fingerprint_of
@@ -47,14 +49,14 @@ class Resources:
     """
 
     def __init__(self, suite: Suite, indexes: Path, options: SuiteOptions, progress: Progress) -> None:
-        self.options = options
+        self.options, self._suite = options, suite
         self._indexes, self._progress = indexes, progress
         # Opened once each: encoders hold weights, indexes hold open files and memory maps.
         self.query_encoder = cache(self._query_encoder)
         self.dense_index = cache(self._dense_index)
         self.bm25_index = cache(self._bm25_index)
         self.sources = DataSources(suite, options)
-        self.suite = suite.expanded(lambda encoder: self.query_encoder(encoder).subnets)
+        self.suite = suite.expanded(lambda encoder: self._encoder_of(encoder).subnets)
 
     def query_set(self, name: str) -> QuerySet:
         """Load queries with their judgements and answers; indexes are opened only when texts are needed.
@@ -116,14 +118,18 @@ class Resources:
             return False
         return True
 
-    def _query_encoder(self, name: str) -> ElasticQueryEncoder:
+    def _encoder_of(self, name: str) -> ElasticQueryEncoder:
+        """Return an encoder of any precision: of the first system that uses it, so that it is loaded only once."""
+        dense = (system for system in self._suite.systems.values() if isinstance(system, DenseSettings))
+        return self.query_encoder(name, next(system.precision for system in dense if system.encoder == name))
+
+    def _query_encoder(self, name: str, precision: str) -> ElasticQueryEncoder:
         from elasticdenser.encoders import ElasticQueryEncoder
         from elasticdenser.models.locate import DEFAULT_MODEL
 
         return ElasticQueryEncoder.from_pretrained(
             name or DEFAULT_MODEL,
-            # So that figures do not depend on the fastest arithmetic of this machine.
-            dtype="float32",
+            dtype=dtype_of(precision),
             download=not self.options.offline,
         )
 
@@ -133,8 +139,9 @@ class Resources:
         from elasticdenser.index import PassageIndex
 
         if finished := self.sources.finished_index(corpus):
-            return PassageIndex.open(finished, encoder=self.query_encoder(encoder).fingerprint)
-        fingerprint = passage_encoder_fingerprint(self.query_encoder(encoder))
+            return PassageIndex.open(finished, encoder=self._encoder_of(encoder).fingerprint)
+        # The arithmetic of the queries is no part of it: the index is the same.
+        fingerprint = replace(passage_encoder_fingerprint(self._encoder_of(encoder)), dtype="float32")
         key = fingerprint_of([self.sources.corpus_fingerprint(corpus), fingerprint.to_json()])
         path = self._indexes / f"{corpus}.{key[:_FINGERPRINT_LENGTH]}"
         if path.exists():

@@ -14,6 +14,7 @@
     subnet = "w0.5-d3"              # a subnet of the query encoder; without this key, the full subnet
     subnet = ["w1-d6", "level0"]    # several subnets: a system for each, named NAME.w1-d6 and NAME.level0
     subnet = "all"                  # every subnet of the encoder
+    precision = "fp32"              # arithmetic of the query encoder; without this key, that of `serve`: the fastest
 
     [register]
     "id/of/ir_datasets" = "nq-test.qa.csv"
@@ -28,6 +29,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from msgspec import Meta
+
+from elasticdenser.encoders.precision import dtype_of
+from elasticdenser.errors import QueryError
 
 ALL_SUBNETS = "all"
 """Value of `subnet` that means every subnet of the encoder."""
@@ -74,13 +78,21 @@ class DenseSettings:
     """Search by vectors; `exact` scans all of them.
 
     `subnet` is a subnet of the query encoder, several subnets, or `all`; without it the full subnet is used. `encoder`
-    is a folder or a model id; without it, systems with a `subnet` use the elastic encoder of this package.
+    is a folder or a model id; without it, systems with a `subnet` use the elastic encoder of this package. `precision`
+    is the arithmetic of the query encoder: int8, fp32, bf16, fp16, or auto, as queries are served.
     """
 
     title: str = ""
     encoder: str = ""
     subnet: str | NonEmptyNames = ""
     exact: bool = False
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        try:
+            dtype_of(self.precision)
+        except QueryError as error:
+            raise ValueError(f"precision: {error}") from None
 
     @property
     def has_several_subnets(self) -> bool:

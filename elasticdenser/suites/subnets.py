@@ -194,7 +194,12 @@ def _available_subnets(where: str, settings: DenseSettings, available: Sequence[
 
 def _subnet_settings(settings: DenseSettings, table: str, subnet: Subnet) -> SubnetSettings:
     return SubnetSettings(
-        title=settings.title, encoder=settings.encoder, subnet=str(subnet), exact=settings.exact, family=table
+        title=settings.title,
+        encoder=settings.encoder,
+        subnet=str(subnet),
+        exact=settings.exact,
+        precision=settings.precision,
+        family=table,
     )
 
 

@@ -68,6 +68,20 @@ class Suite:
         }
         return replace(self, systems=systems)
 
+    def with_precision(self, precision: str | None) -> Suite:
+        """Return the suite with this precision for all systems of type dense; None changes nothing.
+
+        Raises:
+            ValueError: There is no such precision.
+        """
+        if precision is None:
+            return self
+        systems = {
+            name: replace(settings, precision=precision) if isinstance(settings, DenseSettings) else settings
+            for name, settings in self.systems.items()
+        }
+        return replace(self, systems=systems)
+
     def expanded(self, subnets_of: Callable[[str], Sequence[Subnet]]) -> Suite:
         """Return the suite with a system for each subnet of the tables that have several.
 

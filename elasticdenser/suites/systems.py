@@ -58,7 +58,7 @@ def make_system(
 
 
 def _dense(name: str, settings: DenseSettings, corpus: str, resources: Resources) -> System:
-    encoder = resources.query_encoder(settings.encoder)
+    encoder = resources.query_encoder(settings.encoder, settings.precision)
     # A string: tables with several subnets have become one system per subnet.
     subnet = encoder.resolve_subnet(cast("str", settings.subnet) or None)
     index = resources.dense_index(corpus, settings.encoder)
@@ -68,6 +68,7 @@ def _dense(name: str, settings: DenseSettings, corpus: str, resources: Resources
         "type": "dense",
         "encoder": encoder.fingerprint.name,
         "subnet": str(subnet),
+        "precision": encoder.dtype,
         "search": "exact" if structure is None else {corpus: structure["factory"]},
     }
     dependencies: list[Any] = [

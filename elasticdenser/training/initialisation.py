@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import torch
@@ -20,6 +20,9 @@ from elasticdenser.training.snapshots import load_weights, readable_file, save_w
 from elasticdenser.training.table_fit import fit_table
 
 _ACTIVITY = "Fitting the subnets"
+
+_Fitted = tuple[Tensor, Tensor, Tensor]
+"""Token ids, mask and targets of a batch."""
 
 
 def initialise_subnets(
@@ -40,18 +43,23 @@ def initialise_subnets(
     if path.exists():
         load_weights(path, model)
         return
-    progress(_ACTIVITY, 0, 3)
     epoch = _one_epoch(data, settings.batch, settings.seed)
     batches = [(batch.token_ids, batch.mask, batch.targets) for batch in islice(epoch, settings.exit_batches)]
+    first, for_importance = batches[: settings.first_batches], batches[: settings.importance_batches]
+    total = len(batches) + (len(first) + len(for_importance) if settings.reorder else 0)
+    done = count(1)
+
+    def counted(part: list[_Fitted]) -> Iterator[_Fitted]:
+        for batch in part:
+            yield batch
+            progress(_ACTIVITY, next(done), total)
+
+    progress(_ACTIVITY, 0, total)
     if settings.reorder:
-        fit_exits(model, batches[: settings.first_batches], ridge=settings.ridge)
-        progress(_ACTIVITY, 1, 3)
-        inputs = [(token_ids, mask) for token_ids, mask, _ in batches[: settings.importance_batches]]
-        reorder(model, *importance(model, inputs))
-        progress(_ACTIVITY, 2, 3)
-    fit_exits(model, batches, ridge=settings.ridge)
+        fit_exits(model, counted(first), ridge=settings.ridge)
+        reorder(model, *importance(model, ((token_ids, mask) for token_ids, mask, _ in counted(for_importance))))
+    fit_exits(model, counted(batches), ridge=settings.ridge)
     save_weights(path, model)
-    progress(_ACTIVITY, 3, 3)
 
 
 def initialise_table(
@@ -79,6 +87,7 @@ def initialise_table(
         ridge_map=settings.ridge_map,
         ridge=settings.ridge,
         iterations=settings.iterations,
+        n_batches=data.batches_per_epoch(settings.fit_batch),
         progress=progress,
     )
     with explained_os_errors(path):

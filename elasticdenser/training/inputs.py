@@ -17,10 +17,12 @@ from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder, resolve_
 from elasticdenser.errors import BadInputError, ModelError
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index import PassageIndex, layout
+from elasticdenser.models.architectures import hidden_size
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.elastic_init import elastic_from_full
 from elasticdenser.models.locate import DEFAULT_MODEL, TRAINED_WEIGHTS, find_model
+from elasticdenser.models.model_files import read_config
 from elasticdenser.models.shape import WIDTHS
 from elasticdenser.progress import Progress
 from elasticdenser.subnet import Subnet
@@ -80,6 +82,9 @@ class TrainingInputs:
         index = PassageIndex.open(options.data / recipe.index) if recipe.index else None
         self._overrides = _encoder_overrides(recipe, index)
         self._encoder_name = recipe.encoder or (DEFAULT_MODEL if index is None else index.manifest.encoder.name)
+        # Subnets answer in all dimensions of the full encoder; an index with fewer cuts them.
+        folder = find_model(self._encoder_name, download=not options.offline).path
+        self._overrides["dim"] = hidden_size(read_config(folder))
         self.encoder = ElasticQueryEncoder.from_pretrained(
             self._encoder_name,
             # The default would be the dtype in which queries are served. Targets need the dtype of passages.
@@ -171,10 +176,7 @@ class TrainingInputs:
 
 def _encoder_overrides(recipe: Recipe, index: PassageIndex | None) -> dict[str, Any]:
     """Return the settings that replace those of the encoder: from the recipe, otherwise from the index."""
-    overrides: dict[str, Any] = {}
-    if index is not None:
-        overrides = asdict(index.manifest.encoder.settings)
-        del overrides["dim"]
+    overrides = {} if index is None else asdict(index.manifest.encoder.settings)
     from_recipe = {name: getattr(recipe, name) for name in ("query_prompt", "passage_prompt", "max_length")}
     return overrides | {name: value for name, value in from_recipe.items() if value}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from elasticdenser.arrays import Array
-from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_disk
+from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_disk, replace_file
 from elasticdenser.errors import BuildError
 from elasticdenser.index.locking import exclusive_lock
 
@@ -37,6 +36,7 @@ def cached_rows(
     Raises:
         BuildError: Another process computes it, or the file is damaged or cannot be written.
     """
+    path = path.resolve()  # unfinished rows must be on the disk of the file that a link leads to
     n_bytes = prod(shape) * np.dtype(dtype).itemsize
     if not path.exists():
         with exclusive_lock(path), explained_os_errors(path):
@@ -61,6 +61,6 @@ def _compute_file(
             progress(start, n_rows)
             file.write(compute(slice(start, min(start + CHUNK_ROWS, n_rows))).tobytes())
             flush_to_disk(file)
-    os.replace(unfinished, path)
+    replace_file(unfinished, path)
     flush_folder(path.parent)
     progress(n_rows, n_rows)

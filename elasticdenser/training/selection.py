@@ -165,12 +165,16 @@ def select_snapshot(
     cached = _read_cache(cache, fingerprint)
     values: dict[int, _Measures] = {}
     for done, (step, path) in enumerate(snapshots.items()):
-        progress("Measuring snapshots", done, len(snapshots))
+        progress("Measuring snapshots", done * len(dev_sets), len(snapshots) * len(dev_sets))
         if step in cached:
             values[step] = cached[step]
         else:
             load_weights(path, model)
-            values[step] = {dev.name: measure_subnets(model, measured, dev, sequences[dev.name]) for dev in dev_sets}
+            by_dev_set: dict[str, dict[str, float]] = {}
+            for number, dev in enumerate(dev_sets, done * len(dev_sets) + 1):
+                by_dev_set[dev.name] = measure_subnets(model, measured, dev, sequences[dev.name])
+                progress("Measuring snapshots", number, len(snapshots) * len(dev_sets))
+            values[step] = by_dev_set
         selected = best_step(
             {step: _retention(full, values[step], for_record_names) for step in values},
             {step: _worst_retention(full, values[step], for_record_names) for step in values}
@@ -181,7 +185,7 @@ def select_snapshot(
             selected=selected, full=full, values=values, level0=level0, for_record=for_record_names
         )
         write_json(cache, {"fingerprint": fingerprint, **selection.to_json()})
-    progress("Measuring snapshots", len(snapshots), len(snapshots))
+    progress("Measuring snapshots", len(snapshots) * len(dev_sets), len(snapshots) * len(dev_sets))
     return selection
 
 
@@ -238,7 +242,7 @@ def _mean(values: Mapping[str, float]) -> float:
 def _read_cache(path: Path, fingerprint: str) -> dict[int, _Measures]:
     """Return step -> measures of the snapshots in the file, if it is of this fingerprint."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         if content["fingerprint"] != fingerprint:
             return {}
         return {snapshot["step"]: snapshot["values"] for snapshot in content["snapshots"]}

@@ -6,7 +6,8 @@ texts get sensible vectors too. The second fit changes each of these vectors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,12 @@ from elasticdenser.arrays import Floats
 from elasticdenser.errors import BadInputError
 from elasticdenser.progress import Progress, silent
 from elasticdenser.training.batches import Batch
+
+_READING, _MAPPING = "Reading texts for level 0", "Mapping word embeddings"
+"""Activities before the iterations, for the progress."""
+
+_Report = Callable[[int, int], None]
+"""Called with (done, total)."""
 
 _TEXTS_AT_ONCE = 65536
 """Texts whose vectors are in memory at once: 100 MB of 384 float32."""
@@ -37,6 +44,7 @@ def fit_table(
     ridge_map: float = 10.0,
     ridge: float = 0.01,
     iterations: int = 15,
+    n_batches: int = 0,
     progress: Progress = silent,
 ) -> Tensor:
     """Fit token vectors by ridge regression to the full encoder's vectors of whole texts.
@@ -48,6 +56,7 @@ def fit_table(
         ridge: Penalty, above 0, on the squares of each vector's change after that; against it, a text of n tokens has
             the weight 1 / n^2 for each of them.
         iterations: Maximum number of conjugate gradient iterations; 0 returns the mapped word embeddings.
+        n_batches: Number of batches, for the progress; 0 if it is not known.
         progress: Called with (activity, done, total).
 
     Returns:
@@ -56,8 +65,8 @@ def fit_table(
     Raises:
         BadInputError: There are no batches.
     """
-    frequencies, moments = _regression_inputs(batches, len(tokens))
-    mapped = _map_word_embeddings(frequencies, moments, tokens, ridge_map)
+    frequencies, moments = _regression_inputs(batches, len(tokens), partial(progress, _READING), n_batches)
+    mapped = _map_word_embeddings(frequencies, moments, tokens, ridge_map, partial(progress, _MAPPING))
     vectors = mapped.astype(np.float32)
     if iterations:
         residual = (moments - _gram_product(frequencies, mapped)).astype(np.float32)
@@ -65,7 +74,9 @@ def fit_table(
     return torch.from_numpy(vectors)
 
 
-def _regression_inputs(batches: Iterable[Batch], n_tokens: int) -> tuple[Any, NDArray[np.float64]]:
+def _regression_inputs(
+    batches: Iterable[Batch], n_tokens: int, report: _Report, n_batches: int
+) -> tuple[Any, NDArray[np.float64]]:
     """Return the frequencies of tokens in texts, and their products with the targets.
 
     Returns:
@@ -88,18 +99,19 @@ def _regression_inputs(batches: Iterable[Batch], n_tokens: int) -> tuple[Any, ND
         batch_tokens = np.unique(columns)
         moments[batch_tokens] += part[:, batch_tokens].T @ targets
         parts.append(part)
+        report(len(parts), n_batches)
     if moments is None:
         raise BadInputError("got no batches to fit token vectors to, expected at least one")
     return scipy.sparse.vstack(parts, format="csr"), moments
 
 
 def _map_word_embeddings(
-    frequencies: Any, moments: NDArray[np.float64], tokens: Tensor, ridge_map: float
+    frequencies: Any, moments: NDArray[np.float64], tokens: Tensor, ridge_map: float, report: _Report
 ) -> NDArray[np.float64]:
     """Return the word embeddings times the matrix that fits best, plus a bias."""
     # The frequencies of a text add up to 1, so that a column of ones becomes the bias.
     embeddings = np.concatenate([tokens.detach().double().cpu().numpy(), np.ones((len(tokens), 1))], axis=1)
-    products = embeddings.T @ _gram_product(frequencies, embeddings)
+    products = embeddings.T @ _gram_product(frequencies, embeddings, report)
     penalty = np.full(len(products), ridge_map)
     penalty[-1] = _BIAS_PENALTY
     matrix: NDArray[np.float64] = np.linalg.solve(products + np.diag(penalty), embeddings.T @ moments)
@@ -136,12 +148,13 @@ def _conjugate_gradients(
     return solution
 
 
-def _gram_product(frequencies: Any, table: Any) -> Any:
+def _gram_product(frequencies: Any, table: Any, report: _Report = lambda done, total: None) -> Any:
     """Return F' F table, where F are the frequencies; only a part of the product F table is in memory at once."""
     total = np.zeros_like(table)
     for start in range(0, frequencies.shape[0], _TEXTS_AT_ONCE):
         rows = frequencies[start : start + _TEXTS_AT_ONCE]
         total += rows.T @ (rows @ table)
+        report(start + rows.shape[0], frequencies.shape[0])
     return total
 
 

@@ -32,6 +32,7 @@ from elasticdenser.models.elastic_files import check_replaceable, save_elastic
 from elasticdenser.progress import Progress, silent
 from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training import parallel
+from elasticdenser.training.cost import planned_work, resumption, time_steps
 from elasticdenser.training.dev_sets import DevSet, check_dev_set, load_dev_set
 from elasticdenser.training.distil import Distillation, supports_bfloat16
 from elasticdenser.training.initialisation import initialise_subnets, initialise_table
@@ -139,14 +140,17 @@ class _Training:
         recipe, inputs = self._recipe, self._inputs
         with parallel.main_process_first() as is_main:
             # Before the passages, whose encoding may take hours, so that missing files show at once.
+            self._log("reading the training texts")
             texts = inputs.texts()
             for dev in recipe.dev_sets:
                 check_dev_set(dev, data=inputs.options.data)
             self._index = None
+            self._log("opening the passages and the dev sets" if recipe.dev_sets else "opening the passages")
             if recipe.index or recipe.passages:
                 self._index = inputs.index(self._progress, build=is_main, path=recipe.index, passages=recipe.passages)
             self._dev_sets = self._load_dev_sets() if is_main else []
             self._log(f"{len(texts):,} training texts, {len(self._index or ()):,} passages")
+            self._log(planned_work(recipe, inputs.model, len(texts), self._device))
             self._data = inputs.data(texts, self._index, self._progress)
             self._plan = inputs.plan(texts, self._index)
             self.folder = self._work / f"run-{fingerprint_of(self._plan)[:12]}"
@@ -155,6 +159,7 @@ class _Training:
                 with explained_os_errors(self.folder):
                     self.folder.mkdir(exist_ok=True)
                 write_json(self.folder / "plan.json", self._plan)
+                self._log(resumption(self.folder, recipe) or f"a new training in {self.folder}")
             self._initial_table = None
             if recipe.table is not None and inputs.model.shape.level0:
                 self._initial_table = inputs.model.table.detach().clone()
@@ -199,8 +204,8 @@ class _Training:
         settings, interval = self._recipe.distil, self._recipe.snapshot_interval
         settings = replace(settings, bfloat16=settings.bfloat16 and supports_bfloat16(self._device))
         distillation = Distillation(self._inputs.model, self._data, settings, self.folder, self._device)
-        if 0 < distillation.step < settings.steps:
-            self._log(f"the training resumes at step {distillation.step:,} of {settings.steps:,}")
+        if remaining := time_steps(distillation, interval, self._progress):
+            self._log(remaining)
         while True:
             step = distillation.step
             if step and (step % interval == 0 or step == settings.steps):

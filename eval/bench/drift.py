@@ -19,6 +19,7 @@ import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ def main() -> None:
     append_result("drift", {"measure": arguments.measure, "n_queries": len(queries.tokens), "rows": rows})
 
 
-def load(results: dict, encoder: ElasticQueryEncoder, measure: str) -> Queries:
+def load(results: dict[str, Any], encoder: ElasticQueryEncoder, measure: str) -> Queries:
     """Gather queries, measures, signs and costs."""
     texts = {
         (query_set["name"], query): text

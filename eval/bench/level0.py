@@ -114,6 +114,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     options = parser.parse_args()
     recipe = read_recipe(options.recipe)
+    if recipe.table is None:
+        raise SystemExit("the recipe has no [table]: add it, as level 0 is tuned with its settings")
     inputs = TrainingInputs(
         recipe, TrainOptions(data=options.data, work=options.work), options.work, torch.device("cpu")
     )

@@ -15,6 +15,7 @@ import argparse
 import json
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from report import append_result, print_table
@@ -61,7 +62,7 @@ def main() -> None:
 
 def rows_of(
     retriever: Retriever, queries: dict[str, str], values: dict[str, dict[str, float]], name: str
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Return one row for each subnet and range of lengths."""
     folder = retriever.encoder.location.path
     retention, by_length = retention_of(folder), retention_by_length_of(folder)
@@ -70,7 +71,7 @@ def rows_of(
     full = values[str(retriever.encoder.full_subnet)]
     lengths = dict(zip(queries, retriever.encoder.count_tokens(list(queries.values())), strict=True))
     bounds = sorted(estimates["level0"])
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for below, max_tokens in zip([0, *bounds], bounds, strict=False):
         in_range = [query for query in full if below < lengths[query] <= max_tokens]
         if len(in_range) < MIN_QUERIES or not sum(full[query] for query in in_range):
@@ -93,7 +94,7 @@ def rows_of(
     return rows
 
 
-def error(rows: list[dict[str, object]], subnet: str, column: str) -> float:
+def error(rows: list[dict[str, Any]], subnet: str, column: str) -> float:
     """Return the mean absolute difference of a column to the judged retention."""
     return fmean(abs(row[column] - row["judged"]) for row in rows if subnet in (row["subnet"], "all"))
 

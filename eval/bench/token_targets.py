@@ -7,6 +7,8 @@ narrow subnets have fewer of them and in another order; subnets of one layer do 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,8 +17,10 @@ from elasticdenser.models.elastic import ElasticBert, ElasticLayer
 from elasticdenser.models.elastic_init import elastic_from_full
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.batches import Batch
+from elasticdenser.training.data import TrainingData
 from elasticdenser.training.distil import Distillation
 from elasticdenser.training.inputs import TrainingInputs
+from elasticdenser.training.settings import DistilSettings
 
 STATES, ATTENTION = "states", "attention"
 
@@ -30,11 +34,22 @@ class TokenDistillation(Distillation):
     Args:
         inputs: Has the full encoder.
         target: `STATES` or `ATTENTION`.
-        arguments: Arguments of `Distillation`.
+        model: As for `Distillation`.
+        data: As for `Distillation`.
+        settings: As for `Distillation`.
+        folder: As for `Distillation`.
     """
 
-    def __init__(self, inputs: TrainingInputs, target: str, *arguments: object) -> None:
-        super().__init__(*arguments)
+    def __init__(
+        self,
+        inputs: TrainingInputs,
+        target: str,
+        model: ElasticBert,
+        data: TrainingData,
+        settings: DistilSettings,
+        folder: Path,
+    ) -> None:
+        super().__init__(model, data, settings, folder)
         encoder = inputs.encoder
         self.teacher = elastic_from_full(encoder.location.path, encoder.settings, widths=(1.0,))
         self.target = target
@@ -43,15 +58,14 @@ class TokenDistillation(Distillation):
         """Add the gradients of the additional loss, then take the step."""
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.settings.bfloat16):
             with torch.no_grad():
-                target = self._of_model(self.teacher, whole, 1.0, [self.teacher.shape.n_layers])
-            (target,) = target.values()
+                (target,) = self._of_model(self.teacher, whole, 1.0, [self.teacher.shape.n_layers]).values()
             for width, depths in self._depths_by_width().items():
                 losses = []
                 for value in self._of_model(self.model, whole, width, depths).values():
                     mask = whole.mask if self.target == STATES else whole.mask[:, :, None] & whole.mask[:, None]
                     losses.append((value.float() - target.float()).square()[mask].sum(dim=-1).mean())
                 if losses:
-                    (_WEIGHT[self.target] * torch.stack(losses).sum()).backward()
+                    torch.autograd.backward(_WEIGHT[self.target] * torch.stack(losses).sum())
         super().train_step(whole)
 
     def _of_model(self, model: ElasticBert, batch: Batch, width: float, depths: list[int]) -> dict[int, Tensor]:
@@ -81,6 +95,8 @@ def _mean_attention(layer: ElasticLayer, hidden: Tensor, padding_bias: Tensor, n
         F.linear(hidden, layer.qkv[part, :n_heads].flatten(0, 1), layer.qkv_bias[part, :n_heads].flatten())
         for part in (0, 1)
     ]
-    query, key = (part.unflatten(-1, (n_heads, -1)).transpose(1, 2) for part in projected)
+    shape = (*hidden.shape[:2], n_heads, layer.head_dim)
+    query, key = (part.view(shape).transpose(1, 2) for part in projected)
     scores = query @ key.transpose(-1, -2) * layer.head_dim**-0.5 + padding_bias
-    return scores.softmax(dim=-1).mean(dim=1)
+    attention: Tensor = scores.softmax(dim=-1).mean(dim=1)
+    return attention

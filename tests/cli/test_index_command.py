@@ -6,14 +6,17 @@ import gzip
 import json
 import signal
 import time
+from importlib import metadata
 from itertools import islice
 
 import pytest
-from cli_helpers import TEXTS, assert_fails, run, start
+from cli_helpers import TEXTS, assert_fails, assert_fails_after_notes, run, run_code, start
 from kernel_helpers import needs_fast_path
 
+import elasticdenser
 from elasticdenser.cli.options import dtype_of
 from elasticdenser.encoders.backends import BACKENDS
+from elasticdenser.index.manifest import Manifest
 
 
 def test_the_summary_of_a_build(corpus, tiny_model, tmp_path):
@@ -22,6 +25,30 @@ def test_the_summary_of_a_build(corpus, tiny_model, tmp_path):
     assert (result.exit_code, result.stdout) == (0, ""), result.output
     assert "3 passages" in result.stderr and "recall@10 1.000" in result.stderr
     assert f'elasticdenser search {path} "your question"' in result.stderr
+
+
+def test_no_text_is_lost_without_a_word(tiny_model, tmp_path):
+    corpus, path = tmp_path / "a.jsonl", tmp_path / "index"
+    corpus.write_text('{"_id": 1, "title": "a", "body": "dune", "url": "u"}\n')
+    command = ["index", str(corpus), "-o", str(path), "--encoder", str(tiny_model), "--precision", "fp32"]
+    assert_fails(run(*command), "a.jsonl:1: no 'text'", "its fields are _id, body, title, url", "--text")
+    result = run(*command, "--text", "body", "--title", "title+url", "--id", "_id")
+    assert result.exit_code == 0 and "not read" not in result.stderr, result.output
+    assert_fails_after_notes(run(*command, "--text", "bodi", "--overwrite"), "has a field 'bodi'")
+    result = run(*command, "--text", "body", "--overwrite")
+    assert result.stderr.count("not read: url; --text, --title and --id choose other fields") == 1
+    (hit,) = json.loads(run("search", str(path), "dune", "--json", "--encoder", str(tiny_model)).stdout)["hits"]
+    assert (hit["doc_id"], hit["title"], hit["text"]) == ("1", "a", "dune")
+
+
+def test_what_became_a_passage_of_plain_text_is_said(tiny_model, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "my day.txt").write_text("one\ntwo\n")
+    command = ["--encoder", str(tiny_model), "--precision", "fp32"]
+    result = run("index", str(tmp_path / "notes"), "-o", str(tmp_path / "a"), *command)
+    assert "1 file of plain text: each is one passage" in result.stderr and "a: 1 passages" in result.stderr
+    result = run("index", str(tmp_path / "notes" / "my day.txt"), "-o", str(tmp_path / "b"), *command)
+    assert "1 file of plain text: each line is one passage" in result.stderr and "b: 2 passages" in result.stderr
 
 
 @needs_fast_path
@@ -53,6 +80,35 @@ def test_precisions_and_their_spellings(corpus, tiny_model, tmp_path):
         assert "(float32)" in run("info", str(tmp_path / "index")).stdout
 
 
+def index_without_torch(*args):
+    """Run `index` in a process in which torch cannot be imported."""
+    code = f"""if True:
+        import sys
+        sys.modules["torch"] = None
+        sys.argv = ["elasticdenser", "index", *{args!r}]
+        from elasticdenser.cli import main
+        main()
+    """
+    return run_code(code)
+
+
+@pytest.mark.slow
+def test_bad_lines_and_complete_indexes_are_noticed_before_torch_is_loaded(corpus, tiny_model, tmp_path):
+    path, encoder = str(tmp_path / "index"), ["--encoder", str(tiny_model), "--precision", "fp32"]
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"_id": "a"}\n' * 2000)
+    done = index_without_torch(str(bad), "-o", path, *encoder)
+    assert (done.returncode, done.stdout) == (1, "") and "bad.jsonl:1: " in done.stderr, done.stderr
+    assert "error" in index_without_torch(str(corpus), "-o", path, *encoder).stderr.lower()
+    assert run("index", str(corpus), "-o", path, *encoder).exit_code == 0
+    done = index_without_torch(str(corpus), "-o", path, *encoder)
+    assert done.returncode == 0 and "3 passages" in done.stderr, done.stderr
+    changed = tmp_path / "changed.jsonl"
+    changed.write_text('{"_id": "a", "text": "b"}\n')
+    done = index_without_torch(str(changed), "-o", path, *encoder)
+    assert done.returncode == 1 and "is already an index of something else" in done.stderr, done.stderr
+
+
 @pytest.mark.slow
 def test_a_build_resumes_after_ctrl_c(data, minilm, tmp_path):
     with gzip.open(data / "nq" / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
@@ -74,3 +130,23 @@ def test_a_build_resumes_after_ctrl_c(data, minilm, tmp_path):
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert b"6,000 passages" in err
+
+
+def test_a_checkout_that_is_not_installed_indexes(corpus, tiny_model, tmp_path, monkeypatch):
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    monkeypatch.setattr(metadata, "distribution", absent)
+    args = ["-o", str(tmp_path / "index"), "--encoder", str(tiny_model), "--precision", "fp32"]
+    result = run("index", str(corpus), *args)
+    assert result.exit_code == 0, result.output
+    assert Manifest.read(tmp_path / "index").software == elasticdenser.__version__
+
+
+@pytest.mark.parametrize("precision", ["bf16", "auto"])
+def test_without_torch_its_precisions_are_refused_before_the_work(corpus, tiny_model, tmp_path, monkeypatch, precision):
+    monkeypatch.setattr("elasticdenser.encoders.backends.find_spec", lambda name: None)
+    args = ["-o", str(tmp_path / "index"), "--encoder", str(tiny_model), "--precision", precision]
+    assert_fails(run("index", str(corpus), *args), "torch is not installed: use int8 (--precision int8)")
+    assert not list(tmp_path.iterdir())

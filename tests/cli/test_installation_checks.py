@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import tomllib
+from importlib import metadata
 
 import pytest
 from cli_helpers import ROOT, run, run_code
 
+import elasticdenser
+from elasticdenser import requirements
 from elasticdenser.cli import installation_checks
 
 
@@ -18,14 +20,43 @@ def test_doctor_lists_the_parts():
     assert all(part in result.stdout for part in ("Python", "torch", "Default model"))
 
 
-def test_packages_are_those_of_pyproject():
+def test_packages_and_extras_are_those_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    min_versions = {}
-    for requirement in project["dependencies"]:
-        match = re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", requirement)
-        assert match, requirement
-        min_versions[match[1]] = match[2]
-    assert min_versions == installation_checks.MIN_VERSIONS
+    assert project["version"] == elasticdenser.__version__
+    declared = {"": project["dependencies"], **project["optional-dependencies"]}
+    for extra, lines in declared.items():
+        assert sorted(requirements.requirements_of(extra)) == sorted(line.partition(";")[0].strip() for line in lines)
+    assert requirements.extras() == list(project["optional-dependencies"]) == list(installation_checks._PURPOSES)
+    assert requirements._from_pyproject(ROOT / "pyproject.toml") == {
+        extra: [line.partition(";")[0].strip() for line in lines] for extra, lines in declared.items()
+    }
+
+
+def test_a_checkout_that_is_not_installed_knows_its_requirements(monkeypatch):
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    expected = requirements.pip_install("serve")
+    monkeypatch.setattr(metadata, "requires", absent)
+    requirements._requirements.cache_clear()
+    try:
+        assert requirements.pip_install("serve") == expected
+    finally:
+        requirements._requirements.cache_clear()
+    assert expected.startswith("pip install 'fastapi>=0.115' 'uvicorn>=0.30'")
+    assert "elasticdenser" not in expected
+
+
+def test_each_extra_is_listed_with_what_it_lacks(monkeypatch):
+    monkeypatch.setattr(installation_checks, "extras", lambda: ["serve", "docs"])
+    packages = {"serve": ["numpy>=2.0"], "docs": ["no-such-package-here>=1", "numpy>=2.0", "scipy==0.1"]}
+    monkeypatch.setattr(installation_checks, "requirements_of", packages.get)
+    serve, docs = installation_checks.check_extras()
+    assert (serve.name, serve.ok, serve.advice) == ("extra serve", True, "")
+    assert serve.state.startswith("numpy 2")
+    assert (docs.name, docs.ok) == ("extra docs", True)
+    assert docs.state.endswith("without no-such-package-here>=1, scipy==0.1")
+    assert docs.advice.startswith("optional, for building the documentation: pip install ")
 
 
 def test_checks_import_nothing_heavy():
@@ -46,7 +77,7 @@ def test_every_failure_has_advice():
 
 
 def test_absent_and_old_packages_are_gaps(monkeypatch):
-    monkeypatch.setattr(installation_checks, "MIN_VERSIONS", {"no-such-package-here": "1.0", "numpy": "99.1"})
+    monkeypatch.setattr(installation_checks, "requirements_of", lambda: ["no-such-package-here>=1.0", "numpy>=99.1"])
     absent, old = installation_checks.check_packages()
     assert (absent.ok, absent.state) == (False, "not installed")
     assert not old.ok

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+from pathlib import Path
 
 import pytest
 from cli_helpers import TEXTS, assert_fails, assert_fails_after_notes, run
@@ -71,3 +73,70 @@ def test_answers_and_judgements_in_one_evaluation(index, tmp_path):
     result = run(*args, "--answers-in", index, "--json")
     assert result.exit_code == 0, result.output
     assert list(json.loads(result.stdout).items()) == [("AnswerMatch@2", 1.0), ("RR@10", 0.5), ("AnswerMatch@1", 0.0)]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """Judgements of 40 queries, and runs that find the document at the first or at a lower rank."""
+    folder = tmp_path_factory.mktemp("compared")
+    queries = range(40)
+    (folder / "qrels.txt").write_text("".join(f"q{query} 0 d 1\n" for query in queries))
+    shares = {"base_1.trec": 20, "good.trec": 36, "same.trec": 19}
+    for name, n_first in shares.items():
+        lines = (
+            f"q{query} Q0 {doc_id} {rank} {3 - rank} t\n"
+            for query in queries
+            for rank, doc_id in enumerate(("d", "x") if query < n_first else ("x", "d"), 1)
+        )
+        (folder / name).write_text("".join(lines))
+    return folder
+
+
+def evaluate_three(folder, *args):
+    runs = (str(folder / name) for name in ("base_1.trec", "good.trec", "same.trec"))
+    result = run("evaluate", str(folder / "qrels.txt"), *runs, *args)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_several_runs_are_compared_with_the_first(compared):
+    lines = evaluate_three(compared, "Success@1", "recip_rank").splitlines()
+    (base,) = (line for line in lines if "base_1.trec" in line and "│" in line)
+    (good,) = (line for line in lines if "good.trec" in line)
+    (same,) = (line for line in lines if "same.trec" in line)
+    assert "0.5000" in base and "▲" not in base
+    assert good.count("▲") == 2 and "0.9000 ▲" in good
+    assert "▲" not in same and "▼" not in same
+    assert lines[-1].startswith("▲ better, ▼ worse than ")
+
+
+def test_several_runs_as_csv_latex_and_json(compared):
+    rows = list(csv.DictReader(evaluate_three(compared, "Success@1", "NumRet", "--csv").splitlines()))
+    assert [(Path(row["run"]).name, row["measure"]) for row in rows][1:3] == [
+        ("base_1.trec", "NumRet"),
+        ("good.trec", "Success@1"),
+    ]
+    assert (rows[0]["p"], rows[1]["value"]) == ("", "80.0")
+    assert float(rows[2]["difference"]) == pytest.approx(0.4)
+    assert float(rows[2]["p_holm"]) < 0.01
+    assert (rows[2]["n_better"], rows[2]["n_worse"]) == ("16", "0")
+    latex = evaluate_three(compared, "Success@1", "--latex")
+    assert "base\\_1.trec & 0.5000 \\\\" in latex
+    assert r"good.trec & \textbf{0.9000}$^{\uparrow}$ \\" in latex
+    base, good, _ = map(json.loads, evaluate_three(compared, "Success@1", "--json").splitlines())
+    assert (base["values"], base["differences"]) == ({"Success@1": 0.5}, {})
+    assert good["differences"]["Success@1"]["difference"] == pytest.approx(0.4)
+
+
+def test_one_run_as_csv_and_latex(compared):
+    args = ["evaluate", str(compared / "qrels.txt"), str(compared / "base_1.trec"), "Success@1"]
+    assert run(*args, "--csv").stdout.splitlines()[1] == f"{compared}/base_1.trec,Success@1,0.5,,,,,,,"
+    assert r"\textbf" not in run(*args, "--latex").stdout
+
+
+def test_arguments_that_are_neither_runs_nor_measures(compared):
+    qrels, base = str(compared / "qrels.txt"), str(compared / "base_1.trec")
+    assert_fails(run("evaluate", qrels, base, "goood"), "goood", "nor is there a run file")
+    assert_fails_after_notes(run("evaluate", qrels, base, "none.trec"), "none.trec", "cannot read this run")
+    for args in ([base], ["--csv", "--latex"]):
+        assert run("evaluate", qrels, base, *args).exit_code == 2

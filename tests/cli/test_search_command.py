@@ -53,6 +53,21 @@ def test_many_queries_from_a_file_or_standard_input(index, tmp_path, source):
     assert [json.loads(line)["query"] for line in result.stdout.splitlines()] == ["dune", "csv file"]
 
 
+def test_queries_on_standard_input_may_begin_with_a_byte_order_mark(index):
+    result = run("search", index, "--json", input=b"\xef\xbb\xbfdune\n")
+    assert json.loads(result.stdout)["query"] == "dune"
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_a_source_without_a_query_is_noted(index, tmp_path, content):
+    (tmp_path / "blank.txt").write_text(content)
+    result = run("search", index, "-f", str(tmp_path / "blank.txt"))
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith(f"{tmp_path}/blank.txt: no query in it")
+    assert run("search", index, input=content).stderr.startswith("standard input: no query in it")
+    assert_fails(run("search", index, "dune", "--within", str(tmp_path / "blank.txt")), "no document id in it")
+
+
 def test_search_within_some_documents(index, tmp_path):
     (tmp_path / "ids.txt").write_text("d2\nd3\n")
     result = run("search", index, "dune", "--json", "--within", str(tmp_path / "ids.txt"))

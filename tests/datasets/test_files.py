@@ -1,6 +1,7 @@
 """Text files, plain or compressed."""
 
 import gzip
+import tracemalloc
 
 import pytest
 import zstandard
@@ -94,6 +95,44 @@ def test_an_endless_line_does_not_fill_the_memory(tmp_path, monkeypatch):
     path = tmp_path / "a.txt.gz"
     path.write_bytes(gzip.compress(b"short\n" + b"x" * 5000))
     with pytest.raises(BadInputError, match=r"a\.txt\.gz:2: the line is longer than"):
+        list(read_lines(path))
+
+
+def test_a_byte_order_mark_is_removed_wherever_files_were_concatenated(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\n\xef\xbb\xbftwo\n")
+    assert list(read_lines(path)) == [(1, "one"), (2, "two")]
+    path.write_bytes("one\n".encode("utf-16"))
+    with pytest.raises(BadInputError, match=r"a\.txt: the file is UTF-16, expected UTF-8: convert it"):
+        list(read_lines(path))
+
+
+def test_an_archive_that_unpacks_to_gigabytes_does_not_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MAX_LINE_BYTES", 1 << 20)
+    path = tmp_path / "a.txt.zst"
+    with path.open("wb") as file, zstandard.ZstdCompressor().stream_writer(file) as archive:
+        for _ in range(200):
+            archive.write(bytes(1 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadInputError, match=r"a\.txt\.zst:1: the line is longer than 1 MiB"):
+            list(read_lines(path))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 48 << 20
+
+
+@pytest.mark.parametrize(("window_log", "is_refused"), [(27, False), (28, True), (31, True)])
+def test_an_archive_that_asks_for_too_much_memory_is_an_error(tmp_path, window_log, is_refused):
+    header = bytes([0, (window_log - 10) << 3])  # no content size; window
+    block = (len(b"one\n") << 3 | 1).to_bytes(3, "little") + b"one\n"  # the last block, stored
+    path = tmp_path / "a.txt.zst"
+    path.write_bytes(b"\x28\xb5\x2f\xfd" + header + block)
+    if not is_refused:
+        assert list(read_lines(path)) == [(1, "one")]
+        return
+    with pytest.raises(BadInputError, match=r"takes more than 128 MiB of memory: decompress it first \(zstd -d"):
         list(read_lines(path))
 
 

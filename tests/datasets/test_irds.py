@@ -42,13 +42,18 @@ def home(tmp_path: Path) -> Path:
 
 def _run(home: Path, code: str):
     """Run in a process of its own: ir_datasets reads IR_DATASETS_HOME once, when it is imported."""
+    return _run_and_log(home, code)[0]
+
+
+def _run_and_log(home: Path, code: str):
+    """Run in the same way, and return the result and what was written to stderr."""
     environment = os.environ | {"IR_DATASETS_HOME": str(home), "IR_DATASETS_DL_TRIES": "1"}
     script = PRELUDE + dedent(code) + "\nPath(sys.argv[1]).write_text(json.dumps(result))\n"
     output = home.parent / "result.json"
     command = [sys.executable, "-c", script, str(output)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    return json.loads(output.read_text())
+    return json.loads(output.read_text()), done.stderr
 
 
 def _msmarco(home: Path) -> Path:
@@ -369,3 +374,30 @@ def test_the_size_of_the_documents_tells_a_part_from_the_whole(home):
     before, after, absent, unknown = _run(home, code)
     assert after - before == len("2\tthird passage\n")
     assert absent is None and unknown is None
+
+
+def test_an_error_is_not_preceded_by_the_messages_of_ir_datasets(home):
+    code = """
+        result = [error_of(docs, "beir/scifact"), error_of(load_queries, "beir/scifact"), error_of(docs, "vaswani")]
+        """
+    result, log = _run_and_log(home, code)
+    assert all("is missing" in message for message in result)
+    assert log == ""
+
+
+def test_queries_in_a_file_need_no_folder_of_ir_datasets(tmp_path):
+    home = tmp_path / "file" / "home"
+    home.parent.write_text("a file, so that no folder can be created in it")
+    (tmp_path / "queries.tsv").write_text("1\twho wrote dune\n")
+    (tmp_path / "qrels.tsv").write_text("1\t7\t1\n")
+    environment = os.environ | {"IR_DATASETS_HOME": str(home), "HOME": str(home)}
+    code = """
+import sys
+from elasticdenser.datasets import load_qrels, load_queries
+from elasticdenser.datasets.runs import read_run
+query, = load_queries("queries.tsv")
+assert (query.query_id, query.text, query.default_text()) == ("1", "who wrote dune", "who wrote dune")
+assert len(load_qrels("qrels.tsv")) == 1
+assert "ir_datasets" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, timeout=120)

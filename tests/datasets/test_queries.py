@@ -74,7 +74,9 @@ def test_trec_qrels_without_a_header_are_read(beir, tmp_path):
     [
         ("query-id\tcorpus-id\tscore\nq\td\tone\n", 2, "the score is 'one', expected an integer"),
         ("q 0 d 1.5\n", 1, "the score is '1.5'"),
-        ("q\td\t1\n", 1, "got 3 columns: expected the header 'query-id corpus-id score'"),
+        ("q\td\n", 1, "got 2 columns: expected 3 columns: query document score"),
+        ("q 0 d 1.0\n", 1, "the score is '1.0', expected an integer such as 0, 1 or 2: measures take whole grades"),
+        ("q\td e\t1\n", 1, "the id 'd e' holds white space"),
         ("query-id\tcorpus-id\tscore\nq 0 d 1\n", 2, "got 4 columns"),
         ("q 0 d 1\nq 0 e 1\nq d 1\n", 3, "got 3 columns: expected 4 as in the lines before"),
         ("query-id\tcorpus-id\tscore\nq\t\t1\n", 2, "got an empty column"),
@@ -127,7 +129,7 @@ def test_queries_are_read_from_files(tmp_path, name):
         ("a.jsonl", "{\n", ":1: not JSON"),
         ("a.jsonl", '{"_id": "1"}\n', ":1: no 'text' or 'query' or 'question'"),
         ("a.jsonl", '{"_id": "1", "text": "x", "answers": "y"}\n', ":1: 'answers' is not a list of strings"),
-        ("a.xml", "<q/>", "the file's name does not tell its format"),
+        ("a.dat", "<q/>", "the file's name does not tell its format"),
     ],
 )
 def test_bad_queries_are_named_by_file_and_line(tmp_path, name, text, message):

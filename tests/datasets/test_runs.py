@@ -104,11 +104,11 @@ def test_missing_truncated_and_binary_files_are_refused(tmp_path):
         read_run(tmp_path / "none.trec")
     cut = tmp_path / "cut.gz"
     cut.write_bytes(gzip.compress(b"".join(b"q Q0 d%d 1 1.0 t\n" % i for i in range(99)))[:-9])
-    with pytest.raises(BadInputError, match="complete gzip"):
+    with pytest.raises(BadInputError, match=r"cut\.gz: the archive is truncated"):
         read_run(cut)
     plain = tmp_path / "plain.gz"
     plain.write_text("q Q0 d 1 1.0 t\n")
-    with pytest.raises(BadInputError, match="complete gzip"):
+    with pytest.raises(BadInputError, match="damaged or not a gzip file"):
         read_run(plain)
     binary = tmp_path / "binary.trec"
     binary.write_bytes(b"\xff\xfe\x00")

@@ -101,7 +101,7 @@ def test_progress_is_reported_and_ends_with_the_total(tmp_path):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(tmp_path):
-    corpus = Corpus.from_passages("many", lambda: (Passage(f"id {number}", "x") for number in range(200_000)))
+    corpus = Corpus.from_passages("many", lambda: (Passage(f"id-{number}", "x") for number in range(200_000)))
     tracemalloc.start()
     try:
         result = scan_corpus(corpus, tmp_path)

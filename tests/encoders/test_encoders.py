@@ -301,9 +301,17 @@ def test_without_a_fast_kernel_torch_computes_and_int8_is_refused(
 
 
 @pytest.mark.parametrize("dtype", ["auto", "float32"])
-def test_subnets_trained_for_another_pooling_are_refused(tiny_elastic, dtype):
-    with pytest.raises(ModelError, match="got subnets of 2 layers with mean pooling, expected 2 with cls"):
-        ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype=dtype, device="cpu", pooling="cls")
+def test_subnets_trained_for_another_pooling_are_left_out(tiny_elastic, tiny_model, dtype, caplog):
+    encoder = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype=dtype, device="cpu", pooling="cls")
+    assert encoder.subnets == [encoder.full_subnet]
+    assert "they were trained for mean pooling, and it is used with cls" in caplog.text
+    assert "queries are encoded by the full encoder alone" in caplog.text
+    with pytest.raises(
+        QueryError, match=r"this encoder's: w1-d2 \(its trained subnets are left out: they were trained"
+    ):
+        encoder.encode(["dune"], "level0")
+    plain = ElasticQueryEncoder.from_pretrained(str(tiny_model), dtype="float32", device="cpu", pooling="cls")
+    assert (encoder.encode(["dune"]) * plain.encode(["dune"])).sum() > 0.98
 
 
 def test_no_queries_give_no_vectors(tiny_model):

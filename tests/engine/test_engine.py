@@ -343,6 +343,9 @@ def test_warming_up_runs_every_level(engine, search):
 
 
 class _FakeEncoder:
+    def shorten_query(self, text):
+        return text
+
     def resolve_subnet(self, name):
         if name not in {level.name for level in PROFILE.levels}:
             raise QueryError(f"got subnet {name}")
@@ -379,3 +382,19 @@ def test_importing_the_engine_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
     for name in elasticdenser.engine.__all__:
         assert getattr(elasticdenser.engine, name).__name__ == name
+
+
+class _ShorteningSearch(FakeSearch):
+    """A fake search that reads only the first four characters of a query."""
+
+    def shorten(self, text):
+        return text[:4]
+
+
+def test_long_queries_are_shortened_where_they_are_submitted():
+    search = _ShorteningSearch()
+    with RetrievalEngine(search, PROFILE, slo_s=LONG_DEADLINE_S, workers=1) as engine:
+        assert engine.submit("long " * 1_000_000, k=1).result(5).hits == ["long/0"]
+        assert engine.ask("long ones", k=1).hits == ["long/0"]
+        assert [answer.hits for answer in engine.search_many(["longest", "dune"], k=1)] == [["long/0"], ["dune/0"]]
+    assert {text for texts, _ in search.batches for text in texts} == {"long", "dune"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from importlib.util import find_spec
 
 import ir_measures
 import pytest
@@ -16,6 +17,8 @@ RUN = [
     ScoredDoc("q2", "d3", -99.0),
     ScoredDoc("q3", "d4", 1.0),
 ]
+
+_without_pyndeval = pytest.mark.skipif(find_spec("pyndeval") is not None, reason="pyndeval is installed")
 
 
 def test_measures_are_split_in_order_without_duplicates():
@@ -33,6 +36,43 @@ def test_unusable_measures_are_all_listed():
     assert "did you mean nDCG@10?" in message
     assert "it needs a cut-off: P@10" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "measures"),
+    [
+        ("ndcg_cut_10", [nDCG @ 10]),
+        ("ndcg_cut.10,20", [nDCG @ 10, nDCG @ 20]),
+        ("recall_1000", [R @ 1000]),
+        ("map", [AP]),
+        ("map_cut_100", [AP @ 100]),
+        ("recip_rank", [RR]),
+        ("P_5", [P @ 5]),
+        ("P.5", [P @ 5]),
+        ("success", [Success @ 1, Success @ 5, Success @ 10]),
+    ],
+)
+def test_names_of_trec_eval(name, measures, capsys):
+    assert parse_measures([name]) == measures
+    assert parse_measures(["official"])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mrr@10", "did you mean RR@10"),
+        ("map@100", "did you mean AP@100"),
+        ("hits@5", "did you mean Success@5"),
+        ("ndcg_cut_10x", "unknown measure"),
+        ("P_0", "unknown measure"),
+        ("gm_map", "unknown measure"),
+        pytest.param("alpha_nDCG@20", r"pip install ir-measures\[pyndeval\]", marks=_without_pyndeval),
+    ],
+)
+def test_other_names_have_a_hint(name, message):
+    with pytest.raises(BadInputError, match=message):
+        parse_measures([name])
 
 
 @pytest.mark.parametrize("names", [[], [" "]])

@@ -30,7 +30,7 @@ class HashingEncoder:
         self.n_encoded += len(texts)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    def encode_windows(self, windows, *, workers=None):
+    def encode_windows(self, windows, *, workers=None, report_truncated=None):
         for window in windows:
             time.sleep(self.wait_s)
             yield self.encode(window)

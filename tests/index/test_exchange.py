@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import faiss
 import numpy as np
@@ -72,7 +73,7 @@ def test_import_of_pyserini_folders(pyserini_folder, tmp_path, vectors, hashing,
 
 def test_import_of_a_bare_file_with_texts(pyserini_folder, tmp_path, hashing):
     folder = pyserini_folder()
-    shuffled = [*make_passages(N)[::-1], Passage("not indexed", "at all")]
+    shuffled = [*make_passages(N)[::-1], Passage("not-indexed", "at all")]
     corpus = open_corpus(write_jsonl(tmp_path / "c.jsonl", shuffled))
     index = import_index(folder / "index", tmp_path / "index", hashing, ids=folder / "docid", corpus=corpus)
     assert [index.passage(doc_id) for doc_id in index.doc_ids] == make_passages(N)
@@ -99,14 +100,35 @@ def own_numbers():
     return index
 
 
+def long_vectors():
+    index = faiss.IndexFlatL2(DIM)
+    index.add(2 * unit_vectors(N, DIM))
+    return index
+
+
+def numbered(numbers, factory="IVF8,Flat"):
+    """Return an index whose vectors have numbers of their own, which `add_with_ids` accepts."""
+    index = faiss.index_factory(DIM, factory, faiss.METRIC_INNER_PRODUCT)
+    index.train(unit_vectors(N, DIM))
+    index.add_with_ids(unit_vectors(N, DIM), numbers.astype(np.int64))
+    return index
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metric": faiss.METRIC_L2}, "searched by distance, expected an index by inner product"),
+        ({"metric": faiss.METRIC_L1}, "searched by the metric 2 of FAISS, expected inner product, or L2 of normalised"),
+        ({"index": long_vectors}, "only for normalised vectors; got vectors of length 2 to 2, expected 1: normalise"),
+        ({"index": partial(numbered, np.arange(N) // 2)}, "numbers its vectors itself: .* is repeated, expected the"),
+        ({"index": partial(numbered, np.arange(N) + 7)}, "numbers its vectors itself: 60. is out of range"),
+        ({"index": partial(numbered, np.r_[: N - 1, -1])}, "numbers its vectors itself: -1 is out of range"),
+        ({"index": partial(numbered, np.arange(N) // 2, "PCA12,IVF8,Flat")}, "is repeated"),
+        ({"index": partial(numbered, np.arange(N) // 2, "IVF8,PQ8x4fs")}, "is repeated"),
         ({"ids": ["a", "b"]}, "2 ids for 600 vectors"),
         ({"ids": [f"x{number}" for number in range(N + 1)]}, "601 ids for 600 vectors"),
         ({"ids": ["a", "b", "a"]}, "docid:3: the id 'a' is already in line 1"),
-        ({"ids": ["a", " ", "c"]}, "docid:2: the line is empty"),
+        ({"ids": ["a", " ", "c"]}, "docid:2: the id is empty"),
+        ({"ids": ["a", "b c", "d"]}, "docid:2: the id 'b c' holds white space"),
         (
             {"factory": "IVF8,PQ8x4fs"},
             "cannot reconstruct the vectors of a IndexIVFPQFastScan .*import an",
@@ -212,3 +234,75 @@ def test_pyserini_reads_the_export(tmp_path):
         [index.doc_ids[position] for position in row] for row in positions
     ]
     assert np.abs(scores - np.array([[hit[1] for hit in hits] for hits in theirs])).max() < 1e-5
+
+
+def test_own_numbers_in_another_order_are_put_in_order(pyserini_folder, tmp_path, hashing):
+    order = np.random.default_rng(3).permutation(N)
+    index = import_index(pyserini_folder(index=numbered(order)), tmp_path / "index", hashing)
+    assert np.array_equal(index.vectors[order], unit_vectors(N, DIM))
+
+
+@pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat"])
+def test_normalised_vectors_searched_by_distance_are_imported(pyserini_folder, tmp_path, vectors, hashing, factory):
+    folder = pyserini_folder(factory, metric=faiss.METRIC_L2)
+    index = import_index(folder, tmp_path / "index", hashing)
+    assert index.manifest.vectors == "exact" and np.array_equal(index.vectors, vectors)
+    theirs = faiss.read_index(str(folder / "index")).search(vectors[:5], 1)[1]
+    assert np.array_equal(index.search(vectors[:5], 1)[1], theirs)
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f2", "<f8"])
+def test_a_file_of_numpy_is_imported(tmp_path, vectors, hashing, dtype):
+    np.save(tmp_path / "vectors.npy", np.asfortranarray(vectors.astype(dtype)))
+    ids = [passage.doc_id for passage in make_passages(N)]
+    (tmp_path / "ids.txt").write_text("".join(f"{doc_id}\n" for doc_id in ids), encoding="utf-8")
+    index = import_index(tmp_path / "vectors.npy", tmp_path / "index", hashing, ids=tmp_path / "ids.txt")
+    assert list(index.doc_ids) == ids
+    assert index.manifest.vectors == "exact"
+    assert np.abs(index.vectors - vectors).max() < (1e-3 if dtype == "<f2" else 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda: unit_vectors(N, 8), "its vectors have 8 dimensions, the encoder makes 16: give --encoder"),
+        (lambda: unit_vectors(N, DIM)[:0], "it holds no vectors"),
+        (lambda: unit_vectors(N, DIM)[0], r"got an array of float32 and shape \(16,\), expected floating-point"),
+        (lambda: np.ones((N, DIM), np.int64), r"got an array of int64"),
+        (lambda: np.full((N, DIM), "a"), r"got an array of <U1"),
+        (lambda: np.full((N, DIM), None), "NumPy cannot read it"),
+        (lambda: np.full((N, DIM), np.nan, np.float32), "not finite"),
+        (lambda: unit_vectors(N - 1, DIM), "got 600 ids for 599 vectors"),
+    ],
+)
+def test_an_unusable_file_of_numpy_is_refused(tmp_path, hashing, content, message):
+    np.save(tmp_path / "vectors.npy", content())
+    (tmp_path / "ids.txt").write_text("".join(f"{number}\n" for number in range(N)))
+    with pytest.raises(BadInputError, match=message):
+        import_index(tmp_path / "vectors.npy", tmp_path / "index", hashing, ids=tmp_path / "ids.txt")
+    assert sorted(os.listdir(tmp_path)) == ["ids.txt", "vectors.npy"]
+
+
+def test_a_damaged_file_of_numpy_is_refused(tmp_path, hashing):
+    np.save(tmp_path / "vectors.npy", unit_vectors(N, DIM))
+    whole = (tmp_path / "vectors.npy").read_bytes()
+    (tmp_path / "ids.txt").write_text("".join(f"{number}\n" for number in range(N)))
+    for content in (b"", whole[:5], whole[:60], whole[:-1], whole.replace(b"<f4", b"<f\xff"), whole[:20] + whole[200:]):
+        (tmp_path / "vectors.npy").write_bytes(content)
+        with pytest.raises(BadInputError, match="NumPy cannot read it"):
+            import_index(tmp_path / "vectors.npy", tmp_path / "index", hashing, ids=tmp_path / "ids.txt")
+
+
+def test_vectors_of_a_cosine_model_that_come_as_they_are_get_length_1(tmp_path, tiny_encoder, tiny_model):
+    import faiss
+
+    from elasticdenser import PassageEncoder
+
+    texts = ["who wrote dune", "cats", "a"]
+    raw = PassageEncoder.from_pretrained(str(tiny_model), dtype="float32", device="cpu", normalize=False).encode(texts)
+    flat = faiss.IndexFlatIP(raw.shape[1])
+    flat.add(raw)
+    faiss.write_index(flat, str(tmp_path / "raw.faiss"))
+    (tmp_path / "ids").write_text("a\nb\nc\n")
+    imported = import_index(tmp_path / "raw.faiss", tmp_path / "i", tiny_encoder, ids=tmp_path / "ids")
+    np.testing.assert_allclose(imported.vectors, tiny_encoder.encode(texts), atol=1e-6)

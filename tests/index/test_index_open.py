@@ -105,8 +105,8 @@ def test_a_manifest_altered_anywhere_is_refused(index_path):
 
 
 def test_a_manifest_of_a_newer_format_is_refused(index_path):
-    edit_manifest(index_path, version=3, novelty=1)
-    with pytest.raises(IndexFormatError, match=r"format version 3, this elasticdenser reads up to 2: upgrade"):
+    edit_manifest(index_path, version=4, novelty=1)
+    with pytest.raises(IndexFormatError, match=r"format version 4, this elasticdenser reads up to 3: upgrade"):
         PassageIndex.open(index_path)
 
 

@@ -225,3 +225,15 @@ def test_factory_strings_are_built_and_reach_their_recall(index_of, vectors, fac
     assert np.array_equal(again_scores, scores) and np.array_equal(again_positions, positions)
     exact = index.search(queries, 10, exact=True)[0]
     assert (scores[:, -1] >= exact[:, -1] - 1e-5).mean() >= 0.8
+
+
+def test_a_search_leaves_the_threads_of_other_libraries_alone(index, queries):
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)  # shared with FAISS, where both use the same OpenMP
+    try:
+        index.search(queries[:2], 5)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -12,6 +12,7 @@ from tiny import LETTERS, VOCABULARY, write_sentence_encoder
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder
 from elasticdenser.errors import ModelError
+from elasticdenser.models.settings import read_settings
 
 TEXTS = [
     "who wrote dune",
@@ -114,12 +115,18 @@ def to_old_layout(folder: Path, *, max_length: int = 48, inside: str = "") -> No
 
 
 def assert_equals_reference(st, folder: Path, texts=TEXTS) -> None:
+    """Compare vectors, which are normalised if they are compared by cosine, and the scores of their inner products."""
     reference = st.SentenceTransformer(str(folder), device="cpu")
-    passages = PassageEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
-    np.testing.assert_allclose(passages.encode(texts), reference.encode_document(texts), atol=1e-5)
-    queries = [text for text in texts if text.strip()]
+    normalize = reference.similarity_fn_name == "cosine"
+    passages = PassageEncoder.from_pretrained(str(folder), dtype="float32", device="cpu").encode(texts)
+    expected = reference.encode_document(texts, normalize_embeddings=normalize)
+    np.testing.assert_allclose(passages, expected, atol=1e-5)
+    query_texts = [text for text in texts if text.strip()]
     query_encoder = ElasticQueryEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
-    np.testing.assert_allclose(query_encoder.encode(queries), reference.encode_query(queries), atol=1e-5)
+    queries = query_encoder.encode(query_texts)
+    np.testing.assert_allclose(queries, reference.encode_query(query_texts, normalize_embeddings=normalize), atol=1e-5)
+    scores = reference.similarity(reference.encode_query(query_texts), reference.encode_document(texts))
+    np.testing.assert_allclose(queries @ passages.T, scores.numpy(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -130,6 +137,7 @@ def assert_equals_reference(st, folder: Path, texts=TEXTS) -> None:
         ("bert", "mean", False),
         ("bert", "cls", True),
         ("bert", "cls", False),
+        ("roberta", "mean", False),
         ("roberta", "mean", True),
         ("xlm-roberta", "mean", True),
         ("camembert", "cls", True),
@@ -186,6 +194,36 @@ def test_lower_casing_equals_sentence_transformers(st, tmp_path):
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 48, "do_lower_case": True}))
     assert_equals_reference(st, folder)
     assert not np.allclose(plain, PassageEncoder.from_pretrained(str(folder), dtype="float32").encode(["ABC"]))
+
+
+@pytest.mark.parametrize("similarity", [None, "cosine", "dot"])
+@pytest.mark.parametrize("truncate_dim", [None, 8, 32, 100])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_similarity_and_dimensions_equal_sentence_transformers(
+    st, tmp_path, tiny_model, similarity, truncate_dim, normalize
+):
+    folder = copy(tiny_model, tmp_path)
+    write_sentence_encoder(folder, normalize=normalize)
+    (folder / "config_sentence_transformers.json").write_text(
+        json.dumps({"similarity_fn_name": similarity, "truncate_dim": truncate_dim})
+    )
+    if normalize and similarity == "dot" and truncate_dim == 8:
+        with pytest.raises(ModelError, match=r"got dim = 8 of 32 .* expected cosine: .* use --similarity cosine"):
+            read_settings(folder)
+        return
+    assert read_settings(folder).dim == min(truncate_dim or 32, 32)
+    assert_equals_reference(st, folder)
+
+
+@pytest.mark.parametrize("similarity", ["euclidean", "manhattan", "maxsim", ""])
+def test_other_similarities_are_refused(tmp_path, tiny_model, similarity):
+    folder = copy(tiny_model, tmp_path)
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"similarity_fn_name": similarity}))
+    with pytest.raises(
+        ModelError, match=f"got similarity_fn_name = {similarity!r}, expected 'cosine' or 'dot': .*--simil"
+    ):
+        PassageEncoder.from_pretrained(str(folder))
+    assert read_settings(folder, similarity="dot").normalize  # by its module
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])

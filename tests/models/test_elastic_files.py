@@ -23,7 +23,8 @@ from elasticdenser.models.elastic_files import load_elastic, save_elastic
 from elasticdenser.models.elastic_init import elastic_from_full
 from elasticdenser.models.locate import find_model
 from elasticdenser.models.manifest import is_elastic, retention_by_length_of
-from elasticdenser.models.settings import read_settings, transformer_folder
+from elasticdenser.models.model_files import transformer_folder
+from elasticdenser.models.settings import read_settings
 from elasticdenser.models.tokenizer import load_tokenizer
 
 PROVENANCE = {"name": "some/encoder", "weights_sha256": "ab" * 32, "steps": 300}

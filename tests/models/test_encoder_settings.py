@@ -6,7 +6,8 @@ import pytest
 
 from elasticdenser.errors import ModelError
 from elasticdenser.models.architectures import count_of
-from elasticdenser.models.settings import read_json, read_settings
+from elasticdenser.models.model_files import read_json
+from elasticdenser.models.settings import read_settings
 
 
 @pytest.mark.parametrize(
@@ -14,8 +15,12 @@ from elasticdenser.models.settings import read_json, read_settings
     [
         ({"pooling": "max"}, "got pooling = 'max' of the encoder's settings, expected 'mean' or 'cls'"),
         ({"pooling": 1}, "got pooling = 1"),
-        ({"dim": 16}, "got the unknown encoder settings dim, expected some of pooling, normalize"),
-        ({"color": "red"}, "got the unknown encoder settings color"),
+        ({"dim": 0}, "got dim = 0, expected 1 to 32, the dimensions of this encoder"),
+        ({"dim": 33}, "got dim = 33, expected 1 to 32"),
+        ({"dim": True}, "got dim = True of the encoder's settings, expected int"),
+        ({"similarity": "euclidean"}, "got similarity = 'euclidean' of the encoder's settings, expected 'cosine' or"),
+        ({"query_prompt": "\ud800"}, "query_prompt: got .* not Unicode text"),
+        ({"color": "red"}, "got the unknown encoder settings color, expected some of pooling, normalize"),
         ({"normalize": "no"}, "got normalize = 'no' of the encoder's settings, expected bool"),
         ({"query_prompt": 3}, "got query_prompt = 3 of the encoder's settings, expected str"),
         ({"max_length": 12.5}, "got max_length = 12.5 of the encoder's settings, expected int"),

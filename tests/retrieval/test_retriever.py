@@ -242,3 +242,30 @@ def test_real_scores_are_inner_products(real):
     scores = vectors @ retriever.index.vectors.T
     for row, hits in zip(scores, hits_of(retriever, queries[:20], k=5), strict=True):
         np.testing.assert_allclose([score for _, score in hits], np.sort(row)[::-1][:5], atol=1e-6)
+
+
+def test_integer_ids_and_wrong_values_of_k(retriever):
+    for doc_ids in (7, "d1"):
+        with pytest.raises(QueryError, match=r"got doc_ids = .*, expected a collection of document ids"):
+            retriever.search("dune", doc_ids=doc_ids)
+    with pytest.raises(QueryError, match="1 of 1 document ids are not in the index, such as 7"):
+        retriever.search("dune", doc_ids=[7])
+    for k in (2.0, True, "2"):
+        with pytest.raises(QueryError, match=f"got k = {k!r}, expected a whole number"):
+            retriever.search("dune", k=k)
+    assert len(list(retriever.search("dune", k=np.int64(2)))) == 2
+
+
+def test_an_opened_retriever_is_pickled_by_its_path(index, retriever, tiny_model):
+    opened = Retriever.open(index.path, encoder=str(tiny_model), dtype="float32", device="cpu", reranker="mmr:0.7")
+    again = pickle.loads(pickle.dumps(opened))
+    assert [hit.doc_id for hit in again.search("dune", k=3)] == [hit.doc_id for hit in opened.search("dune", k=3)]
+    assert str(again.reranker) == str(opened.reranker)
+    with pytest.raises(TypeError, match=r"cannot be pickled.*Retriever.open\(path\)"):
+        pickle.dumps(retriever)
+
+
+def test_the_repr_names_index_encoder_and_reranker(index, retriever, tiny_query_encoder):
+    assert repr(retriever).startswith(f"<Retriever: {index!r}, encoder ") and "reranker" not in repr(retriever)
+    assert "reranker mmr:0.7" in repr(Retriever(tiny_query_encoder, index, reranker="mmr:0.7"))
+    assert repr(tiny_query_encoder).startswith("<ElasticQueryEncoder '")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -17,14 +20,19 @@ from elasticdenser.serving.settings import ServeSettings
 _CONFIG = """
 [checks.negative_data_rejection]
 expected-statuses = ["400", "401", "404", "405", "413", "415", "422", "429"]
+
+# No schema can say which token ids the model's tokenizer produces.
+[[operations]]
+include-path = "/v1/embeddings"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "422", "429"]
 """
 
 
 def test_every_path_is_described(client):
     description = client.get("/openapi.json").json()
     assert set(description["paths"]) == {
-        *("/search", "/v1/embeddings", "/v1/models", "/v1/models/{model}"),
-        *("/", "/healthz", "/readyz", "/metrics", "/live"),
+        *("/search", "/highlights", "/v1/embeddings", "/v1/models", "/v1/models/{model}"),
+        *("/", "/docs", "/healthz", "/readyz", "/metrics", "/live"),
     }
     schemas = description["components"]["schemas"]
     levels = schemas["SearchRequest"]["properties"]["minimum_level"]["anyOf"][0]["enum"]
@@ -36,6 +44,43 @@ def test_every_path_is_described(client):
     responses = description["paths"]["/search"]["post"]["responses"]
     assert set(responses) == {"200", "400", "401", "404", "408", "413", "415", "421", "422", "429", "500", "503"}
     assert "Retry-After" in responses["429"]["headers"]
+
+
+def test_null_is_described_where_it_is_taken(client):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    for name in ("SearchRequest", "BatchSearchRequest", "EmbeddingsRequest", "HighlightsRequest"):
+        for field, schema in schemas[name]["properties"].items():
+            is_nullable = {"type": "null"} in schema.get("anyOf", [])
+            assert is_nullable == (field not in schemas[name]["required"]), (name, field)
+    body = {"query": "csv", "k": None, "deadline_ms": None, "priority": None, "with_text": None, "doc_ids": None}
+    assert client.post("/search", json=body).json()["results"][0]["hits"][0]["text"]
+
+
+def test_the_page_of_the_api_describes_everything_and_loads_nothing(make_client):
+    client = make_client(api_key="s3cret")
+    response = client.get("/docs")
+    page, description = response.text, client.get("/openapi.json").json()
+    assert response.status_code == 200 and response.headers["content-type"].startswith("text/html")
+    assert "script-src 'none'" in response.headers["content-security-policy"]
+    assert not re.search(r"<script|<img|<iframe|@import|url\(|(?:src|href)=[\"']?(?:https?:)?//", page)
+    for path, methods in description["paths"].items():
+        for method in methods:
+            assert f"<code>{method.upper()} {path}</code></h2>" in page
+    for name, schema in description["components"]["schemas"].items():
+        assert f'id="type-{name}"' in page
+        for field in schema["properties"]:
+            assert f"<td><code>{field}</code></td>" in page
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r'id="([^"]+)"', page))
+    assert "level0" in page and "Needs the API key" in page
+    assert "Run time of the query&#x27;s batch." in page  # from the docstring of a response
+
+
+def test_the_examples_of_the_page_work(client):
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        if "post" in methods:
+            example = methods["post"]["requestBody"]["content"]["application/json"]["example"]
+            assert client.post(path, json=example).status_code == 200
+            assert escape(json.dumps(example)) in client.get("/docs").text
 
 
 @pytest.mark.slow

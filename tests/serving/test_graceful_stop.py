@@ -199,7 +199,7 @@ def test_a_missing_extra_is_reported_with_the_line_to_install_it(served_index, m
     import elasticdenser.serving
 
     monkeypatch.setattr(elasticdenser.serving, "find_spec", lambda name: None)
-    assert error_line(str(served_index)).endswith("needs an optional dependency: pip install 'elasticdenser[serve]'")
+    assert error_line(str(served_index)).endswith("'httptools>=0.6' 'uvloop>=0.19' 'prometheus-client>=0.20'")
 
 
 @pytest.mark.slow

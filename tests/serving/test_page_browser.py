@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 
 import pytest
-from serving_helpers import live_server, post
+from serving_helpers import PROFILE, live_server, post
 from waiting import LONG_DEADLINE_S
 
+from elasticdenser import PassageEncoder, PassageIndex, RetrievalEngine, Retriever
+from elasticdenser.reports.level_colours import level_colour
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
 
@@ -55,9 +58,20 @@ def open_page(browser, retriever, engine):
 
     with contextlib.ExitStack() as stack:
 
-        def open_it(scheme: str = "light", **settings):
-            settings = ServeSettings(**{"log": False, "title": "mine", "deadline_s": LONG_DEADLINE_S, **settings})
-            url = stack.enter_context(live_server(make_app(engine, retriever, settings)))
+        def open_it(scheme: str = "light", own_retriever=None, **settings):
+            defaults = {
+                "log": False,
+                "title": "mine",
+                "deadline_s": LONG_DEADLINE_S,
+                "page_deadline_s": LONG_DEADLINE_S,
+            }
+            settings = ServeSettings(**{**defaults, **settings})
+            if own_retriever is None:
+                app = make_app(engine, retriever, settings)
+            else:
+                own_engine = stack.enter_context(RetrievalEngine(own_retriever, PROFILE, workers=1))
+                app = make_app(own_engine, own_retriever, settings)
+            url = stack.enter_context(live_server(app))
             context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900})
             page = context.new_page()
             stack.callback(context.close)
@@ -100,6 +114,8 @@ def test_a_search_and_the_charts(open_page, scheme):
     expect(page, "#level-now").to_contain_text("w1-d2")
     expect(page, "#latency-now").to_contain_text("p99")
     assert page.text_content("#legend") == "w1-d2"
+    colour = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--level-best')")
+    assert colour == level_colour(0, 2, is_dark=scheme == "dark")
     assert page.locator("svg[role=img][aria-label]").count() == 3
     assert page.errors == []
 
@@ -136,7 +152,7 @@ def test_a_rejected_query_is_shown(open_page):
     page.press("#query", "Enter")
     page.wait_for_selector("#hits li")
     assert page.is_hidden("#intro")
-    page, _ = open_page(deadline_s=1e-6)
+    page, _ = open_page(deadline_s=1e-6, page_deadline_s=1e-6)
     page.fill("#query", "planet")
     page.press("#query", "Enter")
     expect(page, "#message.error").to_contain_text("Rejected")
@@ -165,3 +181,84 @@ def test_the_page_asks_for_the_api_key(open_page):
     page.fill("#query", "planet")
     page.press("#query", "Enter")
     page.wait_for_selector("#hits li")
+
+
+LONG_TEXT = f"{'It begins with many words that nobody asked for. ' * 8}Dune was written by Herbert. Then it ends."
+
+
+@pytest.fixture(scope="module")
+def linked_retriever(tiny_elastic, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("linked")
+    texts = {
+        "https://example.org/a?b=1&c": ("Dune", "It is 🏜 dry. Dune was written by Herbert. Then it ends."),
+        "javascript:alert(1)": ("", "A single sentence"),
+        "x/1 $&": ("Long", LONG_TEXT),
+    }
+    lines = (json.dumps({"_id": key, "title": title, "text": text}) for key, (title, text) in texts.items())
+    (folder / "corpus.jsonl").write_text("\n".join(lines).replace(" $&", "$&"), encoding="utf-8")
+    encoder = PassageEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
+    PassageIndex.build(folder / "corpus.jsonl", folder / "mine", encoder, workers=1)
+    return Retriever.open(folder / "mine", encoder=str(tiny_elastic), device="cpu", download=False)
+
+
+def search_on(page, query: str):
+    page.wait_for_selector(".connection.up")
+    page.fill("#query", query)
+    page.press("#query", "Enter")
+    page.wait_for_selector("#hits li")
+    page.wait_for_selector("#hits mark")
+
+
+def test_hits_show_their_id_link_and_best_sentence(open_page, linked_retriever):
+    page, _ = open_page(own_retriever=linked_retriever)
+    search_on(page, "Dune was written by Herbert.")
+    links = page.evaluate("[...document.querySelectorAll('#hits a')].map((link) => [link.textContent, link.href])")
+    assert links == [["https://example.org/a?b=1&c"] * 2]  # and not the script
+    for doc_id in ("javascript:alert(1)", "x/1$&"):
+        assert doc_id in page.text_content("#hits")
+    # Beyond the basic plane of Unicode a character is two of JavaScript's.
+    assert page.locator("#hits mark").all_text_contents() == ["Dune was written by Herbert."] * 2
+    assert sorted(page.locator("#hits p").all_text_contents()) == sorted(
+        ["It is 🏜 dry. Dune was written by Herbert. Then it ends.", "A single sentence", LONG_TEXT]
+    )
+    long = page.locator("#hits li").filter(has_text="It begins with")
+    assert not long.locator(".before").is_visible() and long.locator("mark").is_visible()
+    long.locator("button").click()
+    assert long.locator(".before").is_visible()
+    assert page.errors == []
+
+
+def test_ids_are_links_by_a_template(open_page, linked_retriever):
+    page, _ = open_page(own_retriever=linked_retriever, hit_url="https://docs.example/{id}?q")
+    search_on(page, "dune")
+    links = page.evaluate("[...document.querySelectorAll('#hits a')].map((link) => link.href)")
+    assert sorted(links) == [
+        "https://docs.example/https%3A%2F%2Fexample.org%2Fa%3Fb%3D1%26c?q",
+        "https://docs.example/javascript%3Aalert(1)?q",
+        "https://docs.example/x%2F1%24%26?q",
+    ]
+
+
+def test_a_single_query_is_a_point_and_has_the_deadline_of_the_page(open_page):
+    page, _ = open_page(deadline_s=0.02, page_deadline_s=4.0)
+    sent = []
+    page.on("request", lambda request: sent.append(request.post_data_json) if request.method == "POST" else None)
+    page.wait_for_selector(".connection.up")
+    page.fill("#query", "planet")
+    page.press("#query", "Enter")
+    page.wait_for_selector("#hits li")
+    assert sent[0] == {"query": "planet", "deadline_ms": 4000}
+    expect(page, "#latency circle.point").to_have_count(2)  # p50 and p99
+    expect(page, "#latency-now").to_contain_text("p99")
+
+
+def test_the_page_of_the_api_loads_nothing_from_elsewhere(open_page):
+    page, url = open_page()
+    requested = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.wait_for_selector(".connection.up")
+    page.click("header a")
+    page.wait_for_selector("#post-search")
+    assert all(address.startswith((url, "data:")) for address in requested)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert page.errors == []

@@ -91,6 +91,7 @@ def test_the_live_view_reports_levels_and_samples(client):
     live = client.get("/live").json()
     assert live["levels"] == [{"name": level.name, "quality": level.quality} for level in PROFILE.levels]
     assert (live["passages"], live["every_s"], live["deadline_ms"]) == (3, 0.25, 5000.0)
+    assert (live["page_deadline_ms"], live["hit_url"]) == (500.0, None)
     (sample,) = [sample for sample in live["samples"] if sample["answered"]]
     assert (sample["answered"], sample["turned_away"], sample["levels"]) == (1, 0, [1, 0])
     assert 0 < sample["p50_ms"] <= sample["p99_ms"]
@@ -190,6 +191,18 @@ def test_the_reason_of_a_failed_search_is_in_the_log(make_client, gated_engine, 
     assert "out of\\npaper" in capfd.readouterr().err
 
 
+def test_the_traceback_of_a_failure_is_logged(make_client, gated_engine, engine, monkeypatch, caplog):
+    client = make_client(gated_engine)
+    for query, expected in (("die", "RuntimeError: out of\npaper"), ("x", "ZeroDivisionError")):
+        response = search(client, query=query)
+        assert response.status_code == 500
+        (record,) = caplog.records
+        assert response.headers["x-request-id"] in record.getMessage()
+        assert "Traceback" in caplog.text and expected in caplog.text
+        caplog.clear()
+        monkeypatch.setattr(gated_engine, "submit", lambda *_, **__: 1 / 0)
+
+
 class GatedFile(io.StringIO):
     """File whose writes wait at a gate."""
 
@@ -232,6 +245,9 @@ def test_a_log_that_nobody_reads_does_not_hold_up_the_shutdown():
         {"api_key": " "},
         {"api_key": "é"},
         {"max_body_bytes": 0},
+        {"max_connections": 0},
+        {"head_timeout_s": 0},
+        {"head_timeout_s": float("nan")},
         {"encoding_threads": 0},
         {"deadline_s": 0},
         {"deadline_s": float("nan")},

@@ -90,6 +90,7 @@ def test_a_part_of_a_suite_includes_the_baseline_and_fused_systems(tmp_path):
         ('"words", "vectors"]', '"words", "nothing"]', "systems.both.of: got 'nothing'"),
         ('"words", "vectors"]', '"words", "both"]', "fuses itself"),
         ("exact = true", "exact = 1", "systems.vectors.exact: got 1, expected a value of type bool"),
+        ("exact = true", 'precision = "int7"', "got 'int7'; expected one of auto, int8, fp32"),
         (
             "exact = true",
             "exakt = true",

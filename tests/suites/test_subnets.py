@@ -198,7 +198,8 @@ def test_a_suite_of_all_subnets_with_typing_errors(tiny_model, data_folder, tmp_
     elastic, out = write_elastic_encoder(tmp_path / "elastic", tiny_model, seed=1), tmp_path / "out"
     path = write(tmp_path, SUITE.replace("PLAIN", str(tiny_model)).replace("ELASTIC", str(elastic)))
     options = SuiteOptions(data=data_folder, offline=True, timed_queries=0)
-    comparison = run_suite(read_suite(path), out, options)
+    suite = read_suite(path).with_precision("fp32")
+    comparison = run_suite(suite, out, options)
 
     subnets = ["w1-d2", "w0.5-d2", "w1-d1", "w0.25-d2", "w0.5-d1", "w0.25-d1"]
     assert [system.name for system in comparison.systems] == ["plain", *(f"elastic.{subnet}" for subnet in subnets)]
@@ -222,11 +223,11 @@ def test_a_suite_of_all_subnets_with_typing_errors(tiny_model, data_folder, tmp_
         assert "Retention by subnet: elastic" in (out / report).read_text()
 
     messages: list[str] = []
-    again = run_suite(read_suite(path), out, options, progress=lambda activity, done, total: messages.append(activity))
+    again = run_suite(suite, out, options, progress=lambda activity, done, total: messages.append(activity))
     assert again == comparison and set(messages) == {"significance", "report"}
 
     # After another training all subnets except the full one have other vectors: their cached results must not be used.
     write_elastic_encoder(elastic, tiny_model, seed=2)
-    after = run_suite(read_suite(path), out, options)
+    after = run_suite(suite, out, options)
     same = [cell.system for cell in after.cells if cell.fingerprint in {old.fingerprint for old in comparison.cells}]
     assert same == ["plain", "elastic.w1-d2"] * 2

@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from elasticdenser.cli import app
 from elasticdenser.datasets.runs import write_run
+from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.errors import BadInputError, MissingExtraError
 from elasticdenser.evaluation import Comparison
 from elasticdenser.retrieval import java
@@ -120,6 +122,38 @@ def test_a_suite_from_nothing_to_its_report_and_again(suite_file, data_folder, t
     assert not [activity for activity in messages if activity not in ("significance", "report")]
 
 
+def test_queries_are_encoded_in_the_precision_of_the_suite(suite_file, data_folder, tmp_path):
+    out = tmp_path / "out"
+    suite_file.write_text(
+        suite_file.read_text()
+        + f"""
+[systems.precise]
+type = "dense"
+encoder = "{re.search('encoder = "(.*)"', suite_file.read_text())[1]}"
+exact = true
+precision = "fp32"
+"""
+    )
+    comparison, messages = evaluate(suite_file, out, data_folder)
+    served = ElasticQueryEncoder.from_pretrained(re.search('encoder = "(.*)"', suite_file.read_text())[1]).dtype
+    settings = {system.name: system.settings.get("precision") for system in comparison.systems}
+    assert settings == {"exact": served, "auto": served, "given": None, "precise": "float32"}
+    assert messages.count("words: encoding") >= 1
+    if served != "float32":
+        expected = f"Queries are encoded in {served} (exact, auto); float32 (precise)."
+        assert expected in (out / "report.md").read_text()
+
+    options = SuiteOptions(data=data_folder, offline=True, timed_queries=0)
+    messages.clear()
+    progress = lambda activity, done, total: messages.append(activity)  # noqa: E731
+    again = run_suite(read_suite(suite_file).with_precision("fp32"), out, options, progress=progress)
+    assert {system.settings.get("precision") for system in again.systems} == {"float32", None}
+    assert "words: encoding" not in messages  # the index is the same
+    assert ("words: exact" in messages) is (served != "float32")  # the runs are not
+    assert "words: precise" not in messages
+    assert "Queries are encoded in float32." in (out / "report.md").read_text()
+
+
 def test_missing_data_are_skipped_and_reported(suite_file, data_folder, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         comparison, _ = evaluate(suite_file, tmp_path / "out", data_folder)
@@ -152,7 +186,7 @@ def test_without_pyserini_its_systems_are_skipped_with_the_way_to_install_it(
     comparison, _ = evaluate(suite_file, tmp_path / "out", data_folder)
     reasons = {skipped.system: skipped.reason for skipped in comparison.skipped if skipped.query_set == "words"}
     assert set(reasons) == {"bm25", "rrf", "weighted"}
-    assert "pip install 'elasticdenser[pyserini]'" in reasons["bm25"]
+    assert "pip install 'pyserini==" in reasons["bm25"]
     assert reasons["rrf"] == "it fuses bm25, which was skipped"
 
 

@@ -91,6 +91,9 @@ def test_a_training_makes_a_model_with_all_subnets(trained, tiny_model, data_fol
     assert any(text.startswith(f"step {result.step} selected; retention") for text in recorder.messages)
     assert {"Encoding training texts", "Fitting the subnets", "Tuning level 0", "Training"} <= recorder.activities
     assert any("step 8 of 10, cosines" in text and "w0.25" in text for text in recorder.messages)
+    assert recorder.messages[:2] == ["reading the training texts", "opening the passages and the dev sets"]
+    assert "level 0: a fit to all" in recorder.messages[3] and "10 steps of 16 texts" in recorder.messages[3]
+    assert recorder.messages[4] == f"a new training in {result.run}"
 
 
 def test_snapshots_and_their_measures_are_saved(trained):
@@ -113,6 +116,8 @@ def test_what_is_finished_is_not_repeated(trained, data_folder, tiny_model):
     )
     assert not again.activities & {"Encoding training texts", "Fitting the subnets", "Tuning level 0", "Training"}
     assert len(again.calls) < len(recorder.calls)
+    expected = f"resumes in {result.run}: level 0 at step 6 of 6, distillation at step 10 of 10"
+    assert expected in again.messages
 
 
 def test_another_recipe_gets_a_run_of_its_own_and_keeps_the_vectors(trained, data_folder, tiny_model, tmp_path):

@@ -25,9 +25,9 @@ _SMALLER_SUBNETS = ("w0.5-d3", "level0")
 
 @command
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the index to build.")] = Path(
-        "indexes/python-docs"
-    ),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder of the index to build.", callback=options.output_folder)
+    ] = Path("indexes/python-docs"),
     k: options.Hits = 3,
     offline: options.Offline = False,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -12,7 +11,15 @@ import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command, resumable
-from elasticdenser.cli.output import note, print_table, progress_bars
+from elasticdenser.cli.output import (
+    aligned,
+    note,
+    print_json,
+    print_lines,
+    print_significance,
+    print_table,
+    progress_bars,
+)
 
 if TYPE_CHECKING:
     from elasticdenser.evaluation import Comparison
@@ -29,7 +36,13 @@ _EXAMPLES = options.examples(
 def eval_(
     suite: Annotated[Path, typer.Argument(metavar="SUITE", help="Suite file (.toml).", show_default=False)],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for runs, figures and the report; existing ones are reused.")
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder for runs, figures and the report; existing ones are reused.",
+            callback=options.output_folder,
+        ),
     ],
     data: Annotated[Path, typer.Option(help="Folder that paths of local data in the suite are relative to.")] = Path(),
     indexes: Annotated[Path | None, typer.Option(help="Folder of the indexes. Default: in the output folder.")] = None,
@@ -51,6 +64,13 @@ def eval_(
             "repeatable.",
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Arithmetic of the query encoder for all dense systems, instead of the suite's own: int8 (CPU), fp32, "
+            "bf16, fp16 (GPU), or auto: as queries are served."
+        ),
+    ] = None,
     timed: Annotated[
         int, typer.Option(min=0, help="Number of queries of each query set to time, one at a time; 0: none.")
     ] = 50,
@@ -70,7 +90,10 @@ def eval_(
     """
     from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite
 
-    chosen = read_suite(suite).with_subnets(subnet or []).only(query_sets=query_set or [], systems=system or [])
+    if precision is not None:
+        options.dtype_of(precision)  # refuses an unknown one
+    chosen = read_suite(suite).with_subnets(subnet or []).with_precision(precision)
+    chosen = chosen.only(query_sets=query_set or [], systems=system or [])
     options.compute_on_one_thread()
     settings = SuiteOptions(
         data=data,
@@ -86,7 +109,7 @@ def eval_(
         comparison = run_suite(chosen, output, settings, commands=[command_line], progress=progress)
     if as_json:
         for line in cell_lines(comparison):
-            typer.echo(json.dumps(line, ensure_ascii=False))
+            print_json(line)
     else:
         _print(comparison)
     for skipped in comparison.skipped:
@@ -96,7 +119,7 @@ def eval_(
 
 def _print(comparison: Comparison) -> None:
     from elasticdenser.reports.retention import retention_rows, retentions
-    from elasticdenser.reports.tables import result_rows
+    from elasticdenser.reports.tables import precision_remark, result_rows
 
     for query_set in comparison.query_sets:
         columns, rows = result_rows(comparison, query_set.name)
@@ -105,19 +128,16 @@ def _print(comparison: Comparison) -> None:
         if len(columns) > len(table):
             table = [list(column) for column in zip(["Measure", *columns[1:]], *rows, strict=True)]
         # The heading of a row comes last, where it may wrap.
-        turned = [[*map(_aligned, row[1:]), row[0]] for row in table]
+        turned = [[*map(aligned, row[1:]), row[0]] for row in table]
         print_table(query_set.title, turned[0], turned[1:], numeric=len(turned[0]) - 1)
     for retention in retentions(comparison):
         columns, rows = retention_rows(retention)
         turned = [[*row[1:], row[0]] for row in (columns, *rows)]
         title = f"Share of the quality of {retention.largest.name} without typing errors"
         print_table(title, turned[0], turned[1:], numeric=len(columns) - 1)
-    typer.echo(f"▲ better, ▼ worse than {comparison.baseline}: paired randomisation test, Holm-corrected p < 0.05")
-
-
-def _aligned(cell: str) -> str:
-    """Pad a cell that has no mark, so that digits are aligned."""
-    return cell if cell.endswith(("▲", "▼")) else f"{cell}  "
+    print_significance(comparison.baseline)
+    if remark := precision_remark(comparison):
+        print_lines(remark)
 
 
 def register(app: typer.Typer) -> None:

@@ -15,7 +15,10 @@ from elasticdenser.cli.output import note, progress_bars
 @command
 def export(
     index: options.IndexPath,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", show_default=False)],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Folder to write.", show_default=False, callback=options.output_folder),
+    ],
     factory: Annotated[
         str, typer.Option(help="FAISS factory string of the exported index; Flat stores the vectors exactly.")
     ] = "Flat",

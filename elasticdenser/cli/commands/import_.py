@@ -1,4 +1,4 @@
-"""`elasticdenser import`: build an index from the files of pyserini, or from a FAISS file."""
+"""`elasticdenser import`: build an index from the files of pyserini, FAISS or NumPy."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from elasticdenser.cli.output import note, progress_bars
 _EXAMPLES = options.examples(
     "import pyserini-index/ -o indexes/mine --corpus passages.jsonl",
     "import vectors.faiss --ids ids.txt -o indexes/mine",
+    "import vectors.npy --ids ids.txt -o indexes/mine --encoder models/mine",
 )
 
 
@@ -23,32 +24,40 @@ def import_(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder of pyserini (with `index` and `docid`), or a FAISS file.",
+            help="A folder of pyserini (with `index` and `docid`); a FAISS file; or a .npy file, one vector per row.",
             show_default=False,
         ),
     ],
     output: options.NewIndexPath,
+    *,
     ids: Annotated[
-        Path | None, typer.Option(help="For a FAISS file: its document ids, one per line, in the order of its vectors.")
+        Path | None, typer.Option(help="For a file of vectors: their document ids, one per line, in the same order.")
     ] = None,
     encoder: options.NewIndexEncoder = None,
     corpus: Annotated[
         list[str] | None,
         typer.Option(help="Corpus to take the texts from; also checks that this encoder computed the vectors."),
     ] = None,
+    reading: options.CorpusOptions,
     factory: options.Factory = "auto",
     query_prompt: options.QueryPrompt = None,
     passage_prompt: options.PassagePrompt = None,
+    dim: options.Dimensions = None,
+    similarity: options.Similarity = None,
     offline: options.Offline = False,
 ) -> None:
     """Build an index from the vectors of another tool, without encoding."""
-    from elasticdenser.datasets import open_corpus
     from elasticdenser.encoders import PassageEncoder
     from elasticdenser.index.exchange import import_index
     from elasticdenser.models.locate import DEFAULT_MODEL
 
     passage_encoder = PassageEncoder.from_pretrained(
-        encoder or DEFAULT_MODEL, download=not offline, query_prompt=query_prompt, passage_prompt=passage_prompt
+        encoder or DEFAULT_MODEL,
+        download=not offline,
+        query_prompt=query_prompt,
+        passage_prompt=passage_prompt,
+        dim=dim,
+        similarity=similarity,
     )
     with progress_bars() as progress:
         imported = import_index(
@@ -56,7 +65,7 @@ def import_(
             output,
             passage_encoder,
             ids=ids,
-            corpus=open_corpus(corpus) if corpus else None,
+            corpus=reading.open(corpus) if corpus else None,
             factory=factory,
             progress=progress,
         )

@@ -13,8 +13,10 @@ from elasticdenser.cli.output import note, progress_bars
 _EXAMPLES = options.examples(
     "index passages.jsonl -o indexes/mine",
     "index beir/nq/ -o indexes/nq --factory HNSW32",
+    "index articles.csv -o indexes/articles --id doi --text abstract+body --title headline",
     "index part1.tsv.gz part2.tsv.gz -o indexes/both --skip-bad",
     "index passages.jsonl -o indexes/mine --precision int8",
+    "index reports.jsonl -o indexes/reports --chunk 128/32",
     "index msmarco-passage -o indexes/msmarco --device cuda",
 )
 
@@ -25,20 +27,25 @@ def index(
         list[str],
         typer.Argument(
             metavar="CORPUS...",
-            help="Passages, from one or more sources: a BEIR folder; a JSONL, TSV (id, text, title) or plain text "
-            "file, compressed or not (.gz, .zst); or an ir_datasets id.",
+            help="Passages, from one or more sources: a BEIR folder; a JSON, TSV (id, text, title), CSV or plain text "
+            "file, compressed or not (.gz, .zst); a Parquet file; a folder of such files; or an ir_datasets id.",
             show_default=False,
         ),
     ],
     output: options.NewIndexPath,
+    *,
     encoder: options.NewIndexEncoder = None,
     factory: options.Factory = "auto",
-    format_: Annotated[
-        str, typer.Option("--format", help="Corpus format: auto, beir, jsonl, tsv, lines or irds.")
-    ] = "auto",
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Skip, count and report bad lines instead of failing.")
-    ] = False,
+    reading: options.CorpusOptions,
+    chunk: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKENS[/OVERLAP]",
+            help="Cut documents at the ends of sentences into passages of at most so many tokens; each repeats "
+            "sentences of up to OVERLAP tokens from the end of the one before. Default: one passage a document.",
+            show_default=False,
+        ),
+    ] = None,
     no_texts: Annotated[
         bool, typer.Option("--no-texts", help="Do not store the texts; hits are then shown without them.")
     ] = False,
@@ -62,18 +69,22 @@ def index(
     ] = None,
     query_prompt: options.QueryPrompt = None,
     passage_prompt: options.PassagePrompt = None,
+    dim: options.Dimensions = None,
+    similarity: options.Similarity = None,
     offline: options.Offline = False,
-    download: options.Download = False,
 ) -> None:
     """Encode the passages of a corpus into an index. After an interruption, the same command resumes the build."""
-    from elasticdenser.datasets import open_corpus
-    from elasticdenser.encoders import PassageEncoder
+    from elasticdenser.encoders.backends import check_dtype
+    from elasticdenser.encoders.deferred import DeferredPassageEncoder
     from elasticdenser.index import PassageIndex
+    from elasticdenser.index.chunking import Chunking
     from elasticdenser.models.locate import DEFAULT_MODEL
 
     dtype = options.dtype_of(precision)
-    opened_corpus = open_corpus(corpus, format=format_, skip_bad=skip_bad, download=download)
-    passage_encoder = PassageEncoder.from_pretrained(
+    check_dtype(dtype)
+    chunking = None if chunk is None else Chunking.parse(chunk)
+    opened_corpus = reading.open(corpus)
+    passage_encoder = DeferredPassageEncoder(  # loaded once the first lines have been read
         encoder or DEFAULT_MODEL,
         dtype=dtype,
         device=device,
@@ -81,6 +92,8 @@ def index(
         max_length=max_length,
         query_prompt=query_prompt,
         passage_prompt=passage_prompt,
+        dim=dim,
+        similarity=similarity,
     )
     with resumable(), progress_bars() as progress:
         built = PassageIndex.build(
@@ -92,15 +105,23 @@ def index(
             overwrite=overwrite,
             restart=restart,
             workers=workers,
+            chunk=chunking,
             progress=progress,
         )
     structure = built.manifest.structure
+    chunks_of = "" if built.manifest.n_documents is None else f" of {built.manifest.n_documents:,} documents"
     note(
-        f"{output}: {len(built):,} passages, structure {structure.factory}, recall@10 {structure.recall_at_10:.3f} "
-        f"against exact search, on {structure.n_sampled} sampled queries"
+        f"{output}: {len(built):,} passages{chunks_of}, structure {structure.factory}, recall@10 "
+        f"{structure.recall_at_10:.3f} against exact search, on {structure.n_sampled} sampled queries"
     )
     for reason, count in sorted(built.manifest.corpus["skipped"].items()):
         note(f"skipped {count:,}: {reason}")
+    if truncated := built.manifest.n_truncated:
+        max_length = built.manifest.encoder.settings.max_length
+        note(
+            f"cut {truncated:,} of {len(built):,} passages at {max_length} tokens, the most that the encoder reads; "
+            f"the rest of their text is not searched: --overwrite --chunk {max_length} divides them into passages"
+        )
     note(f'now try:  elasticdenser search {output} "your question"')
 
 

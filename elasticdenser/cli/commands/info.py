@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
-from elasticdenser.cli.output import print_table
+from elasticdenser.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from elasticdenser.index.manifest import Manifest
@@ -26,7 +25,7 @@ def info(
 
     manifest = Manifest.read(index)
     if as_json:
-        typer.echo(json.dumps(asdict(manifest), indent=2))
+        print_json(asdict(manifest), indent=2)
     else:
         print_table(str(index), ["property", "value"], [[name, value] for name, value in _properties(manifest).items()])
 
@@ -37,6 +36,8 @@ def _properties(manifest: Manifest) -> dict[str, str]:
     efforts = [f"{effort.recall_at_10:.4f} with {effort}" for effort in reversed(structure.efforts)]
     return {
         "passages": f"{manifest.n_passages:,}",
+        **_chunks(manifest),
+        "truncated": _truncated(manifest),
         "vectors": f"{manifest.dim} dimensions, float32, {manifest.vectors}",
         "texts": "stored" if manifest.has_texts else "not stored",
         "on disk": f"{n_bytes / 2**20:,.1f} MiB",
@@ -45,10 +46,29 @@ def _properties(manifest: Manifest) -> dict[str, str]:
         "encoder": f"{encoder.name} ({encoder.dtype})",
         "weights": f"SHA-256 {encoder.weights_sha256}",
         "settings": ", ".join(f"{key}={value!r}" for key, value in asdict(encoder.settings).items()),
+        "similarity": "cosine" if encoder.settings.normalize else "dot",
         "structure": structure.factory,
         "recall@10": f"against exact search, on {structure.n_sampled} sampled queries: " + "; ".join(efforts),
         "built": f"{manifest.created} by elasticdenser {manifest.software}, format {manifest.version}",
     }
+
+
+def _chunks(manifest: Manifest) -> dict[str, str]:
+    """Return the row on chunks, if documents were cut into them."""
+    if manifest.chunking is None:
+        return {}
+    repeated = f", repeating up to {manifest.chunking.overlap}" if manifest.chunking.overlap else ""
+    return {"chunks": f"of {manifest.n_documents:,} documents, up to {manifest.chunking.tokens} tokens each{repeated}"}
+
+
+def _truncated(manifest: Manifest) -> str:
+    if manifest.n_truncated is None:
+        return "not counted"
+    if not manifest.n_truncated:
+        return "none"
+    share = manifest.n_truncated / manifest.n_passages
+    max_length = manifest.encoder.settings.max_length
+    return f"{manifest.n_truncated:,} passages ({share:.1%}) are longer than {max_length} tokens, and were cut there"
 
 
 def register(app: typer.Typer) -> None:

@@ -75,13 +75,17 @@ def loadtest(
     Latencies are measured from the time at which a request was due.
     Ctrl-C ends the load, and the results so far are reported.
     """
-    from elasticdenser.engine.policies import expand_policies
+    from elasticdenser.engine.policies import check_policies, expand_policies
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.engine.simulation.settings import SimulationSettings
     from elasticdenser.loadtest.generator import LoadSettings
 
     is_server = "://" in target
     levels = None if profile is None else Profile.load(profile)
+    if levels is None:
+        check_policies(policies)
+    elif not is_server:
+        expand_policies(policies, levels)
     texts = _query_texts(queries)
     _check_usage(target, is_server, levels, texts, load)
     n_workers = (workers or 1) if is_server else options.n_workers(workers)

@@ -28,7 +28,16 @@ _EXAMPLES = options.examples(
 def profile(
     index: options.IndexPath,
     *,
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write (.json).", show_default=False)],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="File to write (.json), with a chart beside it (.svg); - is standard output, without chart and table.",
+            show_default=False,
+            callback=options.output_file,
+        ),
+    ],
     queries: Annotated[
         str | None,
         typer.Option(
@@ -62,7 +71,10 @@ def profile(
 
     Run times are those of encoding and search together, on one thread, for single queries and for batches.
     """
-    if output.suffix != ".json":
+    from elasticdenser.artifacts import is_stream
+
+    streams = is_stream(output)
+    if output.suffix != ".json" and not streams:
         raise typer.BadParameter(f"got {output}; expected a name that ends in .json", param_hint="--output")
     sizes = _parse_batch_sizes(batch_sizes)
     output.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
@@ -85,6 +97,9 @@ def profile(
     if used_only:
         measured = replace(measured, levels=[measured.levels[position] for position in measured.hull])
     measured.save(output)
+    if streams:
+        note(f"wrote {output}: {len(measured.levels)} levels")
+        return
     chart = draw_profile(output.with_suffix(".svg"), measured)
     _print_levels(measured, sizes)
     if measured.has_quality_by_tokens:

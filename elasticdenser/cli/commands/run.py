@@ -37,7 +37,13 @@ def run(
     ],
     *,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Run file to write; compressed if its name ends in .gz.")
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Run file to write; compressed if its name ends in .gz; - is standard output.",
+            callback=options.output_file,
+        ),
     ],
     k: options.Hits = 1000,
     split: options.Split = None,
@@ -47,20 +53,27 @@ def run(
     download: options.Download = False,
 ) -> None:
     """Search for every query of a query set, and write a TREC run."""
+    from elasticdenser.artifacts import is_stream
     from elasticdenser.datasets import load_queries
     from elasticdenser.datasets.runs import write_run
 
+    streams, all_subnets = is_stream(output), searching.subnet == "all"
+    if streams and all_subnets:
+        message = f"got {output}, which takes one run; expected a file, as --subnet all writes a run for each subnet"
+        raise typer.BadParameter(message, param_hint="--output")
     queries = load_queries(dataset, split=split, download=download)
     retriever = encoding.open_retriever(index)
     subnets = searching.subnets(retriever)
-    files = [_file_of_subnet(output, str(subnet)) for subnet in subnets] if searching.subnet == "all" else [output]
+    files = [_file_of_subnet(output, str(subnet)) for subnet in subnets] if all_subnets else [output]
     for subnet, file in zip(subnets, files, strict=True):
         with progress_bars() as progress:
-            hits = retriever.search(queries, k, subnet=subnet, exact=searching.exact, recall=searching.recall)
+            hits = retriever.search(queries, k, subnet=subnet, **searching.search_options())
             n_written = write_run(
                 file, _with_progress(hits, len(queries), f"searching with {subnet}", progress), tag=tag
             )
         note(f"{file}: {n_written:,} hits for {len(queries):,} queries")
+    if streams:
+        return
     split_option = f" --split {split}" if split else ""
     note(f"now try:  elasticdenser evaluate {dataset} {files[-1]} nDCG@10 RR@10 R@100{split_option}")
 

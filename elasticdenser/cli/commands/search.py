@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -14,9 +13,10 @@ import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
-from elasticdenser.cli.output import hit_rows, note, print_table
+from elasticdenser.cli.output import hit_rows, note, print_json, print_table
 
 if TYPE_CHECKING:
+    from elasticdenser.index import PassageIndex
     from elasticdenser.retrieval.retriever import Retriever
 
 _EXAMPLES = options.examples(
@@ -26,6 +26,7 @@ _EXAMPLES = options.examples(
     'search indexes/mine "who wrote dune" --recall 0.98       (less search effort)',
     "search indexes/mine --file questions.txt --json > hits.jsonl",
     "search indexes/mine --json < questions.txt",
+    'search indexes/reports "who wrote dune" --by-document   (the best chunk of each document)',
     "search indexes/mine        (a prompt for queries, until Ctrl-D)",
 )
 
@@ -56,14 +57,19 @@ def search(
         raise typer.BadParameter("give a query or --file, not both")
     retriever = encoding.open_retriever(index)
     subnets = searching.subnets(retriever)
-    search_options: dict[str, Any] = {"k": k, "exact": searching.exact, "recall": searching.recall}
+    search_options: dict[str, Any] = {"k": k, **searching.search_options()}
     if within is not None:
-        search_options["doc_ids"] = list(_lines(within))
+        search_options["doc_ids"] = _doc_ids(within)
     for subnet in subnets:
         retriever.encoder.encode(["warm up"], subnet)
+    is_empty = True
     for text in _queries(query, file):
+        is_empty = False
         for subnet in subnets:
             show_hits(retriever, text, as_json=as_json, subnet=subnet, **search_options)
+    if is_empty and not _is_prompting(file):
+        source = "standard input" if file is None or str(file) == "-" else str(file)
+        note(f"{source}: no query in it, nothing but blank lines: expected one query per line")
 
 
 def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **search_options: Any) -> None:
@@ -79,15 +85,16 @@ def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **sear
     hits = list(retriever.search(query, **search_options))
     seconds = time.perf_counter() - started
     index, subnet = retriever.index, retriever.encoder.resolve_subnet(search_options.get("subnet"))
-    passages = [index.passage(hit.doc_id) if index.has_texts else None for hit in hits]
+    passages = [index.passage(hit.passage_id) if index.has_texts else None for hit in hits]
     if as_json:
         rows = [
             {"doc_id": hit.doc_id, "score": round(hit.score, 6)}
+            | _place_in_document(index, hit.passage_id)
             | ({} if passage is None else {"title": passage.title, "text": passage.text})
             for hit, passage in zip(hits, passages, strict=True)
         ]
         answer = {"query": query, "subnet": str(subnet), "seconds": round(seconds, 6), "hits": rows}
-        typer.echo(json.dumps(answer, ensure_ascii=False))
+        print_json(answer)
         return
     scored = [(hit.score, hit.doc_id, passage) for hit, passage in zip(hits, passages, strict=True)]
     print_table(
@@ -95,15 +102,37 @@ def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **sear
     )
 
 
+def _place_in_document(index: PassageIndex, passage_id: str) -> dict[str, Any]:
+    """Return document and number of a chunk; nothing in an index without chunks."""
+    if index.manifest.chunking is None:
+        return {}
+    document = index.document_of(passage_id)
+    return {"document": document, "chunk": int(passage_id[len(document) + 1 :])}
+
+
 def _queries(query: str | None, file: Path | None) -> Iterator[str]:
     if query is not None:
         yield query
     elif file is not None and str(file) != "-":
         yield from _lines(file)
-    elif file is None and sys.stdin.isatty():
+    elif _is_prompting(file):
         yield from _prompted_queries()
     else:
         yield from _non_empty(_stdin_lines())
+
+
+def _is_prompting(file: Path | None) -> bool:
+    """Return whether queries are typed at a prompt, if none is given."""
+    return file is None and sys.stdin.isatty()
+
+
+def _doc_ids(path: Path) -> list[str]:
+    from elasticdenser.errors import BadInputError
+
+    doc_ids = list(_lines(path))
+    if not doc_ids:
+        raise BadInputError("no document id in it, nothing but blank lines: expected one id per line", path)
+    return doc_ids
 
 
 def _prompted_queries() -> Iterator[str]:
@@ -127,10 +156,10 @@ def _prompted_queries() -> Iterator[str]:
 
 
 def _stdin_lines() -> Iterator[str]:
-    from elasticdenser.datasets.files import decode_line
+    from elasticdenser.datasets.files import decode_line, without_bom
 
     for number, raw in enumerate(sys.stdin.buffer, 1):
-        yield decode_line(raw, "standard input", number)
+        yield decode_line(without_bom(raw), "standard input", number)
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -32,6 +32,7 @@ _EXAMPLES = options.examples(
     "serve indexes/mine --policy static:w0.5-d3        (always the same level)",
     "serve indexes/mine --host 0.0.0.0 --api-key-file key.txt",
     "serve indexes/mine --allowed-host search.example.org        (behind a proxy)",
+    "serve indexes/mine --cors-origin https://app.example.org        (scripts of another site)",
 )
 
 
@@ -46,6 +47,14 @@ def serve(
     deadline_ms: Annotated[
         float, typer.Option(help="Deadline of a query that gives none, from the arrival of its request.")
     ] = 25.0,
+    page_deadline_ms: Annotated[
+        float | None,
+        typer.Option(
+            help="Deadline of a query that is typed on the search page: laxer, so that an idle server answers at the "
+            "best level every time. Default: 500, or --deadline-ms if that is more.",
+            show_default=False,
+        ),
+    ] = None,
     profile: Annotated[
         Path | None,
         typer.Option(help="Profile of the index, made by `profile`. Default: measured briefly at the start."),
@@ -66,7 +75,18 @@ def serve(
     max_unfinished: Annotated[
         int, typer.Option(min=1, help="Maximum number of queries in the engine; further ones are rejected.")
     ] = 1024,
-    max_body_bytes: Annotated[int, typer.Option(min=1, help="Maximum size of a request's body.")] = 1 << 20,
+    max_body_bytes: Annotated[int, typer.Option(min=1, help="Maximum size of a request's body.")] = 8 << 20,
+    max_connections: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Maximum number of connections. A further one replaces the one that has been idle the longest; "
+            "if none is idle, its request is rejected.",
+        ),
+    ] = 1000,
+    head_timeout_s: Annotated[
+        float, typer.Option(help="Seconds that a client may take to send the head of a request.")
+    ] = 10.0,
     api_key_file: Annotated[
         Path | None,
         typer.Option(help=f"File with the key that clients must send. Default: the variable {_KEY}, or no key."),
@@ -80,6 +100,29 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Origin of web pages whose scripts may use the server, such as https://app.example.org; repeatable; "
+            "'*' allows any. Default: none but the server's own page.",
+            show_default=False,
+        ),
+    ] = None,
+    token_ids: Annotated[
+        str,
+        typer.Option(
+            help="Vocabulary of the token ids that clients send to /v1/embeddings: model (that of the encoder), or an "
+            "encoding of the package tiktoken: cl100k_base is what LangChain's OpenAIEmbeddings sends."
+        ),
+    ] = "model",
+    hit_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Link of a hit on the search page: a URL in which {id} stands for its document's id. "
+            "Default: ids that are URLs are links.",
+            show_default=False,
+        ),
+    ] = None,
     cache: Annotated[int, typer.Option(min=0, help="Number of recent queries whose vectors are cached.")] = 0,
     access_log: Annotated[bool, typer.Option(help="Log each request as a line of JSON on stderr.")] = True,
     encoding: options.EncoderOptions,
@@ -89,24 +132,36 @@ def serve(
 
     check_installed()
     from elasticdenser.cpus import cpu_count
+    from elasticdenser.engine.policies import check_policy
     from elasticdenser.engine.processes.pool import should_use_processes
     from elasticdenser.serving.hosts import ANY_HOST, parse_allowed_hosts
-    from elasticdenser.serving.server import bind_socket, is_loopback
+    from elasticdenser.serving.origins import parse_origins
+    from elasticdenser.serving.server import allow_open_files, bind_socket, is_loopback
     from elasticdenser.serving.settings import ServeSettings
 
+    check_policy(policy)
     with bind_socket(host, port) as bound:
         names = allowed_host or ([] if is_loopback(bound) else [ANY_HOST])
         settings = ServeSettings(
             deadline_s=deadline_ms / 1000,
+            page_deadline_s=(max(500.0, deadline_ms) if page_deadline_ms is None else page_deadline_ms) / 1000,
             api_key=_api_key(api_key_file),
             allowed_hosts=parse_allowed_hosts([*names, host]),
+            cors_origins=parse_origins(cors_origin or ()),
             max_body_bytes=max_body_bytes,
+            token_ids=token_ids,
+            hit_url=hit_url,
+            max_connections=max_connections,
+            head_timeout_s=head_timeout_s,
             # The other half is for searches, which must not wait for /v1/embeddings.
             encoding_threads=max(1, cpu_count() // 2),
             title=index.resolve().name,
             log=access_log,
         )
+        allow_open_files(max_connections)
         retriever = encoding.open_retriever(index, cache=cache)
+        if profile is None and (level := policy.partition(":")[2]):
+            retriever.encoder.resolve_subnet(level)  # refuses an unknown one before levels are measured
         levels = _profile(retriever, profile)
         engine_options = {
             "policy": policy,
@@ -127,12 +182,15 @@ def _serve(
 ) -> None:
     from elasticdenser.engine.engine import RetrievalEngine
     from elasticdenser.serving.app import make_app
+    from elasticdenser.serving.origins import ANY_ORIGIN
     from elasticdenser.serving.server import Server, is_loopback, url_of
 
     engine = RetrievalEngine(retriever, profile, slo_s=settings.deadline_s, **engine_options)
     try:
         if settings.api_key is None and not is_loopback(bound):
             note(f"warning: anyone who can reach this machine can search: give --api-key-file or set {_KEY}")
+        if settings.api_key is None and ANY_ORIGIN in settings.cors_origins:
+            note("warning: any web page can search through the browsers of its visitors: give an API key or origins")
         server = Server(make_app(engine, retriever, settings), lambda: note(f"serving {url_of(bound)}"))
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         server.run(sockets=[bound])

@@ -25,7 +25,16 @@ _EXAMPLES = options.examples(
 
 @command
 def train(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the model to write.", show_default=False)],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder of the model to write.",
+            show_default=False,
+            callback=options.output_folder,
+        ),
+    ],
     recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="Recipe (.toml).", show_default=False)] = None,
     queries: Annotated[
         list[str] | None,

@@ -1,9 +1,9 @@
-"""Formats of text files with one record a line: passages of corpora, and queries.
+"""File formats of records: passages of corpora, and queries.
 
-To add a format, add one file with a class that satisfies `LineFormat`, and one line in `registry`.
+To add a format, add one file with a class that satisfies `RecordFormat`, and one line in `registry`.
 """
 
-from elasticdenser.datasets.formats.base import LineFormat
-from elasticdenser.datasets.formats.registry import LINE_FORMATS, format_of
+from elasticdenser.datasets.formats.base import RecordFormat
+from elasticdenser.datasets.formats.registry import RECORD_FORMATS, format_of
 
-__all__ = ["LINE_FORMATS", "LineFormat", "format_of"]
+__all__ = ["RECORD_FORMATS", "RecordFormat", "format_of"]

@@ -1,34 +1,52 @@
-"""Protocol of a format with one record a line."""
+"""Protocol of a file format of records."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Protocol
 
-from elasticdenser.datasets.passages import Passage
-from elasticdenser.datasets.records import QueryRecord
+from elasticdenser.datasets.files import not_utf8, read_raw_lines
+from elasticdenser.datasets.records import BadLine, Record
+from elasticdenser.datasets.schema import Schema
 
 
-class LineFormat(Protocol):
-    """Format of text files with one record a line; blank lines are skipped by the caller.
+class RecordFormat(Protocol):
+    """Format of files of records: passages of a corpus, or queries.
 
     Attributes:
         name: Spelling of the format, such as `jsonl`.
         suffixes: Suffixes of its files, before that of a compression.
+        has_fields: Whether its records have fields, which a user can name.
     """
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
+    has_fields: ClassVar[bool]
 
     @staticmethod
-    def parse_passage(line: str, number: int, prefix: str) -> Passage | None:
-        """Return the passage of a line, or None for a header; raise a BadLine if there is none.
+    def records(path: str, prefix: str, schema: Schema) -> Iterator[tuple[int, Record | BadLine]]:
+        """Stream the records of a file, each with its line number (or position) from 1; blank lines are skipped.
 
         Args:
-            line: The line, without its end.
-            number: Number of the line in its file, from 1.
-            prefix: Name of the file, to make ids of for a format without ids.
+            path: The file.
+            prefix: Start of the ids of records without ids.
+            schema: Names of the fields; a format without such names uses the first name of each role.
+
+        Raises:
+            BadInputError: The file as a whole cannot be read.
         """
 
-    @staticmethod
-    def parse_query(line: str, number: int, prefix: str) -> QueryRecord:
-        """Return the query of a line; raise a BadLine if there is none. Arguments as for `parse_passage`."""
+
+def text_lines(path: str) -> Iterator[tuple[int, str | BadLine]]:
+    """Stream the lines of a file that are not blank, each with its number; one that is not UTF-8 is a bad line.
+
+    Raises:
+        BadInputError: The file cannot be read.
+    """
+    for number, raw in read_raw_lines(path):
+        if not raw or raw.isspace():
+            continue
+        try:
+            yield number, raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            yield number, BadLine("not UTF-8", not_utf8(error))

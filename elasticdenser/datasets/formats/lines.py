@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
-from elasticdenser.datasets.passages import Passage
-from elasticdenser.datasets.records import QueryRecord, checked_id, checked_passage, checked_query
+from elasticdenser.datasets.formats.base import text_lines
+from elasticdenser.datasets.records import BadLine, Record
+from elasticdenser.datasets.schema import Schema
 
 
 class PlainLines:
-    """One text a line, without ids; a `LineFormat`."""
+    """One text a line, without ids; a `RecordFormat`."""
 
     name: ClassVar[str] = "lines"
     suffixes: ClassVar[tuple[str, ...]] = (".txt",)
+    has_fields: ClassVar[bool] = False
 
     @staticmethod
-    def parse_passage(line: str, number: int, prefix: str) -> Passage:
-        """Return the passage of a line."""
-        return checked_passage(checked_id(f"{prefix}-{number}"), line.strip(), "")
-
-    @staticmethod
-    def parse_query(line: str, number: int, prefix: str) -> QueryRecord:
-        """Return the query of a line."""
-        return checked_query(checked_id(f"{prefix}-{number}"), line.strip())
+    def records(path: str, prefix: str, schema: Schema) -> Iterator[tuple[int, Record | BadLine]]:
+        """Stream the lines of a file."""
+        id_name, text_name = schema.id.names[0], schema.text.names[0]
+        for number, line in text_lines(path):
+            yield (
+                number,
+                (line if isinstance(line, BadLine) else {id_name: f"{prefix}-{number}", text_name: line.strip()}),
+            )

@@ -16,6 +16,7 @@ different orders.
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 
 from elasticdenser.encoders.backends.base import EncoderBackend
 from elasticdenser.errors import ModelError
@@ -33,6 +34,21 @@ BACKENDS = {
 runs without importing torch."""
 
 
+def check_dtype(dtype: str, device: str = "cpu") -> None:
+    """Check, before any work, that a backend computes in `dtype` and that what it needs is installed.
+
+    Raises:
+        ModelError: There is no such dtype, or torch is not installed.
+    """
+    if dtype not in BACKENDS:
+        raise ModelError(f"got dtype {dtype!r} on {device}, expected one of {', '.join(BACKENDS)}")
+    if BACKENDS[dtype].startswith("torch.") and find_spec("torch") is None:
+        raise ModelError(
+            f"got dtype {dtype!r}, which torch computes, and torch is not installed: use int8 (--precision int8), or "
+            "pip install torch"
+        )
+
+
 def load_backend(
     location: ModelLocation, settings: EncoderSettings, *, dtype: str, device: str, trained_subnets: bool = True
 ) -> EncoderBackend:
@@ -48,8 +64,7 @@ def load_backend(
     Raises:
         ModelError: The files cannot be used, or there is no such dtype or device here.
     """
-    if dtype not in BACKENDS:
-        raise ModelError(f"got dtype {dtype!r} on {device}, expected one of {', '.join(BACKENDS)}")
+    check_dtype(dtype, device)
     module, _, name = BACKENDS[dtype].partition(".")
     backend: type[EncoderBackend] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     return backend.load(location, settings, dtype=dtype, device=device, trained_subnets=trained_subnets)

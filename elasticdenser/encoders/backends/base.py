@@ -36,6 +36,8 @@ class EncoderBackend(Protocol):
     def forward(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:
         """Return float32, (n_sequences, dim), L2-normalised if the encoder's settings say so.
 
+        `dim` are all dimensions of the encoder; where the settings keep only the first ones, the encoder cuts them.
+
         Args:
             sequences: Token ids with special tokens; sequences of similar length should stand together.
             subnet: One of `subnets`.

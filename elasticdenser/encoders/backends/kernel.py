@@ -22,7 +22,7 @@ from elasticdenser.kernel.paths import has_fast_path, kernel_import_error, kerne
 from elasticdenser.kernel.structs import NORMALIZE, POOL_CLS, KernelModel
 from elasticdenser.kernel.weights import Transformer, read_full_encoder
 from elasticdenser.models.locate import ModelLocation, weights_file
-from elasticdenser.models.manifest import check_fits_encoder, is_elastic
+from elasticdenser.models.manifest import check_layers, is_elastic
 from elasticdenser.models.settings import INT8, EncoderSettings
 from elasticdenser.subnet import Subnet
 
@@ -103,7 +103,7 @@ class KernelBackend:
         if not (trained_subnets and is_elastic(location.path)):
             return cls(full, None, settings)
         elastic = read_trained_subnets(location.path, full)
-        check_fits_encoder(location.path, elastic.shape, full.n_layers, settings.pooling)
+        check_layers(location.path, elastic.shape, full.n_layers)
         return cls(full, elastic, settings)
 
     def forward(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:

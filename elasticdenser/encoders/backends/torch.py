@@ -13,11 +13,12 @@ from torch import Tensor
 
 from elasticdenser.arrays import Vectors
 from elasticdenser.encoders.devices import resolve_device, resolve_dtype
+from elasticdenser.errors import ModelError
 from elasticdenser.models.bert import Bert
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.locate import ModelLocation
-from elasticdenser.models.manifest import check_fits_encoder, is_elastic
+from elasticdenser.models.manifest import check_layers, is_elastic
 from elasticdenser.models.settings import EncoderSettings
 from elasticdenser.models.slicing import SlicedSubnet, SubnetSlicer
 from elasticdenser.models.token_table import TokenTable
@@ -78,12 +79,23 @@ class TorchBackend:
         if not (trained_subnets and is_elastic(location.path)):
             return cls(full, None, settings)
         elastic = load_elastic(location.path).model
-        check_fits_encoder(location.path, elastic.shape, full.n_layers, settings.pooling)
+        check_layers(location.path, elastic.shape, full.n_layers)
         return cls(full, elastic, settings)
 
     @torch.inference_mode()
     def forward(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:
-        """Return float32, (n_sequences, dim); see `EncoderBackend`."""
+        """Return float32, (n_sequences, dim); see `EncoderBackend`.
+
+        Raises:
+            ModelError: The tokenizer gave a token that the model does not have.
+        """
+        n_tokens = len(self._full.tokens)
+        largest = max((max(sequence, default=0) for sequence in sequences), default=0)
+        if largest >= n_tokens:  # on a GPU, torch would end the process
+            raise ModelError(
+                f"the tokenizer gave the token {largest:,}, expected 0 to {n_tokens - 1:,}, for which the model has "
+                "vectors: its tokenizer does not belong to its weights; fetch the model again"
+            )
         vectors = self._vectors(sequences, subnet)
         if self._settings.normalize:
             vectors = F.normalize(vectors, dim=-1)

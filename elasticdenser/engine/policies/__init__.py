@@ -15,7 +15,17 @@ from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.settings import SchedulerSettings
 from elasticdenser.errors import QueryError
 
-__all__ = ["POLICIES", "NamedPolicy", "Policy", "PolicyFactory", "expand_policies", "make_policy", "policy_name"]
+__all__ = [
+    "POLICIES",
+    "NamedPolicy",
+    "Policy",
+    "PolicyFactory",
+    "check_policies",
+    "check_policy",
+    "expand_policies",
+    "make_policy",
+    "policy_name",
+]
 
 POLICIES: dict[str, type[NamedPolicy]] = {
     "elastic": Elastic,
@@ -55,6 +65,26 @@ def policy_name(policy: str | Policy | PolicyFactory, profile: Profile, settings
     return policy if isinstance(policy, str) else make_policy(policy, profile, settings).name
 
 
+def check_policy(spelling: str) -> None:
+    """Check the spelling of a policy before there is a profile; its level is not checked.
+
+    Raises:
+        QueryError: There is no such policy.
+    """
+    _kind_and_argument(spelling)
+
+
+def check_policies(spellings: str) -> None:
+    """Check a list of policies, as `expand_policies` takes it, before there is a profile; levels are not checked.
+
+    Raises:
+        QueryError: There is no such policy.
+    """
+    for spelling in _split(spellings) or [spellings]:
+        if spelling not in POLICIES:
+            check_policy(spelling)
+
+
 def expand_policies(spellings: str, profile: Profile) -> list[str]:
     """Return the policies of a list such as `elastic,static:w0.5-d3,static`, each once.
 
@@ -64,7 +94,7 @@ def expand_policies(spellings: str, profile: Profile) -> list[str]:
         QueryError: There is no such policy or level.
     """
     expanded: list[str] = []
-    for spelling in filter(None, (part.strip() for part in spellings.split(","))):
+    for spelling in _split(spellings):
         needs_level = spelling in POLICIES and _takes_argument(POLICIES[spelling])
         names = [f"{spelling}:{profile.levels[index].name}" for index in profile.hull] if needs_level else [spelling]
         expanded += names
@@ -74,13 +104,22 @@ def expand_policies(spellings: str, profile: Profile) -> list[str]:
     return list(dict.fromkeys(expanded))
 
 
+def _split(spellings: str) -> list[str]:
+    return [part.strip() for part in spellings.split(",") if part.strip()]
+
+
 def _parse(spelling: str, profile: Profile, settings: SchedulerSettings) -> Policy:
+    kind, argument = _kind_and_argument(spelling)
+    return kind.parse(argument, profile, settings)
+
+
+def _kind_and_argument(spelling: str) -> tuple[type[NamedPolicy], str]:
     name, _, argument = spelling.partition(":")
     kind = POLICIES.get(name)
     if kind is None or (":" in spelling) != _takes_argument(kind) or (_takes_argument(kind) and not argument):
         known = ", ".join(registered.spelling for registered in POLICIES.values())
         raise QueryError(f"got policy {spelling!r}; expected one of: {known}")
-    return kind.parse(argument, profile, settings)
+    return kind, argument
 
 
 def _takes_argument(kind: type[NamedPolicy]) -> bool:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import marshal
 import pickle
+import traceback
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from elasticdenser.engine.errors import WorkerError
 from elasticdenser.engine.request import Query
+from elasticdenser.errors import QueryError
 
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Hit
@@ -47,12 +49,16 @@ def encode_hits(hits: Sequence[Sequence[Hit]]) -> bytes:
 
 
 def encode_error(error: Exception) -> bytes:
-    """Return the reply with the error of a batch."""
+    """Return the reply with the error of a batch; its traceback, which is not pickled, becomes a note."""
+    if not isinstance(error, QueryError):  # which is the client's, and says all there is
+        error.add_note("In the worker process:\n" + "".join(traceback.format_exception(error)))
     try:
         pickled = pickle.dumps(error)
         pickle.loads(pickled)  # some errors can be pickled, but not unpickled
     except Exception:
-        pickled = pickle.dumps(WorkerError(f"{type(error).__name__}: {error}"))
+        substitute = WorkerError(f"{type(error).__name__}: {error}")
+        substitute.__notes__ = list(getattr(error, "__notes__", ()))
+        pickled = pickle.dumps(substitute)
     return marshal.dumps((None, pickled))
 
 

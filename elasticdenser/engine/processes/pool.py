@@ -94,6 +94,10 @@ class ProcessPoolSearch(BatchSearch):
         """Search in the calling thread, which at low load is faster than a process; see `BatchSearch`."""
         return self._local.search_batch(queries, level)
 
+    def shorten(self, text: str) -> str:
+        """Return the query, shortened in the calling thread; see `BatchSearch`."""
+        return self._local.shorten(text)
+
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens, counted in the calling thread; see `BatchSearch`."""
         return self._local.count_tokens(text)
@@ -123,8 +127,13 @@ class ProcessPoolSearch(BatchSearch):
         """
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or not self._starting)
-            if self._error is not None and not self.n_alive and not self._is_closed:
-                raise WorkerError(f"no worker process could start: {self._error}")
+            if self.failure is not None and not self._is_closed:
+                raise WorkerError(f"no worker process could start: {self.failure}")
+
+    @property
+    def failure(self) -> str | None:
+        """Why no process can start; None while one is alive, or may still start."""
+        return None if self.n_alive else self._error
 
     def close(self) -> None:
         """End the processes. Safe to call again; later batches are searched in the calling thread."""
@@ -191,6 +200,7 @@ class ProcessPoolSearch(BatchSearch):
                     return
                 self._idle.append(process)
                 self.n_alive += 1
+                self._error = None
                 self._record_start()
             process.wait()
             with self._lock:

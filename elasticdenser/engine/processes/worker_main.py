@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import pickle
 import sys
 from contextlib import suppress
@@ -39,9 +40,11 @@ def main(file_descriptor: int) -> None:
 def _open(message: bytes) -> RetrieverSearch:
     """Open the retriever, and run every level once, as first runs are slow."""
     opener, manifest, recalls = pickle.loads(message)
+    logging.disable(logging.WARNING)  # the process that opened the retriever has shown these warnings
     retriever = opener()
+    logging.disable(logging.NOTSET)
     if retriever.index.manifest != manifest:
-        raise WorkerError("the index was rebuilt since it was opened: open it again")
+        raise WorkerError("the index was rebuilt or replaced since it was opened: open it again, or restart the server")
     search = RetrieverSearch(retriever, recalls)
     if torch := sys.modules.get("torch"):  # otherwise the kernel computes, which uses one thread anyway
         torch.set_num_threads(1)

@@ -38,7 +38,7 @@ def quick_profile(retriever: Retriever, *, k: int = 10, progress: Progress = sil
         progress: Called with (activity, done, total).
     """
     folder = retriever.encoder.location.path
-    path = profile_file(folder)
+    path = None if retriever.encoder.subnets_misfit else profile_file(folder)
     shipped = None if path is None else Profile.load(path)
     queries = sample_queries(retriever, 64) if retriever.index.has_texts else _QUERIES
     settings = MeasureSettings(

@@ -4,6 +4,7 @@ To add a form of structure, add one file with a class that satisfies `SearchStru
 """
 
 from elasticdenser.index.structures.base import CandidateSource, SearchStructure
+from elasticdenser.index.structures.building import build_structure
 from elasticdenser.index.structures.exhaustive import ExhaustiveSearch
 from elasticdenser.index.structures.index_structure import IndexStructure, choose_factory
 from elasticdenser.index.structures.registry import check_factory
@@ -13,6 +14,7 @@ __all__ = [
     "ExhaustiveSearch",
     "IndexStructure",
     "SearchStructure",
+    "build_structure",
     "check_factory",
     "choose_factory",
 ]

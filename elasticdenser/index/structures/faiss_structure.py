@@ -1,8 +1,7 @@
-"""FAISS indexes as search structures, spelled by the factory strings of FAISS."""
+"""FAISS indexes as search structures, spelled by the factory strings of FAISS; see `faiss_factory` for the strings."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,6 +12,7 @@ from elasticdenser.arrays import Positions, Vectors
 from elasticdenser.artifacts import atomic_write
 from elasticdenser.errors import BuildError, IndexFormatError
 from elasticdenser.index.efforts import Effort
+from elasticdenser.index.structures.faiss_factory import check_faiss_factory, empty_index, faiss_reason
 from elasticdenser.progress import Progress, silent
 
 _MAX_TRAINING_VECTORS = 65_536
@@ -27,6 +27,11 @@ tenth faster than FAISS's own choice, for single queries and for batches."""
 
 _MIN_RESCORED = 128
 """Minimum number of rescored candidates for k = 10 with product quantisation in 4 bits, which ranks roughly."""
+
+
+_REBUILD = "run `elasticdenser rebuild` on the index"
+
+_WITH_LISTS = faiss.IndexIVF | faiss.IndexIVFFastScan
 
 
 class FaissStructure:
@@ -55,14 +60,7 @@ class FaissStructure:
         Raises:
             BuildError: FAISS does not know it, or there are too few passages.
         """
-        inverted_file = faiss.try_extract_index_ivf(empty_index(factory, dim))
-        code_bits = [int(match or 8) for match in re.findall(r"(?<!O)PQ\d+(?:x(\d+))?", factory)]
-        n_needed = max([1 if inverted_file is None else inverted_file.nlist, *(2**bits for bits in code_bits)])
-        if n_passages is not None and n_passages < n_needed:
-            raise BuildError(
-                f"{factory!r} cannot be trained on fewer than {n_needed:,} passages, the corpus has {n_passages:,}: "
-                "use --factory auto"
-            )
+        check_faiss_factory(factory, dim, n_passages)
 
     @classmethod
     def build(cls, factory: str, vectors: Vectors, progress: Progress) -> Self:
@@ -85,8 +83,11 @@ class FaissStructure:
         way_out = f"build it again with `elasticdenser rebuild {file.parent}`"
         try:
             index = faiss.read_index(str(file))
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             raise IndexFormatError(f"FAISS cannot read {file} ({faiss_reason(error)}): {way_out}") from None
+        if not isinstance(index, faiss.Index) or index.metric_type != faiss.METRIC_INNER_PRODUCT:
+            kind = type(index).__name__
+            raise IndexFormatError(f"{file} holds a {kind} that is not searched by inner product: {way_out}")
         if (index.ntotal, index.d) != vectors.shape:
             expected = f"expected {vectors.shape[0]} x {vectors.shape[1]}"
             raise IndexFormatError(f"{file} holds {index.ntotal} x {index.d} vectors, {expected}: {way_out}")
@@ -99,7 +100,7 @@ class FaissStructure:
     def efforts(self) -> list[Effort]:
         """Return the efforts worth measuring; more candidates are rescored where more lists are searched."""
         index = _searched_index(self._index)
-        if isinstance(index, faiss.IndexIVF | faiss.IndexIVFFastScan):
+        if isinstance(index, _WITH_LISTS):
             probes = sorted({max(1, index.nlist >> halvings) for halvings in range(1, 9)})
             efforts = [
                 Effort(nprobe=probe, rescored=_MIN_RESCORED if 16 * probe <= index.nlist else 2 * _MIN_RESCORED)
@@ -111,7 +112,18 @@ class FaissStructure:
         return [Effort(rescored=rescored) for rescored in (16, 32, 64, 128, 256, 384, 512, 768, 1024)]
 
     def at(self, effort: Effort) -> FaissSearch:
-        """Return the FAISS index as it is searched at one effort."""
+        """Return the FAISS index as it is searched at one effort.
+
+        Raises:
+            IndexFormatError: The effort is one of another kind of index.
+        """
+        index = _searched_index(self._index)
+        has_lists, has_graph = isinstance(index, _WITH_LISTS), isinstance(index, faiss.IndexHNSW)
+        if (effort.nprobe is not None and not has_lists) or (effort.ef_search is not None and not has_graph):
+            raise IndexFormatError(
+                f"a search with {effort} does not fit a FAISS {type(index).__name__}: run `elasticdenser rebuild` on "
+                "the index"
+            )
         return FaissSearch(self._index, effort)
 
 
@@ -128,23 +140,19 @@ class FaissSearch:
         self.max_candidates, self.n_candidates = index.ntotal, effort.n_candidates
 
     def candidates(self, queries: Vectors, n_candidates: int) -> Positions:
-        """Return positions of likely hits, int64, (n_queries, n_candidates), -1 where FAISS reaches no more."""
-        return self._index.search(queries, n_candidates, params=self._parameters)[1]  # type: ignore[no-any-return]
+        """Return positions of likely hits, int64, (n_queries, n_candidates), -1 where FAISS reaches no more.
 
-
-def empty_index(factory: str, dim: int) -> Any:
-    """Return an empty FAISS index.
-
-    Raises:
-        BuildError: FAISS does not know the factory string.
-    """
-    try:
-        return faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise BuildError(
-            f"FAISS does not take the factory string {factory!r} at {dim} dimensions ({faiss_reason(error)}): use "
-            "auto, Flat, HNSW32, IVF1024,Flat, ... (see the FAISS wiki, 'The index factory')"
-        ) from None
+        Raises:
+            IndexFormatError: The FAISS index is damaged.
+        """
+        try:
+            positions = self._index.search(queries, n_candidates, params=self._parameters)[1]
+        except (RuntimeError, MemoryError) as error:
+            raise IndexFormatError(f"FAISS cannot search its index ({faiss_reason(error)}): {_REBUILD}") from None
+        # Vectors at other positions would be read from beyond the memory of the index.
+        if positions.size and not -1 <= positions.min() <= positions.max() < self.max_candidates:
+            raise IndexFormatError(f"FAISS returned positions beyond {self.max_candidates - 1:,}: {_REBUILD}")
+        return positions  # type: ignore[no-any-return]
 
 
 def filled_index(factory: str, vectors: Vectors, progress: Progress = silent) -> Any:
@@ -170,7 +178,7 @@ def filled_index(factory: str, vectors: Vectors, progress: Progress = silent) ->
         for start in range(0, n_vectors, _ADDED_AT_ONCE):
             index.add(np.ascontiguousarray(vectors[start : start + _ADDED_AT_ONCE]))
             progress("adding", min(start + _ADDED_AT_ONCE, n_vectors), n_vectors)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         raise BuildError(
             f"FAISS cannot build {factory!r} from {n_vectors} vectors ({faiss_reason(error)}): use --factory auto"
         ) from None
@@ -181,11 +189,6 @@ def write_index(index: Any, file: Path) -> None:
     """Write a FAISS index atomically."""
     with atomic_write(file, "wb") as output:
         faiss.write_index(index, faiss.PyCallbackIOWriter(output.write))  # type: ignore[attr-defined]
-
-
-def faiss_reason(error: Exception) -> str:
-    """Return the reason in a FAISS error message, without the location in the C++ code."""
-    return str(error).strip().splitlines()[-1].rsplit(": ", 1)[-1]
 
 
 def _search_parameters(index: Any, effort: Effort) -> Any | None:

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import faiss
 import numpy as np
 
 from elasticdenser.arrays import Vectors
@@ -18,10 +17,14 @@ from elasticdenser.index.manifest import StructureInfo
 from elasticdenser.index.structures.base import CandidateSource, SearchStructure
 from elasticdenser.index.structures.measuring import measure_efforts
 from elasticdenser.index.structures.registry import AUTO, split_factory, structure_class
+from elasticdenser.index.structures.threads import faiss_threads
 from elasticdenser.progress import Progress, silent
 
 _FLAT_UP_TO = 10_000
 """A scan of all vectors of so many passages takes about a millisecond a query (384 dimensions, one core)."""
+
+_TRIED_K, _TRIED_QUERIES = 10, 4
+"""Hits and queries of the searches that try a new structure."""
 
 _SCANNED_UP_TO = 1_000_000
 """A scan of all 4-bit codes of so many passages takes about two milliseconds a query (384 dimensions, one core)."""
@@ -55,6 +58,21 @@ class IndexStructure:
         self._parts, self.info = parts, info
         self._sources = [parts[effort.part].at(effort) for effort in info.efforts]
 
+    def try_all_efforts(self, vectors: Vectors) -> None:
+        """Search with every effort.
+
+        Args:
+            vectors: float32, (n_passages, dim), the vectors of the index.
+
+        Raises:
+            IndexFormatError: The structure cannot be searched.
+        """
+        for source in self._sources:
+            n_candidates = min(source.n_candidates(_TRIED_K), source.max_candidates)
+            found = source.candidates(np.ascontiguousarray(vectors[:_TRIED_QUERIES]), n_candidates)
+            if not (found >= 0).any():
+                raise IndexFormatError(f"{self.info.factory!r} finds nothing")
+
     def source_for(self, recall: float | None = None) -> CandidateSource:
         """Return the source of candidates with the least effort that reaches a recall@10; None is the greatest effort.
 
@@ -76,6 +94,11 @@ class IndexStructure:
                 f"{folder} has {len(info.files)} files for the structure {info.factory!r}, expected one for each part "
                 f"that needs one: build it again with `elasticdenser rebuild {folder}`"
             )
+        if max(effort.part for effort in info.efforts) >= len(classes):
+            raise IndexFormatError(
+                f"{folder} has efforts for other parts than those of the structure {info.factory!r}: build it again "
+                f"with `elasticdenser rebuild {folder}`"
+            )
         files = (folder / name for name in info.files)
         parts = [structure.read(next(files) if structure.suffix else None, vectors) for structure in classes]
         return cls(parts, info)
@@ -93,9 +116,9 @@ class IndexStructure:
             BuildError: A factory string is not known, or there are too few vectors for it.
         """
         factory = choose_factory(*vectors.shape) if factory == AUTO else factory
-        faiss.omp_set_num_threads(cpu_count())
-        parts = [structure_class(part).build(part, vectors, progress) for part in split_factory(factory)]
-        efforts, n_sampled = measure_efforts(parts, vectors)
+        with faiss_threads(cpu_count()):
+            parts = [structure_class(part).build(part, vectors, progress) for part in split_factory(factory)]
+            efforts, n_sampled = measure_efforts(parts, vectors)
         return cls(parts, StructureInfo(factory=factory, efforts=efforts, n_sampled=n_sampled))
 
     def write(self, folder: Path, reserved: Collection[str] = ()) -> None:
@@ -109,6 +132,8 @@ class IndexStructure:
         for factory, part in zip(split_factory(self.info.factory), self._parts, strict=True):
             if part.suffix:
                 name = re.sub(r"[^A-Za-z0-9]+", "-", factory).strip("-") + part.suffix
-                names.append(f"again-{name}" if name in reserved else name)
+                while name in reserved or name in names:
+                    name = f"again-{name}"
+                names.append(name)
                 part.write(folder / names[-1])
         self.info = replace(self.info, files=tuple(names))

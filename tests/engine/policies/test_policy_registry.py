@@ -11,7 +11,14 @@ from engine_helpers import PROFILE, SLO_S, FakeSearch
 from waiting import LONG_DEADLINE_S
 
 from elasticdenser.engine import RetrievalEngine, SchedulerSettings
-from elasticdenser.engine.policies import POLICIES, expand_policies, make_policy, policy_name
+from elasticdenser.engine.policies import (
+    POLICIES,
+    check_policies,
+    check_policy,
+    expand_policies,
+    make_policy,
+    policy_name,
+)
 from elasticdenser.engine.policies.elastic import Elastic
 from elasticdenser.engine.policies.static import Static
 from elasticdenser.engine.queue_state import Choice
@@ -69,6 +76,16 @@ def test_an_unknown_level_is_refused():
 def test_an_object_that_is_no_policy_is_refused():
     with pytest.raises(QueryError, match=r"got policy 7; expected a name, a Policy or a factory"):
         make_policy(7, PROFILE, SETTINGS)
+
+
+def test_spellings_are_checked_before_there_is_a_profile():
+    check_policies("elastic, static,aimd:level0")
+    check_policy("static:any-level")
+    for wrong in ("", "fast", "elastic,fast", "elastic:level0"):
+        with pytest.raises(QueryError, match="expected one of"):
+            check_policies(wrong)
+    with pytest.raises(QueryError, match="expected one of"):
+        check_policy("static")
 
 
 def test_lists_of_policies_are_expanded():

@@ -249,6 +249,29 @@ def test_a_rebuilt_index_is_not_searched(
         make_pool(owner).wait_until_ready()
 
 
+def test_processes_that_die_after_the_index_was_replaced_are_reported(
+    make_pool, searched_index, tmp_path, tiny_encoder, tiny_elastic, quick_pauses
+):
+    link = tmp_path / "link"
+    link.symlink_to(searched_index)
+    pool = make_pool(Retriever.open(link, encoder=str(tiny_elastic), device="cpu"))
+    pool.wait_until_ready()
+    assert pool.failure is None
+    corpus = tmp_path / "others.jsonl"
+    corpus.write_text('{"_id": "d1", "text": "water"}\n')
+    PassageIndex.build(corpus, tmp_path / "another", tiny_encoder, workers=1)
+    link.unlink()
+    link.symlink_to(tmp_path / "another")
+    process_of(pool).kill()
+    wait_until(lambda: pool.failure is not None)
+    assert "rebuilt or replaced" in pool.failure and "restart the server" in pool.failure
+    assert len(search_in_process(pool, QUERIES)) == 3  # in the calling thread, in the index that was opened
+    link.unlink()
+    link.symlink_to(searched_index)
+    wait_until(lambda: pool.n_alive == 1)
+    assert pool.failure is None
+
+
 def test_the_engine_goes_on_when_all_processes_are_killed(retriever):
     with RetrievalEngine(retriever, make_profile(), slo_s=30.0, workers=2, processes=True) as engine:
         engine.warm_up()

@@ -8,10 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from process_helpers import QUERIES, RECALLS, make_profile, search_in_process
+from waiting import wait_until
 
 from elasticdenser import Retriever
 from elasticdenser.engine.batch_search import RetrieverSearch
 from elasticdenser.engine.engine import RetrievalEngine
+from elasticdenser.engine.errors import WorkerError
+from elasticdenser.engine.processes.messages import decode_reply, encode_error
 from elasticdenser.engine.processes.pool import ProcessPoolSearch, should_use_processes
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
@@ -31,6 +34,16 @@ def test_a_process_finds_what_the_retriever_finds(pool, retriever, level):
 def test_tokens_are_counted_as_the_encoder_does(pool, retriever, text):
     (expected,) = retriever.encoder.count_tokens([text])
     assert pool.count_tokens(text) == RetrieverSearch(retriever, RECALLS).count_tokens(text) == expected
+
+
+@pytest.mark.parametrize("text", ["desert planet " * 1_000_000, "x" * 2_000_000, " " * 2_000_000 + "novel"])
+def test_a_huge_query_is_no_hang(retriever, text):
+    with RetrievalEngine(retriever, make_profile(), slo_s=60, workers=1, processes=True) as engine:
+        wait_until(lambda: engine.snapshot().processes == 1)
+        hits = engine.submit(text, k=3).result(30).hits
+        snapshot = engine.snapshot()
+    assert [hit.doc_id for hit in hits] == [hit.doc_id for hit in retriever.search(text, 3)]
+    assert (snapshot.replaced_workers, snapshot.replaced_processes) == (0, 0)
 
 
 def test_a_filter_goes_with_the_query(pool):
@@ -83,3 +96,18 @@ def test_the_engine_answers_with_processes(retriever):
         for text, answer in zip(texts, answers, strict=True)
     ]
     assert len(processes) == 2 and all(process.poll() is not None for process in processes)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), type("Local", (Exception,), {})("no")])
+def test_the_traceback_of_a_process_goes_with_its_error(error):
+    def fail():
+        raise error
+
+    try:
+        fail()
+    except Exception as caught:
+        reply = encode_error(caught)
+    with pytest.raises((ValueError, WorkerError), match="no") as received:
+        decode_reply(reply)
+    (note,) = received.value.__notes__
+    assert note.startswith("In the worker process:\nTraceback") and "in fail" in note

@@ -1,0 +1,200 @@
+"""Passages and queries made of the fields of records, with a note of the fields that are not read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from elasticdenser.datasets.passages import Passage
+from elasticdenser.datasets.records import (
+    BadLine,
+    QueryRecord,
+    Record,
+    checked_id,
+    checked_passage,
+    checked_query,
+    has_surrogate,
+    lone_surrogate,
+    type_name,
+)
+from elasticdenser.datasets.schema import QUERIES, Role, Schema, listed
+from elasticdenser.errors import BadInputError
+
+_MAX_FIELDS_NOTED = 100
+_JSON_VALUE = msgspec.json.Decoder(str | int | list[str] | None)
+
+
+class PassageReader:
+    """Reader of passages from records, which notes what it did not read.
+
+    Args:
+        schema: The roles of the fields.
+
+    Attributes:
+        n_read: Number of records.
+        n_without_text: Number of records with a title, but without a field for the text.
+        unread: Fields with a value that were not read.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.n_read = 0
+        self.n_without_text = 0
+        self.unread: dict[str, None] = {}
+        self._found: dict[str, None] = {}
+        self._missing = set(schema.chosen)
+        self._read = {name for role in schema.roles for name in role.names}
+
+    def passage(self, record: Record) -> Passage:
+        """Return the passage of a record.
+
+        Raises:
+            BadLine: Id or text are missing or unusable.
+        """
+        schema = self.schema
+        doc_id = _id_of(record, schema.id)
+        title = _text_of(record, schema.title, " ")
+        text = _text_of(record, schema.text, "\n")
+        has_text = bool(text) or any(name in record for name in schema.text.names)
+        if not has_text and (not title.strip() or (not schema.text.chosen and self._other_texts(record))):
+            hint = "name the field of the text with --text (in Python: FieldNames)"
+            raise BadLine("no text", f"{_no_field(record, schema.text)}: {hint}")
+        self.n_read += 1
+        self.n_without_text += not has_text
+        self._note_fields(record)
+        return checked_passage(doc_id, text, title)
+
+    def check_names(self, corpus: str) -> None:
+        """Refuse names of fields that no record has.
+
+        Raises:
+            BadInputError: There is one.
+        """
+        if self.n_read and self._missing:
+            missing = ", ".join(repr(name) for name in sorted(self._missing))
+            message = f"no record of the corpus {corpus!r} has a field {missing}: the fields are {listed(self._found)}"
+            raise BadInputError(f"{message}; correct the name")
+
+    def remarks(self) -> list[str]:
+        """Return what a user should know about fields that were not read."""
+        remarks = []
+        if self.unread:
+            remarks.append(
+                f"not read: {listed(self.unread)}; --text, --title and --id choose other fields, and join several "
+                "(--text abstract+body)"
+            )
+        if self.n_without_text:
+            names = " or ".join(map(repr, self.schema.text.names))
+            remarks.append(f"{self.n_without_text:,} of {self.n_read:,} records have no {names}, only a title")
+        return remarks
+
+    def _other_texts(self, record: Record) -> bool:
+        return any(name not in self._read and _may_be_text(value) for name, value in record.items())
+
+    def _note_fields(self, record: Record) -> None:
+        found = self._found
+        for name, value in record.items():
+            if name not in found and len(found) < _MAX_FIELDS_NOTED:
+                found[name] = None
+            if name in self._read or name in self.unread or len(self.unread) == _MAX_FIELDS_NOTED:
+                continue
+            if _may_be_text(value):
+                self.unread[name] = None
+        if self._missing:
+            self._missing.difference_update(record)
+
+
+def query_of(record: Record) -> QueryRecord:
+    """Return the query of a record, with its answers if it has any.
+
+    Raises:
+        BadLine: Id or text are missing or unusable.
+    """
+    query_id = _id_of(record, QUERIES.id)
+    if not any(_value(record, name) is not None for name in QUERIES.text.names):
+        raise BadLine("no text", f"{_no_field(record, QUERIES.text)}: rename the one that holds the query")
+    return checked_query(query_id, _text_of(record, QUERIES.text, " "), _answers(record))
+
+
+def _id_of(record: Record, role: Role) -> str:
+    values = []
+    for name in role.names:
+        value = _value(record, name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise BadLine("bad id", f"{name!r} is a {type_name(value)}, expected a string or an integer")
+        values.append(checked_id(str(value)))
+        if not role.chosen:
+            break
+    if not values or (role.chosen and len(values) < len(role.names)):
+        hint = "give each record its own" + ("" if role is QUERIES.id else ", or name the field of the id with --id")
+        raise BadLine("no id", f"{_no_field(record, role)}: {hint}")
+    return "-".join(values)
+
+
+def _text_of(record: Record, role: Role, joiner: str) -> str:
+    """Return the text of a role, all fields joined if the user chose them; empty if there is none."""
+    texts = []
+    for name in role.names:
+        if name not in record:
+            continue
+        text = _string(record, name, joiner if role.chosen else None)
+        if text and (not role.chosen or text.strip()):
+            texts.append(text)
+            if not role.chosen and text.strip():
+                break
+    return joiner.join(texts) if role.chosen else (texts[-1] if texts else "")
+
+
+def _string(record: Record, name: str, joiner: str | None) -> str:
+    """Return a field as a string; numbers and lists of strings are taken only where a user chose the field."""
+    value = _value(record, name)
+    if value is None:
+        return ""
+    if joiner is not None and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if joiner is not None and isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return joiner.join(value)
+    if not isinstance(value, str):
+        raise BadLine(f"bad {name}", f"{name!r} is a {type_name(value)}, expected a string")
+    return value
+
+
+def _value(record: Record, name: str) -> Any:
+    """Return the value of a field, parsed; one of an unusable type stays as it is."""
+    value = record.get(name)
+    if not isinstance(value, msgspec.Raw):
+        return value
+    try:
+        return _JSON_VALUE.decode(value)
+    except msgspec.ValidationError:
+        return value
+    except msgspec.DecodeError as error:
+        parsed = json.loads(bytes(value))
+        if has_surrogate(json.dumps(parsed, ensure_ascii=False)):
+            raise lone_surrogate() from error
+        return parsed
+
+
+def _answers(record: Record) -> list[str]:
+    answers = _value(record, "answers")
+    if answers is None:
+        return []
+    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+        raise BadLine("bad answers", "'answers' is not a list of strings: write [\"...\", ...], or leave it out")
+    return answers
+
+
+def _may_be_text(value: object) -> bool:
+    """Return whether a value holds letters that might be missed: no number, and not empty."""
+    if isinstance(value, msgspec.Raw):
+        return len(memoryview(value)) > 2 and bytes(memoryview(value)[:1]) in (b'"', b"[", b"{")
+    return isinstance(value, str | list | dict) and bool(value)
+
+
+def _no_field(record: Record, role: Role) -> str:
+    names = (" and " if role.chosen else " or ").join(map(repr, role.names))
+    return f"no {names} in the record; " + (f"its fields are {listed(record)}" if record else "it is empty")

@@ -1,0 +1,59 @@
+"""Passage encoder that is loaded only when passages have to be encoded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from elasticdenser.models.locate import DEFAULT_MODEL, find_model
+from elasticdenser.models.settings import EncoderFingerprint, read_settings
+
+if TYPE_CHECKING:
+    from elasticdenser.encoders.passage_encoder import PassageEncoder
+
+
+class DeferredPassageEncoder:
+    """Passage encoder whose files are found and whose settings are known, without torch.
+
+    The arguments are those of `PassageEncoder.from_pretrained`.
+
+    Raises:
+        ModelError: The model is not found or not supported.
+    """
+
+    def __init__(
+        self,
+        name: str = DEFAULT_MODEL,
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        download: bool = True,
+        **overrides: Any,
+    ) -> None:
+        self._location = find_model(name, download=download)
+        self._settings = read_settings(self._location.path, **overrides)
+        self._dtype, self._device = dtype, device
+
+    @property
+    def fingerprint(self) -> EncoderFingerprint:
+        """Identity of the encoder; its dtype is the requested one, which may be `auto`."""
+        return EncoderFingerprint(
+            name=self._location.name,
+            weights_sha256=self._location.sha256,
+            settings=self._settings,
+            dtype=self._dtype,
+        )
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a vector."""
+        return self._settings.dim
+
+    def load(self) -> PassageEncoder:
+        """Load the encoder.
+
+        Raises:
+            ModelError: The files cannot be used, or there is no such dtype or device here.
+        """
+        from elasticdenser.encoders.passage_encoder import PassageEncoder
+
+        return PassageEncoder(self._location, self._settings, dtype=self._dtype, device=self._device)

@@ -1,0 +1,48 @@
+"""Work with the encoder beside searches: in small batches in threads of its own, and for few requests at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from elasticdenser.engine.errors import OverloadedError
+from elasticdenser.serving.service import Service
+
+TEXTS_PER_BATCH = 16
+"""Between two batches other requests get their turn, and a server that stops can stop."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@contextmanager
+def admitted(service: Service) -> Iterator[None]:
+    """Count a request that encodes texts while it is open.
+
+    Raises:
+        OverloadedError: Too many such requests are waiting.
+    """
+    if service.n_encoding >= service.settings.max_encoding:
+        message = f"{service.n_encoding} requests for embeddings are waiting: try again later"
+        raise OverloadedError(message, retry_after_s=1.0)
+    service.n_encoding += 1
+    try:
+        yield
+    finally:
+        service.n_encoding -= 1
+
+
+async def in_batches(
+    service: Service, items: Sequence[_Item], compute: Callable[[Sequence[_Item]], _Result]
+) -> list[_Result]:
+    """Return what `compute` returns for each batch of items; it runs in the threads for encoding.
+
+    A client that hangs up is noticed only at the end: its batches are not cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    return [
+        await loop.run_in_executor(service.encoding_pool, compute, items[start : start + TEXTS_PER_BATCH])
+        for start in range(0, len(items), TEXTS_PER_BATCH)
+    ]

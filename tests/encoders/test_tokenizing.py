@@ -1,0 +1,155 @@
+"""Tokens of long texts: only a beginning is tokenised, and the token ids are those of the whole text."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import VOCABULARY
+from tokenizers import (
+    BertWordPieceTokenizer,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+from elasticdenser.encoders.tokenizing import TextTokenizer
+
+MAX_LENGTH = 12
+TRAINING_TEXT = [
+    "it's a dog's life, they're here and we've been",
+    "日本語のテキスト и русский",
+    "aaaa bbbb 1234 5678",
+] * 3
+
+
+def bert(**options):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "aa", "##aa", "the", "##ing"]
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys([*words, *VOCABULARY]))}
+    return BertWordPieceTokenizer(vocabulary, **options)._tokenizer
+
+
+def byte_level():
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<s>", "</s>", "<mask>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=340, special_tokens=special, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(TRAINING_TEXT, trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0))
+    return tokenizer
+
+
+def unigram(*, split):
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("  ", " ")])
+    metaspace = pre_tokenizers.Metaspace(split=split)
+    tokenizer.pre_tokenizer = (
+        pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace]) if split else metaspace
+    )
+    trainer = trainers.UnigramTrainer(vocab_size=90, special_tokens=["<s>", "</s>", "<unk>"], unk_token="<unk>")
+    tokenizer.train_from_iterator(TRAINING_TEXT, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
+    return tokenizer
+
+
+TOKENIZERS = {
+    "bert": bert(),
+    "bert that keeps control characters": bert(clean_text=False, strip_accents=False, lowercase=False),
+    "byte-level BPE": byte_level(),
+    "unigram, words": unigram(split=True),
+    "unigram, whole text": unigram(split=False),
+}
+for each in TOKENIZERS.values():
+    each.enable_truncation(MAX_LENGTH)
+
+PIECES = st.sampled_from(
+    [
+        *("a", "aa", "the", "it's", "they're", "'", "'v", "e", ".", "...", "[MASK]", "[MA", "SK]", "<mask>", "</s>"),
+        *(" ", "  ", "\t\n", "\r\n\r\n", "\0", "\x1c", "\x85", "\u00a0", "\u200b", "\u2028", "\u3000", "\ufeff"),
+        *("é", "e\u0301", "\u0301", " \u0301", "ß", "İ", "ΑΣ", "日本", "が", "か\u3099", "ﬁ", "😀", "👩‍👩‍👧", "🇩🇪"),
+        *(
+            "a" * 99,
+            "a" * 101,
+            "b" * 150,
+            "x1" * 180,
+            "1234567890" * 3,
+            "я" * 130,
+            "が" * 90,
+            "한" * 60,
+            "Éé" * 70,
+            " " * 40,
+            "\0" * 30,
+            "\u0301" * 30,
+        ),
+    ]
+)
+TEXTS = st.one_of(
+    st.lists(PIECES, max_size=80).map("".join),
+    st.lists(st.text(max_size=6), max_size=40).map(" ".join),
+    st.tuples(PIECES, st.integers(1, 400), PIECES).map(lambda parts: parts[0] * parts[1] + parts[2]),
+)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@given(text=TEXTS, prompt=st.sampled_from(["", "query: ", "'"]), limit=st.integers(1, 200))
+@settings(max_examples=40, deadline=None)
+def test_ids_are_those_of_the_whole_text(name, text, prompt, limit):
+    whole = TOKENIZERS[name].encode(prompt + text)
+    tokenizer = TextTokenizer(TOKENIZERS[name], MAX_LENGTH)
+    tokenizer._max_characters = limit  # far below what is used, so that more can go wrong
+    for texts in ([text], [text, "short"] * 40):
+        for tokenized in tokenizer.tokenize(texts, prompt)[::2]:
+            assert tokenized == (whole.ids, bool(whole.overflowing))
+    shorter = tokenizer.shorten(text, prompt)
+    assert len(shorter) <= len(text)
+    assert TOKENIZERS[name].encode(prompt + shorter).ids == whole.ids
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_texts_of_every_length_around_the_maximum(name):
+    tokenizer = TextTokenizer(TOKENIZERS[name], MAX_LENGTH)
+    for n_words in [*range(16), 2000]:
+        text = "a. " * n_words
+        whole = TOKENIZERS[name].encode(text)
+        assert tokenizer.tokenize([text]) == [(whole.ids, bool(whole.overflowing))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("word " * 1_000_000, "日" * 2_000_000),
+        *("x" * 5_000_000, "я" * 2_000_000, " " * 5_000_000 + "end", "\0" * 5_000_000 + "end"),
+    ],
+    ids=["words", "Chinese", "one word", "one Russian word", "white space", "zeros"],
+)
+def test_a_huge_text_reaches_the_tokenizer_only_in_part(text):
+    class Counting:
+        """Tokenizer that counts the characters it gets."""
+
+        n_characters = 0
+
+        def encode(self, text):
+            self.n_characters += len(text)
+            return TOKENIZERS["bert"].encode(text)
+
+        def __getattr__(self, name):
+            return getattr(TOKENIZERS["bert"], name)
+
+    counting = Counting()
+    (tokenized,) = TextTokenizer(counting, MAX_LENGTH).tokenize([text])
+    assert counting.n_characters < 20_000
+    assert tokenized.is_truncated == text.startswith(("word", "日"))
+
+
+def test_ends_of_tokens_are_offsets_into_the_text():
+    text = f"  The {string.ascii_lowercase[:3]}. É"
+    ends = TextTokenizer(TOKENIZERS["bert"], MAX_LENGTH).token_ends(text)
+    assert ends[0] == 5 and text[: ends[-1]] == text and ends == sorted(ends)

@@ -1,0 +1,62 @@
+"""Options of `elasticdenser serve` for the API and the page."""
+
+from __future__ import annotations
+
+import pytest
+from serving_helpers import PROFILE
+from typer.testing import CliRunner
+
+from elasticdenser.cli import app
+from elasticdenser.cli.commands import serve as serve_command
+
+
+@pytest.fixture
+def settings_of(served_index, tiny_elastic, monkeypatch):
+    """Return the settings that the command would serve with."""
+
+    def run(*args: str):
+        served = []
+        monkeypatch.setattr(serve_command, "_profile", lambda *_: PROFILE)
+        monkeypatch.setattr(
+            serve_command, "_serve", lambda bound, retriever, profile, settings, _: served.append(settings)
+        )
+        command = ["serve", str(served_index), "--encoder", str(tiny_elastic), "--offline", "--port", "0", *args]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        return served[0]
+
+    return run
+
+
+def test_defaults(settings_of):
+    settings = settings_of()
+    assert (settings.cors_origins, settings.token_ids, settings.hit_url) == ((), "model", None)
+    assert (settings.deadline_s, settings.page_deadline_s, settings.max_body_bytes) == (0.025, 0.5, 8 << 20)
+    assert settings_of("--deadline-ms", "2000").page_deadline_s == 2.0
+
+
+def test_options_are_passed_on(settings_of):
+    origins = ["--cors-origin", "https://App.example.org/", "--cors-origin", "http://localhost:3000"]
+    others = ["--token-ids", "cl100k_base", "--hit-url", "https://a.example/{id}", "--page-deadline-ms", "80"]
+    settings = settings_of(*origins, *others)
+    assert settings.cors_origins == ("https://app.example.org", "http://localhost:3000")
+    assert (settings.token_ids, settings.hit_url) == ("cl100k_base", "https://a.example/{id}")
+    assert settings.page_deadline_s == 0.08
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--cors-origin", "app.example.org"], "got origin 'app.example.org'; expected one such as https://"),
+        (["--hit-url", "https://a.example/"], "expected a URL such as https://example.org/documents/{id}"),
+        (["--hit-url", "javascript:{id}"], "expected a URL such as https://example.org/documents/{id}"),
+        (["--page-deadline-ms", "0"], "got page_deadline_s = 0; expected seconds above 0, at most 600"),
+        (["--page-deadline-ms", "nan"], "got page_deadline_s = nan; expected seconds above 0"),
+        (["--deadline-ms", "inf"], "got deadline_s = inf; expected seconds above 0, at most 600"),
+    ],
+)
+def test_bad_options_are_refused_before_any_work(served_index, args, message):
+    result = CliRunner().invoke(app, ["serve", str(served_index), "--port", "0", *args])
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ") and message in line
