@@ -135,7 +135,7 @@ class Level:
 
         A query never takes longer than a longer one, even if a measurement says so: what disturbs one makes it slower.
         """
-        falling_s = accumulate(reversed(self.alone_by_tokens_s.values()), min)
+        falling_s = accumulate(reversed(list(self.alone_by_tokens_s.values())), min)
         return [0, *self.alone_by_tokens_s], [0.0, *reversed(list(falling_s))]
 
     def _check_quality(self, quality: float, where: str) -> None:
