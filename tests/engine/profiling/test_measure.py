@@ -15,13 +15,13 @@ from elasticdenser.cli import app
 from elasticdenser.engine.profiling.agreement import agreement, quality_from_agreement
 from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
 from elasticdenser.engine.profiling.profile import Profile
-from elasticdenser.engine.profiling.query_sample import sample_queries, texts_by_length
+from elasticdenser.engine.profiling.query_sample import sample_queries, text_of_length, texts_by_length
 from elasticdenser.engine.profiling.search_effort import RETENTION_LOST_WITH_RECALL
 from elasticdenser.errors import QueryError
 from elasticdenser.index.efforts import Effort
 
 TEXTS = [f"passage {number} is about {topic}" for number, topic in enumerate(("dune", "spice", "cats", "rain") * 10)]
-SETTINGS = MeasureSettings(batch_sizes=(1, 4), tokens=(4, 9), k=3, rounds=2)
+SETTINGS = MeasureSettings(batch_sizes=(1, 4), tokens=(4, 9, 500), k=3, rounds=2)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,10 @@ def test_every_level_is_timed_and_judged(retriever):
     assert by_name["level0"].quality == 0.5 and by_name[str(retriever.encoder.full_subnet)].quality == 1.0
     assert set(profile.measured["quality_by_agreement"]) == names - {"level0"}
     assert {level: set(times) for level, times in profile.measured["alone_by_tokens_s"].items()} == {
-        name: {"4", "9"} for name in names
+        name: {"4", "9", "64"} for name in names
     }
+    for level in profile.levels:
+        assert set(level.alone_by_tokens_s) == {4, 9, 64}  # the encoder reads 64 tokens
     assert (profile.measured["n_passages"], profile.measured["k"]) == (40, 3)
 
 
@@ -84,6 +86,14 @@ def test_texts_have_the_lengths_of_their_range(retriever):
         assert all(below < n <= max_tokens for n in retriever.encoder.count_tokens(of_length))
     assert set(texts[32]) <= set(queries) and len(texts[32]) == 20  # no passage is needed
     assert texts == texts_by_length(retriever, queries, 20)
+
+
+def test_a_text_of_a_length_has_as_many_tokens_as_fit(retriever):
+    for tokens in (6, 9, 30, 63):
+        text = text_of_length(retriever.encoder, ["dune and", "spice"], tokens)
+        (n_tokens,) = retriever.encoder.count_tokens([text])
+        (of_one_more,) = retriever.encoder.count_tokens([text_of_length(retriever.encoder, ["dune and", "spice"], 64)])
+        assert n_tokens <= tokens < n_tokens + 8 and of_one_more == 64
 
 
 def test_without_texts_of_a_length_its_range_is_missing(retriever):
