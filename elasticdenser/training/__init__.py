@@ -11,3 +11,7 @@ Where to look:
 - `snapshots`: the weights at some steps; `selection`: the choice of the best of them on dev sets (`dev_sets`).
 - `parallel`: training in several processes.
 """
+
+from elasticdenser.lazy_imports import check_installed
+
+check_installed("training", "train", "torch", "safetensors", "scipy")
