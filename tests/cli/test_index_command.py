@@ -83,10 +83,19 @@ def test_precisions_and_their_spellings(corpus, tiny_model, tmp_path):
 
 
 def index_without_torch(*args):
-    """Run `index` in a process in which torch cannot be imported."""
+    """Run `index` in a process in which torch is found, but cannot be imported."""
     code = f"""if True:
         import sys
-        sys.modules["torch"] = None
+        from importlib.machinery import ModuleSpec
+
+        class Finder:
+            def find_spec(self, name, path=None, target=None):
+                return ModuleSpec(name, self) if name == "torch" else None
+
+            def create_module(self, spec):
+                raise ImportError("torch is imported")
+
+        sys.meta_path.insert(0, Finder())
         sys.argv = ["elasticdenser", "index", *{args!r}]
         from elasticdenser.cli import main
         main()
