@@ -12,8 +12,9 @@ from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.shape import ElasticShape
 from elasticdenser.progress import Progress
 from elasticdenser.training.checkpoints import LOG
-from elasticdenser.training.distil import Distillation, trained_subnets
+from elasticdenser.training.distil import Distillation
 from elasticdenser.training.recipe import Recipe
+from elasticdenser.training.subnet_training import trained_subnets
 
 _REFERENCE_STEPS, _REFERENCE_BATCH, _REFERENCE_LAYERS, _REFERENCE_HIDDEN = 2000, 128, 6, 384
 """A training that takes about an hour on two cores: all subnets of all-MiniLM-L6-v2."""

@@ -27,9 +27,9 @@ from elasticdenser.models.shape import WIDTHS
 from elasticdenser.progress import Progress
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.data import TrainingData
-from elasticdenser.training.distil import trained_subnets
 from elasticdenser.training.recipe import Recipe
 from elasticdenser.training.settings import settings_to_json
+from elasticdenser.training.subnet_training import trained_subnets
 from elasticdenser.training.targets import encoder_identity, prepare_data, texts_sha256
 from elasticdenser.training.texts import training_texts
 

@@ -34,7 +34,7 @@ from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training import parallel
 from elasticdenser.training.cost import planned_work, resumption, time_steps
 from elasticdenser.training.dev_sets import DevSet, check_dev_set, load_dev_set
-from elasticdenser.training.distil import Distillation, supports_bfloat16
+from elasticdenser.training.distil import Distillation
 from elasticdenser.training.initialisation import initialise_subnets, initialise_table
 from elasticdenser.training.inputs import TrainingInputs, TrainOptions
 from elasticdenser.training.recipe import Recipe
@@ -42,6 +42,7 @@ from elasticdenser.training.retention_by_length import measure_by_length
 from elasticdenser.training.selection import SnapshotSelection, select_snapshot
 from elasticdenser.training.snapshots import load_weights, save_weights, snapshot_file, snapshots_in
 from elasticdenser.training.subnet_grid import grid_lines
+from elasticdenser.training.subnet_training import supports_bfloat16
 from elasticdenser.training.table_tuning import TableTuning
 
 Log = Callable[[str], None]

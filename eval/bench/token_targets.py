@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from elasticdenser.models.elastic import ElasticBert, ElasticLayer
+from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_init import elastic_from_full
+from elasticdenser.models.trunk import ElasticLayer
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.batches import Batch
 from elasticdenser.training.data import TrainingData
