@@ -69,7 +69,7 @@ class Distillation(TrainingLoop[DistilSettings]):
         model.tokens.requires_grad_(settings.tune_tokens)
         if model.shape.level0:
             model.table.requires_grad_(False)  # trained by `TableTuning`
-        self._optimiser = SubnetOptimiser(model, settings)
+        self.optimiser = SubnetOptimiser(model, settings)
         self.resume()
 
     @property
@@ -93,11 +93,11 @@ class Distillation(TrainingLoop[DistilSettings]):
         """Train the subnets of this step on one batch, and let the optimiser take one step."""
         batch = parallel.local_part(whole, self.device)
         process_weight = parallel.loss_weight(batch, whole)
-        self._optimiser.set_learning_rates(self.step)
-        subnet_weights = self._optimiser.loss_weights()
+        self.optimiser.set_learning_rates(self.step)
+        subnet_weights = self.optimiser.loss_weights()
         loss_of = DistillationLoss(batch, self.settings)
         loss_and_cosine: dict[str, Tensor] = {}
-        for width, depths in self._optimiser.depths_by_width(self.step).items():
+        for width, depths in self.optimiser.depths_by_width(self.step).items():
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.bfloat16):
                 vectors_by_depth = self.model.at_depths(batch.token_ids, batch.mask, width, depths)
             weighted_losses = []
@@ -108,24 +108,24 @@ class Distillation(TrainingLoop[DistilSettings]):
                 cosine = (vectors * batch.targets).sum(dim=-1).mean()
                 loss_and_cosine[name] = process_weight * torch.stack([loss, cosine]).detach()
             torch.autograd.backward(torch.stack(weighted_losses).sum())
-        self._optimiser.update()
+        self.optimiser.update()
         means = torch.stack(list(loss_and_cosine.values()))
         parallel.average([means])
         for name, (loss_value, cosine_value) in zip(loss_and_cosine, means.tolist(), strict=True):
-            self._optimiser.losses.add(name, loss_value)
+            self.optimiser.losses.add(name, loss_value)
             self._cosines.add(name, cosine_value)
 
     def state(self) -> dict[str, Any]:
         """Return weights, optimiser and running losses."""
-        return self._optimiser.state()
+        return self.optimiser.state()
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what `state` returned."""
-        self._optimiser.load_state(state)
+        self.optimiser.load_state(state)
 
     def running_losses(self) -> dict[str, Any]:
         """Return losses and cosines by subnet."""
-        return {"loss": self._optimiser.losses.values, "cosine": self._cosines.values}
+        return {"loss": self.optimiser.losses.values, "cosine": self._cosines.values}
 
 
 def _difficulty_subnet(model: ElasticBert, settings: DistilSettings) -> Subnet:

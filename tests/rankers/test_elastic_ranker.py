@@ -44,6 +44,8 @@ def test_pairs_are_those_of_the_tokenizer(tiny_model, pairs):
     reference = AutoTokenizer.from_pretrained(tiny_model)
     (query,), passages = pairs.query_tokens([QUERY]), pairs.passage_tokens(TEXTS)
     for text, passage in zip(TEXTS, passages, strict=True):
+        if not text:  # which transformers takes for no second text
+            continue
         expected = reference(QUERY, text, truncation="only_second", max_length=48)
         ids = [
             id_ + type_id * len(VOCABULARY)
