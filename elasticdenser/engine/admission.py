@@ -54,9 +54,11 @@ class AdmissionControl:
         if displaced is not None:
             self.forget_rejection()
             return displaced
-        # Reuse the rejection only if it holds for every level, and only while all workers are busy: the end of a batch
-        # then cancels the reuse.
+        # Reuse the rejection only if it holds for queries of usual length and for every level, and only while all
+        # workers are busy: the end of a batch then cancels the reuse.
         forecast = self._forecast
+        if job.extras_s:
+            return None
         if job.max_level_index == len(forecast.profile.levels) and (forecast.queue or not forecast.has_idle_worker):
             self._reject_until_s = job.deadline_s + _REJECTION_REUSE * self._settings.slo_s
         return None
@@ -76,10 +78,12 @@ class AdmissionControl:
             message = f"got a request while {n_unfinished} are in the engine, which takes no more: try again later"
         else:
             fastest = forecast.profile.levels[min(forecast.fastest_level_index, max_level_index)]
+            is_long = bool(forecast.profile.extras_s(request.n_tokens))
+            length = f" of {request.n_tokens} tokens" if is_long else ""
             message = (
-                f"got a request due in {1000 * (request.deadline_s - request.arrival_s):.0f} ms while {n_unfinished} "
-                f"are in the engine, which cannot answer it in time even at {fastest.name}: try again later, or give "
-                "it more time"
+                f"got a request{length} due in {1000 * (request.deadline_s - request.arrival_s):.0f} ms while "
+                f"{n_unfinished} are in the engine, which cannot answer it in time even at {fastest.name}: try "
+                "again later, or give it more time"
             )
         return OverloadedError(message, retry_after_s=max(self._settings.slo_s, forecast.backlog_s()))
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
+WINDOW_S = 0.1
+"""Length of the window in which arrivals are counted."""
+
 
 class ArrivalRate:
     """Arrivals per second over a sliding window.
@@ -12,7 +15,7 @@ class ArrivalRate:
         window_s: Length of the window.
     """
 
-    def __init__(self, window_s: float = 0.1) -> None:
+    def __init__(self, window_s: float = WINDOW_S) -> None:
         self.window_s = window_s
         self._times_s: deque[float] = deque()
 

@@ -46,7 +46,8 @@ class BatchSearch(Protocol):
     def count_tokens(self, text: str) -> int | None:
         """Return the number of tokens of a query, special tokens included; None, the default, if it is not known.
 
-        It is called in the threads of clients, if the quality of levels depends on it; see `Level.quality_for`.
+        It is called in the threads of clients, if a level's quality or run time depends on it; see `Level.quality_for`
+        and `Level.extra_s`.
         """
         return None
 

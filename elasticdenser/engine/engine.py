@@ -93,8 +93,14 @@ class RetrievalEngine:
         n_workers = cpu_count() if workers is None else workers
         settings = SchedulerSettings(slo_s=slo_s, workers=n_workers, reserve_s=reserve_s, max_unfinished=max_unfinished)
         scheduler = Scheduler(profile, make_policy(policy, profile, settings), settings)
-        count_tokens = self._count_tokens if profile.has_quality_by_tokens else None
-        self._submissions = SubmissionBuilder(slo_s, minimum_quality, count_tokens, self._shorten)
+        self._submissions = SubmissionBuilder(
+            slo_s,
+            minimum_quality,
+            count_tokens=self._count_tokens,
+            quality_by_length=profile.has_quality_by_tokens,
+            time_by_length=profile.has_times_by_tokens,
+            shorten=self._shorten,
+        )
         self.profile, self._settings = profile, settings
         # Well above the limit of the watchdog, which fails a batch that hangs: this one only ends its process.
         process_timeout_s = max(30.0, 10 * hang_timeout_s)

@@ -9,7 +9,7 @@ from elasticdenser.engine.deadline_queue import DeadlineQueue
 from elasticdenser.engine.latency_correction import LatencyCorrection
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.queue_state import QueueState
-from elasticdenser.engine.request import Batch
+from elasticdenser.engine.request import Batch, Job, Request
 from elasticdenser.engine.settings import SchedulerSettings
 
 
@@ -26,6 +26,7 @@ class Forecast:
         running: The running batches, as the keys of a dictionary, in the order of their start.
         correction: Correction of profiled run times by observed ones.
         rate: Rate at which requests with a deadline arrive.
+        level_indices: Indices of the levels that the policy may choose, best first; the last is the fastest.
         max_batch_sizes: Maximum number of jobs in a batch, by level index.
         capacity_per_s: Queries per second of one worker at the fastest level, by the profile.
     """
@@ -36,6 +37,8 @@ class Forecast:
         self.running: dict[Batch, None] = {}
         self.correction = LatencyCorrection()
         self.rate = ArrivalRate()
+        used = {*profile.pareto_front, fastest_level_index}
+        self.level_indices = sorted(index for index in used if index <= fastest_level_index)
         # A batch larger than is efficient only makes its own requests wait. A batch of one may exceed the longest run
         # time: as it cannot be divided, the level would never be used otherwise.
         self.max_batch_sizes = tuple(
@@ -47,6 +50,14 @@ class Forecast:
     def has_idle_worker(self) -> bool:
         """Whether a worker is free."""
         return len(self.running) < self.settings.workers
+
+    def job(self, request: Request, max_level_index: int) -> Job:
+        """Return a job for a request, the last level of which has this index."""
+        extras_s = self.profile.extras_s(request.n_tokens)
+        if not extras_s:
+            return Job(request, max_level_index)
+        least_extra_s = self.correction.ratio * extras_s[min(max_level_index, self.fastest_level_index)]
+        return Job(request, max_level_index, extras_s, least_extra_s)
 
     def state(self, now_s: float) -> QueueState:
         """Return the state on which decisions are based."""

@@ -72,6 +72,11 @@ class QueueState:
         return len(self.queue) + sum(free_s > self.now_s for free_s in self.free_s)
 
     @property
+    def n_idle(self) -> int:
+        """Number of idle workers."""
+        return sum(free_s <= self.now_s for free_s in self.free_s)
+
+    @property
     def slack_s(self) -> float:
         """Time until the first deadline, less the reserve."""
         return self.queue.deadlines_s[0] - self.now_s - self.reserve_s
@@ -87,8 +92,7 @@ class QueueState:
             safety_factor: Factor for predicted run times.
         """
         run_index, n = self.queue.group_at(0, level_index, len(self.queue))
-        n_idle = sum(free_s <= self.now_s for free_s in self.free_s)
-        share = -(-len(self.queue) // max(1, n_idle))
+        share = -(-len(self.queue) // max(1, self.n_idle))
         budget_s = (self.queue.deadlines_s[0] - self.now_s - reserve_s) / safety_factor / self.correction_ratio
         return min(n, share, self.max_batch_sizes[run_index], self.levels[run_index].largest_batch(budget_s))
 
@@ -104,7 +108,8 @@ class QueueState:
     ) -> bool:
         """Return whether the queue, served at a level in the order of deadlines, meets every deadline.
 
-        Each batch is the largest that the deadline of its first job allows, on the worker that is free first.
+        Each batch is the largest that the deadline of its first job allows, on the worker that is free first. Long
+        queries are taken to be served at the fastest level that they accept.
 
         Args:
             level_index: The level.
@@ -125,6 +130,7 @@ class QueueState:
         latency_s, max_size = self.levels[level_index].latency_s, self.max_batch_sizes[level_index]
         if not check_from and not is_restricted and self._exceeds_capacity(level_index, reserve_s, factor, skip):
             return False
+        least_extras_s = queue.least_extras_s if queue.n_long else ()
         for _ in range(n if whole_queue else _MAX_BATCHES_AHEAD):
             if position >= n:
                 return True
@@ -139,7 +145,10 @@ class QueueState:
             if size > group_size or size > n - position:  # faster than min(): most of a decision's time is spent here
                 size = min(group_size, n - position)
             if size > 0:
-                heapreplace(free_s, start_s + factor * latency_s[size])
+                end_s = start_s + factor * latency_s[size]
+                if least_extras_s:
+                    end_s += safety_factor * sum(least_extras_s[position : position + size])
+                heapreplace(free_s, end_s)
                 position += size
             elif position >= check_from:
                 return False

@@ -36,7 +36,8 @@ class Request:
         priority: Importance when not all requests can be served: those of low priority are shed first. The order of
             service is by deadline, whatever the priority.
         minimum_quality: Quality, for queries of this length, that the level of the answer must have; 0 accepts any.
-        n_tokens: Length of the query, as for `Level.quality_for`; needed with a minimum quality only.
+        n_tokens: Length of the query in tokens, as for `Level.quality_for` and `Level.extra_s`; None if it is usual, or
+            unknown.
     """
 
     id: int
@@ -56,23 +57,33 @@ class Job:
         first: The request that opened the job.
         max_level_index: Index in the profile of the last level that is good enough for the requests; levels of higher
             indices are worse.
+        extras_s: `Level.extra_s` by level index, for a long query; empty for a usual one.
+        least_extra_s: Expected time beyond that of a usual query at the fastest level that the requests accept.
 
     Attributes:
         requests: The requests, earliest deadline first; never empty while the job waits or runs.
     """
 
-    __slots__ = ("key", "max_level_index", "priority", "requests")
+    __slots__ = ("extras_s", "key", "least_extra_s", "max_level_index", "priority", "requests")
 
-    def __init__(self, first: Request, max_level_index: int) -> None:
+    def __init__(
+        self, first: Request, max_level_index: int, extras_s: tuple[float, ...] = (), least_extra_s: float = 0.0
+    ) -> None:
         self.key = key_of(first)
         self.requests = [first]
         self.max_level_index = max_level_index
         self.priority = first.priority
+        self.extras_s, self.least_extra_s = extras_s, least_extra_s
 
     @property
     def deadline_s(self) -> float:
         """Earliest deadline of the requests."""
         return self.requests[0].deadline_s
+
+    @property
+    def queue_deadline_s(self) -> float:
+        """Deadline in the queue: a usual query that is in time for it leaves enough time for this one."""
+        return self.requests[0].deadline_s - self.least_extra_s
 
 
 def key_of(request: Request) -> Hashable:
@@ -90,6 +101,7 @@ class Batch:
         level: Name of the level.
         started_s: Time at which the scheduler released the batch.
         expected_s: Expected run time.
+        extra_s: Profiled time beyond that of a batch of usual queries.
     """
 
     jobs: tuple[Job, ...]
@@ -97,6 +109,7 @@ class Batch:
     level: str
     started_s: float
     expected_s: float
+    extra_s: float = 0.0
 
     @property
     def due_s(self) -> float:

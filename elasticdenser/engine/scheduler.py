@@ -15,9 +15,10 @@ from operator import attrgetter
 from elasticdenser.engine.admission import AdmissionControl
 from elasticdenser.engine.forecast import Forecast
 from elasticdenser.engine.in_flight import InFlightJobs
+from elasticdenser.engine.long_jobs import fit_long_jobs
 from elasticdenser.engine.policies.base import Policy
 from elasticdenser.engine.profiling.profile import Profile
-from elasticdenser.engine.queue_state import QueueState
+from elasticdenser.engine.queue_state import Choice, QueueState
 from elasticdenser.engine.request import Batch, Job, Outcome, Request, Status
 from elasticdenser.engine.settings import SchedulerSettings
 from elasticdenser.engine.shedding import shed_excess
@@ -99,7 +100,7 @@ class Scheduler:
             return
         if self._admission.rejects_unchecked(request.deadline_s, request.priority):
             raise self._admission.rejection(request, max_level_index, self.n_unfinished)
-        job = Job(request, max_level_index)
+        job = self._forecast.job(request, max_level_index)
         displaced = self._admission.admit(job, self.n_unfinished)
         if displaced is None:
             raise self._admission.rejection(request, max_level_index, self.n_unfinished)
@@ -123,6 +124,10 @@ class Scheduler:
         if level_index != choice.level_index:  # a minimum level, for which the chosen batch may be too large
             max_size = min(max_size, max(1, level.largest_batch((self._queue.deadlines_s[0] - now_s) / ratio)))
         size = max(1, min(max_size, len(level.latency_s) - 1))
+        if self._queue.n_long:
+            level_index, size = fit_long_jobs(state, Choice(level_index, size), self._forecast.level_indices)
+            level = self.profile.levels[level_index]
+        extra_s = self._queue.extra_s(size, level_index)
         jobs = self._queue.take(size)
         self._admission.forget_rejection()
         batch = Batch(
@@ -130,7 +135,8 @@ class Scheduler:
             level_index=level_index,
             level=level.name,
             started_s=now_s,
-            expected_s=ratio * level.latency_s[size],
+            expected_s=ratio * (level.latency_s[size] + extra_s),
+            extra_s=extra_s,
         )
         self._running[batch] = None
         self._in_flight.start(batch)
@@ -139,7 +145,8 @@ class Scheduler:
     def finish(self, batch: Batch, run_s: float) -> None:
         """Record that a batch finished after `run_s`; see `Batch.outcomes`."""
         size = len(batch.jobs)
-        self._forecast.correction.observe(self.profile.levels[batch.level_index].latency_s[size], run_s)
+        profiled_s = self.profile.levels[batch.level_index].latency_s[size] + batch.extra_s
+        self._forecast.correction.observe(profiled_s, run_s)
         self.policy.observe(size, run_s)
         self._end(batch)
 

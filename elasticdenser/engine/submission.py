@@ -10,6 +10,9 @@ from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 from elasticdenser.query_input import check_query
 
+_USUAL_BYTES = 120
+"""A query of up to so many bytes is of usual length: it has about 30 tokens at most, in any script."""
+
 
 class Submission(NamedTuple):
     """Request as a client submits it.
@@ -20,7 +23,7 @@ class Submission(NamedTuple):
         minimum_level: Name of the level whose quality the answer must reach; None accepts any level.
         priority: Importance when not all requests can be served; those of low priority are shed first.
         minimum_quality: Quality, for queries of this length, that the level of the answer must have; 0 accepts any.
-        n_tokens: Length of the query, as for `Level.quality_for`; None if it does not matter or is unknown.
+        n_tokens: Length of the query in tokens; None if it does not matter or is unknown.
     """
 
     query: Query
@@ -37,8 +40,10 @@ class SubmissionBuilder:
     Args:
         slo_s: Deadline of requests that give none, in seconds after arrival.
         minimum_quality: Minimum quality of requests that give none; 0 accepts any level.
-        count_tokens: Counts the tokens of a query; None if no quality depends on them.
-        shorten: Shortens long queries without changing their hits; None leaves them as they are.
+        count_tokens: Counts the tokens of a query.
+        quality_by_length: Whether the quality of levels depends on the length of a query.
+        time_by_length: Whether it is known how run times depend on the length of a query.
+        shorten: Shortens long queries without changing their hits.
 
     Raises:
         QueryError: The minimum quality is out of range.
@@ -48,10 +53,14 @@ class SubmissionBuilder:
         self,
         slo_s: float,
         minimum_quality: float = 0.0,
-        count_tokens: Callable[[str], int | None] | None = None,
-        shorten: Callable[[str], str] | None = None,
+        *,
+        count_tokens: Callable[[str], int | None],
+        quality_by_length: bool,
+        time_by_length: bool,
+        shorten: Callable[[str], str],
     ) -> None:
         self._slo_s, self._count_tokens, self._shorten = slo_s, count_tokens, shorten
+        self._quality_by_length, self._time_by_length = quality_by_length, time_by_length
         self._minimum_quality = _checked_quality(minimum_quality)
 
     def build(
@@ -79,15 +88,17 @@ class SubmissionBuilder:
         if isinstance(doc_ids, str):
             raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
         quality = self._minimum_quality if minimum_quality is None else _checked_quality(minimum_quality)
-        if self._shorten is not None:
-            query = self._shorten(query)
+        query = self._shorten(query)
+        is_counted = (self._quality_by_length and quality > 0) or (
+            self._time_by_length and len(query.encode()) > _USUAL_BYTES
+        )
         return Submission(
             query=Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids)),
             timeout_s=timeout_s,
             minimum_level=minimum_level,
             priority=priority,
             minimum_quality=quality,
-            n_tokens=self._count_tokens(query) if quality and self._count_tokens else None,
+            n_tokens=self._count_tokens(query) if is_counted else None,
         )
 
 

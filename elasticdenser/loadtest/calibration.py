@@ -215,7 +215,8 @@ def _typical_profile(
                 by_size[nearest].append(ratio)
         of_level = _median([ratio for group in by_size.values() for ratio in group], overall)
         measured_s = {n: level.measured_s[n] * _median(by_size[n], of_level) for n in measured_sizes}
-        levels.append(replace(level, measured_s=measured_s))
+        alone_by_tokens_s = {tokens: seconds * of_level for tokens, seconds in level.alone_by_tokens_s.items()}
+        levels.append(replace(level, measured_s=measured_s, alone_by_tokens_s=alone_by_tokens_s))
     return Profile(levels=levels, measured=profile.measured)
 
 

@@ -121,7 +121,7 @@ def shipped_times(encoder: ElasticQueryEncoder) -> dict[str, dict[float, float]]
     # Longer queries than the profile has cost in proportion.
     return {
         subnet: {float(tokens): seconds for tokens, seconds in times.items()}
-        | {256.0: times["64"] + (times["64"] - times["32"]) * 6}
+        | ({} if "256" in times else {256.0: times["64"] + (times["64"] - times["32"]) * 6})
         for subnet, times in measured.items()
     }
 

@@ -3,8 +3,8 @@
     python eval/bench/quality_by_length.py RESULTS
 
 RESULTS is the folder of a finished run of `eval/suites/subjects-local.toml`, with its indexes. On each query set the
-quality of every subnet is estimated from the texts of the queries and the passages alone, starting from the retention
-that the model knows of itself, as `elasticdenser profile --by-length` does. In each range of lengths that has enough
+quality of every subnet is estimated from the texts of the queries and the passages alone, as `elasticdenser profile
+--by-length` does. In each range of lengths that has enough
 queries of the set, the estimate is compared with the retention that the judgements give, and so are the two values that
 are known without an estimate: the retention of the model, and its retention by length.
 """
@@ -66,8 +66,7 @@ def rows_of(
     """Return one row for each subnet and range of lengths."""
     folder = retriever.encoder.location.path
     retention, by_length = retention_of(folder), retention_by_length_of(folder)
-    judged = {subnet: retention[subnet] for subnet in SUBNETS}
-    estimates = estimate_by_length(retriever, list(queries.values()), SUBNETS, judged, k=10)
+    estimates = estimate_by_length(retriever, list(queries.values()), SUBNETS, k=10)
     full = values[str(retriever.encoder.full_subnet)]
     lengths = dict(zip(queries, retriever.encoder.count_tokens(list(queries.values())), strict=True))
     bounds = sorted(estimates["level0"])

@@ -137,6 +137,6 @@ def test_one_run_as_csv_and_latex(compared):
 def test_arguments_that_are_neither_runs_nor_measures(compared):
     qrels, base = str(compared / "qrels.txt"), str(compared / "base_1.trec")
     assert_fails(run("evaluate", qrels, base, "goood"), "goood", "nor is there a run file")
-    assert_fails_after_notes(run("evaluate", qrels, base, "none.trec"), "none.trec", "cannot read this run")
+    assert_fails_after_notes(run("evaluate", qrels, base, "none.trec"), "none.trec", "no such file")
     for args in ([base], ["--csv", "--latex"]):
         assert run("evaluate", qrels, base, *args).exit_code == 2

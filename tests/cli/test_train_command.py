@@ -74,5 +74,6 @@ def test_failures_are_one_line_each(folder, tiny_model):
     ):
         result = train(*args)
         assert (result.exit_code, result.stdout) == (1, ""), result.output
-        (line,) = result.stderr.splitlines()
+        *notes, line = result.stderr.splitlines()
         assert line.startswith("error: ") and part in line, line
+        assert len(notes) <= 1 and not any("error" in note for note in notes), notes  # texts are counted first

@@ -89,7 +89,9 @@ def test_an_index_ranked_by_dot_product_stays_so(tmp_path, matryoshka):
 
 
 def test_the_options_of_the_command_line(tmp_path, tiny_model):
-    (tmp_path / "c.jsonl").write_text("".join(json.dumps({"_id": text, "text": text}) + "\n" for text in TEXTS))
+    (tmp_path / "c.jsonl").write_text(
+        "".join(json.dumps({"_id": f"p{number}", "text": text}) + "\n" for number, text in enumerate(TEXTS))
+    )
     arguments = ["index", str(tmp_path / "c.jsonl"), "--encoder", str(tiny_model), "--precision", "int8"]
 
     def index(*options: str) -> str:

@@ -261,6 +261,24 @@ def test_a_minimum_quality_depends_on_the_number_of_tokens():
     ]
 
 
+def test_long_queries_are_recognised_by_their_tokens():
+    search, by_tokens = (
+        _CountingSearch(),
+        replace(
+            PROFILE,
+            levels=[replace(level, alone_by_tokens_s={16: level.latency_s[1], 100: 100.0}) for level in PROFILE.levels],
+        ),
+    )
+    with RetrievalEngine(search, by_tokens, slo_s=LONG_DEADLINE_S, workers=1) as engine:
+        assert engine.ask("a short question").level == "w1-d6"
+        with pytest.raises(OverloadedError, match="got a request of 100 tokens due in"):
+            engine.ask("word " * 100)
+        with pytest.raises(OverloadedError, match="of 90 tokens"):
+            engine.submit("語 " * 90, minimum_quality=0.9)
+        assert engine.ask("word " * 20, minimum_quality=0.9).level == "w1-d6"  # no quality depends on the length
+    assert search.counted == ["word " * 100, "語 " * 90]
+
+
 def test_requests_override_the_minimum_quality_of_the_engine():
     options = {"policy": "static:level0", "slo_s": LONG_DEADLINE_S, "workers": 1, "minimum_quality": 0.96}
     search = _CountingSearch()

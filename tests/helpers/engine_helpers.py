@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.policies import make_policy
@@ -29,6 +30,14 @@ PROFILE = Profile(
         level("w0.25-d2", 0.9, 0.5, 11.0),
         level("level0", 0.82, 0.25, 6.5),
     ]
+)
+# A query of 64 tokens takes 4 times as long as a usual one, one of 256 tokens 16 times as long.
+PROFILE_BY_TOKENS = replace(
+    PROFILE,
+    levels=[
+        replace(level, alone_by_tokens_s={tokens: level.latency_s[1] * tokens / 16 for tokens in (16, 64, 256)})
+        for level in PROFILE.levels
+    ],
 )
 CAPACITY_PER_S = PROFILE.levels[-1].capacity_per_s()
 

@@ -248,7 +248,7 @@ def test_integer_ids_and_wrong_values_of_k(retriever):
     for doc_ids in (7, "d1"):
         with pytest.raises(QueryError, match=r"got doc_ids = .*, expected a collection of document ids"):
             retriever.search("dune", doc_ids=doc_ids)
-    with pytest.raises(QueryError, match="1 of 1 document ids are not in the index, such as 7"):
+    with pytest.raises(QueryError, match="1 of 1 document ids are not in the index, such as '7'"):
         retriever.search("dune", doc_ids=[7])
     for k in (2.0, True, "2"):
         with pytest.raises(QueryError, match=f"got k = {k!r}, expected a whole number"):

@@ -293,11 +293,11 @@ def test_a_half_closed_client_does_not_wait_for_ever(gated_engine, gated, serve,
 
 
 def test_a_rejection_reaches_a_client_that_is_still_sending(url):
-    body = b"x" * 3_000_000
+    body = b"x" * 12_000_000
     with connect(url) as connection:
         connection.sendall(request_head(body) + body)
         status, content = read_response(connection)
-    assert status == 413 and "more than 1,048,576 bytes" in content["error"]["message"]
+    assert status == 413 and "more than 8,388,608 bytes" in content["error"]["message"]
 
 
 @pytest.mark.slow

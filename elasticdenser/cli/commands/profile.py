@@ -126,7 +126,9 @@ def _print_levels(profile: Profile, batch_sizes: Sequence[int]) -> None:
         rows.append([f"{level.quality:.3f}", f"{single_ms:.2f}", *ms_per_query, level.name, effort, used])
     columns = ["quality", "ms single", *(f"in {size}s" for size in batch_sizes[1:]), "level", "search recall", "used"]
     by_agreement = profile.measured.get("quality_by_agreement")
-    meaning = "agreement with the full encoder" if by_agreement else "share of the full encoder's figures"
+    meaning = (
+        "estimated from hits shared with the full encoder" if by_agreement else "share of the full encoder's figures"
+    )
     print_table(f"Quality: {meaning}", columns, rows, numeric=len(columns) - 3)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import sys
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate, pairwise
 
 from elasticdenser.errors import BadInputError
@@ -16,6 +17,8 @@ _MAX_BATCH_SIZE = 4096
 _EFFICIENT_SHARE = 0.98
 """A batch is efficient from this share of the best throughput on: the last 2 % may need a batch twice as large, in
 which every request waits longer."""
+_USUAL_TOKENS = 32
+"""Queries of up to this length are usual ones, whose run times `measured_s` gives; nearly all questions are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,8 @@ class Level:
         quality_by_tokens: The same for queries of one length, where that is known: by the largest number of tokens of a
             range of lengths, special tokens included. The range begins behind the one before.
         measured_s: Run time of a batch, encoding and search together, by batch size; size 1 is required.
+        alone_by_tokens_s: Run time of a single query by its length in tokens, special tokens included, where that is
+            known.
         recall: Search effort, as `PassageIndex.search` takes it; None is the greatest.
 
     Attributes:
@@ -44,6 +49,7 @@ class Level:
     measured_s: Mapping[int, float]
     recall: float | None = None
     quality_by_tokens: Mapping[int, float] = field(default_factory=dict)
+    alone_by_tokens_s: Mapping[int, float] = field(default_factory=dict)
     latency_s: tuple[float, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -66,8 +72,15 @@ class Level:
             if not isinstance(size, int) or not 1 <= size <= _MAX_BATCH_SIZE or not _is_positive(seconds):
                 message = f"level {self.name}: got {_shortened(seconds)} s for a batch of {size!r}"
                 raise BadInputError(f"{message}; expected seconds above 0 for sizes from 1 to {_MAX_BATCH_SIZE}")
+        for tokens, seconds in self.alone_by_tokens_s.items():
+            if type(tokens) is not int or tokens < 1 or not _is_positive(seconds):
+                message = f"level {self.name}: got {_shortened(seconds)} s for a query of {_shortened(tokens)} tokens"
+                raise BadInputError(
+                    f"{message}; expected seconds above 0 for 1 token or more: measure the profile again"
+                )
         object.__setattr__(self, "measured_s", dict(sorted(self.measured_s.items())))
         object.__setattr__(self, "quality_by_tokens", dict(sorted(self.quality_by_tokens.items())))
+        object.__setattr__(self, "alone_by_tokens_s", dict(sorted(self.alone_by_tokens_s.items())))
         object.__setattr__(self, "latency_s", tuple(accumulate(_interpolated(self.measured_s), max)))
 
     def quality_for(self, n_tokens: int | None) -> float:
@@ -85,6 +98,23 @@ class Level:
                     return quality
         return self.quality
 
+    def extra_s(self, n_tokens: int | None) -> float:
+        """Return the time that a query takes beyond a usual one, alone or in a batch.
+
+        Args:
+            n_tokens: Number of tokens, special tokens included; None if unknown.
+
+        Returns:
+            Seconds, interpolated between the lengths that were measured, and linear beyond them; 0 for a query of usual
+            or unknown length.
+        """
+        if n_tokens is None or n_tokens <= _USUAL_TOKENS or not self.alone_by_tokens_s:
+            return 0.0
+        lengths, times_s = self._alone_points
+        end = min(max(1, bisect_left(lengths, n_tokens)), len(lengths) - 1)
+        slope_s = (times_s[end] - times_s[end - 1]) / (lengths[end] - lengths[end - 1])
+        return max(0.0, times_s[end] + slope_s * (n_tokens - lengths[end]) - self.latency_s[1])
+
     def largest_batch(self, budget_s: float) -> int:
         """Return the size of the largest batch that takes at most `budget_s`; 0 if a single query takes longer."""
         return max(0, bisect_right(self.latency_s, budget_s) - 1)
@@ -98,6 +128,15 @@ class Level:
         """Return the size of the smallest batch that reaches nearly the capacity at this longest run time."""
         required_per_s = _EFFICIENT_SHARE * self.capacity_per_s(max_run_s)
         return next(size for size, seconds in enumerate(self.latency_s) if size and size / seconds >= required_per_s)
+
+    @cached_property
+    def _alone_points(self) -> tuple[list[int], list[float]]:
+        """Lengths, from 0 on, and times of single queries.
+
+        A query never takes longer than a longer one, even if a measurement says so: what disturbs one makes it slower.
+        """
+        falling_s = accumulate(reversed(list(self.alone_by_tokens_s.values())), min)
+        return [0, *self.alone_by_tokens_s], [0.0, *reversed(list(falling_s))]
 
     def _check_quality(self, quality: float, where: str) -> None:
         if not _is_positive(quality) or quality > 2:  # above 1 if the best level was not measured

@@ -12,7 +12,7 @@ from statistics import median
 
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 from elasticdenser.engine.batch_search import RetrieverSearch
-from elasticdenser.engine.profiling.agreement import agreement
+from elasticdenser.engine.profiling.agreement import agreement, quality_from_agreement
 from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.profiling.quality_by_length import estimate_by_length
@@ -38,7 +38,8 @@ class MeasureSettings:
     Args:
         levels: Subnets of the encoder; none stands for all.
         batch_sizes: Batch sizes, rising from 1.
-        tokens: Lengths of queries in tokens for which a single query is timed as well.
+        tokens: Lengths of queries in tokens for which a single query is timed as well; the encoder's limit stands for
+            those above it.
         k: Number of hits.
         rounds: Number of times that each case is timed.
         by_length: Estimate the quality by the length of the query too, where it is not given.
@@ -50,7 +51,7 @@ class MeasureSettings:
 
     levels: tuple[str, ...] = ()
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    tokens: tuple[int, ...] = (4, 8, 16, 32, 64)
+    tokens: tuple[int, ...] = (4, 8, 16, 32, 64, 256, 512)
     k: int = 10
     rounds: int = 15
     by_length: bool = False
@@ -79,7 +80,7 @@ def measure_profile(
         retriever: The retriever.
         queries: Texts like those that it will be asked.
         settings: The settings.
-        quality: Retention by level, measured with relevance judgements; `agreement` replaces the missing ones.
+        quality: Retention by level, measured with relevance judgements; `agreement` estimates the missing ones.
         quality_by_tokens: Retention by level and length of the query, as in a `Level`; it may be missing.
         recalls: Search effort of every level, for which the qualities then hold; None chooses the efforts.
         progress: Called with (activity, done, total).
@@ -97,14 +98,14 @@ def measure_profile(
     with _without_cache(retriever.encoder):
         qualities = dict(quality or {})
         unjudged = [name for name in names if name not in qualities]
-        qualities |= agreement(retriever, queries, unjudged, k=settings.k, seed=settings.seed, progress=progress)
+        agreements = agreement(retriever, queries, unjudged, k=settings.k, seed=settings.seed, progress=progress)
+        qualities |= {name: quality_from_agreement(share) for name, share in agreements.items()}
         qualities = {name: qualities[name] for name in names}
         by_tokens = {name: (quality_by_tokens or {}).get(name, {}) for name in names}
         full = str(retriever.encoder.full_subnet)  # its quality is 1 at every length
         estimated = [name for name in names if settings.by_length and name != full and not by_tokens[name]]
-        judged = {name: qualities[name] for name in estimated if name not in unjudged}
         by_tokens |= estimate_by_length(
-            retriever, queries, estimated, judged, k=settings.k, seed=settings.seed, progress=progress
+            retriever, queries, estimated, k=settings.k, seed=settings.seed, progress=progress
         )
         if recalls is None:
             points = choose_operating_points(_operating_points(retriever, queries, qualities, settings, progress))
@@ -115,13 +116,15 @@ def measure_profile(
                 for name in names
             }
         search = RetrieverSearch(retriever, {name: recalls[name] for name in names})
-        times = _time_levels(search, queries, names, settings, progress)
+        lengths = _queries_by_length(retriever.encoder, queries, settings)
+        times = _time_levels(search, queries, lengths, names, settings, progress)
     levels = [
         Level(
             name=name,
             quality=qualities[name],
             recall=recalls[name],
             quality_by_tokens=by_tokens[name],
+            alone_by_tokens_s={tokens: median(times[name, 1, tokens]) for tokens in lengths},
             measured_s={size: median(times[name, size, 0]) for size in settings.batch_sizes},
         )
         for name in names
@@ -174,8 +177,21 @@ def _operating_points(
     return {name: [point(name, recall) for recall in recalls] for name in quality}
 
 
+def _queries_by_length(
+    encoder: ElasticQueryEncoder, queries: Sequence[str], settings: MeasureSettings
+) -> dict[int, Query]:
+    """Return a query of each length in tokens that is timed."""
+    lengths = sorted({min(tokens, encoder.settings.max_length) for tokens in settings.tokens})
+    return {tokens: Query(text=text_of_length(encoder, queries, tokens), k=settings.k) for tokens in lengths}
+
+
 def _time_levels(
-    search: RetrieverSearch, queries: Sequence[str], names: Sequence[str], settings: MeasureSettings, progress: Progress
+    search: RetrieverSearch,
+    queries: Sequence[str],
+    lengths: Mapping[int, Query],
+    names: Sequence[str],
+    settings: MeasureSettings,
+    progress: Progress,
 ) -> dict[_Case, list[float]]:
     """Return the run times of every level, in batches and alone."""
 
@@ -187,7 +203,6 @@ def _time_levels(
     def run_alone(_: int, name: str, query: Query) -> None:
         search.search_batch([query], name)
 
-    lengths = {tokens: Query(text=text_of_length(queries, tokens), k=settings.k) for tokens in settings.tokens}
     cases: dict[_Case, Callable[[int], object]] = {}
     for name in names:
         cases |= {(name, size, 0): partial(run_batch, name=name, size=size) for size in settings.batch_sizes}

@@ -15,6 +15,9 @@ from elasticdenser.engine.profiling.level import Level
 from elasticdenser.errors import BadInputError, QueryError
 
 VERSION = 1
+_TIMES_KEY = "alone_by_tokens_s"
+"""Key of `Profile.measured`: level -> `Level.alone_by_tokens_s`. It stands there, and not beside the other times of a
+level, because earlier versions of this package wrote it there, and refuse unknown keys elsewhere."""
 _MAX_LEVELS = 250
 """The queue stores the index of a level in a byte."""
 
@@ -117,6 +120,18 @@ class Profile:
         return any(level.quality_by_tokens for level in self.levels)
 
     @cached_property
+    def has_times_by_tokens(self) -> bool:
+        """Whether it is known how the run time of a level depends on the length of the query."""
+        return any(level.alone_by_tokens_s for level in self.levels)
+
+    def extras_s(self, n_tokens: int | None) -> tuple[float, ...]:
+        """Return `Level.extra_s` by level index for a query of a length; empty if it is 0 at every level."""
+        if n_tokens is None or not self.has_times_by_tokens:
+            return ()
+        extras_s = tuple(level.extra_s(n_tokens) for level in self.levels)
+        return extras_s if any(extras_s) else ()
+
+    @cached_property
     def _indices(self) -> dict[str, int]:
         return {level.name: index for index, level in enumerate(self.levels)}
 
@@ -126,13 +141,18 @@ class Profile:
             {
                 "name": level.name,
                 "quality": level.quality,
-                "latency_s": {str(size): seconds for size, seconds in level.measured_s.items()},
+                "latency_s": _with_text_keys(level.measured_s),
                 **({} if level.recall is None else {"recall": level.recall}),
                 **_quality_by_tokens_row(level),
             }
             for level in self.levels
         ]
-        write_json(path, {"version": VERSION, "levels": rows, "measured": dict(self.measured)})
+        measured = dict(self.measured)
+        if times := {
+            level.name: _with_text_keys(level.alone_by_tokens_s) for level in self.levels if level.alone_by_tokens_s
+        }:
+            measured[_TIMES_KEY] = measured.get(_TIMES_KEY, {}) | times
+        write_json(path, {"version": VERSION, "levels": rows, "measured": measured})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -159,6 +179,7 @@ class Profile:
             message = f"got a profile of version {_shortened(value['version'])}; this program reads version {VERSION}"
             raise BadInputError(f"{message}: measure the profile again")
         content = from_value(_ProfileFile, value, "profile")
+        times = from_value(_Measured, {_TIMES_KEY: content.measured.get(_TIMES_KEY, {})}, "profile.measured")
         levels = [
             Level(
                 name=row.name,
@@ -166,6 +187,7 @@ class Profile:
                 recall=row.recall,
                 measured_s=row.latency_s,
                 quality_by_tokens=row.quality_by_tokens,
+                alone_by_tokens_s=times.alone_by_tokens_s.get(row.name, {}),
             )
             for row in content.levels
         ]
@@ -192,11 +214,22 @@ class _ProfileFile:
     measured: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """The one condition of a measurement that is read."""
+
+    alone_by_tokens_s: dict[str, dict[int, float]]
+
+
 def _quality_by_tokens_row(level: Level) -> dict[str, Any]:
     """Return the optional key of a level's row; versions of this package before the key refuse it."""
     if not level.quality_by_tokens:
         return {}
-    return {"quality_by_tokens": {str(tokens): quality for tokens, quality in level.quality_by_tokens.items()}}
+    return {"quality_by_tokens": _with_text_keys(level.quality_by_tokens)}
+
+
+def _with_text_keys(values: Mapping[int, float]) -> dict[str, float]:
+    return {str(key): value for key, value in values.items()}
 
 
 def _shortened(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice, pairwise
 from random import Random
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from elasticdenser.errors import QueryError
 
 if TYPE_CHECKING:
+    from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
     from elasticdenser.retrieval.retriever import Retriever
 
 _WORDS = 8
@@ -41,10 +43,20 @@ def sample_queries(retriever: Retriever, n: int = 200, seed: int = 0) -> list[st
     return [query for query in queries if query] or ["a query"]
 
 
-def text_of_length(queries: Sequence[str], tokens: int) -> str:
-    """Return words of the queries that together have about as many tokens, counting the special ones."""
-    words = cycle(" ".join(queries).split())
-    return " ".join(islice(words, max(1, tokens - _SPECIAL_TOKENS)))
+def text_of_length(encoder: ElasticQueryEncoder, queries: Sequence[str], tokens: int) -> str:
+    """Return words of the queries that together have at most so many tokens, and nearly as many.
+
+    Args:
+        encoder: Counts the tokens, special ones included.
+        queries: The queries.
+        tokens: The number of tokens, at most the encoder's limit.
+    """
+    words = list(islice(cycle(" ".join(queries).split()), max(1, tokens - _SPECIAL_TOKENS)))
+    texts = [" ".join(words[:n]) for n in range(1, len(words) + 1)]
+    if tokens >= encoder.settings.max_length:  # the encoder cuts a longer text off
+        return texts[-1]
+    fitting = bisect_right(texts, tokens, key=lambda text: encoder.count_tokens([text])[0])
+    return texts[max(0, fitting - 1)]
 
 
 def texts_by_length(retriever: Retriever, queries: Sequence[str], n: int, seed: int = 0) -> dict[int, list[str]]:

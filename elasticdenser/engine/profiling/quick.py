@@ -22,6 +22,8 @@ _QUERIES = (
     "when did the first railway open",
 )
 """For an index without texts: only the lengths of the queries matter."""
+_TOKENS = (32, 256)
+"""Between these lengths, and beyond them, run times grow nearly linearly."""
 
 
 def quick_profile(retriever: Retriever, *, k: int = 10, progress: Progress = silent) -> Profile:
@@ -42,7 +44,7 @@ def quick_profile(retriever: Retriever, *, k: int = 10, progress: Progress = sil
     settings = MeasureSettings(
         levels=() if shipped is None else tuple(level.name for level in shipped.levels),
         batch_sizes=(1, 4, 16, 32),
-        tokens=(),
+        tokens=_TOKENS,
         k=k,
         rounds=5,
     )

@@ -59,6 +59,7 @@ class SimulationSettings:
         pause_s: Time between two batches of a worker.
         n_queries: Number of different queries, used in turn; equal ones in the engine are answered together. None
             makes all queries different.
+        n_tokens: Lengths of the queries in tokens, used in turn; None in it is a query of usual length.
 
     Raises:
         QueryError: A value is out of range.
@@ -77,6 +78,7 @@ class SimulationSettings:
     delay_out_s: float = 0.0
     pause_s: float = 0.0
     n_queries: int | None = None
+    n_tokens: Sequence[int | None] = (None,)
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < math.inf or not 0 <= self.noise <= 2:
@@ -84,6 +86,10 @@ class SimulationSettings:
             raise QueryError(f"{message}; expected seconds above 0 and noise from 0 to 2")
         if self.n_queries is not None and self.n_queries < 1:
             raise QueryError(f"got {self.n_queries} queries; expected at least one")
+        if not self.n_tokens or any(n is not None and n < 1 for n in self.n_tokens):
+            raise QueryError(
+                f"got queries of {self.n_tokens} tokens; expected one length or more, each None or at least 1"
+            )
 
     def scheduler_settings(self) -> SchedulerSettings:
         """Return the settings of the scheduler."""

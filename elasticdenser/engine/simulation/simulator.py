@@ -110,7 +110,8 @@ class _Simulation:
         deadline_s = sent_s + self._settings.deadline_s
         n_queries = self._settings.n_queries
         query = number if n_queries is None else number % n_queries
-        request = Request(id=number, query=query, arrival_s=now_s, deadline_s=deadline_s)
+        n_tokens = self._settings.n_tokens[query % len(self._settings.n_tokens)]
+        request = Request(id=number, query=query, arrival_s=now_s, deadline_s=deadline_s, n_tokens=n_tokens)
         if sent_s != now_s:
             self._sent_s[number] = sent_s
         try:
@@ -120,8 +121,9 @@ class _Simulation:
 
     def _run_s(self, batch: Batch) -> float:
         """Draw the run time of a batch."""
-        settings = self._settings
-        mean_s = self._actual.levels[batch.level_index].latency_s[len(batch.jobs)]
+        settings, level = self._settings, self._actual.levels[batch.level_index]
+        mean_s = level.latency_s[len(batch.jobs)]
+        mean_s += sum(level.extra_s(job.requests[0].n_tokens) for job in batch.jobs)
         noise = self._rng.lognormal(-(settings.noise**2) / 2, settings.noise) if settings.noise else 1.0
         factors = [slow.factor for slow in settings.slowdowns if slow.start_s <= batch.started_s < slow.end_s]
         return float(mean_s * noise * math.prod(factors))

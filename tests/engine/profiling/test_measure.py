@@ -12,17 +12,16 @@ from typer.testing import CliRunner
 
 from elasticdenser import PassageEncoder, PassageIndex, Retriever
 from elasticdenser.cli import app
-from elasticdenser.engine.profiling.agreement import agreement
+from elasticdenser.engine.profiling.agreement import agreement, quality_from_agreement
 from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
 from elasticdenser.engine.profiling.profile import Profile
-from elasticdenser.engine.profiling.quality_by_length import quality_from_agreement
-from elasticdenser.engine.profiling.query_sample import sample_queries, texts_by_length
+from elasticdenser.engine.profiling.query_sample import sample_queries, text_of_length, texts_by_length
 from elasticdenser.engine.profiling.search_effort import RETENTION_LOST_WITH_RECALL
 from elasticdenser.errors import QueryError
 from elasticdenser.index.efforts import Effort
 
 TEXTS = [f"passage {number} is about {topic}" for number, topic in enumerate(("dune", "spice", "cats", "rain") * 10)]
-SETTINGS = MeasureSettings(batch_sizes=(1, 4), tokens=(4, 9), k=3, rounds=2)
+SETTINGS = MeasureSettings(batch_sizes=(1, 4), tokens=(4, 9, 500), k=3, rounds=2)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +48,10 @@ def test_every_level_is_timed_and_judged(retriever):
     assert by_name["level0"].quality == 0.5 and by_name[str(retriever.encoder.full_subnet)].quality == 1.0
     assert set(profile.measured["quality_by_agreement"]) == names - {"level0"}
     assert {level: set(times) for level, times in profile.measured["alone_by_tokens_s"].items()} == {
-        name: {"4", "9"} for name in names
+        name: {"4", "9", "64"} for name in names
     }
+    for level in profile.levels:
+        assert set(level.alone_by_tokens_s) == {4, 9, 64}  # the encoder reads 64 tokens
     assert (profile.measured["n_passages"], profile.measured["k"]) == (40, 3)
 
 
@@ -87,6 +88,14 @@ def test_texts_have_the_lengths_of_their_range(retriever):
     assert texts == texts_by_length(retriever, queries, 20)
 
 
+def test_a_text_of_a_length_has_as_many_tokens_as_fit(retriever):
+    for tokens in (6, 9, 30, 63):
+        text = text_of_length(retriever.encoder, ["dune and", "spice"], tokens)
+        (n_tokens,) = retriever.encoder.count_tokens([text])
+        (of_one_more,) = retriever.encoder.count_tokens([text_of_length(retriever.encoder, ["dune and", "spice"], 64)])
+        assert n_tokens <= tokens < n_tokens + 8 and of_one_more == 64
+
+
 def test_without_texts_of_a_length_its_range_is_missing(retriever):
     no_texts = SimpleNamespace(has_texts=False)
     searched = SimpleNamespace(encoder=retriever.encoder, index=no_texts)
@@ -94,12 +103,9 @@ def test_without_texts_of_a_length_its_range_is_missing(retriever):
 
 
 def test_quality_is_lost_with_the_square_of_the_agreement():
-    assert quality_from_agreement(0.96, 0.8, 0.8) == pytest.approx(0.96)
-    assert quality_from_agreement(0.96, 0.8, 0.6) == pytest.approx(0.84)
-    assert quality_from_agreement(0.96, 0.8, 1.0) == 1.0
-    assert quality_from_agreement(1.02, 0.8, 0.5) == 1.0
-    assert quality_from_agreement(0.5, 0.9, 0.1) == 1e-6
-    assert quality_from_agreement(0.96, 1.0, 0.9) == 0.9
+    assert quality_from_agreement(1.0) == 1.0
+    assert quality_from_agreement(0.8) == pytest.approx(0.96)
+    assert quality_from_agreement(0.0) == 1e-6
 
 
 class _TwoEfforts:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from importlib import resources
 
 import pytest
-from engine_helpers import PROFILE, level
+from engine_helpers import PROFILE, PROFILE_BY_TOKENS, level
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,6 +105,29 @@ def test_a_minimum_quality_accepts_the_levels_before_the_first_that_lacks_it(min
     assert BY_LENGTH.max_level_index_for_quality(minimum_quality, n_tokens, fastest_index=3) == max_index
 
 
+def test_a_long_query_takes_longer_than_a_usual_one():
+    profiled = Level(name="a", quality=1.0, measured_s={1: 0.002}, alone_by_tokens_s={64: 0.008, 8: 0.001, 256: 0.032})
+    assert [profiled.extra_s(n) for n in (None, 1, 8, 32)] == [0.0] * 4
+    assert profiled.extra_s(36) == pytest.approx(0.0025)
+    assert profiled.extra_s(64) == pytest.approx(0.006)
+    assert profiled.extra_s(160) == pytest.approx(0.018)
+    assert profiled.extra_s(448) == pytest.approx(0.054)  # linear beyond the last length
+    assert Level(name="a", quality=1.0, measured_s={1: 0.002}).extra_s(500) == 0.0
+
+
+def test_a_long_query_never_takes_less_time_than_a_shorter_one():
+    profiled = Level(name="a", quality=1.0, measured_s={1: 0.002}, alone_by_tokens_s={64: 0.008, 128: 0.007})
+    assert profiled.extra_s(64) == profiled.extra_s(500) == pytest.approx(0.005)
+    assert replace(profiled, alone_by_tokens_s={64: 0.008}).extra_s(128) == pytest.approx(0.014)
+    assert replace(profiled, measured_s={1: 0.02}).extra_s(500) == 0.0  # of a profile of long queries
+
+
+def test_a_profile_has_the_extra_time_of_each_level():
+    assert PROFILE_BY_TOKENS.has_times_by_tokens and not PROFILE.has_times_by_tokens
+    assert PROFILE_BY_TOKENS.extras_s(64) == pytest.approx([3 * level.latency_s[1] for level in PROFILE.levels])
+    assert PROFILE_BY_TOKENS.extras_s(32) == PROFILE_BY_TOKENS.extras_s(None) == PROFILE.extras_s(300) == ()
+
+
 def test_a_level_beside_the_pareto_front_matters_only_to_a_policy_that_uses_it():
     assert BY_LENGTH.levels[2].name == "slow" and 2 not in BY_LENGTH.pareto_front
     assert BY_LENGTH.max_level_index_for_quality(0.8, 64, fastest_index=3) == 4
@@ -124,6 +148,24 @@ def test_a_saved_profile_is_read_back(tmp_path):
     assert "quality_by_tokens" not in path.read_text()  # older versions read it
     BY_LENGTH.save(path)
     assert Profile.load(path) == BY_LENGTH
+
+
+def test_times_by_length_are_saved_where_older_versions_read_over_them(tmp_path):
+    path = tmp_path / "profile.json"
+    others = {"w1-d2": {"8": 0.5}}
+    replace(PROFILE_BY_TOKENS, measured={"cpu": "some", "alone_by_tokens_s": others}).save(path)
+    content = json.loads(path.read_text())
+    assert all(set(row) == {"name", "quality", "latency_s"} for row in content["levels"])
+    assert content["measured"]["alone_by_tokens_s"].keys() == {"w1-d2", *(level.name for level in PROFILE.levels)}
+    read = Profile.load(path)
+    assert read.levels == PROFILE_BY_TOKENS.levels and read.measured["cpu"] == "some"
+    read.save(path)
+    assert json.loads(path.read_text()) == content
+
+
+def test_the_shipped_profile_has_times_by_length():
+    shipped = Profile.load(resources.files("elasticdenser") / "pretrained" / "all-MiniLM-L6-v2" / "profile.json")
+    assert all(level.extra_s(200) > level.extra_s(60) > 0 for level in shipped.levels)
 
 
 def _changed(**changes):
@@ -166,6 +208,10 @@ def _changed(**changes):
         (_changed(latency_s=[1]), "expected a table"),
         (_changed(latency_s={"1": 0.1, "1000000000": 0.2}), "sizes from 1 to"),
         ({"version": 1, "levels": [_changed()["levels"][0]] * 2}, "two levels are named a"),
+        (_changed() | {"measured": {"alone_by_tokens_s": [1]}}, "profile.measured.alone_by_tokens_s[0]: got 1"),
+        (_changed() | {"measured": {"alone_by_tokens_s": {"a": {"64": "slow"}}}}, "got 'slow'"),
+        (_changed() | {"measured": {"alone_by_tokens_s": {"a": {"64": 0}}}}, "got 0.0 s for a query of 64 tokens"),
+        (_changed() | {"measured": {"alone_by_tokens_s": {"a": {"0": 0.1}}}}, "for a query of 0 tokens"),
     ],
 )
 def test_files_that_are_no_profile_are_refused_in_one_line(tmp_path, value, message):

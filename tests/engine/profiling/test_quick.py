@@ -48,6 +48,7 @@ def test_levels_of_the_encoder_are_measured(index_path, encoder_with_levels):
         ("level0", 0.77, 0.9),
     ]
     assert all(level.latency_s[1] < 0.5 for level in profile.levels)
+    assert all(set(level.alone_by_tokens_s) == {32, 64} for level in profile.levels)  # the encoder reads 64 tokens
     with RetrievalEngine(retriever, slo_s=5.0, workers=1) as engine:
         answer = engine.submit("rain", k=3).result(10)
     assert (len(answer.hits), answer.level) == (3, "w1-d2")

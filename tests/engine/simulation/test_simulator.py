@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from engine_helpers import CAPACITY_PER_S, PROFILE, SLO_S
+from engine_helpers import CAPACITY_PER_S, PROFILE, PROFILE_BY_TOKENS, SLO_S
 from engine_helpers import level as make_level
 
 from elasticdenser.engine.profiling.profile import Profile
@@ -90,6 +90,15 @@ def test_clients_that_wait_are_served_at_the_capacity():
     assert summary.in_time == 1 and summary.n_requests == pytest.approx(PROFILE.levels[0].capacity_per_s(), rel=0.2)
     _, crowded = run("static:w1-d6", ClosedLoop(clients=200, think_s=0.01), 0.3)
     assert crowded.refused > 0.3
+
+
+def test_queries_have_the_lengths_of_the_settings_in_turn():
+    settings = SimulationSettings(deadline_s=0.05, seconds=1, noise=0.0, n_tokens=(None, 64))
+    outcomes = simulate(PROFILE_BY_TOKENS, "static:w1-d6", np.array([0.0, 0.2, 0.4, 0.6]), settings)
+    assert [outcome.latency_s for outcome in outcomes] == pytest.approx([0.002, 0.008] * 2)
+    for bad in ((), (0,)):
+        with pytest.raises(QueryError, match="tokens; expected one length or more"):
+            SimulationSettings(deadline_s=0.05, seconds=1, n_tokens=bad)
 
 
 def test_summary_and_timeline_of_no_requests():
