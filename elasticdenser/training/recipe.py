@@ -1,4 +1,4 @@
-"""Recipes: all that determines an elastic encoder, in one TOML file.
+"""Recipes of encoders: all that determines an elastic encoder, in one TOML file; `kinds` reads those of other models.
 
 title = "..."       seed = 1            encoder = "ID or folder"        target_dtype = "auto"
 index = "..." or passages = [...]       n_neighbours = 8                query_prompt, passage_prompt, max_length

@@ -50,13 +50,15 @@ def initialise_ranker(
         load_weights(path, model)
         return
     n_batches = -(-settings.lists // _BATCH)
-    # Numbers of steps that the training does not reach, whose lists therefore are others.
+    # Of another seed than that of the training, whose first steps read other lists.
     batches = [_as_fitted(data.batch(step, _BATCH, _LIST_SIZE, seed=seed + 1)) for step in range(n_batches)]
     batches = [batch for batch in batches if len(batch[2])]
     if batches:
-        rounds = 2 if settings.reorder else 1
+        # The heads and neurons of a trained encoder are sorted already, and its narrow subnets rely on their order.
+        sorts = settings.reorder and not settings.model
+        rounds = 2 if sorts else 1
         fit_score_exits(model, _counted(batches, 0, rounds, progress), ridge=settings.ridge)
-        if settings.reorder:
+        if sorts:
             first = batches[: max(1, settings.importance_lists // _BATCH)]
             outputs = (
                 model.at_depths(token_ids, mask, 1.0, model.shape.depths).values() for token_ids, mask, _, _ in first

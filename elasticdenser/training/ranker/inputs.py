@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -123,7 +124,7 @@ class RankerInputs:
         pools = make_pools(
             queries, index, self.encoder, bm25, recipe.lists, seed=recipe.seed, folder=folder, progress=progress
         )
-        pools_sha256 = fingerprint_of([queries.sha256(), np.asarray(pools).tobytes().hex()])
+        pools_sha256 = hashlib.sha256(queries.sha256().encode() + np.ascontiguousarray(pools).tobytes()).hexdigest()
         inputs = TeacherInputs(
             queries=queries,
             pools=pools,

@@ -105,7 +105,8 @@ class RankerInitSettings:
 
     Args:
         model: Trained elastic encoder whose trunk training starts from; empty starts from the full encoder's weights.
-        reorder: Whether heads and neurons are sorted by importance; a trained encoder's are sorted already.
+        reorder: Whether heads and neurons are sorted by importance; without effect on a trained encoder's, which are
+            sorted already.
         lists: Lists that the exits are fitted to; 0 leaves them at zero.
         importance_lists: Number of these lists that importance is measured on.
         ridge: Penalty on the exits, as a number of pairs.

@@ -138,7 +138,7 @@ def test_a_run_is_a_teacher_and_a_source_of_candidates(data_folder, tiny_model, 
 
 def test_a_ranker_starts_from_trained_subnets(data_folder, tiny_model, tiny_elastic, tmp_path):
     changes = (
-        ("[init]", f'[init]\nmodel = "{tiny_elastic}"\nreorder = false'),
+        ("[init]", f'[init]\nmodel = "{tiny_elastic}"'),
         ("steps = 10", 'steps = 2\nteacher_loss = "listwise-kl"'),
         ("warm_up = 2", "warm_up = 1"),
         ("[[dev_lists]]", "[[dev_lists]]\nlimit = 3"),
