@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.errors import BuildError
@@ -63,7 +64,7 @@ def save_ranker(
     folder = folder.resolve()
     check_provenance(provenance, "provenance")
     check_ranker_replaceable(folder)
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         tensors |= stored_form(name, tensor, int8=name == "tokens" or is_layer_matrix(name))
     manifest = RankerManifest(shape=model.shape, settings=settings, provenance=dict(provenance)).to_json()

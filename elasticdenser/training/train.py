@@ -33,8 +33,9 @@ from elasticdenser.training.distil import Distillation
 from elasticdenser.training.initialisation import initialise_subnets, initialise_table
 from elasticdenser.training.inputs import TrainingInputs, TrainOptions
 from elasticdenser.training.recipe import Recipe
+from elasticdenser.training.retention import SnapshotSelection
 from elasticdenser.training.retention_by_length import measure_by_length
-from elasticdenser.training.selection import SnapshotSelection, select_snapshot
+from elasticdenser.training.selection import select_snapshot
 from elasticdenser.training.snapshots import load_weights, save_weights, snapshot_file, snapshots_in
 from elasticdenser.training.stages import Log, open_run, run_folder, run_stages, train_with_snapshots
 from elasticdenser.training.subnet_grid import grid_lines

@@ -14,7 +14,7 @@ from elasticdenser.cli.output import note, print_table, progress_bars
 if TYPE_CHECKING:
     from elasticdenser.training.kinds import AnyRecipe
     from elasticdenser.training.ranker.train import RankerResult
-    from elasticdenser.training.selection import SnapshotSelection
+    from elasticdenser.training.retention import SnapshotSelection
     from elasticdenser.training.train import TrainingResult
 
 _EXAMPLES = options.examples(

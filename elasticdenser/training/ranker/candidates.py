@@ -108,7 +108,7 @@ def _joined(sources: Iterable[Iterable[int]], sizes: Sequence[int]) -> list[int]
     seen: set[int] = set()
     row: list[int] = []
     for source, size in zip(sources, sizes, strict=True):
-        part = []
+        part: list[int] = []
         for position in source:
             if len(part) < size and position >= 0 and position not in seen:
                 seen.add(position)

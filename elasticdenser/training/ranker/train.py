@@ -37,7 +37,8 @@ from elasticdenser.training.ranker.initialisation import initialise_ranker
 from elasticdenser.training.ranker.inputs import RankerInputs
 from elasticdenser.training.ranker.ranker_training import RankerTraining
 from elasticdenser.training.ranker.recipe import RankerRecipe
-from elasticdenser.training.selection import SnapshotSelection, compare_snapshots
+from elasticdenser.training.retention import SnapshotSelection
+from elasticdenser.training.selection import compare_snapshots
 from elasticdenser.training.snapshots import load_weights, save_weights, snapshot_file, snapshots_in
 from elasticdenser.training.stages import Log, open_run, run_folder, run_stages, train_with_snapshots
 from elasticdenser.training.subnet_grid import grid_lines

@@ -51,9 +51,7 @@ def scores_of_encoder(settings: TeacherSettings, inputs: TeacherInputs) -> Teach
     passage_key = {**identity, "index": vectors_sha256, "used": fingerprint_of(used.tolist())}
     query_key = {**identity, "queries": texts_sha256(texts)}
 
-    def cached(
-        name: str, key: dict[str, object], n: int, compute: Callable[[slice], Vectors], activity: str
-    ) -> Vectors:
+    def cached(name: str, key: object, n: int, compute: Callable[[slice], Vectors], activity: str) -> Vectors:
         return cached_rows(
             inputs.folder / f"{name}-{fingerprint_of(key)[:12]}.f16",
             (n, encoder_settings.dim),
