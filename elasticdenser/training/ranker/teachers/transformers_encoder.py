@@ -38,11 +38,13 @@ class TransformersEncoder:
     def __init__(self, location: ModelLocation, settings: EncoderSettings, *, dtype: str, device: str) -> None:
         try:
             from transformers import AutoModel
+            from transformers.utils import logging
         except ImportError as error:
             raise ModelError(
                 f"{location.name} is of an architecture that only transformers computes, which is not installed: "
                 "pip install transformers"
             ) from error
+        logging.disable_progress_bar()  # its bar would stand in the midst of ours
         folder = transformer_folder(location.path)
         try:
             self._model = AutoModel.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
