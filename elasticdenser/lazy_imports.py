@@ -1,10 +1,13 @@
-"""Public names of a package that are imported when they are first used, so that importing the package costs nothing."""
+"""Imports that happen late or not at all: public names imported when they are first used, and optional packages."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
+
+from elasticdenser.errors import MissingExtraError
 
 
 def lazy_attributes(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
@@ -21,3 +24,23 @@ def lazy_attributes(package: str, modules: Mapping[str, str]) -> Callable[[str],
         return getattr(importlib.import_module(f"{package}.{modules[name]}"), name)
 
     return get
+
+
+def is_installed(*modules: str) -> bool:
+    """Return whether all these top-level modules are installed; none is imported."""
+    return all(find_spec(module) is not None for module in modules)
+
+
+def check_installed(what: str, extra: str, *modules: str) -> None:
+    """Check, before any work, that the modules which a feature needs are installed.
+
+    Args:
+        what: The feature, for the message.
+        extra: The extra of this package that installs them.
+        modules: Top-level modules; none is imported.
+
+    Raises:
+        MissingExtraError: One of them is not installed.
+    """
+    if not is_installed(*modules):
+        raise MissingExtraError(what, extra)

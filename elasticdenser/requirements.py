@@ -13,17 +13,34 @@ from importlib import metadata
 from pathlib import Path
 
 _PACKAGE = "elasticdenser"
+_GROUP = re.compile(rf"{_PACKAGE}\[([\w,.-]+)\]")
+"""Requirement of an extra that is made of other extras."""
+
 _EXTRA = re.compile(r"""extra\s*==\s*["']([\w.-]+)["']""")
 
 
 def extras() -> list[str]:
-    """Return the names of the extras, in the order in which they are declared."""
-    return [name for name in _requirements() if name]
+    """Return the names of the extras in the order in which they are declared, without those made of other extras."""
+    return [name for name, lines in _requirements().items() if name and not any(map(_GROUP.match, lines))]
 
 
 def requirements_of(extra: str = "") -> list[str]:
     """Return what an extra, by default the package itself, needs, such as `fastapi>=0.115`; markers are left out."""
-    return list(_requirements().get(extra, ()))
+    found: dict[str, None] = {}
+    for line in _requirements().get(extra, ()):
+        group = _GROUP.match(line)
+        parts = [line] if group is None else [part for name in group[1].split(",") for part in requirements_of(name)]
+        found.update(dict.fromkeys(parts))
+    return list(found)
+
+
+def extra_of(package: str) -> str | None:
+    """Return the first extra that needs a package; None if the package itself needs it, or nothing does."""
+    name = _normalised(package)
+    for extra in ("", *extras()):
+        if any(_normalised(package_name(requirement)) == name for requirement in requirements_of(extra)):
+            return extra or None
+    return None
 
 
 def pip_install(extra: str = "") -> str:
@@ -35,6 +52,10 @@ def pip_install(extra: str = "") -> str:
 def package_name(requirement: str) -> str:
     """Return the name in a requirement: `mkdocstrings[python]>=0.29` -> `mkdocstrings`."""
     return re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0]
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @cache

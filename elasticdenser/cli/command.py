@@ -23,7 +23,13 @@ _OUTPUT_ERRORS = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EI
 """Errors of a write to stdout that are not a fault of this program."""
 
 
-_DISTRIBUTIONS = {"faiss": "faiss-cpu", "ir_datasets": "ir-datasets", "ir_measures": "ir-measures"}
+_DISTRIBUTIONS = {
+    "backports": "backports-zstd",
+    "faiss": "faiss-cpu",
+    "ir_datasets": "ir-datasets",
+    "ir_measures": "ir-measures",
+    "pytrec_eval": "pytrec-eval-terrier",
+}
 """Module -> package that contains it, where the names differ."""
 
 
@@ -137,8 +143,7 @@ def _errors_in_one_line() -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         if package in ("", "elasticdenser"):
             raise
-        install = f"pip install {_DISTRIBUTIONS.get(package, package)}"
-        note(f"error: this needs the package {package}, which is not installed: {install}")
+        note(f"error: this needs the package {package}, which is not installed{_way_to_install(package)}")
         raise typer.Exit(1) from None
     except OSError as error:
         if error.filename is None:
@@ -148,3 +153,11 @@ def _errors_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         note("interrupted")
         raise typer.Exit(1) from None
+
+
+def _way_to_install(package: str) -> str:
+    from elasticdenser.requirements import extra_of, pip_install
+
+    distribution = _DISTRIBUTIONS.get(package, package)
+    extra = extra_of(distribution)
+    return f": pip install {distribution}" if extra is None else f" (extra {extra!r}): {pip_install(extra)}"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from elasticdenser.cpus import CPU_INFO, affinity_count, cpu_count, cpu_flags, cpu_quota
 from elasticdenser.kernel.paths import has_fast_path, kernel_import_error, kernel_paths
+from elasticdenser.lazy_imports import is_installed
 from elasticdenser.requirements import extras, package_name, pip_install, requirements_of
 from elasticdenser.retrieval.java import find_java, java_status
 
@@ -21,9 +22,12 @@ MIN_FREE_GB = 5.0
 """Room for an index of three million passages: a million take about 1.5 GB."""
 
 _PURPOSES = {
+    "eval": "significance, intervals and charts",
+    "train": "training, and encoders in float32, bfloat16 and float16, also on a GPU",
     "minilm": "the default encoder as a package",
     "pyserini": "BM25, and indexes for pyserini",
     "serve": "the server",
+    "parquet": "corpora in Parquet files",
     "docs": "building the documentation",
     "browser": "tests of the search page",
     "bench": "benchmarks",
@@ -165,14 +169,17 @@ def check_model() -> Check:
 
 
 def check_kernel() -> Check:
-    """Tell whether queries are encoded by the kernel, or by torch because the kernel was not built."""
-    name = "Query kernel"
-    advice = "queries are encoded several times slower: install this package where there is a C compiler"
+    """Tell whether the kernel encodes texts, or torch, because the kernel was not built; one of them is needed."""
+    name = "Kernel"
+    if has_fast_path():
+        return Check(name, True, "built: texts are encoded in 8 bits, without torch")
+    obstacle = f"no fast path for this processor ({platform.machine()})"
     if not kernel_paths():
-        return Check(name, True, f"not built ({kernel_import_error()}): torch encodes queries", advice)
-    if not has_fast_path():
-        return Check(name, True, f"has no fast path for this processor ({platform.machine()}): torch encodes queries")
-    return Check(name, True, "built: queries are encoded in 8 bits, without torch")
+        obstacle = f"not built ({kernel_import_error()})"
+    if not is_installed("torch"):
+        return Check(name, False, f"{obstacle}, and torch is not installed", f"extra 'train': {pip_install('train')}")
+    advice = "texts are encoded several times slower: install this package where there is a C compiler"
+    return Check(name, True, f"{obstacle}: torch encodes texts", "" if kernel_paths() else advice)
 
 
 def check_pyserini() -> Check:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elasticdenser.cli.output import note, print_json, print_lines, print_table
+from elasticdenser.cli.output import can_draw, note, print_json, print_lines, print_table
 
 if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
@@ -128,7 +128,6 @@ def write_figures(
     """
     from elasticdenser.artifacts import explained_os_errors, write_json
     from elasticdenser.engine.simulation.summary import timeline_of
-    from elasticdenser.reports.charts.load import draw_load
 
     with explained_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,18 +142,22 @@ def write_figures(
         for summary in summaries
     ]
     write_json(folder / f"{name}.json", {"load": title, "settings": asdict(settings), "policies": rows})
-    paths = draw_load(
-        folder,
-        summaries,
-        timelines,
-        profile,
-        workers=settings.workers if shows_capacity else 0,
-        deadline_s=settings.deadline_s,
-        title=f"{'Simulated' if name == 'simulation' else 'Measured'}: {title}",
-        name=name,
-        simulated=simulated,
-        warnings=warnings,
-    )
+    paths = []
+    if can_draw():
+        from elasticdenser.reports.charts.load import draw_load
+
+        paths = draw_load(
+            folder,
+            summaries,
+            timelines,
+            profile,
+            workers=settings.workers if shows_capacity else 0,
+            deadline_s=settings.deadline_s,
+            title=f"{'Simulated' if name == 'simulation' else 'Measured'}: {title}",
+            name=name,
+            simulated=simulated,
+            warnings=warnings,
+        )
     note(f"written: {', '.join(map(str, [*paths, folder / f'{name}.json']))}")
 
 

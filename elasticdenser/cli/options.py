@@ -255,6 +255,19 @@ def examples(*commands: str) -> str:
     return "\n\n".join(lines).replace("[", "\\[")
 
 
+def note_precision(dtype: str, device: str = "auto") -> None:
+    """Tell the user that passages are encoded in 8 bits where `auto` chooses that because torch is not installed."""
+    from elasticdenser.encoders.backends import dtype_without_torch
+
+    if dtype_without_torch(dtype, device) != dtype:
+        from elasticdenser.requirements import pip_install
+
+        note(
+            "passages are encoded in 8 bits (--precision int8): other precisions need the extra 'train': "
+            f"{pip_install('train')}"
+        )
+
+
 def dtype_of(precision: str) -> str:
     """Return the dtype that `--precision` names, such as `bf16`; names of dtypes, such as `bfloat16`, are accepted too.
 

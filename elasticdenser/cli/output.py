@@ -194,6 +194,18 @@ def aligned(cell: str) -> str:
     return cell if cell.endswith(("▲", "▼")) else f"{cell}  "
 
 
+def can_draw() -> bool:
+    """Return whether charts can be drawn here; if not, a note says what to install."""
+    from elasticdenser.lazy_imports import is_installed
+
+    if is_installed("matplotlib", "scipy"):
+        return True
+    from elasticdenser.requirements import pip_install
+
+    note(f"no chart is drawn: that needs the extra 'eval': {pip_install('eval')}")
+    return False
+
+
 def print_significance(baseline: str) -> None:
     """Print the line below a table with marks."""
     from elasticdenser.reports.run_tables import SIGNIFICANCE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -188,14 +189,18 @@ class _WindowError(Exception):
 
 
 class _ZstdStream(io.RawIOBase):
-    """Stream that decompresses zstd, frame after frame; python-zstandard's own does not notice a truncated file."""
+    """Stream that decompresses zstd, frame after frame, and notices a truncated file."""
 
     def __init__(self, source: BinaryIO) -> None:
-        import zstandard
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
 
+        limit = {zstd.DecompressionParameter.window_log_max: MAX_WINDOW_BYTES.bit_length() - 1}
         self._source = source
-        self._decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
-        self._error = zstandard.ZstdError
+        self._new_frame = partial(zstd.ZstdDecompressor, options=limit)
+        self._error = zstd.ZstdError
         self._frame: Any = None
         self._rest = b""
         self._ready = memoryview(b"")
@@ -218,7 +223,7 @@ class _ZstdStream(io.RawIOBase):
 
     def _decompress(self, data: bytes) -> bytes:
         if self._frame is None:
-            self._frame = self._decompressor.decompressobj()
+            self._frame = self._new_frame()
         try:
             output: bytes = self._frame.decompress(data)
         except self._error as error:

@@ -28,7 +28,7 @@ class PassageEncoder(BaseEncoder):
         settings: How texts become vectors.
         dtype: Arithmetic of the matrix products: `float32`, `bfloat16`, `float16` (on a GPU), `int8` (the kernel in C,
             on a CPU, without torch), or `auto`: half precision on a GPU, bfloat16 on a CPU that has it in hardware,
-            else float32.
+            else float32; without torch, int8.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
 
     Raises:

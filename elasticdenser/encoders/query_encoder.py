@@ -14,6 +14,7 @@ from elasticdenser.encoders.base import BaseEncoder
 from elasticdenser.encoders.devices import device_type
 from elasticdenser.encoders.vector_cache import VectorCache
 from elasticdenser.errors import QueryError
+from elasticdenser.lazy_imports import is_installed
 from elasticdenser.models.locate import DEFAULT_ELASTIC, ModelLocation, find_model
 from elasticdenser.models.manifest import misfit_of
 from elasticdenser.models.settings import INT8, EncoderSettings, read_settings
@@ -187,6 +188,8 @@ def _check_texts(texts: Sequence[str], kind: str, kinds: str) -> None:
 def _has_gpu() -> bool:
     """Return whether torch sees a GPU; without a GPU driver, torch is not imported, which would take a second."""
     if not any(Path(driver).exists() for driver in ("/proc/driver/nvidia", "/dev/dxg", "/dev/kfd")):
+        return False
+    if not is_installed("torch"):
         return False
     import torch
 

@@ -12,7 +12,7 @@ from elasticdenser.evaluation.cache import ResultCache
 from elasticdenser.evaluation.cells import evaluate_systems
 from elasticdenser.evaluation.comparison import Cell, Comparison, Skipped, SystemInfo
 from elasticdenser.evaluation.query_sets import QuerySet
-from elasticdenser.evaluation.significance import differences_of, intervals_of
+from elasticdenser.evaluation.significance import check_significance, differences_of, intervals_of
 from elasticdenser.evaluation.systems import System
 from elasticdenser.evaluation.timing import Search
 from elasticdenser.machine import describe_machine
@@ -47,7 +47,9 @@ def compare(
 
     Raises:
         BadInputError: Two query sets or two systems have the same name, or a run cannot be measured.
+        MissingExtraError: scipy, which computes the significance, is not installed.
     """
+    check_significance()
     query_sets = [query_sets] if isinstance(query_sets, QuerySet) else list(query_sets)
     if isinstance(systems, Mapping):
         systems = [System(name=name, search=search) for name, search in systems.items()]

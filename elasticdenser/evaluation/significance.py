@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.comparison import Cell, Difference, Interval
+from elasticdenser.lazy_imports import check_installed
 
 CONFIDENCE = 0.95
 """Share of intervals that contain the true mean, as is the convention of the field."""
@@ -19,6 +20,15 @@ _TOLERANCE = 1e-9
 
 _NUMBERS_PER_BATCH = 2_000_000
 """Numbers in memory at once while resampling: 16 MB."""
+
+
+def check_significance() -> None:
+    """Check, before any work, that the package which computes intervals and p-values is installed.
+
+    Raises:
+        MissingExtraError: It is not.
+    """
+    check_installed("the significance of differences", "eval", "scipy")
 
 
 def bootstrap_interval(
@@ -42,6 +52,7 @@ def bootstrap_interval(
     Raises:
         BadInputError: There are no values.
     """
+    check_significance()
     from scipy import stats
 
     sample = np.asarray(values, dtype=np.float64)
@@ -77,6 +88,7 @@ def randomisation_test(a: ArrayLike, b: ArrayLike, *, n_resamples: int = 10_000,
     Raises:
         BadInputError: `a` and `b` differ in length.
     """
+    check_significance()
     from scipy import stats
 
     differences = _differences(a, b)

@@ -28,6 +28,13 @@ def has_fast_path() -> bool:
     return any(path != PORTABLE for path in kernel_paths())
 
 
+def kernel_obstacle() -> str:
+    """Return why there is no fast path here; empty if there is one."""
+    if not kernel_paths():
+        return f"it was not built here: {kernel_import_error()}"
+    return "" if has_fast_path() else "it has no fast path for this processor"
+
+
 def path_number(path: str | None = None) -> int:
     """Return the number by which the kernel knows a path; None is the fastest one.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
-from elasticdenser.errors import MissingExtraError
+from elasticdenser import lazy_imports
 
 _REQUIRED_MODULES = ("fastapi", "uvicorn", "httptools", "prometheus_client")
 
@@ -15,5 +13,4 @@ def check_installed() -> None:
     Raises:
         MissingExtraError: A package is not installed.
     """
-    if any(find_spec(name) is None for name in _REQUIRED_MODULES):
-        raise MissingExtraError("elasticdenser serve", "serve")
+    lazy_imports.check_installed("elasticdenser serve", "serve", *_REQUIRED_MODULES)

@@ -120,8 +120,11 @@ class Resources:
 
     def _encoder_of(self, name: str) -> ElasticQueryEncoder:
         """Return an encoder of any precision: of the first system that uses it, so that it is loaded only once."""
-        dense = (system for system in self._suite.systems.values() if isinstance(system, DenseSettings))
-        return self.query_encoder(name, next(system.precision for system in dense if system.encoder == name))
+        dense = [system for system in self._suite.systems.values() if isinstance(system, DenseSettings)]
+        precisions = (system.precision for system in dense if system.encoder == name)
+        return self.query_encoder(
+            name, next(precisions, dense[0].precision)
+        )  # systems may leave out the default encoder
 
     def _query_encoder(self, name: str, precision: str) -> ElasticQueryEncoder:
         from elasticdenser.encoders import ElasticQueryEncoder

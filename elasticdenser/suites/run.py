@@ -14,6 +14,7 @@ from elasticdenser.evaluation import Cell, Comparison, QuerySet, Skipped, System
 from elasticdenser.evaluation.cache import ResultCache
 from elasticdenser.evaluation.cells import evaluate_systems
 from elasticdenser.evaluation.compare import summarise
+from elasticdenser.lazy_imports import check_installed
 from elasticdenser.progress import Progress, silent
 from elasticdenser.suites.cell_lines import cell_lines
 from elasticdenser.suites.options import SuiteOptions
@@ -50,7 +51,9 @@ def run_suite(
     Raises:
         BadInputError: Nothing of the suite could be evaluated, or data are damaged. Missing data are skipped with a
             warning and a line in the report.
+        MissingExtraError: What draws the report is not installed.
     """
+    check_installed("the report of a suite", "eval", "scipy", "matplotlib")
     options = options or SuiteOptions()
     progress = progress or silent
     cache = ResultCache(folder)

@@ -14,3 +14,7 @@ vectors. Where to look:
   with the figures in `retention`.
 - `parallel`: training in several processes.
 """
+
+from elasticdenser.lazy_imports import check_installed
+
+check_installed("training", "train", "torch", "safetensors", "scipy")

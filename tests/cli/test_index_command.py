@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import signal
+import sys
 import time
 from importlib import metadata
 from itertools import islice
@@ -17,6 +18,7 @@ import elasticdenser
 from elasticdenser.cli.options import dtype_of
 from elasticdenser.encoders.backends import BACKENDS
 from elasticdenser.index.manifest import Manifest
+from elasticdenser.kernel import paths
 
 
 def test_the_summary_of_a_build(corpus, tiny_model, tmp_path):
@@ -81,10 +83,19 @@ def test_precisions_and_their_spellings(corpus, tiny_model, tmp_path):
 
 
 def index_without_torch(*args):
-    """Run `index` in a process in which torch cannot be imported."""
+    """Run `index` in a process in which torch is found, but cannot be imported."""
     code = f"""if True:
         import sys
-        sys.modules["torch"] = None
+        from importlib.machinery import ModuleSpec
+
+        class Finder:
+            def find_spec(self, name, path=None, target=None):
+                return ModuleSpec(name, self) if name == "torch" else None
+
+            def create_module(self, spec):
+                raise ImportError("torch is imported")
+
+        sys.meta_path.insert(0, Finder())
         sys.argv = ["elasticdenser", "index", *{args!r}]
         from elasticdenser.cli import main
         main()
@@ -144,9 +155,33 @@ def test_a_checkout_that_is_not_installed_indexes(corpus, tiny_model, tmp_path, 
     assert Manifest.read(tmp_path / "index").software == elasticdenser.__version__
 
 
-@pytest.mark.parametrize("precision", ["bf16", "auto"])
-def test_without_torch_its_precisions_are_refused_before_the_work(corpus, tiny_model, tmp_path, monkeypatch, precision):
-    monkeypatch.setattr("elasticdenser.encoders.backends.find_spec", lambda name: None)
-    args = ["-o", str(tmp_path / "index"), "--encoder", str(tiny_model), "--precision", precision]
-    assert_fails(run("index", str(corpus), *args), "torch is not installed: use int8 (--precision int8)")
+@pytest.fixture
+def without_torch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+
+@pytest.mark.parametrize(
+    ("options", "way_out"),
+    [(["--precision", "bf16"], "use int8 (--precision int8)"), (["--device", "cuda"], "use --device cpu")],
+)
+def test_without_torch_what_it_computes_is_refused_before_the_work(
+    corpus, tiny_model, tmp_path, without_torch, options, way_out
+):
+    args = ["-o", str(tmp_path / "index"), "--encoder", str(tiny_model), *options]
+    assert_fails(run("index", str(corpus), *args), "(extra 'train'): pip install 'torch>=", way_out)
+    assert not list(tmp_path.iterdir())
+
+
+@needs_fast_path
+def test_without_torch_passages_are_encoded_in_8_bits(corpus, tiny_model, tmp_path, without_torch):
+    result = run("index", str(corpus), "-o", str(tmp_path / "index"), "--encoder", str(tiny_model))
+    assert result.exit_code == 0, result.output
+    assert "encoded in 8 bits (--precision int8)" in result.stderr and "extra 'train'" in result.stderr
+    assert Manifest.read(tmp_path / "index").encoder.dtype == "int8"
+
+
+def test_without_torch_and_kernel_one_line_names_the_extra(corpus, tiny_model, tmp_path, without_torch, monkeypatch):
+    monkeypatch.setattr(paths, "_available", ())
+    args = ["-o", str(tmp_path / "index"), "--encoder", str(tiny_model)]
+    assert_fails(run("index", str(corpus), *args), "without our kernel (it was not built here", "extra 'train'")
     assert not list(tmp_path.iterdir())

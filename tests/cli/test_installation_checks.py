@@ -17,7 +17,7 @@ from elasticdenser.cli import installation_checks
 def test_doctor_lists_the_parts():
     result = run("doctor")
     assert result.exit_code == 0, result.output
-    assert all(part in result.stdout for part in ("Python", "torch", "Default model"))
+    assert all(part in result.stdout for part in ("Python", "numpy", "Default model"))
 
 
 def test_packages_and_extras_are_those_of_pyproject():
@@ -25,8 +25,12 @@ def test_packages_and_extras_are_those_of_pyproject():
     assert project["version"] == elasticdenser.__version__
     declared = {"": project["dependencies"], **project["optional-dependencies"]}
     for extra, lines in declared.items():
-        assert sorted(requirements.requirements_of(extra)) == sorted(line.partition(";")[0].strip() for line in lines)
-    assert requirements.extras() == list(project["optional-dependencies"]) == list(installation_checks._PURPOSES)
+        if extra != "all":
+            plain = sorted(line.partition(";")[0].strip() for line in lines)
+            assert sorted(requirements.requirements_of(extra)) == plain
+    assert [*requirements.extras(), "all"] == sorted(project["optional-dependencies"], key=lambda name: name == "all")
+    assert set(requirements.requirements_of("all")) >= set(project["optional-dependencies"]["train"])
+    assert requirements.extras() == list(installation_checks._PURPOSES)
     assert requirements._from_pyproject(ROOT / "pyproject.toml") == {
         extra: [line.partition(";")[0].strip() for line in lines] for extra, lines in declared.items()
     }
@@ -73,7 +77,9 @@ def test_every_failure_has_advice():
     results = installation_checks.run_checks()
     assert len({check.name for check in results}) == len(results)
     assert all(check.advice for check in results if not check.ok)
-    assert {"Python", "torch", "CPUs", "Disk", "Default model", "pyserini"} <= {check.name for check in results}
+    assert {"Python", "numpy", "extra train", "CPUs", "Disk", "Default model", "pyserini"} <= {
+        check.name for check in results
+    }
 
 
 def test_absent_and_old_packages_are_gaps(monkeypatch):
@@ -119,10 +125,14 @@ def test_cpu_features_without_avx2_are_a_gap(tmp_path):
 def test_the_kernel_is_absent_or_has_no_fast_path(monkeypatch):
     monkeypatch.setattr(installation_checks, "kernel_paths", lambda: ("portable",))
     monkeypatch.setattr(installation_checks, "has_fast_path", lambda: False)
-    assert installation_checks.check_kernel().state.startswith("has no fast path for this processor")
+    assert installation_checks.check_kernel().state.startswith("no fast path for this processor")
     monkeypatch.setattr(installation_checks, "kernel_paths", lambda: ())
     monkeypatch.setattr(installation_checks, "kernel_import_error", lambda: "no _kernel")
-    assert installation_checks.check_kernel().state == "not built (no _kernel): torch encodes queries"
+    assert installation_checks.check_kernel().state == "not built (no _kernel): torch encodes texts"
+    monkeypatch.setattr(installation_checks, "is_installed", lambda name: False)
+    check = installation_checks.check_kernel()
+    assert (check.ok, check.state) == (False, "not built (no _kernel), and torch is not installed")
+    assert "'train'" in check.advice and "torch>=" in check.advice
 
 
 def test_gpus_are_found_without_torch(tmp_path):

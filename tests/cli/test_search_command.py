@@ -91,7 +91,13 @@ def test_one_subnet_or_all(index, tiny_elastic):
 @pytest.mark.parametrize("options", [[], ["--subnet", "level0"], ["--json"]], ids=["full", "level0", "json"])
 def test_search_imports_only_what_it_needs(index, tiny_elastic, options):
     heavy = {"torch", "transformers", "safetensors", "huggingface_hub", "ir_datasets", "pandas", "scipy", "sklearn"}
-    heavy |= {"matplotlib", "zstandard", "numpy.random", "elasticdenser.index.build", "elasticdenser.datasets.corpora"}
+    heavy |= {
+        "matplotlib",
+        "backports.zstd",
+        "numpy.random",
+        "elasticdenser.index.build",
+        "elasticdenser.datasets.corpora",
+    }
     args = ["search", index, "dune", "--encoder", str(tiny_elastic), "--device", "cpu", *options]
     code = (
         f"import sys\nfrom elasticdenser.cli import main\nsys.argv[1:] = {args!r}\n"

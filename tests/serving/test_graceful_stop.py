@@ -196,9 +196,8 @@ def test_a_minimum_quality_must_be_a_share(served_index):
 
 
 def test_a_missing_extra_is_reported_with_the_line_to_install_it(served_index, monkeypatch):
-    import elasticdenser.serving
 
-    monkeypatch.setattr(elasticdenser.serving, "find_spec", lambda name: None)
+    monkeypatch.setattr("elasticdenser.lazy_imports.find_spec", lambda name: None)
     assert error_line(str(served_index)).endswith("'httptools>=0.6' 'uvloop>=0.19' 'prometheus-client>=0.20'")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
 
 import pytest
+from ci_needs import require
 from serving_helpers import PROFILE, live_server, post
 from waiting import LONG_DEADLINE_S
 
@@ -19,15 +19,6 @@ from elasticdenser.serving.settings import ServeSettings
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 pytestmark = pytest.mark.slow
-
-
-def require(what: object, message: str) -> None:
-    """Skip the test if something is missing; fail it in continuous integration, where nobody reads about skips."""
-    if what:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(f"{message}: the variable CI is set, so these tests must run")
-    pytest.skip(message)
 
 
 def expect(page, selector: str):

@@ -11,9 +11,11 @@ from test_settings import GOOD, write
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.models.locate import DEFAULT_ELASTIC
+from elasticdenser.progress import silent
 from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite
 from elasticdenser.suites.mistyped_queries import mistyped
+from elasticdenser.suites.resources import Resources
 from elasticdenser.suites.settings import DenseSettings, SubnetSettings
 
 SUBNETS = [Subnet(1.0, 2), Subnet(0.5, 2), Subnet(1.0, 1), LEVEL_0]
@@ -231,3 +233,10 @@ def test_a_suite_of_all_subnets_with_typing_errors(tiny_model, data_folder, tmp_
     after = run_suite(suite, out, options)
     same = [cell.system for cell in after.cells if cell.fingerprint in {old.fingerprint for old in comparison.cells}]
     assert same == ["plain", "elastic.w1-d2"] * 2
+
+
+def test_all_subnets_of_the_default_encoder(data_folder, tmp_path):
+    path = write(tmp_path, SUITE.replace('encoder = "ELASTIC"\n', "").replace("PLAIN", "none"))
+    options = SuiteOptions(data=data_folder, offline=True, timed_queries=0)
+    systems = Resources(read_suite(path), tmp_path, options, silent).suite.systems
+    assert {"elastic.w1-d6", "elastic.level0"} <= set(systems)

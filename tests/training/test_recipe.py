@@ -75,10 +75,18 @@ def test_without_its_section_there_is_no_level_0(tmp_path):
 
 
 def test_the_shipped_model_was_made_by_the_shipped_recipe():
-    recipe = read_recipe(RECIPES / "all-MiniLM-L6-v2.toml")
-    plan = json.loads((find_model(DEFAULT_ELASTIC).path / "elastic.json").read_text())["made_by"]["plan"]
-    for part, settings in {"start": recipe.init, "distil": recipe.distil, "table": recipe.table}.items():
+    recipe = read_recipe(RECIPES / "all-MiniLM-L6-v2-subjects.toml")
+    provenance = json.loads((find_model(DEFAULT_ELASTIC).path / "elastic.json").read_text())["made_by"]
+    plan = provenance["plan"]
+    for part, settings in {"distil": recipe.distil, "table": recipe.table}.items():
         assert json.loads(json.dumps(settings_to_json(settings))) == plan[part]
+    assert plan["start"]["model"] == recipe.init.model == DEFAULT_ELASTIC
+    assert (provenance["title"], provenance["step"]) == (recipe.title, recipe.distil.steps)
+    assert provenance["retention"].keys() - {"w1-d6"} == provenance["retention_by_length"].keys()
+
+
+def test_the_model_that_it_started_from_was_made_by_the_first_recipe():
+    recipe = read_recipe(RECIPES / "all-MiniLM-L6-v2.toml")
     assert recipe.distil == DistilSettings(
         steps=6000,
         learning_rate=2e-4,

@@ -84,6 +84,7 @@ def evaluate(
     from elasticdenser.datasets.runs import read_run
     from elasticdenser.evaluation.answers import answer_match_by_query
     from elasticdenser.evaluation.run_comparison import compare_runs
+    from elasticdenser.evaluation.significance import check_significance
     from elasticdenser.index import PassageIndex
 
     paths, names = _runs_and_measures(run, more or [])
@@ -91,6 +92,8 @@ def evaluate(
     by_answers = [measure for measure in parsed if measure.NAME == "AnswerMatch"]
     by_qrels = [measure for measure in parsed if measure.NAME != "AnswerMatch"]
     _check_usage(by_answers, answers_in, regex)
+    if len(paths) > 1:
+        check_significance()
     if as_json + as_csv + as_latex > 1:
         raise typer.BadParameter("give one of --json, --csv and --latex")
     qrels = load_qrels(dataset, split=split, download=download) if by_qrels else []

@@ -60,7 +60,7 @@ def index(
         str,
         typer.Option(
             help="Arithmetic: int8 (CPU, the fastest there), fp32, bf16, fp16 (GPU), or auto: fp16 on a GPU, else bf16 "
-            "if the CPU has it, else fp32.",
+            "if the CPU has it, else fp32; without torch, int8.",
         ),
     ] = "auto",
     device: options.Device = "auto",
@@ -81,7 +81,8 @@ def index(
     from elasticdenser.models.locate import DEFAULT_MODEL
 
     dtype = options.dtype_of(precision)
-    check_dtype(dtype)
+    check_dtype(dtype, device)
+    options.note_precision(dtype, device)
     chunking = None if chunk is None else Chunking.parse(chunk)
     opened_corpus = reading.open(corpus)
     passage_encoder = DeferredPassageEncoder(  # loaded once the first lines have been read

@@ -11,7 +11,7 @@ import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
-from elasticdenser.cli.output import note, print_table, progress_bars
+from elasticdenser.cli.output import can_draw, note, print_table, progress_bars
 
 if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
@@ -83,7 +83,6 @@ def profile(
     from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
     from elasticdenser.engine.profiling.query_sample import sample_queries
     from elasticdenser.models.manifest import retention_by_length_of, retention_of
-    from elasticdenser.reports.charts.profile import draw_profile
 
     names = tuple(filter(None, (name.strip() for name in subnets.split(","))))
     settings = MeasureSettings(levels=names, batch_sizes=sizes, k=k, rounds=rounds, by_length=by_length)
@@ -100,11 +99,15 @@ def profile(
     if streams:
         note(f"wrote {output}: {len(measured.levels)} levels")
         return
-    chart = draw_profile(output.with_suffix(".svg"), measured)
+    written = [output]
+    if can_draw():
+        from elasticdenser.reports.charts.profile import draw_profile
+
+        written.append(draw_profile(output.with_suffix(".svg"), measured))
     _print_levels(measured, sizes)
     if measured.has_quality_by_tokens:
         _print_quality_by_tokens(measured)
-    note(f"wrote {output} and {chart}")
+    note(f"wrote {' and '.join(map(str, written))}")
 
 
 def _parse_batch_sizes(text: str) -> tuple[int, ...]:

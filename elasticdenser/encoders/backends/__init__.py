@@ -16,10 +16,12 @@ different orders.
 from __future__ import annotations
 
 import importlib
-from importlib.util import find_spec
 
 from elasticdenser.encoders.backends.base import EncoderBackend
-from elasticdenser.errors import ModelError
+from elasticdenser.encoders.devices import device_type
+from elasticdenser.errors import MissingExtraError, ModelError
+from elasticdenser.kernel.paths import has_fast_path, kernel_obstacle
+from elasticdenser.lazy_imports import is_installed
 from elasticdenser.models.locate import ModelLocation
 from elasticdenser.models.settings import INT8, EncoderSettings
 
@@ -38,15 +40,26 @@ def check_dtype(dtype: str, device: str = "cpu") -> None:
     """Check, before any work, that a backend computes in `dtype` and that what it needs is installed.
 
     Raises:
-        ModelError: There is no such dtype, or torch is not installed.
+        ModelError: There is no such dtype.
+        MissingExtraError: Torch computes in it, and is not installed.
     """
     if dtype not in BACKENDS:
         raise ModelError(f"got dtype {dtype!r} on {device}, expected one of {', '.join(BACKENDS)}")
-    if BACKENDS[dtype].startswith("torch.") and find_spec("torch") is None:
-        raise ModelError(
-            f"got dtype {dtype!r}, which torch computes, and torch is not installed: use int8 (--precision int8), or "
-            "pip install torch"
-        )
+    dtype = dtype_without_torch(dtype, device)
+    if not BACKENDS[dtype].startswith("torch.") or is_installed("torch"):
+        return
+    if device_type(device) == "cuda":
+        raise MissingExtraError(f"the device {device}", "train", instead="use --device cpu")
+    if not has_fast_path():
+        raise MissingExtraError(f"encoding without our kernel ({kernel_obstacle()})", "train")
+    raise MissingExtraError(f"the precision {dtype}", "train", instead="use int8 (--precision int8)")
+
+
+def dtype_without_torch(dtype: str, device: str = "auto") -> str:
+    """Return `int8` for `auto` where torch is not installed, the kernel can compute, and no GPU is asked for."""
+    if dtype == "auto" and device_type(device) != "cuda" and has_fast_path() and not is_installed("torch"):
+        return INT8
+    return dtype
 
 
 def load_backend(
@@ -57,14 +70,16 @@ def load_backend(
     Args:
         location: Location of the encoder's files.
         settings: How its texts become vectors.
-        dtype: `int8`, or a name that `resolve_dtype` accepts.
+        dtype: `int8`, or a name that `resolve_dtype` accepts; `auto` is `int8` where torch is not installed.
         device: A name that `resolve_device` accepts.
         trained_subnets: Whether to load the trained subnets too, or the full encoder alone.
 
     Raises:
         ModelError: The files cannot be used, or there is no such dtype or device here.
+        MissingExtraError: Torch computes in `dtype`, and is not installed.
     """
     check_dtype(dtype, device)
+    dtype = dtype_without_torch(dtype, device)
     module, _, name = BACKENDS[dtype].partition(".")
     backend: type[EncoderBackend] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     return backend.load(location, settings, dtype=dtype, device=device, trained_subnets=trained_subnets)
