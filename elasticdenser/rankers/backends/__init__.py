@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from elasticdenser.errors import ModelError
+from elasticdenser.encoders.backends import check_dtype
 from elasticdenser.models.settings import INT8
 from elasticdenser.rankers.backends.base import RankerBackend
 
@@ -29,9 +29,9 @@ def load_ranker_backend(folder: Path, *, dtype: str, device: str) -> RankerBacke
 
     Raises:
         ModelError: The files cannot be used, or there is no such dtype or device here.
+        MissingExtraError: Torch computes in this dtype, and is not installed.
     """
-    if dtype not in RANKER_BACKENDS:
-        raise ModelError(f"got dtype {dtype!r}, expected one of {', '.join(RANKER_BACKENDS)}")
+    check_dtype(dtype, device)
     module, _, name = RANKER_BACKENDS[dtype].partition(".")
     backend: type[RankerBackend] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     return backend.load(folder, dtype=dtype, device=device)
