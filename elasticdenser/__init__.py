@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.errors import ElasticDenserError
     from elasticdenser.index import PassageIndex
+    from elasticdenser.rankers import ElasticRanker
     from elasticdenser.retrieval.retriever import Hit, Retriever
     from elasticdenser.subnet import Subnet
 
@@ -26,6 +27,7 @@ _MODULES = {
     "Answer": "engine.answers",
     "ElasticDenserError": "errors",
     "ElasticQueryEncoder": "encoders",
+    "ElasticRanker": "rankers",
     "Hit": "retrieval.retriever",
     "Passage": "datasets",
     "PassageEncoder": "encoders",
@@ -45,6 +47,7 @@ __all__ = [
     "Answer",
     "ElasticDenserError",
     "ElasticQueryEncoder",
+    "ElasticRanker",
     "Hit",
     "Passage",
     "PassageEncoder",

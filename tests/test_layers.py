@@ -17,6 +17,7 @@ LAYERS = (
     ("evaluation", "engine"),
     ("retrieval",),
     ("index",),
+    ("rankers",),
     ("encoders",),
     ("kernel",),
     ("models",),

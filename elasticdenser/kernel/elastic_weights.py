@@ -1,4 +1,4 @@
-"""Weights of an elastic encoder's trained subnets, read without torch."""
+"""Weights of the trained subnets of an elastic encoder or ranker, read without torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from elasticdenser.kernel.tensors import Tensors
 from elasticdenser.kernel.weights import LayerWeights, Transformer
 from elasticdenser.models.locate import TRAINED_WEIGHTS
 from elasticdenser.models.manifest import FETCH_AGAIN, read_manifest
+from elasticdenser.models.ranker_manifest import RANKER_WEIGHTS, RankerManifest, read_ranker_manifest
 from elasticdenser.models.shape import ElasticShape, layers_of
 from elasticdenser.subnet import Subnet
 
@@ -66,6 +67,35 @@ def read_trained_subnets(folder: Path, full: Transformer) -> ElasticWeights:
     if full_shape != (shape.n_layers, shape.vocabulary, shape.hidden, shape.dim):
         raise ModelError(f"{folder}: the trained subnets do not belong to its full encoder: {FETCH_AGAIN}")
 
+    body = _transformer_of(tensors, shape, tokens)
+    token_table = (tensors.stored("table"), tensors.floats("table.scale")) if shape.level0 else None
+    return ElasticWeights(body=body, shape=shape, tensors=tensors, token_table=token_table)
+
+
+def read_ranker_weights(folder: Path) -> tuple[ElasticWeights, RankerManifest]:
+    """Read the weights of an elastic ranker and its manifest.
+
+    The body has each token vector twice, the second time with the vector of the second token type: ids of the second
+    part of a pair are raised by the size of the vocabulary.
+
+    Raises:
+        ModelError: Files are missing, damaged, of another format, or do not belong together.
+    """
+    manifest = read_ranker_manifest(folder)
+    shape, tensors = manifest.shape, Tensors(folder / RANKER_WEIGHTS)
+    tensors.check("tokens", (shape.vocabulary, shape.hidden))
+    tensors.check("segment", (shape.hidden,))
+    _check(tensors, shape)
+    tokens = np.empty((2 * shape.vocabulary, shape.hidden), np.float16)
+    tokens[: shape.vocabulary] = first = tensors.floats("tokens")
+    tokens[shape.vocabulary :] = first + tensors.floats("segment")
+    body = _transformer_of(tensors, shape, tokens)
+    return ElasticWeights(body=body, shape=shape, tensors=tensors, token_table=None), manifest
+
+
+def _transformer_of(tensors: Tensors, shape: ElasticShape, tokens: Array) -> Transformer:
+    """Return the transformer that the subnets share."""
+
     def layer(number: int) -> LayerWeights:
         def get(name: str) -> Floats:
             return tensors.floats(f"blocks.{number}.{name}")
@@ -82,7 +112,7 @@ def read_trained_subnets(folder: Path, full: Transformer) -> ElasticWeights:
             norms=get("norms"),
         )
 
-    body = Transformer(
+    return Transformer(
         tokens=tokens,
         positions=tensors.floats("positions"),
         norm=tensors.floats("norm"),
@@ -93,8 +123,6 @@ def read_trained_subnets(folder: Path, full: Transformer) -> ElasticWeights:
         activation=shape.activation,
         eps=shape.norm_eps,
     )
-    token_table = (tensors.stored("table"), tensors.floats("table.scale")) if shape.level0 else None
-    return ElasticWeights(body=body, shape=shape, tensors=tensors, token_table=token_table)
 
 
 def _check(tensors: Tensors, shape: ElasticShape) -> None:

@@ -30,23 +30,13 @@ class PackedEncoder:
     def __init__(self, full: Transformer, elastic: ElasticWeights | None, precision: str) -> None:
         self.full_subnet = Subnet(1.0, full.n_layers)
         self._full = _PackedBody(full, precision, multiply=_multiply)
-        self._elastic = elastic
-        self._trained: _PackedBody | None = None
-        self._token_table: tuple[Array, Floats] | None = None
-        if elastic is not None:
-            # Without smoothing, which gains nothing: these layers are already stored in 8 bits with a scale a row.
-            self._trained = _PackedBody(elastic.body, precision)
-            if elastic.token_table is not None:
-                vectors, scale = elastic.token_table
-                self._token_table = pad_rows(vectors), scale
+        self._trained = None if elastic is None else PackedSubnets(elastic, precision)
 
     @property
     def subnets(self) -> list[Subnet]:
         """All subnets, from the full encoder down to level 0, if there is one."""
-        if self._elastic is None:
-            return [self.full_subnet]
-        smaller = [subnet for subnet in self._elastic.shape.grid if subnet != self.full_subnet]
-        return [self.full_subnet, *smaller, *([LEVEL_0] if self._token_table is not None else [])]
+        trained = [] if self._trained is None else self._trained.subnets
+        return [self.full_subnet, *(subnet for subnet in trained if subnet != self.full_subnet)]
 
     def model_of(self, subnet: Subnet) -> KernelModel:
         """Return one of `subnets` in the form that the kernel reads.
@@ -54,37 +44,17 @@ class PackedEncoder:
         Raises:
             ModelError: The weights are damaged.
         """
-        return self._full_model() if subnet == self.full_subnet else self._trained_model(subnet)
+        if subnet == self.full_subnet:
+            return self._full_model()
+        if self._trained is None:
+            raise KeyError(f"there is no subnet {subnet}: the encoder has no trained subnets")
+        return self._trained.model_of(subnet)
 
     def _full_model(self) -> KernelModel:
         body = self._full
         model = KernelModel(body.weights.hidden, len(body.weights.tokens))
         model.set_body(body.weights, body.embeddings(), body.layers(range(body.weights.n_layers)), 1.0, 0)
         return model
-
-    def _trained_model(self, subnet: Subnet) -> KernelModel:
-        elastic, body = self._elastic, self._trained
-        if elastic is None or body is None:
-            raise KeyError(f"there is no subnet {subnet}: the encoder has no trained subnets")
-        model = KernelModel(elastic.shape.dim, len(body.weights.tokens))
-        if self._token_table is not None:
-            model.set_token_table(*self._token_table)
-        if subnet != LEVEL_0:
-            layers, width_index = body.layers(elastic.layers_of(subnet.depth)), elastic.shape.widths.index(subnet.width)
-            model.set_body(body.weights, body.embeddings(), layers, subnet.width, width_index)
-            model.set_exit(pack_matrix(*elastic.exit_of(subnet), "fp16"))
-        return model
-
-
-def _multiply(packed: PackedMatrix, inputs: Floats) -> Floats:
-    """Compute a product by the fastest path, whichever path later uses the weights: they must be the same for all."""
-    from elasticdenser.kernel import _kernel
-
-    owner = KernelModel(1, 1)  # keeps the arrays alive that the product points to
-    product = owner.product(packed)
-    outputs = np.empty((len(inputs), padded(packed.n_outputs, 16)), np.float32)
-    _kernel.multiply(path_number(), product, np.ascontiguousarray(inputs), outputs)
-    return outputs[:, : packed.n_outputs]
 
 
 class _PackedBody:
@@ -117,3 +87,55 @@ class _PackedBody:
             layer = self.weights.layer(number)
             self._layers[number] = smoother.pack_next(layer) if smoother else pack_layer(layer, self._precision)
         return [self._layers[number] for number in numbers]
+
+
+class PackedSubnets(_PackedBody):
+    """Packed weights of trained subnets, which share one copy; not thread-safe.
+
+    Layers are packed when a subnet first needs them.
+
+    Args:
+        elastic: The trained subnets.
+        precision: One of `PRECISIONS`.
+    """
+
+    def __init__(self, elastic: ElasticWeights, precision: str) -> None:
+        # Without smoothing, which gains nothing: these layers are already stored in 8 bits with a scale a row.
+        super().__init__(elastic.body, precision)
+        self._elastic = elastic
+        self._token_table: tuple[Array, Floats] | None = None
+        if elastic.token_table is not None:
+            vectors, scale = elastic.token_table
+            self._token_table = pad_rows(vectors), scale
+
+    @property
+    def subnets(self) -> list[Subnet]:
+        """All subnets, from the largest down to level 0, if there is one."""
+        return [*self._elastic.shape.grid, *([LEVEL_0] if self._token_table is not None else [])]
+
+    def model_of(self, subnet: Subnet) -> KernelModel:
+        """Return one of `subnets` in the form that the kernel reads.
+
+        Raises:
+            ModelError: The weights are damaged.
+        """
+        elastic = self._elastic
+        model = KernelModel(elastic.shape.dim, len(self.weights.tokens))
+        if self._token_table is not None:
+            model.set_token_table(*self._token_table)
+        if subnet != LEVEL_0:
+            layers, width_index = self.layers(elastic.layers_of(subnet.depth)), elastic.shape.widths.index(subnet.width)
+            model.set_body(self.weights, self.embeddings(), layers, subnet.width, width_index)
+            model.set_exit(pack_matrix(*elastic.exit_of(subnet), "fp16"))
+        return model
+
+
+def _multiply(packed: PackedMatrix, inputs: Floats) -> Floats:
+    """Compute a product by the fastest path, whichever path later uses the weights: they must be the same for all."""
+    from elasticdenser.kernel import _kernel
+
+    owner = KernelModel(1, 1)  # keeps the arrays alive that the product points to
+    product = owner.product(packed)
+    outputs = np.empty((len(inputs), padded(packed.n_outputs, 16)), np.float32)
+    _kernel.multiply(path_number(), product, np.ascontiguousarray(inputs), outputs)
+    return outputs[:, : packed.n_outputs]

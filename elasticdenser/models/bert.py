@@ -230,6 +230,16 @@ def position_vectors(config: Mapping[str, Any], weights: Weights) -> Tensor:
     return positions
 
 
+def segment_vector(weights: Weights, hidden: int) -> Tensor:
+    """Return what a token of the second text of a pair has more than one of the first, float32, (hidden,).
+
+    The difference of the two token types; zeros where the checkpoint has fewer.
+    """
+    name = "embeddings.token_type_embeddings.weight"
+    types = weights.get(name).float() if weights.has(name) else torch.zeros(1, hidden)
+    return types[1] - types[0] if len(types) > 1 else torch.zeros(hidden)
+
+
 def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the content of `config.json` and the tensors of a model by name.
 

@@ -16,22 +16,20 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_disk
 from elasticdenser.errors import BuildError, ModelError
 from elasticdenser.models.bert import Weights, read_model
 from elasticdenser.models.elastic import ElasticBert
-from elasticdenser.models.int8_rows import dequantise, quantise
 from elasticdenser.models.locate import TRAINED_WEIGHTS
 from elasticdenser.models.manifest import (
-    FETCH_AGAIN,
     MANIFEST,
     Manifest,
     check_provenance,
@@ -40,6 +38,7 @@ from elasticdenser.models.manifest import (
 )
 from elasticdenser.models.model_files import module_folders, transformer_folder
 from elasticdenser.models.settings import EncoderSettings, read_settings, write_settings
+from elasticdenser.models.stored_tensors import check_tensors, halved, is_layer_matrix, read_tensors, stored_form
 
 _SETTINGS = (
     "config.json",
@@ -96,7 +95,7 @@ def save_elastic(
     _, full = read_model(base)
     trained = _trained_tensors(model, Weights(full))
     manifest = Manifest(shape=model.shape, provenance=dict(provenance)).to_json()
-    work = _beside(folder, "tmp")
+    work = beside(folder, "tmp")
     try:
         with explained_os_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -104,12 +103,12 @@ def save_elastic(
             if settings is not None and settings != read_settings(base):
                 write_settings(work, settings)
             # Bytes instead of save_file, which hides from its error that the disk is full.
-            halved = {name: _halved(name, tensor) for name, tensor in full.items()}
+            rounded = {name: halved(name, tensor) for name, tensor in full.items()}
             inner = transformer_folder(base).relative_to(base)
-            (work / inner / "model.safetensors").write_bytes(save(halved, metadata={"format": "pt"}))
+            (work / inner / "model.safetensors").write_bytes(save(rounded, metadata={"format": "pt"}))
             (work / TRAINED_WEIGHTS).write_bytes(save(trained, metadata={"format": "pt"}))
             (work / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            _put_in_place(work, folder)
+            put_in_place(work, folder, check_replaceable)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -121,14 +120,14 @@ def load_elastic(folder: Path) -> ElasticFiles:
         ModelError: Files are missing, damaged, of another format, or do not belong together.
     """
     manifest = read_manifest(folder)
-    trained = _read_trained(folder / TRAINED_WEIGHTS)
+    trained = read_tensors(folder / TRAINED_WEIGHTS)
     if "tokens" not in trained:
         _, full = read_model(folder)
         trained["tokens"] = Weights(full).get(_TOKENS).float()
     with torch.device("meta"):  # allocates nothing for weights that are read anyway
         model = ElasticBert(manifest.shape)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    _check_tensors(folder / TRAINED_WEIGHTS, expected, trained)
+    check_tensors(folder / TRAINED_WEIGHTS, MANIFEST, expected, trained)
     model.load_state_dict(trained, assign=True)
     return ElasticFiles(model.eval(), manifest.provenance)
 
@@ -158,25 +157,11 @@ def _trained_tensors(model: ElasticBert, full: Weights) -> dict[str, Tensor]:
         )
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
-        is_matrix = name == "table" or (name.startswith("blocks.") and "norm" not in name and "bias" not in name)
         if name != "tokens":
-            tensors |= quantise(name, tensor) if is_matrix else {name: _halved(name, tensor)}
+            tensors |= stored_form(name, tensor, int8=name == "table" or is_layer_matrix(name))
         elif not torch.equal(tensor.cpu().half(), tokens.half()):  # else they are those of the full encoder
-            tensors |= quantise(name, tensor)
+            tensors |= stored_form(name, tensor, int8=True)
     return tensors
-
-
-def _halved(name: str, tensor: Tensor) -> Tensor:
-    """Return a tensor in float16 on the CPU, unchanged if it holds no floating-point numbers."""
-    if not tensor.is_floating_point():
-        return tensor
-    halved = tensor.detach().cpu().half().contiguous()
-    if not halved.isfinite().all():
-        raise ModelError(
-            f"got numbers of up to {float(tensor.abs().max()):g} in {name}, expected finite numbers up to 65504, the "
-            "largest of float16: choose another encoder, or train again with a lower learning rate"
-        )
-    return halved
 
 
 def _copy_settings(base: Path, work: Path) -> None:
@@ -189,16 +174,22 @@ def _copy_settings(base: Path, work: Path) -> None:
                 shutil.copyfile(inner / name, to / name)
 
 
-def _put_in_place(work: Path, folder: Path) -> None:
-    """Rename a complete folder to its final name; the former one is removed only after that."""
+def put_in_place(work: Path, folder: Path, check: Callable[[Path], None]) -> None:
+    """Rename a complete folder to its final name; the former one is removed only after that.
+
+    Args:
+        work: The complete folder, as `beside` names it.
+        folder: The final name.
+        check: Raises a BuildError unless that folder may be replaced.
+    """
     for path in work.rglob("*"):
         if path.is_file():
             with open(path, "rb+") as file:
                 flush_to_disk(file)
     flush_folder(work)
     # Something may have been written there in the meantime.
-    check_replaceable(folder)
-    replaced = _beside(folder, "replaced")
+    check(folder)
+    replaced = beside(folder, "replaced")
     existed = folder.exists()
     if existed:
         os.rename(folder, replaced)
@@ -212,37 +203,6 @@ def _put_in_place(work: Path, folder: Path) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _beside(folder: Path, purpose: str) -> Path:
+def beside(folder: Path, purpose: str) -> Path:
     """Return an unused hidden name beside `folder`."""
     return folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.{purpose}")
-
-
-def _read_trained(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ModelError(f"{path} is missing: {FETCH_AGAIN}")
-    try:
-        return dequantise(load_file(path))
-    except Exception as error:  # the loader has its own types of errors
-        raise ModelError(f"{path} cannot be read ({error}): {FETCH_AGAIN}") from error
-
-
-def _check_tensors(path: Path, expected: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> None:
-    _check_names(path, present=set(tensors), expected=set(expected))
-    for name, shape in expected.items():
-        tensor = tensors[name]
-        if tensor.shape != shape or not tensor.is_floating_point():
-            raise ModelError(
-                f"{path}: got {name} of {str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}, expected "
-                f"floating-point numbers {tuple(shape)}, as its {MANIFEST} says: {FETCH_AGAIN}"
-            )
-
-
-def _check_names(path: Path, *, present: set[str], expected: set[str]) -> None:
-    """Check that a file has exactly the expected tensors."""
-    faults = []
-    for fault, names in (("missing", expected - present), ("unknown", present - expected)):
-        if names:
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            faults.append(f"{fault} {', '.join(sorted(names)[:5])}{more}")
-    if faults:
-        raise ModelError(f"{path}: got other weights than its {MANIFEST} says: {'; '.join(faults)}: {FETCH_AGAIN}")

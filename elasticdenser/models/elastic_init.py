@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from elasticdenser.errors import ModelError
-from elasticdenser.models.architectures import (
-    ARCHITECTURES,
-    LayerNames,
-    activation_of,
-    check_supported,
-    count_of,
-    norm_eps,
-)
-from elasticdenser.models.bert import Weights, position_vectors, read_model
 from elasticdenser.models.elastic import ElasticBert
-from elasticdenser.models.model_files import first_position
 from elasticdenser.models.settings import EncoderSettings
-from elasticdenser.models.shape import DEPTHS, WIDTHS, ElasticShape
+from elasticdenser.models.shape import WIDTHS
+from elasticdenser.models.trunk import ElasticTrunk
+from elasticdenser.models.trunk_init import copy_trunk, copying_weights, read_supported, shape_of
 from elasticdenser.subnet import Subnet
 
 
@@ -49,19 +39,13 @@ def elastic_from_full(
         ModelError: The files cannot be used.
         QueryError: The encoder cannot be cut into these subnets.
     """
-    config, tensors = read_model(folder)
-    check_supported(config)
-    weights = Weights(tensors)
-    model = ElasticBert(replace(_shape(config, weights, settings, widths, depths), level0=table is not None))
-    try:
-        with torch.no_grad():
-            _copy_weights(model, config, weights)
-            if table is not None:
-                model.table.copy_(table)
-    except RuntimeError as error:  # raised by copy_ and reshape
-        raise ModelError(
-            f"the weights in {folder} do not have the shapes of its config.json ({error}): fetch the model again"
-        ) from error
+    config, weights = read_supported(folder)
+    model = ElasticBert(replace(shape_of(config, weights, settings, widths, depths), level0=table is not None))
+    with copying_weights(folder):
+        copy_trunk(model, config, weights)
+        model.exits.copy_(torch.eye(model.shape.dim, model.shape.hidden))
+        if table is not None:
+            model.table.copy_(table)
     return model.eval()
 
 
@@ -81,16 +65,34 @@ def importance(model: ElasticBert, batches: Iterable[tuple[Tensor, Tensor]], *, 
     Returns:
         float32: heads, (n_layers, n_heads), and neurons, (n_layers, n_neurons).
     """
+    outputs = (
+        [F.normalize(vectors, dim=-1) for vectors in model.at_depths(token_ids, mask, 1.0, model.shape.depths).values()]
+        for token_ids, mask in batches
+    )
+    return importance_for(model, outputs, seed=seed)
+
+
+def importance_for(model: ElasticTrunk, outputs: Iterable[Iterable[Tensor]], *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return the importance of each head and neuron for some outputs; see `importance`.
+
+    Args:
+        model: The model that made the outputs, at full width.
+        outputs: For each batch, the outputs of each depth, with their graph.
+        seed: Seed of the directions.
+
+    Returns:
+        float32: heads, (n_layers, n_heads), and neurons, (n_layers, n_neurons).
+    """
     shape = model.shape
     heads = torch.zeros(shape.n_layers, shape.n_heads)
     neurons = torch.zeros(shape.n_layers, shape.n_neurons)
     generator = torch.Generator().manual_seed(seed)
-    for token_ids, mask in batches:
-        for vectors in model.at_depths(token_ids, mask, 1.0, shape.depths).values():
-            signs = torch.randint(0, 2, vectors.shape, generator=generator) * 2 - 1
+    for outputs_of_depths in outputs:
+        for output in outputs_of_depths:
+            signs = torch.randint(0, 2, output.shape, generator=generator) * 2 - 1
             model.zero_grad(set_to_none=True)
             # The depths share their first layers: the next depth needs their graph too.
-            torch.autograd.backward((F.normalize(vectors, dim=-1) * signs).sum(), retain_graph=True)
+            torch.autograd.backward((output * signs).sum(), retain_graph=True)
             for number, layer in enumerate(model.layers):
                 if layer.out.grad is None or layer.down.grad is None:
                     continue  # not part of this depth
@@ -100,8 +102,8 @@ def importance(model: ElasticBert, batches: Iterable[tuple[Tensor, Tensor]], *, 
     return heads, neurons
 
 
-def reorder(model: ElasticBert, heads: Tensor, neurons: Tensor) -> None:
-    """Put the most important heads and neurons of every layer first; at full width the vectors stay the same.
+def reorder(model: ElasticTrunk, heads: Tensor, neurons: Tensor) -> None:
+    """Put the most important heads and neurons of every layer first; at full width the outputs stay the same.
 
     Args:
         model: Model to change in place.
@@ -181,56 +183,3 @@ def _exit(model: ElasticBert, subnet: Subnet) -> Tensor:
     weight, bias = model.exit_of(subnet)
     shortcut = [model.shortcut_of(subnet).T] if model.shape.level0 else []
     return torch.cat([weight.T, *shortcut, bias[None]]).double().cpu()
-
-
-def _shape(
-    config: Mapping[str, Any],
-    weights: Weights,
-    settings: EncoderSettings,
-    widths: tuple[float, ...],
-    depths: tuple[int, ...] | None,
-) -> ElasticShape:
-    n_layers = count_of(config, "num_hidden_layers", "n_layers")
-    tokens = weights.get("embeddings.word_embeddings.weight")
-    return ElasticShape(
-        n_layers=n_layers,
-        n_heads=count_of(config, "num_attention_heads", "n_heads"),
-        hidden=tokens.shape[1],
-        n_neurons=count_of(config, "intermediate_size", "hidden_dim"),
-        vocabulary=tokens.shape[0],
-        n_positions=len(weights.get("embeddings.position_embeddings.weight")) - first_position(config),
-        dim=settings.dim,
-        pooling=settings.pooling,
-        activation=activation_of(config),
-        norm_eps=norm_eps(config),
-        widths=widths,
-        depths=depths or (*(depth for depth in DEPTHS if depth < n_layers), n_layers),
-    )
-
-
-def _copy_weights(model: ElasticBert, config: Mapping[str, Any], weights: Weights) -> None:
-    names = ARCHITECTURES[config["model_type"]]
-    model.tokens.copy_(weights.get("embeddings.word_embeddings.weight"))
-    model.positions.copy_(position_vectors(config, weights))
-    model.norm.copy_(_norm(weights, "embeddings.LayerNorm"))
-    for number, layer in enumerate(model.layers):
-        _copy_layer(layer, weights, names, names.layer.format(number))
-    model.exits.copy_(torch.eye(model.shape.dim, model.shape.hidden))
-
-
-def _copy_layer(layer: Any, weights: Weights, names: LayerNames, prefix: str) -> None:
-    for part, name in enumerate(names.query_key_value):
-        layer.qkv[part].copy_(weights.get(f"{prefix}{name}.weight").reshape(layer.qkv[part].shape))
-        layer.qkv_bias[part].copy_(weights.get(f"{prefix}{name}.bias").reshape(layer.qkv_bias[part].shape))
-    layer.out.copy_(weights.get(f"{prefix}{names.attention_output}.weight").reshape(layer.out.shape))
-    layer.out_bias.copy_(weights.get(f"{prefix}{names.attention_output}.bias"))
-    layer.up.copy_(weights.get(f"{prefix}{names.up}.weight"))
-    layer.up_bias.copy_(weights.get(f"{prefix}{names.up}.bias"))
-    layer.down.copy_(weights.get(f"{prefix}{names.down}.weight"))
-    layer.down_bias.copy_(weights.get(f"{prefix}{names.down}.bias"))
-    layer.norms[:, 0].copy_(_norm(weights, prefix + names.attention_norm))
-    layer.norms[:, 1].copy_(_norm(weights, prefix + names.output_norm))
-
-
-def _norm(weights: Weights, name: str) -> Tensor:
-    return torch.stack([weights.get(f"{name}.weight"), weights.get(f"{name}.bias")]).float()

@@ -23,7 +23,8 @@ PROVENANCE_KEYS = ("name", "weights_sha256")
 
 FETCH_AGAIN = "fetch the model again, or train it again"
 
-_PROVENANCE = "made_by"
+PROVENANCE = "made_by"
+"""Key of a provenance in a manifest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file."""
-        return {"format": FORMAT, "shape": asdict(self.shape), _PROVENANCE: self.provenance}
+        return {"format": FORMAT, "shape": asdict(self.shape), PROVENANCE: self.provenance}
 
 
 def is_elastic(folder: Path) -> bool:
@@ -58,20 +59,30 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not is_elastic(folder):
         raise ModelError(f"{path} is missing: give the folder of an elastic encoder, as `elasticdenser train` makes it")
+    shape, values = read_shape(path, FORMAT)
+    return Manifest(shape=shape, provenance=values[PROVENANCE])
+
+
+def read_shape(path: Path, format_number: int) -> tuple[ElasticShape, dict[str, Any]]:
+    """Read a manifest with `format`, `shape` and `made_by`; return its shape and its whole content.
+
+    Raises:
+        ModelError: The file is missing, damaged or of another format.
+    """
     content = read_json(path)
     values = content if isinstance(content, dict) else {}
-    if values.get("format") != FORMAT:
+    if values.get("format") != format_number:
         raise ModelError(
-            f"{path}: got format {values.get('format')!r}, expected {FORMAT}: use the version of elasticdenser that "
-            "wrote it, or train again"
+            f"{path}: got format {values.get('format')!r}, expected {format_number}: use the version of elasticdenser "
+            "that wrote it, or train again"
         )
-    check_provenance(values.get(_PROVENANCE), f"{path}: {_PROVENANCE}")
+    check_provenance(values.get(PROVENANCE), f"{path}: {PROVENANCE}")
     try:
         shape = from_value(ElasticShape, values.get("shape"), f"{path}: shape", ModelError)
     except (ElasticDenserError, ArithmeticError) as error:
         where = "" if isinstance(error, ModelError) else f"{path}: shape: "
         raise ModelError(f"{where}{error}; {FETCH_AGAIN}") from error
-    return Manifest(shape=shape, provenance=values[_PROVENANCE])
+    return shape, values
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
@@ -81,7 +92,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
         ModelError: The manifest is not JSON.
     """
     content = read_json(folder / MANIFEST) if is_elastic(folder) else {}
-    provenance = content.get(_PROVENANCE) if isinstance(content, dict) else None
+    provenance = content.get(PROVENANCE) if isinstance(content, dict) else None
     return provenance if isinstance(provenance, dict) else {}
 
 
@@ -91,7 +102,7 @@ def retention_of(folder: Path) -> dict[str, float]:
     Raises:
         ModelError: The manifest holds something else under this key.
     """
-    where = f"{folder / MANIFEST}: {_PROVENANCE}.retention"
+    where = f"{folder / MANIFEST}: {PROVENANCE}.retention"
     return from_value(dict[str, float], read_provenance(folder).get("retention", {}), where, ModelError)
 
 
@@ -105,7 +116,7 @@ def retention_by_length_of(folder: Path) -> dict[str, dict[int, float]]:
         ModelError: The manifest holds something else under this key.
     """
     shares = read_provenance(folder).get("retention_by_length", {})
-    where = f"{folder / MANIFEST}: {_PROVENANCE}.retention_by_length"
+    where = f"{folder / MANIFEST}: {PROVENANCE}.retention_by_length"
     return from_value(dict[str, dict[int, float]], shares, where, ModelError)
 
 

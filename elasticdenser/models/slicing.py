@@ -9,6 +9,7 @@ from torch import Tensor
 
 from elasticdenser.models.bert import Bert, Layer, Norm
 from elasticdenser.models.elastic import ElasticBert
+from elasticdenser.models.heads import ElasticHead
 from elasticdenser.models.layers import Linear, make_linear
 from elasticdenser.models.shape import layers_of
 from elasticdenser.subnet import Subnet
@@ -36,10 +37,14 @@ class SubnetSlicer:
         model: The elastic transformer.
         dtype: Arithmetic of the matrix products.
         device: Device of the transformers.
+        tokens: Token vectors to use instead of the model's, float32, (n_tokens, hidden).
     """
 
-    def __init__(self, model: ElasticBert, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, model: ElasticHead, dtype: torch.dtype, device: torch.device, *, tokens: Tensor | None = None
+    ) -> None:
         self._model, self._dtype, self._device = model, dtype, device
+        self._tokens = model.tokens if tokens is None else tokens
         self._layers: dict[tuple[float, int], Layer] = {}
 
     @torch.inference_mode()
@@ -48,7 +53,7 @@ class SubnetSlicer:
         model, shape = self._model, self._model.shape
         first, last = layers_of(subnet.depth, shape.n_layers)
         body = Bert(
-            tokens=model.tokens.to(self._device),
+            tokens=self._tokens.to(self._device),
             positions=model.positions.to(self._device),
             norm=_norm(model.norm[shape.widths.index(subnet.width)], self._device),
             layers=[self._layer(number, subnet.width) for number in (*first, *last)],
@@ -57,7 +62,7 @@ class SubnetSlicer:
             dtype=self._dtype,
         )
         weight, bias = model.exit_of(subnet)
-        if shape.level0:
+        if isinstance(model, ElasticBert) and shape.level0:
             weight = torch.cat([weight, model.shortcut_of(subnet)], dim=1)
         return SlicedSubnet(body, make_linear(weight, bias))
 

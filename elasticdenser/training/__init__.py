@@ -1,6 +1,7 @@
-"""Label-free training of the elastic query encoder: every subnet learns to give the full encoder's own query vectors.
+"""Training of elastic models. `kinds` has the kinds of models that a recipe can train; `ranker` is the package of one.
 
-Where to look:
+The rest trains the elastic query encoder without labels: every subnet learns to give the full encoder's own query
+vectors. Where to look:
 
 - `recipe` and `settings`: all settings of a training; `texts`: the training texts.
 - `train`: the stages of a training in order; `inputs`: the models, texts and passages that it needs.
@@ -8,7 +9,9 @@ Where to look:
 - `initialisation` and `table_fit`: the state that training starts from.
 - `loop`: the loop over steps, which writes `checkpoints`. A step is `Distillation.train_step` (`distil`) for the
   subnets and `TableTuning.train_step` (`table_tuning`) for level 0; both minimise the losses in `losses`.
-- `snapshots`: the weights at some steps; `selection`: the choice of the best of them on dev sets (`dev_sets`).
+- `stages`, `subnet_training` and `loop`: what all kinds of models share.
+- `snapshots`: the weights at some steps; `selection`: the choice of the best of them on dev sets (`dev_sets`),
+  with the figures in `retention`.
 - `parallel`: training in several processes.
 """
 

@@ -11,7 +11,7 @@ import torch
 
 from elasticdenser.artifacts import atomic_write, explained_os_errors
 from elasticdenser.errors import BadInputError
-from elasticdenser.training.settings import StepSettings, settings_to_json
+from elasticdenser.training.settings import LoopSettings, settings_to_json
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "losses.jsonl"
@@ -19,7 +19,7 @@ WAY_OUT = "train in another folder, or remove it"
 """End of each message about a checkpoint that cannot be used."""
 
 
-def read_checkpoint(folder: Path, settings: StepSettings, device: torch.device) -> dict[str, Any] | None:
+def read_checkpoint(folder: Path, settings: LoopSettings, device: torch.device) -> dict[str, Any] | None:
     """Return the state that `write_checkpoint` saved, or None where there is no checkpoint.
 
     Args:
@@ -49,7 +49,7 @@ def read_checkpoint(folder: Path, settings: StepSettings, device: torch.device) 
     return state
 
 
-def write_checkpoint(folder: Path, settings: StepSettings, state: Mapping[str, Any], losses: Mapping[str, Any]) -> None:
+def write_checkpoint(folder: Path, settings: LoopSettings, state: Mapping[str, Any], losses: Mapping[str, Any]) -> None:
     """Replace the checkpoint, and add a line to the log of losses.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import torch
 
@@ -12,8 +13,9 @@ from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.shape import ElasticShape
 from elasticdenser.progress import Progress
 from elasticdenser.training.checkpoints import LOG
-from elasticdenser.training.distil import Distillation, trained_subnets
+from elasticdenser.training.loop import StepLoop
 from elasticdenser.training.recipe import Recipe
+from elasticdenser.training.subnet_training import trained_subnets
 
 _REFERENCE_STEPS, _REFERENCE_BATCH, _REFERENCE_LAYERS, _REFERENCE_HIDDEN = 2000, 128, 6, 384
 """A training that takes about an hour on two cores: all subnets of all-MiniLM-L6-v2."""
@@ -50,21 +52,21 @@ def estimated_hours(shape: ElasticShape, steps: int, batch: int) -> float:
     return size * steps / _REFERENCE_STEPS * batch / _REFERENCE_BATCH
 
 
-def time_steps(distillation: Distillation, interval: int, progress: Progress) -> str:
+def time_steps(loop: StepLoop[Any, Any], interval: int, progress: Progress) -> str:
     """Take a few steps, and return how long the others will take; empty if a snapshot or the end comes before.
 
     Args:
-        distillation: The training, at any step.
+        loop: The training, at any step.
         interval: Steps between snapshots.
         progress: Called with (activity, done, total).
     """
-    start, steps = distillation.step, distillation.settings.steps
+    start, steps = loop.step, loop.settings.steps
     first, last = start + 1, start + 1 + _TIMED_STEPS  # the first step also warms up
     if start % interval == 0 < start or last >= min(steps, (start // interval + 1) * interval):
         return ""
-    distillation.run(until=first, progress=progress)
+    loop.run(until=first, progress=progress)
     started = monotonic()
-    distillation.run(until=last, progress=progress)
+    loop.run(until=last, progress=progress)
     step_s = (monotonic() - started) / _TIMED_STEPS
     return f"{step_s:.2g} s a step: about {duration(step_s * (steps - last))} for the other {steps - last:,} steps"
 

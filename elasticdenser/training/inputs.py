@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from elasticdenser.artifacts import sha256_of
-from elasticdenser.datasets import open_corpus
+from elasticdenser.datasets import Corpus, open_corpus
 from elasticdenser.datasets.sources import is_dataset_id
 from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder, resolve_dtype
 from elasticdenser.errors import BadInputError, ModelError
@@ -27,9 +27,9 @@ from elasticdenser.models.shape import WIDTHS
 from elasticdenser.progress import Progress
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.data import TrainingData
-from elasticdenser.training.distil import trained_subnets
 from elasticdenser.training.recipe import Recipe
 from elasticdenser.training.settings import settings_to_json
+from elasticdenser.training.subnet_training import trained_subnets
 from elasticdenser.training.targets import encoder_identity, prepare_data, texts_sha256
 from elasticdenser.training.texts import training_texts
 
@@ -124,18 +124,17 @@ class TrainingInputs:
             path: A finished index.
             passages: The corpus of an index in the working folder.
         """
-        if path:
-            return PassageIndex.open(self.options.data / path, encoder=self.encoder.fingerprint)
-        folder = self._work / f"passages-{fingerprint_of([list(passages), encoder_identity(self.encoder)])[:12]}"
-        if not build:
-            return PassageIndex.open(folder, encoder=self.encoder.fingerprint)
-        corpus = open_corpus([_resolved(source, self.options.data) for source in passages])
-        encoder = PassageEncoder.from_pretrained(
-            self._encoder_name, device=str(self._device), download=not self.options.offline, **self._overrides
-        )
-        # Only trainings use this folder: an index of a corpus that has changed since may be replaced.
-        return PassageIndex.build(
-            corpus, folder, encoder, overwrite=True, restart=True, workers=self.options.workers, progress=progress
+        return passage_index(
+            self.encoder,
+            lambda: PassageEncoder.from_pretrained(
+                self._encoder_name, device=str(self._device), download=not self.options.offline, **self._overrides
+            ),
+            self.options,
+            self._work,
+            path=path,
+            passages=passages,
+            build=build,
+            progress=progress,
         )
 
     def data(self, texts: list[str], index: PassageIndex | None, progress: Progress) -> TrainingData:
@@ -172,6 +171,51 @@ class TrainingInputs:
             return settings_to_json(settings)
         trained = find_model(settings.model).path / TRAINED_WEIGHTS
         return {"model": settings.model, "weights_sha256": sha256_of(trained)}
+
+
+def passage_index(
+    encoder: ElasticQueryEncoder,
+    load_encoder: Callable[[], PassageEncoder],
+    options: TrainOptions,
+    work: Path,
+    *,
+    path: str,
+    passages: Sequence[str],
+    build: bool,
+    progress: Progress,
+) -> PassageIndex:
+    """Open an index of an encoder.
+
+    Args:
+        encoder: The encoder.
+        load_encoder: Loads it for passages.
+        options: Options of the training.
+        work: Working folder of the training.
+        path: A finished index.
+        passages: The corpus of an index in the working folder, where there is no finished one.
+        build: Whether it may be built.
+        progress: Called with (activity, done, total).
+    """
+    if path:
+        return PassageIndex.open(options.data / path, encoder=encoder.fingerprint)
+    folder = work / f"passages-{fingerprint_of([list(passages), encoder_identity(encoder)])[:12]}"
+    if not build:
+        return PassageIndex.open(folder, encoder=encoder.fingerprint)
+    # Only trainings use this folder: an index of a corpus that has changed since may be replaced.
+    return PassageIndex.build(
+        corpus_of(passages, options.data),
+        folder,
+        load_encoder(),
+        overwrite=True,
+        restart=True,
+        workers=options.workers,
+        progress=progress,
+    )
+
+
+def corpus_of(passages: Sequence[str], data: Path) -> Corpus:
+    """Open the corpus that a recipe names."""
+    return open_corpus([_resolved(source, data) for source in passages])
 
 
 def _encoder_overrides(recipe: Recipe, index: PassageIndex | None) -> dict[str, Any]:

@@ -17,15 +17,17 @@ from elasticdenser.training import parallel
 from elasticdenser.training.batches import Batch
 from elasticdenser.training.checkpoints import CHECKPOINT, WAY_OUT, read_checkpoint, write_checkpoint
 from elasticdenser.training.data import TextOrder, TrainingData
-from elasticdenser.training.settings import StepSettings
+from elasticdenser.training.settings import LoopSettings, StepSettings
 
 _OLD_WEIGHT, _NEW_WEIGHT = 0.98, 0.02
 """Weights in the running means, which thus cover about the last 50 steps."""
 
+AnySettings = TypeVar("AnySettings", bound=LoopSettings)
 Settings = TypeVar("Settings", bound=StepSettings)
+AnyBatch = TypeVar("AnyBatch")
 
 
-class TrainingLoop(ABC, Generic[Settings]):
+class StepLoop(ABC, Generic[AnySettings, AnyBatch]):
     """Training that can be stopped at any moment and is resumed from its last checkpoint.
 
     A step depends on the settings and its number alone, so an interrupted training ends as an uninterrupted one. A
@@ -35,7 +37,6 @@ class TrainingLoop(ABC, Generic[Settings]):
         step: Number of steps taken so far.
 
     Args:
-        data: Batches by step.
         settings: Settings of the steps.
         folder: Folder of the checkpoint and the log of losses.
         device: Where to compute; None is the CPU.
@@ -44,25 +45,28 @@ class TrainingLoop(ABC, Generic[Settings]):
     activity: ClassVar[str]
     """Name of the training in progress reports."""
 
-    def __init__(self, data: TrainingData, settings: Settings, folder: Path, device: torch.device | None) -> None:
-        self.data, self.settings, self.folder = data, settings, folder
+    def __init__(self, settings: AnySettings, folder: Path, device: torch.device | None) -> None:
+        self.settings, self.folder = settings, folder
         self.device = device or torch.device("cpu")
         self.step = 0
-        self._order: TextOrder | None = None
 
     def depends_on_weights(self, step: int) -> bool:
-        """Return whether the texts of a step can be drawn only with the weights at that step."""
+        """Return whether the batch of a step can be drawn only with the weights at that step."""
         return False
 
-    def text_order(self, progress: Progress) -> TextOrder | None:
-        """Return the texts of the current step and its neighbours; None is an epoch of all texts.
+    def before_reading(self, progress: Progress) -> None:
+        """Prepare what `read_batch` needs for the current step and its neighbours.
 
         Called before the first step of `run`, and before each step for which `depends_on_weights` is true.
         """
-        return None
+        return  # nothing, unless a subclass needs it
 
     @abstractmethod
-    def train_step(self, whole: Batch) -> None:
+    def read_batch(self, step: int) -> AnyBatch:
+        """Return the batch of a step, of all processes together; called in another thread."""
+
+    @abstractmethod
+    def train_step(self, whole: AnyBatch) -> None:
         """Take step number `self.step`.
 
         Args:
@@ -113,16 +117,16 @@ class TrainingLoop(ABC, Generic[Settings]):
         if self.step >= last:
             return
         saved = monotonic()
-        next_batch: Future[Batch] | None = None
+        next_batch: Future[AnyBatch] | None = None
         # The next batch is tokenised and read from the disk during a step.
         with ThreadPoolExecutor(1, thread_name_prefix="batch-reader") as reader:
             while self.step < last:
                 if next_batch is None:
-                    self._order = self.text_order(progress)
-                    next_batch = reader.submit(self._read, self.step)
+                    self.before_reading(progress)
+                    next_batch = reader.submit(self.read_batch, self.step)
                 batch, next_batch = next_batch.result(), None
                 if self.step + 1 < last and not self.depends_on_weights(self.step + 1):
-                    next_batch = reader.submit(self._read, self.step + 1)
+                    next_batch = reader.submit(self.read_batch, self.step + 1)
                 self.train_step(batch)
                 self.step += 1
                 progress(self.activity, self.step, self.settings.steps)
@@ -131,7 +135,37 @@ class TrainingLoop(ABC, Generic[Settings]):
                     saved = monotonic()
         self._save()
 
-    def _read(self, step: int) -> Batch:
+    def _save(self) -> None:
+        if parallel.is_main_process():
+            state = {"step": self.step, **self.state()}
+            write_checkpoint(self.folder, self.settings, state, {"step": self.step, **self.running_losses()})
+
+
+class TrainingLoop(StepLoop[Settings, Batch]):
+    """Training on texts with the full encoder's vectors.
+
+    Args:
+        data: Batches by step.
+        settings: Settings of the steps.
+        folder: Folder of the checkpoint and the log of losses.
+        device: Where to compute; None is the CPU.
+    """
+
+    def __init__(self, data: TrainingData, settings: Settings, folder: Path, device: torch.device | None) -> None:
+        super().__init__(settings, folder, device)
+        self.data = data
+        self._order: TextOrder | None = None
+
+    def text_order(self, progress: Progress) -> TextOrder | None:
+        """Return the texts of the current step and its neighbours; None is an epoch of all texts."""
+        return None
+
+    def before_reading(self, progress: Progress) -> None:
+        """Draw the texts."""
+        self._order = self.text_order(progress)
+
+    def read_batch(self, step: int) -> Batch:
+        """Return the batch of a step."""
         settings = self.settings
         return self.data.batch(
             step,
@@ -142,11 +176,6 @@ class TrainingLoop(ABC, Generic[Settings]):
             n_random=settings.n_random,
             order=self._order,
         )
-
-    def _save(self) -> None:
-        if parallel.is_main_process():
-            state = {"step": self.step, **self.state()}
-            write_checkpoint(self.folder, self.settings, state, {"step": self.step, **self.running_losses()})
 
 
 class RunningMeans:

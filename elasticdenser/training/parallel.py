@@ -66,12 +66,7 @@ def local_part(batch: Batch, device: torch.device) -> Batch:
     Raises:
         BadInputError: There are fewer texts than processes.
     """
-    rows = slice(None)
-    if _is_distributed():
-        if len(batch.targets) < dist.get_world_size():
-            message = f"got a batch of {len(batch.targets)} texts for {dist.get_world_size()} processes"
-            raise BadInputError(f"{message}, expected at least one for each: raise `batch`, or start fewer processes")
-        rows = slice(dist.get_rank(), None, dist.get_world_size())
+    rows = local_rows(len(batch.targets))
     return replace(
         batch,
         token_ids=batch.token_ids[rows].to(device),
@@ -81,9 +76,28 @@ def local_part(batch: Batch, device: torch.device) -> Batch:
     )
 
 
+def local_rows(n: int) -> slice:
+    """Return which of `n` texts are this process's.
+
+    Raises:
+        BadInputError: There are fewer texts than processes.
+    """
+    if not _is_distributed():
+        return slice(None)
+    if n < dist.get_world_size():
+        message = f"got a batch of {n} texts for {dist.get_world_size()} processes"
+        raise BadInputError(f"{message}, expected at least one for each: raise `batch`, or start fewer processes")
+    return slice(dist.get_rank(), None, dist.get_world_size())
+
+
 def loss_weight(part: Batch, whole: Batch) -> float:
     """Return the weight of the mean over a part that makes the average over processes the mean over the whole."""
-    return len(part.targets) * dist.get_world_size() / len(whole.targets) if _is_distributed() else 1.0
+    return part_weight(len(part.targets), len(whole.targets))
+
+
+def part_weight(n_part: int, n_whole: int) -> float:
+    """Return `loss_weight` for the numbers of texts of a part and of the whole."""
+    return n_part * dist.get_world_size() / n_whole if _is_distributed() else 1.0
 
 
 def average(tensors: Sequence[Tensor]) -> None:

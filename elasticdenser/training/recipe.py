@@ -1,4 +1,4 @@
-"""Recipes: all that determines an elastic encoder, in one TOML file.
+"""Recipes of encoders: all that determines an elastic encoder, in one TOML file; `kinds` reads those of other models.
 
 title = "..."       seed = 1            encoder = "ID or folder"        target_dtype = "auto"
 index = "..." or passages = [...]       n_neighbours = 8                query_prompt, passage_prompt, max_length
@@ -154,7 +154,7 @@ def read_recipe(path: str | Path) -> Recipe:
     Raises:
         BadInputError: The file is missing, not TOML, or holds settings that are unknown or out of range.
     """
-    return read_toml(path, "recipe", _from_toml)
+    return read_toml(path, "recipe", encoder_recipe)
 
 
 def default_recipe(queries: Sequence[str], passages: Sequence[str], *, steps: int = DEFAULT_STEPS) -> Recipe:
@@ -179,7 +179,12 @@ def default_recipe(queries: Sequence[str], passages: Sequence[str], *, steps: in
     return Recipe(texts=tuple(texts), passages=tuple(passages), distil=distil, table=TableSettings())
 
 
-def _from_toml(value: dict[str, Any]) -> Recipe:
+def encoder_recipe(value: dict[str, Any]) -> Recipe:
+    """Return the recipe of a TOML file's content.
+
+    Raises:
+        BadInputError: Settings are unknown, out of range, or contradict each other.
+    """
     for name in ("texts", "dev_sets"):
         if isinstance(value.get(name), dict):
             raise BadInputError(f"{name} is a single table, expected a list of tables: write [[{name}]]")

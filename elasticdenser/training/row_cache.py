@@ -23,6 +23,8 @@ def cached_rows(
     dtype: str,
     compute: Callable[[slice], Array],
     progress: Callable[[int, int], None],
+    *,
+    chunk_rows: int | None = None,
 ) -> Array:
     """Return the array in the file `path`, memory-mapped; compute it first where the file is missing.
 
@@ -32,6 +34,7 @@ def cached_rows(
         dtype: Type of the array, such as `<f2`.
         compute: Returns the rows of a slice.
         progress: Called with the number of rows that are done, and of all rows.
+        chunk_rows: Rows that are computed and saved together; None is `CHUNK_ROWS`.
 
     Raises:
         BuildError: Another process computes it, or the file is damaged or cannot be written.
@@ -41,7 +44,9 @@ def cached_rows(
     if not path.exists():
         with exclusive_lock(path), explained_os_errors(path):
             if not path.exists():  # another process may have finished it meanwhile
-                _compute_file(path, shape[0], n_bytes // shape[0], lambda rows: compute(rows).astype(dtype), progress)
+                n_chunk = chunk_rows or CHUNK_ROWS
+                row_bytes = n_bytes // shape[0]
+                _compute_file(path, shape[0], row_bytes, n_chunk, lambda rows: compute(rows).astype(dtype), progress)
     if path.stat().st_size != n_bytes:
         raise BuildError(
             f"{path} has {path.stat().st_size} bytes, expected {n_bytes}: remove it, then run the same command again"
@@ -50,16 +55,21 @@ def cached_rows(
 
 
 def _compute_file(
-    path: Path, n_rows: int, row_bytes: int, compute: Callable[[slice], Array], progress: Callable[[int, int], None]
+    path: Path,
+    n_rows: int,
+    row_bytes: int,
+    n_chunk: int,
+    compute: Callable[[slice], Array],
+    progress: Callable[[int, int], None],
 ) -> None:
     unfinished = path.with_name(f"{path.name}.part")
     with open(unfinished, "ab") as file:
         # The last chunk of an earlier call may be cut, or not be on the disk after a power cut: compute it again.
-        done = max(0, file.tell() - 1) // (row_bytes * CHUNK_ROWS) * CHUNK_ROWS
+        done = max(0, file.tell() - 1) // (row_bytes * n_chunk) * n_chunk
         file.truncate(done * row_bytes)
-        for start in range(done, n_rows, CHUNK_ROWS):
+        for start in range(done, n_rows, n_chunk):
             progress(start, n_rows)
-            file.write(compute(slice(start, min(start + CHUNK_ROWS, n_rows))).tobytes())
+            file.write(compute(slice(start, min(start + n_chunk, n_rows))).tobytes())
             flush_to_disk(file)
     replace_file(unfinished, path)
     flush_folder(path.parent)

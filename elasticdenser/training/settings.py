@@ -49,7 +49,7 @@ class InitSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepSettings:
+class LoopSettings:
     """Settings that all trainings by gradients share.
 
     Args:
@@ -58,12 +58,9 @@ class StepSettings:
         learning_rate: Highest learning rate.
         final_share: Share of the highest learning rate that is left at the end.
         warm_up: Steps until the highest learning rate.
-        score_weight: Weight of the loss over score distributions, relative to the alignment loss.
-        temperature: Temperature of the score distributions.
         typo_share: Share of the queries that get typing errors; their targets are those of the clean text.
         variant_share: Share of the queries that are given as keywords, in lower case without punctuation, or without
             one word (English); their targets are those of the clean text too.
-        n_random: Number of random passages in the bank of a batch, in addition to the nearest ones.
         seed: Seed of everything that is drawn at random.
     """
 
@@ -72,11 +69,8 @@ class StepSettings:
     learning_rate: PositiveFloat
     final_share: Share
     warm_up: NonNegativeInt
-    score_weight: NonNegativeFloat = 0.3
-    temperature: PositiveFloat = 0.03
     typo_share: Share = 0.15
     variant_share: Share = 0.0
-    n_random: NonNegativeInt
     seed: NonNegativeInt = 0
 
     def learning_rate_share(self, step: int) -> float:
@@ -91,19 +85,61 @@ class StepSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistilSettings(StepSettings):
-    """Settings of the distillation into the subnets; see `StepSettings` for those that are not listed here.
+class StepSettings(LoopSettings):
+    """Settings of a training towards the full encoder's vectors; see `LoopSettings` for those not listed here.
+
+    Args:
+        score_weight: Weight of the loss over score distributions, relative to the alignment loss.
+        temperature: Temperature of the score distributions.
+        n_random: Number of random passages in the bank of a batch, in addition to the nearest ones.
+    """
+
+    score_weight: NonNegativeFloat = 0.3
+    temperature: PositiveFloat = 0.03
+    n_random: NonNegativeInt
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubnetSettings(LoopSettings):
+    """Settings of a training of subnets; see `LoopSettings` for those that are not listed here.
 
     Args:
         learning_rate: Highest learning rate of the shared weights.
         exit_learning_rate: Highest learning rate of exits and layer norms, each of which serves few subnets.
         weight_decay: Weight decay of matrices; norms and biases have none.
         clip: Greatest norm of the gradient.
-        equilibrium: Exponent of the weights of the subnets' losses, from 0 (all alike) to 1; see `distil`.
+        equilibrium: Exponent of the weights of the subnets' losses, from 0 (all alike) to 1; see `subnet_training`.
         tune_tokens: Whether token vectors are trained too.
         bfloat16: Whether matrix products run in bfloat16.
         subnets: The subnets to train, such as ("w0.5-d3",); empty trains all of the grid.
         n_sampled_subnets: Subnets that are drawn at random for each step; 0 trains all of them at each step.
+
+    Raises:
+        QueryError: A name in `subnets` is not that of a subnet.
+    """
+
+    learning_rate: PositiveFloat = 2e-4
+    exit_learning_rate: PositiveFloat = 5e-4
+    final_share: Share = 0.02
+    warm_up: NonNegativeInt = 200
+    weight_decay: NonNegativeFloat = 0.01
+    clip: PositiveFloat = 1.0
+    equilibrium: Share = 0.5
+    tune_tokens: bool = False
+    bfloat16: bool = True
+    subnets: tuple[str, ...] = ()
+    n_sampled_subnets: NonNegativeInt = 0
+
+    def __post_init__(self) -> None:
+        for name in self.subnets:
+            Subnet.parse(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistilSettings(SubnetSettings, StepSettings):
+    """Settings of the distillation into the subnets; see `SubnetSettings` and `StepSettings` for those not listed here.
+
+    Args:
         difficulty: Exponent of the weights with which texts are drawn, (1 - cosine) ** `difficulty`; 0 reads all texts
             equally often. See `difficulty.py`.
         difficulty_every: Steps until these cosines are computed again.
@@ -114,26 +150,16 @@ class DistilSettings(StepSettings):
         QueryError: A name in `subnets`, or `difficulty_subnet`, is not that of a subnet.
     """
 
-    learning_rate: PositiveFloat = 2e-4
-    exit_learning_rate: PositiveFloat = 5e-4
-    final_share: Share = 0.02
-    warm_up: NonNegativeInt = 200
-    weight_decay: NonNegativeFloat = 0.01
-    clip: PositiveFloat = 1.0
-    equilibrium: Share = 0.5
     n_random: NonNegativeInt = 512
-    tune_tokens: bool = False
-    bfloat16: bool = True
-    subnets: tuple[str, ...] = ()
-    n_sampled_subnets: NonNegativeInt = 0
     difficulty: NonNegativeFloat = 0.0
     difficulty_every: PositiveInt = 1000
     difficulty_subnet: str = ""
     difficulty_texts: PositiveInt = 200_000
 
     def __post_init__(self) -> None:
-        for name in (*self.subnets, *filter(None, [self.difficulty_subnet])):
-            Subnet.parse(name)
+        super().__post_init__()
+        if self.difficulty_subnet:
+            Subnet.parse(self.difficulty_subnet)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +235,7 @@ _ADDED_FIELDS = frozenset(
 a training from before still resumes."""
 
 
-def settings_to_json(settings: InitSettings | StepSettings) -> dict[str, Any]:
+def settings_to_json(settings: InitSettings | LoopSettings) -> dict[str, Any]:
     """Return settings as checkpoints and the elastic.json of a model hold them: with the keys of that format."""
     values = {field.name: getattr(settings, field.name) for field in fields(settings)}
     defaults = {field.name: field.default for field in fields(settings) if field.name in _ADDED_FIELDS}

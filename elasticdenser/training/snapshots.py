@@ -16,7 +16,7 @@ from torch import Tensor
 
 from elasticdenser.artifacts import atomic_write, explained_os_errors
 from elasticdenser.errors import BuildError
-from elasticdenser.models.elastic import ElasticBert
+from elasticdenser.models.trunk import ElasticTrunk
 
 _PREFIX, _SUFFIX = "step-", ".safetensors"
 
@@ -32,7 +32,7 @@ def snapshots_in(folder: Path) -> dict[int, Path]:
     return dict(sorted((int(path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)), path) for path in files))
 
 
-def save_weights(path: Path, model: ElasticBert, *, dtype: torch.dtype = torch.float32, tokens: bool = False) -> None:
+def save_weights(path: Path, model: ElasticTrunk, *, dtype: torch.dtype = torch.float32, tokens: bool = False) -> None:
     """Save the weights that training changes.
 
     Args:
@@ -55,7 +55,7 @@ def save_weights(path: Path, model: ElasticBert, *, dtype: torch.dtype = torch.f
         file.write(save(trained))
 
 
-def load_weights(path: Path, model: ElasticBert) -> None:
+def load_weights(path: Path, model: ElasticTrunk) -> None:
     """Give a model the weights that `save_weights` saved.
 
     Raises:

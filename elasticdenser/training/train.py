@@ -15,7 +15,7 @@ Another recipe, other texts or another encoder get a run of their own; nothing i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,29 +23,24 @@ from pathlib import Path
 import torch
 
 from elasticdenser import __version__
-from elasticdenser.artifacts import explained_os_errors, write_json
-from elasticdenser.cpus import cpu_count
-from elasticdenser.encoders import resolve_device
-from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.index.locking import exclusive_lock
 from elasticdenser.models.elastic_files import check_replaceable, save_elastic
 from elasticdenser.progress import Progress, silent
 from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training import parallel
-from elasticdenser.training.cost import planned_work, resumption, time_steps
+from elasticdenser.training.cost import planned_work, resumption
 from elasticdenser.training.dev_sets import DevSet, check_dev_set, load_dev_set
-from elasticdenser.training.distil import Distillation, supports_bfloat16
+from elasticdenser.training.distil import Distillation
 from elasticdenser.training.initialisation import initialise_subnets, initialise_table
 from elasticdenser.training.inputs import TrainingInputs, TrainOptions
 from elasticdenser.training.recipe import Recipe
+from elasticdenser.training.retention import SnapshotSelection
 from elasticdenser.training.retention_by_length import measure_by_length
-from elasticdenser.training.selection import SnapshotSelection, select_snapshot
+from elasticdenser.training.selection import select_snapshot
 from elasticdenser.training.snapshots import load_weights, save_weights, snapshot_file, snapshots_in
+from elasticdenser.training.stages import Log, open_run, run_folder, run_stages, train_with_snapshots
 from elasticdenser.training.subnet_grid import grid_lines
+from elasticdenser.training.subnet_training import supports_bfloat16
 from elasticdenser.training.table_tuning import TableTuning
-
-Log = Callable[[str], None]
-"""Called with messages for the log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,22 +92,11 @@ def train(
     options = options or TrainOptions()
     output = output.resolve()
     check_replaceable(output)
-    work = options.work or output.with_name(f"{output.name}.work")
-    with explained_os_errors(work):
-        work.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(min(torch.get_num_threads(), cpu_count()))
-    with ExitStack() as locks:
-        with parallel.process_group(resolve_device(options.device)) as device:
-            is_main = parallel.is_main_process()
-            if not is_main:
-                progress, log = silent, lambda message: None
-            training = _Training(TrainingInputs(recipe, options, work, device), work, device, progress, log)
-            training.prepare(locks)
-            training.make_level0()
-            training.initialise_subnets()
-            training.distil()
-        # The other processes end here: the rest is too little work to share.
-        return training.finish(output) if is_main else None
+
+    def make(work: Path, device: torch.device, progress: Progress, log: Log) -> _Training:
+        return _Training(TrainingInputs(recipe, options, work, device), work, device, progress, log)
+
+    return run_stages(make, output, work=options.work, device=options.device, progress=progress, log=log)
 
 
 class _Training:
@@ -130,6 +114,13 @@ class _Training:
         self._inputs, self._work, self._device = inputs, work, device
         self._progress, self._log = progress, log
         self._recipe = inputs.recipe
+
+    def run(self, locks: ExitStack) -> None:
+        """Train level 0 and the subnets."""
+        self.prepare(locks)
+        self.make_level0()
+        self.initialise_subnets()
+        self.distil()
 
     def prepare(self, locks: ExitStack) -> None:
         """Compute all that training starts from, first in the main process; the other processes read its results.
@@ -153,12 +144,9 @@ class _Training:
             self._log(planned_work(recipe, inputs.model, len(texts), self._device))
             self._data = inputs.data(texts, self._index, self._progress)
             self._plan = inputs.plan(texts, self._index)
-            self.folder = self._work / f"run-{fingerprint_of(self._plan)[:12]}"
+            self.folder = run_folder(self._work, self._plan)
             if is_main:
-                locks.enter_context(exclusive_lock(self.folder))
-                with explained_os_errors(self.folder):
-                    self.folder.mkdir(exist_ok=True)
-                write_json(self.folder / "plan.json", self._plan)
+                open_run(self.folder, self._plan, locks)
                 self._log(resumption(self.folder, recipe) or f"a new training in {self.folder}")
             self._initial_table = None
             if recipe.table is not None and inputs.model.shape.level0:
@@ -204,17 +192,14 @@ class _Training:
         settings, interval = self._recipe.distil, self._recipe.snapshot_interval
         settings = replace(settings, bfloat16=settings.bfloat16 and supports_bfloat16(self._device))
         distillation = Distillation(self._inputs.model, self._data, settings, self.folder, self._device)
-        if remaining := time_steps(distillation, interval, self._progress):
-            self._log(remaining)
-        while True:
-            step = distillation.step
-            if step and (step % interval == 0 or step == settings.steps):
-                self._save_snapshot(step, distillation.cosines)
-            if step == settings.steps:
-                return
-            next_snapshot = (step // interval + 1) * interval
-            save_every_s = self._inputs.options.save_every_s
-            distillation.run(until=next_snapshot, save_every_s=save_every_s, progress=self._progress)
+        train_with_snapshots(
+            distillation,
+            interval,
+            lambda step: self._save_snapshot(step, distillation.cosines),
+            save_every_s=self._inputs.options.save_every_s,
+            progress=self._progress,
+            log=self._log,
+        )
 
     def _save_snapshot(self, step: int, cosines: Mapping[str, float]) -> None:
         path = snapshot_file(self.folder / "snapshots", step)

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from elasticdenser.models.elastic import ElasticBert, ElasticLayer
+from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_init import elastic_from_full
+from elasticdenser.models.trunk import ElasticLayer
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.batches import Batch
 from elasticdenser.training.data import TrainingData
@@ -59,7 +60,7 @@ class TokenDistillation(Distillation):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.settings.bfloat16):
             with torch.no_grad():
                 (target,) = self._of_model(self.teacher, whole, 1.0, [self.teacher.shape.n_layers]).values()
-            for width, depths in self._depths_by_width().items():
+            for width, depths in self.optimiser.depths_by_width(self.step).items():
                 losses = []
                 for value in self._of_model(self.model, whole, width, depths).values():
                     mask = whole.mask if self.target == STATES else whole.mask[:, :, None] & whole.mask[:, None]

@@ -12,6 +12,9 @@ from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_files import save_elastic
 from elasticdenser.models.elastic_init import elastic_from_full
 from elasticdenser.models.locate import find_model
+from elasticdenser.models.ranker_files import save_ranker
+from elasticdenser.models.ranker_manifest import PairSettings
+from elasticdenser.models.scorer_init import scorer_from_full
 from elasticdenser.models.settings import read_settings
 from elasticdenser.models.shape import ElasticShape
 
@@ -74,4 +77,18 @@ def write_elastic_encoder(folder: Path, base: Path, *, seed: int, table: torch.T
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     provenance = {"name": str(base), "weights_sha256": find_model(str(base)).sha256}
     save_elastic(folder, base=base, model=model, provenance=provenance)
+    return folder
+
+
+def write_ranker(folder: Path, base: Path, *, seed: int = 0, pooling: str = "cls", **settings) -> Path:
+    """Write an elastic ranker of the encoder in `base`, whose subnets give different scores; return its folder."""
+    model = scorer_from_full(base, read_settings(base), pooling=pooling)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter is not model.tokens:
+                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    provenance = {"name": str(base), "weights_sha256": find_model(str(base)).sha256}
+    lengths = PairSettings(**{"max_length": 48, "max_query_length": 16, **settings})
+    save_ranker(folder, base=base, model=model, settings=lengths, provenance=provenance)
     return folder

@@ -1,4 +1,4 @@
-"""`elasticdenser train`: train an elastic query encoder from a sentence encoder, without labels."""
+"""`elasticdenser train`: train an elastic query encoder without labels, or an elastic ranker from its recipe."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from elasticdenser.cli.command import command, resumable
 from elasticdenser.cli.output import note, print_table, progress_bars
 
 if TYPE_CHECKING:
-    from elasticdenser.training.recipe import Recipe
-    from elasticdenser.training.selection import SnapshotSelection
+    from elasticdenser.training.kinds import AnyRecipe
+    from elasticdenser.training.ranker.train import RankerResult
+    from elasticdenser.training.retention import SnapshotSelection
     from elasticdenser.training.train import TrainingResult
 
 _EXAMPLES = options.examples(
@@ -77,30 +78,34 @@ def train(
 ) -> None:
     """Train small subnets of a query encoder, without labels; their vectors fit the existing indexes of the encoder.
 
-    Needs queries, or passages to cut queries from.
+    Needs queries, or passages to cut queries from. A recipe with trains = "ranker" trains an elastic ranker instead.
     After an interruption, the same command resumes the training.
     On several GPUs: torchrun --nproc-per-node N -m elasticdenser train ...
     """
     from elasticdenser.training.inputs import TrainOptions
-    from elasticdenser.training.train import train as run_training
+    from elasticdenser.training.kinds import train_model
+    from elasticdenser.training.train import TrainingResult
 
     chosen = _recipe(recipe, queries or [], passages or []).changed(
         encoder=encoder or "", index="" if index is None else str(index.resolve()), steps=steps or 0
     )
     settings = TrainOptions(data=data, work=work, device=device, offline=offline, workers=workers)
     with resumable(), progress_bars() as progress:
-        trained = run_training(chosen, output, settings, progress=progress, log=note)
-    if trained is not None:
+        trained = train_model(chosen, output, settings, progress=progress, log=note)
+    if isinstance(trained, TrainingResult):
         _report(trained, output)
+    elif trained is not None:
+        _report_ranker(trained, output)
 
 
-def _recipe(path: Path | None, queries: list[str], passages: list[str]) -> Recipe:
-    from elasticdenser.training.recipe import default_recipe, read_recipe
+def _recipe(path: Path | None, queries: list[str], passages: list[str]) -> AnyRecipe:
+    from elasticdenser.training.kinds import read_any_recipe
+    from elasticdenser.training.recipe import default_recipe
 
     if path is not None:
         if queries or passages:
             raise typer.BadParameter("give a recipe, or --queries and --passages, not both")
-        return read_recipe(path)
+        return read_any_recipe(path)
     if not (queries or passages):
         raise typer.BadParameter("give a recipe, or something to learn from: --queries FILE, --passages CORPUS")
     # Paths on the command line are relative to the working directory, not to --data.
@@ -120,6 +125,16 @@ def _report(trained: TrainingResult, output: Path) -> None:
     note(f"{trained.run}: working files of the training; they can be removed")
     index, subnet = trained.index or "INDEX", subnets[len(subnets) // 2]
     note(f'now try:  elasticdenser search {index} "your question" --encoder {output} --subnet {subnet}')
+
+
+def _report_ranker(trained: RankerResult, output: Path) -> None:
+    if trained.selection is not None:
+        columns, rows = _selection_rows(trained.selection)
+        title = f"Quality as a share of the first stage's; step {trained.step} selected"
+        print_table(title, columns, rows, numeric=len(columns))
+    note(f"{output}: a ranker of {len(trained.subnets)} subnets: {', '.join(map(str, trained.subnets))}")
+    note(f"{trained.run}: working files of the training; they can be removed")
+    note(f"now try, in Python:  ElasticRanker.from_pretrained({str(output)!r}).score(query, texts)")
 
 
 def _selection_rows(selection: SnapshotSelection) -> tuple[list[str], list[list[str]]]:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import chain
-from threading import Lock, local
+from threading import Lock
 from typing import Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from elasticdenser.arrays import Vectors
 from elasticdenser.encoders.devices import device_type
-from elasticdenser.errors import ModelError, QueryError
+from elasticdenser.errors import ModelError
+from elasticdenser.kernel.caller import KernelCaller
 from elasticdenser.kernel.elastic_weights import ElasticWeights, read_trained_subnets
 from elasticdenser.kernel.packed_encoder import PackedEncoder
-from elasticdenser.kernel.packing import PRECISIONS
-from elasticdenser.kernel.paths import has_fast_path, kernel_import_error, kernel_paths, path_number
+from elasticdenser.kernel.paths import has_fast_path, kernel_import_error
 from elasticdenser.kernel.structs import NORMALIZE, POOL_CLS, KernelModel
 from elasticdenser.kernel.weights import Transformer, read_full_encoder
 from elasticdenser.models.locate import ModelLocation, weights_file
@@ -26,17 +21,13 @@ from elasticdenser.models.manifest import check_layers, is_elastic
 from elasticdenser.models.settings import INT8, EncoderSettings
 from elasticdenser.subnet import Subnet
 
-# Bytes of a thread's first scratch buffer, enough for a query, and of the largest buffer that it keeps for its next
-# call, enough for common batches.
-_FIRST_SCRATCH_BYTES, _MAX_SCRATCH_BYTES = 1 << 20, 1 << 24
-
 
 def can_run(location: ModelLocation) -> bool:
     """Return whether the kernel has a fast path here, and can read the weights."""
     return has_fast_path() and weights_file(location.path).suffix == ".safetensors"
 
 
-class KernelBackend:
+class KernelBackend(KernelCaller):
     """Subnets of an encoder computed by the kernel; see `EncoderBackend`.
 
     A text's vector does not depend on the other texts of its batch, to the bit. Each call computes in its own thread
@@ -64,20 +55,12 @@ class KernelBackend:
         precision: str = "int8",
         path: str | None = None,
     ) -> None:
-        if not kernel_paths():
-            raise ModelError(f"the kernel was not built here ({kernel_import_error()}): use TorchBackend")
-        if path not in (None, *kernel_paths()):
-            raise ModelError(f"got the path {path!r}, expected one that this machine has: {', '.join(kernel_paths())}")
-        if precision not in PRECISIONS:
-            raise ModelError(f"got the precision {precision!r}, expected one of {', '.join(PRECISIONS)}")
-        from elasticdenser.kernel import _kernel
-
-        self._kernel_forward, self._path = _kernel.forward, path_number(path)
+        super().__init__(precision, path)
         self._options = (POOL_CLS if settings.pooling == "cls" else 0) | (NORMALIZE if settings.normalize else 0)
         self._packed = PackedEncoder(full, elastic, precision)
         self.full_subnet, self.subnets = self._packed.full_subnet, self._packed.subnets
         self._models: dict[Subnet, KernelModel] = {}
-        self._packing, self._scratch = Lock(), local()
+        self._packing = Lock()
 
     @classmethod
     def load(
@@ -114,19 +97,7 @@ class KernelBackend:
             ModelError: The weights of a subnet that is used for the first time are damaged.
         """
         model = self._models.get(subnet) or self._pack(subnet)
-        starts = np.zeros(len(sequences) + 1, np.int64)
-        np.cumsum([len(sequence) for sequence in sequences], out=starts[1:])
-        vectors = np.empty((len(sequences), model.dim), np.float32)
-        try:
-            # `array` refuses fractions, which numpy would round.
-            token_ids = np.frombuffer(array("i", list(chain.from_iterable(sequences))), np.int32)
-            arguments = self._path, model.struct, token_ids, starts, self._options
-            n_bytes = self._kernel_forward(*arguments, self._scratch_buffer(), vectors)
-            if n_bytes and self._kernel_forward(*arguments, self._scratch_buffer(n_bytes), vectors):
-                raise RuntimeError(f"the kernel asked for {n_bytes} bytes, and then for more: report this")
-        except (TypeError, ValueError, OverflowError) as error:
-            raise QueryError(f"the token ids cannot be encoded: {error}") from None
-        return vectors
+        return self.run(model, sequences, self._options)
 
     def one_thread_per_call(self) -> AbstractContextManager[None]:
         """Return an empty context: the kernel always computes in the calling thread alone."""
@@ -137,15 +108,6 @@ class KernelBackend:
             if subnet not in self._models:
                 self._models[subnet] = self._packed.model_of(subnet)
         return self._models[subnet]
-
-    def _scratch_buffer(self, n_bytes: int = 0) -> NDArray[np.uint8]:
-        """Return the calling thread's scratch buffer, of at least `n_bytes` bytes."""
-        buffer: NDArray[np.uint8] | None = getattr(self._scratch, "buffer", None)
-        if buffer is None or len(buffer) < n_bytes:
-            buffer = np.empty(max(n_bytes, _FIRST_SCRATCH_BYTES), np.uint8)
-            if len(buffer) <= _MAX_SCRATCH_BYTES:
-                self._scratch.buffer = buffer
-        return buffer
 
 
 def _obstacle() -> str:

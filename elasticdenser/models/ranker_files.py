@@ -1,0 +1,116 @@
+"""Elastic ranker on disk, a folder of its own.
+
+    ranker.json          manifest: format, shape, lengths of pairs, and provenance
+    ranker.safetensors   all weights
+    tokenizer.json, ...  the tokenizer of the encoder that it was made of
+
+Token vectors and the matrices of the layers are stored in 8 bits with a scale a row, all other weights in float16. A
+folder is written under a temporary name and then renamed: it is complete or absent.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from elasticdenser.artifacts import explained_os_errors
+from elasticdenser.errors import BuildError
+from elasticdenser.models.elastic_files import beside, put_in_place
+from elasticdenser.models.manifest import check_provenance
+from elasticdenser.models.model_files import transformer_folder
+from elasticdenser.models.ranker_manifest import (
+    RANKER_MANIFEST,
+    RANKER_WEIGHTS,
+    PairSettings,
+    RankerManifest,
+    is_ranker,
+    read_ranker_manifest,
+)
+from elasticdenser.models.scorer import ElasticScorer
+from elasticdenser.models.stored_tensors import check_tensors, is_layer_matrix, read_tensors, stored_form
+
+_TOKENIZER_FILES = (
+    "sentence_bert_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
+
+
+def save_ranker(
+    folder: Path, *, base: Path, model: ElasticScorer, settings: PairSettings, provenance: Mapping[str, Any]
+) -> None:
+    """Write an elastic ranker.
+
+    Args:
+        folder: The folder to write; an elastic ranker there is replaced, with everything in its folder.
+        base: Folder of the encoder that the model was made of; its tokenizer is copied.
+        model: The trained model, on any device.
+        settings: How pairs are read.
+        provenance: The encoder, under `PROVENANCE_KEYS`, and any other values of JSON.
+
+    Raises:
+        ModelError: Weights are not finite, or too large for float16.
+        BuildError: The folder holds something else, or the disk refuses; the former content is unchanged.
+    """
+    folder = folder.resolve()
+    check_provenance(provenance, "provenance")
+    check_ranker_replaceable(folder)
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        tensors |= stored_form(name, tensor, int8=name == "tokens" or is_layer_matrix(name))
+    manifest = RankerManifest(shape=model.shape, settings=settings, provenance=dict(provenance)).to_json()
+    work = beside(folder, "tmp")
+    try:
+        with explained_os_errors(folder):
+            work.mkdir(parents=True)
+            for name in _TOKENIZER_FILES:
+                # Older encoders have the transformer, with its tokenizer, in a folder inside.
+                for source in (transformer_folder(base) / name, base / name):
+                    if source.is_file() and not (work / name).exists():
+                        shutil.copyfile(source, work / name)
+            (work / RANKER_WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
+            text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+            (work / RANKER_MANIFEST).write_text(text, encoding="utf-8")
+            put_in_place(work, folder, check_ranker_replaceable)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def load_ranker(folder: Path) -> tuple[ElasticScorer, RankerManifest]:
+    """Read an elastic ranker, its weights in float32.
+
+    Raises:
+        ModelError: Files are missing, damaged, of another format, or do not belong together.
+    """
+    manifest = read_ranker_manifest(folder)
+    tensors = read_tensors(folder / RANKER_WEIGHTS)
+    with torch.device("meta"):  # allocates nothing for weights that are read anyway
+        model = ElasticScorer(manifest.shape)
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    check_tensors(folder / RANKER_WEIGHTS, RANKER_MANIFEST, expected, tensors)
+    model.load_state_dict(tensors, assign=True)
+    return model.eval(), manifest
+
+
+def check_ranker_replaceable(folder: Path) -> None:
+    """Check that an elastic ranker may be written to `folder`: it is absent, empty, or holds an elastic ranker.
+
+    Raises:
+        BuildError: It holds something else.
+    """
+    if folder.is_dir() and (is_ranker(folder) or not any(folder.iterdir())):
+        return
+    if folder.exists():
+        raise BuildError(
+            f"cannot write {folder}: it holds something other than an elastic ranker: choose another folder, or remove "
+            "it"
+        )

@@ -1,0 +1,85 @@
+"""Manifest of an elastic ranker, `ranker.json`: its shape, how it reads pairs, and how it was made."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from elasticdenser.dataclass_io import from_value
+from elasticdenser.errors import ModelError
+from elasticdenser.models.manifest import FETCH_AGAIN, PROVENANCE, read_shape
+from elasticdenser.models.shape import ElasticShape
+
+RANKER_MANIFEST = "ranker.json"
+"""File that makes a folder one of an elastic ranker."""
+
+RANKER_WEIGHTS = "ranker.safetensors"
+"""File beside the manifest that holds all weights."""
+
+RANKER_FORMAT = 1
+"""Raised by every change of the layout that older versions of this package cannot read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSettings:
+    """How a query and a passage become one sequence.
+
+    Args:
+        max_length: Maximum number of tokens of a pair, special tokens included; the passage is cut.
+        max_query_length: Maximum number of tokens of the query, without special tokens.
+    """
+
+    max_length: Annotated[int, Meta(ge=8)] = 256
+    max_query_length: Annotated[int, Meta(ge=1)] = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankerManifest:
+    """Content of `ranker.json`.
+
+    Args:
+        shape: Shape of the elastic transformer.
+        settings: How pairs are read.
+        provenance: The full encoder that training started from, under `PROVENANCE_KEYS`, and anything else that the
+            training recorded; `made_by` in the file.
+    """
+
+    shape: ElasticShape
+    settings: PairSettings
+    provenance: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of the file."""
+        content = {"shape": asdict(self.shape), "settings": asdict(self.settings)}
+        return {"format": RANKER_FORMAT, **content, PROVENANCE: self.provenance}
+
+
+def is_ranker(folder: Path) -> bool:
+    """Return whether `folder` holds an elastic ranker, of whatever format."""
+    return (folder / RANKER_MANIFEST).is_file()
+
+
+def read_ranker_manifest(folder: Path) -> RankerManifest:
+    """Read the manifest in `folder`.
+
+    Raises:
+        ModelError: The file is missing, damaged or of another format.
+    """
+    path = folder / RANKER_MANIFEST
+    if not is_ranker(folder):
+        raise ModelError(
+            f"{path} is missing: give the folder of an elastic ranker, as `elasticdenser train` makes it from a recipe "
+            'with trains = "ranker"'
+        )
+    shape, values = read_shape(path, RANKER_FORMAT)
+    if shape.dim != 1 or shape.level0:
+        raise ModelError(f"{path}: got dim = {shape.dim}, level0 = {shape.level0}, expected 1 and false: {FETCH_AGAIN}")
+    settings = from_value(PairSettings, values.get("settings"), f"{path}: settings", ModelError)
+    if settings.max_length > shape.n_positions:
+        raise ModelError(
+            f"{path}: got max_length = {settings.max_length} for {shape.n_positions} positions: {FETCH_AGAIN}"
+        )
+    return RankerManifest(shape=shape, settings=settings, provenance=values[PROVENANCE])

@@ -1,0 +1,132 @@
+"""Elastic ranker: scores of passages for a query, from both texts read together, at any subnet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from elasticdenser.arrays import Scores
+from elasticdenser.encoders.base import max_batch_tokens
+from elasticdenser.encoders.devices import device_type
+from elasticdenser.errors import ModelError, QueryError
+from elasticdenser.kernel.paths import has_fast_path
+from elasticdenser.models.settings import INT8
+from elasticdenser.query_input import check_query
+from elasticdenser.rankers.backends import load_ranker_backend
+from elasticdenser.rankers.backends.base import RankerBackend
+from elasticdenser.rankers.pairs import PairTokenizer
+from elasticdenser.subnet import Subnet
+
+
+class ElasticRanker:
+    """Cross-encoder whose subnet is chosen per call; safe to use from several threads.
+
+    Use `from_pretrained`.
+
+    Args:
+        folder: Folder of the ranker.
+        backend: Computes the scores.
+
+    Raises:
+        ModelError: The tokenizer cannot be used.
+    """
+
+    def __init__(self, folder: Path, backend: RankerBackend) -> None:
+        self.folder, self._backend = folder, backend
+        manifest = backend.manifest
+        self._pairs = PairTokenizer(folder, manifest.shape.vocabulary, manifest.settings)
+        self._max_batch_tokens = max_batch_tokens(backend.device_type)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, *, dtype: str = "auto", device: str = "auto") -> Self:
+        """Load a ranker that `elasticdenser train` made.
+
+        Args:
+            path: Its folder.
+            dtype: Arithmetic of the matrix products: `int8` (the kernel in C, on a CPU), `float32`, `bfloat16`,
+                `float16` (on a GPU), or `auto`: int8 on a CPU where the kernel was built, else what torch computes
+                best.
+            device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`, which with `int8` is the CPU.
+
+        Raises:
+            ModelError: The files cannot be used, or there is no such dtype or device here.
+        """
+        folder = Path(path).expanduser()
+        if not folder.is_dir():
+            raise ModelError(f"there is no folder {folder}: give one that `elasticdenser train` made from a recipe")
+        if dtype == "auto" and device_type(device) != "cuda":
+            dtype = INT8 if has_fast_path() else "float32"
+        return cls(folder, load_ranker_backend(folder, dtype=dtype, device=device))
+
+    def __repr__(self) -> str:
+        return f"<ElasticRanker {str(self.folder)!r}: {len(self.subnets)} subnets, {self.dtype}>"
+
+    @property
+    def dtype(self) -> str:
+        """Arithmetic of the matrix products, such as `float32`."""
+        return self._backend.dtype
+
+    @property
+    def subnets(self) -> list[Subnet]:
+        """All subnets, from large to small."""
+        return self._backend.manifest.shape.grid
+
+    @property
+    def full_subnet(self) -> Subnet:
+        """The largest subnet."""
+        return self.subnets[0]
+
+    def resolve_subnet(self, subnet: str | Subnet | None) -> Subnet:
+        """Return the subnet that a spelling names; None is the largest.
+
+        Raises:
+            QueryError: The ranker has no such subnet.
+        """
+        resolved = self.full_subnet if subnet is None else Subnet.parse(subnet)
+        if resolved not in self.subnets:
+            known = ", ".join(map(str, self.subnets))
+            raise QueryError(f"got subnet {resolved}, expected one of this ranker's: {known}")
+        return resolved
+
+    def score(self, query: str, texts: Sequence[str], subnet: str | Subnet | None = None) -> Scores:
+        """Score passages for a query, in the calling thread.
+
+        A passage's score is the same alone and in any batch: with `int8` to the bit, with other dtypes up to rounding.
+
+        Args:
+            query: The query; it must hold more than white space.
+            texts: Passages, each with its title, a space and its text.
+            subnet: A subnet of the ranker, such as `w0.5-d3`; None is the largest.
+
+        Returns:
+            float32, (n_texts,): the higher, the better. Scores are comparable for one query and one subnet only.
+
+        Raises:
+            QueryError: The query is empty, `texts` is one string, or the ranker has no such subnet.
+        """
+        resolved = self.resolve_subnet(subnet)
+        check_query(query, "the query")
+        if isinstance(texts, str):
+            raise QueryError("got one string, expected a list of texts: use [text]")
+        (query_tokens,) = self._pairs.query_tokens([query])
+        pairs = [self._pairs.pair(query_tokens, passage) for passage in self._pairs.passage_tokens(texts)]
+        scores = np.empty(len(pairs), np.float32)
+        for batch in length_batches([len(pair) for pair in pairs], self._max_batch_tokens):
+            scores[batch] = self._backend.forward([pairs[number] for number in batch], resolved)
+        return scores
+
+
+def length_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Return the numbers of sequences in batches of a bounded number of tokens, shortest sequences first."""
+    batches: list[list[int]] = []
+    n_tokens = max_tokens
+    for number in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if n_tokens + lengths[number] > max_tokens:
+            batches.append([])
+            n_tokens = 0
+        batches[-1].append(number)
+        n_tokens += lengths[number]
+    return batches

@@ -1,0 +1,98 @@
+"""Pairs of a query and a passage as one sequence of token ids, such as [CLS] query [SEP] passage [SEP].
+
+Ids of the second token type are raised by the size of the vocabulary. Checkpoints of RoBERTa have only one type; theirs
+stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from elasticdenser.encoders.tokenizing import TextTokenizer
+from elasticdenser.errors import ModelError
+from elasticdenser.models.ranker_manifest import PairSettings
+from elasticdenser.models.tokenizer import load_tokenizer
+
+
+class PairTokenizer:
+    """Tokenises queries and passages apart, and joins their tokens; safe to use from several threads.
+
+    The tokens of a pair are those that the tokenizer itself gives for it. Apart, a query is tokenised once for all its
+    candidates, and a passage once for all queries.
+
+    Args:
+        folder: Folder of the tokenizer.
+        vocabulary: Number of tokens of the model.
+        settings: Lengths of pairs.
+
+    Raises:
+        ModelError: The tokenizer cannot be used, or leaves no space for a passage.
+    """
+
+    def __init__(self, folder: Path, vocabulary: int, settings: PairSettings) -> None:
+        self.settings = settings
+        example = load_tokenizer(folder, settings.max_length).encode("a", "a")
+        parts = example.sequence_ids
+        if 0 not in parts or 1 not in parts:
+            raise ModelError(f"{folder}: its tokenizer does not join two texts: choose another encoder")
+        ids = [id_ + vocabulary * (type_id > 0) for id_, type_id in zip(example.ids, example.type_ids, strict=True)]
+        first_end, second = _end(parts, 0), parts.index(1)
+        self._before, self._between = ids[: parts.index(0)], ids[first_end:second]
+        self._after = ids[_end(parts, 1) :]
+        self._offset = vocabulary * (example.type_ids[second] > 0)
+        n_special = len(self._before) + len(self._between) + len(self._after)
+        self._n_free = settings.max_length - n_special
+        if self._n_free - settings.max_query_length < 1:
+            raise ModelError(
+                f"got pairs of {settings.max_length} tokens, {n_special} of them special, with queries of up to "
+                f"{settings.max_query_length}, expected space for a passage: raise max_length, or lower "
+                "max_query_length"
+            )
+        self._queries = _PlainTokenizer(folder, settings.max_query_length)
+        self._passages = _PlainTokenizer(folder, self._n_free)
+
+    def query_tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of queries, without special tokens, at most `max_query_length`."""
+        return self._queries.tokens(texts)
+
+    def passage_tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of passages, without special tokens, as many as fit beside the shortest query."""
+        return self._passages.tokens(texts)
+
+    @property
+    def max_passage_tokens(self) -> int:
+        """Largest number of tokens that `passage_tokens` returns."""
+        return self._n_free
+
+    def pair(self, query: Sequence[int], passage: Sequence[int]) -> list[int]:
+        """Return the token ids of a pair; the passage is cut to the maximum length of pairs."""
+        n_passage = self._n_free - len(query)
+        second = [token + self._offset for token in passage[:n_passage]]
+        return [*self._before, *query, *self._between, *second, *self._after]
+
+
+class _PlainTokenizer:
+    """Tokenises texts without special tokens, up to a number of tokens."""
+
+    def __init__(self, folder: Path, max_tokens: int) -> None:
+        self._n_before, self._n_after = _special_tokens(load_tokenizer(folder, 16))
+        max_length = max_tokens + self._n_before + self._n_after
+        self._tokenizer = TextTokenizer(load_tokenizer(folder, max_length), max_length)
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        tokenized = self._tokenizer.tokenize(texts)
+        return [text.ids[self._n_before : len(text.ids) - self._n_after] for text in tokenized]
+
+
+def _special_tokens(tokenizer: Tokenizer) -> tuple[int, int]:
+    """Return how many special tokens come before and after a text."""
+    is_special = tokenizer.encode("a").special_tokens_mask
+    return is_special.index(0), is_special[::-1].index(0)
+
+
+def _end(parts: Sequence[int | None], part: int) -> int:
+    """Return the position behind the last token of a part."""
+    return len(parts) - parts[::-1].index(part)

@@ -1,0 +1,75 @@
+"""Kinds of models that a recipe can train, by the value of its `trains`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elasticdenser.dataclass_io import read_toml
+from elasticdenser.errors import BadInputError
+from elasticdenser.progress import Progress, silent
+from elasticdenser.training.inputs import TrainOptions
+from elasticdenser.training.ranker.recipe import RankerRecipe, ranker_recipe
+from elasticdenser.training.ranker.train import RankerResult, train_ranker
+from elasticdenser.training.recipe import Recipe, encoder_recipe
+from elasticdenser.training.stages import Log
+from elasticdenser.training.train import TrainingResult, train
+
+AnyRecipe = Recipe | RankerRecipe
+AnyResult = TrainingResult | RankerResult
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Kind of model.
+
+    Args:
+        recipe: Type of its recipes.
+        read: Makes a recipe of the content of a file, without `trains`.
+        train: Trains a model by a recipe.
+    """
+
+    recipe: type[Any]
+    read: Callable[[dict[str, Any]], Any]
+    train: Callable[..., Any]
+
+
+KINDS = {
+    "encoder": Kind(Recipe, encoder_recipe, train),
+    "ranker": Kind(RankerRecipe, ranker_recipe, train_ranker),
+}
+"""Kinds of models; a recipe without `trains` trains an encoder."""
+
+
+def read_any_recipe(path: str | Path) -> AnyRecipe:
+    """Read a recipe file of any kind.
+
+    Raises:
+        BadInputError: The file is missing, not TOML, or holds settings that are unknown or out of range.
+    """
+    recipe: AnyRecipe = read_toml(path, "recipe", _from_toml)
+    return recipe
+
+
+def train_model(
+    recipe: AnyRecipe,
+    output: Path,
+    options: TrainOptions | None = None,
+    *,
+    progress: Progress = silent,
+    log: Log = lambda message: None,
+) -> AnyResult | None:
+    """Train the model of a recipe, or resume a training that was interrupted; see `train` and `train_ranker`."""
+    kind = next(kind for kind in KINDS.values() if isinstance(recipe, kind.recipe))
+    result: AnyResult | None = kind.train(recipe, output, options, progress=progress, log=log)
+    return result
+
+
+def _from_toml(value: dict[str, Any]) -> AnyRecipe:
+    name = value.get("trains", "encoder")
+    if name not in KINDS:
+        raise BadInputError(f"got trains = {name!r}, expected one of {', '.join(KINDS)}")
+    recipe: AnyRecipe = KINDS[name].read({key: item for key, item in value.items() if key != "trains"})
+    return recipe
