@@ -18,7 +18,8 @@ from elasticdenser.training.ranker.settings import RankerInitSettings
 from elasticdenser.training.snapshots import load_weights, save_weights
 
 _ACTIVITY = "Fitting the exits"
-_BATCH, _LIST_SIZE = 8, 8
+_BATCH, _LIST_SIZE = 4, 8
+"""Lists of a batch, and their size. The graphs of all depths are kept together: about 2 GB for all-MiniLM-L6-v2."""
 
 _Fitted = tuple[Tensor, Tensor, Tensor, Tensor]
 """Token ids, mask, targets and list of the pairs of a batch, as `fit_score_exits` takes them."""
