@@ -197,7 +197,7 @@ class _ZstdStream(io.RawIOBase):
         else:
             from backports import zstd
 
-        limit = {zstd.DecompressionParameter.window_log_max: MAX_WINDOW_BYTES.bit_length() - 1}
+        limit: dict[int, int] = {zstd.DecompressionParameter.window_log_max: MAX_WINDOW_BYTES.bit_length() - 1}
         self._source = source
         self._new_frame = partial(zstd.ZstdDecompressor, options=limit)
         self._error = zstd.ZstdError
