@@ -109,5 +109,4 @@ def _values_by_subnet(
 
 
 def _sums(values: NDArray[np.float64], range_of_query: NDArray[np.int64], n_ranges: int) -> NDArray[np.float64]:
-    sums: NDArray[np.float64] = np.bincount(range_of_query, weights=values, minlength=n_ranges)
-    return sums
+    return np.bincount(range_of_query, weights=values, minlength=n_ranges).astype(np.float64)

@@ -44,7 +44,7 @@ class TransformersEncoder:
                 f"{location.name} is of an architecture that only transformers computes, which is not installed: "
                 "pip install transformers"
             ) from error
-        logging.disable_progress_bar()  # its bar would stand in the midst of ours
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # its bar would stand in the midst of ours
         folder = transformer_folder(location.path)
         try:
             self._model = AutoModel.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
