@@ -48,7 +48,7 @@ class TeacherInputs:
 class TeacherScores(NamedTuple):
     """A teacher that is ready to score.
 
-    Args:
+    Attributes:
         identity: All that its scores depend on beside queries and candidates, as JSON.
         scores: Returns the scores of the pools of a slice of queries, float32, (n, n_candidates), NaN where unknown or
             without a candidate.
