@@ -141,6 +141,7 @@ class Bench:
         encoder = self.inputs.encoder
         dependencies = self.inputs.plan(texts, index), [dev.fingerprint() for dev in self.dev_sets]
         self.folder = self.work / "ablations" / fingerprint_of(dependencies)[:12]
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.full = {dev.name: dev.value(encoder.encode(dev.texts)) for dev in self.dev_sets}
         self.table = None if recipe.init.model else self._table()
 
