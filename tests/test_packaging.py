@@ -20,7 +20,7 @@ from elasticdenser.kernel.paths import has_fast_path
 ROOT = Path(__file__).parents[1]
 # Finding the compiler of Windows takes more than a look at the path; there the kernel is not checked.
 MAX_ENVIRONMENT_MIB = 350
-# What only extras install, and the modules of the package that need them.
+# Packages that only extras install, and the modules of this package that need them.
 HEAVY = ("torch", "transformers", "scipy", "matplotlib", "pyserini", "pandas", "pyarrow", "zstandard", "fastapi")
 NEED_EXTRAS = (
     *("encoders.backends.torch", "rankers.backends.torch", "loadtest.http_", "serving.", "training"),

@@ -33,7 +33,7 @@ _PURPOSES = {
     "bench": "benchmarks",
     "dev": "tests",
 }
-"""What each extra of pyproject.toml is for; a test compares the two."""
+"""Purpose of each extra of pyproject.toml; a test compares the two."""
 
 
 @dataclass(frozen=True)

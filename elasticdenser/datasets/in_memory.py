@@ -19,7 +19,7 @@ from elasticdenser.errors import BadInputError
 logger = logging.getLogger(__name__)
 
 AnyCorpus = Corpus | str | Path | Iterable[str | Path | Passage | Mapping[str, Any]]
-"""What `as_corpus` takes."""
+"""Forms of a corpus that `as_corpus` takes."""
 
 _EXPECTED = "expected a Passage, a mapping such as {'_id': 'p1', 'text': '...'}, or a record with doc_id and text"
 

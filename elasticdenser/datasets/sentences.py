@@ -25,7 +25,7 @@ _NO_END = re.compile(
     """,
     re.VERBOSE,
 )
-"""What may stand before a full stop that does not end a sentence."""
+"""Texts before a full stop that does not end a sentence."""
 _LONGEST = 8
 """More characters than the longest of these has."""
 _NEXT_CHARACTER = re.compile(r"\s*(\S?)")

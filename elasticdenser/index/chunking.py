@@ -19,7 +19,7 @@ _SEPARATOR = "#"
 
 @dataclass(frozen=True, kw_only=True)
 class Chunking:
-    """How documents are cut into chunks, at the ends of sentences.
+    """Settings of the cutting of documents into chunks, at the ends of sentences.
 
     Args:
         tokens: Maximum number of tokens of a chunk as it is encoded, with title, prompt and special tokens.

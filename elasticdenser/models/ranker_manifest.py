@@ -25,7 +25,7 @@ RANKER_FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class PairSettings:
-    """How a query and a passage become one sequence.
+    """Settings by which a query and a passage become one sequence.
 
     Args:
         max_length: Maximum number of tokens of a pair, special tokens included; the passage is cut.

@@ -1,4 +1,4 @@
-"""Where the messages of a connection begin and end.
+"""Boundaries of the messages of a connection.
 
 Only the parser decides what a request is. The data is split before it gets there, so that no piece reaches beyond the
 end of a head or of a body: every head can then be checked on its own, and nothing after a message is parsed too early.
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _LAST_OF_CHUNKS = b"\r\n\r\n"
-"""What a chunked body ends with. It may also occur within, where it merely makes two pieces of one."""
+"""End of a chunked body. It may also occur within, where it merely makes two pieces of one."""
 _N_TAIL = len(_LAST_OF_CHUNKS) - 1
 
 

@@ -149,7 +149,7 @@ class HttpProtocol(HttpToolsProtocol):
         scope["received_s"] = self._received_s
         scope["is_surplus"] = self._is_surplus
         scope["is_client_gone"] = lambda: cycle.disconnected
-        # What follows the head of CONNECT is not HTTP, or a body that the parser does not know.
+        # After the head of CONNECT comes no HTTP, or a body that the parser does not know.
         if self._is_surplus or self.parser.should_upgrade():
             cycle.keep_alive = False
 

@@ -1,4 +1,4 @@
-"""What a training will cost, and where it resumes, in words for the log."""
+"""Cost of a training, and the step where it resumes, in words for the log."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,58 @@ class TrainOptions:
     save_every_s: float = 300
 
 
-class TrainingInputs:
+class PassageInputs:
+    """Encoder with the indexes of its passages; base of the inputs of every kind of training.
+
+    Attributes:
+        encoder: The encoder; a subclass makes it.
+
+    Args:
+        options: Options of the training.
+        work: Folder for indexes and caches.
+        device: Where to compute.
+        encoder_name: Folder or model id of the encoder.
+        overrides: Settings that replace those of the encoder.
+    """
+
+    encoder: ElasticQueryEncoder
+
+    def __init__(
+        self, options: TrainOptions, work: Path, device: torch.device, encoder_name: str, overrides: dict[str, Any]
+    ) -> None:
+        self.options, self._work, self._device = options, work, device
+        self._encoder_name, self._overrides = encoder_name, overrides
+
+    def index(self, progress: Progress, *, build: bool, path: str = "", passages: Sequence[str] = ()) -> PassageIndex:
+        """Open an index of the encoder.
+
+        Args:
+            progress: Called with (activity, done, total).
+            build: Whether it may be built, of `passages`.
+            path: A finished index.
+            passages: The corpus of an index in the working folder, where there is no finished one.
+        """
+        if path:
+            return PassageIndex.open(self.options.data / path, encoder=self.encoder.fingerprint)
+        folder = self._work / f"passages-{fingerprint_of([list(passages), encoder_identity(self.encoder)])[:12]}"
+        if not build:
+            return PassageIndex.open(folder, encoder=self.encoder.fingerprint)
+        encoder = PassageEncoder.from_pretrained(
+            self._encoder_name, device=str(self._device), download=not self.options.offline, **self._overrides
+        )
+        # Only trainings use this folder: an index of a corpus that has changed since may be replaced.
+        return PassageIndex.build(
+            corpus_of(passages, self.options.data),
+            folder,
+            encoder,
+            overwrite=True,
+            restart=True,
+            workers=self.options.workers,
+            progress=progress,
+        )
+
+
+class TrainingInputs(PassageInputs):
     """The full encoder and the elastic model; passages, texts and vectors on demand.
 
     Attributes:
@@ -78,20 +129,20 @@ class TrainingInputs:
     """
 
     def __init__(self, recipe: Recipe, options: TrainOptions, work: Path, device: torch.device) -> None:
-        self.recipe, self.options, self._work, self._device = recipe, options, work, device
         index = PassageIndex.open(options.data / recipe.index) if recipe.index else None
-        self._overrides = _encoder_overrides(recipe, index)
-        self._encoder_name = recipe.encoder or (DEFAULT_MODEL if index is None else index.manifest.encoder.name)
+        name = recipe.encoder or (DEFAULT_MODEL if index is None else index.manifest.encoder.name)
         # Subnets answer in all dimensions of the full encoder; an index with fewer cuts them.
-        folder = find_model(self._encoder_name, download=not options.offline).path
-        self._overrides["dim"] = hidden_size(read_config(folder))
+        folder = find_model(name, download=not options.offline).path
+        overrides = _encoder_overrides(recipe, index) | {"dim": hidden_size(read_config(folder))}
+        super().__init__(options, work, device, name, overrides)
+        self.recipe = recipe
         self.encoder = ElasticQueryEncoder.from_pretrained(
-            self._encoder_name,
+            name,
             # The default would be the dtype in which queries are served. Targets need the dtype of passages.
             dtype=str(resolve_dtype(recipe.target_dtype, device)).removeprefix("torch."),
             device=str(device),
             download=not options.offline,
-            **self._overrides,
+            **overrides,
         )
         if index is not None:
             index.check_encoder(self.encoder.fingerprint)
@@ -114,28 +165,6 @@ class TrainingInputs:
     def texts(self) -> list[str]:
         """Gather the training texts."""
         return training_texts(self.recipe.texts, data=self.options.data, seed=self.recipe.seed)
-
-    def index(self, progress: Progress, *, build: bool, path: str = "", passages: Sequence[str] = ()) -> PassageIndex:
-        """Open an index of the full encoder.
-
-        Args:
-            progress: Called with (activity, done, total).
-            build: Whether it may be built, of `passages`.
-            path: A finished index.
-            passages: The corpus of an index in the working folder.
-        """
-        return passage_index(
-            self.encoder,
-            lambda: PassageEncoder.from_pretrained(
-                self._encoder_name, device=str(self._device), download=not self.options.offline, **self._overrides
-            ),
-            self.options,
-            self._work,
-            path=path,
-            passages=passages,
-            build=build,
-            progress=progress,
-        )
 
     def data(self, texts: list[str], index: PassageIndex | None, progress: Progress) -> TrainingData:
         """Return the texts with their vectors and neighbours, which are computed unless they are cached."""
@@ -171,46 +200,6 @@ class TrainingInputs:
             return settings_to_json(settings)
         trained = find_model(settings.model).path / TRAINED_WEIGHTS
         return {"model": settings.model, "weights_sha256": sha256_of(trained)}
-
-
-def passage_index(
-    encoder: ElasticQueryEncoder,
-    load_encoder: Callable[[], PassageEncoder],
-    options: TrainOptions,
-    work: Path,
-    *,
-    path: str,
-    passages: Sequence[str],
-    build: bool,
-    progress: Progress,
-) -> PassageIndex:
-    """Open an index of an encoder.
-
-    Args:
-        encoder: The encoder.
-        load_encoder: Loads it for passages.
-        options: Options of the training.
-        work: Working folder of the training.
-        path: A finished index.
-        passages: The corpus of an index in the working folder, where there is no finished one.
-        build: Whether it may be built.
-        progress: Called with (activity, done, total).
-    """
-    if path:
-        return PassageIndex.open(options.data / path, encoder=encoder.fingerprint)
-    folder = work / f"passages-{fingerprint_of([list(passages), encoder_identity(encoder)])[:12]}"
-    if not build:
-        return PassageIndex.open(folder, encoder=encoder.fingerprint)
-    # Only trainings use this folder: an index of a corpus that has changed since may be replaced.
-    return PassageIndex.build(
-        corpus_of(passages, options.data),
-        folder,
-        load_encoder(),
-        overwrite=True,
-        restart=True,
-        workers=options.workers,
-        progress=progress,
-    )
 
 
 def corpus_of(passages: Sequence[str], data: Path) -> Corpus:

@@ -1,4 +1,4 @@
-"""What the trainings of all kinds of models share: processes, locks, the folder of a run, and steps with snapshots."""
+"""Parts shared by the trainings of all kinds of models: processes, locks, the folder of a run, steps with snapshots."""
 
 from __future__ import annotations
 

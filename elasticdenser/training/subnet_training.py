@@ -1,4 +1,4 @@
-"""What all trainings of subnets share: the optimiser, the weights of the subnets' losses, and the state to resume from.
+"""Parts shared by all trainings of subnets: the optimiser, the weights of the losses, and the state to resume from.
 
 The losses of small subnets stay large, and would outweigh the small losses of the large subnets, with which they share
 layers. So the loss of a subnet has the weight running_loss ** -`equilibrium`: 0 weights all alike, 1 gives

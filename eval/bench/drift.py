@@ -1,4 +1,4 @@
-"""Whether a cheap sign tells which queries a small subnet answers badly, so that these get a larger one.
+"""Measure whether a cheap sign tells which queries a small subnet answers badly, so that these get a larger one.
 
     python eval/bench/drift.py RESULTS.json
 

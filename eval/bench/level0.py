@@ -1,4 +1,4 @@
-"""What level 0 gains from a second table: of bigrams, or of tokens that stand first or in long texts.
+"""Gain of level 0 from a second table: of bigrams, or of tokens that stand first or in long texts.
 
     python eval/bench/level0.py recipes/all-MiniLM-L6-v2-subjects.toml --data SUBJECTS --work models/subjects.work
 

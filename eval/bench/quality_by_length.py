@@ -1,4 +1,4 @@
-"""How well quality by length is estimated without judgements: `profile --by-length` against judged queries.
+"""Errors of quality by length as estimated without judgements: `profile --by-length` against judged queries.
 
     python eval/bench/quality_by_length.py RESULTS
 

@@ -1,4 +1,4 @@
-"""What a user of the library hands in and sees: ids, k, passages in memory, pickles and reprs."""
+"""Values that users of the library give and see: ids, k, passages in memory, pickles and reprs."""
 
 from __future__ import annotations
 

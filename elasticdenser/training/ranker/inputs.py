@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from elasticdenser.artifacts import sha256_of
-from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder
+from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.errors import BadInputError, ModelError
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index import PassageIndex, layout
@@ -25,7 +25,7 @@ from elasticdenser.models.shape import WIDTHS
 from elasticdenser.progress import Progress
 from elasticdenser.rankers.pairs import PairTokenizer
 from elasticdenser.retrieval.bm25 import Bm25Index
-from elasticdenser.training.inputs import TrainOptions, corpus_of, passage_index
+from elasticdenser.training.inputs import PassageInputs, TrainOptions, corpus_of
 from elasticdenser.training.ranker.candidates import make_pools
 from elasticdenser.training.ranker.data import RankerData, cached_passage_tokens
 from elasticdenser.training.ranker.dev_lists import DevLists, load_dev_lists
@@ -42,7 +42,7 @@ _CHUNK_QUERIES = 1024
 """Queries whose scores are computed and saved together."""
 
 
-class RankerInputs:
+class RankerInputs(PassageInputs):
     """The encoder and the model; passages, queries and targets on demand.
 
     Attributes:
@@ -62,14 +62,14 @@ class RankerInputs:
     """
 
     def __init__(self, recipe: RankerRecipe, options: TrainOptions, work: Path, device: torch.device) -> None:
-        self.recipe, self.options, self._work, self._device = recipe, options, work, device
-        name, self._overrides = recipe.encoder or DEFAULT_MODEL, {}
+        name, overrides = recipe.encoder or DEFAULT_MODEL, {}
         if recipe.index:
             fingerprint = PassageIndex.open(options.data / recipe.index).manifest.encoder
-            name, self._overrides = recipe.encoder or fingerprint.name, asdict(fingerprint.settings)
-        self._encoder_name, download = name, not options.offline
+            name, overrides = recipe.encoder or fingerprint.name, asdict(fingerprint.settings)
+        super().__init__(options, work, device, name, overrides)
+        self.recipe = recipe
         self.encoder = ElasticQueryEncoder.from_pretrained(
-            name, device=str(device), download=download, **self._overrides
+            name, device=str(device), download=not options.offline, **overrides
         )
         self.model = _new_model(recipe, self.encoder)
         shape = self.model.shape
@@ -79,21 +79,6 @@ class RankerInputs:
             )
         folder = transformer_folder(self.encoder.location.path)
         self.tokenizer = PairTokenizer(folder, shape.vocabulary, recipe.pair_settings)
-
-    def index(self, progress: Progress, *, build: bool, path: str = "", passages: tuple[str, ...] = ()) -> PassageIndex:
-        """Open an index of the encoder; see `passage_index`."""
-        return passage_index(
-            self.encoder,
-            lambda: PassageEncoder.from_pretrained(
-                self._encoder_name, device=str(self._device), download=not self.options.offline, **self._overrides
-            ),
-            self.options,
-            self._work,
-            path=path,
-            passages=passages,
-            build=build,
-            progress=progress,
-        )
 
     def bm25(self, progress: Progress) -> Bm25Index | None:
         """Build or open the BM25 index of the passages, where the recipe needs one.

@@ -20,7 +20,7 @@ from elasticdenser.training.ranker.settings import TeacherSettings
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TeacherInputs:
-    """What teachers score.
+    """Input of the teachers.
 
     Args:
         queries: The queries.
