@@ -75,3 +75,19 @@ def write_recipe(folder: Path, encoder: Path, *changes: tuple[str, str]) -> Path
     path = folder / "recipe.toml"
     path.write_text(text)
     return path
+
+
+class Recorder:
+    """Progress and log of a training, recorded; it may interrupt the training."""
+
+    def __init__(self, stop_at: tuple[str, int] | None = None) -> None:
+        self.stop_at, self.calls, self.messages = stop_at, [], []
+
+    def __call__(self, activity: str, done: int, total: int) -> None:
+        self.calls.append((activity, done))
+        if (activity, done) == self.stop_at:
+            raise KeyboardInterrupt
+
+    @property
+    def activities(self) -> set[str]:
+        return {activity for activity, _ in self.calls}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from ir_measures import RR, Qrel
-from training_helpers import write_data, write_recipe
+from training_helpers import Recorder, write_data, write_recipe
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, Retriever
 from elasticdenser.artifacts import sha256_of
@@ -39,22 +39,6 @@ def data_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_data(folder)
     return folder
-
-
-class Recorder:
-    """Progress and log of a training, recorded; it may interrupt the training."""
-
-    def __init__(self, stop_at: tuple[str, int] | None = None) -> None:
-        self.stop_at, self.calls, self.messages = stop_at, [], []
-
-    def __call__(self, activity: str, done: int, total: int) -> None:
-        self.calls.append((activity, done))
-        if (activity, done) == self.stop_at:
-            raise KeyboardInterrupt
-
-    @property
-    def activities(self) -> set[str]:
-        return {activity for activity, _ in self.calls}
 
 
 def run(recipe, data_folder: Path, output: Path, recorder: Recorder | None = None, **options):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ranker_helpers import write_ranker_recipe, write_train_set
-from training_helpers import write_data, write_recipe
+from training_helpers import Recorder, write_data, write_recipe
 
 from elasticdenser.errors import BadInputError, BuildError, ModelError
 from elasticdenser.models.ranker_manifest import read_ranker_manifest
@@ -25,22 +25,6 @@ def data_folder(tmp_path_factory) -> Path:
     write_data(folder)
     write_train_set(folder)
     return folder
-
-
-class Recorder:
-    """Progress and log of a training, recorded; it may interrupt the training."""
-
-    def __init__(self, stop_at: tuple[str, int] | None = None) -> None:
-        self.stop_at, self.calls, self.messages = stop_at, [], []
-
-    def __call__(self, activity: str, done: int, total: int) -> None:
-        self.calls.append((activity, done))
-        if (activity, done) == self.stop_at:
-            raise KeyboardInterrupt
-
-    @property
-    def activities(self) -> set[str]:
-        return {activity for activity, _ in self.calls}
 
 
 def run(recipe, data_folder: Path, output: Path, recorder: Recorder | None = None, **options):
