@@ -23,6 +23,10 @@ _IDLE_TIMEOUT_S = 1.0
 """After the first signal, a client with an open connection gets this long to send the next request, which tells it to
 close the connection. If it were closed at once, a request that is on its way would be lost."""
 
+_NEW_CLIENT_TIMEOUT_S = 0.5
+"""After the first signal, the server stays at least this long, so that clients that open a connection for each request
+are told that the server is stopping, instead of being refused without a word."""
+
 _UVICORN_TIMEOUT_S = 2
 """Longer than a connection may linger."""
 
@@ -94,7 +98,8 @@ class Server(uvicorn.Server):
         """Return whether to end; called ten times a second."""
         if self._stopping_since_s is not None:
             stopping_s = time.monotonic() - self._stopping_since_s
-            has_unwarned = bool(self.server_state.connections) and stopping_s < _IDLE_TIMEOUT_S
+            timeout_s = _IDLE_TIMEOUT_S if self.server_state.connections else _NEW_CLIENT_TIMEOUT_S
+            has_unwarned = stopping_s < timeout_s
             is_drained = self._service.n_open_requests == 0 and not has_unwarned
             # The socket stays open to the end, so that /readyz can report that the server is stopping.
             self.should_exit |= is_drained or stopping_s > _DRAIN_TIMEOUT_S
