@@ -10,6 +10,8 @@ source, that recipes name as `queries`; all take about three minutes:
 - `medicine.txt.gz`: questions and answers of `medquad/` (CC BY 4.0)
 - `python.txt.gz`: paragraphs of Python's enhancement proposals (public domain or CC0), docstrings of the packages that
   are installed beside this one (BSD, MIT, Apache-2.0 and the like), at most 200 modules of each
+- `names.txt.gz`: qualified names of the classes and functions of the same packages, some with their parameters, and the
+  messages of their exceptions
 - `titles.txt.gz`: titles of arXiv (CC0), wiki articles and proposals
 - `system.txt.gz`: descriptions of Debian packages and manual pages, at most 20 of each program, where this machine has
   them (each under the free licence of its package)
@@ -67,6 +69,9 @@ KEYWORD_SHARE = CASELESS_SHARE = 0.1
 MAX_MODULES = 200
 """Modules of an installed package: the largest repeat themselves, or are generated."""
 
+MAX_SIGNATURE = 200
+"""Characters of a name with its parameters."""
+
 MAX_PAGES = 20
 """Manual pages of a program: some have one for each of thousands of subcommands."""
 
@@ -75,6 +80,7 @@ _RULE = re.compile(r"([^\w\s])\1{3,}")
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z0-9])")
 _DOCSTRING_SECTION = re.compile(r"\n\s*(?:Args|Parameters|Returns|Attributes|Examples?|>>>|```)")
+_STANDARD_NAMES = sys.stdlib_module_names | {"backports", "typing_extensions"}
 _SKIPPED_FOLDERS = frozenset({"tests", "test", "testing", "_vendor", "site-packages"})
 
 # Parts of a manual page in roff: comments, fonts, sizes, named characters and strings; see groff(7).
@@ -156,20 +162,63 @@ def python(data: Path) -> Iterator[str]:
     """Yield paragraphs of Python's enhancement proposals, and docstrings of installed packages."""
     for passage in open_corpus([str(data / "technical" / "peps.jsonl.gz")]):
         yield passage.text
-    # Not those of the standard library: a dev set is made of them.
+    for _, tree in installed_modules():
+        yield from docstrings(tree)
+
+
+def names(data: Path) -> Iterator[str]:
+    """Yield names of classes and functions of installed packages, and the messages of their exceptions."""
+    for name, tree in installed_modules():
+        yield from qualified_names(tree, name)
+        yield from messages(tree)
+
+
+def installed_modules() -> Iterator[tuple[str, ast.Module]]:
+    """Yield name and syntax tree of modules of installed packages.
+
+    Not those of the standard library, nor backports of them: a dev set is made of those.
+    """
     root = Path(sysconfig.get_path("purelib"))
     modules = [path.relative_to(root) for path in root.rglob("*.py")]
     modules = [path for path in modules if not _SKIPPED_FOLDERS.intersection(path.parts)]
+    modules = [path for path in modules if path.with_suffix("").parts[0] not in _STANDARD_NAMES]
     for path in some_of_each(modules, MAX_MODULES, lambda path: path.parts[0]):
-        yield from docstrings(root / path)
+        try:
+            tree = ast.parse((root / path).read_text(encoding="utf-8"))
+        except (SyntaxError, ValueError, OSError):
+            continue
+        parts = path.with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), tree
 
 
-def docstrings(path: Path) -> Iterator[str]:
+def qualified_names(tree: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
+    """Yield the public names that a module or class defines, a third of the functions with their parameters."""
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("_"):
+            continue
+        name = f"{prefix}.{node.name}"
+        if isinstance(node, ast.ClassDef):
+            yield name
+            yield from qualified_names(node, name)
+        else:
+            with_parameters = int.from_bytes(sha256(name.encode()).digest()[:4], "big") % 3 == 0
+            yield f"{name}({ast.unparse(node.args)})"[:MAX_SIGNATURE] if with_parameters else name
+
+
+def messages(tree: ast.Module) -> Iterator[str]:
+    """Yield the messages of the exceptions that a module raises, each behind its class; values stand there as `x`."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Raise) or not isinstance(node.exc, ast.Call) or not node.exc.args:
+            continue
+        message = node.exc.args[0]
+        parts = message.values if isinstance(message, ast.JoinedStr) else [message]
+        text = "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in parts)
+        if len(text.split()) >= 4:
+            yield f"{ast.unparse(node.exc.func)}: {text}"
+
+
+def docstrings(tree: ast.Module) -> Iterator[str]:
     """Yield the docstrings of a module, each without what follows its description."""
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError, OSError):
-        return
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = inspect.cleandoc(ast.get_docstring(node) or "")
@@ -279,6 +328,7 @@ SOURCES: dict[str, tuple[Callable[[Path], Iterable[str]], int]] = {
     "science": (science, 3),
     "medicine": (medicine, 2),
     "python": (python, 1),
+    "names": (names, 0),
     "titles": (titles, 0),
     "system": (system, 1),
 }

@@ -125,6 +125,39 @@ def test_collected_texts_hold_nothing_held_out(subjects, made_up_data, few_docs,
     assert "quietly behind the last horse" not in collected or "door of the stable quietly" not in collected
 
 
+def test_names_and_messages_of_installed_packages_are_texts(subjects, tmp_path, monkeypatch):
+    source = """
+class Basket:
+    def count(self, kind: str = "apple", *, whole=True):
+        if not kind:
+            raise ValueError(f"got kind {kind!r}, expected the name of a fruit")
+        raise KeyError("no fruit")
+
+    def _hidden(self): ...
+
+async def empty(): ...
+"""
+    for name in (
+        "mine/__init__.py",
+        "mine/fruit.py",
+        "json/decoder.py",
+        "backports/late.py",
+        "mine/tests/test_mine.py",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source if "mine" in name else "def borrowed(): ...")
+    monkeypatch.setattr(collect_texts.sysconfig, "get_path", lambda name: str(tmp_path))
+    texts = set(collect_texts.names(subjects))
+    names = {text.partition("(")[0] for text in texts if ":" not in text.partition("(")[0]}
+    assert names == {
+        f"{module}.{name}" for module in ("mine", "mine.fruit") for name in ("Basket", "Basket.count", "empty")
+    }
+    assert "ValueError: got kind x, expected the name of a fruit" in texts
+    assert not any("KeyError" in text or "borrowed" in text for text in texts)
+    signatures = {text for text in texts if text.startswith("mine") and "(" in text}
+    assert all(text.endswith(("()", "(self, kind: str='apple', *, whole=True)")) for text in signatures)
+
+
 def test_texts_are_collected_only_beside_dev_sets(made_up_data, tmp_path):
     command = [sys.executable, RECIPES / "collect_texts.py", made_up_data, tmp_path / "texts"]
     failed = subprocess.run(command, capture_output=True, text=True, check=False)
