@@ -19,8 +19,11 @@ from elasticdenser.errors import ModelError
 from elasticdenser.kernel.paths import packed_columns
 from elasticdenser.kernel.weights import LayerWeights
 
-PRECISIONS = ("int8", "fp32")
-"""Arithmetic of the layers. `fp32` serves to check the kernel against torch. Exits are always computed in float32 with
+DTYPES = {"int8": "int8", "fp32": "float32"}
+"""Dtype of the arithmetic of the layers by its short name, a precision."""
+
+PRECISIONS = tuple(DTYPES)
+"""Arithmetic of the layers. Exits are always computed in float32 with
 the weights in float16, as they are stored: a rounding error there changes the vector directly (cosine .999 in 8 bits),
 and exits are small."""
 
@@ -29,6 +32,11 @@ _STEP = 4
 
 # Columns that are packed at once: their weights then stay in the processor's cache.
 _PACKED_AT_ONCE = 256
+
+
+def precision_of(dtype: str) -> str:
+    """Return the precision of a dtype of `DTYPES`."""
+    return next(precision for precision, name in DTYPES.items() if name == dtype)
 
 
 def aligned(values: Any, dtype: DTypeLike, shape: Sequence[int] | None = None) -> Array:
