@@ -83,7 +83,8 @@ class KernelBackend(KernelCaller):
         if device_type(device) == "cuda":
             raise ModelError(f"got dtype {dtype!r} on {device}, expected a CPU: use float16, or --device cpu")
         if not can_run(location):
-            raise ModelError(f"got dtype {dtype!r}, but {_obstacle()}, or install torch and use float32")
+            instead = "use float32" if dtype == INT8 else "install torch"
+            raise ModelError(f"got dtype {dtype!r}, but {_obstacle()}, or {instead}")
         full, elastic, precision = read_full_encoder(location.path), None, precision_of(dtype)
         if trained_subnets and is_elastic(location.path):
             elastic = read_trained_subnets(location.path, full)
