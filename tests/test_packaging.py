@@ -147,6 +147,7 @@ def test_an_installation_without_extras_indexes_searches_and_measures(environmen
 
     assert "encoded in 8 bits" in command("index", "p.jsonl", "-o", "index", "--offline").stderr
     assert json.loads(command("search", "index", "sand", "-k", "1", "--json").stdout)["hits"][0]["doc_id"] == "d1"
+    command("search", "index", "sand", "--precision", "fp32")
     command("run", "index", "q.tsv", "-o", "run.trec")
     shutil.copy(tmp_path / "run.trec", tmp_path / "other.trec")
     measured = command("evaluate", "qrels.txt", "run.trec", "RR@10", "nDCG@10", "AP", "--json")
@@ -154,7 +155,7 @@ def test_an_installation_without_extras_indexes_searches_and_measures(environmen
     assert "nothing that is needed is missing" in command("doctor").stderr
     for extra, args in {
         "eval": ("evaluate", "qrels.txt", "run.trec", "other.trec"),
-        "train": ("search", "index", "sand", "--precision", "fp32"),
+        "train": ("search", "index", "sand", "--precision", "bf16"),
         "serve": ("serve", "index"),
     }.items():
         (line,) = command(*args, code=1).stderr.splitlines()

@@ -263,8 +263,8 @@ def note_precision(dtype: str, device: str = "auto") -> None:
         from elasticdenser.requirements import pip_install
 
         note(
-            "passages are encoded in 8 bits (--precision int8): other precisions need the extra 'train': "
-            f"{pip_install('train')}"
+            "passages are encoded in 8 bits (--precision int8; fp32 is exact and slower): other precisions need the "
+            f"extra 'train': {pip_install('train')}"
         )
 
 

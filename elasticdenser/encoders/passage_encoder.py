@@ -26,9 +26,9 @@ class PassageEncoder(BaseEncoder):
     Args:
         location: Location of its files, as `find_model` returns it.
         settings: How texts become vectors.
-        dtype: Arithmetic of the matrix products: `float32`, `bfloat16`, `float16` (on a GPU), `int8` (the kernel in C,
-            on a CPU, without torch), or `auto`: half precision on a GPU, bfloat16 on a CPU that has it in hardware,
-            else float32; without torch, int8.
+        dtype: Arithmetic of the matrix products: `float32`, `bfloat16`, `float16` (on a GPU), `int8` (on a CPU), or
+            `auto`: half precision on a GPU, bfloat16 on a CPU that has it in hardware, else float32; without torch,
+            int8. The kernel in C computes `int8`, and where torch is not installed `float32`.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
 
     Raises:

@@ -29,9 +29,9 @@ class ElasticQueryEncoder(BaseEncoder):
 
     The vectors of every subnet lie in the full encoder's vector space.
 
-    With `int8` the calling thread alone computes, without torch. With other dtypes torch computes, with as many threads
-    as the process has set; on a busy machine one thread is fastest by far (`torch.set_num_threads(1)`, as the command
-    line does), because several threads mostly wait for each other.
+    With `int8` the calling thread alone computes, in the kernel, and with `float32` too where torch is not installed.
+    Otherwise torch computes, with as many threads as the process has set; on a busy machine one thread is fastest by
+    far (`torch.set_num_threads(1)`, as the command line does), because several threads mostly wait for each other.
 
     Attributes:
         subnets_misfit: Reason why the trained subnets of the folder are left out; empty if they are not.

@@ -6,7 +6,7 @@ static void multiply_floats(const float *a, int64_t a_pitch, int64_t n_rows, con
                             int64_t n_inputs, int64_t n_outputs, float *out, int64_t out_pitch) {
     for (int64_t column = 0; column < n_outputs; column += 16 * PANELS)
         float_columns((int)lesser(PANELS, (n_outputs - column + 15) / 16), 0, a, a_pitch, n_rows, b + column, b_pitch,
-                      n_inputs, NULL, out + column, out_pitch);
+                      16, n_inputs, NULL, out + column, out_pitch);
 }
 
 /* Replaces each of n scores by e^(score - maximum), and the padding by almost 0; returns the sum. */

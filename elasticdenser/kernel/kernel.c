@@ -230,11 +230,24 @@ static PyObject *kernel_paths(PyObject *self, PyObject *args) {
     return names;
 }
 
+PyDoc_STRVAR(columns_doc,
+"columns(path) -> number\n\n"
+"Return how many outputs a path computes together: it is fastest with weights that are packed in blocks of so many.");
+static PyObject *kernel_columns(PyObject *self, PyObject *args) {
+    (void)self;
+    int number;
+    if (!PyArg_ParseTuple(args, "i:columns", &number))
+        return NULL;
+    const Path *path = path_at(number);
+    return path ? PyLong_FromLongLong(path->n_columns) : NULL;
+}
+
 static PyMethodDef methods[] = {
     {"forward", kernel_forward, METH_VARARGS, forward_doc},
     {"multiply", kernel_multiply, METH_VARARGS, multiply_doc},
     {"rescore", kernel_rescore, METH_VARARGS, rescore_doc},
     {"paths", kernel_paths, METH_NOARGS, paths_doc},
+    {"columns", kernel_columns, METH_VARARGS, columns_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -11,7 +11,8 @@
    In 8 bits, inputs are rounded row by row: input = low + step * code, so that
    sum(input * weight) = scale * (step * sum(code * int8 weight) + low * sum(int8 weight)). */
 typedef struct {
-    const void *weights;    /* [outputs / 64][inputs / 4][64][4] int8, or [outputs / 64][inputs][64] float or half */
+    const void *weights;    /* n = n_columns: [outputs / n][inputs / 4][n][4] int8, or [outputs / n][inputs][n] float or
+                               half */
     const float *scale;     /* of each output's int8 weights */
     const float *offset;    /* scale * sum of the int8 weights in use */
     const float *bias;
@@ -19,6 +20,7 @@ typedef struct {
     const int32_t *sums;    /* of the int8 weights in use, inputs rounded up to 4 */
     int64_t n_inputs, n_outputs;
     int64_t n_packed;       /* inputs that the layout has space for */
+    int64_t n_columns;      /* outputs whose weights lie together: 16, or as many as a path computes together */
     int64_t kind;
 } Product;
 
@@ -58,6 +60,7 @@ typedef struct {
 
 typedef struct {
     const char *name;
+    int64_t n_columns;      /* outputs that are computed together; weights that are packed so are read fastest */
     /* Bytes of scratch that these texts need. */
     int64_t (*scratch_size)(const Model *model, const int64_t *starts, int64_t n_texts);
     /* A text's ids lie between its start and that of the next text. scratch: scratch_size bytes, aligned to 64. */
@@ -70,7 +73,7 @@ typedef struct {
                     int64_t k, float *all_scores, float *scores, int64_t *positions, Margin *margin);
 } Path;
 
-#define PATH(path_name) {path_name, scratch_size, forward, multiply_rows, rescore}
+#define PATH(path_name) {path_name, 16 * PANELS, scratch_size, forward, multiply_rows, rescore}
 extern const Path ed_portable;
 #if defined(__GNUC__) && defined(__x86_64__)
 #define HAS_X86_PATHS

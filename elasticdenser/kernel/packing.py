@@ -16,18 +16,27 @@ from numpy.typing import DTypeLike
 
 from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
+from elasticdenser.kernel.paths import packed_columns
 from elasticdenser.kernel.weights import LayerWeights
 
-PRECISIONS = ("int8", "fp32")
-"""Arithmetic of the layers. `fp32` serves to check the kernel against torch. Exits are always computed in float32 with
+DTYPES = {"int8": "int8", "fp32": "float32"}
+"""Dtype of the arithmetic of the layers by its short name, a precision."""
+
+PRECISIONS = tuple(DTYPES)
+"""Arithmetic of the layers. Exits are always computed in float32 with
 the weights in float16, as they are stored: a rounding error there changes the vector directly (cosine .999 in 8 bits),
 and exits are small."""
 
-# Outputs in a block of packed weights, and inputs that one 8-bit instruction of the kernel multiplies.
-_COLUMNS, _STEP = 64, 4
+# Inputs that one 8-bit instruction of the kernel multiplies.
+_STEP = 4
 
-# Blocks of columns that are packed at once: their weights then stay in the processor's cache.
-_BLOCKS = 4
+# Columns that are packed at once: their weights then stay in the processor's cache.
+_PACKED_AT_ONCE = 256
+
+
+def precision_of(dtype: str) -> str:
+    """Return the precision of a dtype of `DTYPES`."""
+    return next(precision for precision, name in DTYPES.items() if name == dtype)
 
 
 def aligned(values: Any, dtype: DTypeLike, shape: Sequence[int] | None = None) -> Array:
@@ -56,10 +65,10 @@ class PackedMatrix:
     """Weights and bias of a matrix product; a narrower product uses its first inputs and outputs.
 
     Args:
-        weights: int8, (n_outputs / 64, n_inputs / 4, 64, 4), or float32 or float16, (n_outputs / 64, n_inputs, 64);
-            padded with zeros.
-        scale: float32, (n_outputs,), padded to 64: the scale of each output's weights; None for float weights.
-        bias: float32, (n_outputs,), padded to 64.
+        weights: int8, (n_outputs / n, n_inputs / 4, n, 4), or float32 or float16, (n_outputs / n, n_inputs, n), in
+            blocks of n = `packed_columns()` outputs; padded with zeros.
+        scale: float32, (n_outputs,), padded to n: the scale of each output's weights; None for float weights.
+        bias: float32, (n_outputs,), padded to n.
         smooth: float32, (n_inputs,), padded to 16: factors of the inputs before they are rounded; None: 1.
         n_inputs: Number of inputs.
         n_outputs: Number of outputs.
@@ -76,6 +85,11 @@ class PackedMatrix:
     def n_packed(self) -> int:
         """Number of inputs that the layout has space for."""
         return int(self.weights.shape[1]) * (1 if self.scale is None else _STEP)
+
+    @property
+    def n_columns(self) -> int:
+        """Number of outputs of a block."""
+        return int(self.weights.shape[2])
 
     def weight_sums(self, n_inputs: int) -> tuple[Array, Floats]:
         """Return the sums of the first inputs' weights that the kernel needs in 8 bits.
@@ -107,10 +121,11 @@ def pack_matrix(weight: Floats, bias: Floats, precision: str, smooth: Floats | N
         ModelError: A weight is too large for float16.
     """
     n_outputs, n_inputs = weight.shape
-    n_columns = padded(n_outputs, _COLUMNS)
+    block = packed_columns()
+    n_columns = padded(n_outputs, block)
     scale = None
     if precision == "int8":
-        weights, scale = _pack_int8(weight, smooth)
+        weights, scale = _pack_int8(weight, smooth, block)
     else:
         dtype = np.float16 if precision == "fp16" else np.float32
         if precision == "fp16" and np.abs(weight).max() > np.finfo(dtype).max:
@@ -119,7 +134,7 @@ def pack_matrix(weight: Floats, bias: Floats, precision: str, smooth: Floats | N
                 "of float16: train again with a lower learning rate"
             )
         rows = aligned(weight, dtype, (n_columns, n_inputs))
-        weights = aligned(rows.reshape(-1, _COLUMNS, n_inputs).swapaxes(1, 2), dtype)
+        weights = aligned(rows.reshape(-1, block, n_inputs).swapaxes(1, 2), dtype)
     return PackedMatrix(
         weights=weights,
         scale=None if scale is None else aligned(scale, np.float32, (n_columns,)),
@@ -130,21 +145,22 @@ def pack_matrix(weight: Floats, bias: Floats, precision: str, smooth: Floats | N
     )
 
 
-def _pack_int8(weight: Floats, smooth: Floats | None) -> tuple[Array, Floats]:
+def _pack_int8(weight: Floats, smooth: Floats | None, block: int) -> tuple[Array, Floats]:
     """Return the weights of a `PackedMatrix` in 8 bits, and the scales of its outputs."""
     n_outputs, n_inputs = weight.shape
-    n_blocks, n_steps = padded(n_outputs, _COLUMNS) // _COLUMNS, padded(n_inputs, _STEP) // _STEP
+    n_blocks, n_steps = padded(n_outputs, block) // block, padded(n_inputs, _STEP) // _STEP
     # The four codes of a step are moved as one number.
-    packed = aligned_zeros(np.int32, (n_blocks, n_steps, _COLUMNS))
+    packed = aligned_zeros(np.int32, (n_blocks, n_steps, block))
     scale = np.ones(n_outputs, np.float32)
-    for first in range(0, n_blocks, _BLOCKS):
-        part = slice(first * _COLUMNS, (first + _BLOCKS) * _COLUMNS)
+    n_at_once = _PACKED_AT_ONCE // block
+    for first in range(0, n_blocks, n_at_once):
+        part = slice(first * block, (first + n_at_once) * block)
         rows = weight[part] if smooth is None else weight[part] / smooth
         largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
         np.divide(largest, np.float32(127), out=scale[part], where=largest > 0)
-        codes = np.zeros((padded(len(rows), _COLUMNS), n_steps * _STEP), np.int8)
+        codes = np.zeros((padded(len(rows), block), n_steps * _STEP), np.int8)
         codes[: len(rows), :n_inputs] = np.rint(rows / scale[part, None])
-        packed[first : first + _BLOCKS] = codes.view(np.int32).reshape(-1, _COLUMNS, n_steps).swapaxes(1, 2)
+        packed[first : first + n_at_once] = codes.view(np.int32).reshape(-1, block, n_steps).swapaxes(1, 2)
     return packed.view(np.int8).reshape(*packed.shape, _STEP), scale
 
 

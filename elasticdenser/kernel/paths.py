@@ -44,6 +44,11 @@ def path_number(path: str | None = None) -> int:
     return _PATHS.index(next(iter(kernel_paths()), "") if path is None else path)
 
 
+def packed_columns() -> int:
+    """Return how many outputs the fastest path here computes together, whose weights are therefore packed together."""
+    return _kernel.columns(path_number())
+
+
 def kernel_import_error() -> str:
     """Return the message of the error that importing the kernel raised; empty if there was none."""
     return _IMPORT_ERROR

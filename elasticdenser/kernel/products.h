@@ -37,20 +37,31 @@ static void quantize(const float *inputs, int64_t pitch, int64_t n_rows, int64_t
     }
 }
 
+/* Number of packed weights before those of a column, which is a multiple of 16. */
+static inline int64_t weights_before(const Product *p, int64_t column, int64_t inputs_per_step) {
+    return column / p->n_columns * p->n_columns * p->n_packed + column % p->n_columns * inputs_per_step;
+}
+
+/* Distance between two panels of 16 columns that are computed together, in packed weights. */
+static inline int64_t panel_pitch(const Product *p, int64_t inputs_per_step) {
+    return p->n_columns > 16 ? 16 * inputs_per_step : 16 * p->n_packed;
+}
+
 /* Computes n_rows x (16 * n_panels) outputs of rounded rows, starting at a column; the sums stay in registers. */
 INLINE void int8_block(const int n_rows, const int n_panels, const Product *p, int64_t column, const Rows *rows,
                         int64_t row, float *out, int64_t out_pitch) {
-    const int8_t *weights = (const int8_t *)p->weights + column / 64 * 64 * p->n_packed + column % 64 * 4;
+    const int8_t *weights = (const int8_t *)p->weights + weights_before(p, column, 4);
     const uint8_t *codes = rows->codes + row * rows->pitch;
     const int64_t pitch = rows->pitch, n = p->n_inputs;
+    const int64_t step = 4 * p->n_columns, panel = panel_pitch(p, 4);
     I sums[ROWS][PANELS];
     for (int r = 0; r < n_rows; r++)
         for (int c = 0; c < n_panels; c++)
             sums[r][c] = i_zero();
-    for (int64_t i = 0; i < n; i += 4, weights += 256, codes += 4) {
+    for (int64_t i = 0; i < n; i += 4, weights += step, codes += 4) {
         Weights loaded[PANELS];
         for (int c = 0; c < n_panels; c++)
-            loaded[c] = weights_load(weights + 64 * c);
+            loaded[c] = weights_load(weights + c * panel);
         for (int r = 0; r < n_rows; r++) {
             Codes four = codes_load(codes + r * pitch);
             for (int c = 0; c < n_panels; c++)
@@ -68,18 +79,20 @@ INLINE void int8_block(const int n_rows, const int n_panels, const Product *p, i
     }
 }
 
-/* The same for rows of floats and a matrix of floats or halves; bias: NULL for none. */
+/* The same for rows of floats and a matrix of floats or halves; bias: NULL for none. b_pitch and panel are the distances
+   between two inputs and between two panels of 16 columns. */
 INLINE void float_block(const int n_rows, const int n_panels, const int is_half, const float *a, int64_t a_pitch,
-                        const void *b, int64_t b_pitch, int64_t n, const float *bias, float *out, int64_t out_pitch) {
-    F sums[ROWS][PANELS];
+                        const void *b, int64_t b_pitch, int64_t panel, int64_t n, const float *bias, float *out,
+                        int64_t out_pitch) {
+    F sums[FLOAT_ROWS][PANELS];
     for (int r = 0; r < n_rows; r++)
         for (int c = 0; c < n_panels; c++)
             sums[r][c] = bias ? f_load(bias + 16 * c) : f_set(0);
     for (int64_t i = 0; i < n; i++) {
         F loaded[PANELS];
         for (int c = 0; c < n_panels; c++)
-            loaded[c] = is_half ? f_from_half((const uint16_t *)b + i * b_pitch + 16 * c)
-                                : f_load((const float *)b + i * b_pitch + 16 * c);
+            loaded[c] = is_half ? f_from_half((const uint16_t *)b + i * b_pitch + c * panel)
+                                : f_load((const float *)b + i * b_pitch + c * panel);
         for (int r = 0; r < n_rows; r++) {
             F input = f_set(a[r * a_pitch + i]);
             for (int c = 0; c < n_panels; c++)
@@ -99,46 +112,49 @@ INLINE void float_block(const int n_rows, const int n_panels, const int is_half,
     case 3: if (PANELS >= 3) block(n_rows, PANELS >= 3 ? 3 : 1, __VA_ARGS__); break; \
     case 4: if (PANELS >= 4) block(n_rows, PANELS >= 4 ? 4 : 1, __VA_ARGS__); break; \
     }
-#define FOR_ROWS(limit, block, ...)                                      \
-    case limit:                                                          \
-        if (ROWS >= limit)                                               \
-            FOR_PANELS((ROWS >= limit ? limit : 1), block, __VA_ARGS__)  \
+#define FOR_ROWS(limit, max_rows, block, ...)                                \
+    case limit:                                                              \
+        if (max_rows >= limit)                                               \
+            FOR_PANELS((max_rows >= limit ? limit : 1), block, __VA_ARGS__)  \
         break
-#define BLOCK_OF(n_rows, n_panels, block, ...) \
-    switch (n_rows) {                          \
-        FOR_ROWS(1, block, __VA_ARGS__);       \
-        FOR_ROWS(2, block, __VA_ARGS__);       \
-        FOR_ROWS(3, block, __VA_ARGS__);       \
-        FOR_ROWS(4, block, __VA_ARGS__);       \
-        FOR_ROWS(5, block, __VA_ARGS__);       \
-        FOR_ROWS(6, block, __VA_ARGS__);       \
+#define BLOCK_OF(n_rows, max_rows, n_panels, block, ...) \
+    switch (n_rows) {                                    \
+        FOR_ROWS(1, max_rows, block, __VA_ARGS__);       \
+        FOR_ROWS(2, max_rows, block, __VA_ARGS__);       \
+        FOR_ROWS(3, max_rows, block, __VA_ARGS__);       \
+        FOR_ROWS(4, max_rows, block, __VA_ARGS__);       \
+        FOR_ROWS(5, max_rows, block, __VA_ARGS__);       \
+        FOR_ROWS(6, max_rows, block, __VA_ARGS__);       \
     }
 
 /* Number of rows of the next block. Blocks have about equal numbers, because a block of few rows mostly waits for the
    weights. */
-static inline int next_block_rows(int64_t n_left) {
-    const int64_t n_blocks = (n_left + ROWS - 1) / ROWS;
+static inline int next_block_rows(int64_t n_left, int64_t max_rows) {
+    const int64_t n_blocks = (n_left + max_rows - 1) / max_rows;
     return (int)((n_left + n_blocks - 1) / n_blocks);
 }
 
 static void int8_columns(const Product *p, int64_t column, int n_panels, int64_t n_rows, const Rows *rows, float *out,
                           int64_t out_pitch) {
     for (int64_t row = 0, n; row < n_rows; row += n) {
-        n = next_block_rows(n_rows - row);
-        BLOCK_OF(n, n_panels, int8_block, p, column, rows, row, out + row * out_pitch, out_pitch)
+        n = next_block_rows(n_rows - row, ROWS);
+        BLOCK_OF(n, ROWS, n_panels, int8_block, p, column, rows, row, out + row * out_pitch, out_pitch)
     }
 }
 
 static void float_columns(int n_panels, int is_half, const float *a, int64_t a_pitch, int64_t n_rows, const void *b,
-                          int64_t b_pitch, int64_t n_inputs, const float *bias, float *out, int64_t out_pitch) {
+                          int64_t b_pitch, int64_t panel, int64_t n_inputs, const float *bias, float *out,
+                          int64_t out_pitch) {
     for (int64_t row = 0, n; row < n_rows; row += n) {
-        n = next_block_rows(n_rows - row);
+        n = next_block_rows(n_rows - row, FLOAT_ROWS);
         const float *from = a + row * a_pitch;
         float *to = out + row * out_pitch;
         if (is_half)
-            BLOCK_OF(n, n_panels, float_block, 1, from, a_pitch, b, b_pitch, n_inputs, bias, to, out_pitch)
+            BLOCK_OF(n, FLOAT_ROWS, n_panels, float_block, 1, from, a_pitch, b, b_pitch, panel, n_inputs, bias, to,
+                     out_pitch)
         else
-            BLOCK_OF(n, n_panels, float_block, 0, from, a_pitch, b, b_pitch, n_inputs, bias, to, out_pitch)
+            BLOCK_OF(n, FLOAT_ROWS, n_panels, float_block, 0, from, a_pitch, b, b_pitch, panel, n_inputs, bias, to,
+                     out_pitch)
     }
 }
 
@@ -190,13 +206,13 @@ static void apply(const Product *p, const float *inputs, int64_t pitch, int64_t 
         quantize(inputs, pitch, n_rows, p->n_inputs, p->smooth, rows);
     for (int64_t column = 0; column < p->n_outputs; column += 16 * PANELS) {
         const int n_panels = (int)lesser(PANELS, (p->n_outputs - column + 15) / 16);
-        const int64_t first = column / 64 * 64 * p->n_packed + column % 64;
+        const int64_t first = weights_before(p, column, 1);
         if (p->kind == INT8)
             int8_columns(p, column, n_panels, n_rows, &rows, out + column, out_pitch);
         else
             float_columns(n_panels, p->kind == HALF, inputs, pitch, n_rows,
-                          (const char *)p->weights + first * (p->kind == HALF ? 2 : 4), 64, p->n_inputs,
-                          p->bias + column, out + column, out_pitch);
+                          (const char *)p->weights + first * (p->kind == HALF ? 2 : 4), p->n_columns,
+                          panel_pitch(p, 1), p->n_inputs, p->bias + column, out + column, out_pitch);
         if (activation != NO_ACTIVATION)
             activate(activation, out + column, out_pitch, n_rows, 16 * n_panels);
     }

@@ -6,7 +6,8 @@
 #include <immintrin.h>
 
 #define INLINE static inline __attribute__((always_inline))
-enum { ROWS = 4, PANELS = 1 }; /* 8 sums, 2 weights and 2 codes of 16 registers */
+enum { ROWS = 4, FLOAT_ROWS = 6, PANELS = 1 };
+/* Of 16 registers: 8 sums, 2 weights and 2 codes in 8 bits; 12 sums, 2 weights and 1 input in float. */
 
 typedef struct { __m256 low, high; } F;
 typedef struct { __m256i low, high; } I;

@@ -2,7 +2,7 @@
 #include <immintrin.h>
 
 #define INLINE static inline __attribute__((always_inline))
-enum { ROWS = 6, PANELS = 4 }; /* 24 sums, 4 weights and 1 code: 29 of 32 registers */
+enum { ROWS = 6, FLOAT_ROWS = 6, PANELS = 4 }; /* 24 sums, 4 weights and 1 code: 29 of 32 registers */
 
 typedef __m512 F;
 typedef __m512i I, Codes, Weights;

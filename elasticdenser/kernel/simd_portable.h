@@ -4,7 +4,7 @@
 #else
 #define INLINE static inline
 #endif
-enum { ROWS = 2, PANELS = 1 };
+enum { ROWS = 2, FLOAT_ROWS = 2, PANELS = 1 };
 
 typedef struct { float at[16]; } F;
 typedef struct { int32_t at[16]; } I;

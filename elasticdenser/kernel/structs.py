@@ -28,7 +28,7 @@ class ProductStruct(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("weights", "scale", "offset", "bias", "smooth", "sums")),
-        *((name, ctypes.c_int64) for name in ("n_inputs", "n_outputs", "n_packed", "kind")),
+        *((name, ctypes.c_int64) for name in ("n_inputs", "n_outputs", "n_packed", "n_columns", "kind")),
     )
 
 
@@ -153,6 +153,7 @@ class KernelModel:
             n_inputs=n_inputs,
             n_outputs=n_outputs,
             n_packed=packed.n_packed,
+            n_columns=packed.n_columns,
             kind=_KINDS.index(packed.weights.dtype),
         )
         if packed.scale is not None:

@@ -10,6 +10,7 @@ import time
 from importlib import metadata
 from itertools import islice
 
+import numpy as np
 import pytest
 from cli_helpers import TEXTS, assert_fails, assert_fails_after_notes, run, run_code, start
 from kernel_helpers import needs_fast_path
@@ -17,6 +18,7 @@ from kernel_helpers import needs_fast_path
 import elasticdenser
 from elasticdenser.cli.options import dtype_of
 from elasticdenser.encoders.backends import BACKENDS
+from elasticdenser.index import PassageIndex
 from elasticdenser.index.manifest import Manifest
 from elasticdenser.kernel import paths
 
@@ -162,7 +164,7 @@ def without_torch(monkeypatch):
 
 @pytest.mark.parametrize(
     ("options", "way_out"),
-    [(["--precision", "bf16"], "use int8 (--precision int8)"), (["--device", "cuda"], "use --device cpu")],
+    [(["--precision", "bf16"], "use --precision int8 or fp32"), (["--device", "cuda"], "use --device cpu")],
 )
 def test_without_torch_what_it_computes_is_refused_before_the_work(
     corpus, tiny_model, tmp_path, without_torch, options, way_out
@@ -176,8 +178,22 @@ def test_without_torch_what_it_computes_is_refused_before_the_work(
 def test_without_torch_passages_are_encoded_in_8_bits(corpus, tiny_model, tmp_path, without_torch):
     result = run("index", str(corpus), "-o", str(tmp_path / "index"), "--encoder", str(tiny_model))
     assert result.exit_code == 0, result.output
-    assert "encoded in 8 bits (--precision int8)" in result.stderr and "extra 'train'" in result.stderr
+    assert "encoded in 8 bits (--precision int8" in result.stderr and "extra 'train'" in result.stderr
     assert Manifest.read(tmp_path / "index").encoder.dtype == "int8"
+
+
+@needs_fast_path
+def test_float32_is_the_same_with_and_without_torch(corpus, tiny_model, tmp_path, monkeypatch):
+    args = [str(corpus), "--encoder", str(tiny_model), "--precision", "fp32", "-o"]
+    assert run("index", *args, str(tmp_path / "with")).exit_code == 0
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "torch", None)
+        result = run("index", *args, str(tmp_path / "without"))
+    assert result.exit_code == 0, result.output
+    made = [PassageIndex.open(tmp_path / name) for name in ("with", "without")]
+    assert [index.manifest.encoder.dtype for index in made] == ["float32", "float32"]
+    assert (made[0].vectors != made[1].vectors).any()
+    np.testing.assert_allclose(made[1].vectors, made[0].vectors, atol=1e-4)
 
 
 def test_without_torch_and_kernel_one_line_names_the_extra(corpus, tiny_model, tmp_path, without_torch, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from elasticdenser.kernel import packing
 from elasticdenser.kernel.packing import pack_matrix
 from elasticdenser.kernel.paths import PORTABLE, kernel_paths, path_number
 from elasticdenser.kernel.structs import KernelModel
@@ -21,6 +22,12 @@ def product(path, packed, inputs, n_inputs=None, n_outputs=None):
     out = np.full((len(inputs), -(-struct.n_outputs // 16) * 16), np.nan, np.float32)
     _kernel.multiply(path_number(path), struct, np.ascontiguousarray(inputs), out)
     return out[:, : struct.n_outputs]
+
+
+@pytest.fixture(params=[16, 64], autouse=True)
+def columns(request, monkeypatch):
+    """Outputs in a block of packed weights: every path reads both layouts, whichever it is fastest with."""
+    monkeypatch.setattr(packing, "packed_columns", lambda: request.param)
 
 
 def whole_numbers(rng, n_rows, n_inputs):

@@ -237,7 +237,9 @@ print(hashlib.sha256(backend.forward([list(range(2, 40))], backend.full_subnet).
 def test_vectors_do_not_depend_on_the_linear_algebra(query_encoder):
     """Smoothing factors are found with numpy, whose products and functions differ from processor to processor."""
     digests = set()
-    for kind, without in (("Nehalem", "X86_V4"), ("Haswell", "X86_V3 X86_V4"), ("SkylakeX", "")):
+    kinds = [("Nehalem", "X86_V4"), ("Haswell", "X86_V3 X86_V4"), ("SkylakeX", "")]
+    has_avx512 = np._core._multiarray_umath.__cpu_features__["X86_V4"]
+    for kind, without in kinds if has_avx512 else kinds[:2]:
         environment = {"OPENBLAS_CORETYPE": kind, "NPY_DISABLE_CPU_FEATURES": without, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-W", "ignore", "-c", FACTORS, str(query_encoder.location.path)]
         result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment})

@@ -4,13 +4,13 @@ Largest difference of a component between a text's vector alone and in any batch
 
 | backend | dtype | device | promised | seen |
 | --- | --- | --- | --- | --- |
-| `KernelBackend` | `int8` | CPU | 0 | 0 on all paths of the kernel, with AMX too |
+| `KernelBackend` | `int8`, `float32` | CPU | 0 | 0 on all paths of the kernel, with AMX too |
 | `TorchBackend` | `float32` | CPU | `2e-6` | 0 with AVX2 and AVX-512, `3e-7` with SSE4.1 |
 | `TorchBackend` | `bfloat16` | CPU | `1e-3` | 0 with AVX-512, `4e-7` with SSE4.1, `5e-4` with AMX |
 | `TorchBackend` | any | GPU | nothing | not measured |
 
-oneDNN and cuBLAS choose the kernel of a matrix product by its shape, and so by the batch; the kernels of AMX add up in
-different orders.
+`float32` is the kernel's where torch is not installed. oneDNN and cuBLAS choose the kernel of a matrix product by its
+shape, and so by the batch; the kernels of AMX add up in different orders.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ BACKENDS = {
     "bfloat16": "torch.TorchBackend",
     "float16": "torch.TorchBackend",
 }
-"""Module and class of the backend that computes in a dtype. A module is imported when it is needed, so that the kernel
-runs without importing torch."""
+"""Module and class of the backend that computes in a dtype; see `uses_kernel` for float32. A module is imported when it
+is needed, so that the kernel runs without importing torch."""
 
 
 def check_dtype(dtype: str, device: str = "cpu") -> None:
@@ -46,13 +46,13 @@ def check_dtype(dtype: str, device: str = "cpu") -> None:
     if dtype not in BACKENDS:
         raise ModelError(f"got dtype {dtype!r} on {device}, expected one of {', '.join(BACKENDS)}")
     dtype = dtype_without_torch(dtype, device)
-    if not BACKENDS[dtype].startswith("torch.") or is_installed("torch"):
+    if uses_kernel(dtype, device) or is_installed("torch"):
         return
     if device_type(device) == "cuda":
         raise MissingExtraError(f"the device {device}", "train", instead="use --device cpu")
     if not has_fast_path():
         raise MissingExtraError(f"encoding without our kernel ({kernel_obstacle()})", "train")
-    raise MissingExtraError(f"the precision {dtype}", "train", instead="use int8 (--precision int8)")
+    raise MissingExtraError(f"the precision {dtype}", "train", instead="use --precision int8 or fp32")
 
 
 def dtype_without_torch(dtype: str, device: str = "auto") -> str:
@@ -60,6 +60,12 @@ def dtype_without_torch(dtype: str, device: str = "auto") -> str:
     if dtype == "auto" and device_type(device) != "cuda" and has_fast_path() and not is_installed("torch"):
         return INT8
     return dtype
+
+
+def uses_kernel(dtype: str, device: str = "auto") -> bool:
+    """Return whether the kernel in C computes in `dtype`: in int8, and in float32 where torch is not installed."""
+    without_torch = device_type(device) != "cuda" and has_fast_path() and not is_installed("torch")
+    return dtype == INT8 or (dtype == "float32" and without_torch)
 
 
 def load_backend(
@@ -80,6 +86,6 @@ def load_backend(
     """
     check_dtype(dtype, device)
     dtype = dtype_without_torch(dtype, device)
-    module, _, name = BACKENDS[dtype].partition(".")
+    module, _, name = BACKENDS[INT8 if uses_kernel(dtype, device) else dtype].partition(".")
     backend: type[EncoderBackend] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     return backend.load(location, settings, dtype=dtype, device=device, trained_subnets=trained_subnets)

@@ -1,4 +1,4 @@
-"""Backend of the kernel in C: 8-bit arithmetic on the CPU, without torch."""
+"""Backend of the kernel in C: arithmetic in 8 bits or float32 on the CPU, without torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from elasticdenser.errors import ModelError
 from elasticdenser.kernel.caller import KernelCaller
 from elasticdenser.kernel.elastic_weights import ElasticWeights, read_trained_subnets
 from elasticdenser.kernel.packed_encoder import PackedEncoder
+from elasticdenser.kernel.packing import DTYPES, precision_of
 from elasticdenser.kernel.paths import has_fast_path, kernel_import_error
 from elasticdenser.kernel.structs import NORMALIZE, POOL_CLS, KernelModel
 from elasticdenser.kernel.weights import Transformer, read_full_encoder
@@ -37,14 +38,14 @@ class KernelBackend(KernelCaller):
         full: The full encoder.
         elastic: Its trained subnets, if there are any.
         settings: How texts become vectors.
-        precision: One of `PRECISIONS`; `fp32` is for tests.
+        precision: One of `PRECISIONS`.
         path: One of `kernel_paths`; None is the fastest.
 
     Raises:
         ModelError: There is no such precision or path here.
     """
 
-    dtype, device_type = INT8, "cpu"
+    device_type = "cpu"
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class KernelBackend(KernelCaller):
         path: str | None = None,
     ) -> None:
         super().__init__(precision, path)
+        self.dtype = DTYPES[precision]
         self._options = (POOL_CLS if settings.pooling == "cls" else 0) | (NORMALIZE if settings.normalize else 0)
         self._packed = PackedEncoder(full, elastic, precision)
         self.full_subnet, self.subnets = self._packed.full_subnet, self._packed.subnets
@@ -79,15 +81,15 @@ class KernelBackend(KernelCaller):
                 used.
         """
         if device_type(device) == "cuda":
-            raise ModelError(f"got dtype {INT8!r} on {device}, expected a CPU: use float16, or --device cpu")
+            raise ModelError(f"got dtype {dtype!r} on {device}, expected a CPU: use float16, or --device cpu")
         if not can_run(location):
-            raise ModelError(f"got dtype {INT8!r}, but {_obstacle()}, or use float32")
-        full = read_full_encoder(location.path)
-        if not (trained_subnets and is_elastic(location.path)):
-            return cls(full, None, settings)
-        elastic = read_trained_subnets(location.path, full)
-        check_layers(location.path, elastic.shape, full.n_layers)
-        return cls(full, elastic, settings)
+            instead = "use float32" if dtype == INT8 else "install torch"
+            raise ModelError(f"got dtype {dtype!r}, but {_obstacle()}, or {instead}")
+        full, elastic, precision = read_full_encoder(location.path), None, precision_of(dtype)
+        if trained_subnets and is_elastic(location.path):
+            elastic = read_trained_subnets(location.path, full)
+            check_layers(location.path, elastic.shape, full.n_layers)
+        return cls(full, elastic, settings, precision=precision)
 
     def forward(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:
         """Return float32, (n_sequences, dim); see `EncoderBackend`.

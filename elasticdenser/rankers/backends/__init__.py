@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from elasticdenser.encoders.backends import check_dtype
+from elasticdenser.encoders.backends import check_dtype, uses_kernel
 from elasticdenser.models.settings import INT8
 from elasticdenser.rankers.backends.base import RankerBackend
 
@@ -32,6 +32,6 @@ def load_ranker_backend(folder: Path, *, dtype: str, device: str) -> RankerBacke
         MissingExtraError: Torch computes in this dtype, and is not installed.
     """
     check_dtype(dtype, device)
-    module, _, name = RANKER_BACKENDS[dtype].partition(".")
+    module, _, name = RANKER_BACKENDS[INT8 if uses_kernel(dtype, device) else dtype].partition(".")
     backend: type[RankerBackend] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     return backend.load(folder, dtype=dtype, device=device)

@@ -1,4 +1,4 @@
-"""Backend of the kernel in C: 8-bit arithmetic on the CPU, without torch."""
+"""Backend of the kernel in C: arithmetic in 8 bits or float32 on the CPU, without torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from elasticdenser.errors import ModelError
 from elasticdenser.kernel.caller import KernelCaller
 from elasticdenser.kernel.elastic_weights import ElasticWeights, read_ranker_weights
 from elasticdenser.kernel.packed_encoder import PackedSubnets
+from elasticdenser.kernel.packing import DTYPES, precision_of
 from elasticdenser.kernel.paths import has_fast_path
 from elasticdenser.kernel.structs import POOL_CLS, KernelModel
 from elasticdenser.models.ranker_manifest import RankerManifest
@@ -28,20 +29,20 @@ class KernelRankerBackend(KernelCaller):
     Args:
         weights: The trained weights.
         manifest: Their manifest.
-        precision: One of `PRECISIONS`; `fp32` is for tests.
+        precision: One of `PRECISIONS`.
         path: One of `kernel_paths`; None is the fastest.
 
     Raises:
         ModelError: There is no such precision or path here.
     """
 
-    dtype, device_type = INT8, "cpu"
+    device_type = "cpu"
 
     def __init__(
         self, weights: ElasticWeights, manifest: RankerManifest, *, precision: str = "int8", path: str | None = None
     ) -> None:
         super().__init__(precision, path)
-        self.manifest = manifest
+        self.dtype, self.manifest = DTYPES[precision], manifest
         self._options = POOL_CLS if manifest.shape.pooling == "cls" else 0
         self._packed = PackedSubnets(weights, precision)
         self._models: dict[Subnet, KernelModel] = {}
@@ -56,10 +57,12 @@ class KernelRankerBackend(KernelCaller):
                 used.
         """
         if device_type(device) == "cuda":
-            raise ModelError(f"got dtype {INT8!r} on {device}, expected a CPU: use float16, or the device cpu")
+            raise ModelError(f"got dtype {dtype!r} on {device}, expected a CPU: use float16, or the device cpu")
         if not has_fast_path():
-            raise ModelError(f"got dtype {INT8!r}, but the kernel has no fast path here: use float32")
-        return cls(*read_ranker_weights(folder))
+            raise ModelError(
+                f"got dtype {dtype!r}, but the kernel has no fast path here: install torch and use float32"
+            )
+        return cls(*read_ranker_weights(folder), precision=precision_of(dtype))
 
     def forward(self, pairs: Sequence[Sequence[int]], subnet: Subnet) -> Scores:
         """Return float32, (n_pairs,); see `RankerBackend`."""
