@@ -10,14 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from elasticdenser.datasets.documents import LeftOut, document_records
 from elasticdenser.datasets.fields import PassageReader
 from elasticdenser.datasets.files import bare_name
 from elasticdenser.datasets.formats import RECORD_FORMATS
 from elasticdenser.datasets.irds import load_irds
 from elasticdenser.datasets.passages import Passage
-from elasticdenser.datasets.records import BadLine, checked_id, checked_passage
+from elasticdenser.datasets.records import BadLine, Record, checked_id, checked_passage
 from elasticdenser.datasets.schema import PASSAGES, FieldNames
-from elasticdenser.datasets.sources import IRDS, CorpusPart, resolve_sources, texts_remark
+from elasticdenser.datasets.sections import DOCUMENT_FIELDS
+from elasticdenser.datasets.sources import IRDS, SQLITE, CorpusPart, resolve_sources
+from elasticdenser.datasets.sqlite import split_sqlite_source, sqlite_records
 from elasticdenser.errors import BadInputError
 
 logger = logging.getLogger(__name__)
@@ -47,10 +50,14 @@ class SkippedLines:
     Attributes:
         counts: How many lines, by reason.
         messages: The first few, in full.
+        n_left_out: How many of them are documents, or parts of one, that are left out whatever the settings.
+        left_out: The first few of these, with the reason.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     messages: list[str] = field(default_factory=list)
+    n_left_out: int = 0
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -62,6 +69,18 @@ class SkippedLines:
         self.counts[reason] += 1
         if len(self.messages) < _MAX_MESSAGES:
             self.messages.append(message)
+
+    def add_left_out(self, path: str, row: BadLine) -> None:
+        """Note a document that is left out, besides counting it."""
+        self.n_left_out += 1
+        if len(self.left_out) < _MAX_MESSAGES:
+            self.left_out.append(f"{path} ({row.reason})")
+
+    def remarks(self) -> list[str]:
+        """Return what a user should know about documents that were left out."""
+        more = self.n_left_out - len(self.left_out)
+        and_more = f" and {more:,} more" if more else ""
+        return [f"left out: {', '.join(self.left_out)}{and_more}"] if self.left_out else []
 
 
 Row = tuple[str, int, Passage | BadLine]
@@ -141,13 +160,15 @@ class Corpus:
             for path, line, row in reader(passage_reader):
                 if isinstance(row, Passage):
                     yield LocatedPassage(path, line, row)
-                elif self.skip_bad:
+                elif self.skip_bad or isinstance(row, LeftOut):
                     skipped.add(row.reason, f"{path}:{line}: {row.message}")
+                    if isinstance(row, LeftOut):
+                        skipped.add_left_out(path, row)
                 else:
                     raise BadInputError(row.message, path, line)
         passage_reader.check_names(self.name)
         if self._remark is not None:
-            for remark in passage_reader.remarks():
+            for remark in [*skipped.remarks(), *passage_reader.remarks()]:
                 self._remark(remark)
             self._remark = None
 
@@ -164,12 +185,15 @@ def open_corpus(
     """Open one or several sources as one corpus, in the order given.
 
     Args:
-        sources: BEIR folders, files of JSON (an object a line, or an array), TSV, CSV and plain text (also .gz and
-            .zst), Parquet files, folders of such files, ids of ir_datasets. A file of plain text is a passage a line;
-            in a folder, a passage a file.
+        sources: BEIR folders; files of JSON (an object a line, or an array), TSV, CSV, plain text, Markdown and HTML
+            (also .gz and .zst), Parquet and PDF; folders of such files; SQLite databases, as a file with one table or
+            as `sqlite:PATH?query=SELECT ...`; ids of ir_datasets. A file of plain text is a passage a line; in a
+            folder, a passage a file.
         format: `auto`, or the format of all sources: `beir`, `jsonl` (also arrays), `tsv`, `csv`, `parquet`, `lines`
-            (a passage a line), `text` (a passage a file) or `irds`.
-        skip_bad: Count lines that hold no passage and continue, instead of raising an error.
+            (a passage a line), `text` (a passage a file), `markdown`, `html` (a passage a section), `pdf` (a passage a
+            page), `documents` (the files of a folder in the last four formats), `sqlite` or `irds`.
+        skip_bad: Count lines that hold no passage and continue, instead of raising an error. Documents in a folder that
+            cannot be read are skipped and counted in any case.
         download: Let ir_datasets download missing files.
         fields: Names of the fields that hold id, text and title, where they are not the usual ones.
         remark: Called with sentences for the user: what a corpus was read as, and at the end of the first complete
@@ -181,10 +205,8 @@ def open_corpus(
     if isinstance(sources, str | Path):
         sources = [sources]
     fields = fields or FieldNames()
-    parts = resolve_sources(sources, format)
+    parts = resolve_sources(sources, format, remark)
     _refuse_fields_of_text(parts, fields)
-    if (texts := texts_remark(parts)) is not None:
-        remark(texts)
     name = "+".join(dict.fromkeys(_name_of(source) for source in sources))
     readers = [_reader_of(part, download) for part in parts]
     return Corpus(name, readers, skip_bad=skip_bad, fields=fields, remark=remark)
@@ -192,18 +214,22 @@ def open_corpus(
 
 def _refuse_fields_of_text(parts: Sequence[CorpusPart], fields: FieldNames) -> None:
     for part in parts:
-        if fields.options and part.format != IRDS and not RECORD_FORMATS[part.format].has_fields:
+        if part.is_document and fields.id is not None:
+            raise BadInputError("the ids of documents are made of their paths: leave out --id", part.path)
+        if fields.options and part.format in RECORD_FORMATS and not RECORD_FORMATS[part.format].has_fields:
             raise BadInputError(f"plain text has no fields: leave out {', '.join(fields.options)}", part.path)
 
 
 def _name_of(source: str | Path) -> str:
-    path = Path(source)
+    path = Path(split_sqlite_source(str(source))[0])
     if path.is_file():
         return Path(bare_name(path)).name
     return path.resolve().name if path.is_dir() else str(source)
 
 
 def _reader_of(part: CorpusPart, download: bool) -> Reader:
+    if part.format == SQLITE:
+        return partial(_read_database, part)
     if part.format != IRDS:
         return partial(_read_file, part)
     dataset = load_irds(part.path, download=download)
@@ -213,13 +239,25 @@ def _reader_of(part: CorpusPart, download: bool) -> Reader:
 
 
 def _read_file(part: CorpusPart, reader: PassageReader) -> Iterator[Row]:
-    for number, record in RECORD_FORMATS[part.format].records(part.path, part.prefix, reader.schema):
+    records = RECORD_FORMATS[part.format].records(part.path, part.prefix, reader.schema)
+    if part.is_document:
+        reader.expect(DOCUMENT_FIELDS)
+        records = document_records(records, part.path, part.name, may_be_left_out=part.in_folder)
+    return _rows(part.path, records, reader)
+
+
+def _read_database(part: CorpusPart, reader: PassageReader) -> Iterator[Row]:
+    return _rows(part.path, sqlite_records(part.path, part.query, reader.schema), reader)
+
+
+def _rows(path: str, records: Iterable[tuple[int, Record | BadLine]], reader: PassageReader) -> Iterator[Row]:
+    for number, record in records:
         row: Passage | BadLine
         try:
             row = record if isinstance(record, BadLine) else reader.passage(record)
         except BadLine as error:
             row = error
-        yield part.path, number, row
+        yield path, number, row
 
 
 def _read_documents(dataset_id: str, documents: Callable[[], Iterator[Any]], reader: PassageReader) -> Iterator[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -65,6 +66,10 @@ class PassageReader:
         self.n_without_text += not has_text
         self._note_fields(record)
         return checked_passage(doc_id, text, title)
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Leave fields out of the remarks, because a format itself adds them to its records."""
+        self._read.update(names)
 
     def check_names(self, corpus: str) -> None:
         """Refuse names of fields that no record has.
