@@ -69,8 +69,8 @@ def test_it_runs_as_a_user_and_asks_whether_it_is_ready():
 
 @pytest.mark.parametrize("option", ["--host", "--offline"])
 def test_the_default_command_exists(option):
-    (entry,), (default,) = map(json.loads, _arguments("ENTRYPOINT")), map(json.loads, _arguments("CMD"))
-    assert entry == "elasticdenser"
+    entry, default = json.loads(_arguments("ENTRYPOINT")[0]), json.loads(_arguments("CMD")[0])
+    assert entry == ["elasticdenser"]
     command = typer.main.get_command(make_app()).commands[default[0]]
     assert option in default and any(option in parameter.opts for parameter in command.params)
     assert default[1].startswith(_arguments("VOLUME")[0])

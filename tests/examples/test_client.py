@@ -17,7 +17,7 @@ pytest.importorskip("prometheus_client", reason="needs pip install 'elasticdense
 from serving_helpers import PROFILE, GatedSearch, live_server, make_patient_app
 from waiting import LONG_DEADLINE_S
 
-from elasticdenser import PassageIndex, RetrievalEngine, Retriever
+from elasticdenser import PassageEncoder, PassageIndex, RetrievalEngine, Retriever
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
 
@@ -37,9 +37,10 @@ def client_module():
 
 
 @pytest.fixture(scope="module")
-def retriever(tiny_encoder, tiny_query_encoder, tmp_path_factory):
-    index = PassageIndex.build(PASSAGES, tmp_path_factory.mktemp("served") / "mine", tiny_encoder, workers=1)
-    return Retriever(tiny_query_encoder, index)
+def retriever(tiny_elastic, tmp_path_factory):
+    encoder = PassageEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
+    index = PassageIndex.build(PASSAGES, tmp_path_factory.mktemp("served") / "mine", encoder, workers=1)
+    return Retriever.open(index.path, encoder=str(tiny_elastic), device="cpu", download=False)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ _EXAMPLES = options.examples(
     "index part1.tsv.gz part2.tsv.gz -o indexes/both --skip-bad",
     "index passages.jsonl -o indexes/mine --precision int8",
     "index reports.jsonl -o indexes/reports --chunk 128/32",
-    "index notes/ -o indexes/notes --chunk 256/32",
+    "index notes/ -o indexes/notes --chunk 128/32",
     "index 'sqlite:docs.db?query=SELECT id, title, body AS text FROM docs' -o indexes/docs",
     "index msmarco-passage -o indexes/msmarco --device cuda",
 )
