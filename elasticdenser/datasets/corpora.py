@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,14 +17,12 @@ from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import BadLine, Record, checked_id, checked_passage
 from elasticdenser.datasets.schema import PASSAGES, FieldNames
 from elasticdenser.datasets.sections import DOCUMENT_FIELDS
+from elasticdenser.datasets.skipped import SkippedLines
 from elasticdenser.datasets.sources import IRDS, SQLITE, CorpusPart, resolve_sources
 from elasticdenser.datasets.sqlite import split_sqlite_source, sqlite_records
 from elasticdenser.errors import BadInputError
 
 logger = logging.getLogger(__name__)
-
-_MAX_MESSAGES = 5
-"""Messages of skipped lines that are stored; thousands of lines may have the same fault."""
 
 
 class LocatedPassage(NamedTuple):
@@ -41,46 +37,6 @@ class LocatedPassage(NamedTuple):
     path: str
     line: int
     passage: Passage
-
-
-@dataclass
-class SkippedLines:
-    """Record of the lines that were skipped.
-
-    Attributes:
-        counts: How many lines, by reason.
-        messages: The first few, in full.
-        n_left_out: How many of them are documents, or parts of one, that are left out whatever the settings.
-        left_out: The first few of these, with the reason.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    messages: list[str] = field(default_factory=list)
-    n_left_out: int = 0
-    left_out: list[str] = field(default_factory=list)
-
-    @property
-    def total(self) -> int:
-        """Number of lines that were skipped."""
-        return self.counts.total()
-
-    def add(self, reason: str, message: str) -> None:
-        """Count a line."""
-        self.counts[reason] += 1
-        if len(self.messages) < _MAX_MESSAGES:
-            self.messages.append(message)
-
-    def add_left_out(self, path: str, row: BadLine) -> None:
-        """Note a document that is left out, besides counting it."""
-        self.n_left_out += 1
-        if len(self.left_out) < _MAX_MESSAGES:
-            self.left_out.append(f"{path} ({row.reason})")
-
-    def remarks(self) -> list[str]:
-        """Return what a user should know about documents that were left out."""
-        more = self.n_left_out - len(self.left_out)
-        and_more = f" and {more:,} more" if more else ""
-        return [f"left out: {', '.join(self.left_out)}{and_more}"] if self.left_out else []
 
 
 Row = tuple[str, int, Passage | BadLine]
@@ -206,18 +162,18 @@ def open_corpus(
         sources = [sources]
     fields = fields or FieldNames()
     parts = resolve_sources(sources, format, remark)
-    _refuse_fields_of_text(parts, fields)
+    _refuse_fields_of_text(parts, fields.options)
     name = "+".join(dict.fromkeys(_name_of(source) for source in sources))
     readers = [_reader_of(part, download) for part in parts]
     return Corpus(name, readers, skip_bad=skip_bad, fields=fields, remark=remark)
 
 
-def _refuse_fields_of_text(parts: Sequence[CorpusPart], fields: FieldNames) -> None:
+def _refuse_fields_of_text(parts: Sequence[CorpusPart], options: Sequence[str]) -> None:
     for part in parts:
-        if part.is_document and fields.id is not None:
+        if part.is_document and "--id" in options:
             raise BadInputError("the ids of documents are made of their paths: leave out --id", part.path)
-        if fields.options and part.format in RECORD_FORMATS and not RECORD_FORMATS[part.format].has_fields:
-            raise BadInputError(f"plain text has no fields: leave out {', '.join(fields.options)}", part.path)
+        if options and part.format in RECORD_FORMATS and not RECORD_FORMATS[part.format].has_fields:
+            raise BadInputError(f"plain text has no fields: leave out {', '.join(options)}", part.path)
 
 
 def _name_of(source: str | Path) -> str:

@@ -59,7 +59,12 @@ def _plain(value: Any) -> Any:
     """Return a value of a kind that records have, or None."""
     if isinstance(value, date):  # or datetime
         return value.isoformat()
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode(
+            "utf-8"
+        )  # without halves of surrogate pairs, which YAML can name
     if isinstance(value, list):
-        plain = [_plain(part) for part in value]
-        return plain if all(isinstance(part, str | int | float) for part in plain) else None
-    return value if isinstance(value, str | int | float) else None
+        # Not deeper: few lines of YAML can stand for a list that fills the memory.
+        plain = [None if isinstance(part, list) else _plain(part) for part in value]
+        return None if None in plain else plain
+    return value if isinstance(value, int | float) else None

@@ -5,13 +5,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pdf_files import write_pdf
 
-from elasticdenser.datasets import FieldNames, Passage, load_queries, open_corpus
+from elasticdenser.datasets import FieldNames, Passage, load_queries, open_corpus, scan_corpus
 from elasticdenser.datasets import files as text_files
 from elasticdenser.datasets.documents import document_records
 from elasticdenser.datasets.formats import RECORD_FORMATS
+from elasticdenser.datasets.formats.markdown import markdown_blocks
+from elasticdenser.datasets.front_matter import split_front_matter
+from elasticdenser.datasets.html_blocks import html_blocks, parse_html
+from elasticdenser.datasets.records import checked_id
 from elasticdenser.datasets.schema import PASSAGES
+from elasticdenser.datasets.sections import section_records
 from elasticdenser.errors import BadInputError, MissingExtraError
 
 
@@ -97,6 +104,26 @@ def test_front_matter_is_no_text_but_fields(tmp_path, text, fields):
     assert "deep" not in record
 
 
+def test_front_matter_cannot_fill_the_memory(tmp_path):
+    lists = "\n".join(f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]" for number in range(1, 30))
+    text = f'---\na0: &a0 [x]\n{lists}\ntitle: 2024\nbad: "\\uD800"\n---\ny'
+    fields, rest = split_front_matter(text)
+    assert fields == {"a0": ["x"], "title": 2024, "bad": "?"} and rest.strip() == "y"
+    assert _markdown(tmp_path, text)[0].title == "2024"
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(alphabet=st.sampled_from("# \n-ab<p>h1/='`|*[]()!\u00a0é\x1f&;:"), max_size=60))
+def test_any_text_gives_ids_without_white_space_that_occur_once(text):
+    page = parse_html(text)
+    blocks = {"markdown": list(markdown_blocks(text)), "html": [] if page is None else list(html_blocks(page))}
+    for name, found in blocks.items():
+        records = [record for _, record in section_records(found, "a")]
+        ids = [checked_id(record["_id"]) for record in records]
+        assert len(set(ids)) == len(ids), name
+        assert all(record["text"].strip() or record["title"].strip() for record in records), name
+
+
 def test_lines_between_rules_are_text(tmp_path):
     (passage,) = _markdown(tmp_path, "---\nNo fields, only\na paragraph.\n\n---\n\nx\n")
     assert passage.text == "No fields, only a paragraph.\n\nx"
@@ -159,8 +186,6 @@ def test_a_page_of_which_a_part_would_be_lost_is_an_error(tmp_path):
 def test_pages_without_text_hold_no_passage(tmp_path):
     for content in ("", "<script>x</script>", "<!-- x -->", "<html></html>"):
         with pytest.raises(BadInputError, match="holds no passages"):
-            from elasticdenser.datasets import scan_corpus
-
             scan_corpus(open_corpus(_write(tmp_path / "a.html", content)), tmp_path / "scratch")
 
 

@@ -53,6 +53,8 @@ except ImportError:
     pass
 else:
 
+    @pytest.mark.filterwarnings("ignore:.*is marked with '@pytest.mark.asyncio'")  # one of the tests is asynchronous
+    @pytest.mark.asyncio
     class TestStandard(RetrieversIntegrationTests):
         """LangChain's standard tests of retrievers."""
 

@@ -33,7 +33,7 @@ class Markdown:
         yield from section_records(
             list(markdown_blocks(text)),
             prefix,
-            title=title.strip() if isinstance(title, str) else "",
+            title="" if title is None or isinstance(title, bool | list) else str(title).strip(),
             name=title_of_name(prefix),
             fields=fields,
         )
