@@ -59,7 +59,8 @@ def sqlite_records(path: str, query: str, schema: Schema) -> Iterator[tuple[int,
 
 
 def _connect(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"file:{quote(str(Path(path).absolute()))}?mode=ro", uri=True)
+    uri = f"file:{quote(str(Path(path).absolute()))}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, check_same_thread=False)  # a stream may end in another thread
     connection.text_factory = _decoded
     connection.set_authorizer(_authorised)
     return connection

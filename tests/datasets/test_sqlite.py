@@ -1,6 +1,7 @@
 """SQLite databases as corpora."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -97,6 +98,13 @@ def test_rows_are_streamed(database):
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id, 'x' AS text FROM n"
     passages = iter(open_corpus(f"sqlite:{database}?query={numbers}"))  # without an end
     assert [next(passages).doc_id for _ in range(3)] == ["1", "2", "3"]
+
+
+def test_a_stream_can_go_on_in_another_thread(database):
+    passages = iter(open_corpus(database, fields=FieldNames(text="body")))
+    first = next(passages)
+    with ThreadPoolExecutor(1) as pool:
+        assert [first, *pool.submit(list, passages).result()] == BOTH
 
 
 def test_a_wrong_row_can_be_skipped(database):
