@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FRAMEWORKS := $(VENV)/frameworks
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
 TORCH := torch==2.13.0
@@ -18,10 +19,10 @@ KERNEL_PATH ?= avx2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-cpus lint format docs docs-serve wheels clean
+.PHONY: help demo test test-fast test-cpus test-integrations lint format docs docs-serve wheels clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## index and search a few texts, from nothing, without torch
 	$(BIN)/elasticdenser demo
@@ -40,6 +41,10 @@ test-fast: $(VENV)/.test ## run linters and the fast tests: less than two minute
 test-cpus: $(VENV)/.test ## run the tests that compute as on an older processor
 	ONEDNN_MAX_CPU_ISA=$(CPU_ISA) ATEN_CPU_CAPABILITY=$(CPU_CAPABILITY) $(PYTEST) $(PARALLEL) --kernel-path $(KERNEL_PATH) \
 		tests/encoders tests/kernel tests/models tests/retrieval tests/index/test_rescoring.py tests/index/test_index_search.py
+
+# In an environment without torch: the frameworks have many packages, some of which other tests expect to be absent.
+test-integrations: $(FRAMEWORKS)/.installed ## run the tests of the integrations in an environment of their own
+	$(FRAMEWORKS)/bin/python -m pytest tests/integrations tests/examples -k 'integrations or langchain or llamaindex or haystack'
 
 lint: $(VENV)/.test ## run linters and type checks
 	$(BIN)/ruff check
@@ -100,6 +105,13 @@ $(VENV)/.test: pyproject.toml constraints.txt $(KERNEL_SOURCES) $(VENV)/.torch
 	@echo "Installing elasticdenser with everything the tests need (takes some minutes)"
 	@$(PIP) 'setuptools>=77' -e '.[all,minilm,browser,docs,dev,bench]'
 	@touch $@ $(VENV)/.demo $(VENV)/.docs
+
+$(FRAMEWORKS)/.installed: pyproject.toml $(KERNEL_SOURCES) | $(BIN)/python
+	@echo "Installing LangChain, LlamaIndex and Haystack"
+	@$(BIN)/python -m venv $(FRAMEWORKS)
+	@$(FRAMEWORKS)/bin/python -m pip install -q --disable-pip-version-check pytest langchain-tests \
+		-e '.[langchain,llamaindex,haystack]'
+	@touch $@
 
 $(VENV)/.docs: pyproject.toml constraints.txt $(KERNEL_SOURCES) | $(BIN)/python
 	@echo "Installing elasticdenser with what builds the documentation"

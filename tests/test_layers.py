@@ -11,7 +11,7 @@ PACKAGE = "elasticdenser"
 # From the top down; modules of one line do not import each other, but for those of the ground floor.
 LAYERS = (
     ("cli",),
-    ("serving", "loadtest"),
+    ("serving", "loadtest", "integrations"),
     ("suites", "training"),
     ("reports",),
     ("evaluation", "engine"),

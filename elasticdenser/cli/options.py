@@ -205,7 +205,8 @@ class CorpusOptions:
         str,
         typer.Option(
             help="Corpus format: auto, beir, jsonl (also a JSON array), tsv, csv, parquet, lines (each line of plain "
-            "text is a passage), text (each file is a passage) or irds."
+            "text is a passage), text (each file is a passage), markdown, html (each section is a passage), pdf (each "
+            "page is one), documents (the last four, in a folder), sqlite or irds."
         ),
     ] = "auto"
     id: Annotated[

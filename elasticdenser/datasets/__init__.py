@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from elasticdenser.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
-    from elasticdenser.datasets.corpora import Corpus, LocatedPassage, SkippedLines, open_corpus
+    from elasticdenser.datasets.corpora import Corpus, LocatedPassage, open_corpus
     from elasticdenser.datasets.dpr import DprQuestion, read_dpr_questions, register_dpr_questions
     from elasticdenser.datasets.in_memory import as_corpus
     from elasticdenser.datasets.irds import load_irds
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from elasticdenser.datasets.queries import Query, load_answers, load_queries
     from elasticdenser.datasets.scan import CorpusScan, scan_corpus, unique_passages
     from elasticdenser.datasets.schema import FieldNames
+    from elasticdenser.datasets.skipped import SkippedLines
 
 _MODULES = {
     "Corpus": "corpora",
@@ -28,7 +29,7 @@ _MODULES = {
     "LocatedPassage": "corpora",
     "Passage": "passages",
     "Query": "queries",
-    "SkippedLines": "corpora",
+    "SkippedLines": "skipped",
     "as_corpus": "in_memory",
     "load_answers": "queries",
     "load_irds": "irds",

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from elasticdenser.datasets.documents import LeftOut, document_records
 from elasticdenser.datasets.fields import PassageReader
 from elasticdenser.datasets.files import bare_name
 from elasticdenser.datasets.formats import RECORD_FORMATS
 from elasticdenser.datasets.irds import load_irds
 from elasticdenser.datasets.passages import Passage
-from elasticdenser.datasets.records import BadLine, checked_id, checked_passage
+from elasticdenser.datasets.records import BadLine, Record, checked_id, checked_passage
 from elasticdenser.datasets.schema import PASSAGES, FieldNames
-from elasticdenser.datasets.sources import IRDS, CorpusPart, resolve_sources, texts_remark
+from elasticdenser.datasets.sections import DOCUMENT_FIELDS
+from elasticdenser.datasets.skipped import SkippedLines
+from elasticdenser.datasets.sources import IRDS, SQLITE, CorpusPart, resolve_sources
+from elasticdenser.datasets.sqlite import split_sqlite_source, sqlite_records
 from elasticdenser.errors import BadInputError
 
 logger = logging.getLogger(__name__)
-
-_MAX_MESSAGES = 5
-"""Messages of skipped lines that are stored; thousands of lines may have the same fault."""
 
 
 class LocatedPassage(NamedTuple):
@@ -38,30 +37,6 @@ class LocatedPassage(NamedTuple):
     path: str
     line: int
     passage: Passage
-
-
-@dataclass
-class SkippedLines:
-    """Record of the lines that were skipped.
-
-    Attributes:
-        counts: How many lines, by reason.
-        messages: The first few, in full.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    messages: list[str] = field(default_factory=list)
-
-    @property
-    def total(self) -> int:
-        """Number of lines that were skipped."""
-        return self.counts.total()
-
-    def add(self, reason: str, message: str) -> None:
-        """Count a line."""
-        self.counts[reason] += 1
-        if len(self.messages) < _MAX_MESSAGES:
-            self.messages.append(message)
 
 
 Row = tuple[str, int, Passage | BadLine]
@@ -141,13 +116,15 @@ class Corpus:
             for path, line, row in reader(passage_reader):
                 if isinstance(row, Passage):
                     yield LocatedPassage(path, line, row)
-                elif self.skip_bad:
+                elif self.skip_bad or isinstance(row, LeftOut):
                     skipped.add(row.reason, f"{path}:{line}: {row.message}")
+                    if isinstance(row, LeftOut):
+                        skipped.add_left_out(path, row)
                 else:
                     raise BadInputError(row.message, path, line)
         passage_reader.check_names(self.name)
         if self._remark is not None:
-            for remark in passage_reader.remarks():
+            for remark in [*skipped.remarks(), *passage_reader.remarks()]:
                 self._remark(remark)
             self._remark = None
 
@@ -164,12 +141,15 @@ def open_corpus(
     """Open one or several sources as one corpus, in the order given.
 
     Args:
-        sources: BEIR folders, files of JSON (an object a line, or an array), TSV, CSV and plain text (also .gz and
-            .zst), Parquet files, folders of such files, ids of ir_datasets. A file of plain text is a passage a line;
-            in a folder, a passage a file.
+        sources: BEIR folders; files of JSON (an object a line, or an array), TSV, CSV, plain text, Markdown and HTML
+            (also .gz and .zst), Parquet and PDF; folders of such files; SQLite databases, as a file with one table or
+            as `sqlite:PATH?query=SELECT ...`; ids of ir_datasets. A file of plain text is a passage a line; in a
+            folder, a passage a file.
         format: `auto`, or the format of all sources: `beir`, `jsonl` (also arrays), `tsv`, `csv`, `parquet`, `lines`
-            (a passage a line), `text` (a passage a file) or `irds`.
-        skip_bad: Count lines that hold no passage and continue, instead of raising an error.
+            (a passage a line), `text` (a passage a file), `markdown`, `html` (a passage a section), `pdf` (a passage a
+            page), `documents` (the files of a folder in the last four formats), `sqlite` or `irds`.
+        skip_bad: Count lines that hold no passage and continue, instead of raising an error. Documents in a folder that
+            cannot be read are skipped and counted in any case.
         download: Let ir_datasets download missing files.
         fields: Names of the fields that hold id, text and title, where they are not the usual ones.
         remark: Called with sentences for the user: what a corpus was read as, and at the end of the first complete
@@ -181,29 +161,31 @@ def open_corpus(
     if isinstance(sources, str | Path):
         sources = [sources]
     fields = fields or FieldNames()
-    parts = resolve_sources(sources, format)
-    _refuse_fields_of_text(parts, fields)
-    if (texts := texts_remark(parts)) is not None:
-        remark(texts)
+    parts = resolve_sources(sources, format, remark)
+    _refuse_fields_of_text(parts, fields.options)
     name = "+".join(dict.fromkeys(_name_of(source) for source in sources))
     readers = [_reader_of(part, download) for part in parts]
     return Corpus(name, readers, skip_bad=skip_bad, fields=fields, remark=remark)
 
 
-def _refuse_fields_of_text(parts: Sequence[CorpusPart], fields: FieldNames) -> None:
+def _refuse_fields_of_text(parts: Sequence[CorpusPart], options: Sequence[str]) -> None:
     for part in parts:
-        if fields.options and part.format != IRDS and not RECORD_FORMATS[part.format].has_fields:
-            raise BadInputError(f"plain text has no fields: leave out {', '.join(fields.options)}", part.path)
+        if part.is_document and "--id" in options:
+            raise BadInputError("the ids of documents are made of their paths: leave out --id", part.path)
+        if options and part.format in RECORD_FORMATS and not RECORD_FORMATS[part.format].has_fields:
+            raise BadInputError(f"plain text has no fields: leave out {', '.join(options)}", part.path)
 
 
 def _name_of(source: str | Path) -> str:
-    path = Path(source)
+    path = Path(split_sqlite_source(str(source))[0])
     if path.is_file():
         return Path(bare_name(path)).name
     return path.resolve().name if path.is_dir() else str(source)
 
 
 def _reader_of(part: CorpusPart, download: bool) -> Reader:
+    if part.format == SQLITE:
+        return partial(_read_database, part)
     if part.format != IRDS:
         return partial(_read_file, part)
     dataset = load_irds(part.path, download=download)
@@ -213,13 +195,25 @@ def _reader_of(part: CorpusPart, download: bool) -> Reader:
 
 
 def _read_file(part: CorpusPart, reader: PassageReader) -> Iterator[Row]:
-    for number, record in RECORD_FORMATS[part.format].records(part.path, part.prefix, reader.schema):
+    records = RECORD_FORMATS[part.format].records(part.path, part.prefix, reader.schema)
+    if part.is_document:
+        reader.expect(DOCUMENT_FIELDS)
+        records = document_records(records, part.path, part.name, may_be_left_out=part.in_folder)
+    return _rows(part.path, records, reader)
+
+
+def _read_database(part: CorpusPart, reader: PassageReader) -> Iterator[Row]:
+    return _rows(part.path, sqlite_records(part.path, part.query, reader.schema), reader)
+
+
+def _rows(path: str, records: Iterable[tuple[int, Record | BadLine]], reader: PassageReader) -> Iterator[Row]:
+    for number, record in records:
         row: Passage | BadLine
         try:
             row = record if isinstance(record, BadLine) else reader.passage(record)
         except BadLine as error:
             row = error
-        yield part.path, number, row
+        yield path, number, row
 
 
 def _read_documents(dataset_id: str, documents: Callable[[], Iterator[Any]], reader: PassageReader) -> Iterator[Row]:

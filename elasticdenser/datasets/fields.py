@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -45,6 +46,7 @@ class PassageReader:
         self.unread: dict[str, None] = {}
         self._found: dict[str, None] = {}
         self._missing = set(schema.chosen)
+        self._expected: set[str] = set()
         self._read = {name for role in schema.roles for name in role.names}
 
     def passage(self, record: Record) -> Passage:
@@ -65,6 +67,10 @@ class PassageReader:
         self.n_without_text += not has_text
         self._note_fields(record)
         return checked_passage(doc_id, text, title)
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Leave fields out of the remarks, because a format itself adds them to its records."""
+        self._expected.update(names)
 
     def check_names(self, corpus: str) -> None:
         """Refuse names of fields that no record has.
@@ -100,7 +106,7 @@ class PassageReader:
                 found[name] = None
             if name in self._read or name in self.unread or len(self.unread) == _MAX_FIELDS_NOTED:
                 continue
-            if _may_be_text(value):
+            if _may_be_text(value) and name not in self._expected:
                 self.unread[name] = None
         if self._missing:
             self._missing.difference_update(record)

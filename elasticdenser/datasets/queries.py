@@ -143,7 +143,7 @@ def _records(path: Path) -> Iterator[tuple[int, Record | BadLine]]:
     if are_topics(path):
         return topic_records(path)
     record_format = format_of(path)
-    if path.exists() and record_format is None:
+    if path.exists() and (record_format is None or record_format.is_document):
         message = (
             "the file's name does not tell its format: expected .jsonl, .json, .tsv, .csv or .txt (also .gz, .zst), "
             ".parquet, or TREC topics"

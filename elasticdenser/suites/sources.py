@@ -105,7 +105,7 @@ class DataSources:
             [
                 [part.path, load_irds(part.path).docs_bytes()]
                 if part.format == "irds"
-                else [part.format, part.prefix, sha256_of(part.path)]
+                else [part.format, part.prefix or part.query, sha256_of(part.path)]
                 for part in parts
             ]
         )

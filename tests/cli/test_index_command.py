@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import signal
+import sqlite3
 import sys
 import time
+from contextlib import closing
 from importlib import metadata
 from itertools import islice
 
@@ -53,6 +55,32 @@ def test_what_became_a_passage_of_plain_text_is_said(tiny_model, tmp_path):
     assert "1 file of plain text: each is one passage" in result.stderr and "a: 1 passages" in result.stderr
     result = run("index", str(tmp_path / "notes" / "my day.txt"), "-o", str(tmp_path / "b"), *command)
     assert "1 file of plain text: each line is one passage" in result.stderr and "b: 2 passages" in result.stderr
+
+
+def test_documents_of_a_folder_become_sections_and_what_is_left_out_is_said(tiny_model, tmp_path):
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "a.md").write_text("# Guide\n\nFirst.\n\n## Use\n\nThen.\n")
+    (notes / "b.html").write_bytes(b"binary\0")
+    command = ["--encoder", str(tiny_model), "--precision", "fp32"]
+    result = run("index", str(notes), "-o", str(tmp_path / "a"), *command)
+    assert "a: 2 passages" in result.stderr, result.output
+    assert f"left out: {notes / 'b.html'} (binary)" in result.stderr and "skipped 1: binary" in result.stderr
+    result = run("index", str(notes), "-o", str(tmp_path / "b"), *command, "--chunk", "24")
+    (hit,) = json.loads(run("search", str(tmp_path / "b"), "Then.", "-k", "1", "--json", *command[:2]).stdout)["hits"]
+    assert (hit["doc_id"], hit["title"]) == ("a.md#use#0", "Guide > Use")
+
+
+def test_a_query_to_sqlite_is_a_corpus(tiny_model, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "docs.db")) as connection, connection:
+        connection.execute("CREATE TABLE docs AS SELECT 1 AS id, 'dune' AS body")
+    source = f"sqlite:{tmp_path / 'docs.db'}?query=SELECT id, body AS text FROM docs"
+    command = ["-o", str(tmp_path / "index"), "--encoder", str(tiny_model), "--precision", "fp32"]
+    result = run("index", source, *command)
+    assert "index: 1 passages" in result.stderr, result.output
+    assert_fails(
+        run("index", source + " WHERE", *command, "--overwrite"), "cannot be read by the query", "incomplete input"
+    )
 
 
 @needs_fast_path

@@ -160,12 +160,12 @@ def test_a_folder_of_texts_is_a_passage_a_file_and_a_file_a_passage_a_line(tmp_p
     _write(folder / "empty.txt", " \n")
     remarks: list[str] = []
     assert list(open_corpus(folder, remark=remarks.append)) == [
-        Passage("one_two.txt", "first\nsecond"),
-        Passage("sub/three.txt", "third"),
+        Passage("one_two.txt", "first\nsecond", "one two"),
+        Passage("sub/three.txt", "third", "three"),
     ]
     assert [passage.doc_id for passage in _passages(folder, "lines")] == ["one_two-1", "one_two-2", "three-1"]
     assert [passage.doc_id for passage in _passages(folder / "one two.txt")] == ["one_two-1", "one_two-2"]
-    assert _passages(folder / "one two.txt", "text") == [Passage("one_two.txt", "first\nsecond")]
+    assert _passages(folder / "one two.txt", "text") == [Passage("one_two.txt", "first\nsecond", "one two")]
     open_corpus(folder / "one two.txt", remark=remarks.append)
     assert remarks == [
         "3 files of plain text: each is one passage (--format lines: each line is one)",

@@ -26,6 +26,10 @@ def test_all_examples_are_tested():
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == {
         "search.py",
         "engine_under_load.py",
+        "client.py",  # tested in test_client.py
+        "langchain_retriever.py",
+        "llamaindex_retriever.py",
+        "haystack_pipeline.py",
         "evaluation.ipynb",
     }
 
@@ -42,6 +46,21 @@ def test_engine_under_load():
     lines = run("engine_under_load.py").splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["calm", "burst", "calm"]
     assert all("p99" in line and "rejected" in line for line in lines[1:])
+
+
+@pytest.mark.parametrize(
+    ("script", "module"),
+    [
+        ("langchain_retriever.py", "langchain_core"),
+        ("llamaindex_retriever.py", "llama_index"),
+        ("haystack_pipeline.py", "haystack"),
+    ],
+)
+def test_integrations(script, module):
+    pytest.importorskip(module, reason="needs the frameworks (make test-integrations)")
+    output = run(script)
+    assert re.search(r"^0\.\d+  (dune|okapi): ", output, re.MULTILINE)
+    assert "whose nearest relative is the giraffe" in output
 
 
 @pytest.mark.skipif(find_spec("nbclient") is None or find_spec("ipykernel") is None, reason="needs nbclient, ipykernel")

@@ -17,6 +17,8 @@ _EXAMPLES = options.examples(
     "index part1.tsv.gz part2.tsv.gz -o indexes/both --skip-bad",
     "index passages.jsonl -o indexes/mine --precision int8",
     "index reports.jsonl -o indexes/reports --chunk 128/32",
+    "index notes/ -o indexes/notes --chunk 128/32",
+    "index 'sqlite:docs.db?query=SELECT id, title, body AS text FROM docs' -o indexes/docs",
     "index msmarco-passage -o indexes/msmarco --device cuda",
 )
 
@@ -27,8 +29,9 @@ def index(
         list[str],
         typer.Argument(
             metavar="CORPUS...",
-            help="Passages, from one or more sources: a BEIR folder; a JSON, TSV (id, text, title), CSV or plain text "
-            "file, compressed or not (.gz, .zst); a Parquet file; a folder of such files; or an ir_datasets id.",
+            help="Passages, from one or more sources: a BEIR folder; a JSON, TSV (id, text, title), CSV, plain text, "
+            "Markdown or HTML file, compressed or not (.gz, .zst); a Parquet or PDF file; a folder of such files; an "
+            "SQLite database (sqlite:PATH?query=SELECT ...); or an ir_datasets id.",
             show_default=False,
         ),
     ],

@@ -17,11 +17,13 @@ class RecordFormat(Protocol):
         name: Spelling of the format, such as `jsonl`.
         suffixes: Suffixes of its files, before that of a compression.
         has_fields: Whether its records have fields, which a user can name.
+        is_document: Whether a file is one document, whose records are its parts, with ids made of its path.
     """
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
     has_fields: ClassVar[bool]
+    is_document: ClassVar[bool]
 
     @staticmethod
     def records(path: str, prefix: str, schema: Schema) -> Iterator[tuple[int, Record | BadLine]]:
@@ -29,11 +31,12 @@ class RecordFormat(Protocol):
 
         Args:
             path: The file.
-            prefix: Start of the ids of records without ids.
+            prefix: Start of the ids of records without ids; the id of a document.
             schema: Names of the fields; a format without such names uses the first name of each role.
 
         Raises:
             BadInputError: The file as a whole cannot be read.
+            BadDocument: The same for a document, which is then left out of a folder.
         """
 
 

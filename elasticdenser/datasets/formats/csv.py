@@ -25,6 +25,7 @@ class CommaSeparated:
     name: ClassVar[str] = "csv"
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
     has_fields: ClassVar[bool] = True
+    is_document: ClassVar[bool] = False
 
     @staticmethod
     def records(path: str, prefix: str, schema: Schema) -> Iterator[tuple[int, Record | BadLine]]:

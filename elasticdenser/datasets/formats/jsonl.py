@@ -17,6 +17,7 @@ class JsonLines:
     name: ClassVar[str] = "jsonl"
     suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".json", ".ndjson")
     has_fields: ClassVar[bool] = True
+    is_document: ClassVar[bool] = False
 
     @staticmethod
     def records(path: str, prefix: str, schema: Schema) -> Iterator[tuple[int, Record | BadLine]]:

@@ -16,6 +16,7 @@ class PlainLines:
     name: ClassVar[str] = "lines"
     suffixes: ClassVar[tuple[str, ...]] = (".txt",)
     has_fields: ClassVar[bool] = False
+    is_document: ClassVar[bool] = False
 
     @staticmethod
     def records(path: str, prefix: str, schema: Schema) -> Iterator[tuple[int, Record | BadLine]]:

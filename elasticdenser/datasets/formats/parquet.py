@@ -18,6 +18,7 @@ class Parquet:
     name: ClassVar[str] = "parquet"
     suffixes: ClassVar[tuple[str, ...]] = (".parquet",)
     has_fields: ClassVar[bool] = True
+    is_document: ClassVar[bool] = False
 
     @staticmethod
     def records(path: str, prefix: str, schema: Schema) -> Iterator[tuple[int, Record | BadLine]]:

@@ -7,9 +7,12 @@ from pathlib import Path
 from elasticdenser.datasets.files import text_suffix
 from elasticdenser.datasets.formats.base import RecordFormat
 from elasticdenser.datasets.formats.csv import CommaSeparated
+from elasticdenser.datasets.formats.html import Html
 from elasticdenser.datasets.formats.jsonl import JsonLines
 from elasticdenser.datasets.formats.lines import PlainLines
+from elasticdenser.datasets.formats.markdown import Markdown
 from elasticdenser.datasets.formats.parquet import Parquet
+from elasticdenser.datasets.formats.pdf import Pdf
 from elasticdenser.datasets.formats.tsv import TabSeparated
 from elasticdenser.datasets.formats.whole_text import WholeText
 
@@ -22,6 +25,9 @@ RECORD_FORMATS: dict[str, type[RecordFormat]] = {
         Parquet,
         PlainLines,
         WholeText,
+        Markdown,
+        Html,
+        Pdf,
     )
 }
 

@@ -32,6 +32,7 @@ class TabSeparated:
     name: ClassVar[str] = "tsv"
     suffixes: ClassVar[tuple[str, ...]] = (".tsv",)
     has_fields: ClassVar[bool] = True
+    is_document: ClassVar[bool] = False
 
     @staticmethod
     def records(path: str, prefix: str, schema: Schema) -> Iterator[tuple[int, Record | BadLine]]:
