@@ -11,7 +11,7 @@ from which those of the combinations are estimated in proportion; those on the f
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -141,8 +141,10 @@ def _best_within(times_ms: Mapping[Stages, float], values: Mapping[Stages, float
 def _pair_times_ms(ranker: ElasticRanker, queries: Sequence[Query], rounds: int) -> tuple[float, dict[Subnet, float]]:
     """Return the milliseconds to tokenise a query's pairs, and to score them at each subnet, median over queries."""
     pairs = [ranker.pairs(query.text, query.passages) for query in queries]
-    work = {str(subnet): partial(_score, ranker, pairs, subnet) for subnet in ranker.subnets}
-    work["pairs"] = lambda item: ranker.pairs(queries[item].text, queries[item].passages)
+    work: dict[str, Callable[[int], object]] = {
+        "pairs": lambda item: ranker.pairs(queries[item].text, queries[item].passages),
+        **{str(subnet): partial(_score, ranker, pairs, subnet) for subnet in ranker.subnets},
+    }
     times = time_items_in_turns(work, len(queries), rounds, process_time)
     medians_ms = {name: 1000 * median(seconds) for name, seconds in times.items()}
     return medians_ms["pairs"], {subnet: medians_ms[str(subnet)] for subnet in ranker.subnets}
