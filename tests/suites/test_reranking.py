@@ -161,6 +161,14 @@ def test_a_run_over_another_corpus_is_refused(evaluated, data_folder):
         evaluated(reranking("given", 'ranker = "RANKER"', "candidates = 2"), RUN)
 
 
+def test_a_ranker_can_be_given_for_a_suite_that_names_none(tmp_path):
+    path = tmp_path / "suite.toml"
+    path.write_text("\n".join((CORPUS, RUN, reranking("given"))))
+    suite = read_suite(path)
+    assert suite.with_ranker(tmp_path).systems["reranked"].ranker == str(tmp_path)
+    assert suite.with_ranker(None) == suite
+
+
 def test_a_choice_of_systems_includes_the_one_that_is_reranked(tmp_path):
     path = tmp_path / "suite.toml"
     tables = ('baseline = "other"', CORPUS, RUN, RUN.replace("given", "other"), reranking("given"))
