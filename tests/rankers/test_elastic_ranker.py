@@ -141,7 +141,15 @@ def test_a_ranker_is_read_as_it_was_written(ranker_folder, tiny_model, tmp_path)
     assert manifest == read_ranker_manifest(ranker_folder)
     assert {*os.listdir(ranker_folder)} >= {"ranker.json", "ranker.safetensors", "tokenizer.json"}
     again = tmp_path / "again"
-    save_ranker(again, base=tiny_model, model=model, settings=manifest.settings, provenance=manifest.provenance)
+    save_ranker(
+        again,
+        base=tiny_model,
+        model=model,
+        settings=manifest.settings,
+        provenance=manifest.provenance,
+        first_stage_weight=0.5,
+    )
+    assert (manifest.first_stage_weight, read_ranker_manifest(again).first_stage_weight) == (0.0, 0.5)
     for name, tensor in load_ranker(again)[0].state_dict().items():
         torch.testing.assert_close(tensor, model.state_dict()[name], atol=1e-6, rtol=1e-3)
 
