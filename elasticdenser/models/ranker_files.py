@@ -46,7 +46,13 @@ _TOKENIZER_FILES = (
 
 
 def save_ranker(
-    folder: Path, *, base: Path, model: ElasticScorer, settings: PairSettings, provenance: Mapping[str, Any]
+    folder: Path,
+    *,
+    base: Path,
+    model: ElasticScorer,
+    settings: PairSettings,
+    provenance: Mapping[str, Any],
+    first_stage_weight: float = 0.0,
 ) -> None:
     """Write an elastic ranker.
 
@@ -56,6 +62,7 @@ def save_ranker(
         model: The trained model, on any device.
         settings: How pairs are read.
         provenance: The encoder, under `PROVENANCE_KEYS`, and any other values of JSON.
+        first_stage_weight: As in `RankerManifest`.
 
     Raises:
         ModelError: Weights are not finite, or too large for float16.
@@ -67,7 +74,9 @@ def save_ranker(
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         tensors |= stored_form(name, tensor, int8=name == "tokens" or is_layer_matrix(name))
-    manifest = RankerManifest(shape=model.shape, settings=settings, provenance=dict(provenance)).to_json()
+    manifest = RankerManifest(
+        shape=model.shape, settings=settings, provenance=dict(provenance), first_stage_weight=first_stage_weight
+    )
     work = beside(folder, "tmp")
     try:
         with explained_os_errors(folder):
@@ -78,7 +87,7 @@ def save_ranker(
                     if source.is_file() and not (work / name).exists():
                         shutil.copyfile(source, work / name)
             (work / RANKER_WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
-            text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+            text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False) + "\n"
             (work / RANKER_MANIFEST).write_text(text, encoding="utf-8")
             put_in_place(work, folder, check_ranker_replaceable)
     finally:

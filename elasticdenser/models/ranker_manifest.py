@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,8 @@ RANKER_WEIGHTS = "ranker.safetensors"
 
 RANKER_FORMAT = 1
 """Raised by every change of the layout that older versions of this package cannot read."""
+
+_WEIGHT = "first_stage_weight"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +48,20 @@ class RankerManifest:
         settings: How pairs are read.
         provenance: The full encoder that training started from, under `PROVENANCE_KEYS`, and anything else that the
             training recorded; `made_by` in the file.
+        first_stage_weight: Weight of the first stage's scores, inner products of normalised vectors, that is added to
+            the ranker's when it reranks a search; chosen on a dev set. The file may lack it.
     """
 
     shape: ElasticShape
     settings: PairSettings
     provenance: dict[str, Any]
+    first_stage_weight: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file."""
-        content = {"shape": asdict(self.shape), "settings": asdict(self.settings)}
+        content: dict[str, Any] = {"shape": asdict(self.shape), "settings": asdict(self.settings)}
+        if self.first_stage_weight:
+            content[_WEIGHT] = self.first_stage_weight
         return {"format": RANKER_FORMAT, **content, PROVENANCE: self.provenance}
 
 
@@ -82,4 +90,7 @@ def read_ranker_manifest(folder: Path) -> RankerManifest:
         raise ModelError(
             f"{path}: got max_length = {settings.max_length} for {shape.n_positions} positions: {FETCH_AGAIN}"
         )
-    return RankerManifest(shape=shape, settings=settings, provenance=values[PROVENANCE])
+    weight = from_value(float, values.get(_WEIGHT, 0.0), f"{path}: {_WEIGHT}", ModelError)
+    if not 0 <= weight < math.inf:
+        raise ModelError(f"{path}: got {_WEIGHT} = {weight}, expected a number from 0: {FETCH_AGAIN}")
+    return RankerManifest(shape=shape, settings=settings, provenance=values[PROVENANCE], first_stage_weight=weight)

@@ -15,6 +15,7 @@ from elasticdenser.encoders.tokenizing import TextTokenizer
 from elasticdenser.errors import ModelError
 from elasticdenser.models.ranker_manifest import PairSettings
 from elasticdenser.models.tokenizer import load_tokenizer
+from elasticdenser.rankers.word_tokens import WordTokenizer, joins_no_words
 
 
 class PairTokenizer:
@@ -79,12 +80,20 @@ class _PlainTokenizer:
 
     def __init__(self, folder: Path, max_tokens: int) -> None:
         self._n_before, self._n_after = _special_tokens(load_tokenizer(folder, 16))
+        self._max_tokens = max_tokens
         max_length = max_tokens + self._n_before + self._n_after
-        self._tokenizer = TextTokenizer(load_tokenizer(folder, max_length), max_length)
+        tokenizer = load_tokenizer(folder, max_length)
+        self._tokenizer = TextTokenizer(tokenizer, max_length)
+        self._words = WordTokenizer(tokenizer) if joins_no_words(tokenizer) else None
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        tokenized = self._tokenizer.tokenize(texts)
-        return [text.ids[self._n_before : len(text.ids) - self._n_after] for text in tokenized]
+        by_words = [None if self._words is None else self._words.tokens(text, self._max_tokens) for text in texts]
+        whole = [text for text, tokens in zip(texts, by_words, strict=True) if tokens is None]
+        tokenized = iter(self._tokenizer.tokenize(whole))
+        return [self._without_special(next(tokenized).ids) if tokens is None else tokens for tokens in by_words]
+
+    def _without_special(self, ids: list[int]) -> list[int]:
+        return ids[self._n_before : len(ids) - self._n_after]
 
 
 def _special_tokens(tokenizer: Tokenizer) -> tuple[int, int]:

@@ -14,14 +14,15 @@ from ir_measures import ScoredDoc
 
 from elasticdenser.arrays import Positions, Scores, Vectors
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
-from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.efforts import select_effort
 from elasticdenser.models.manifest import is_elastic
 from elasticdenser.models.shipped import shipped_encoder_of
 from elasticdenser.query_input import Queries, checked_k, query_records
+from elasticdenser.rankers import ElasticRanker
 from elasticdenser.retrieval.by_document import check_has_documents, keep_best_chunks, retrieve_documents
-from elasticdenser.retrieval.reranking import NO_RERANKER, Candidates, Reranker, make_reranker
+from elasticdenser.retrieval.reranking import NO_RERANKER, ElasticReranker, Reranker, make_reranker
+from elasticdenser.retrieval.reranking.batches import rerank_batch
 from elasticdenser.retrieval.scores import strictly_decreasing
 from elasticdenser.subnet import Subnet
 
@@ -71,22 +72,36 @@ class Retriever:
     Args:
         encoder: Encodes queries; its full subnet must be the encoder that made the index.
         index: The passages.
-        reranker: Second stage that gives the best hits a new order: a `Reranker`, or a spelling such as `mmr:0.7`.
+        reranker: Second stage that gives the best hits a new order: a `Reranker`, or a spelling such as `mmr:0.7`, or
+            `50:w0.5-d3` for 50 candidates by this subnet of the ranker.
+        ranker: Ranker of spellings, here and in `search`, or its folder; None is the one that comes with this package.
+            Without `reranker` it reranks 50 candidates by its largest subnet.
 
     Attributes:
         opener: Opens the same retriever again, also in another process; None if it was not opened by `open`.
 
     Raises:
         EncoderMismatchError: The index was made by another encoder.
+        ModelError: There is no such ranker.
         QueryError: There is no such reranker, or the index lacks what it needs.
     """
 
     def __init__(
-        self, encoder: ElasticQueryEncoder, index: PassageIndex, *, reranker: Reranker | str | None = None
+        self,
+        encoder: ElasticQueryEncoder,
+        index: PassageIndex,
+        *,
+        reranker: Reranker | str | None = None,
+        ranker: ElasticRanker | str | Path | None = None,
     ) -> None:
         index.check_encoder(encoder.fingerprint)
         self.encoder, self.index = encoder, index
-        self.reranker = self._resolve_reranker(NO_RERANKER if reranker is None else reranker)
+        self.ranker = ElasticRanker.from_pretrained(ranker) if isinstance(ranker, str | Path) else ranker
+        if reranker is None:
+            reranker = NO_RERANKER if self.ranker is None else ElasticReranker(self.ranker)
+        elif isinstance(reranker, ElasticReranker) and self.ranker is None:
+            self.ranker = reranker.ranker
+        self.reranker = self._resolve_reranker(reranker)
         self.opener: Callable[[], Retriever] | None = None
 
     @classmethod
@@ -97,6 +112,7 @@ class Retriever:
         encoder: str | None = None,
         download: bool = True,
         reranker: Reranker | str | None = None,
+        ranker: ElasticRanker | str | Path | None = None,
         **options: Any,
     ) -> Self:
         """Open an index and the encoder that made it, with trained subnets if the encoder or this package has them.
@@ -109,11 +125,12 @@ class Retriever:
             encoder: Folder or model id to use instead of the name in the index's manifest.
             download: Whether the encoder may be downloaded from the hub.
             reranker: As for the class.
+            ranker: As for the class; a folder is loaded on the encoder's device.
             options: `dtype` and `device` of the encoder.
 
         Raises:
             IndexFormatError: The index is missing or damaged.
-            ModelError: The encoder is not found.
+            ModelError: The encoder or the ranker is not found.
             EncoderMismatchError: The encoder is not the one that made the index.
             QueryError: There is no such reranker, or the index lacks what it needs.
         """
@@ -124,10 +141,11 @@ class Retriever:
         own = fingerprint.name if is_elastic(Path(fingerprint.name).expanduser()) else None
         name = encoder or own or shipped_encoder_of(fingerprint) or fingerprint.name
         query_encoder = ElasticQueryEncoder.from_pretrained(name, download=download, **settings, **options)
-        retriever = cls(query_encoder, index, reranker=reranker)
-        retriever.opener = partial(
-            cls.open, Path(path).absolute(), encoder=name, download=download, reranker=reranker, **options
-        )
+        if isinstance(ranker, str | Path):
+            ranker = ElasticRanker.from_pretrained(ranker, device=options.get("device", "auto"))
+        retriever = cls(query_encoder, index, reranker=reranker, ranker=ranker)
+        again = {"encoder": name, "download": download, "reranker": reranker, "ranker": ranker, **options}
+        retriever.opener = partial(cls.open, Path(path).absolute(), **again)
         return retriever
 
     def __repr__(self) -> str:
@@ -196,7 +214,7 @@ class Retriever:
         """Return a reranker, given as an object or a spelling; None is the retriever's own."""
         if reranker is None:
             return self.reranker
-        resolved = make_reranker(reranker) if isinstance(reranker, str) else reranker
+        resolved = make_reranker(reranker, self.ranker) if isinstance(reranker, str) else reranker
         if resolved is not None:
             resolved.check_index(self.index)
         return resolved
@@ -216,46 +234,12 @@ class Retriever:
             scores, positions = first_stage(vectors)
             if second_stage is not None and positions.shape[1]:
                 n_reranked = positions.shape[1] if by_document else k
-                scores, positions = self._rerank(texts, vectors, scores, positions, n_reranked, second_stage)
+                scores, positions = rerank_batch(
+                    second_stage, self.index, texts, vectors, scores, positions, n_reranked
+                )
             if by_document:
                 scores, positions = keep_best_chunks(self.index, scores, positions, k)
             yield from self._hits([query_id for query_id, _ in batch], scores, positions, subnet, by_document)
-
-    def _rerank(
-        self, texts: list[str], vectors: Vectors, scores: Scores, positions: Positions, k: int, reranker: Reranker
-    ) -> tuple[Scores, Positions]:
-        """Return the k best hits of each query: the reranked candidates, then the other hits in their old order.
-
-        Args:
-            texts: The queries.
-            vectors: float32, (n_queries, dim).
-            scores: float32, (n_queries, n), of the first stage, best first.
-            positions: int64, (n_queries, n), -1 for none.
-            k: Hits for each query.
-            reranker: The second stage.
-        """
-        n_candidates = reranker.n_candidates
-        n_hits = (positions >= 0).sum(axis=1)
-        batch = [
-            Candidates(
-                text=texts[row],
-                vector=vectors[row],
-                scores=scores[row, : min(n, n_candidates)],
-                positions=positions[row, : min(n, n_candidates)],
-            )
-            for row, n in enumerate(n_hits.tolist())
-        ]
-        k = min(k, positions.shape[1])
-        new_scores = np.full((len(texts), k), -np.inf, np.float32)
-        new_positions = np.full((len(texts), k), -1, np.int64)
-        for row, ranking in enumerate(reranker.rerank(batch, k, self.index)):
-            if not np.isfinite(ranking.scores).all():
-                raise QueryError(f"the reranker {reranker} returned scores that are not finite: check its model")
-            last = ranking.scores[-1:].min(initial=np.inf)
-            row_scores = np.r_[ranking.scores, np.minimum(scores[row, n_candidates:], last)][:k]
-            new_scores[row, : len(row_scores)] = row_scores
-            new_positions[row, : len(row_scores)] = np.r_[ranking.positions, positions[row, n_candidates:]][:k]
-        return new_scores, new_positions
 
     def _hits(
         self, query_ids: list[str], scores: Scores, positions: Positions, subnet: Subnet, by_document: bool

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.subnet import Subnet
-from elasticdenser.suites.settings import CorpusSettings, DenseSettings, QuerySetSettings, SystemSettings
+from elasticdenser.suites.settings import (
+    CorpusSettings,
+    DenseSettings,
+    QuerySetSettings,
+    RerankSettings,
+    SystemSettings,
+)
 from elasticdenser.suites.subnets import expand_subnets, select_systems, with_normalised_subnets
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """Data sets, systems and measures to evaluate. Each system comes after those that it fuses.
+    """Data sets, systems and measures to evaluate. Each system comes after those that it fuses or reranks.
 
     Attributes:
         title: Title of the report.
@@ -36,7 +43,7 @@ class Suite:
     def only(self, *, query_sets: Sequence[str], systems: Sequence[str]) -> Suite:
         """Return the suite with only some query sets, and some systems or subnets of them; an empty choice means all.
 
-        The baseline and the systems that others fuse are always included.
+        The baseline and the systems that others fuse or rerank are always included.
 
         Raises:
             BadInputError: There is no such query set or system.
@@ -78,6 +85,16 @@ class Suite:
             return self
         systems = {
             name: replace(settings, precision=precision) if isinstance(settings, DenseSettings) else settings
+            for name, settings in self.systems.items()
+        }
+        return replace(self, systems=systems)
+
+    def with_ranker(self, folder: Path | None) -> Suite:
+        """Return the suite with this ranker for all systems of type rerank; None changes nothing."""
+        if folder is None:
+            return self
+        systems = {
+            name: replace(settings, ranker=str(folder)) if isinstance(settings, RerankSettings) else settings
             for name, settings in self.systems.items()
         }
         return replace(self, systems=systems)

@@ -137,6 +137,14 @@ def test_fusions_use_the_cached_runs_of_their_parts_and_are_timed_live(tmp_path)
     assert ranker.searched[40:] and {k for _, k in ranker.searched} == {10}
 
 
+def test_parts_give_the_hits_that_a_fusion_needs(tmp_path):
+    ranker = Ranker(4)
+    part = System(name="part", search=ranker, fingerprint="p")
+    fused = System(name="fused", parts=[part], fuse=first, fingerprint="f", min_part_hits=15)
+    evaluate_systems(QUERY_SET, [fused], ResultCache(tmp_path), timed_queries=1)
+    assert {k for _, k in ranker.searched} == {10, 15}  # for the run the k of the query set, in timings at least 15
+
+
 def test_parts_without_a_fingerprint_are_searched_once_per_call(tmp_path):
     ranker = Ranker(4)
     part = System(name="part", search=ranker)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from elastic_models import padded, write_ranker
 from tiny import VOCABULARY, one_thread, write_sentence_encoder
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
+from elasticdenser.datasets import Passage
 from elasticdenser.errors import BuildError, ModelError, QueryError
 from elasticdenser.kernel.paths import has_fast_path
 from elasticdenser.models.bert import Weights, segment_vector
@@ -139,7 +141,15 @@ def test_a_ranker_is_read_as_it_was_written(ranker_folder, tiny_model, tmp_path)
     assert manifest == read_ranker_manifest(ranker_folder)
     assert {*os.listdir(ranker_folder)} >= {"ranker.json", "ranker.safetensors", "tokenizer.json"}
     again = tmp_path / "again"
-    save_ranker(again, base=tiny_model, model=model, settings=manifest.settings, provenance=manifest.provenance)
+    save_ranker(
+        again,
+        base=tiny_model,
+        model=model,
+        settings=manifest.settings,
+        provenance=manifest.provenance,
+        first_stage_weight=0.5,
+    )
+    assert (manifest.first_stage_weight, read_ranker_manifest(again).first_stage_weight) == (0.0, 0.5)
     for name, tensor in load_ranker(again)[0].state_dict().items():
         torch.testing.assert_close(tensor, model.state_dict()[name], atol=1e-6, rtol=1e-3)
 
@@ -160,6 +170,43 @@ def test_the_api(ranker_folder):
         ElasticRanker.from_pretrained("absent/folder")
     with pytest.raises(ModelError, match="expected one of int8, auto"):
         ElasticRanker.from_pretrained(ranker_folder, dtype="int4")
+
+
+def test_passages_are_ranked_best_first(ranker_folder):
+    ranker = ElasticRanker.from_pretrained(ranker_folder)
+    scores = ranker.score(QUERY, TEXTS, "w0.5-d1")
+    ranked = ranker.rerank(QUERY, TEXTS, subnet="w0.5-d1")
+    assert [position for position, _, _ in ranked] == np.argsort(-scores, kind="stable").tolist()
+    assert [(score, text) for _, score, text in ranked] == [(scores[n], TEXTS[n]) for n, _, _ in ranked]
+    assert ranker.rerank(QUERY, TEXTS, 2, "w0.5-d1") == ranked[:2]
+    passages = [Passage("a", text="the novel", title="Dune"), Passage("b", text="Dune the novel")]
+    (first, second) = ranker.rerank(QUERY, passages)
+    assert (first.position, second.position) == (0, 1) and first.score == second.score
+    assert first.passage is passages[0]
+    assert ranker.rerank(QUERY, []) == []
+    with pytest.raises(QueryError, match="got k = 0, expected at least 1"):
+        ranker.rerank(QUERY, TEXTS, 0)
+    with pytest.raises(QueryError, match="expected a list of texts"):
+        ranker.rerank(QUERY, "Dune")
+    with pytest.raises(QueryError, match="got a passage of type int, expected text"):
+        ranker.rerank(QUERY, [3])
+
+
+def test_scores_that_are_not_finite_are_refused(ranker_folder, monkeypatch):
+    ranker = ElasticRanker.from_pretrained(ranker_folder)
+    monkeypatch.setattr(ranker._backend, "forward", lambda pairs, subnet: np.full(len(pairs), np.nan, np.float32))
+    with pytest.raises(ModelError, match="gives scores that are not finite: train it again"):
+        ranker.score(QUERY, TEXTS)
+
+
+def test_rankers_are_pickled_by_their_folder(ranker_folder):
+    ranker = ElasticRanker.from_pretrained(ranker_folder, dtype="float32", device="cpu")
+    again = pickle.loads(pickle.dumps(ranker))
+    assert (again.folder, again.dtype) == (ranker_folder, "float32")
+    with pytest.raises(TypeError, match="made of objects that only this process has"):
+        pickle.dumps(
+            ElasticRanker(ranker_folder, TorchRankerBackend.load(ranker_folder, dtype="float32", device="cpu"))
+        )
 
 
 def test_folders_of_something_else_are_refused(tiny_model, ranker_folder, tmp_path):

@@ -128,7 +128,7 @@ def test_what_cannot_be_reranked_is_refused_by_the_call(retriever, index, tiny_e
 @pytest.mark.parametrize(
     ("spelling", "message"),
     [
-        ("cross", "got reranker 'cross', expected one of mmr, none"),
+        ("cross", "got reranker 'cross', expected one of elastic, mmr, none"),
         ("", "got reranker ''"),
         ("mmr:x", "got reranker 'mmr:x', expected mmr:TRADE_OFF"),
         ("mmr:0.5:", "got reranker 'mmr:0.5:'"),

@@ -53,7 +53,7 @@ def eval_(
         list[str] | None,
         typer.Option(
             help="Evaluate only this system, or this subnet of a system (NAME.w0.5-d3), with the baseline and the "
-            "systems that it fuses; repeatable."
+            "systems that it fuses or reranks; repeatable."
         ),
     ] = None,
     subnet: Annotated[
@@ -69,6 +69,14 @@ def eval_(
         typer.Option(
             help="Arithmetic of the query encoder for all dense systems, instead of the suite's own: int8 (CPU), fp32, "
             "bf16, fp16 (GPU), or auto: as queries are served."
+        ),
+    ] = None,
+    ranker: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Ranker for all systems of type rerank, instead of the suite's own.",
+            show_default=False,
         ),
     ] = None,
     timed: Annotated[
@@ -92,7 +100,7 @@ def eval_(
 
     if precision is not None:
         options.dtype_of(precision)  # refuses an unknown one
-    chosen = read_suite(suite).with_subnets(subnet or []).with_precision(precision)
+    chosen = read_suite(suite).with_subnets(subnet or []).with_precision(precision).with_ranker(ranker)
     chosen = chosen.only(query_sets=query_set or [], systems=system or [])
     options.compute_on_one_thread()
     settings = SuiteOptions(

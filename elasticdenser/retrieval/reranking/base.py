@@ -50,7 +50,7 @@ class Reranker(Protocol):
 
     @property
     def n_candidates(self) -> int:
-        """Number of candidates of a query to rerank; hits beyond them keep the order of the first stage."""
+        """Number of candidates of a query to rerank, from 0; hits beyond them keep the order of the first stage."""
 
     def check_index(self, index: PassageIndex) -> None:
         """Raise a QueryError if the index lacks something that is needed, such as the texts of its passages."""
