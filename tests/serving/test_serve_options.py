@@ -30,7 +30,7 @@ def settings_of(served_index, tiny_elastic, monkeypatch):
 
 def test_defaults(settings_of):
     settings = settings_of()
-    assert (settings.cors_origins, settings.token_ids, settings.hit_url) == ((), "model", None)
+    assert (settings.cors_origins, settings.token_ids, settings.hit_url) == ((), None, None)
     assert (settings.deadline_s, settings.page_deadline_s, settings.max_body_bytes) == (0.025, 0.5, 8 << 20)
     assert settings_of("--deadline-ms", "2000").page_deadline_s == 2.0
 

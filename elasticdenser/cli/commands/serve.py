@@ -109,12 +109,14 @@ def serve(
         ),
     ] = None,
     token_ids: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Vocabulary of the token ids that clients send to /v1/embeddings: model (that of the encoder), or an "
-            "encoding of the package tiktoken: cl100k_base is what LangChain's OpenAIEmbeddings sends."
+            "encoding of the package tiktoken: cl100k_base is what LangChain's OpenAIEmbeddings sends. Default: model, "
+            "if its special tokens tell ids of another vocabulary; else token ids are refused.",
+            show_default=False,
         ),
-    ] = "model",
+    ] = None,
     hit_url: Annotated[
         str | None,
         typer.Option(
