@@ -28,6 +28,17 @@ def settings_of(served_index, tiny_elastic, monkeypatch):
     return run
 
 
+def test_a_server_that_has_ended_by_itself_has_an_exit_status(served_index, tiny_elastic, tmp_path, monkeypatch):
+    def run(server, sockets):
+        server.failure = "no search process is left: there is another index"
+
+    monkeypatch.setattr("elasticdenser.serving.server.Server.run", run)
+    PROFILE.save(tmp_path / "profile.json")
+    command = ["serve", str(served_index), "--encoder", str(tiny_elastic), "--offline", "--port", "0", "--threads"]
+    result = CliRunner().invoke(app, [*command, "--profile", str(tmp_path / "profile.json")])
+    assert result.exit_code == 1 and "no search process is left: there is another index" in result.output
+
+
 def test_defaults(settings_of):
     settings = settings_of()
     assert (settings.cors_origins, settings.token_ids, settings.hit_url) == ((), None, None)

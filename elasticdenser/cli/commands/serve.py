@@ -183,6 +183,7 @@ def _serve(
     engine_options: dict[str, Any],
 ) -> None:
     from elasticdenser.engine.engine import RetrievalEngine
+    from elasticdenser.errors import ElasticDenserError
     from elasticdenser.serving.app import make_app
     from elasticdenser.serving.origins import ANY_ORIGIN
     from elasticdenser.serving.server import Server, is_loopback, url_of
@@ -196,6 +197,8 @@ def _serve(
         server = Server(make_app(engine, retriever, settings), lambda: note(f"serving {url_of(bound)}"))
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         server.run(sockets=[bound])
+        if server.failure is not None:
+            raise ElasticDenserError(server.failure)
     finally:
         engine.close(1.0)
 
