@@ -28,6 +28,7 @@ _PURPOSES = {
     "pyserini": "BM25, and indexes for pyserini",
     "serve": "the server",
     "parquet": "corpora in Parquet files",
+    "qdrant": "export to Qdrant, and search there",
     "docs": "building the documentation",
     "browser": "tests of the search page",
     "bench": "benchmarks",
