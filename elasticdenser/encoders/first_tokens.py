@@ -9,6 +9,7 @@ length. So if a word has the same first tokens wherever in such a stretch it is 
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import chain
 from unicodedata import combining
 
@@ -32,8 +33,14 @@ class FirstTokensProof:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer, self._model = tokenizer, tokenizer.model
-        self._stretch = max(map(len, tokenizer.get_vocab(with_added_tokens=False)), default=0)
-        self._applies = self._stretch <= _MAX_STRETCH and _works_forwards(self._model)
+
+    @cached_property
+    def _stretch(self) -> int:
+        """Length of the longest token; 0 if nothing can be proved. Seldom needed, and large vocabularies take time."""
+        if not _works_forwards(self._model):
+            return 0
+        longest = max(map(len, self._tokenizer.get_vocab(with_added_tokens=False)), default=0)
+        return longest if longest <= _MAX_STRETCH else 0
 
     def holds(self, beginning: str, encoding: Encoding) -> bool:
         """Return whether every text with this beginning has the tokens that `encoding` keeps, and more.
@@ -43,7 +50,7 @@ class FirstTokensProof:
             encoding: Its tokens, with those beyond the maximum length in `overflowing`.
         """
         # Marks are put in order up to the next character that is none.
-        if not self._applies or all(map(combining, beginning[-_CUT_CHARACTERS:])):
+        if not self._stretch or all(map(combining, beginning[-_CUT_CHARACTERS:])):
             return False
         *words, last = self._words(beginning)
         ids = [*chain.from_iterable(map(self._ids, words))]
@@ -88,5 +95,5 @@ def _content(encoding: Encoding) -> list[int]:
 
 
 def _end_of(tokens: list[Token], n: int, word: str) -> int:
-    """Return where the first n tokens of a word end, in characters."""
-    return len(word.encode()[: tokens[n - 1].offsets[1]].decode()) if n else 0
+    """Return where the first n tokens of a word end, in characters; a token that is a byte ends with its character."""
+    return len(word.encode()[: tokens[n - 1].offsets[1]].decode(errors="replace")) if n else 0

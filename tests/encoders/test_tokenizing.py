@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import string
 from itertools import pairwise
 
@@ -48,6 +49,20 @@ def byte_level():
     return tokenizer
 
 
+def bpe_with_bytes():
+    """Return a tokenizer as those of Llama 2: the whole text is one word, and unknown characters become bytes."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    trainer = trainers.BpeTrainer(vocab_size=140, special_tokens=["<unk>", "<s>", "</s>"])
+    tokenizer.train_from_iterator(TRAINING_TEXT, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    state = json.loads(tokenizer.to_str())
+    vocabulary = state["model"]["vocab"]
+    vocabulary.update({f"<0x{byte:02X}>": len(vocabulary) + byte for byte in range(256)})
+    state["model"]["byte_fallback"] = True
+    return Tokenizer.from_str(json.dumps(state))
+
+
 def unigram(*, split):
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("  ", " ")])
@@ -65,6 +80,7 @@ TOKENIZERS = {
     "bert": bert(),
     "bert that keeps control characters": bert(clean_text=False, strip_accents=False, lowercase=False),
     "byte-level BPE": byte_level(),
+    "BPE with bytes": bpe_with_bytes(),
     "unigram, words": unigram(split=True),
     "unigram, whole text": unigram(split=False),
 }
