@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,6 +138,8 @@ def explained_qdrant_errors() -> Iterator[None]:
         ) from error
     except ResponseHandlingException as error:
         raise BuildError(f"Qdrant cannot be reached ({error.source}): check its URL, and that it runs") from error
+    except (ValueError, sqlite3.Error) as error:  # of the local mode
+        raise BuildError(f"Qdrant refuses ({error}): check the place and the name of the collection") from error
     except ApiException as error:
         raise BuildError(f"Qdrant fails ({error}): try again") from error
 

@@ -84,6 +84,8 @@ def test_places_that_cannot_be_used_are_errors_of_one_line(index, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(QueryError, match="cannot be opened"):
         qdrant.connect(path=str(tmp_path / "file"))
+    with pytest.raises(BuildError, match=r"refuses \(Collection name cannot contain '/'"):
+        qdrant.export_to_qdrant(index, qdrant.connect(path=":memory:"), "a/b")
     first = qdrant.connect(path=str(tmp_path / "local"))
     with pytest.raises(QueryError, match="cannot be opened"):
         qdrant.connect(path=str(tmp_path / "local"))
