@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from elasticdenser.errors import BadInputError, DataMissingError
 _TABLES = ("texts", "query_sets", "dev_sets", "dev_lists")
 _ONLY_PATHS = ("index", "run")
 """Settings that cannot be ids of ir_datasets."""
+
+_SCHEME = re.compile(r"[a-z]{2,}:")
+"""Beginning of a source that is no plain path, such as `sqlite:PATH`: its reader knows what it needs."""
 
 
 def check_paths(recipe: object, data: Path) -> None:
@@ -51,7 +55,7 @@ def _own_paths(settings: object, prefix: str) -> Iterator[tuple[str, str]]:
 
 def _fault_of(setting: str, path: str, data: Path) -> str:
     """Return what is wrong with a path; empty if it is there."""
-    if (data / path).exists():
+    if (data / path).exists() or _SCHEME.match(path):
         return ""
     if setting.endswith(_ONLY_PATHS) or not is_dataset_id(path):
         return f"{path!r} does not exist"

@@ -56,6 +56,8 @@ def test_ids_of_ir_datasets_and_absolute_paths_are_sources_too(tmp_path):
     write_data(tmp_path)
     there = (('"queries.txt"', '"msmarco-passage/train"'), ('passages = ["corpus', f'passages = ["{tmp_path}/corpus'))
     check_paths(read_any_recipe(write_recipe(tmp_path, NO_ENCODER, *there)), tmp_path)
+    scheme = ('passages = ["corpus.jsonl"]', 'passages = ["sqlite:notes.db?query=SELECT 1"]')
+    check_paths(read_any_recipe(write_recipe(tmp_path, NO_ENCODER, scheme)), tmp_path)
     unknown = read_any_recipe(write_recipe(tmp_path, NO_ENCODER, ('"queries.txt"', '"msmarco-pasage/train"')))
     with pytest.raises(BadInputError, match=r"texts\[0\].path: 'msmarco-pasage/train' is neither .*did you mean"):
         check_paths(unknown, tmp_path)
