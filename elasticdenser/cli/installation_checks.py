@@ -32,6 +32,7 @@ _PURPOSES = {
     "langchain": "a retriever for LangChain",
     "llamaindex": "a retriever for LlamaIndex",
     "haystack": "a retriever for Haystack",
+    "qdrant": "export to Qdrant, and search there",
     "docs": "building the documentation",
     "browser": "tests of the search page",
     "bench": "benchmarks",

@@ -13,7 +13,7 @@ from elasticdenser.encoders.backends.base import EncoderBackend
 from elasticdenser.encoders.tokenizing import TextTokenizer
 from elasticdenser.models.locate import ModelLocation
 from elasticdenser.models.model_files import transformer_folder
-from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings
+from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, full_dimensions
 from elasticdenser.models.token_ids import TokenIdReader
 from elasticdenser.models.tokenizer import load_tokenizer
 from elasticdenser.subnet import Subnet
@@ -72,6 +72,11 @@ class BaseEncoder(ABC):
         """Dimensions of a vector."""
         return self.settings.dim
 
+    @cached_property
+    def is_cut(self) -> bool:
+        """Whether the settings keep only the first dimensions: this encoder bears it (Matryoshka)."""
+        return self.dim < full_dimensions(self.location.path)
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text after truncation, special tokens included, without a prompt."""
         return [len(token_ids) for token_ids in self._tokenize(texts, "")]
@@ -83,6 +88,11 @@ class BaseEncoder(ABC):
             QueryError: The tokenizer does not produce these ids for any text.
         """
         return self._token_id_reader.text_of(token_ids)
+
+    @property
+    def marks_token_ids(self) -> bool:
+        """Whether `text_of_tokens` tells ids of another tokenizer, by the special tokens that this one adds."""
+        return self._token_id_reader.are_marked
 
     @cached_property
     def _token_id_reader(self) -> TokenIdReader:
@@ -113,17 +123,24 @@ class BaseEncoder(ABC):
         if batch:
             yield batch
 
+    def cut(self, vectors: Vectors, dim: int) -> Vectors:
+        """Return the first dimensions of vectors, normalised again if the encoder's settings say so.
+
+        Args:
+            vectors: float32, (n, at least dim).
+            dim: Dimensions to keep, as for the setting `dim`: only encoders trained for it (Matryoshka) bear it.
+        """
+        if vectors.shape[1] == dim:
+            return vectors
+        kept = vectors[:, :dim]
+        return l2_normalised(kept) if self.settings.normalize else kept
+
     def _compute_vectors(self, texts: Sequence[str], prompt: str, subnet: Subnet) -> Vectors:
         """Return float32, (n_texts, dim), computed in batches in the calling thread."""
         sequences = self._tokenize(texts, prompt)
         vectors = np.empty((len(texts), self.dim), np.float32)
         for batch in self._batches(sequences):
-            vectors[batch] = self._cut(self._backend.forward([sequences[position] for position in batch], subnet))
+            vectors[batch] = self.cut(
+                self._backend.forward([sequences[position] for position in batch], subnet), self.dim
+            )
         return vectors
-
-    def _cut(self, vectors: Vectors) -> Vectors:
-        """Return the dimensions of a backend's vectors that the settings keep, normalised again if they say so."""
-        if vectors.shape[1] == self.dim:
-            return vectors
-        kept = vectors[:, : self.dim]
-        return l2_normalised(kept) if self.settings.normalize else kept

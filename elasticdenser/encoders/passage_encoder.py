@@ -141,7 +141,7 @@ class PassageEncoder(BaseEncoder):
     def _finish_window(self, window: _Window) -> Vectors:
         vectors = np.empty((sum(len(batch) for batch, _ in window.batches), self.dim), np.float32)
         for batch, encoded in window.batches:
-            vectors[batch] = self._cut(encoded.result())
+            vectors[batch] = self.cut(encoded.result(), self.dim)
         return vectors
 
 

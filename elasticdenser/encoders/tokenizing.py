@@ -1,7 +1,8 @@
 """Tokenising of texts of any length: of a long text, only the beginning that is encoded reaches the tokenizer.
 
 The token ids are those of the whole text. A beginning is accepted only if many words of it follow the last token that
-is kept: what comes after them cannot change the tokens before. Else a longer beginning is taken.
+is kept: what comes after them cannot change the tokens before. Else a longer beginning is taken. Where a text has no
+words, a long beginning is also accepted if its first tokens are proved to be those of the whole (`first_tokens`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
+from elasticdenser.encoders.first_tokens import FirstTokensProof
 from elasticdenser.errors import QueryError
 
 CHARACTERS_PER_TOKEN = 10
@@ -58,6 +60,7 @@ class TextTokenizer:
         self._tokenizer, self._max_length = tokenizer, max_length
         self._max_characters = max(CHARACTERS_PER_TOKEN * max_length, _MIN_CHARACTERS)
         self._shorten = _shortener(tokenizer)
+        self._proof = FirstTokensProof(tokenizer)
 
     def tokenize(self, texts: Sequence[str], prompt: str = "") -> list[TokenizedText]:
         """Return the tokens of each text, behind a prompt.
@@ -102,9 +105,12 @@ class TextTokenizer:
 
     def _beginning(self, text: str, prompt: str) -> tuple[str, Encoding]:
         """Return a beginning of a text that has the same tokens, and these tokens."""
-        for beginning in self._beginnings(text):
+        for number, beginning in enumerate(self._beginnings(text)):
             encoding = self._tokenizer.encode(prompt + beginning)
             if _is_exact(encoding):
+                break
+            # Of a short text, all tokens take less time than the proof.
+            if number and len(beginning) < len(text) and self._proof.holds(prompt + beginning, encoding):
                 break
         return beginning, encoding
 

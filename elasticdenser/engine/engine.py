@@ -231,6 +231,11 @@ class RetrievalEngine:
         """Why no worker process can start, so that threads search instead, more slowly; None if nothing is wrong."""
         return None if self._process_pool is None else self._process_pool.failure
 
+    @property
+    def lost_index(self) -> str | None:
+        """Why worker processes that die are not replaced, if that is because the index was replaced; else None."""
+        return None if self._process_pool is None else self._process_pool.lost_index
+
     def snapshot(self) -> Snapshot:
         """Return the engine's state, and its counts since the start."""
         pool = self._process_pool

@@ -22,5 +22,9 @@ class WorkerError(ElasticDenserError):
     """The batch of a request failed; the engine continues."""
 
 
+class IndexReplacedError(WorkerError):
+    """No further worker process can open the index, because another one is in its place."""
+
+
 class EngineClosedError(ElasticDenserError):
     """The engine was closed before the request could be answered."""

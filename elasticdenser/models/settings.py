@@ -138,6 +138,11 @@ def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:
     return replace(settings, **overrides)
 
 
+def full_dimensions(folder: Path) -> int:
+    """Return the dimensions of the vectors of the sentence encoder in `folder`, none of them cut off."""
+    return hidden_size(read_object(transformer_folder(folder) / "config.json"))
+
+
 def write_settings(folder: Path, settings: EncoderSettings) -> None:
     """Change prompts and maximum length of the sentence encoder in `folder`, so that `read_settings` reads these."""
     prompts = {"query": settings.query_prompt, "document": settings.passage_prompt}

@@ -15,8 +15,8 @@ _MAX_WORD_TOKENS = 128
 class TokenIdReader:
     """Reads token ids as the text that the tokenizer would turn into exactly these ids.
 
-    Ids of another tokenizer are not read as some other text: they lack the special tokens of this one, or its tokenizer
-    would never produce them.
+    Ids of another tokenizer are not read as some other text, if `are_marked`: they lack the special tokens of this one,
+    or its tokenizer would never produce them.
 
     Args:
         tokenizer: The tokenizer, as `load_tokenizer` returns it.
@@ -34,6 +34,14 @@ class TokenIdReader:
             # The clean-up of WordPiece turns "do not" into "don't", which has other tokens.
             decoder = decoders.WordPiece(prefix=decoder.prefix, cleanup=False)
         self._decoder = decoder
+
+    @property
+    def are_marked(self) -> bool:
+        """Whether the tokenizer puts special tokens both before and after a text.
+
+        Without them, ids of another tokenizer may be those of some other text here.
+        """
+        return bool(self._before and self._after)
 
     def text_of(self, token_ids: Sequence[int]) -> str:
         """Return the text of token ids; ids beyond the limit of the encoder may be left out.

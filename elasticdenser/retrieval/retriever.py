@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict
 from functools import partial
 from itertools import compress, islice
 from pathlib import Path
@@ -16,11 +15,10 @@ from elasticdenser.arrays import Positions, Scores, Vectors
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.efforts import select_effort
-from elasticdenser.models.manifest import is_elastic
-from elasticdenser.models.shipped import shipped_encoder_of
 from elasticdenser.query_input import Queries, checked_k, query_records
 from elasticdenser.rankers import ElasticRanker
 from elasticdenser.retrieval.by_document import check_has_documents, keep_best_chunks, retrieve_documents
+from elasticdenser.retrieval.encoder_choice import load_query_encoder
 from elasticdenser.retrieval.reranking import NO_RERANKER, ElasticReranker, Reranker, make_reranker
 from elasticdenser.retrieval.reranking.batches import rerank_batch
 from elasticdenser.retrieval.scores import strictly_decreasing
@@ -135,12 +133,7 @@ class Retriever:
             QueryError: There is no such reranker, or the index lacks what it needs.
         """
         index = PassageIndex.open(path)
-        fingerprint = index.manifest.encoder
-        settings = asdict(fingerprint.settings)
-        # The index's own encoder if it is elastic; else the subnets that this package ships for it.
-        own = fingerprint.name if is_elastic(Path(fingerprint.name).expanduser()) else None
-        name = encoder or own or shipped_encoder_of(fingerprint) or fingerprint.name
-        query_encoder = ElasticQueryEncoder.from_pretrained(name, download=download, **settings, **options)
+        query_encoder, name = load_query_encoder(index.manifest.encoder, encoder, download=download, **options)
         if isinstance(ranker, str | Path):
             ranker = ElasticRanker.from_pretrained(ranker, device=options.get("device", "auto"))
         retriever = cls(query_encoder, index, reranker=reranker, ranker=ranker)

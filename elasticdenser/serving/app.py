@@ -87,7 +87,8 @@ def _with_server_details(openapi: dict[str, Any], service: Service) -> dict[str,
         _of_type(schemas[request]["properties"]["minimum_level"], "string")["enum"] = levels
     embeddings_fields = schemas["EmbeddingsRequest"]["properties"]
     _of_type(embeddings_fields["model"], "string")["enum"] = list(embeddings.subnets_by_model(service))
-    _of_type(embeddings_fields["dimensions"], "integer")["enum"] = embeddings.accepted_dimensions(service)
+    dimensions = embeddings.accepted_dimensions(service)
+    _of_type(embeddings_fields["dimensions"], "integer").update(minimum=dimensions[0], maximum=dimensions[-1])
     operations = [(path, operation) for path, methods in openapi["paths"].items() for operation in methods.values()]
     for path, body in _example_bodies(service).items():
         openapi["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"] = body

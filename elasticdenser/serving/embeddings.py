@@ -38,13 +38,8 @@ async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     subnets = subnets_by_model(service)
     if body.model not in subnets:
         return _unknown_model(service, body.model)
-    accepted = accepted_dimensions(service)
-    if body.dimensions not in (None, *accepted):
-        expected = " or ".join(map(str, accepted))
-        message = (
-            f"got dimensions = {body.dimensions}; expected {expected}, the dimension of this encoder: leave it out"
-        )
-        return error_response(422, message, param="dimensions")
+    if body.dimensions not in (None, *accepted_dimensions(service)):
+        return _wrong_dimensions(service, body.dimensions)
     with admitted(service):
         try:
             texts = await _texts_of(service, body.input)
@@ -84,9 +79,26 @@ def subnets_by_model(service: Service) -> dict[str, str]:
     }
 
 
-def accepted_dimensions(service: Service) -> list[int]:
-    """Return the lengths of vectors that clients may ask for, the default first."""
-    return [service.retriever.encoder.dim]
+def accepted_dimensions(service: Service) -> range:
+    """Return the lengths of vectors that clients may ask for; the last is the default.
+
+    Only an encoder whose vectors are cut already is known to bear shorter ones.
+    """
+    encoder = service.retriever.encoder
+    return range(1 if encoder.is_cut else encoder.dim, encoder.dim + 1)
+
+
+def _wrong_dimensions(service: Service, got: int | None) -> Response:
+    dim = service.retriever.encoder.dim
+    if len(accepted_dimensions(service)) > 1:
+        message = f"got dimensions = {got}; expected 1 to {dim}, the dimension of the index"
+    else:
+        message = (
+            f"got dimensions = {got}; expected {dim}, the dimension of this encoder: leave it out. Shorter vectors are "
+            "cut only from an encoder known to be trained for it (Matryoshka): by truncate_dim in its "
+            "config_sentence_transformers.json, or an index made with --dim"
+        )
+    return error_response(422, message, param="dimensions")
 
 
 def _model_object(service: Service, name: str) -> dict[str, Any]:
@@ -149,7 +161,8 @@ async def _embed(service: Service, texts: list[str], body: EmbeddingsRequest, su
 
     def embed_batch(batch: Sequence[str]) -> tuple[list[str], int]:
         # A call of json.dumps keeps the interpreter to itself: one call for each vector lets other threads run between.
-        return [vector_format(vector) for vector in encode(batch, subnet)], sum(encoder.count_tokens(batch))
+        vectors = encoder.cut(encode(batch, subnet), body.dimensions or encoder.dim)
+        return [vector_format(vector) for vector in vectors], sum(encoder.count_tokens(batch))
 
     batches = await in_batches(service, texts, embed_batch)
     return [vector for vectors, _ in batches for vector in vectors], sum(n_tokens for _, n_tokens in batches)

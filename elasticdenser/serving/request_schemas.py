@@ -180,5 +180,8 @@ class EmbeddingsRequest(_RequestBody):
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="`base64`: the bytes of a vector in little-endian float32."
     )
-    dimensions: Integer | None = Field(None, description="Length of the vectors. Default: the encoder's own.")
+    dimensions: Integer | None = Field(
+        None,
+        description="Length of the vectors; fewer than the encoder's own only if it is trained for it (Matryoshka).",
+    )
     user: str | None = Field(None, description="Ignored.")

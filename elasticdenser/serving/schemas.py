@@ -111,6 +111,7 @@ class Health(BaseModel):
     """State of the server."""
 
     status: Literal["ok", "ready"]
+    warning: str | None = Field(None, description="What is wrong, though requests can be sent; absent if nothing is.")
 
 
 class LiveLevel(BaseModel):

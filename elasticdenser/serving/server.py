@@ -43,9 +43,15 @@ class Server(uvicorn.Server):
     It then reports that it is not ready, answers the requests that have arrived, and ends. A second signal ends it
     at once.
 
+    It ends in the same way when its last search process has died, and no other can start because the index was
+    replaced: a supervisor then starts it again, with the new index.
+
     Args:
         app: The application that `make_app` returned.
         on_start: Called as soon as the server listens.
+
+    Attributes:
+        failure: Why it has ended by itself; None if it has not.
     """
 
     def __init__(self, app: FastAPI, on_start: Callable[[], None] = lambda: None) -> None:
@@ -66,6 +72,7 @@ class Server(uvicorn.Server):
         self._service: Service = app.state.service
         self._on_start = on_start
         self._stopping_since_s: float | None = None
+        self.failure: str | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Start to shut down.
@@ -74,7 +81,10 @@ class Server(uvicorn.Server):
         """
         if self._stopping_since_s is not None:
             self.should_exit = True
-            return
+        else:
+            self._start_to_stop()
+
+    def _start_to_stop(self) -> None:
         self._service.is_stopping = True
         self._stopping_since_s = time.monotonic()
 
@@ -96,6 +106,10 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to end; called ten times a second."""
+        engine = self._service.engine
+        if self._stopping_since_s is None and engine.lost_index is not None and engine.process_failure is not None:
+            self.failure = f"no search process is left: {engine.lost_index}"
+            self._start_to_stop()
         if self._stopping_since_s is not None:
             stopping_s = time.monotonic() - self._stopping_since_s
             timeout_s = _IDLE_TIMEOUT_S if self.server_state.connections else _NEW_CLIENT_TIMEOUT_S

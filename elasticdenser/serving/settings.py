@@ -60,7 +60,8 @@ class ServeSettings:
             longest; if none is idle, its request is rejected.
         encoding_threads: Requests for embeddings that are computed at once.
         max_encoding: Requests for embeddings that may be unanswered at once; more are rejected.
-        token_ids: Vocabulary of the token ids that clients send for embeddings, as `load_token_reader` takes it.
+        token_ids: Vocabulary of the token ids that clients send for embeddings, as `load_token_reader` takes it; None
+            reads those of the model if they cannot be mistaken.
         hit_url: Link of a hit on the page, an http or https URL in which `{id}` stands for the document's id; None
             links the ids that are such URLs themselves.
         title: Title of the page.
@@ -81,7 +82,7 @@ class ServeSettings:
     max_connections: int = 1000
     encoding_threads: int = 1
     max_encoding: int = 32
-    token_ids: str = MODEL_VOCABULARY
+    token_ids: str | None = None
     hit_url: str | None = None
     title: str = "elasticdenser"
     log: bool = True

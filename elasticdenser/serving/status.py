@@ -23,13 +23,13 @@ router = APIRouter()
 _PLAIN_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
-@router.get("/healthz", response_model=Health, responses=error_responses())
+@router.get("/healthz", response_model=Health, response_model_exclude_none=True, responses=error_responses())
 async def healthz() -> dict[str, str]:
     """Report that the process is alive."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", response_model=Health, responses=error_responses(503))
+@router.get("/readyz", response_model=Health, response_model_exclude_none=True, responses=error_responses(503))
 async def readyz(request: Request) -> dict[str, str] | Response:
     """Report whether to send requests here: the server is warmed up, not stopping, and has its search processes."""
     service = service_of(request)
@@ -37,7 +37,11 @@ async def readyz(request: Request) -> dict[str, str] | Response:
         return unavailable_response("the server is stopping")
     if (failure := service.engine.process_failure) is not None:
         return unavailable_response(f"searches are slow, because no search process can start ({failure})")
-    return {"status": "ready"} if service.is_ready else unavailable_response("the server is warming up")
+    if not service.is_ready:
+        return unavailable_response("the server is warming up")
+    if (loss := service.engine.lost_index) is not None:
+        return {"status": "ready", "warning": f"search processes that die are not replaced: {loss}"}
+    return {"status": "ready"}
 
 
 @router.get("/metrics", response_class=Response, responses=_PLAIN_TEXT | error_responses())

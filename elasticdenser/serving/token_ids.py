@@ -17,21 +17,33 @@ _WAY_OUT = (
     "OpenAI's ids: serve --token-ids cl100k_base"
 )
 
+_UNMARKED = (
+    "got token ids, but whose they are cannot be told, because this model's tokenizer does not put special tokens "
+    f"around a text: {_WAY_OUT}, or this model's: serve --token-ids {MODEL_VOCABULARY}"
+)
 
-def load_token_reader(vocabulary: str, encoder: ElasticQueryEncoder) -> TokenReader:
+
+def load_token_reader(vocabulary: str | None, encoder: ElasticQueryEncoder) -> TokenReader:
     """Return the reader of a vocabulary.
 
     Args:
-        vocabulary: `model`, or the name of an encoding of `tiktoken` such as `cl100k_base`.
+        vocabulary: `model`, or the name of an encoding of `tiktoken` such as `cl100k_base`. None is `model` if its
+            special tokens tell ids of another tokenizer; else the reader refuses all ids.
         encoder: The encoder, whose tokenizer reads the ids of `model`.
 
     Raises:
         QueryError: There is no such vocabulary, it cannot be fetched, or the package `tiktoken` is not installed.
     """
-    if vocabulary == MODEL_VOCABULARY:
+    if vocabulary is None and not encoder.marks_token_ids:
+        return _refuse_ids
+    if vocabulary in (None, MODEL_VOCABULARY):
         return lambda token_ids: _read_model_ids(encoder, token_ids)
     encoding = _load_encoding(vocabulary)
     return lambda token_ids: _read_openai_ids(encoding, token_ids)
+
+
+def _refuse_ids(token_ids: Sequence[int]) -> str:
+    raise QueryError(_UNMARKED)
 
 
 def _read_model_ids(encoder: ElasticQueryEncoder, token_ids: Sequence[int]) -> str:

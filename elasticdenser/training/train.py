@@ -33,6 +33,7 @@ from elasticdenser.training.distil import Distillation
 from elasticdenser.training.initialisation import initialise_subnets, initialise_table
 from elasticdenser.training.inputs import TrainingInputs, TrainOptions
 from elasticdenser.training.recipe import Recipe
+from elasticdenser.training.recipe_paths import check_paths
 from elasticdenser.training.retention import SnapshotSelection
 from elasticdenser.training.retention_by_length import measure_by_length
 from elasticdenser.training.selection import select_snapshot
@@ -92,6 +93,7 @@ def train(
     options = options or TrainOptions()
     output = output.resolve()
     check_replaceable(output)
+    check_paths(recipe, options.data)
 
     def make(work: Path, device: torch.device, progress: Progress, log: Log) -> _Training:
         return _Training(TrainingInputs(recipe, options, work, device), work, device, progress, log)

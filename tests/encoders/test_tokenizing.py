@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import string
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -47,6 +49,20 @@ def byte_level():
     return tokenizer
 
 
+def bpe_with_bytes():
+    """Return a tokenizer as those of Llama 2: the whole text is one word, and unknown characters become bytes."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    trainer = trainers.BpeTrainer(vocab_size=140, special_tokens=["<unk>", "<s>", "</s>"])
+    tokenizer.train_from_iterator(TRAINING_TEXT, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    state = json.loads(tokenizer.to_str())
+    vocabulary = state["model"]["vocab"]
+    vocabulary.update({f"<0x{byte:02X}>": len(vocabulary) + byte for byte in range(256)})
+    state["model"]["byte_fallback"] = True
+    return Tokenizer.from_str(json.dumps(state))
+
+
 def unigram(*, split):
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("  ", " ")])
@@ -64,6 +80,7 @@ TOKENIZERS = {
     "bert": bert(),
     "bert that keeps control characters": bert(clean_text=False, strip_accents=False, lowercase=False),
     "byte-level BPE": byte_level(),
+    "BPE with bytes": bpe_with_bytes(),
     "unigram, words": unigram(split=True),
     "unigram, whole text": unigram(split=False),
 }
@@ -113,6 +130,42 @@ def test_ids_are_those_of_the_whole_text(name, text, prompt, limit):
     assert TOKENIZERS[name].encode(prompt + shorter).ids == whole.ids
 
 
+ENDLESS_WORDS = st.tuples(
+    st.lists(
+        st.sampled_from([*"ae'1.é日ガ한😀", "the", "aaa", "3456", "ﷺ", "e\u0301", "\u0301"]), min_size=1, max_size=5
+    ),
+    st.lists(st.sampled_from([*"aet'1日", "th", "aa", "текст", " ", "\u0301", "<mask>"]), min_size=1, max_size=6),
+    st.integers(1000, 3000),
+).map(lambda parts: "".join(parts[0]) + "".join(parts[1]) * (parts[2] // len(parts[1])) + "".join(parts[0]))
+
+
+@pytest.mark.parametrize("name", [name for name in TOKENIZERS if "bert" not in name])
+@given(text=ENDLESS_WORDS, limit=st.integers(150, 300), max_length=st.integers(3, 40))
+@settings(max_examples=40, deadline=None)
+def test_ids_of_a_text_without_words_are_those_of_the_whole(name, text, limit, max_length):
+    whole = Tokenizer.from_str(TOKENIZERS[name].to_str())
+    whole.enable_truncation(max_length)
+    tokenizer = TextTokenizer(whole, max_length)
+    tokenizer._max_characters = limit
+    encoding = whole.encode(text)
+    assert tokenizer.tokenize([text]) == [(encoding.ids, bool(encoding.overflowing))]
+
+
+def test_tokens_that_depend_on_the_end_of_a_text_are_not_cut():
+    """Each merge takes the character from the one before: from the end of the text to its beginning."""
+    letters = [chr(0x4E00 + number) for number in range(3000)]
+    merges = [*pairwise(letters)][::-1]
+    vocabulary = {token: number for number, token in enumerate([*letters, *map("".join, merges)])}
+    whole = Tokenizer(models.BPE(vocabulary, merges))
+    whole.enable_truncation(MAX_LENGTH)
+    tokenizer = TextTokenizer(whole, MAX_LENGTH)
+    tokenizer._max_characters = 200
+    for n in (2999, 3000):
+        text = "".join(letters[:n])
+        assert tokenizer.tokenize([text])[0].ids == whole.encode(text).ids
+    assert whole.encode("".join(letters)).ids != whole.encode("".join(letters[:2999])).ids
+
+
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_texts_of_every_length_around_the_maximum(name):
     tokenizer = TextTokenizer(TOKENIZERS[name], MAX_LENGTH)
@@ -131,22 +184,34 @@ def test_texts_of_every_length_around_the_maximum(name):
     ids=["words", "Chinese", "one word", "one Russian word", "white space", "zeros"],
 )
 def test_a_huge_text_reaches_the_tokenizer_only_in_part(text):
-    class Counting:
-        """Tokenizer that counts the characters it gets."""
-
-        n_characters = 0
-
-        def encode(self, text):
-            self.n_characters += len(text)
-            return TOKENIZERS["bert"].encode(text)
-
-        def __getattr__(self, name):
-            return getattr(TOKENIZERS["bert"], name)
-
-    counting = Counting()
+    counting = Counting("bert")
     (tokenized,) = TextTokenizer(counting, MAX_LENGTH).tokenize([text])
     assert counting.n_characters < 20_000
     assert tokenized.is_truncated == text.startswith(("word", "日"))
+
+
+@pytest.mark.parametrize("name", [name for name in TOKENIZERS if "bert" not in name])
+@pytest.mark.parametrize(
+    "text", ["gattaca" * 100_000, "日本語のテキスト" * 100_000, "1234567890" * 100_000, "xyz, " * 200_000]
+)
+def test_a_huge_text_without_words_reaches_other_tokenizers_only_in_part(name, text):
+    counting = Counting(name)
+    (tokenized,) = TextTokenizer(counting, MAX_LENGTH).tokenize([text])
+    assert counting.n_characters < 20_000 and tokenized.is_truncated
+
+
+class Counting:
+    """Tokenizer that counts the characters it gets."""
+
+    def __init__(self, name):
+        self.tokenizer, self.n_characters = TOKENIZERS[name], 0
+
+    def encode(self, text):
+        self.n_characters += len(text)
+        return self.tokenizer.encode(text)
+
+    def __getattr__(self, name):
+        return getattr(self.tokenizer, name)
 
 
 def test_ends_of_tokens_are_offsets_into_the_text():

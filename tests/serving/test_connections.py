@@ -9,6 +9,8 @@ import re
 import socket
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 
 import pytest
@@ -375,3 +377,31 @@ def test_readiness_needs_a_process(make_client, engine, monkeypatch):
     monkeypatch.setattr(type(engine), "process_failure", property(lambda _: "the index was replaced"))
     message = error_of(client.get("/readyz"), 503)["message"]
     assert "no search process can start (the index was replaced)" in message
+
+
+def test_a_server_whose_index_was_replaced_warns_and_ends_with_its_last_process(retriever, engine, monkeypatch):
+    with live_server(make_patient_app(engine, retriever)) as url:
+        ready = f"{url}/readyz"
+        wait_until(lambda: status_of(ready) == 200)
+        monkeypatch.setattr(type(engine), "lost_index", property(lambda _: "there is another index"))
+        with urllib.request.urlopen(ready, timeout=10) as response:
+            answer = json.load(response)
+        assert answer["status"] == "ready"
+        assert answer["warning"] == "search processes that die are not replaced: there is another index"
+        monkeypatch.setattr(type(engine), "process_failure", property(lambda _: "there is another index"))
+        wait_until(lambda: is_refused(url))
+
+
+def status_of(url):
+    try:
+        return urllib.request.urlopen(url, timeout=10).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def is_refused(url):
+    try:
+        connect(url).close()
+    except ConnectionRefusedError:
+        return True
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import replace
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from serving_helpers import PROFILE, error_of, live_server
+from tokenizers import processors
 
-from elasticdenser import ElasticQueryEncoder, RetrievalEngine, Retriever
+from elasticdenser import ElasticQueryEncoder, PassageEncoder, PassageIndex, RetrievalEngine, Retriever
 from elasticdenser.errors import QueryError
 from elasticdenser.models.tokenizer import load_tokenizer
 from elasticdenser.serving.app import make_app
@@ -88,7 +90,7 @@ def test_a_single_model_is_found_by_its_name(client, name):
         ({"input_type": "document"}, 422, "got 'document'; expected 'query' or 'passage'", "input_type"),
         ({"model": "gpt"}, 404, "got model 'gpt'; expected", "model"),
         ({"model": 3}, 422, "model: got 3; expected text", "model"),
-        ({"dimensions": 8}, 422, "expected 32, the dimension of this encoder", "dimensions"),
+        ({"dimensions": 8}, 422, "expected 32, the dimension of this encoder: leave it out. Shorter", "dimensions"),
         ({"encoding_format": "int8"}, 422, "expected 'float' or 'base64'", "encoding_format"),
         ({"colour": "red"}, 422, "unknown field 'colour'", "colour"),
     ],
@@ -101,6 +103,37 @@ def test_bad_input_is_rejected_with_the_name_of_its_field(client, name, fields, 
 def test_null_is_the_default_of_every_field_that_has_one(client, name):
     nulls = dict.fromkeys(("input_type", "encoding_format", "dimensions", "user"))
     assert embed(client, input="csv", model=name, **nulls).json() == embed(client, input="csv", model=name).json()
+
+
+@pytest.mark.parametrize("declared_by", ["the model", "the index"])
+def test_shorter_vectors_are_cut_from_an_encoder_that_is_trained_for_it(tiny_elastic, tmp_path, declared_by):
+    folder, dim = tmp_path / "matryoshka", None
+    shutil.copytree(tiny_elastic, folder)
+    if declared_by == "the model":
+        (folder / "config_sentence_transformers.json").write_text('{"truncate_dim": 16}')
+    else:
+        dim = 16
+    PassageIndex.build(
+        [{"_id": "d1", "text": "dune"}], tmp_path / "i", PassageEncoder.from_pretrained(str(folder), dim=dim), workers=1
+    )
+    retriever = Retriever.open(tmp_path / "i", device="cpu", download=False)
+    with RetrievalEngine(retriever, PROFILE, workers=1) as engine:
+        client = TestClient(make_app(engine, retriever, ServeSettings(log=False)))
+        name = client.app.state.service.model
+        for model, subnet in ((name, None), (f"{name}/level0", "level0")):
+            assert np.array_equal(
+                vectors_of(embed(client, input="csv", model=model)), retriever.encoder.encode(["csv"], subnet)
+            )
+            whole = ElasticQueryEncoder.from_pretrained(str(folder), device="cpu", dim=32).encode(["csv"], subnet)
+            for dim in (1, 8, 16):
+                got = vectors_of(embed(client, input="csv", model=model, dimensions=dim))
+                np.testing.assert_allclose(got, whole[:, :dim] / np.linalg.norm(whole[:, :dim]), atol=1e-6)
+        for dim in (0, 17, 32):
+            error = error_of(embed(client, input="csv", model=name, dimensions=dim), 422)
+            assert f"got dimensions = {dim}; expected 1 to 16" in error["message"] and error["param"] == "dimensions"
+        schema = client.get("/openapi.json").json()["components"]["schemas"]["EmbeddingsRequest"]["properties"]
+        limits = schema["dimensions"]["anyOf"][0]
+        assert (limits["minimum"], limits["maximum"]) == (1, 16)
 
 
 def test_as_many_texts_are_taken_as_openai_takes(client, retriever, name):
@@ -157,6 +190,20 @@ def test_token_ids_of_another_tokenizer_are_refused(client, retriever, name, cha
     assert error["param"] == "input" and message in error["message"]
     assert "check_embedding_ctx_length=False" in error["message"] and "--token-ids cl100k_base" in error["message"]
     assert error_of(embed(client, input=[ids, change(ids)], model=name), 422)["param"] == "input[1]"
+
+
+def test_token_ids_that_could_be_of_another_tokenizer_are_refused_unless_said_otherwise(retriever, monkeypatch):
+    def unmarked(folder, max_length):
+        tokenizer = load_tokenizer(folder, max_length)
+        tokenizer.post_processor = processors.TemplateProcessing("$A [SEP]", None, [("[SEP]", 3)])
+        return tokenizer
+
+    monkeypatch.setattr("elasticdenser.encoders.base.load_tokenizer", unmarked)
+    encoder = ElasticQueryEncoder.from_pretrained(str(retriever.encoder.location.path), device="cpu", download=False)
+    ids = unmarked(encoder.location.path, 100).encode("who wrote dune").ids
+    with pytest.raises(QueryError, match=r"cannot be told.*--token-ids cl100k_base, or this model's: .* model"):
+        load_token_reader(None, encoder)(ids)
+    assert load_token_reader("model", encoder)(ids) == "who wrote dune"
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from serving_helpers import PROFILE, post
 from typer.testing import CliRunner
 from waiting import wait_until
 
+from elasticdenser import PassageEncoder, PassageIndex
 from elasticdenser.cli import app
 from elasticdenser.serving.server import bind_socket, url_of
 
@@ -36,8 +37,8 @@ def serve(served_index, tiny_elastic, profile):
     """Start the command on a free port; returns the process and the URL that it printed."""
     processes = []
 
-    def start(*args: str, **environment: str):
-        command = [sys.executable, "-m", "elasticdenser", "serve", str(served_index), "--encoder", str(tiny_elastic)]
+    def start(*args: str, index: Path = served_index, **environment: str):
+        command = [sys.executable, "-m", "elasticdenser", "serve", str(index), "--encoder", str(tiny_elastic)]
         command += ["--port", "0", "--profile", profile, "--deadline-ms", "5000", "--workers", "1", "--offline", *args]
         process = subprocess.Popen(
             command,
@@ -209,3 +210,18 @@ def test_without_a_key_on_a_public_address_it_warns(serve):
     assert status_for_host("any.name.example", url.replace("0.0.0.0", "127.0.0.1")) == 200
     process.terminate()
     assert process.wait(10) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to find the worker processes")
+def test_a_server_ends_when_its_last_process_dies_after_the_index_was_replaced(serve, tiny_elastic, tmp_path):
+    encoder = PassageEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
+    PassageIndex.build([{"_id": "d1", "text": "dune"}], tmp_path / "mine", encoder, workers=1)
+    process, url = serve("--processes", index=tmp_path / "mine")
+    wait_until(lambda: status_of(f"{url}/readyz") == 200, interval_s=0.1)
+    PassageIndex.build([{"_id": "d2", "text": "csv"}], tmp_path / "mine", encoder, workers=1, overwrite=True)
+    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+    for worker in " ".join(task.read_text() for task in tasks).split():
+        os.kill(int(worker), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1 and "no search process is left: the index" in errors

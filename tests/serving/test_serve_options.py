@@ -28,9 +28,20 @@ def settings_of(served_index, tiny_elastic, monkeypatch):
     return run
 
 
+def test_a_server_that_has_ended_by_itself_has_an_exit_status(served_index, tiny_elastic, tmp_path, monkeypatch):
+    def run(server, sockets):
+        server.failure = "no search process is left: there is another index"
+
+    monkeypatch.setattr("elasticdenser.serving.server.Server.run", run)
+    PROFILE.save(tmp_path / "profile.json")
+    command = ["serve", str(served_index), "--encoder", str(tiny_elastic), "--offline", "--port", "0", "--threads"]
+    result = CliRunner().invoke(app, [*command, "--profile", str(tmp_path / "profile.json")])
+    assert result.exit_code == 1 and "no search process is left: there is another index" in result.output
+
+
 def test_defaults(settings_of):
     settings = settings_of()
-    assert (settings.cors_origins, settings.token_ids, settings.hit_url) == ((), "model", None)
+    assert (settings.cors_origins, settings.token_ids, settings.hit_url) == ((), None, None)
     assert (settings.deadline_s, settings.page_deadline_s, settings.max_body_bytes) == (0.025, 0.5, 8 << 20)
     assert settings_of("--deadline-ms", "2000").page_deadline_s == 2.0
 

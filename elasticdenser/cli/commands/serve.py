@@ -109,12 +109,14 @@ def serve(
         ),
     ] = None,
     token_ids: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Vocabulary of the token ids that clients send to /v1/embeddings: model (that of the encoder), or an "
-            "encoding of the package tiktoken: cl100k_base is what LangChain's OpenAIEmbeddings sends."
+            "encoding of the package tiktoken: cl100k_base is what LangChain's OpenAIEmbeddings sends. Default: model, "
+            "if its special tokens tell ids of another vocabulary; else token ids are refused.",
+            show_default=False,
         ),
-    ] = "model",
+    ] = None,
     hit_url: Annotated[
         str | None,
         typer.Option(
@@ -181,6 +183,7 @@ def _serve(
     engine_options: dict[str, Any],
 ) -> None:
     from elasticdenser.engine.engine import RetrievalEngine
+    from elasticdenser.errors import ElasticDenserError
     from elasticdenser.serving.app import make_app
     from elasticdenser.serving.origins import ANY_ORIGIN
     from elasticdenser.serving.server import Server, is_loopback, url_of
@@ -194,6 +197,8 @@ def _serve(
         server = Server(make_app(engine, retriever, settings), lambda: note(f"serving {url_of(bound)}"))
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         server.run(sockets=[bound])
+        if server.failure is not None:
+            raise ElasticDenserError(server.failure)
     finally:
         engine.close(1.0)
 

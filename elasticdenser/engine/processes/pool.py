@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.batch_search import BatchSearch, RetrieverSearch
-from elasticdenser.engine.errors import WorkerError
+from elasticdenser.engine.errors import IndexReplacedError, WorkerError
 from elasticdenser.engine.processes.messages import LazyHits, encode_batch
 from elasticdenser.engine.processes.worker_process import WorkerProcess
 from elasticdenser.engine.request import Query
@@ -49,7 +49,8 @@ class ProcessPoolSearch(BatchSearch):
 
     The interpreter of the calling process remains free for clients and the scheduler. While no process is ready, the
     calling thread searches. A process that dies or hangs fails its batch and is replaced; a process that cannot start
-    is tried again and again, with a warning.
+    is tried again and again, with a warning. Once another index is in the place of the one that is searched, processes
+    that die are not replaced, unless it is put back.
 
     Args:
         retriever: The retriever, opened by `Retriever.open`; each process opens the same.
@@ -60,6 +61,7 @@ class ProcessPoolSearch(BatchSearch):
     Attributes:
         n_alive: Number of processes that are ready or searching.
         n_replaced: Number of processes that died or hung.
+        lost_index: Why processes that died are not replaced, if that is because the index was replaced; else None.
 
     Raises:
         QueryError: The retriever was not opened from a folder, or lacks a level.
@@ -82,6 +84,7 @@ class ProcessPoolSearch(BatchSearch):
         self._processes: set[WorkerProcess] = set()
         self._is_closed = False
         self._error: str | None = None
+        self.lost_index: str | None = None
         self._supervisors = [
             Thread(target=self._supervise, name=f"elasticdenser-process-{number}", daemon=True)
             for number in range(processes)
@@ -171,9 +174,8 @@ class ProcessPoolSearch(BatchSearch):
             except Exception as error:  # raised by the operating system, or by the retriever's opener in the process
                 if self._is_closed:
                     return
-                logger.warning("a worker process could not start (%s): trying again in %g s", error, retry_s)
                 with self._changed:
-                    self._error = str(error)
+                    self._record_failure(error, retry_s)
                     self._record_start()
                     self._changed.wait_for(lambda: self._is_closed, retry_s)
                 retry_s = min(2 * retry_s, _MAX_RETRY_S)
@@ -200,7 +202,7 @@ class ProcessPoolSearch(BatchSearch):
                     return
                 self._idle.append(process)
                 self.n_alive += 1
-                self._error = None
+                self._error = self.lost_index = None
                 self._record_start()
             process.wait()
             with self._lock:
@@ -217,6 +219,15 @@ class ProcessPoolSearch(BatchSearch):
             # A thread that still waits for the reply then reads the end of the connection.
             process.kill()
             process.wait()
+
+    def _record_failure(self, error: Exception, retry_s: float) -> None:
+        """Record, and log, why a process could not start; called with the lock held."""
+        self._error = str(error)
+        if not isinstance(error, IndexReplacedError):
+            logger.warning("a worker process could not start (%s): trying again in %g s", error, retry_s)
+        elif self.lost_index != str(error):  # once, as nothing changes while it is tried again
+            self.lost_index = str(error)
+            logger.warning("worker processes that die are not replaced, %d are left: %s", self.n_alive, error)
 
     def _record_start(self) -> None:
         """Record that this supervisor's process has started or failed to start."""

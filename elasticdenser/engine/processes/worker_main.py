@@ -10,7 +10,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from elasticdenser.engine.batch_search import RetrieverSearch
-from elasticdenser.engine.errors import WorkerError
+from elasticdenser.engine.errors import IndexReplacedError
 from elasticdenser.engine.processes.messages import READY, decode_batch, encode_error, encode_hits
 from elasticdenser.engine.request import Query
 
@@ -43,8 +43,13 @@ def _open(message: bytes) -> RetrieverSearch:
     logging.disable(logging.WARNING)  # the process that opened the retriever has shown these warnings
     retriever = opener()
     logging.disable(logging.NOTSET)
-    if retriever.index.manifest != manifest:
-        raise WorkerError("the index was rebuilt or replaced since it was opened: open it again, or restart the server")
+    found = retriever.index.manifest
+    if found != manifest:
+        raise IndexReplacedError(
+            f"the index {retriever.index.path} was rebuilt or replaced since it was opened: searched is the one made "
+            f"at {manifest.created}, and in its place is one made at {found.created}: open it again, or restart the "
+            "server"
+        )
     search = RetrieverSearch(retriever, recalls)
     if torch := sys.modules.get("torch"):  # otherwise the kernel computes, which uses one thread anyway
         torch.set_num_threads(1)

@@ -37,6 +37,7 @@ from elasticdenser.training.ranker.initialisation import initialise_ranker
 from elasticdenser.training.ranker.inputs import RankerInputs
 from elasticdenser.training.ranker.ranker_training import RankerTraining
 from elasticdenser.training.ranker.recipe import RankerRecipe
+from elasticdenser.training.recipe_paths import check_paths
 from elasticdenser.training.retention import SnapshotSelection
 from elasticdenser.training.selection import compare_snapshots
 from elasticdenser.training.snapshots import load_weights, save_weights, snapshot_file, snapshots_in
@@ -93,6 +94,7 @@ def train_ranker(
     options = options or TrainOptions()
     output = output.resolve()
     check_ranker_replaceable(output)
+    check_paths(recipe, options.data)
 
     def make(work: Path, device: torch.device, progress: Progress, log: Log) -> _RankerStages:
         return _RankerStages(RankerInputs(recipe, options, work, device), work, device, progress, log)

@@ -250,26 +250,36 @@ def test_a_rebuilt_index_is_not_searched(
 
 
 def test_processes_that_die_after_the_index_was_replaced_are_reported(
-    make_pool, searched_index, tmp_path, tiny_encoder, tiny_elastic, quick_pauses
+    make_pool, searched_index, tmp_path, tiny_encoder, tiny_elastic, quick_pauses, caplog
 ):
     link = tmp_path / "link"
     link.symlink_to(searched_index)
-    pool = make_pool(Retriever.open(link, encoder=str(tiny_elastic), device="cpu"))
+    pool = make_pool(Retriever.open(link, encoder=str(tiny_elastic), device="cpu"), processes=2)
     pool.wait_until_ready()
-    assert pool.failure is None
+    assert pool.failure is pool.lost_index is None
     corpus = tmp_path / "others.jsonl"
     corpus.write_text('{"_id": "d1", "text": "water"}\n')
-    PassageIndex.build(corpus, tmp_path / "another", tiny_encoder, workers=1)
+    other = PassageIndex.build(corpus, tmp_path / "another", tiny_encoder, workers=1)
     link.unlink()
-    link.symlink_to(tmp_path / "another")
-    process_of(pool).kill()
+    link.symlink_to(other.path)
+    first, second = (process._process for process in pool._processes)
+    first.kill()
+    wait_until(lambda: pool.lost_index is not None)
+    searched, found = PassageIndex.open(searched_index).manifest.created, other.manifest.created
+    assert f"searched is the one made at {searched}" in pool.lost_index and f"one made at {found}" in pool.lost_index
+    assert "rebuilt or replaced" in pool.lost_index and "restart the server" in pool.lost_index
+    assert (pool.failure, pool.n_alive) == (None, 1)
+    assert len(search_in_process(pool, QUERIES)) == 3
+    second.kill()
     wait_until(lambda: pool.failure is not None)
-    assert "rebuilt or replaced" in pool.failure and "restart the server" in pool.failure
+    assert pool.failure == pool.lost_index
     assert len(search_in_process(pool, QUERIES)) == 3  # in the calling thread, in the index that was opened
     link.unlink()
     link.symlink_to(searched_index)
-    wait_until(lambda: pool.n_alive == 1)
-    assert pool.failure is None
+    wait_until(lambda: pool.n_alive == 2)
+    assert pool.failure is pool.lost_index is None
+    warnings = [record.getMessage() for record in caplog.records if "are not replaced" in record.getMessage()]
+    assert len(warnings) == 1 and "1 are left" in warnings[0]
 
 
 def test_the_engine_goes_on_when_all_processes_are_killed(retriever):
