@@ -22,6 +22,7 @@ from torch import Tensor
 
 from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.errors import BuildError
+from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.elastic_files import beside, put_in_place
 from elasticdenser.models.manifest import check_provenance
 from elasticdenser.models.model_files import transformer_folder
@@ -46,7 +47,13 @@ _TOKENIZER_FILES = (
 
 
 def save_ranker(
-    folder: Path, *, base: Path, model: ElasticScorer, settings: PairSettings, provenance: Mapping[str, Any]
+    folder: Path,
+    *,
+    base: Path,
+    model: ElasticScorer,
+    settings: PairSettings,
+    provenance: Mapping[str, Any],
+    calibration: Mapping[str, Calibration] | None = None,
 ) -> None:
     """Write an elastic ranker.
 
@@ -56,6 +63,7 @@ def save_ranker(
         model: The trained model, on any device.
         settings: How pairs are read.
         provenance: The encoder, under `PROVENANCE_KEYS`, and any other values of JSON.
+        calibration: Subnet -> calibration of its scores to probabilities.
 
     Raises:
         ModelError: Weights are not finite, or too large for float16.
@@ -67,7 +75,9 @@ def save_ranker(
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         tensors |= stored_form(name, tensor, int8=name == "tokens" or is_layer_matrix(name))
-    manifest = RankerManifest(shape=model.shape, settings=settings, provenance=dict(provenance)).to_json()
+    manifest = RankerManifest(
+        shape=model.shape, settings=settings, provenance=dict(provenance), calibration=calibration or {}
+    ).to_json()
     work = beside(folder, "tmp")
     try:
         with explained_os_errors(folder):
