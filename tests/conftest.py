@@ -118,6 +118,14 @@ def tiny_elastic(tiny_model, tmp_path_factory) -> Path:
     return write_elastic_encoder(tmp_path_factory.mktemp("elastic") / "tiny", tiny_model, seed=3, table=table)
 
 
+@pytest.fixture(scope="session")
+def tiny_ranker(tiny_model, tmp_path_factory) -> Path:
+    """Folder of an elastic ranker made of `tiny_model`; its subnets, w0.25-d1 to w1-d2, give different scores."""
+    from elastic_models import write_ranker
+
+    return write_ranker(tmp_path_factory.mktemp("rankers") / "tiny", tiny_model)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Let `-n auto` start a worker for each usable CPU, but no more than fit into the memory of a small machine."""

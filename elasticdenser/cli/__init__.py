@@ -21,6 +21,7 @@ COMMANDS = (
     "index",
     "search",
     "run",
+    "rerank",
     "evaluate",
     "eval",
     "train",

@@ -11,13 +11,15 @@ import re
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from elasticdenser.progress import Progress
 
 if TYPE_CHECKING:
+    from ir_measures import ScoredDoc
+
     from elasticdenser.datasets import Passage
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -139,6 +141,17 @@ def progress_bars() -> Iterator[Progress]:
             display.update(task, completed=done, total=total or None, rate=rate)
 
         yield update
+
+
+def with_progress(hits: Iterable[ScoredDoc], n_queries: int, activity: str, progress: Progress) -> Iterator[ScoredDoc]:
+    """Yield the hits, and report the number of queries whose hits have begun."""
+    n_begun, last_query_id = 0, None
+    for hit in hits:
+        if hit.query_id != last_query_id:
+            last_query_id = hit.query_id
+            n_begun += 1
+            progress(activity, n_begun, n_queries)
+        yield hit
 
 
 class _ProgressLines:

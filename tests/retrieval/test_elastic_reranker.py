@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from elastic_models import write_ranker
 
 from elasticdenser import ElasticRanker, PassageIndex, Retriever
 from elasticdenser.errors import ModelError, QueryError
@@ -22,13 +21,8 @@ WORDS = ["dune", "spice", "csv file", "thread", "desert planet", "python", "read
 
 
 @pytest.fixture(scope="module")
-def ranker_folder(tiny_model, tmp_path_factory):
-    return write_ranker(tmp_path_factory.mktemp("ranker") / "tiny", tiny_model)
-
-
-@pytest.fixture(scope="module")
-def ranker(ranker_folder):
-    return ElasticRanker.from_pretrained(ranker_folder)
+def ranker(tiny_ranker):
+    return ElasticRanker.from_pretrained(tiny_ranker)
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +89,10 @@ def test_no_candidates_mean_no_reranking(retriever):
     assert list(retriever.search("dune", k=20, reranker="0")) == list(retriever.search("dune", k=20))
 
 
-def test_the_weight_of_the_manifest_is_the_default(ranker_folder, tmp_path):
+def test_the_weight_of_the_manifest_is_the_default(tiny_ranker, tmp_path):
     folder = tmp_path / "weighted"
     folder.mkdir()
-    for file in ranker_folder.iterdir():
+    for file in tiny_ranker.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     manifest = json.loads((folder / "ranker.json").read_text())
     (folder / "ranker.json").write_text(json.dumps({**manifest, "first_stage_weight": 0.25}))
@@ -163,20 +157,20 @@ def test_an_index_without_texts_is_refused(index, ranker, tiny_encoder, tiny_que
         Retriever(tiny_query_encoder, without, ranker=ranker)
 
 
-def test_a_retriever_with_a_ranker_reranks_with_it(index, ranker, ranker_folder, tiny_query_encoder):
+def test_a_retriever_with_a_ranker_reranks_with_it(index, ranker, tiny_ranker, tiny_query_encoder):
     own = Retriever(tiny_query_encoder, index, ranker=ranker)
     assert own.reranker == ElasticReranker(ranker)
     assert Retriever(tiny_query_encoder, index, reranker=ElasticReranker(ranker)).ranker is ranker
-    by_folder = Retriever(tiny_query_encoder, index, reranker="20:w0.25-d1", ranker=ranker_folder)
+    by_folder = Retriever(tiny_query_encoder, index, reranker="20:w0.25-d1", ranker=tiny_ranker)
     assert ids_of(by_folder) == ids_of(own, reranker="20:w0.25-d1") != ids_of(own, reranker="none")
 
 
-def test_other_processes_open_the_same_ranker(index, ranker_folder):
+def test_other_processes_open_the_same_ranker(index, tiny_ranker):
     options = {"dtype": "float32", "download": False, "reranker": "20:w0.5-d1"}
-    opened = Retriever.open(index.path, ranker=ranker_folder, **options)
+    opened = Retriever.open(index.path, ranker=tiny_ranker, **options)
     again = pickle.loads(pickle.dumps(opened))
     assert str(again.reranker) == str(opened.reranker) == "elastic:20:w0.5-d1"
-    assert again.ranker.folder == ranker_folder
+    assert again.ranker.folder == tiny_ranker
     assert list(again.search("dune")) == list(opened.search("dune"))
 
 
@@ -187,10 +181,10 @@ def test_without_a_ranker_an_error_says_how_to_give_one(index, tiny_query_encode
         Retriever(tiny_query_encoder, index, reranker="50")
 
 
-def test_the_ranker_of_the_package_is_the_default(index, ranker_folder, tiny_query_encoder, monkeypatch):
-    monkeypatch.setattr(shipped_ranker, "SHIPPED_RANKER", ranker_folder)
+def test_the_ranker_of_the_package_is_the_default(index, tiny_ranker, tiny_query_encoder, monkeypatch):
+    monkeypatch.setattr(shipped_ranker, "SHIPPED_RANKER", tiny_ranker)
     _shipped.cache_clear()
     retriever = Retriever(tiny_query_encoder, index, reranker="20")
-    assert retriever.reranker.ranker.folder == ranker_folder
+    assert retriever.reranker.ranker.folder == tiny_ranker
     assert make_reranker("20:w0.5-d1").ranker is retriever.reranker.ranker
     _shipped.cache_clear()

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
-from elasticdenser.cli.output import note, progress_bars
-from elasticdenser.progress import Progress
-
-if TYPE_CHECKING:
-    from ir_measures import ScoredDoc
+from elasticdenser.cli.output import note, progress_bars, with_progress
+from elasticdenser.cli.ranker_options import RerankingOptions
 
 _EXAMPLES = options.examples(
     "run indexes/nq beir/nq/ -k 100 -o runs/nq.trec",
     "run indexes/msmarco msmarco-passage/dev/small -k 1000 -o runs/dev.trec.gz",
     "run indexes/mine questions.tsv -o runs/mine.trec --exact",
     "run indexes/nq beir/nq/ -o runs/nq.trec --subnet all    (a run for each subnet)",
+    "run indexes/nq beir/nq/ -k 100 -o runs/nq.trec --rerank 50:w0.5-d3    (the 50 best hits by the ranker)",
 )
 
 
@@ -49,6 +46,7 @@ def run(
     split: options.Split = None,
     tag: Annotated[str, typer.Option(help="Name of the run, its last column.")] = "elasticdenser",
     searching: options.SearchOptions,
+    reranking: RerankingOptions,
     encoding: options.EncoderOptions,
     download: options.Download = False,
 ) -> None:
@@ -62,14 +60,14 @@ def run(
         message = f"got {output}, which takes one run; expected a file, as --subnet all writes a run for each subnet"
         raise typer.BadParameter(message, param_hint="--output")
     queries = load_queries(dataset, split=split, download=download)
-    retriever = encoding.open_retriever(index)
+    retriever = encoding.open_retriever(index, **reranking.retriever_options())
     subnets = searching.subnets(retriever)
     files = [_file_of_subnet(output, str(subnet)) for subnet in subnets] if all_subnets else [output]
     for subnet, file in zip(subnets, files, strict=True):
         with progress_bars() as progress:
             hits = retriever.search(queries, k, subnet=subnet, **searching.search_options())
             n_written = write_run(
-                file, _with_progress(hits, len(queries), f"searching with {subnet}", progress), tag=tag
+                file, with_progress(hits, len(queries), f"searching with {subnet}", progress), tag=tag
             )
         note(f"{file}: {n_written:,} hits for {len(queries):,} queries")
     if streams:
@@ -82,17 +80,6 @@ def _file_of_subnet(output: Path, subnet: str) -> Path:
     """Return the file of one subnet: `runs/nq.w0.5-d3.trec.gz` for `runs/nq.trec.gz`."""
     ending = "".join(output.suffixes[-2:] if output.suffix == ".gz" else output.suffixes[-1:])
     return output.with_name(f"{output.name.removesuffix(ending)}.{subnet}{ending}")
-
-
-def _with_progress(hits: Iterator[ScoredDoc], n_queries: int, activity: str, progress: Progress) -> Iterator[ScoredDoc]:
-    """Yield the hits, and report the number of queries whose hits have begun."""
-    n_begun, last_query_id = 0, None
-    for hit in hits:
-        if hit.query_id != last_query_id:
-            last_query_id = hit.query_id
-            n_begun += 1
-            progress(activity, n_begun, n_queries)
-        yield hit
 
 
 def register(app: typer.Typer) -> None:

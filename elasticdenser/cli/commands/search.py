@@ -14,6 +14,7 @@ import typer
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
 from elasticdenser.cli.output import hit_rows, note, print_json, print_table
+from elasticdenser.cli.ranker_options import RerankingOptions
 
 if TYPE_CHECKING:
     from elasticdenser.index import PassageIndex
@@ -24,6 +25,7 @@ _EXAMPLES = options.examples(
     'search indexes/mine "who wrote dune" --subnet w0.5-d3    (a smaller subnet of the query encoder)',
     'search indexes/mine "who wrote dune" --subnet all        (every subnet in turn)',
     'search indexes/mine "who wrote dune" --recall 0.98       (less search effort)',
+    'search indexes/mine "who wrote dune" --rerank 50:w0.5-d3    (the 50 best hits again, by the ranker)',
     "search indexes/mine --file questions.txt --json > hits.jsonl",
     "search indexes/mine --json < questions.txt",
     'search indexes/reports "who wrote dune" --by-document   (the best chunk of each document)',
@@ -50,18 +52,21 @@ def search(
         Path | None, typer.Option("--within", help="File of document ids, one per line: search only these.")
     ] = None,
     searching: options.SearchOptions,
+    reranking: RerankingOptions,
     encoding: options.EncoderOptions,
 ) -> None:
     """Search an index by meaning."""
     if query is not None and file is not None:
         raise typer.BadParameter("give a query or --file, not both")
-    retriever = encoding.open_retriever(index)
+    retriever = encoding.open_retriever(index, **reranking.retriever_options())
     subnets = searching.subnets(retriever)
     search_options: dict[str, Any] = {"k": k, **searching.search_options()}
     if within is not None:
         search_options["doc_ids"] = _doc_ids(within)
     for subnet in subnets:
         retriever.encoder.encode(["warm up"], subnet)
+        if retriever.reranker is not None:
+            list(retriever.search("warm up", subnet=subnet))
     is_empty = True
     for text in _queries(query, file):
         is_empty = False
@@ -93,12 +98,15 @@ def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **sear
             | ({} if passage is None else {"title": passage.title, "text": passage.text})
             for hit, passage in zip(hits, passages, strict=True)
         ]
-        answer = {"query": query, "subnet": str(subnet), "seconds": round(seconds, 6), "hits": rows}
-        print_json(answer)
+        answer: dict[str, Any] = {"query": query, "subnet": str(subnet)}
+        if retriever.reranker is not None:
+            answer["reranker"] = str(retriever.reranker)
+        print_json({**answer, "seconds": round(seconds, 6), "hits": rows})
         return
     scored = [(hit.score, hit.doc_id, passage) for hit, passage in zip(hits, passages, strict=True)]
+    stages = str(subnet) if retriever.reranker is None else f"{subnet}, {retriever.reranker}"
     print_table(
-        f"{query}   ({subnet}, {seconds * 1000:.1f} ms)", ["", "score", "id", "passage"], hit_rows(scored), numeric=2
+        f"{query}   ({stages}, {seconds * 1000:.1f} ms)", ["", "score", "id", "passage"], hit_rows(scored), numeric=2
     )
 
 

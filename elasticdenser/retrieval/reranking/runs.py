@@ -1,0 +1,113 @@
+"""Reranking of a finished run, of this package or of any other tool."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from ir_measures import ScoredDoc
+
+from elasticdenser.errors import QueryError
+from elasticdenser.retrieval.reranking.elastic import ElasticReranker
+from elasticdenser.retrieval.scores import strictly_decreasing
+
+RankedRun = Mapping[str, Sequence[tuple[str, float]]]
+"""Query id -> (document id, score), best first."""
+
+TextOf = Callable[[str], str]
+"""Takes the id of a document; returns its title, a space and its text."""
+
+_SHOWN = 3
+"""Ids that an error shows."""
+
+
+def ranked_run(hits: Iterable[ScoredDoc]) -> RankedRun:
+    """Return the hits of each query by falling score, equal scores in the order given."""
+    run: dict[str, list[tuple[str, float]]] = {}
+    for hit in hits:
+        run.setdefault(hit.query_id, []).append((hit.doc_id, float(hit.score)))
+    for of_query in run.values():
+        of_query.sort(key=lambda item: item[1], reverse=True)  # stable: ties keep their order
+    return run
+
+
+def candidate_ids(run: RankedRun, n_candidates: int) -> set[str]:
+    """Return the ids of the best documents of every query, whose texts are needed to rerank them."""
+    return {doc_id for hits in run.values() for doc_id, _ in hits[:n_candidates]}
+
+
+def rerank_run(
+    reranker: ElasticReranker,
+    run: RankedRun,
+    queries: Mapping[str, str],
+    text_of: TextOf,
+    *,
+    k: int | None = None,
+    workers: int = 1,
+) -> Iterator[ScoredDoc]:
+    """Rerank the best documents of each query; the others follow in their old order, with falling scores.
+
+    Args:
+        reranker: Reranks `n_candidates` documents of each query.
+        run: The run, as `ranked_run` returns it.
+        queries: Query id -> text.
+        text_of: Texts of the candidates; called from several threads.
+        k: Hits for each query, at most; None is all of them.
+        workers: Threads, each of which reranks a query at a time.
+
+    Yields:
+        The hits, query by query, best first, scores strictly falling.
+
+    Raises:
+        QueryError: A query of the run is missing or empty.
+    """
+    check_queries(run, queries)
+
+    def rerank(query_id: str) -> list[ScoredDoc]:
+        return _rerank_query(reranker, query_id, queries[query_id], run[query_id], text_of)[:k]
+
+    if workers == 1:
+        for query_id in run:
+            yield from rerank(query_id)
+        return
+    started: deque[Future[list[ScoredDoc]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="rerank") as pool:
+        for query_id in run:
+            started.append(pool.submit(rerank, query_id))
+            if len(started) > 2 * workers:  # enough for no thread to wait for the longest query
+                yield from started.popleft().result()
+        while started:
+            yield from started.popleft().result()
+
+
+def check_queries(run: RankedRun, queries: Mapping[str, str]) -> None:
+    """Refuse a run with queries whose text is not known.
+
+    Raises:
+        QueryError: There are such queries.
+    """
+    if missing := [query_id for query_id in run if query_id not in queries]:
+        raise QueryError(
+            f"the run has {len(missing):,} of its {len(run):,} queries that are not among the queries given "
+            f"({shown(missing)}): give the file of all queries (--queries), or another --split of it"
+        )
+
+
+def shown(ids: Sequence[str]) -> str:
+    """Return the first of some ids for a message."""
+    return ", ".join(map(repr, ids[:_SHOWN])) + (", ..." if len(ids) > _SHOWN else "")
+
+
+def _rerank_query(
+    reranker: ElasticReranker, query_id: str, query: str, hits: Sequence[tuple[str, float]], text_of: TextOf
+) -> list[ScoredDoc]:
+    candidates = hits[: reranker.n_candidates]
+    doc_ids, first_scores = [doc_id for doc_id, _ in hits], np.array([score for _, score in hits], np.float32)
+    texts = [text_of(doc_id) for doc_id, _ in candidates]
+    scores, order = reranker.rank_texts(query, texts, first_scores[: len(texts)])
+    last = scores[-1:].min(initial=np.inf)
+    new_scores = strictly_decreasing(np.r_[scores, np.minimum(first_scores[len(texts) :], last)])
+    new_ids = [doc_ids[number] for number in order] + doc_ids[len(texts) :]
+    return [ScoredDoc(query_id, doc_id, score) for doc_id, score in zip(new_ids, new_scores.tolist(), strict=True)]
