@@ -12,6 +12,7 @@ import typer
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
 from elasticdenser.cli.output import can_draw, note, print_table, progress_bars
+from elasticdenser.cli.ranker_options import RerankedLevelsOptions
 
 if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
@@ -20,6 +21,7 @@ _EXAMPLES = options.examples(
     "profile indexes/mine -o profile.json",
     "profile indexes/mine --queries questions.txt -o profile.json",
     "profile indexes/mine --queries questions.txt --by-length -o profile.json",
+    "profile indexes/mine --rerank 50:w0.5-d3 --rerank 100:w1-d6 -o profile.json    (levels that rerank)",
     "profile indexes/mine --subnets w1-d6,w0.5-d3,level0 --batch-sizes 1,8,32 -o profile.json",
 )
 
@@ -65,11 +67,14 @@ def profile(
             "about half a minute longer; `serve --minimum-quality` uses it.",
         ),
     ] = False,
+    reranking: RerankedLevelsOptions,
     encoding: options.EncoderOptions,
 ) -> None:
-    """Measure quality and run time of each level (a subnet with a search effort) on this machine.
+    """Measure quality and run time of each level (a subnet with a search effort, and reranking) on this machine.
 
-    Run times are those of encoding and search together, on one thread, for single queries and for batches.
+    Run times are those of encoding, search and reranking together, on one thread, for single queries and for batches.
+    With --rerank, qualities are estimated from the hits shared with the best level that reranks: check with `run` and
+    `evaluate` that your ranker is better than the first stage.
     """
     from elasticdenser.artifacts import is_stream
 
@@ -78,14 +83,21 @@ def profile(
         raise typer.BadParameter(f"got {output}; expected a name that ends in .json", param_hint="--output")
     sizes = _parse_batch_sizes(batch_sizes)
     output.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
-    retriever = encoding.open_retriever(index)
+    retriever = encoding.open_retriever(index, **reranking.retriever_options())
     from elasticdenser.datasets import load_queries
     from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
     from elasticdenser.engine.profiling.query_sample import sample_queries
     from elasticdenser.models.manifest import retention_by_length_of, retention_of
 
     names = tuple(filter(None, (name.strip() for name in subnets.split(","))))
-    settings = MeasureSettings(levels=names, batch_sizes=sizes, k=k, rounds=rounds, by_length=by_length)
+    settings = MeasureSettings(
+        levels=names,
+        batch_sizes=sizes,
+        k=k,
+        rounds=rounds,
+        by_length=by_length,
+        rerankings=reranking.rerankings,
+    )
     texts = [query.text for query in load_queries(queries)] if queries else sample_queries(retriever)
     folder = retriever.encoder.location.path
     quality, quality_by_tokens = retention_of(folder), retention_by_length_of(folder)
@@ -123,15 +135,20 @@ def _print_levels(profile: Profile, batch_sizes: Sequence[int]) -> None:
     rows = []
     for position, level in enumerate(profile.levels):
         single_ms = 1000 * level.measured_s[1]
-        ms_per_query = [f"{1000 * level.measured_s[size] / size:.2f}" for size in batch_sizes[1:]]
+        ms_per_query = [
+            f"{1000 * level.measured_s[size] / size:.2f}" if size in level.measured_s else ""
+            for size in batch_sizes[1:]
+        ]
         effort = "greatest" if level.recall is None else f"{level.recall:.3f}"
         used = "yes" if position in profile.hull else ""
         rows.append([f"{level.quality:.3f}", f"{single_ms:.2f}", *ms_per_query, level.name, effort, used])
     columns = ["quality", "ms single", *(f"in {size}s" for size in batch_sizes[1:]), "level", "search recall", "used"]
-    by_agreement = profile.measured.get("quality_by_agreement")
-    meaning = (
-        "estimated from hits shared with the full encoder" if by_agreement else "share of the full encoder's figures"
-    )
+    if best := profile.measured.get("reranked_by_agreement_with"):
+        meaning = f"estimated from hits shared with {best}"
+    elif profile.measured.get("quality_by_agreement"):
+        meaning = "estimated from hits shared with the full encoder"
+    else:
+        meaning = "share of the full encoder's figures"
     print_table(f"Quality: {meaning}", columns, rows, numeric=len(columns) - 3)
 
 
