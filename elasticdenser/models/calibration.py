@@ -85,7 +85,8 @@ def fit_calibration(scores: Scores, relevant: NDArray[np.bool_]) -> Calibration:
 def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     # Of the absolute value, as exp overflows for large ones.
     small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1, small) / (1 + small)
+    probabilities: NDArray[np.float64] = np.where(logits >= 0, 1, small) / (1 + small)
+    return probabilities
 
 
 def _loss(logits: NDArray[np.float64], targets: NDArray[np.float64]) -> float:

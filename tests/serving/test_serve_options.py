@@ -16,7 +16,7 @@ def settings_of(served_index, tiny_elastic, monkeypatch):
 
     def run(*args: str):
         served = []
-        monkeypatch.setattr(serve_command, "_profile", lambda *_: PROFILE)
+        monkeypatch.setattr(serve_command, "_measure_levels", lambda *_: PROFILE)
         monkeypatch.setattr(
             serve_command, "_serve", lambda bound, retriever, profile, settings, _: served.append(settings)
         )
