@@ -68,8 +68,10 @@ class CollectedTexts:
             self._file.flush()
 
 
-def collect_texts(corpus: Iterable[Passage], doc_ids: Collection[str], progress: Progress = silent) -> CollectedTexts:
-    """Return the texts of those of the ids that are in a corpus.
+def collect_texts(
+    corpus: Iterable[Passage], doc_ids: Collection[str] | None = None, progress: Progress = silent
+) -> CollectedTexts:
+    """Return the texts of those of the ids that are in a corpus; without ids, of all passages.
 
     Args:
         corpus: The passages, read once.
@@ -81,7 +83,7 @@ def collect_texts(corpus: Iterable[Passage], doc_ids: Collection[str], progress:
     """
     texts = CollectedTexts()
     for number, passage in enumerate(corpus, start=1):
-        if passage.doc_id in doc_ids:
+        if doc_ids is None or passage.doc_id in doc_ids:
             texts.add(passage)
         if number % _PROGRESS_EVERY == 0:
             progress("reading the corpus", number, 0)

@@ -28,6 +28,7 @@ class System:
         search: Takes queries (id -> text) and k; returns hits. `Retriever.search` and `Bm25Index.search` fit.
         parts: Instead of `search`: the systems whose hits are fused.
         fuse: Takes the hits of the parts and k.
+        min_part_hits: Number of hits per query that `fuse` needs of the parts, where k is less.
         run: Instead of `search`: a TREC run file.
         title: Title in plain words.
         settings: All settings that its hits depend on, for the report.
@@ -46,6 +47,7 @@ class System:
     search: Search | None = None
     parts: Sequence[System] = ()
     fuse: Fuse | None = None
+    min_part_hits: int = 0
     run: Path | None = None
     title: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -67,7 +69,8 @@ class System:
             return self.search
         searches = [part.live_search for part in self.parts]
         known = [search for search in searches if search is not None]
-        return partial(_search_and_fuse, known, self.fuse) if len(known) == len(searches) else None
+        fused = partial(_search_and_fuse, known, self.fuse, self.min_part_hits)
+        return fused if len(known) == len(searches) else None
 
     def info(self) -> SystemInfo:
         """Return the description of the system for reports."""
@@ -80,5 +83,7 @@ class System:
         )
 
 
-def _search_and_fuse(searches: Sequence[Search], fuse: Fuse, queries: Mapping[str, str], k: int) -> Iterable[ScoredDoc]:
-    return fuse([search(queries, k) for search in searches], k)
+def _search_and_fuse(
+    searches: Sequence[Search], fuse: Fuse, min_hits: int, queries: Mapping[str, str], k: int
+) -> Iterable[ScoredDoc]:
+    return fuse([search(queries, max(k, min_hits)) for search in searches], k)

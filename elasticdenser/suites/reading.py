@@ -10,7 +10,14 @@ from msgspec import Meta
 
 from elasticdenser.dataclass_io import check_keys, from_value, read_tables, read_toml
 from elasticdenser.errors import BadInputError
-from elasticdenser.suites.settings import SYSTEM_TYPES, CorpusSettings, DenseSettings, QuerySetSettings, SystemSettings
+from elasticdenser.suites.settings import (
+    SYSTEM_TYPES,
+    CorpusSettings,
+    DenseSettings,
+    QuerySetSettings,
+    SystemSettings,
+    parts_of,
+)
 from elasticdenser.suites.subnets import find_system, with_normalised_subnets
 from elasticdenser.suites.suite import Suite, check_known
 
@@ -68,18 +75,21 @@ def _system(table: dict[str, Any], where: str) -> SystemSettings:
 
 
 def _parts_first(systems: dict[str, SystemSettings]) -> dict[str, SystemSettings]:
-    """Return the systems, each after those that it fuses.
+    """Return the systems, each after those that it fuses or reranks.
 
     Raises:
-        BadInputError: A system fuses an unknown system, or itself.
+        BadInputError: A system fuses or reranks an unknown system, or itself.
     """
     ordered: dict[str, SystemSettings] = {}
 
     def add(name: str, fused_by: tuple[str, ...]) -> None:
+        key, parts = parts_of(systems[name])
         if name in fused_by:
-            raise BadInputError(f"systems.{name} fuses itself ({' of '.join([*fused_by, name])}): remove it from 'of'")
-        for part in getattr(systems[name], "of", ()):
-            add(find_system(f"systems.{name}.of", part, systems)[0], (*fused_by, name))
+            verb = "reranks" if key == "over" else "fuses"
+            cycle = " of ".join([*fused_by, name])
+            raise BadInputError(f"systems.{name} {verb} itself ({cycle}): remove it from {key!r}")
+        for part in parts:
+            add(find_system(f"systems.{name}.{key}", part, systems)[0], (*fused_by, name))
         ordered.setdefault(name, systems[name])
 
     for name in systems:

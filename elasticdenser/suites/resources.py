@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elasticdenser.datasets import load_answers, load_qrels, load_queries
+from elasticdenser.datasets.collected_texts import CollectedTexts, collect_texts
 from elasticdenser.encoders.precision import dtype_of
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation import AnswerMatch, QuerySet, parse_measures
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.progress import Progress
 from elasticdenser.retrieval.bm25 import Bm25Index
+from elasticdenser.retrieval.reranking.runs import IndexTexts
 from elasticdenser.suites.encoders import passage_encoder_fingerprint
 from elasticdenser.suites.mistyped_queries import mistyped, query_set_title
 from elasticdenser.suites.options import SuiteOptions
@@ -25,6 +27,7 @@ from elasticdenser.suites.suite import Suite
 if TYPE_CHECKING:
     from elasticdenser.encoders import ElasticQueryEncoder
     from elasticdenser.index import PassageIndex
+    from elasticdenser.rankers import ElasticRanker
 
 _FINGERPRINT_LENGTH = 12
 """Characters of a fingerprint in the name of an index folder."""
@@ -40,6 +43,7 @@ class Resources:
         progress: Called with (activity, done, total).
 
     Attributes:
+        progress: As given.
         suite: The suite with a system for each subnet.
         sources: Data of the suite on this machine.
 
@@ -50,15 +54,18 @@ class Resources:
 
     def __init__(self, suite: Suite, indexes: Path, options: SuiteOptions, progress: Progress) -> None:
         self.options, self._suite = options, suite
-        self._indexes, self._progress = indexes, progress
+        self._indexes, self.progress = indexes, progress
         # Opened once each: encoders hold weights, indexes hold open files and memory maps.
+        self.query_set = cache(self._query_set)
+        self.ranker = cache(self._ranker)
+        self.texts = cache(self._texts)
         self.query_encoder = cache(self._query_encoder)
         self.dense_index = cache(self._dense_index)
         self.bm25_index = cache(self._bm25_index)
         self.sources = DataSources(suite, options)
         self.suite = suite.expanded(lambda encoder: self._encoder_of(encoder).subnets)
 
-    def query_set(self, name: str) -> QuerySet:
+    def _query_set(self, name: str) -> QuerySet:
         """Load queries with their judgements and answers; indexes are opened only when texts are needed.
 
         Raises:
@@ -112,6 +119,8 @@ class Resources:
         raise BadInputError("AnswerMatch needs texts: add a system of type dense or bm25, whose index contains them")
 
     def _has_document(self, corpus: str, doc_id: str) -> bool:
+        if self._dense_settings() is None and not self._has_bm25():
+            return doc_id in self.texts(corpus)
         try:
             self._text_of(corpus)(doc_id)
         except KeyError:
@@ -136,6 +145,24 @@ class Resources:
             download=not self.options.offline,
         )
 
+    def _ranker(self, folder: str) -> ElasticRanker:
+        from elasticdenser.rankers import ElasticRanker
+
+        return ElasticRanker.from_pretrained(folder or None)
+
+    def _texts(self, corpus: str) -> IndexTexts | CollectedTexts:
+        """Return the texts of a corpus with their titles, as rankers read them."""
+        dense = self._dense_settings()
+        if dense is not None:
+            return IndexTexts(self.dense_index(corpus, dense.encoder))
+        if finished := self.sources.finished_index(corpus):
+            from elasticdenser.index import PassageIndex
+
+            return IndexTexts(PassageIndex.open(finished))
+        return collect_texts(
+            self.sources.open_corpus(corpus), progress=partial(_report_prefixed, self.progress, corpus)
+        )
+
     def _dense_index(self, corpus: str, encoder: str) -> PassageIndex:
         """Open the vectors of a corpus from an encoder; build them if they do not exist."""
         from elasticdenser.encoders import PassageEncoder
@@ -157,7 +184,7 @@ class Resources:
             path,
             passage_encoder,
             workers=self.options.workers,
-            progress=partial(_report_prefixed, self._progress, corpus),
+            progress=partial(_report_prefixed, self.progress, corpus),
         )
 
     def _bm25_index(self, corpus: str) -> Bm25Index:
@@ -165,7 +192,7 @@ class Resources:
         path = self._indexes / f"{corpus}.bm25.{self.sources.corpus_fingerprint(corpus)[:_FINGERPRINT_LENGTH]}"
         if path.exists():
             return Bm25Index.open(path)
-        progress = partial(_report_prefixed, self._progress, f"{corpus} (bm25)")
+        progress = partial(_report_prefixed, self.progress, f"{corpus} (bm25)")
         return Bm25Index.build(self.sources.open_corpus(corpus), path, progress=progress)
 
 

@@ -19,6 +19,7 @@ from elasticdenser.progress import Progress, silent
 from elasticdenser.suites.cell_lines import cell_lines
 from elasticdenser.suites.options import SuiteOptions
 from elasticdenser.suites.resources import Resources
+from elasticdenser.suites.settings import parts_of
 from elasticdenser.suites.suite import Suite
 from elasticdenser.suites.systems import make_system
 
@@ -130,8 +131,8 @@ def _make_systems(query_set: str, resources: Resources, skipped: list[Skipped]) 
             systems[name] = make_system(name, settings, query_set, resources, systems)
         except (DataMissingError, MissingExtraError) as error:
             _skip(skipped_here, query_set, name, error)
-    # If all systems were skipped for the same reason, the whole query set was; fusions only repeat the reasons.
-    reasons = {skipped.reason for skipped in skipped_here if not hasattr(all_settings[skipped.system], "of")}
+    # If all systems were skipped for the same reason, the whole query set was; systems made of others only repeat it.
+    reasons = {skipped.reason for skipped in skipped_here if not parts_of(all_settings[skipped.system])[1]}
     if not systems and len(reasons) == 1:
         skipped_here = [replace(skipped_here[0], system="")]
     skipped += skipped_here

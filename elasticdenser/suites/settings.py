@@ -10,17 +10,27 @@
     typing_errors = 2               # adds this many typing errors to every query; judgements and answers stay the same
 
     [systems.NAME]
-    type = "dense"                  # or "bm25", "rrf", "weighted", "run", each with its settings
+    type = "dense"                  # or "bm25", "rrf", "weighted", "rerank", "run", each with its settings
     subnet = "w0.5-d3"              # a subnet of the query encoder; without this key, the full subnet
     subnet = ["w1-d6", "level0"]    # several subnets: a system for each, named NAME.w1-d6 and NAME.level0
     subnet = "all"                  # every subnet of the encoder
     precision = "fp32"              # arithmetic of the query encoder; without this key, that of `serve`: the fastest
 
+    [systems.NAME-reranked]
+    type = "rerank"
+    over = "NAME"                   # the system whose hits are reranked
+    candidates = 50                 # hits of each query to rerank
+    subnet = "w0.5-d3"              # a subnet of the ranker; without this key, the largest
+    stages = ["100:w0.25-d1", "30:w0.5-d3"]     # instead of candidates and subnet: a cascade
+    ranker = "models/ranker"        # its folder; without this key, the ranker of this package
+    first_stage_weight = 0.2        # of the scores of NAME; without this key, that in the ranker's manifest, or 0 where
+                                    # NAME is not of type dense
+
     [register]
     "id/of/ir_datasets" = "nq-test.qa.csv"
 
 If a system has several subnets, `--system NAME` means all of them, and `--system NAME.level0` one of them. Where a
-single system is needed, as the baseline or in a fusion (`of`), NAME means its largest subnet.
+single system is needed, as the baseline, in a fusion (`of`) or to be reranked (`over`), NAME means its largest subnet.
 """
 
 from __future__ import annotations
@@ -146,12 +156,50 @@ class RunSettings:
     title: str = ""
 
 
-SystemSettings = DenseSettings | Bm25Settings | RrfSettings | WeightedSettings | RunSettings
+@dataclass(frozen=True, kw_only=True)
+class RerankSettings:
+    """Hits of another system, the best of which an elastic ranker reads again; `stages` are those of a cascade.
+
+    The other system may be of any type. Texts come from the index of vectors if there is a system of type dense, else
+    from the corpus, which is copied to a temporary file.
+    """
+
+    over: str
+    title: str = ""
+    ranker: str = ""
+    candidates: Annotated[int, Meta(ge=0)] = 0
+    subnet: str = ""
+    stages: tuple[str, ...] = ()
+    first_stage_weight: Annotated[float, Meta(ge=0)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.stages and (self.candidates or self.subnet):
+            raise ValueError("got both 'stages' and 'candidates' or 'subnet': give the stages alone")
+
+    @property
+    def spelling(self) -> str:
+        """The stages as the command line spells them."""
+        return ",".join(self.stages or (f"{self.candidates or 50}{self.subnet and f':{self.subnet}'}",))
+
+
+SystemSettings = DenseSettings | Bm25Settings | RrfSettings | WeightedSettings | RerankSettings | RunSettings
 SYSTEM_TYPES: dict[str, type[SystemSettings]] = {
     "dense": DenseSettings,
     "bm25": Bm25Settings,
     "rrf": RrfSettings,
     "weighted": WeightedSettings,
+    "rerank": RerankSettings,
     "run": RunSettings,
 }
 """Settings of a system by the `type` in its table."""
+
+
+def parts_of(settings: SystemSettings) -> tuple[str, tuple[str, ...]]:
+    """Return the key and the names of the systems that one is made of; no names if it needs no others."""
+    match settings:
+        case RerankSettings():
+            return "over", (settings.over,)
+        case RrfSettings() | WeightedSettings():
+            return "of", settings.of
+        case _:
+            return "", ()

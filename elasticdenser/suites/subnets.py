@@ -14,10 +14,12 @@ from elasticdenser.subnet import Subnet
 from elasticdenser.suites.settings import (
     ALL_SUBNETS,
     DenseSettings,
+    RerankSettings,
     RrfSettings,
     SubnetSettings,
     SystemSettings,
     WeightedSettings,
+    parts_of,
 )
 
 Systems = Mapping[str, SystemSettings]
@@ -74,11 +76,11 @@ def find_system(where: str, name: str, systems: Systems) -> tuple[str, str]:
 
 
 def select_systems(baseline: str, systems: Systems, chosen: Sequence[str]) -> dict[str, SystemSettings]:
-    """Return the chosen systems and subnets with the baseline and all systems that they fuse.
+    """Return the chosen systems and subnets with the baseline and all systems that they fuse or rerank.
 
     Args:
         baseline: Name of the baseline.
-        systems: The tables of systems, each after the systems that it fuses.
+        systems: The tables of systems, each after the systems that it is made of.
         chosen: Names of systems; none means all.
 
     Raises:
@@ -91,8 +93,9 @@ def select_systems(baseline: str, systems: Systems, chosen: Sequence[str]) -> di
     _add_single(subnets_by_table, "baseline", baseline, systems)
     for name, settings in reversed(list(systems.items())):
         if name in subnets_by_table:
-            for part in getattr(settings, "of", ()):
-                _add_single(subnets_by_table, f"systems.{name}.of", part, systems)
+            key, parts = parts_of(settings)
+            for part in parts:
+                _add_single(subnets_by_table, f"systems.{name}.{key}", part, systems)
     return {
         name: _with_subnets(settings, subnets_by_table[name])
         for name, settings in systems.items()
@@ -107,7 +110,7 @@ def expand_subnets(
 
     Args:
         baseline: Name of the baseline.
-        systems: The tables of systems, each after the systems that it fuses.
+        systems: The tables of systems, each after the systems that it is made of.
         subnets_of: Encoder -> its subnets, largest first; called only for tables with several subnets.
 
     Raises:
@@ -129,6 +132,9 @@ def expand_subnets(
         elif isinstance(settings, RrfSettings | WeightedSettings):
             parts = [_single_system(f"systems.{name}.of", part, systems, subnets_by_table) for part in settings.of]
             expanded[name] = replace(settings, of=tuple(parts))
+        elif isinstance(settings, RerankSettings):
+            over = _single_system(f"systems.{name}.over", settings.over, systems, subnets_by_table)
+            expanded[name] = replace(settings, over=over)
         else:
             expanded[name] = settings
     return _single_system("baseline", baseline, systems, subnets_by_table), expanded

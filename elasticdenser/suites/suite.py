@@ -13,7 +13,7 @@ from elasticdenser.suites.subnets import expand_subnets, select_systems, with_no
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """Data sets, systems and measures to evaluate. Each system comes after those that it fuses.
+    """Data sets, systems and measures to evaluate. Each system comes after those that it fuses or reranks.
 
     Attributes:
         title: Title of the report.
@@ -36,7 +36,7 @@ class Suite:
     def only(self, *, query_sets: Sequence[str], systems: Sequence[str]) -> Suite:
         """Return the suite with only some query sets, and some systems or subnets of them; an empty choice means all.
 
-        The baseline and the systems that others fuse are always included.
+        The baseline and the systems that others fuse or rerank are always included.
 
         Raises:
             BadInputError: There is no such query set or system.

@@ -17,10 +17,12 @@ from elasticdenser.retrieval.fusion import reciprocal_rank_fusion, weighted_fusi
 from elasticdenser.retrieval.java import require_pyserini
 from elasticdenser.retrieval.retriever import Retriever
 from elasticdenser.suites.encoders import subnets_fingerprint
+from elasticdenser.suites.reranking import rerank_system
 from elasticdenser.suites.resources import Resources
 from elasticdenser.suites.settings import (
     Bm25Settings,
     DenseSettings,
+    RerankSettings,
     RrfSettings,
     RunSettings,
     SubnetSettings,
@@ -39,10 +41,10 @@ def make_system(
         settings: Settings of the system.
         query_set: Name of the query set.
         resources: Indexes and encoders.
-        others: The systems that were made before, which fusions use.
+        others: The systems that were made before, which fusions and rerankings use.
 
     Raises:
-        DataMissingError: The corpus or run is not on this machine, or a fused system was skipped.
+        DataMissingError: The corpus or run is not on this machine, or a system that this one is made of was skipped.
         MissingExtraError: pyserini is not installed.
     """
     corpus = resources.suite.query_sets[query_set].corpus
@@ -55,6 +57,8 @@ def make_system(
             return _run(name, settings, query_set, resources)
         case RrfSettings() | WeightedSettings():
             return _fusion(name, settings, others)
+        case RerankSettings():
+            return rerank_system(name, settings, query_set, resources, others)
 
 
 def _dense(name: str, settings: DenseSettings, corpus: str, resources: Resources) -> System:

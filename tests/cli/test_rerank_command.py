@@ -94,7 +94,7 @@ def test_what_does_not_fit_together_is_refused(files, corpus, index, tiny_ranker
     with (files / "first.trec").open("a") as file:
         file.write("q1 Q0 x9 4 -1 other\nq1 Q0 x8 5 -2 other\n")
     for source in (corpus, index):
-        parts = ("2 of the 5 documents to rerank are not in the corpus ('x8', 'x9')", "give the corpus")
+        parts = (f"2 of the 5 documents to rerank are not in {source} ('x8', 'x9')", "give the corpus")
         assert_fails_after_notes(rerank(files, source, tiny_ranker), *parts)
     assert not (files / "new.trec").exists()
     assert rerank(files, corpus, tiny_ranker, "-k", "3").exit_code == 0

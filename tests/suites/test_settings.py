@@ -7,7 +7,15 @@ from elasticdenser.evaluation import parse_measures
 from elasticdenser.suites import read_suite
 from elasticdenser.suites.settings import Bm25Settings, DenseSettings, RrfSettings
 
-SYSTEMS = {"elastic-local": ["auto"], "subjects-local": ["full"]}
+RERANKED = [f"bm25-{name}" for name in ("reranked", "reranked-middle", "reranked-small", "cascade")]
+SYSTEMS = {
+    "elastic-local": ["auto"],
+    "subjects-local": ["full"],
+    "rerank-local": [
+        *("full", *(name.replace("bm25", "full") for name in RERANKED)),
+        *("bm25", *RERANKED, "tasb", "tasb-reranked", "splade", "splade-reranked"),
+    ],
+}
 GOOD = """
 title = "A suite"
 [corpora.c]

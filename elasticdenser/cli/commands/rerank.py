@@ -12,7 +12,6 @@ from elasticdenser.cli import options
 from elasticdenser.cli.command import command
 from elasticdenser.cli.output import note, progress_bars, with_progress
 from elasticdenser.cli.ranker_options import RankerFolder
-from elasticdenser.errors import BadInputError
 from elasticdenser.progress import Progress
 
 if TYPE_CHECKING:
@@ -139,30 +138,22 @@ def _text_of(corpus: list[str], doc_ids: Collection[str], reading: options.Corpu
 
     Raises:
         BadInputError: The corpus lacks some of the documents, or cannot be read.
-        IndexFormatError: The index cannot be opened, or holds no texts.
+        IndexFormatError: The index cannot be opened.
+        QueryError: The index holds no texts.
     """
     from elasticdenser.datasets.collected_texts import collect_texts
     from elasticdenser.index import PassageIndex
     from elasticdenser.index.layout import MANIFEST
-    from elasticdenser.retrieval.reranking.runs import shown
+    from elasticdenser.retrieval.reranking.runs import IndexTexts, check_documents
 
     indexes = [source for source in corpus if (Path(source) / MANIFEST).is_file()]
     if indexes and len(corpus) > 1:
         raise typer.BadParameter(f"got the index {indexes[0]} and other sources, expected the index alone")
-    if indexes:
-        index = PassageIndex.open(indexes[0])
-        missing = [doc_id for doc_id in doc_ids if index.doc_ids.find(doc_id) < 0]
-        text_of: TextOf = lambda doc_id: index.passage(doc_id).content  # noqa: E731
-    else:
-        texts = collect_texts(reading.open(corpus), doc_ids, progress)
-        missing, text_of = [doc_id for doc_id in doc_ids if doc_id not in texts], texts.__getitem__
-    if missing:
-        raise BadInputError(
-            f"{len(missing):,} of the {len(doc_ids):,} documents to rerank are not in the corpus "
-            f"({shown(sorted(missing))}): give the corpus that the run was made from, and its ids (--id)",
-            " ".join(corpus),
-        )
-    return text_of
+    texts = (
+        IndexTexts(PassageIndex.open(indexes[0])) if indexes else collect_texts(reading.open(corpus), doc_ids, progress)
+    )
+    check_documents(doc_ids, texts.__contains__, " ".join(corpus))
+    return texts.__getitem__
 
 
 def _n_workers(reranker: ElasticReranker, workers: int | None) -> int:

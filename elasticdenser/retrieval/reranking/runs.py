@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from ir_measures import ScoredDoc
 
-from elasticdenser.errors import QueryError
+from elasticdenser.errors import BadInputError, QueryError
+from elasticdenser.index import PassageIndex
 from elasticdenser.retrieval.reranking.elastic import ElasticReranker
 from elasticdenser.retrieval.scores import strictly_decreasing
 
@@ -21,6 +22,28 @@ TextOf = Callable[[str], str]
 
 _SHOWN = 3
 """Ids that an error shows."""
+
+
+class IndexTexts:
+    """Texts of an index by document id, title and space first; see `CollectedTexts` for those of a corpus.
+
+    Args:
+        index: The index.
+
+    Raises:
+        QueryError: It was built without texts.
+    """
+
+    def __init__(self, index: PassageIndex) -> None:
+        if not index.has_texts:
+            raise QueryError(f"{index.path} holds no texts, which a ranker reads: build the index without --no-texts")
+        self._index = index
+
+    def __contains__(self, doc_id: str) -> bool:
+        return self._index.doc_ids.find(doc_id) >= 0
+
+    def __getitem__(self, doc_id: str) -> str:
+        return self._index.passage(doc_id).content
 
 
 def ranked_run(hits: Iterable[ScoredDoc]) -> RankedRun:
@@ -91,11 +114,24 @@ def check_queries(run: RankedRun, queries: Mapping[str, str]) -> None:
     if missing := [query_id for query_id in run if query_id not in queries]:
         raise QueryError(
             f"the run has {len(missing):,} of its {len(run):,} queries that are not among the queries given "
-            f"({shown(missing)}): give the file of all queries (--queries), or another --split of it"
+            f"({_shown(missing)}): give the file of all queries (--queries), or another --split of it"
         )
 
 
-def shown(ids: Sequence[str]) -> str:
+def check_documents(doc_ids: Collection[str], is_known: Callable[[str], bool], where: str) -> None:
+    """Refuse documents whose text is not known.
+
+    Raises:
+        BadInputError: There are such documents.
+    """
+    if missing := sorted(doc_id for doc_id in doc_ids if not is_known(doc_id)):
+        raise BadInputError(
+            f"{len(missing):,} of the {len(doc_ids):,} documents to rerank are not in {where} ({_shown(missing)}): "
+            "give the corpus that the run was made from, and the field of its ids"
+        )
+
+
+def _shown(ids: Sequence[str]) -> str:
     """Return the first of some ids for a message."""
     return ", ".join(map(repr, ids[:_SHOWN])) + (", ..." if len(ids) > _SHOWN else "")
 

@@ -1,0 +1,96 @@
+"""Systems of type rerank: the hits of another system, reranked by an elastic ranker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ir_measures import ScoredDoc
+
+from elasticdenser.artifacts import sha256_of
+from elasticdenser.cpus import cpu_count
+from elasticdenser.errors import BadInputError, DataMissingError, QueryError
+from elasticdenser.evaluation import System
+from elasticdenser.fingerprint import fingerprint_of
+from elasticdenser.models.ranker_manifest import RANKER_MANIFEST, RANKER_WEIGHTS
+from elasticdenser.retrieval.reranking import ElasticReranker
+from elasticdenser.retrieval.reranking.runs import candidate_ids, check_documents, ranked_run, rerank_run
+from elasticdenser.suites.resources import Resources
+from elasticdenser.suites.settings import RerankSettings
+
+
+def rerank_system(
+    name: str, settings: RerankSettings, query_set: str, resources: Resources, others: Mapping[str, System]
+) -> System:
+    """Make a system that reranks another one; the arguments are those of `make_system`.
+
+    Raises:
+        DataMissingError: The other system was skipped.
+        BadInputError: The settings are out of range, or the query set has fewer hits than there are candidates.
+        ModelError: There is no such ranker.
+    """
+    if settings.over not in others:
+        raise DataMissingError(f"it reranks {settings.over}, which was skipped")
+    over = others[settings.over]
+    reranker = _reranker(f"systems.{name}", settings, over, resources)
+    k = resources.suite.query_sets[query_set].k or resources.suite.k
+    if reranker.n_candidates > k:
+        raise BadInputError(
+            f"systems.{name}: got {reranker.n_candidates} candidates, but {query_set} has {k} hits per query: raise "
+            "its k, or rerank fewer"
+        )
+    shown_settings = {
+        "type": "rerank",
+        "over": settings.over,
+        "ranker": reranker.ranker.folder.name,
+        "stages": ", ".join(map(str, reranker.stages)),
+        "first_stage_weight": reranker.first_stage_weight,
+        "precision": reranker.ranker.dtype,
+    }
+    files = [sha256_of(reranker.ranker.folder / file) for file in (RANKER_MANIFEST, RANKER_WEIGHTS)]
+    return System(
+        name=name,
+        title=settings.title or f"{settings.over}, reranked by {reranker}",
+        settings=shown_settings,
+        fingerprint=fingerprint_of([shown_settings, files, over.fingerprint]),
+        parts=[over],
+        fuse=_Reranking(name, reranker, query_set, resources),
+        min_part_hits=reranker.n_candidates,
+    )
+
+
+def _reranker(where: str, settings: RerankSettings, over: System, resources: Resources) -> ElasticReranker:
+    # The weight in a ranker's manifest is for inner products; other systems have scores of any scale.
+    default = None if over.settings.get("type") == "dense" else 0.0
+    weight = default if settings.first_stage_weight is None else settings.first_stage_weight
+    spelling = settings.spelling if weight is None else f"{settings.spelling}+{weight!r}"
+    try:
+        return ElasticReranker.parse(spelling, resources.ranker(settings.ranker))
+    except QueryError as error:
+        raise BadInputError(f"{where}: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Reranking:
+    """Reranking as a fusion of one system."""
+
+    name: str
+    reranker: ElasticReranker
+    query_set: str
+    resources: Resources
+
+    def __call__(self, runs: Sequence[Iterable[ScoredDoc]], k: int) -> Iterator[ScoredDoc]:
+        """Yield the reranked hits of the only run."""
+        run = ranked_run(runs[0])
+        corpus = self.resources.suite.query_sets[self.query_set].corpus
+        texts = self.resources.texts(corpus)
+        check_documents(candidate_ids(run, self.reranker.n_candidates), texts.__contains__, f"the corpus {corpus}")
+        queries = self.resources.query_set(self.query_set).queries
+        workers = min(len(run), self.resources.options.workers or cpu_count())  # one query is timed on one core
+        hits = rerank_run(self.reranker, run, queries, texts.__getitem__, k=k, workers=max(1, workers))
+        seen: set[str] = set()
+        for hit in hits:
+            if len(run) > 1 and hit.query_id not in seen:
+                seen.add(hit.query_id)
+                self.resources.progress(f"{self.query_set}: {self.name}", len(seen), len(run))
+            yield hit
