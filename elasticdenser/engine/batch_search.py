@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from elasticdenser.engine.profiling.level_name import parse_level_name
 from elasticdenser.engine.request import Query
+from elasticdenser.errors import QueryError
 
 if TYPE_CHECKING:
     from elasticdenser.retrieval.reranking import ElasticReranker
@@ -145,6 +146,8 @@ def elastic_reranker(retriever: Retriever, spelling: str) -> ElasticReranker:
     from elasticdenser.retrieval.reranking import ElasticReranker
 
     reranker = ElasticReranker.parse(spelling, retriever.ranker)
+    if not reranker.n_candidates:
+        raise QueryError(f"got {spelling!r} to rerank at a level; expected at least 1 candidate, such as 50:w0.5-d3")
     reranker.check_index(retriever.index)
     return reranker
 

@@ -48,6 +48,7 @@ TokenIds = Annotated[
     list[Annotated[int, Field(ge=0, lt=1 << 32)]], Field(min_length=1), BeforeValidator(_integral_floats_to_int)
 ]
 Integer = Annotated[int, BeforeValidator(_integral_float_to_int)]
+PositiveInteger = Annotated[int, Field(ge=1), BeforeValidator(_integral_float_to_int)]
 DocId = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
@@ -228,10 +229,10 @@ class RerankRequest(_RequestBody):
         description="Name of the ranker, or that name, a slash and a subnet. `GET /v1/models` lists all. Default: the "
         "largest subnet.",
     )
-    top_n: Integer | None = Field(None, ge=1, description="Return only so many, the best. Default: all.")
+    top_n: PositiveInteger | None = Field(None, description="Return only so many, the best. Default: all.")
     return_documents: bool = Field(False, description="Whether results include the documents.")
     raw_scores: bool = Field(False, description=_RAW_SCORES)
-    max_tokens_per_doc: Integer | None = Field(None, ge=1, description="Ignored: see `documents`.")
+    max_tokens_per_doc: PositiveInteger | None = Field(None, description="Ignored: see `documents`.")
 
 
 class TeiRerankRequest(_RequestBody):

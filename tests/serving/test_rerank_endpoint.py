@@ -2,56 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from elastic_models import write_ranker
 from fastapi.testclient import TestClient
-from serving_helpers import PROFILE, error_of, search
+from serving_helpers import CALIBRATED, error_of, search
 from waiting import LONG_DEADLINE_S
 
-from elasticdenser import RetrievalEngine, Retriever
-from elasticdenser.engine.profiling.level import Level
 from elasticdenser.models.calibration import Calibration
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
 
 QUERY = "who wrote dune"
 TEXTS = ["Dune is a novel by Frank Herbert.", "", "read a csv file", "The sand of the dune moves. " * 50, "naïve ☃"]
-CALIBRATED = {"w1-d2": Calibration(scale=0.5, offset=-1.0)}
 
 
-@pytest.fixture(scope="module")
-def ranker_folder(tiny_model, tmp_path_factory):
-    return write_ranker(tmp_path_factory.mktemp("served-ranker") / "my-ranker", tiny_model, calibration=CALIBRATED)
-
-
-@pytest.fixture(scope="module")
-def reranking_retriever(served_index, tiny_elastic, ranker_folder):
-    options = {"reranker": "none", "ranker": ranker_folder, "device": "cpu", "download": False}
-    return Retriever.open(served_index, encoder=str(tiny_elastic), **options)
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def ranker(reranking_retriever):
     return reranking_retriever.ranker
 
 
-@pytest.fixture(scope="module")
-def make_ranking_client(reranking_retriever):
-    reranked = Level(name="w1-d2+3:w0.5-d1", quality=1.0, measured_s={1: 0.01})
-    profile = replace(PROFILE, levels=[reranked, *(replace(level, quality=0.5) for level in PROFILE.levels)])
-    with RetrievalEngine(reranking_retriever, profile, slo_s=LONG_DEADLINE_S, workers=1) as engine:
+@pytest.fixture
+def make_ranking_client(reranking_retriever, reranking_engine):
+    def make(**settings):
+        settings = ServeSettings(**{"log": False, "deadline_s": LONG_DEADLINE_S, **settings})
+        return TestClient(make_app(reranking_engine, reranking_retriever, settings))
 
-        def make(**settings):
-            settings = ServeSettings(**{"log": False, "deadline_s": LONG_DEADLINE_S, **settings})
-            return TestClient(make_app(engine, reranking_retriever, settings))
-
-        yield make
+    return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def ranking_client(make_ranking_client):
     return make_ranking_client()
 

@@ -88,7 +88,12 @@ def test_a_brief_measurement_pairs_the_best_subnets(reranking_retriever):
 def test_what_cannot_be_reranked_is_refused_before_any_work(retriever, reranking_retriever):
     with pytest.raises(ModelError, match="--ranker FOLDER"):
         measure_profile(retriever, QUERIES, SETTINGS)
-    for spelling, message in (("50:w1-d9", "got subnet w1-d9"), ("x", "got reranker"), ("5,9", "fewer candidates")):
+    for spelling, message in (
+        ("50:w1-d9", "got subnet w1-d9"),
+        ("x", "got reranker"),
+        ("5,9", "fewer candidates"),
+        ("0", "got '0' to rerank"),
+    ):
         with pytest.raises(QueryError, match=message):
             measure_profile(reranking_retriever, QUERIES, replace(SETTINGS, rerankings=(spelling,)))
     with pytest.raises(QueryError, match="0 queries and 4 subnets to rerank with"):
