@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -60,14 +61,13 @@ async def rerank(body: RerankRequest, request: Request) -> Response:
         if body.return_documents:
             results[-1]["document"] = _object_of(body.documents[position])
     n_tokens = sum(scored.lengths)
-    content = {
+    rest = {
         "id": request.scope["request_id"],
         "model": model,
-        "results": results,
         "usage": {"prompt_tokens": n_tokens, "total_tokens": n_tokens},
         "meta": {"api_version": {"version": "1"}, "tokens": {"input_tokens": n_tokens}},
     }
-    return _json_response(content)
+    return _json_response(f'{{"results": {await _json_list(results)}, {json.dumps(rest)[1:]}')
 
 
 @router.post("/rerank", response_model=list[TeiRank], responses=error_responses(*_STATUSES))
@@ -86,7 +86,7 @@ async def rerank_as_tei(body: TeiRerankRequest, request: Request) -> Response:
         ranks.append({"index": position, "score": scores[position]})
         if body.return_text:
             ranks[-1]["text"] = body.texts[position]
-    return _json_response(ranks)
+    return _json_response(await _json_list(ranks))
 
 
 @router_without_ranker.post("/v1/rerank", include_in_schema=False)
@@ -139,6 +139,12 @@ def _object_of(document: AnyDocument) -> dict[str, Any]:
     return {"text": document} if isinstance(document, str) else document.model_dump()
 
 
-def _json_response(content: Any) -> Response:
-    text = json.dumps(content, ensure_ascii=False)
+async def _json_list(rows: Sequence[Any]) -> str:
+    """Return rows, which may hold megabytes of documents, as JSON."""
+    # A call of json.dumps keeps the interpreter to itself: one call for each row lets other threads run between.
+    texts = await asyncio.to_thread(lambda: [json.dumps(row, ensure_ascii=False) for row in rows])
+    return f"[{', '.join(texts)}]"
+
+
+def _json_response(text: str) -> Response:
     return Response(text.encode("utf-8", "replace"), media_type="application/json")

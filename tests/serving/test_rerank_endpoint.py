@@ -165,6 +165,12 @@ def test_bad_input_in_the_form_of_tei_is_rejected(ranking_client, fields, messag
     assert message in error_of(rerank_as_tei(ranking_client, **fields), 422)["message"]
 
 
+def test_a_document_that_is_no_json_is_rejected(ranking_client):
+    body = '{"query": "dune", "documents": [{"text": "a", "year": NaN}], "return_documents": true}'
+    response = ranking_client.post("/v1/rerank", content=body, headers={"Content-Type": "application/json"})
+    assert "got nan; expected a finite number" in error_of(response, 422)["message"]
+
+
 def test_null_is_the_default_of_every_field_that_has_one(ranking_client):
     nulls = dict.fromkeys(("model", "top_n", "return_documents", "raw_scores", "max_tokens_per_doc"))
     assert results_of(rerank(ranking_client, **nulls)) == results_of(rerank(ranking_client))
@@ -202,7 +208,9 @@ def test_with_a_ranker_the_paths_are_described(ranking_client, ranker):
     models = [model["id"] for model in ranking_client.get("/v1/models").json()["data"]]
     assert models[-len(names) :] == names and models[0] == ranking_client.app.state.service.model
     assert ranking_client.get("/v1/models/my-ranker/w1-d2").json()["id"] == "my-ranker/w1-d2"
+    page = ranking_client.get("/docs").text
     for path in ("/v1/rerank", "/rerank"):
+        assert f"<code>POST {path}</code></h2>" in page
         content = description["paths"][path]["post"]["requestBody"]["content"]["application/json"]
         assert ranking_client.post(path, json=content["example"]).status_code == 200
 

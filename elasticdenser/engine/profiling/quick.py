@@ -46,7 +46,9 @@ def quick_profile(
     """
     folder = retriever.encoder.location.path
     path = None if retriever.encoder.subnets_misfit else profile_file(folder)
-    shipped = None if path is None else Profile.load(path)
+    # Levels that rerank belong to some ranker, and not to the encoder.
+    loaded = [] if path is None else [level for level in Profile.load(path).levels if not level.parts.stages]
+    shipped = Profile(levels=loaded) if loaded else None
     queries = sample_queries(retriever, 64) if retriever.index.has_texts else _QUERIES
     settings = MeasureSettings(
         levels=() if shipped is None else tuple(level.name for level in shipped.levels),
