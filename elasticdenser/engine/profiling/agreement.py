@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,9 @@ from elasticdenser.progress import Progress, silent
 
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Retriever
+
+JudgeLevels = Callable[[Sequence[str], str], dict[str, float]]
+"""Takes names of levels, and the name of the level that counts as 1; returns the quality of each."""
 
 _MAX_QUERIES = 500
 """Enough for a standard error of .02 at most."""
@@ -59,6 +62,26 @@ def agreement(
         shares[level] = max(len(best_hits & hits_at(level)) / len(best_hits), MIN_QUALITY)
     progress("Judging levels", len(levels), len(levels))
     return shares
+
+
+def judge_by_agreement(
+    retriever: Retriever,
+    queries: Sequence[str],
+    *,
+    k: int,
+    seed: int = 0,
+    max_queries: int = _MAX_QUERIES,
+    progress: Progress = silent,
+) -> JudgeLevels:
+    """Return a function that estimates the quality of levels; the arguments are those of `agreement`."""
+
+    def judge(levels: Sequence[str], best: str) -> dict[str, float]:
+        shares = agreement(
+            retriever, queries, levels, k=k, seed=seed, best=best, max_queries=max_queries, progress=progress
+        )
+        return {level: quality_from_agreement(share) for level, share in shares.items()}
+
+    return judge
 
 
 def quality_from_agreement(agreement: float) -> float:

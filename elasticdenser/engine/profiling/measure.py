@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import cycle, islice
 from statistics import median
 
 from elasticdenser.engine.batch_search import RetrieverSearch, elastic_reranker
-from elasticdenser.engine.profiling.agreement import agreement, quality_from_agreement
+from elasticdenser.engine.profiling.agreement import JudgeLevels, judge_by_agreement
 from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.level_timing import LevelTimes, texts_to_time, time_levels, without_cache
 from elasticdenser.engine.profiling.profile import Profile
@@ -80,6 +80,7 @@ def measure_profile(
     quality: Mapping[str, float] | None = None,
     quality_by_tokens: QualityByTokens | None = None,
     recalls: Mapping[str, float | None] | None = None,
+    judge: JudgeLevels | None = None,
     progress: Progress = silent,
 ) -> Profile:
     """Measure the levels of a retriever, encoding, search and reranking together, in the calling thread.
@@ -91,6 +92,7 @@ def measure_profile(
         quality: Retention by subnet, measured with relevance judgements; `agreement` estimates the missing ones.
         quality_by_tokens: Retention by level and length of the query, as in a `Level`; it may be missing.
         recalls: Search effort of every level, for which the qualities then hold; None chooses the efforts.
+        judge: Judges the levels that have no `quality`, at the greatest search effort; None estimates by agreement.
         progress: Called with (activity, done, total).
 
     Returns:
@@ -105,20 +107,31 @@ def measure_profile(
         raise QueryError("got no queries to measure with; expected at least one")
     for spelling in settings.rerankings:
         elastic_reranker(retriever, spelling)  # refuses an unknown one before any work
-    profile = _measure_subnets(retriever, queries, settings, quality, quality_by_tokens, recalls, progress)
+    judge_subnets = judge or judge_by_agreement(retriever, queries, k=settings.k, seed=settings.seed, progress=progress)
+    profile = _measure_subnets(
+        retriever, queries, settings, quality, quality_by_tokens, recalls, judge_subnets, progress
+    )
+    if judge is not None:
+        profile = replace(profile, measured={**profile.measured, "quality_by_agreement": []})
     if not settings.rerankings:
         return profile
+    judge_reranked = judge or judge_by_agreement(
+        retriever,
+        queries,
+        k=settings.k,
+        seed=settings.seed,
+        max_queries=settings.rerank_queries,
+        progress=progress,
+    )
     rerank_settings = RerankMeasureSettings(
         rerankings=settings.rerankings,
         batch_sizes=settings.batch_sizes,
         tokens=settings.tokens,
         k=settings.k,
         rounds=min(settings.rounds, _MAX_RERANK_ROUNDS),
-        max_queries=settings.rerank_queries,
         max_subnets=settings.rerank_subnets,
-        seed=settings.seed,
     )
-    return add_reranked_levels(retriever, queries, profile, rerank_settings, progress=progress)
+    return add_reranked_levels(retriever, queries, profile, rerank_settings, judge=judge_reranked, progress=progress)
 
 
 def _measure_subnets(
@@ -128,6 +141,7 @@ def _measure_subnets(
     quality: Mapping[str, float] | None,
     quality_by_tokens: QualityByTokens | None,
     recalls: Mapping[str, float | None] | None,
+    judge: JudgeLevels,
     progress: Progress,
 ) -> Profile:
     """Measure the levels that do not rerank; the arguments are those of `measure_profile`."""
@@ -135,11 +149,11 @@ def _measure_subnets(
     with without_cache(retriever.encoder):
         qualities = dict(quality or {})
         unjudged = [name for name in names if name not in qualities]
-        agreements = agreement(retriever, queries, unjudged, k=settings.k, seed=settings.seed, progress=progress)
-        qualities |= {name: quality_from_agreement(share) for name, share in agreements.items()}
+        full = str(retriever.encoder.full_subnet)
+        qualities |= judge(unjudged, full)
         qualities = {name: qualities[name] for name in names}
         by_tokens = {name: (quality_by_tokens or {}).get(name, {}) for name in names}
-        full = str(retriever.encoder.full_subnet)  # its quality is 1 at every length
+        # The full encoder's quality is 1 at every length.
         estimated = [name for name in names if settings.by_length and name != full and not by_tokens[name]]
         by_tokens |= estimate_by_length(
             retriever, queries, estimated, k=settings.k, seed=settings.seed, progress=progress

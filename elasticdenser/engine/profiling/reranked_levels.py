@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from elasticdenser.engine.batch_search import RetrieverSearch, elastic_reranker, spelling_of
-from elasticdenser.engine.profiling.agreement import agreement, quality_from_agreement
+from elasticdenser.engine.profiling.agreement import JudgeLevels
 from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.level_name import level_name
 from elasticdenser.engine.profiling.level_timing import texts_to_time, time_levels, without_cache
@@ -41,9 +41,7 @@ class RerankMeasureSettings:
         tokens: Lengths of queries in tokens for which a single query is timed as well.
         k: Number of hits.
         rounds: Number of times that each case is timed.
-        max_queries: Largest number of queries from which quality is estimated.
         max_subnets: Largest number of query subnets that are paired, the best ones.
-        seed: Seed of the sample of queries.
     """
 
     rerankings: Sequence[str]
@@ -51,9 +49,7 @@ class RerankMeasureSettings:
     tokens: Sequence[int]
     k: int
     rounds: int
-    max_queries: int
     max_subnets: int
-    seed: int = 0
 
 
 def add_reranked_levels(
@@ -62,18 +58,21 @@ def add_reranked_levels(
     profile: Profile,
     settings: RerankMeasureSettings,
     *,
+    judge: JudgeLevels,
     progress: Progress = silent,
 ) -> Profile:
     """Return a profile with levels that rerank added to those without.
 
-    All qualities of the result are shares of the quality of the best level: the full encoder with the reranking whose
-    last stage has the largest subnet and the most candidates. The others' hits are compared with its hits.
+    Levels are judged against the full encoder with the reranking whose last stage has the largest subnet and the most
+    candidates. All qualities of the result are shares of the best level's, which is this one unless judgements say
+    otherwise.
 
     Args:
         retriever: The retriever, with a ranker.
         queries: Texts like those that it will be asked.
         profile: Levels that do not rerank, their qualities as shares of the full encoder's.
         settings: The settings.
+        judge: Judges the levels, at the greatest search effort.
         progress: Called with (activity, done, total).
 
     Raises:
@@ -87,31 +86,20 @@ def add_reranked_levels(
     full = str(retriever.encoder.full_subnet)
     best = level_name(full, spelling_of(largest))
     with without_cache(retriever.encoder):
-        shares = agreement(
-            retriever,
-            queries,
-            [full, *pairs],
-            k=settings.k,
-            seed=settings.seed,
-            best=best,
-            max_queries=settings.max_queries,
-            progress=progress,
-        )
-        unreranked = quality_from_agreement(shares[full])
+        shares = judge([full, *pairs], best)
+        qualities = {name: shares[name] * retained_share(level.recall) for name, level in pairs.items()}
+        top = max(*qualities.values(), shares[full] * profile.levels[0].quality)
         added = [
-            replace(
-                _scaled(level, quality_from_agreement(shares[name]) * retained_share(level.recall) / level.quality),
-                name=name,
-            )
-            for name, level in pairs.items()
+            replace(_scaled(level, qualities[name] / top / level.quality), name=name) for name, level in pairs.items()
         ]
         timed = _timed(retriever, queries, added, settings, progress)
     measured = {
         **profile.measured,
         "ranker": largest.ranker.folder.name,
-        "reranked_by_agreement_with": best,
+        "reranked_judged_against": best,
     }
-    return Profile(levels=[*(_scaled(level, unreranked) for level in profile.levels), *timed], measured=measured)
+    plain = [_scaled(level, shares[full] / top) for level in profile.levels]
+    return Profile(levels=[*plain, *timed], measured=measured)
 
 
 def _size(reranker: ElasticReranker) -> tuple[int, ...]:

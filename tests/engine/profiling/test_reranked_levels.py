@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from elasticdenser import Retriever
 from elasticdenser.cli import app
+from elasticdenser.cli.judged_levels import judge_by_measure
 from elasticdenser.engine.profiling.agreement import agreement, quality_from_agreement
 from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
 from elasticdenser.engine.profiling.profile import Profile
@@ -43,7 +45,7 @@ def test_the_levels_are_products_of_subnets_and_rerankings(profile):
     for level in profile.levels:
         assert 1 in level.measured_s and level.latency_s[1] > 0
         assert set(level.alone_by_tokens_s) == ({40} if level.parts.stages else {4, 40})
-    assert (profile.measured["ranker"], profile.measured["reranked_by_agreement_with"]) == ("tiny", BEST)
+    assert (profile.measured["ranker"], profile.measured["reranked_judged_against"]) == ("tiny", BEST)
 
 
 def test_quality_is_a_share_of_the_best_level_that_reranks(profile, reranking_retriever):
@@ -63,6 +65,24 @@ def test_a_level_that_reranks_loses_on_long_queries_what_its_subnet_loses(profil
         if level.parts.stages and level.parts.subnet == "level0":
             assert level.quality_for(10) == pytest.approx(level.quality * 0.6 / 0.5)
             assert level.quality_for(50) == pytest.approx(level.quality * 0.4 / 0.5)
+
+
+def test_judgements_may_say_that_reranking_does_harm(reranking_retriever):
+    figures = {"w1-d2": 0.6, BEST: 0.1, "w1-d2+12:w0.5-d1": 0.3}
+    settings = replace(SETTINGS, levels=("w1-d2",))
+    profile = measure_profile(
+        reranking_retriever,
+        QUERIES,
+        settings,
+        judge=lambda levels, best: {level: figures[level] / figures[best] for level in levels},
+    )
+    assert {level.name: level.quality for level in profile.levels} == {
+        "w1-d2": 1.0,
+        "w1-d2+12:w0.5-d1": pytest.approx(0.5),
+        BEST: pytest.approx(1 / 6),
+    }
+    assert profile.levels[0].name == "w1-d2"
+    assert profile.measured["quality_by_agreement"] == []
 
 
 def test_batches_that_take_too_long_are_not_timed(reranking_retriever, monkeypatch):
@@ -121,3 +141,38 @@ def test_the_commands_measure_and_use_levels_that_rerank(searched_index, tiny_el
     ):
         failed = runner.invoke(app, arguments)
         assert failed.exit_code != 0 and message in " ".join(failed.output.replace("│", " ").split())
+
+
+def test_levels_can_be_judged_by_a_measure(searched_index, tiny_elastic, tiny_ranker, tmp_path):
+    (tmp_path / "judged" / "qrels").mkdir(parents=True)
+    queries = {"q1": "dune and dune", "q2": "read a file and wait", "q3": "not judged"}
+    lines = (json.dumps({"_id": key, "text": text}) + "\n" for key, text in queries.items())
+    (tmp_path / "judged" / "queries.jsonl").write_text("".join(lines))
+    qrels = "query-id\tcorpus-id\tscore\nq1\td0\t1\nq2\td67\t1\n"
+    (tmp_path / "judged" / "qrels" / "test.tsv").write_text(qrels)
+    retriever = Retriever.open(searched_index, encoder=str(tiny_elastic), reranker="none", ranker=tiny_ranker)
+    judge = judge_by_measure(retriever, str(tmp_path / "judged"), "RR@50")
+    names = ["w1-d2", "level0", "w1-d2+12:w0.5-d1"]
+    shares = judge(names, "w1-d2")
+
+    def mean_reciprocal_rank(subnet, reranker):
+        total = 0.0
+        for query_id, doc_id in (("q1", "d0"), ("q2", "d67")):
+            hits = retriever.search(queries[query_id], 50, subnet=subnet, reranker=reranker)
+            total += sum(1 / rank for rank, hit in enumerate(hits, 1) if hit.doc_id == doc_id) / 2
+        return total
+
+    full = mean_reciprocal_rank("w1-d2", "none")
+    assert shares["w1-d2"] == 1.0
+    assert shares["level0"] == pytest.approx(mean_reciprocal_rank("level0", "none") / full)
+    assert shares["w1-d2+12:w0.5-d1"] == pytest.approx(mean_reciprocal_rank("w1-d2", "12:w0.5-d1") / full)
+    common = [str(searched_index), "--encoder", str(tiny_elastic), "--offline", "--subnets", "w1-d2,level0"]
+    command = ["profile", *common, "--rounds", "1", "--batch-sizes", "1", "--measure", "RR@50"]
+    output = tmp_path / "profile.json"
+    result = CliRunner().invoke(app, [*command, "--queries", str(tmp_path / "judged"), "-o", str(output)])
+    assert result.exit_code == 0 and "share of the best level's RR@50" in result.output, result.output
+    assert {level.name: level.quality for level in Profile.load(output).levels}["level0"] == pytest.approx(
+        shares["level0"]
+    )
+    without = CliRunner().invoke(app, [*command, "-o", str(output)])
+    assert without.exit_code == 2 and "give --queries" in without.output
