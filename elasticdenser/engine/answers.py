@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from elasticdenser.engine.profiling.level_name import RerankStage, parse_level_name
 from elasticdenser.engine.request import Outcome, Status
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ class Answer:
     Attributes:
         hits: The hits, best first.
         level: Name of the level that served the query.
+        reranked: Stages of reranking that its candidates went through; empty if the level does not rerank, or the
+            request switched it off.
         queued_s: Time that the query waited.
         ran_s: Time that its batch ran.
         late: Whether the answer came after the deadline.
@@ -32,6 +35,7 @@ class Answer:
     ran_s: float
     late: bool
     batch_size: int = 1
+    reranked: tuple[RerankStage, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +101,11 @@ AnyFuture = Future[Answer] | InlineAnswer
 
 def answer_of(outcome: Outcome, hits: Sequence[Any]) -> Answer:
     """Return the answer of a request that was served with these hits."""
+    level = outcome.level or ""
     return Answer(
         hits=hits,
-        level=outcome.level or "",
+        level=level,
+        reranked=parse_level_name(level).stages if outcome.request.rerank else (),
         queued_s=outcome.queued_s,
         ran_s=outcome.ran_s,
         late=outcome.status is Status.LATE,

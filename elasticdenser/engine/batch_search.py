@@ -7,9 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from elasticdenser.engine.profiling.level_name import parse_level_name
 from elasticdenser.engine.request import Query
+from elasticdenser.errors import QueryError
 
 if TYPE_CHECKING:
+    from elasticdenser.retrieval.reranking import ElasticReranker
     from elasticdenser.retrieval.retriever import Hit, Retriever
 
 Hits = Sequence[Any]
@@ -68,32 +71,40 @@ class BatchSearch(Protocol):
 
 
 class RetrieverSearch(BatchSearch):
-    """Searches with a `Retriever`; levels have the names of the encoder's subnets.
+    """Searches with a `Retriever`, at levels of the names that `parse_level_name` takes apart.
 
     Args:
         retriever: The retriever.
         recalls: Search effort of each level that will be used, as `Retriever.search` takes it.
 
     Raises:
-        QueryError: The encoder lacks one of the levels.
+        QueryError: The encoder or the ranker lacks a subnet of one of the levels, or a level reranks and the index has
+            no texts.
+        ModelError: A level reranks and there is no ranker.
     """
 
     def __init__(self, retriever: Retriever, recalls: Mapping[str, float | None]) -> None:
         self._retriever = retriever
-        self._levels = {level: (retriever.encoder.resolve_subnet(level), recall) for level, recall in recalls.items()}
+        self._levels = {
+            level: {**options_of_level(retriever, level), "recall": recall} for level, recall in recalls.items()
+        }
 
     def search_batch(self, queries: Sequence[Query], level: str) -> list[list[Hit]]:
         """Return the hits of each query; see `BatchSearch`."""
+        from elasticdenser.retrieval.reranking import NO_RERANKER
+
         hits: list[list[Hit]] = [[] for _ in queries]
         # Queries over the same documents are searched together, with the largest k, and cut to their own k afterwards.
-        groups: dict[frozenset[str] | None, list[int]] = {}
+        groups: dict[tuple[frozenset[str] | None, bool], list[int]] = {}
         for number, query in enumerate(queries):
-            groups.setdefault(query.doc_ids, []).append(number)
-        subnet, recall = self._levels[level]
-        for doc_ids, numbers in groups.items():
+            groups.setdefault((query.doc_ids, query.rerank), []).append(number)
+        for (doc_ids, rerank), numbers in groups.items():
             texts = {str(number): queries[number].text for number in numbers}
             k = max(queries[number].k for number in numbers)
-            for hit in self._retriever.search(texts, k, subnet=subnet, doc_ids=doc_ids, recall=recall):
+            options = self._levels[level]
+            if not rerank:
+                options = {**options, "reranker": NO_RERANKER}
+            for hit in self._retriever.search(texts, k, doc_ids=doc_ids, **options):
                 hits[int(hit.query_id)].append(hit)
         return [hits_of_query[: query.k] for hits_of_query, query in zip(hits, queries, strict=True)]
 
@@ -104,3 +115,43 @@ class RetrieverSearch(BatchSearch):
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens as the encoder counts them, at most its maximum; see `BatchSearch`."""
         return self._retriever.encoder.count_tokens([text])[0]
+
+
+def options_of_level(retriever: Retriever, level: str) -> dict[str, Any]:
+    """Return the subnet and the reranker of a level, as `Retriever.search` takes them.
+
+    The levels alone say what an elastic ranker reranks. A reranker of another form, which the retriever was opened
+    with, is used at all levels but those.
+
+    Raises:
+        QueryError: The encoder or the ranker lacks a subnet, or the index has no texts to rerank.
+        ModelError: The level reranks and there is no ranker.
+    """
+    from elasticdenser.retrieval.reranking import NO_RERANKER, ElasticReranker
+
+    parts = parse_level_name(level)
+    options: dict[str, Any] = {"subnet": retriever.encoder.resolve_subnet(parts.subnet)}
+    if parts.stages:
+        return {**options, "reranker": elastic_reranker(retriever, parts.reranking)}
+    return {**options, "reranker": NO_RERANKER} if isinstance(retriever.reranker, ElasticReranker) else options
+
+
+def elastic_reranker(retriever: Retriever, spelling: str) -> ElasticReranker:
+    """Return the reranker of a spelling such as `50:w0.5-d3` with the retriever's ranker.
+
+    Raises:
+        QueryError: The spelling has another form, the ranker lacks a subnet, or the index has no texts.
+        ModelError: There is no ranker.
+    """
+    from elasticdenser.retrieval.reranking import ElasticReranker
+
+    reranker = ElasticReranker.parse(spelling, retriever.ranker)
+    if not reranker.n_candidates:
+        raise QueryError(f"got {spelling!r} to rerank at a level; expected at least 1 candidate, such as 50:w0.5-d3")
+    reranker.check_index(retriever.index)
+    return reranker
+
+
+def spelling_of(reranker: ElasticReranker) -> str:
+    """Return the spelling of a reranker, such as `50:w0.5-d3`: each stage with its subnet."""
+    return str(reranker).partition(":")[2]

@@ -246,6 +246,7 @@ class Dispatcher:
             priority=submission.priority,
             minimum_quality=submission.minimum_quality,
             n_tokens=submission.n_tokens,
+            rerank=submission.query.rerank,
         )
         try:
             self._scheduler.add(request)

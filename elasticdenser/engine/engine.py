@@ -43,8 +43,8 @@ class RetrievalEngine:
 
     Args:
         retriever: Encodes and searches: a `Retriever` or a `BatchSearch`.
-        profile: Levels and run times on this machine; None measures the levels that come with the encoder, which takes
-            about two seconds (`quick_profile`).
+        profile: Levels and run times on this machine; None measures the levels that come with the encoder, and those
+            at which the retriever's `ElasticReranker` reranks, which takes some seconds (`quick_profile`).
         policy: Chooses levels: a name, a policy, or a factory of policies, as for `make_policy`.
         slo_s: Deadline of requests that give none, in seconds after arrival.
         minimum_quality: Minimum quality of requests that give none, as for `submit`; 0 accepts any level.
@@ -120,6 +120,7 @@ class RetrievalEngine:
         minimum_quality: float | None = None,
         priority: int = 0,
         doc_ids: Collection[str] | None = None,
+        rerank: bool = True,
     ) -> Future[Answer]:
         """Submit a query, and return at once.
 
@@ -134,6 +135,8 @@ class RetrievalEngine:
                 stricter of the two counts.
             priority: Importance when not all requests can be served; those of low priority are shed first.
             doc_ids: Documents to search; None searches all.
+            rerank: False leaves the hits in the order of the first stage, also at levels that rerank. The level is
+                chosen as for other queries, and minimums refer to its quality with reranking.
 
         Returns:
             The future of the answer. Cancelling it removes the query from the queue.
@@ -153,6 +156,7 @@ class RetrievalEngine:
             minimum_quality=minimum_quality,
             priority=priority,
             doc_ids=doc_ids,
+            rerank=rerank,
         )
         return self._dispatcher.submit(submission, self._workers.wake)
 

@@ -16,11 +16,13 @@ class Query:
         text: The text.
         k: Number of hits to return.
         doc_ids: Documents to search; None searches all.
+        rerank: Whether hits are reranked at levels that rerank.
     """
 
     text: str
     k: int = 10
     doc_ids: frozenset[str] | None = None
+    rerank: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -38,6 +40,7 @@ class Request:
         minimum_quality: Quality, for queries of this length, that the level of the answer must have; 0 accepts any.
         n_tokens: Length of the query in tokens, as for `Level.quality_for` and `Level.extra_s`; None if it is usual, or
             unknown.
+        rerank: Whether its hits are reranked at levels that rerank.
     """
 
     id: int
@@ -48,6 +51,7 @@ class Request:
     priority: int = 0
     minimum_quality: float = 0.0
     n_tokens: int | None = None
+    rerank: bool = True
 
 
 class Job:

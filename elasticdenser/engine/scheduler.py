@@ -144,9 +144,10 @@ class Scheduler:
 
     def finish(self, batch: Batch, run_s: float) -> None:
         """Record that a batch finished after `run_s`; see `Batch.outcomes`."""
-        size = len(batch.jobs)
-        profiled_s = self.profile.levels[batch.level_index].latency_s[size] + batch.extra_s
-        self._forecast.correction.observe(profiled_s, run_s)
+        size, level = len(batch.jobs), self.profile.levels[batch.level_index]
+        # The profile does not say how long a level that reranks takes for queries that are not reranked.
+        if not level.parts.stages or all(job.requests[0].rerank for job in batch.jobs):
+            self._forecast.correction.observe(level.latency_s[size] + batch.extra_s, run_s)
         self.policy.observe(size, run_s)
         self._end(batch)
 

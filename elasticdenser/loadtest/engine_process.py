@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,7 +91,13 @@ def open_index(path: Path, *, encoder: str | None = None, download: bool = True,
 
 
 def serve(
-    data: socket, control: Connection, opener: Opener, profile: Profile | None, in_processes: bool | None, workers: int
+    data: socket,
+    control: Connection,
+    opener: Opener,
+    profile: Profile | None,
+    in_processes: bool | None,
+    workers: int,
+    rerankings: Sequence[str] | None,
 ) -> None:
     """Open an index, and run an engine each time that the parent requests one; a None from the parent ends it.
 
@@ -102,12 +108,13 @@ def serve(
         profile: Its levels; None measures them.
         in_processes: Whether workers search in processes; None decides by `should_use_processes`.
         workers: Number of workers.
+        rerankings: What is reranked at further levels if they are measured, as for `quick_profile`.
     """
     try:
         search = opener()
         queries: list[str] = []
         if not isinstance(search, BatchSearch):
-            profile = profile or quick_profile(search)
+            profile = profile or quick_profile(search, rerankings=rerankings)
             queries = sample_queries(search) if search.index.has_texts else []
             if should_use_processes(search) if in_processes is None else in_processes:
                 search = ProcessPoolSearch(search, {level.name: level.recall for level in profile.levels}, workers)

@@ -40,6 +40,7 @@ class EngineTarget:
         profile: Levels and their latencies; None measures them in the new process.
         workers: Number of workers; None starts one for each usable CPU.
         in_processes: Whether the workers search in processes of their own; None decides by what is faster.
+        rerankings: What is reranked at further levels if they are measured, as for `quick_profile`.
         ready_timeout_s: Time that opening the index may take.
 
     Attributes:
@@ -58,6 +59,7 @@ class EngineTarget:
         *,
         workers: int | None = None,
         in_processes: bool | None = None,
+        rerankings: Sequence[str] | None = None,
         ready_timeout_s: float = 600.0,
     ) -> None:
         self._workers, self._ready_timeout_s = cpu_count() if workers is None else workers, ready_timeout_s
@@ -65,7 +67,7 @@ class EngineTarget:
         for end in (self._socket, child_socket):
             _enlarge_buffers(end)
         self._control, child_control = multiprocessing.Pipe()
-        arguments = (child_socket, child_control, opener, profile, in_processes, self._workers)
+        arguments = (child_socket, child_control, opener, profile, in_processes, self._workers, rerankings)
         # A daemon process ends with this process.
         self._process = multiprocessing.get_context("spawn").Process(target=serve, args=arguments, daemon=True)
         _start_ignoring_sigint(self._process)

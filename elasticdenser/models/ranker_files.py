@@ -22,6 +22,7 @@ from torch import Tensor
 
 from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.errors import BuildError
+from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.elastic_files import beside, put_in_place
 from elasticdenser.models.manifest import check_provenance
 from elasticdenser.models.model_files import transformer_folder
@@ -53,6 +54,7 @@ def save_ranker(
     settings: PairSettings,
     provenance: Mapping[str, Any],
     first_stage_weight: float = 0.0,
+    calibration: Mapping[str, Calibration] | None = None,
 ) -> None:
     """Write an elastic ranker.
 
@@ -63,6 +65,7 @@ def save_ranker(
         settings: How pairs are read.
         provenance: The encoder, under `PROVENANCE_KEYS`, and any other values of JSON.
         first_stage_weight: As in `RankerManifest`.
+        calibration: Subnet -> calibration of its scores to probabilities.
 
     Raises:
         ModelError: Weights are not finite, or too large for float16.
@@ -75,7 +78,11 @@ def save_ranker(
     for name, tensor in model.state_dict().items():
         tensors |= stored_form(name, tensor, int8=name == "tokens" or is_layer_matrix(name))
     manifest = RankerManifest(
-        shape=model.shape, settings=settings, provenance=dict(provenance), first_stage_weight=first_stage_weight
+        shape=model.shape,
+        settings=settings,
+        provenance=dict(provenance),
+        first_stage_weight=first_stage_weight,
+        calibration=calibration or {},
     )
     work = beside(folder, "tmp")
     try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from msgspec import Meta
 
 from elasticdenser.dataclass_io import from_value
 from elasticdenser.errors import ModelError
+from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.manifest import FETCH_AGAIN, PROVENANCE, read_shape
 from elasticdenser.models.shape import ElasticShape
 
@@ -23,7 +25,7 @@ RANKER_WEIGHTS = "ranker.safetensors"
 RANKER_FORMAT = 1
 """Raised by every change of the layout that older versions of this package cannot read."""
 
-_WEIGHT = "first_stage_weight"
+_WEIGHT, _CALIBRATION = "first_stage_weight", "calibration"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +52,22 @@ class RankerManifest:
             training recorded; `made_by` in the file.
         first_stage_weight: Weight of the first stage's scores, inner products of normalised vectors, that is added to
             the ranker's when it reranks a search; chosen on a dev set. The file may lack it.
+        calibration: Subnet -> calibration of its scores to probabilities. The file may lack it, or some subnets.
     """
 
     shape: ElasticShape
     settings: PairSettings
     provenance: dict[str, Any]
     first_stage_weight: float = 0.0
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file."""
         content: dict[str, Any] = {"shape": asdict(self.shape), "settings": asdict(self.settings)}
         if self.first_stage_weight:
             content[_WEIGHT] = self.first_stage_weight
+        if self.calibration:
+            content[_CALIBRATION] = {subnet: asdict(calibration) for subnet, calibration in self.calibration.items()}
         return {"format": RANKER_FORMAT, **content, PROVENANCE: self.provenance}
 
 
@@ -93,4 +99,13 @@ def read_ranker_manifest(folder: Path) -> RankerManifest:
     weight = from_value(float, values.get(_WEIGHT, 0.0), f"{path}: {_WEIGHT}", ModelError)
     if not 0 <= weight < math.inf:
         raise ModelError(f"{path}: got {_WEIGHT} = {weight}, expected a number from 0: {FETCH_AGAIN}")
-    return RankerManifest(shape=shape, settings=settings, provenance=values[PROVENANCE], first_stage_weight=weight)
+    calibration = from_value(
+        dict[str, Calibration], values.get(_CALIBRATION, {}), f"{path}: {_CALIBRATION}", ModelError
+    )
+    return RankerManifest(
+        shape=shape,
+        settings=settings,
+        provenance=values[PROVENANCE],
+        first_stage_weight=weight,
+        calibration=calibration,
+    )

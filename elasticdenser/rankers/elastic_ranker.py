@@ -15,6 +15,7 @@ from elasticdenser.encoders.base import max_batch_tokens
 from elasticdenser.encoders.devices import device_type
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.kernel.paths import has_fast_path
+from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.settings import INT8
 from elasticdenser.models.shipped_ranker import shipped_ranker
 from elasticdenser.query_input import check_query, checked_k
@@ -114,6 +115,19 @@ class ElasticRanker:
     def first_stage_weight(self) -> float:
         """Weight of the first stage's scores, beside those of the ranker, that its manifest recommends."""
         return self._backend.manifest.first_stage_weight
+
+    @property
+    def max_length(self) -> int:
+        """Maximum number of tokens of a pair, special tokens included; passages are cut."""
+        return self._backend.manifest.settings.max_length
+
+    def calibration(self, subnet: str | Subnet | None = None) -> Calibration:
+        """Return the calibration of a subnet's scores to probabilities; the identity if the ranker brings none.
+
+        Raises:
+            QueryError: The ranker has no such subnet.
+        """
+        return self._backend.manifest.calibration.get(str(self.resolve_subnet(subnet)), Calibration())
 
     def resolve_subnet(self, subnet: str | Subnet | None) -> Subnet:
         """Return the subnet that a spelling names; None is the largest.

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from elasticdenser import __version__
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.retrieval.retriever import Retriever
-from elasticdenser.serving import embeddings, highlights, search, status
+from elasticdenser.serving import embeddings, highlights, models, rerank, search, status
 from elasticdenser.serving.errors import register_handlers
 from elasticdenser.serving.middleware import AUTHENTICATED_PATHS, RequestMiddleware
 from elasticdenser.serving.origins import allow_origins
@@ -57,7 +57,8 @@ def make_app(engine: RetrievalEngine, retriever: Retriever, settings: ServeSetti
         lifespan=lifespan,
     )
     app.state.service = service
-    for router in (search.router, highlights.router, embeddings.router, status.router):
+    reranking = rerank.router_without_ranker if service.ranker is None else rerank.router
+    for router in (search.router, highlights.router, embeddings.router, reranking, models.router, status.router):
         app.include_router(router)
     register_handlers(app)
     app.add_middleware(RequestMiddleware, service=service)
@@ -86,9 +87,12 @@ def _with_server_details(openapi: dict[str, Any], service: Service) -> dict[str,
     for request in ("SearchRequest", "BatchSearchRequest"):
         _of_type(schemas[request]["properties"]["minimum_level"], "string")["enum"] = levels
     embeddings_fields = schemas["EmbeddingsRequest"]["properties"]
-    _of_type(embeddings_fields["model"], "string")["enum"] = list(embeddings.subnets_by_model(service))
+    _of_type(embeddings_fields["model"], "string")["enum"] = list(models.encoder_models(service))
     dimensions = embeddings.accepted_dimensions(service)
     _of_type(embeddings_fields["dimensions"], "integer").update(minimum=dimensions[0], maximum=dimensions[-1])
+    if service.ranker is not None:
+        rerank_fields = schemas["RerankRequest"]["properties"]
+        _of_type(rerank_fields["model"], "string")["enum"] = list(models.ranker_models(service))
     operations = [(path, operation) for path, methods in openapi["paths"].items() for operation in methods.values()]
     for path, body in _example_bodies(service).items():
         openapi["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"] = body
@@ -107,12 +111,16 @@ def _with_server_details(openapi: dict[str, Any], service: Service) -> dict[str,
 
 def _example_bodies(service: Service) -> dict[str, Any]:
     """Return a body that this server answers, by path."""
-    query = "who wrote dune"
-    return {
+    query, texts = "who wrote dune", ["Dune is a novel by Frank Herbert.", "Sand moves with the wind."]
+    bodies = {
         "/search": {"query": query, "k": 3},
         "/highlights": {"query": query, "doc_ids": [service.retriever.index.doc_ids[0]]},
         "/v1/embeddings": {"model": service.model, "input": [query]},
     }
+    if service.ranker is not None:
+        bodies["/v1/rerank"] = {"model": service.ranker.folder.name, "query": query, "documents": texts, "top_n": 1}
+        bodies["/rerank"] = {"query": query, "texts": texts}
+    return bodies
 
 
 def _of_type(schema: dict[str, Any], kind: str) -> dict[str, Any]:

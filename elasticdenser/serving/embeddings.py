@@ -1,27 +1,26 @@
-"""`/v1/embeddings` and `/v1/models`, in the form of OpenAI's API."""
+"""`/v1/embeddings`, in the form of OpenAI's API."""
 
 from __future__ import annotations
 
 import json
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, cast
+from typing import cast
 
 import numpy as np
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from numpy.typing import NDArray
 
 from elasticdenser.errors import QueryError
 from elasticdenser.serving.encoding import admitted, in_batches
 from elasticdenser.serving.errors import error_response, error_responses
+from elasticdenser.serving.models import encoder_models, unknown_model
 from elasticdenser.serving.request_schemas import EmbeddingsRequest
-from elasticdenser.serving.schemas import EmbeddingsResponse, Model, Models
+from elasticdenser.serving.schemas import EmbeddingsResponse
 from elasticdenser.serving.service import Service, add_log_fields, service_of
 
 router = APIRouter(prefix="/v1")
-
-_MAX_SHOWN_NAME = 100
 
 VectorFormat = Callable[[NDArray[np.float32]], str]
 """Turns a vector, float32 of shape (dim,), into its JSON text."""
@@ -35,9 +34,9 @@ VectorFormat = Callable[[NDArray[np.float32]], str]
 async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     """Encode texts, with the full encoder or with the subnet that the model name ends in."""
     service = service_of(request)
-    subnets = subnets_by_model(service)
+    subnets = encoder_models(service)
     if body.model not in subnets:
-        return _unknown_model(service, body.model)
+        return unknown_model(body.model, subnets)
     if body.dimensions not in (None, *accepted_dimensions(service)):
         return _wrong_dimensions(service, body.dimensions)
     with admitted(service):
@@ -53,30 +52,6 @@ async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     )
     rest = json.dumps({"model": body.model, "usage": {"prompt_tokens": n_tokens, "total_tokens": n_tokens}})
     return Response(f'{{"object": "list", "data": [{rows}], {rest[1:]}', media_type="application/json")
-
-
-@router.get("/models", response_model=Models, responses=error_responses(401, 503))
-async def models(request: Request) -> dict[str, Any]:
-    """List the subnets of the encoder as models; the encoder's name alone is the full encoder."""
-    service = service_of(request)
-    return {"object": "list", "data": [_model_object(service, name) for name in subnets_by_model(service)]}
-
-
-@router.get("/models/{model:path}", response_model=Model, responses=error_responses(401, 404, 503))
-async def model(
-    request: Request, model: Annotated[str, Path(description="The model's name; slashes need not be escaped.")]
-) -> dict[str, Any] | Response:
-    """Return one subnet of the encoder."""
-    service = service_of(request)
-    return _model_object(service, model) if model in subnets_by_model(service) else _unknown_model(service, model)
-
-
-def subnets_by_model(service: Service) -> dict[str, str]:
-    """Return the subnet of every model name, the full encoder first."""
-    encoder = service.retriever.encoder
-    return {service.model: str(encoder.full_subnet)} | {
-        f"{service.model}/{subnet}": str(subnet) for subnet in encoder.subnets
-    }
 
 
 def accepted_dimensions(service: Service) -> range:
@@ -99,16 +74,6 @@ def _wrong_dimensions(service: Service, got: int | None) -> Response:
             "config_sentence_transformers.json, or an index made with --dim"
         )
     return error_response(422, message, param="dimensions")
-
-
-def _model_object(service: Service, name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": service.started_s, "owned_by": "elasticdenser"}
-
-
-def _unknown_model(service: Service, name: str) -> Response:
-    example = list(subnets_by_model(service))[-1]
-    message = f"got model {name[:_MAX_SHOWN_NAME]!a}; expected {service.model}, or a subnet of it such as {example}"
-    return error_response(404, f"{message}: GET /v1/models lists all", param="model", code="model_not_found")
 
 
 class _TokenIdsError(QueryError):

@@ -1,4 +1,4 @@
-"""Work with the encoder beside searches: in small batches in threads of its own, and for few requests at once."""
+"""Work beside searches, with the encoder or the ranker: small batches in threads of their own, few requests at once."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _Result = TypeVar("_Result")
 
 @contextmanager
 def admitted(service: Service) -> Iterator[None]:
-    """Count a request that encodes texts while it is open.
+    """Count a request that encodes or ranks texts while it is open.
 
     Raises:
         OverloadedError: Too many such requests are waiting.
     """
     if service.n_encoding >= service.settings.max_encoding:
-        message = f"{service.n_encoding} requests for embeddings are waiting: try again later"
+        message = f"{service.n_encoding} requests for embeddings or reranking are waiting: try again later"
         raise OverloadedError(message, retry_after_s=1.0)
     service.n_encoding += 1
     try:

@@ -81,6 +81,7 @@ _EXPECTED = {
     "model_type": "a JSON object",
     "dict_type": "a JSON object",
     "union_tag_not_found": f"a text, a list of up to {MAX_TEXTS:,} texts, or their token ids",
+    "document_type": "text, or an object with a field text",
 }
 """Expected values in messages, by the type of the error of pydantic."""
 

@@ -51,6 +51,11 @@ class Metrics:
             registry=self._registry,
         )
         self._embedded_tokens = Counter("elasticdenser_embedded_tokens", "Tokens embedded.", registry=self._registry)
+        self._reranked_tokens = Counter(
+            "elasticdenser_reranked_tokens",
+            "Tokens of the pairs of a query and a document that clients had reranked.",
+            registry=self._registry,
+        )
 
     def count_request(self, path: str, method: str, status: int, seconds: float) -> None:
         """Count a request; `path` must be one of few, because each gets time series of its own."""
@@ -64,6 +69,10 @@ class Metrics:
     def count_tokens(self, n_tokens: int) -> None:
         """Count tokens of texts that were embedded."""
         self._embedded_tokens.inc(n_tokens)
+
+    def count_reranked_tokens(self, n_tokens: int) -> None:
+        """Count tokens of pairs that `/v1/rerank` or `/rerank` scored."""
+        self._reranked_tokens.inc(n_tokens)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus's text format."""

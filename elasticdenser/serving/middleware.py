@@ -19,7 +19,7 @@ from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, 
 from elasticdenser.serving.hosts import is_allowed
 from elasticdenser.serving.service import Service
 
-AUTHENTICATED_PATHS = ("/search", "/highlights", "/v1/", "/live")
+AUTHENTICATED_PATHS = ("/search", "/highlights", "/v1/", "/rerank", "/live")
 """Prefixes of the paths that need the API key, if the server has one."""
 
 _MONITORING_PATHS = ("/healthz", "/readyz", "/metrics", "/live")

@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    JsonValue,
     StringConstraints,
     Tag,
     model_validator,
@@ -19,6 +20,7 @@ from elasticdenser.serving.settings import (
     MAX_CHARACTERS,
     MAX_DEADLINE_MS,
     MAX_DOC_IDS,
+    MAX_DOCUMENTS,
     MAX_HIGHLIGHTS,
     MAX_HITS,
     MAX_QUERIES,
@@ -47,6 +49,7 @@ TokenIds = Annotated[
     list[Annotated[int, Field(ge=0, lt=1 << 32)]], Field(min_length=1), BeforeValidator(_integral_floats_to_int)
 ]
 Integer = Annotated[int, BeforeValidator(_integral_float_to_int)]
+PositiveInteger = Annotated[int, Field(ge=1), BeforeValidator(_integral_float_to_int)]
 DocId = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
@@ -106,6 +109,11 @@ class _SearchOptions(_RequestBody):
     doc_ids: list[DocId] | None = Field(
         None, min_length=1, max_length=MAX_DOC_IDS, description="Search only these documents."
     )
+    rerank: bool = Field(
+        True,
+        description="False leaves the hits in the order of the first stage, also at levels that rerank; the level is "
+        "chosen as for other queries.",
+    )
     with_text: bool = Field(True, description="Whether hits include title and text, if the index holds them.")
 
 
@@ -160,7 +168,7 @@ EmbeddingsInput = Annotated[
 ]
 """One text, or several; a text may be given as token ids."""
 
-TAGS = ("as one query", "as several queries", "as text", "as texts", "as tokens", "as token lists")
+TAGS = ("as one query", "as several queries", "as text", "as texts", "as tokens", "as token lists", "as an object")
 """Names of the alternatives in the locations of validation errors, where they stand between the names of fields."""
 
 
@@ -185,3 +193,63 @@ class EmbeddingsRequest(_RequestBody):
         description="Length of the vectors; fewer than the encoder's own only if it is trained for it (Matryoshka).",
     )
     user: str | None = Field(None, description="Ignored.")
+
+
+class Document(BaseModel):
+    """A document as an object; only its text is ranked."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    text: str
+
+
+def _document_tag(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "as text"
+    return "as an object" if isinstance(value, dict | Document) else None
+
+
+AnyDocument = Annotated[
+    Annotated[str, Tag("as text")] | Annotated[Document, Tag("as an object")],
+    Discriminator(_document_tag, custom_error_type="document_type", custom_error_message="not a document"),
+]
+"""One document, as a text or as an object with a text."""
+
+_RAW_SCORES = "Return the ranker's own scores (logits) instead of numbers from 0 to 1."
+
+
+class RerankRequest(_RequestBody):
+    """A query and the documents to rank; the form is that of Cohere's and Jina's APIs."""
+
+    query: QueryText
+    documents: list[AnyDocument] = Field(
+        min_length=1,
+        max_length=MAX_DOCUMENTS,
+        description="Texts, or objects with a `text`. Each is cut where it and the query together reach the ranker's "
+        "token limit.",
+    )
+    model: str | None = Field(
+        None,
+        description="Name of the ranker, or that name, a slash and a subnet. `GET /v1/models` lists all. Default: the "
+        "largest subnet.",
+    )
+    top_n: PositiveInteger | None = Field(None, description="Return only so many, the best. Default: all.")
+    return_documents: bool = Field(False, description="Whether results include the documents.")
+    raw_scores: bool = Field(False, description=_RAW_SCORES)
+    max_tokens_per_doc: PositiveInteger | None = Field(None, description="Ignored: see `documents`.")
+
+
+class TeiRerankRequest(_RequestBody):
+    """A query and the texts to rank; the form is that of Text Embeddings Inference."""
+
+    query: QueryText
+    texts: list[str] = Field(min_length=1, max_length=MAX_DOCUMENTS)
+    raw_scores: bool = Field(False, description=_RAW_SCORES)
+    return_text: bool = Field(False, description="Whether results include the texts.")
+    truncate: bool = Field(
+        True,
+        description="Cut each text where it and the query together reach the ranker's token limit; false: a text that "
+        "reaches it is an error.",
+    )
+    truncation_direction: Literal["right", "Right"] = Field("right", description="Texts are cut at their end.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,12 +21,20 @@ class SearchHit(BaseModel):
     text: str | None = None
 
 
+class Reranked(BaseModel):
+    """Stage of reranking: how many candidates which subnet of the ranker scored."""
+
+    candidates: int = Field(ge=0)
+    subnet: str
+
+
 class QueryResult(BaseModel):
     """Result of one query.
 
     Attributes:
         hits: The hits, best first.
         level: Name of the level that answered.
+        reranked: What was reranked, stage by stage; empty if nothing was.
         queued_ms: Time from the arrival of the request until the query's batch started.
         ran_ms: Run time of the query's batch.
         late: Whether the answer came after the deadline.
@@ -34,6 +42,7 @@ class QueryResult(BaseModel):
 
     hits: list[SearchHit]
     level: str
+    reranked: list[Reranked]
     queued_ms: float = Field(ge=0)
     ran_ms: float = Field(ge=0)
     late: bool
@@ -91,8 +100,73 @@ class EmbeddingsResponse(BaseModel):
     usage: Usage
 
 
+class RerankResult(BaseModel):
+    """A document in the order of the ranker.
+
+    Attributes:
+        index: Position of the document in the request, from 0.
+        relevance_score: From 0 to 1, or the ranker's own score if the request asked for that: the higher, the better.
+        document: The document, as an object; absent unless the request asked for it.
+    """
+
+    index: int = Field(ge=0)
+    relevance_score: float
+    document: dict[str, Any] | None = None
+
+
+class RerankTokens(BaseModel):
+    """Number of tokens of all pairs of the query and a document, special tokens included."""
+
+    input_tokens: int
+
+
+class ApiVersion(BaseModel):
+    """Version of the API, as Cohere's clients read it."""
+
+    version: Literal["1"] = "1"
+
+
+class RerankMeta(BaseModel):
+    """Usage in Cohere's form."""
+
+    api_version: ApiVersion
+    tokens: RerankTokens
+
+
+class RerankResponse(BaseModel):
+    """The documents, best first. `usage` is in Jina's form, `meta` in Cohere's.
+
+    Attributes:
+        id: Identifier of the request.
+        model: The model that was asked for.
+        results: The documents.
+        usage: Number of tokens of all pairs of the query and a document, special tokens included.
+        meta: The same in another form.
+    """
+
+    id: str
+    model: str
+    results: list[RerankResult]
+    usage: Usage
+    meta: RerankMeta
+
+
+class TeiRank(BaseModel):
+    """A text in the order of the ranker.
+
+    Attributes:
+        index: Position of the text in the request, from 0.
+        score: From 0 to 1, or the ranker's own score if the request asked for that: the higher, the better.
+        text: The text; absent unless the request asked for it.
+    """
+
+    index: int = Field(ge=0)
+    score: float
+    text: str | None = None
+
+
 class Model(BaseModel):
-    """A subnet of the encoder."""
+    """A subnet of the encoder or the ranker."""
 
     id: str
     object: Literal["model"] = "model"
@@ -101,7 +175,7 @@ class Model(BaseModel):
 
 
 class Models(BaseModel):
-    """All subnets of the encoder."""
+    """All subnets of the encoder and the ranker."""
 
     object: Literal["list"] = "list"
     data: list[Model]

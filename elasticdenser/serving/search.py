@@ -97,6 +97,7 @@ def _submit_options(body: SearchRequest | BatchSearchRequest) -> dict[str, Any]:
         "minimum_level": body.minimum_level,
         "minimum_quality": body.minimum_quality,
         "priority": body.priority,
+        "rerank": body.rerank,
     }
     if body.doc_ids is not None:
         options["doc_ids"] = frozenset(body.doc_ids)
@@ -191,6 +192,7 @@ def _render(service: Service, answers: list[Answer], with_text: bool) -> bytes:
         result = {
             "hits": hits,
             "level": answer.level,
+            "reranked": [{"candidates": stage.n_candidates, "subnet": str(stage.subnet)} for stage in answer.reranked],
             "queued_ms": round(1000 * answer.queued_s, 3),
             "ran_ms": round(1000 * answer.ran_s, 3),
             "late": answer.late,

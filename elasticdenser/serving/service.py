@@ -37,11 +37,12 @@ class Service:
 
     Attributes:
         model: Name of the encoder; for an encoder in a folder, the folder's name.
+        ranker: The ranker of the retriever; None if it has none.
         started_s: Time of the start, in seconds since the epoch.
         is_ready: Whether every level has run once.
         is_stopping: Whether the server rejects new requests because it is shutting down.
         n_open_requests: Requests that have not been answered yet.
-        n_encoding: Requests for embeddings that have not been answered yet.
+        n_encoding: Requests for embeddings, highlights or reranking that have not been answered yet.
         read_token_ids: Returns the text that token ids in a request stand for.
         idle_connections: Connections without a request, the one that has been idle the longest first.
 
@@ -51,6 +52,7 @@ class Service:
 
     def __init__(self, engine: RetrievalEngine, retriever: Retriever, settings: ServeSettings) -> None:
         self.engine, self.retriever, self.settings = engine, retriever, settings
+        self.ranker = retriever.ranker
         self.metrics, self.samples = Metrics(engine), RecentSamples(engine)
         self.read_token_ids = load_token_reader(settings.token_ids, retriever.encoder)
         location = retriever.encoder.location

@@ -13,6 +13,9 @@ MAX_QUERIES = 256
 MAX_TEXTS = 2048
 """Texts to embed of one request, as many as OpenAI takes; they are encoded in small batches."""
 
+MAX_DOCUMENTS = 1000
+"""Documents to rerank of one request, as many as Cohere takes; they are scored in small batches."""
+
 MAX_HITS = 1000
 """Largest k: the depth at which retrieval is evaluated (R@1000)."""
 
@@ -58,8 +61,8 @@ class ServeSettings:
         head_timeout_s: The head of a request that takes longer to arrive is rejected.
         max_connections: Connections that may be open at once. A further one replaces the one that has been idle the
             longest; if none is idle, its request is rejected.
-        encoding_threads: Requests for embeddings that are computed at once.
-        max_encoding: Requests for embeddings that may be unanswered at once; more are rejected.
+        encoding_threads: Requests for embeddings, highlights or reranking that are computed at once.
+        max_encoding: Such requests that may be unanswered at once; more are rejected.
         token_ids: Vocabulary of the token ids that clients send for embeddings, as `load_token_reader` takes it; None
             reads those of the model if they cannot be mistaken.
         hit_url: Link of a hit on the page, an http or https URL in which `{id}` stands for the document's id; None

@@ -80,7 +80,9 @@ def write_elastic_encoder(folder: Path, base: Path, *, seed: int, table: torch.T
     return folder
 
 
-def write_ranker(folder: Path, base: Path, *, seed: int = 0, pooling: str = "cls", **settings) -> Path:
+def write_ranker(
+    folder: Path, base: Path, *, seed: int = 0, pooling: str = "cls", calibration=None, **settings
+) -> Path:
     """Write an elastic ranker of the encoder in `base`, whose subnets give different scores; return its folder."""
     model = scorer_from_full(base, read_settings(base), pooling=pooling)
     generator = torch.Generator().manual_seed(seed)
@@ -90,5 +92,5 @@ def write_ranker(folder: Path, base: Path, *, seed: int = 0, pooling: str = "cls
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     provenance = {"name": str(base), "weights_sha256": find_model(str(base)).sha256}
     lengths = PairSettings(**{"max_length": 48, "max_query_length": 16, **settings})
-    save_ranker(folder, base=base, model=model, settings=lengths, provenance=provenance)
+    save_ranker(folder, base=base, model=model, settings=lengths, provenance=provenance, calibration=calibration)
     return folder

@@ -13,6 +13,7 @@ from waiting import LONG_DEADLINE_S, wait_until
 from elasticdenser.engine.batch_search import BatchSearch
 from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.profile import Profile
+from elasticdenser.models.calibration import Calibration
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
 
@@ -22,6 +23,13 @@ PROFILE = Profile(
         Level(name="level0", quality=0.8, measured_s={1: 0.0005, 32: 0.008}),
     ]
 )
+RERANKING_PROFILE = Profile(
+    levels=[
+        Level(name="w1-d2+3:w0.5-d1", quality=1.0, measured_s={1: 0.01}),
+        Level(name="w1-d2", quality=0.9, measured_s={1: 0.002, 32: 0.05}),
+    ]
+)
+CALIBRATED = {"w1-d2": Calibration(scale=0.5, offset=-1.0)}
 
 
 class GatedSearch(BatchSearch):

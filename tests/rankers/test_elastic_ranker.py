@@ -17,6 +17,7 @@ from elasticdenser.datasets import Passage
 from elasticdenser.errors import BuildError, ModelError, QueryError
 from elasticdenser.kernel.paths import has_fast_path
 from elasticdenser.models.bert import Weights, segment_vector
+from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.ranker_files import load_ranker, save_ranker
 from elasticdenser.models.ranker_manifest import PairSettings, read_ranker_manifest
 from elasticdenser.models.scorer import ElasticScorer
@@ -241,3 +242,23 @@ def test_damaged_manifests_are_refused(ranker_folder, tmp_path, key, value, mess
     (tmp_path / "ranker.json").write_text(json.dumps(content))
     with pytest.raises(ModelError, match=message):
         read_ranker_manifest(tmp_path)
+
+
+def test_a_calibration_is_stored_for_each_subnet_and_may_be_missing(tiny_model, tmp_path):
+    stored = {"w0.5-d1": Calibration(scale=2.5, offset=-1.5)}
+    folder = write_ranker(tmp_path / "calibrated", tiny_model, calibration=stored)
+    ranker = ElasticRanker.from_pretrained(folder, device="cpu")
+    assert ranker.calibration("w0.5-d1") == stored["w0.5-d1"] and ranker.calibration() == Calibration()
+    assert ranker.max_length == 48
+    with pytest.raises(QueryError, match="got subnet w1-d9"):
+        ranker.calibration("w1-d9")
+    manifest = folder / "ranker.json"
+    content = json.loads(manifest.read_text())
+    for wrong, message in (
+        ({"w0.5-d1": {"scale": -1.0, "offset": 0.0}}, "scale above 0"),
+        ({"w0.5-d1": {"scale": "1"}}, "calibration"),
+        ({"w0.5-d1": {"slope": 1.0}}, "slope"),
+    ):
+        manifest.write_text(json.dumps(content | {"calibration": wrong}))
+        with pytest.raises(ModelError, match=message):
+            read_ranker_manifest(folder)

@@ -6,7 +6,7 @@ import json
 from importlib.util import find_spec
 
 import pytest
-from serving_helpers import PROFILE, GatedSearch
+from serving_helpers import CALIBRATED, PROFILE, RERANKING_PROFILE, GatedSearch
 from waiting import LONG_DEADLINE_S
 
 if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client", "httpx2")):
@@ -35,6 +35,26 @@ def retriever(served_index, tiny_elastic):
     from elasticdenser import Retriever
 
     return Retriever.open(served_index, encoder=str(tiny_elastic), device="cpu", download=False)
+
+
+@pytest.fixture(scope="session")
+def reranking_retriever(served_index, tiny_elastic, tiny_model, tmp_path_factory):
+    """A retriever whose ranker has the name my-ranker, and is calibrated at its largest subnet."""
+    from elastic_models import write_ranker
+
+    from elasticdenser import Retriever
+
+    ranker = write_ranker(tmp_path_factory.mktemp("served-ranker") / "my-ranker", tiny_model, calibration=CALIBRATED)
+    options = {"reranker": "none", "ranker": ranker, "device": "cpu", "download": False}
+    return Retriever.open(served_index, encoder=str(tiny_elastic), **options)
+
+
+@pytest.fixture(scope="module")
+def reranking_engine(reranking_retriever):
+    from elasticdenser import RetrievalEngine
+
+    with RetrievalEngine(reranking_retriever, RERANKING_PROFILE, slo_s=LONG_DEADLINE_S, workers=1) as engine:
+        yield engine
 
 
 @pytest.fixture

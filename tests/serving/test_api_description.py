@@ -86,12 +86,21 @@ def test_the_examples_of_the_page_work(client):
 @pytest.mark.slow
 @pytest.mark.parametrize("key", [None, "s3cret"])
 def test_schemathesis_finds_nothing(retriever, engine, tmp_path, key):
+    _run_schemathesis(make_app(engine, retriever, ServeSettings(log=False, api_key=key)), tmp_path, key)
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_nothing_with_a_ranker(reranking_retriever, reranking_engine, tmp_path):
+    _run_schemathesis(make_app(reranking_engine, reranking_retriever, ServeSettings(log=False)), tmp_path)
+
+
+def _run_schemathesis(app, tmp_path, key=None):
     pytest.importorskip("schemathesis", reason="needs pip install schemathesis")
     command = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
     if command is None:
         pytest.skip("needs the command schemathesis")
     (tmp_path / "schemathesis.toml").write_text(_CONFIG)
-    with live_server(make_app(engine, retriever, ServeSettings(log=False, api_key=key))) as url:
+    with live_server(app) as url:
         headers = [] if key is None else ["-H", f"Authorization: Bearer {key}"]
         options = ["-n", "25", "--seed", "1", "--request-timeout", "20", "--warnings", "off"]
         result = subprocess.run(

@@ -16,7 +16,7 @@ def settings_of(served_index, tiny_elastic, monkeypatch):
 
     def run(*args: str):
         served = []
-        monkeypatch.setattr(serve_command, "_profile", lambda *_: PROFILE)
+        monkeypatch.setattr(serve_command, "_measure_levels", lambda *_: PROFILE)
         monkeypatch.setattr(
             serve_command, "_serve", lambda bound, retriever, profile, settings, _: served.append(settings)
         )
@@ -71,3 +71,28 @@ def test_bad_options_are_refused_before_any_work(served_index, args, message):
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ") and message in line
+
+
+def test_a_ranker_is_loaded_and_its_levels_are_measured(served_index, tiny_elastic, tiny_ranker, monkeypatch, tmp_path):
+    served = []
+    monkeypatch.setattr(
+        serve_command, "_serve", lambda bound, retriever, profile, *_: served.append((retriever, profile))
+    )
+    command = ["serve", str(served_index), "--encoder", str(tiny_elastic), "--offline", "--port", "0"]
+
+    def serve(*args: str):
+        result = CliRunner().invoke(app, [*command, *args])
+        assert result.exit_code == 0, result.output
+        return served.pop()
+
+    ranker = ["--ranker", str(tiny_ranker)]
+    retriever, profile = serve(*ranker, "--rerank", "2:w0.5-d1", "--rerank", "3:w1-d2,1:w1-d1")
+    assert retriever.ranker.folder == tiny_ranker and retriever.reranker is None
+    reranked = {level.parts.reranking for level in profile.levels}
+    assert reranked == {"", "2:w0.5-d1", "3:w1-d2,1:w1-d1"}
+    profile.save(tmp_path / "profile.json")
+    assert serve(*ranker, "--profile", str(tmp_path / "profile.json"))[1].levels == profile.levels
+    retriever, profile = serve(*ranker)
+    assert retriever.ranker.folder == tiny_ranker and not any(level.parts.stages for level in profile.levels)
+    without = CliRunner().invoke(app, [*command, "--profile", str(tmp_path / "profile.json")])
+    assert without.exit_code == 1 and "--ranker FOLDER" in without.output.replace("\n", " ")

@@ -13,6 +13,7 @@ from elasticdenser.cli import load_options, options
 from elasticdenser.cli.command import command, first_ctrl_c
 from elasticdenser.cli.load_output import load_title, print_results, write_figures
 from elasticdenser.cli.output import note, progress_bars
+from elasticdenser.cli.ranker_options import RerankedLevelsOptions
 from elasticdenser.progress import Progress
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def loadtest(
     seed: load_options.Seed = 0,
     output: load_options.Output = None,
     as_json: load_options.AsJson = False,
+    reranking: RerankedLevelsOptions,
     encoding: options.EncoderOptions,
     api_key_file: Annotated[
         Path | None, typer.Option(help="File with the API key of the server.", show_default=False)
@@ -96,7 +98,7 @@ def loadtest(
     if is_server:
         opened = _open_server(target, api_key_file)
     else:
-        opened = _open_engine(Path(target), levels, n_workers, in_processes, encoding)
+        opened = _open_engine(Path(target), levels, n_workers, in_processes, encoding, reranking)
     with opened, progress_bars() as progress:
         levels = levels or opened.profile
         if levels is None:
@@ -165,16 +167,19 @@ def _open_engine(
     workers: int,
     in_processes: bool | None,
     encoding: options.EncoderOptions,
+    reranking: RerankedLevelsOptions,
 ) -> EngineTarget:
     from functools import partial
 
     from elasticdenser.loadtest.engine_process import open_index
     from elasticdenser.loadtest.engine_target import EngineTarget
 
-    choices = encoding.backend_options()
+    choices = {**encoding.backend_options(), **reranking.retriever_options(profile)}
     opener = partial(open_index, path, encoder=encoding.encoder, download=not encoding.offline, **choices)
     note(f"opening {path} in another process" + ("" if profile else ", and measuring its levels"))
-    return EngineTarget(opener, profile, workers=workers, in_processes=in_processes)
+    return EngineTarget(
+        opener, profile, workers=workers, in_processes=in_processes, rerankings=reranking.rerankings or None
+    )
 
 
 def _test_each(

@@ -12,6 +12,7 @@ import typer
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
 from elasticdenser.cli.output import can_draw, note, print_table, progress_bars
+from elasticdenser.cli.ranker_options import RerankedLevelsOptions
 
 if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
@@ -20,6 +21,8 @@ _EXAMPLES = options.examples(
     "profile indexes/mine -o profile.json",
     "profile indexes/mine --queries questions.txt -o profile.json",
     "profile indexes/mine --queries questions.txt --by-length -o profile.json",
+    "profile indexes/mine --rerank 50:w0.5-d3 --rerank 100:w1-d6 -o profile.json    (levels that rerank)",
+    "profile indexes/nq --queries beir/nq/ --measure nDCG@10 --rerank 50:w0.5-d3 -o profile.json    (judged)",
     "profile indexes/mine --subnets w1-d6,w0.5-d3,level0 --batch-sizes 1,8,32 -o profile.json",
 )
 
@@ -65,11 +68,23 @@ def profile(
             "about half a minute longer; `serve --minimum-quality` uses it.",
         ),
     ] = False,
+    measure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MEASURE",
+            help="Judge the levels by this measure, such as nDCG@10, on the judgements of --queries (a BEIR folder or "
+            "an ir_datasets id; 500 queries at most), instead of by the hits that they share with the best one.",
+            show_default=False,
+        ),
+    ] = None,
+    reranking: RerankedLevelsOptions,
     encoding: options.EncoderOptions,
 ) -> None:
-    """Measure quality and run time of each level (a subnet with a search effort) on this machine.
+    """Measure quality and run time of each level (a subnet with a search effort, and reranking) on this machine.
 
-    Run times are those of encoding and search together, on one thread, for single queries and for batches.
+    Run times are those of encoding, search and reranking together, on one thread, for single queries and for batches.
+    With --rerank and without --measure, qualities are estimated from the hits shared with the best level that reranks,
+    so your ranker is taken to be better than the first stage.
     """
     from elasticdenser.artifacts import is_stream
 
@@ -77,21 +92,36 @@ def profile(
     if output.suffix != ".json" and not streams:
         raise typer.BadParameter(f"got {output}; expected a name that ends in .json", param_hint="--output")
     sizes = _parse_batch_sizes(batch_sizes)
+    if measure is not None and queries is None:
+        raise typer.BadParameter("it needs judged queries: give --queries", param_hint="--measure")
     output.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
-    retriever = encoding.open_retriever(index)
+    retriever = encoding.open_retriever(index, **reranking.retriever_options())
+    from elasticdenser.cli.judged_levels import judge_by_measure
     from elasticdenser.datasets import load_queries
     from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
     from elasticdenser.engine.profiling.query_sample import sample_queries
     from elasticdenser.models.manifest import retention_by_length_of, retention_of
 
     names = tuple(filter(None, (name.strip() for name in subnets.split(","))))
-    settings = MeasureSettings(levels=names, batch_sizes=sizes, k=k, rounds=rounds, by_length=by_length)
+    settings = MeasureSettings(
+        levels=names,
+        batch_sizes=sizes,
+        k=k,
+        rounds=rounds,
+        by_length=by_length,
+        rerankings=reranking.rerankings,
+    )
     texts = [query.text for query in load_queries(queries)] if queries else sample_queries(retriever)
     folder = retriever.encoder.location.path
-    quality, quality_by_tokens = retention_of(folder), retention_by_length_of(folder)
     with progress_bars() as progress:
         measured = measure_profile(
-            retriever, texts, settings, quality=quality, quality_by_tokens=quality_by_tokens, progress=progress
+            retriever,
+            texts,
+            settings,
+            quality=retention_of(folder) if measure is None else None,
+            quality_by_tokens=retention_by_length_of(folder),
+            judge=None if measure is None else judge_by_measure(retriever, str(queries), measure, progress=progress),
+            progress=progress,
         )
     if used_only:
         measured = replace(measured, levels=[measured.levels[position] for position in measured.hull])
@@ -104,7 +134,7 @@ def profile(
         from elasticdenser.reports.charts.profile import draw_profile
 
         written.append(draw_profile(output.with_suffix(".svg"), measured))
-    _print_levels(measured, sizes)
+    _print_levels(measured, sizes, measure)
     if measured.has_quality_by_tokens:
         _print_quality_by_tokens(measured)
     note(f"wrote {' and '.join(map(str, written))}")
@@ -119,19 +149,26 @@ def _parse_batch_sizes(text: str) -> tuple[int, ...]:
         ) from None
 
 
-def _print_levels(profile: Profile, batch_sizes: Sequence[int]) -> None:
+def _print_levels(profile: Profile, batch_sizes: Sequence[int], measure: str | None) -> None:
     rows = []
     for position, level in enumerate(profile.levels):
         single_ms = 1000 * level.measured_s[1]
-        ms_per_query = [f"{1000 * level.measured_s[size] / size:.2f}" for size in batch_sizes[1:]]
+        ms_per_query = [
+            f"{1000 * level.measured_s[size] / size:.2f}" if size in level.measured_s else ""
+            for size in batch_sizes[1:]
+        ]
         effort = "greatest" if level.recall is None else f"{level.recall:.3f}"
         used = "yes" if position in profile.hull else ""
         rows.append([f"{level.quality:.3f}", f"{single_ms:.2f}", *ms_per_query, level.name, effort, used])
     columns = ["quality", "ms single", *(f"in {size}s" for size in batch_sizes[1:]), "level", "search recall", "used"]
-    by_agreement = profile.measured.get("quality_by_agreement")
-    meaning = (
-        "estimated from hits shared with the full encoder" if by_agreement else "share of the full encoder's figures"
-    )
+    if measure is not None:
+        meaning = f"share of the best level's {measure}"
+    elif best := profile.measured.get("reranked_judged_against"):
+        meaning = f"estimated from hits shared with {best}"
+    elif profile.measured.get("quality_by_agreement"):
+        meaning = "estimated from hits shared with the full encoder"
+    else:
+        meaning = "share of the full encoder's figures"
     print_table(f"Quality: {meaning}", columns, rows, numeric=len(columns) - 3)
 
 

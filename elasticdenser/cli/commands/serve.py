@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
 from elasticdenser.cli.output import note, progress_bars
+from elasticdenser.cli.ranker_options import RerankedLevelsOptions
 
 if TYPE_CHECKING:
     import socket
@@ -29,6 +31,7 @@ _EXAMPLES = options.examples(
     "serve indexes/mine --port 9000 --deadline-ms 50",
     "serve indexes/mine --profile profile.json --workers 4",
     "serve indexes/mine --profile profile.json --minimum-quality 0.95",
+    "serve indexes/mine --rerank 50:w0.5-d3 --rerank 30:w0.25-d1        (as far as the load allows)",
     "serve indexes/mine --policy static:w0.5-d3        (always the same level)",
     "serve indexes/mine --host 0.0.0.0 --api-key-file key.txt",
     "serve indexes/mine --allowed-host search.example.org        (behind a proxy)",
@@ -127,15 +130,21 @@ def serve(
     ] = None,
     cache: Annotated[int, typer.Option(min=0, help="Number of recent queries whose vectors are cached.")] = 0,
     access_log: Annotated[bool, typer.Option(help="Log each request as a line of JSON on stderr.")] = True,
+    reranking: RerankedLevelsOptions,
     encoding: options.EncoderOptions,
 ) -> None:
-    """Serve an index: POST /search, OpenAI's /v1/embeddings, /metrics, and a search page."""
+    """Serve an index: POST /search, OpenAI's /v1/embeddings, /metrics, and a search page.
+
+    With a ranker (--ranker or --rerank) also /v1/rerank as Cohere and Jina have it, and /rerank as TEI has it.
+    """
     from elasticdenser.serving import check_installed
 
     check_installed()
     from elasticdenser.cpus import cpu_count
+    from elasticdenser.engine.batch_search import options_of_level
     from elasticdenser.engine.policies import check_policy
     from elasticdenser.engine.processes.pool import should_use_processes
+    from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.serving.hosts import ANY_HOST, parse_allowed_hosts
     from elasticdenser.serving.origins import parse_origins
     from elasticdenser.serving.server import allow_open_files, bind_socket, is_loopback
@@ -161,10 +170,11 @@ def serve(
             log=access_log,
         )
         allow_open_files(max_connections)
-        retriever = encoding.open_retriever(index, cache=cache)
-        if profile is None and (level := policy.partition(":")[2]):
-            retriever.encoder.resolve_subnet(level)  # refuses an unknown one before levels are measured
-        levels = _profile(retriever, profile)
+        levels = None if profile is None else Profile.load(profile)
+        retriever = encoding.open_retriever(index, cache=cache, **reranking.retriever_options(levels))
+        if levels is None and (level := policy.partition(":")[2]):
+            options_of_level(retriever, level)  # refuses an unknown one before levels are measured
+        levels = levels or _measure_levels(retriever, reranking.rerankings)
         engine_options = {
             "policy": policy,
             "minimum_quality": minimum_quality,
@@ -203,15 +213,11 @@ def _serve(
         engine.close(1.0)
 
 
-def _profile(retriever: Retriever, path: Path | None) -> Profile:
-    from elasticdenser.engine.profiling.profile import Profile
-
-    if path is not None:
-        return Profile.load(path)
+def _measure_levels(retriever: Retriever, rerankings: Sequence[str]) -> Profile:
     from elasticdenser.engine.profiling.quick import quick_profile
 
     with progress_bars() as progress:
-        return quick_profile(retriever, progress=progress)
+        return quick_profile(retriever, rerankings=rerankings, progress=progress)
 
 
 def _api_key(file: Path | None) -> str | None:

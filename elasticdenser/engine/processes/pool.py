@@ -17,6 +17,7 @@ from elasticdenser.engine.batch_search import BatchSearch, RetrieverSearch
 from elasticdenser.engine.errors import IndexReplacedError, WorkerError
 from elasticdenser.engine.processes.messages import LazyHits, encode_batch
 from elasticdenser.engine.processes.worker_process import WorkerProcess
+from elasticdenser.engine.profiling.level_name import parse_level_name
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 
@@ -75,7 +76,7 @@ class ProcessPoolSearch(BatchSearch):
         if retriever.opener is None:
             raise QueryError("got a retriever built from parts; search in processes needs one of `Retriever.open`")
         self._local = RetrieverSearch(retriever, recalls)
-        self._subnets = {level: retriever.encoder.resolve_subnet(level) for level in recalls}
+        self._subnets = {level: retriever.encoder.resolve_subnet(parse_level_name(level).subnet) for level in recalls}
         self._first_message = pickle.dumps((retriever.opener, retriever.index.manifest, dict(recalls)))
         self._timeout_s = min(timeout_s, _MAX_TIMEOUT_S)
         self._lock, self.n_alive, self.n_replaced = Lock(), 0, 0

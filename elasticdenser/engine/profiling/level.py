@@ -1,4 +1,4 @@
-"""Level: a subnet with a search effort, its quality and its run times."""
+"""Level: a subnet with a search effort and perhaps reranking, its quality and its run times."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise
 
+from elasticdenser.engine.profiling.level_name import LevelName, parse_level_name
 from elasticdenser.errors import BadInputError
 
 _MAX_BATCH_SIZE = 4096
@@ -23,14 +24,15 @@ _USUAL_TOKENS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """Level at which a query can be answered: a subnet of the encoder with a search effort.
+    """Level at which a query can be answered: a subnet of the encoder with a search effort, and perhaps reranking.
 
     Args:
-        name: The subnet, such as `w0.5-d3` or `level0`.
+        name: The subnet of the encoder, such as `w0.5-d3` or `level0`, and what is reranked, if anything, such as
+            `w1-d6+50:w0.5-d3`; see `level_name`.
         quality: Retention: share of the best level's quality.
         quality_by_tokens: The same for queries of one length, where that is known: by the largest number of tokens of a
             range of lengths, special tokens included. The range begins behind the one before.
-        measured_s: Run time of a batch, encoding and search together, by batch size; size 1 is required.
+        measured_s: Run time of a batch, encoding, search and reranking together, by batch size; size 1 is required.
         alone_by_tokens_s: Run time of a single query by its length in tokens, special tokens included, where that is
             known.
         recall: Search effort, as `PassageIndex.search` takes it; None is the greatest.
@@ -82,6 +84,11 @@ class Level:
         object.__setattr__(self, "quality_by_tokens", dict(sorted(self.quality_by_tokens.items())))
         object.__setattr__(self, "alone_by_tokens_s", dict(sorted(self.alone_by_tokens_s.items())))
         object.__setattr__(self, "latency_s", tuple(accumulate(_interpolated(self.measured_s), max)))
+
+    @property
+    def parts(self) -> LevelName:
+        """The parts of the name: the subnet of the encoder, and the stages of reranking."""
+        return parse_level_name(self.name)
 
     def quality_for(self, n_tokens: int | None) -> float:
         """Return the quality for queries of a length.

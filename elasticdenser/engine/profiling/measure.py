@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import cycle, islice
 from statistics import median
 
-from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
-from elasticdenser.engine.batch_search import RetrieverSearch
-from elasticdenser.engine.profiling.agreement import agreement, quality_from_agreement
+from elasticdenser.engine.batch_search import RetrieverSearch, elastic_reranker
+from elasticdenser.engine.profiling.agreement import JudgeLevels, judge_by_agreement
 from elasticdenser.engine.profiling.level import Level
+from elasticdenser.engine.profiling.level_timing import LevelTimes, texts_to_time, time_levels, without_cache
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.profiling.quality_by_length import estimate_by_length
-from elasticdenser.engine.profiling.query_sample import text_of_length
+from elasticdenser.engine.profiling.reranked_levels import RerankMeasureSettings, add_reranked_levels
 from elasticdenser.engine.profiling.search_effort import OperatingPoint, choose_operating_points, retained_share
 from elasticdenser.engine.profiling.timing import time_in_turns
-from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 from elasticdenser.machine import describe_machine
 from elasticdenser.progress import Progress, silent
@@ -27,8 +25,8 @@ from elasticdenser.retrieval.retriever import Retriever
 
 QualityByTokens = Mapping[str, Mapping[int, float]]
 """Level -> `quality_by_tokens` of a `Level`."""
-_Case = tuple[str, int, int]
-"""Level, batch size, and tokens of a query that is timed alone; 0 tokens for a batch of the given queries."""
+_MAX_RERANK_ROUNDS = 5
+"""Levels that rerank take so much longer than others that fewer timings are as exact."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +41,10 @@ class MeasureSettings:
         k: Number of hits.
         rounds: Number of times that each case is timed.
         by_length: Estimate the quality by the length of the query too, where it is not given.
+        rerankings: What is reranked at further levels, such as `50:w0.5-d3`; they are paired with the subnets that a
+            scheduler would use without reranking.
+        rerank_queries: Largest number of queries from which the quality of these levels is estimated.
+        rerank_subnets: Largest number of subnets that they are paired with, the best ones.
         seed: Seed of the sample of queries.
 
     Raises:
@@ -55,6 +57,9 @@ class MeasureSettings:
     k: int = 10
     rounds: int = 15
     by_length: bool = False
+    rerankings: tuple[str, ...] = ()
+    rerank_queries: int = 100
+    rerank_subnets: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,6 +67,9 @@ class MeasureSettings:
             raise QueryError(f"got batch sizes {self.batch_sizes}; expected them to rise from 1, such as 1, 4, 16")
         if min(self.k, self.rounds, *self.tokens) < 1:
             raise QueryError(f"got k = {self.k}, {self.rounds} rounds and {self.tokens} tokens; expected 1 or more")
+        if min(self.rerank_queries, self.rerank_subnets) < 1:
+            message = f"got {self.rerank_queries} queries and {self.rerank_subnets} subnets to rerank with"
+            raise QueryError(f"{message}; expected 1 or more")
 
 
 def measure_profile(
@@ -72,17 +80,19 @@ def measure_profile(
     quality: Mapping[str, float] | None = None,
     quality_by_tokens: QualityByTokens | None = None,
     recalls: Mapping[str, float | None] | None = None,
+    judge: JudgeLevels | None = None,
     progress: Progress = silent,
 ) -> Profile:
-    """Measure the levels of a retriever, encoding and search together, in the calling thread.
+    """Measure the levels of a retriever, encoding, search and reranking together, in the calling thread.
 
     Args:
         retriever: The retriever.
         queries: Texts like those that it will be asked.
         settings: The settings.
-        quality: Retention by level, measured with relevance judgements; `agreement` estimates the missing ones.
+        quality: Retention by subnet, measured with relevance judgements; `agreement` estimates the missing ones.
         quality_by_tokens: Retention by level and length of the query, as in a `Level`; it may be missing.
         recalls: Search effort of every level, for which the qualities then hold; None chooses the efforts.
+        judge: Judges the levels that have no `quality`, at the greatest search effort; None estimates by agreement.
         progress: Called with (activity, done, total).
 
     Returns:
@@ -90,19 +100,60 @@ def measure_profile(
 
     Raises:
         QueryError: There are no queries, or there is no such level.
+        ModelError: There is no ranker for `rerankings`.
     """
     settings = settings or MeasureSettings()
     if not queries:
         raise QueryError("got no queries to measure with; expected at least one")
+    for spelling in settings.rerankings:
+        elastic_reranker(retriever, spelling)  # refuses an unknown one before any work
+    judge_subnets = judge or judge_by_agreement(retriever, queries, k=settings.k, seed=settings.seed, progress=progress)
+    profile = _measure_subnets(
+        retriever, queries, settings, quality, quality_by_tokens, recalls, judge_subnets, progress
+    )
+    if judge is not None:
+        profile = replace(profile, measured={**profile.measured, "quality_by_agreement": []})
+    if not settings.rerankings:
+        return profile
+    judge_reranked = judge or judge_by_agreement(
+        retriever,
+        queries,
+        k=settings.k,
+        seed=settings.seed,
+        max_queries=settings.rerank_queries,
+        progress=progress,
+    )
+    rerank_settings = RerankMeasureSettings(
+        rerankings=settings.rerankings,
+        batch_sizes=settings.batch_sizes,
+        tokens=settings.tokens,
+        k=settings.k,
+        rounds=min(settings.rounds, _MAX_RERANK_ROUNDS),
+        max_subnets=settings.rerank_subnets,
+    )
+    return add_reranked_levels(retriever, queries, profile, rerank_settings, judge=judge_reranked, progress=progress)
+
+
+def _measure_subnets(
+    retriever: Retriever,
+    queries: Sequence[str],
+    settings: MeasureSettings,
+    quality: Mapping[str, float] | None,
+    quality_by_tokens: QualityByTokens | None,
+    recalls: Mapping[str, float | None] | None,
+    judge: JudgeLevels,
+    progress: Progress,
+) -> Profile:
+    """Measure the levels that do not rerank; the arguments are those of `measure_profile`."""
     names = settings.levels or tuple(map(str, retriever.encoder.subnets))
-    with _without_cache(retriever.encoder):
+    with without_cache(retriever.encoder):
         qualities = dict(quality or {})
         unjudged = [name for name in names if name not in qualities]
-        agreements = agreement(retriever, queries, unjudged, k=settings.k, seed=settings.seed, progress=progress)
-        qualities |= {name: quality_from_agreement(share) for name, share in agreements.items()}
+        full = str(retriever.encoder.full_subnet)
+        qualities |= judge(unjudged, full)
         qualities = {name: qualities[name] for name in names}
         by_tokens = {name: (quality_by_tokens or {}).get(name, {}) for name in names}
-        full = str(retriever.encoder.full_subnet)  # its quality is 1 at every length
+        # The full encoder's quality is 1 at every length.
         estimated = [name for name in names if settings.by_length and name != full and not by_tokens[name]]
         by_tokens |= estimate_by_length(
             retriever, queries, estimated, k=settings.k, seed=settings.seed, progress=progress
@@ -116,16 +167,23 @@ def measure_profile(
                 for name in names
             }
         search = RetrieverSearch(retriever, {name: recalls[name] for name in names})
-        lengths = _queries_by_length(retriever.encoder, queries, settings)
-        times = _time_levels(search, queries, lengths, names, settings, progress)
+        times = time_levels(
+            search,
+            queries,
+            dict.fromkeys(names, settings.batch_sizes),
+            texts_to_time(retriever.encoder, queries, settings.tokens),
+            k=settings.k,
+            rounds=settings.rounds,
+            progress=progress,
+        )
     levels = [
         Level(
             name=name,
             quality=qualities[name],
             recall=recalls[name],
             quality_by_tokens=by_tokens[name],
-            alone_by_tokens_s={tokens: median(times[name, 1, tokens]) for tokens in lengths},
-            measured_s={size: median(times[name, size, 0]) for size in settings.batch_sizes},
+            alone_by_tokens_s=times[name].alone_by_tokens_s,
+            measured_s=times[name].measured_s,
         )
         for name in names
     ]
@@ -133,16 +191,6 @@ def measure_profile(
     if estimated:
         conditions["quality_by_tokens_by_agreement"] = estimated
     return Profile(levels=levels, measured=conditions)
-
-
-@contextmanager
-def _without_cache(encoder: ElasticQueryEncoder) -> Iterator[None]:
-    """Encode every query, also one that was encoded before."""
-    cache, encoder.cache = encoder.cache, None
-    try:
-        yield
-    finally:
-        encoder.cache = cache
 
 
 def _operating_points(
@@ -177,53 +225,16 @@ def _operating_points(
     return {name: [point(name, recall) for recall in recalls] for name in quality}
 
 
-def _queries_by_length(
-    encoder: ElasticQueryEncoder, queries: Sequence[str], settings: MeasureSettings
-) -> dict[int, Query]:
-    """Return a query of each length in tokens that is timed."""
-    lengths = sorted({min(tokens, encoder.settings.max_length) for tokens in settings.tokens})
-    return {tokens: Query(text=text_of_length(encoder, queries, tokens), k=settings.k) for tokens in lengths}
-
-
-def _time_levels(
-    search: RetrieverSearch,
-    queries: Sequence[str],
-    lengths: Mapping[int, Query],
-    names: Sequence[str],
-    settings: MeasureSettings,
-    progress: Progress,
-) -> dict[_Case, list[float]]:
-    """Return the run times of every level, in batches and alone."""
-
-    def run_batch(number: int, name: str, size: int) -> None:
-        start = number * size % len(queries)
-        texts = islice(cycle(queries), start, start + size)
-        search.search_batch([Query(text=text, k=settings.k) for text in texts], name)
-
-    def run_alone(_: int, name: str, query: Query) -> None:
-        search.search_batch([query], name)
-
-    cases: dict[_Case, Callable[[int], object]] = {}
-    for name in names:
-        cases |= {(name, size, 0): partial(run_batch, name=name, size=size) for size in settings.batch_sizes}
-        cases |= {(name, 1, tokens): partial(run_alone, name=name, query=query) for tokens, query in lengths.items()}
-    return time_in_turns(cases, settings.rounds, progress, "Measuring levels")
-
-
 def _conditions(
     retriever: Retriever,
     queries: Sequence[str],
     settings: MeasureSettings,
-    times: Mapping[_Case, Sequence[float]],
+    times: Mapping[str, LevelTimes],
     unjudged: Sequence[str],
 ) -> dict[str, object]:
-    by_tokens: dict[str, dict[str, float]] = {}
-    slowest: dict[str, dict[str, float]] = {}
-    for (name, size, tokens), seconds in times.items():
-        if tokens:
-            by_tokens.setdefault(name, {})[str(tokens)] = median(seconds)
-        else:
-            slowest.setdefault(name, {})[str(size)] = max(seconds)
+    def by_name(figures: Mapping[str, Mapping[int, float]]) -> dict[str, dict[str, float]]:
+        return {name: {str(key): seconds for key, seconds in of_level.items()} for name, of_level in figures.items()}
+
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "encoder": retriever.encoder.location.name,
@@ -234,7 +245,7 @@ def _conditions(
         "k": settings.k,
         "rounds": settings.rounds,
         "quality_by_agreement": list(unjudged),
-        "alone_by_tokens_s": by_tokens,
-        "slowest_s": slowest,
+        "alone_by_tokens_s": by_name({name: of_level.alone_by_tokens_s for name, of_level in times.items()}),
+        "slowest_s": by_name({name: of_level.slowest_s for name, of_level in times.items()}),
         "machine": describe_machine(),
     }

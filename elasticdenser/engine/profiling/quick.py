@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from elasticdenser.engine.batch_search import spelling_of
 from elasticdenser.engine.profiling.measure import MeasureSettings, QualityByTokens, measure_profile
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.profiling.query_sample import sample_queries
@@ -26,20 +28,27 @@ _TOKENS = (32, 256)
 """Between these lengths, and beyond them, run times grow nearly linearly."""
 
 
-def quick_profile(retriever: Retriever, *, k: int = 10, progress: Progress = silent) -> Profile:
+def quick_profile(
+    retriever: Retriever, *, k: int = 10, rerankings: Sequence[str] | None = None, progress: Progress = silent
+) -> Profile:
     """Measure for about two seconds the levels that come with the encoder, or all of its subnets if none do.
 
     Quality (also by length, where known) and search efforts of levels that come with the encoder are taken as they are;
-    only the run times are measured. `elasticdenser profile` measures for longer, and chooses the efforts for the index.
+    only the run times are measured. Levels that rerank take some seconds more, and their quality is estimated from few
+    queries. `elasticdenser profile` measures for longer, and chooses the efforts for the index.
 
     Args:
         retriever: The retriever; it runs in the calling thread.
         k: Number of hits.
+        rerankings: What is reranked at further levels, such as `50:w0.5-d3`; None is the retriever's own reranker, if
+            that is an `ElasticReranker`.
         progress: Called with (activity, done, total).
     """
     folder = retriever.encoder.location.path
     path = None if retriever.encoder.subnets_misfit else profile_file(folder)
-    shipped = None if path is None else Profile.load(path)
+    # Levels that rerank belong to some ranker, and not to the encoder.
+    loaded = [] if path is None else [level for level in Profile.load(path).levels if not level.parts.stages]
+    shipped = Profile(levels=loaded) if loaded else None
     queries = sample_queries(retriever, 64) if retriever.index.has_texts else _QUERIES
     settings = MeasureSettings(
         levels=() if shipped is None else tuple(level.name for level in shipped.levels),
@@ -47,6 +56,9 @@ def quick_profile(retriever: Retriever, *, k: int = 10, progress: Progress = sil
         tokens=_TOKENS,
         k=k,
         rounds=5,
+        rerankings=_own_reranking(retriever) if rerankings is None else tuple(rerankings),
+        rerank_queries=16,
+        rerank_subnets=2,
     )
     by_length = retention_by_length_of(folder)
     if shipped is None:
@@ -69,6 +81,13 @@ def quick_profile(retriever: Retriever, *, k: int = 10, progress: Progress = sil
         recalls=recalls,
         progress=progress,
     )
+
+
+def _own_reranking(retriever: Retriever) -> tuple[str, ...]:
+    from elasticdenser.retrieval.reranking import ElasticReranker
+
+    own = retriever.reranker
+    return (spelling_of(own),) if isinstance(own, ElasticReranker) and own.n_candidates else ()
 
 
 def _quality_by_tokens(profile: Profile, retention_by_length: QualityByTokens) -> QualityByTokens:

@@ -62,6 +62,14 @@ class DevLists:
         (values,) = self.query_set.measure(run)[0].values()
         return float(np.mean([values[query_id] for query_id in self.query_set.judged]))
 
+    def relevant(self) -> NDArray[np.bool_] | None:
+        """Return whether each candidate is judged relevant, bool, (n_pairs,); None without judgements."""
+        if not self.query_set.qrels:
+            return None
+        relevant = {(qrel.query_id, qrel.doc_id) for qrel in self.query_set.qrels if qrel.relevance > 0}
+        ids = ((query_id, doc_id) for query_id, doc_ids in self.candidates.items() for doc_id in doc_ids)
+        return np.array([pair in relevant for pair in ids], bool)
+
     def measure_subnets(
         self, model: ElasticScorer, subnets: Sequence[Subnet], *, bfloat16: bool = False
     ) -> dict[str, float]:

@@ -32,6 +32,7 @@ from elasticdenser.training import parallel
 from elasticdenser.training.cost import last_step
 from elasticdenser.training.dev_sets import check_dev_set
 from elasticdenser.training.inputs import TrainOptions
+from elasticdenser.training.ranker.calibration import calibrate
 from elasticdenser.training.ranker.dev_lists import DevLists
 from elasticdenser.training.ranker.initialisation import initialise_ranker
 from elasticdenser.training.ranker.inputs import RankerInputs
@@ -188,6 +189,7 @@ class _RankerStages:
             model=model,
             settings=self._recipe.pair_settings,
             provenance=provenance,
+            calibration=calibrate(model, self._subnets, self._dev_lists, bfloat16=self._settings.bfloat16),
         )
         return RankerResult(
             folder=output, run=self._folder, step=step, subnets=tuple(model.shape.grid), selection=selection

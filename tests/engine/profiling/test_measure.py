@@ -114,7 +114,7 @@ class _TwoEfforts:
     def __init__(self, retriever):
         efforts = (Effort(rescored=16, recall_at_10=0.9), Effort(rescored=64, recall_at_10=1.0))
         structure = SimpleNamespace(efforts=efforts, factory="two efforts")
-        self.encoder, self.index, self._inner = retriever.encoder, self, retriever
+        self.encoder, self.index, self._inner, self.reranker = retriever.encoder, self, retriever, None
         self.manifest, self.searched = SimpleNamespace(structure=structure), set()
         self.passage_index = retriever.index
 

@@ -25,6 +25,7 @@ def encoder_with_levels(tiny_elastic, tmp_path_factory):
     levels = [
         Level(name="w1-d2", quality=1.0, measured_s={1: 9.0}),
         Level(name="level0", quality=0.77, measured_s={1: 1.0}, recall=0.9),
+        Level(name="w1-d2+50:w1-d2", quality=1.0, measured_s={1: 90.0}),  # of some ranker, which is not here
     ]
     Profile(levels=levels).save(folder / PROFILE)
     return folder

@@ -11,6 +11,7 @@ from ranker_helpers import write_ranker_recipe, write_train_set
 from training_helpers import Recorder, write_data, write_recipe
 
 from elasticdenser.errors import BadInputError, BuildError, ModelError
+from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.ranker_manifest import read_ranker_manifest
 from elasticdenser.rankers import ElasticRanker
 from elasticdenser.training.inputs import TrainOptions
@@ -52,6 +53,8 @@ def test_a_training_makes_a_ranker(trained, tiny_model):
     assert provenance["plan"]["train"]["steps"] == 10
     assert 0 < provenance["first_stage"]["dev dev nDCG@10"] <= 1
     assert set(provenance["measures"]["dev dev nDCG@10"]) == {*map(str, result.subnets)}
+    assert set(read_ranker_manifest(result.folder).calibration) == {*map(str, result.subnets)}
+    assert ranker.calibration("w0.5-d1") != Calibration()
     assert any("50 training queries, 20 of them with judgements; 40 passages" in text for text in recorder.messages)
     assert {
         "Finding candidates",

@@ -1,0 +1,63 @@
+"""Names of levels: a subnet of the query encoder, and what is reranked behind it, such as `w1-d6+50:w0.5-d3`.
+
+A `+` begins a stage of reranking: the number of candidates, a colon, and the subnet of the ranker that scores them. A
+cascade has several: `w1-d6+100:w0.25-d1+30:w0.5-d3` scores 100 candidates, and the best 30 of them again. A number
+alone at the end is the weight of the first stage's scores where it is not the one that the ranker recommends. The
+search effort is not part of the name.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+_NAME = re.compile(r"(?P<subnet>[^+]+)(?P<stages>(?:\+[0-9]{1,9}:[^+:,\s]+)+)(?P<weight>\+[0-9][-.0-9e]*)?")
+
+
+class RerankStage(NamedTuple):
+    """Stage of reranking.
+
+    Attributes:
+        n_candidates: Number of candidates that are scored.
+        subnet: Subnet of the ranker that scores them.
+    """
+
+    n_candidates: int
+    subnet: str
+
+
+class LevelName(NamedTuple):
+    """Parts of a level's name.
+
+    Attributes:
+        subnet: Subnet of the query encoder.
+        stages: Stages of reranking in their order; none if the level does not rerank.
+        reranking: The same as `--rerank` takes it, such as `100:w0.25-d1,30:w0.5-d3`; empty without stages.
+    """
+
+    subnet: str
+    stages: tuple[RerankStage, ...] = ()
+    reranking: str = ""
+
+
+def level_name(subnet: str, reranking: str) -> str:
+    """Return the name of a level.
+
+    Args:
+        subnet: Subnet of the query encoder.
+        reranking: What is reranked, such as `100:w0.25-d1,30:w0.5-d3`, each stage with its subnet.
+    """
+    return "+".join([subnet, *reranking.split(",")])
+
+
+@lru_cache(maxsize=1024)
+def parse_level_name(name: str) -> LevelName:
+    """Return the parts of a level's name; a name of another form is that of a level that does not rerank."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return LevelName(name)
+    spelled = match["stages"][1:].split("+")
+    parts = (stage.partition(":") for stage in spelled)
+    stages = tuple(RerankStage(int(n_candidates), subnet) for n_candidates, _, subnet in parts)
+    return LevelName(match["subnet"], stages, ",".join(spelled) + (match["weight"] or ""))

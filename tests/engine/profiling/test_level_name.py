@@ -1,0 +1,28 @@
+"""Names of levels: a subnet, and what is reranked."""
+
+from __future__ import annotations
+
+import pytest
+
+from elasticdenser.engine.profiling.level import Level
+from elasticdenser.engine.profiling.level_name import level_name, parse_level_name
+
+
+@pytest.mark.parametrize(
+    ("subnet", "reranking", "name", "stages"),
+    [
+        ("w1-d6", "50:w0.5-d3", "w1-d6+50:w0.5-d3", [(50, "w0.5-d3")]),
+        ("level0", "100:w0.25-d1,30:w0.5-d3", "level0+100:w0.25-d1+30:w0.5-d3", [(100, "w0.25-d1"), (30, "w0.5-d3")]),
+        ("w1-d6", "50:w0.5-d3+0.2", "w1-d6+50:w0.5-d3+0.2", [(50, "w0.5-d3")]),
+        ("w1-d6", "50:w0.5-d3+1e-05", "w1-d6+50:w0.5-d3+1e-05", [(50, "w0.5-d3")]),
+    ],
+)
+def test_a_name_says_what_is_reranked(subnet, reranking, name, stages):
+    assert level_name(subnet, reranking) == name
+    assert parse_level_name(name) == (subnet, tuple(stages), reranking)
+    assert Level(name=name, quality=1.0, measured_s={1: 1.0}).parts.reranking == reranking
+
+
+@pytest.mark.parametrize("name", ["w1-d6", "level0", "fast+cheap", "w1-d6+50", "a+0.2", "w1-d6+50:", "+50:w1-d1"])
+def test_other_names_are_of_levels_that_do_not_rerank(name):
+    assert parse_level_name(name) == (name, (), "")
