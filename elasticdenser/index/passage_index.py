@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
@@ -13,10 +14,14 @@ from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
 from elasticdenser.index import layout
 from elasticdenser.index.chunking import Chunking, chunk_id, document_of
+from elasticdenser.index.filtered_search import exact_source, filtered_source
+from elasticdenser.index.filters import AnyFilter
 from elasticdenser.index.integrity import Check, check_integrity
 from elasticdenser.index.line_files import IdTable, LineFile, id_texts
 from elasticdenser.index.locking import resolve_path
 from elasticdenser.index.manifest import Manifest
+from elasticdenser.index.metadata.matches import Matches
+from elasticdenser.index.metadata.store import MetadataStore
 from elasticdenser.index.passage_file import PassageFile
 from elasticdenser.index.rescoring import best_candidates
 from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch, IndexStructure
@@ -41,6 +46,7 @@ class PassageIndex:
         manifest: Its description.
         vectors: float32, (n_passages, dim), memory-mapped.
         doc_ids: Document ids by position.
+        metadata: Metadata of the passages, with the types of its fields; see `MetadataStore`.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -52,6 +58,7 @@ class PassageIndex:
         self._passages = (
             PassageFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
         )
+        self.metadata = MetadataStore(path, manifest.n_passages, manifest.metadata)
         self._structure = IndexStructure.read(path, manifest.structure, self.vectors)
 
     @classmethod
@@ -91,6 +98,7 @@ class PassageIndex:
         restart: bool = False,
         workers: int | None = None,
         chunk: Chunking | str | None = None,
+        metadata: Any = None,
         progress: Progress = silent,
     ) -> PassageIndex:
         """Encode a corpus into a new index, or continue a build that was interrupted there, and open it.
@@ -109,6 +117,8 @@ class PassageIndex:
             chunk: Cut documents at the ends of sentences into passages of at most so many tokens, such as `128`, or
                 `128/32` to repeat sentences of up to 32 tokens; see `Chunking`. The passages of a document `d7` have
                 the ids `d7#0`, `d7#1`, ...
+            metadata: Fields that are kept to filter by, such as `section,date:date,tags:text[]` or `all`; see
+                `MetadataSelection.parse`. None keeps the metadata that passages bring.
             progress: Called with (step, done, in all).
 
         Raises:
@@ -129,7 +139,7 @@ class PassageIndex:
             chunking=Chunking.parse(chunk) if isinstance(chunk, str) else chunk,
         )
         path = resolve_path(Path(path))
-        build_index(as_corpus(corpus), path, encoder or DeferredPassageEncoder(), settings, progress)
+        build_index(as_corpus(corpus, metadata=metadata), path, encoder or DeferredPassageEncoder(), settings, progress)
         return cls.open(path)
 
     def __repr__(self) -> str:
@@ -165,6 +175,7 @@ class PassageIndex:
         k: int,
         *,
         within: Positions | None = None,
+        filter: AnyFilter | None = None,
         exact: bool = False,
         recall: float | None = None,
     ) -> tuple[Scores, Positions]:
@@ -177,6 +188,8 @@ class PassageIndex:
             queries: float32, (n_queries, dim), normalised as the encoder's settings say.
             k: How many hits, at least 1; capped at the number of passages.
             within: int64, (n,): search only these positions, exactly.
+            filter: Search only passages whose metadata meets it, such as `section = 'ops' and date >= '2026-01-01'`;
+                few passages are searched exactly, and as many hits are found as there are.
             exact: Scan all vectors instead of using the search structure.
             recall: Search with the least effort that reaches this recall@10 according to the manifest; None is the
                 greatest effort.
@@ -185,13 +198,21 @@ class PassageIndex:
             Scores, float32, and positions, int64, both (n_queries, min(k, n)), best first.
 
         Raises:
-            QueryError: The shape is wrong, k or recall is out of range, or a value is not finite.
+            QueryError: The shape is wrong, k or recall is out of range, a value is not finite, or the filter has a
+                fault.
         """
         queries, k = self._checked_queries(queries), checked_k(k)
         source = self._structure.source_for(recall)
+        matches = None if filter is None else self.matches(filter)
         with faiss_threads(1):
             if within is not None:
-                return self._search_within(queries, k, self._checked_positions(within))
+                allowed = self._checked_positions(within)
+                return self._search_within(queries, k, allowed if matches is None else allowed[matches.mask[allowed]])
+            if matches is not None and (exact or matches.n == 0):
+                return self._search_within(queries, k, matches.positions)
+            if matches is not None:
+                filtered = filtered_source(source, self.vectors, matches, len(queries))
+                return self._best(queries, filtered, min(k, matches.n))
             k = min(k, len(self))
             if exact:
                 return self._best(queries, ExhaustiveSearch(self.vectors), k)
@@ -200,7 +221,7 @@ class PassageIndex:
     def _search_within(self, queries: Vectors, k: int, allowed: Positions) -> tuple[Scores, Positions]:
         if len(allowed) == 0:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        return self._best(queries, ExhaustiveSearch(self.vectors, allowed), min(k, len(allowed)))
+        return self._best(queries, exact_source(self.vectors, allowed, len(queries)), min(k, len(allowed)))
 
     def _search_structure(self, queries: Vectors, source: CandidateSource, k: int) -> tuple[Scores, Positions]:
         scores, positions = self._best(queries, source, k)
@@ -219,6 +240,17 @@ class PassageIndex:
                 "--overwrite"
             )
         return scores, positions
+
+    def matches(self, filter: AnyFilter) -> Matches:
+        """Return the passages that meet a filter; those of the last filters are cached.
+
+        Args:
+            filter: Text such as `section = 'ops'`, or its form in JSON; see `docs/filters.md`.
+
+        Raises:
+            QueryError: The filter has a fault, or the index lacks its fields.
+        """
+        return self.metadata.matches(self.metadata.check(filter))
 
     def _checked_queries(self, queries: Vectors) -> Vectors:
         queries = np.ascontiguousarray(queries, np.float32)
@@ -300,7 +332,8 @@ class PassageIndex:
             raise IndexFormatError(f"{self.path} holds no texts: build it without --no-texts to show passages")
         if isinstance(position, bool) or not isinstance(position, SupportsIndex) or not 0 <= position < len(self):
             raise QueryError(f"got position {position!r}, expected a whole number from 0 to {len(self) - 1}")
-        return self._passages[position]
+        passage = self._passages[position]
+        return replace(passage, metadata=self.metadata.at(position)) if self.metadata.fields else passage
 
     @property
     def has_texts(self) -> bool:
