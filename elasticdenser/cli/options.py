@@ -171,6 +171,15 @@ class SearchOptions:
             show_default=False,
         ),
     ] = None
+    filter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILTER",
+            help="Search only passages whose metadata meets a condition, such as \"section = 'ops' and date >= "
+            "'2026-01-01'\" (`info` lists the fields).",
+            show_default=False,
+        ),
+    ] = None
     by_document: Annotated[
         bool,
         typer.Option(
@@ -180,7 +189,12 @@ class SearchOptions:
 
     def search_options(self) -> dict[str, Any]:
         """Return the other options as `Retriever.search` takes them."""
-        return {"exact": self.exact, "recall": self.recall, "by_document": self.by_document}
+        return {
+            "exact": self.exact,
+            "recall": self.recall,
+            "filter": self.filter,
+            "by_document": self.by_document,
+        }
 
     def subnets(self, retriever: Retriever) -> list[Subnet]:
         """Return the subnets that `--subnet` names.
@@ -234,8 +248,12 @@ class CorpusOptions:
     ] = False
     download: Download = False
 
-    def open(self, sources: list[str]) -> Corpus:
+    def open(self, sources: list[str], *, metadata: str | None = None) -> Corpus:
         """Open sources as one corpus, whose remarks are printed.
+
+        Args:
+            sources: The sources.
+            metadata: Fields that are kept as metadata.
 
         Raises:
             BadInputError: A source does not exist, or cannot be read in this way.
@@ -244,7 +262,13 @@ class CorpusOptions:
 
         fields = FieldNames(id=self.id, text=self.text, title=self.title)
         return open_corpus(
-            sources, format=self.format, skip_bad=self.skip_bad, download=self.download, fields=fields, remark=note
+            sources,
+            format=self.format,
+            skip_bad=self.skip_bad,
+            download=self.download,
+            fields=fields,
+            metadata=metadata,
+            remark=note,
         )
 
 

@@ -16,11 +16,13 @@ class Query:
         text: The text.
         k: Number of hits to return.
         doc_ids: Documents to search; None searches all.
+        filter: Filter on the metadata of passages, as text; None is no filter.
     """
 
     text: str
     k: int = 10
     doc_ids: frozenset[str] | None = None
+    filter: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

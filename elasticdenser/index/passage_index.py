@@ -241,6 +241,14 @@ class PassageIndex:
             )
         return scores, positions
 
+    def metadata_of(self, doc_id: str | int) -> dict[str, Any]:
+        """Return the metadata of a passage; empty if it has none.
+
+        Raises:
+            QueryError: There is no such id.
+        """
+        return self.metadata.at(int(self.positions([doc_id])[0])) or {}
+
     def matches(self, filter: AnyFilter) -> Matches:
         """Return the passages that meet a filter; those of the last filters are cached.
 

@@ -17,6 +17,7 @@ _EXAMPLES = options.examples(
     "index part1.tsv.gz part2.tsv.gz -o indexes/both --skip-bad",
     "index passages.jsonl -o indexes/mine --precision int8",
     "index reports.jsonl -o indexes/reports --chunk 128/32",
+    "index notes.jsonl -o indexes/notes --metadata section,date:date,tags:text[]",
     "index msmarco-passage -o indexes/msmarco --device cuda",
 )
 
@@ -43,6 +44,15 @@ def index(
             metavar="TOKENS[/OVERLAP]",
             help="Cut documents at the ends of sentences into passages of at most so many tokens; each repeats "
             "sentences of up to OVERLAP tokens from the end of the one before. Default: one passage a document.",
+            show_default=False,
+        ),
+    ] = None,
+    metadata: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD[:TYPE],...",
+            help="Fields to show with hits and to filter by, such as section,date:date,tags:text[], or all. Types: "
+            "text, number, boolean, date, and lists of them. Default: inferred.",
             show_default=False,
         ),
     ] = None,
@@ -84,7 +94,7 @@ def index(
     check_dtype(dtype, device)
     options.note_precision(dtype, device)
     chunking = None if chunk is None else Chunking.parse(chunk)
-    opened_corpus = reading.open(corpus)
+    opened_corpus = reading.open(corpus, metadata=metadata)
     passage_encoder = DeferredPassageEncoder(  # loaded once the first lines have been read
         encoder or DEFAULT_MODEL,
         dtype=dtype,

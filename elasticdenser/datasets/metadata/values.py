@@ -53,7 +53,7 @@ def _plain_scalar(value: Any) -> Scalar | None:
     if isinstance(value, Decimal):
         value = int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, int | float):
-        return None if math.isnan(value) else plain_number(value)
+        return None if value != value else plain_number(value)  # NaN differs from itself
     raise ValueError(f"got {described(value)}, expected text, a number, true or false, a date, or a list of these")
 
 
