@@ -57,7 +57,10 @@ def test_declared_types_convert_the_values_of_text_files(tmp_path):
 
 
 def test_fields_of_a_nested_object_are_read_too(jsonl):
-    records = {"_id": "a", "text": "x", "metadata": {"lang": "de", "year": 1999}}, {"_id": "b", "text": "y", "lang": "en"}
+    records = (
+        {"_id": "a", "text": "x", "metadata": {"lang": "de", "year": 1999}},
+        {"_id": "b", "text": "y", "lang": "en"},
+    )
     corpus = open_corpus(jsonl(*records), metadata="lang,year")
     assert [passage.metadata for passage in corpus] == [{"lang": "de", "year": 1999}, {"lang": "en"}]
     assert [passage.metadata for passage in open_corpus(jsonl(*records), metadata="all")] == [
@@ -76,7 +79,9 @@ def test_objects_are_left_out_with_all_and_refused_by_name(jsonl):
 
 
 def test_text_of_dates_and_other_text_is_text(jsonl, tmp_path):
-    records = ({"_id": str(n), "text": "x", "when": when} for n, when in enumerate(["2026-01-01", "soon", "2026-01-02"]))
+    records = (
+        {"_id": str(n), "text": "x", "when": when} for n, when in enumerate(["2026-01-01", "soon", "2026-01-02"])
+    )
     assert types_of(open_corpus(jsonl(*records), metadata="when"), tmp_path) == {"when": "text"}
 
 
@@ -131,12 +136,12 @@ def test_values_that_metadata_cannot_hold_are_refused(value):
 
 @pytest.mark.parametrize("selection", ["a:foo", "a,,b", "a,a", ":text", {"a": "list"}])
 def test_a_wrong_selection_is_refused(selection):
-    with pytest.raises(BadInputError, match="expected|twice|without a name"):
+    with pytest.raises(BadInputError, match=r"expected|twice|without a name"):
         MetadataSelection.parse(selection)
 
 
 def test_names_that_no_record_has_and_plain_text_are_refused(jsonl, tmp_path):
-    with pytest.raises(BadInputError, match="no record of the corpus .* has a field 'nope'"):
+    with pytest.raises(BadInputError, match=r"no record of the corpus .* has a field 'nope'"):
         list(open_corpus(jsonl(*RECORDS), metadata="section,nope"))
     (tmp_path / "a.txt").write_text("hello")
     with pytest.raises(BadInputError, match="plain text has no fields: leave out --metadata"):

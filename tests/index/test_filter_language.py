@@ -15,7 +15,14 @@ from elasticdenser.index.filters.nodes import And, Comparison, IsMissing, Not, O
 
 A, B, C = Comparison("a", "=", 1), Comparison("b", "<", "x"), Comparison("c", "=", True)
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-FIELDS = {"section": "text", "date": "date", "price": "number", "draft": "boolean", "tags": "text[]", "sizes": "number[]"}
+FIELDS = {
+    "section": "text",
+    "date": "date",
+    "price": "number",
+    "draft": "boolean",
+    "tags": "text[]",
+    "sizes": "number[]",
+}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +100,10 @@ def test_the_place_of_a_fault_is_named(text, position, message):
         ({"must": {"field": "a"}}, "filter, must: got {'field': 'a'}, expected a list"),
         ({"must": [], "maybe": []}, "got the key 'maybe', expected must, should, must_not"),
         ({"must": [{"field": "a", "operator": "~", "value": 1}]}, "filter, must[0]: got the operator '~'"),
-        ({"must": [{"should": [{"field": "a", "operator": "=", "value": None}]}]}, "filter, must[0].should[0]: got the"),
+        (
+            {"must": [{"should": [{"field": "a", "operator": "=", "value": None}]}]},
+            "filter, must[0].should[0]: got the",
+        ),
         ({"field": "a", "operator": "in", "value": []}, "expected a list of at least one"),
         ({"field": "a", "operator": "=", "value": float("nan")}, "got the value nan"),
         ({"field": "a", "operator": ["="], "value": 1}, "got the operator ['=']"),
@@ -116,9 +126,7 @@ def test_json_means_the_same_as_text():
         "should": [{"field": "price", "operator": "<", "value": 5}, {"field": "price", "operator": "is null"}],
         "must_not": [{"field": "tags", "operator": "in", "value": ["draft"]}],
     }
-    text = (
-        "section = 'ops' and date >= '2026-01-01' and (price < 5 or price is null) and not tags in ('draft')"
-    )
+    text = "section = 'ops' and date >= '2026-01-01' and (price < 5 or price is null) and not tags in ('draft')"
     assert parse_filter(value) == parse_filter(text) == parse_filter(json.dumps(value))
 
 
@@ -168,7 +176,10 @@ def test_any_text_is_parsed_or_refused(text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sectoin = 'x'", "position 1: got the field 'sectoin', expected one of section (text), date (date), price (number)"),
+        (
+            "sectoin = 'x'",
+            "position 1: got the field 'sectoin', expected one of section (text), date (date), price (number)",
+        ),
         ("price > 1 and secton = 'x'", "position 15: got the field 'secton'"),
         ("nothing = 1", "correct the name"),
         ("price = '5'", "the field 'price' is of type number: got the text '5', expected a number"),
@@ -192,7 +203,12 @@ def test_fields_and_values_are_checked_against_the_index(text, message):
 
 @pytest.mark.parametrize(
     "text",
-    ["draft and not draft = false", "date in ('2026-01-01', '2026-01-01T10:00Z')", "sizes contains 3", "tags like '%a'"],
+    [
+        "draft and not draft = false",
+        "date in ('2026-01-01', '2026-01-01T10:00Z')",
+        "sizes contains 3",
+        "tags like '%a'",
+    ],
 )
 def test_filters_that_fit_are_accepted(text):
     check_filter(parse_filter(text), {name: FieldType.parse(kind) for name, kind in FIELDS.items()}, "mine")

@@ -148,7 +148,7 @@ def test_masks_are_evaluated_once_and_forgotten_beyond_a_bound():
 def test_a_damaged_table_is_named(tmp_path, damage):
     store = store_of(tmp_path, [{"text": "a"}])
     (tmp_path / layout.METADATA_TABLE).write_bytes(damage)
-    with pytest.raises(IndexFormatError, match="metadata.sqlite is damaged"):
+    with pytest.raises(IndexFormatError, match=r"metadata\.sqlite is damaged"):
         store.matches(parse_filter("text = 'a'"))
 
 
