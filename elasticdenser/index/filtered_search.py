@@ -16,12 +16,12 @@ from elasticdenser.arrays import Positions, Vectors
 from elasticdenser.index.metadata.matches import Matches
 from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch
 
-EXACT_UP_TO = 4_000
-"""Matching passages that are scored exactly: at 384 dimensions, as fast as a scan of the codes of 191,000 passages."""
+_SCAN_COST, _MAX_SCANNED = 1 / 40, 200_000
+"""Cost of scanning the code of a passage, in exact scores of a passage; and number of passages beyond which structures
+search lists instead of scanning more. Measured at 384 dimensions, with indexes of 11,300 and 191,000 passages."""
 
-EXACT_BELOW_SHARE = 0.02
-"""Share of matching passages below which they are scored exactly in larger indexes, too: a structure would have to
-propose fifty times as many candidates."""
+_PROPOSAL_COST = 0.6
+"""Cost of proposing one more candidate, in exact scores of a passage."""
 
 _FEW_QUERIES = 4
 """Queries that are scored one by one; more are multiplied with all matching vectors at once."""
@@ -33,18 +33,40 @@ _MAX_REQUESTED_SHARE = 0.25
 """Share of all passages that a structure is asked for at most: beyond, exact scores of the matching ones cost less."""
 
 
-def filtered_source(source: CandidateSource, vectors: Vectors, matches: Matches, n_queries: int) -> CandidateSource:
+def filtered_source(
+    source: CandidateSource, vectors: Vectors, matches: Matches, k: int, n_queries: int
+) -> CandidateSource:
     """Return a source of candidates that all meet a filter, by whichever way is faster.
 
     Args:
         source: Proposes candidates without a filter.
         vectors: float32, (n_passages, dim).
         matches: The passages that meet the filter, at least one.
+        k: Number of hits.
         n_queries: Number of queries that will be searched together.
     """
-    if matches.n <= EXACT_UP_TO or matches.share < EXACT_BELOW_SHARE:
+    if is_exact_faster(matches, source.n_candidates(k)):
         return exact_source(vectors, matches.positions, n_queries)
     return MaskedSource(source, ExhaustiveSearch(vectors, matches.positions), matches)
+
+
+def is_exact_faster(matches: Matches, n_candidates: int) -> bool:
+    """Return whether it takes less time to score all matching passages exactly than to use a search structure.
+
+    Args:
+        matches: The passages that meet a filter.
+        n_candidates: Number of candidates that the structure proposes without a filter.
+    """
+    scan = _SCAN_COST * min(len(matches.mask), _MAX_SCANNED)
+    return matches.n <= scan + _PROPOSAL_COST * _n_requested(n_candidates, matches)
+
+
+def _n_requested(n_candidates: int, matches: Matches) -> int:
+    """Return how many candidates to request so that enough of them match, if these are as rare as among all passages.
+
+    Three standard deviations more are seldom too few.
+    """
+    return math.ceil((n_candidates + 3 * math.sqrt(n_candidates)) / matches.share)
 
 
 def exact_source(vectors: Vectors, positions: Positions, n_queries: int) -> CandidateSource:
@@ -101,8 +123,7 @@ class MaskedSource:
         How many candidates are requested for a query does not depend on the other queries.
         """
         found = np.empty((len(queries), n_candidates), np.int64)
-        # Matching passages are about so rare among the candidates; three standard deviations more are seldom too few.
-        n_requested = math.ceil((n_candidates + 3 * math.sqrt(n_candidates)) / self._matches.share)
+        n_requested = _n_requested(n_candidates, self._matches)
         open_rows = np.arange(len(queries))
         while len(open_rows) and n_requested <= self._max_requested:
             proposed = self._source.candidates(queries[open_rows], n_requested)

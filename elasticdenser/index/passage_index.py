@@ -211,8 +211,8 @@ class PassageIndex:
             if matches is not None and (exact or matches.n == 0):
                 return self._search_within(queries, k, matches.positions)
             if matches is not None:
-                filtered = filtered_source(source, self.vectors, matches, len(queries))
-                return self._best(queries, filtered, min(k, matches.n))
+                k = min(k, matches.n)
+                return self._best(queries, filtered_source(source, self.vectors, matches, k, len(queries)), k)
             k = min(k, len(self))
             if exact:
                 return self._best(queries, ExhaustiveSearch(self.vectors), k)

