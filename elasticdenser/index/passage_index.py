@@ -15,7 +15,8 @@ from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryEr
 from elasticdenser.index import layout
 from elasticdenser.index.chunking import Chunking, chunk_id, document_of
 from elasticdenser.index.filtered_search import exact_source, filtered_source
-from elasticdenser.index.filters import AnyFilter
+from elasticdenser.index.filters import AnyFilter, Filter, parse_filter
+from elasticdenser.index.filters.checking import check_filter
 from elasticdenser.index.integrity import Check, check_integrity
 from elasticdenser.index.line_files import IdTable, LineFile, id_texts
 from elasticdenser.index.locking import resolve_path
@@ -46,7 +47,7 @@ class PassageIndex:
         manifest: Its description.
         vectors: float32, (n_passages, dim), memory-mapped.
         doc_ids: Document ids by position.
-        metadata: Metadata of the passages, with the types of its fields; see `MetadataStore`.
+        fields: Types of the metadata fields by name; empty without metadata.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -58,7 +59,8 @@ class PassageIndex:
         self._passages = (
             PassageFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
         )
-        self.metadata = MetadataStore(path, manifest.n_passages, manifest.metadata)
+        self._metadata = MetadataStore(path, manifest.n_passages, manifest.metadata)
+        self.fields = self._metadata.fields
         self._structure = IndexStructure.read(path, manifest.structure, self.vectors)
 
     @classmethod
@@ -247,7 +249,11 @@ class PassageIndex:
         Raises:
             QueryError: There is no such id.
         """
-        return self.metadata.at(int(self.positions([doc_id])[0])) or {}
+        return self.metadata_at(int(self.positions([doc_id])[0]))
+
+    def metadata_at(self, position: int) -> dict[str, Any]:
+        """Return the metadata of the passage at a position from 0 to n - 1; empty if it has none."""
+        return self._metadata.at(position)
 
     def matches(self, filter: AnyFilter) -> Matches:
         """Return the passages that meet a filter; those of the last filters are cached.
@@ -258,7 +264,17 @@ class PassageIndex:
         Raises:
             QueryError: The filter has a fault, or the index lacks its fields.
         """
-        return self.metadata.matches(self.metadata.check(filter))
+        return self._metadata.matches(self.check_filter(filter))
+
+    def check_filter(self, filter: AnyFilter) -> Filter:
+        """Return a filter, given in any of its forms, after a check that it fits the fields of this index.
+
+        Raises:
+            QueryError: It has a fault, or is on other fields or values than the index has.
+        """
+        parsed = parse_filter(filter)
+        check_filter(parsed, self.fields, str(self.path))
+        return parsed
 
     def _checked_queries(self, queries: Vectors) -> Vectors:
         queries = np.ascontiguousarray(queries, np.float32)
@@ -341,7 +357,7 @@ class PassageIndex:
         if isinstance(position, bool) or not isinstance(position, SupportsIndex) or not 0 <= position < len(self):
             raise QueryError(f"got position {position!r}, expected a whole number from 0 to {len(self) - 1}")
         passage = self._passages[position]
-        return replace(passage, metadata=self.metadata.at(position)) if self.metadata.fields else passage
+        return replace(passage, metadata=self.metadata_at(position) or None) if self.fields else passage
 
     @property
     def has_texts(self) -> bool:

@@ -191,7 +191,7 @@ class Retriever:
         subnet = self.encoder.resolve_subnet(subnet)
         second_stage = self._resolve_reranker(reranker)
         within = None if doc_ids is None else self.index.positions(doc_ids)
-        filter = None if filter is None else self.index.metadata.check(filter)
+        filter = None if filter is None else self.index.check_filter(filter)
         select_effort(self.index.manifest.structure.efforts, recall)  # so that the call itself refuses a wrong recall
         n_retrieved = k if second_stage is None else max(k, second_stage.n_candidates)
         retrieve = partial(self.index.search, k=n_retrieved, within=within, filter=filter, exact=exact, recall=recall)

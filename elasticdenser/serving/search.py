@@ -84,7 +84,7 @@ async def _invalid_response(
         return error_response(404, str(error), param="doc_ids")
     try:
         if body.filter is not None:
-            await asyncio.to_thread(index.metadata.check, body.filter)
+            await asyncio.to_thread(index.check_filter, body.filter)
     except QueryError as error:
         return error_response(422, str(error), param="filter")
     return None
@@ -185,7 +185,7 @@ def _render(service: Service, answers: list[Answer], with_text: bool) -> bytes:
     The models that describe the response do not render it: they would take longer than a small subnet's search.
     """
     index = service.retriever.index
-    has_chunks, has_metadata = index.manifest.chunking is not None, bool(index.metadata.fields)
+    has_chunks, has_metadata = index.manifest.chunking is not None, bool(index.fields)
     results = []
     for answer in answers:
         hits: list[dict[str, Any]] = [{"doc_id": hit.doc_id, "score": hit.score} for hit in answer.hits]
@@ -199,7 +199,7 @@ def _render(service: Service, answers: list[Answer], with_text: bool) -> bytes:
                     passage = index.passage_at(position)
                     hit["title"], hit["text"] = passage.title, passage.text
                 if has_metadata:
-                    hit["metadata"] = index.metadata.at(position) or {}
+                    hit["metadata"] = index.metadata_at(position)
         result = {
             "hits": hits,
             "level": answer.level,

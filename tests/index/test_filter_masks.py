@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from elasticdenser.errors import IndexFormatError
 from elasticdenser.index import layout
 from elasticdenser.index.filters import parse_filter
+from elasticdenser.index.filters.checking import check_filter
 from elasticdenser.index.filters.nodes import And, Comparison, IsMissing, Not, OneOf, Or
 from elasticdenser.index.metadata.matches import MatchCache
 from elasticdenser.index.metadata.store import MetadataStore
@@ -114,11 +115,12 @@ def store_of(folder, records, fields=FIELDS):
 @given(st.lists(RECORDS, min_size=1, max_size=12), st.lists(FILTERS, min_size=1, max_size=4))
 def test_masks_are_those_of_a_plain_evaluation(tmp_path_factory, records, filters):
     store = store_of(tmp_path_factory.mktemp("store"), records)
-    assert [store.at(position) for position in range(len(records))] == [record or None for record in records]
+    assert [store.at(position) for position in range(len(records))] == records
     for filter in filters:
         expected = [meets(filter, record) for record in records]
-        assert store.matches(store.check(filter)).mask.tolist() == expected, filter
-        assert store.matches(store.check(str(filter))).mask.tolist() == expected, filter
+        check_filter(filter, store.fields, "the store")
+        assert store.matches(filter).mask.tolist() == expected, filter
+        assert store.matches(parse_filter(str(filter))).mask.tolist() == expected, filter
         assert store.matches(Not(filter)).mask.tolist() == [not met for met in expected], filter
 
 

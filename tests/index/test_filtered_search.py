@@ -75,7 +75,7 @@ def test_the_structure_finds_nearly_all_and_exact_search_finds_all(index, monkey
 
 
 def test_few_matching_passages_are_searched_exactly(index, queries):
-    filter = "share < .1 or n in (5, 6)"
+    filter = "share < .05 or n in (5, 6)"
     expected = index.search(queries, 10, within=index.matches(filter).positions)
     for n_queries in (1, len(queries)):
         for left, right in zip(expected, index.search(queries[:n_queries], 10, filter=filter), strict=True):

@@ -93,7 +93,7 @@ def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **sear
             {"doc_id": hit.doc_id, "score": round(hit.score, 6)}
             | _place_in_document(index, hit.passage_id)
             | ({} if passage is None else {"title": passage.title, "text": passage.text})
-            | ({"metadata": metadata} if index.metadata.fields else {})
+            | ({"metadata": metadata} if index.fields else {})
             for hit, passage, metadata in zip(hits, passages, all_metadata, strict=True)
         ]
         answer = {"query": query, "subnet": str(subnet), "seconds": round(seconds, 6), "hits": rows}
@@ -101,7 +101,7 @@ def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **sear
         return
     scored = [(hit.score, hit.doc_id, passage) for hit, passage in zip(hits, passages, strict=True)]
     columns, rows_shown = ["", "score", "id", "passage"], hit_rows(scored)
-    if index.metadata.fields:
+    if index.fields:
         columns.append("metadata")
         for row, metadata in zip(rows_shown, all_metadata, strict=True):
             row.append(metadata_cell(metadata))

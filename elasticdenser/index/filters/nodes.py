@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Literal
 
 Literals = str | int | float | bool
@@ -33,7 +34,7 @@ class Comparison:
     field: str
     operator: Operator
     value: Literals
-    place: str = field(default="", compare=False)
+    place: str = dataclass_field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{quoted_name(self.field)} {self.operator} {quoted(self.value)}"
@@ -45,7 +46,7 @@ class OneOf:
 
     field: str
     values: tuple[Literals, ...]
-    place: str = field(default="", compare=False)
+    place: str = dataclass_field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{quoted_name(self.field)} in ({', '.join(map(quoted, self.values))})"
@@ -56,7 +57,7 @@ class IsMissing:
     """Test that a passage has no value in a field; see `Comparison`."""
 
     field: str
-    place: str = field(default="", compare=False)
+    place: str = dataclass_field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{quoted_name(self.field)} is null"

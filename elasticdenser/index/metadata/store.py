@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from elasticdenser.datasets.metadata import FieldType
 from elasticdenser.errors import IndexFormatError
 from elasticdenser.index import layout
-from elasticdenser.index.filters import AnyFilter, Filter, parse_filter
-from elasticdenser.index.filters.checking import check_filter
+from elasticdenser.index.filters import Filter
 from elasticdenser.index.filters.sql import clause_of
 from elasticdenser.index.line_files import LineFile
 from elasticdenser.index.metadata.matches import MatchCache, Matches
@@ -46,35 +45,25 @@ class MetadataStore:
         self._lines = LineFile(folder / layout.METADATA, folder / layout.METADATA_OFFSETS) if fields else None
         self._cache = MatchCache()
 
-    def at(self, position: int) -> dict[str, Any] | None:
-        """Return the metadata of a passage; None if it has none.
+    def at(self, position: int) -> dict[str, Any]:
+        """Return the metadata of a passage; empty if it has none.
 
         Raises:
             IndexFormatError: The line of the passage is damaged.
         """
         if self._lines is None:
-            return None
+            return {}
         try:
-            return _DECODER.decode(self._lines[position]) or None
+            return _DECODER.decode(self._lines[position])
         except msgspec.DecodeError as error:
             raise self._damaged(layout.METADATA, f"passage {position} cannot be read: {error}") from None
-
-    def check(self, filter: AnyFilter) -> Filter:
-        """Return a filter, given in any of its forms, that can be used on this index.
-
-        Raises:
-            QueryError: It has a fault, or is on other fields or values than the index has.
-        """
-        parsed = parse_filter(filter)
-        check_filter(parsed, self.fields, str(self._folder))
-        return parsed
 
     def matches(self, filter: Filter) -> Matches:
         """Return the passages that meet a filter.
 
         Args:
-            filter: A filter that `check` returned; or that of an index of several segments, in which case no passage
-                of this one has a value in fields that it lacks.
+            filter: A filter that `check_filter` accepted. No passage has a value in fields that this index lacks, which
+                other segments may have.
 
         Raises:
             IndexFormatError: The table is damaged.
