@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from elasticdenser.arrays import Positions, Vectors
 from elasticdenser.index.metadata.matches import Matches
+from elasticdenser.index.rescoring import rescore
 from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch
 
 _SCAN_COST, _MAX_SCANNED = 1 / 40, 200_000
@@ -27,7 +27,7 @@ _FEW_QUERIES = 4
 """Queries that are scored one by one; more are multiplied with all matching vectors at once."""
 
 _GROWTH = 4
-"""Factor by which more candidates are requested where too few match."""
+"""Factor by which more candidates are requested where too few match, unless so many more would not be enough either."""
 
 _MAX_REQUESTED_SHARE = 0.25
 """Share of all passages that a structure is asked for at most: beyond, exact scores of the matching ones cost less."""
@@ -45,28 +45,17 @@ def filtered_source(
         k: Number of hits.
         n_queries: Number of queries that will be searched together.
     """
-    if is_exact_faster(matches, source.n_candidates(k)):
-        return exact_source(vectors, matches.positions, n_queries)
-    return MaskedSource(source, ExhaustiveSearch(vectors, matches.positions), matches)
+    if matches.n == len(matches.mask):
+        return source
+    masked = MaskedSource(source, vectors, matches)
+    return exact_source(vectors, matches.positions, n_queries) if is_exact_faster(masked, k) else masked
 
 
-def is_exact_faster(matches: Matches, n_candidates: int) -> bool:
-    """Return whether it takes less time to score all matching passages exactly than to use a search structure.
-
-    Args:
-        matches: The passages that meet a filter.
-        n_candidates: Number of candidates that the structure proposes without a filter.
-    """
+def is_exact_faster(masked: MaskedSource, k: int) -> bool:
+    """Return whether it takes less time to score all matching passages exactly than to find k hits by a structure."""
+    matches = masked.matches
     scan = _SCAN_COST * min(len(matches.mask), _MAX_SCANNED)
-    return matches.n <= scan + _PROPOSAL_COST * _n_requested(n_candidates, matches)
-
-
-def _n_requested(n_candidates: int, matches: Matches) -> int:
-    """Return how many candidates to request so that enough of them match, if these are as rare as among all passages.
-
-    Three standard deviations more are seldom too few.
-    """
-    return math.ceil((n_candidates + 3 * math.sqrt(n_candidates)) / matches.share)
+    return matches.n <= scan + _PROPOSAL_COST * masked.n_requested(masked.n_candidates(k))
 
 
 def exact_source(vectors: Vectors, positions: Positions, n_queries: int) -> CandidateSource:
@@ -77,26 +66,30 @@ def exact_source(vectors: Vectors, positions: Positions, n_queries: int) -> Cand
         positions: int64, (n,): the passages, in rising order, each once.
         n_queries: Number of queries that will be searched together.
     """
-    return GivenCandidates(positions) if n_queries <= _FEW_QUERIES else ExhaustiveSearch(vectors, positions)
+    return GivenCandidates(vectors, positions) if n_queries <= _FEW_QUERIES else ExhaustiveSearch(vectors, positions)
 
 
 class GivenCandidates:
-    """Proposal of the same passages to every query, all of them; a `CandidateSource`.
+    """Proposal of the best of some passages, each of which is scored without a copy; a `CandidateSource`.
 
     Args:
+        vectors: float32, (n_passages, dim).
         positions: int64, (n,): the passages.
     """
 
-    def __init__(self, positions: Positions) -> None:
-        self._positions, self.max_candidates = positions, len(positions)
+    def __init__(self, vectors: Vectors, positions: Positions) -> None:
+        self._vectors, self._positions, self.max_candidates = vectors, positions, len(positions)
 
     def n_candidates(self, k: int) -> int:
-        """Return the number of passages."""
+        """Return the number of passages: all of them are scored in any case."""
         return self.max_candidates
 
     def candidates(self, queries: Vectors, n_candidates: int) -> Positions:
-        """Return the passages for each query, int64, (n_queries, n_candidates)."""
-        return np.broadcast_to(self._positions[:n_candidates], (len(queries), n_candidates))
+        """Return the best of the passages for each query, int64, (n_queries, n_candidates)."""
+        everything = np.broadcast_to(self._positions, (len(queries), self.max_candidates))
+        if n_candidates == self.max_candidates:
+            return everything
+        return rescore(queries, everything, self._vectors, n_candidates).positions
 
 
 class MaskedSource:
@@ -104,53 +97,51 @@ class MaskedSource:
 
     Args:
         source: Proposes candidates without the filter.
-        exact: Finds all matching candidates, for queries for which `source` proposes too few of them.
-        matches: The passages that meet the filter.
+        vectors: float32, (n_passages, dim).
+        matches: The passages that meet the filter, at least one.
     """
 
-    def __init__(self, source: CandidateSource, exact: CandidateSource, matches: Matches) -> None:
-        self._source, self._exact, self._matches = source, exact, matches
+    def __init__(self, source: CandidateSource, vectors: Vectors, matches: Matches) -> None:
+        self._source, self._vectors, self.matches = source, vectors, matches
         self.max_candidates = matches.n
         self._max_requested = int(_MAX_REQUESTED_SHARE * source.max_candidates)
 
     def n_candidates(self, k: int) -> int:
-        """Return as many matching candidates as the other source would propose without a filter."""
-        return self._source.n_candidates(k)
+        """Return how many matching candidates to request first in order to find `k` hits.
+
+        The k best of the matching passages are about the k / share best of all, and there is a number of candidates
+        for these; the share of them that match is enough.
+        """
+        share = self.matches.share
+        n_unfiltered = self._source.n_candidates(min(math.ceil(k / share), self._source.max_candidates))
+        return max(k, math.ceil(share * n_unfiltered))
+
+    def n_requested(self, n_candidates: int) -> int:
+        """Return how many candidates to request so that enough match, if these are as rare as among all passages.
+
+        Three standard deviations more are seldom too few.
+        """
+        return math.ceil((n_candidates + 3 * math.sqrt(n_candidates * (1 - self.matches.share))) / self.matches.share)
 
     def candidates(self, queries: Vectors, n_candidates: int) -> Positions:
         """Return positions of matching passages, int64, (n_queries, n_candidates).
 
-        How many candidates are requested for a query does not depend on the other queries.
+        How they are found for a query does not depend on the other queries.
         """
         found = np.empty((len(queries), n_candidates), np.int64)
-        n_requested = _n_requested(n_candidates, self._matches)
-        open_rows = np.arange(len(queries))
-        while len(open_rows) and n_requested <= self._max_requested:
-            proposed = self._source.candidates(queries[open_rows], n_requested)
-            kept, is_complete = _first_matching(proposed, self._matches.mask, n_candidates)
-            found[open_rows] = kept
-            open_rows = open_rows[~is_complete]
+        n_requested = self.n_requested(n_candidates)
+        rows, hopeless = list(range(len(queries))), []
+        while rows and n_requested <= self._max_requested:
+            proposed = self._source.candidates(queries[rows], n_requested)
+            unfinished = []
+            for row, candidates in zip(rows, proposed, strict=True):
+                matching = candidates[self.matches.mask[candidates] & (candidates >= 0)][:n_candidates]
+                found[row, : len(matching)] = matching
+                if len(matching) < n_candidates:
+                    (unfinished if _GROWTH * len(matching) >= n_candidates else hopeless).append(row)
+            rows = unfinished
             n_requested *= _GROWTH
-        if len(open_rows):
-            found[open_rows] = self._exact.candidates(queries[open_rows], n_candidates)
+        if rows := rows + hopeless:
+            exact = exact_source(self._vectors, self.matches.positions, len(rows))
+            found[rows] = exact.candidates(queries[rows], n_candidates)
         return found
-
-
-def _first_matching(proposed: Positions, mask: NDArray[np.bool_], n: int) -> tuple[Positions, NDArray[np.bool_]]:
-    """Return the first n matching candidates of each query, and for which queries there are so many.
-
-    Args:
-        proposed: int64, (n_queries, n_proposed), -1 for none.
-        mask: bool, (n_passages,).
-        n: How many.
-
-    Returns:
-        The candidates, int64, (n_queries, n), -1 for none; and bool, (n_queries,).
-    """
-    is_match = mask[proposed] & (proposed >= 0)
-    rank = np.cumsum(is_match, axis=1)
-    is_kept = is_match & (rank <= n)
-    kept = np.full((len(proposed), n), -1, np.int64)
-    rows, columns = np.nonzero(is_kept)
-    kept[rows, rank[rows, columns] - 1] = proposed[rows, columns]
-    return kept, rank[:, -1] >= n
