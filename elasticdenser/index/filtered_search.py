@@ -107,14 +107,8 @@ class MaskedSource:
         self._max_requested = int(_MAX_REQUESTED_SHARE * source.max_candidates)
 
     def n_candidates(self, k: int) -> int:
-        """Return how many matching candidates to request first in order to find `k` hits.
-
-        The k best of the matching passages are about the k / share best of all, and there is a number of candidates
-        for these; the share of them that match is enough.
-        """
-        share = self.matches.share
-        n_unfiltered = self._source.n_candidates(min(math.ceil(k / share), self._source.max_candidates))
-        return max(k, math.ceil(share * n_unfiltered))
+        """Return as many matching candidates as the other source would propose without a filter."""
+        return self._source.n_candidates(k)
 
     def n_requested(self, n_candidates: int) -> int:
         """Return how many candidates to request so that enough match, if these are as rare as among all passages.
