@@ -243,17 +243,22 @@ class CorpusOptions:
         str | None,
         typer.Option(metavar="FIELD", help="Field (or column) of the title. Default: title.", show_default=False),
     ] = None
+    metadata: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD[:TYPE],...",
+            help="Fields to show with hits and to filter by, such as section,date:date,tags:text[], or all. Types: "
+            "text, number, boolean, date, and lists of them. Default: inferred.",
+            show_default=False,
+        ),
+    ] = None
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Skip, count and report bad lines instead of failing.")
     ] = False
     download: Download = False
 
-    def open(self, sources: list[str], *, metadata: str | None = None) -> Corpus:
+    def open(self, sources: list[str]) -> Corpus:
         """Open sources as one corpus, whose remarks are printed.
-
-        Args:
-            sources: The sources.
-            metadata: Fields that are kept as metadata.
 
         Raises:
             BadInputError: A source does not exist, or cannot be read in this way.
@@ -267,7 +272,7 @@ class CorpusOptions:
             skip_bad=self.skip_bad,
             download=self.download,
             fields=fields,
-            metadata=metadata,
+            metadata=self.metadata,
             remark=note,
         )
 

@@ -124,10 +124,11 @@ class MaskedSource:
         """
         found = np.empty((len(queries), n_candidates), np.int64)
         n_requested = self.n_requested(n_candidates)
-        rows, hopeless = list(range(len(queries))), []
+        rows = list(range(len(queries)))
+        hopeless: list[int] = []
         while rows and n_requested <= self._max_requested:
             proposed = self._source.candidates(queries[rows], n_requested)
-            unfinished = []
+            unfinished: list[int] = []
             for row, candidates in zip(rows, proposed, strict=True):
                 matching = candidates[self.matches.mask[candidates] & (candidates >= 0)][:n_candidates]
                 found[row, : len(matching)] = matching

@@ -94,14 +94,14 @@ def _measure(index: PassageIndex, queries: Vectors, batch: int, rounds: int) -> 
     times = time_in_turns({name: partial(_search_all, search, batches) for name, search in searches.items()}, rounds)
     rows = []
     for name, seconds in times.items():
-        filter = None if name == _UNFILTERED else name
-        exact = index.search(queries, _K, filter=filter, exact=True)
+        own_filter = None if name == _UNFILTERED else name
+        exact = index.search(queries, _K, filter=own_filter, exact=True)
         positions = np.concatenate([searches[name](batch_queries) for batch_queries in batches])
         # Of equally good passages (copies in the corpus) any counts.
         scores = np.einsum("qd,qkd->qk", queries, index.vectors[positions])
         row = {
             "filter": name,
-            "matching": len(index) if filter is None else index.matches(filter).n,
+            "matching": len(index) if own_filter is None else index.matches(own_filter).n,
             "batch": batch,
             "ms a query": 1000 * median(seconds) / len(queries),
             "time, without = 1": 1 / ratios(times, _UNFILTERED)[name],

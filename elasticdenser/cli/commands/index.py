@@ -47,15 +47,6 @@ def index(
             show_default=False,
         ),
     ] = None,
-    metadata: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FIELD[:TYPE],...",
-            help="Fields to show with hits and to filter by, such as section,date:date,tags:text[], or all. Types: "
-            "text, number, boolean, date, and lists of them. Default: inferred.",
-            show_default=False,
-        ),
-    ] = None,
     no_texts: Annotated[
         bool, typer.Option("--no-texts", help="Do not store the texts; hits are then shown without them.")
     ] = False,
@@ -94,7 +85,7 @@ def index(
     check_dtype(dtype, device)
     options.note_precision(dtype, device)
     chunking = None if chunk is None else Chunking.parse(chunk)
-    opened_corpus = reading.open(corpus, metadata=metadata)
+    opened_corpus = reading.open(corpus)
     passage_encoder = DeferredPassageEncoder(  # loaded once the first lines have been read
         encoder or DEFAULT_MODEL,
         dtype=dtype,
