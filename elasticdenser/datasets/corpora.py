@@ -15,7 +15,7 @@ from elasticdenser.datasets.fields import PassageReader
 from elasticdenser.datasets.files import bare_name
 from elasticdenser.datasets.formats import RECORD_FORMATS
 from elasticdenser.datasets.irds import load_irds
-from elasticdenser.datasets.metadata import MetadataSelection
+from elasticdenser.datasets.metadata import AnySelection, MetadataSelection
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import BadLine, checked_id, checked_passage
 from elasticdenser.datasets.schema import PASSAGES, FieldNames
@@ -174,7 +174,7 @@ def open_corpus(
     skip_bad: bool = False,
     download: bool = False,
     fields: FieldNames | None = None,
-    metadata: Any = None,
+    metadata: AnySelection = None,
     remark: Remark = logger.info,
 ) -> Corpus:
     """Open one or several sources as one corpus, in the order given.

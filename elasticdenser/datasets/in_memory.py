@@ -12,7 +12,7 @@ import numpy as np
 
 from elasticdenser.datasets.corpora import Corpus, open_corpus
 from elasticdenser.datasets.fields import PassageReader
-from elasticdenser.datasets.metadata import MetadataSelection
+from elasticdenser.datasets.metadata import AnySelection, MetadataSelection
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import BadLine
 from elasticdenser.datasets.schema import PASSAGES
@@ -26,7 +26,7 @@ AnyCorpus = Corpus | str | Path | Iterable[str | Path | Passage | Mapping[str, A
 _EXPECTED = "expected a Passage, a mapping such as {'_id': 'p1', 'text': '...'}, or a record with doc_id and text"
 
 
-def as_corpus(value: AnyCorpus, *, metadata: Any = None) -> Corpus:
+def as_corpus(value: AnyCorpus, *, metadata: AnySelection = None) -> Corpus:
     """Return a corpus in any of its forms as a `Corpus`.
 
     Args:

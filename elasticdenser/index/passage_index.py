@@ -33,6 +33,7 @@ from elasticdenser.query_input import checked_k
 
 if TYPE_CHECKING:
     from elasticdenser.datasets.in_memory import AnyCorpus
+    from elasticdenser.datasets.metadata import AnySelection
     from elasticdenser.encoders import PassageEncoder
     from elasticdenser.encoders.deferred import DeferredPassageEncoder
 
@@ -100,7 +101,7 @@ class PassageIndex:
         restart: bool = False,
         workers: int | None = None,
         chunk: Chunking | str | None = None,
-        metadata: Any = None,
+        metadata: AnySelection = None,
         progress: Progress = silent,
     ) -> PassageIndex:
         """Encode a corpus into a new index, or continue a build that was interrupted there, and open it.

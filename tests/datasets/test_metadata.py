@@ -134,6 +134,17 @@ def test_values_that_metadata_cannot_hold_are_refused(value):
         list(as_corpus([Passage("a", "x", metadata={"f": value})]))
 
 
+def test_all_may_be_joined_by_declared_fields_and_be_the_name_of_one():
+    assert MetadataSelection.parse("all,n:number") == MetadataSelection({"n": FieldType("number")}, keeps_all=True)
+    assert MetadataSelection.parse("all:text").types == MetadataSelection.parse({"all": "text"}).types
+    assert not MetadataSelection.parse({"all": None}).keeps_all and not MetadataSelection.parse(None)
+
+
+def test_too_many_fields_are_refused(tmp_path):
+    with pytest.raises(BadInputError, match="got more than 1,000 different fields of metadata: name those to keep"):
+        scan_corpus(as_corpus([Passage("a", "x", metadata={f"f{n}": n for n in range(1001)})]), tmp_path)
+
+
 @pytest.mark.parametrize("selection", ["a:foo", "a,,b", "a,a", ":text", {"a": "list"}])
 def test_a_wrong_selection_is_refused(selection):
     with pytest.raises(BadInputError, match=r"expected|twice|without a name"):

@@ -35,7 +35,7 @@ class MetadataSelection:
     keeps_all: bool = False
 
     @classmethod
-    def parse(cls, selection: Any) -> MetadataSelection:
+    def parse(cls, selection: AnySelection) -> MetadataSelection:
         """Return a selection in any of its forms.
 
         Args:
@@ -63,7 +63,9 @@ class MetadataSelection:
                 types[name] = None if kind is None else FieldType.parse(kind)
             except ValueError as error:
                 raise BadInputError(f"metadata field {name!r}: {error}") from None
-        keeps_all = not isinstance(selection, Mapping) and types.pop(ALL, False) is None
+        keeps_all = not isinstance(selection, Mapping) and ALL in types and types[ALL] is None
+        if keeps_all:
+            del types[ALL]
         return cls(types, keeps_all)
 
     def __bool__(self) -> bool:
@@ -82,6 +84,10 @@ class MetadataSelection:
             used: Names that hold id, text or title; they are kept only if they are named.
         """
         return [name for name in names if name in self.types or (self.keeps_all and name not in used)]
+
+
+AnySelection = MetadataSelection | str | Iterable[str] | Mapping[str, FieldType | str | None] | None
+"""Forms of a selection that `MetadataSelection.parse` takes."""
 
 
 class MetadataReader:
