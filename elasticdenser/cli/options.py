@@ -171,6 +171,15 @@ class SearchOptions:
             show_default=False,
         ),
     ] = None
+    filter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILTER",
+            help="Search only passages whose metadata meets a condition, such as \"section = 'ops' and date >= "
+            "'2026-01-01'\" (`info` lists the fields).",
+            show_default=False,
+        ),
+    ] = None
     by_document: Annotated[
         bool,
         typer.Option(
@@ -180,7 +189,12 @@ class SearchOptions:
 
     def search_options(self) -> dict[str, Any]:
         """Return the other options as `Retriever.search` takes them."""
-        return {"exact": self.exact, "recall": self.recall, "by_document": self.by_document}
+        return {
+            "exact": self.exact,
+            "recall": self.recall,
+            "filter": self.filter,
+            "by_document": self.by_document,
+        }
 
     def subnets(self, retriever: Retriever) -> list[Subnet]:
         """Return the subnets that `--subnet` names.
@@ -230,6 +244,15 @@ class CorpusOptions:
         str | None,
         typer.Option(metavar="FIELD", help="Field (or column) of the title. Default: title.", show_default=False),
     ] = None
+    metadata: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD[:TYPE],...",
+            help="Fields to show with hits and to filter by, such as section,date:date,tags:text[], or all. Types: "
+            "text, number, boolean, date, and lists of them. Default: inferred.",
+            show_default=False,
+        ),
+    ] = None
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Skip, count and report bad lines instead of failing.")
     ] = False
@@ -245,7 +268,13 @@ class CorpusOptions:
 
         fields = FieldNames(id=self.id, text=self.text, title=self.title)
         return open_corpus(
-            sources, format=self.format, skip_bad=self.skip_bad, download=self.download, fields=fields, remark=note
+            sources,
+            format=self.format,
+            skip_bad=self.skip_bad,
+            download=self.download,
+            fields=fields,
+            metadata=self.metadata,
+            remark=note,
         )
 
 

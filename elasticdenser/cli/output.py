@@ -11,7 +11,7 @@ import re
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from elasticdenser.datasets import Passage
 
 _SECONDS_BETWEEN_LINES = 10.0
+_MAX_VALUE = 60
+"""Characters of a value of metadata in a table."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Control characters, which a terminal would execute."""
@@ -237,3 +239,17 @@ def hit_rows(hits: Sequence[tuple[float, str, Passage | None]], words: int = 30)
             shown = f"{_CONTROL.sub(' ', passage.title)}: {shown}"
         rows.append([str(rank), f"{score:.3f}", doc_id, shown])
     return rows
+
+
+def metadata_cell(metadata: Mapping[str, Any]) -> str:
+    """Return metadata for a cell of a table: a field on each line."""
+    lines = []
+    for name, value in metadata.items():
+        shown = ", ".join(map(_shown_value, value)) if isinstance(value, list) else _shown_value(value)
+        lines.append(_CONTROL.sub(" ", f"{name}: {shown}"))
+    return "\n".join(lines)
+
+
+def _shown_value(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]}..."

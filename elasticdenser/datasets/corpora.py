@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +15,7 @@ from elasticdenser.datasets.fields import PassageReader
 from elasticdenser.datasets.files import bare_name
 from elasticdenser.datasets.formats import RECORD_FORMATS
 from elasticdenser.datasets.irds import load_irds
+from elasticdenser.datasets.metadata import AnySelection, MetadataSelection
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import BadLine, Record, checked_id, checked_passage
 from elasticdenser.datasets.schema import PASSAGES, FieldNames
@@ -57,6 +60,7 @@ class Corpus:
         readers: One for each source, in order.
         skip_bad: Count lines that hold no passage and continue, instead of raising an error.
         fields: Names of the fields of records, where they are not the usual ones.
+        metadata: Fields that are kept as metadata.
         remark: Called at the end of the first complete pass with what was not read; by default, it is logged.
 
     Attributes:
@@ -70,17 +74,29 @@ class Corpus:
         *,
         skip_bad: bool = False,
         fields: FieldNames | None = None,
+        metadata: MetadataSelection | None = None,
         remark: Remark = logger.info,
     ) -> None:
         self.name = name
         self.skip_bad = skip_bad
         self.skipped = SkippedLines()
         self._readers = tuple(readers)
-        self._schema = PASSAGES.with_names(fields or FieldNames())
+        self._schema = replace(PASSAGES.with_names(fields or FieldNames()), metadata=metadata or MetadataSelection())
         self._remark: Remark | None = remark
 
     def __repr__(self) -> str:
         return f"<Corpus {self.name!r}>"
+
+    @property
+    def metadata(self) -> MetadataSelection:
+        """The fields that are kept as metadata; if none are selected, passages that bring metadata keep all of it."""
+        return self._schema.metadata
+
+    def with_metadata(self, selection: MetadataSelection) -> Corpus:
+        """Return the same corpus with other fields as metadata."""
+        corpus = copy.copy(self)
+        corpus._schema, corpus.skipped = replace(self._schema, metadata=selection), SkippedLines()
+        return corpus
 
     @classmethod
     def from_passages(
@@ -136,6 +152,7 @@ def open_corpus(
     skip_bad: bool = False,
     download: bool = False,
     fields: FieldNames | None = None,
+    metadata: AnySelection = None,
     remark: Remark = logger.info,
 ) -> Corpus:
     """Open one or several sources as one corpus, in the order given.
@@ -152,20 +169,23 @@ def open_corpus(
             cannot be read are skipped and counted in any case.
         download: Let ir_datasets download missing files.
         fields: Names of the fields that hold id, text and title, where they are not the usual ones.
+        metadata: Fields that are kept as metadata, such as `section,date:date`, as `MetadataSelection.parse` takes
+            them; `all` keeps all, None none.
         remark: Called with sentences for the user: what a corpus was read as, and at the end of the first complete
             pass, which fields were not read. By default, they are logged at level INFO.
 
     Raises:
-        BadInputError: A source does not exist, is of no known format, or has no fields although some are named.
+        BadInputError: A source does not exist, is of no known format, or has no fields although some are named; or
+            there is no such type of metadata.
     """
     if isinstance(sources, str | Path):
         sources = [sources]
-    fields = fields or FieldNames()
+    fields, selection = fields or FieldNames(), MetadataSelection.parse(metadata)
     parts = resolve_sources(sources, format, remark)
-    _refuse_fields_of_text(parts, fields.options)
+    _refuse_fields_of_text(parts, [*fields.options, *(["--metadata"] if selection.types else [])])
     name = "+".join(dict.fromkeys(_name_of(source) for source in sources))
     readers = [_reader_of(part, download) for part in parts]
-    return Corpus(name, readers, skip_bad=skip_bad, fields=fields, remark=remark)
+    return Corpus(name, readers, skip_bad=skip_bad, fields=fields, metadata=selection, remark=remark)
 
 
 def _refuse_fields_of_text(parts: Sequence[CorpusPart], options: Sequence[str]) -> None:
@@ -226,22 +246,25 @@ def _read_documents(dataset_id: str, documents: Callable[[], Iterator[Any]], rea
 
 def _passage_of(document: Any, reader: PassageReader) -> Passage:
     """Return the passage of a document of ir_datasets."""
-    if reader.schema.chosen:
+    if any(role.chosen for role in reader.schema.roles):
         record = document._asdict()
         return reader.passage(record if "_id" in record else {"_id": str(document.doc_id), **record})
     doc_id = checked_id(str(document.doc_id))
+    metadata = reader.metadata_of(doc_id, document._asdict()) if reader.schema.metadata else None
     if isinstance(text := getattr(document, "text", None), str):
-        return checked_passage(doc_id, text, getattr(document, "title", None) or "")
+        return checked_passage(doc_id, text, getattr(document, "title", None) or "", metadata)
     if not hasattr(document, "default_text"):
         message = f"{type(document).__name__} has neither text nor default_text(): choose another data set"
         raise BadLine("no text", message)
-    return checked_passage(doc_id, document.default_text() or "", "")
+    return checked_passage(doc_id, document.default_text() or "", "", metadata)
 
 
 def _read_passages(name: str, make_passages: Callable[[], Iterable[Passage]], reader: PassageReader) -> Iterator[Row]:
     for number, passage in enumerate(make_passages(), start=1):
         try:
-            checked_id(passage.doc_id)
-            yield name, number, checked_passage(passage.doc_id, passage.text, passage.title)
+            doc_id, metadata = checked_id(passage.doc_id), passage.metadata
+            if metadata:
+                metadata = reader.checked_metadata(doc_id, metadata)
+            yield name, number, checked_passage(passage.doc_id, passage.text, passage.title, metadata or None)
         except BadLine as error:
             yield name, number, error

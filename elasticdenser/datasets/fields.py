@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from elasticdenser.datasets.metadata.selection import NESTED, MetadataReader, MetadataSelection
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import (
     BadLine,
@@ -16,8 +16,7 @@ from elasticdenser.datasets.records import (
     checked_id,
     checked_passage,
     checked_query,
-    has_surrogate,
-    lone_surrogate,
+    parsed_raw,
     type_name,
 )
 from elasticdenser.datasets.schema import QUERIES, Role, Schema, listed
@@ -48,6 +47,9 @@ class PassageReader:
         self._missing = set(schema.chosen)
         self._expected: set[str] = set()
         self._read = {name for role in schema.roles for name in role.names}
+        self._metadata_reader = MetadataReader(schema.metadata, self._read)
+        if schema.metadata:
+            self._read.update((NESTED, *schema.metadata.types))
 
     def passage(self, record: Record) -> Passage:
         """Return the passage of a record.
@@ -63,10 +65,31 @@ class PassageReader:
         if not has_text and (not title.strip() or (not schema.text.chosen and self._other_texts(record))):
             hint = "name the field of the text with --text (in Python: FieldNames)"
             raise BadLine("no text", f"{_no_field(record, schema.text)}: {hint}")
+        metadata = self.metadata_of(doc_id, record) if schema.metadata else None
         self.n_read += 1
         self.n_without_text += not has_text
-        self._note_fields(record)
-        return checked_passage(doc_id, text, title)
+        self._note_fields(record, metadata or ())
+        return checked_passage(doc_id, text, title, metadata)
+
+    def metadata_of(self, doc_id: str, record: Record) -> Mapping[str, Any] | None:
+        """Return the metadata of a record; None if it has none.
+
+        Raises:
+            BadLine: A value is not of its field's type.
+        """
+        fields = list(self._metadata_reader.fields_of(record))
+        self._missing.difference_update(name for name, _ in fields)
+        return self._metadata_reader.metadata(doc_id, fields)
+
+    def checked_metadata(self, doc_id: str, metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the metadata of a passage that was made elsewhere; without a selection, all of it is kept.
+
+        Raises:
+            BadLine: A value is not of its field's type, or metadata cannot hold it.
+        """
+        selection = self.schema.metadata or MetadataSelection(dict.fromkeys(metadata))
+        reader = MetadataReader(selection, ())
+        return reader.metadata(doc_id, ((name, metadata[name]) for name in selection.names_among(metadata, ())))
 
     def expect(self, names: Iterable[str]) -> None:
         """Leave fields out of the remarks, because a format itself adds them to its records."""
@@ -89,7 +112,7 @@ class PassageReader:
         if self.unread:
             remarks.append(
                 f"not read: {listed(self.unread)}; --text, --title and --id choose other fields, and join several "
-                "(--text abstract+body)"
+                "(--text abstract+body); --metadata keeps fields to filter by"
             )
         if self.n_without_text:
             names = " or ".join(map(repr, self.schema.text.names))
@@ -99,12 +122,12 @@ class PassageReader:
     def _other_texts(self, record: Record) -> bool:
         return any(name not in self._read and _may_be_text(value) for name, value in record.items())
 
-    def _note_fields(self, record: Record) -> None:
+    def _note_fields(self, record: Record, kept: Collection[str]) -> None:
         found = self._found
         for name, value in record.items():
             if name not in found and len(found) < _MAX_FIELDS_NOTED:
                 found[name] = None
-            if name in self._read or name in self.unread or len(self.unread) == _MAX_FIELDS_NOTED:
+            if name in self._read or name in kept or name in self.unread or len(self.unread) == _MAX_FIELDS_NOTED:
                 continue
             if _may_be_text(value) and name not in self._expected:
                 self.unread[name] = None
@@ -178,11 +201,8 @@ def _value(record: Record, name: str) -> Any:
         return _JSON_VALUE.decode(value)
     except msgspec.ValidationError:
         return value
-    except msgspec.DecodeError as error:
-        parsed = json.loads(bytes(value))
-        if has_surrogate(json.dumps(parsed, ensure_ascii=False)):
-            raise lone_surrogate() from error
-        return parsed
+    except msgspec.DecodeError:
+        return parsed_raw(value)
 
 
 def _answers(record: Record) -> list[str]:

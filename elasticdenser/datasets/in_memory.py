@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from elasticdenser.datasets.corpora import Corpus, open_corpus
 from elasticdenser.datasets.fields import PassageReader
+from elasticdenser.datasets.metadata import AnySelection, MetadataSelection
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import BadLine
 from elasticdenser.datasets.schema import PASSAGES
@@ -24,21 +26,24 @@ AnyCorpus = Corpus | str | Path | Iterable[str | Path | Passage | Mapping[str, A
 _EXPECTED = "expected a Passage, a mapping such as {'_id': 'p1', 'text': '...'}, or a record with doc_id and text"
 
 
-def as_corpus(value: AnyCorpus) -> Corpus:
+def as_corpus(value: AnyCorpus, *, metadata: AnySelection = None) -> Corpus:
     """Return a corpus in any of its forms as a `Corpus`.
 
     Args:
         value: A corpus; one or several sources as `open_corpus` takes them; or passages: an iterable of `Passage`, of
             mappings with the keys of JSONL corpora, or of records with `doc_id` and `text`, such as those of
             ir_datasets. The passages of an iterator are read into memory.
+        metadata: Fields that are kept as metadata, as `open_corpus` takes them. None keeps what a corpus or a `Passage`
+            brings, and no further fields.
 
     Raises:
         BadInputError: It is none of these, or a passage has no id or text.
     """
+    selection = MetadataSelection.parse(metadata)
     if isinstance(value, Corpus):
-        return value
+        return value.with_metadata(selection) if selection else value
     if isinstance(value, str | Path):
-        return open_corpus([value])
+        return open_corpus([value], metadata=selection)
     if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
         got = f"got a corpus of type {type(value).__name__}"
         raise BadInputError(f"{got}, expected files or folders, or a list of passages: {_EXPECTED}")
@@ -46,12 +51,13 @@ def as_corpus(value: AnyCorpus) -> Corpus:
     if not items:
         raise BadInputError("got an empty corpus, expected at least one passage, file or folder")
     if all(isinstance(item, str | Path) for item in items):
-        return open_corpus(items)
-    reader = PassageReader(PASSAGES)
+        return open_corpus(items, metadata=selection)
+    reader = PassageReader(replace(PASSAGES, metadata=selection))
     passages = [_passage(reader, number, item) for number, item in enumerate(items)]
     for remark in reader.remarks():
         logger.info(remark)
-    return Corpus.from_passages("passages in memory", lambda: passages)
+    corpus = Corpus.from_passages("passages in memory", lambda: passages)
+    return corpus.with_metadata(selection) if selection else corpus
 
 
 def _passage(reader: PassageReader, number: int, item: Any) -> Passage:
@@ -60,15 +66,21 @@ def _passage(reader: PassageReader, number: int, item: Any) -> Passage:
     Raises:
         BadInputError: It is of none of them.
     """
+    given = None
     if isinstance(item, Mapping):
         record = dict(item)
+    elif isinstance(item, Passage):
+        record, given = {"_id": item.doc_id, "text": item.text, "title": item.title}, item.metadata
     elif hasattr(item, "doc_id") and (hasattr(item, "text") or hasattr(item, "default_text")):
         text = item.text if hasattr(item, "text") else item.default_text()
         record = {"_id": item.doc_id, "text": text, "title": getattr(item, "title", None)}
+        if reader.schema.metadata and hasattr(item, "_asdict"):
+            record = item._asdict() | record
     else:
         raise BadInputError(f"passage number {number + 1} is of type {type(item).__name__}; {_EXPECTED}")
     record = {name: int(value) if isinstance(value, np.integer) else value for name, value in record.items()}
     try:
-        return reader.passage(record)
+        passage = reader.passage(record)
+        return passage if not given else replace(passage, metadata=given)
     except BadLine as error:
         raise BadInputError(f"passage number {number + 1}: {error}") from None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +15,14 @@ class Passage:
         doc_id: Id, unique in its corpus.
         text: The body; may be empty if there is a title.
         title: Title of the document that the passage is a part of, or nothing.
+        metadata: Further fields by name: text, numbers, true and false, dates as text of ISO 8601, and lists of these;
+            None if there are none.
     """
 
     doc_id: str
     text: str
     title: str = ""
+    metadata: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @property
     def content(self) -> str:

@@ -53,7 +53,7 @@ class QueryRecord:
     answers: list[str]
 
 
-def checked_passage(doc_id: str, text: str, title: str) -> Passage:
+def checked_passage(doc_id: str, text: str, title: str, metadata: Mapping[str, Any] | None = None) -> Passage:
     """Return a passage that has something to encode.
 
     Raises:
@@ -62,7 +62,7 @@ def checked_passage(doc_id: str, text: str, title: str) -> Passage:
     if not text.strip() and not title.strip():
         message = f"passage {doc_id!r} has no text: give it one, or leave the line out"
         raise BadLine("empty text", message)
-    return Passage(doc_id, text, title)
+    return Passage(doc_id, text, title, metadata)
 
 
 def checked_query(query_id: str, text: str, answers: Sequence[str] = ()) -> QueryRecord:
@@ -135,6 +135,21 @@ def json_object(line: str) -> dict[str, Any]:
     if ("\\ud" in line or "\\uD" in line) and has_surrogate(json.dumps(value, ensure_ascii=False)):
         raise lone_surrogate()
     return value
+
+
+def parsed_raw(value: msgspec.Raw) -> Any:
+    """Return a value of JSON, parsed.
+
+    Raises:
+        BadLine: It holds half of a surrogate pair.
+    """
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        parsed = json.loads(bytes(value))
+        if has_surrogate(json.dumps(parsed, ensure_ascii=False)):
+            raise lone_surrogate() from None
+        return parsed
 
 
 def has_surrogate(text: str) -> bool:

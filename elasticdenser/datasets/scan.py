@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 
 from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.datasets.corpora import Corpus
+from elasticdenser.datasets.metadata import FieldType, MetadataInference
 from elasticdenser.datasets.passages import Passage
+from elasticdenser.datasets.records import BadLine
 from elasticdenser.errors import BadInputError
 
 _PROGRESS_EVERY = 4096
@@ -23,6 +26,9 @@ _PROGRESS_EVERY = 4096
 
 _COMPARED_AT_ONCE = 1 << 20
 """Hashes that are loaded at a time: 8 MB."""
+
+_IS_METADATA = 1 << 63
+"""Marks the length of metadata, so that it cannot be taken for the id of the next passage."""
 
 _HASH_BYTES = 8
 """Different ids of equal hash only cause a second pass over the corpus, which is rare even with a billion ids."""
@@ -34,10 +40,11 @@ class CorpusScan:
 
     Attributes:
         n_passages: Passages to encode, without those skipped.
-        sha256: Over id, title and text of these passages, in order.
+        sha256: Over id, title, text and metadata of these passages, in order.
         n_skipped: Lines and passages left out.
         skipped: The same by reason.
         repeated_ids: Ids that occur more than once; only the first passage of each is encoded.
+        metadata: Types of the metadata fields; empty if no passage has metadata.
     """
 
     n_passages: int
@@ -45,6 +52,7 @@ class CorpusScan:
     n_skipped: int
     skipped: dict[str, int]
     repeated_ids: frozenset[str]
+    metadata: dict[str, FieldType] = field(default_factory=dict)
 
 
 def scan_corpus(corpus: Corpus, scratch: Path, *, progress: Callable[[int], None] | None = None) -> CorpusScan:
@@ -62,10 +70,10 @@ def scan_corpus(corpus: Corpus, scratch: Path, *, progress: Callable[[int], None
     with explained_os_errors(scratch):
         scratch.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix="ids-", suffix=".u64", dir=scratch)
-    hashes = Path(name)
+    hashes, inference = Path(name), MetadataInference(corpus.metadata.declared)
     try:
         with explained_os_errors(hashes), open(descriptor, "wb") as file:
-            n_read, sha256 = _count_and_hash(corpus, file, progress)
+            n_read, sha256 = _count_and_hash(corpus, file, inference, progress)
         if n_read == 0:
             raise BadInputError(_empty_message(corpus))
         repeated_hashes = _repeated_values(hashes)
@@ -83,6 +91,7 @@ def scan_corpus(corpus: Corpus, scratch: Path, *, progress: Callable[[int], None
         n_skipped=sum(skipped.values()),
         skipped=skipped,
         repeated_ids=frozenset(repeats),
+        metadata=inference.types,
     )
 
 
@@ -100,11 +109,18 @@ def unique_passages(corpus: Corpus, scan: CorpusScan) -> Iterator[Passage]:
         yield passage
 
 
-def _count_and_hash(corpus: Corpus, file: Any, progress: Callable[[int], None] | None) -> tuple[int, str]:
+def _count_and_hash(
+    corpus: Corpus, file: Any, inference: MetadataInference, progress: Callable[[int], None] | None
+) -> tuple[int, str]:
     digest = hashlib.sha256()
     n_read = 0
-    for n_read, passage in enumerate(corpus, start=1):
+    for n_read, (path, line, passage) in enumerate(corpus.with_locations(), start=1):
         _update(digest, passage)
+        if passage.metadata:
+            try:
+                inference.add(passage.doc_id, passage.metadata)
+            except BadLine as error:
+                raise BadInputError(error.message, path, line) from None
         file.write(_hash(passage.doc_id))
         if progress is not None and n_read % _PROGRESS_EVERY == 0:
             progress(n_read)
@@ -150,6 +166,10 @@ def _update(digest: Any, passage: Passage) -> None:
     for value in (passage.doc_id, passage.title, passage.text):
         data = value.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    if passage.metadata:
+        data = json.dumps(passage.metadata, sort_keys=True, ensure_ascii=False).encode()
+        digest.update((len(data) | _IS_METADATA).to_bytes(8, "little"))
         digest.update(data)
 
 

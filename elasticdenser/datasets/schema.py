@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 
+from elasticdenser.datasets.metadata.selection import NESTED, MetadataSelection
 from elasticdenser.errors import BadInputError
 
 _MAX_FIELDS_SHOWN, _MAX_FIELD_LENGTH = 8, 40
@@ -61,11 +62,12 @@ class Role:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schema:
-    """Roles of the fields of passages or queries; queries have no titles."""
+    """Roles of fields, and the fields that are kept as metadata; queries have neither titles nor metadata."""
 
     id: Role
     text: Role
     title: Role = Role(())
+    metadata: MetadataSelection = field(default_factory=MetadataSelection)
 
     @property
     def roles(self) -> tuple[Role, Role, Role]:
@@ -75,7 +77,8 @@ class Schema:
     @property
     def chosen(self) -> list[str]:
         """The fields that a user named."""
-        return [name for role in self.roles if role.chosen for name in role.names]
+        chosen = [name for role in self.roles if role.chosen for name in role.names]
+        return [*chosen, *(name for name in self.metadata.types if name not in chosen)]
 
     def with_names(self, names: FieldNames) -> Schema:
         """Return the schema with the fields that a user named.
@@ -83,7 +86,8 @@ class Schema:
         Raises:
             BadInputError: A name is empty.
         """
-        return Schema(
+        return replace(
+            self,
             id=self.id.renamed("id", names.id),
             text=self.text.renamed("text", names.text),
             title=self.title.renamed("title", names.title),
@@ -113,7 +117,10 @@ def check_columns(columns: list[str], schema: Schema, path: str) -> None:
         name for name in columns if columns.count(name) > 1 and name in {*PASSAGES.id.names, *schema.chosen}
     ]:
         raise BadInputError(f"two columns are called {repeated[0]!r}: rename one of them", path)
-    if missing := [name for name in schema.chosen if name not in columns]:
+    missing = [name for name in schema.chosen if name not in columns]
+    if NESTED in columns:
+        missing = [name for name in missing if name not in schema.metadata.types]
+    if missing:
         raise BadInputError(
             f"no column is called {missing[0]!r}: the columns are {listed(columns)}; correct the name", path
         )

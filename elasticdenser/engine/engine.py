@@ -28,6 +28,7 @@ from elasticdenser.engine.workers import WorkerPool
 from elasticdenser.errors import QueryError
 
 if TYPE_CHECKING:
+    from elasticdenser.index.filters import AnyFilter
     from elasticdenser.retrieval.retriever import Retriever
 
 _BULK_SHARE = 0.25
@@ -120,6 +121,7 @@ class RetrievalEngine:
         minimum_quality: float | None = None,
         priority: int = 0,
         doc_ids: Collection[str] | None = None,
+        filter: AnyFilter | None = None,
         rerank: bool = True,
     ) -> Future[Answer]:
         """Submit a query, and return at once.
@@ -135,6 +137,8 @@ class RetrievalEngine:
                 stricter of the two counts.
             priority: Importance when not all requests can be served; those of low priority are shed first.
             doc_ids: Documents to search; None searches all.
+            filter: Filter on the metadata of passages, such as `section = 'ops'`, or its form in JSON; None is no
+                filter.
             rerank: False leaves the hits in the order of the first stage, also at levels that rerank. The level is
                 chosen as for other queries, and minimums refer to its quality with reranking.
 
@@ -144,8 +148,8 @@ class RetrievalEngine:
         Raises:
             OverloadedError: The query could not be answered in time. The future raises it if the query is shed later.
             EngineClosedError: The engine is closed. The future raises it if the engine is closed before the answer.
-            QueryError: The query is empty, or an argument is out of range; the future raises it for document ids that
-                are not in the index.
+            QueryError: The query is empty, an argument is out of range, or the filter has a fault; the future raises it
+                for document ids and fields of a filter that are not in the index.
             WorkerError: Raised by the future: the batch failed.
         """
         submission = self._submissions.build(
@@ -156,6 +160,7 @@ class RetrievalEngine:
             minimum_quality=minimum_quality,
             priority=priority,
             doc_ids=doc_ids,
+            filter=filter,
             rerank=rerank,
         )
         return self._dispatcher.submit(submission, self._workers.wake)

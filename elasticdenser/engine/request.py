@@ -16,12 +16,14 @@ class Query:
         text: The text.
         k: Number of hits to return.
         doc_ids: Documents to search; None searches all.
+        filter: Filter on the metadata of passages, as text; None is no filter.
         rerank: Whether hits are reranked at levels that rerank.
     """
 
     text: str
     k: int = 10
     doc_ids: frozenset[str] | None = None
+    filter: str | None = None
     rerank: bool = True
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 from elasticdenser.query_input import check_query
+
+if TYPE_CHECKING:
+    from elasticdenser.index.filters import AnyFilter
 
 _USUAL_BYTES = 120
 """A query of up to so many bytes is of usual length: it has about 30 tokens at most, in any script."""
@@ -73,12 +76,13 @@ class SubmissionBuilder:
         minimum_quality: float | None = None,
         priority: int = 0,
         doc_ids: Collection[str] | None = None,
+        filter: AnyFilter | None = None,
         rerank: bool = True,
     ) -> Submission:
         """Return a submission; the arguments are those of `RetrievalEngine.submit`.
 
         Raises:
-            QueryError: The query is empty, or an argument is out of range.
+            QueryError: The query is empty, an argument is out of range, or the filter has a fault.
         """
         check_query(query, "the query")
         if type(k) is not int or k < 1:
@@ -96,13 +100,30 @@ class SubmissionBuilder:
             self._time_by_length and len(query.encode()) > _USUAL_BYTES
         )
         return Submission(
-            query=Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids), rerank=rerank),
+            query=Query(
+                text=query,
+                k=k,
+                doc_ids=None if doc_ids is None else frozenset(doc_ids),
+                filter=None if filter is None else _as_text(filter),
+                rerank=rerank,
+            ),
             timeout_s=timeout_s,
             minimum_level=minimum_level,
             priority=priority,
             minimum_quality=quality,
             n_tokens=self._count_tokens(query) if is_counted else None,
         )
+
+
+def _as_text(filter: AnyFilter) -> str:
+    """Return the text of a filter; equal filters have equal texts.
+
+    Raises:
+        QueryError: It has a fault.
+    """
+    from elasticdenser.index.filters import parse_filter  # imported here because most requests have no filter
+
+    return str(parse_filter(filter))
 
 
 def _checked_quality(minimum_quality: float) -> float:

@@ -28,6 +28,7 @@ from elasticdenser.index.layout import building_folder
 from elasticdenser.index.line_files import LineFile, write_lookup
 from elasticdenser.index.locking import exclusive_lock
 from elasticdenser.index.manifest import Manifest, Origin, file_entries
+from elasticdenser.index.metadata.table import write_table
 from elasticdenser.index.plan import BuildPlan
 from elasticdenser.index.publishing import publish, recover
 from elasticdenser.index.structures import build_structure, check_factory, choose_factory
@@ -56,6 +57,9 @@ _FILES = (
     layout.ID_LOOKUP,
     layout.PASSAGES,
     layout.PASSAGE_OFFSETS,
+    layout.METADATA,
+    layout.METADATA_OFFSETS,
+    layout.METADATA_TABLE,
 )
 
 
@@ -127,6 +131,7 @@ def build_index(
                 has_texts=settings.texts,
                 chunking=settings.chunking,
                 n_documents=None if chunker is None else scan.n_passages,
+                metadata={name: str(kind) for name, kind in scan.metadata.items()} or None,
             )
             if _is_up_to_date(path, plan, settings):
                 _discard_same_build(work, plan)
@@ -139,7 +144,7 @@ def build_index(
                     passages = chunker.chunks(unique_passages(corpus, scan))
                 check_factory(settings.factory, encoder.dim, plan.n_passages)
                 _adopt_plan(work, plan, settings)
-                _encode_remaining(work, passages, plan.n_passages, encoder, settings, progress)
+                _encode_remaining(work, passages, plan, encoder, settings, progress)
                 finish_index(work, plan, settings.factory, progress)
                 publish(work, path)
         finally:
@@ -230,12 +235,13 @@ def _with_chunks_counted(plan: BuildPlan, work: Path, chunks: Iterator[Passage],
 def _encode_remaining(
     work: Path,
     passages: Iterator[Passage],
-    n_passages: int,
+    plan: BuildPlan,
     encoder: PassageEncoder,
     settings: BuildSettings,
     progress: Progress,
 ) -> None:
     """Encode the passages that are not finished yet, window by window."""
+    n_passages, stored = plan.n_passages, {"texts": plan.has_texts, "metadata": plan.metadata is not None}
     done = journal.n_finished(work)
     progress("encoding", done, n_passages)
     if done == n_passages:
@@ -257,7 +263,7 @@ def _encode_remaining(
         done += len(window)
         # None, not counted, remains None.
         truncated = truncated + truncated_of_window.pop() if truncated_of_window and truncated is not None else None
-        journal.append_window(work, window, vectors, done, texts=settings.texts, truncated=truncated)
+        journal.append_window(work, window, vectors, done, **stored, truncated=truncated)
         progress("encoding", done, n_passages)
     if done != n_passages:
         raise BuildError(
@@ -297,6 +303,9 @@ def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, 
     with explained_os_errors(work):
         journal.clear_derived(work)
         write_lookup(work / layout.ID_LOOKUP, LineFile(work / layout.IDS, work / layout.ID_OFFSETS), n_passages)
+        if plan.metadata is not None:
+            lines = LineFile(work / layout.METADATA, work / layout.METADATA_OFFSETS)
+            write_table(work / layout.METADATA_TABLE, lines, plan.metadata)
         structure = build_structure(work, (n_passages, dim), resolved_factory, progress)
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -312,5 +321,6 @@ def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, 
             n_truncated=journal.n_truncated(work),
             chunking=plan.chunking,
             n_documents=plan.n_documents,
+            metadata=plan.metadata,
         )
         manifest.write(work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -66,7 +67,7 @@ class Chunker:
         self._room = chunking.tokens - n_prompt
 
     def chunks(self, documents: Iterator[Passage]) -> Iterator[Passage]:
-        """Yield the chunks of each document in turn; each has the title of its document.
+        """Yield the chunks of each document in turn; each has the title and the metadata of its document.
 
         A document that fits into one chunk is one. A title that would take more than half of a chunk becomes the
         beginning of the text instead of being repeated.
@@ -75,7 +76,7 @@ class Chunker:
             contents = [document.content for document in window]
             for document, n_tokens in zip(window, self._encoder.count_tokens(contents), strict=True):
                 if n_tokens < self._max_length and n_tokens - self._n_special <= self._room:
-                    yield Passage(doc_id=chunk_id(document.doc_id, 0), text=document.text, title=document.title)
+                    yield replace(document, doc_id=chunk_id(document.doc_id, 0))
                 else:
                     yield from self._cut(document)
 
@@ -85,7 +86,8 @@ class Chunker:
         if 2 * room < self._room:
             title, text, room = "", f"{title}\n\n{text}".strip(), self._room
         for number, (start, end) in enumerate(self._spans(text, room)):
-            yield Passage(doc_id=chunk_id(document.doc_id, number), text=text[start:end].strip(), title=title)
+            chunk = text[start:end].strip()
+            yield replace(document, doc_id=chunk_id(document.doc_id, number), text=chunk, title=title)
 
     def _spans(self, text: str, room: int) -> Iterator[tuple[int, int]]:
         """Yield (start, end) of each chunk of a text, in characters.

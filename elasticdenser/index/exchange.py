@@ -16,6 +16,8 @@ import numpy as np
 from elasticdenser.arrays import Vectors, l2_normalised
 from elasticdenser.artifacts import atomic_write, explained_os_errors, flush_folder
 from elasticdenser.datasets import Corpus, Passage
+from elasticdenser.datasets.metadata import MetadataInference
+from elasticdenser.datasets.records import BadLine
 from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError
 from elasticdenser.index import journal
 from elasticdenser.index.build import finish_index
@@ -92,13 +94,17 @@ def import_index(
         journal.reset(work, None)  # an import that was killed cannot be continued
         try:
             with explained_os_errors(work):
-                passages = _passages_of(doc_ids, corpus, work / "texts.tmp")
-                sha256 = _copy_passages(work, file, passages, encoder, compare=corpus is not None, progress=progress)
+                inference = MetadataInference({} if corpus is None else corpus.metadata.declared)
+                passages = _passages_of(doc_ids, corpus, work / "texts.tmp", inference)
+                sha256 = _copy_passages(
+                    work, file, passages, inference, encoder, compare=corpus is not None, progress=progress
+                )
             plan = BuildPlan(
                 n_passages=file.n_vectors,
                 corpus={"sources": f"imported from {source}", "sha256": sha256, "skipped": {}},
                 encoder=encoder.fingerprint,
                 has_texts=corpus is not None,
+                metadata={name: str(kind) for name, kind in inference.types.items()} or None,
             )
             finish_index(work, plan, factory, progress, vectors="decoded" if file.is_lossy else "exact")
             publish(work, path)
@@ -139,19 +145,28 @@ def export_index(index: PassageIndex, path: Path, *, factory: str = "Flat", prog
             raise
 
 
-def _passages_of(doc_ids: list[str], corpus: Corpus | None, scratch: Path) -> Iterator[Passage]:
-    """Yield a passage for each id, in order. If there is a corpus, its texts are first copied to a scratch file."""
+def _passages_of(
+    doc_ids: list[str], corpus: Corpus | None, scratch: Path, inference: MetadataInference
+) -> Iterator[Passage]:
+    """Yield a passage for each id, in order.
+
+    If there is a corpus, its texts are first copied to a scratch file, and the types of its metadata are inferred.
+    """
     if corpus is None:
         yield from (Passage(doc_id=doc_id, text="") for doc_id in doc_ids)
         return
     numbers = {doc_id: number for number, doc_id in enumerate(doc_ids)}
     starts = np.full(len(doc_ids), -1, np.int64)
     with open(scratch, "w+b") as file:
-        for passage in corpus:
+        for path, line, passage in corpus.with_locations():
             number = numbers.get(passage.doc_id)
             if number is not None and starts[number] < 0:
                 starts[number] = file.tell()
-                file.write(json.dumps([passage.title, passage.text]).encode() + b"\n")
+                file.write(json.dumps([passage.title, passage.text, passage.metadata]).encode() + b"\n")
+                try:
+                    inference.add(passage.doc_id, passage.metadata or {})
+                except BadLine as error:
+                    raise BadInputError(error.message, path, line) from None
         missing = np.flatnonzero(starts < 0)
         if len(missing):
             raise BadInputError(
@@ -160,8 +175,8 @@ def _passages_of(doc_ids: list[str], corpus: Corpus | None, scratch: Path) -> It
             )
         for doc_id, start in zip(doc_ids, starts.tolist(), strict=True):
             file.seek(start)
-            title, text = json.loads(file.readline())
-            yield Passage(doc_id=doc_id, text=text, title=title)
+            title, text, metadata = json.loads(file.readline())
+            yield Passage(doc_id=doc_id, text=text, title=title, metadata=metadata)
     scratch.unlink()
 
 
@@ -169,6 +184,7 @@ def _copy_passages(
     work: Path,
     source: VectorFile,
     passages: Iterator[Passage],
+    inference: MetadataInference,
     encoder: PassageEncoder,
     *,
     compare: bool,
@@ -180,6 +196,7 @@ def _copy_passages(
         work: The build folder.
         source: The vectors.
         passages: A passage for each vector.
+        inference: Types of their metadata, which are known once the first passage has been read.
         encoder: The encoder that made the vectors.
         compare: Whether the passages have texts, to compare some vectors with and to store.
         progress: Called with (step, done, in all).
@@ -201,7 +218,8 @@ def _copy_passages(
         window = list(islice(passages, n_copied))
         if compare and start == 0:
             _refuse_other_encoder(window[:_N_COMPARED], vectors[:_N_COMPARED], encoder)
-        journal.append_window(work, window, vectors, start + n_copied, texts=compare)
+        has_metadata = bool(inference.types)
+        journal.append_window(work, window, vectors, start + n_copied, texts=compare, metadata=has_metadata)
         for passage in window:
             digest.update(passage.doc_id.encode() + b"\0")
         progress("importing", start + n_copied, source.n_vectors)

@@ -26,9 +26,17 @@ from elasticdenser.index.manifest import Manifest
 from elasticdenser.index.plan import BuildPlan
 from elasticdenser.index.structures.registry import structure_suffixes
 
-_APPENDED_FILES = (layout.VECTORS, layout.IDS, layout.ID_OFFSETS, layout.PASSAGES, layout.PASSAGE_OFFSETS)
+_APPENDED_FILES = (
+    layout.VECTORS,
+    layout.IDS,
+    layout.ID_OFFSETS,
+    layout.PASSAGES,
+    layout.PASSAGE_OFFSETS,
+    layout.METADATA,
+    layout.METADATA_OFFSETS,
+)
 _ENCODED_FILES = (*_APPENDED_FILES, PLAN, JOURNAL, MANIFEST)
-_DERIVED_PATTERNS = (layout.ID_LOOKUP, layout.VERIFIED, "ids-*.u64", "texts.tmp", ".*.tmp")
+_DERIVED_PATTERNS = (layout.ID_LOOKUP, layout.METADATA_TABLE, layout.VERIFIED, "ids-*.u64", "texts.tmp", ".*.tmp")
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,14 @@ def n_truncated(work: Path) -> int | None:
 
 
 def append_window(
-    work: Path, window: list[Passage], vectors: Vectors, done: int, *, texts: bool, truncated: int | None = None
+    work: Path,
+    window: list[Passage],
+    vectors: Vectors,
+    done: int,
+    *,
+    texts: bool,
+    metadata: bool = False,
+    truncated: int | None = None,
 ) -> None:
     """Append finished passages to the files, and record them in the journal once they are on disk.
 
@@ -129,6 +144,7 @@ def append_window(
         vectors: float32, (n_passages, dim).
         done: Number of finished passages, these included.
         texts: Whether texts are stored.
+        metadata: Whether metadata is stored.
         truncated: Number of finished passages that were cut at the encoder's maximum length, these included; None if
             they are not counted.
 
@@ -138,6 +154,9 @@ def append_window(
     lines = [(layout.IDS, layout.ID_OFFSETS, [passage.doc_id for passage in window])]
     if texts:
         lines.append((layout.PASSAGES, layout.PASSAGE_OFFSETS, [_as_json(passage) for passage in window]))
+    if metadata:
+        metadata_lines = [json.dumps(passage.metadata or {}, ensure_ascii=False) for passage in window]
+        lines.append((layout.METADATA, layout.METADATA_OFFSETS, metadata_lines))
     with explained_os_errors(work):
         sizes = {layout.VECTORS: _append(work / layout.VECTORS, np.ascontiguousarray(vectors, "<f4").tobytes())}
         for name, offsets, strings in lines:

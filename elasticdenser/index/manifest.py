@@ -13,6 +13,7 @@ import msgspec
 
 from elasticdenser.artifacts import sha256_of, write_json
 from elasticdenser.dataclass_io import from_value, loads_json
+from elasticdenser.datasets.metadata import FieldType
 from elasticdenser.errors import IndexFormatError
 from elasticdenser.index import layout
 from elasticdenser.index.chunking import Chunking
@@ -22,7 +23,7 @@ from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress
 
 FORMAT = "elasticdenser-index"
-VERSION = 3
+VERSION = 4
 
 
 Origin = Literal["encoded", "exact", "decoded"]
@@ -89,6 +90,8 @@ class Manifest:
             they were not counted, as in indexes that are imported or older than version 3.
         chunking: How documents were cut into passages; None if they were not.
         n_documents: Number of documents, if they were cut into passages.
+        metadata: Types of the metadata fields by name, such as `{"date": "date", "tags": "text[]"}`; None without
+            metadata.
         version: Version of the format.
     """
 
@@ -105,11 +108,14 @@ class Manifest:
     n_truncated: int | None = None
     chunking: Chunking | None = None
     n_documents: int | None = None
+    metadata: dict[str, str] | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:
         if not all(map(_is_file_name, self.files)):
             raise ValueError(f"it lists files outside of its folder: {', '.join(self.files)}")
+        for kind in (self.metadata or {}).values():
+            FieldType.parse(kind)
         from_value(_CorpusKeys, {key: self.corpus.get(key) for key in _CORPUS_KEYS}, "corpus", error=IndexFormatError)
 
     def write(self, folder: Path) -> None:
@@ -186,7 +192,7 @@ def _parse(path: Path, value: dict[str, Any]) -> Manifest:
 
 
 def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest in the form of version 2, which 3 adds keys to.
+    """Return a manifest in the form of version 2, which later ones add keys to.
 
     Version 1 had one effort and one file among the structure's keys.
     """
@@ -206,11 +212,13 @@ def _check_file_sizes(path: Path, manifest: Manifest) -> None:
     """Refuse a manifest that does not list all files, or whose file sizes contradict its number of passages."""
     n_passages, encoder_dim = manifest.n_passages, manifest.encoder.settings.dim
     text_files = (layout.PASSAGES, layout.PASSAGE_OFFSETS) if manifest.has_texts else ()
+    metadata_sizes = {layout.METADATA: None, layout.METADATA_OFFSETS: 8 * n_passages, layout.METADATA_TABLE: None}
     expected_sizes = {
         layout.VECTORS: 4 * n_passages * manifest.dim,
         layout.IDS: None,
         layout.ID_OFFSETS: 8 * n_passages,
         layout.ID_LOOKUP: 16 * n_passages,
+        **(metadata_sizes if manifest.metadata else {}),
         **dict.fromkeys((*text_files, *manifest.structure.files)),
     }
     for name, expected in expected_sizes.items():

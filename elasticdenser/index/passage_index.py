@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
@@ -13,10 +14,15 @@ from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
 from elasticdenser.index import layout
 from elasticdenser.index.chunking import Chunking, chunk_id, document_of
+from elasticdenser.index.filtered_search import exact_source, filtered_source
+from elasticdenser.index.filters import AnyFilter, Filter, parse_filter
+from elasticdenser.index.filters.checking import check_filter
 from elasticdenser.index.integrity import Check, check_integrity
 from elasticdenser.index.line_files import IdTable, LineFile, id_texts
 from elasticdenser.index.locking import resolve_path
 from elasticdenser.index.manifest import Manifest
+from elasticdenser.index.metadata.matches import Matches
+from elasticdenser.index.metadata.store import MetadataStore
 from elasticdenser.index.passage_file import PassageFile
 from elasticdenser.index.rescoring import best_candidates
 from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch, IndexStructure
@@ -27,6 +33,7 @@ from elasticdenser.query_input import checked_k
 
 if TYPE_CHECKING:
     from elasticdenser.datasets.in_memory import AnyCorpus
+    from elasticdenser.datasets.metadata import AnySelection
     from elasticdenser.encoders import PassageEncoder
     from elasticdenser.encoders.deferred import DeferredPassageEncoder
 
@@ -41,6 +48,7 @@ class PassageIndex:
         manifest: Its description.
         vectors: float32, (n_passages, dim), memory-mapped.
         doc_ids: Document ids by position.
+        fields: Types of the metadata fields by name; empty without metadata.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -52,6 +60,8 @@ class PassageIndex:
         self._passages = (
             PassageFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
         )
+        self._metadata = MetadataStore(path, manifest.n_passages, manifest.metadata)
+        self.fields = self._metadata.fields
         self._structure = IndexStructure.read(path, manifest.structure, self.vectors)
 
     @classmethod
@@ -91,6 +101,7 @@ class PassageIndex:
         restart: bool = False,
         workers: int | None = None,
         chunk: Chunking | str | None = None,
+        metadata: AnySelection = None,
         progress: Progress = silent,
     ) -> PassageIndex:
         """Encode a corpus into a new index, or continue a build that was interrupted there, and open it.
@@ -109,6 +120,8 @@ class PassageIndex:
             chunk: Cut documents at the ends of sentences into passages of at most so many tokens, such as `128`, or
                 `128/32` to repeat sentences of up to 32 tokens; see `Chunking`. The passages of a document `d7` have
                 the ids `d7#0`, `d7#1`, ...
+            metadata: Fields that are kept to filter by, such as `section,date:date,tags:text[]` or `all`; see
+                `MetadataSelection.parse`. None keeps the metadata that passages bring.
             progress: Called with (step, done, in all).
 
         Raises:
@@ -129,7 +142,7 @@ class PassageIndex:
             chunking=Chunking.parse(chunk) if isinstance(chunk, str) else chunk,
         )
         path = resolve_path(Path(path))
-        build_index(as_corpus(corpus), path, encoder or DeferredPassageEncoder(), settings, progress)
+        build_index(as_corpus(corpus, metadata=metadata), path, encoder or DeferredPassageEncoder(), settings, progress)
         return cls.open(path)
 
     def __repr__(self) -> str:
@@ -165,6 +178,7 @@ class PassageIndex:
         k: int,
         *,
         within: Positions | None = None,
+        filter: AnyFilter | None = None,
         exact: bool = False,
         recall: float | None = None,
     ) -> tuple[Scores, Positions]:
@@ -177,6 +191,8 @@ class PassageIndex:
             queries: float32, (n_queries, dim), normalised as the encoder's settings say.
             k: How many hits, at least 1; capped at the number of passages.
             within: int64, (n,): search only these positions, exactly.
+            filter: Search only passages whose metadata meets it, such as `section = 'ops' and date >= '2026-01-01'`;
+                few passages are searched exactly, and as many hits are found as there are.
             exact: Scan all vectors instead of using the search structure.
             recall: Search with the least effort that reaches this recall@10 according to the manifest; None is the
                 greatest effort.
@@ -185,13 +201,21 @@ class PassageIndex:
             Scores, float32, and positions, int64, both (n_queries, min(k, n)), best first.
 
         Raises:
-            QueryError: The shape is wrong, k or recall is out of range, or a value is not finite.
+            QueryError: The shape is wrong, k or recall is out of range, a value is not finite, or the filter has a
+                fault.
         """
         queries, k = self._checked_queries(queries), checked_k(k)
         source = self._structure.source_for(recall)
+        matches = None if filter is None else self.matches(filter)
         with faiss_threads(1):
             if within is not None:
-                return self._search_within(queries, k, self._checked_positions(within))
+                allowed = self._checked_positions(within)
+                return self._search_within(queries, k, allowed if matches is None else allowed[matches.mask[allowed]])
+            if matches is not None and (exact or matches.n == 0):
+                return self._search_within(queries, k, matches.positions)
+            if matches is not None:
+                k = min(k, matches.n)
+                return self._best(queries, filtered_source(source, self.vectors, matches, k, len(queries)), k)
             k = min(k, len(self))
             if exact:
                 return self._best(queries, ExhaustiveSearch(self.vectors), k)
@@ -200,7 +224,7 @@ class PassageIndex:
     def _search_within(self, queries: Vectors, k: int, allowed: Positions) -> tuple[Scores, Positions]:
         if len(allowed) == 0:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        return self._best(queries, ExhaustiveSearch(self.vectors, allowed), min(k, len(allowed)))
+        return self._best(queries, exact_source(self.vectors, allowed, len(queries)), min(k, len(allowed)))
 
     def _search_structure(self, queries: Vectors, source: CandidateSource, k: int) -> tuple[Scores, Positions]:
         scores, positions = self._best(queries, source, k)
@@ -219,6 +243,39 @@ class PassageIndex:
                 "--overwrite"
             )
         return scores, positions
+
+    def metadata_of(self, doc_id: str | int) -> dict[str, Any]:
+        """Return the metadata of a passage; empty if it has none.
+
+        Raises:
+            QueryError: There is no such id.
+        """
+        return self.metadata_at(int(self.positions([doc_id])[0]))
+
+    def metadata_at(self, position: int) -> dict[str, Any]:
+        """Return the metadata of the passage at a position from 0 to n - 1; empty if it has none."""
+        return self._metadata.at(position)
+
+    def matches(self, filter: AnyFilter) -> Matches:
+        """Return the passages that meet a filter; those of the last filters are cached.
+
+        Args:
+            filter: Text such as `section = 'ops'`, or its form in JSON; see `docs/filters.md`.
+
+        Raises:
+            QueryError: The filter has a fault, or the index lacks its fields.
+        """
+        return self._metadata.matches(self.check_filter(filter))
+
+    def check_filter(self, filter: AnyFilter) -> Filter:
+        """Return a filter, given in any of its forms, after a check that it fits the fields of this index.
+
+        Raises:
+            QueryError: It has a fault, or is on other fields or values than the index has.
+        """
+        parsed = parse_filter(filter)
+        check_filter(parsed, self.fields, str(self.path))
+        return parsed
 
     def _checked_queries(self, queries: Vectors) -> Vectors:
         queries = np.ascontiguousarray(queries, np.float32)
@@ -300,7 +357,8 @@ class PassageIndex:
             raise IndexFormatError(f"{self.path} holds no texts: build it without --no-texts to show passages")
         if isinstance(position, bool) or not isinstance(position, SupportsIndex) or not 0 <= position < len(self):
             raise QueryError(f"got position {position!r}, expected a whole number from 0 to {len(self) - 1}")
-        return self._passages[position]
+        passage = self._passages[position]
+        return replace(passage, metadata=self.metadata_at(position) or None) if self.fields else passage
 
     @property
     def has_texts(self) -> bool:

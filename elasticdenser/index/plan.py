@@ -26,6 +26,7 @@ class BuildPlan:
         has_texts: Whether the texts are stored.
         chunking: How documents are cut into passages; None if they are not.
         n_documents: Number of documents, if they are cut into passages.
+        metadata: Types of the metadata fields by name; None without metadata.
     """
 
     n_passages: int
@@ -34,6 +35,7 @@ class BuildPlan:
     has_texts: bool
     chunking: Chunking | None = None
     n_documents: int | None = None
+    metadata: dict[str, str] | None = None
 
     @classmethod
     def of_index(cls, manifest: Manifest) -> BuildPlan:
@@ -45,6 +47,7 @@ class BuildPlan:
             has_texts=manifest.has_texts,
             chunking=manifest.chunking,
             n_documents=manifest.n_documents,
+            metadata=manifest.metadata,
         )
 
     @classmethod
@@ -65,6 +68,7 @@ class BuildPlan:
             "has_texts": self.has_texts,
             "chunking": None if self.chunking is None else asdict(self.chunking),
             "n_documents": self.n_documents,
+            "metadata": self.metadata,
         }
         write_json(work / PLAN, value)
 
@@ -78,4 +82,10 @@ class BuildPlan:
             differences.append(f"chunks: {self.chunking or 'none'} against {other.chunking or 'none'}")
         if self.has_texts != other.has_texts:
             differences.append(f"texts stored: {self.has_texts} against {other.has_texts}")
+        if self.metadata != other.metadata:
+            differences.append(f"metadata: {_fields(self.metadata)} against {_fields(other.metadata)}")
         return differences
+
+
+def _fields(metadata: dict[str, str] | None) -> str:
+    return ", ".join(f"{name}:{kind}" for name, kind in metadata.items()) if metadata else "none"

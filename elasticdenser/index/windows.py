@@ -17,6 +17,8 @@ def in_windows(passages: Iterator[Passage], max_passages: int) -> Iterator[list[
     n_bytes = 0
     for passage in passages:
         size = sum(len(part.encode("utf-8", "surrogatepass")) for part in (passage.title, passage.text))
+        if passage.metadata:
+            size += len(str(passage.metadata))
         if window and n_bytes + size > MAX_WINDOW_BYTES:
             yield window
             window, n_bytes = [], 0

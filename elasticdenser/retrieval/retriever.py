@@ -15,6 +15,7 @@ from elasticdenser.arrays import Positions, Scores, Vectors
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.efforts import select_effort
+from elasticdenser.index.filters import AnyFilter
 from elasticdenser.query_input import Queries, checked_k, query_records
 from elasticdenser.rankers import ElasticRanker
 from elasticdenser.retrieval.by_document import check_has_documents, keep_best_chunks, retrieve_documents
@@ -161,6 +162,7 @@ class Retriever:
         *,
         subnet: str | Subnet | None = None,
         doc_ids: Collection[str | int] | None = None,
+        filter: AnyFilter | None = None,
         exact: bool = False,
         recall: float | None = None,
         reranker: Reranker | str | None = None,
@@ -175,6 +177,8 @@ class Retriever:
             subnet: Subnet of the encoder, such as `w0.5-d3` or `level0`; None is the full encoder.
             doc_ids: Search only these documents, exactly; in an index of chunks, ids of documents or chunks. An integer
                 is taken as its text.
+            filter: Search only passages whose metadata meets it, such as `section = 'ops' and date >= '2026-01-01'`, or
+                its form in JSON. There are always k hits if as many passages meet it.
             exact: Scan all vectors instead of using the index's search structure.
             recall: Search with the least effort that reaches such a recall@10, such as 0.98, which takes less time;
                 None is the greatest effort. See `PassageIndex.search`.
@@ -188,8 +192,9 @@ class Retriever:
             that sorts by score keeps this order. With a reranker, scores are on its scale.
 
         Raises:
-            QueryError: A query is empty, k or recall is out of range, or a subnet, reranker or id does not exist. It is
-                raised by the call itself; for a query of a stream, when the stream reaches it.
+            QueryError: A query is empty, k or recall is out of range, a subnet, reranker or id does not exist, or the
+                filter does not fit the index. It is raised by the call itself; for a query of a stream, when the stream
+                reaches it.
         """
         k = checked_k(k)
         if by_document:
@@ -197,9 +202,10 @@ class Retriever:
         subnet = self.encoder.resolve_subnet(subnet)
         second_stage = self._resolve_reranker(reranker)
         within = None if doc_ids is None else self.index.positions(doc_ids)
+        filter = None if filter is None else self.index.check_filter(filter)
         select_effort(self.index.manifest.structure.efforts, recall)  # so that the call itself refuses a wrong recall
         n_retrieved = k if second_stage is None else max(k, second_stage.n_candidates)
-        retrieve = partial(self.index.search, k=n_retrieved, within=within, exact=exact, recall=recall)
+        retrieve = partial(self.index.search, k=n_retrieved, within=within, filter=filter, exact=exact, recall=recall)
         first_stage = partial(retrieve_documents, retrieve, self.index, n_retrieved) if by_document else retrieve
         return self._search(query_records(queries), k, subnet, first_stage, second_stage, by_document)
 

@@ -11,6 +11,7 @@ from pydantic import (
     Discriminator,
     Field,
     JsonValue,
+    PlainValidator,
     StringConstraints,
     Tag,
     model_validator,
@@ -21,6 +22,7 @@ from elasticdenser.serving.settings import (
     MAX_DEADLINE_MS,
     MAX_DOC_IDS,
     MAX_DOCUMENTS,
+    MAX_FILTER_CHARACTERS,
     MAX_HIGHLIGHTS,
     MAX_HITS,
     MAX_QUERIES,
@@ -80,6 +82,42 @@ class _RequestBody(BaseModel):
         return {name: value for name, value in body.items() if value is not None or name not in optional}
 
 
+class FilterCondition(BaseModel):
+    """A condition on one field of the metadata."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    field: str = Field(min_length=1, description="Name of the field.")
+    operator: Literal["=", "!=", "<", "<=", ">", ">=", "in", "not in", "like", "contains", "is null", "is not null"]
+    value: str | bool | int | float | list[str | bool | int | float] | None = Field(
+        None, description="The value: a list of values for `in` and `not in`, none for `is null` and `is not null`."
+    )
+
+
+class FilterClauses(BaseModel):
+    """Conditions that are combined; each may have clauses itself.
+
+    Attributes:
+        must: All of these are met.
+        should: At least one of these is met, if there are any.
+        must_not: None of these is met.
+    """
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
+
+    must: list[FilterCondition | FilterClauses] = Field(default_factory=list)
+    should: list[FilterCondition | FilterClauses] = Field(default_factory=list)
+    must_not: list[FilterCondition | FilterClauses] = Field(default_factory=list)
+
+
+FilterText = Annotated[str, StringConstraints(pattern=_VISIBLE, max_length=MAX_FILTER_CHARACTERS)]
+
+AnyFilter = Annotated[
+    Any, PlainValidator(lambda value: value, json_schema_input_type=FilterText | FilterCondition | FilterClauses)
+]
+"""A filter as it is given. The models describe it only: `parse_filter` reads it, and its messages say more."""
+
+
 class _SearchOptions(_RequestBody):
     k: Integer = Field(10, ge=1, le=MAX_HITS, description="Number of hits for each query.")
     deadline_ms: float | None = Field(
@@ -109,12 +147,17 @@ class _SearchOptions(_RequestBody):
     doc_ids: list[DocId] | None = Field(
         None, min_length=1, max_length=MAX_DOC_IDS, description="Search only these documents."
     )
+    filter: AnyFilter | None = Field(
+        None,
+        description="Search only passages whose metadata meets this: text such as `section = 'ops' and date >= "
+        "'2026-01-01'`, a condition, or clauses of conditions. The fields are those of the index.",
+    )
     rerank: bool = Field(
         True,
         description="False leaves the hits in the order of the first stage, also at levels that rerank; the level is "
         "chosen as for other queries.",
     )
-    with_text: bool = Field(True, description="Whether hits include title and text, if the index holds them.")
+    with_text: bool = Field(True, description="Whether hits include title, text and metadata, if the index holds them.")
 
 
 class SearchRequest(_SearchOptions):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class SearchHit(BaseModel):
-    """A passage. Title and text are absent if the request did not want them or the index does not hold them."""
+    """A passage. Title, text and metadata are absent if the request did not want them or the index holds none."""
 
     model_config = ConfigDict(title="Hit")
 
@@ -19,6 +19,7 @@ class SearchHit(BaseModel):
     )
     title: str | None = None
     text: str | None = None
+    metadata: dict[str, Any] | None = Field(None, description="Further fields of the passage.")
 
 
 class Reranked(BaseModel):

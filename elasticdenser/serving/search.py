@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request, Response
 from elasticdenser.engine.answers import Answer
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.errors import QueryError
+from elasticdenser.index.filters import parse_filter
 from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, error_responses
 from elasticdenser.serving.request_schemas import AnySearchRequest, BatchSearchRequest, SearchRequest
 from elasticdenser.serving.schemas import SearchResponse
@@ -51,7 +52,7 @@ async def search(body: AnySearchRequest, request: Request) -> Response:
     for answer in answers:
         service.metrics.observe_query(answer.queued_s + answer.ran_s)
         service.samples.record_latency(answer.queued_s + answer.ran_s)
-    with_text = body.with_text and service.retriever.index.has_texts
+    with_text = body.with_text
     if sum(len(answer.hits) for answer in answers) > _MAX_INLINE_HITS:
         content = await asyncio.to_thread(_render, service, answers, with_text)
     else:
@@ -64,8 +65,8 @@ async def _invalid_response(
 ) -> Response | None:
     """Return an error response if the request does not fit the index or the engine.
 
-    An unknown document is noticed here, because in the engine it would make its whole batch fail once, and then be
-    searched query by query.
+    An unknown document or field is noticed here, because in the engine it would make its whole batch fail once, and
+    then be searched query by query.
     """
     index = service.retriever.index
     if n_queries * min(body.k, len(index)) > MAX_TOTAL_HITS:
@@ -81,6 +82,11 @@ async def _invalid_response(
             await asyncio.to_thread(index.positions, body.doc_ids)
     except QueryError as error:
         return error_response(404, str(error), param="doc_ids")
+    try:
+        if body.filter is not None:
+            await asyncio.to_thread(index.check_filter, body.filter)
+    except QueryError as error:
+        return error_response(422, str(error), param="filter")
     return None
 
 
@@ -101,6 +107,8 @@ def _submit_options(body: SearchRequest | BatchSearchRequest) -> dict[str, Any]:
     }
     if body.doc_ids is not None:
         options["doc_ids"] = frozenset(body.doc_ids)
+    if body.filter is not None:
+        options["filter"] = str(parse_filter(body.filter))  # read once for all queries
     return options
 
 
@@ -178,17 +186,21 @@ def _render(service: Service, answers: list[Answer], with_text: bool) -> bytes:
     The models that describe the response do not render it: they would take longer than a small subnet's search.
     """
     index = service.retriever.index
-    has_chunks = index.manifest.chunking is not None
+    has_chunks, has_metadata = index.manifest.chunking is not None, bool(index.fields)
     results = []
     for answer in answers:
         hits: list[dict[str, Any]] = [{"doc_id": hit.doc_id, "score": hit.score} for hit in answer.hits]
         if has_chunks:
             for hit in hits:
                 hit["document"] = index.document_of(hit["doc_id"])
-        if with_text and hits:
+        if with_text and hits and (index.has_texts or has_metadata):
             positions = index.positions([hit["doc_id"] for hit in hits]).tolist()
-            for hit, passage in zip(hits, map(index.passage_at, positions), strict=True):
-                hit["title"], hit["text"] = passage.title, passage.text
+            for hit, position in zip(hits, positions, strict=True):
+                if index.has_texts:
+                    passage = index.passage_at(position)
+                    hit["title"], hit["text"] = passage.title, passage.text
+                if has_metadata:
+                    hit["metadata"] = index.metadata_at(position)
         result = {
             "hits": hits,
             "level": answer.level,

@@ -28,6 +28,9 @@ MAX_CHARACTERS = 10_000
 MAX_DOC_IDS = 10_000
 """Documents to which a search can be restricted."""
 
+MAX_FILTER_CHARACTERS = 100_000
+"""Characters of a filter: thousands of values."""
+
 MAX_HIGHLIGHTS = 32
 """Passages of one request whose best sentences are looked for: more than a page of hits."""
 

@@ -54,7 +54,8 @@ def test_fields_that_are_not_read_are_named_once(read):
     )
     assert len(passages) == 2
     assert remarks == [
-        "not read: url, x; --text, --title and --id choose other fields, and join several (--text abstract+body)"
+        "not read: url, x; --text, --title and --id choose other fields, and join several (--text abstract+body); "
+        "--metadata keeps fields to filter by"
     ]
 
 

@@ -307,6 +307,8 @@ def test_a_bad_argument_is_refused_before_it_is_queued(engine):
         ({"query": "q", "minimum_quality": True}, "minimum_quality = True"),
         ({"query": "q", "minimum_quality": "high"}, "minimum_quality = 'high'"),
         ({"query": "q", "doc_ids": "d1"}, "collection of ids"),
+        ({"query": "q", "filter": "n >"}, "filter, position 4: got its end, expected a value"),
+        ({"query": "q", "filter": {}}, "expected an object with must, should, must_not"),
     ):
         with pytest.raises(QueryError, match=message):
             engine.submit(**bad)
@@ -359,10 +361,10 @@ class _FakeHit:
 class _FakeRetriever:
     encoder = _FakeEncoder()
 
-    def search(self, queries, k, *, subnet, doc_ids, recall):
+    def search(self, queries, k, *, subnet, doc_ids, filter, recall):
         for query_id, text in queries.items():
             for rank in range(k):
-                yield _FakeHit(query_id, f"{text}/{rank}/{sorted(doc_ids or [])}")
+                yield _FakeHit(query_id, f"{text}/{rank}/{sorted(doc_ids or [])}{filter or ''}")
 
 
 def test_the_packages_retriever_is_searched_in_batches_by_filter():
@@ -370,6 +372,8 @@ def test_the_packages_retriever_is_searched_in_batches_by_filter():
         plain, filtered = engine.submit("a", k=1), engine.submit("b", k=2, doc_ids=["d2", "d1"])
         assert [hit.doc_id for hit in plain.result(5).hits] == ["a/0/[]"]
         assert [hit.doc_id for hit in filtered.result(5).hits] == ["b/0/['d1', 'd2']", "b/1/['d1', 'd2']"]
+        by_metadata = engine.submit("c", k=1, filter={"must": [{"field": "n", "operator": "<", "value": 3}]})
+        assert [hit.doc_id for hit in by_metadata.result(5).hits] == ["c/0/[]n < 3"]
 
 
 def test_a_search_of_another_kind_is_refused():

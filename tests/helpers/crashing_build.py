@@ -66,16 +66,16 @@ def check(path, words, n):
     index = PassageIndex.open(path, check="all")
     word = index.passage_at(0).text.split()[0]
     assert word in words, word
-    assert_same(index, n, word)
+    assert_same(index, n, word, metadata=True)
     return index, word
 
 
 def scenario_build(path):
-    PassageIndex.build(make_corpus(25), path, HashingEncoder())
+    PassageIndex.build(make_corpus(25, metadata=True), path, HashingEncoder())
 
 
 def scenario_overwrite(path):
-    PassageIndex.build(make_corpus(25, "other"), path, HashingEncoder(), overwrite=True)
+    PassageIndex.build(make_corpus(25, "other", metadata=True), path, HashingEncoder(), overwrite=True)
 
 
 def scenario_rebuild(path):

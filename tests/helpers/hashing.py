@@ -36,12 +36,23 @@ class HashingEncoder:
             yield self.encode(window)
 
 
-def make_passages(n, word="passage"):
-    return [Passage(doc_id=f"d{i}é", text=f"{word} number {i}", title=f"T{i % 7}" * (i % 2)) for i in range(n)]
+def make_passages(n, word="passage", metadata=False):
+    """Return passages; those whose number is not a multiple of 5 have metadata, if any is wanted."""
+    return [
+        Passage(
+            doc_id=f"d{i}é",
+            text=f"{word} number {i}",
+            title=f"T{i % 7}" * (i % 2),
+            metadata={"number": i, "tags": ["é", f"t{i % 3}"], "day": f"2026-01-{i % 28 + 1:02}"}
+            if metadata and i % 5
+            else None,
+        )
+        for i in range(n)
+    ]
 
 
-def make_corpus(n, word="passage"):
-    return Corpus.from_passages(f"{n} {word}s", lambda: make_passages(n, word))
+def make_corpus(n, word="passage", metadata=False):
+    return Corpus.from_passages(f"{n} {word}s", lambda: make_passages(n, word, metadata))
 
 
 def write_jsonl(path, passages):
@@ -67,9 +78,12 @@ class GivenVectors(HashingEncoder):
         return np.ascontiguousarray(self.vectors[[int(text.split()[-1]) for text in texts]])
 
 
-def assert_same(index, n, word="passage"):
-    """Check that an index holds ids, texts and vectors of `make_passages`."""
-    expected = make_passages(n, word)
+def assert_same(index, n, word="passage", metadata=False):
+    """Check that an index holds ids, texts, metadata and vectors of `make_passages`."""
+    expected = make_passages(n, word, metadata)
+    assert (index.manifest.metadata is not None) == metadata
+    if metadata:
+        assert index.matches("number >= 0").n == sum(passage.metadata is not None for passage in expected)
     assert list(index.doc_ids) == [p.doc_id for p in expected]
     assert [index.passage_at(position) for position in range(n)] == expected
     assert np.array_equal(index.vectors, HashingEncoder().encode([p.content for p in expected]))

@@ -167,6 +167,17 @@ def test_corpus_must_belong_to_the_vectors(pyserini_folder, tmp_path, hashing):
     assert os.listdir(tmp_path) == ["source"]
 
 
+def test_metadata_of_the_corpus_is_imported(pyserini_folder, tmp_path, hashing):
+    corpus = make_corpus(N, metadata=True)
+    index = import_index(pyserini_folder(), tmp_path / "mine", hashing, corpus=corpus)
+    assert index.manifest.metadata == {"number": "number", "tags": "text[]", "day": "date"}
+    assert index.metadata_of("d7é")["number"] == 7 and index.matches("number < 10 and tags = 't1'").n == 3
+    mixed = Corpus.from_passages("mixed", lambda: [Passage(p.doc_id, p.text, p.title, {"n": [1, "x"][n % 2]})
+                                                   for n, p in enumerate(make_passages(N))])  # fmt: skip
+    with pytest.raises(BadInputError, match="mixed:2: record 'd1é', field 'n': got the text 'x', expected a number"):
+        import_index(tmp_path / "source", tmp_path / "other", hashing, corpus=mixed)
+
+
 def test_an_import_does_not_overwrite_an_index_or_a_build(pyserini_folder, tmp_path, hashing):
     folder = pyserini_folder()
     import_index(folder, tmp_path / "index", hashing)

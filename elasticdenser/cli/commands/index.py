@@ -19,6 +19,7 @@ _EXAMPLES = options.examples(
     "index reports.jsonl -o indexes/reports --chunk 128/32",
     "index notes/ -o indexes/notes --chunk 128/32",
     "index 'sqlite:docs.db?query=SELECT id, title, body AS text FROM docs' -o indexes/docs",
+    "index posts.jsonl -o indexes/posts --metadata section,date:date,tags:text[]",
     "index msmarco-passage -o indexes/msmarco --device cuda",
 )
 

@@ -40,6 +40,7 @@ def _properties(manifest: Manifest) -> dict[str, str]:
         "truncated": _truncated(manifest),
         "vectors": f"{manifest.dim} dimensions, float32, {manifest.vectors}",
         "texts": "stored" if manifest.has_texts else "not stored",
+        "metadata": ", ".join(f"{name} ({kind})" for name, kind in (manifest.metadata or {}).items()) or "none",
         "on disk": f"{n_bytes / 2**20:,.1f} MiB",
         "corpus": manifest.corpus["sources"],
         "skipped": ", ".join(f"{count:,} {reason}" for reason, count in manifest.corpus["skipped"].items()) or "none",

@@ -13,7 +13,7 @@ import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
-from elasticdenser.cli.output import hit_rows, note, print_json, print_table
+from elasticdenser.cli.output import hit_rows, metadata_cell, note, print_json, print_table
 from elasticdenser.cli.ranker_options import RerankingOptions
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _EXAMPLES = options.examples(
     "search indexes/mine --file questions.txt --json > hits.jsonl",
     "search indexes/mine --json < questions.txt",
     'search indexes/reports "who wrote dune" --by-document   (the best chunk of each document)',
+    "search indexes/notes \"roll back\" --filter \"section = 'ops' and date >= '2026-01-01'\"",
     "search indexes/mine        (a prompt for queries, until Ctrl-D)",
 )
 
@@ -91,12 +92,14 @@ def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **sear
     seconds = time.perf_counter() - started
     index, subnet = retriever.index, retriever.encoder.resolve_subnet(search_options.get("subnet"))
     passages = [index.passage(hit.passage_id) if index.has_texts else None for hit in hits]
+    all_metadata = [index.metadata_of(hit.passage_id) for hit in hits]
     if as_json:
         rows = [
             {"doc_id": hit.doc_id, "score": round(hit.score, 6)}
             | _place_in_document(index, hit.passage_id)
             | ({} if passage is None else {"title": passage.title, "text": passage.text})
-            for hit, passage in zip(hits, passages, strict=True)
+            | ({"metadata": metadata} if index.fields else {})
+            for hit, passage, metadata in zip(hits, passages, all_metadata, strict=True)
         ]
         answer: dict[str, Any] = {"query": query, "subnet": str(subnet)}
         if retriever.reranker is not None:
@@ -105,9 +108,12 @@ def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **sear
         return
     scored = [(hit.score, hit.doc_id, passage) for hit, passage in zip(hits, passages, strict=True)]
     stages = str(subnet) if retriever.reranker is None else f"{subnet}, {retriever.reranker}"
-    print_table(
-        f"{query}   ({stages}, {seconds * 1000:.1f} ms)", ["", "score", "id", "passage"], hit_rows(scored), numeric=2
-    )
+    columns, rows_shown = ["", "score", "id", "passage"], hit_rows(scored)
+    if index.fields:
+        columns.append("metadata")
+        for row, metadata in zip(rows_shown, all_metadata, strict=True):
+            row.append(metadata_cell(metadata))
+    print_table(f"{query}   ({stages}, {seconds * 1000:.1f} ms)", columns, rows_shown, numeric=2)
 
 
 def _place_in_document(index: PassageIndex, passage_id: str) -> dict[str, Any]:

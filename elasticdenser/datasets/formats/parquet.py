@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from elasticdenser.datasets.metadata.selection import NESTED
 from elasticdenser.datasets.records import BadLine, Record
 from elasticdenser.datasets.schema import Schema, check_columns, column_names
 from elasticdenser.errors import BadInputError
@@ -29,7 +30,10 @@ class Parquet:
                 columns: list[str] = file.schema_arrow.names
                 names = column_names(columns, schema)
                 check_columns(names, schema, path)
-                needed = {"answers", *(name for role in schema.roles for name in role.names)}
+                used = {"answers", *(name for role in schema.roles for name in role.names)}
+                needed = {*used, *schema.metadata.names_among(names, used)}
+                if schema.metadata:
+                    needed.add(NESTED)
                 read = [column for column, name in zip(columns, names, strict=True) if name in needed]
                 # The names of the other columns are shown to the user; their values are not needed.
                 others = {

@@ -32,14 +32,18 @@ def encode_batch(queries: Sequence[Query], level: str) -> bytes:
     rows = []
     for query in queries:
         doc_ids = None if query.doc_ids is None else frozenset(map(_exact_str, query.doc_ids))
-        rows.append((_exact_str(query.text), int(query.k), doc_ids, query.rerank))
+        filter = None if query.filter is None else _exact_str(query.filter)
+        rows.append((_exact_str(query.text), int(query.k), doc_ids, filter, query.rerank))
     return marshal.dumps((_exact_str(level), rows))
 
 
 def decode_batch(message: bytes) -> tuple[list[Query], str]:
     """Return the queries and the level of a batch."""
     level, rows = marshal.loads(message)
-    queries = [Query(text=text, k=k, doc_ids=doc_ids, rerank=rerank) for text, k, doc_ids, rerank in rows]
+    queries = [
+        Query(text=text, k=k, doc_ids=doc_ids, filter=filter, rerank=rerank)
+        for text, k, doc_ids, filter, rerank in rows
+    ]
     return queries, level
 
 

@@ -49,6 +49,8 @@ def test_a_huge_query_is_no_hang(retriever, text):
 def test_a_filter_goes_with_the_query(pool):
     ((hit,),) = search_in_process(pool, [Query(text="dune", k=9, doc_ids=frozenset({"d7"}))], "level0")
     assert hit.doc_id == "d7"
+    with pytest.raises(QueryError, match=r"position 1: got the field 'section', but .* has no metadata"):
+        search_in_process(pool, [Query(text="dune", filter="section = 'é'")], "level0")
 
 
 def test_errors_of_a_process_are_raised(pool):

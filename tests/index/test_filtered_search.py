@@ -1,0 +1,123 @@
+"""Searching with filters: as many hits as there are, exact where few passages match, by the structure where many do."""
+
+import numpy as np
+import pytest
+from hashing import GivenVectors, unit_vectors
+
+from elasticdenser.datasets import Passage
+from elasticdenser.errors import QueryError
+from elasticdenser.index import PassageIndex, filtered_search
+
+DIM, N = 32, 4000
+SCAN = f"PQ{DIM // 2}x4fs"
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    """Clustered, as real ones are, with 300 copies of one passage scattered among them."""
+    rng = np.random.default_rng(1)
+    vectors = unit_vectors(100, DIM, 2)[rng.integers(100, size=N)] + 0.15 * rng.standard_normal((N, DIM))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    copies = rng.permutation(N)[:300]
+    vectors[copies] = vectors[copies[0]]
+    return vectors
+
+
+@pytest.fixture(scope="module")
+def queries(vectors):
+    rng = np.random.default_rng(3)
+    queries = vectors[rng.choice(N, 24, replace=False)] + 0.05 * rng.standard_normal((24, DIM)).astype(np.float32)
+    return (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=["Flat", SCAN, f"IVF16,{SCAN}", "HNSW16"])
+def index(request, vectors, queries, tmp_path_factory):
+    """Field `share`: uniform in [0, 1); `far`: rank among the passages that are least similar to the first query."""
+    share = np.random.default_rng(5).random(N)
+    far = np.argsort(np.argsort(vectors @ queries[0]))
+    passages = [
+        Passage(f"d{i}", f"number {i}", metadata={"share": float(share[i]), "far": int(far[i]), "n": i})
+        for i in range(N)
+    ]
+    path = tmp_path_factory.mktemp("filtered") / "index"
+    return PassageIndex.build(passages, path, GivenVectors(vectors), factory=request.param, texts=False)
+
+
+@pytest.fixture(params=["planned", "by structure"])
+def planned(request, monkeypatch):
+    """The planner as it is, and one that always uses the search structure."""
+    if request.param == "by structure":
+        monkeypatch.setattr(filtered_search, "is_exact_faster", lambda masked, k: False)
+    return request.param
+
+
+@pytest.mark.parametrize("filter", ["share < .5", "share < .1", "share < .01", "far < 15", "far < 1500", "n = 7"])
+@pytest.mark.parametrize("k", [1, 10, 100])
+def test_there_are_always_k_hits_and_all_match(index, planned, queries, filter, k):
+    matches = index.matches(filter)
+    for recall in (None, 0.1):
+        scores, positions = index.search(queries, k, filter=filter, recall=recall)
+        assert positions.shape == scores.shape == (len(queries), min(k, matches.n))
+        assert matches.mask[positions].all()
+        assert all(len(set(row)) == len(row) for row in positions.tolist())
+        assert (scores[:, 1:] <= scores[:, :-1]).all()
+
+
+@pytest.mark.parametrize("filter", ["share < .5", "share < .1", "far < 1500"])
+def test_the_structure_finds_nearly_all_and_exact_search_finds_all(index, monkeypatch, queries, filter):
+    positions = index.matches(filter).positions
+    exact = index.search(queries, 10, within=positions)
+    for left, right in zip(exact, index.search(queries, 10, filter=filter, exact=True), strict=True):
+        assert np.array_equal(left, right)
+    monkeypatch.setattr(filtered_search, "is_exact_faster", lambda masked, k: False)
+    found = index.search(queries, 10, filter=filter)[1]
+    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact[1], strict=True)]) >= 0.98
+
+
+def test_few_matching_passages_are_searched_exactly(index, queries):
+    filter = "share < .03 or n in (5, 6)"
+    expected = index.search(queries, 10, within=index.matches(filter).positions)
+    for n_queries in (1, len(queries)):
+        for left, right in zip(expected, index.search(queries[:n_queries], 10, filter=filter), strict=True):
+            assert np.array_equal(left[:n_queries], right)
+
+
+def test_a_query_has_the_same_hits_alone_and_in_a_batch(index, planned, queries):
+    for filter in ("share < .3", "far < 1500"):
+        scores, positions = index.search(queries, 10, filter=filter)
+        for row in range(0, len(queries), 5):
+            alone = index.search(queries[row : row + 1], 10, filter=filter)
+            assert np.array_equal(alone[0][0], scores[row]) and np.array_equal(alone[1][0], positions[row])
+
+
+def test_ties_are_in_the_order_of_the_index(index, planned, vectors):
+    _, group, counts = np.unique(vectors, axis=0, return_inverse=True, return_counts=True)
+    copies = np.flatnonzero(counts[group] > 1)
+    query = np.ascontiguousarray(vectors[copies[:1]])
+    matching = copies[index.matches("share < .5").mask[copies]]
+    assert np.array_equal(index.search(query, 100, filter="share < .5")[1][0], matching[:100])
+
+
+def test_no_match_gives_no_hits(index, queries):
+    scores, positions = index.search(queries, 10, filter="n < 0")
+    assert scores.shape == positions.shape == (len(queries), 0)
+
+
+def test_a_filter_within_given_positions(index, queries):
+    positions = index.search(queries, 50, within=np.arange(100), filter="n < 20 and not n = 3")[1]
+    assert {*positions[0].tolist()} == {*range(20)} - {3} and positions.shape[1] == 19
+
+
+def test_faults_are_refused_before_the_search(index, queries):
+    for filter in ("nowhere = 1", "n = 'x'", "n >", {"field": "n"}):
+        with pytest.raises(QueryError, match=r"^filter[,:] "):
+            index.search(queries, 3, filter=filter)
+
+
+def test_the_form_in_json_is_taken(index, queries):
+    filter = {
+        "must": [{"field": "n", "operator": "<", "value": 50}],
+        "must_not": [{"field": "n", "operator": "=", "value": 1}],
+    }
+    expected = index.search(queries, 10, filter="n < 50 and n != 1")[1]
+    assert np.array_equal(index.search(queries, 10, filter=filter)[1], expected)
