@@ -16,7 +16,7 @@ class FoundPassage:
         doc_id: Id of the hit.
         text: Text of the passage, without its title.
         score: Score of the hit.
-        metadata: Id and title, under the names `doc_id` and `title`.
+        metadata: Metadata of the passage, and its id and title under the names `doc_id` and `title`.
     """
 
     doc_id: str
@@ -32,7 +32,7 @@ def find_passages(retriever: Retriever, query: str, k: int, **options: Any) -> l
         retriever: The retriever, whose index has texts.
         query: The query.
         k: How many.
-        options: Further options of `Retriever.search`, such as `subnet` or `by_document`.
+        options: Further options of `Retriever.search`, such as `subnet`, `filter` or `by_document`.
 
     Raises:
         QueryError: The query is empty, or an option is not valid.
@@ -41,6 +41,6 @@ def find_passages(retriever: Retriever, query: str, k: int, **options: Any) -> l
     found = []
     for hit in retriever.search(query, k, **options):
         passage = retriever.index.passage(hit.passage_id)
-        metadata = {"doc_id": hit.doc_id, "title": passage.title}
+        metadata = {**(passage.metadata or {}), "doc_id": hit.doc_id, "title": passage.title}
         found.append(FoundPassage(doc_id=hit.doc_id, text=passage.text, score=hit.score, metadata=metadata))
     return found
