@@ -359,7 +359,7 @@ class _FakeHit:
 
 
 class _FakeRetriever:
-    encoder = _FakeEncoder()
+    encoder, reranker = _FakeEncoder(), None
 
     def search(self, queries, k, *, subnet, doc_ids, filter, recall):
         for query_id, text in queries.items():
