@@ -8,7 +8,7 @@ from pathlib import Path
 
 from elasticdenser.errors import ModelError
 from elasticdenser.models.manifest import MANIFEST, is_elastic, read_provenance
-from elasticdenser.models.model_files import STATIC, read_modules
+from elasticdenser.models.model_files import STATIC, has_modules, read_modules
 from elasticdenser.models.remote_code import has_its_code
 from elasticdenser.models.weights_files import check_weights, weights_sha256
 
@@ -39,6 +39,8 @@ _FILES = [
     [*_SETTINGS, "*pytorch_model.bin", "*pytorch_model-*-of-*.bin"],
 ]
 _CODE = ["*.py"]
+_BESIDE_MODULES = ("config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling", MANIFEST)
+"""Files and a folder that only encoders have which also have a `modules.json`."""
 _IGNORED_FILES = ["onnx/*", "openvino/*"]
 
 
@@ -91,9 +93,10 @@ def find_model(name: str = DEFAULT_MODEL, *, download: bool = True, trust_remote
     found = ((path, source) for source, look_up in sources if (path := look_up(model_id)) is not None)
     path, source = next(found, (None, ""))
     reason = "downloads are switched off"
-    if download and (path is None or (trust_remote_code and not has_its_code(path))):
-        path, reason = _from_hub(model_id, _CODE if trust_remote_code else [])
-        source = "hub"
+    if download and (path is None or not has_modules(path) or (trust_remote_code and not has_its_code(path))):
+        # Without modules.json it is a plain transformer, or one of which another tool has fetched only a part.
+        fetched, reason = _from_hub(model_id, _CODE if trust_remote_code else [])
+        path, source = (path, source) if fetched is None else (fetched, "hub")
     if path is None:
         raise ModelError(_not_found(name, model_id, reason))
     return _checked(ModelLocation(model_id, path, source, _full_weights_sha256(path), trust_remote_code))
@@ -185,6 +188,8 @@ def _is_complete(folder: Path) -> bool:
         modules = read_modules(folder)
         check_weights(folder)
     except ModelError:
+        return False
+    if not has_modules(folder) and any((folder / name).exists() for name in _BESIDE_MODULES):
         return False
     has_config = modules[0].kind == STATIC or (modules[0].folder / "config.json").is_file()
     return has_config and (not is_elastic(folder) or (folder / TRAINED_WEIGHTS).is_file())

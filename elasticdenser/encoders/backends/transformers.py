@@ -127,8 +127,7 @@ def _load_model(location: ModelLocation, dtype: torch.dtype) -> Any:
     try:
         config = transformers.AutoConfig.from_pretrained(folder, **options)
         config.use_cache = False  # which only generation needs
-        kind = transformers.AutoModelForTextEncoding if config.is_encoder_decoder and _has_encoder(config) else None
-        model, info = (kind or transformers.AutoModel).from_pretrained(
+        model, info = _auto_class(config).from_pretrained(
             folder, config=config, dtype=dtype, output_loading_info=True, **options
         )
     except Exception as error:  # transformers has many kinds of errors
@@ -146,11 +145,13 @@ def _load_model(location: ModelLocation, dtype: torch.dtype) -> Any:
     return model
 
 
-def _has_encoder(config: Any) -> bool:
-    """Return whether transformers has the encoder of an encoder-decoder, such as T5, as a model of its own."""
+def _auto_class(config: Any) -> Any:
+    """Return the class that loads a model: of T5 and its like, which also have a decoder, the encoder alone."""
+    from transformers import AutoModel, AutoModelForTextEncoding
     from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
-    return type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
+    encoder = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
+    return AutoModelForTextEncoding if encoder is not None and "Encoder" in encoder.__name__ else AutoModel
 
 
 def _cannot_load(location: ModelLocation, error: Exception) -> str:
