@@ -108,7 +108,7 @@ def is_supported(config: Mapping[str, Any]) -> bool:
 
 def has_relative_positions(config: Mapping[str, Any]) -> bool:
     """Return whether a model has BERT's variant of relative positions, which transformers 5 ignores without notice."""
-    return config.get("position_embedding_type", "absolute") != "absolute"
+    return bool(config.get("position_embedding_type", "absolute") != "absolute")
 
 
 def _obstacle(config: Mapping[str, Any]) -> str:
