@@ -117,8 +117,9 @@ class TransformersBackend:
 
 def _load_model(location: ModelLocation, dtype: torch.dtype) -> Any:
     import transformers
-    from transformers.utils import logging
+    import transformers.utils.logging
 
+    logging: Any = transformers.utils.logging
     folder = transformer_folder(location.path)
     options = {"local_files_only": True, "trust_remote_code": location.trust_remote_code}
     verbosity = logging.get_verbosity()
@@ -150,7 +151,7 @@ def _auto_class(config: Any) -> Any:
     from transformers import AutoModel, AutoModelForTextEncoding
     from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
-    encoder = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
+    encoder: Any = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
     return AutoModelForTextEncoding if encoder is not None and "Encoder" in encoder.__name__ else AutoModel
 
 
