@@ -63,10 +63,11 @@ class EncoderFingerprint:
 
     Args:
         name: The name or folder that the encoder was loaded by (not compared).
-        weights_sha256: SHA-256 of the full encoder's weights file.
+        weights_sha256: SHA-256 of the full encoder's weights; see `weights_files.weights_sha256`.
         settings: Pooling, normalisation, length, prompts and dimension.
         dtype: Arithmetic that the passages were encoded with, such as `bfloat16`. Queries may be encoded with another:
-            vectors of float types agree to a cosine of 0.9999 or better, those in 8 bits to about .999.
+            for BERT and its siblings, vectors of float types agree to a cosine of 0.9999 or better, those in 8 bits to
+            about .999. How close half precision is for encoders that transformers computes was not measured.
     """
 
     name: str
