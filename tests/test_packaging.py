@@ -23,6 +23,7 @@ MAX_ENVIRONMENT_MIB = 350
 # Packages that only extras install, and the modules of this package that need them.
 HEAVY = ("torch", "transformers", "scipy", "matplotlib", "pyserini", "pandas", "pyarrow", "zstandard", "fastapi")
 NEED_EXTRAS = (
+    *("encoders.backends.head", "encoders.backends.padding", "encoders.backends.transformers"),
     *("encoders.backends.torch", "rankers.backends.torch", "loadtest.http_", "serving.", "training", "integrations."),
     *("models.bert", "models.elastic", "models.int8_rows", "models.layers", "models.slicing", "models.token_table"),
     *("models.heads", "models.ranker_files", "models.scorer", "models.stored_tensors", "models.trunk"),

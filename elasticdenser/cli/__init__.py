@@ -34,6 +34,7 @@ COMMANDS = (
     "rebuild",
     "import",
     "export",
+    "models",
     "doctor",
 )
 """All commands, in the order in which `--help` lists them."""

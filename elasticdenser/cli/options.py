@@ -17,6 +17,7 @@ from elasticdenser.errors import BadInputError, QueryError
 
 if TYPE_CHECKING:
     from elasticdenser.datasets import Corpus
+    from elasticdenser.models.settings import EncoderFingerprint
     from elasticdenser.retrieval.retriever import Retriever
     from elasticdenser.subnet import Subnet
 
@@ -69,6 +70,29 @@ Download = Annotated[
 Factory = Annotated[str, typer.Option(help="Search structure: auto (by number of passages) or a FAISS factory string.")]
 QueryPrompt = Annotated[str | None, typer.Option(help="Text put before each query. Default: the model's.")]
 PassagePrompt = Annotated[str | None, typer.Option(help="Text put before each passage. Default: the model's.")]
+QueryPromptName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Put the model's prompt of this name before each query.", show_default=False),
+]
+PassagePromptName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Put the model's prompt of this name before each passage.", show_default=False),
+]
+Pooling = Annotated[
+    str | None,
+    typer.Option(
+        metavar="POOLING",
+        help="How the vectors of a text's tokens become one: mean, cls, max, mean_sqrt_len_tokens, weightedmean or "
+        "lasttoken; needed for a plain transformer of Hugging Face. Default: the model's.",
+        show_default=False,
+    ),
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code", help="Let the encoder execute code that it brings: it can do all that you can do."
+    ),
+]
 Dimensions = Annotated[
     int | None,
     typer.Option(
@@ -119,14 +143,16 @@ class EncoderOptions:
     device: Device = "auto"
     precision: Precision = "auto"
     offline: Offline = False
+    trust_remote_code: TrustRemoteCode = False
 
-    def backend_options(self) -> dict[str, str]:
-        """Return the dtype and device as `ElasticQueryEncoder.from_pretrained` takes them.
+    def backend_options(self) -> dict[str, Any]:
+        """Return the options that say what computes, as `ElasticQueryEncoder.from_pretrained` takes them.
 
         Raises:
             typer.BadParameter: There is no such precision.
         """
-        return {"dtype": dtype_of(self.precision), "device": self.device}
+        options: dict[str, Any] = {"dtype": dtype_of(self.precision), "device": self.device}
+        return options | ({"trust_remote_code": True} if self.trust_remote_code else {})
 
     def open_retriever(self, index: Path, **more: Any) -> Retriever:
         """Open an index with its encoder, which computes on one thread.
@@ -296,6 +322,14 @@ def note_precision(dtype: str, device: str = "auto") -> None:
             "passages are encoded in 8 bits (--precision int8; fp32 is exact and slower): other precisions need the "
             f"extra 'train': {pip_install('train')}"
         )
+
+
+def note_prompts(encoder: EncoderFingerprint) -> None:
+    """Tell the user of prompts that a well-known encoder expects, and that its files do not name."""
+    from elasticdenser.cli.encoder_check import missing_prompts
+
+    if advice := missing_prompts(encoder.name, encoder.settings.query_prompt):
+        note(advice)
 
 
 def dtype_of(precision: str) -> str:

@@ -12,10 +12,9 @@ from elasticdenser.arrays import Vectors, l2_normalised
 from elasticdenser.encoders.backends.base import EncoderBackend
 from elasticdenser.encoders.tokenizing import TextTokenizer
 from elasticdenser.models.locate import ModelLocation
-from elasticdenser.models.model_files import transformer_folder
 from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings, full_dimensions
 from elasticdenser.models.token_ids import TokenIdReader
-from elasticdenser.models.tokenizer import load_tokenizer
+from elasticdenser.models.tokenizer import load_encoder_tokenizer
 from elasticdenser.subnet import Subnet
 
 # On a CPU a batch is fastest if its activations fit into a core's second-level cache; a GPU wants large batches.
@@ -44,8 +43,7 @@ class BaseEncoder(ABC):
     def __init__(self, location: ModelLocation, settings: EncoderSettings, backend: EncoderBackend) -> None:
         self.location, self.settings = location, settings
         self._backend = backend
-        tokenizer = load_tokenizer(transformer_folder(location.path), settings.max_length)
-        self._tokenizer = TextTokenizer(tokenizer, settings.max_length)
+        self._tokenizer = TextTokenizer(load_encoder_tokenizer(location.path, settings.max_length), settings.max_length)
         self._max_batch_tokens = max_batch_tokens(backend.device_type)
 
     def __repr__(self) -> str:
@@ -96,7 +94,7 @@ class BaseEncoder(ABC):
 
     @cached_property
     def _token_id_reader(self) -> TokenIdReader:
-        return TokenIdReader(load_tokenizer(transformer_folder(self.location.path), self.settings.max_length))
+        return TokenIdReader(load_encoder_tokenizer(self.location.path, self.settings.max_length))
 
     def token_ends(self, text: str) -> list[int]:
         """Return where the tokens of a text end, in characters, without special tokens and at most the maximum."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from elasticdenser.encoders.backends import check_encoder
+from elasticdenser.models.kinds import Kind, kind_of
 from elasticdenser.models.locate import DEFAULT_MODEL, find_model
 from elasticdenser.models.settings import EncoderFingerprint, read_settings
 
@@ -18,6 +20,7 @@ class DeferredPassageEncoder:
 
     Raises:
         ModelError: The model is not found or not supported.
+        MissingExtraError: A package that computes the encoder is not installed.
     """
 
     def __init__(
@@ -27,10 +30,12 @@ class DeferredPassageEncoder:
         dtype: str = "auto",
         device: str = "auto",
         download: bool = True,
+        trust_remote_code: bool = False,
         **overrides: Any,
     ) -> None:
-        self._location = find_model(name, download=download)
+        self._location = find_model(name, download=download, trust_remote_code=trust_remote_code)
         self._settings = read_settings(self._location.path, **overrides)
+        check_encoder(self._location, self._settings, dtype=dtype, device=device)
         self._dtype, self._device = dtype, device
 
     @property
@@ -42,6 +47,11 @@ class DeferredPassageEncoder:
             settings=self._settings,
             dtype=self._dtype,
         )
+
+    @property
+    def kind(self) -> Kind:
+        """What computes the encoder."""
+        return kind_of(self._location.path, self._settings)
 
     @property
     def dim(self) -> int:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from elasticdenser.cpus import cpu_flags
 from elasticdenser.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
+
+_OVERFLOWS_FLOAT16 = ("gemma", "t5")
+"""Parts of the types of models whose activations exceed 65504, the largest number of float16."""
 
 
 def device_type(device: str) -> str:
@@ -62,6 +66,32 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype not in known or (dtype == "float16" and device.type == "cpu"):
         raise ModelError(f"got dtype {dtype!r} on {device.type}, expected auto, float32, bfloat16, or float16 on a GPU")
     return known[dtype]
+
+
+def resolve_dtype_of(config: Mapping[str, Any], dtype: str, device: torch.device) -> torch.dtype:
+    """Return the torch dtype of a name, as `resolve_dtype` does, for a model that transformers computes.
+
+    Its `auto` is half precision on a GPU: bfloat16 if the model was trained in it or exceeds the range of float16. On a
+    CPU it is float32: unlike in our own BERT, the residual stream has the dtype of the products, so that vectors in
+    bfloat16 agree less.
+
+    Args:
+        config: Content of the model's `config.json`.
+        dtype: The name.
+        device: The device.
+
+    Raises:
+        ModelError: The device does not have it.
+    """
+    import torch
+
+    if dtype != "auto":
+        return resolve_dtype(dtype, device)
+    if device.type == "cpu":
+        return torch.float32
+    trained_in, kind = config.get("dtype") or config.get("torch_dtype"), str(config.get("model_type"))
+    needs_range = trained_in == "bfloat16" or any(part in kind for part in _OVERFLOWS_FLOAT16)
+    return torch.bfloat16 if needs_range else torch.float16
 
 
 def _has_bfloat16() -> bool:

@@ -28,7 +28,8 @@ class PassageEncoder(BaseEncoder):
         settings: How texts become vectors.
         dtype: Arithmetic of the matrix products: `float32`, `bfloat16`, `float16` (on a GPU), `int8` (on a CPU), or
             `auto`: half precision on a GPU, bfloat16 on a CPU that has it in hardware, else float32; without torch,
-            int8. The kernel in C computes `int8`, and where torch is not installed `float32`.
+            int8. The kernel in C computes `int8`, and where torch is not installed `float32`. An encoder that is no
+            BERT has no `int8`, and its `auto` on a CPU is float32.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
 
     Raises:
@@ -49,6 +50,7 @@ class PassageEncoder(BaseEncoder):
         dtype: str = "auto",
         device: str = "auto",
         download: bool = True,
+        trust_remote_code: bool = False,
         **overrides: Any,
     ) -> Self:
         """Load the encoder `name`: a folder, or a model id found in the hub's cache, a package or on the hub.
@@ -58,13 +60,14 @@ class PassageEncoder(BaseEncoder):
             dtype: See the class.
             device: See the class.
             download: Whether the model may be fetched from the hub.
-            overrides: `max_length`, `dim`, `similarity`, `query_prompt`, `passage_prompt`, ... to use instead of the
-                model's own; see `read_settings`.
+            trust_remote_code: Whether code that the model brings may be executed.
+            overrides: `max_length`, `dim`, `similarity`, `query_prompt`, `passage_prompt`, `pooling`, ... to use
+                instead of the model's own; see `read_settings`.
 
         Raises:
             ModelError: The model is not found or not supported.
         """
-        location = find_model(name, download=download)
+        location = find_model(name, download=download, trust_remote_code=trust_remote_code)
         return cls(location, read_settings(location.path, **overrides), dtype=dtype, device=device)
 
     def encode(self, texts: Sequence[str]) -> Vectors:

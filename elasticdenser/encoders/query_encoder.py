@@ -19,7 +19,7 @@ from elasticdenser.models.locate import DEFAULT_ELASTIC, ModelLocation, find_mod
 from elasticdenser.models.manifest import misfit_of
 from elasticdenser.models.settings import INT8, EncoderSettings, read_settings
 from elasticdenser.query_input import check_query
-from elasticdenser.subnet import Subnet
+from elasticdenser.subnet import LEVEL_0, Subnet
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ class ElasticQueryEncoder(BaseEncoder):
             alone. A warning says so.
         settings: How texts become vectors.
         dtype: Arithmetic of the matrix products: `int8` (the kernel in C, on a CPU), `float32`, `bfloat16`, `float16`
-            (on a GPU), or `auto`: float16 on a GPU, else int8 where the kernel was built, else float32.
+            (on a GPU), or `auto`: float16 on a GPU, else int8 where the kernel was built, else float32. An encoder that
+            is no BERT has no `int8`, and its `auto` is float16 or bfloat16 on a GPU, whichever keeps its quality.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
         cache: Maximum number of query vectors to cache; 0 for no cache.
 
@@ -61,7 +62,7 @@ class ElasticQueryEncoder(BaseEncoder):
     ) -> None:
         kind = device_type(device)
         if dtype == "auto" and (kind == "cpu" or (kind == "auto" and not _has_gpu())):
-            dtype = INT8 if can_run(location) else "float32"
+            dtype = INT8 if can_run(location, settings) else "float32"
         self.subnets_misfit = misfit_of(location.path, settings.pooling)
         backend = load_backend(location, settings, dtype=dtype, device=device, trained_subnets=not self.subnets_misfit)
         super().__init__(location, settings, backend)
@@ -84,6 +85,7 @@ class ElasticQueryEncoder(BaseEncoder):
         device: str = "auto",
         cache: int = 0,
         download: bool = True,
+        trust_remote_code: bool = False,
         **overrides: Any,
     ) -> Self:
         """Load the encoder `name`: a folder, or a model id found in this package, in the hub's cache or on the hub.
@@ -94,13 +96,14 @@ class ElasticQueryEncoder(BaseEncoder):
             device: See the class.
             cache: See the class.
             download: Whether the model may be fetched from the hub.
-            overrides: `max_length`, `dim`, `similarity`, `query_prompt`, ... to use instead of the model's own; see
-                `read_settings`.
+            trust_remote_code: Whether code that the model brings may be executed.
+            overrides: `max_length`, `dim`, `similarity`, `query_prompt`, `pooling`, ... to use instead of the model's
+                own; see `read_settings`.
 
         Raises:
             ModelError: The model is not found or not supported.
         """
-        location = find_model(name, download=download)
+        location = find_model(name, download=download, trust_remote_code=trust_remote_code)
         return cls(location, read_settings(location.path, **overrides), dtype=dtype, device=device, cache=cache)
 
     @property
@@ -129,6 +132,8 @@ class ElasticQueryEncoder(BaseEncoder):
     def _why_no_subnets(self) -> str:
         if self.subnets_misfit:
             return f"its trained subnets are left out: {self.subnets_misfit}"
+        if self.full_subnet == LEVEL_0:
+            return "it is a table of token vectors"
         return "its folder holds no trained subnets"
 
     def encode(self, queries: Sequence[str], subnet: str | Subnet | None = None) -> Vectors:

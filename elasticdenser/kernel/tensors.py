@@ -14,7 +14,7 @@ from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
 from elasticdenser.models.architectures import ANY, fits_shape
 
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "i1"}
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "i1", "I32": "<i4", "I64": "<i8"}
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _SCALE = ".scale"
 _FETCH_AGAIN = "it does not belong to its config; fetch the model again"
@@ -53,6 +53,10 @@ class Tensors:
     def names(self) -> set[str]:
         """Return the names of all tensors."""
         return set(self._entries)
+
+    def is_bfloat16(self, name: str) -> bool:
+        """Return whether a tensor is stored in bfloat16, for which NumPy has no type."""
+        return name in self._entries and self._entries[name].get("dtype") == "BF16"
 
     def check(self, name: str, shape: Sequence[int], dtype: str | None = None) -> None:
         """Check shape and type of a tensor by the header alone.

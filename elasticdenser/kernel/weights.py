@@ -23,8 +23,8 @@ from elasticdenser.models.architectures import (
     expected_shapes,
     norm_eps,
 )
-from elasticdenser.models.locate import weights_file
 from elasticdenser.models.model_files import first_position, read_config
+from elasticdenser.models.weights_files import weights_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,7 +78,7 @@ def count_of(config: Mapping[str, Any], *names: str) -> int:
 
 def hidden_size(config: Mapping[str, Any]) -> int:
     """Return the width of the residual stream, which is the number of dimensions of a pooled vector."""
-    return count_of(config, "hidden_size", "dim")
+    return count_of(config, "hidden_size", "dim", "d_model", "n_embd")
 
 
 def norm_eps(config: Mapping[str, Any]) -> float:
@@ -97,18 +97,31 @@ def check_supported(config: Mapping[str, Any]) -> None:
     Raises:
         ModelError: Its type, activation or kind of positions is not supported.
     """
+    if reason := _obstacle(config):
+        raise ModelError(reason)
+
+
+def is_supported(config: Mapping[str, Any]) -> bool:
+    """Return whether this code computes a model correctly: it is a BERT or a sibling, with usual activations."""
+    return not _obstacle(config)
+
+
+def has_relative_positions(config: Mapping[str, Any]) -> bool:
+    """Return whether a model has BERT's variant of relative positions, which transformers 5 ignores without notice."""
+    return bool(config.get("position_embedding_type", "absolute") != "absolute")
+
+
+def _obstacle(config: Mapping[str, Any]) -> str:
+    """Return the reason why this code does not compute a model, and the way out; empty if it does."""
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in ARCHITECTURES:
-        raise ModelError(
-            f"got a model of type {kind!r}, expected one of {', '.join(ARCHITECTURES)}: choose such an encoder"
-        )
+        return f"got a model of type {kind!r}, expected one of {', '.join(ARCHITECTURES)}: choose such an encoder"
     activation = config.get("hidden_act") or config.get("activation", "gelu")
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise ModelError(
-            f"got the activation {activation!r}, expected one of {', '.join(ACTIVATIONS)}: choose another model"
-        )
-    if config.get("position_embedding_type", "absolute") != "absolute":
-        raise ModelError("got relative position embeddings, expected absolute ones: choose another model")
+        return f"got the activation {activation!r}, expected one of {', '.join(ACTIVATIONS)}: choose another model"
+    if has_relative_positions(config):
+        return "got relative position embeddings, expected absolute ones: choose another model"
+    return ""
 
 
 def expected_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -27,8 +27,8 @@ from elasticdenser.models.architectures import (
     norm_eps,
 )
 from elasticdenser.models.layers import Linear, PackedBatch, attend, make_linear, pool
-from elasticdenser.models.locate import weights_file
 from elasticdenser.models.model_files import first_position, read_config
+from elasticdenser.models.weights_files import weights_file
 
 Norm = tuple[Tensor, Tensor]
 """Weight and bias of a layer norm, float32, (hidden,) each."""

@@ -36,7 +36,7 @@ from elasticdenser.models.manifest import (
     is_elastic,
     read_manifest,
 )
-from elasticdenser.models.model_files import module_folders, transformer_folder
+from elasticdenser.models.model_files import read_modules, transformer_folder
 from elasticdenser.models.settings import EncoderSettings, read_settings, write_settings
 from elasticdenser.models.stored_tensors import check_tensors, halved, is_layer_matrix, read_tensors, stored_form
 
@@ -166,7 +166,7 @@ def _trained_tensors(model: ElasticBert, full: Weights) -> dict[str, Tensor]:
 
 def _copy_settings(base: Path, work: Path) -> None:
     """Copy a sentence encoder's settings and tokenizer."""
-    for inner in {base, *module_folders(base).values()}:
+    for inner in {base, *(module.folder for module in read_modules(base))}:
         to = work / inner.relative_to(base)
         to.mkdir(parents=True, exist_ok=True)
         for name in _SETTINGS:

@@ -6,10 +6,11 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from elasticdenser.artifacts import sha256_of
 from elasticdenser.errors import ModelError
 from elasticdenser.models.manifest import MANIFEST, is_elastic, read_provenance
-from elasticdenser.models.model_files import transformer_folder
+from elasticdenser.models.model_files import STATIC, has_modules, read_modules
+from elasticdenser.models.remote_code import has_its_code
+from elasticdenser.models.weights_files import check_weights, weights_sha256
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 """Full encoder to use when none is named."""
@@ -31,13 +32,15 @@ PROFILE = "profile.json"
 
 _SHIPPED = Path(__file__).parent.parent / "pretrained"
 
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-
 # Patterns of the files to fetch from a repository, at any depth; the second list only if the first finds no weights.
+_SETTINGS = ["*.json", "*vocab.txt", "*merges.txt", "*tokenizer.model", "*spiece.model", "*spm.model", "*.bpe.model"]
 _FILES = [
-    ["*.json", "*vocab.txt", "*model.safetensors", TRAINED_WEIGHTS],
-    ["*.json", "*vocab.txt", "*pytorch_model.bin"],
+    [*_SETTINGS, "*model.safetensors", "*model-*-of-*.safetensors", TRAINED_WEIGHTS],
+    [*_SETTINGS, "*pytorch_model.bin", "*pytorch_model-*-of-*.bin"],
 ]
+_CODE = ["*.py"]
+_BESIDE_MODULES = ("config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling", MANIFEST)
+"""Files and a folder that only encoders have which also have a `modules.json`."""
 _IGNORED_FILES = ["onnx/*", "openvino/*"]
 
 
@@ -49,16 +52,18 @@ class ModelLocation:
         name: The name or path that the encoder was loaded by.
         path: The folder.
         source: Source of the files: `folder`, `shipped`, `hub cache`, `package` or `hub`.
-        sha256: SHA-256 of the full encoder's weights file; of an elastic encoder, of the file it was made from.
+        sha256: SHA-256 of the full encoder's weights; of an elastic encoder, of those it was made from.
+        trust_remote_code: Whether code that the model brings may be executed.
     """
 
     name: str
     path: Path
     source: str
     sha256: str
+    trust_remote_code: bool = False
 
 
-def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> ModelLocation:
+def find_model(name: str = DEFAULT_MODEL, *, download: bool = True, trust_remote_code: bool = False) -> ModelLocation:
     """Return the location of the encoder `name`, from the cheapest source that has it.
 
     The order is: a local folder, the elastic encoder that comes with this package, the hub's cache, for the default
@@ -70,6 +75,7 @@ def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> ModelLoca
         name: A folder, or a model id of the hub (`org/name`, or `name` of the organisation
             `sentence-transformers`).
         download: Whether missing files may be fetched from the hub.
+        trust_remote_code: Whether code that the model brings may be fetched and executed.
 
     Raises:
         ModelError: The model is not found, or the default model's weights are not the official ones.
@@ -77,21 +83,23 @@ def find_model(name: str = DEFAULT_MODEL, *, download: bool = True) -> ModelLoca
     folder = Path(name).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
-        return ModelLocation(str(folder), folder, "folder", _full_weights_sha256(folder))
+        return ModelLocation(str(folder), folder, "folder", _full_weights_sha256(folder), trust_remote_code)
     if _is_path(name):
         raise ModelError(
             f"there is no folder {folder}: give one that holds a sentence encoder, or a model id of the hub (--encoder)"
         )
     model_id = name if "/" in name else f"sentence-transformers/{name}"
     sources = (("shipped", _shipped), ("hub cache", _in_cache), ("package", _in_package), ("shipped", _shipped_copy))
-    for source, look_up in sources:
-        path = look_up(model_id)
-        if path is not None:
-            return _checked(ModelLocation(model_id, path, source, _full_weights_sha256(path)))
-    path, reason = _from_hub(model_id) if download else (None, "downloads are switched off")
+    found = ((path, source) for source, look_up in sources if (path := look_up(model_id)) is not None)
+    path, source = next(found, (None, ""))
+    reason = "downloads are switched off"
+    if download and (path is None or not has_modules(path) or (trust_remote_code and not has_its_code(path))):
+        # Without modules.json it is a plain transformer, or one of which another tool has fetched only a part.
+        fetched, reason = _from_hub(model_id, _CODE if trust_remote_code else [])
+        path, source = (path, source) if fetched is None else (fetched, "hub")
     if path is None:
         raise ModelError(_not_found(name, model_id, reason))
-    return _checked(ModelLocation(model_id, path, "hub", _full_weights_sha256(path)))
+    return _checked(ModelLocation(model_id, path, source, _full_weights_sha256(path), trust_remote_code))
 
 
 def shipped_elastic(weights_sha256: str) -> str | None:
@@ -116,26 +124,10 @@ def profile_file(folder: Path) -> Path | None:
     return file if file.is_file() else None
 
 
-def weights_file(folder: Path) -> Path:
-    """Return the weights file of the encoder in `folder`.
-
-    Raises:
-        ModelError: There is none.
-    """
-    inner = transformer_folder(folder)
-    for name in _WEIGHTS:
-        if (inner / name).is_file():
-            return inner / name
-    raise ModelError(
-        f"{inner} holds no model.safetensors or pytorch_model.bin: give the folder of a sentence-transformers "
-        "model with its weights in one file"
-    )
-
-
 def _full_weights_sha256(folder: Path) -> str:
-    """Return the SHA-256 of the full encoder's weights file; the folder of an elastic encoder has a rounded copy."""
+    """Return the SHA-256 of the full encoder's weights; the folder of an elastic encoder has a rounded copy."""
     if not is_elastic(folder):
-        return sha256_of(weights_file(folder))
+        return weights_sha256(folder)
     sha256 = read_provenance(folder).get("weights_sha256")
     if not isinstance(sha256, str):
         raise ModelError(f"{folder / MANIFEST} does not say which encoder it was made of: fetch the model again")
@@ -175,27 +167,32 @@ def _in_cache(model_id: str) -> Path | None:
     return path if _is_complete(path) else None
 
 
-def _from_hub(model_id: str) -> tuple[Path | None, str]:
+def _from_hub(model_id: str, more_patterns: list[str]) -> tuple[Path | None, str]:
     """Fetch a model; return its folder, or None and the reason."""
     from huggingface_hub import snapshot_download
 
     try:
         for patterns in _FILES:
-            path = Path(snapshot_download(model_id, allow_patterns=patterns, ignore_patterns=_IGNORED_FILES))
+            wanted = [*patterns, *more_patterns]
+            path = Path(snapshot_download(model_id, allow_patterns=wanted, ignore_patterns=_IGNORED_FILES))
             if _is_complete(path):
                 return path, ""
     except Exception as error:  # the network, the hub and its client have their own types of errors
         return None, next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return None, "its files there are no sentence encoder with its weights in one file"
+    return None, "its files there are no sentence encoder with weights in safetensors or PyTorch's format"
 
 
 def _is_complete(folder: Path) -> bool:
     """Return whether a download is complete: another tool may have fetched only the tokenizer, say."""
     try:
-        has_weights = weights_file(folder).with_name("config.json").is_file()
+        modules = read_modules(folder)
+        check_weights(folder)
     except ModelError:
         return False
-    return has_weights and (not is_elastic(folder) or (folder / TRAINED_WEIGHTS).is_file())
+    if not has_modules(folder) and any((folder / name).exists() for name in _BESIDE_MODULES):
+        return False
+    has_config = modules[0].kind == STATIC or (modules[0].folder / "config.json").is_file()
+    return has_config and (not is_elastic(folder) or (folder / TRAINED_WEIGHTS).is_file())
 
 
 def _in_package(model_id: str) -> Path | None:

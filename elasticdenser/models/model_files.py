@@ -1,5 +1,8 @@
 """Files in the folder of a sentence encoder: where its modules are, and the values in its JSON files.
 
+The folder has the layout of sentence-transformers (`modules.json`); or it is a plain transformer of Hugging Face, or a
+table of model2vec, whose `config.json` stands alone.
+
 Every value of another tool's file is checked where it is read: a folder may be damaged, or made by hand.
 """
 
@@ -8,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,44 +23,77 @@ T = TypeVar("T")
 FETCH_MODEL = "fetch the model again"
 """Way out of a damaged file of a model."""
 
-MODULE_TYPES = ("Transformer", "Pooling", "Normalize")
-"""Types of the modules of supported sentence encoders, in order; the last may be missing."""
+TRANSFORMER, POOLING, STATIC, NORMALIZE = "Transformer", "Pooling", "StaticEmbedding", "Normalize"
+"""Types of modules: a transformer and what makes one vector of those of its tokens; or a table of token vectors."""
+
+HEAD_TYPES = ("Dense", "LayerNorm", "Dropout", NORMALIZE)
+"""Types of the modules that may follow, in any order and number: they change the vector of a text."""
 
 MIN_LENGTH = 3
 """Least maximum length in tokens: two special tokens and one of the text."""
+
+_START_AFTER_PADDING = (
+    *("roberta", "xlm-roberta", "camembert", "mpnet", "longformer"),
+    *("xlm-roberta-xl", "xmod", "roberta-prelayernorm", "data2vec-text"),
+)
+"""Types of models whose first position follows the padding index."""
 
 Position = Annotated[int, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 PositiveNumber = Annotated[float, msgspec.Meta(gt=0, le=1e100)]
 
 
+class Module(NamedTuple):
+    """Module of a sentence encoder.
+
+    Attributes:
+        kind: Its type, such as `Pooling`.
+        folder: Folder of its files.
+    """
+
+    kind: str
+    folder: Path
+
+
 def transformer_folder(folder: Path) -> Path:
-    """Return the folder of the transformer of a sentence encoder; older encoders have it in a folder inside.
+    """Return the folder of a sentence encoder's transformer, or table of token vectors, which has its tokenizer too.
 
     Raises:
         ModelError: `folder` holds no supported sentence encoder.
     """
-    return module_folders(folder)["Transformer"]
+    return read_modules(folder)[0].folder
 
 
-def module_folders(folder: Path) -> dict[str, Path]:
-    """Return the folder of each module of a sentence encoder, by its type: `Transformer`, `Pooling`, maybe `Normalize`.
+def read_modules(folder: Path) -> list[Module]:
+    """Return the modules of a sentence encoder in order.
+
+    They are `Transformer`, `Pooling` and any of `HEAD_TYPES`; or `StaticEmbedding` and, if any, `Normalize`. A folder
+    without `modules.json` has the first one alone.
 
     Raises:
         ModelError: `folder` holds no sentence encoder, one of other modules, or one with a module outside of it.
     """
     path = folder / "modules.json"
+    if not path.exists() and (folder / "config.json").exists():
+        is_static = read_object(folder / "config.json").get("model_type") == "model2vec"
+        return [Module(STATIC if is_static else TRANSFORMER, folder)]
     modules = read_json(path)
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
         raise ModelError(f"{path}: expected a list of modules with type and path: {FETCH_MODEL}")
     kinds = [value_of(module, "type", str, path) for module in modules]
     names = [kind.rsplit(".", 1)[-1] if kind.startswith("sentence_transformers.") else kind for kind in kinds]
-    if tuple(names) not in (MODULE_TYPES, MODULE_TYPES[:-1]):
+    is_transformer = names[:2] == [TRANSFORMER, POOLING] and set(names[2:]) <= set(HEAD_TYPES)
+    if not is_transformer and (names[:1] != [STATIC] or not set(names[1:]) <= {NORMALIZE}):
         raise ModelError(
-            f"{path}: got the modules {', '.join(names) or '(none)'}, expected Transformer, Pooling and, if any, "
-            "Normalize: choose a model made of these"
+            f"{path}: got the modules {', '.join(names) or '(none)'}, expected {TRANSFORMER}, {POOLING} and any of "
+            f"{', '.join(HEAD_TYPES)}, or {STATIC} and, if any, {NORMALIZE}: choose a model made of these"
         )
-    return {name: folder / _inner_path(module, path) for name, module in zip(names, modules, strict=True)}
+    return [Module(name, folder / _inner_path(module, path)) for name, module in zip(names, modules, strict=True)]
+
+
+def has_modules(folder: Path) -> bool:
+    """Return whether a folder has the layout of sentence-transformers, which says how texts become vectors."""
+    return (folder / "modules.json").exists()
 
 
 def read_json(path: Path) -> Any:
@@ -97,12 +133,13 @@ def read_object(path: Path, *, optional: bool = False) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return the content of the transformer's `config.json` of a sentence encoder.
+    """Return the content of the transformer's `config.json` of a sentence encoder; empty for a table that has none.
 
     Raises:
         ModelError: The file is missing or damaged.
     """
-    return read_object(transformer_folder(folder) / "config.json")
+    first = read_modules(folder)[0]
+    return read_object(first.folder / "config.json", optional=first.kind == STATIC)
 
 
 def value_of(values: Mapping[str, Any], key: str, kind: type[T], path: Path | str, default: Any = msgspec.UNSET) -> T:
@@ -130,12 +167,12 @@ def value_of(values: Mapping[str, Any], key: str, kind: type[T], path: Path | st
 
 
 def first_position(config: Mapping[str, Any]) -> int:
-    """Return the row of the position table for the first token; RoBERTa's positions start after the padding index.
+    """Return the row of the position table for the first token; those of RoBERTa and its like follow the padding index.
 
     Raises:
         ModelError: The padding index is not a whole number from 0.
     """
-    if config.get("model_type") not in ("roberta", "xlm-roberta", "camembert"):
+    if config.get("model_type") not in _START_AFTER_PADDING:
         return 0
     return value_of(config, "pad_token_id", Position, "the model's config.json", 1) + 1
 

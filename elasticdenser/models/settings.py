@@ -10,20 +10,24 @@ from typing import Any, Literal, cast, get_args
 
 from elasticdenser.errors import ModelError
 from elasticdenser.models.architectures import hidden_size
+from elasticdenser.models.head_files import output_dim
+from elasticdenser.models.lengths import max_positions, read_max_length
 from elasticdenser.models.model_files import (
-    FETCH_MODEL,
     MIN_LENGTH,
+    NORMALIZE,
+    STATIC,
     Count,
-    PositiveNumber,
-    first_position,
-    module_folders,
+    Module,
+    has_modules,
+    read_modules,
     read_object,
     transformer_folder,
     value_of,
 )
-
-Pooling = Literal["mean", "cls"]
-POOLINGS = get_args(Pooling)
+from elasticdenser.models.poolings import POOLINGS, Pooling, read_pooling
+from elasticdenser.models.prompts import check_unicode, default_prompts, prompt_named, read_prompts
+from elasticdenser.models.table_files import MODEL2VEC_LENGTH, UNLIMITED_LENGTH, table_dim
+from elasticdenser.models.weights_files import weights_file
 
 Similarity = Literal["cosine", "dot"]
 SIMILARITIES = get_args(Similarity)
@@ -37,7 +41,7 @@ class EncoderSettings:
     """Settings of a sentence encoder other than its weights.
 
     Args:
-        pooling: `mean` over all tokens or the `cls` token.
+        pooling: How the vectors of a text's tokens become one, one of `POOLINGS`; `mean` for a table of token vectors.
         normalize: Whether vectors are L2-normalised: they are ranked by inner product, which then is the cosine.
         max_length: Tokens of a text that are encoded, special tokens included; the rest is cut off.
         query_prompt: Text put before every query.
@@ -59,10 +63,11 @@ class EncoderFingerprint:
 
     Args:
         name: The name or folder that the encoder was loaded by (not compared).
-        weights_sha256: SHA-256 of the full encoder's weights file.
+        weights_sha256: SHA-256 of the full encoder's weights; see `weights_files.weights_sha256`.
         settings: Pooling, normalisation, length, prompts and dimension.
         dtype: Arithmetic that the passages were encoded with, such as `bfloat16`. Queries may be encoded with another:
-            vectors of float types agree to a cosine of 0.9999 or better, those in 8 bits to about .999.
+            for BERT and its siblings, vectors of float types agree to a cosine of 0.9999 or better, those in 8 bits to
+            about .999. How close half precision is for encoders that transformers computes was not measured.
     """
 
     name: str
@@ -98,25 +103,26 @@ def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:
     of sentence-transformers too.
 
     Args:
-        folder: A folder with `modules.json`, as sentence-transformers writes it.
-        overrides: Values of `EncoderSettings` to use instead of the folder's, and `similarity`, `cosine` or `dot`,
-            instead of its `similarity_fn_name`; None is the folder's.
+        folder: A folder with `modules.json`, as sentence-transformers writes it; or a plain transformer of Hugging
+            Face, whose `pooling` has to be given; or a table of model2vec.
+        overrides: Values of `EncoderSettings` to use instead of the folder's; `similarity`, `cosine` or `dot`, instead
+            of its `similarity_fn_name`; `query_prompt_name` and `passage_prompt_name`, to use prompts that the folder
+            has under these names. None is the folder's.
 
     Raises:
         ModelError: `folder` holds no sentence encoder, one that is not supported, or values that make no sense; or an
             override is unknown or out of range.
     """
-    modules = module_folders(folder)
-    config = read_object(modules["Transformer"] / "config.json")
+    modules = read_modules(folder)
     options_file = folder / "config_sentence_transformers.json"
     options = read_object(options_file, optional=True)
-    max_positions, full_dim = _max_positions(config), hidden_size(config)
+    limit, full_dim = _limits(folder, modules)
     overrides = {key: value for key, value in overrides.items() if value is not None}
-    _check_overrides(overrides, max_positions, full_dim)
+    _check_overrides(overrides, limit, full_dim)
     similarity = overrides.pop("similarity", None)
     # The smaller of both, as in sentence-transformers.
     dim = overrides.get("dim") or min(value_of(options, "truncate_dim", Count, options_file, full_dim), full_dim)
-    has_module = "Normalize" in modules
+    has_module = modules[-1].kind == NORMALIZE
     if "normalize" not in overrides:
         similarity = similarity or _read_similarity(options, options_file)
         overrides["normalize"] = has_module or similarity == "cosine"
@@ -126,11 +132,11 @@ def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:
                 "similarity dot, expected cosine: once cut, the vectors differ in length; use --similarity cosine, or "
                 f"--dim {full_dim}"
             )
-    query_prompt, passage_prompt = _read_prompts(options, options_file)
+    query_prompt, passage_prompt = _prompts(read_prompts(options, options_file), overrides)
     settings = EncoderSettings(
-        pooling=_read_pooling(modules["Pooling"] / "config.json"),
+        pooling=overrides.get("pooling") or _pooling(folder, modules),
         normalize=has_module,
-        max_length=_read_max_length(modules["Transformer"], max_positions),
+        max_length=_max_length(folder, modules[0], limit),
         query_prompt=query_prompt,
         passage_prompt=passage_prompt,
         dim=dim,
@@ -140,7 +146,7 @@ def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:
 
 def full_dimensions(folder: Path) -> int:
     """Return the dimensions of the vectors of the sentence encoder in `folder`, none of them cut off."""
-    return hidden_size(read_object(transformer_folder(folder) / "config.json"))
+    return _limits(folder, read_modules(folder))[1]
 
 
 def write_settings(folder: Path, settings: EncoderSettings) -> None:
@@ -157,12 +163,14 @@ _OVERRIDES: dict[str, type] = {
     "max_length": int,
     "query_prompt": str,
     "passage_prompt": str,
+    "query_prompt_name": str,
+    "passage_prompt_name": str,
     "dim": int,
 }
 _CHOICES = {"pooling": POOLINGS, "similarity": SIMILARITIES}
 
 
-def _check_overrides(overrides: Mapping[str, Any], max_positions: int, full_dim: int) -> None:
+def _check_overrides(overrides: Mapping[str, Any], limit: int, full_dim: int) -> None:
     unknown = sorted(set(overrides) - set(_OVERRIDES))
     if unknown:
         known = ", ".join(_OVERRIDES)
@@ -173,11 +181,11 @@ def _check_overrides(overrides: Mapping[str, Any], max_positions: int, full_dim:
             expected = " or ".join(map(repr, choices)) if choices else _OVERRIDES[name].__name__
             raise ModelError(f"got {name} = {value!r} of the encoder's settings, expected {expected}")
         if type(value) is str:
-            _check_unicode(value, name)
-    if not MIN_LENGTH <= overrides.get("max_length", MIN_LENGTH) <= max_positions:
+            check_unicode(value, name)
+    if not MIN_LENGTH <= overrides.get("max_length", MIN_LENGTH) <= limit:
         raise ModelError(
-            f"got a maximum length of {overrides['max_length']}, expected {MIN_LENGTH} to {max_positions} tokens for "
-            "this encoder"
+            f"got a maximum length of {overrides['max_length']}, expected {MIN_LENGTH} to {limit} tokens for this "
+            "encoder"
         )
     if not 1 <= overrides.get("dim", 1) <= full_dim:
         raise ModelError(f"got dim = {overrides['dim']}, expected 1 to {full_dim}, the dimensions of this encoder")
@@ -198,66 +206,40 @@ def _read_similarity(options: Mapping[str, Any], path: Path) -> Similarity:
     return cast(Similarity, name)
 
 
-def _read_pooling(path: Path) -> Pooling:
-    config = read_object(path)
-    mode = config.get("pooling_mode")
-    if isinstance(mode, list) and len(mode) == 1:
-        mode = mode[0]
-    if mode is None:
-        prefix = "pooling_mode_"
-        names = [key.removeprefix(prefix) for key in config if key.startswith(prefix)]
-        chosen = [name for name in names if value_of(config, prefix + name, bool, path, False)]
-        modes = [name.removesuffix("_tokens").removesuffix("_token") for name in chosen]
-        mode = modes[0] if len(modes) == 1 else modes
-    include_prompt = value_of(config, "include_prompt", bool, path, True)
-    if mode not in POOLINGS or not include_prompt:
+def _limits(folder: Path, modules: list[Module]) -> tuple[int, int]:
+    """Return the most tokens that an encoder can read, and the dimensions of its vectors before they are cut."""
+    first = modules[0]
+    if first.kind == STATIC:
+        return UNLIMITED_LENGTH, table_dim(weights_file(folder))
+    config = read_object(first.folder / "config.json")
+    return max_positions(config), output_dim(modules[2:], hidden_size(config))
+
+
+def _pooling(folder: Path, modules: list[Module]) -> Pooling:
+    if modules[0].kind == STATIC:
+        return "mean"
+    if not has_modules(folder):
         raise ModelError(
-            f"{path}: got pooling {mode!r} (include_prompt={include_prompt}), expected 'mean' or 'cls' over all "
-            "tokens: choose a model with one of these"
+            f"{folder} has no modules.json: it is a plain transformer, which gives a vector for each token; say how "
+            f"they become one with --pooling (pooling= in Python), one of {', '.join(POOLINGS)}, as its authors do; or "
+            "give the folder of an encoder in the layout of sentence-transformers"
         )
-    return cast(Pooling, mode)
+    return read_pooling(modules[1].folder / "config.json")
 
 
-def _read_max_length(folder: Path, max_positions: int) -> int:
-    for name, key in (
-        ("sentence_bert_config.json", "max_seq_length"),
-        ("tokenizer_config.json", "model_max_length"),
-    ):
-        # A float, because tokenizers without a limit have 1e30 there.
-        length = value_of(read_object(folder / name, optional=True), key, PositiveNumber, folder / name, 0.0)
-        if length:
-            if length < MIN_LENGTH or length % 1:
-                raise ModelError(
-                    f"{folder / name}: got {key} = {length:g}, expected a whole number of tokens, at least "
-                    f"{MIN_LENGTH}: {FETCH_MODEL}, or repair the file"
-                )
-            return int(min(length, max_positions))
-    return max_positions
+def _max_length(folder: Path, first: Module, limit: int) -> int:
+    if first.kind != STATIC:
+        return read_max_length(first.folder, limit)
+    return limit if has_modules(folder) else MODEL2VEC_LENGTH
 
 
-def _max_positions(config: Mapping[str, Any]) -> int:
-    """Return the number of tokens that the position table has rows for."""
-    where = "the model's config.json"
-    n_positions = value_of(config, "max_position_embeddings", Count, where, 512) - first_position(config)
-    if n_positions < MIN_LENGTH:
-        raise ModelError(
-            f"{where} has positions for {max(n_positions, 0)} tokens, expected at least {MIN_LENGTH}: {FETCH_MODEL}"
-        )
-    return n_positions
-
-
-def _read_prompts(options: Mapping[str, Any], path: Path) -> tuple[str, str]:
-    """Return the prompts of queries and of passages."""
-    prompts = value_of(options, "prompts", dict[str, str | None], path, {})
-    for name, prompt in prompts.items():
-        _check_unicode(prompt or "", f"{path}: prompts.{name}")
-    # The same look-up as in encode_query and encode_document of sentence-transformers, which ignore the default prompt.
-    passage = next((prompt for key in ("document", "passage", "corpus") if (prompt := prompts.get(key))), "")
-    return prompts.get("query") or "", passage
-
-
-def _check_unicode(text: str, where: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ModelError(f"{where}: got {text!r}, which is not Unicode text: remove the lone surrogate") from None
+def _prompts(prompts: Mapping[str, str], overrides: dict[str, Any]) -> tuple[str, str]:
+    """Return the prompts of queries and of passages; those that are chosen by name are removed from the overrides."""
+    chosen = list(default_prompts(prompts))
+    for number, kind in enumerate(("query_prompt", "passage_prompt")):
+        name = overrides.pop(f"{kind}_name", None)
+        if name is not None and kind in overrides:
+            raise ModelError(f"got {kind} = {overrides[kind]!r} and {kind}_name = {name!r}, expected one of them")
+        if name is not None:
+            chosen[number] = prompt_named(prompts, name)
+    return chosen[0], chosen[1]

@@ -1,4 +1,7 @@
-"""Tokenizer of an encoder, by the `tokenizers` library alone, because transformers takes seconds to import."""
+"""Tokenizer of an encoder, by the `tokenizers` library alone, because transformers takes seconds to import.
+
+Only where a folder has neither a `tokenizer.json` nor a vocabulary of BERT, transformers makes one of its files.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,35 @@ from pathlib import Path
 
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from tokenizers.normalizers import Lowercase, Sequence
+from tokenizers.processors import TemplateProcessing
 
 from elasticdenser.errors import ModelError
-from elasticdenser.models.model_files import read_object, value_of
+from elasticdenser.lazy_imports import is_installed
+from elasticdenser.models.model_files import STATIC, read_modules, read_object, value_of
+
+_WORDPIECE = (None, "bert", "distilbert", "electra", "mobilebert", "squeezebert")
+"""Types of models, and none, whose `vocab.txt` is read as that of BERT; MPNet's, say, has other special tokens."""
+_OTHER_VOCABULARIES = (
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+)
+
+
+def load_encoder_tokenizer(folder: Path, max_length: int) -> Tokenizer:
+    """Read the tokenizer of the encoder in `folder`, as `load_tokenizer` does; one of a table adds no special tokens.
+
+    Raises:
+        ModelError: As for `load_tokenizer`.
+    """
+    first = read_modules(folder)[0]
+    tokenizer = load_tokenizer(first.folder, max_length)
+    if first.kind == STATIC:
+        tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B")
+    return tokenizer
 
 
 def load_tokenizer(folder: Path, max_length: int) -> Tokenizer:
@@ -34,11 +63,9 @@ def _read(folder: Path) -> Tokenizer:
         except Exception as error:  # `tokenizers` raises bare Exception
             raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
     vocabulary = folder / "vocab.txt"
-    if not vocabulary.is_file():
-        raise ModelError(
-            f"{folder} holds neither tokenizer.json nor vocab.txt: save its tokenizer in the fast format "
-            "(AutoTokenizer.from_pretrained(...).save_pretrained(DIR) of transformers)"
-        )
+    kind = read_object(folder / "config.json", optional=True).get("model_type")
+    if not vocabulary.is_file() or kind not in _WORDPIECE:
+        return _made_by_transformers(folder)
     config_path = folder / "tokenizer_config.json"
     config = read_object(config_path, optional=True)
     options: dict[str, bool | None] = {
@@ -52,6 +79,25 @@ def _read(folder: Path) -> Tokenizer:
         raise ModelError(f"{vocabulary} cannot be read ({error}): fetch the model again") from error
     tokenizer: Tokenizer = wordpiece._tokenizer
     return tokenizer
+
+
+def _made_by_transformers(folder: Path) -> Tokenizer:
+    """Return a tokenizer that transformers makes of a vocabulary of SentencePiece, say."""
+    message = (
+        f"{folder} holds neither tokenizer.json nor vocab.txt of BERT: save its tokenizer in the fast format "
+        "(AutoTokenizer.from_pretrained(...).save_pretrained(DIR) of transformers)"
+    )
+    if not any((folder / name).is_file() for name in _OTHER_VOCABULARIES) or not is_installed("transformers"):
+        raise ModelError(message)
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        backend: Tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    except Exception as error:  # transformers has many kinds of errors, also for packages that it lacks
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(f"{message}; transformers cannot make one ({reason})") from error
+    return backend
 
 
 def _lowercased(folder: Path) -> bool:

@@ -70,12 +70,12 @@ def test_backend_agrees_with_torch(tiny_model, tiny_query_encoder):
     pytest.importorskip("transformers")
     from elasticdenser.models.locate import find_model
 
-    block = next(block for block in blocks_of(DOCUMENT) if block.title.endswith("backends/transformers.py"))
+    block = next(block for block in blocks_of(DOCUMENT) if block.title.endswith("backends/reference.py"))
     names: dict[str, object] = {"__name__": "example"}
     exec(compile(block.text, block.title, "exec"), names)
     settings = tiny_query_encoder.settings
-    backend = names["TransformersBackend"].load(  # type: ignore[attr-defined]
-        find_model(str(tiny_model)), settings, dtype="transformers", device="cpu", trained_subnets=False
+    backend = names["ReferenceBackend"].load(  # type: ignore[attr-defined]
+        find_model(str(tiny_model)), settings, dtype="float64", device="cpu", trained_subnets=False
     )
     token_ids = [[2, 10, 11, 12, 3], [2, 10, 3]]
     expected = tiny_query_encoder._backend.forward(token_ids, tiny_query_encoder.full_subnet)

@@ -11,7 +11,7 @@ from kernel_helpers import needs_fast_path
 
 from elasticdenser import PassageEncoder
 from elasticdenser.encoders import backends
-from elasticdenser.encoders.backends import BACKENDS, load_backend
+from elasticdenser.encoders.backends import BACKENDS, OTHER_BACKENDS, load_backend
 from elasticdenser.encoders.backends.base import EncoderBackend
 from elasticdenser.errors import ModelError
 from elasticdenser.models.locate import find_model
@@ -22,7 +22,7 @@ def load(folder, **options):
     return load_backend(find_model(str(folder)), read_settings(folder), device="cpu", **options)
 
 
-@pytest.mark.parametrize("name", sorted(set(BACKENDS.values())))
+@pytest.mark.parametrize("name", sorted({*BACKENDS.values(), *OTHER_BACKENDS.values()}))
 def test_every_backend_has_the_methods_of_the_protocol(name):
     module, _, kind = name.partition(".")
     backend = getattr(import_module(f"{backends.__name__}.{module}"), kind)

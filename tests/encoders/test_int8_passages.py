@@ -15,6 +15,7 @@ from elasticdenser import ElasticQueryEncoder, PassageEncoder
 from elasticdenser.encoders.backends.kernel import can_run
 from elasticdenser.errors import ModelError
 from elasticdenser.models.locate import find_model
+from elasticdenser.models.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
 TEXTS = ["dune", "", "a desert planet", "x " * 40, "wait for several threads to finish", "?", "abc def", "who wrote it"]
@@ -85,7 +86,7 @@ def test_int8_on_a_gpu_is_refused(tiny_model, device):
 
 def test_int8_without_the_kernel_is_refused(tiny_model, monkeypatch):
     monkeypatch.setattr("elasticdenser.encoders.backends.kernel.has_fast_path", lambda: False)
-    assert not can_run(find_model(str(tiny_model)))
+    assert not can_run(find_model(str(tiny_model)), read_settings(tiny_model))
     with pytest.raises(ModelError, match=r"got dtype .int8.*kernel.* or use float32"):
         PassageEncoder.from_pretrained(str(tiny_model), dtype="int8")
 

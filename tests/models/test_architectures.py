@@ -277,7 +277,7 @@ def change(path: Path, **values) -> None:
 
 def add_module(folder: Path) -> None:
     modules = json.loads((folder / "modules.json").read_text())
-    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
+    modules.append({"idx": 3, "name": "3", "path": "3_LSTM", "type": "sentence_transformers.models.LSTM"})
     (folder / "modules.json").write_text(json.dumps(modules))
 
 
@@ -294,20 +294,20 @@ def drop_a_weight(folder: Path) -> None:
 
 
 FAULTS = {
-    "Dense": (add_module, ["modules.json", "Dense", "expected Transformer, Pooling and"]),
-    "mpnet": (
-        lambda folder: change(folder / "config.json", model_type="mpnet"),
-        ["'mpnet'", "bert, roberta, xlm-roberta"],
+    "LSTM": (add_module, ["modules.json", "LSTM", "expected Transformer, Pooling and any of Dense"]),
+    "code of its own": (
+        lambda folder: change(folder / "config.json", auto_map={"AutoModel": "modeling.Model"}),
+        ["'bert'", "auto_map", "--trust-remote-code"],
     ),
     "relative positions": (
         lambda folder: change(folder / "config.json", position_embedding_type="relative_key"),
         ["relative position", "absolute"],
     ),
-    "max pooling": (
+    "unknown pooling": (
         lambda folder: change(
-            folder / "1_Pooling/config.json", pooling_mode_mean_tokens=False, pooling_mode_max_tokens=True
+            folder / "1_Pooling/config.json", pooling_mode_mean_tokens=False, pooling_mode_median_tokens=True
         ),
-        ["pooling 'max'", "'mean' or 'cls'"],
+        ["pooling 'median'", "mean, cls, max"],
     ),
     "two poolings": (
         lambda folder: change(folder / "1_Pooling/config.json", pooling_mode_cls_token=True),
@@ -317,10 +317,10 @@ FAULTS = {
         lambda folder: change(folder / "1_Pooling/config.json", include_prompt=False),
         ["include_prompt=False"],
     ),
-    "activation": (lambda folder: change(folder / "config.json", hidden_act="swish"), ["'swish'", "gelu"]),
+    "activation": (lambda folder: change(folder / "config.json", hidden_act="swoosh"), ["cannot load", "swoosh"]),
     "no modules.json": (
         lambda folder: (folder / "modules.json").unlink(),
-        ["modules.json is missing", "sentence-transformers"],
+        ["no modules.json", "--pooling", "layout of sentence-transformers"],
     ),
     "modules.json is no JSON": (lambda folder: (folder / "modules.json").write_text("{"), ["modules.json is not JSON"]),
     "modules.json is no list": (
@@ -328,6 +328,10 @@ FAULTS = {
         ["modules.json", "list"],
     ),
     "no config.json": (lambda folder: (folder / "config.json").unlink(), ["config.json is missing"]),
+    "nothing but weights": (
+        lambda folder: [(folder / name).unlink() for name in ("modules.json", "config.json")],
+        ["modules.json is missing", "sentence-transformers"],
+    ),
     "no layers": (lambda folder: change(folder / "config.json", num_hidden_layers=None), ["num_hidden_layers"]),
     "cut weights": (
         lambda folder: cut(folder / "model.safetensors"),

@@ -13,7 +13,7 @@ from elasticdenser.models.settings import read_settings
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"pooling": "max"}, "got pooling = 'max' of the encoder's settings, expected 'mean' or 'cls'"),
+        ({"pooling": "median"}, "got pooling = 'median' of the encoder's settings, expected 'mean' or 'cls' or 'max'"),
         ({"pooling": 1}, "got pooling = 1"),
         ({"dim": 0}, "got dim = 0, expected 1 to 32, the dimensions of this encoder"),
         ({"dim": 33}, "got dim = 33, expected 1 to 32"),

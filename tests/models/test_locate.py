@@ -195,6 +195,21 @@ def test_only_one_form_of_the_weights_is_fetched(cache, tiny_model, hub, first):
     assert len(requested) == (1 if first == "model.safetensors" else 2)
 
 
+def test_a_plain_transformer_in_the_cache_is_completed_from_the_hub(cache, tiny_model, hub, monkeypatch):
+    repository, requested = hub
+    plain = shutil.copytree(tiny_model, repository.with_name("plain"))
+    for name in ("modules.json", "sentence_bert_config.json"):
+        (plain / name).unlink()
+    shutil.rmtree(plain / "1_Pooling")
+    monkeypatch.setattr(locate, "_in_cache", lambda model_id: plain)
+    assert find_model("someone/tiny", download=False).path == plain
+    shutil.copytree(tiny_model, repository)
+    location = find_model("someone/tiny")
+    assert location.source == "hub" and (location.path / "modules.json").is_file()
+    shutil.rmtree(repository)
+    assert find_model("someone/tiny").path == plain and len(requested) == 3
+
+
 def test_an_elastic_encoder_from_the_hub(cache, tiny_model, tiny_elastic, hub):
     shutil.copytree(tiny_elastic, hub[0])
     fetched = ElasticQueryEncoder.from_pretrained("someone/elastic", dtype="float32", device="cpu")

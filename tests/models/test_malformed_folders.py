@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from transformer_models import save_sentence_encoder
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder
 from elasticdenser.errors import ElasticDenserError, ModelError, QueryError
@@ -104,6 +105,35 @@ def test_a_malformed_file_is_refused_or_used(folder, name):
     use(folder, "float32")
 
 
+@pytest.fixture(scope="module")
+def mpnet(tmp_path_factory) -> Path:
+    """An encoder that transformers computes, with a head."""
+    pytest.importorskip("transformers")
+    folder = save_sentence_encoder("mpnet", tmp_path_factory.mktemp("mpnet"), "mean", ["Dense", "LayerNorm"])
+    change(folder / "config_sentence_transformers.json", prompts={"query": "q: "}, truncate_dim=8)
+    return folder
+
+
+# The values of config.json are transformers' own business.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*JSON_FILES[2:5], "modules.json", "2_Dense/config.json", "3_LayerNorm/config.json"])
+def test_a_malformed_file_beside_a_transformer_is_refused_or_used(mpnet, name):
+    path = mpnet / name
+    before, refused = path.read_text(), 0
+    try:
+        for number in range(12):
+            with suppress(IndexError):  # the last value was removed, and there is no other to change
+                path.write_text(json.dumps(mutated(Random(f"{name} {number}"), json.loads(before))))
+            try:
+                encoder = PassageEncoder.from_pretrained(str(mpnet), dtype="float32", device="cpu")
+                assert np.isfinite(encoder.encode(["dune", ""])).all()
+            except ModelError:
+                refused += 1
+    finally:
+        path.write_text(before)
+    assert refused
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "elastic.safetensors"])
 def test_a_damaged_header_of_weights_is_refused_or_read(folder, name):
     path = folder / name
@@ -187,7 +217,7 @@ def test_modules_in_another_order_are_refused(tmp_path, tiny_model, types):
     shutil.copytree(tiny_model, folder)
     modules = [{"path": "", "type": f"sentence_transformers.models.{kind}"} for kind in types]
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ModelError, match=r"got the modules .*, expected Transformer, Pooling and, if any, Normalize"):
+    with pytest.raises(ModelError, match=r"got the modules .*, expected Transformer, Pooling and any of Dense"):
         read_settings(folder)
 
 

@@ -14,7 +14,7 @@ from tokenizers import processors
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, PassageIndex, RetrievalEngine, Retriever
 from elasticdenser.errors import QueryError
-from elasticdenser.models.tokenizer import load_tokenizer
+from elasticdenser.models.tokenizer import load_encoder_tokenizer, load_tokenizer
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
 from elasticdenser.serving.token_ids import load_token_reader
@@ -194,11 +194,11 @@ def test_token_ids_of_another_tokenizer_are_refused(client, retriever, name, cha
 
 def test_token_ids_that_could_be_of_another_tokenizer_are_refused_unless_said_otherwise(retriever, monkeypatch):
     def unmarked(folder, max_length):
-        tokenizer = load_tokenizer(folder, max_length)
+        tokenizer = load_encoder_tokenizer(folder, max_length)
         tokenizer.post_processor = processors.TemplateProcessing("$A [SEP]", None, [("[SEP]", 3)])
         return tokenizer
 
-    monkeypatch.setattr("elasticdenser.encoders.base.load_tokenizer", unmarked)
+    monkeypatch.setattr("elasticdenser.encoders.base.load_encoder_tokenizer", unmarked)
     encoder = ElasticQueryEncoder.from_pretrained(str(retriever.encoder.location.path), device="cpu", download=False)
     ids = unmarked(encoder.location.path, 100).encode("who wrote dune").ids
     with pytest.raises(QueryError, match=r"cannot be told.*--token-ids cl100k_base, or this model's: .* model"):

@@ -42,9 +42,13 @@ def import_(
     factory: options.Factory = "auto",
     query_prompt: options.QueryPrompt = None,
     passage_prompt: options.PassagePrompt = None,
+    query_prompt_name: options.QueryPromptName = None,
+    passage_prompt_name: options.PassagePromptName = None,
+    pooling: options.Pooling = None,
     dim: options.Dimensions = None,
     similarity: options.Similarity = None,
     offline: options.Offline = False,
+    trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Build an index from the vectors of another tool, without encoding."""
     from elasticdenser.encoders import PassageEncoder
@@ -54,11 +58,16 @@ def import_(
     passage_encoder = PassageEncoder.from_pretrained(
         encoder or DEFAULT_MODEL,
         download=not offline,
+        trust_remote_code=trust_remote_code,
         query_prompt=query_prompt,
         passage_prompt=passage_prompt,
+        query_prompt_name=query_prompt_name,
+        passage_prompt_name=passage_prompt_name,
+        pooling=pooling,
         dim=dim,
         similarity=similarity,
     )
+    options.note_prompts(passage_encoder.fingerprint)
     with progress_bars() as progress:
         imported = import_index(
             source,

@@ -21,6 +21,7 @@ _EXAMPLES = options.examples(
     "index 'sqlite:docs.db?query=SELECT id, title, body AS text FROM docs' -o indexes/docs",
     "index posts.jsonl -o indexes/posts --metadata section,date:date,tags:text[]",
     "index msmarco-passage -o indexes/msmarco --device cuda",
+    "index passages.jsonl -o indexes/mpnet --encoder sentence-transformers/all-mpnet-base-v2",
 )
 
 
@@ -73,20 +74,21 @@ def index(
     ] = None,
     query_prompt: options.QueryPrompt = None,
     passage_prompt: options.PassagePrompt = None,
+    query_prompt_name: options.QueryPromptName = None,
+    passage_prompt_name: options.PassagePromptName = None,
+    pooling: options.Pooling = None,
     dim: options.Dimensions = None,
     similarity: options.Similarity = None,
     offline: options.Offline = False,
+    trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Encode the passages of a corpus into an index. After an interruption, the same command resumes the build."""
-    from elasticdenser.encoders.backends import check_dtype
     from elasticdenser.encoders.deferred import DeferredPassageEncoder
     from elasticdenser.index import PassageIndex
     from elasticdenser.index.chunking import Chunking
     from elasticdenser.models.locate import DEFAULT_MODEL
 
     dtype = options.dtype_of(precision)
-    check_dtype(dtype, device)
-    options.note_precision(dtype, device)
     chunking = None if chunk is None else Chunking.parse(chunk)
     opened_corpus = reading.open(corpus)
     passage_encoder = DeferredPassageEncoder(  # loaded once the first lines have been read
@@ -94,12 +96,19 @@ def index(
         dtype=dtype,
         device=device,
         download=not offline,
+        trust_remote_code=trust_remote_code,
         max_length=max_length,
         query_prompt=query_prompt,
         passage_prompt=passage_prompt,
+        query_prompt_name=query_prompt_name,
+        passage_prompt_name=passage_prompt_name,
+        pooling=pooling,
         dim=dim,
         similarity=similarity,
     )
+    if passage_encoder.kind == "bert":
+        options.note_precision(dtype, device)
+    options.note_prompts(passage_encoder.fingerprint)
     with resumable(), progress_bars() as progress:
         built = PassageIndex.build(
             opened_corpus,

@@ -17,15 +17,19 @@ from elasticdenser.kernel.packing import DTYPES, precision_of
 from elasticdenser.kernel.paths import has_fast_path, kernel_import_error
 from elasticdenser.kernel.structs import NORMALIZE, POOL_CLS, KernelModel
 from elasticdenser.kernel.weights import Transformer, read_full_encoder
-from elasticdenser.models.locate import ModelLocation, weights_file
+from elasticdenser.models.kinds import kind_of
+from elasticdenser.models.locate import ModelLocation
 from elasticdenser.models.manifest import check_layers, is_elastic
 from elasticdenser.models.settings import INT8, EncoderSettings
+from elasticdenser.models.weights_files import weights_file
 from elasticdenser.subnet import Subnet
 
 
-def can_run(location: ModelLocation) -> bool:
-    """Return whether the kernel has a fast path here, and can read the weights."""
-    return has_fast_path() and weights_file(location.path).suffix == ".safetensors"
+def can_run(location: ModelLocation, settings: EncoderSettings) -> bool:
+    """Return whether the kernel has a fast path here, computes the encoder, and can read its weights."""
+    if not has_fast_path() or kind_of(location.path, settings) != "bert":
+        return False
+    return weights_file(location.path).suffix == ".safetensors"
 
 
 class KernelBackend(KernelCaller):
@@ -82,7 +86,7 @@ class KernelBackend(KernelCaller):
         """
         if device_type(device) == "cuda":
             raise ModelError(f"got dtype {dtype!r} on {device}, expected a CPU: use float16, or --device cpu")
-        if not can_run(location):
+        if not can_run(location, settings):
             instead = "use float32" if dtype == INT8 else "install torch"
             raise ModelError(f"got dtype {dtype!r}, but {_obstacle()}, or {instead}")
         full, elastic, precision = read_full_encoder(location.path), None, precision_of(dtype)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elasticdenser.arrays import Vectors
+from elasticdenser.encoders.backends.torch_threads import one_torch_thread
 from elasticdenser.encoders.devices import resolve_device, resolve_dtype
 from elasticdenser.errors import ModelError
 from elasticdenser.models.bert import Bert
@@ -103,7 +104,7 @@ class TorchBackend:
 
     def one_thread_per_call(self) -> AbstractContextManager[None]:
         """Return a context in which torch uses one thread a call; its setting is restored afterwards."""
-        return _one_torch_thread
+        return one_torch_thread
 
     def _vectors(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Tensor:
         """Return float32, (n_sequences, dim), not normalised, on the CPU."""
@@ -122,26 +123,3 @@ class TorchBackend:
             if subnet not in self._sliced:
                 self._sliced[subnet] = self._slicer.slice(subnet)
         return self._sliced[subnet]
-
-
-class _OneTorchThread(AbstractContextManager[None]):
-    """Context that sets torch to one thread, which applies to the whole process; the last user to leave restores it."""
-
-    def __init__(self) -> None:
-        self._lock, self._n_users, self._before = Lock(), 0, 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._n_users:
-                self._before = torch.get_num_threads()
-                torch.set_num_threads(1)
-            self._n_users += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._n_users -= 1
-            if not self._n_users:
-                torch.set_num_threads(self._before)
-
-
-_one_torch_thread = _OneTorchThread()

@@ -19,8 +19,8 @@ from typing import Any
 
 from elasticdenser.dataclass_io import from_value
 from elasticdenser.errors import BadInputError
+from elasticdenser.models.poolings import OWN_POOLINGS
 from elasticdenser.models.ranker_manifest import PairSettings
-from elasticdenser.models.settings import POOLINGS
 from elasticdenser.training.ranker.settings import (
     DevListSettings,
     ListSettings,
@@ -98,8 +98,8 @@ class RankerRecipe:
         self._check_teachers()
         if not self.teachers and (self.texts or not any(source.split for source in self.query_sets)):
             raise BadInputError("some queries have neither judgements nor a teacher: add a table [[teachers]]")
-        if self.pooling not in POOLINGS:
-            raise BadInputError(f"got pooling = {self.pooling!r}, expected one of {', '.join(POOLINGS)}")
+        if self.pooling not in OWN_POOLINGS:
+            raise BadInputError(f"got pooling = {self.pooling!r}, expected one of {', '.join(OWN_POOLINGS)}")
         if self.select_by not in SELECTION_RULES:
             raise BadInputError(f"got select_by = {self.select_by!r}, expected one of {', '.join(SELECTION_RULES)}")
         names = [(dev.path, dev.split, dev.measure, dev.run) for dev in self.dev_lists]

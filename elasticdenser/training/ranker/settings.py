@@ -86,7 +86,7 @@ class TeacherSettings:
     The scores of several teachers are added up, each scaled to 0 to 1 within a query's pool (min-max).
 
     Args:
-        kind: `encoder`: inner products of a sentence encoder's vectors, of any architecture that transformers loads.
+        kind: `encoder`: inner products of the vectors of a sentence encoder of any kind.
             `bm25`: scores of BM25; needs pyserini. `run`: scores of the runs of the query sets.
         path: Encoder of the teacher: a folder or a hub id; a folder may be relative to the data folder.
         weight: Weight of its scaled scores.

@@ -1,4 +1,4 @@
-"""Teacher of vectors: inner products of a sentence encoder's vectors, which need no labels.
+"""Teacher of vectors: inner products of a sentence encoder's vectors, which need no labels; of any kind of encoder.
 
 Each passage that is a candidate is encoded once, and so is each query: a pair costs one inner product.
 """
@@ -8,21 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import numpy as np
+import torch
 
 from elasticdenser.arrays import Scores, Vectors
-from elasticdenser.encoders import ElasticQueryEncoder, resolve_dtype
+from elasticdenser.encoders import ElasticQueryEncoder
+from elasticdenser.encoders.backends import check_encoder
+from elasticdenser.encoders.devices import resolve_dtype, resolve_dtype_of
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index import layout
-from elasticdenser.models.architectures import ARCHITECTURES
+from elasticdenser.models.kinds import kind_of
 from elasticdenser.models.locate import ModelLocation, find_model
 from elasticdenser.models.model_files import read_config
 from elasticdenser.models.settings import EncoderSettings, read_settings
 from elasticdenser.training.ranker.settings import TeacherSettings
 from elasticdenser.training.ranker.teachers.base import TeacherInputs, TeacherScores
-from elasticdenser.training.ranker.teachers.transformers_encoder import TransformersEncoder
 from elasticdenser.training.row_cache import cached_rows
 from elasticdenser.training.targets import texts_sha256
 
@@ -36,7 +37,7 @@ def scores_of_encoder(settings: TeacherSettings, inputs: TeacherInputs) -> Teach
     location = find_model(str(folder) if folder.is_dir() else settings.path, download=not inputs.offline)
     overrides = {"max_length": settings.max_length} if settings.max_length else {}
     encoder_settings = read_settings(location.path, **overrides)
-    dtype = str(resolve_dtype("auto", inputs.device)).removeprefix("torch.")
+    dtype = _dtype(location, encoder_settings, inputs.device)
     encoder = _DeferredEncoder(location, encoder_settings, dtype, str(inputs.device))
     identity = {
         "kind": settings.kind,
@@ -87,7 +88,7 @@ class _DeferredEncoder:
 
     def __init__(self, location: ModelLocation, settings: EncoderSettings, dtype: str, device: str) -> None:
         self._location, self._settings, self._dtype, self._device = location, settings, dtype, device
-        self._loaded: ElasticQueryEncoder | TransformersEncoder | None = None
+        self._loaded: ElasticQueryEncoder | None = None
 
     def passages(self, texts: Sequence[str]) -> Vectors:
         return self._encoder().encode_passages(texts)
@@ -95,12 +96,23 @@ class _DeferredEncoder:
     def queries(self, texts: Sequence[str]) -> Vectors:
         return self._encoder().encode(texts)
 
-    def _encoder(self) -> ElasticQueryEncoder | TransformersEncoder:
+    def _encoder(self) -> ElasticQueryEncoder:
         if self._loaded is None:
-            kind = ElasticQueryEncoder if _is_supported(self._location.path) else TransformersEncoder
-            self._loaded = kind(self._location, self._settings, dtype=self._dtype, device=self._device)
+            self._loaded = ElasticQueryEncoder(self._location, self._settings, dtype=self._dtype, device=self._device)
         return self._loaded
 
 
-def _is_supported(folder: Path) -> bool:
-    return read_config(folder).get("model_type") in ARCHITECTURES
+def _dtype(location: ModelLocation, settings: EncoderSettings, device: torch.device) -> str:
+    """Return the arithmetic that is fastest for an encoder on a device.
+
+    Raises:
+        ModelError: No backend computes the encoder.
+        MissingExtraError: A package that computes it is not installed.
+    """
+    check_encoder(location, settings, dtype="auto", device=str(device))
+    kind = kind_of(location.path, settings)
+    if kind == "static":
+        return "float32"
+    config = read_config(location.path)
+    dtype = resolve_dtype_of(config, "auto", device) if kind == "transformers" else resolve_dtype("auto", device)
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,52 @@
+"""Check of one encoder, which `doctor --encoder` shows."""
+
+from __future__ import annotations
+
+from elasticdenser.cli.installation_checks import Check
+from elasticdenser.errors import ElasticDenserError
+
+_COMPUTED_BY = {
+    "bert": "the kernel in 8 bits, or torch",
+    "transformers": "transformers",
+    "static": "NumPy: a table of token vectors",
+}
+
+
+def check_encoder(name: str, *, download: bool, trust_remote_code: bool) -> list[Check]:
+    """Tell what an encoder is and what computes it, or why it cannot be used; it is not loaded.
+
+    Args:
+        name: Folder or model id.
+        download: Whether it may be fetched from the hub.
+        trust_remote_code: Whether code that it brings is allowed.
+    """
+    from elasticdenser.encoders.deferred import DeferredPassageEncoder
+
+    try:
+        encoder = DeferredPassageEncoder(name, download=download, trust_remote_code=trust_remote_code)
+    except ElasticDenserError as error:
+        return [Check("Encoder", False, f"{name} cannot be used", str(error))]
+    fingerprint = encoder.fingerprint
+    settings = fingerprint.settings
+    similarity = "cosine" if settings.normalize else "dot"
+    prompts = f"{settings.query_prompt!r} before queries, {settings.passage_prompt!r} before passages"
+    return [
+        Check("Encoder", True, f"{fingerprint.name}, SHA-256 {fingerprint.weights_sha256[:12]}"),
+        Check("  computed by", True, _COMPUTED_BY[encoder.kind]),
+        Check("  vectors", True, f"{settings.dim} dimensions, {settings.pooling} pooling, {similarity}"),
+        Check("  texts", True, f"up to {settings.max_length} tokens"),
+        Check("  prompts", True, prompts, missing_prompts(fingerprint.name, settings.query_prompt)),
+    ]
+
+
+def missing_prompts(name: str, query_prompt: str) -> str:
+    """Return advice where a well-known encoder expects prompts that its files do not name; empty otherwise."""
+    from elasticdenser.models.known import known_encoder
+
+    known = known_encoder(name)
+    if known is None or query_prompt or not known.query_prompt:
+        return ""
+    options = f"--query-prompt {known.query_prompt!r}"
+    if known.passage_prompt:
+        options += f" --passage-prompt {known.passage_prompt!r}"
+    return f"{name} was trained with prompts that its files do not name: index with {options}"
