@@ -18,11 +18,12 @@ from elasticdenser.index import layout
 from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.efforts import Effort
 from elasticdenser.index.layout import MANIFEST, building_folder, replaced_folder
+from elasticdenser.index.lexical.info import LexicalInfo
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress
 
 FORMAT = "elasticdenser-index"
-VERSION = 3
+VERSION = 4
 
 
 Origin = Literal["encoded", "exact", "decoded"]
@@ -89,6 +90,7 @@ class Manifest:
             they were not counted, as in indexes that are imported or older than version 3.
         chunking: How documents were cut into passages; None if they were not.
         n_documents: Number of documents, if they were cut into passages.
+        lexical: Postings for search by words; None if there are none, as in indexes older than version 4.
         version: Version of the format.
     """
 
@@ -105,12 +107,18 @@ class Manifest:
     n_truncated: int | None = None
     chunking: Chunking | None = None
     n_documents: int | None = None
+    lexical: LexicalInfo | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:
         if not all(map(_is_file_name, self.files)):
             raise ValueError(f"it lists files outside of its folder: {', '.join(self.files)}")
         from_value(_CorpusKeys, {key: self.corpus.get(key) for key in _CORPUS_KEYS}, "corpus", error=IndexFormatError)
+
+    @property
+    def derived_files(self) -> tuple[str, ...]:
+        """Names of the files that can be derived again from the vectors and texts, other than that of the ids."""
+        return (*self.structure.files, *(() if self.lexical is None else self.lexical.files))
 
     def write(self, folder: Path) -> None:
         """Write the manifest atomically."""
@@ -186,7 +194,7 @@ def _parse(path: Path, value: dict[str, Any]) -> Manifest:
 
 
 def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest in the form of version 2, which 3 adds keys to.
+    """Return a manifest in the form of version 2, which 3 and 4 add keys to.
 
     Version 1 had one effort and one file among the structure's keys.
     """
@@ -212,6 +220,7 @@ def _check_file_sizes(path: Path, manifest: Manifest) -> None:
         layout.ID_OFFSETS: 8 * n_passages,
         layout.ID_LOOKUP: 16 * n_passages,
         **dict.fromkeys((*text_files, *manifest.structure.files)),
+        **({} if manifest.lexical is None else manifest.lexical.sizes(n_passages)),
     }
     for name, expected in expected_sizes.items():
         if name not in manifest.files:

@@ -14,12 +14,14 @@ from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryEr
 from elasticdenser.index import layout
 from elasticdenser.index.chunking import Chunking, chunk_id, document_of
 from elasticdenser.index.integrity import Check, check_integrity
+from elasticdenser.index.lexical import DEFAULT_STEMMER, LexicalSearch
 from elasticdenser.index.line_files import IdTable, LineFile, id_texts
 from elasticdenser.index.locking import resolve_path
 from elasticdenser.index.manifest import Manifest
 from elasticdenser.index.passage_file import PassageFile
 from elasticdenser.index.rescoring import best_candidates
 from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch, IndexStructure
+from elasticdenser.index.structures.registry import AUTO
 from elasticdenser.index.structures.threads import faiss_threads
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress, silent
@@ -41,6 +43,7 @@ class PassageIndex:
         manifest: Its description.
         vectors: float32, (n_passages, dim), memory-mapped.
         doc_ids: Document ids by position.
+        lexical: Search by words; None if the index was built without it.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -53,6 +56,9 @@ class PassageIndex:
             PassageFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
         )
         self._structure = IndexStructure.read(path, manifest.structure, self.vectors)
+        self.lexical = (
+            None if manifest.lexical is None else LexicalSearch.read(path, manifest.lexical, manifest.n_passages)
+        )
 
     @classmethod
     def open(
@@ -91,6 +97,8 @@ class PassageIndex:
         restart: bool = False,
         workers: int | None = None,
         chunk: Chunking | str | None = None,
+        hybrid: bool = False,
+        stemmer: str = DEFAULT_STEMMER,
         progress: Progress = silent,
     ) -> PassageIndex:
         """Encode a corpus into a new index, or continue a build that was interrupted there, and open it.
@@ -109,6 +117,9 @@ class PassageIndex:
             chunk: Cut documents at the ends of sentences into passages of at most so many tokens, such as `128`, or
                 `128/32` to repeat sentences of up to 32 tokens; see `Chunking`. The passages of a document `d7` have
                 the ids `d7#0`, `d7#1`, ...
+            hybrid: Also index the words of the passages, for `Retriever.search(hybrid=...)`; this needs the texts.
+            stemmer: How endings of words are cut off: `porter` for English, another of Snowball's stemmers, such as
+                `german`, or `none`.
             progress: Called with (step, done, in all).
 
         Raises:
@@ -127,6 +138,7 @@ class PassageIndex:
             restart=restart,
             workers=workers,
             chunking=Chunking.parse(chunk) if isinstance(chunk, str) else chunk,
+            stemmer=stemmer if hybrid else None,
         )
         path = resolve_path(Path(path))
         build_index(as_corpus(corpus), path, encoder or DeferredPassageEncoder(), settings, progress)
@@ -308,20 +320,32 @@ class PassageIndex:
         return self._passages is not None
 
 
-def rebuild(path: str | Path, factory: str = "auto", progress: Progress = silent) -> PassageIndex:
-    """Derive the search structure of an index again, without encoding, and open the index.
+def rebuild(
+    path: str | Path,
+    factory: str | None = None,
+    progress: Progress = silent,
+    *,
+    hybrid: bool | None = None,
+    stemmer: str = DEFAULT_STEMMER,
+) -> PassageIndex:
+    """Derive the search structure of an index again, or the postings for search by words, and open the index.
 
     Args:
-        path: The index; the files of its structure may be damaged.
-        factory: Factory string of the new structure, or `auto`.
+        path: The index; the files that are derived again may be damaged.
+        factory: Factory string of the new structure, or `auto`; None is `auto`, but the old structure if only the
+            postings change, that is, if `hybrid` is given.
         progress: Called with (step, done, in all).
+        hybrid: Whether the index will have postings, which are built again; None keeps what there is.
+        stemmer: As for `PassageIndex.build`.
 
     Raises:
-        IndexFormatError: More than the derived files is damaged.
-        BuildError: A factory string is not known, or the disk refuses.
+        IndexFormatError: More than these files is damaged, or there are no texts to make postings of.
+        BuildError: A factory string or stemmer is not known, or the disk refuses.
     """
-    from elasticdenser.index.rebuilding import rebuild_structure  # imported here because a search does not need it
+    from elasticdenser.index.rebuilding import KEEP, rebuild_derived  # imported here because a search does not need it
 
     folder = resolve_path(Path(path))
-    rebuild_structure(folder, factory, progress)
+    if factory is None and hybrid is None:
+        factory = AUTO
+    rebuild_derived(folder, factory, progress, stemmer=KEEP if hybrid is None else stemmer if hybrid else None)
     return PassageIndex.open(folder)

@@ -1,0 +1,182 @@
+"""BM25 over one or several sets of postings, with statistics that are common to all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticdenser.arrays import Floats, Positions, Scores
+from elasticdenser.index.lexical.analysis import Analyzer
+from elasticdenser.index.lexical.best_passages import Term, Terms, best_passages, scores_at
+from elasticdenser.index.lexical.info import LexicalInfo
+from elasticdenser.index.lexical.postings import Hashes, Postings, hashes_of
+
+K1, B = 0.9, 0.4
+"""Anserini's defaults, which suit passages."""
+
+Mask = NDArray[np.bool_]
+"""bool, (n_passages,): which passages count."""
+
+
+@dataclass(frozen=True, eq=False)
+class LexicalPart:
+    """Postings of one index folder, as a part of an index.
+
+    Args:
+        postings: The postings.
+        first: Position in the index of their first passage.
+        alive: Which passages are not deleted; None if all are. The statistics are those of these passages alone, so
+            that a deletion leaves no trace in the scores.
+    """
+
+    postings: Postings
+    first: int = 0
+    alive: Mask | None = None
+
+    @cached_property
+    def n_passages(self) -> int:
+        """Number of passages that are not deleted."""
+        return len(self.postings) if self.alive is None else int(self.alive.sum())
+
+    @cached_property
+    def n_words(self) -> int:
+        """Number of words of these passages together."""
+        if self.alive is None:
+            return self.postings.n_words
+        return int(self.postings.lengths[self.alive].sum(dtype=np.int64))
+
+    def frequencies(self, numbers: Positions) -> Positions:
+        """Return how many of these passages hold each word, int64, (n,).
+
+        Args:
+            numbers: int64, (n,), numbers of words, as `Postings.find` returns them.
+        """
+        found = (self.postings.passages(number) if number >= 0 else () for number in numbers.tolist())
+        alive = self.alive
+        return np.array([len(of_word) if alive is None else alive[of_word].sum() for of_word in found], np.int64)
+
+
+class _Query(NamedTuple):
+    """Words of a query, those of greatest weight first.
+
+    Attributes:
+        hashes: uint64, (n,), the words.
+        weights: float32, (n,), inverse document frequency of each word, times its number in the query.
+    """
+
+    hashes: Hashes
+    weights: Floats
+
+
+class LexicalSearch:
+    """Search by words in an index; safe to use from several threads.
+
+    Args:
+        analyzer: Makes words of queries, as it did of the passages.
+        parts: The postings, of passages that follow each other.
+
+    Attributes:
+        analyzer: The analyzer.
+        n_passages: Number of passages that are not deleted.
+    """
+
+    def __init__(self, analyzer: Analyzer, parts: Sequence[LexicalPart]) -> None:
+        self.analyzer, self._parts = analyzer, tuple(parts)
+        self.n_passages = sum(part.n_passages for part in parts)
+        n_words = sum(part.n_words for part in parts)
+        self._mean_length = n_words / self.n_passages if n_words else 1.0
+
+    @classmethod
+    def read(cls, folder: Path, info: LexicalInfo, n_passages: int) -> LexicalSearch:
+        """Open the postings of one index folder.
+
+        Args:
+            folder: The index.
+            info: Their description in its manifest.
+            n_passages: Number of its passages.
+
+        Raises:
+            IndexFormatError: The files do not belong together.
+        """
+        return cls(Analyzer(info.stemmer), [LexicalPart(Postings(folder, info, n_passages))])
+
+    def search(
+        self, query: str, k: int, *, allowed: Mask | None = None, k1: float = K1, b: float = B
+    ) -> tuple[Scores, Positions]:
+        """Return the passages of the highest scores; passages without a word of the query are no hits.
+
+        The score is BM25 as Lucene computes it, without the constant factor k1 + 1: the sum over the query's words of
+        ln(1 + (N - n + 0.5) / (n + 0.5)) * f / (f + k1 * (1 - b + b * length / mean length)), where n of N passages
+        hold the word, and the passage f times (Robertson & Zaragoza, The Probabilistic Relevance Framework: BM25 and
+        Beyond, 2009). All hits are found.
+
+        Args:
+            query: The query.
+            k: Number of hits, at least 1.
+            allowed: Passages to search, by position in the index; None is all.
+            k1: Weight of repetitions of a word, from 0.
+            b: Strength of the length normalisation, from 0 to 1.
+
+        Returns:
+            Scores, float32, and positions, int64, both (n,), n <= k, best first; ties in the order of the index.
+        """
+        analyzed = self._analyze(query)
+        found = []
+        for part in self._parts:
+            mask = part.alive
+            if allowed is not None:
+                of_part = allowed[part.first : part.first + len(part.postings)]
+                mask = of_part if mask is None else mask & of_part
+            scores, positions = best_passages(self._terms(part, analyzed, k1, b), k, len(part.postings), mask)
+            found.append((scores, positions + part.first))
+        if len(found) == 1:
+            return found[0]
+        all_scores, all_positions = (np.concatenate(columns) for columns in zip(*found, strict=True))
+        order = np.lexsort((all_positions, -all_scores))[:k]
+        return all_scores[order], all_positions[order]
+
+    def scores(self, query: str, positions: Positions, *, k1: float = K1, b: float = B) -> Scores:
+        """Return the scores of passages, float32, (n,), equal to those of `search`; 0 without a word of the query.
+
+        Args:
+            query: The query.
+            positions: int64, (n,), each in the index.
+            k1: As for `search`.
+            b: As for `search`.
+        """
+        analyzed = self._analyze(query)
+        scores = np.zeros(len(positions), np.float32)
+        for part in self._parts:
+            inside = np.flatnonzero((positions >= part.first) & (positions < part.first + len(part.postings)))
+            if len(inside):
+                scores[inside] = scores_at(self._terms(part, analyzed, k1, b), positions[inside] - part.first)
+        return scores
+
+    def _analyze(self, query: str) -> _Query:
+        n_in_query = Counter(self.analyzer.words(query))
+        hashes = hashes_of(list(n_in_query))
+        frequencies = np.zeros(len(hashes), np.int64)
+        for part in self._parts:
+            frequencies += part.frequencies(part.postings.find(hashes))
+        weights = np.log1p((self.n_passages - frequencies + 0.5) / (frequencies + 0.5)) * list(n_in_query.values())
+        order = np.lexsort((hashes, -weights))
+        order = order[frequencies[order] > 0]
+        return _Query(hashes[order], weights[order].astype(np.float32))
+
+    def _terms(self, part: LexicalPart, query: _Query, k1: float, b: float) -> Terms:
+        """Return the words of a query with their postings in a part."""
+        postings = part.postings
+        numbers = postings.find(query.hashes).tolist()
+        terms = [
+            Term(float(weight), postings.passages(number), postings.counts(number))
+            for number, weight in zip(numbers, query.weights, strict=True)
+            if number >= 0
+        ]
+        return Terms(terms, postings.lengths, np.float32(k1 * (1 - b)), np.float32(k1 * b / self._mean_length))
