@@ -16,11 +16,13 @@ class Query:
         text: The text.
         k: Number of hits to return.
         doc_ids: Documents to search; None searches all.
+        hybrid: Whether to search by words too, or their weight; None as the retriever does.
     """
 
     text: str
     k: int = 10
     doc_ids: frozenset[str] | None = None
+    hybrid: bool | float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

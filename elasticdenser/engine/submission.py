@@ -9,6 +9,7 @@ from typing import NamedTuple
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 from elasticdenser.query_input import check_query
+from elasticdenser.retrieval.hybrid import Hybrid, weight_of
 
 _USUAL_BYTES = 120
 """A query of up to so many bytes is of usual length: it has about 30 tokens at most, in any script."""
@@ -73,6 +74,7 @@ class SubmissionBuilder:
         minimum_quality: float | None = None,
         priority: int = 0,
         doc_ids: Collection[str] | None = None,
+        hybrid: Hybrid = None,
     ) -> Submission:
         """Return a submission; the arguments are those of `RetrievalEngine.submit`.
 
@@ -87,13 +89,14 @@ class SubmissionBuilder:
             raise QueryError(f"got deadline_s = {timeout_s}; expected seconds from now, above 0")
         if isinstance(doc_ids, str):
             raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
+        weight_of(hybrid)  # refuses a wrong one
         quality = self._minimum_quality if minimum_quality is None else _checked_quality(minimum_quality)
         query = self._shorten(query)
         is_counted = (self._quality_by_length and quality > 0) or (
             self._time_by_length and len(query.encode()) > _USUAL_BYTES
         )
         return Submission(
-            query=Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids)),
+            query=Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids), hybrid=hybrid),
             timeout_s=timeout_s,
             minimum_level=minimum_level,
             priority=priority,

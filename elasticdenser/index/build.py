@@ -112,7 +112,9 @@ def build_index(
     if settings.stemmer is not None:
         check_stemmer(settings.stemmer)
         if not settings.texts:
-            raise BuildError("got --hybrid with --no-texts, expected texts, whose words are indexed: leave one of them out")
+            raise BuildError(
+                "got --hybrid with --no-texts, expected texts, whose words are indexed: leave one of them out"
+            )
     is_deferred = isinstance(encoder, DeferredPassageEncoder)
     is_long = is_deferred and sum(1 for _ in islice(corpus, _FIRST_PASSAGES)) == _FIRST_PASSAGES
     chunker = None
@@ -201,7 +203,7 @@ def _is_up_to_date(path: Path, plan: BuildPlan, settings: BuildSettings) -> bool
         return False
     if not differences and not same_postings:
         raise BuildError(
-            f"{path} holds these passages without postings of this stemmer: add them with `elasticdenser rebuild {path} "
+            f"{path} holds these passages without words of this stemmer: add them with `elasticdenser rebuild {path} "
             f"--hybrid --stemmer {settings.stemmer}`"
         )
     if not differences:

@@ -47,6 +47,7 @@ TokenIds = Annotated[
     list[Annotated[int, Field(ge=0, lt=1 << 32)]], Field(min_length=1), BeforeValidator(_integral_floats_to_int)
 ]
 Integer = Annotated[int, BeforeValidator(_integral_float_to_int)]
+WordWeight = Annotated[float, Field(ge=0, le=1)]
 DocId = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
@@ -105,6 +106,11 @@ class _SearchOptions(_RequestBody):
     )
     doc_ids: list[DocId] | None = Field(
         None, min_length=1, max_length=MAX_DOC_IDS, description="Search only these documents."
+    )
+    hybrid: bool | WordWeight | None = Field(
+        None,
+        description="Search by words too: true, or the weight of words from 0 to 1; false: by meaning alone. The index "
+        "must have been built with `--hybrid`. Default: as the server was started.",
     )
     with_text: bool = Field(True, description="Whether hits include title and text, if the index holds them.")
 

@@ -64,7 +64,7 @@ def test_the_best_sentence_is_that_of_the_encoder(highlighting, many_sentences, 
 
 
 def test_a_passage_without_text_has_no_best_sentence(highlighting, many_sentences):
-    empty = {"doc_id": "none", "start": 0, "end": 0, "score": None}
+    empty = {"doc_id": "none", "start": 0, "end": 0, "score": None, "words": []}
     assert highlight(highlighting, query="x", doc_ids=["none"]).json() == {"highlights": [empty]}
     folder, retriever = many_sentences
     bare = Retriever(retriever.encoder, PassageIndex.open(folder / "bare"))

@@ -17,6 +17,7 @@ _EXAMPLES = options.examples(
     "index part1.tsv.gz part2.tsv.gz -o indexes/both --skip-bad",
     "index passages.jsonl -o indexes/mine --precision int8",
     "index reports.jsonl -o indexes/reports --chunk 128/32",
+    "index passages.jsonl -o indexes/mine --hybrid    (search by words too)",
     "index msmarco-passage -o indexes/msmarco --device cuda",
 )
 
@@ -46,6 +47,10 @@ def index(
             show_default=False,
         ),
     ] = None,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Index the words of the passages too, for `search --hybrid`.")
+    ] = False,
+    stemmer: options.Stemmer = "porter",
     no_texts: Annotated[
         bool, typer.Option("--no-texts", help="Do not store the texts; hits are then shown without them.")
     ] = False,
@@ -107,6 +112,8 @@ def index(
             restart=restart,
             workers=workers,
             chunk=chunking,
+            hybrid=hybrid,
+            stemmer=stemmer,
             progress=progress,
         )
     structure = built.manifest.structure

@@ -20,6 +20,7 @@ _EXAMPLES = options.examples(
     "profile indexes/mine -o profile.json",
     "profile indexes/mine --queries questions.txt -o profile.json",
     "profile indexes/mine --queries questions.txt --by-length -o profile.json",
+    "profile indexes/mine --hybrid -o profile.json",
     "profile indexes/mine --subnets w1-d6,w0.5-d3,level0 --batch-sizes 1,8,32 -o profile.json",
 )
 
@@ -65,6 +66,9 @@ def profile(
             "about half a minute longer; `serve --minimum-quality` uses it.",
         ),
     ] = False,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Measure searches by meaning and words, as with `serve --hybrid`.")
+    ] = False,
     encoding: options.EncoderOptions,
 ) -> None:
     """Measure quality and run time of each level (a subnet with a search effort) on this machine.
@@ -78,7 +82,7 @@ def profile(
         raise typer.BadParameter(f"got {output}; expected a name that ends in .json", param_hint="--output")
     sizes = _parse_batch_sizes(batch_sizes)
     output.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
-    retriever = encoding.open_retriever(index)
+    retriever = encoding.open_retriever(index, hybrid=hybrid)
     from elasticdenser.datasets import load_queries
     from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
     from elasticdenser.engine.profiling.query_sample import sample_queries

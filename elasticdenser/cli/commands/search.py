@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,8 @@ _EXAMPLES = options.examples(
     "search indexes/mine --file questions.txt --json > hits.jsonl",
     "search indexes/mine --json < questions.txt",
     'search indexes/reports "who wrote dune" --by-document   (the best chunk of each document)',
+    'search indexes/mine "who wrote dune" --hybrid           (meaning and words)',
+    'search indexes/mine "who wrote dune" --snippets         (the best sentence of each hit)',
     "search indexes/mine        (a prompt for queries, until Ctrl-D)",
 )
 
@@ -49,6 +52,10 @@ def search(
     within: Annotated[
         Path | None, typer.Option("--within", help="File of document ids, one per line: search only these.")
     ] = None,
+    snippets: Annotated[
+        bool,
+        typer.Option("--snippets", help="Show the sentence of each hit that matches the query best, by the encoder."),
+    ] = False,
     searching: options.SearchOptions,
     encoding: options.EncoderOptions,
 ) -> None:
@@ -66,19 +73,22 @@ def search(
     for text in _queries(query, file):
         is_empty = False
         for subnet in subnets:
-            show_hits(retriever, text, as_json=as_json, subnet=subnet, **search_options)
+            show_hits(retriever, text, as_json=as_json, snippets=snippets, subnet=subnet, **search_options)
     if is_empty and not _is_prompting(file):
         source = "standard input" if file is None or str(file) == "-" else str(file)
         note(f"{source}: no query in it, nothing but blank lines: expected one query per line")
 
 
-def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **search_options: Any) -> None:
+def show_hits(
+    retriever: Retriever, query: str, *, as_json: bool = False, snippets: bool = False, **search_options: Any
+) -> None:
     """Search, and print the hits with the subnet that was used and the duration of encoding and search together.
 
     Args:
         retriever: Retriever to search with.
         query: Text of the query.
         as_json: Print a line of JSON instead of a table.
+        snippets: Show the best sentence of each hit.
         **search_options: Further arguments of `Retriever.search`.
     """
     started = time.perf_counter()
@@ -86,19 +96,24 @@ def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **sear
     seconds = time.perf_counter() - started
     index, subnet = retriever.index, retriever.encoder.resolve_subnet(search_options.get("subnet"))
     passages = [index.passage(hit.passage_id) if index.has_texts else None for hit in hits]
+    best = retriever.snippets(query, hits) if snippets else [None] * len(hits)
     if as_json:
         rows = [
             {"doc_id": hit.doc_id, "score": round(hit.score, 6)}
             | _place_in_document(index, hit.passage_id)
             | ({} if passage is None else {"title": passage.title, "text": passage.text})
-            for hit, passage in zip(hits, passages, strict=True)
+            | ({} if snippet is None else {"snippet": asdict(snippet)})
+            for hit, passage, snippet in zip(hits, passages, best, strict=True)
         ]
         answer = {"query": query, "subnet": str(subnet), "seconds": round(seconds, 6), "hits": rows}
         print_json(answer)
         return
     scored = [(hit.score, hit.doc_id, passage) for hit, passage in zip(hits, passages, strict=True)]
     print_table(
-        f"{query}   ({subnet}, {seconds * 1000:.1f} ms)", ["", "score", "id", "passage"], hit_rows(scored), numeric=2
+        f"{query}   ({subnet}, {seconds * 1000:.1f} ms)",
+        ["", "score", "id", "passage"],
+        hit_rows(scored, snippets=best),
+        numeric=2,
     )
 
 

@@ -29,6 +29,7 @@ _EXAMPLES = options.examples(
     "serve indexes/mine --port 9000 --deadline-ms 50",
     "serve indexes/mine --profile profile.json --workers 4",
     "serve indexes/mine --profile profile.json --minimum-quality 0.95",
+    "serve indexes/mine --hybrid        (meaning and words)",
     "serve indexes/mine --policy static:w0.5-d3        (always the same level)",
     "serve indexes/mine --host 0.0.0.0 --api-key-file key.txt",
     "serve indexes/mine --allowed-host search.example.org        (behind a proxy)",
@@ -123,6 +124,14 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    hybrid: Annotated[
+        bool,
+        typer.Option(
+            "--hybrid",
+            help="Search by words too, in an index that was built with --hybrid, unless a request says otherwise.",
+        ),
+    ] = False,
+    word_weight: options.WordWeight = None,
     cache: Annotated[int, typer.Option(min=0, help="Number of recent queries whose vectors are cached.")] = 0,
     access_log: Annotated[bool, typer.Option(help="Log each request as a line of JSON on stderr.")] = True,
     encoding: options.EncoderOptions,
@@ -159,7 +168,7 @@ def serve(
             log=access_log,
         )
         allow_open_files(max_connections)
-        retriever = encoding.open_retriever(index, cache=cache)
+        retriever = encoding.open_retriever(index, cache=cache, hybrid=options.hybrid_of(hybrid, word_weight))
         if profile is None and (level := policy.partition(":")[2]):
             retriever.encoder.resolve_subnet(level)  # refuses an unknown one before levels are measured
         levels = _profile(retriever, profile)

@@ -25,8 +25,11 @@ _POSSESSIVE = ("'s", "’s")
 _ENGLISH = ("porter", "english")
 
 _STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
-    "to was will with".split()
+    re.findall(
+        r"\w+",
+        "a an and are as at be but by for if in into is it no not of on or such that the their then there these they "
+        "this to was will with",
+    )
 )
 """Those of Lucene's English analyzer."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -22,35 +22,68 @@ K1, B = 0.9, 0.4
 """Anserini's defaults, which suit passages."""
 
 Mask = NDArray[np.bool_]
-"""bool, (n_passages,): which passages count."""
+"""bool, (n,): which passages count."""
+
+
+_NOTHING_DELETED: Positions = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class LexicalPart:
     """Postings of one index folder, as a part of an index.
 
+    Positions in the files are *rows*; positions of the index leave deleted passages out. So do the statistics: a
+    deletion leaves no trace in the scores.
+
     Args:
         postings: The postings.
         first: Position in the index of their first passage.
-        alive: Which passages are not deleted; None if all are. The statistics are those of these passages alone, so
-            that a deletion leaves no trace in the scores.
+        deleted: int64, rows of the deleted passages in rising order.
     """
 
     postings: Postings
     first: int = 0
-    alive: Mask | None = None
+    deleted: Positions = field(default_factory=_NOTHING_DELETED.copy)
 
-    @cached_property
+    @property
     def n_passages(self) -> int:
         """Number of passages that are not deleted."""
-        return len(self.postings) if self.alive is None else int(self.alive.sum())
+        return len(self.postings) - len(self.deleted)
 
     @cached_property
     def n_words(self) -> int:
         """Number of words of these passages together."""
-        if self.alive is None:
-            return self.postings.n_words
-        return int(self.postings.lengths[self.alive].sum(dtype=np.int64))
+        return self.postings.n_words - int(self.postings.lengths[self.deleted].sum(dtype=np.int64))
+
+    @cached_property
+    def left(self) -> Mask | None:
+        """Which rows are not deleted: bool, (n_rows,); None if nothing is deleted."""
+        if not len(self.deleted):
+            return None
+        left = np.ones(len(self.postings), bool)
+        left[self.deleted] = False
+        return left
+
+    def allowed_rows(self, allowed: Mask | None) -> Mask | None:
+        """Return which rows may be found, bool, (n_rows,); None if all may.
+
+        Args:
+            allowed: bool, (n,), which positions of the index may be found; None is all.
+        """
+        if allowed is None or self.left is None:
+            return self.left if allowed is None else allowed[self.first : self.first + self.n_passages]
+        rows = self.left.copy()
+        rows[self.left] = allowed[self.first : self.first + self.n_passages]
+        return rows
+
+    def positions(self, rows: Positions) -> Positions:
+        """Return the positions in the index of rows that are not deleted."""
+        return self.first + rows - np.searchsorted(self.deleted, rows)
+
+    def rows(self, positions: Positions) -> Positions:
+        """Return the rows of positions of the index that are in this part."""
+        inside = positions - self.first
+        return inside + np.searchsorted(self.deleted - np.arange(len(self.deleted)), inside, side="right")
 
     def frequencies(self, numbers: Positions) -> Positions:
         """Return how many of these passages hold each word, int64, (n,).
@@ -58,9 +91,11 @@ class LexicalPart:
         Args:
             numbers: int64, (n,), numbers of words, as `Postings.find` returns them.
         """
-        found = (self.postings.passages(number) if number >= 0 else () for number in numbers.tolist())
-        alive = self.alive
-        return np.array([len(of_word) if alive is None else alive[of_word].sum() for of_word in found], np.int64)
+        return np.array([self._frequency(number) if number >= 0 else 0 for number in numbers.tolist()], np.int64)
+
+    def _frequency(self, number: int) -> int:
+        passages = self.postings.passages(number)
+        return len(passages) if self.left is None else int(self.left[passages].sum())
 
 
 class _Query(NamedTuple):
@@ -120,7 +155,7 @@ class LexicalSearch:
         Args:
             query: The query.
             k: Number of hits, at least 1.
-            allowed: Passages to search, by position in the index; None is all.
+            allowed: bool, (n_passages,): which passages may be found, by position in the index; None is all.
             k1: Weight of repetitions of a word, from 0.
             b: Strength of the length normalisation, from 0 to 1.
 
@@ -130,12 +165,9 @@ class LexicalSearch:
         analyzed = self._analyze(query)
         found = []
         for part in self._parts:
-            mask = part.alive
-            if allowed is not None:
-                of_part = allowed[part.first : part.first + len(part.postings)]
-                mask = of_part if mask is None else mask & of_part
-            scores, positions = best_passages(self._terms(part, analyzed, k1, b), k, len(part.postings), mask)
-            found.append((scores, positions + part.first))
+            terms, mask = self._terms(part, analyzed, k1, b), part.allowed_rows(allowed)
+            scores, rows = best_passages(terms, k, len(part.postings), mask)
+            found.append((scores, part.positions(rows)))
         if len(found) == 1:
             return found[0]
         all_scores, all_positions = (np.concatenate(columns) for columns in zip(*found, strict=True))
@@ -154,9 +186,9 @@ class LexicalSearch:
         analyzed = self._analyze(query)
         scores = np.zeros(len(positions), np.float32)
         for part in self._parts:
-            inside = np.flatnonzero((positions >= part.first) & (positions < part.first + len(part.postings)))
+            inside = np.flatnonzero((positions >= part.first) & (positions < part.first + part.n_passages))
             if len(inside):
-                scores[inside] = scores_at(self._terms(part, analyzed, k1, b), positions[inside] - part.first)
+                scores[inside] = scores_at(self._terms(part, analyzed, k1, b), part.rows(positions[inside]))
         return scores
 
     def _analyze(self, query: str) -> _Query:
