@@ -24,6 +24,7 @@ COMMANDS = (
     "evaluate",
     "eval",
     "train",
+    "tune",
     "profile",
     "simulate",
     "loadtest",
