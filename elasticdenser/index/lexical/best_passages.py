@@ -16,8 +16,16 @@ from numpy.typing import NDArray
 
 from elasticdenser.arrays import Array, Floats, Positions, Scores
 
+try:
+    from elasticdenser.kernel._kernel import add_word as _add_word_by_kernel
+except ImportError:  # the kernel is optional: see setup.py
+    _add_word_by_kernel = None  # type: ignore[assignment]
+
 _SLACK = np.float32(1 + 1e-5)
 """Bounds are raised by more than the rounding errors of a sum of float32."""
+
+_SAMPLE = 4096
+"""Passages, those of the words of greatest weight, among which the k-th best gives a score that the k best reach."""
 
 _thread = threading.local()
 
@@ -41,15 +49,24 @@ class Terms(NamedTuple):
 
     Attributes:
         terms: The words, those of greatest weight first: every score is a sum in this order.
+        remaining: float32, (n_terms,), bound of the score that the words from each on can give together.
         lengths: uint32, (n_passages,), number of words of each passage.
         constant: k1 * (1 - b).
         by_length: k1 * b / mean length.
     """
 
     terms: list[Term]
+    remaining: Floats
     lengths: NDArray[np.uint32]
     constant: np.float32
     by_length: np.float32
+
+    @classmethod
+    def of(cls, terms: list[Term], lengths: NDArray[np.uint32], constant: float, by_length: float) -> Terms:
+        """Return the words of a query with the bounds of what they can give."""
+        weights = np.array([term.weight for term in terms], np.float32)
+        remaining = weights[::-1].cumsum()[::-1] * _SLACK
+        return cls(terms, remaining, lengths, np.float32(constant), np.float32(by_length))
 
     def scores(self, term: Term, places: Array | slice) -> Scores:
         """Return the scores of a word, float32, (n,), at places in its postings."""
@@ -77,21 +94,21 @@ def best_passages(
     Returns:
         Scores, float32, and positions, int64, both (n,), n <= k, best first; ties by rising position.
     """
-    sums = _zeros(n_passages)
-    found: list[Array] = []
-    try:
-        n_accumulated, threshold = _accumulate(query, k, sums, found, allowed)
-        candidates = np.concatenate(found) if found else np.empty(0, np.uint32)
-        scores = sums[candidates]
-    finally:
-        for passages in found:
-            sums[passages] = 0
+    sums = _take_zeros(n_passages)
+    candidates, n_accumulated = _accumulate(query, k, sums, allowed)
+    scores = sums[candidates]
+    sums[candidates] = 0
+    _put_zeros_back(sums)
+    threshold = _reached_by(scores, k)
     candidates, scores = _look_up(query, n_accumulated, threshold, candidates, scores)
+    if len(scores) > k:
+        kept = np.flatnonzero(scores >= threshold)
+        candidates, scores = candidates[kept], scores[kept]
     if len(scores) > k:
         kept = np.flatnonzero(scores >= _kth_best(scores, k))
         candidates, scores = candidates[kept], scores[kept]
     order = np.lexsort((candidates, -scores))[:k]
-    return scores[order], candidates[order].astype(np.int64)
+    return scores[order], candidates[order]
 
 
 def scores_at(query: Terms, positions: Positions) -> Scores:
@@ -100,43 +117,49 @@ def scores_at(query: Terms, positions: Positions) -> Scores:
     return scores
 
 
-def _accumulate(
-    query: Terms, k: int, sums: Floats, found: list[Array], allowed: NDArray[np.bool_] | None
-) -> tuple[int, np.float32]:
+def _accumulate(query: Terms, k: int, sums: Floats, allowed: NDArray[np.bool_] | None) -> tuple[Positions, int]:
     """Add up the scores of words until those that remain cannot lift another passage among the k best.
 
     Args:
         query: The words.
         k: Number of hits.
         sums: float32, (n_passages,), zeros; the scores are added to them.
-        found: The passages that have a score are appended, each once.
         allowed: Which passages may be found.
 
     Returns:
-        How many words were added up, and a score that the k best are known to reach.
+        The passages that have a score, int64, (n,), and how many words were added up.
     """
-    remaining = _remaining_weights(query)
-    n_found, threshold = 0, np.float32(-np.inf)
+    found, n_found = [np.empty(0, np.int64)], 0
     for number, term in enumerate(query.terms):
         if k <= n_found < len(term.passages):
-            threshold = _kth_best(np.concatenate([sums[passages] for passages in found]), k)
-            if threshold > remaining[number]:
-                return number, threshold
-        places: Array | slice = slice(None) if allowed is None else np.flatnonzero(allowed[term.passages])
-        passages, before = term.passages[places], sums[term.passages[places]]
-        found.append(passages[before == 0])
-        sums[passages] = before + query.scores(term, places)
+            leading = np.concatenate(found)[: max(k, _SAMPLE)]
+            if _reached_by(sums[leading], k) > query.remaining[number]:
+                return np.concatenate(found), number
+        found.append(_add_word(query, term, sums, allowed))
         n_found += len(found[-1])
-    return len(query.terms), threshold
+    return np.concatenate(found), len(query.terms)
+
+
+def _add_word(query: Terms, term: Term, sums: Floats, allowed: NDArray[np.bool_] | None) -> Positions:
+    """Add the scores of a word, and return the passages that had none before, int64, (n,)."""
+    if _add_word_by_kernel is not None:
+        found = np.empty(len(term.passages), np.int64)
+        factors = term.weight, float(query.constant), float(query.by_length)
+        n = _add_word_by_kernel(term.passages, term.counts, query.lengths, *factors, allowed, sums, found)
+        return found[:n]
+    places: Array | slice = slice(None) if allowed is None else np.flatnonzero(allowed[term.passages])
+    passages = term.passages[places].astype(np.int64)
+    before = sums[passages]
+    sums[passages] = before + query.scores(term, places)
+    return passages[before == 0]
 
 
 def _look_up(
-    query: Terms, first: int, threshold: np.float32, candidates: Array, scores: Scores
-) -> tuple[Array, Scores]:
+    query: Terms, first: int, threshold: np.float32, candidates: Positions, scores: Scores
+) -> tuple[Positions, Scores]:
     """Add the scores of the words from `first` on; candidates that cannot reach `threshold` are left out."""
-    remaining = _remaining_weights(query)
     for number in range(first, len(query.terms)):
-        kept = scores + remaining[number] >= threshold
+        kept = scores + query.remaining[number] >= threshold
         if not kept.all():
             candidates, scores = candidates[kept], scores[kept]
         term = query.terms[number]
@@ -147,19 +170,22 @@ def _look_up(
     return candidates, scores
 
 
-def _remaining_weights(query: Terms) -> Floats:
-    """Return a bound of the score that the words from each number on can give together, float32, (n_terms,)."""
-    weights = np.array([term.weight for term in query.terms], np.float32)
-    return np.cumsum(weights[::-1])[::-1] * _SLACK
+def _reached_by(scores: Scores, k: int) -> np.float32:
+    """Return a score that the k best of all are known to reach, judged by the first of them."""
+    sample = scores[: max(k, _SAMPLE)]
+    return _kth_best(sample, k) if len(sample) >= k else np.float32(-np.inf)
 
 
 def _kth_best(scores: Scores, k: int) -> np.float32:
     return np.float32(np.partition(scores, len(scores) - k)[len(scores) - k])
 
 
-def _zeros(n: int) -> Floats:
-    """Return n zeros, float32, which this thread uses again and again: a new array would take longer than a search."""
+def _take_zeros(n: int) -> Floats:
+    """Return n zeros, float32, that this thread has used before: new ones would take longer than a search."""
     zeros: Floats | None = getattr(_thread, "zeros", None)
-    if zeros is None or len(zeros) < n:
-        zeros = _thread.zeros = np.zeros(n, np.float32)
-    return zeros
+    _thread.zeros = None  # after an error they are not put back
+    return np.zeros(n, np.float32) if zeros is None or len(zeros) < n else zeros
+
+
+def _put_zeros_back(zeros: Floats) -> None:
+    _thread.zeros = zeros

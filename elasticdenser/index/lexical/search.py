@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,9 @@ K1, B = 0.9, 0.4
 Mask = NDArray[np.bool_]
 """bool, (n,): which passages count."""
 
+
+_KEPT_QUERIES = 256
+"""A hybrid search asks for the words of each query of its batch twice."""
 
 _NOTHING_DELETED: Positions = np.empty(0, np.int64)
 
@@ -126,6 +129,7 @@ class LexicalSearch:
         self.analyzer, self._parts = analyzer, tuple(parts)
         self.n_passages = sum(part.n_passages for part in parts)
         n_words = sum(part.n_words for part in parts)
+        self._analyze = lru_cache(_KEPT_QUERIES)(self._analyze_query)
         self._mean_length = n_words / self.n_passages if n_words else 1.0
 
     @classmethod
@@ -191,7 +195,8 @@ class LexicalSearch:
                 scores[inside] = scores_at(self._terms(part, analyzed, k1, b), part.rows(positions[inside]))
         return scores
 
-    def _analyze(self, query: str) -> _Query:
+    def _analyze_query(self, query: str) -> _Query:
+        """Return the words of a query that occur, with their weights; `_analyze` remembers those of the last ones."""
         n_in_query = Counter(self.analyzer.words(query))
         hashes = hashes_of(list(n_in_query))
         frequencies = np.zeros(len(hashes), np.int64)
@@ -211,4 +216,4 @@ class LexicalSearch:
             for number, weight in zip(numbers, query.weights, strict=True)
             if number >= 0
         ]
-        return Terms(terms, postings.lengths, np.float32(k1 * (1 - b)), np.float32(k1 * b / self._mean_length))
+        return Terms.of(terms, postings.lengths, k1 * (1 - b), k1 * b / self._mean_length)
