@@ -86,14 +86,17 @@ class RetrieverSearch(BatchSearch):
         """Return the hits of each query; see `BatchSearch`."""
         hits: list[list[Hit]] = [[] for _ in queries]
         # Queries over the same documents are searched together, with the largest k, and cut to their own k afterwards.
-        groups: dict[tuple[frozenset[str] | None, bool | float | None], list[int]] = {}
+        groups: dict[tuple[frozenset[str] | None, bool | None, float | None], list[int]] = {}
         for number, query in enumerate(queries):
-            groups.setdefault((query.doc_ids, query.hybrid), []).append(number)
+            groups.setdefault((query.doc_ids, query.hybrid, query.word_weight), []).append(number)
         subnet, recall = self._levels[level]
-        for (doc_ids, hybrid), numbers in groups.items():
+        for (doc_ids, hybrid, word_weight), numbers in groups.items():
             texts = {str(number): queries[number].text for number in numbers}
             k = max(queries[number].k for number in numbers)
-            for hit in self._retriever.search(texts, k, subnet=subnet, doc_ids=doc_ids, recall=recall, hybrid=hybrid):
+            options = {"subnet": subnet, "doc_ids": doc_ids, "recall": recall}
+            for hit in self._retriever.search(
+                texts, k, hybrid=hybrid if word_weight is None else word_weight, **options
+            ):
                 hits[int(hit.query_id)].append(hit)
         return [hits_of_query[: query.k] for hits_of_query, query in zip(hits, queries, strict=True)]
 

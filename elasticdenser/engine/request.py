@@ -16,13 +16,15 @@ class Query:
         text: The text.
         k: Number of hits to return.
         doc_ids: Documents to search; None searches all.
-        hybrid: Whether to search by words too, or their weight; None as the retriever does.
+        hybrid: Whether to search by words too; None as the retriever does.
+        word_weight: Weight of words; None is the retriever's.
     """
 
     text: str
     k: int = 10
     doc_ids: frozenset[str] | None = None
-    hybrid: bool | float | None = None
+    hybrid: bool | None = None
+    word_weight: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -89,14 +89,20 @@ class SubmissionBuilder:
             raise QueryError(f"got deadline_s = {timeout_s}; expected seconds from now, above 0")
         if isinstance(doc_ids, str):
             raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
-        weight_of(hybrid)  # refuses a wrong one
+        weight = weight_of(hybrid)
         quality = self._minimum_quality if minimum_quality is None else _checked_quality(minimum_quality)
         query = self._shorten(query)
         is_counted = (self._quality_by_length and quality > 0) or (
             self._time_by_length and len(query.encode()) > _USUAL_BYTES
         )
         return Submission(
-            query=Query(text=query, k=k, doc_ids=None if doc_ids is None else frozenset(doc_ids), hybrid=hybrid),
+            query=Query(
+                text=query,
+                k=k,
+                doc_ids=None if doc_ids is None else frozenset(doc_ids),
+                hybrid=None if hybrid is None else weight is not None,
+                word_weight=None if isinstance(hybrid, bool) else weight,
+            ),
             timeout_s=timeout_s,
             minimum_level=minimum_level,
             priority=priority,

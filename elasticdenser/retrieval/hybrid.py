@@ -2,7 +2,8 @@
 
 Vectors and words propose candidates. Each candidate gets both of its exact scores, also if only one side proposed it;
 both are scaled to a common range, and their weighted sum decides (a convex combination: Bruch, Gai & Ingber, An
-Analysis of Fusion Functions for Hybrid Retrieval, ACM TOIS 2023).
+Analysis of Fusion Functions for Hybrid Retrieval, ACM TOIS 2023). Instead of the lowest possible score, which not every
+encoder has, the score of a passage drawn at random becomes 0.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ DEFAULT_WEIGHT = 0.3
 """Weight of words: the best or nearly so on training questions of Natural Questions and on the judged sets."""
 
 N_CANDIDATES = 100
-"""Hits of each side that are fused, and over which its scores are scaled: a number that does not depend on k, so that
-the hits of a smaller k are the first ones of a larger k up to this."""
+"""Hits of each side that are fused, or k if that is more: up to this, fewer hits are the first ones of more."""
 
 Hybrid = bool | float | None
 """True is the default weight of words, a number from 0 to 1 a weight, False no search by words, None the default."""
@@ -113,8 +113,8 @@ def search_hybrid(
         recall: Effort of the search by vectors.
 
     Returns:
-        Scores, float32, and positions, int64, both (n_queries, n), n <= k, best first; -1 for none. A score of 1 is
-        that of a passage that is the best by meaning and by words; the last of `N_CANDIDATES` of a side scores 0 there.
+        Scores, float32, and positions, int64, both (n_queries, n), n <= k, best first; -1 for none. 1 is the score of a
+        passage that is the best both by meaning and by words, 0 about that of a passage drawn at random.
     """
     candidates = list(fusion_candidates(index, texts, vectors, k, within=within, exact=exact, recall=recall))
     width = min(k, max((len(row.positions) for row in candidates), default=0))
@@ -150,11 +150,10 @@ def fusion_candidates(
         together = np.union1d(dense[0], word_positions)
         by_meaning = _completed(together, *dense, partial(_inner_products, index, vector))
         by_words = _completed(together, word_positions, word_scores, partial(lexical.scores, text))
-        lowest_by_words = 0.0 if len(word_scores) < N_CANDIDATES else word_scores[N_CANDIDATES - 1]
         yield FusionCandidates(
             positions=together,
-            by_meaning=_scaled(by_meaning, dense[1][:1], dense[1][:N_CANDIDATES][-1:]),
-            by_words=_scaled(by_words, word_scores[:1], np.float32(lowest_by_words)),
+            by_meaning=_scaled(by_meaning, dense[1], float(vector @ index.mean_vector)),
+            by_words=_scaled(by_words, word_scores, 0.0),
         )
 
 
@@ -186,16 +185,20 @@ def _inner_products(index: PassageIndex, vector: Floats, positions: Positions) -
     return scores
 
 
-def _scaled(scores: Scores, highest: Floats, lowest: Floats | np.float32) -> Floats:
-    """Map scores to a range in which the highest of a side is 1 and the lowest is 0.
+def _scaled(scores: Scores, best_first: Scores, expected: float) -> Floats:
+    """Map scores such that the best of a side becomes 1, and that of a passage drawn at random 0.
+
+    Unlike the lowest of the candidates, the latter does not depend on how many there are.
 
     Args:
         scores: float32, (n,).
-        highest: float32, (1,), or (0,) if this side found nothing.
-        lowest: float32, (1,) or a number.
+        best_first: float32, (m,), scores of the hits of this side.
+        expected: Score of a passage drawn at random.
     """
-    span = highest - lowest
-    if not len(span) or span[0] <= 0:  # all are equal, or this side found nothing
-        return (scores >= highest).astype(np.float32) if len(span) else np.zeros(len(scores), np.float32)
-    scaled: Floats = (scores - lowest) / span
+    if not len(best_first):
+        return np.zeros(len(scores), np.float32)
+    span = best_first[0] - np.float32(expected)
+    if span <= 0:  # nothing is better than any passage
+        return (scores >= best_first[0]).astype(np.float32)
+    scaled: Floats = (scores - np.float32(expected)) / span
     return scaled

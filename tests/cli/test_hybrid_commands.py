@@ -57,7 +57,7 @@ def test_words_are_added_to_an_index_and_described(corpus, tiny_model, tmp_path)
     assert_fails(run("search", path, "dune", "--hybrid"), "rebuild", "--hybrid`")
     assert "not indexed" in run("info", path).stdout
     result = run("rebuild", path, "--hybrid", "--stemmer", "none")
-    assert result.exit_code == 0 and "16 different words" in result.stderr, result.output
+    assert result.exit_code == 0 and "22 different words" in result.stderr, result.output
     assert re.search(r"words\s+│ 22 different ones, stemmer none", run("info", path).stdout)
     assert run("verify", path).exit_code == 0
     assert hits_of(run("search", path, "dune", "--hybrid", "--json"))[0]["doc_id"] == "d1"

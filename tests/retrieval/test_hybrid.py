@@ -37,9 +37,8 @@ def expected_hits(index, text, vector, k, weight, n_candidates, allowed=None):
         high = scores[best[0]] if len(best) else 0
         return (scores - lowest) / (high - lowest) if high > lowest else (scores >= high) * float(len(best) > 0)
 
-    low_meaning = meaning[by_meaning[:n_candidates][-1]]
-    low_words = words[by_words[n_candidates - 1]] if len(by_words) >= n_candidates else 0
-    fused = (1 - weight) * scaled(meaning, by_meaning, low_meaning) + weight * scaled(words, by_words, low_words)
+    expected = np.asarray(index.vectors).mean(axis=0) @ vector
+    fused = (1 - weight) * scaled(meaning, by_meaning, expected) + weight * scaled(words, by_words, 0)
     candidates = np.union1d(by_meaning, by_words)
     order = candidates[np.argsort(-fused[candidates], kind="stable")][:k]
     return fused[order], everywhere[order]

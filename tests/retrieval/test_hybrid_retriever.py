@@ -17,7 +17,7 @@ from elasticdenser.errors import IndexFormatError, QueryError
 PASSAGES = [
     Passage("d1", "Dune is a novel. It plays on a desert planet, full of worms."),
     Passage("d2", "Read a csv file with headers. Nobody reads it without."),
-    Passage("d3", ""),
+    Passage("d3", "", title="Title alone"),
     Passage("d4", "Wait for several threads to finish."),
 ]
 PROFILE = Profile(levels=[Level(name="w1-d2", quality=1.0, measured_s={1: 0.002, 8: 0.01})])
@@ -64,7 +64,7 @@ def test_wrong_weights_and_indexes_without_words_are_refused_by_the_call(retriev
 
 
 def test_documents_are_ranked_by_their_best_chunk(tmp_path, tiny_encoder, tiny_query_encoder):
-    index = PassageIndex.build(PASSAGES, tmp_path / "chunks", tiny_encoder, hybrid=True, workers=1, chunk="12")
+    index = PassageIndex.build(PASSAGES, tmp_path / "chunks", tiny_encoder, hybrid=True, workers=1, chunk="16")
     (hit,) = Retriever(tiny_query_encoder, index).search("worms", 1, hybrid=1.0, by_document=True)
     assert hit.doc_id == "d1" and "worms" in index.passage(hit.passage_id).text
 
@@ -84,9 +84,9 @@ def test_the_engine_searches_by_words_for_those_who_ask(retriever):
             engine.submit("worms", hybrid=-1)
 
 
-@pytest.mark.parametrize("hybrid", [None, True, False, 0.25])
-def test_messages_to_processes_say_whether_words_count(hybrid):
-    queries = [Query(text="worms", k=3, hybrid=hybrid)]
+@pytest.mark.parametrize(("hybrid", "weight"), [(None, None), (True, None), (False, None), (True, 0.25)])
+def test_messages_to_processes_say_whether_words_count(hybrid, weight):
+    queries = [Query(text="worms", k=3, hybrid=hybrid, word_weight=weight)]
     assert decode_batch(encode_batch(queries, "level0")) == (queries, "level0")
 
 

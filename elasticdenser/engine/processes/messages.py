@@ -32,14 +32,17 @@ def encode_batch(queries: Sequence[Query], level: str) -> bytes:
     rows = []
     for query in queries:
         doc_ids = None if query.doc_ids is None else frozenset(map(_exact_str, query.doc_ids))
-        rows.append((_exact_str(query.text), int(query.k), doc_ids, query.hybrid))
+        rows.append((_exact_str(query.text), int(query.k), doc_ids, query.hybrid, query.word_weight))
     return marshal.dumps((_exact_str(level), rows))
 
 
 def decode_batch(message: bytes) -> tuple[list[Query], str]:
     """Return the queries and the level of a batch."""
     level, rows = marshal.loads(message)
-    queries = [Query(text=text, k=k, doc_ids=doc_ids, hybrid=hybrid) for text, k, doc_ids, hybrid in rows]
+    queries = [
+        Query(text=text, k=k, doc_ids=doc_ids, hybrid=hybrid, word_weight=word_weight)
+        for text, k, doc_ids, hybrid, word_weight in rows
+    ]
     return queries, level
 
 
