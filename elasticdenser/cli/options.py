@@ -114,7 +114,7 @@ WordWeight = Annotated[
     typer.Option(
         metavar="WEIGHT",
         help="With --hybrid: weight of words from 0, meaning alone, to 1, words alone. `tune` finds the best for "
-        "your judgements. Default: 0.3.",
+        "your judgements. Default: 0.2.",
         show_default=False,
     ),
 ]

@@ -21,10 +21,10 @@ from elasticdenser.index import PassageIndex
 from elasticdenser.index.lexical import LexicalSearch
 from elasticdenser.index.rescoring import rescore
 
-DEFAULT_WEIGHT = 0.3
-"""Weight of words: the best or nearly so on training questions of Natural Questions and on the judged sets."""
+DEFAULT_WEIGHT = 0.2
+"""Weight of words: at least as good as meaning alone on all sets that were tried; see docs/results.md."""
 
-N_CANDIDATES = 100
+N_CANDIDATES = 50
 """Hits of each side that are fused, or k if that is more: up to this, fewer hits are the first ones of more."""
 
 Hybrid = bool | float | None
@@ -70,7 +70,7 @@ def weight_of(hybrid: Hybrid) -> float | None:
     is_number = isinstance(hybrid, int | float | np.integer | np.floating)
     if not is_number or not (math.isfinite(hybrid) and 0 <= hybrid <= 1):
         raise QueryError(
-            f"got hybrid = {hybrid!r}, expected True, False, or the weight of words from 0 to 1, such as 0.3"
+            f"got hybrid = {hybrid!r}, expected True, False, or the weight of words from 0 to 1, such as 0.2"
         )
     return float(hybrid)
 

@@ -47,7 +47,6 @@ TokenIds = Annotated[
     list[Annotated[int, Field(ge=0, lt=1 << 32)]], Field(min_length=1), BeforeValidator(_integral_floats_to_int)
 ]
 Integer = Annotated[int, BeforeValidator(_integral_float_to_int)]
-WordWeight = Annotated[float, Field(ge=0, le=1)]
 DocId = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
@@ -76,6 +75,20 @@ class _RequestBody(BaseModel):
             return body
         optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
         return {name: value for name, value in body.items() if value is not None or name not in optional}
+
+
+def _hybrid_tag(value: Any) -> str | None:
+    """Return which form of `Hybrid` a value has."""
+    if isinstance(value, bool):
+        return "as a switch"
+    return "as a weight" if isinstance(value, int | float) else None
+
+
+Hybrid = Annotated[
+    Annotated[bool, Tag("as a switch")] | Annotated[float, Field(ge=0, le=1), Tag("as a weight")],
+    Discriminator(_hybrid_tag),
+]
+"""Whether words count, or how much."""
 
 
 class _SearchOptions(_RequestBody):
@@ -107,7 +120,7 @@ class _SearchOptions(_RequestBody):
     doc_ids: list[DocId] | None = Field(
         None, min_length=1, max_length=MAX_DOC_IDS, description="Search only these documents."
     )
-    hybrid: bool | WordWeight | None = Field(
+    hybrid: Hybrid = Field(
         None,
         description="Search by words too: true, or the weight of words from 0 to 1; false: by meaning alone. The index "
         "must have been built with `--hybrid`. Default: as the server was started.",
@@ -166,7 +179,10 @@ EmbeddingsInput = Annotated[
 ]
 """One text, or several; a text may be given as token ids."""
 
-TAGS = ("as one query", "as several queries", "as text", "as texts", "as tokens", "as token lists")
+TAGS = (
+    *("as one query", "as several queries", "as text", "as texts", "as tokens", "as token lists"),
+    *("as a switch", "as a weight"),
+)
 """Names of the alternatives in the locations of validation errors, where they stand between the names of fields."""
 
 
