@@ -120,7 +120,7 @@ class _SearchOptions(_RequestBody):
     doc_ids: list[DocId] | None = Field(
         None, min_length=1, max_length=MAX_DOC_IDS, description="Search only these documents."
     )
-    hybrid: Hybrid = Field(
+    hybrid: Hybrid | None = Field(
         None,
         description="Search by words too: true, or the weight of words from 0 to 1; false: by meaning alone. The index "
         "must have been built with `--hybrid`. Default: as the server was started.",

@@ -359,7 +359,7 @@ class _FakeHit:
 class _FakeRetriever:
     encoder = _FakeEncoder()
 
-    def search(self, queries, k, *, subnet, doc_ids, recall):
+    def search(self, queries, k, *, subnet, doc_ids, recall, hybrid):
         for query_id, text in queries.items():
             for rank in range(k):
                 yield _FakeHit(query_id, f"{text}/{rank}/{sorted(doc_ids or [])}")
