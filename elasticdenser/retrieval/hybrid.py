@@ -9,9 +9,8 @@ encoder has, the score of a passage drawn at random becomes 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -145,35 +144,23 @@ def fusion_candidates(
         allowed[within] = True
     for text, vector, row_scores, row_positions in zip(texts, vectors, scores, positions, strict=True):
         is_hit = row_positions >= 0
-        dense = row_positions[is_hit], row_scores[is_hit]
-        word_scores, word_positions = lexical.search(text, n_candidates, allowed=allowed)
-        together = np.union1d(dense[0], word_positions)
-        by_meaning = _completed(together, *dense, partial(_inner_products, index, vector))
-        by_words = _completed(together, word_positions, word_scores, partial(lexical.scores, text))
+        dense_scores, dense_positions = row_scores[is_hit], row_positions[is_hit]
+        word_scores, word_positions, words_of_dense = lexical.search_and_score(
+            text, n_candidates, dense_positions, allowed=allowed
+        )
+        together = np.union1d(dense_positions, word_positions)
+        places, word_places = np.searchsorted(together, dense_positions), np.searchsorted(together, word_positions)
+        by_meaning, by_words = np.empty(len(together), np.float32), np.empty(len(together), np.float32)
+        by_words[places], by_words[word_places] = words_of_dense, word_scores
+        only_words = np.ones(len(together), bool)
+        by_meaning[places], only_words[places] = dense_scores, False
+        if only_words.any():
+            by_meaning[only_words] = _inner_products(index, vector, together[only_words])
         yield FusionCandidates(
             positions=together,
-            by_meaning=_scaled(by_meaning, dense[1], float(vector @ index.mean_vector)),
+            by_meaning=_scaled(by_meaning, dense_scores, float(vector @ index.mean_vector)),
             by_words=_scaled(by_words, word_scores, 0.0),
         )
-
-
-def _completed(
-    positions: Positions, known: Positions, known_scores: Scores, score: Callable[[Positions], Scores]
-) -> Scores:
-    """Return the scores of positions, float32, (n,), of which some are known.
-
-    Args:
-        positions: int64, (n,), in rising order.
-        known: int64, (m,), those of known scores, in any order.
-        known_scores: float32, (m,).
-        score: Scores the others.
-    """
-    places = np.searchsorted(positions, known)
-    scores, is_known = np.empty(len(positions), np.float32), np.zeros(len(positions), bool)
-    scores[places], is_known[places] = known_scores, True
-    if len(known) < len(positions):
-        scores[~is_known] = score(positions[~is_known])
-    return scores
 
 
 def _inner_products(index: PassageIndex, vector: Floats, positions: Positions) -> Scores:

@@ -23,13 +23,14 @@ from report import append_result, print_table, time_items_in_turns
 
 from elasticdenser import Retriever, load_qrels, load_queries
 from elasticdenser.datasets import load_answers
-from elasticdenser.evaluation import QuerySet
+from elasticdenser.evaluation import QuerySet, parse_measures
 from elasticdenser.evaluation.significance import randomisation_test
 from elasticdenser.evaluation.word_weight import choose_word_weight
 from elasticdenser.retrieval.fusion import reciprocal_rank_fusion, weighted_fusion
 from elasticdenser.retrieval.hybrid import DEFAULT_WEIGHT, words_of
 
-_K, _FUSED = 100, 1000
+_FUSED = 1000
+_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 _TARGET_MS = 1.5
 
 
@@ -53,7 +54,7 @@ def _measure_set(
 ) -> dict[str, Any]:
     retriever = Retriever.open(index, download=False)
     query_set = _query_set(retriever, dataset, split, measures, options.n)
-    systems = _systems(retriever, query_set.judged)
+    systems = _systems(retriever, query_set.judged, query_set.k)
     values = {name: query_set.measure(list(hits))[0] for name, hits in systems.items()}
     better = max(("meaning", "words"), key=lambda name: fmean(values[name][measures[0]].values()))
     rows = [
@@ -66,7 +67,7 @@ def _measure_set(
     ]
     title = f"{Path(dataset).name} {split}: {len(query_set.judged)} queries, {len(retriever.index):,} passages"
     print_table(title, rows)
-    choice = choose_word_weight(retriever, query_set)
+    choice = choose_word_weight(retriever, query_set, weights=_WEIGHTS)
     weights = [{"word weight": weight, choice.measure: mean} for weight, mean in choice.means.items()]
     print_table(f"{title}; cross-validated {choice.cross_validated:.4f}", weights)
     times = _times_ms(retriever, list(query_set.judged.values())[: options.timed], options.rounds)
@@ -100,20 +101,22 @@ def _query_set(retriever: Retriever, dataset: str, split: str, measures: list[st
         answers={query_id: answers[query_id] for query_id in kept if query_id in answers},
         text_of=retriever.index.text,
         measures=measures,
-        k=_K,
+        k=max(measure.params["cutoff"] for measure in parse_measures(measures)),
     )
 
 
-def _systems(retriever: Retriever, queries: Mapping[str, str]) -> dict[str, Iterable[ScoredDoc]]:
+def _systems(retriever: Retriever, queries: Mapping[str, str], k: int) -> dict[str, Iterable[ScoredDoc]]:
     """Return the hits of each system."""
     meaning = list(retriever.search(queries, _FUSED))
     words = list(_search_words(retriever, queries, _FUSED))
     return {
-        "meaning": [hit for hit, rank in _ranked(meaning) if rank < _K],
-        "words": [hit for hit, rank in _ranked(words) if rank < _K],
-        "hybrid": retriever.search(queries, _K, hybrid=True),
-        "reciprocal ranks": reciprocal_rank_fusion([meaning, words], _K),
-        "min-max, weight 0.3": weighted_fusion([words, meaning], [0.3, 0.7], _FUSED),
+        "meaning": [hit for hit, rank in _ranked(meaning) if rank < k],
+        "words": [hit for hit, rank in _ranked(words) if rank < k],
+        "hybrid": retriever.search(queries, k, hybrid=True),
+        "reciprocal ranks": reciprocal_rank_fusion([meaning, words], k),
+        "min-max, weight 0.3": (
+            hit for hit, rank in _ranked(list(weighted_fusion([words, meaning], [0.3, 0.7], _FUSED))) if rank < k
+        ),
     }
 
 

@@ -81,24 +81,28 @@ class Terms(NamedTuple):
 
 
 def best_passages(
-    query: Terms, k: int, n_passages: int, allowed: NDArray[np.bool_] | None = None
-) -> tuple[Scores, Positions]:
-    """Return the k passages of the highest scores.
+    query: Terms, k: int, n_passages: int, also: Positions, allowed: NDArray[np.bool_] | None = None
+) -> tuple[Scores, Positions, Scores]:
+    """Return the k passages of the highest scores, and the scores of some others.
 
     Args:
         query: The words of a query.
         k: At least 1.
         n_passages: Number of passages.
+        also: int64, (m,), allowed passages whose scores are returned too.
         allowed: bool, (n_passages,), which passages may be found; None is all.
 
     Returns:
-        Scores, float32, and positions, int64, both (n,), n <= k, best first; ties by rising position.
+        Scores, float32, and positions, int64, both (n,), n <= k, best first; ties by rising position. Then the scores
+        of the passages `also`, float32, (m,).
     """
     sums = _take_zeros(n_passages)
     candidates, n_accumulated = _accumulate(query, k, sums, allowed)
-    scores = sums[candidates]
+    scores, also_scores = sums[candidates], sums[also]
     sums[candidates] = 0
     _put_zeros_back(sums)
+    if len(also):
+        _, also_scores = _look_up(query, n_accumulated, np.float32(-np.inf), also, also_scores)
     threshold = _reached_by(scores, k)
     candidates, scores = _look_up(query, n_accumulated, threshold, candidates, scores)
     if len(scores) > k:
@@ -108,7 +112,7 @@ def best_passages(
         kept = np.flatnonzero(scores >= _kth_best(scores, k))
         candidates, scores = candidates[kept], scores[kept]
     order = np.lexsort((candidates, -scores))[:k]
-    return scores[order], candidates[order]
+    return scores[order], candidates[order], also_scores
 
 
 def scores_at(query: Terms, positions: Positions) -> Scores:

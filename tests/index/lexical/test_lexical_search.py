@@ -56,6 +56,9 @@ def test_hits_and_scores_are_those_of_plain_bm25(tmp_path_factory, contents, que
     everywhere = np.arange(len(contents))
     assert np.allclose(search.scores(query, everywhere, k1=k1, b=b), expected, atol=1e-5)
     assert np.array_equal(search.scores(query, positions, k1=k1, b=b), scores)
+    both = search.search_and_score(query, k, everywhere[::-1], k1=k1, b=b)
+    assert np.array_equal(both[0], scores) and np.array_equal(both[1], positions)
+    assert np.array_equal(both[2], search.scores(query, everywhere[::-1], k1=k1, b=b))
 
 
 @settings(deadline=None, max_examples=40)
@@ -89,6 +92,7 @@ def test_parts_with_deleted_passages_equal_a_fresh_index_to_the_bit(tmp_path_fac
         for found, expected in zip(living.search(query, k, **options), fresh.search(query, k, **options), strict=True):
             assert np.array_equal(found, expected)
     assert np.array_equal(living.scores(query, everywhere), fresh.scores(query, everywhere))
+    assert np.array_equal(living.search_and_score(query, k, everywhere)[2], fresh.scores(query, everywhere))
 
 
 def test_common_words_do_not_change_the_hits(tmp_path):
