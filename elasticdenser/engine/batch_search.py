@@ -93,10 +93,8 @@ class RetrieverSearch(BatchSearch):
         for (doc_ids, hybrid, word_weight), numbers in groups.items():
             texts = {str(number): queries[number].text for number in numbers}
             k = max(queries[number].k for number in numbers)
-            options = {"subnet": subnet, "doc_ids": doc_ids, "recall": recall}
-            for hit in self._retriever.search(
-                texts, k, hybrid=hybrid if word_weight is None else word_weight, **options
-            ):
+            words = hybrid if word_weight is None else word_weight
+            for hit in self._retriever.search(texts, k, subnet=subnet, doc_ids=doc_ids, recall=recall, hybrid=words):
                 hits[int(hit.query_id)].append(hit)
         return [hits_of_query[: query.k] for hits_of_query, query in zip(hits, queries, strict=True)]
 

@@ -186,6 +186,7 @@ def _scaled(scores: Scores, best_first: Scores, expected: float) -> Floats:
         return np.zeros(len(scores), np.float32)
     span = best_first[0] - np.float32(expected)
     if span <= 0:  # nothing is better than any passage
-        return (scores >= best_first[0]).astype(np.float32)
+        is_best: Floats = (scores >= best_first[0]).astype(np.float32)
+        return is_best
     scaled: Floats = (scores - np.float32(expected)) / span
     return scaled

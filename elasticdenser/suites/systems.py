@@ -65,7 +65,7 @@ def _dense(name: str, settings: DenseSettings, corpus: str, resources: Resources
     index = resources.dense_index(corpus, settings.encoder)
     retriever = Retriever(encoder, index)
     structure = None if settings.exact else asdict(index.manifest.structure)
-    shown_settings = {
+    shown_settings: dict[str, object] = {
         "type": "dense",
         "encoder": encoder.fingerprint.name,
         "subnet": str(subnet),

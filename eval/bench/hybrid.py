@@ -10,7 +10,7 @@ is that of issue 20: at least the better of both sides, within the noise, and at
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median
@@ -127,7 +127,7 @@ def _search_words(retriever: Retriever, queries: Mapping[str, str], k: int) -> I
             yield ScoredDoc(query_id, doc_id, score)
 
 
-def _ranked(hits: list[ScoredDoc]) -> Iterable[tuple[ScoredDoc, int]]:
+def _ranked(hits: Sequence[ScoredDoc]) -> Iterable[tuple[ScoredDoc, int]]:
     """Yield each hit with its rank from 0."""
     rank, last_id = 0, None
     for hit in hits:
