@@ -25,6 +25,7 @@ COMMANDS = (
     "evaluate",
     "eval",
     "train",
+    "tune",
     "profile",
     "simulate",
     "loadtest",

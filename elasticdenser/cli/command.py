@@ -29,6 +29,7 @@ _DISTRIBUTIONS = {
     "ir_datasets": "ir-datasets",
     "ir_measures": "ir-measures",
     "pytrec_eval": "pytrec-eval-terrier",
+    "Stemmer": "PyStemmer",
 }
 """Module -> package that contains it, where the names differ."""
 

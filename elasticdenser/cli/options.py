@@ -129,6 +129,25 @@ WorkerProcesses = Annotated[
         show_default=False,
     ),
 ]
+Hybrid = Annotated[
+    bool,
+    typer.Option("--hybrid", help="Search by words too, in an index that was built with --hybrid."),
+]
+WordWeight = Annotated[
+    float | None,
+    typer.Option(
+        metavar="WEIGHT",
+        help="With --hybrid: weight of words from 0, meaning alone, to 1, words alone. `tune` finds the best for "
+        "your judgements. Default: 0.2.",
+        show_default=False,
+    ),
+]
+Stemmer = Annotated[
+    str,
+    typer.Option(
+        help="With --hybrid: how endings of words are cut off: porter (English), another of Snowball's, or none."
+    ),
+]
 Hits = Annotated[int, typer.Option("-k", min=1, help="Number of hits for each query.")]
 Split = Annotated[
     str | None, typer.Option(help="Split of a BEIR folder's qrels. Default: test, else dev, else the only one.")
@@ -212,14 +231,21 @@ class SearchOptions:
             "--by-document", help="Rank documents by their best chunk, in an index that was built with --chunk."
         ),
     ] = False
+    hybrid: Hybrid = False
+    word_weight: WordWeight = None
 
     def search_options(self) -> dict[str, Any]:
-        """Return the other options as `Retriever.search` takes them."""
+        """Return the other options as `Retriever.search` takes them.
+
+        Raises:
+            typer.BadParameter: A weight of words is given for a search without words.
+        """
         return {
             "exact": self.exact,
             "recall": self.recall,
             "filter": self.filter,
             "by_document": self.by_document,
+            "hybrid": hybrid_of(self.hybrid, self.word_weight),
         }
 
     def subnets(self, retriever: Retriever) -> list[Subnet]:
@@ -330,6 +356,19 @@ def note_prompts(encoder: EncoderFingerprint) -> None:
 
     if advice := missing_prompts(encoder.name, encoder.settings.query_prompt):
         note(advice)
+
+
+def hybrid_of(hybrid: bool, word_weight: float | None) -> bool | float:
+    """Return `--hybrid` and `--word-weight` as `Retriever` takes them together.
+
+    Raises:
+        typer.BadParameter: A weight is given for a search without words.
+    """
+    if word_weight is not None and not hybrid:
+        raise typer.BadParameter(
+            "got a weight of words, expected --hybrid with it: without, words do not count", param_hint="--word-weight"
+        )
+    return hybrid if word_weight is None else word_weight
 
 
 def dtype_of(precision: str) -> str:

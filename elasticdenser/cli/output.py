@@ -13,14 +13,17 @@ import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from elasticdenser.progress import Progress
 
 if TYPE_CHECKING:
     from ir_measures import ScoredDoc
+    from rich.text import Text
 
     from elasticdenser.datasets import Passage
+    from elasticdenser.retrieval.snippets import Snippet
 
 _SECONDS_BETWEEN_LINES = 10.0
 _MAX_VALUE = 60
@@ -179,13 +182,13 @@ class _ProgressLines:
         note(f"{activity}: {done:,}{of_total}, {rate:,.0f}/s{left}")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: int = 0) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, numeric: int = 0) -> None:
     """Print a table to stdout.
 
     Args:
         title: Line above the table.
         columns: Headings.
-        rows: Cells as text, printed without interpreting markup.
+        rows: Cells as text, printed without interpreting markup, or in styles of their own.
         numeric: Number of leading columns that are right-aligned and never wrapped.
     """
     from rich.console import Console
@@ -199,7 +202,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         else:
             table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     # A pipe has no width, but very long lines are hard to read.
     Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False).print(table)
 
@@ -228,15 +231,27 @@ def print_significance(baseline: str) -> None:
     print_lines(f"▲ better, ▼ worse than {baseline}: {SIGNIFICANCE}")
 
 
-def hit_rows(hits: Sequence[tuple[float, str, Passage | None]], words: int = 30) -> list[list[str]]:
-    """Return table rows (rank, score, id, passage) of hits, with each text cut after `words` words."""
-    rows = []
-    for rank, (score, doc_id, passage) in enumerate(hits, 1):
-        text = "" if passage is None else _CONTROL.sub(" ", passage.text)
-        text_words = text.split()
-        shown = " ".join(text_words[:words]) + (" ..." if len(text_words) > words else "")
-        if passage is not None and passage.title and passage.title != doc_id:
-            shown = f"{_CONTROL.sub(' ', passage.title)}: {shown}"
+def hit_rows(
+    hits: Sequence[tuple[float, str, Passage | None]], words: int = 30, snippets: Sequence[Snippet | None] = ()
+) -> list[list[str | Text]]:
+    """Return table rows (rank, score, id, passage) of hits.
+
+    Args:
+        hits: Score, id and passage of each hit.
+        words: Words of a text after which it is cut.
+        snippets: Sentence of each hit to show instead of the beginning of its text.
+    """
+    rows: list[list[str | Text]] = []
+    for rank, ((score, doc_id, passage), snippet) in enumerate(zip_longest(hits, snippets), 1):
+        title = text = ""
+        if passage is not None:
+            title = "" if passage.title in ("", doc_id) else f"{_CONTROL.sub(' ', passage.title)}: "
+            text = _CONTROL.sub(" ", passage.text)
+        if snippet is None:
+            text_words = text.split()
+            shown: str | Text = title + " ".join(text_words[:words]) + (" ..." if len(text_words) > words else "")
+        else:
+            shown = _with_bold_words(title, text, snippet)
         rows.append([str(rank), f"{score:.3f}", doc_id, shown])
     return rows
 
@@ -253,3 +268,13 @@ def metadata_cell(metadata: Mapping[str, Any]) -> str:
 def _shown_value(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]}..."
+
+
+def _with_bold_words(title: str, text: str, snippet: Snippet) -> Text:
+    """Return a title and the sentence of a snippet, in which words of the query are bold."""
+    from rich.text import Text
+
+    shown = Text(title + text[snippet.start : snippet.end])
+    for start, end in snippet.words:
+        shown.stylize("bold", len(title) + start - snippet.start, len(title) + end - snippet.start)
+    return shown

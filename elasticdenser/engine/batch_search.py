@@ -95,15 +95,16 @@ class RetrieverSearch(BatchSearch):
 
         hits: list[list[Hit]] = [[] for _ in queries]
         # Queries over the same documents are searched together, with the largest k, and cut to their own k afterwards.
-        groups: dict[tuple[frozenset[str] | None, str | None, bool], list[int]] = {}
+        groups: dict[tuple[Any, ...], list[int]] = {}
         for number, query in enumerate(queries):
-            groups.setdefault((query.doc_ids, query.filter, query.rerank), []).append(number)
-        for (doc_ids, filter, rerank), numbers in groups.items():
+            alike = (query.doc_ids, query.filter, query.rerank, query.hybrid, query.word_weight)
+            groups.setdefault(alike, []).append(number)
+        for (doc_ids, filter, rerank, hybrid, word_weight), numbers in groups.items():
             texts = {str(number): queries[number].text for number in numbers}
             k = max(queries[number].k for number in numbers)
-            options = self._levels[level]
+            options = self._levels[level] | {"hybrid": hybrid if word_weight is None else word_weight}
             if not rerank:
-                options = {**options, "reranker": NO_RERANKER}
+                options["reranker"] = NO_RERANKER
             for hit in self._retriever.search(texts, k, doc_ids=doc_ids, filter=filter, **options):
                 hits[int(hit.query_id)].append(hit)
         return [hits_of_query[: query.k] for hits_of_query, query in zip(hits, queries, strict=True)]

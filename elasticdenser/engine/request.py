@@ -18,6 +18,8 @@ class Query:
         doc_ids: Documents to search; None searches all.
         filter: Filter on the metadata of passages, as text; None is no filter.
         rerank: Whether hits are reranked at levels that rerank.
+        hybrid: Whether to search by words too; None as the retriever does.
+        word_weight: Weight of words; None is the retriever's.
     """
 
     text: str
@@ -25,6 +27,8 @@ class Query:
     doc_ids: frozenset[str] | None = None
     filter: str | None = None
     rerank: bool = True
+    hybrid: bool | None = None
+    word_weight: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

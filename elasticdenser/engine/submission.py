@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 from elasticdenser.query_input import check_query
+from elasticdenser.retrieval.hybrid import Hybrid, weight_of
 
 if TYPE_CHECKING:
     from elasticdenser.index.filters import AnyFilter
@@ -78,6 +79,7 @@ class SubmissionBuilder:
         doc_ids: Collection[str] | None = None,
         filter: AnyFilter | None = None,
         rerank: bool = True,
+        hybrid: Hybrid = None,
     ) -> Submission:
         """Return a submission; the arguments are those of `RetrievalEngine.submit`.
 
@@ -94,6 +96,7 @@ class SubmissionBuilder:
             raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
         if not isinstance(rerank, bool):
             raise QueryError(f"got rerank = {rerank!r}; expected True, or False to switch reranking off")
+        weight = weight_of(hybrid)
         quality = self._minimum_quality if minimum_quality is None else _checked_quality(minimum_quality)
         query = self._shorten(query)
         is_counted = (self._quality_by_length and quality > 0) or (
@@ -106,6 +109,8 @@ class SubmissionBuilder:
                 doc_ids=None if doc_ids is None else frozenset(doc_ids),
                 filter=None if filter is None else _as_text(filter),
                 rerank=rerank,
+                hybrid=None if hybrid is None else weight is not None,
+                word_weight=None if isinstance(hybrid, bool) else weight,
             ),
             timeout_s=timeout_s,
             minimum_level=minimum_level,

@@ -25,6 +25,8 @@ from elasticdenser.index.chunker import Chunker
 from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.integrity import check_integrity
 from elasticdenser.index.layout import building_folder
+from elasticdenser.index.lexical.analysis import check_stemmer
+from elasticdenser.index.lexical.building import build_postings_of
 from elasticdenser.index.line_files import LineFile, write_lookup
 from elasticdenser.index.locking import exclusive_lock
 from elasticdenser.index.manifest import Manifest, Origin, file_entries
@@ -74,6 +76,7 @@ class BuildSettings:
         restart: Whether an unfinished build with another plan in that place may be discarded.
         workers: Cores to encode on; None is all usable ones.
         chunking: How documents are cut into passages; None if they are not.
+        stemmer: Stemmer of the postings for search by words; None builds no postings.
     """
 
     factory: str = AUTO
@@ -82,6 +85,7 @@ class BuildSettings:
     restart: bool = False
     workers: int | None = None
     chunking: Chunking | None = None
+    stemmer: str | None = None
 
 
 def build_index(
@@ -109,6 +113,12 @@ def build_index(
         BadInputError: The corpus has a fault.
     """
     check_factory(settings.factory, encoder.dim)
+    if settings.stemmer is not None:
+        check_stemmer(settings.stemmer)
+        if not settings.texts:
+            raise BuildError(
+                "got --hybrid with --no-texts, expected texts, whose words are indexed: leave one of them out"
+            )
     is_deferred = isinstance(encoder, DeferredPassageEncoder)
     is_long = is_deferred and sum(1 for _ in islice(corpus, _FIRST_PASSAGES)) == _FIRST_PASSAGES
     chunker = None
@@ -145,7 +155,7 @@ def build_index(
                 check_factory(settings.factory, encoder.dim, plan.n_passages)
                 _adopt_plan(work, plan, settings)
                 _encode_remaining(work, passages, plan, encoder, settings, progress)
-                finish_index(work, plan, settings.factory, progress)
+                finish_index(work, plan, settings.factory, progress, stemmer=settings.stemmer)
                 publish(work, path)
         finally:
             journal.remove_if_empty(work)
@@ -191,10 +201,16 @@ def _is_up_to_date(path: Path, plan: BuildPlan, settings: BuildSettings) -> bool
             return False
         raise BuildError(f"{error}; or choose another place with -o") from None
     factory = choose_factory(manifest.n_passages, manifest.dim) if settings.factory == AUTO else settings.factory
-    if not differences and factory == manifest.structure.factory:
+    same_postings = settings.stemmer in (None, manifest.lexical and manifest.lexical.stemmer)
+    if not differences and factory == manifest.structure.factory and same_postings:
         return True
     if settings.overwrite:
         return False
+    if not differences and not same_postings:
+        raise BuildError(
+            f"{path} holds these passages without words of this stemmer: add them with `elasticdenser rebuild {path} "
+            f"--hybrid --stemmer {settings.stemmer}`"
+        )
     if not differences:
         raise BuildError(
             f"{path} holds these passages with the structure {manifest.structure.factory}: change it with "
@@ -283,7 +299,14 @@ def _encodable_content(passage: Passage) -> str:
     return passage.content
 
 
-def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, vectors: Origin = "encoded") -> None:
+def finish_index(
+    work: Path,
+    plan: BuildPlan,
+    factory: str,
+    progress: Progress,
+    vectors: Origin = "encoded",
+    stemmer: str | None = None,
+) -> None:
     """Derive all other files from the vectors and ids, and write the manifest, which makes the index complete.
 
     Args:
@@ -292,14 +315,18 @@ def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, 
         factory: Factory string of the search structure, or `auto`.
         progress: Called with (step, done, in all).
         vectors: Origin of the vectors, as in the manifest.
+        stemmer: Stemmer of the postings for search by words; None builds no postings.
 
     Raises:
         BuildError: The factory string is not known, or the disk refuses.
     """
     dim, n_passages = plan.encoder.settings.dim, plan.n_passages
     resolved_factory = choose_factory(n_passages, dim) if factory == AUTO else factory
-    if (work / layout.MANIFEST).exists() and Manifest.read(work).structure.factory == resolved_factory:
-        return
+    if (work / layout.MANIFEST).exists():
+        finished = Manifest.read(work)
+        finished_stemmer = None if finished.lexical is None else finished.lexical.stemmer
+        if (finished.structure.factory, finished_stemmer) == (resolved_factory, stemmer):
+            return
     with explained_os_errors(work):
         journal.clear_derived(work)
         write_lookup(work / layout.ID_LOOKUP, LineFile(work / layout.IDS, work / layout.ID_OFFSETS), n_passages)
@@ -307,13 +334,15 @@ def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, 
             lines = LineFile(work / layout.METADATA, work / layout.METADATA_OFFSETS)
             write_table(work / layout.METADATA_TABLE, lines, plan.metadata)
         structure = build_structure(work, (n_passages, dim), resolved_factory, progress)
+        lexical = None if stemmer is None else build_postings_of(work, n_passages, stemmer, progress=progress)
+        lexical_files = () if lexical is None else lexical.files
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             software=__version__,
             dim=dim,
             vectors=vectors,
             structure=structure,
-            files=file_entries(work, [*_FILES, *structure.files], progress),
+            files=file_entries(work, [*_FILES, *structure.files, *lexical_files], progress),
             n_passages=n_passages,
             has_texts=plan.has_texts,
             corpus=plan.corpus,
@@ -322,5 +351,6 @@ def finish_index(work: Path, plan: BuildPlan, factory: str, progress: Progress, 
             chunking=plan.chunking,
             n_documents=plan.n_documents,
             metadata=plan.metadata,
+            lexical=lexical,
         )
         manifest.write(work)

@@ -28,6 +28,8 @@ def check_integrity(folder: Path, manifest: Manifest, check: Check = "changed") 
         return
     if damage.keys() <= set(manifest.structure.files):
         way_out = f"the vectors are undamaged, so run `elasticdenser rebuild {folder}`"
+    elif damage.keys() <= set(manifest.derived_files):
+        way_out = f"vectors and texts are undamaged, so run `elasticdenser rebuild {folder} --factory auto --hybrid`"
     else:
         way_out = "restore these files from a copy, or build the index again with --overwrite"
     listed = "; ".join(f"{name} {fault}" for name, fault in damage.items())

@@ -22,6 +22,7 @@ from elasticdenser.errors import BuildError, IndexFormatError
 from elasticdenser.index import layout
 from elasticdenser.index.integrity import find_damage
 from elasticdenser.index.layout import JOURNAL, MANIFEST, PLAN
+from elasticdenser.index.lexical.info import FILE_PATTERNS
 from elasticdenser.index.manifest import Manifest
 from elasticdenser.index.plan import BuildPlan
 from elasticdenser.index.structures.registry import structure_suffixes
@@ -36,7 +37,10 @@ _APPENDED_FILES = (
     layout.METADATA_OFFSETS,
 )
 _ENCODED_FILES = (*_APPENDED_FILES, PLAN, JOURNAL, MANIFEST)
-_DERIVED_PATTERNS = (layout.ID_LOOKUP, layout.METADATA_TABLE, layout.VERIFIED, "ids-*.u64", "texts.tmp", ".*.tmp")
+_DERIVED_PATTERNS = (
+    *(layout.ID_LOOKUP, layout.METADATA_TABLE, layout.VERIFIED, "ids-*.u64", "texts.tmp", ".*.tmp"),
+    *FILE_PATTERNS,
+)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from elasticdenser.index import layout
 from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.efforts import Effort
 from elasticdenser.index.layout import MANIFEST, building_folder, replaced_folder
+from elasticdenser.index.lexical.info import LexicalInfo
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress
 
@@ -92,6 +93,7 @@ class Manifest:
         n_documents: Number of documents, if they were cut into passages.
         metadata: Types of the metadata fields by name, such as `{"date": "date", "tags": "text[]"}`; None without
             metadata.
+        lexical: Postings for search by words; None if there are none, as in indexes older than version 4.
         version: Version of the format.
     """
 
@@ -109,6 +111,7 @@ class Manifest:
     chunking: Chunking | None = None
     n_documents: int | None = None
     metadata: dict[str, str] | None = None
+    lexical: LexicalInfo | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -117,6 +120,11 @@ class Manifest:
         for kind in (self.metadata or {}).values():
             FieldType.parse(kind)
         from_value(_CorpusKeys, {key: self.corpus.get(key) for key in _CORPUS_KEYS}, "corpus", error=IndexFormatError)
+
+    @property
+    def derived_files(self) -> tuple[str, ...]:
+        """Names of the files that can be derived again from the vectors and texts, other than that of the ids."""
+        return (*self.structure.files, *(() if self.lexical is None else self.lexical.files))
 
     def write(self, folder: Path) -> None:
         """Write the manifest atomically."""
@@ -192,7 +200,7 @@ def _parse(path: Path, value: dict[str, Any]) -> Manifest:
 
 
 def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest in the form of version 2, which later ones add keys to.
+    """Return a manifest in the form of version 2, which 3 and 4 add keys to.
 
     Version 1 had one effort and one file among the structure's keys.
     """
@@ -220,6 +228,7 @@ def _check_file_sizes(path: Path, manifest: Manifest) -> None:
         layout.ID_LOOKUP: 16 * n_passages,
         **(metadata_sizes if manifest.metadata else {}),
         **dict.fromkeys((*text_files, *manifest.structure.files)),
+        **({} if manifest.lexical is None else manifest.lexical.sizes(n_passages)),
     }
     for name, expected in expected_sizes.items():
         if name not in manifest.files:

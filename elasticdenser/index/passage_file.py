@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -32,6 +33,10 @@ class PassageFile:
 
     def __init__(self, path: Path, offsets: Path) -> None:
         self._path, self._lines = path, LineFile(path, offsets)
+
+    def __iter__(self) -> Iterator[Passage]:
+        for position in range(len(self._lines)):
+            yield self[position]
 
     def __getitem__(self, position: int) -> Passage:
         try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
-from elasticdenser.arrays import Positions, Scores, Vectors
+from elasticdenser.arrays import Floats, Positions, Scores, Vectors
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
 from elasticdenser.index import layout
@@ -18,6 +19,7 @@ from elasticdenser.index.filtered_search import exact_source, filtered_source
 from elasticdenser.index.filters import AnyFilter, Filter, parse_filter
 from elasticdenser.index.filters.checking import check_filter
 from elasticdenser.index.integrity import Check, check_integrity
+from elasticdenser.index.lexical import DEFAULT_STEMMER, LexicalSearch
 from elasticdenser.index.line_files import IdTable, LineFile, id_texts
 from elasticdenser.index.locking import resolve_path
 from elasticdenser.index.manifest import Manifest
@@ -26,6 +28,7 @@ from elasticdenser.index.metadata.store import MetadataStore
 from elasticdenser.index.passage_file import PassageFile
 from elasticdenser.index.rescoring import best_candidates
 from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch, IndexStructure
+from elasticdenser.index.structures.registry import AUTO
 from elasticdenser.index.structures.threads import faiss_threads
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress, silent
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from elasticdenser.datasets.metadata import AnySelection
     from elasticdenser.encoders import PassageEncoder
     from elasticdenser.encoders.deferred import DeferredPassageEncoder
+
+_SAMPLED_VECTORS = 1024
+"""The standard error of the score of a random passage is then a thirtieth of that of a single one."""
 
 
 class PassageIndex:
@@ -49,6 +55,7 @@ class PassageIndex:
         vectors: float32, (n_passages, dim), memory-mapped.
         doc_ids: Document ids by position.
         fields: Types of the metadata fields by name; empty without metadata.
+        lexical: Search by words; None if the index was built without it.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -63,6 +70,9 @@ class PassageIndex:
         self._metadata = MetadataStore(path, manifest.n_passages, manifest.metadata)
         self.fields = self._metadata.fields
         self._structure = IndexStructure.read(path, manifest.structure, self.vectors)
+        self.lexical = (
+            None if manifest.lexical is None else LexicalSearch.read(path, manifest.lexical, manifest.n_passages)
+        )
 
     @classmethod
     def open(
@@ -102,6 +112,8 @@ class PassageIndex:
         workers: int | None = None,
         chunk: Chunking | str | None = None,
         metadata: AnySelection = None,
+        hybrid: bool = False,
+        stemmer: str = DEFAULT_STEMMER,
         progress: Progress = silent,
     ) -> PassageIndex:
         """Encode a corpus into a new index, or continue a build that was interrupted there, and open it.
@@ -122,6 +134,9 @@ class PassageIndex:
                 the ids `d7#0`, `d7#1`, ...
             metadata: Fields that are kept to filter by, such as `section,date:date,tags:text[]` or `all`; see
                 `MetadataSelection.parse`. None keeps the metadata that passages bring.
+            hybrid: Also index the words of the passages, for `Retriever.search(hybrid=...)`; this needs the texts.
+            stemmer: How endings of words are cut off: `porter` for English, another of Snowball's stemmers, such as
+                `german`, or `none`.
             progress: Called with (step, done, in all).
 
         Raises:
@@ -140,6 +155,7 @@ class PassageIndex:
             restart=restart,
             workers=workers,
             chunking=Chunking.parse(chunk) if isinstance(chunk, str) else chunk,
+            stemmer=stemmer if hybrid else None,
         )
         path = resolve_path(Path(path))
         build_index(as_corpus(corpus, metadata=metadata), path, encoder or DeferredPassageEncoder(), settings, progress)
@@ -158,6 +174,13 @@ class PassageIndex:
     def dim(self) -> int:
         """Dimensions of a vector."""
         return self.manifest.dim
+
+    @cached_property
+    def mean_vector(self) -> Floats:
+        """Mean of up to 1,024 vectors at even distances, float32, (dim,): its score is that of a random passage."""
+        positions = np.unique(np.linspace(0, len(self) - 1, _SAMPLED_VECTORS).astype(np.int64))
+        mean: Floats = self.vectors[positions].mean(axis=0)
+        return mean
 
     def check_encoder(self, encoder: EncoderFingerprint) -> None:
         """Refuse an encoder whose vectors are not in the vector space of this index.
@@ -366,20 +389,32 @@ class PassageIndex:
         return self._passages is not None
 
 
-def rebuild(path: str | Path, factory: str = "auto", progress: Progress = silent) -> PassageIndex:
-    """Derive the search structure of an index again, without encoding, and open the index.
+def rebuild(
+    path: str | Path,
+    factory: str | None = None,
+    progress: Progress = silent,
+    *,
+    hybrid: bool | None = None,
+    stemmer: str = DEFAULT_STEMMER,
+) -> PassageIndex:
+    """Derive the search structure of an index again, or the postings for search by words, and open the index.
 
     Args:
-        path: The index; the files of its structure may be damaged.
-        factory: Factory string of the new structure, or `auto`.
+        path: The index; the files that are derived again may be damaged.
+        factory: Factory string of the new structure, or `auto`; None is `auto`, but the old structure if only the
+            postings change, that is, if `hybrid` is given.
         progress: Called with (step, done, in all).
+        hybrid: Whether the index will have postings, which are built again; None keeps what there is.
+        stemmer: As for `PassageIndex.build`.
 
     Raises:
-        IndexFormatError: More than the derived files is damaged.
-        BuildError: A factory string is not known, or the disk refuses.
+        IndexFormatError: More than these files is damaged, or there are no texts to make postings of.
+        BuildError: A factory string or stemmer is not known, or the disk refuses.
     """
-    from elasticdenser.index.rebuilding import rebuild_structure  # imported here because a search does not need it
+    from elasticdenser.index.rebuilding import KEEP, rebuild_derived  # imported here because a search does not need it
 
     folder = resolve_path(Path(path))
-    rebuild_structure(folder, factory, progress)
+    if factory is None and hybrid is None:
+        factory = AUTO
+    rebuild_derived(folder, factory, progress, stemmer=KEEP if hybrid is None else stemmer if hybrid else None)
     return PassageIndex.open(folder)

@@ -6,6 +6,17 @@ def forward(
     path: int, model: object, ids: object, starts: object, options: int, scratch: object, out: object
 ) -> int: ...
 def multiply(path: int, product: object, inputs: object, out: object) -> None: ...
+def add_word(
+    passages: object,
+    counts: object,
+    lengths: object,
+    weight: float,
+    constant: float,
+    by_length: float,
+    allowed: object,
+    sums: object,
+    found: object,
+) -> int: ...
 def rescore(
     path: int,
     vectors: object,

@@ -3,6 +3,7 @@
 #include <Python.h>
 
 #include "model.h"
+#include "words.h"
 #ifdef HAS_X86_PATHS
 #include <cpuid.h>
 #endif
@@ -214,6 +215,48 @@ static PyObject *kernel_rescore(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* Adds the scores of a word, or sets an exception if an argument does not fit. */
+static int64_t run_add_word(Word word, const Py_buffer *counts, const Py_buffer *allowed, const Py_buffer *sums,
+                            const Py_buffer *found) {
+    if (!has_bytes(counts, word.n * (int64_t)sizeof(uint16_t), "counts") ||
+        (allowed->buf && !has_bytes(allowed, word.n_passages, "allowed")) ||
+        !has_bytes(sums, word.n_passages * (int64_t)sizeof(float), "sums") ||
+        !has_bytes(found, word.n * (int64_t)sizeof(int64_t), "found"))
+        return -1;
+    int64_t n_found;
+    Py_BEGIN_ALLOW_THREADS
+    n_found = add_word(&word, allowed->buf, sums->buf, found->buf);
+    Py_END_ALLOW_THREADS
+    if (n_found < 0)
+        PyErr_Format(PyExc_ValueError, "got a posting of a passage that does not exist, expected less than %lld",
+                     (long long)word.n_passages);
+    return n_found;
+}
+
+PyDoc_STRVAR(add_word_doc,
+"add_word(passages, counts, lengths, weight, constant, by_length, allowed, sums, found) -> n_found\n\n"
+"Add the BM25 scores of a word to the sums of the passages that hold it. passages: uint32, (n), in rising order;\n"
+"counts: uint16, (n); lengths: uint32, (n_passages); allowed: bool, (n_passages), or None; sums: float32,\n"
+"(n_passages); found: int64, (n), to which the passages are written whose sum was 0.");
+static PyObject *kernel_add_word(PyObject *self, PyObject *args) {
+    (void)self;
+    Word word;
+    Py_buffer passages, counts, lengths, allowed, sums, found;
+    if (!PyArg_ParseTuple(args, "y*y*y*fffz*w*w*:add_word", &passages, &counts, &lengths, &word.weight, &word.constant,
+                          &word.by_length, &allowed, &sums, &found))
+        return NULL;
+    word.passages = passages.buf, word.n = passages.len / (int64_t)sizeof(uint32_t), word.counts = counts.buf;
+    word.lengths = lengths.buf, word.n_passages = lengths.len / (int64_t)sizeof(uint32_t);
+    const int64_t n_found = run_add_word(word, &counts, &allowed, &sums, &found);
+    PyBuffer_Release(&passages);
+    PyBuffer_Release(&counts);
+    PyBuffer_Release(&lengths);
+    PyBuffer_Release(&allowed);
+    PyBuffer_Release(&sums);
+    PyBuffer_Release(&found);
+    return n_found < 0 ? NULL : PyLong_FromLongLong(n_found);
+}
+
 PyDoc_STRVAR(paths_doc,
 "paths() -> names\n\n"
 "Return the names of the paths that this machine can run, fastest first; a path is selected by its position.");
@@ -246,13 +289,14 @@ static PyMethodDef methods[] = {
     {"forward", kernel_forward, METH_VARARGS, forward_doc},
     {"multiply", kernel_multiply, METH_VARARGS, multiply_doc},
     {"rescore", kernel_rescore, METH_VARARGS, rescore_doc},
+    {"add_word", kernel_add_word, METH_VARARGS, add_word_doc},
     {"paths", kernel_paths, METH_NOARGS, paths_doc},
     {"columns", kernel_columns, METH_VARARGS, columns_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, "_kernel", "Forward passes of encoders in 8 bits, and exact scores.", -1, methods,
+    PyModuleDef_HEAD_INIT, "_kernel", "Forward passes of encoders in 8 bits, and scores.", -1, methods,
     NULL, NULL, NULL, NULL,
 };
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from elasticdenser.arrays import Positions, Scores, Vectors
+from elasticdenser.arrays import Positions, Scores
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 
@@ -28,15 +28,14 @@ def check_has_documents(index: PassageIndex) -> None:
 
 
 def retrieve_documents(
-    retrieve: Callable[..., tuple[Scores, Positions]], index: PassageIndex, n_documents: int, vectors: Vectors
+    retrieve: Callable[..., tuple[Scores, Positions]], index: PassageIndex, n_documents: int
 ) -> tuple[Scores, Positions]:
     """Retrieve more and more chunks, until those of each query are of enough documents or there are no more.
 
     Args:
-        retrieve: Searches as `PassageIndex.search` does; called with vectors and `k`.
+        retrieve: Searches as `PassageIndex.search` does; called with `k`.
         index: The index.
         n_documents: Documents wanted for each query.
-        vectors: float32, (n_queries, dim), of the queries.
 
     Returns:
         Scores, float32, and positions, int64, both (n_queries, n), best first, several for a document.
@@ -44,7 +43,7 @@ def retrieve_documents(
     n_chunks = n_documents
     while True:
         n_chunks *= _CHUNKS_PER_DOCUMENT
-        scores, positions = retrieve(vectors, k=n_chunks)
+        scores, positions = retrieve(k=n_chunks)
         if positions.shape[1] < n_chunks:
             return scores, positions
         if all(len(_firsts_of_documents(index, row)) >= n_documents for row in positions):

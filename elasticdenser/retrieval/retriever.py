@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import compress, islice
 from pathlib import Path
@@ -20,13 +20,16 @@ from elasticdenser.query_input import Queries, checked_k, query_records
 from elasticdenser.rankers import ElasticRanker
 from elasticdenser.retrieval.by_document import check_has_documents, keep_best_chunks, retrieve_documents
 from elasticdenser.retrieval.encoder_choice import load_query_encoder
+from elasticdenser.retrieval.hybrid import Hybrid, search_hybrid, weight_of, words_of
 from elasticdenser.retrieval.reranking import NO_RERANKER, ElasticReranker, Reranker, make_reranker
 from elasticdenser.retrieval.reranking.batches import rerank_batch
 from elasticdenser.retrieval.scores import strictly_decreasing
+from elasticdenser.retrieval.snippets import Snippet, make_snippets
 from elasticdenser.subnet import Subnet
 
-FirstStage = Callable[[Vectors], tuple[Scores, Positions]]
-"""Takes query vectors, float32, (n_queries, dim); returns scores and positions, (n_queries, n), best first."""
+FirstStage = Callable[[list[str], Vectors], tuple[Scores, Positions]]
+"""Takes queries and their vectors, float32, (n_queries, dim); returns scores and positions, (n_queries, n), best first.
+"""
 
 _BATCH = 32
 """Queries that are encoded and searched together; larger batches would delay the first hits of a stream."""
@@ -75,14 +78,16 @@ class Retriever:
             `50:w0.5-d3` for 50 candidates by this subnet of the ranker.
         ranker: Ranker of spellings, here and in `search`, or its folder; None is the one that comes with this package.
             Without `reranker` it reranks 50 candidates by its largest subnet.
+        hybrid: Search by words too: True, or the weight of words from 0 to 1; the index needs postings.
 
     Attributes:
+        word_weight: Weight of words in a search that says nothing else; None for search by meaning alone.
         opener: Opens the same retriever again, also in another process; None if it was not opened by `open`.
 
     Raises:
         EncoderMismatchError: The index was made by another encoder.
         ModelError: There is no such ranker.
-        QueryError: There is no such reranker, or the index lacks what it needs.
+        QueryError: There is no such reranker, or the index lacks what it needs, or postings.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class Retriever:
         *,
         reranker: Reranker | str | None = None,
         ranker: ElasticRanker | str | Path | None = None,
+        hybrid: Hybrid = None,
     ) -> None:
         index.check_encoder(encoder.fingerprint)
         self.encoder, self.index = encoder, index
@@ -101,6 +107,8 @@ class Retriever:
         elif isinstance(reranker, ElasticReranker) and self.ranker is None:
             self.ranker = reranker.ranker
         self.reranker = self._resolve_reranker(reranker)
+        self.word_weight: float | None = None
+        self.word_weight = self._resolve_hybrid(False if hybrid is None else hybrid)
         self.opener: Callable[[], Retriever] | None = None
 
     @classmethod
@@ -112,6 +120,7 @@ class Retriever:
         download: bool = True,
         reranker: Reranker | str | None = None,
         ranker: ElasticRanker | str | Path | None = None,
+        hybrid: Hybrid = None,
         **options: Any,
     ) -> Self:
         """Open an index and the encoder that made it, with trained subnets if the encoder or this package has them.
@@ -125,6 +134,7 @@ class Retriever:
             download: Whether the encoder may be downloaded from the hub.
             reranker: As for the class.
             ranker: As for the class; a folder is loaded on the encoder's device.
+            hybrid: As for the class.
             options: `dtype` and `device` of the encoder.
 
         Raises:
@@ -137,8 +147,9 @@ class Retriever:
         query_encoder, name = load_query_encoder(index.manifest.encoder, encoder, download=download, **options)
         if isinstance(ranker, str | Path):
             ranker = ElasticRanker.from_pretrained(ranker, device=options.get("device", "auto"))
-        retriever = cls(query_encoder, index, reranker=reranker, ranker=ranker)
-        again = {"encoder": name, "download": download, "reranker": reranker, "ranker": ranker, **options}
+        retriever = cls(query_encoder, index, reranker=reranker, ranker=ranker, hybrid=hybrid)
+        again = {"encoder": name, "download": download, "reranker": reranker, "ranker": ranker, "hybrid": hybrid}
+        again |= options
         retriever.opener = partial(cls.open, Path(path).absolute(), **again)
         return retriever
 
@@ -167,6 +178,7 @@ class Retriever:
         recall: float | None = None,
         reranker: Reranker | str | None = None,
         by_document: bool = False,
+        hybrid: Hybrid = None,
     ) -> Iterator[Hit]:
         """Search, streaming the hits query by query, best first.
 
@@ -185,6 +197,8 @@ class Retriever:
             reranker: For this call, instead of the retriever's own; `none` is no reranker.
             by_document: Rank the documents of an index of chunks, each by its best chunk: `doc_id` is then the
                 document's id, and `passage_id` that of the chunk.
+            hybrid: Search by words too: True, or the weight of words from 0 to 1; False is meaning alone, None as the
+                retriever was made, whose weight True takes too. Scores are then those of `search_hybrid`.
 
         Yields:
             A `Hit`, which is a `ScoredDoc(query_id, doc_id, score)`, with the `subnet` that encoded the query; ties in
@@ -205,9 +219,33 @@ class Retriever:
         filter = None if filter is None else self.index.check_filter(filter)
         select_effort(self.index.manifest.structure.efforts, recall)  # so that the call itself refuses a wrong recall
         n_retrieved = k if second_stage is None else max(k, second_stage.n_candidates)
-        retrieve = partial(self.index.search, k=n_retrieved, within=within, filter=filter, exact=exact, recall=recall)
-        first_stage = partial(retrieve_documents, retrieve, self.index, n_retrieved) if by_document else retrieve
+        weight = self._resolve_hybrid(hybrid)
+        if weight is not None and filter is not None:
+            # Words are counted for any passages, but for a filter only exactly.
+            matching = self.index.matches(filter).positions
+            within, filter = matching if within is None else np.intersect1d(within, matching), None
+        options: dict[str, Any] = {"within": within, "exact": exact, "recall": recall}
+
+        def first_stage(texts: list[str], vectors: Vectors) -> tuple[Scores, Positions]:
+            retrieve = partial(self.index.search, vectors, filter=filter, **options)
+            if weight is not None:
+                retrieve = partial(search_hybrid, self.index, texts, vectors, weight=weight, **options)
+            return retrieve_documents(retrieve, self.index, n_retrieved) if by_document else retrieve(k=n_retrieved)
+
         return self._search(query_records(queries), k, subnet, first_stage, second_stage, by_document)
+
+    def snippets(self, query: str, hits: Iterable[Hit]) -> list[Snippet]:
+        """Return the sentence of each hit that matches the query best, by the full encoder.
+
+        Args:
+            query: The query.
+            hits: Hits of this retriever's index.
+
+        Raises:
+            IndexFormatError: The index was built without texts.
+        """
+        texts = [self.index.passage(hit.passage_id).text for hit in hits]
+        return make_snippets(self.encoder, self.index, query, texts)
 
     def _resolve_reranker(self, reranker: Reranker | str | None) -> Reranker | None:
         """Return a reranker, given as an object or a spelling; None is the retriever's own."""
@@ -217,6 +255,15 @@ class Retriever:
         if resolved is not None:
             resolved.check_index(self.index)
         return resolved
+
+    def _resolve_hybrid(self, hybrid: Hybrid) -> float | None:
+        """Return the weight of words; None for search by meaning alone."""
+        if hybrid is None or (hybrid is True and self.word_weight is not None):
+            return self.word_weight
+        weight = weight_of(hybrid)
+        if weight is not None:
+            words_of(self.index)
+        return weight
 
     def _search(
         self,
@@ -230,7 +277,7 @@ class Retriever:
         while batch := list(islice(records, _BATCH)):
             texts = [text for _, text in batch]
             vectors = self.encoder.encode(texts, subnet)
-            scores, positions = first_stage(vectors)
+            scores, positions = first_stage(texts, vectors)
             if second_stage is not None and positions.shape[1]:
                 n_reranked = positions.shape[1] if by_document else k
                 scores, positions = rerank_batch(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import islice
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from elasticdenser.arrays import Vectors
-from elasticdenser.datasets.sentences import sentence_spans
 from elasticdenser.errors import QueryError
+from elasticdenser.retrieval.snippets import Sentence, best_snippets, score_sentences, split_into_sentences
 from elasticdenser.serving.encoding import admitted, in_batches
 from elasticdenser.serving.errors import error_response, error_responses
 from elasticdenser.serving.request_schemas import HighlightsRequest
@@ -19,16 +18,6 @@ from elasticdenser.serving.schemas import HighlightsResponse
 from elasticdenser.serving.service import Service, add_log_fields, service_of
 
 router = APIRouter()
-
-_MAX_SENTENCES = 64
-"""Sentences of one passage that are scored, the first ones: a bound on the time for very long passages."""
-
-
-class _Sentence(NamedTuple):
-    passage: int
-    start: int
-    end: int
-    text: str
 
 
 @router.post(
@@ -45,37 +34,32 @@ async def highlights(body: HighlightsRequest, request: Request) -> dict[str, Any
         return error_response(404, str(error), param="doc_ids")
     with admitted(service):
         scores = await _score(service, body.query, [sentence.text for sentence in sentences])
-    best: list[dict[str, Any]] = [{"doc_id": doc_id, "start": 0, "end": 0, "score": None} for doc_id in body.doc_ids]
-    for sentence, score in zip(sentences, scores, strict=True):
-        highlight = best[sentence.passage]
-        if highlight["score"] is None or score > highlight["score"]:
-            highlight.update(start=sentence.start, end=sentence.end, score=score)
+    index = service.retriever.index
+    snippets = await asyncio.to_thread(best_snippets, index, body.query, len(body.doc_ids), sentences, scores)
     add_log_fields(request, level=str(service.retriever.encoder.full_subnet), texts=len(sentences))
-    return {"highlights": best}
+    return {
+        "highlights": [
+            {
+                "doc_id": doc_id,
+                "start": snippet.start,
+                "end": snippet.end,
+                "score": snippet.score,
+                "words": [{"start": start, "end": end} for start, end in snippet.words],
+            }
+            for doc_id, snippet in zip(body.doc_ids, snippets, strict=True)
+        ]
+    }
 
 
-def _sentences_of(service: Service, doc_ids: Sequence[str]) -> list[_Sentence]:
-    """Return the sentences of passages, without the white space around them.
+def _sentences_of(service: Service, doc_ids: Sequence[str]) -> list[Sentence]:
+    """Return the sentences of passages.
 
     Raises:
         QueryError: A passage is not in the index.
     """
     index = service.retriever.index
     positions = index.doc_ids.positions(doc_ids).tolist()  # of passages alone: a document of chunks has no one text
-    if not index.has_texts:
-        return []
-    texts = [index.passage_at(position).text for position in positions]
-    return [sentence for number, text in enumerate(texts) for sentence in _split(number, text)]
-
-
-def _split(passage: int, text: str) -> list[_Sentence]:
-    stripped = []
-    for start, end in islice(sentence_spans(text), _MAX_SENTENCES):
-        sentence = text[start:end].strip()
-        if sentence:
-            start += len(text[start:end]) - len(text[start:end].lstrip())
-            stripped.append(_Sentence(passage, start, start + len(sentence), sentence))
-    return stripped
+    return split_into_sentences([index.passage_at(position).text for position in positions]) if index.has_texts else []
 
 
 async def _score(service: Service, query: str, sentences: Sequence[str]) -> list[float]:
@@ -84,10 +68,5 @@ async def _score(service: Service, query: str, sentences: Sequence[str]) -> list
         return []
     encoder = service.retriever.encoder
     (query_vectors,) = await in_batches(service, [query], encoder.encode)
-
-    def score_batch(batch: Sequence[str]) -> list[float]:
-        vectors: Vectors = encoder.encode_passages(batch)
-        scores: list[float] = (vectors @ query_vectors[0]).tolist()
-        return scores
-
+    score_batch = partial(score_sentences, encoder, query_vectors[0])
     return [score for scores in await in_batches(service, sentences, score_batch) for score in scores]

@@ -118,6 +118,20 @@ AnyFilter = Annotated[
 """A filter as it is given. The models describe it only: `parse_filter` reads it, and its messages say more."""
 
 
+def _hybrid_tag(value: Any) -> str | None:
+    """Return which form of `Hybrid` a value has."""
+    if isinstance(value, bool):
+        return "as a switch"
+    return "as a weight" if isinstance(value, int | float) else None
+
+
+Hybrid = Annotated[
+    Annotated[bool, Tag("as a switch")] | Annotated[float, Field(ge=0, le=1), Tag("as a weight")],
+    Discriminator(_hybrid_tag),
+]
+"""Whether words count, or how much."""
+
+
 class _SearchOptions(_RequestBody):
     k: Integer = Field(10, ge=1, le=MAX_HITS, description="Number of hits for each query.")
     deadline_ms: float | None = Field(
@@ -151,6 +165,11 @@ class _SearchOptions(_RequestBody):
         None,
         description="Search only passages whose metadata meets this: text such as `section = 'ops' and date >= "
         "'2026-01-01'`, a condition, or clauses of conditions. The fields are those of the index.",
+    )
+    hybrid: Hybrid | None = Field(
+        None,
+        description="Search by words too: true, or the weight of words from 0 to 1; false: by meaning alone. The index "
+        "must have been built with `--hybrid`. Default: as the server was started.",
     )
     rerank: bool = Field(
         True,
@@ -211,7 +230,10 @@ EmbeddingsInput = Annotated[
 ]
 """One text, or several; a text may be given as token ids."""
 
-TAGS = ("as one query", "as several queries", "as text", "as texts", "as tokens", "as token lists", "as an object")
+TAGS = (
+    *("as one query", "as several queries", "as text", "as texts", "as tokens", "as token lists", "as an object"),
+    *("as a switch", "as a weight"),
+)
 """Names of the alternatives in the locations of validation errors, where they stand between the names of fields."""
 
 

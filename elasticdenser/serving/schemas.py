@@ -55,6 +55,18 @@ class SearchResponse(BaseModel):
     results: list[QueryResult]
 
 
+class HighlightedWord(BaseModel):
+    """Word of a sentence that is a word of the query, in any of its forms.
+
+    Attributes:
+        start: Position of its first character in the passage's text, in Unicode characters.
+        end: Position behind its last character.
+    """
+
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+
+
 class Highlight(BaseModel):
     """The sentence of a passage's text that matches the query best.
 
@@ -63,12 +75,14 @@ class Highlight(BaseModel):
         start: Position of the sentence's first character in the text, in Unicode characters.
         end: Position behind its last character.
         score: Score of the sentence, by the full encoder; null if the text is empty.
+        words: Words of the sentence that are words of the query.
     """
 
     doc_id: str
     start: int = Field(ge=0)
     end: int = Field(ge=0)
     score: float | None
+    words: list[HighlightedWord]
 
 
 class HighlightsResponse(BaseModel):

@@ -16,6 +16,7 @@ from elasticdenser.engine.answers import Answer
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.errors import QueryError
 from elasticdenser.index.filters import parse_filter
+from elasticdenser.retrieval.hybrid import words_of
 from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, error_responses
 from elasticdenser.serving.request_schemas import AnySearchRequest, BatchSearchRequest, SearchRequest
 from elasticdenser.serving.schemas import SearchResponse
@@ -78,6 +79,11 @@ async def _invalid_response(
     except QueryError as error:
         return error_response(422, str(error), param="minimum_level")
     try:
+        if body.hybrid is not None and body.hybrid is not False:
+            words_of(index)
+    except QueryError as error:
+        return error_response(422, str(error), param="hybrid")
+    try:
         if body.doc_ids is not None:
             await asyncio.to_thread(index.positions, body.doc_ids)
     except QueryError as error:
@@ -104,6 +110,7 @@ def _submit_options(body: SearchRequest | BatchSearchRequest) -> dict[str, Any]:
         "minimum_quality": body.minimum_quality,
         "priority": body.priority,
         "rerank": body.rerank,
+        "hybrid": body.hybrid,
     }
     if body.doc_ids is not None:
         options["doc_ids"] = frozenset(body.doc_ids)

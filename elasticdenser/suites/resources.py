@@ -103,6 +103,10 @@ class Resources:
             return len(self.dense_index(corpus, dense.encoder))
         return len(self.bm25_index(corpus)) if self._has_bm25() else None
 
+    def _is_hybrid(self) -> bool:
+        systems = self.suite.systems.values()
+        return any(isinstance(settings, DenseSettings) and settings.word_weight is not None for settings in systems)
+
     def _dense_settings(self) -> DenseSettings | None:
         return next((settings for settings in self.suite.systems.values() if isinstance(settings, DenseSettings)), None)
 
@@ -166,7 +170,7 @@ class Resources:
     def _dense_index(self, corpus: str, encoder: str) -> PassageIndex:
         """Open the vectors of a corpus from an encoder; build them if they do not exist."""
         from elasticdenser.encoders import PassageEncoder
-        from elasticdenser.index import PassageIndex
+        from elasticdenser.index import PassageIndex, rebuild
 
         if finished := self.sources.finished_index(corpus):
             return PassageIndex.open(finished, encoder=self._encoder_of(encoder).fingerprint)
@@ -174,8 +178,10 @@ class Resources:
         fingerprint = replace(passage_encoder_fingerprint(self._encoder_of(encoder)), dtype="float32")
         key = fingerprint_of([self.sources.corpus_fingerprint(corpus), fingerprint.to_json()])
         path = self._indexes / f"{corpus}.{key[:_FINGERPRINT_LENGTH]}"
+        progress = partial(_report_prefixed, self._progress, corpus)
         if path.exists():
-            return PassageIndex.open(path, encoder=fingerprint)
+            index = PassageIndex.open(path, encoder=fingerprint)
+            return rebuild(path, hybrid=True, progress=progress) if self._is_hybrid() and not index.lexical else index
         passage_encoder = PassageEncoder.from_pretrained(
             fingerprint.name, download=not self.options.offline, device=self.options.device
         )
@@ -184,6 +190,7 @@ class Resources:
             path,
             passage_encoder,
             workers=self.options.workers,
+            hybrid=self._is_hybrid(),
             progress=partial(_report_prefixed, self.progress, corpus),
         )
 

@@ -10,7 +10,7 @@
     typing_errors = 2               # adds this many typing errors to every query; judgements and answers stay the same
 
     [systems.NAME]
-    type = "dense"                  # or "bm25", "rrf", "weighted", "rerank", "run", each with its settings
+    type = "dense"                  # or "hybrid", "bm25", "rrf", "weighted", "rerank", "run", each with its settings
     subnet = "w0.5-d3"              # a subnet of the query encoder; without this key, the full subnet
     subnet = ["w1-d6", "level0"]    # several subnets: a system for each, named NAME.w1-d6 and NAME.level0
     subnet = "all"                  # every subnet of the encoder
@@ -42,6 +42,7 @@ from msgspec import Meta
 
 from elasticdenser.encoders.precision import dtype_of
 from elasticdenser.errors import QueryError
+from elasticdenser.retrieval.hybrid import DEFAULT_WEIGHT
 
 ALL_SUBNETS = "all"
 """Value of `subnet` that means every subnet of the encoder."""
@@ -89,7 +90,8 @@ class DenseSettings:
 
     `subnet` is a subnet of the query encoder, several subnets, or `all`; without it the full subnet is used. `encoder`
     is a folder or a model id; without it, systems with a `subnet` use the elastic encoder of this package. `precision`
-    is the arithmetic of the query encoder: int8, fp32, bf16, fp16, or auto, as queries are served.
+    is the arithmetic of the query encoder: int8, fp32, bf16, fp16, or auto, as queries are served. `word_weight` is the
+    weight of words in a hybrid search; without it only vectors count.
     """
 
     title: str = ""
@@ -97,6 +99,7 @@ class DenseSettings:
     subnet: str | NonEmptyNames = ""
     exact: bool = False
     precision: str = "auto"
+    word_weight: Annotated[float, Meta(ge=0, le=1)] | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -108,6 +111,13 @@ class DenseSettings:
     def has_several_subnets(self) -> bool:
         """Whether the table stands for several systems, one for each subnet."""
         return self.subnet == ALL_SUBNETS or isinstance(self.subnet, tuple)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridSettings(DenseSettings):
+    """Search by vectors and words together, in one index; the settings are those of a dense search."""
+
+    word_weight: Annotated[float, Meta(ge=0, le=1)] | None = DEFAULT_WEIGHT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +195,7 @@ class RerankSettings:
 SystemSettings = DenseSettings | Bm25Settings | RrfSettings | WeightedSettings | RerankSettings | RunSettings
 SYSTEM_TYPES: dict[str, type[SystemSettings]] = {
     "dense": DenseSettings,
+    "hybrid": HybridSettings,
     "bm25": Bm25Settings,
     "rrf": RrfSettings,
     "weighted": WeightedSettings,

@@ -205,6 +205,7 @@ def _subnet_settings(settings: DenseSettings, table: str, subnet: Subnet) -> Sub
         subnet=str(subnet),
         exact=settings.exact,
         precision=settings.precision,
+        word_weight=settings.word_weight,
         family=table,
     )
 

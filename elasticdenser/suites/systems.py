@@ -14,6 +14,7 @@ from elasticdenser.errors import DataMissingError
 from elasticdenser.evaluation import System
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.retrieval.fusion import reciprocal_rank_fusion, weighted_fusion
+from elasticdenser.retrieval.hybrid import N_CANDIDATES, words_of
 from elasticdenser.retrieval.java import require_pyserini
 from elasticdenser.retrieval.retriever import Retriever
 from elasticdenser.suites.encoders import subnets_fingerprint
@@ -68,7 +69,7 @@ def _dense(name: str, settings: DenseSettings, corpus: str, resources: Resources
     index = resources.dense_index(corpus, settings.encoder)
     retriever = Retriever(encoder, index)
     structure = None if settings.exact else asdict(index.manifest.structure)
-    shown_settings = {
+    shown_settings: dict[str, object] = {
         "type": "dense",
         "encoder": encoder.fingerprint.name,
         "subnet": str(subnet),
@@ -81,18 +82,28 @@ def _dense(name: str, settings: DenseSettings, corpus: str, resources: Resources
         index.manifest.corpus["sha256"],
         structure,
     ]
+    if settings.word_weight is not None:
+        words = {
+            "stemmer": words_of(index).analyzer.stemmer,
+            "word_weight": settings.word_weight,
+            "candidates": N_CANDIDATES,
+        }
+        shown_settings |= {"type": "hybrid", **words}
+        dependencies.append(words)
     if subnet != encoder.full_subnet:
         trained = subnets_fingerprint(encoder)
         shown_settings["trained"] = trained[:12]
         dependencies.append(trained)
     family = settings.family if isinstance(settings, SubnetSettings) else ""
-    title = settings.title or f"{encoder.fingerprint.name}, {subnet}, {'exact' if settings.exact else 'auto'}"
+    words_title = "" if settings.word_weight is None else f" and words, weight {settings.word_weight:g}"
+    default_title = f"{encoder.fingerprint.name}, {subnet}, {'exact' if settings.exact else 'auto'}{words_title}"
+    title = settings.title or default_title
     return System(
         name=name,
         title=f"{title}, {subnet}" if settings.title and family else title,
         settings=shown_settings,
         fingerprint=fingerprint_of(dependencies),
-        search=partial(retriever.search, subnet=subnet, exact=settings.exact),
+        search=partial(retriever.search, subnet=subnet, exact=settings.exact, hybrid=settings.word_weight),
         family=family,
         subnet=str(subnet),
     )

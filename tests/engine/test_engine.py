@@ -361,7 +361,7 @@ class _FakeHit:
 class _FakeRetriever:
     encoder, reranker = _FakeEncoder(), None
 
-    def search(self, queries, k, *, subnet, doc_ids, filter, recall):
+    def search(self, queries, k, *, subnet, doc_ids, filter, recall, hybrid):
         for query_id, text in queries.items():
             for rank in range(k):
                 yield _FakeHit(query_id, f"{text}/{rank}/{sorted(doc_ids or [])}{filter or ''}")

@@ -70,6 +70,16 @@ def check(path, words, n):
     return index, word
 
 
+def check_words(index, name):
+    """Check that the words of the passages are found, if they are indexed; return the stemmer."""
+    assert name.endswith("hybrid") == (index.lexical is not None)
+    if index.lexical is None:
+        return None
+    assert index.lexical.search("7", 3)[1].tolist() == [7]
+    assert len(index.lexical.search("passages", 30)[1]) == 25
+    return index.lexical.analyzer.stemmer
+
+
 def scenario_build(path):
     PassageIndex.build(make_corpus(25, metadata=True), path, HashingEncoder())
 
@@ -82,16 +92,26 @@ def scenario_rebuild(path):
     rebuild(path, "HNSW4")
 
 
+def scenario_build_hybrid(path):
+    PassageIndex.build(make_corpus(25), path, HashingEncoder(), hybrid=True)
+
+
+def scenario_rebuild_hybrid(path):
+    rebuild(path, hybrid=True, stemmer="english")
+
+
 def try_all(name, folder):
     """Kill a scenario before each of its operations in turn, and return the number of operations."""
     scenario = globals()[f"scenario_{name}"]
     old = folder / "old"
-    assert in_child(lambda: scenario_build(old)) == 0
+    is_new, is_rebuilt = name.startswith("build"), name.startswith("rebuild")
+    first = scenario_build_hybrid if name == "rebuild_hybrid" else scenario_build
+    assert in_child(lambda: first(old)) == 0
     nth = 0
     while True:
         nth += 1
         path = folder / f"{name}-{nth}"
-        if name != "build":
+        if not is_new:
             shutil.copytree(old, path)
 
         def killed(nth=nth, path=path):
@@ -103,9 +123,10 @@ def try_all(name, folder):
 
         def check_remains(path=path):
             try:
-                check(path, ("passage", "other") if name != "build" else ("passage",), 25)
+                index, _ = check(path, ("passage",) if is_new else ("passage", "other"), 25)
+                check_words(index, name)
             except IndexFormatError as error:
-                assert not path.exists() and name != "rebuild", error
+                assert not path.exists() and not is_rebuilt, error
                 assert any(word in str(error) for word in ("run the same", "does not exist")), error
 
         def repeat(path=path):
@@ -113,6 +134,7 @@ def try_all(name, folder):
             index, word = check(path, ("passage", "other"), 25)
             assert word == ("other" if name == "overwrite" else "passage")
             assert index.manifest.structure.factory == ("HNSW4" if name == "rebuild" else "Flat")
+            assert check_words(index, name) == {"build_hybrid": "porter", "rebuild_hybrid": "english"}.get(name)
             allowed = {*index.manifest.files, "manifest.json", ".checked.json"}
             assert {entry.name for entry in path.iterdir()} <= allowed, sorted(path.iterdir())
             assert not [p for p in path.parent.iterdir() if p.name.startswith(path.name + ".")]

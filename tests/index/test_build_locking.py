@@ -106,7 +106,7 @@ def test_swap_that_fails_puts_the_old_one_back(small_index, hashing, monkeypatch
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("scenario", ["build", "overwrite", "rebuild"])
+@pytest.mark.parametrize("scenario", ["build", "overwrite", "rebuild", "build_hybrid", "rebuild_hybrid"])
 def test_killed_between_any_two_file_operations(tmp_path, scenario):
     command = [sys.executable, str(HERE / "crashing_build.py"), str(tmp_path), scenario]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -64,7 +64,7 @@ def test_the_best_sentence_is_that_of_the_encoder(highlighting, many_sentences, 
 
 
 def test_a_passage_without_text_has_no_best_sentence(highlighting, many_sentences):
-    empty = {"doc_id": "none", "start": 0, "end": 0, "score": None}
+    empty = {"doc_id": "none", "start": 0, "end": 0, "score": None, "words": []}
     assert highlight(highlighting, query="x", doc_ids=["none"]).json() == {"highlights": [empty]}
     folder, retriever = many_sentences
     bare = Retriever(retriever.encoder, PassageIndex.open(folder / "bare"))
@@ -113,3 +113,9 @@ def test_too_many_requests_at_once_are_rejected(highlighting):
         error_of(highlight(highlighting, query="x", doc_ids=["two"]), 429)
     finally:
         service.n_encoding = 0
+
+
+def test_words_of_the_query_are_found_in_any_form(highlighting):
+    (found,) = highlight(highlighting, query="who wrote novels, Herbert?", doc_ids=["two"]).json()["highlights"]
+    words = [TEXTS["two"][word["start"] : word["end"]] for word in found["words"]]
+    assert words == [word for word in ("novel", "Herbert") if word in TEXTS["two"][found["start"] : found["end"]]]

@@ -51,6 +51,13 @@ type = "run"
 path = "{query_set}.trec"
 """
 
+HYBRID = """
+[systems.hybrid]
+type = "hybrid"
+encoder = "ENCODER"
+word_weight = 1
+"""
+
 BM25 = """
 [systems.bm25]
 type = "bm25"
@@ -188,6 +195,21 @@ def test_without_pyserini_its_systems_are_skipped_with_the_way_to_install_it(
     assert set(reasons) == {"bm25", "rrf", "weighted"}
     assert "pip install 'pyserini==" in reasons["bm25"]
     assert reasons["rrf"] == "it fuses bm25, which was skipped"
+
+
+def test_a_hybrid_system_adds_words_to_an_index_that_lacks_them(suite_file, data_folder, tmp_path):
+    out = tmp_path / "out"
+    evaluate(suite_file, out, data_folder)
+    encoder = re.search('encoder = "(.*)"', suite_file.read_text())[1]
+    suite_file.write_text(suite_file.read_text() + HYBRID.replace("ENCODER", encoder))
+    comparison, messages = evaluate(suite_file, out, data_folder)
+    assert "words: words" in messages and "words: encoding" not in messages
+    # Two passages hold the word of a query; of equal ones the first wins, which for the last query is the wrong one.
+    assert comparison.cell("words", "hybrid").mean("RR@10") == pytest.approx(11.5 / 12)
+    (settings,) = (system.settings for system in comparison.systems if system.name == "hybrid")
+    assert (settings["type"], settings["stemmer"], settings["word_weight"]) == ("hybrid", "porter", 1)
+    fingerprints = {comparison.cell("words", name).fingerprint for name in ("auto", "hybrid")}
+    assert len(fingerprints) == 2
 
 
 def test_a_changed_corpus_gets_its_own_index_and_runs(suite_file, data_folder, tmp_path):

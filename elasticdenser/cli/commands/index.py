@@ -20,6 +20,7 @@ _EXAMPLES = options.examples(
     "index notes/ -o indexes/notes --chunk 128/32",
     "index 'sqlite:docs.db?query=SELECT id, title, body AS text FROM docs' -o indexes/docs",
     "index posts.jsonl -o indexes/posts --metadata section,date:date,tags:text[]",
+    "index passages.jsonl -o indexes/mine --hybrid    (search by words too)",
     "index msmarco-passage -o indexes/msmarco --device cuda",
     "index passages.jsonl -o indexes/mpnet --encoder sentence-transformers/all-mpnet-base-v2",
 )
@@ -51,6 +52,10 @@ def index(
             show_default=False,
         ),
     ] = None,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Index the words of the passages too, for `search --hybrid`.")
+    ] = False,
+    stemmer: options.Stemmer = "porter",
     no_texts: Annotated[
         bool, typer.Option("--no-texts", help="Do not store the texts; hits are then shown without them.")
     ] = False,
@@ -120,6 +125,8 @@ def index(
             restart=restart,
             workers=workers,
             chunk=chunking,
+            hybrid=hybrid,
+            stemmer=stemmer,
             progress=progress,
         )
     structure = built.manifest.structure

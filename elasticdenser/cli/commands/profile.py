@@ -23,6 +23,7 @@ _EXAMPLES = options.examples(
     "profile indexes/mine --queries questions.txt --by-length -o profile.json",
     "profile indexes/mine --rerank 50:w0.5-d3 --rerank 100:w1-d6 -o profile.json    (levels that rerank)",
     "profile indexes/nq --queries beir/nq/ --measure nDCG@10 --rerank 50:w0.5-d3 -o profile.json    (judged)",
+    "profile indexes/mine --hybrid -o profile.json",
     "profile indexes/mine --subnets w1-d6,w0.5-d3,level0 --batch-sizes 1,8,32 -o profile.json",
 )
 
@@ -78,6 +79,9 @@ def profile(
         ),
     ] = None,
     reranking: RerankedLevelsOptions,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Measure searches by meaning and words, as with `serve --hybrid`.")
+    ] = False,
     encoding: options.EncoderOptions,
 ) -> None:
     """Measure quality and run time of each level (a subnet with a search effort, and reranking) on this machine.
@@ -95,7 +99,7 @@ def profile(
     if measure is not None and queries is None:
         raise typer.BadParameter("it needs judged queries: give --queries", param_hint="--measure")
     output.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
-    retriever = encoding.open_retriever(index, **reranking.retriever_options())
+    retriever = encoding.open_retriever(index, hybrid=hybrid, **reranking.retriever_options())
     from elasticdenser.cli.judged_levels import judge_by_measure
     from elasticdenser.datasets import load_queries
     from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile

@@ -16,6 +16,7 @@ _EXAMPLES = options.examples(
     "run indexes/nq beir/nq/ -k 100 -o runs/nq.trec",
     "run indexes/msmarco msmarco-passage/dev/small -k 1000 -o runs/dev.trec.gz",
     "run indexes/mine questions.tsv -o runs/mine.trec --exact",
+    "run indexes/nq beir/nq/ -o runs/nq.trec --hybrid        (meaning and words)",
     "run indexes/nq beir/nq/ -o runs/nq.trec --subnet all    (a run for each subnet)",
     "run indexes/nq beir/nq/ -k 100 -o runs/nq.trec --rerank 50:w0.5-d3    (the 50 best hits by the ranker)",
 )

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,8 @@ _EXAMPLES = options.examples(
     "search indexes/mine --json < questions.txt",
     'search indexes/reports "who wrote dune" --by-document   (the best chunk of each document)',
     "search indexes/notes \"roll back\" --filter \"section = 'ops' and date >= '2026-01-01'\"",
+    'search indexes/mine "who wrote dune" --hybrid           (meaning and words)',
+    'search indexes/mine "who wrote dune" --snippets         (the best sentence of each hit)',
     "search indexes/mine        (a prompt for queries, until Ctrl-D)",
 )
 
@@ -52,6 +55,10 @@ def search(
     within: Annotated[
         Path | None, typer.Option("--within", help="File of document ids, one per line: search only these.")
     ] = None,
+    snippets: Annotated[
+        bool,
+        typer.Option("--snippets", help="Show the sentence of each hit that matches the query best, by the encoder."),
+    ] = False,
     searching: options.SearchOptions,
     reranking: RerankingOptions,
     encoding: options.EncoderOptions,
@@ -72,19 +79,22 @@ def search(
     for text in _queries(query, file):
         is_empty = False
         for subnet in subnets:
-            show_hits(retriever, text, as_json=as_json, subnet=subnet, **search_options)
+            show_hits(retriever, text, as_json=as_json, snippets=snippets, subnet=subnet, **search_options)
     if is_empty and not _is_prompting(file):
         source = "standard input" if file is None or str(file) == "-" else str(file)
         note(f"{source}: no query in it, nothing but blank lines: expected one query per line")
 
 
-def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **search_options: Any) -> None:
+def show_hits(
+    retriever: Retriever, query: str, *, as_json: bool = False, snippets: bool = False, **search_options: Any
+) -> None:
     """Search, and print the hits with the subnet that was used and the duration of encoding and search together.
 
     Args:
         retriever: Retriever to search with.
         query: Text of the query.
         as_json: Print a line of JSON instead of a table.
+        snippets: Show the best sentence of each hit.
         **search_options: Further arguments of `Retriever.search`.
     """
     started = time.perf_counter()
@@ -93,13 +103,15 @@ def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **sear
     index, subnet = retriever.index, retriever.encoder.resolve_subnet(search_options.get("subnet"))
     passages = [index.passage(hit.passage_id) if index.has_texts else None for hit in hits]
     all_metadata = [index.metadata_of(hit.passage_id) for hit in hits]
+    best = retriever.snippets(query, hits) if snippets else [None] * len(hits)
     if as_json:
         rows = [
             {"doc_id": hit.doc_id, "score": round(hit.score, 6)}
             | _place_in_document(index, hit.passage_id)
             | ({} if passage is None else {"title": passage.title, "text": passage.text})
             | ({"metadata": metadata} if index.fields else {})
-            for hit, passage, metadata in zip(hits, passages, all_metadata, strict=True)
+            | ({} if snippet is None else {"snippet": asdict(snippet)})
+            for hit, passage, metadata, snippet in zip(hits, passages, all_metadata, best, strict=True)
         ]
         answer: dict[str, Any] = {"query": query, "subnet": str(subnet)}
         if retriever.reranker is not None:
@@ -108,7 +120,7 @@ def show_hits(retriever: Retriever, query: str, *, as_json: bool = False, **sear
         return
     scored = [(hit.score, hit.doc_id, passage) for hit, passage in zip(hits, passages, strict=True)]
     stages = str(subnet) if retriever.reranker is None else f"{subnet}, {retriever.reranker}"
-    columns, rows_shown = ["", "score", "id", "passage"], hit_rows(scored)
+    columns, rows_shown = ["", "score", "id", "passage"], hit_rows(scored, snippets=best)
     if index.fields:
         columns.append("metadata")
         for row, metadata in zip(rows_shown, all_metadata, strict=True):

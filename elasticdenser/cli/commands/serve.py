@@ -32,6 +32,7 @@ _EXAMPLES = options.examples(
     "serve indexes/mine --profile profile.json --workers 4",
     "serve indexes/mine --profile profile.json --minimum-quality 0.95",
     "serve indexes/mine --rerank 50:w0.5-d3 --rerank 30:w0.25-d1        (as far as the load allows)",
+    "serve indexes/mine --hybrid        (meaning and words)",
     "serve indexes/mine --policy static:w0.5-d3        (always the same level)",
     "serve indexes/mine --host 0.0.0.0 --api-key-file key.txt",
     "serve indexes/mine --allowed-host search.example.org        (behind a proxy)",
@@ -128,6 +129,14 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    hybrid: Annotated[
+        bool,
+        typer.Option(
+            "--hybrid",
+            help="Search by words too, in an index that was built with --hybrid, unless a request says otherwise.",
+        ),
+    ] = False,
+    word_weight: options.WordWeight = None,
     cache: Annotated[int, typer.Option(min=0, help="Number of recent queries whose vectors are cached.")] = 0,
     access_log: Annotated[bool, typer.Option(help="Log each request as a line of JSON on stderr.")] = True,
     reranking: RerankedLevelsOptions,
@@ -171,7 +180,12 @@ def serve(
         )
         allow_open_files(max_connections)
         levels = None if profile is None else Profile.load(profile)
-        retriever = encoding.open_retriever(index, cache=cache, **reranking.retriever_options(levels))
+        retriever = encoding.open_retriever(
+            index,
+            cache=cache,
+            hybrid=options.hybrid_of(hybrid, word_weight),
+            **reranking.retriever_options(levels),
+        )
         if levels is None and (level := policy.partition(":")[2]):
             options_of_level(retriever, level)  # refuses an unknown one before levels are measured
         levels = levels or _measure_levels(retriever, reranking.rerankings)

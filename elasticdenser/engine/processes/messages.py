@@ -33,7 +33,8 @@ def encode_batch(queries: Sequence[Query], level: str) -> bytes:
     for query in queries:
         doc_ids = None if query.doc_ids is None else frozenset(map(_exact_str, query.doc_ids))
         filter = None if query.filter is None else _exact_str(query.filter)
-        rows.append((_exact_str(query.text), int(query.k), doc_ids, filter, query.rerank))
+        words = (query.hybrid, query.word_weight)
+        rows.append((_exact_str(query.text), int(query.k), doc_ids, filter, query.rerank, *words))
     return marshal.dumps((_exact_str(level), rows))
 
 
@@ -41,8 +42,8 @@ def decode_batch(message: bytes) -> tuple[list[Query], str]:
     """Return the queries and the level of a batch."""
     level, rows = marshal.loads(message)
     queries = [
-        Query(text=text, k=k, doc_ids=doc_ids, filter=filter, rerank=rerank)
-        for text, k, doc_ids, filter, rerank in rows
+        Query(text=text, k=k, doc_ids=doc_ids, filter=filter, rerank=rerank, hybrid=hybrid, word_weight=word_weight)
+        for text, k, doc_ids, filter, rerank, hybrid, word_weight in rows
     ]
     return queries, level
 
