@@ -178,7 +178,7 @@ class Resources:
         fingerprint = replace(passage_encoder_fingerprint(self._encoder_of(encoder)), dtype="float32")
         key = fingerprint_of([self.sources.corpus_fingerprint(corpus), fingerprint.to_json()])
         path = self._indexes / f"{corpus}.{key[:_FINGERPRINT_LENGTH]}"
-        progress = partial(_report_prefixed, self._progress, corpus)
+        progress = partial(_report_prefixed, self.progress, corpus)
         if path.exists():
             index = PassageIndex.open(path, encoder=fingerprint)
             return rebuild(path, hybrid=True, progress=progress) if self._is_hybrid() and not index.lexical else index
@@ -191,7 +191,7 @@ class Resources:
             passage_encoder,
             workers=self.options.workers,
             hybrid=self._is_hybrid(),
-            progress=partial(_report_prefixed, self.progress, corpus),
+            progress=progress,
         )
 
     def _bm25_index(self, corpus: str) -> Bm25Index:

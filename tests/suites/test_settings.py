@@ -94,7 +94,7 @@ def test_a_part_of_a_suite_includes_the_baseline_and_fused_systems(tmp_path):
         ("k1 = 1", "k1 = nan", "not a finite number"),
         ("k1 = 1", "b = 1.5", "systems.words.b: got 1.5, expected at least 0 and at most 1"),
         ('of = ["words", "vectors"]', "of = []", "systems.both.of: got [], expected a list with at least 1 item"),
-        ('type = "rrf"', 'type = "magic"', "systems.both: got type = 'magic', expected one of dense, bm25"),
+        ('type = "rrf"', 'type = "magic"', "systems.both: got type = 'magic', expected one of dense, hybrid, bm25"),
         ('"words", "vectors"]', '"words", "nothing"]', "systems.both.of: got 'nothing'"),
         ('"words", "vectors"]', '"words", "both"]', "fuses itself"),
         ("exact = true", "exact = 1", "systems.vectors.exact: got 1, expected a value of type bool"),
