@@ -39,8 +39,6 @@ _FILES = [
     [*_SETTINGS, "*pytorch_model.bin", "*pytorch_model-*-of-*.bin"],
 ]
 _CODE = ["*.py"]
-_BESIDE_MODULES = ("config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling", MANIFEST)
-"""Files and a folder that only encoders have which also have a `modules.json`."""
 _IGNORED_FILES = ["onnx/*", "openvino/*"]
 
 
@@ -188,8 +186,6 @@ def _is_complete(folder: Path) -> bool:
         modules = read_modules(folder)
         check_weights(folder)
     except ModelError:
-        return False
-    if not has_modules(folder) and any((folder / name).exists() for name in _BESIDE_MODULES):
         return False
     has_config = modules[0].kind == STATIC or (modules[0].folder / "config.json").is_file()
     return has_config and (not is_elastic(folder) or (folder / TRAINED_WEIGHTS).is_file())

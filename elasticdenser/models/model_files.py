@@ -29,6 +29,9 @@ TRANSFORMER, POOLING, STATIC, NORMALIZE = "Transformer", "Pooling", "StaticEmbed
 HEAD_TYPES = ("Dense", "LayerNorm", "Dropout", NORMALIZE)
 """Types of the modules that may follow, in any order and number: they change the vector of a text."""
 
+_BESIDE_MODULES = ("config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling", "elastic.json")
+"""Files and a folder that only encoders have which also have a `modules.json`."""
+
 MIN_LENGTH = 3
 """Least maximum length in tokens: two special tokens and one of the text."""
 
@@ -67,14 +70,14 @@ def transformer_folder(folder: Path) -> Path:
 def read_modules(folder: Path) -> list[Module]:
     """Return the modules of a sentence encoder in order.
 
-    They are `Transformer`, `Pooling` and any of `HEAD_TYPES`; or `StaticEmbedding` and, if any, `Normalize`. A folder
-    without `modules.json` has the first one alone.
+    They are `Transformer`, `Pooling` and any of `HEAD_TYPES`; or `StaticEmbedding` and, if any, `Normalize`. A plain
+    transformer, and a table of model2vec, have the first one alone.
 
     Raises:
         ModelError: `folder` holds no sentence encoder, one of other modules, or one with a module outside of it.
     """
     path = folder / "modules.json"
-    if not path.exists() and (folder / "config.json").exists():
+    if not path.exists() and (folder / "config.json").exists() and not _lacks_modules(folder):
         is_static = read_object(folder / "config.json").get("model_type") == "model2vec"
         return [Module(STATIC if is_static else TRANSFORMER, folder)]
     modules = read_json(path)
@@ -94,6 +97,11 @@ def read_modules(folder: Path) -> list[Module]:
 def has_modules(folder: Path) -> bool:
     """Return whether a folder has the layout of sentence-transformers, which says how texts become vectors."""
     return (folder / "modules.json").exists()
+
+
+def _lacks_modules(folder: Path) -> bool:
+    """Return whether a folder has lost its `modules.json`: it has files that are only beside one."""
+    return any((folder / name).exists() for name in _BESIDE_MODULES)
 
 
 def read_json(path: Path) -> Any:

@@ -320,7 +320,7 @@ FAULTS = {
     "activation": (lambda folder: change(folder / "config.json", hidden_act="swoosh"), ["cannot load", "swoosh"]),
     "no modules.json": (
         lambda folder: (folder / "modules.json").unlink(),
-        ["no modules.json", "--pooling", "layout of sentence-transformers"],
+        ["modules.json is missing", "layout of sentence-transformers"],
     ),
     "modules.json is no JSON": (lambda folder: (folder / "modules.json").write_text("{"), ["modules.json is not JSON"]),
     "modules.json is no list": (
