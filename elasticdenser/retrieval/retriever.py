@@ -148,7 +148,13 @@ class Retriever:
         if isinstance(ranker, str | Path):
             ranker = ElasticRanker.from_pretrained(ranker, device=options.get("device", "auto"))
         retriever = cls(query_encoder, index, reranker=reranker, ranker=ranker, hybrid=hybrid)
-        again = {"encoder": name, "download": download, "reranker": reranker, "ranker": ranker, "hybrid": hybrid}
+        again: dict[str, Any] = {
+            "encoder": name,
+            "download": download,
+            "reranker": reranker,
+            "ranker": ranker,
+            "hybrid": hybrid,
+        }
         again |= options
         retriever.opener = partial(cls.open, Path(path).absolute(), **again)
         return retriever
