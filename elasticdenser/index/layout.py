@@ -14,6 +14,8 @@ PASSAGES = "passages.jsonl"
 PASSAGE_OFFSETS = "passages.offsets"
 VERIFIED = ".checked.json"
 
+SEGMENTS = "segments"
+
 PLAN = "plan.json"
 JOURNAL = "journal.jsonl"
 

@@ -31,11 +31,11 @@ class PassageFile:
     """
 
     def __init__(self, path: Path, offsets: Path) -> None:
-        self._path, self._lines = path, LineFile(path, offsets)
+        self._path, self.lines = path, LineFile(path, offsets)
 
     def __getitem__(self, position: int) -> Passage:
         try:
-            record = msgspec.json.decode(self._lines[position], type=_Record)
+            record = msgspec.json.decode(self.lines[position], type=_Record)
         except msgspec.DecodeError as error:
             raise IndexFormatError(
                 f"{self._path} is damaged (passage {position} cannot be read: {error}): restore the index from a copy, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex
 
@@ -11,16 +12,15 @@ import numpy as np
 from elasticdenser.arrays import Positions, Scores, Vectors
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
-from elasticdenser.index import layout
 from elasticdenser.index.chunking import Chunking, chunk_id, document_of
-from elasticdenser.index.integrity import Check, check_integrity
-from elasticdenser.index.line_files import IdTable, LineFile, id_texts
+from elasticdenser.index.contents import IndexContents
+from elasticdenser.index.efforts import select_effort
+from elasticdenser.index.integrity import Check
+from elasticdenser.index.line_files import IdTable, id_texts
 from elasticdenser.index.locking import resolve_path
-from elasticdenser.index.manifest import Manifest
-from elasticdenser.index.passage_file import PassageFile
-from elasticdenser.index.rescoring import best_candidates
-from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch, IndexStructure
+from elasticdenser.index.segment_search import Hits, SegmentSearch
 from elasticdenser.index.structures.threads import faiss_threads
+from elasticdenser.index.tables import SegmentIds, SegmentTable, SegmentVectors, open_segments
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress, silent
 from elasticdenser.query_input import checked_k
@@ -34,31 +34,32 @@ if TYPE_CHECKING:
 class PassageIndex:
     """An index of passages, opened for search; safe to use from several threads.
 
-    Use `PassageIndex.open` or `PassageIndex.build`.
+    Use `PassageIndex.open` or `PassageIndex.build`. An opened index never changes: `add`, `delete` and `compact` write
+    the next generation to disk and return it, opened; `refresh` opens what others have written.
 
     Attributes:
         path: The folder.
         manifest: Its description.
-        vectors: float32, (n_passages, dim), memory-mapped.
+        vectors: float32, (n_passages, dim), memory-mapped; of an index that was changed, a `SegmentVectors`.
         doc_ids: Document ids by position.
+        generation: Number of changes since it was built.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path, self.manifest = path, manifest
-        shape = (manifest.n_passages, manifest.dim)
-        # As a plain array: every access to a memmap creates another memmap object, which is slow.
-        self.vectors: Vectors = np.asarray(np.memmap(path / layout.VECTORS, dtype="<f4", mode="r", shape=shape))
-        self.doc_ids = IdTable(LineFile(path / layout.IDS, path / layout.ID_OFFSETS), path / layout.ID_LOOKUP)
-        self._passages = (
-            PassageFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
-        )
-        self._structure = IndexStructure.read(path, manifest.structure, self.vectors)
+    def __init__(self, contents: IndexContents, table: SegmentTable) -> None:
+        self.path, self.manifest, self.generation = contents.folder, contents.manifest, contents.number
+        self.contents, self._table = contents, table
+        self._search = SegmentSearch(table)
+        self.vectors: Vectors | SegmentVectors = SegmentVectors(table, self.dim)
+        self.doc_ids: IdTable | SegmentIds = SegmentIds(table)
+        if len(table.segments) == 1 and not len(table.segments[0].deleted):
+            files = table.segments[0].files
+            self.vectors, self.doc_ids = files.vectors, files.ids
 
     @classmethod
     def open(
         cls, path: str | Path, *, encoder: EncoderFingerprint | None = None, check: Check = "changed"
     ) -> PassageIndex:
-        """Open an index.
+        """Open the newest generation of an index.
 
         Args:
             path: Its folder.
@@ -70,10 +71,7 @@ class PassageIndex:
             IndexFormatError: It is missing, damaged, unfinished, or of a newer format.
             EncoderMismatchError: It was built by another encoder.
         """
-        folder = Path(path)
-        manifest = Manifest.read(folder)
-        check_integrity(folder, manifest, check)
-        index = cls(folder, manifest)
+        index = cls(*open_segments(Path(path), check))
         if encoder is not None:
             index.check_encoder(encoder)
         return index
@@ -132,6 +130,121 @@ class PassageIndex:
         build_index(as_corpus(corpus), path, encoder or DeferredPassageEncoder(), settings, progress)
         return cls.open(path)
 
+    def add(
+        self,
+        corpus: AnyCorpus,
+        *,
+        encoder: PassageEncoder | DeferredPassageEncoder | None = None,
+        vectors: Vectors | None = None,
+        only_new: bool = False,
+        workers: int | None = None,
+        compact: bool = True,
+        progress: Progress = silent,
+    ) -> PassageIndex:
+        """Add documents on disk, in one generation, and return the newest generation; this one does not change.
+
+        Documents whose ids are in the index are replaced, with all their chunks; those with the same text are left as
+        they are.
+
+        Args:
+            corpus: As for `build`. Documents are cut into chunks as those of the index were.
+            encoder: The encoder that made the index; by default, the one that the index names is loaded.
+            vectors: float32, (n_passages, dim): the vectors of the passages, which are then not encoded. They must be
+                of the index's encoder.
+            only_new: Leave out documents whose ids are in the index.
+            workers: Cores to encode on; None is all usable ones.
+            compact: Merge segments afterwards if there are many, or if many passages are deleted.
+            progress: Called with (step, done, in all).
+
+        Raises:
+            EncoderMismatchError: The encoder is another one than that of the index.
+            BadInputError: The corpus or the vectors have a fault.
+            BuildError: Another process is writing for a long time, or the disk refuses.
+        """
+        from elasticdenser.datasets import as_corpus
+        from elasticdenser.index.changes import add_passages
+
+        source = as_corpus(corpus)
+        add_passages(self.path, source, encoder, vectors=vectors, only_new=only_new, workers=workers, progress=progress)
+        return self._next(compact, progress)
+
+    upsert = add
+
+    def delete(
+        self,
+        doc_ids: Iterable[str | int],
+        *,
+        missing_ok: bool = False,
+        compact: bool = True,
+        progress: Progress = silent,
+    ) -> PassageIndex:
+        """Delete documents on disk, in one generation, and return the newest generation; this one does not change.
+
+        Args:
+            doc_ids: Ids of documents; in an index of chunks, all chunks of a document are deleted.
+            missing_ok: Whether ids may be missing from the index.
+            compact: Merge segments afterwards if there are many, or if many passages are deleted.
+            progress: Called with (step, done, in all).
+
+        Raises:
+            QueryError: Some ids are not in the index; nothing was deleted.
+            BuildError: Another process is writing for a long time, or the disk refuses.
+        """
+        from elasticdenser.index.changes import delete_passages
+
+        delete_passages(self.path, doc_ids, missing_ok=missing_ok)
+        return self._next(compact, progress)
+
+    def compact(self, *, factory: str = "auto", progress: Progress = silent) -> PassageIndex:
+        """Merge all segments on disk into one, without the deleted passages, and return the newest generation.
+
+        Nothing is encoded. The positions of the passages do not change.
+
+        Args:
+            factory: Factory string of the new search structure; `auto` keeps one that was chosen by hand.
+            progress: Called with (step, done, in all).
+
+        Raises:
+            BuildError: Another process is compacting the index, or the disk refuses.
+        """
+        from elasticdenser.index import compaction
+
+        compaction.compact(self.path, factory=factory, progress=progress)
+        return self.refresh()
+
+    def snapshot(self, path: str | Path) -> PassageIndex:
+        """Make a folder that is the newest generation of this index and does not change with it, and open it.
+
+        The files are linked, or copied where links are not possible.
+
+        Raises:
+            BuildError: Something is in that place, another process is writing for a long time, or the disk refuses.
+        """
+        from elasticdenser.index.snapshots import snapshot
+
+        snapshot(self.path, Path(path))
+        return PassageIndex.open(path)
+
+    def refresh(self) -> PassageIndex:
+        """Return the newest generation, opened; it is this one if the index has not changed since.
+
+        Files of segments that are open already are not read again.
+
+        Raises:
+            IndexFormatError: The index is missing, damaged, or of a newer format.
+        """
+        if IndexContents.read(self.path) == self.contents:
+            return self
+        return PassageIndex(*open_segments(self.path, "changed", self._table.segments))
+
+    def _next(self, compact: bool, progress: Progress) -> PassageIndex:
+        """Compact the index if it is needed and wanted, and return the newest generation."""
+        if compact:
+            from elasticdenser.index import compaction
+
+            compaction.compact_if_needed(self.path, progress)
+        return self.refresh()
+
     def __repr__(self) -> str:
         return f"<PassageIndex {str(self.path)!r}: {len(self):,} passages, {self.dim} dimensions>"
 
@@ -188,31 +301,21 @@ class PassageIndex:
             QueryError: The shape is wrong, k or recall is out of range, or a value is not finite.
         """
         queries, k = self._checked_queries(queries), checked_k(k)
-        source = self._structure.source_for(recall)
+        select_effort(self.manifest.structure.efforts, recall)  # refuses a wrong one also where it is not used
         with faiss_threads(1):
             if within is not None:
-                return self._search_within(queries, k, self._checked_positions(within))
-            k = min(k, len(self))
-            if exact:
-                return self._best(queries, ExhaustiveSearch(self.vectors), k)
-            return self._search_structure(queries, source, k)
+                allowed = self._checked_positions(within)
+                return self._checked_hits(
+                    queries, min(k, len(allowed)), partial(self._search.scan_within, allowed=allowed)
+                )
+            search = self._search.scan if exact else partial(self._search.search, recall=recall)
+            return self._checked_hits(queries, min(k, len(self)), search)
 
-    def _search_within(self, queries: Vectors, k: int, allowed: Positions) -> tuple[Scores, Positions]:
-        if len(allowed) == 0:
+    def _checked_hits(self, queries: Vectors, k: int, search: Callable[[Vectors, int], Hits]) -> Hits:
+        """Search, and refuse scores that are not numbers; k may be 0."""
+        if k == 0:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        return self._best(queries, ExhaustiveSearch(self.vectors, allowed), min(k, len(allowed)))
-
-    def _search_structure(self, queries: Vectors, source: CandidateSource, k: int) -> tuple[Scores, Positions]:
-        scores, positions = self._best(queries, source, k)
-        # Inverted lists and graphs may reach fewer than k passages.
-        short = np.flatnonzero(positions[:, -1] < 0)
-        if len(short):
-            scores[short], positions[short] = self._best(queries[short], ExhaustiveSearch(self.vectors), k)
-        return scores, positions
-
-    def _best(self, queries: Vectors, source: CandidateSource, k: int) -> tuple[Scores, Positions]:
-        """Return scores and positions of the best candidates that `source` proposes; see `best_candidates`."""
-        scores, positions = best_candidates(queries, source, self.vectors, k)
+        scores, positions = search(queries, k)
         if np.isnan(scores).any():
             raise IndexFormatError(
                 f"{self.path} holds vectors that are not numbers: restore it from a copy, or build it again with "
@@ -296,20 +399,25 @@ class PassageIndex:
             QueryError: There is no such position.
             IndexFormatError: The index was built without texts, or is damaged.
         """
-        if self._passages is None:
+        if not self.has_texts:
             raise IndexFormatError(f"{self.path} holds no texts: build it without --no-texts to show passages")
         if isinstance(position, bool) or not isinstance(position, SupportsIndex) or not 0 <= position < len(self):
             raise QueryError(f"got position {position!r}, expected a whole number from 0 to {len(self) - 1}")
-        return self._passages[position]
+        segment, row = self._table.place(int(position))
+        if segment.files.passages is None:
+            raise IndexFormatError(f"{segment.files.path} holds no texts, expected those of its passages")
+        return segment.files.passages[row]
 
     @property
     def has_texts(self) -> bool:
         """Whether the texts of passages are stored."""
-        return self._passages is not None
+        return self.manifest.has_texts
 
 
 def rebuild(path: str | Path, factory: str = "auto", progress: Progress = silent) -> PassageIndex:
     """Derive the search structure of an index again, without encoding, and open the index.
+
+    The segments of an index that was changed become one.
 
     Args:
         path: The index; the files of its structure may be damaged.
@@ -320,8 +428,8 @@ def rebuild(path: str | Path, factory: str = "auto", progress: Progress = silent
         IndexFormatError: More than the derived files is damaged.
         BuildError: A factory string is not known, or the disk refuses.
     """
-    from elasticdenser.index.rebuilding import rebuild_structure  # imported here because a search does not need it
+    from elasticdenser.index.compaction import rewrite  # imported here because a search does not need it
 
     folder = resolve_path(Path(path))
-    rebuild_structure(folder, factory, progress)
+    rewrite(folder, factory, progress)
     return PassageIndex.open(folder)

@@ -15,7 +15,6 @@ import numpy as np
 from elasticdenser.arrays import Scores, Vectors
 from elasticdenser.encoders import ElasticQueryEncoder, resolve_dtype
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.index import layout
 from elasticdenser.models.architectures import ARCHITECTURES
 from elasticdenser.models.locate import ModelLocation, find_model
 from elasticdenser.models.model_files import read_config
@@ -47,7 +46,7 @@ def scores_of_encoder(settings: TeacherSettings, inputs: TeacherInputs) -> Teach
     used = np.unique(inputs.pools[inputs.pools >= 0])
     texts = list(inputs.queries.texts)
     index = inputs.index
-    vectors_sha256 = index.manifest.files[layout.VECTORS].sha256
+    vectors_sha256 = index.manifest.vectors_sha256
     passage_key = {**identity, "index": vectors_sha256, "used": fingerprint_of(used.tolist())}
     query_key = {**identity, "queries": texts_sha256(texts)}
 
