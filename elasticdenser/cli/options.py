@@ -17,6 +17,8 @@ from elasticdenser.errors import BadInputError, QueryError
 
 if TYPE_CHECKING:
     from elasticdenser.datasets import Corpus
+    from elasticdenser.index.contents import IndexContents
+    from elasticdenser.progress import Progress
     from elasticdenser.retrieval.retriever import Retriever
     from elasticdenser.subnet import Subnet
 
@@ -85,7 +87,10 @@ Similarity = Annotated[
         metavar="cosine|dot", help="Similarity to rank by. Default: the model's, else cosine.", show_default=False
     ),
 ]
-EncodingWorkers = Annotated[
+EncodingNoCompact = Annotated[
+    bool, typer.Option("--no-compact", help="Do not merge segments, even if there are many or much is deleted.")
+]
+Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="CPUs that encode passages. Default: all usable CPUs.")
 ]
 Workers = Annotated[
@@ -266,6 +271,36 @@ def note_precision(dtype: str, device: str = "auto") -> None:
             "passages are encoded in 8 bits (--precision int8): other precisions need the extra 'train': "
             f"{pip_install('train')}"
         )
+
+
+def compacted(index: Path, progress: Progress, *, skip: bool) -> IndexContents:
+    """Merge the segments of an index if that is needed, unless it is to be skipped, and return its contents."""
+    from elasticdenser.index.compaction import compact_if_needed
+    from elasticdenser.index.contents import IndexContents
+
+    if not skip:
+        compact_if_needed(index, progress)
+    return IndexContents.read(index)
+
+
+def read_ids(path: Path) -> list[str]:
+    """Return the ids in a file, one a line; `-` is standard input.
+
+    Raises:
+        BadInputError: The file cannot be read, or holds no id.
+    """
+    from elasticdenser.datasets.files import decode_line, read_lines, without_bom
+
+    if str(path) == "-":
+        lines = (
+            decode_line(without_bom(raw), "standard input", number) for number, raw in enumerate(sys.stdin.buffer, 1)
+        )
+    else:
+        lines = (line for _, line in read_lines(path))
+    ids = list(filter(None, map(str.strip, lines)))
+    if not ids:
+        raise BadInputError("no document id in it, nothing but blank lines: expected one id per line", path)
+    return ids
 
 
 def dtype_of(precision: str) -> str:

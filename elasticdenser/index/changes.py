@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from elasticdenser.index.locking import exclusive_lock, resolve_path
 from elasticdenser.index.manifest import Manifest
 from elasticdenser.index.segment import Segment
 from elasticdenser.index.tables import open_segments
-from elasticdenser.index.writing import writing
+from elasticdenser.index.writing import WAIT_S, writing
 from elasticdenser.models.settings import INT8
 from elasticdenser.progress import Progress, silent
 
@@ -104,34 +104,28 @@ def add_passages(
     """
     folder = resolve_path(path)
     contents, table = open_segments(folder, "changed", has_structure=False)
-    if vectors is not None:
-        selection = select(corpus, table.segments, only_new=only_new, compare=False, chunker=None)
-        encoder = GivenVectors(vectors, selection, contents.manifest)
-    else:
-        encoder = encoder or encoder_of(contents)
-        _check_encoder(contents, encoder)
-        chunker = None
-        if contents.manifest.chunking is not None:
-            encoder = encoder.load() if isinstance(encoder, DeferredPassageEncoder) else encoder
-            chunker = Chunker(contents.manifest.chunking, encoder)
-        selection = select(
-            corpus, table.segments, only_new=only_new, compare=contents.manifest.has_texts, chunker=chunker
-        )
+    manifest = contents.manifest
+    own_encoder = None if vectors is not None else encoder or encoder_of(contents)
+    chunker = None
+    if own_encoder is not None:
+        _check_encoder(contents, own_encoder)
+        if manifest.chunking is not None:
+            own_encoder = own_encoder.load() if isinstance(own_encoder, DeferredPassageEncoder) else own_encoder
+            chunker = Chunker(manifest.chunking, own_encoder)
+    has_to_compare = manifest.has_texts and vectors is None
+    selection = select(corpus, table.segments, only_new=only_new, compare=has_to_compare, chunker=chunker)
+    source = own_encoder or GivenVectors(cast("Vectors", vectors), selection, manifest)
     if not selection.n_selected:
         return Change(generation=contents.number, unchanged=selection.n_left_out, skipped=selection.skipped)
     # Passages with given vectors get a name that no other call has: no interrupted call is continued.
     key = selection.digest if vectors is None else secrets.token_hex(8)
     work = folder / SEGMENTS / f"adding-{key}"
-    settings = BuildSettings(
-        texts=contents.manifest.has_texts, chunking=contents.manifest.chunking, workers=workers, restart=True
-    )
-    with exclusive_lock(work):
-        # GivenVectors has what a build needs of an encoder.
-        build_index(selection.corpus(), work, encoder, settings, progress, is_locked=True)  # type: ignore[arg-type]
+    settings = BuildSettings(texts=manifest.has_texts, chunking=manifest.chunking, workers=workers, restart=True)
+    with exclusive_lock(work, WAIT_S):
+        # Given vectors have what a build needs of an encoder.
+        build_index(selection.corpus(), work, cast("PassageEncoder", source), settings, progress, is_locked=True)
         change = _commit(folder, work, only_new=only_new)
-    return Change(
-        **{**vars(change), "unchanged": change.unchanged + selection.n_left_out, "skipped": selection.skipped}
-    )
+    return replace(change, unchanged=change.unchanged + selection.n_left_out, skipped=selection.skipped)
 
 
 def _check_encoder(contents: IndexContents, encoder: PassageEncoder | DeferredPassageEncoder) -> None:

@@ -198,7 +198,7 @@ def _copy_vectors(work: Path, segments: Sequence[Segment], n_passages: int, prog
         for segment in segments:
             for start in range(0, len(segment), _COPIED_AT_ONCE):
                 positions = np.arange(start, min(start + _COPIED_AT_ONCE, len(segment)))
-                file.write(np.ascontiguousarray(segment.files.vectors[segment.rows(positions)], "<f4"))
+                file.write(segment.files.vectors[segment.rows(positions)].tobytes())
                 n_copied += len(positions)
                 progress("copying", n_copied, n_passages)
         flush_to_disk(file)
@@ -225,7 +225,7 @@ def _copy_lines(
         flush_to_disk(file)
         sizes[names[0]] = file.tell()
     with open(work / names[1], "xb") as file:
-        file.write(np.cumsum(np.concatenate(lengths)).astype("<i8"))
+        file.write(np.cumsum(np.concatenate(lengths)).astype("<i8").tobytes())
         flush_to_disk(file)
         sizes[names[1]] = file.tell()
     return sizes

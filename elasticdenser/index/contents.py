@@ -9,7 +9,7 @@ from typing import Any
 
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index.efforts import Effort
-from elasticdenser.index.generation import DeletedPassages, Generation, check_segment_manifest, is_generation
+from elasticdenser.index.generation import DeletedPassages, Generation, is_generation, read_segment_manifest
 from elasticdenser.index.layout import MANIFEST, SEGMENTS
 from elasticdenser.index.manifest import FileEntry, Manifest, Origin, StructureInfo, damaged, read_manifest
 
@@ -99,9 +99,9 @@ class IndexContents:
         generation = Generation.from_json(folder / MANIFEST, value)
         segments = []
         for entry in generation.segments:
-            check_segment_manifest(folder, entry)
+            manifest = read_segment_manifest(folder, entry)
             path = f"{SEGMENTS}/{entry.name}"
-            segments.append(SegmentContents(path=path, manifest=Manifest.read(folder / path), deleted=entry.deleted))
+            segments.append(SegmentContents(path=path, manifest=manifest, deleted=entry.deleted))
             _check_segment(folder, generation, segments[-1])
         return cls(
             folder=folder,

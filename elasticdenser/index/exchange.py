@@ -150,7 +150,7 @@ def _folder_of_vectors(index: PassageIndex, scratch: Path) -> Iterator[Path]:
     copy = scratch / VECTORS
     with open(copy, "xb") as file:
         for start in range(0, len(index), _COPIED_AT_ONCE):
-            file.write(np.ascontiguousarray(index.vectors[start : start + _COPIED_AT_ONCE], "<f4"))
+            file.write(index.vectors[start : start + _COPIED_AT_ONCE].tobytes())
     yield scratch
     copy.unlink()
 

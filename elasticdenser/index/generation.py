@@ -5,7 +5,9 @@ An index that was built and never changed has none: it is one segment, in the fo
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +15,15 @@ import msgspec
 
 from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.layout import MANIFEST, SEGMENTS
-from elasticdenser.index.manifest import FileEntry, damaged, is_file_name, parse_manifest, write_manifest
+from elasticdenser.index.manifest import (
+    FileEntry,
+    Manifest,
+    damaged,
+    is_file_name,
+    parse_manifest,
+    parsed_manifest,
+    write_manifest,
+)
 from elasticdenser.models.settings import EncoderFingerprint
 
 VERSION = 4
@@ -117,16 +127,23 @@ def is_generation(value: dict[str, Any]) -> bool:
     return SEGMENTS in value
 
 
-def check_segment_manifest(folder: Path, entry: SegmentEntry) -> None:
-    """Refuse a manifest of a segment that is not the one of the generation.
+def read_segment_manifest(folder: Path, entry: SegmentEntry) -> Manifest:
+    """Return the manifest of a segment of the index in `folder`.
 
     Raises:
-        IndexFormatError: It is missing or another one.
+        IndexFormatError: It is missing or damaged, or not the one of the generation.
     """
     path = folder / SEGMENTS / entry.name / MANIFEST
     try:
-        found = FileEntry.of(path)
+        content = path.read_bytes()
     except OSError as error:
         raise damaged(path, f"it cannot be read: {error.strerror}") from None
-    if found != entry.manifest:
+    if (len(content), hashlib.sha256(content).hexdigest()) != (entry.manifest.bytes, entry.manifest.sha256):
         raise damaged(path, "its SHA-256 is not the one in the manifest of the index")
+    return _segment_manifest(path, content)
+
+
+@lru_cache(maxsize=256)
+def _segment_manifest(path: Path, content: bytes) -> Manifest:
+    """Return the manifest of a segment; a change reads those of all segments several times."""
+    return Manifest.from_json(path, parsed_manifest(path, content))

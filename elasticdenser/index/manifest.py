@@ -159,19 +159,30 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        value = loads_json(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise IndexFormatError(_missing_message(folder)) from None
     except OSError as error:
         raise IndexFormatError(f"{path} cannot be read ({error.strerror}): check its owner and mode") from None
+    return parsed_manifest(path, content)
+
+
+def parsed_manifest(path: Path, content: bytes) -> dict[str, Any]:
+    """Return the manifest, of any version, that the file at `path` holds.
+
+    Raises:
+        IndexFormatError: It is damaged, or of a newer format.
+    """
+    try:
+        value = loads_json(content.decode("utf-8"))
     except ValueError as error:
         raise damaged(path, error) from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise IndexFormatError(f"{path} is not the manifest of an {FORMAT}: give the folder of an index")
     if type(value.get("version")) is not int or not 1 <= value["version"] <= LATEST_VERSION:
         raise IndexFormatError(
-            f"{folder} has format version {value.get('version')}, this elasticdenser reads up to {LATEST_VERSION}: "
-            "install a newer elasticdenser"
+            f"{path.parent} has format version {value.get('version')}, this elasticdenser reads up to "
+            f"{LATEST_VERSION}: install a newer elasticdenser"
         )
     return value
 

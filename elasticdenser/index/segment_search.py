@@ -202,4 +202,4 @@ def _best_of(queries: Vectors, source: CandidateSource, vectors: Vectors, k: int
 def _is_in(positions: Positions, allowed: Positions) -> NDArray[np.bool_]:
     """Tell which positions are allowed: bool, (n,); both are in rising order."""
     places = np.searchsorted(allowed, positions)
-    return np.append(allowed, -1)[places] == positions
+    return np.asarray(np.append(allowed, -1)[places] == positions)
