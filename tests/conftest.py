@@ -27,7 +27,7 @@ def pytest_addoption(parser):
         "--histories",
         type=int,
         default=10,
-        help="number of random histories of an index that are tried (tests/index/test_living_index_histories.py)",
+        help="number of random histories of an index that are tried (tests/index/test_living_index_killed.py)",
     )
 
 
