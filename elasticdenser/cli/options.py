@@ -87,10 +87,10 @@ Similarity = Annotated[
         metavar="cosine|dot", help="Similarity to rank by. Default: the model's, else cosine.", show_default=False
     ),
 ]
-EncodingNoCompact = Annotated[
+NoCompact = Annotated[
     bool, typer.Option("--no-compact", help="Do not merge segments, even if there are many or much is deleted.")
 ]
-Workers = Annotated[
+EncodingWorkers = Annotated[
     int | None, typer.Option("--workers", min=1, help="CPUs that encode passages. Default: all usable CPUs.")
 ]
 Workers = Annotated[

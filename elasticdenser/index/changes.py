@@ -145,7 +145,7 @@ def _commit(folder: Path, work: Path, *, only_new: bool) -> Change:
         new = Segment.of_folder(work)
         deleted: dict[str, Positions] = {}
         n_shared = 0
-        for old in writer.segments():
+        for old in writer.segments:
             rows, n_documents = new.rows_shared_with(old) if only_new else old.rows_shared_with(new)
             n_shared += n_documents
             if len(rows):
@@ -183,7 +183,7 @@ def delete_passages(
     if dry_run or len(unknown) == len(ids):
         return Change(generation=contents.number, deleted=len(ids) - len(unknown), unknown=tuple(unknown))
     with writing(folder) as writer:
-        rows, unknown = _rows_of_documents(writer.segments(), ids)
+        rows, unknown = _rows_of_documents(writer.segments, ids)
         number = writer.commit(rows).number if rows else writer.contents.number
     return Change(generation=number, deleted=len(ids) - len(unknown), unknown=tuple(unknown))
 

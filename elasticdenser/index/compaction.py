@@ -130,31 +130,34 @@ def _merge(folder: Path, chosen: slice, factory: str, progress: Progress, wait_s
         if segments:
             _write_merged(work, segments, factory, progress)
         with writing(folder) as writer:
-            current = _same_segments(segments, writer.segments())
-            if len(current) < len(segments):
-                raise BuildError(f"{folder} was replaced while it was compacted: run the command again")
+            current = [_same_files(segment, writer.segments) for segment in segments]
+            names = [segment.contents.name for segment in current if segment is not None]
+            if segments and not names:  # all was deleted meanwhile, or the index was replaced
+                shutil.rmtree(work)
+                return writer.contents.number
             deleted = {work.name: _deleted_meanwhile(segments, current)}
-            return writer.commit(
-                deleted, new=work if segments else None, instead_of=[segment.contents.name for segment in current]
-            ).number
+            return writer.commit(deleted, new=work if segments else None, instead_of=names).number
 
 
-def _same_segments(old: Sequence[Segment], new: Sequence[Segment]) -> list[Segment]:
-    """Return the segments of a later generation that have the files of the old ones; their names may differ."""
-    return [segment for segment in new if any(segment.files.manifest == other.files.manifest for other in old)]
+def _same_files(old: Segment, segments: Sequence[Segment]) -> Segment | None:
+    """Return the segment of a later generation that has the files of an old one; None if all of it was deleted."""
+    return next((segment for segment in segments if segment.files.manifest == old.files.manifest), None)
 
 
-def _deleted_meanwhile(old: Sequence[Segment], new: Sequence[Segment]) -> Positions:
+def _deleted_meanwhile(old: Sequence[Segment], new: Sequence[Segment | None]) -> Positions:
     """Return which passages of the merged segment were deleted while it was written, in rising order.
 
     Args:
         old: The segments that were merged.
-        new: The same in the newest generation.
+        new: The same in the newest generation; None if all their passages are deleted.
     """
     start, parts = 0, [NO_POSITIONS]
     for before, after in zip(old, new, strict=True):
-        rows = np.setdiff1d(after.deleted, before.deleted, assume_unique=True)
-        parts.append(before.positions(rows) + start)
+        if after is None:
+            parts.append(np.arange(start, start + len(before)))
+        else:
+            rows = np.setdiff1d(after.deleted, before.deleted, assume_unique=True)
+            parts.append(before.positions(rows) + start)
         start += len(before)
     return np.concatenate(parts)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from elasticdenser.arrays import Positions
@@ -74,8 +75,9 @@ class IndexWriter:
             raise RuntimeError(f"{self._folder} was not converted")
         return self.contents.generation
 
+    @cached_property
     def segments(self) -> list[Segment]:
-        """Open the segments, without their search structures."""
+        """The segments, opened without their search structures, as they were before any `commit`."""
         return [Segment.open(self._folder, own, None, has_structure=False) for own in self.contents.segments]
 
     def commit(
