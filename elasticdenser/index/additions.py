@@ -17,6 +17,10 @@ from elasticdenser.index.chunker import Chunker
 from elasticdenser.index.manifest import Manifest
 from elasticdenser.index.segment import Segment
 from elasticdenser.models.settings import EncoderFingerprint
+from elasticdenser.progress import Progress
+
+_PROGRESS_EVERY = 4096
+"""Documents between two reports of progress."""
 
 _LENGTH_TOLERANCE = 1e-3
 """Difference from 1 of the length of a normalised vector."""
@@ -118,7 +122,13 @@ class GivenVectors:
 
 
 def select(
-    corpus: Corpus, segments: Sequence[Segment], *, only_new: bool, compare: bool, chunker: Chunker | None
+    corpus: Corpus,
+    segments: Sequence[Segment],
+    *,
+    only_new: bool,
+    compare: bool,
+    chunker: Chunker | None,
+    progress: Progress,
 ) -> Selection:
     """Read a corpus once, and select the documents that change the index.
 
@@ -128,6 +138,7 @@ def select(
         only_new: Leave out documents whose ids are in the index.
         compare: Leave out documents whose texts are in the index under the same ids.
         chunker: Cuts the documents, if those of the index were cut.
+        progress: Called with (step, done, in all).
 
     Raises:
         BadInputError: The corpus has a fault, or holds nothing.
@@ -138,6 +149,8 @@ def select(
         own = [document] if chunker is None else chunker.chunks(iter([document]))
         is_left_out = stored is not None and (only_new or (compare and stored == list(own)))
         is_selected.append(not is_left_out)
+        if len(is_selected) % _PROGRESS_EVERY == 0:
+            progress("comparing", len(is_selected), 0)
         if not is_left_out:
             digest.update(repr(document).encode("utf-8", "surrogatepass"))
     if not is_selected:

@@ -113,7 +113,9 @@ def add_passages(
             own_encoder = own_encoder.load() if isinstance(own_encoder, DeferredPassageEncoder) else own_encoder
             chunker = Chunker(manifest.chunking, own_encoder)
     has_to_compare = manifest.has_texts and vectors is None
-    selection = select(corpus, table.segments, only_new=only_new, compare=has_to_compare, chunker=chunker)
+    selection = select(
+        corpus, table.segments, only_new=only_new, compare=has_to_compare, chunker=chunker, progress=progress
+    )
     source = own_encoder or GivenVectors(cast("Vectors", vectors), selection, manifest)
     if not selection.n_selected:
         return Change(generation=contents.number, unchanged=selection.n_left_out, skipped=selection.skipped)
@@ -175,7 +177,7 @@ def delete_passages(
         BuildError: Another process is writing for a long time, or the disk refuses.
     """
     folder, ids = resolve_path(path), list(dict.fromkeys(id_texts(doc_ids)))
-    contents, table = open_segments(folder, "sizes", has_structure=False)
+    contents, table = open_segments(folder, "changed", has_structure=False)
     _, unknown = _rows_of_documents(table.segments, ids)
     if unknown and not missing_ok:
         shown = ", ".join(map(repr, unknown[:3])) + (", ..." if len(unknown) > 3 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from elasticdenser.index.build import finish_index
 from elasticdenser.index.contents import IndexContents, merged_manifest
 from elasticdenser.index.layout import SEGMENTS, building_folder
 from elasticdenser.index.line_files import LineFile
-from elasticdenser.index.locking import exclusive_lock, resolve_path
+from elasticdenser.index.locking import LockHeldError, exclusive_lock, resolve_path
 from elasticdenser.index.manifest import Manifest
 from elasticdenser.index.plan import BuildPlan
 from elasticdenser.index.publishing import publish
@@ -27,6 +28,8 @@ from elasticdenser.index.structures.registry import AUTO
 from elasticdenser.index.tables import open_segments
 from elasticdenser.index.writing import WAIT_S, writing
 from elasticdenser.progress import Progress, silent
+
+logger = logging.getLogger(__name__)
 
 MAX_SEGMENTS = 9
 """An index of more is merged where it costs least: one large segment and eight small ones take little more time to
@@ -80,7 +83,15 @@ def rewrite(path: Path, factory: str = AUTO, progress: Progress = silent) -> int
 def compact_if_needed(path: Path, progress: Progress = silent) -> int:
     """Merge segments until there are at most `MAX_SEGMENTS`, and none has more than `MAX_DELETED` deleted.
 
-    The arguments and errors are those of `compact`.
+    Nothing is merged while another process does it. Where the disk refuses, a warning is logged: the index is as good
+    as before, and the next change tries again.
+
+    Args:
+        path: The index.
+        progress: Called with (step, done, in all).
+
+    Raises:
+        IndexFormatError: There is no such index, or it is damaged.
     """
     folder = resolve_path(path)
     while True:
@@ -91,7 +102,13 @@ def compact_if_needed(path: Path, progress: Progress = silent) -> int:
         )
         if chosen is None:
             return contents.number
-        _merge(folder, chosen, AUTO, progress)
+        try:
+            _merge(folder, chosen, AUTO, progress, wait_s=0.0)
+        except LockHeldError:
+            return contents.number
+        except BuildError as error:
+            logger.warning("the index was changed, but its segments could not be merged: %s", error)
+            return contents.number
 
 
 def choose_segments(n_left: Sequence[int], n_rows: Sequence[int]) -> slice | None:

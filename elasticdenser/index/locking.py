@@ -19,6 +19,10 @@ def resolve_path(path: Path) -> Path:
     return path
 
 
+class LockHeldError(BuildError):
+    """Another process is writing."""
+
+
 @contextmanager
 def exclusive_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the right to write the folder `path`, its build folder included.
@@ -30,7 +34,8 @@ def exclusive_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
         wait_s: How long to wait for another process that holds the lock.
 
     Raises:
-        BuildError: Another process holds the lock, or the disk refuses.
+        LockHeldError: Another process holds the lock.
+        BuildError: The disk refuses.
     """
     from filelock import FileLock, Timeout  # imported here because a search does not need it
 
@@ -42,7 +47,7 @@ def exclusive_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout:
-            raise BuildError(f"another process is writing to {path}: wait for it to end") from None
+            raise LockHeldError(f"another process is writing to {path}: wait for it to end") from None
     try:
         yield
     finally:

@@ -30,7 +30,7 @@ def snapshot(path: Path, target: Path) -> None:
         BuildError: Something exists at `target`, another process writes for a long time, or the disk refuses.
     """
     source, target = resolve_path(path), resolve_path(target)
-    IndexContents.read(source)  # a folder that is no index gets no lock file
+    check_integrity(source, IndexContents.read(source).manifest)  # may read all files, so it comes before the lock
     with exclusive_lock(target), exclusive_lock(source, WAIT_S), explained_os_errors(target):
         recover(source)
         recover(target)

@@ -45,10 +45,28 @@ def open_segments(
                 Segment.open(folder, own, open_files, has_structure=has_structure)
                 for own, open_files in zip(contents.segments, files, strict=True)
             ]
+            if check == "all":
+                _check_ids(folder, segments)
             return contents, SegmentTable(segments)
         except (IndexFormatError, FileNotFoundError):
             if _manifest_of(folder) == before:
                 raise  # else the files are gone because a new generation has replaced them
+
+
+def _check_ids(folder: Path, segments: Sequence[Segment]) -> None:
+    """Refuse an index with an id in two segments.
+
+    Raises:
+        IndexFormatError: It has such an id.
+    """
+    for number, segment in enumerate(segments):
+        for other in segments[:number]:
+            rows, n_shared = segment.rows_shared_with(other)
+            if n_shared:
+                raise IndexFormatError(
+                    f"{folder} is damaged: {n_shared:,} ids are in two segments, such as "
+                    f"{segment.files.ids[int(rows[0])]!r}: restore it from a copy"
+                )
 
 
 def _manifest_of(folder: Path) -> bytes | None:

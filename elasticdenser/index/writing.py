@@ -17,7 +17,6 @@ from pathlib import Path
 
 from elasticdenser.arrays import Positions
 from elasticdenser.artifacts import atomic_write, explained_os_errors, flush_folder, flush_to_disk
-from elasticdenser.errors import BuildError
 from elasticdenser.index.chunking import chunk_id, document_of
 from elasticdenser.index.contents import IndexContents
 from elasticdenser.index.generation import DeletedPassages, Generation, SegmentEntry
@@ -32,7 +31,7 @@ from elasticdenser.index.layout import (
     replaced_folder,
 )
 from elasticdenser.index.line_files import LineFile
-from elasticdenser.index.locking import exclusive_lock
+from elasticdenser.index.locking import LockHeldError, exclusive_lock
 from elasticdenser.index.manifest import FileEntry, Manifest
 from elasticdenser.index.publishing import recover
 from elasticdenser.index.segment import Segment
@@ -198,7 +197,7 @@ def remove_leftovers(contents: IndexContents) -> None:
 def _remove_unless_locked(entry: Path) -> None:
     """Remove a leftover, but not the work of a process that is still writing it."""
     stem = entry.with_suffix("") if entry.suffix in _SUFFIXES else entry
-    with suppress(BuildError), exclusive_lock(stem):
+    with suppress(LockHeldError), exclusive_lock(stem):
         if entry.suffix == lock_file(stem).suffix:
             return  # a lock is removed when it is released
         if entry.is_dir():

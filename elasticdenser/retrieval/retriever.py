@@ -143,6 +143,19 @@ class Retriever:
             )
         return self.opener, ()
 
+    def refresh(self) -> Retriever:
+        """Return a retriever of the newest generation of the index, with the same encoder; see `PassageIndex.refresh`.
+
+        Raises:
+            IndexFormatError: The index is missing, damaged, or of a newer format.
+        """
+        index = self.index.refresh()
+        if index is self.index:
+            return self
+        retriever = Retriever(self.encoder, index, reranker=self.reranker)
+        retriever.opener = self.opener
+        return retriever
+
     def search(
         self,
         queries: Queries,

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -474,3 +475,31 @@ def test_readers_that_open_during_a_change_try_again(index, hashing, monkeypatch
 
     monkeypatch.setattr(tables.Segment, "open", slow)
     assert PassageIndex.open(index.path).generation == 3
+
+
+def test_an_id_in_two_segments_is_found(index, hashing):
+    index.add([passage("d1é", "other")], encoder=hashing)
+    contents = IndexContents.read(index.path)
+    segments = [replace(entry, deleted=None) for entry in contents.generation.segments]
+    replace(contents.generation, segments=tuple(segments)).write(index.path)
+    with pytest.raises(IndexFormatError, match="1 ids are in two segments, such as 'd1é'"):
+        PassageIndex.open(index.path, check="all")
+
+
+def test_a_change_succeeds_if_segments_cannot_be_merged_after_it(index, hashing, monkeypatch, caplog):
+    changed = index
+    for number in range(compaction.MAX_SEGMENTS - 1):
+        changed = changed.add([passage(f"n{number}")], encoder=hashing)
+    with exclusive_lock(index.path / "segments" / "merging"):
+        changed = changed.add([passage("last")], encoder=hashing)
+    assert len(changed.contents.segments) == compaction.MAX_SEGMENTS + 1
+
+    def refuse(*_):
+        raise BuildError("the disk is full")
+
+    monkeypatch.setattr(compaction, "_write_merged", refuse)
+    assert len(changed.delete(["d1é"])) == 68
+    assert "its segments could not be merged: the disk is full" in caplog.text
+    monkeypatch.undo()
+    assert len(index.refresh().delete(["d2é"]).contents.segments) <= compaction.MAX_SEGMENTS
+    assert_tidy(index.path)
