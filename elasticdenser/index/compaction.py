@@ -16,7 +16,6 @@ from elasticdenser.index import journal, layout
 from elasticdenser.index.build import finish_index
 from elasticdenser.index.contents import IndexContents, merged_manifest
 from elasticdenser.index.layout import SEGMENTS, building_folder
-from elasticdenser.index.line_files import LineFile
 from elasticdenser.index.locking import LockHeldError, exclusive_lock, resolve_path
 from elasticdenser.index.manifest import Manifest
 from elasticdenser.index.plan import BuildPlan
@@ -185,12 +184,8 @@ def _write_merged(path: Path, segments: Sequence[Segment], factory: str, progres
     work = building_folder(path)
     work.mkdir()
     sizes = {layout.VECTORS: _copy_vectors(work, segments, merged.n_passages, progress)}
-    sizes |= _copy_lines(
-        work, (layout.IDS, layout.ID_OFFSETS), [segment.files.ids.lines for segment in segments], segments
-    )
-    passages = [segment.files.passages.lines for segment in segments if segment.files.passages]
-    if passages:
-        sizes |= _copy_lines(work, (layout.PASSAGES, layout.PASSAGE_OFFSETS), passages, segments)
+    for name in segments[0].files.lines:
+        sizes |= _copy_lines(work, name, segments)
     flush_folder(work)
     journal.record(work, merged.n_passages, sizes, merged.n_truncated)
     factory = _factory_of(segments, merged) if factory == AUTO else factory
@@ -225,29 +220,27 @@ def _copy_vectors(work: Path, segments: Sequence[Segment], n_passages: int, prog
         return file.tell()
 
 
-def _copy_lines(
-    work: Path, names: tuple[str, str], sources: Sequence[LineFile], segments: Sequence[Segment]
-) -> dict[str, int]:
-    """Copy the lines of passages that are not deleted, write their offsets, and return the sizes of both files.
+def _copy_lines(work: Path, name: str, segments: Sequence[Segment]) -> dict[str, int]:
+    """Copy the lines of the passages that are not deleted, and write their offsets.
 
     Args:
         work: The folder.
-        names: Names of the files of lines and of offsets.
-        sources: The lines of each segment.
+        name: Name of the file of lines.
         segments: The segments.
+
+    Returns:
+        The sizes of both files, by name.
     """
-    lengths = [lines.lengths()[segment.is_left] for lines, segment in zip(sources, segments, strict=True)]
+    files = [segment.files.lines[name] for segment in segments]
+    lengths = [lines.lengths()[segment.is_left] for lines, segment in zip(files, segments, strict=True)]
+    ends = np.cumsum(np.concatenate(lengths)).astype("<i8").tobytes()
+    copied = (lines.content(*run) for lines, segment in zip(files, segments, strict=True) for run in _runs(segment))
     sizes = {}
-    with open(work / names[0], "xb") as file:
-        for lines, segment in zip(sources, segments, strict=True):
-            for start, stop in _runs(segment):
-                file.write(lines.content(start, stop))
-        flush_to_disk(file)
-        sizes[names[0]] = file.tell()
-    with open(work / names[1], "xb") as file:
-        file.write(np.cumsum(np.concatenate(lengths)).astype("<i8").tobytes())
-        flush_to_disk(file)
-        sizes[names[1]] = file.tell()
+    for file_name, contents in ((name, copied), (layout.LINE_FILES[name], iter([ends]))):
+        with open(work / file_name, "xb") as file:
+            file.writelines(contents)
+            flush_to_disk(file)
+            sizes[file_name] = file.tell()
     return sizes
 
 

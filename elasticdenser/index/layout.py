@@ -12,6 +12,8 @@ ID_OFFSETS = "ids.offsets"
 ID_LOOKUP = "ids.lookup"
 PASSAGES = "passages.jsonl"
 PASSAGE_OFFSETS = "passages.offsets"
+LINE_FILES = {IDS: ID_OFFSETS, PASSAGES: PASSAGE_OFFSETS}
+"""Files with a line for each passage -> files of the offsets of their lines."""
 VERIFIED = ".checked.json"
 
 SEGMENTS = "segments"

@@ -38,6 +38,7 @@ class SegmentFiles:
         vectors: float32, (n_rows, dim), memory-mapped.
         ids: Ids by row, and rows by id.
         passages: Passages by row; None if no texts are stored.
+        lines: The files with a line for each row, by name.
     """
 
     def __init__(self, path: Path, manifest: Manifest, *, has_structure: bool = True) -> None:
@@ -49,6 +50,9 @@ class SegmentFiles:
         self.passages = (
             PassageFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
         )
+        self.lines = {layout.IDS: self.ids.lines}
+        if self.passages is not None:
+            self.lines[layout.PASSAGES] = self.passages.lines
         self._structure = IndexStructure.read(path, manifest.structure, self.vectors) if has_structure else None
 
     @property

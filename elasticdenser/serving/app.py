@@ -109,7 +109,7 @@ def _example_bodies(service: Service) -> dict[str, Any]:
     query = "who wrote dune"
     return {
         "/search": {"query": query, "k": 3},
-        "/highlights": {"query": query, "doc_ids": [service.retriever.index.doc_ids[0]]},
+        "/highlights": {"query": query, "doc_ids": [next(iter(service.retriever.index.doc_ids), "d1")]},
         "/v1/embeddings": {"model": service.model, "input": [query]},
     }
 

@@ -68,3 +68,14 @@ def test_a_refreshed_retriever_searches_the_newest_generation(tmp_path, tiny_mod
     for refreshed in (retriever.refresh(), pickle.loads(pickle.dumps(retriever))):
         assert next(refreshed.search("water")).doc_id == "new"
     assert retriever.refresh().encoder is retriever.encoder
+
+
+def test_an_emptied_index_has_no_hits(retrievers, tmp_path):
+    index = retrievers[1].index.snapshot(tmp_path / "empty")
+    documents = dict.fromkeys(index.document_of(doc_id) for doc_id in index.doc_ids)
+    empty = Retriever(retrievers[1].encoder, index.delete(documents))
+    options = [{}, {"exact": True}, {"reranker": "mmr"}, {"doc_ids": []}]
+    if index.manifest.chunking is not None:
+        options.append({"by_document": True})
+    assert [list(empty.search(QUERIES, 5, **own)) for own in options] == [[]] * len(options)
+    assert sample_queries(empty, 5) == ["a query"]
