@@ -61,10 +61,10 @@ def _sentences_of(service: Service, doc_ids: Sequence[str]) -> list[_Sentence]:
         QueryError: A passage is not in the index.
     """
     index = service.retriever.index
-    positions = index.doc_ids.positions(doc_ids).tolist()  # of passages alone: a document of chunks has no one text
     if not index.has_texts:
+        index.doc_ids.positions(doc_ids)  # refuses unknown ids
         return []
-    texts = [index.passage_at(position).text for position in positions]
+    texts = [passage.text for passage in service.passages(doc_ids)]
     return [sentence for number, text in enumerate(texts) for sentence in _split(number, text)]
 
 

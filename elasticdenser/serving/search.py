@@ -185,8 +185,7 @@ def _render(service: Service, answers: list[Answer], with_text: bool) -> bytes:
             for hit in hits:
                 hit["document"] = index.document_of(hit["doc_id"])
         if with_text and hits:
-            positions = index.positions([hit["doc_id"] for hit in hits]).tolist()
-            for hit, passage in zip(hits, map(index.passage_at, positions), strict=True):
+            for hit, passage in zip(hits, service.passages([hit["doc_id"] for hit in hits]), strict=True):
                 hit["title"], hit["text"] = passage.title, passage.text
         result = {
             "hits": hits,
