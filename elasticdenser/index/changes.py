@@ -12,6 +12,7 @@ import numpy as np
 
 from elasticdenser.arrays import Positions, Vectors
 from elasticdenser.datasets import Corpus
+from elasticdenser.encoders.backends import dtype_without_torch
 from elasticdenser.encoders.deferred import DeferredPassageEncoder
 from elasticdenser.errors import EncoderMismatchError, QueryError
 from elasticdenser.index.additions import GivenVectors, select
@@ -25,7 +26,7 @@ from elasticdenser.index.manifest import Manifest
 from elasticdenser.index.segment import Segment
 from elasticdenser.index.tables import open_segments
 from elasticdenser.index.writing import WAIT_S, writing
-from elasticdenser.models.settings import INT8
+from elasticdenser.models.settings import INT8, EncoderFingerprint
 from elasticdenser.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def encoder_of(contents: IndexContents, name: str | None = None, **options: str 
         ModelError: The encoder is not found.
     """
     fingerprint = contents.manifest.encoder
-    dtype = INT8 if fingerprint.dtype == INT8 else "auto"
+    # Float types may be mixed, 8 bits not; without torch, `auto` would be 8 bits.
+    dtype = "auto" if dtype_without_torch("auto", str(options.get("device", "auto"))) != INT8 else "float32"
+    dtype = INT8 if fingerprint.dtype == INT8 else dtype
     settings = {"dtype": dtype, **options, **asdict(fingerprint.settings)}
     return DeferredPassageEncoder(name or fingerprint.name, **settings)
 
@@ -108,7 +111,7 @@ def add_passages(
     own_encoder = None if vectors is not None else encoder or encoder_of(contents)
     chunker = None
     if own_encoder is not None:
-        _check_encoder(contents, own_encoder)
+        _check_encoder(contents, own_encoder.fingerprint)
         if manifest.chunking is not None:
             own_encoder = own_encoder.load() if isinstance(own_encoder, DeferredPassageEncoder) else own_encoder
             chunker = Chunker(manifest.chunking, own_encoder)
@@ -130,12 +133,18 @@ def add_passages(
     return replace(change, unchanged=change.unchanged + selection.n_left_out, skipped=selection.skipped)
 
 
-def _check_encoder(contents: IndexContents, encoder: PassageEncoder | DeferredPassageEncoder) -> None:
-    differences = contents.manifest.encoder.differences_of_passages(encoder.fingerprint)
+def _check_encoder(contents: IndexContents, encoder: EncoderFingerprint) -> None:
+    """Refuse an encoder whose passages do not belong into an index.
+
+    Raises:
+        EncoderMismatchError: It is another one, or computes in 8 bits where the index does not, or the other way round.
+    """
+    differences = contents.manifest.encoder.differences_of_passages(encoder)
     if differences:
         raise EncoderMismatchError(
-            f"{contents.folder} was made by another encoder than {encoder.fingerprint.name} (index against encoder: "
-            f"{'; '.join(differences)}): add passages with {contents.manifest.encoder.name}"
+            f"{contents.folder} was made by another encoder than {encoder.name} (index against encoder: "
+            f"{'; '.join(differences)}): add passages with {contents.manifest.encoder.name} in "
+            f"{contents.manifest.encoder.dtype}"
         )
 
 
@@ -144,6 +153,7 @@ def _commit(folder: Path, work: Path, *, only_new: bool) -> Change:
     manifest = Manifest.read(work)
     n_added = manifest.n_documents or manifest.n_passages
     with writing(folder) as writer:
+        _check_encoder(writer.contents, manifest.encoder)  # once more: its arithmetic is known only now
         new = Segment.of_folder(work)
         deleted: dict[str, Positions] = {}
         n_shared = 0

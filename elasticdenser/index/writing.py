@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from elasticdenser.arrays import Positions
 from elasticdenser.artifacts import atomic_write, explained_os_errors, flush_folder, flush_to_disk
+from elasticdenser.errors import IndexFormatError
 from elasticdenser.index.chunking import chunk_id, document_of
 from elasticdenser.index.contents import IndexContents
 from elasticdenser.index.generation import DeletedPassages, Generation, SegmentEntry
@@ -119,15 +120,23 @@ class IndexWriter:
             software=__version__,
             segments=tuple(segments),
         )
-        with ExitStack() as undo:
-            if new is not None:
-                final = new.with_name(str(number))
+        final = None if new is None else new.with_name(str(number))
+        try:
+            if new is not None and final is not None:
                 os.rename(new, final)
-                undo.callback(_rename_back, final, new)
             flush_folder(self._folder / SEGMENTS)
             generation.write(self._folder)
-            undo.pop_all()
+        except BaseException:
+            if new is not None and final is not None:
+                self._undo_rename(number, final, new)
+            raise
         flush_folder(self._folder)
+
+    def _undo_rename(self, number: int, final: Path, new: Path) -> None:
+        """Give a segment the name back under which the same command finds it, unless the generation was written."""
+        with suppress(OSError, IndexFormatError):
+            if IndexContents.read(self._folder).number != number:
+                os.rename(final, new)
 
 
 @contextmanager
@@ -253,11 +262,6 @@ def _n_documents(segment: Path, rows: Positions) -> int:
     """Return how many documents the chunks at some rows are of; each has all its chunks among them."""
     ids = LineFile(segment / IDS, segment / ID_OFFSETS).take(rows)
     return sum(passage_id == chunk_id(document_of(passage_id), 0) for passage_id in ids)
-
-
-def _rename_back(folder: Path, old: Path) -> None:
-    with suppress(OSError):
-        os.rename(folder, old)
 
 
 def _now() -> str:

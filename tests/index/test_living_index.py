@@ -17,6 +17,7 @@ from elasticdenser.index import PassageIndex, compaction, rebuild
 from elasticdenser.index.changes import add_passages
 from elasticdenser.index.contents import IndexContents
 from elasticdenser.index.exchange import export_index
+from elasticdenser.index.generation import Generation
 from elasticdenser.index.locking import exclusive_lock
 
 QUERIES = HashingEncoder().encode(["a", "b", "c"])
@@ -235,6 +236,37 @@ def test_another_encoder_is_refused(index):
     with pytest.raises(EncoderMismatchError, match="was made by another encoder"):
         index.add([passage("new")], encoder=HashingEncoder(weights="1" * 64))
     assert index.refresh() is index
+
+
+class TurningOutInt8(HashingEncoder):
+    """Encoder that turns out to compute in 8 bits once it is used, as `auto` does without torch."""
+
+    n_asked = 0
+
+    @property
+    def fingerprint(self):
+        self.n_asked += 1
+        return replace(super().fingerprint, dtype="float32" if self.n_asked == 1 else "int8")
+
+
+def test_vectors_in_8_bits_are_not_mixed_with_others(index):
+    with pytest.raises(EncoderMismatchError, match=r"dtype: 'float32' against 'int8'.*in float32"):
+        index.add([passage("new")], encoder=TurningOutInt8())
+    assert_holds(index.refresh(), make_passages(60))
+
+
+def test_an_interruption_after_the_new_manifest_keeps_the_new_segment(index, hashing, monkeypatch):
+    write = Generation.write
+
+    def interrupted(self, folder):
+        write(self, folder)
+        if self.generation == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Generation, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        index.add([passage("new")], encoder=hashing)
+    assert_holds(PassageIndex.open(index.path, check="all"), [*make_passages(60), passage("new")])
 
 
 def test_a_repeated_id_is_refused(index, hashing):
