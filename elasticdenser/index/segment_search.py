@@ -82,8 +82,8 @@ class SegmentSearch:
         if len(hits) == 1:
             return hits[0]
         scores, positions = (np.concatenate(columns, axis=1) for columns in zip(*hits, strict=True))
-        order = np.lexsort((positions, -scores))[:, :k]
-        return np.take_along_axis(scores, order, 1), np.take_along_axis(positions, order, 1)
+        order, rows = np.lexsort((positions, -scores))[:, :k], np.arange(len(queries))[:, None]
+        return scores[rows, order], positions[rows, order]
 
 
 def _parts(table: SegmentTable) -> list[_Part]:

@@ -56,7 +56,8 @@ class FilteredSource:
 
     def _first_allowed(self, proposed: Positions, n_candidates: int) -> Positions:
         """Return the first allowed candidates of each row: int64, (n_queries, n_candidates), then -1."""
-        is_allowed = self._allowed[proposed] & (proposed >= 0)
-        order = np.argsort(~is_allowed, axis=1, kind="stable")[:, :n_candidates]
-        first = np.take_along_axis(np.where(is_allowed, proposed, -1), order, 1)
-        return np.pad(first, ((0, 0), (0, n_candidates - first.shape[1])), constant_values=-1)
+        first = np.full((len(proposed), n_candidates), -1, np.int64)
+        for row, positions in enumerate(proposed):  # a row at a time is faster than sorting all rows
+            allowed = positions[self._allowed[positions] & (positions >= 0)][:n_candidates]
+            first[row, : len(allowed)] = allowed
+        return first
