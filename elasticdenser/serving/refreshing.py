@@ -21,8 +21,8 @@ _MAX_PAUSE_S = 60.0
 class IndexRefresher:
     """Thread that switches a service to the newest generation of its index, which other processes write.
 
-    No request is lost: searches that have begun end in the old generation. An index that cannot be taken up, because
-    it is damaged, say, or of another encoder, is reported in the log, and the old one goes on serving.
+    No request is lost: searches that have begun end in the old generation. A generation that cannot be taken up is
+    reported in the log, and the old one goes on serving. An index that was rebuilt or replaced is not taken up.
 
     Args:
         service: The service, whose engine searches with its retriever.
@@ -47,7 +47,9 @@ class IndexRefresher:
             if state == self._seen:
                 continue
             try:
-                self._service.switch(self._service.retriever.refresh())
+                newest = self._service.retriever.refresh()
+                if newest is not self._service.retriever and newest.index.generation:
+                    self._service.switch(newest)
                 self._seen, pause_s = state, INTERVAL_S
             except Exception as error:  # whatever is wrong, the generation that is open can still be searched
                 pause_s = min(2 * pause_s, _MAX_PAUSE_S)

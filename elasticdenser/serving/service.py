@@ -42,7 +42,6 @@ class Service:
         settings: Settings of the server.
 
     Attributes:
-        indexes: The index of the retriever, and the generation before it, which running searches may be in.
         model: Name of the encoder; for an encoder in a folder, the folder's name.
         started_s: Time of the start, in seconds since the epoch.
         is_ready: Whether every level has run once.
@@ -50,6 +49,7 @@ class Service:
         n_open_requests: Requests that have not been answered yet.
         n_encoding: Requests for embeddings that have not been answered yet.
         read_token_ids: Returns the text that token ids in a request stand for.
+        indexes: The index of the retriever, and the generation before it, which running searches may be in.
         idle_connections: Connections without a request, the one that has been idle the longest first.
 
     Raises:
@@ -58,12 +58,12 @@ class Service:
 
     def __init__(self, engine: RetrievalEngine, retriever: Retriever, settings: ServeSettings) -> None:
         self.engine, self.retriever, self.settings = engine, retriever, settings
-        self.indexes: tuple[PassageIndex, ...] = (retriever.index,)
         self.metrics, self.samples = Metrics(engine), RecentSamples(engine)
         self.read_token_ids = load_token_reader(settings.token_ids, retriever.encoder)
         location = retriever.encoder.location
         self.model = Path(location.name).name if location.source == "folder" else location.name
         self.started_s = int(time.time())
+        self.indexes: tuple[PassageIndex, ...] = (retriever.index,)
         self.is_ready, self.is_stopping = False, False
         self.n_open_requests, self.n_encoding = 0, 0
         self.idle_connections: dict[Connection, None] = {}

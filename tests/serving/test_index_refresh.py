@@ -9,7 +9,7 @@ import pytest
 from serving_helpers import PROFILE, make_patient_app, search
 from waiting import LONG_DEADLINE_S, wait_until
 
-from elasticdenser import PassageEncoder, RetrievalEngine, Retriever
+from elasticdenser import PassageEncoder, PassageIndex, RetrievalEngine, Retriever
 from elasticdenser.datasets import Passage
 from elasticdenser.serving import refreshing
 
@@ -86,3 +86,12 @@ def test_an_index_that_cannot_be_taken_up_is_reported(own_client, own_retriever,
     (path / "manifest.json").write_bytes(manifest)
     own_retriever.index.delete(["d2"])
     wait_until(lambda: set(found(own_client)) == {"d1", "d3"})
+
+
+def test_an_index_that_was_replaced_is_not_taken_up(own_client, own_retriever, encoder):
+    path = own_retriever.index.path
+    PassageIndex.build([Passage(doc_id="other", text="water")], path, encoder, overwrite=True, workers=1)
+    own_retriever.index.path.joinpath("manifest.json").touch()
+    assert set(found(own_client)) == {"d1", "d2", "d3"}
+    PassageIndex.open(path).add([Passage(doc_id="new", text="water")], encoder=encoder)
+    wait_until(lambda: set(found(own_client)) == {"other", "new"})

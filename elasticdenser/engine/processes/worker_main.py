@@ -44,9 +44,7 @@ def _open(message: bytes) -> RetrieverSearch:
     retriever = opener()
     logging.disable(logging.NOTSET)
     if retriever.index.manifest != manifest:
-        raise WorkerError(
-            "the index was changed, rebuilt or replaced since it was opened: open it again, or restart the server"
-        )
+        raise WorkerError("the index was rebuilt or replaced since it was opened: open it again, or restart the server")
     search = RetrieverSearch(retriever, recalls)
     if torch := sys.modules.get("torch"):  # otherwise the kernel computes, which uses one thread anyway
         torch.set_num_threads(1)
