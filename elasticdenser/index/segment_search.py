@@ -88,14 +88,12 @@ class SegmentSearch:
 
 def _parts(table: SegmentTable) -> list[_Part]:
     """Return the parts of an index: each segment alone, but small ones together if there are several."""
+    sizes = [len(segment) for segment in table.segments]
+    flat = [number for number, own in enumerate(table.segments) if own.files.manifest.structure.factory == "Flat"]
     small: list[int] = []
-    n_small = 0
-    for number in sorted(range(len(table.segments)), key=lambda number: len(table.segments[number])):
-        segment = table.segments[number]
-        n_small += len(segment)
-        if n_small > SCANNED_TOGETHER_UP_TO or segment.files.manifest.structure.factory != "Flat":
-            break
-        small.append(number)
+    for number in sorted(flat, key=sizes.__getitem__):
+        if sum(sizes[other] for other in small) + sizes[number] <= SCANNED_TOGETHER_UP_TO:
+            small.append(number)
     if len(small) < 2:
         small = []
     parts: list[_Part] = [

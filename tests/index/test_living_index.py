@@ -13,7 +13,7 @@ from hashing import HashingEncoder, make_corpus, make_passages, unit_vectors, wr
 
 from elasticdenser.datasets import Passage, open_corpus
 from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError, IndexFormatError, QueryError
-from elasticdenser.index import PassageIndex, compaction, rebuild
+from elasticdenser.index import PassageIndex, compaction, rebuild, segment_search
 from elasticdenser.index.changes import add_passages
 from elasticdenser.index.contents import IndexContents
 from elasticdenser.index.exchange import export_index
@@ -535,3 +535,18 @@ def test_a_change_succeeds_if_segments_cannot_be_merged_after_it(index, hashing,
     monkeypatch.undo()
     assert len(index.refresh().delete(["d2é"]).contents.segments) <= compaction.MAX_SEGMENTS
     assert_tidy(index.path)
+
+
+def test_small_segments_are_scanned_together_beside_those_with_a_structure(index_of, monkeypatch):
+    monkeypatch.setattr(segment_search, "SCANNED_TOGETHER_UP_TO", 50)
+    vectors = unit_vectors(120, 8)
+    index = index_of(vectors[:10], "HNSW4")
+    for start, stop in ((10, 20), (20, 100), (100, 120)):
+        new = [passage(f"n{number}") for number in range(start, stop)]
+        index = index.add(new, vectors=vectors[start:stop])
+    assert [len(part) for part in index._search._parts] == [10, 80, 30]
+    _, positions = index.search(vectors[:5], 120)
+    expected = np.argsort(-(vectors[:5].astype(np.float64) @ vectors.T.astype(np.float64)), axis=1, kind="stable")
+    assert positions.tolist() == expected.tolist()
+    within = [[position for position in row if 15 <= position < 105][:7] for row in expected.tolist()]
+    assert index.search(vectors[:5], 7, within=range(15, 105))[1].tolist() == within
