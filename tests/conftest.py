@@ -23,6 +23,12 @@ def pytest_addoption(parser):
         "--kernel-path",
         help="compute as on a processor whose fastest path of the kernel is this one: avx512-vnni, avx2 or portable",
     )
+    parser.addoption(
+        "--histories",
+        type=int,
+        default=10,
+        help="number of random histories of an index that are tried (tests/index/test_living_index_killed.py)",
+    )
 
 
 def pytest_configure(config):

@@ -19,6 +19,10 @@ from elasticdenser.cli.output import show_any_text, show_warnings
 COMMANDS = (
     "demo",
     "index",
+    "add",
+    "delete",
+    "compact",
+    "snapshot",
     "search",
     "run",
     "rerank",
@@ -57,6 +61,7 @@ def make_app(command: str | None = None) -> typer.Typer:
             "demo",
             "index passages.jsonl -o indexes/mine",
             'search indexes/mine "who wrote dune"',
+            "add indexes/mine more.jsonl",
             "run indexes/mine questions.tsv -o runs/mine.trec",
             "eval eval/suites/open-qa.toml -o eval/runs/open-qa",
             "serve indexes/mine",

@@ -17,7 +17,9 @@ from elasticdenser.errors import BadInputError, QueryError
 
 if TYPE_CHECKING:
     from elasticdenser.datasets import Corpus
+    from elasticdenser.index.contents import IndexContents
     from elasticdenser.models.settings import EncoderFingerprint
+    from elasticdenser.progress import Progress
     from elasticdenser.retrieval.retriever import Retriever
     from elasticdenser.subnet import Subnet
 
@@ -108,6 +110,9 @@ Similarity = Annotated[
     typer.Option(
         metavar="cosine|dot", help="Similarity to rank by. Default: the model's, else cosine.", show_default=False
     ),
+]
+NoCompact = Annotated[
+    bool, typer.Option("--no-compact", help="Do not merge segments, even if there are many or much is deleted.")
 ]
 EncodingWorkers = Annotated[
     int | None, typer.Option("--workers", min=1, help="CPUs that encode passages. Default: all usable CPUs.")
@@ -369,6 +374,36 @@ def hybrid_of(hybrid: bool, word_weight: float | None) -> bool | float:
             "got a weight of words, expected --hybrid with it: without, words do not count", param_hint="--word-weight"
         )
     return hybrid if word_weight is None else word_weight
+
+
+def compacted(index: Path, progress: Progress, *, skip: bool) -> IndexContents:
+    """Merge the segments of an index if that is needed, unless it is to be skipped, and return its contents."""
+    from elasticdenser.index.compaction import compact_if_needed
+    from elasticdenser.index.contents import IndexContents
+
+    if not skip:
+        compact_if_needed(index, progress)
+    return IndexContents.read(index)
+
+
+def read_ids(path: Path) -> list[str]:
+    """Return the ids in a file, one a line; `-` is standard input.
+
+    Raises:
+        BadInputError: The file cannot be read, or holds no id.
+    """
+    from elasticdenser.datasets.files import decode_line, read_lines, without_bom
+
+    if str(path) == "-":
+        lines = (
+            decode_line(without_bom(raw), "standard input", number) for number, raw in enumerate(sys.stdin.buffer, 1)
+        )
+    else:
+        lines = (line for _, line in read_lines(path))
+    ids = list(filter(None, map(str.strip, lines)))
+    if not ids:
+        raise BadInputError("no document id in it, nothing but blank lines: expected one id per line", path)
+    return ids
 
 
 def dtype_of(precision: str) -> str:

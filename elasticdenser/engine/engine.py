@@ -24,6 +24,7 @@ from elasticdenser.engine.request import Query
 from elasticdenser.engine.scheduler import Scheduler
 from elasticdenser.engine.settings import SchedulerSettings
 from elasticdenser.engine.submission import SubmissionBuilder
+from elasticdenser.engine.switching import SwitchingSearch
 from elasticdenser.engine.workers import WorkerPool
 from elasticdenser.errors import QueryError
 
@@ -62,6 +63,7 @@ class RetrievalEngine:
 
     Attributes:
         profile: The levels.
+        retriever: The retriever that searches now; None if a `BatchSearch` was given.
 
     Raises:
         QueryError: The policy does not exist, the retriever lacks a level, or a value is out of range.
@@ -105,10 +107,14 @@ class RetrievalEngine:
         )
         self.profile, self._settings = profile, settings
         # Well above the limit of the watchdog, which fails a batch that hangs: this one only ends its process.
-        process_timeout_s = max(30.0, 10 * hang_timeout_s)
-        self._search = _batch_search(retriever, profile, n_workers if processes else 0, process_timeout_s)
+        self._process_timeout_s = max(30.0, 10 * hang_timeout_s)
+        self.retriever = None if isinstance(retriever, BatchSearch) else retriever
+        search = _batch_search(retriever, profile, n_workers if processes else 0, self._process_timeout_s)
         # A pool that was passed in as the retriever belongs to the caller, who closes it.
-        self._process_pool = self._search if processes and isinstance(self._search, ProcessPoolSearch) else None
+        self._process_pool = search if processes and isinstance(search, ProcessPoolSearch) else None
+        self._next_pool: ProcessPoolSearch | None = None
+        self._n_replaced_before, self._is_closed = 0, False
+        self._search = search if self.retriever is None else SwitchingSearch(search)
         self._dispatcher = Dispatcher(scheduler, self._search, clock, listener)
         self._workers = WorkerPool(self._dispatcher, n_workers, clock=clock, hang_timeout_s=hang_timeout_s)
 
@@ -240,6 +246,38 @@ class RetrievalEngine:
         for level in self.profile.levels:
             self._search.search_batch([Query(text=query, k=1)], level.name)
 
+    def switch(self, retriever: Retriever) -> None:
+        """Search with another retriever from now on, such as one of a newer generation of the index.
+
+        It must have the same levels. Searches that have begun end with the old one. With processes, this returns once
+        new ones have run every level; until the old ones have ended, both are in memory. Not for several threads at
+        once.
+
+        Raises:
+            QueryError: The engine was given a `BatchSearch`, or the retriever lacks a level.
+            WorkerError: No process could start; the old retriever goes on searching.
+        """
+        if not isinstance(self._search, SwitchingSearch):
+            raise QueryError("got a retriever for an engine of a BatchSearch, expected an engine of a retriever")
+        old_pool, n_processes = self._process_pool, self._workers.size if self._process_pool else 0
+        search = _batch_search(retriever, self.profile, n_processes, self._process_timeout_s)
+        if isinstance(search, ProcessPoolSearch):
+            self._next_pool = search
+            try:
+                search.wait_until_ready()
+            except BaseException:
+                search.close()
+                raise
+            if self._is_closed:
+                search.close()
+                return
+            self._process_pool = search
+        self._search.switch(search)
+        self.retriever = retriever
+        if old_pool is not None:
+            old_pool.retire()
+            self._n_replaced_before += old_pool.n_replaced
+
     @property
     def process_failure(self) -> str | None:
         """Why no worker process can start, so that threads search instead, more slowly; None if nothing is wrong."""
@@ -256,7 +294,7 @@ class RetrievalEngine:
         return self._dispatcher.snapshot(
             replaced_workers=self._workers.n_replaced,
             processes=pool.n_alive if pool else 0,
-            replaced_processes=pool.n_replaced if pool else 0,
+            replaced_processes=self._n_replaced_before + pool.n_replaced if pool else 0,
         )
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -268,8 +306,10 @@ class RetrievalEngine:
         self._dispatcher.stop_accepting()
         self._workers.stop(timeout_s)
         self._dispatcher.fail_all()
-        if self._process_pool is not None:
-            self._process_pool.close()
+        self._is_closed = True
+        for pool in (self._next_pool, self._process_pool):
+            if pool is not None:
+                pool.close()
 
     def __enter__(self) -> Self:
         return self

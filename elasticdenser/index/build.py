@@ -8,6 +8,7 @@ gets its final name when it is complete.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -23,6 +24,7 @@ from elasticdenser.errors import BadInputError, BuildError, IndexFormatError
 from elasticdenser.index import journal, layout
 from elasticdenser.index.chunker import Chunker
 from elasticdenser.index.chunking import Chunking
+from elasticdenser.index.contents import IndexContents
 from elasticdenser.index.integrity import check_integrity
 from elasticdenser.index.layout import building_folder
 from elasticdenser.index.lexical.analysis import check_stemmer
@@ -94,6 +96,8 @@ def build_index(
     encoder: PassageEncoder | DeferredPassageEncoder,
     settings: BuildSettings,
     progress: Progress,
+    *,
+    is_locked: bool = False,
 ) -> CorpusScan:
     """Encode `corpus` into a new index at `path`, or continue the build that was interrupted there.
 
@@ -104,6 +108,7 @@ def build_index(
             there are passages to encode.
         settings: Settings of the build.
         progress: Called with (step, done, in all).
+        is_locked: Whether the caller holds the lock of `path`.
 
     Returns:
         The scan of the corpus.
@@ -125,7 +130,7 @@ def build_index(
     if settings.chunking is not None:
         encoder = _loaded(encoder)  # counts the tokens of chunks, and knows how many it reads
         chunker = Chunker(settings.chunking, encoder)
-    with exclusive_lock(path):
+    with nullcontext() if is_locked else exclusive_lock(path):
         recover(path)
         _refuse_other_content(path, settings)
         work = building_folder(path)
@@ -174,7 +179,7 @@ def _refuse_other_content(path: Path, settings: BuildSettings) -> None:
     if not (path / layout.MANIFEST).exists():
         raise BuildError(f"{path} exists and is not an index: choose another place with -o")
     try:
-        Manifest.read(path)
+        IndexContents.read(path)
     except IndexFormatError as error:
         if not settings.overwrite:
             raise BuildError(f"{error}; or choose another place with -o") from None
@@ -192,7 +197,7 @@ def _is_up_to_date(path: Path, plan: BuildPlan, settings: BuildSettings) -> bool
     if not (path / layout.MANIFEST).exists():
         return False
     try:
-        manifest = Manifest.read(path)
+        manifest = IndexContents.read(path).manifest
         differences = plan.differences(BuildPlan.of_index(manifest))
         if not differences:
             check_integrity(path, manifest)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError
 from elasticdenser.index import journal
 from elasticdenser.index.build import finish_index
 from elasticdenser.index.foreign_files import find_files, read_ids
-from elasticdenser.index.layout import PLAN, building_folder
+from elasticdenser.index.layout import PLAN, VECTORS, building_folder
 from elasticdenser.index.locking import exclusive_lock, resolve_path
 from elasticdenser.index.passage_index import PassageIndex
 from elasticdenser.index.plan import BuildPlan
@@ -135,7 +136,8 @@ def export_index(index: PassageIndex, path: Path, *, factory: str = "Flat", prog
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         try:
-            build_faiss_file(work / "index", index.path, (len(index), index.dim), factory, progress)
+            with _folder_of_vectors(index, work) as folder:
+                build_faiss_file(work / "index", folder, (len(index), index.dim), factory, progress)
             with atomic_write(work / "docid") as file:
                 file.writelines(f"{doc_id}\n" for doc_id in index.doc_ids)
             flush_folder(work)
@@ -143,6 +145,20 @@ def export_index(index: PassageIndex, path: Path, *, factory: str = "Flat", prog
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
+
+
+@contextmanager
+def _folder_of_vectors(index: PassageIndex, scratch: Path) -> Iterator[Path]:
+    """Yield a folder with a file of all vectors of an index: of one that was changed, a copy that is removed."""
+    if index.contents.generation is None:
+        yield index.path
+        return
+    copy = scratch / VECTORS
+    with open(copy, "xb") as file:
+        for start in range(0, len(index), _COPIED_AT_ONCE):
+            file.write(index.vectors[start : start + _COPIED_AT_ONCE].tobytes())
+    yield scratch
+    copy.unlink()
 
 
 def _passages_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -60,14 +61,21 @@ def find_damage(folder: Path, manifest: Manifest, check: Check = "changed") -> d
             damage[name] = "is missing"
         except OSError as error:
             damage[name] = f"cannot be read ({error.strerror})"
-    if not damage and check != "sizes" and current != verified:
-        _write_verified(folder, current)
+    if not damage and check != "sizes" and any(verified.get(name) != state for name, state in current.items()):
+        _write_verified(folder, {**verified, **current})
     return damage
 
 
-def mark_verified(folder: Path, manifest: Manifest) -> None:
-    """Record that all files are undamaged, so that opening the index does not read them again; best effort."""
-    _write_verified(folder, {name: _state_of((folder / name).stat()) for name in manifest.files})
+def mark_verified(folder: Path, names: Iterable[str]) -> None:
+    """Record that some files are undamaged, so that opening the index does not read them again; best effort."""
+    verified = {name: state for name, state in _read_verified(folder).items() if (folder / name).exists()}
+    _write_verified(folder, {**verified, **{name: _state_of((folder / name).stat()) for name in names}})
+
+
+def verified_files(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return those of some files that have not changed since they were last verified."""
+    verified = _read_verified(folder)
+    return [name for name in names if verified.get(name) == _state_of((folder / name).stat())]
 
 
 def _state_of(stat: os.stat_result) -> list[int]:

@@ -171,8 +171,13 @@ def append_window(
             sizes[offsets] = _append(work / offsets, ends.astype("<i8").tobytes())
         if done == len(window):
             flush_folder(work)
-        entry = {"passages": done, "bytes": sizes, "truncated": truncated}
-        _append(work / JOURNAL, json.dumps(entry).encode() + b"\n")
+        record(work, done, sizes, truncated)
+
+
+def record(work: Path, done: int, sizes: dict[str, int], truncated: int | None) -> None:
+    """Record in the journal which passages are finished; see `JournalEntry` for the arguments."""
+    entry = {"passages": done, "bytes": sizes, "truncated": truncated}
+    _append(work / JOURNAL, json.dumps(entry).encode() + b"\n")
 
 
 def _as_json(passage: Passage) -> str:

@@ -15,7 +15,11 @@ PASSAGE_OFFSETS = "passages.offsets"
 METADATA = "metadata.jsonl"
 METADATA_OFFSETS = "metadata.offsets"
 METADATA_TABLE = "metadata.sqlite"
+LINE_FILES = {IDS: ID_OFFSETS, PASSAGES: PASSAGE_OFFSETS}
+"""Files with a line for each passage -> files of the offsets of their lines."""
 VERIFIED = ".checked.json"
+
+SEGMENTS = "segments"
 
 PLAN = "plan.json"
 JOURNAL = "journal.jsonl"

@@ -61,6 +61,14 @@ class LineFile:
         ends = self._ends[positions]
         return [self._line(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
+    def lengths(self) -> Positions:
+        """Return the length of each line in bytes, its line feed included: int64, (n,)."""
+        return np.diff(self._ends, prepend=0)
+
+    def content(self, start: int, stop: int) -> bytes:
+        """Return the lines from position `start` to before `stop`, as they are in the file."""
+        return self._bytes[int(self._ends[start - 1]) if start else 0 : int(self._ends[stop - 1])]
+
     def _line(self, start: int, end: int) -> str:
         """Return the line between two offsets, without its line feed."""
         content = self._bytes
@@ -86,21 +94,21 @@ class IdTable:
     """
 
     def __init__(self, lines: LineFile, lookup: Path) -> None:
-        self._lines = lines
+        self.lines = lines
         self._lookup = _memory_map(lookup, _LOOKUP_ENTRY)
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self.lines)
 
     def __getitem__(self, position: int) -> str:
-        return self._lines[position]
+        return self.lines[position]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._lines)
+        return iter(self.lines)
 
     def take(self, positions: Positions) -> list[str]:
         """Return the ids at positions, int64, (n,), none below 0."""
-        return self._lines.take(positions)
+        return self.lines.take(positions)
 
     def find(self, doc_id: str | int) -> int:
         """Return the position of `doc_id`, or -1.
@@ -119,10 +127,16 @@ class IdTable:
                     f"the table of ids names position {position}, expected 0 to {len(self) - 1}: restore the index "
                     "from a copy, or build it again with --overwrite"
                 )
-            if self._lines[position] == doc_id:
+            if self.lines[position] == doc_id:
                 return position
             entry += 1
         return -1
+
+    def maybe_shared_with(self, other: IdTable) -> Positions:
+        """Return the positions of the ids that the other table seems to have too, by their hashes: int64, (n,)."""
+        own, others = (table._lookup["hash"] for table in (self, other))
+        places = np.minimum(np.searchsorted(others, own), len(others) - 1)
+        return np.sort(self._lookup["position"][others[places] == own])
 
     def positions(self, doc_ids: Iterable[str | int]) -> Positions:
         """Return the positions of `doc_ids`, int64, (n,), in the same order; an integer is taken as its text.

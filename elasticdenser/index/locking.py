@@ -19,27 +19,35 @@ def resolve_path(path: Path) -> Path:
     return path
 
 
+class LockHeldError(BuildError):
+    """Another process is writing."""
+
+
 @contextmanager
-def exclusive_lock(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the right to write the folder `path`, its build folder included.
 
     The operating system releases the lock of a process that dies; the lock file it leaves behind blocks nobody.
 
+    Args:
+        path: The folder.
+        wait_s: How long to wait for another process that holds the lock.
+
     Raises:
-        BuildError: Another process holds the lock, or the disk refuses.
+        LockHeldError: Another process holds the lock.
+        BuildError: The disk refuses.
     """
     from filelock import FileLock, Timeout  # imported here because a search does not need it
 
     file = lock_file(path)
     # Where there is no flock, filelock would fall back to a file that a killed process leaves behind.
-    lock = FileLock(file, blocking=False, fallback_to_soft=False)
+    lock = FileLock(file, blocking=wait_s > 0, timeout=wait_s, fallback_to_soft=False)
     with explained_os_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire()
         except Timeout:
-            message = f"another build is writing to {path}: wait for it to end, or choose another place with -o"
-            raise BuildError(message) from None
+            raise LockHeldError(f"another process is writing to {path}: wait for it to end") from None
     try:
         yield
     finally:

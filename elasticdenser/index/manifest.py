@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from elasticdenser.artifacts import sha256_of, write_json
 from elasticdenser.dataclass_io import from_value, loads_json
 from elasticdenser.datasets.metadata import FieldType
 from elasticdenser.errors import IndexFormatError
+from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index import layout
 from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.efforts import Effort
@@ -23,9 +24,12 @@ from elasticdenser.index.lexical.info import LexicalInfo
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress
 
+T = TypeVar("T")
+
 FORMAT = "elasticdenser-index"
 VERSION = 4
-
+LATEST_VERSION = 5
+"""Version of the manifests of generations; see `generation`."""
 
 Origin = Literal["encoded", "exact", "decoded"]
 """Origin of the vectors; see `Manifest`."""
@@ -63,8 +67,6 @@ class StructureInfo:
     def __post_init__(self) -> None:
         if not self.efforts:
             raise ValueError("the structure has no search effort")
-        if not all(map(_is_file_name, self.files)):
-            raise ValueError(f"it names files outside of its folder: {', '.join(self.files)}")
 
     @property
     def recall_at_10(self) -> float:
@@ -74,7 +76,7 @@ class StructureInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Description of an index.
+    """Description of an index, or of one of its segments.
 
     Args:
         created: UTC, ISO 8601.
@@ -115,8 +117,6 @@ class Manifest:
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        if not all(map(_is_file_name, self.files)):
-            raise ValueError(f"it lists files outside of its folder: {', '.join(self.files)}")
         for kind in (self.metadata or {}).values():
             FieldType.parse(kind)
         from_value(_CorpusKeys, {key: self.corpus.get(key) for key in _CORPUS_KEYS}, "corpus", error=IndexFormatError)
@@ -126,37 +126,79 @@ class Manifest:
         """Names of the files that can be derived again from the vectors and texts, other than that of the ids."""
         return (*self.structure.files, *(() if self.lexical is None else self.lexical.files))
 
+    @property
+    def vectors_sha256(self) -> str:
+        """Fingerprint of all vectors, in order."""
+        vectors = {name: entry.sha256 for name, entry in self.files.items() if Path(name).name == layout.VECTORS}
+        if list(vectors) == [layout.VECTORS]:
+            return vectors[layout.VECTORS]
+        return fingerprint_of([vectors, self.corpus["sha256"]])  # which depends on the deleted passages too
+
     def write(self, folder: Path) -> None:
         """Write the manifest atomically."""
-        value = {"format": FORMAT, **asdict(self), "version": VERSION}
-        write_json(folder / MANIFEST, {**value, "sha256": _own_sha256(value)})
+        write_manifest(folder, {**asdict(self), "version": VERSION})
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """Read the manifest in `folder`.
+        """Read the manifest of the segment in `folder`, or of an index that is one segment.
 
         Raises:
             IndexFormatError: It is missing, damaged, or of a newer format.
         """
-        path = folder / MANIFEST
-        try:
-            value = loads_json(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
-            raise IndexFormatError(_missing_message(folder)) from None
-        except OSError as error:
-            raise IndexFormatError(f"{path} cannot be read ({error.strerror}): check its owner and mode") from None
-        except ValueError as error:
-            raise _damaged(path, error) from None
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise IndexFormatError(f"{path} is not the manifest of an {FORMAT}: give the folder of an index")
-        if type(value.get("version")) is not int or not 1 <= value["version"] <= VERSION:
-            raise IndexFormatError(
-                f"{folder} has format version {value.get('version')}, this elasticdenser reads up to {VERSION}: "
-                "install a newer elasticdenser"
-            )
-        manifest = _parse(path, value)
-        _check_file_sizes(path, manifest)
+        return cls.from_json(folder / MANIFEST, read_manifest(folder))
+
+    @classmethod
+    def from_json(cls, path: Path, value: dict[str, Any]) -> Manifest:
+        """Return the manifest that was read from `path`.
+
+        Raises:
+            IndexFormatError: It is damaged.
+        """
+        manifest = parse_manifest(cls, path, value, _upgraded)
+        _check_files(path, manifest)
         return manifest
+
+
+def write_manifest(folder: Path, value: dict[str, Any]) -> None:
+    """Write a manifest of any version atomically, with its checksum."""
+    value = {"format": FORMAT, **value}
+    write_json(folder / MANIFEST, {**value, "sha256": _own_sha256(value)})
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest in `folder`, of any version, as it was parsed.
+
+    Raises:
+        IndexFormatError: It is missing or damaged, or of a newer format.
+    """
+    path = folder / MANIFEST
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise IndexFormatError(_missing_message(folder)) from None
+    except OSError as error:
+        raise IndexFormatError(f"{path} cannot be read ({error.strerror}): check its owner and mode") from None
+    return parsed_manifest(path, content)
+
+
+def parsed_manifest(path: Path, content: bytes) -> dict[str, Any]:
+    """Return the manifest, of any version, that the file at `path` holds.
+
+    Raises:
+        IndexFormatError: It is damaged, or of a newer format.
+    """
+    try:
+        value = loads_json(content.decode("utf-8"))
+    except ValueError as error:
+        raise damaged(path, error) from None
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise IndexFormatError(f"{path} is not the manifest of an {FORMAT}: give the folder of an index")
+    if type(value.get("version")) is not int or not 1 <= value["version"] <= LATEST_VERSION:
+        raise IndexFormatError(
+            f"{path.parent} has format version {value.get('version')}, this elasticdenser reads up to "
+            f"{LATEST_VERSION}: install a newer elasticdenser"
+        )
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +213,7 @@ class _CorpusKeys:
 _CORPUS_KEYS = [field.name for field in fields(_CorpusKeys)]
 
 
-def _is_file_name(name: str) -> bool:
+def is_file_name(name: str) -> bool:
     """Return whether a name is that of a file in the folder itself."""
     return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
@@ -186,16 +228,27 @@ def file_entries(folder: Path, names: Iterable[str], progress: Progress) -> dict
     return entries
 
 
-def _parse(path: Path, value: dict[str, Any]) -> Manifest:
-    """Return the manifest that a JSON object holds, of this format version or an older one."""
-    own_sha256 = value.pop("sha256", None)
+def parse_manifest(kind: type[T], path: Path, value: dict[str, Any], upgraded: Callable[..., dict[str, Any]]) -> T:
+    """Return the manifest that a JSON object holds.
+
+    Args:
+        kind: Type of the manifest.
+        path: Its file, for messages.
+        value: The object, as `read_manifest` returns it.
+        upgraded: Returns the content in the form of the newest version.
+
+    Raises:
+        IndexFormatError: It is damaged.
+    """
+    own_sha256 = value.get("sha256")
+    value = {key: value[key] for key in value if key != "sha256"}
     content = {key: value[key] for key in value if key != "format"}
     try:
-        manifest = from_value(Manifest, _upgraded(content), "manifest", error=IndexFormatError)
+        manifest = from_value(kind, upgraded(content), "manifest", error=IndexFormatError)
     except IndexFormatError as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
     if own_sha256 not in (None, _own_sha256(value)):
-        raise _damaged(path, "it was altered: its SHA-256 is not the one recorded in it")
+        raise damaged(path, "it was altered: its SHA-256 is not the one recorded in it")
     return manifest
 
 
@@ -216,8 +269,10 @@ def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "structure": structure}
 
 
-def _check_file_sizes(path: Path, manifest: Manifest) -> None:
-    """Refuse a manifest that does not list all files, or whose file sizes contradict its number of passages."""
+def _check_files(path: Path, manifest: Manifest) -> None:
+    """Refuse a manifest that lists files elsewhere or not all, or sizes that contradict its number of passages."""
+    if not all(map(is_file_name, (*manifest.files, *manifest.structure.files))):
+        raise damaged(path, f"it lists files outside of its folder: {', '.join(manifest.files)}")
     n_passages, encoder_dim = manifest.n_passages, manifest.encoder.settings.dim
     text_files = (layout.PASSAGES, layout.PASSAGE_OFFSETS) if manifest.has_texts else ()
     metadata_sizes = {layout.METADATA: None, layout.METADATA_OFFSETS: 8 * n_passages, layout.METADATA_TABLE: None}
@@ -232,19 +287,20 @@ def _check_file_sizes(path: Path, manifest: Manifest) -> None:
     }
     for name, expected in expected_sizes.items():
         if name not in manifest.files:
-            raise _damaged(path, f"it does not list {name}")
+            raise damaged(path, f"it does not list {name}")
         size = manifest.files[name].bytes
         if expected not in (None, size):
-            raise _damaged(path, f"it lists {name} with {size:,} bytes, expected {expected:,}")
+            raise damaged(path, f"it lists {name} with {size:,} bytes, expected {expected:,}")
     if encoder_dim != manifest.dim:
-        raise _damaged(path, f"its encoder makes vectors of {encoder_dim} dimensions, expected {manifest.dim}")
+        raise damaged(path, f"its encoder makes vectors of {encoder_dim} dimensions, expected {manifest.dim}")
 
 
 def _own_sha256(value: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _damaged(path: Path, reason: object) -> IndexFormatError:
+def damaged(path: Path, reason: object) -> IndexFormatError:
+    """Return the error for a file that is damaged."""
     return IndexFormatError(
         f"{path} is damaged ({reason}): restore it from a copy, or build the index again with --overwrite"
     )

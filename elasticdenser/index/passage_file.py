@@ -32,7 +32,7 @@ class PassageFile:
     """
 
     def __init__(self, path: Path, offsets: Path) -> None:
-        self._path, self._lines = path, LineFile(path, offsets)
+        self._path, self.lines = path, LineFile(path, offsets)
 
     def __iter__(self) -> Iterator[Passage]:
         for position in range(len(self._lines)):
@@ -40,7 +40,7 @@ class PassageFile:
 
     def __getitem__(self, position: int) -> Passage:
         try:
-            record = msgspec.json.decode(self._lines[position], type=_Record)
+            record = msgspec.json.decode(self.lines[position], type=_Record)
         except msgspec.DecodeError as error:
             raise IndexFormatError(
                 f"{self._path} is damaged (passage {position} cannot be read: {error}): restore the index from a copy, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -13,23 +13,23 @@ import numpy as np
 from elasticdenser.arrays import Floats, Positions, Scores, Vectors
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
-from elasticdenser.index import layout
 from elasticdenser.index.chunking import Chunking, chunk_id, document_of
+from elasticdenser.index.contents import IndexContents
+from elasticdenser.index.efforts import select_effort
 from elasticdenser.index.filtered_search import exact_source, filtered_source
 from elasticdenser.index.filters import AnyFilter, Filter, parse_filter
 from elasticdenser.index.filters.checking import check_filter
-from elasticdenser.index.integrity import Check, check_integrity
+from elasticdenser.index.integrity import Check
 from elasticdenser.index.lexical import DEFAULT_STEMMER, LexicalSearch
-from elasticdenser.index.line_files import IdTable, LineFile, id_texts
+from elasticdenser.index.line_files import IdTable, id_texts
 from elasticdenser.index.locking import resolve_path
-from elasticdenser.index.manifest import Manifest
 from elasticdenser.index.metadata.matches import Matches
 from elasticdenser.index.metadata.store import MetadataStore
-from elasticdenser.index.passage_file import PassageFile
 from elasticdenser.index.rescoring import best_candidates
-from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch, IndexStructure
+from elasticdenser.index.segment_search import Hits, SegmentSearch
 from elasticdenser.index.structures.registry import AUTO
 from elasticdenser.index.structures.threads import faiss_threads
+from elasticdenser.index.tables import SegmentIds, SegmentTable, SegmentVectors, open_segments
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress, silent
 from elasticdenser.query_input import checked_k
@@ -47,38 +47,41 @@ _SAMPLED_VECTORS = 1024
 class PassageIndex:
     """An index of passages, opened for search; safe to use from several threads.
 
-    Use `PassageIndex.open` or `PassageIndex.build`.
+    Use `PassageIndex.open` or `PassageIndex.build`. An opened index never changes: `add`, `delete` and `compact` write
+    the next generation to disk and return it, opened; `refresh` opens what others have written.
 
     Attributes:
         path: The folder.
         manifest: Its description.
-        vectors: float32, (n_passages, dim), memory-mapped.
+        vectors: float32, (n_passages, dim), memory-mapped; of an index that was changed, a `SegmentVectors`.
         doc_ids: Document ids by position.
+        generation: Number of changes since it was built.
         fields: Types of the metadata fields by name; empty without metadata.
         lexical: Search by words; None if the index was built without it.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path, self.manifest = path, manifest
-        shape = (manifest.n_passages, manifest.dim)
-        # As a plain array: every access to a memmap creates another memmap object, which is slow.
-        self.vectors: Vectors = np.asarray(np.memmap(path / layout.VECTORS, dtype="<f4", mode="r", shape=shape))
-        self.doc_ids = IdTable(LineFile(path / layout.IDS, path / layout.ID_OFFSETS), path / layout.ID_LOOKUP)
-        self._passages = (
-            PassageFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
-        )
-        self._metadata = MetadataStore(path, manifest.n_passages, manifest.metadata)
+    def __init__(self, contents: IndexContents, table: SegmentTable) -> None:
+        self.path, self.manifest, self.generation = contents.folder, contents.manifest, contents.number
+        self.contents, self._table = contents, table
+        self._search = SegmentSearch(table)
+        self.vectors: Vectors | SegmentVectors = SegmentVectors(table, self.dim)
+        self.doc_ids: IdTable | SegmentIds = SegmentIds(table)
+        if len(table.segments) == 1 and not len(table.segments[0].deleted):
+            files = table.segments[0].files
+            self.vectors, self.doc_ids = files.vectors, files.ids
+        # Indexes with metadata or postings are never changed: they are one segment.
+        manifest = self.manifest
+        self._metadata = MetadataStore(self.path, manifest.n_passages, manifest.metadata)
         self.fields = self._metadata.fields
-        self._structure = IndexStructure.read(path, manifest.structure, self.vectors)
         self.lexical = (
-            None if manifest.lexical is None else LexicalSearch.read(path, manifest.lexical, manifest.n_passages)
+            None if manifest.lexical is None else LexicalSearch.read(self.path, manifest.lexical, manifest.n_passages)
         )
 
     @classmethod
     def open(
         cls, path: str | Path, *, encoder: EncoderFingerprint | None = None, check: Check = "changed"
     ) -> PassageIndex:
-        """Open an index.
+        """Open the newest generation of an index.
 
         Args:
             path: Its folder.
@@ -90,10 +93,7 @@ class PassageIndex:
             IndexFormatError: It is missing, damaged, unfinished, or of a newer format.
             EncoderMismatchError: It was built by another encoder.
         """
-        folder = Path(path)
-        manifest = Manifest.read(folder)
-        check_integrity(folder, manifest, check)
-        index = cls(folder, manifest)
+        index = cls(*open_segments(Path(path), check))
         if encoder is not None:
             index.check_encoder(encoder)
         return index
@@ -160,6 +160,121 @@ class PassageIndex:
         path = resolve_path(Path(path))
         build_index(as_corpus(corpus, metadata=metadata), path, encoder or DeferredPassageEncoder(), settings, progress)
         return cls.open(path)
+
+    def add(
+        self,
+        corpus: AnyCorpus,
+        *,
+        encoder: PassageEncoder | DeferredPassageEncoder | None = None,
+        vectors: Vectors | None = None,
+        only_new: bool = False,
+        workers: int | None = None,
+        compact: bool = True,
+        progress: Progress = silent,
+    ) -> PassageIndex:
+        """Add documents on disk, in one generation, and return the newest generation; this one does not change.
+
+        Documents whose ids are in the index are replaced, with all their chunks; those with the same text are left as
+        they are.
+
+        Args:
+            corpus: As for `build`. Documents are cut into chunks as those of the index were.
+            encoder: The encoder that made the index; by default, the one that the index names is loaded.
+            vectors: float32, (n_passages, dim): the vectors of the passages, which are then not encoded. They must be
+                of the index's encoder.
+            only_new: Leave out documents whose ids are in the index.
+            workers: Cores to encode on; None is all usable ones.
+            compact: Merge segments afterwards if there are many, or if many passages are deleted.
+            progress: Called with (step, done, in all).
+
+        Raises:
+            EncoderMismatchError: The encoder is another one than that of the index.
+            BadInputError: The corpus or the vectors have a fault.
+            BuildError: Another process is writing for a long time, or the disk refuses.
+        """
+        from elasticdenser.datasets import as_corpus
+        from elasticdenser.index.changes import add_passages
+
+        source = as_corpus(corpus)
+        add_passages(self.path, source, encoder, vectors=vectors, only_new=only_new, workers=workers, progress=progress)
+        return self._next(compact, progress)
+
+    upsert = add
+
+    def delete(
+        self,
+        doc_ids: Iterable[str | int],
+        *,
+        missing_ok: bool = False,
+        compact: bool = True,
+        progress: Progress = silent,
+    ) -> PassageIndex:
+        """Delete documents on disk, in one generation, and return the newest generation; this one does not change.
+
+        Args:
+            doc_ids: Ids of documents; in an index of chunks, all chunks of a document are deleted.
+            missing_ok: Whether ids may be missing from the index.
+            compact: Merge segments afterwards if there are many, or if many passages are deleted.
+            progress: Called with (step, done, in all).
+
+        Raises:
+            QueryError: Some ids are not in the index; nothing was deleted.
+            BuildError: Another process is writing for a long time, or the disk refuses.
+        """
+        from elasticdenser.index.changes import delete_passages
+
+        delete_passages(self.path, doc_ids, missing_ok=missing_ok)
+        return self._next(compact, progress)
+
+    def compact(self, *, factory: str = "auto", progress: Progress = silent) -> PassageIndex:
+        """Merge all segments on disk into one, without the deleted passages, and return the newest generation.
+
+        Nothing is encoded. The positions of the passages do not change.
+
+        Args:
+            factory: Factory string of the new search structure; `auto` keeps one that was chosen by hand.
+            progress: Called with (step, done, in all).
+
+        Raises:
+            BuildError: Another process is compacting the index, or the disk refuses.
+        """
+        from elasticdenser.index import compaction
+
+        compaction.compact(self.path, factory=factory, progress=progress)
+        return self.refresh()
+
+    def snapshot(self, path: str | Path) -> PassageIndex:
+        """Make a folder that is the newest generation of this index and does not change with it, and open it.
+
+        The files are linked, or copied where links are not possible.
+
+        Raises:
+            BuildError: Something is in that place, another process is writing for a long time, or the disk refuses.
+        """
+        from elasticdenser.index.snapshots import snapshot
+
+        snapshot(self.path, Path(path))
+        return PassageIndex.open(path)
+
+    def refresh(self) -> PassageIndex:
+        """Return the newest generation, opened; it is this one if the index has not changed since.
+
+        Files of segments that are open already are not read again.
+
+        Raises:
+            IndexFormatError: The index is missing, damaged, or of a newer format.
+        """
+        if IndexContents.read(self.path) == self.contents:
+            return self
+        return PassageIndex(*open_segments(self.path, "changed", self._table.segments))
+
+    def _next(self, compact: bool, progress: Progress) -> PassageIndex:
+        """Compact the index if it is needed and wanted, and return the newest generation."""
+        if compact:
+            from elasticdenser.index import compaction
+
+            compaction.compact_if_needed(self.path, progress)
+        return self.refresh()
 
     def __repr__(self) -> str:
         return f"<PassageIndex {str(self.path)!r}: {len(self):,} passages, {self.dim} dimensions>"
@@ -228,38 +343,36 @@ class PassageIndex:
                 fault.
         """
         queries, k = self._checked_queries(queries), checked_k(k)
-        source = self._structure.source_for(recall)
+        select_effort(self.manifest.structure.efforts, recall)  # refuses a wrong one also where it is not used
         matches = None if filter is None else self.matches(filter)
         with faiss_threads(1):
             if within is not None:
                 allowed = self._checked_positions(within)
-                return self._search_within(queries, k, allowed if matches is None else allowed[matches.mask[allowed]])
-            if matches is not None and (exact or matches.n == 0):
-                return self._search_within(queries, k, matches.positions)
+                allowed = allowed if matches is None else allowed[matches.mask[allowed]]
+                return self._checked_hits(
+                    queries, min(k, len(allowed)), partial(self._search.scan_within, allowed=allowed)
+                )
             if matches is not None:
-                k = min(k, matches.n)
-                return self._best(queries, filtered_source(source, self.vectors, matches, k, len(queries)), k)
-            k = min(k, len(self))
-            if exact:
-                return self._best(queries, ExhaustiveSearch(self.vectors), k)
-            return self._search_structure(queries, source, k)
+                search = partial(self._search_matches, matches=matches, exact=exact, recall=recall)
+                return self._checked_hits(queries, min(k, matches.n), search)
+            search = self._search.scan if exact else partial(self._search.search, recall=recall)
+            return self._checked_hits(queries, min(k, len(self)), search)
 
-    def _search_within(self, queries: Vectors, k: int, allowed: Positions) -> tuple[Scores, Positions]:
-        if len(allowed) == 0:
+    def _search_matches(self, queries: Vectors, k: int, *, matches: Matches, exact: bool, recall: float | None) -> Hits:
+        """Search the passages that meet a filter, at least k of them."""
+        (segment,) = self._table.segments
+        vectors = segment.files.vectors
+        if exact:
+            source = exact_source(vectors, matches.positions, len(queries))
+        else:
+            source = filtered_source(segment.files.structure.source_for(recall), vectors, matches, k, len(queries))
+        return best_candidates(queries, source, vectors, k)
+
+    def _checked_hits(self, queries: Vectors, k: int, search: Callable[[Vectors, int], Hits]) -> Hits:
+        """Search, and refuse scores that are not numbers; k may be 0."""
+        if k == 0:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        return self._best(queries, exact_source(self.vectors, allowed, len(queries)), min(k, len(allowed)))
-
-    def _search_structure(self, queries: Vectors, source: CandidateSource, k: int) -> tuple[Scores, Positions]:
-        scores, positions = self._best(queries, source, k)
-        # Inverted lists and graphs may reach fewer than k passages.
-        short = np.flatnonzero(positions[:, -1] < 0)
-        if len(short):
-            scores[short], positions[short] = self._best(queries[short], ExhaustiveSearch(self.vectors), k)
-        return scores, positions
-
-    def _best(self, queries: Vectors, source: CandidateSource, k: int) -> tuple[Scores, Positions]:
-        """Return scores and positions of the best candidates that `source` proposes; see `best_candidates`."""
-        scores, positions = best_candidates(queries, source, self.vectors, k)
+        scores, positions = search(queries, k)
         if np.isnan(scores).any():
             raise IndexFormatError(
                 f"{self.path} holds vectors that are not numbers: restore it from a copy, or build it again with "
@@ -376,17 +489,20 @@ class PassageIndex:
             QueryError: There is no such position.
             IndexFormatError: The index was built without texts, or is damaged.
         """
-        if self._passages is None:
+        if not self.has_texts:
             raise IndexFormatError(f"{self.path} holds no texts: build it without --no-texts to show passages")
         if isinstance(position, bool) or not isinstance(position, SupportsIndex) or not 0 <= position < len(self):
             raise QueryError(f"got position {position!r}, expected a whole number from 0 to {len(self) - 1}")
-        passage = self._passages[position]
-        return replace(passage, metadata=self.metadata_at(position) or None) if self.fields else passage
+        segment, row = self._table.place(int(position))
+        if segment.files.passages is None:
+            raise IndexFormatError(f"{segment.files.path} holds no texts, expected those of its passages")
+        passage = segment.files.passages[row]
+        return replace(passage, metadata=self.metadata_at(int(position)) or None) if self.fields else passage
 
     @property
     def has_texts(self) -> bool:
         """Whether the texts of passages are stored."""
-        return self._passages is not None
+        return self.manifest.has_texts
 
 
 def rebuild(
@@ -398,6 +514,8 @@ def rebuild(
     stemmer: str = DEFAULT_STEMMER,
 ) -> PassageIndex:
     """Derive the search structure of an index again, or the postings for search by words, and open the index.
+
+    The segments of an index that was changed become one.
 
     Args:
         path: The index; the files that are derived again may be damaged.
@@ -411,10 +529,15 @@ def rebuild(
         IndexFormatError: More than these files is damaged, or there are no texts to make postings of.
         BuildError: A factory string or stemmer is not known, or the disk refuses.
     """
-    from elasticdenser.index.rebuilding import KEEP, rebuild_derived  # imported here because a search does not need it
+    # Imported here because a search does not need them.
+    from elasticdenser.index.compaction import rewrite
+    from elasticdenser.index.rebuilding import KEEP, rebuild_derived
 
     folder = resolve_path(Path(path))
     if factory is None and hybrid is None:
         factory = AUTO
-    rebuild_derived(folder, factory, progress, stemmer=KEEP if hybrid is None else stemmer if hybrid else None)
+    if hybrid is None and IndexContents.read(folder).generation is not None:
+        rewrite(folder, factory or AUTO, progress)
+    else:
+        rebuild_derived(folder, factory, progress, stemmer=KEEP if hybrid is None else stemmer if hybrid else None)
     return PassageIndex.open(folder)

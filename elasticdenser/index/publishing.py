@@ -23,7 +23,7 @@ def publish(work: Path, path: Path) -> None:
         BuildError: The disk refuses; the old index is still in place.
     """
     replace_folder(work, path)
-    mark_verified(path, Manifest.read(path))
+    mark_verified(path, Manifest.read(path).files)
 
 
 def replace_folder(work: Path, path: Path) -> None:

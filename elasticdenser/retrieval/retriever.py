@@ -172,6 +172,23 @@ class Retriever:
             )
         return self.opener, ()
 
+    def refresh(self) -> Self:
+        """Return a retriever of the newest generation of the index, with the same encoder; see `PassageIndex.refresh`.
+
+        Raises:
+            IndexFormatError: The index is missing, damaged, or of a newer format.
+            EncoderMismatchError: It was replaced by one of another encoder.
+        """
+        index = self.index.refresh()
+        if index is self.index:
+            return self
+        index.check_encoder(self.encoder.fingerprint)
+        if self.reranker is not None:
+            self.reranker.check_index(index)
+        retriever = object.__new__(type(self))  # `copy` would open the encoder again, as for a pickle
+        retriever.__dict__.update(self.__dict__, index=index)
+        return retriever
+
     def search(
         self,
         queries: Queries,

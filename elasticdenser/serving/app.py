@@ -17,6 +17,7 @@ from elasticdenser.serving import embeddings, highlights, models, rerank, search
 from elasticdenser.serving.errors import register_handlers
 from elasticdenser.serving.middleware import AUTHENTICATED_PATHS, RequestMiddleware
 from elasticdenser.serving.origins import allow_origins
+from elasticdenser.serving.refreshing import IndexRefresher
 from elasticdenser.serving.service import Service
 from elasticdenser.serving.settings import ServeSettings
 
@@ -39,9 +40,13 @@ def make_app(engine: RetrievalEngine, retriever: Retriever, settings: ServeSetti
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(service.sample_forever()), asyncio.create_task(_warm_up_until_ready(service))]
+        refresher = IndexRefresher(service)
+        if engine.retriever is retriever:
+            refresher.start()
         try:
             yield
         finally:
+            refresher.stop()
             for task in tasks:
                 task.cancel()
             service.close()
@@ -114,7 +119,7 @@ def _example_bodies(service: Service) -> dict[str, Any]:
     query, texts = "who wrote dune", ["Dune is a novel by Frank Herbert.", "Sand moves with the wind."]
     bodies = {
         "/search": {"query": query, "k": 3},
-        "/highlights": {"query": query, "doc_ids": [service.retriever.index.doc_ids[0]]},
+        "/highlights": {"query": query, "doc_ids": [next(iter(service.retriever.index.doc_ids), "d1")]},
         "/v1/embeddings": {"model": service.model, "input": [query]},
     }
     if service.ranker is not None:

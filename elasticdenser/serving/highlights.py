@@ -58,8 +58,11 @@ def _sentences_of(service: Service, doc_ids: Sequence[str]) -> list[Sentence]:
         QueryError: A passage is not in the index.
     """
     index = service.retriever.index
-    positions = index.doc_ids.positions(doc_ids).tolist()  # of passages alone: a document of chunks has no one text
-    return split_into_sentences([index.passage_at(position).text for position in positions]) if index.has_texts else []
+    if not index.has_texts:
+        index.doc_ids.positions(doc_ids)  # refuses unknown ids
+        return []
+    # Of passages alone: a document of chunks has no one text.
+    return split_into_sentences([passage.text for passage in service.passages(doc_ids)])
 
 
 async def _score(service: Service, query: str, sentences: Sequence[str]) -> list[float]:

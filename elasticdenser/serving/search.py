@@ -200,14 +200,12 @@ def _render(service: Service, answers: list[Answer], with_text: bool) -> bytes:
         if has_chunks:
             for hit in hits:
                 hit["document"] = index.document_of(hit["doc_id"])
-        if with_text and hits and (index.has_texts or has_metadata):
-            positions = index.positions([hit["doc_id"] for hit in hits]).tolist()
-            for hit, position in zip(hits, positions, strict=True):
-                if index.has_texts:
-                    passage = index.passage_at(position)
-                    hit["title"], hit["text"] = passage.title, passage.text
-                if has_metadata:
-                    hit["metadata"] = index.metadata_at(position)
+        if with_text and hits and index.has_texts:
+            for hit, passage in zip(hits, service.passages([hit["doc_id"] for hit in hits]), strict=True):
+                hit["title"], hit["text"] = passage.title, passage.text
+        if with_text and has_metadata:
+            for hit in hits:
+                hit["metadata"] = index.metadata_of(hit["doc_id"])
         result = {
             "hits": hits,
             "level": answer.level,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
@@ -11,7 +12,10 @@ from typing import Any, Protocol
 
 from starlette.requests import Request
 
+from elasticdenser.datasets.passages import Passage
 from elasticdenser.engine.engine import RetrievalEngine
+from elasticdenser.errors import QueryError
+from elasticdenser.index import PassageIndex
 from elasticdenser.retrieval.retriever import Retriever
 from elasticdenser.serving.access_log import AccessLog
 from elasticdenser.serving.metrics import Metrics
@@ -28,7 +32,9 @@ class Connection(Protocol):
 
 
 class Service:
-    """The engine, and the state of the server around it. Only the event loop changes it; the engine is thread-safe.
+    """The engine, which is thread-safe, and the state of the server around it.
+
+    Only the event loop changes it, except for `switch`.
 
     Args:
         engine: Answers the queries; its owner closes it.
@@ -44,6 +50,7 @@ class Service:
         n_open_requests: Requests that have not been answered yet.
         n_encoding: Requests for embeddings, highlights or reranking that have not been answered yet.
         read_token_ids: Returns the text that token ids in a request stand for.
+        indexes: The index of the retriever, and the generation before it, which running searches may be in.
         idle_connections: Connections without a request, the one that has been idle the longest first.
 
     Raises:
@@ -58,6 +65,7 @@ class Service:
         location = retriever.encoder.location
         self.model = Path(location.name).name if location.source == "folder" else location.name
         self.started_s = int(time.time())
+        self.indexes: tuple[PassageIndex, ...] = (retriever.index,)
         self.is_ready, self.is_stopping = False, False
         self.n_open_requests, self.n_encoding = 0, 0
         self.idle_connections: dict[Connection, None] = {}
@@ -82,6 +90,44 @@ class Service:
         Thread(target=run, name="elasticdenser-warm-up", daemon=True).start()
         await asyncio.wrap_future(finished)
         self.is_ready = True
+
+    def switch(self, retriever: Retriever) -> None:
+        """Serve another retriever from now on, such as one of a newer generation of the index.
+
+        It may take seconds, and is called by one thread only.
+
+        Raises:
+            WorkerError: No process could start; the old retriever goes on.
+        """
+        old = self.retriever
+        self.indexes = (retriever.index, old.index)  # before the first answer of the new one
+        try:
+            self.engine.switch(retriever)
+        except BaseException:
+            self.indexes = (old.index,)
+            raise
+        self.retriever = retriever
+
+    def passages(self, doc_ids: Sequence[str]) -> list[Passage]:
+        """Return passages with their texts, which may be in the generation before.
+
+        Raises:
+            QueryError: A passage is in neither.
+        """
+        newest, *older = self.indexes
+        try:
+            return [newest.passage_at(position) for position in newest.doc_ids.positions(doc_ids).tolist()]
+        except QueryError:
+            if not older:
+                raise
+        return [self._passage(doc_id) for doc_id in doc_ids]
+
+    def _passage(self, doc_id: str) -> Passage:
+        for index in self.indexes:
+            position = index.doc_ids.find(doc_id)
+            if position >= 0:
+                return index.passage_at(position)
+        return self.indexes[0].passage(doc_id)  # says that there is no such passage
 
     async def sample_forever(self) -> None:
         """Sample the engine at regular intervals until cancelled."""

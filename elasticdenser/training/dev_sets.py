@@ -20,7 +20,7 @@ from elasticdenser.datasets import load_answers, load_qrels, load_queries
 from elasticdenser.datasets.sources import is_dataset_id
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation import AnswerMatch, QuerySet, parse_measures
-from elasticdenser.index import PassageIndex, layout
+from elasticdenser.index import PassageIndex
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.token_table import TokenTable
 from elasticdenser.retrieval.scores import strictly_decreasing
@@ -87,7 +87,7 @@ class DevSet:
 
     def fingerprint(self) -> list[Any]:
         """Return all that a value depends on beside the vectors of the queries."""
-        vectors = self.index.manifest.files[layout.VECTORS].sha256
+        vectors = self.index.manifest.vectors_sha256
         return [self.query_set.fingerprint(), *self.query_set.measures, vectors, self.exact]
 
 

@@ -16,7 +16,7 @@ from elasticdenser.datasets.sources import is_dataset_id
 from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder, resolve_dtype
 from elasticdenser.errors import BadInputError, ModelError
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.index import PassageIndex, layout
+from elasticdenser.index import PassageIndex
 from elasticdenser.models.architectures import hidden_size
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_files import load_elastic
@@ -178,7 +178,7 @@ class TrainingInputs(PassageInputs):
         if index is not None:
             passages = {
                 "n": len(index),
-                "vectors_sha256": index.manifest.files[layout.VECTORS].sha256,
+                "vectors_sha256": index.manifest.vectors_sha256,
                 "structure": index.manifest.structure.factory,
                 "n_neighbours": recipe.n_neighbours,
             }

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from elasticdenser.artifacts import write_json
 from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.errors import BadInputError
-from elasticdenser.index import PassageIndex, layout
+from elasticdenser.index import PassageIndex
 from elasticdenser.progress import Progress, silent
 from elasticdenser.query_input import check_query
 from elasticdenser.training.data import TrainingData
@@ -95,7 +95,7 @@ def _neighbours(
     n_neighbours = min(n_neighbours, len(index))
     # Positions are valid only for these vectors in this order, whatever the manifest says of corpus and encoder.
     index_identity = {
-        "vectors_sha256": index.manifest.files[layout.VECTORS].sha256,
+        "vectors_sha256": index.manifest.vectors_sha256,
         "structure": asdict(index.manifest.structure),
     }
     return cached_rows(

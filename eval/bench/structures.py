@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=64, help="number of queries timed one by one")
     parser.add_argument("--factory", action="append", help="FAISS factory string; several are compared")
     options = parser.parse_args()
-    vectors = PassageIndex.open(options.index).vectors
+    vectors = np.asarray(PassageIndex.open(options.index).vectors)
     texts = [query.text for query in load_queries(options.queries)][: options.n_queries]
     encoder = ElasticQueryEncoder.from_pretrained(device="cpu")
     queries = {subnet: encoder.encode(texts, subnet) for subnet in _SUBNETS}

@@ -17,6 +17,7 @@ from elasticdenser.index import PassageIndex, build, rebuild
 
 OPERATIONS = [
     (os, "replace"),
+    (os, "link"),
     (os, "rename"),
     (os, "fsync"),
     (os, "truncate"),

@@ -24,7 +24,7 @@ def test_a_second_build_into_the_same_folder_is_refused_at_once(tmp_path, hashin
     def progress(what, done, of):
         if what == "encoding":
             start = time.monotonic()
-            with pytest.raises(BuildError, match=r"another build is writing to .*index: wait for it to end"):
+            with pytest.raises(BuildError, match=r"another process is writing to .*index: wait for it to end"):
                 PassageIndex.build(make_corpus(60), tmp_path / "index", hashing)
             refusals.append(time.monotonic() - start)
 
@@ -123,7 +123,7 @@ def kill_while_holding(path):
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
-    with pytest.raises(BuildError, match="another build"), exclusive_lock(path):
+    with pytest.raises(BuildError, match="another process"), exclusive_lock(path):
         pass
     process.send_signal(signal.SIGKILL)
     process.wait()

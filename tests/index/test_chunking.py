@@ -241,3 +241,27 @@ def test_an_index_of_version_2_is_read(tmp_path):
     path.write_text(json.dumps(value))
     manifest = PassageIndex.open(tmp_path / "i").manifest
     assert (manifest.version, manifest.n_truncated, manifest.chunking) == (2, None, None)
+
+
+def test_documents_of_chunks_are_replaced_and_deleted_whole(tiny_encoder, tmp_path):
+    documents = [Passage(doc_id=f"d{n}", text=LONG.text.replace("Ab", f"B{n}"), title="T") for n in range(3)]
+    index = PassageIndex.build(documents, tmp_path / "index", tiny_encoder, chunk="24")
+    n_chunks = len(index) // 3
+    shorter = Passage(doc_id="d1", text=sentence(3))
+    changed = index.add([*documents[:1], shorter, Passage(doc_id="d3", text=LONG.text)], encoder=tiny_encoder)
+    assert changed.doc_ids.take(changed.positions(["d1"])) == ["d1#0"]
+    assert changed.passage("d1#0").text == shorter.text
+    assert (changed.manifest.n_documents, changed.generation) == (4, 2)
+    changed = changed.delete(["d0", "d3"])
+    expected = [*(f"d2#{n}" for n in range(n_chunks)), "d1#0"]
+    assert list(changed.doc_ids) == expected
+    assert changed.manifest.n_documents == 2
+    for unknown in ("d0", "d2#1"):  # a single chunk is not deleted
+        with pytest.raises(QueryError, match="1 of 1 document ids are not in"):
+            changed.delete([unknown])
+    compacted = changed.compact()
+    assert (list(compacted.doc_ids), compacted.manifest.n_documents) == (expected, 2)
+    again = compacted.add([documents[2], shorter], encoder=tiny_encoder)
+    assert again.generation == compacted.generation  # nothing has changed
+    with pytest.raises(BadInputError, match="got vectors for an index of chunks"):
+        compacted.add([shorter], vectors=compacted.vectors[:1])

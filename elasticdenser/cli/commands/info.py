@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,30 +12,50 @@ from elasticdenser.cli.command import command
 from elasticdenser.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
+    from elasticdenser.index.contents import IndexContents, SegmentContents
     from elasticdenser.index.manifest import Manifest
 
 
 @command
 def info(
     index: options.IndexPath,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and the segments as JSON.")] = False,
 ) -> None:
     """Show what an index holds and how it was built."""
-    from elasticdenser.index.manifest import Manifest
+    from elasticdenser.index.contents import IndexContents
 
-    manifest = Manifest.read(index)
+    contents = IndexContents.read(index)
+    segments = [_segment(segment) for segment in contents.segments]
     if as_json:
-        print_json(asdict(manifest), indent=2)
-    else:
-        print_table(str(index), ["property", "value"], [[name, value] for name, value in _properties(manifest).items()])
+        state = {"generation": contents.number, "segments": segments}
+        print_json(asdict(contents.manifest) | state, indent=2)
+        return
+    rows = [[name, value] for name, value in _properties(contents).items()]
+    print_table(str(index), ["property", "value"], rows)
+    if contents.generation is not None:
+        columns = ["segment", "passages", "deleted", "structure", "created"]
+        print_table("segments", columns, [[str(value) for value in row.values()] for row in segments])
 
 
-def _properties(manifest: Manifest) -> dict[str, str]:
+def _segment(segment: SegmentContents) -> dict[str, Any]:
+    return {
+        "name": segment.name,
+        "n_passages": segment.n_passages,
+        "n_deleted": segment.manifest.n_passages - segment.n_passages,
+        "structure": segment.manifest.structure.factory,
+        "created": segment.manifest.created,
+    }
+
+
+def _properties(contents: IndexContents) -> dict[str, str]:
+    manifest = contents.manifest
     structure, encoder = manifest.structure, manifest.encoder
     n_bytes = sum(entry.bytes for entry in manifest.files.values())
     efforts = [f"{effort.recall_at_10:.4f} with {effort}" for effort in reversed(structure.efforts)]
+    n_deleted = sum(segment.manifest.n_passages - segment.n_passages for segment in contents.segments)
+    deleted = f" (and {n_deleted:,} deleted, which `elasticdenser compact` removes)" if n_deleted else ""
     return {
-        "passages": f"{manifest.n_passages:,}",
+        "passages": f"{manifest.n_passages:,}{deleted}",
         **_chunks(manifest),
         "truncated": _truncated(manifest),
         "vectors": f"{manifest.dim} dimensions, float32, {manifest.vectors}",
@@ -51,7 +71,8 @@ def _properties(manifest: Manifest) -> dict[str, str]:
         "similarity": "cosine" if encoder.settings.normalize else "dot",
         "structure": structure.factory,
         "recall@10": f"against exact search, on {structure.n_sampled} sampled queries: " + "; ".join(efforts),
-        "built": f"{manifest.created} by elasticdenser {manifest.software}, format {manifest.version}",
+        **({"generation": f"{contents.number:,}"} if contents.number else {}),
+        "written": f"{manifest.created} by elasticdenser {manifest.software}, format {manifest.version}",
     }
 
 
@@ -75,7 +96,7 @@ def _truncated(manifest: Manifest) -> str:
         return "not counted"
     if not manifest.n_truncated:
         return "none"
-    share = manifest.n_truncated / manifest.n_passages
+    share = manifest.n_truncated / max(manifest.n_passages, 1)
     max_length = manifest.encoder.settings.max_length
     return f"{manifest.n_truncated:,} passages ({share:.1%}) are longer than {max_length} tokens, and were cut there"
 

@@ -138,9 +138,9 @@ def _check_usage(
 ) -> None:
     """Refuse options that cannot work together, before anything is opened."""
     if not is_server:
-        from elasticdenser.index.manifest import Manifest
+        from elasticdenser.index.contents import IndexContents
 
-        if not queries and not Manifest.read(Path(target)).has_texts:
+        if not queries and not IndexContents.read(Path(target)).manifest.has_texts:
             message = "the index holds no texts to make queries from: give a file of queries"
             raise typer.BadParameter(message, param_hint="--queries")
         return

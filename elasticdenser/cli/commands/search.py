@@ -70,7 +70,7 @@ def search(
     subnets = searching.subnets(retriever)
     search_options: dict[str, Any] = {"k": k, **searching.search_options()}
     if within is not None:
-        search_options["doc_ids"] = _doc_ids(within)
+        search_options["doc_ids"] = options.read_ids(within)
     for subnet in subnets:
         retriever.encoder.encode(["warm up"], subnet)
         if retriever.reranker is not None:
@@ -150,15 +150,6 @@ def _queries(query: str | None, file: Path | None) -> Iterator[str]:
 def _is_prompting(file: Path | None) -> bool:
     """Return whether queries are typed at a prompt, if none is given."""
     return file is None and sys.stdin.isatty()
-
-
-def _doc_ids(path: Path) -> list[str]:
-    from elasticdenser.errors import BadInputError
-
-    doc_ids = list(_lines(path))
-    if not doc_ids:
-        raise BadInputError("no document id in it, nothing but blank lines: expected one id per line", path)
-    return doc_ids
 
 
 def _prompted_queries() -> Iterator[str]:

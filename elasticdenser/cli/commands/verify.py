@@ -15,7 +15,9 @@ def verify(index: options.IndexPath) -> None:
     from elasticdenser.index import PassageIndex
 
     opened = PassageIndex.open(index, check="all")
-    note(f"{index} is undamaged: {len(opened):,} passages, {len(opened.manifest.files)} files")
+    n_segments = len(opened.contents.segments)
+    segments = f", {n_segments} segments, generation {opened.generation}" if opened.generation else ""
+    note(f"{index} is undamaged: {len(opened):,} passages, {len(opened.manifest.files)} files{segments}")
 
 
 def register(app: typer.Typer) -> None:

@@ -151,6 +151,16 @@ class ProcessPoolSearch(BatchSearch):
         for supervisor in self._supervisors:
             supervisor.join(_CLOSE_TIMEOUT_S)
 
+    def retire(self) -> None:
+        """End the idle processes now, and the others once they have answered; start no more."""
+        with self._changed:
+            self._is_closed = True
+            for process in self._idle:
+                process.kill()
+            self._processes.difference_update(self._idle)
+            self._idle.clear()
+            self._changed.notify_all()
+
     def _receive_hits(self, process: WorkerProcess, level: str) -> LazyHits:
         try:
             return LazyHits(process.receive(self._timeout_s), self._subnets[level])
@@ -158,11 +168,12 @@ class ProcessPoolSearch(BatchSearch):
             self._release(process)
 
     def _release(self, process: WorkerProcess) -> None:
-        """Make a process idle; kill it instead if its reply was not read."""
+        """Make a process idle; kill it instead if its reply was not read, or if the pool is closed."""
         with self._lock:
-            if not process.is_broken and process in self._processes:
+            is_usable = not process.is_broken and not self._is_closed
+            if is_usable and process in self._processes:
                 self._idle.append(process)
-        if process.is_broken:
+        if not is_usable:
             process.kill()
 
     def _supervise(self) -> None:

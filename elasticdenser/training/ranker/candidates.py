@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.index import PassageIndex, layout
+from elasticdenser.index import PassageIndex
 from elasticdenser.progress import Progress, silent
 from elasticdenser.retrieval.bm25 import Bm25Index
 from elasticdenser.training.ranker.queries import RankerQueries
@@ -63,7 +63,7 @@ def make_pools(
     sizes = (n_judged, n_run, *counts[2:])
     identity = {
         "queries_sha256": queries.sha256(),
-        "vectors_sha256": index.manifest.files[layout.VECTORS].sha256,
+        "vectors_sha256": index.manifest.vectors_sha256,
         "encoder": encoder_identity(encoder),
         "lists": asdict(settings),
         "bm25": bm25 is not None,

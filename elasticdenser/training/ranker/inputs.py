@@ -15,7 +15,7 @@ from elasticdenser.artifacts import sha256_of
 from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.errors import BadInputError, ModelError
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.index import PassageIndex, layout
+from elasticdenser.index import PassageIndex
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.locate import DEFAULT_MODEL, TRAINED_WEIGHTS, find_model
 from elasticdenser.models.model_files import transformer_folder
@@ -137,7 +137,7 @@ class RankerInputs(PassageInputs):
 
     def _tokens(self, index: PassageIndex, progress: Progress) -> Any:
         pair, vocabulary = self.recipe.pair_settings, self.model.shape.vocabulary
-        vectors_sha256 = index.manifest.files[layout.VECTORS].sha256
+        vectors_sha256 = index.manifest.vectors_sha256
         key = fingerprint_of([vectors_sha256, self.encoder.location.sha256, asdict(pair)])[:12]
         return cached_passage_tokens(
             lambda rows: [index.passage_at(position).content for position in range(rows.start, rows.stop)],
@@ -171,7 +171,7 @@ class RankerInputs(PassageInputs):
         return {
             "trains": "ranker",
             "encoder": encoder_identity(self.encoder),
-            "passages": {"n": len(index), "vectors_sha256": index.manifest.files[layout.VECTORS].sha256},
+            "passages": {"n": len(index), "vectors_sha256": index.manifest.vectors_sha256},
             "targets": targets,
             "pairs": asdict(recipe.pair_settings),
             "pooling": recipe.pooling,

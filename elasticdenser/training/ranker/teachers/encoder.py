@@ -17,7 +17,6 @@ from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.encoders.backends import check_encoder
 from elasticdenser.encoders.devices import resolve_dtype, resolve_dtype_of
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.index import layout
 from elasticdenser.models.kinds import kind_of
 from elasticdenser.models.locate import ModelLocation, find_model
 from elasticdenser.models.model_files import read_config
@@ -48,7 +47,7 @@ def scores_of_encoder(settings: TeacherSettings, inputs: TeacherInputs) -> Teach
     used = np.unique(inputs.pools[inputs.pools >= 0])
     texts = list(inputs.queries.texts)
     index = inputs.index
-    vectors_sha256 = index.manifest.files[layout.VECTORS].sha256
+    vectors_sha256 = index.manifest.vectors_sha256
     passage_key = {**identity, "index": vectors_sha256, "used": fingerprint_of(used.tolist())}
     query_key = {**identity, "queries": texts_sha256(texts)}
 

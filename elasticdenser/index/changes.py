@@ -1,0 +1,218 @@
+"""Additions to an index, replacements and deletions."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from elasticdenser.arrays import Positions, Vectors
+from elasticdenser.datasets import Corpus
+from elasticdenser.encoders.backends import dtype_without_torch
+from elasticdenser.encoders.deferred import DeferredPassageEncoder
+from elasticdenser.errors import EncoderMismatchError, QueryError
+from elasticdenser.index.additions import GivenVectors, select
+from elasticdenser.index.build import BuildSettings, build_index
+from elasticdenser.index.chunker import Chunker
+from elasticdenser.index.contents import IndexContents
+from elasticdenser.index.layout import SEGMENTS
+from elasticdenser.index.line_files import id_texts
+from elasticdenser.index.locking import exclusive_lock, resolve_path
+from elasticdenser.index.manifest import Manifest
+from elasticdenser.index.segment import Segment
+from elasticdenser.index.tables import open_segments
+from elasticdenser.index.writing import WAIT_S, writing
+from elasticdenser.models.settings import INT8, EncoderFingerprint
+from elasticdenser.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from elasticdenser.encoders import PassageEncoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """Outcome of a change of an index; documents are counted, which are passages unless they were cut into chunks.
+
+    Attributes:
+        generation: Number of the newest generation.
+        added: Documents whose ids were new.
+        replaced: Documents whose ids were in the index.
+        unchanged: Documents that were in the index with the same text, or, with `only_new`, with any.
+        deleted: Documents that were deleted.
+        unknown: Ids to delete that are not in the index.
+        skipped: Bad lines of the corpus that were skipped, by reason.
+    """
+
+    generation: int
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    unknown: tuple[str, ...] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
+def encoder_of(contents: IndexContents, name: str | None = None, **options: str | bool) -> DeferredPassageEncoder:
+    """Return the encoder that made an index, to add passages with.
+
+    Args:
+        contents: The index.
+        name: Folder or model id to use instead of the name in the manifest.
+        **options: `device` and `download`, and `dtype` instead of the index's own arithmetic.
+
+    Raises:
+        ModelError: The encoder is not found.
+    """
+    fingerprint = contents.manifest.encoder
+    # Float types may be mixed, 8 bits not; without torch, `auto` would be 8 bits.
+    dtype = "auto" if dtype_without_torch("auto", str(options.get("device", "auto"))) != INT8 else "float32"
+    dtype = INT8 if fingerprint.dtype == INT8 else dtype
+    settings = {"dtype": dtype, **options, **asdict(fingerprint.settings)}
+    return DeferredPassageEncoder(name or fingerprint.name, **settings)
+
+
+def add_passages(
+    path: Path,
+    corpus: Corpus,
+    encoder: PassageEncoder | DeferredPassageEncoder | None = None,
+    *,
+    vectors: Vectors | None = None,
+    only_new: bool = False,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Change:
+    """Add documents to an index in one generation; those whose ids it has are replaced, with all their chunks.
+
+    They are encoded before the index is locked. After an interruption, the same call continues, unless another change
+    came between.
+
+    Args:
+        path: The index.
+        corpus: The documents.
+        encoder: The encoder that made the index; by default, it is loaded if it is needed.
+        vectors: float32, (n_passages, dim): vectors of the passages of the corpus, which are then not encoded.
+        only_new: Leave out documents whose ids are in the index.
+        workers: Cores to encode on; None is all usable ones.
+        progress: Called with (step, done, in all).
+
+    Raises:
+        IndexFormatError: There is no such index, or it is damaged.
+        EncoderMismatchError: The encoder is another one than that of the index.
+        BadInputError: The corpus or the vectors have a fault.
+        BuildError: The index has metadata or postings, another process is writing for a long time, or the disk
+            refuses.
+    """
+    folder = resolve_path(path)
+    contents, table = open_segments(folder, "changed", has_structure=False)
+    contents.check_changeable()
+    manifest = contents.manifest
+    own_encoder = None if vectors is not None else encoder or encoder_of(contents)
+    chunker = None
+    if own_encoder is not None:
+        _check_encoder(contents, own_encoder.fingerprint)
+        if manifest.chunking is not None:
+            own_encoder = own_encoder.load() if isinstance(own_encoder, DeferredPassageEncoder) else own_encoder
+            chunker = Chunker(manifest.chunking, own_encoder)
+    has_to_compare = manifest.has_texts and vectors is None
+    selection = select(
+        corpus, table.segments, only_new=only_new, compare=has_to_compare, chunker=chunker, progress=progress
+    )
+    source = own_encoder or GivenVectors(cast("Vectors", vectors), selection, manifest)
+    if not selection.n_selected:
+        return Change(generation=contents.number, unchanged=selection.n_left_out, skipped=selection.skipped)
+    # Passages with given vectors get a name that no other call has: no interrupted call is continued.
+    key = selection.digest if vectors is None else secrets.token_hex(8)
+    work = folder / SEGMENTS / f"adding-{key}"
+    settings = BuildSettings(texts=manifest.has_texts, chunking=manifest.chunking, workers=workers, restart=True)
+    with exclusive_lock(work, WAIT_S):
+        # Given vectors have what a build needs of an encoder.
+        build_index(selection.corpus(), work, cast("PassageEncoder", source), settings, progress, is_locked=True)
+        change = _commit(folder, work, only_new=only_new)
+    return replace(change, unchanged=change.unchanged + selection.n_left_out, skipped=selection.skipped)
+
+
+def _check_encoder(contents: IndexContents, encoder: EncoderFingerprint) -> None:
+    """Refuse an encoder whose passages do not belong into an index.
+
+    Raises:
+        EncoderMismatchError: It is another one, or computes in 8 bits where the index does not, or the other way round.
+    """
+    differences = contents.manifest.encoder.differences_of_passages(encoder)
+    if differences:
+        raise EncoderMismatchError(
+            f"{contents.folder} was made by another encoder than {encoder.name} (index against encoder: "
+            f"{'; '.join(differences)}): add passages with {contents.manifest.encoder.name} in "
+            f"{contents.manifest.encoder.dtype}"
+        )
+
+
+def _commit(folder: Path, work: Path, *, only_new: bool) -> Change:
+    """Make a complete segment a part of the index, and delete what it replaces."""
+    manifest = Manifest.read(work)
+    n_added = manifest.n_documents or manifest.n_passages
+    with writing(folder) as writer:
+        _check_encoder(writer.contents, manifest.encoder)  # once more: its arithmetic is known only now
+        new = Segment.of_folder(work)
+        deleted: dict[str, Positions] = {}
+        n_shared = 0
+        for old in writer.segments:
+            rows, n_documents = new.rows_shared_with(old) if only_new else old.rows_shared_with(new)
+            n_shared += n_documents
+            if len(rows):
+                changed = new if only_new else old
+                name = work.name if only_new else old.contents.name
+                deleted[name] = np.union1d(deleted.get(name, changed.deleted), rows)
+        number = writer.commit(deleted, new=work).number
+    if only_new:
+        return Change(generation=number, added=n_added - n_shared, unchanged=n_shared)
+    return Change(generation=number, added=n_added - n_shared, replaced=n_shared)
+
+
+def delete_passages(
+    path: Path, doc_ids: Iterable[str | int], *, missing_ok: bool = False, dry_run: bool = False
+) -> Change:
+    """Delete documents, with all their chunks, in one generation.
+
+    Args:
+        path: The index.
+        doc_ids: Their ids; in an index of chunks, those of documents.
+        missing_ok: Whether ids that are not in the index are only reported.
+        dry_run: Change nothing.
+
+    Raises:
+        QueryError: Some are not in the index, and nothing was deleted.
+        IndexFormatError: There is no such index, or it is damaged.
+        BuildError: Another process is writing for a long time, or the disk refuses.
+    """
+    folder, ids = resolve_path(path), list(dict.fromkeys(id_texts(doc_ids)))
+    contents, table = open_segments(folder, "changed", has_structure=False)
+    contents.check_changeable()
+    _, unknown = _rows_of_documents(table.segments, ids)
+    if unknown and not missing_ok:
+        shown = ", ".join(map(repr, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
+        raise QueryError(f"{len(unknown)} of {len(ids)} document ids are not in {path}: {shown}: leave them out")
+    if dry_run or len(unknown) == len(ids):
+        return Change(generation=contents.number, deleted=len(ids) - len(unknown), unknown=tuple(unknown))
+    with writing(folder) as writer:
+        rows, unknown = _rows_of_documents(writer.segments, ids)
+        number = writer.commit(rows).number if rows else writer.contents.number
+    return Change(generation=number, deleted=len(ids) - len(unknown), unknown=tuple(unknown))
+
+
+def _rows_of_documents(segments: Sequence[Segment], ids: Sequence[str]) -> tuple[dict[str, Positions], list[str]]:
+    """Return the rows of all deleted passages of the segments that lose some, by name; and the ids not found."""
+    deleted: dict[str, list[Positions]] = {}
+    unknown = []
+    by_name = {segment.contents.name: segment for segment in segments}
+    for doc_id in ids:
+        found = ((name, segment.rows_of_document(doc_id)) for name, segment in by_name.items())
+        name, rows = next(((name, rows) for name, rows in found if len(rows)), ("", None))
+        if rows is None:
+            unknown.append(doc_id)
+        else:
+            deleted.setdefault(name, [by_name[name].deleted]).append(rows)
+    return {name: np.unique(np.concatenate(parts)) for name, parts in deleted.items()}, unknown

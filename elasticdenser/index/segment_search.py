@@ -1,0 +1,203 @@
+"""Search in all segments of an index: large ones by their structures, small ones together, by a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticdenser.arrays import Positions, Scores, Vectors
+from elasticdenser.index.rescoring import best_candidates
+from elasticdenser.index.segment import Segment
+from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch
+from elasticdenser.index.structures.filtered import FilteredSource
+from elasticdenser.index.tables import SegmentTable
+
+SCANNED_TOGETHER_UP_TO = 10_000
+"""Passages of small segments whose vectors are copied into memory, 15 MB at 384 dimensions, to scan them as one."""
+
+Hits = tuple[Scores, Positions]
+"""Scores, float32, and positions, int64, both (n_queries, k), best first; -infinity and -1 where there are no more."""
+
+
+class _Part(Protocol):
+    """Passages that are searched together."""
+
+    def __len__(self) -> int: ...
+
+    def search(self, queries: Vectors, k: int, recall: float | None) -> Hits:
+        """Search with the least effort that reaches a recall@10; None is the greatest effort."""
+
+    def scan(self, queries: Vectors, k: int) -> Hits:
+        """Search exactly."""
+
+    def scan_within(self, queries: Vectors, k: int, allowed: Positions) -> Hits:
+        """Search some positions of the index, in rising order, exactly; those of other parts are left out."""
+
+
+class SegmentSearch:
+    """Search in the segments of an index; positions are those of the index.
+
+    The scores are exact and ties are broken by position, so that the hits of all parts are merged exactly.
+
+    Args:
+        table: The segments.
+    """
+
+    def __init__(self, table: SegmentTable) -> None:
+        self._parts = _parts(table)
+
+    def search(self, queries: Vectors, k: int, recall: float | None) -> Hits:
+        """Search by the structures of the segments.
+
+        Args:
+            queries: float32, (n_queries, dim).
+            k: From 1 to the number of passages.
+            recall: As `PassageIndex.search` takes it.
+
+        Raises:
+            QueryError: The recall is out of range.
+        """
+        return self._merged(queries, k, [partial(part.search, recall=recall) for part in self._parts])
+
+    def scan(self, queries: Vectors, k: int) -> Hits:
+        """Score all passages; the arguments are those of `search`."""
+        return self._merged(queries, k, [part.scan for part in self._parts])
+
+    def scan_within(self, queries: Vectors, k: int, allowed: Positions) -> Hits:
+        """Score some passages.
+
+        Args:
+            queries: float32, (n_queries, dim).
+            k: From 1 to the number of allowed passages.
+            allowed: int64, (n,), positions in rising order.
+        """
+        return self._merged(queries, k, [partial(part.scan_within, allowed=allowed) for part in self._parts])
+
+    def _merged(self, queries: Vectors, k: int, searches: Sequence[Callable[[Vectors, int], Hits]]) -> Hits:
+        hits = [search(queries, k) for search in searches]
+        if len(hits) == 1:
+            return hits[0]
+        scores, positions = (np.concatenate(columns, axis=1) for columns in zip(*hits, strict=True))
+        order, rows = np.lexsort((positions, -scores))[:, :k], np.arange(len(queries))[:, None]
+        return scores[rows, order], positions[rows, order]
+
+
+def _parts(table: SegmentTable) -> list[_Part]:
+    """Return the parts of an index: each segment alone, but small ones together if there are several."""
+    sizes = [len(segment) for segment in table.segments]
+    flat = [number for number, own in enumerate(table.segments) if own.files.manifest.structure.factory == "Flat"]
+    small: list[int] = []
+    for number in sorted(flat, key=sizes.__getitem__):
+        if sum(sizes[other] for other in small) + sizes[number] <= SCANNED_TOGETHER_UP_TO:
+            small.append(number)
+    if len(small) < 2:
+        small = []
+    parts: list[_Part] = [
+        SegmentPart(segment, table.start(number))
+        for number, segment in enumerate(table.segments)
+        if number not in small
+    ]
+    return [*parts, ScannedPart(table, sorted(small))] if small else parts
+
+
+class SegmentPart:
+    """A segment, searched by its structure.
+
+    Args:
+        segment: The segment.
+        start: Position of its first passage in the index.
+    """
+
+    def __init__(self, segment: Segment, start: int) -> None:
+        self._segment, self._start = segment, start
+        self._vectors = segment.files.vectors
+
+    def __len__(self) -> int:
+        return len(self._segment)
+
+    def search(self, queries: Vectors, k: int, recall: float | None) -> Hits:
+        """Search by the structure; queries for which it reaches too few passages are answered by a scan."""
+        scores, rows = self._best(queries, self._segment.files.structure.source_for(recall), k)
+        short = np.flatnonzero(rows[:, -1] < 0)  # inverted lists and graphs may reach fewer than k passages
+        if len(short):
+            scores[short], rows[short] = self._best(queries[short], ExhaustiveSearch(self._vectors), k)
+        return scores, self._positions(rows)
+
+    def scan(self, queries: Vectors, k: int) -> Hits:
+        """Score all passages."""
+        scores, rows = self._best(queries, ExhaustiveSearch(self._vectors), k)
+        return scores, self._positions(rows)
+
+    def scan_within(self, queries: Vectors, k: int, allowed: Positions) -> Hits:
+        """Score those allowed positions of the index that are in this segment."""
+        own = allowed[slice(*np.searchsorted(allowed, (self._start, self._start + len(self))))]
+        rows = self._segment.rows(own - self._start)
+        scores, rows = _best_of(queries, ExhaustiveSearch(self._vectors, rows), self._vectors, k)
+        return scores, self._positions(rows)
+
+    def _best(self, queries: Vectors, source: CandidateSource, k: int) -> Hits:
+        """Return scores and rows of the best candidates that are not deleted."""
+        segment = self._segment
+        if len(segment.deleted):
+            source = FilteredSource(source, segment.is_left, len(segment))
+        return _best_of(queries, source, self._vectors, k)
+
+    def _positions(self, rows: Positions) -> Positions:
+        if not self._start and not len(self._segment.deleted):
+            return rows
+        return np.where(rows < 0, -1, self._segment.positions(rows) + self._start)
+
+
+class ScannedPart:
+    """Small segments, copied into memory without their deleted passages.
+
+    Args:
+        table: The segments of the index.
+        numbers: Which of them are small, in rising order.
+    """
+
+    def __init__(self, table: SegmentTable, numbers: Sequence[int]) -> None:
+        segments = [table.segments[number] for number in numbers]
+        starts = [np.arange(table.start(number), table.ends[number]) for number in numbers]
+        self._vectors = np.concatenate([segment.files.vectors[segment.is_left] for segment in segments])
+        self._all_positions = np.concatenate(starts)
+        self._source = ExhaustiveSearch(self._vectors)
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def search(self, queries: Vectors, k: int, recall: float | None) -> Hits:
+        """Score all passages, whatever the recall."""
+        return self.scan(queries, k)
+
+    def scan(self, queries: Vectors, k: int) -> Hits:
+        """Score all passages."""
+        scores, rows = _best_of(queries, self._source, self._vectors, k)
+        return scores, self._positions(rows)
+
+    def scan_within(self, queries: Vectors, k: int, allowed: Positions) -> Hits:
+        """Score those allowed positions of the index that are in these segments."""
+        rows = np.flatnonzero(_is_in(self._all_positions, allowed))
+        scores, rows = _best_of(queries, ExhaustiveSearch(self._vectors, rows), self._vectors, k)
+        return scores, self._positions(rows)
+
+    def _positions(self, rows: Positions) -> Positions:
+        return np.where(rows < 0, -1, self._all_positions[rows])
+
+
+def _best_of(queries: Vectors, source: CandidateSource, vectors: Vectors, k: int) -> Hits:
+    """Return scores and rows of the best candidates, both (n_queries, at most k)."""
+    k = min(k, source.max_candidates)
+    if k == 0:
+        return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    return best_candidates(queries, source, vectors, k)
+
+
+def _is_in(positions: Positions, allowed: Positions) -> NDArray[np.bool_]:
+    """Tell which positions are allowed: bool, (n,); both are in rising order."""
+    places = np.searchsorted(allowed, positions)
+    return np.asarray(np.append(allowed, -1)[places] == positions)

@@ -1,0 +1,176 @@
+"""Random histories of an index, with kills and with readers of old generations, against a dictionary.
+
+pytest tests/index/test_living_index_histories.py --histories 10000 --basetemp=/dev/shm/histories
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from crashing_build import die_before, in_child
+from hashing import HashingEncoder
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from elasticdenser.datasets import Passage
+from elasticdenser.index import PassageIndex, compaction
+from elasticdenser.index.contents import IndexContents
+from elasticdenser.index.structures import index_structure
+
+FEW = 20
+"""So many histories are the same in each run, so that the tests do not fail by chance."""
+
+IDS = st.integers(0, 11).map(lambda number: f"d{number}")
+TEXTS = st.sampled_from(["same", "other", "third", "fourth"])
+DOCUMENTS = st.dictionaries(IDS, TEXTS, min_size=1, max_size=4)
+DIM = 4
+QUERIES = HashingEncoder(DIM).encode(["same", "query"])
+
+
+def passages(documents):
+    return [Passage(doc_id=doc_id, text=text) for doc_id, text in documents.items()]
+
+
+def check_holds(index, documents):
+    """Check ids, texts, vectors and hits of an index."""
+    ids, texts = list(documents), list(documents.values())
+    assert list(index.doc_ids) == ids
+    assert [index.passage_at(position).text for position in range(len(index))] == texts
+    vectors = HashingEncoder(DIM).encode(texts)
+    assert np.array_equal(index.vectors[:], vectors)
+    for doc_id in (f"d{number}" for number in range(12)):
+        assert index.doc_ids.find(doc_id) == (ids.index(doc_id) if doc_id in documents else -1)
+    # Equal texts have equal vectors, whose scores must not depend on the sum's order.
+    of_text = {text: HashingEncoder(DIM).encode([text])[0].astype(np.float64) for text in texts}
+    exact = np.array([[of_text[text] @ query for text in texts] for query in QUERIES.astype(np.float64)])
+    for k in (3, 20):
+        order = np.argsort(-exact, axis=1, kind="stable")[:, :k] if ids else np.empty((2, 0), int)
+        for options in ({}, {"exact": True}, {"within": range(len(ids))}):
+            scores, positions = index.search(QUERIES, k, **options)
+            assert positions.tolist() == order.tolist()
+            assert not ids or np.allclose(scores, np.take_along_axis(exact, order, 1), atol=1e-6)
+
+
+class Histories(RuleBasedStateMachine):
+    """Changes of an index; `documents` is what it should hold, in order."""
+
+    folder: Path
+
+    def __init__(self):
+        super().__init__()
+        self.path = Path(tempfile.mkdtemp(dir=self.folder)) / "index"
+        self.documents, self.readers = {}, []
+
+    def teardown(self):
+        shutil.rmtree(self.path.parent)
+
+    def change(self, work, after, nth):
+        """Run a change, killed before its n-th file operation if n is not 0."""
+        if nth:
+
+            def killed():
+                die_before(nth)
+                work()
+
+            status = in_child(killed)
+            assert status in (0, 9)
+            if status == 9:
+                left = PassageIndex.open(self.path)
+                held = dict(zip(left.doc_ids, (left.passage_at(p).text for p in range(len(left))), strict=True))
+                assert list(held.items()) in (list(self.documents.items()), list(after.items()))
+                after = held
+        else:
+            check_holds(work(), after)
+        self.documents = after
+
+    @initialize(documents=DOCUMENTS)
+    def build(self, documents):
+        PassageIndex.build(passages(documents), self.path, HashingEncoder(DIM))
+        self.documents = documents
+
+    @rule(documents=DOCUMENTS, only_new=st.booleans(), nth=st.sampled_from([0, 0, 0]) | st.integers(1, 130))
+    def add(self, documents, only_new, nth):
+        after = dict(self.documents)
+        for doc_id, text in documents.items():
+            if doc_id in after and (only_new or after[doc_id] == text):
+                continue
+            after.pop(doc_id, None)
+            after[doc_id] = text
+        self.change(
+            lambda: PassageIndex.open(self.path).add(
+                passages(documents), encoder=HashingEncoder(DIM), only_new=only_new
+            ),
+            after,
+            nth,
+        )
+
+    @rule(ids=st.sets(IDS, min_size=1, max_size=4), nth=st.sampled_from([0, 0, 0]) | st.integers(1, 60))
+    def delete(self, ids, nth):
+        after = {doc_id: text for doc_id, text in self.documents.items() if doc_id not in ids}
+        self.change(lambda: PassageIndex.open(self.path).delete(sorted(ids), missing_ok=True), after, nth)
+
+    @rule(nth=st.sampled_from([0, 0, 0]) | st.integers(1, 90))
+    def compact(self, nth):
+        self.change(lambda: PassageIndex.open(self.path).compact(), dict(self.documents), nth)
+
+    @precondition(lambda self: len(self.readers) < 3)
+    @rule()
+    def open_reader(self):
+        self.readers.append((PassageIndex.open(self.path, check="sizes"), dict(self.documents)))
+
+    @precondition(lambda self: self.readers)
+    @rule(number=st.integers(0, 2), refresh=st.booleans())
+    def use_reader(self, number, refresh):
+        number %= len(self.readers)
+        index, documents = self.readers[number]
+        check_holds(index, documents)
+        if refresh:
+            self.readers[number] = (index.refresh(), dict(self.documents))
+
+    @rule()
+    def go_on_with_a_snapshot(self):
+        target = self.path.with_name("snapshot")
+        PassageIndex.open(self.path).snapshot(target)
+        shutil.rmtree(self.path)
+        target.rename(self.path)
+        self.readers.clear()
+
+    @invariant()
+    def holds_the_documents(self):
+        if self.path.exists():
+            index = PassageIndex.open(self.path, check="all")
+            check_holds(index, self.documents)
+            assert len(IndexContents.read(self.path).segments) <= compaction.MAX_SEGMENTS + 1  # one after a kill
+
+
+def try_histories(folder: Path, n: int, n_steps: int = 15) -> None:
+    """Try random histories; always the same ones if they are few."""
+    os.fsync = lambda descriptor: None  # a kill, unlike a power failure, loses no writes
+    index_structure.cpu_count = lambda: 1  # threads of OpenMP do not survive a fork
+    compaction.MAX_SEGMENTS, compaction._SMALL = 3, 3
+    Histories.folder = folder
+    chosen = settings(
+        max_examples=n,
+        stateful_step_count=n_steps,
+        deadline=None,
+        database=None,
+        derandomize=n <= FEW,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Histories, settings=chosen)
+
+
+if __name__ == "__main__":
+    try_histories(Path(sys.argv[1]), int(sys.argv[2]))
