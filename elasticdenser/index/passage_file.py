@@ -35,7 +35,7 @@ class PassageFile:
         self._path, self.lines = path, LineFile(path, offsets)
 
     def __iter__(self) -> Iterator[Passage]:
-        for position in range(len(self._lines)):
+        for position in range(len(self.lines)):
             yield self[position]
 
     def __getitem__(self, position: int) -> Passage:

@@ -353,8 +353,8 @@ class PassageIndex:
                     queries, min(k, len(allowed)), partial(self._search.scan_within, allowed=allowed)
                 )
             if matches is not None:
-                search = partial(self._search_matches, matches=matches, exact=exact, recall=recall)
-                return self._checked_hits(queries, min(k, matches.n), search)
+                matching = partial(self._search_matches, matches=matches, exact=exact, recall=recall)
+                return self._checked_hits(queries, min(k, matches.n), matching)
             search = self._search.scan if exact else partial(self._search.search, recall=recall)
             return self._checked_hits(queries, min(k, len(self)), search)
 

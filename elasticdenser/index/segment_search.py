@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdenser.arrays import Positions, Scores, Vectors
+from elasticdenser.index.filtered_search import exact_source
 from elasticdenser.index.rescoring import best_candidates
 from elasticdenser.index.segment import Segment
 from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch
@@ -136,7 +137,7 @@ class SegmentPart:
         """Score those allowed positions of the index that are in this segment."""
         own = allowed[slice(*np.searchsorted(allowed, (self._start, self._start + len(self))))]
         rows = self._segment.rows(own - self._start)
-        scores, rows = _best_of(queries, ExhaustiveSearch(self._vectors, rows), self._vectors, k)
+        scores, rows = _best_of(queries, exact_source(self._vectors, rows, len(queries)), self._vectors, k)
         return scores, self._positions(rows)
 
     def _best(self, queries: Vectors, source: CandidateSource, k: int) -> Hits:
@@ -182,7 +183,7 @@ class ScannedPart:
     def scan_within(self, queries: Vectors, k: int, allowed: Positions) -> Hits:
         """Score those allowed positions of the index that are in these segments."""
         rows = np.flatnonzero(_is_in(self._all_positions, allowed))
-        scores, rows = _best_of(queries, ExhaustiveSearch(self._vectors, rows), self._vectors, k)
+        scores, rows = _best_of(queries, exact_source(self._vectors, rows, len(queries)), self._vectors, k)
         return scores, self._positions(rows)
 
     def _positions(self, rows: Positions) -> Positions:

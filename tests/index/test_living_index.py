@@ -387,7 +387,7 @@ def test_an_altered_generation_is_refused(index):
         ({"novelty": 1, "sha256": None}, "unknown key 'novelty'"),
         ({"segments": [value["segments"][0]] * 2, "sha256": None}, "names a segment twice"),
         ({"segments": [{**value["segments"][0], "name": "../1"}], "sha256": None}, "outside of its folder"),
-        ({"version": 5}, "format version 5, this elasticdenser reads up to 4"),
+        ({"version": 6}, "format version 6, this elasticdenser reads up to 5"),
     ]:
         file.write_text(json.dumps({**value, **changes}))
         with pytest.raises(IndexFormatError, match=what):
@@ -550,3 +550,21 @@ def test_small_segments_are_scanned_together_beside_those_with_a_structure(index
     assert positions.tolist() == expected.tolist()
     within = [[position for position in row if 15 <= position < 105][:7] for row in expected.tolist()]
     assert index.search(vectors[:5], 7, within=range(15, 105))[1].tolist() == within
+
+
+@pytest.mark.parametrize("kept", ["metadata", "words"])
+def test_an_index_with_metadata_or_postings_is_not_changed(tmp_path, hashing, kept):
+    passages = [Passage("d1", "apples and pears", metadata={"price": 3} if kept == "metadata" else None)]
+    index = PassageIndex.build(passages, tmp_path / "index", hashing, hybrid=kept == "words")
+    before = {path.name: path.read_bytes() for path in index.path.iterdir()}
+    for change in (lambda: index.add([passage("new")], encoder=hashing), lambda: index.delete(["d1"])):
+        with pytest.raises(BuildError, match=r"holds (metadata|postings.*), which changes cannot keep up to date yet"):
+            change()
+    assert {path.name: path.read_bytes() for path in index.path.iterdir()} == before
+
+
+def test_metadata_of_passages_that_are_added_is_left_out(index, hashing):
+    added = Passage("new", "fresh bread", metadata={"price": 3})
+    index = index.add([added], encoder=hashing)
+    assert index.passage("new") == Passage("new", "fresh bread") and not index.fields
+    assert index.add([added], encoder=hashing).generation == index.generation
