@@ -11,7 +11,7 @@ source, that recipes name as `queries`; all take about three minutes:
 - `python.txt.gz`: paragraphs of Python's enhancement proposals (public domain or CC0), docstrings of the packages that
   are installed beside this one (BSD, MIT, Apache-2.0 and the like), at most 200 modules of each
 - `names.txt.gz`: qualified names of the classes and functions of the same packages, some with their parameters, and the
-  messages of their exceptions
+  messages of their exceptions (no recipe reads them yet)
 - `titles.txt.gz`: titles of arXiv (CC0), wiki articles and proposals
 - `system.txt.gz`: descriptions of Debian packages and manual pages, at most 20 of each program, where this machine has
   them (each under the free licence of its package)

@@ -47,7 +47,7 @@ def test_a_checkout_that_is_not_installed_knows_its_requirements(monkeypatch):
         assert requirements.pip_install("serve") == expected
     finally:
         requirements._requirements.cache_clear()
-    assert expected.startswith("pip install 'fastapi>=0.115' 'uvicorn>=0.30'")
+    assert expected.startswith("pip install 'fastapi>=0.115' 'pydantic>=2.10' 'uvicorn>=0.30'")
     assert "elasticdenser" not in expected
 
 

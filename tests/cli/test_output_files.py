@@ -117,4 +117,4 @@ def test_every_output_option_is_one_of_the_two_kinds():
         if "-o" in option.opts
     }
     folders = dict.fromkeys(FOLDER_COMMANDS, options.output_folder)
-    assert found == {**folders, "run": options.output_file, "profile": options.output_file}
+    assert found == {**folders, **dict.fromkeys(("run", "rerank", "profile"), options.output_file)}

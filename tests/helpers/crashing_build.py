@@ -94,7 +94,7 @@ def scenario_rebuild(path):
 
 
 def scenario_build_hybrid(path):
-    PassageIndex.build(make_corpus(25), path, HashingEncoder(), hybrid=True)
+    PassageIndex.build(make_corpus(25, metadata=True), path, HashingEncoder(), hybrid=True)
 
 
 def scenario_rebuild_hybrid(path):

@@ -266,5 +266,6 @@ def test_no_group_gives_more_paths_than_allowed():
 
 def test_every_source_of_the_recipe_is_collected():
     recipe = (RECIPES / "all-MiniLM-L6-v2-subjects.toml").read_text()
-    assert set(re.findall(r'"texts/(\w+)\.txt\.gz"', recipe)) == set(collect_texts.SOURCES)
+    # The model was trained before names were collected.
+    assert set(re.findall(r'"texts/(\w+)\.txt\.gz"', recipe)) == set(collect_texts.SOURCES) - {"names"}
     assert set(re.findall(r'path = "dev/([\w-]+)"', recipe)) == DEV_SETS

@@ -151,7 +151,7 @@ def test_two_servers_that_start_on_one_port_at_once(served_index, tiny_elastic, 
     monkeypatch.setattr("elasticdenser.serving.server.Server.main_loop", lambda _: pytest.fail("the second listens"))
     with bind_socket("127.0.0.1", 0) as first:
         port = url_of(first).rsplit(":", 1)[1]
-        monkeypatch.setattr("elasticdenser.cli.commands.serve._profile", lambda *_: first.listen() or PROFILE)
+        monkeypatch.setattr("elasticdenser.cli.commands.serve._measure_levels", lambda *_: first.listen() or PROFILE)
         message = error_line(str(served_index), "--encoder", str(tiny_elastic), "--port", port, "--offline")
     assert f"cannot listen on 127.0.0.1, port {port}" in message and "choose another --port" in message
 
