@@ -16,7 +16,8 @@ def verify(index: options.IndexPath) -> None:
 
     opened = PassageIndex.open(index, check="all")
     n_segments = len(opened.contents.segments)
-    segments = f", {n_segments} segments, generation {opened.generation}" if opened.generation else ""
+    plural = "" if n_segments == 1 else "s"
+    segments = f", {n_segments} segment{plural}, generation {opened.generation}" if opened.generation else ""
     note(f"{index} is undamaged: {len(opened):,} passages, {len(opened.manifest.files)} files{segments}")
 
 
