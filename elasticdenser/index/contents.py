@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from elasticdenser.errors import BuildError
+from elasticdenser.errors import BuildError, IndexFormatError
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index.efforts import Effort
 from elasticdenser.index.generation import DeletedPassages, Generation, is_generation, read_segment_manifest
@@ -83,11 +83,21 @@ class IndexContents:
 
     @classmethod
     def read(cls, folder: Path) -> IndexContents:
-        """Read the manifests of an index.
+        """Read the manifests of an index; of the newest generation, if another process changes it meanwhile.
 
         Raises:
             IndexFormatError: One is missing or damaged, or the format is newer.
         """
+        while True:
+            before = manifest_content(folder)
+            try:
+                return cls._read_once(folder)
+            except IndexFormatError:
+                if manifest_content(folder) == before:
+                    raise  # else a segment is gone because a new generation has replaced it
+
+    @classmethod
+    def _read_once(cls, folder: Path) -> IndexContents:
         value = read_manifest(folder)
         if not is_generation(value):
             manifest = Manifest.from_json(folder / MANIFEST, value)
@@ -135,6 +145,14 @@ class IndexContents:
     def number(self) -> int:
         """Number of the generation; 0 for an index that was never changed."""
         return self.generation.generation if self.generation else 0
+
+
+def manifest_content(folder: Path) -> bytes | None:
+    """Return the bytes of the manifest of an index, which every change replaces; None if it cannot be read."""
+    try:
+        return (folder / MANIFEST).read_bytes()
+    except OSError:
+        return None
 
 
 def _check_segment(folder: Path, generation: Generation, segment: SegmentContents) -> None:

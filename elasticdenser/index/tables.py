@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from elasticdenser.arrays import Array, Positions
 from elasticdenser.errors import IndexFormatError, QueryError
-from elasticdenser.index.contents import IndexContents
+from elasticdenser.index.contents import IndexContents, manifest_content
 from elasticdenser.index.integrity import Check, check_integrity
-from elasticdenser.index.layout import MANIFEST
 from elasticdenser.index.line_files import id_text, id_texts
 from elasticdenser.index.segment import Segment
 
@@ -33,7 +32,7 @@ def open_segments(
         IndexFormatError: It is missing, damaged, unfinished, or of a newer format.
     """
     while True:
-        before = _manifest_of(folder)
+        before = manifest_content(folder)
         try:
             contents = IndexContents.read(folder)
             check_integrity(folder, contents.manifest if has_structure else contents.primary, check)
@@ -49,7 +48,7 @@ def open_segments(
                 _check_ids(folder, segments)
             return contents, SegmentTable(segments)
         except (IndexFormatError, FileNotFoundError):
-            if _manifest_of(folder) == before:
+            if manifest_content(folder) == before:
                 raise  # else the files are gone because a new generation has replaced them
 
 
@@ -67,13 +66,6 @@ def _check_ids(folder: Path, segments: Sequence[Segment]) -> None:
                     f"{folder} is damaged: {n_shared:,} ids are in two segments, such as "
                     f"{segment.files.ids[int(rows[0])]!r}: restore it from a copy"
                 )
-
-
-def _manifest_of(folder: Path) -> bytes | None:
-    try:
-        return (folder / MANIFEST).read_bytes()
-    except OSError:
-        return None
 
 
 class SegmentTable:

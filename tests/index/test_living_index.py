@@ -13,7 +13,7 @@ from hashing import HashingEncoder, make_corpus, make_passages, unit_vectors, wr
 
 from elasticdenser.datasets import Passage, open_corpus
 from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError, IndexFormatError, QueryError
-from elasticdenser.index import PassageIndex, compaction, rebuild, segment_search
+from elasticdenser.index import PassageIndex, compaction, contents, rebuild, segment_search
 from elasticdenser.index.changes import add_passages
 from elasticdenser.index.contents import IndexContents
 from elasticdenser.index.exchange import export_index
@@ -568,3 +568,20 @@ def test_metadata_of_passages_that_are_added_is_left_out(index, hashing):
     index = index.add([added], encoder=hashing)
     assert index.passage("new") == Passage("new", "fresh bread") and not index.fields
     assert index.add([added], encoder=hashing).generation == index.generation
+
+
+def test_contents_are_read_again_where_a_change_replaces_their_segments(index, hashing, monkeypatch):
+    index = index.add([passage("new")], encoder=hashing)
+    read, calls = contents.read_segment_manifest, []
+
+    def compacted_meanwhile(folder, entry):
+        calls.append(entry)
+        if len(calls) == 1:
+            index.compact()
+        return read(folder, entry)
+
+    monkeypatch.setattr(contents, "read_segment_manifest", compacted_meanwhile)
+    assert len(IndexContents.read(index.path).segments) == 1
+    (index.path / "segments" / "3" / "manifest.json").unlink()
+    with pytest.raises(IndexFormatError, match="it cannot be read"):
+        IndexContents.read(index.path)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from elastic_models import SHAPE, random_model
 from tiny import VOCABULARY, one_thread
 
 from elasticdenser.errors import BadInputError
-from elasticdenser.index import layout
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.heads import ElasticHead
 from elasticdenser.models.ranker_manifest import PairSettings
@@ -125,7 +122,7 @@ class FakeIndex:
     """Index of 50 passages that finds those whose numbers follow the query's first vector component."""
 
     class manifest:
-        files: ClassVar = {layout.VECTORS: SimpleNamespace(sha256="x")}
+        vectors_sha256 = "x"
 
     def __len__(self) -> int:
         return 50
