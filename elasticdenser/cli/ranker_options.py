@@ -62,7 +62,7 @@ class RerankedLevelsOptions:
 
     @property
     def rerankings(self) -> tuple[str, ...]:
-        """What is reranked at the added levels."""
+        """Spellings of the reranking at the added levels."""
         return tuple(self.rerank or ())
 
     def retriever_options(self, profile: Profile | None = None) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class DeferredPassageEncoder:
 
     @property
     def kind(self) -> Kind:
-        """What computes the encoder."""
+        """Kind of backend that computes the encoder."""
         return kind_of(self._location.path, self._settings)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -144,15 +144,27 @@ class IdTable:
         Raises:
             QueryError: Some are not in the index, or are neither strings nor integers; or it is one id.
         """
-        ids = id_texts(doc_ids)
-        positions = np.fromiter((self.find(doc_id) for doc_id in ids), np.int64, len(ids))
-        if (positions < 0).any():
-            unknown = [ids[number] for number in np.flatnonzero(positions < 0)]
-            raise QueryError(
-                f"{len(unknown)} of {len(ids)} document ids are not in the index, such as {unknown[0]!r}: "
-                "leave them out"
-            )
-        return positions
+        return found_positions(self.find, doc_ids)
+
+
+def found_positions(find: Callable[[str], int], doc_ids: Iterable[str | int]) -> Positions:
+    """Return the positions that `find` finds for ids, int64, (n,), in the same order.
+
+    Args:
+        find: Returns the position of an id, or -1.
+        doc_ids: The ids; an integer is taken as its text.
+
+    Raises:
+        QueryError: Some are not found, or are neither strings nor integers; or it is one id.
+    """
+    ids = id_texts(doc_ids)
+    positions = np.fromiter(map(find, ids), np.int64, len(ids))
+    if (positions < 0).any():
+        unknown = [ids[number] for number in np.flatnonzero(positions < 0)]
+        raise QueryError(
+            f"{len(unknown)} of {len(ids)} document ids are not in the index, such as {unknown[0]!r}: leave them out"
+        )
+    return positions
 
 
 def id_texts(doc_ids: Iterable[str | int]) -> list[str]:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdenser.arrays import Array, Positions
-from elasticdenser.errors import IndexFormatError, QueryError
+from elasticdenser.errors import IndexFormatError
 from elasticdenser.index.contents import IndexContents, manifest_content
 from elasticdenser.index.integrity import Check, check_integrity
-from elasticdenser.index.line_files import id_text, id_texts
+from elasticdenser.index.line_files import found_positions, id_text
 from elasticdenser.index.segment import Segment
 
 
@@ -159,15 +159,7 @@ class SegmentIds:
         Raises:
             QueryError: Some are not in the index, or are neither strings nor integers; or it is one id.
         """
-        ids = id_texts(doc_ids)
-        positions = np.fromiter((self.find(doc_id) for doc_id in ids), np.int64, len(ids))
-        if (positions < 0).any():
-            unknown = [ids[number] for number in np.flatnonzero(positions < 0)]
-            raise QueryError(
-                f"{len(unknown)} of {len(ids)} document ids are not in the index, such as {unknown[0]!r}: "
-                "leave them out"
-            )
-        return positions
+        return found_positions(self.find, doc_ids)
 
 
 class SegmentVectors:

@@ -12,7 +12,7 @@ PREFIX = "lexical"
 
 TERMS, ENDS, PASSAGES, COUNTS, LENGTHS = "terms", "ends", "passages", "counts", "lengths"
 ROLES = (TERMS, ENDS, PASSAGES, COUNTS, LENGTHS)
-"""What the files hold; each name ends in one of them."""
+"""Contents of the files; each name ends in one of them."""
 
 FILE_PATTERNS = tuple(f"{PREFIX}*.{role}" for role in ROLES)
 """Patterns of the names of all such files."""

@@ -1,4 +1,4 @@
-"""What a rising load takes away, with a ladder whose best levels rerank: first reranking, then the query encoder."""
+"""Effects of a rising load on a ladder whose best levels rerank: first less reranking, then a smaller query encoder."""
 
 from __future__ import annotations
 
