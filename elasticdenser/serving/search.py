@@ -203,7 +203,9 @@ def _render(service: Service, answers: list[Answer], with_text: bool) -> bytes:
         if with_text and hits and index.has_texts:
             for hit, passage in zip(hits, service.passages([hit["doc_id"] for hit in hits]), strict=True):
                 hit["title"], hit["text"] = passage.title, passage.text
-        if with_text and has_metadata:
+                if has_metadata:
+                    hit["metadata"] = passage.metadata or {}
+        elif with_text and has_metadata:
             for hit in hits:
                 hit["metadata"] = index.metadata_of(hit["doc_id"])
         result = {

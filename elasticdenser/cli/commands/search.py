@@ -102,7 +102,7 @@ def show_hits(
     seconds = time.perf_counter() - started
     index, subnet = retriever.index, retriever.encoder.resolve_subnet(search_options.get("subnet"))
     passages = [index.passage(hit.passage_id) if index.has_texts else None for hit in hits]
-    all_metadata = [index.metadata_of(hit.passage_id) for hit in hits]
+    all_metadata = [index.metadata_of(hit.passage_id) if index.fields else {} for hit in hits]
     best = retriever.snippets(query, hits) if snippets else [None] * len(hits)
     if as_json:
         rows = [
