@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from elasticdenser.datasets.metadata.selection import NESTED, MetadataReader, MetadataSelection
+from elasticdenser.datasets.metadata.selection import NESTED, MetadataReader
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import (
     BadLine,
@@ -49,7 +50,7 @@ class PassageReader:
         self._read = {name for role in schema.roles for name in role.names}
         self._metadata_reader = MetadataReader(schema.metadata, self._read)
         if schema.metadata:
-            self._read.update((NESTED, *schema.metadata.types))
+            self._read.update((NESTED, *schema.metadata.types, *schema.metadata.known))
 
     def passage(self, record: Record) -> Passage:
         """Return the passage of a record.
@@ -87,7 +88,9 @@ class PassageReader:
         Raises:
             BadLine: A value is not of its field's type, or metadata cannot hold it.
         """
-        selection = self.schema.metadata or MetadataSelection(dict.fromkeys(metadata))
+        selection = self.schema.metadata
+        if not selection.is_chosen:
+            selection = replace(selection, types=dict.fromkeys(metadata))
         reader = MetadataReader(selection, ())
         return reader.metadata(doc_id, ((name, metadata[name]) for name in selection.names_among(metadata, ())))
 

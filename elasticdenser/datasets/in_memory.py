@@ -12,7 +12,7 @@ import numpy as np
 
 from elasticdenser.datasets.corpora import Corpus, open_corpus
 from elasticdenser.datasets.fields import PassageReader
-from elasticdenser.datasets.metadata import AnySelection, MetadataSelection
+from elasticdenser.datasets.metadata import AnySelection, FieldType, MetadataSelection
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import BadLine
 from elasticdenser.datasets.schema import PASSAGES
@@ -26,7 +26,9 @@ AnyCorpus = Corpus | str | Path | Iterable[str | Path | Passage | Mapping[str, A
 _EXPECTED = "expected a Passage, a mapping such as {'_id': 'p1', 'text': '...'}, or a record with doc_id and text"
 
 
-def as_corpus(value: AnyCorpus, *, metadata: AnySelection = None) -> Corpus:
+def as_corpus(
+    value: AnyCorpus, *, metadata: AnySelection = None, known: Mapping[str, FieldType] | None = None
+) -> Corpus:
     """Return a corpus in any of its forms as a `Corpus`.
 
     Args:
@@ -35,13 +37,17 @@ def as_corpus(value: AnyCorpus, *, metadata: AnySelection = None) -> Corpus:
             ir_datasets. The passages of an iterator are read into memory.
         metadata: Fields that are kept as metadata, as `open_corpus` takes them. None keeps what a corpus or a `Passage`
             brings, and no further fields.
+        known: Fields of the index that the passages are added to, with their types; they are kept, too.
 
     Raises:
-        BadInputError: It is none of these, or a passage has no id or text.
+        BadInputError: It is none of these, a passage has no id or text, or a field is declared with another type than
+            is known.
     """
-    selection = MetadataSelection.parse(metadata)
+    selection = MetadataSelection.parse(metadata).with_known(known or {})
     if isinstance(value, Corpus):
-        return value.with_metadata(selection) if selection else value
+        if not selection:
+            return value
+        return value.with_metadata(selection if selection.is_chosen else value.metadata.with_known(selection.known))
     if isinstance(value, str | Path):
         return open_corpus([value], metadata=selection)
     if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import compress
 
 import numpy as np
@@ -66,13 +66,12 @@ class _SelectedCorpus(Corpus):
     """
 
     def __init__(self, source: Corpus, is_selected: bytearray) -> None:
-        super().__init__(source.name, [], skip_bad=source.skip_bad)
+        super().__init__(source.name, [], skip_bad=source.skip_bad, metadata=source.metadata)
         self._source, self._is_selected = source, is_selected
 
     def with_locations(self) -> Iterator[LocatedPassage]:
         """Stream the passages with their places; see `Corpus`."""
-        for located in compress(self._source.with_locations(), self._is_selected):
-            yield located._replace(passage=_without_metadata(located.passage))
+        yield from compress(self._source.with_locations(), self._is_selected)
         self.skipped = self._source.skipped
 
 
@@ -137,7 +136,7 @@ def select(
         corpus: The corpus.
         segments: The segments of the index.
         only_new: Leave out documents whose ids are in the index.
-        compare: Leave out documents whose texts are in the index under the same ids.
+        compare: Leave out documents whose texts and metadata are in the index under the same ids.
         chunker: Cuts the documents, if those of the index were cut.
         progress: Called with (step, done, in all).
 
@@ -145,7 +144,7 @@ def select(
         BadInputError: The corpus has a fault, or holds nothing.
     """
     is_selected, digest = bytearray(), hashlib.blake2b(digest_size=8)
-    for document in map(_without_metadata, corpus):
+    for document in corpus:
         stored = _stored(segments, document.doc_id, texts=compare and not only_new)
         own = [document] if chunker is None else chunker.chunks(iter([document]))
         is_left_out = stored is not None and (only_new or (compare and stored == list(own)))
@@ -161,16 +160,10 @@ def select(
     )
 
 
-def _without_metadata(passage: Passage) -> Passage:
-    """Return a passage as an index without metadata holds it."""
-    return passage if passage.metadata is None else replace(passage, metadata=None)
-
-
 def _stored(segments: Sequence[Segment], doc_id: str, *, texts: bool) -> list[Passage] | None:
     """Return the stored passages of a document, or an empty list without texts; None if it is not in the index."""
     for segment in reversed(segments):
         rows = segment.rows_of_document(doc_id)
         if len(rows):
-            passages = segment.files.passages
-            return [passages[row] for row in rows.tolist()] if texts and passages is not None else []
+            return [segment.files.passage(row) for row in rows.tolist()] if texts else []
     return None

@@ -7,7 +7,7 @@ gets its final name when it is complete.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,8 +27,10 @@ from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.contents import IndexContents
 from elasticdenser.index.integrity import check_integrity
 from elasticdenser.index.layout import building_folder
+from elasticdenser.index.lexical import LexicalPart
 from elasticdenser.index.lexical.analysis import check_stemmer
 from elasticdenser.index.lexical.building import build_postings_of
+from elasticdenser.index.lexical.merging import merge_postings
 from elasticdenser.index.line_files import LineFile, write_lookup
 from elasticdenser.index.locking import exclusive_lock
 from elasticdenser.index.manifest import Manifest, Origin, file_entries
@@ -206,7 +208,7 @@ def _is_up_to_date(path: Path, plan: BuildPlan, settings: BuildSettings) -> bool
             return False
         raise BuildError(f"{error}; or choose another place with -o") from None
     factory = choose_factory(manifest.n_passages, manifest.dim) if settings.factory == AUTO else settings.factory
-    same_postings = settings.stemmer in (None, manifest.lexical and manifest.lexical.stemmer)
+    same_postings = settings.stemmer in (None, manifest.stemmer)
     if not differences and factory == manifest.structure.factory and same_postings:
         return True
     if settings.overwrite:
@@ -311,6 +313,7 @@ def finish_index(
     progress: Progress,
     vectors: Origin = "encoded",
     stemmer: str | None = None,
+    words: Sequence[LexicalPart] = (),
 ) -> None:
     """Derive all other files from the vectors and ids, and write the manifest, which makes the index complete.
 
@@ -321,6 +324,7 @@ def finish_index(
         progress: Called with (step, done, in all).
         vectors: Origin of the vectors, as in the manifest.
         stemmer: Stemmer of the postings for search by words; None builds no postings.
+        words: Postings by this stemmer of which those of all passages can be merged, instead of reading their texts.
 
     Raises:
         BuildError: The factory string is not known, or the disk refuses.
@@ -329,8 +333,7 @@ def finish_index(
     resolved_factory = choose_factory(n_passages, dim) if factory == AUTO else factory
     if (work / layout.MANIFEST).exists():
         finished = Manifest.read(work)
-        finished_stemmer = None if finished.lexical is None else finished.lexical.stemmer
-        if (finished.structure.factory, finished_stemmer) == (resolved_factory, stemmer):
+        if (finished.structure.factory, finished.stemmer) == (resolved_factory, stemmer):
             return
     with explained_os_errors(work):
         journal.clear_derived(work)
@@ -339,7 +342,11 @@ def finish_index(
             lines = LineFile(work / layout.METADATA, work / layout.METADATA_OFFSETS)
             write_table(work / layout.METADATA_TABLE, lines, plan.metadata)
         structure = build_structure(work, (n_passages, dim), resolved_factory, progress)
-        lexical = None if stemmer is None else build_postings_of(work, n_passages, stemmer, progress=progress)
+        lexical = None
+        if stemmer is not None and words:
+            lexical = merge_postings(words, work, stemmer, progress=progress)
+        elif stemmer is not None:
+            lexical = build_postings_of(work, n_passages, stemmer, progress=progress)
         lexical_files = () if lexical is None else lexical.files
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),

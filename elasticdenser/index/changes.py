@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from elasticdenser.arrays import Positions, Vectors
-from elasticdenser.datasets import Corpus
+from elasticdenser.datasets import Corpus, as_corpus
 from elasticdenser.encoders.backends import dtype_without_torch
 from elasticdenser.encoders.deferred import DeferredPassageEncoder
-from elasticdenser.errors import EncoderMismatchError, QueryError
+from elasticdenser.errors import BuildError, EncoderMismatchError, QueryError
 from elasticdenser.index.additions import GivenVectors, select
 from elasticdenser.index.build import BuildSettings, build_index
 from elasticdenser.index.chunker import Chunker
 from elasticdenser.index.contents import IndexContents
+from elasticdenser.index.deletions import rows_of_documents, rows_of_matches
+from elasticdenser.index.filters import AnyFilter, Filter, parse_filter
+from elasticdenser.index.filters.checking import check_filter
 from elasticdenser.index.layout import SEGMENTS
 from elasticdenser.index.line_files import id_texts
 from elasticdenser.index.locking import exclusive_lock, resolve_path
@@ -41,7 +44,7 @@ class Change:
         generation: Number of the newest generation.
         added: Documents whose ids were new.
         replaced: Documents whose ids were in the index.
-        unchanged: Documents that were in the index with the same text, or, with `only_new`, with any.
+        unchanged: Documents that were in the index with the same text and metadata, or, with `only_new`, with any.
         deleted: Documents that were deleted.
         unknown: Ids to delete that are not in the index.
         skipped: Bad lines of the corpus that were skipped, by reason.
@@ -90,6 +93,8 @@ def add_passages(
     They are encoded before the index is locked. After an interruption, the same call continues, unless another change
     came between.
 
+    They keep the metadata fields that the index has, and those that the corpus selects, which the index then has too.
+
     Args:
         path: The index.
         corpus: The documents.
@@ -103,12 +108,11 @@ def add_passages(
         IndexFormatError: There is no such index, or it is damaged.
         EncoderMismatchError: The encoder is another one than that of the index.
         BadInputError: The corpus or the vectors have a fault.
-        BuildError: The index has metadata or postings, another process is writing for a long time, or the disk
-            refuses.
+        BuildError: Another process is writing for a long time, or the disk refuses.
     """
     folder = resolve_path(path)
-    contents, table = open_segments(folder, "changed", has_structure=False)
-    contents.check_changeable()
+    contents, table = open_segments(folder, "changed", has_structure=False, has_postings=False)
+    corpus = as_corpus(corpus, known=contents.fields)
     manifest = contents.manifest
     own_encoder = None if vectors is not None else encoder or encoder_of(contents)
     chunker = None
@@ -127,7 +131,14 @@ def add_passages(
     # Passages with given vectors get a name that no other call has: no interrupted call is continued.
     key = selection.digest if vectors is None else secrets.token_hex(8)
     work = folder / SEGMENTS / f"adding-{key}"
-    settings = BuildSettings(texts=manifest.has_texts, chunking=manifest.chunking, workers=workers, restart=True)
+    settings = BuildSettings(
+        texts=manifest.has_texts,
+        chunking=manifest.chunking,
+        workers=workers,
+        restart=True,
+        overwrite=True,
+        stemmer=manifest.stemmer,
+    )
     with exclusive_lock(work, WAIT_S):
         # Given vectors have what a build needs of an encoder.
         build_index(selection.corpus(), work, cast("PassageEncoder", source), settings, progress, is_locked=True)
@@ -150,12 +161,28 @@ def _check_encoder(contents: IndexContents, encoder: EncoderFingerprint) -> None
         )
 
 
+def _check_words_and_fields(contents: IndexContents, segment: Manifest) -> None:
+    """Refuse a segment with other words, or other types of metadata, than the index has got meanwhile.
+
+    Raises:
+        BuildError: It has others.
+    """
+    fields = contents.manifest.metadata or {}
+    is_alike = all(fields.get(name, kind) == kind for name, kind in (segment.metadata or {}).items())
+    if segment.stemmer != contents.manifest.stemmer or not is_alike:
+        raise BuildError(
+            f"{contents.folder} has got other words or fields of metadata while passages were encoded: run the "
+            "same command again"
+        )
+
+
 def _commit(folder: Path, work: Path, *, only_new: bool) -> Change:
     """Make a complete segment a part of the index, and delete what it replaces."""
     manifest = Manifest.read(work)
     n_added = manifest.n_documents or manifest.n_passages
     with writing(folder) as writer:
         _check_encoder(writer.contents, manifest.encoder)  # once more: its arithmetic is known only now
+        _check_words_and_fields(writer.contents, manifest)
         new = Segment.of_folder(work)
         deleted: dict[str, Positions] = {}
         n_shared = 0
@@ -173,46 +200,55 @@ def _commit(folder: Path, work: Path, *, only_new: bool) -> Change:
 
 
 def delete_passages(
-    path: Path, doc_ids: Iterable[str | int], *, missing_ok: bool = False, dry_run: bool = False
+    path: Path,
+    doc_ids: Iterable[str | int] = (),
+    *,
+    filter: AnyFilter | None = None,
+    missing_ok: bool = False,
+    dry_run: bool = False,
 ) -> Change:
     """Delete documents, with all their chunks, in one generation.
 
     Args:
         path: The index.
         doc_ids: Their ids; in an index of chunks, those of documents.
+        filter: Instead of ids: delete the documents whose metadata meets it.
         missing_ok: Whether ids that are not in the index are only reported.
         dry_run: Change nothing.
 
     Raises:
-        QueryError: Some are not in the index, and nothing was deleted.
+        QueryError: Some are not in the index, or the filter has a fault, or there are ids and a filter; nothing was
+            deleted.
         IndexFormatError: There is no such index, or it is damaged.
         BuildError: Another process is writing for a long time, or the disk refuses.
     """
     folder, ids = resolve_path(path), list(dict.fromkeys(id_texts(doc_ids)))
-    contents, table = open_segments(folder, "changed", has_structure=False)
-    contents.check_changeable()
-    _, unknown = _rows_of_documents(table.segments, ids)
+    if filter is not None:
+        if ids:
+            raise QueryError(f"got {len(ids)} ids and a filter, expected ids or a filter: delete by the one at a time")
+        return _delete_matching(folder, parse_filter(filter), dry_run=dry_run)
+    contents, table = open_segments(folder, "changed", has_structure=False, has_postings=False)
+    _, unknown = rows_of_documents(table.segments, ids)
     if unknown and not missing_ok:
         shown = ", ".join(map(repr, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
         raise QueryError(f"{len(unknown)} of {len(ids)} document ids are not in {path}: {shown}: leave them out")
     if dry_run or len(unknown) == len(ids):
         return Change(generation=contents.number, deleted=len(ids) - len(unknown), unknown=tuple(unknown))
     with writing(folder) as writer:
-        rows, unknown = _rows_of_documents(writer.segments, ids)
+        rows, unknown = rows_of_documents(writer.segments, ids)
         number = writer.commit(rows).number if rows else writer.contents.number
     return Change(generation=number, deleted=len(ids) - len(unknown), unknown=tuple(unknown))
 
 
-def _rows_of_documents(segments: Sequence[Segment], ids: Sequence[str]) -> tuple[dict[str, Positions], list[str]]:
-    """Return the rows of all deleted passages of the segments that lose some, by name; and the ids not found."""
-    deleted: dict[str, list[Positions]] = {}
-    unknown = []
-    by_name = {segment.contents.name: segment for segment in segments}
-    for doc_id in ids:
-        found = ((name, segment.rows_of_document(doc_id)) for name, segment in by_name.items())
-        name, rows = next(((name, rows) for name, rows in found if len(rows)), ("", None))
-        if rows is None:
-            unknown.append(doc_id)
-        else:
-            deleted.setdefault(name, [by_name[name].deleted]).append(rows)
-    return {name: np.unique(np.concatenate(parts)) for name, parts in deleted.items()}, unknown
+def _delete_matching(folder: Path, filter: Filter, *, dry_run: bool) -> Change:
+    """Delete the documents whose metadata meets a filter; see `delete_passages`."""
+    contents, table = open_segments(folder, "changed", has_structure=False, has_postings=False)
+    check_filter(filter, contents.fields, str(folder))
+    rows, n_documents = rows_of_matches(table.segments, filter)
+    if dry_run or not rows:
+        return Change(generation=contents.number, deleted=n_documents)
+    with writing(folder) as writer:
+        check_filter(filter, writer.contents.fields, str(folder))
+        rows, n_documents = rows_of_matches(writer.segments, filter)
+        number = writer.commit(rows).number if rows else writer.contents.number
+    return Change(generation=number, deleted=n_documents)

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from elasticdenser.errors import BuildError, IndexFormatError
-from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.index.efforts import Effort
+from elasticdenser.datasets.metadata import FieldType
+from elasticdenser.errors import IndexFormatError
 from elasticdenser.index.generation import DeletedPassages, Generation, is_generation, read_segment_manifest
 from elasticdenser.index.layout import MANIFEST, SEGMENTS
-from elasticdenser.index.manifest import FileEntry, Manifest, Origin, StructureInfo, damaged, read_manifest
-
-_ORIGINS: tuple[Origin, ...] = ("decoded", "exact", "encoded")
-"""Of several segments, the first that one of them has is said of all."""
-
-_MAX_SOURCES = 4
-"""Sources that are named; an index may get thousands of small additions."""
-
-_SOURCES_JOINED_BY, _MORE_SOURCES = " + ", "others"
-
-_NO_STRUCTURE = StructureInfo(factory="Flat", efforts=(Effort(rescored=0, recall_at_10=1.0),), n_sampled=0)
-"""Structure of an index without passages."""
+from elasticdenser.index.lexical.info import is_file_of_postings
+from elasticdenser.index.manifest import FileEntry, Manifest, damaged, read_manifest
+from elasticdenser.index.merged_manifest import manifest_of_generation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,28 +106,29 @@ class IndexContents:
             folder=folder,
             generation=generation,
             segments=tuple(segments),
-            manifest=_manifest_of_generation(generation, segments),
+            manifest=manifest_of_generation(generation, segments),
         )
 
     @property
     def primary(self) -> Manifest:
-        """The description without the files of search structures, which can be built again."""
-        derived = self.manifest.structure.files
-        files = {name: entry for name, entry in self.manifest.files.items() if name not in derived}
-        return replace(self.manifest, files=files)
+        """The description without the files of search structures and postings, which can be built again."""
+        return self.part(has_structure=False, has_postings=False)
 
-    def check_changeable(self) -> None:
-        """Refuse a change of an index whose metadata or postings would be lost, since only builds write them.
+    def part(self, *, has_structure: bool, has_postings: bool) -> Manifest:
+        """Return the description with the files of search structures or of postings left out."""
+        manifest = self.manifest
+        files = {
+            name: entry
+            for name, entry in manifest.files.items()
+            if (has_structure or name not in manifest.structure.files)
+            and (has_postings or not is_file_of_postings(name))
+        }
+        return replace(manifest, files=files)
 
-        Raises:
-            BuildError: It has metadata or postings.
-        """
-        kinds = {"metadata": self.manifest.metadata, "postings for search by words": self.manifest.lexical}
-        if held := " and ".join(name for name, value in kinds.items() if value):
-            raise BuildError(
-                f"{self.folder} holds {held}, which changes cannot keep up to date yet: build it again from all "
-                "documents with --overwrite, or without --metadata and --hybrid"
-            )
+    @property
+    def fields(self) -> dict[str, FieldType]:
+        """Types of the metadata fields by name; empty without metadata."""
+        return {name: FieldType.parse(kind) for name, kind in (self.manifest.metadata or {}).items()}
 
     @property
     def number(self) -> int:
@@ -159,7 +148,7 @@ def _check_segment(folder: Path, generation: Generation, segment: SegmentContent
     """Refuse a segment that does not belong to the index.
 
     Raises:
-        IndexFormatError: It has other vectors or chunks, or fewer passages than are deleted.
+        IndexFormatError: It has other vectors, chunks, metadata or words, or fewer passages than are deleted.
     """
     manifest, path = segment.manifest, folder / segment.path / MANIFEST
     differences = generation.encoder.differences_of_passages(manifest.encoder)
@@ -169,83 +158,11 @@ def _check_segment(folder: Path, generation: Generation, segment: SegmentContent
         manifest.chunking,
     ):
         differences.append("dimensions, texts or chunks differ")
+    if manifest.stemmer != generation.stemmer:
+        differences.append(f"words by the stemmer {generation.stemmer} against {manifest.stemmer}")
+    if not (manifest.metadata or {}).items() <= (generation.metadata or {}).items():
+        differences.append("fields of metadata differ")
     if differences:
         raise damaged(path, f"it is of another index: {'; '.join(differences)}")
     if segment.n_passages < 1:
         raise damaged(path, f"all of its {manifest.n_passages:,} passages or more are deleted")
-
-
-def _manifest_of_generation(generation: Generation, segments: Sequence[SegmentContents]) -> Manifest:
-    if segments:
-        manifest = merged_manifest(segments)
-    else:
-        manifest = Manifest(
-            created=generation.created,
-            software=generation.software,
-            n_passages=0,
-            dim=generation.dim,
-            vectors="encoded",
-            has_texts=generation.has_texts,
-            encoder=generation.encoder,
-            corpus={"sources": "nothing", "sha256": fingerprint_of([]), "skipped": {}},
-            structure=_NO_STRUCTURE,
-            files={},
-            n_truncated=0,
-            chunking=generation.chunking,
-            n_documents=None if generation.chunking is None else 0,
-        )
-    return replace(
-        manifest,
-        created=generation.created,
-        software=generation.software,
-        encoder=generation.encoder,
-        version=generation.version,
-    )
-
-
-def merged_manifest(segments: Sequence[SegmentContents]) -> Manifest:
-    """Return the description of segments together; the structure is that of the largest."""
-    manifests = [segment.manifest for segment in segments]
-    largest = max(segments, key=lambda segment: segment.n_passages)
-    structure_files = [
-        str(Path(segment.path, name)) for segment in segments for name in segment.manifest.structure.files
-    ]
-    truncated = [_n_truncated(segment) for segment in segments]
-    documents = [segment.n_documents for segment in segments]
-    origins = {manifest.vectors for manifest in manifests}
-    return replace(
-        largest.manifest,
-        n_passages=sum(segment.n_passages for segment in segments),
-        vectors=next(origin for origin in _ORIGINS if origin in origins),
-        corpus=_merged_corpus(segments),
-        structure=replace(largest.manifest.structure, files=tuple(structure_files)),
-        files={name: entry for segment in segments for name, entry in segment.files.items()},
-        n_truncated=None if None in truncated else sum(filter(None, truncated)),
-        n_documents=None if None in documents else sum(filter(None, documents)),
-    )
-
-
-def _n_truncated(segment: SegmentContents) -> int | None:
-    """Return how many passages were cut at the encoder's maximum length; None if that is not known."""
-    n_truncated = segment.manifest.n_truncated
-    return None if n_truncated and segment.deleted else n_truncated
-
-
-def _merged_corpus(segments: Sequence[SegmentContents]) -> dict[str, Any]:
-    """Return the origin of the passages of segments: a single one without deleted passages has its own."""
-    corpora = [segment.manifest.corpus for segment in segments]
-    if len(segments) == 1 and not segments[0].deleted:
-        return corpora[0]
-    named = (name for corpus in corpora for name in corpus["sources"].split(_SOURCES_JOINED_BY))
-    sources = [name for name in dict.fromkeys(named) if name != _MORE_SOURCES]
-    if len(sources) > _MAX_SOURCES or any(corpus["sources"].endswith(_MORE_SOURCES) for corpus in corpora):
-        sources = [*sources[:_MAX_SOURCES], _MORE_SOURCES]
-    parts = [
-        [segment.manifest.corpus["sha256"], segment.deleted.entry.sha256 if segment.deleted else None]
-        for segment in segments
-    ]
-    skipped: dict[str, int] = {}
-    for corpus in corpora:
-        for reason, count in corpus["skipped"].items():
-            skipped[reason] = skipped.get(reason, 0) + count
-    return {"sources": _SOURCES_JOINED_BY.join(sources), "sha256": fingerprint_of(parts), "skipped": skipped}

@@ -1,6 +1,6 @@
-"""Search among the passages that meet a filter.
+"""Search among some of the passages of a segment: those that meet a filter and are not deleted.
 
-FAISS's fast scans take no selectors, so the filter is applied to what they propose. Few matching passages are all
+FAISS's fast scans take no selectors, so the choice is applied to what they propose. Few matching passages are all
 scored exactly, which is faster than a scan and finds every hit. Many are found by the search structure, which is asked
 for more candidates the fewer passages match; a query for which too few candidates match is answered exactly, too.
 """
@@ -27,7 +27,10 @@ _FEW_QUERIES = 4
 """Queries that are scored one by one; more are multiplied with all matching vectors at once."""
 
 _GROWTH = 4
-"""Factor by which more candidates are requested where too few match, unless so many more would not be enough either."""
+"""Factor by which more candidates are requested where too few match."""
+
+_UNLIKELY = 4
+"""If so many more would probably be too few again, they must cost this many times less than exact scores."""
 
 _MAX_REQUESTED_SHARE = 0.25
 """Share of all passages that a structure is asked for at most: beyond, exact scores of the matching ones cost less."""
@@ -36,12 +39,12 @@ _MAX_REQUESTED_SHARE = 0.25
 def filtered_source(
     source: CandidateSource, vectors: Vectors, matches: Matches, k: int, n_queries: int
 ) -> CandidateSource:
-    """Return a source of candidates that all meet a filter, by whichever way is faster.
+    """Return a source of candidates that all match, by whichever way is faster.
 
     Args:
-        source: Proposes candidates without a filter.
+        source: Proposes candidates among all passages.
         vectors: float32, (n_passages, dim).
-        matches: The passages that meet the filter, at least one.
+        matches: The passages that may be found, at least one.
         k: Number of hits.
         n_queries: Number of queries that will be searched together.
     """
@@ -53,9 +56,7 @@ def filtered_source(
 
 def is_exact_faster(masked: MaskedSource, k: int) -> bool:
     """Return whether it takes less time to score all matching passages exactly than to find k hits by a structure."""
-    matches = masked.matches
-    scan = _SCAN_COST * min(len(matches.mask), _MAX_SCANNED)
-    return matches.n <= scan + _PROPOSAL_COST * masked.n_requested(masked.n_candidates(k))
+    return masked.matches.n <= masked.cost(masked.n_requested(masked.n_candidates(k)))
 
 
 def exact_source(vectors: Vectors, positions: Positions, n_queries: int) -> CandidateSource:
@@ -93,12 +94,12 @@ class GivenCandidates:
 
 
 class MaskedSource:
-    """Those of another source's candidates that meet a filter; a `CandidateSource`.
+    """Those of another source's candidates that match; a `CandidateSource`.
 
     Args:
-        source: Proposes candidates without the filter.
+        source: Proposes candidates among all passages.
         vectors: float32, (n_passages, dim).
-        matches: The passages that meet the filter, at least one.
+        matches: The passages that may be found, at least one.
     """
 
     def __init__(self, source: CandidateSource, vectors: Vectors, matches: Matches) -> None:
@@ -107,7 +108,7 @@ class MaskedSource:
         self._max_requested = int(_MAX_REQUESTED_SHARE * source.max_candidates)
 
     def n_candidates(self, k: int) -> int:
-        """Return as many matching candidates as the other source would propose without a filter."""
+        """Return as many matching candidates as the other source would propose among all passages."""
         return self._source.n_candidates(k)
 
     def n_requested(self, n_candidates: int) -> int:
@@ -116,6 +117,10 @@ class MaskedSource:
         Three standard deviations more are seldom too few.
         """
         return math.ceil((n_candidates + 3 * math.sqrt(n_candidates * (1 - self.matches.share))) / self.matches.share)
+
+    def cost(self, n_requested: int) -> float:
+        """Return the time of a request for so many candidates, in exact scores of a passage."""
+        return _SCAN_COST * min(len(self.matches.mask), _MAX_SCANNED) + _PROPOSAL_COST * n_requested
 
     def candidates(self, queries: Vectors, n_candidates: int) -> Positions:
         """Return positions of matching passages, int64, (n_queries, n_candidates).
@@ -129,13 +134,15 @@ class MaskedSource:
         while rows and n_requested <= self._max_requested:
             proposed = self._source.candidates(queries[rows], n_requested)
             unfinished: list[int] = []
+            n_requested *= _GROWTH
+            n_enough = n_candidates // _GROWTH if self.matches.n <= _UNLIKELY * self.cost(n_requested) else 0
             for row, candidates in zip(rows, proposed, strict=True):
                 matching = candidates[self.matches.mask[candidates] & (candidates >= 0)][:n_candidates]
                 found[row, : len(matching)] = matching
-                if len(matching) < n_candidates:
-                    (unfinished if _GROWTH * len(matching) >= n_candidates else hopeless).append(row)
+                if len(matching) < n_candidates:  # a source that has no more would return the same again
+                    is_promising = len(matching) >= n_enough and candidates[-1] >= 0
+                    (unfinished if is_promising else hopeless).append(row)
             rows = unfinished
-            n_requested *= _GROWTH
         if rows := rows + hopeless:
             exact = exact_source(self._vectors, self.matches.positions, len(rows))
             found[rows] = exact.candidates(queries[rows], n_candidates)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from elasticdenser.datasets.metadata import FieldType
 from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.layout import MANIFEST, SEGMENTS
 from elasticdenser.index.manifest import (
@@ -79,6 +80,8 @@ class Generation:
         encoder: Fingerprint of the encoder of the first passages; that of further ones has the same vectors.
         chunking: How documents are cut into passages; None if they are not.
         segments: The segments, in the order of their passages.
+        metadata: Types of the metadata fields by name, those of all segments; None without metadata.
+        stemmer: Stemmer of the postings for search by words, which every segment has; None if none has any.
         version: Version of the format.
     """
 
@@ -90,9 +93,13 @@ class Generation:
     encoder: EncoderFingerprint
     chunking: Chunking | None
     segments: tuple[SegmentEntry, ...]
+    metadata: dict[str, str] | None = None
+    stemmer: str | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:
+        for kind in (self.metadata or {}).values():
+            FieldType.parse(kind)
         names = [segment.name for segment in self.segments]
         files = [segment.deleted.file for segment in self.segments if segment.deleted]
         if not all(map(is_file_name, (*names, *files))):

@@ -15,7 +15,7 @@ PASSAGE_OFFSETS = "passages.offsets"
 METADATA = "metadata.jsonl"
 METADATA_OFFSETS = "metadata.offsets"
 METADATA_TABLE = "metadata.sqlite"
-LINE_FILES = {IDS: ID_OFFSETS, PASSAGES: PASSAGE_OFFSETS}
+LINE_FILES = {IDS: ID_OFFSETS, PASSAGES: PASSAGE_OFFSETS, METADATA: METADATA_OFFSETS}
 """Files with a line for each passage -> files of the offsets of their lines."""
 VERIFIED = ".checked.json"
 

@@ -85,6 +85,26 @@ class LineFile:
         )
 
 
+class RepeatedLine:
+    """The same line at each position, copied like those of a `LineFile`.
+
+    Args:
+        line: The line, ended by a line feed.
+        n: Number of positions.
+    """
+
+    def __init__(self, line: bytes, n: int) -> None:
+        self._line, self._n = line, n
+
+    def lengths(self) -> Positions:
+        """Return the length of each line in bytes: int64, (n,)."""
+        return np.full(self._n, len(self._line), np.int64)
+
+    def content(self, start: int, stop: int) -> bytes:
+        """Return the lines from position `start` to before `stop`."""
+        return self._line * (stop - start)
+
+
 class IdTable:
     """Document ids by position, and positions by document id.
 

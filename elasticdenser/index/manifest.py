@@ -20,7 +20,7 @@ from elasticdenser.index import layout
 from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.efforts import Effort
 from elasticdenser.index.layout import MANIFEST, building_folder, replaced_folder
-from elasticdenser.index.lexical.info import LexicalInfo
+from elasticdenser.index.lexical.info import LexicalInfo, is_file_of_postings
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress
 
@@ -124,7 +124,7 @@ class Manifest:
     @property
     def derived_files(self) -> tuple[str, ...]:
         """Names of the files that can be derived again from the vectors and texts, other than that of the ids."""
-        return (*self.structure.files, *(() if self.lexical is None else self.lexical.files))
+        return (*self.structure.files, *filter(is_file_of_postings, self.files))
 
     @property
     def vectors_sha256(self) -> str:
@@ -133,6 +133,11 @@ class Manifest:
         if list(vectors) == [layout.VECTORS]:
             return vectors[layout.VECTORS]
         return fingerprint_of([vectors, self.corpus["sha256"]])  # which depends on the deleted passages too
+
+    @property
+    def stemmer(self) -> str | None:
+        """Stemmer of the postings; None if there are none."""
+        return None if self.lexical is None else self.lexical.stemmer
 
     def write(self, folder: Path) -> None:
         """Write the manifest atomically."""

@@ -10,15 +10,12 @@ from elasticdenser.artifacts import explained_os_errors, flush_folder
 from elasticdenser.errors import IndexFormatError
 from elasticdenser.index.integrity import check_integrity
 from elasticdenser.index.lexical.building import build_postings_of
-from elasticdenser.index.lexical.info import FILE_PATTERNS, PREFIX, LexicalInfo
+from elasticdenser.index.lexical.info import FILE_PATTERNS, KEEP, PREFIX, LexicalInfo
 from elasticdenser.index.locking import exclusive_lock
 from elasticdenser.index.manifest import Manifest, file_entries
 from elasticdenser.index.structures import build_structure
 from elasticdenser.index.structures.registry import structure_suffixes
 from elasticdenser.progress import Progress
-
-KEEP = "keep"
-"""Stemmer that stands for the postings as they are."""
 
 
 def rebuild_derived(folder: Path, factory: str | None, progress: Progress, *, stemmer: str | None = KEEP) -> None:
@@ -54,17 +51,23 @@ def _rebuild(folder: Path, factory: str | None, stemmer: str | None, progress: P
         shape = (manifest.n_passages, manifest.dim)
         structure = build_structure(folder, shape, factory, progress, reserved=manifest.structure.files)
     new = replace(manifest, structure=structure, lexical=lexical)
-    built = [name for name in new.derived_files if name not in kept]
+    derived = (*structure.files, *(() if lexical is None else lexical.files))
+    built = [name for name in derived if name not in kept]
     replace(new, files={**kept, **file_entries(folder, built, progress)}).write(folder)
     flush_folder(folder)
-    _remove_leftovers(folder, new.derived_files)
+    _remove_leftovers(folder, derived)
 
 
 def _build_postings(folder: Path, manifest: Manifest, stemmer: str, progress: Progress) -> LexicalInfo:
     if not manifest.has_texts:
-        raise IndexFormatError(f"{folder} holds no texts, whose words are indexed: build it again without --no-texts")
+        raise no_texts(folder)
     name = PREFIX if manifest.lexical is None else manifest.lexical.other_name()
     return build_postings_of(folder, manifest.n_passages, stemmer, name=name, progress=progress)
+
+
+def no_texts(folder: Path) -> IndexFormatError:
+    """Return the error for an index without the texts that postings are made of."""
+    return IndexFormatError(f"{folder} holds no texts, whose words are indexed: build it again without --no-texts")
 
 
 def _remove_leftovers(folder: Path, in_use: Collection[str]) -> None:

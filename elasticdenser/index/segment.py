@@ -6,6 +6,7 @@ Positions in the files are *rows*; positions of an opened index leave the delete
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdenser.arrays import Positions, Vectors
+from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import IndexFormatError
 from elasticdenser.index import layout
 from elasticdenser.index.chunking import chunk_id, document_of
 from elasticdenser.index.contents import SegmentContents
 from elasticdenser.index.generation import DeletedPassages
+from elasticdenser.index.lexical.postings import Postings
 from elasticdenser.index.line_files import IdTable, LineFile
 from elasticdenser.index.manifest import Manifest
+from elasticdenser.index.metadata.store import MetadataStore
 from elasticdenser.index.passage_file import PassageFile
 from elasticdenser.index.structures import IndexStructure
 
@@ -33,15 +37,20 @@ class SegmentFiles:
         path: The folder.
         manifest: Its description.
         has_structure: Whether the search structure is read, which takes the longest.
+        has_postings: Whether the postings are opened, if there are any.
 
     Attributes:
         vectors: float32, (n_rows, dim), memory-mapped.
         ids: Ids by row, and rows by id.
-        passages: Passages by row; None if no texts are stored.
+        passages: Passages by row, without their metadata; None if no texts are stored.
+        metadata: Metadata by row.
+        postings: Postings for search by words; None if there are none, or they were not to be opened.
         lines: The files with a line for each row, by name.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, *, has_structure: bool = True) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, *, has_structure: bool = True, has_postings: bool = True
+    ) -> None:
         self.path, self.manifest = path, manifest
         shape = (manifest.n_passages, manifest.dim)
         # As a plain array: every access to a memmap creates another memmap object, which is slow.
@@ -50,15 +59,33 @@ class SegmentFiles:
         self.passages = (
             PassageFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None
         )
+        self.metadata = MetadataStore(path, manifest.n_passages, manifest.metadata or {})
         self.lines = {layout.IDS: self.ids.lines}
         if self.passages is not None:
             self.lines[layout.PASSAGES] = self.passages.lines
+        if self.metadata.lines is not None:
+            self.lines[layout.METADATA] = self.metadata.lines
+        self.postings = None
+        if has_postings and manifest.lexical is not None:
+            self.postings = Postings(path, manifest.lexical, manifest.n_passages)
         self._structure = IndexStructure.read(path, manifest.structure, self.vectors) if has_structure else None
 
     @property
-    def has_structure(self) -> bool:
-        """Whether the search structure was read."""
-        return self._structure is not None
+    def is_complete(self) -> bool:
+        """Whether all files were opened, also those that are derived from others."""
+        return self._structure is not None and (self.postings is not None or self.manifest.lexical is None)
+
+    def passage(self, row: int) -> Passage:
+        """Return the passage at a row, with its metadata.
+
+        Raises:
+            IndexFormatError: No texts are stored.
+        """
+        if self.passages is None:
+            raise IndexFormatError(f"{self.path} holds no texts, expected those of its passages")
+        passage = self.passages[row]
+        metadata = self.metadata.at(row)
+        return replace(passage, metadata=metadata) if metadata else passage
 
     @property
     def structure(self) -> IndexStructure:
@@ -84,7 +111,13 @@ class Segment:
 
     @classmethod
     def open(
-        cls, folder: Path, contents: SegmentContents, files: SegmentFiles | None, *, has_structure: bool
+        cls,
+        folder: Path,
+        contents: SegmentContents,
+        files: SegmentFiles | None,
+        *,
+        has_structure: bool,
+        has_postings: bool,
     ) -> Segment:
         """Open a segment of the index in `folder`.
 
@@ -93,12 +126,15 @@ class Segment:
             contents: Description of the segment.
             files: Its files, if they are open already.
             has_structure: Whether the search structure is read.
+            has_postings: Whether the postings are opened.
 
         Raises:
             IndexFormatError: It is damaged.
         """
-        if files is None or (has_structure and not files.has_structure):
-            files = SegmentFiles(folder / contents.path, contents.manifest, has_structure=has_structure)
+        if files is None or (has_structure and not files.is_complete):
+            files = SegmentFiles(
+                folder / contents.path, contents.manifest, has_structure=has_structure, has_postings=has_postings
+            )
         deleted = NO_POSITIONS
         if contents.deleted is not None:
             deleted = _read_deleted(folder / layout.SEGMENTS, contents.deleted, contents.manifest.n_passages)
@@ -106,10 +142,10 @@ class Segment:
 
     @classmethod
     def of_folder(cls, path: Path) -> Segment:
-        """Open a segment that belongs to no index yet, without its search structure."""
+        """Open a segment that belongs to no index yet, without its search structure and postings."""
         manifest = Manifest.read(path)
         contents = SegmentContents(path=f"{layout.SEGMENTS}/{path.name}", manifest=manifest)
-        return cls(SegmentFiles(path, manifest, has_structure=False), contents)
+        return cls(SegmentFiles(path, manifest, has_structure=False, has_postings=False), contents)
 
     def __len__(self) -> int:
         return self.n_rows - len(self.deleted)
@@ -159,6 +195,12 @@ class Segment:
         if not has_chunks:
             return np.array([first], np.int64)
         return np.arange(first, first + sum(1 for _ in self._chunks_from(first, doc_id)))
+
+    def n_documents_at(self, rows: Positions) -> int:
+        """Return how many documents passages are of; if these are chunks, all chunks of a document are among them."""
+        if self.files.manifest.chunking is None:
+            return len(rows)
+        return sum(passage_id == chunk_id(document_of(passage_id), 0) for passage_id in self.files.ids.take(rows))
 
     def rows_shared_with(self, other: Segment) -> tuple[Positions, int]:
         """Return the rows of the documents that are in the other segment too, and how many documents these are."""

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdenser.arrays import Positions, Scores, Vectors
-from elasticdenser.index.filtered_search import exact_source
+from elasticdenser.index.filtered_search import exact_source, filtered_source
+from elasticdenser.index.metadata.matches import IndexMatches, Matches
 from elasticdenser.index.rescoring import best_candidates
-from elasticdenser.index.segment import Segment
 from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch
-from elasticdenser.index.structures.filtered import FilteredSource
 from elasticdenser.index.tables import SegmentTable
 
 SCANNED_TOGETHER_UP_TO = 10_000
@@ -29,8 +28,11 @@ class _Part(Protocol):
 
     def __len__(self) -> int: ...
 
-    def search(self, queries: Vectors, k: int, recall: float | None) -> Hits:
-        """Search with the least effort that reaches a recall@10; None is the greatest effort."""
+    def search(self, queries: Vectors, k: int, recall: float | None, matches: IndexMatches | None = None) -> Hits:
+        """Search with the least effort that reaches a recall@10, all passages or those that match.
+
+        An effort of None is the greatest.
+        """
 
     def scan(self, queries: Vectors, k: int) -> Hits:
         """Search exactly."""
@@ -51,18 +53,19 @@ class SegmentSearch:
     def __init__(self, table: SegmentTable) -> None:
         self._parts = _parts(table)
 
-    def search(self, queries: Vectors, k: int, recall: float | None) -> Hits:
+    def search(self, queries: Vectors, k: int, recall: float | None, matches: IndexMatches | None = None) -> Hits:
         """Search by the structures of the segments.
 
         Args:
             queries: float32, (n_queries, dim).
-            k: From 1 to the number of passages.
+            k: From 1 to the number of passages, or of those that match.
             recall: As `PassageIndex.search` takes it.
+            matches: The passages that may be found; None is all.
 
         Raises:
             QueryError: The recall is out of range.
         """
-        return self._merged(queries, k, [partial(part.search, recall=recall) for part in self._parts])
+        return self._merged(queries, k, [partial(part.search, recall=recall, matches=matches) for part in self._parts])
 
     def scan(self, queries: Vectors, k: int) -> Hits:
         """Score all passages; the arguments are those of `search`."""
@@ -97,11 +100,7 @@ def _parts(table: SegmentTable) -> list[_Part]:
             small.append(number)
     if len(small) < 2:
         small = []
-    parts: list[_Part] = [
-        SegmentPart(segment, table.start(number))
-        for number, segment in enumerate(table.segments)
-        if number not in small
-    ]
+    parts: list[_Part] = [SegmentPart(table, number) for number in range(len(table.segments)) if number not in small]
     return [*parts, ScannedPart(table, sorted(small))] if small else parts
 
 
@@ -109,28 +108,32 @@ class SegmentPart:
     """A segment, searched by its structure.
 
     Args:
-        segment: The segment.
-        start: Position of its first passage in the index.
+        table: The segments of the index.
+        number: The number of this one.
     """
 
-    def __init__(self, segment: Segment, start: int) -> None:
-        self._segment, self._start = segment, start
-        self._vectors = segment.files.vectors
+    def __init__(self, table: SegmentTable, number: int) -> None:
+        self._segment, self._number, self._start = table.segments[number], number, table.start(number)
+        self._vectors = self._segment.files.vectors
+        self._left = Matches(self._segment.is_left) if len(self._segment.deleted) else None
 
     def __len__(self) -> int:
         return len(self._segment)
 
-    def search(self, queries: Vectors, k: int, recall: float | None) -> Hits:
+    def search(self, queries: Vectors, k: int, recall: float | None, matches: IndexMatches | None = None) -> Hits:
         """Search by the structure; queries for which it reaches too few passages are answered by a scan."""
-        scores, rows = self._best(queries, self._segment.files.structure.source_for(recall), k)
-        short = np.flatnonzero(rows[:, -1] < 0)  # inverted lists and graphs may reach fewer than k passages
+        allowed = self._left if matches is None else matches.by_segment[self._number]
+        scores, rows = self._best(queries, self._segment.files.structure.source_for(recall), k, allowed)
+        # Inverted lists and graphs may reach fewer than k passages.
+        short = np.flatnonzero(rows[:, -1] < 0) if rows.shape[1] else np.empty(0, np.int64)
         if len(short):
-            scores[short], rows[short] = self._best(queries[short], ExhaustiveSearch(self._vectors), k)
+            source = ExhaustiveSearch(self._vectors)
+            scores[short], rows[short] = self._best(queries[short], source, k, allowed)
         return scores, self._positions(rows)
 
     def scan(self, queries: Vectors, k: int) -> Hits:
         """Score all passages."""
-        scores, rows = self._best(queries, ExhaustiveSearch(self._vectors), k)
+        scores, rows = self._best(queries, ExhaustiveSearch(self._vectors), k, self._left)
         return scores, self._positions(rows)
 
     def scan_within(self, queries: Vectors, k: int, allowed: Positions) -> Hits:
@@ -140,11 +143,12 @@ class SegmentPart:
         scores, rows = _best_of(queries, exact_source(self._vectors, rows, len(queries)), self._vectors, k)
         return scores, self._positions(rows)
 
-    def _best(self, queries: Vectors, source: CandidateSource, k: int) -> Hits:
-        """Return scores and rows of the best candidates that are not deleted."""
-        segment = self._segment
-        if len(segment.deleted):
-            source = FilteredSource(source, segment.is_left, len(segment))
+    def _best(self, queries: Vectors, source: CandidateSource, k: int, allowed: Matches | None) -> Hits:
+        """Return scores and rows of the best candidates among the allowed rows; None allows all."""
+        if allowed is not None:
+            if not allowed.n:
+                return no_hits(queries)
+            source = filtered_source(source, self._vectors, allowed, min(k, allowed.n), len(queries))
         return _best_of(queries, source, self._vectors, k)
 
     def _positions(self, rows: Positions) -> Positions:
@@ -171,9 +175,11 @@ class ScannedPart:
     def __len__(self) -> int:
         return len(self._vectors)
 
-    def search(self, queries: Vectors, k: int, recall: float | None) -> Hits:
-        """Score all passages, whatever the recall."""
-        return self.scan(queries, k)
+    def search(self, queries: Vectors, k: int, recall: float | None, matches: IndexMatches | None = None) -> Hits:
+        """Score all passages, or those that match, whatever the recall."""
+        if matches is None:
+            return self.scan(queries, k)
+        return self._scan_rows(queries, k, np.flatnonzero(matches.mask[self._all_positions]))
 
     def scan(self, queries: Vectors, k: int) -> Hits:
         """Score all passages."""
@@ -182,7 +188,9 @@ class ScannedPart:
 
     def scan_within(self, queries: Vectors, k: int, allowed: Positions) -> Hits:
         """Score those allowed positions of the index that are in these segments."""
-        rows = np.flatnonzero(_is_in(self._all_positions, allowed))
+        return self._scan_rows(queries, k, np.flatnonzero(_is_in(self._all_positions, allowed)))
+
+    def _scan_rows(self, queries: Vectors, k: int, rows: Positions) -> Hits:
         scores, rows = _best_of(queries, exact_source(self._vectors, rows, len(queries)), self._vectors, k)
         return scores, self._positions(rows)
 
@@ -193,9 +201,12 @@ class ScannedPart:
 def _best_of(queries: Vectors, source: CandidateSource, vectors: Vectors, k: int) -> Hits:
     """Return scores and rows of the best candidates, both (n_queries, at most k)."""
     k = min(k, source.max_candidates)
-    if k == 0:
-        return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-    return best_candidates(queries, source, vectors, k)
+    return best_candidates(queries, source, vectors, k) if k else no_hits(queries)
+
+
+def no_hits(queries: Vectors) -> Hits:
+    """Return scores and positions of no hits: both (n_queries, 0)."""
+    return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
 
 
 def _is_in(positions: Positions, allowed: Positions) -> NDArray[np.bool_]:

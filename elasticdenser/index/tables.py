@@ -18,7 +18,12 @@ from elasticdenser.index.segment import Segment
 
 
 def open_segments(
-    folder: Path, check: Check, opened: Sequence[Segment] = (), *, has_structure: bool = True
+    folder: Path,
+    check: Check,
+    opened: Sequence[Segment] = (),
+    *,
+    has_structure: bool = True,
+    has_postings: bool = True,
 ) -> tuple[IndexContents, SegmentTable]:
     """Open the segments of the newest generation of an index.
 
@@ -27,6 +32,7 @@ def open_segments(
         check: As `PassageIndex.open` takes it.
         opened: Segments of another generation, whose files are not opened again.
         has_structure: Whether the search structures are read.
+        has_postings: Whether the postings are opened.
 
     Raises:
         IndexFormatError: It is missing, damaged, unfinished, or of a newer format.
@@ -35,13 +41,14 @@ def open_segments(
         before = manifest_content(folder)
         try:
             contents = IndexContents.read(folder)
-            check_integrity(folder, contents.manifest if has_structure else contents.primary, check)
+            manifest = contents.part(has_structure=has_structure, has_postings=has_postings)
+            check_integrity(folder, manifest, check)
             files = [
                 next((segment.files for segment in opened if segment.files.manifest == own.manifest), None)
                 for own in contents.segments
             ]
             segments = [
-                Segment.open(folder, own, open_files, has_structure=has_structure)
+                Segment.open(folder, own, open_files, has_structure=has_structure, has_postings=has_postings)
                 for own, open_files in zip(contents.segments, files, strict=True)
             ]
             if check == "all":

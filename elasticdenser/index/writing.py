@@ -31,6 +31,7 @@ from elasticdenser.index.layout import (
     lock_file,
     replaced_folder,
 )
+from elasticdenser.index.lexical.info import KEEP
 from elasticdenser.index.line_files import LineFile
 from elasticdenser.index.locking import LockHeldError, exclusive_lock
 from elasticdenser.index.manifest import FileEntry, Manifest
@@ -78,10 +79,17 @@ class IndexWriter:
     @cached_property
     def segments(self) -> list[Segment]:
         """The segments, opened without their search structures, as they were before any `commit`."""
-        return [Segment.open(self._folder, own, None, has_structure=False) for own in self.contents.segments]
+        return [
+            Segment.open(self._folder, own, None, has_structure=False, has_postings=False)
+            for own in self.contents.segments
+        ]
 
     def commit(
-        self, deleted: Mapping[str, Positions], new: Path | None = None, instead_of: Sequence[str] = ()
+        self,
+        deleted: Mapping[str, Positions],
+        new: Path | None = None,
+        instead_of: Sequence[str] = (),
+        stemmer: str | None = KEEP,
     ) -> IndexContents:
         """Write the next generation.
 
@@ -90,6 +98,7 @@ class IndexWriter:
                 order. The name of the new segment is that of its folder `new`.
             new: Folder of a complete segment among the segments, which is renamed.
             instead_of: Neighbouring segments that the new one replaces; by default it comes after all others.
+            stemmer: Stemmer of the postings that all segments then have; None if they have none, `keep` as before.
 
         Raises:
             BuildError: The disk refuses; the old generation is still in place.
@@ -105,21 +114,29 @@ class IndexWriter:
                 entries.append(added)
         if not instead_of:
             entries.append(added)
-        self._swap(number, [entry for entry in entries if entry is not None], new if added is not None else None)
-        self.contents = IndexContents.read(self._folder)
-        remove_leftovers(self.contents)
-        mark_verified(self._folder, self.contents.manifest.files.keys() - old_files.keys())
-        return self.contents
-
-    def _swap(self, number: int, segments: Sequence[SegmentEntry], new: Path | None) -> None:
-        """Give the new segment its name, and write the manifest that names it."""
         generation = replace(
             self.generation,
             generation=number,
             created=_now(),
             software=__version__,
-            segments=tuple(segments),
+            segments=tuple(entry for entry in entries if entry is not None),
+            metadata=self._metadata_with(new),
+            stemmer=self.generation.stemmer if stemmer == KEEP else stemmer,
         )
+        self._swap(generation, new if added is not None else None)
+        self.contents = IndexContents.read(self._folder)
+        remove_leftovers(self.contents)
+        mark_verified(self._folder, self.contents.manifest.files.keys() - old_files.keys())
+        return self.contents
+
+    def _metadata_with(self, new: Path | None) -> dict[str, str] | None:
+        """Return the fields of metadata with those of a new segment."""
+        added = None if new is None else Manifest.read(new).metadata
+        return {**(self.generation.metadata or {}), **(added or {})} or None
+
+    def _swap(self, generation: Generation, new: Path | None) -> None:
+        """Give the new segment its name, and write the manifest that names it."""
+        number = generation.generation
         final = None if new is None else new.with_name(str(number))
         try:
             if new is not None and final is not None:
@@ -179,6 +196,8 @@ def convert(folder: Path, manifest: Manifest) -> None:
         has_texts=manifest.has_texts,
         encoder=manifest.encoder,
         chunking=manifest.chunking,
+        metadata=manifest.metadata,
+        stemmer=manifest.stemmer,
         segments=(SegmentEntry(name="1", manifest=FileEntry.of(segment / MANIFEST)),),
     ).write(folder)
     flush_folder(folder)

@@ -176,14 +176,14 @@ def test_the_cheapest_neighbours_are_merged():
 
 def test_passages_deleted_while_segments_are_merged_do_not_come_back(index, hashing, monkeypatch):
     changed = index.add([passage("new"), passage("newer")], encoder=hashing).delete(["d1é"])
-    write = compaction._write_merged
+    write = compaction.write_merged
 
     def slow(*arguments):
         write(*arguments)
         index.refresh().delete(["d7é", "newer"], compact=False)
         index.refresh().add([passage("newest"), passage("d8é", "other")], encoder=hashing, compact=False)
 
-    monkeypatch.setattr(compaction, "_write_merged", slow)
+    monkeypatch.setattr(compaction, "write_merged", slow)
     compacted = changed.compact()
     gone = ("d1é", "d7é", "d8é")
     expected = [*(p for p in make_passages(60) if p.doc_id not in gone), passage("new")]
@@ -193,26 +193,26 @@ def test_passages_deleted_while_segments_are_merged_do_not_come_back(index, hash
 
 def test_all_passages_deleted_while_segments_are_merged(index, monkeypatch):
     changed = index.delete(["d1é"])
-    write = compaction._write_merged
+    write = compaction.write_merged
 
     def slow(*arguments):
         write(*arguments)
         changed.delete(list(changed.doc_ids), compact=False)
 
-    monkeypatch.setattr(compaction, "_write_merged", slow)
+    monkeypatch.setattr(compaction, "write_merged", slow)
     assert_holds(changed.compact(), [])
     assert_tidy(index.path)
 
 
 def test_a_segment_that_is_emptied_while_it_is_merged(index, hashing, monkeypatch):
     changed = index.add([passage("new")], encoder=hashing)
-    write = compaction._write_merged
+    write = compaction.write_merged
 
     def slow(*arguments):
         write(*arguments)
         changed.delete(["new"], compact=False)
 
-    monkeypatch.setattr(compaction, "_write_merged", slow)
+    monkeypatch.setattr(compaction, "write_merged", slow)
     assert_holds(changed.compact(), make_passages(60))
     assert_tidy(index.path)
 
@@ -529,7 +529,7 @@ def test_a_change_succeeds_if_segments_cannot_be_merged_after_it(index, hashing,
     def refuse(*_):
         raise BuildError("the disk is full")
 
-    monkeypatch.setattr(compaction, "_write_merged", refuse)
+    monkeypatch.setattr(compaction, "write_merged", refuse)
     assert len(changed.delete(["d1é"])) == 68
     assert "its segments could not be merged: the disk is full" in caplog.text
     monkeypatch.undo()
@@ -550,24 +550,6 @@ def test_small_segments_are_scanned_together_beside_those_with_a_structure(index
     assert positions.tolist() == expected.tolist()
     within = [[position for position in row if 15 <= position < 105][:7] for row in expected.tolist()]
     assert index.search(vectors[:5], 7, within=range(15, 105))[1].tolist() == within
-
-
-@pytest.mark.parametrize("kept", ["metadata", "words"])
-def test_an_index_with_metadata_or_postings_is_not_changed(tmp_path, hashing, kept):
-    passages = [Passage("d1", "apples and pears", metadata={"price": 3} if kept == "metadata" else None)]
-    index = PassageIndex.build(passages, tmp_path / "index", hashing, hybrid=kept == "words")
-    before = {path.name: path.read_bytes() for path in index.path.iterdir()}
-    for change in (lambda: index.add([passage("new")], encoder=hashing), lambda: index.delete(["d1"])):
-        with pytest.raises(BuildError, match=r"holds (metadata|postings.*), which changes cannot keep up to date yet"):
-            change()
-    assert {path.name: path.read_bytes() for path in index.path.iterdir()} == before
-
-
-def test_metadata_of_passages_that_are_added_is_left_out(index, hashing):
-    added = Passage("new", "fresh bread", metadata={"price": 3})
-    index = index.add([added], encoder=hashing)
-    assert index.passage("new") == Passage("new", "fresh bread") and not index.fields
-    assert index.add([added], encoder=hashing).generation == index.generation
 
 
 def test_contents_are_read_again_where_a_change_replaces_their_segments(index, hashing, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -29,10 +29,13 @@ class MetadataSelection:
     Attributes:
         types: The named fields, with their types where they were declared.
         keeps_all: Whether all other fields are kept, too.
+        known: Fields that the index has which the records are added to, with their types. They are kept as if they had
+            been named, but records need not have them.
     """
 
     types: Mapping[str, FieldType | None] = field(default_factory=dict)
     keeps_all: bool = False
+    known: Mapping[str, FieldType] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, selection: AnySelection) -> MetadataSelection:
@@ -68,13 +71,33 @@ class MetadataSelection:
             del types[ALL]
         return cls(types, keeps_all)
 
+    def with_known(self, known: Mapping[str, FieldType]) -> MetadataSelection:
+        """Return the same selection, for records that are added to an index with some fields.
+
+        Raises:
+            BadInputError: A field was declared with another type than it has in the index.
+        """
+        for name, kind in known.items():
+            declared = self.types.get(name)
+            if declared not in (None, kind):
+                raise BadInputError(
+                    f"got the metadata field {name!r} as {declared}, expected {kind}, which it is in the index: leave "
+                    "the type out"
+                )
+        return replace(self, known=dict(known))
+
     def __bool__(self) -> bool:
+        return self.is_chosen or bool(self.known)
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether a user named fields, or all."""
         return self.keeps_all or bool(self.types)
 
     @property
     def declared(self) -> dict[str, FieldType]:
-        """The types that were declared."""
-        return {name: kind for name, kind in self.types.items() if kind is not None}
+        """The types that are known before records are read."""
+        return {**self.known, **{name: kind for name, kind in self.types.items() if kind is not None}}
 
     def names_among(self, names: Iterable[str], used: Collection[str]) -> list[str]:
         """Return those of some names that are kept.
@@ -83,7 +106,11 @@ class MetadataSelection:
             names: Names of fields or columns.
             used: Names that hold id, text or title; they are kept only if they are named.
         """
-        return [name for name in names if name in self.types or (self.keeps_all and name not in used)]
+        return [
+            name
+            for name in names
+            if name in self.types or name in self.known or (self.keeps_all and name not in used)
+        ]
 
 
 AnySelection = MetadataSelection | str | Iterable[str] | Mapping[str, FieldType | str | None] | None
@@ -119,9 +146,9 @@ class MetadataReader:
         Raises:
             BadLine: A value is not of its field's type.
         """
-        types, values = self._selection.types, {}
+        selection, values = self._selection, {}
         for name, raw in fields:
-            kind = types.get(name)
+            kind = selection.types.get(name) or selection.known.get(name)
             try:
                 value = plain_value(raw)
                 if value is None:
@@ -132,7 +159,9 @@ class MetadataReader:
                     FieldType.of(value)  # refuses lists of several types
                 values[name] = value
             except ValueError as error:
-                if name in types:
+                if name in selection.known:
+                    raise _unlike_index(doc_id, name, error, selection.known[name]) from None
+                if name in selection.types:
                     raise bad_value(doc_id, name, error) from None
         return values or None
 
@@ -143,6 +172,11 @@ def bad_value(doc_id: str, name: str, error: object, kind: str = "text") -> BadL
         "bad metadata",
         f"record {doc_id!r}, field {name!r}: {error}; correct it, or declare another type (--metadata {name}:{kind})",
     )
+
+
+def _unlike_index(doc_id: str, name: str, error: object, kind: FieldType) -> BadLine:
+    """Return the fault of a value that is not of the type that its field has in the index."""
+    return BadLine("bad metadata", f"record {doc_id!r}, field {name!r}: {error}; correct it: the index has it as {kind}")
 
 
 def _split(item: str) -> tuple[str, str | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -18,7 +19,7 @@ from elasticdenser.artifacts import explained_os_errors, flush_to_disk
 from elasticdenser.index import layout
 from elasticdenser.index.lexical.analysis import Analyzer
 from elasticdenser.index.lexical.info import COUNTS, ENDS, LENGTHS, PASSAGES, PREFIX, ROLES, TERMS, LexicalInfo
-from elasticdenser.index.lexical.postings import hashes_of
+from elasticdenser.index.lexical.postings import Hashes, hashes_of
 from elasticdenser.index.passage_file import PassageFile
 from elasticdenser.progress import Progress, silent
 
@@ -30,11 +31,11 @@ _PROGRESS_EVERY = 1024
 _ZEROED_AT_ONCE = 1 << 20
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
     """Postings, sorted by word and then by passage.
 
     Attributes:
-        words: uint32, (n,), numbers of words in the order of their first appearance.
+        words: uint32, (n,), numbers of words.
         passages: uint32, (n,), positions of passages.
         counts: uint16, (n,), how often the passage holds the word, at most 65,535.
     """
@@ -92,27 +93,11 @@ def build_postings(
                 n_by_word += np.bincount(block.words, minlength=len(n_by_word))
                 for column in block:
                     np.save(file, column)
-        terms = hashes_of(list(vocabulary.numbers))
-        order = np.argsort(terms)
-        ends = np.cumsum(n_by_word[order])
-        info = LexicalInfo(
-            stemmer=stemmer,
-            n_terms=len(terms),
-            n_postings=int(n_by_word.sum()),
-            n_words=int(lengths.sum(dtype=np.int64)),
-            name=name,
-        )
-        for role, values in ((TERMS, terms[order].astype("<u8")), (ENDS, ends.astype("<i8")), (LENGTHS, lengths)):
-            with open(folder / info.file(role), "wb") as file:
-                file.write(values.tobytes())
-                flush_to_disk(file)
-        next_places = np.empty_like(n_by_word)
-        next_places[order] = ends - n_by_word[order]
         with open(spilled, "rb") as file:
-            _distribute(_read_blocks(file), next_places, folder, info)
+            words = hashes_of(list(vocabulary.numbers))
+            return write_postings(_read_blocks(file), words, n_by_word, lengths, folder, stemmer, name=name)
     finally:
         spilled.unlink(missing_ok=True)
-    return info
 
 
 def build_postings_of(
@@ -125,16 +110,67 @@ def build_postings_of(
     """
     passages = PassageFile(folder / layout.PASSAGES, folder / layout.PASSAGE_OFFSETS)
     contents = (passage.content for passage in passages)
+    with all_or_no_postings(folder, name):
+        return build_postings(contents, folder, stemmer, n_passages, name=name, progress=progress)
+
+
+@contextmanager
+def all_or_no_postings(folder: Path, name: str = PREFIX) -> Iterator[None]:
+    """Remove the files of postings where their writing fails, and explain errors of the disk."""
     try:
         with explained_os_errors(folder):
-            return build_postings(contents, folder, stemmer, n_passages, name=name, progress=progress)
+            yield
     except BaseException:
         for role in ROLES:
             (folder / f"{name}.{role}").unlink(missing_ok=True)
         raise
 
 
-def _blocks(texts: Iterable[str], vocabulary: _Vocabulary, lengths: Array, progress: Progress) -> Iterator[_Block]:
+def write_postings(
+    blocks: Iterable[Block],
+    words: Hashes,
+    n_by_word: Positions,
+    lengths: Array,
+    folder: Path,
+    stemmer: str,
+    *,
+    name: str = PREFIX,
+) -> LexicalInfo:
+    """Write the files of postings.
+
+    Args:
+        blocks: The postings; for each word, the passages of a block come after those of the one before.
+        words: uint64, (n_words,), hashes of the words, by their numbers in the blocks.
+        n_by_word: int64, (n_words,), number of postings of each word.
+        lengths: uint32, (n_passages,), number of words of each passage.
+        folder: The index, or its build folder.
+        stemmer: Stemmer of the analyzer that made the words.
+        name: Beginning of the names of the files; files of these names are replaced.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    order = np.argsort(words)
+    ends = np.cumsum(n_by_word[order])
+    info = LexicalInfo(
+        stemmer=stemmer,
+        n_terms=len(words),
+        n_postings=int(n_by_word.sum()),
+        n_words=int(lengths.sum(dtype=np.int64)),
+        name=name,
+    )
+    columns = {TERMS: words[order].astype("<u8"), ENDS: ends.astype("<i8"), LENGTHS: lengths.astype("<u4")}
+    for role, values in columns.items():
+        with open(folder / info.file(role), "wb") as file:
+            file.write(values.tobytes())
+            flush_to_disk(file)
+    next_places = np.empty_like(n_by_word)
+    next_places[order] = ends - n_by_word[order]
+    _distribute(blocks, next_places, folder, info)
+    return info
+
+
+def _blocks(texts: Iterable[str], vocabulary: _Vocabulary, lengths: Array, progress: Progress) -> Iterator[Block]:
     """Yield the postings of all texts, block by block; the lengths of the texts are filled in."""
     words, first, done = array("q"), 0, 0
     analyzer_tokens, number_of = vocabulary.analyzer.tokens, vocabulary.__getitem__
@@ -152,7 +188,7 @@ def _blocks(texts: Iterable[str], vocabulary: _Vocabulary, lengths: Array, progr
     progress("words", done, len(lengths))
 
 
-def _sorted_block(words: array[int], first: int, lengths: Array) -> _Block:
+def _sorted_block(words: array[int], first: int, lengths: Array) -> Block:
     """Return the postings of consecutive texts.
 
     Args:
@@ -162,24 +198,24 @@ def _sorted_block(words: array[int], first: int, lengths: Array) -> _Block:
     """
     passages = np.repeat(np.arange(first, first + len(lengths)), lengths)
     keys, counts = np.unique((np.frombuffer(words, np.int64) << 32) | passages, return_counts=True)
-    return _Block(
+    return Block(
         words=(keys >> 32).astype("<u4"),
         passages=(keys & 0xFFFFFFFF).astype("<u4"),
         counts=np.minimum(counts, _MAX_COUNT).astype("<u2"),
     )
 
 
-def _read_blocks(file: IO[Any]) -> Iterator[_Block]:
+def _read_blocks(file: IO[Any]) -> Iterator[Block]:
     """Yield the blocks of the temporary file."""
     while file.peek(1):  # type: ignore[attr-defined]
-        yield _Block(*(np.load(file) for _ in _Block._fields))
+        yield Block(*(np.load(file) for _ in Block._fields))
 
 
-def _distribute(blocks: Iterator[_Block], next_places: Positions, folder: Path, info: LexicalInfo) -> None:
+def _distribute(blocks: Iterable[Block], next_places: Positions, folder: Path, info: LexicalInfo) -> None:
     """Write the postings of all blocks to their places.
 
     Args:
-        blocks: The blocks; the passages of each come after those of the one before.
+        blocks: The blocks, as `write_postings` takes them.
         next_places: int64, (n_terms,), where the postings of each word begin, by the number of the word; changed.
         folder: The folder.
         info: Description of the postings.

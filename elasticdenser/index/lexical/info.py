@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
+
+KEEP = "keep"
+"""Stemmer that stands for the postings as they are."""
 
 PREFIX = "lexical"
 """Beginning of the names of the files."""
@@ -18,13 +23,20 @@ FILE_PATTERNS = tuple(f"{PREFIX}*.{role}" for role in ROLES)
 """Patterns of the names of all such files."""
 
 
+def is_file_of_postings(path: str) -> bool:
+    """Return whether a file of an index, given by its path in the folder, holds postings."""
+    return any(fnmatch(Path(path).name, pattern) for pattern in FILE_PATTERNS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LexicalInfo:
     """Description of the postings by which passages are found by their words.
 
+    Of several segments together, the numbers are those of the words of deleted passages too.
+
     Args:
         stemmer: Stemmer of the `Analyzer` that made words of the texts.
-        n_terms: Number of different words.
+        n_terms: Number of different words; of several segments, that of the one with the most.
         n_postings: Number of pairs of a word and a passage that holds it.
         n_words: Number of words of all passages together, repeated ones included.
         name: Beginning of the names of the files.

@@ -26,6 +26,8 @@ class Postings:
 
     Attributes:
         n_words: Number of words of all passages together.
+        terms: uint64, (n_terms,), hashes of the words in rising order.
+        ends: int64, (n_terms,), where the postings of each word end.
         lengths: uint32, (n_passages,), number of words of each passage, repeated ones included.
 
     Raises:
@@ -34,14 +36,14 @@ class Postings:
 
     def __init__(self, folder: Path, info: LexicalInfo, n_passages: int) -> None:
         self.n_words = info.n_words
-        self._terms = _memory_map(folder / info.file(TERMS), "<u8", info.n_terms)
-        self._ends = _memory_map(folder / info.file(ENDS), "<i8", info.n_terms)
+        self.terms = _memory_map(folder / info.file(TERMS), "<u8", info.n_terms)
+        self.ends = _memory_map(folder / info.file(ENDS), "<i8", info.n_terms)
         self._passages = _memory_map(folder / info.file(PASSAGES), "<u4", info.n_postings)
         self._counts = _memory_map(folder / info.file(COUNTS), "<u2", info.n_postings)
         self.lengths = _memory_map(folder / info.file(LENGTHS), "<u4", n_passages)
-        if info.n_terms and self._ends[-1] != info.n_postings:
+        if info.n_terms and self.ends[-1] != info.n_postings:
             raise IndexFormatError(
-                f"{folder} has postings that end at {self._ends[-1]:,}, expected {info.n_postings:,}: build them again "
+                f"{folder} has postings that end at {self.ends[-1]:,}, expected {info.n_postings:,}: build them again "
                 f"with `elasticdenser rebuild {folder} --hybrid`"
             )
 
@@ -54,9 +56,9 @@ class Postings:
         Args:
             terms: The words' hashes, as `hashes_of` returns them.
         """
-        numbers = np.searchsorted(self._terms, terms)
-        is_known = numbers < len(self._terms)
-        is_known[is_known] = self._terms[numbers[is_known]] == terms[is_known]
+        numbers = np.searchsorted(self.terms, terms)
+        is_known = numbers < len(self.terms)
+        is_known[is_known] = self.terms[numbers[is_known]] == terms[is_known]
         return np.where(is_known, numbers, -1)
 
     def passages(self, number: int) -> NDArray[np.uint32]:
@@ -67,8 +69,12 @@ class Postings:
         """Return how often each of these passages holds the word, uint16, (n,)."""
         return self._counts[self._slice(number)]
 
+    def between(self, start: int, stop: int) -> tuple[NDArray[np.uint32], NDArray[np.uint16]]:
+        """Return passages and counts of the postings from one place to before another, whatever their words."""
+        return self._passages[start:stop], self._counts[start:stop]
+
     def _slice(self, number: int) -> slice:
-        return slice(int(self._ends[number - 1]) if number else 0, int(self._ends[number]))
+        return slice(int(self.ends[number - 1]) if number else 0, int(self.ends[number]))
 
 
 def hashes_of(words: list[str]) -> Hashes:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from elasticdenser.arrays import Floats, Positions, Scores
 from elasticdenser.index.lexical.analysis import Analyzer
 from elasticdenser.index.lexical.best_passages import Term, Terms, best_passages, scores_at
-from elasticdenser.index.lexical.info import LexicalInfo
 from elasticdenser.index.lexical.postings import Hashes, Postings, hashes_of
 
 K1, B = 0.9, 0.4
@@ -33,7 +31,7 @@ _NOTHING_DELETED: Positions = np.empty(0, np.int64)
 
 @dataclass(frozen=True, eq=False)
 class LexicalPart:
-    """Postings of one index folder, as a part of an index.
+    """Postings of one segment, as a part of an index.
 
     Positions in the files are *rows*; positions of the index leave deleted passages out. So do the statistics: a
     deletion leaves no trace in the scores.
@@ -136,20 +134,6 @@ class LexicalSearch:
         self._analyze = lru_cache(_KEPT_QUERIES)(self._analyze_query)
         self._mean_length = n_words / self.n_passages if n_words else 1.0
 
-    @classmethod
-    def read(cls, folder: Path, info: LexicalInfo, n_passages: int) -> LexicalSearch:
-        """Open the postings of one index folder.
-
-        Args:
-            folder: The index.
-            info: Their description in its manifest.
-            n_passages: Number of its passages.
-
-        Raises:
-            IndexFormatError: The files do not belong together.
-        """
-        return cls(Analyzer(info.stemmer), [LexicalPart(Postings(folder, info, n_passages))])
-
     def search(
         self, query: str, k: int, *, allowed: Mask | None = None, k1: float = K1, b: float = B
     ) -> tuple[Scores, Positions]:
@@ -199,6 +183,7 @@ class LexicalSearch:
             found.append((scores, part.positions(rows)))
         if len(found) == 1:
             return *found[0], scores_of_positions
+        found.append((np.empty(0, np.float32), np.empty(0, np.int64)))  # an index may have no passages
         all_scores, all_positions = (np.concatenate(columns) for columns in zip(*found, strict=True))
         order = np.lexsort((all_positions, -all_scores))[:k]
         return all_scores[order], all_positions[order], scores_of_positions

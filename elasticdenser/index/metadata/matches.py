@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from threading import Lock
 
@@ -18,7 +18,7 @@ MAX_CACHED_BYTES = 1 << 26
 
 
 class Matches:
-    """Passages that meet a filter; immutable.
+    """Some of the passages of an index or a segment, such as those that meet a filter; immutable.
 
     Args:
         mask: bool, (n_passages,): True for those that do.
@@ -43,6 +43,25 @@ class Matches:
         return self.n / len(self.mask)
 
 
+class IndexMatches(Matches):
+    """Passages of an index of several segments; immutable.
+
+    Args:
+        mask: bool, (n_passages,): True for those that meet the filter, by position.
+        by_segment: The same by the rows of each segment, where deleted passages are rows that do not meet it.
+    """
+
+    def __init__(self, mask: NDArray[np.bool_], by_segment: Sequence[Matches]) -> None:
+        super().__init__(mask)
+        self.by_segment = tuple(by_segment)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the masks."""
+        arrays = {id(mask): mask.nbytes for mask in (self.mask, *(own.mask for own in self.by_segment))}
+        return sum(arrays.values())
+
+
 class MatchCache:
     """The matches of the filters that were used last, in bounded memory; safe to use from several threads.
 
@@ -52,20 +71,20 @@ class MatchCache:
 
     def __init__(self, max_bytes: int = MAX_CACHED_BYTES) -> None:
         self._max_bytes, self._n_bytes = max_bytes, 0
-        self._matches: OrderedDict[Filter, Matches] = OrderedDict()
+        self._matches: OrderedDict[Filter, IndexMatches] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, filter: Filter, evaluate: Callable[[Filter], NDArray[np.bool_]]) -> Matches:
+    def get(self, filter: Filter, evaluate: Callable[[Filter], IndexMatches]) -> IndexMatches:
         """Return the matches of a filter, evaluated if they are not known."""
         with self._lock:
             if filter in self._matches:
                 self._matches.move_to_end(filter)
                 return self._matches[filter]
-        matches = Matches(evaluate(filter))  # two threads may do this at once, with the same result
+        matches = evaluate(filter)  # two threads may do this at once, with the same result
         with self._lock:
             if filter not in self._matches:
                 self._matches[filter] = matches
-                self._n_bytes += matches.mask.nbytes
+                self._n_bytes += matches.n_bytes
             while self._n_bytes > self._max_bytes and len(self._matches) > 1:
-                self._n_bytes -= self._matches.popitem(last=False)[1].mask.nbytes
+                self._n_bytes -= self._matches.popitem(last=False)[1].n_bytes
         return matches
