@@ -178,6 +178,7 @@ class Retriever:
         Raises:
             IndexFormatError: The index is missing, damaged, or of a newer format.
             EncoderMismatchError: It was replaced by one of another encoder.
+            QueryError: This retriever searches by words, and the index has lost them.
         """
         index = self.index.refresh()
         if index is self.index:
@@ -185,6 +186,8 @@ class Retriever:
         index.check_encoder(self.encoder.fingerprint)
         if self.reranker is not None:
             self.reranker.check_index(index)
+        if self.word_weight is not None:
+            words_of(index)
         retriever = object.__new__(type(self))  # `copy` would open the encoder again, as for a pickle
         retriever.__dict__.update(self.__dict__, index=index)
         return retriever

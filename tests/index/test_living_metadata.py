@@ -96,10 +96,8 @@ def open_of(passages):
 
 
 def test_values_of_another_type_are_refused_before_anything_is_encoded(index, hashing):
-    fault = (
-        r"record 'x', field 'number': got the text 'many', expected a number; correct it: the index has it as number"
-    )
-    with pytest.raises(BadInputError, match=fault):
+    fault = "got the text 'many', expected a number; correct it: the index has it as number"
+    with pytest.raises(BadInputError, match=f"record 'x', field 'number': {fault}"):
         index.add([note("x", number="many")], encoder=hashing)
     assert hashing.n_encoded == 0 and index.refresh() is index
     assert index.add([note("x", number="12.5")], encoder=hashing).metadata_of("x") == {"number": 12.5}
@@ -210,7 +208,7 @@ def test_a_snapshot_has_the_metadata(changed, tmp_path):
     snapshot = changed.snapshot(tmp_path / "snapshot")
     changed.delete(filter="number is not null").compact()
     assert snapshot.metadata_of("a") == {"number": 5, "tags": ["new"]}
-    assert PassageIndex.open(tmp_path / "snapshot", check="all").matches("number = 5").n == 2
+    assert PassageIndex.open(tmp_path / "snapshot", check="all").matches("number = 5").n == 1
 
 
 def test_damaged_metadata_of_a_segment_is_found(changed):
@@ -234,7 +232,7 @@ def test_types_that_another_process_adds_meanwhile_are_not_mixed(index, hashing,
     with pytest.raises(BuildError, match="has got other words or fields of metadata while passages were encoded"):
         index.add([note("x", size=3)], encoder=hashing)
     assert str(index.refresh().fields["size"]) == "text"
-    with pytest.raises(BadInputError, match="the index has it as text|expected text"):
+    with pytest.raises(BadInputError, match="got true, expected text; correct it: the index has it as text"):
         index.add([note("x", size=True)], encoder=hashing)
 
 
@@ -258,13 +256,10 @@ def test_k_hits_by_filter_beside_deleted_passages_in_several_segments(tmp_path, 
     index = index.delete([f"d{n}" for n in gone], compact=False)
     left = np.setdiff1d(np.arange(1500), gone)
     queries = unit_vectors(8, 32, 9)
+    met = {"m < 5": left % 10 < 5, "n < 40": left < 40, "m = 3 or n > 1400": (left % 10 == 3) | (left > 1400)}
     for planner in (filtered_search.is_exact_faster, lambda masked, k: False):
         monkeypatch.setattr(filtered_search, "is_exact_faster", planner)
-        for filter, meets in (
-            ("m < 5", left % 10 < 5),
-            ("n < 40", left < 40),
-            ("m = 3 or n > 1400", (left % 10 == 3) | (left > 1400)),
-        ):
+        for filter, meets in met.items():
             matching = np.flatnonzero(meets)
             assert index.matches(filter).positions.tolist() == matching.tolist()
             scores = queries.astype(np.float64) @ vectors[left[matching]].T.astype(np.float64)

@@ -36,9 +36,10 @@ def add(
     offline: options.Offline = False,
     no_compact: options.NoCompact = False,
 ) -> None:
-    """Add passages to an index; those whose ids it has are replaced, unless their text is the same.
+    """Add passages to an index; those whose ids it has are replaced, unless text and metadata are the same.
 
-    The new passages are found once all are encoded, all at once. Documents are cut as those of the index were.
+    The new passages are found once all are encoded, all at once. Documents are cut as those of the index were, and
+    keep the metadata fields that it has; --metadata names further ones.
     """
     from elasticdenser.index.changes import add_passages, encoder_of
     from elasticdenser.index.contents import IndexContents

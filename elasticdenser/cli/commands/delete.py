@@ -18,6 +18,7 @@ _EXAMPLES = options.examples(
     "delete indexes/mine d17 d18",
     "delete indexes/mine --ids gone.txt",
     "delete indexes/mine --ids gone.txt --dry-run",
+    "delete indexes/mine --filter \"date < '2020-01-01'\" --dry-run",
 )
 
 
@@ -31,11 +32,20 @@ def delete(
     ids: Annotated[
         Path | None, typer.Option("--ids", help="File with one id per line; `-` is standard input.", show_default=False)
     ] = None,
+    filter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILTER",
+            help="Instead of ids: delete the documents whose metadata meets a condition, such as \"section = 'old'\" "
+            "(`info` lists the fields).",
+            show_default=False,
+        ),
+    ] = None,
     missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Do not fail if ids are not in the index.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and change nothing.")] = False,
     no_compact: options.NoCompact = False,
 ) -> None:
-    """Delete documents from an index, with all their chunks.
+    """Delete documents from an index, with all their chunks, by their ids or by their metadata.
 
     Ids that are not in the index are reported, and the exit code is then 1; all others are deleted.
     """
@@ -43,9 +53,11 @@ def delete(
     from elasticdenser.index.contents import IndexContents
 
     chosen = [*(doc_ids or ()), *(options.read_ids(ids) if ids is not None else ())]
-    if not chosen:
-        raise typer.BadParameter("give the ids to delete, or a file of them (--ids)")
-    change = delete_passages(index, chosen, missing_ok=True, dry_run=dry_run)
+    if not chosen and filter is None:
+        raise typer.BadParameter("give the ids to delete, or a file of them (--ids), or a condition (--filter)")
+    if chosen and filter is not None:
+        raise typer.BadParameter("got ids and --filter, expected one of both: delete by the one, then by the other")
+    change = delete_passages(index, chosen, filter=filter, missing_ok=True, dry_run=dry_run)
     if dry_run:
         n_left, number = IndexContents.read(index).manifest.n_passages, change.generation
     else:

@@ -61,7 +61,7 @@ def _properties(contents: IndexContents) -> dict[str, str]:
         "vectors": f"{manifest.dim} dimensions, float32, {manifest.vectors}",
         "texts": "stored" if manifest.has_texts else "not stored",
         "metadata": ", ".join(f"{name} ({kind})" for name, kind in (manifest.metadata or {}).items()) or "none",
-        "words": _words(manifest),
+        "words": _words(contents),
         "on disk": f"{n_bytes / 2**20:,.1f} MiB",
         "corpus": manifest.corpus["sources"],
         "skipped": ", ".join(f"{count:,} {reason}" for reason, count in manifest.corpus["skipped"].items()) or "none",
@@ -84,11 +84,13 @@ def _chunks(manifest: Manifest) -> dict[str, str]:
     return {"chunks": f"of {manifest.n_documents:,} documents, up to {manifest.chunking.tokens} tokens each{repeated}"}
 
 
-def _words(manifest: Manifest) -> str:
-    lexical = manifest.lexical
+def _words(contents: IndexContents) -> str:
+    lexical = contents.manifest.lexical
     if lexical is None:
         return "not indexed"
-    return f"{lexical.n_terms:,} different ones, stemmer {lexical.stemmer}, in {lexical.n_postings:,} postings"
+    at_least = "at least " if len(contents.segments) > 1 else ""  # which words segments share is not known
+    n_terms = f"{at_least}{lexical.n_terms:,} different ones"
+    return f"{n_terms}, stemmer {lexical.stemmer}, in {lexical.n_postings:,} postings"
 
 
 def _truncated(manifest: Manifest) -> str:

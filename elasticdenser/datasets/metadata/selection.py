@@ -107,9 +107,7 @@ class MetadataSelection:
             used: Names that hold id, text or title; they are kept only if they are named.
         """
         return [
-            name
-            for name in names
-            if name in self.types or name in self.known or (self.keeps_all and name not in used)
+            name for name in names if name in self.types or name in self.known or (self.keeps_all and name not in used)
         ]
 
 
@@ -176,7 +174,9 @@ def bad_value(doc_id: str, name: str, error: object, kind: str = "text") -> BadL
 
 def _unlike_index(doc_id: str, name: str, error: object, kind: FieldType) -> BadLine:
     """Return the fault of a value that is not of the type that its field has in the index."""
-    return BadLine("bad metadata", f"record {doc_id!r}, field {name!r}: {error}; correct it: the index has it as {kind}")
+    return BadLine(
+        "bad metadata", f"record {doc_id!r}, field {name!r}: {error}; correct it: the index has it as {kind}"
+    )
 
 
 def _split(item: str) -> tuple[str, str | None]:
