@@ -54,6 +54,33 @@ def test_deleted_passages_are_not_found(changing, tmp_path):
     assert found(changing, "dune") == ["d3"]
 
 
+def test_documents_are_added_with_metadata_and_deleted_by_it(changing, tmp_path):
+    records = [{"_id": "d4", "text": "a car", "section": "ops"}, {"_id": "d5", "text": "a train", "section": "dev"}]
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    run("add", changing, str(tmp_path / "more.jsonl"), "--metadata", "section")
+    assert "section (text)" in run("info", changing).stdout
+    result = run("search", changing, "car", "--filter", "section = 'ops'", "--json")
+    assert [hit["metadata"] for hit in json.loads(result.stdout)["hits"]] == [{"section": "ops"}]
+    result = run("delete", changing, "--filter", "section in ('ops', 'dev')", "--dry-run")
+    assert "would delete 2; it holds 5 passages, generation 2" in result.stderr
+    result = run("delete", changing, "--filter", "section = 'ops'")
+    assert (result.exit_code, result.stdout) == (0, "") and "deleted 1; it holds 4 passages" in result.stderr
+    assert found(changing, "car") and "d4" not in found(changing, "car")
+    result = run("delete", changing, "d1", "--filter", "section = 'ops'")
+    assert result.exit_code == 2 and "got ids and --filter" in result.output
+    assert_fails(run("delete", changing, "--filter", "sectoin = 'ops'"), "did you mean section?")
+
+
+def test_words_are_added_to_a_changed_index(changing, tmp_path):
+    run("delete", changing, "d2")
+    result = run("rebuild", changing, "--hybrid")
+    assert result.exit_code == 0 and "different words" in result.stderr
+    run("add", changing, write(tmp_path / "more.jsonl", {"d4": "the engine of a car"}), "--no-compact")
+    result = run("search", changing, "engines", "--hybrid", "--word-weight", "1", "-k", "1", "--json")
+    assert [hit["doc_id"] for hit in json.loads(result.stdout)["hits"]] == ["d4"]
+    assert "at least" in run("info", changing).stdout
+
+
 def test_ids_are_needed_to_delete(changing, tmp_path):
     result = run("delete", changing)
     assert result.exit_code == 2

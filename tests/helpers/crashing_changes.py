@@ -15,21 +15,22 @@ from elasticdenser.datasets import Passage
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.contents import IndexContents
 
-OLD = make_passages(12)
-NEW = [Passage(doc_id="d3é", text="other"), Passage(doc_id="new", text="new")]
+OLD = make_passages(12, metadata=True)
+NEW = [Passage(doc_id="d3é", text="other"), Passage(doc_id="new", text="new number", metadata={"number": 5, "size": 1})]
+SECOND = Passage(doc_id="d2é", text="second", metadata={"number": 2})
 
 
 def build(path):
-    PassageIndex.build(make_corpus(12), path, HashingEncoder())
+    PassageIndex.build(make_corpus(12, metadata=True), path, HashingEncoder(), hybrid=True)
 
 
 def build_and_change(path):
     build(path)
     index = PassageIndex.open(path).delete(["d1é", "d7é"], compact=False)
-    index.add([Passage(doc_id="d2é", text="second")], encoder=HashingEncoder(), compact=False)
+    index.add([SECOND], encoder=HashingEncoder(), compact=False)
 
 
-CHANGED = [*(p for p in OLD if p.doc_id not in ("d1é", "d2é", "d7é")), Passage(doc_id="d2é", text="second")]
+CHANGED = [*(p for p in OLD if p.doc_id not in ("d1é", "d2é", "d7é")), SECOND]
 
 
 def add(path):
@@ -73,6 +74,11 @@ def held_by(path):
     assert (index.vectors[:] == vectors).all()
     _, positions = index.search(vectors, 1)
     assert positions[:, 0].tolist() == list(range(len(passages))), positions
+    for word in ("number", "other", "second"):
+        holding = [position for position, p in enumerate(passages) if word in p.text]
+        assert sorted(index.lexical.search(word, 100)[1].tolist()) == holding
+    numbers = [(p.metadata or {}).get("number", -1) for p in passages]
+    assert index.matches("number >= 3").positions.tolist() == [n for n, number in enumerate(numbers) if number >= 3]
     return passages
 
 

@@ -32,21 +32,58 @@ FEW = 20
 """So many histories are the same in each run, so that the tests do not fail by chance."""
 
 IDS = st.integers(0, 11).map(lambda number: f"d{number}")
-TEXTS = st.sampled_from(["same", "other", "third", "fourth"])
-DOCUMENTS = st.dictionaries(IDS, TEXTS, min_size=1, max_size=4)
+WORDS = ["same", "other", "third", "fourth"]
+NUMBERS = [1, 2]
+DOCUMENTS = st.dictionaries(
+    IDS, st.tuples(st.sampled_from(WORDS), st.sampled_from([None, *NUMBERS])), min_size=1, max_size=4
+)
+"""Id -> text, which is one word, and number, which is the metadata."""
 DIM = 4
 QUERIES = HashingEncoder(DIM).encode(["same", "query"])
 
 
 def passages(documents):
-    return [Passage(doc_id=doc_id, text=text) for doc_id, text in documents.items()]
+    return [
+        Passage(doc_id=doc_id, text=text, metadata=None if number is None else {"number": number})
+        for doc_id, (text, number) in documents.items()
+    ]
+
+
+def documents_of(index):
+    found = (index.passage_at(position) for position in range(len(index)))
+    return {passage.doc_id: (passage.text, (passage.metadata or {}).get("number")) for passage in found}
+
+
+def check_metadata(index, numbers):
+    """Check the passages that filters choose, and hits among them."""
+    assert index.fields or not any(numbers)
+    for number in NUMBERS if index.fields else ():
+        matching = [position for position, own in enumerate(numbers) if own == number]
+        filter = f"number = {number}"
+        assert index.matches(filter).positions.tolist() == matching
+        assert index.matches(f"not {filter}").n == len(numbers) - len(matching)
+        for exact in (False, True):
+            found = index.search(QUERIES, 3, filter=filter, exact=exact)[1]
+            assert found.tolist() == index.search(QUERIES, 3, within=matching)[1].tolist()
+
+
+def check_words(lexical, texts):
+    """Check hits by words, whose BM25 scores count the passages that are left."""
+    for word in WORDS:
+        scores, positions = lexical.search(word, 20)
+        assert positions.tolist() == [position for position, text in enumerate(texts) if text == word]
+        weight = np.log1p((len(texts) - len(positions) + 0.5) / (len(positions) + 0.5))
+        assert np.allclose(scores, weight / 1.9, atol=1e-6)
 
 
 def check_holds(index, documents):
-    """Check ids, texts, vectors and hits of an index."""
-    ids, texts = list(documents), list(documents.values())
+    """Check ids, texts, metadata, vectors and hits of an index."""
+    ids, texts = list(documents), [text for text, _ in documents.values()]
     assert list(index.doc_ids) == ids
-    assert [index.passage_at(position).text for position in range(len(index))] == texts
+    assert list(documents_of(index).items()) == list(documents.items())
+    check_metadata(index, [number for _, number in documents.values()])
+    if index.lexical is not None:
+        check_words(index.lexical, texts)
     vectors = HashingEncoder(DIM).encode(texts)
     assert np.array_equal(index.vectors[:], vectors)
     for doc_id in (f"d{number}" for number in range(12)):
@@ -87,26 +124,31 @@ class Histories(RuleBasedStateMachine):
             assert status in (0, 9)
             if status == 9:
                 left = PassageIndex.open(self.path)
-                held = dict(zip(left.doc_ids, (left.passage_at(p).text for p in range(len(left))), strict=True))
+                held = documents_of(left)
                 assert list(held.items()) in (list(self.documents.items()), list(after.items()))
                 after = held
         else:
             check_holds(work(), after)
         self.documents = after
 
-    @initialize(documents=DOCUMENTS)
-    def build(self, documents):
-        PassageIndex.build(passages(documents), self.path, HashingEncoder(DIM))
-        self.documents = documents
+    @initialize(documents=DOCUMENTS, has_metadata=st.booleans(), has_words=st.booleans())
+    def build(self, documents, has_metadata, has_words):
+        self.has_metadata, self.has_words = has_metadata, has_words
+        self.documents = self.allowed(documents)
+        PassageIndex.build(passages(self.documents), self.path, HashingEncoder(DIM), hybrid=has_words)
 
-    @rule(documents=DOCUMENTS, only_new=st.booleans(), nth=st.sampled_from([0, 0, 0]) | st.integers(1, 130))
+    def allowed(self, documents):
+        """Return documents without their numbers in a history without metadata."""
+        return documents if self.has_metadata else {doc_id: (text, None) for doc_id, (text, _) in documents.items()}
+
+    @rule(documents=DOCUMENTS, only_new=st.booleans(), nth=st.sampled_from([0, 0, 0]) | st.integers(1, 160))
     def add(self, documents, only_new, nth):
-        after = dict(self.documents)
-        for doc_id, text in documents.items():
-            if doc_id in after and (only_new or after[doc_id] == text):
+        after, documents = dict(self.documents), self.allowed(documents)
+        for doc_id, document in documents.items():
+            if doc_id in after and (only_new or after[doc_id] == document):
                 continue
             after.pop(doc_id, None)
-            after[doc_id] = text
+            after[doc_id] = document
         self.change(
             lambda: PassageIndex.open(self.path).add(
                 passages(documents), encoder=HashingEncoder(DIM), only_new=only_new
@@ -117,10 +159,16 @@ class Histories(RuleBasedStateMachine):
 
     @rule(ids=st.sets(IDS, min_size=1, max_size=4), nth=st.sampled_from([0, 0, 0]) | st.integers(1, 60))
     def delete(self, ids, nth):
-        after = {doc_id: text for doc_id, text in self.documents.items() if doc_id not in ids}
+        after = {doc_id: document for doc_id, document in self.documents.items() if doc_id not in ids}
         self.change(lambda: PassageIndex.open(self.path).delete(sorted(ids), missing_ok=True), after, nth)
 
-    @rule(nth=st.sampled_from([0, 0, 0]) | st.integers(1, 90))
+    @precondition(lambda self: any(number for _, number in self.documents.values()))
+    @rule(number=st.sampled_from(NUMBERS), nth=st.sampled_from([0, 0, 0]) | st.integers(1, 60))
+    def delete_by_filter(self, number, nth):
+        after = {doc_id: document for doc_id, document in self.documents.items() if document[1] != number}
+        self.change(lambda: PassageIndex.open(self.path).delete(filter=f"number = {number}"), after, nth)
+
+    @rule(nth=st.sampled_from([0, 0, 0]) | st.integers(1, 110))
     def compact(self, nth):
         self.change(lambda: PassageIndex.open(self.path).compact(), dict(self.documents), nth)
 
@@ -151,6 +199,7 @@ class Histories(RuleBasedStateMachine):
         if self.path.exists():
             index = PassageIndex.open(self.path, check="all")
             check_holds(index, self.documents)
+            assert (index.lexical is not None) == self.has_words
             assert len(IndexContents.read(self.path).segments) <= compaction.MAX_SEGMENTS + 1  # one after a kill
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elasticdenser.arrays import Positions
 from elasticdenser.index.lexical.building import BLOCK, Block, all_or_no_postings, write_postings
 from elasticdenser.index.lexical.info import LexicalInfo
+from elasticdenser.index.lexical.postings import Hashes
 from elasticdenser.index.lexical.search import LexicalPart
 from elasticdenser.progress import Progress, silent
 
@@ -26,7 +28,7 @@ class _Run(NamedTuple):
 
     words: Positions
     rows: Positions
-    counts: Positions
+    counts: NDArray[np.uint16]
 
 
 def merge_postings(
@@ -59,7 +61,7 @@ def merge_postings(
         return write_postings(blocks, words, n_by_word, lengths, folder, stemmer)
 
 
-def _blocks(parts: Sequence[LexicalPart], words: Positions, n_postings: int, progress: Progress) -> Iterator[Block]:
+def _blocks(parts: Sequence[LexicalPart], words: Hashes, n_postings: int, progress: Progress) -> Iterator[Block]:
     """Yield the postings of all parts with their new positions, and words by their numbers in `words`."""
     done = first = 0
     for part in parts:
