@@ -6,12 +6,10 @@ import asyncio
 import logging
 import os
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from elasticdenser.index.layout import MANIFEST
-
-if TYPE_CHECKING:
-    from elasticdenser.serving.service import Service
+from elasticdenser.retrieval.retriever import Retriever
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +23,19 @@ _MAX_PAUSE_S = 60.0
 """Longest pause after an index could not be taken up; it doubles each time."""
 
 
+class Searching(Protocol):
+    """What searches an index.
+
+    Attributes:
+        retriever: Its retriever.
+    """
+
+    retriever: Retriever
+
+    def switch(self, retriever: Retriever) -> None:
+        """Search with another retriever from now on."""
+
+
 class IndexRefresher:
     """Thread that switches a service to the newest generation of its index, which other processes write.
 
@@ -32,10 +43,10 @@ class IndexRefresher:
     reported in the log, and the old one goes on serving. An index that was rebuilt or replaced is not taken up.
 
     Args:
-        service: The service, whose engine searches with its retriever.
+        service: The service of the index, whose engine searches with its retriever.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Searching) -> None:
         self._service, self._stopping, self._woken = service, Event(), Event()
         self._seen = self._state()
 
