@@ -8,6 +8,13 @@ From Python:
     client = Client("http://127.0.0.1:8000", api_key="...", timeout_s=2)
     for hit in client.search("who wrote dune", k=3, deadline_ms=200).hits:
         print(hit["score"], hit["doc_id"], hit.get("title"))
+
+With a server that takes changes (serve --write-key-file), and its write key as the key:
+
+    client.add([{"doc_id": "dune", "title": "Dune", "text": "Dune is a novel by Frank Herbert."}])
+    client.delete(["dune"])
+
+Of several indexes, each has an address of its own: Client("http://127.0.0.1:8000/indexes/wiki").
 """
 
 from __future__ import annotations
@@ -17,8 +24,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 
@@ -54,19 +62,61 @@ class Result:
     late: bool
 
 
+@dataclass(frozen=True)
+class Change:
+    """Outcome of a change of the index, in documents.
+
+    Attributes:
+        generation: Generation of the index, in which later searches are.
+        added: Documents whose ids were new.
+        replaced: Documents whose ids were in the index.
+        unchanged: Documents that were in the index already.
+        deleted: Documents that were deleted.
+        unknown: Ids to delete that are not in the index.
+    """
+
+    generation: int = 0
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    unknown: tuple[str, ...] = ()
+
+    def then(self, later: Change) -> Change:
+        """Return this change and a later one as one."""
+        return Change(
+            later.generation,
+            self.added + later.added,
+            self.replaced + later.replaced,
+            self.unchanged + later.unchanged,
+            self.deleted + later.deleted,
+            self.unknown + later.unknown,
+        )
+
+
 class Client:
     """Client of one server; may be used from several threads.
 
     Args:
         url: Address of the server.
-        api_key: Its key, if it asks for one.
+        api_key: Its key, if it asks for one; the write key for changes.
         timeout_s: Time to wait for an answer.
+        write_timeout_s: Time to wait until a change was made.
         retries: How often a request is repeated that the server could not serve in time (429) or was not ready for
             (503), each time after as long as the server says.
     """
 
-    def __init__(self, url: str, *, api_key: str | None = None, timeout_s: float = 10, retries: int = 0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 10,
+        write_timeout_s: float = 90,
+        retries: int = 0,
+    ) -> None:
         self._url, self._timeout_s, self._retries = url.rstrip("/"), timeout_s, retries
+        self._write_timeout_s = write_timeout_s
         self._headers = {"Content-Type": "application/json"}
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
@@ -88,6 +138,39 @@ class Client:
         """Search with several queries in one request, at the best quality; as `search` otherwise."""
         results = self._post("/search", {"queries": list(queries), "k": k, **options})["results"]
         return [_result(result) for result in results]
+
+    def add(
+        self, passages: Iterable[Mapping[str, Any]], *, only_new: bool = False, passages_per_request: int = 100
+    ) -> Change:
+        """Add documents to the index, or replace those whose ids it has; later searches find them.
+
+        Args:
+            passages: Objects with `doc_id` and `text`, and optionally `title`, `metadata` and `vector`.
+            only_new: Leave documents alone whose ids are in the index.
+            passages_per_request: Documents that are sent together; all of them become searchable at once.
+
+        Raises:
+            ServerError: There is no answer, or it is an error. Requests before it have been carried out; it does no
+                harm to send everything again.
+        """
+        change = Change()
+        for batch in _batches(passages, passages_per_request):
+            change = change.then(self._change("POST", {"passages": batch, "only_new": only_new}))
+        return change
+
+    def delete(self, doc_ids: Iterable[str]) -> Change:
+        """Delete documents; later searches do not find them.
+
+        Args:
+            doc_ids: Their ids; those that are not in the index are reported in the outcome.
+
+        Raises:
+            ServerError: As for `add`.
+        """
+        change = Change()
+        for batch in _batches(doc_ids, 10_000):
+            change = change.then(self._change("DELETE", {"doc_ids": batch}))
+        return change
 
     def embeddings(
         self, texts: Sequence[str], *, model: str | None = None, input_type: str = "query"
@@ -118,14 +201,20 @@ class Client:
             return False
         return True
 
+    def _change(self, method: str, body: dict[str, Any]) -> Change:
+        made = self._request(method, "/passages", body, self._write_timeout_s)
+        return Change(**{**made, "unknown": tuple(made["unknown"])})
+
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return self._request("POST", path, body)
 
-    def _request(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    def _request(
+        self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float | None = None
+    ) -> dict[str, Any]:
         n_left = self._retries
         while True:
             try:
-                answer: dict[str, Any] = json.loads(self._send(method, path, body))
+                answer: dict[str, Any] = json.loads(self._send(method, path, body, timeout_s))
                 return answer
             except ServerError as error:
                 if error.status not in (429, 503) or n_left == 0:
@@ -133,18 +222,25 @@ class Client:
                 n_left -= 1
                 time.sleep(1 if error.retry_after_s is None else error.retry_after_s)
 
-    def _send(self, method: str, path: str, body: dict[str, Any] | None) -> bytes:
+    def _send(self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float | None = None) -> bytes:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data, self._headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
+            with urllib.request.urlopen(request, timeout=timeout_s) as response:
                 content: bytes = response.read()
                 return content
         except urllib.error.HTTPError as error:
             raise _error_of(error) from None
         except OSError as error:  # URLError, timeouts, and connections that break
             reason = getattr(error, "reason", None) or error
-            raise ServerError(f"no answer from {self._url} within {self._timeout_s:g} s ({reason})") from error
+            raise ServerError(f"no answer from {self._url} within {timeout_s:g} s ({reason})") from error
+
+
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
 def _result(result: dict[str, Any]) -> Result:

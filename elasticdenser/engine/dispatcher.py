@@ -146,6 +146,11 @@ class Dispatcher:
                 **worker_counts,
             )
 
+    def forget_running(self) -> None:
+        """Let no further request share the answer of a query that runs already."""
+        with self.lock:
+            self._scheduler.forget_running()
+
     @property
     def running(self) -> list[Batch]:
         """The running batches; read with the lock held."""

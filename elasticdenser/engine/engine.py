@@ -249,7 +249,8 @@ class RetrievalEngine:
     def switch(self, retriever: Retriever) -> None:
         """Search with another retriever from now on, such as one of a newer generation of the index.
 
-        It must have the same levels. Searches that have begun end with the old one. With processes, this returns once
+        It must have the same levels. Searches that have begun end with the old one; queries that are submitted after
+        this has returned are answered by the new one. With processes, this returns once
         new ones have run every level; until the old ones have ended, both are in memory. Not for several threads at
         once.
 
@@ -273,6 +274,7 @@ class RetrievalEngine:
                 return
             self._process_pool = search
         self._search.switch(search)
+        self._dispatcher.forget_running()  # a query that is submitted from now on must not be answered by the old one
         self.retriever = retriever
         if old_pool is not None:
             old_pool.retire()

@@ -30,6 +30,10 @@ class InFlightJobs:
             if self._jobs.get(job.key, (None,))[0] is job:
                 self._jobs[job.key] = (job, batch)
 
+    def forget_running(self) -> None:
+        """Let no request join a job that runs already."""
+        self._jobs = {key: entry for key, entry in self._jobs.items() if entry[1] is None}
+
     def remove(self, job: Job) -> None:
         """Remove a job, so that no request joins it any more."""
         if self._jobs.get(job.key, (None,))[0] is job:

@@ -179,6 +179,10 @@ class Scheduler:
             self._in_flight.remove(job)
         return True
 
+    def forget_running(self) -> None:
+        """Let no further request share the answer of a query that runs already, such as one in an old index."""
+        self._in_flight.forget_running()
+
     def take_shed(self) -> list[Outcome]:
         """Return the outcomes of all requests shed since the last call."""
         shed, self._shed_outcomes = self._shed_outcomes, []

@@ -31,3 +31,8 @@ def load_query_encoder(
     name = name or own or shipped_encoder_of(passages) or passages.name
     settings = asdict(passages.settings)
     return ElasticQueryEncoder.from_pretrained(name, download=download, **settings, **options), name
+
+
+def is_same_encoder(first: EncoderFingerprint, second: EncoderFingerprint) -> bool:
+    """Return whether `load_query_encoder` would load the same encoder for the passages of two encoders."""
+    return first.name == second.name and not first.differences(second)

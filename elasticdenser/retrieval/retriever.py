@@ -19,7 +19,7 @@ from elasticdenser.index.filters import AnyFilter
 from elasticdenser.query_input import Queries, checked_k, query_records
 from elasticdenser.rankers import ElasticRanker
 from elasticdenser.retrieval.by_document import check_has_documents, keep_best_chunks, retrieve_documents
-from elasticdenser.retrieval.encoder_choice import load_query_encoder
+from elasticdenser.retrieval.encoder_choice import is_same_encoder, load_query_encoder
 from elasticdenser.retrieval.hybrid import Hybrid, search_hybrid, weight_of, words_of
 from elasticdenser.retrieval.reranking import NO_RERANKER, ElasticReranker, Reranker, make_reranker
 from elasticdenser.retrieval.reranking.batches import rerank_batch
@@ -121,6 +121,7 @@ class Retriever:
         reranker: Reranker | str | None = None,
         ranker: ElasticRanker | str | Path | None = None,
         hybrid: Hybrid = None,
+        beside: Collection[Retriever] = (),
         **options: Any,
     ) -> Self:
         """Open an index and the encoder that made it, with trained subnets if the encoder or this package has them.
@@ -135,6 +136,8 @@ class Retriever:
             reranker: As for the class.
             ranker: As for the class; a folder is loaded on the encoder's device.
             hybrid: As for the class.
+            beside: Retrievers that were opened with the same arguments for other indexes; the encoder of one of them
+                is shared if it would be loaded again.
             options: `dtype` and `device` of the encoder.
 
         Raises:
@@ -144,7 +147,11 @@ class Retriever:
             QueryError: There is no such reranker, or the index lacks what it needs.
         """
         index = PassageIndex.open(path)
-        query_encoder, name = load_query_encoder(index.manifest.encoder, encoder, download=download, **options)
+        same = (other for other in beside if is_same_encoder(other.index.manifest.encoder, index.manifest.encoder))
+        if (other := next(same, None)) is not None and isinstance(other.opener, partial):
+            query_encoder, name = other.encoder, other.opener.keywords["encoder"]
+        else:
+            query_encoder, name = load_query_encoder(index.manifest.encoder, encoder, download=download, **options)
         if isinstance(ranker, str | Path):
             ranker = ElasticRanker.from_pretrained(ranker, device=options.get("device", "auto"))
         retriever = cls(query_encoder, index, reranker=reranker, ranker=ranker, hybrid=hybrid)

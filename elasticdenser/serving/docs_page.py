@@ -41,15 +41,18 @@ def docs_html(openapi: Mapping[str, Any]) -> str:
         '<p><a href="openapi.json">openapi.json</a> holds the same for programs; <a href="./">search page</a>.</p>',
         _table(("Request", "Purpose"), ([_link(*operation[:2]), _text(operation[2])] for operation in operations)),
     ]
+    prefix = next((server["url"] for server in openapi.get("servers", ())), "")
     for method, path, operation in operations:
-        parts += _operation(method, path, operation)
+        parts += _operation(method, path, operation, prefix)
     parts += _schemas(openapi["components"]["schemas"])
     return page_source("docs.html").replace("<!-- content -->", "\n".join(parts))
 
 
-def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[str]:
+def _operation(method: str, path: str, operation: Mapping[str, Any], prefix: str) -> Iterator[str]:
     yield f'<h2 id="{_anchor(method, path)}"><code>{method} {escape(path)}</code></h2>'
-    needs_key = " Needs the API key." if "security" in operation else ""
+    keys = {"key": "API key", "write_key": "write key"}
+    needed = next((keys[name] for scheme in operation.get("security", ()) for name in scheme), None)
+    needs_key = "" if needed is None else f" Needs the {needed}."
     yield f"<p>{_text(operation)}{needs_key}</p>"
     parameters = operation.get("parameters", [])
     if parameters:
@@ -58,15 +61,17 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
     body = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if body is not None:
         yield f"<p>Body, as JSON: {_type(body['schema'])}</p>"
-        yield f"<pre>{escape(_curl(path, body['example'], 'security' in operation))}</pre>"
+        command = _curl(method, prefix + path, body["example"], "security" in operation)
+        yield f"<pre>{escape(command)}</pre>"
     rows = ([status, _response(response)] for status, response in sorted(operation["responses"].items()))
     yield _table(("Status", "Meaning"), rows)
 
 
-def _curl(path: str, example: Any, needs_key: bool) -> str:
+def _curl(method: str, path: str, example: Any, needs_key: bool) -> str:
     key = ' \\\n  -H "Authorization: Bearer $KEY"' if needs_key else ""
     # Where the page came from is not known here: a proxy may have changed the address.
-    command = f'curl "http://localhost:8000{path}" -H "Content-Type: application/json"{key} \\\n  -d '
+    option = "" if method == "POST" else f"-X {method} "
+    command = f'curl {option}"http://localhost:8000{path}" -H "Content-Type: application/json"{key} \\\n  -d '
     quoted = json.dumps(example).replace("'", "'\\''")
     return f"{command}'{quoted}'"
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from elasticdenser.errors import QueryError
 from elasticdenser.serving.encoding import admitted, in_batches
 from elasticdenser.serving.errors import error_response, error_responses
-from elasticdenser.serving.models import encoder_models, unknown_model
+from elasticdenser.serving.models import all_encoder_models, encoder_models, unknown_model
 from elasticdenser.serving.request_schemas import EmbeddingsRequest
 from elasticdenser.serving.schemas import EmbeddingsResponse
-from elasticdenser.serving.service import Service, add_log_fields, service_of
+from elasticdenser.serving.service import Service, add_log_fields, answering_services
 
 router = APIRouter(prefix="/v1")
 
@@ -33,13 +33,14 @@ VectorFormat = Callable[[NDArray[np.float32]], str]
 )
 async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     """Encode texts, with the full encoder or with the subnet that the model name ends in."""
-    service = service_of(request)
+    services = all_encoder_models(answering_services(request))
+    if body.model not in services:
+        return unknown_model(body.model, services)
+    service = services[body.model]
     subnets = encoder_models(service)
-    if body.model not in subnets:
-        return unknown_model(body.model, subnets)
     if body.dimensions not in (None, *accepted_dimensions(service)):
         return _wrong_dimensions(service, body.dimensions)
-    with admitted(service):
+    with admitted(service.server):
         try:
             texts = await _texts_of(service, body.input)
         except _TokenIdsError as error:
@@ -104,7 +105,7 @@ async def _texts_of(service: Service, given: str | list[str] | list[int] | list[
     def read_batch(numbers: Sequence[int]) -> list[str]:
         return [_read_token_ids(service, token_lists[n], f"input[{n}]" if is_list else "input") for n in numbers]
 
-    batches = await in_batches(service, range(len(token_lists)), read_batch)
+    batches = await in_batches(service.server, range(len(token_lists)), read_batch)
     return [text for texts in batches for text in texts]
 
 
@@ -129,7 +130,7 @@ async def _embed(service: Service, texts: list[str], body: EmbeddingsRequest, su
         vectors = encoder.cut(encode(batch, subnet), body.dimensions or encoder.dim)
         return [vector_format(vector) for vector in vectors], sum(encoder.count_tokens(batch))
 
-    batches = await in_batches(service, texts, embed_batch)
+    batches = await in_batches(service.server, texts, embed_batch)
     return [vector for vectors, _ in batches for vector in vectors], sum(n_tokens for _, n_tokens in batches)
 
 

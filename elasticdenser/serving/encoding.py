@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from elasticdenser.engine.errors import OverloadedError
-from elasticdenser.serving.service import Service
+from elasticdenser.serving.server_state import ServerState
 
 TEXTS_PER_BATCH = 16
 """Between two batches other requests get their turn, and a server that stops can stop."""
@@ -18,24 +18,24 @@ _Result = TypeVar("_Result")
 
 
 @contextmanager
-def admitted(service: Service) -> Iterator[None]:
+def admitted(server: ServerState) -> Iterator[None]:
     """Count a request that encodes or ranks texts while it is open.
 
     Raises:
         OverloadedError: Too many such requests are waiting.
     """
-    if service.n_encoding >= service.settings.max_encoding:
-        message = f"{service.n_encoding} requests for embeddings or reranking are waiting: try again later"
+    if server.n_encoding >= server.settings.max_encoding:
+        message = f"{server.n_encoding} requests for embeddings or reranking are waiting: try again later"
         raise OverloadedError(message, retry_after_s=1.0)
-    service.n_encoding += 1
+    server.n_encoding += 1
     try:
         yield
     finally:
-        service.n_encoding -= 1
+        server.n_encoding -= 1
 
 
 async def in_batches(
-    service: Service, items: Sequence[_Item], compute: Callable[[Sequence[_Item]], _Result]
+    server: ServerState, items: Sequence[_Item], compute: Callable[[Sequence[_Item]], _Result]
 ) -> list[_Result]:
     """Return what `compute` returns for each batch of items; it runs in the threads for encoding.
 
@@ -43,6 +43,6 @@ async def in_batches(
     """
     loop = asyncio.get_running_loop()
     return [
-        await loop.run_in_executor(service.encoding_pool, compute, items[start : start + TEXTS_PER_BATCH])
+        await loop.run_in_executor(server.encoding_pool, compute, items[start : start + TEXTS_PER_BATCH])
         for start in range(0, len(items), TEXTS_PER_BATCH)
     ]

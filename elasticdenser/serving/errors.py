@@ -42,9 +42,11 @@ class _ErrorKind(NamedTuple):
 _KINDS = {
     400: _ErrorKind("invalid_request_error", "bad_request", "The request is not HTTP, or its body is not JSON."),
     401: _ErrorKind("authentication_error", "unauthorized", "The API key is missing or wrong."),
+    403: _ErrorKind("invalid_request_error", "read_only", "The server takes no changes."),
     404: _ErrorKind("invalid_request_error", "not_found", "The path, the model or a document does not exist."),
     405: _ErrorKind("invalid_request_error", "method_not_allowed", "The path does not have this method."),
     408: _ErrorKind("invalid_request_error", "too_slow", "The request did not arrive in time."),
+    409: _ErrorKind("invalid_request_error", "conflict", "The index cannot be changed in this way."),
     413: _ErrorKind("invalid_request_error", "too_large", "The body is too large."),
     415: _ErrorKind("invalid_request_error", "wrong_content_type", "The content type is not application/json."),
     421: _ErrorKind("invalid_request_error", "wrong_host", "The server does not accept requests for this host name."),
@@ -151,7 +153,7 @@ def register_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _handle_invalid_request(request: Request, error: RequestValidationError) -> Response:
         content_type = request.headers.get("content-type", "")
-        if request.method == "POST" and not _is_json(content_type):
+        if request.method in ("POST", "DELETE") and not _is_json(content_type):
             return error_response(415, f"got content type {_quoted(content_type)}; expected application/json")
         first = error.errors()[0]
         if first["type"] == "json_invalid":

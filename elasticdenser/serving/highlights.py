@@ -32,7 +32,7 @@ async def highlights(body: HighlightsRequest, request: Request) -> dict[str, Any
         sentences = await asyncio.to_thread(_sentences_of, service, body.doc_ids)
     except QueryError as error:
         return error_response(404, str(error), param="doc_ids")
-    with admitted(service):
+    with admitted(service.server):
         scores = await _score(service, body.query, [sentence.text for sentence in sentences])
     index = service.retriever.index
     snippets = await asyncio.to_thread(best_snippets, index, body.query, len(body.doc_ids), sentences, scores)
@@ -70,6 +70,6 @@ async def _score(service: Service, query: str, sentences: Sequence[str]) -> list
     if not sentences:
         return []
     encoder = service.retriever.encoder
-    (query_vectors,) = await in_batches(service, [query], encoder.encode)
+    (query_vectors,) = await in_batches(service.server, [query], encoder.encode)
     score_batch = partial(score_sentences, encoder, query_vectors[0])
-    return [score for scores in await in_batches(service, sentences, score_batch) for score in scores]
+    return [score for scores in await in_batches(service.server, sentences, score_batch) for score in scores]

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -17,10 +17,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, log_failure, unavailable_response
 from elasticdenser.serving.hosts import is_allowed
-from elasticdenser.serving.service import Service
+from elasticdenser.serving.index_names import split_path
+from elasticdenser.serving.server_state import ServerState
 
-AUTHENTICATED_PATHS = ("/search", "/highlights", "/v1/", "/rerank", "/live")
+AUTHENTICATED_PATHS = ("/search", "/highlights", "/v1/", "/rerank", "/live", "/indexes")
 """Prefixes of the paths that need the API key, if the server has one."""
+
+WRITING_PATHS = ("/passages",)
+"""Prefixes of the paths that need the write key."""
 
 _MONITORING_PATHS = ("/healthz", "/readyz", "/metrics", "/live")
 """Answered while the server is stopping. Neither logged nor counted: monitors and the page poll them all the time."""
@@ -36,13 +40,14 @@ class RequestMiddleware:
 
     Args:
         app: The application inside.
-        service: State of the application.
+        server: State of the server.
+        names: Names of the indexes, the default one first.
     """
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._service = app, service
-        key = service.settings.api_key
-        self._key = None if key is None else key.encode()
+    def __init__(self, app: ASGIApp, server: ServerState, names: Sequence[str]) -> None:
+        self._app, self._server, self._names = app, server, names
+        keys = (server.settings.api_key, server.settings.write_key)
+        self._api_key, self._write_key = (None if key is None else key.encode() for key in keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -56,16 +61,19 @@ class RequestMiddleware:
         scope["request_id"] = _request_id(headers.get("x-request-id", ""))
         response = _TrackedResponse(send, scope)
         scope["log_fields"] = log_fields = dict[str, Any]()
-        self._service.n_open_requests += 1
+        index, path = split_path(scope["path"], self._names)
+        self._server.n_open_requests += 1
         try:
-            await self._respond(scope, headers, receive, response)
+            await self._respond(scope, path, headers, receive, response)
         finally:
-            self._service.n_open_requests -= 1
-            self._record(scope, response, log_fields, perf_counter() - received_s)
+            self._server.n_open_requests -= 1
+            self._record(scope, index, path, response, log_fields, perf_counter() - received_s)
 
-    async def _respond(self, scope: Scope, headers: Headers, receive: Receive, response: _TrackedResponse) -> None:
+    async def _respond(
+        self, scope: Scope, path: str, headers: Headers, receive: Receive, response: _TrackedResponse
+    ) -> None:
         try:
-            rejection = self._rejection(scope, headers)
+            rejection = self._rejection(scope, path, headers)
             if rejection is not None:
                 await rejection(scope, receive, response.send)
             else:
@@ -79,41 +87,46 @@ class RequestMiddleware:
             bug = error_response(500, "the server has a bug: its log holds the details")
             await response.send_if_unsent(bug, scope, receive)
 
-    def _rejection(self, scope: Scope, headers: Headers) -> Response | None:
+    def _rejection(self, scope: Scope, path: str, headers: Headers) -> Response | None:
         """Return the response to a request that may not reach the application; None if it may."""
-        path, hosts = scope["path"], headers.getlist("host")
-        if not is_allowed(hosts, self._service.settings.allowed_hosts):
+        hosts = headers.getlist("host")
+        if not is_allowed(hosts, self._server.settings.allowed_hosts):
             name = ", ".join(hosts)[:_MAX_SHOWN_HOST]
             message = f"got host {name!a}; expected localhost, or a name given to the server with --allowed-host"
             return error_response(421, message, headers={"Connection": "close"})
-        if self._service.is_stopping and path not in _MONITORING_PATHS:
+        if self._server.is_stopping and path not in _MONITORING_PATHS:
             response = unavailable_response("the server is stopping")
             response.headers["Connection"] = "close"
             return response
         if scope.get("is_surplus") and path not in _MONITORING_PATHS:
-            limit = f"the server has {self._service.settings.max_connections:,} connections, its --max-connections"
+            limit = f"the server has {self._server.settings.max_connections:,} connections, its --max-connections"
             response = unavailable_response(limit)
             response.headers["Connection"] = "close"
             return response
-        if path.startswith(AUTHENTICATED_PATHS) and not self._is_authorised(headers.get("authorization", "")):
-            message = "got no valid API key; expected the header Authorization: Bearer KEY"
+        if (key := self._missing_key(path, headers.get("authorization", ""))) is not None:
+            message = f"got no valid {key}; expected the header Authorization: Bearer KEY"
             return error_response(401, message, headers={"WWW-Authenticate": "Bearer"})
         length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._service.settings.max_body_bytes:
+        if length.isdecimal() and int(length) > self._server.settings.max_body_bytes:
             return error_response(413, self._too_large_message(), headers={"Connection": "close"})
         return None
 
-    def _is_authorised(self, authorization: str) -> bool:
-        if self._key is None:
-            return True
-        scheme, _, key = authorization.partition(" ")
+    def _missing_key(self, path: str, authorization: str) -> str | None:
+        """Return what the key is called that a request needs and does not have; None if nothing is missing."""
+        scheme, _, sent = authorization.partition(" ")
+        key = sent.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
+        if path.startswith(WRITING_PATHS):  # a server without a write key says so in its answer
+            return None if self._write_key is None or hmac.compare_digest(key, self._write_key) else "write key"
+        if self._api_key is None or not path.startswith(AUTHENTICATED_PATHS):
+            return None
         # compare_digest takes the same time wherever the first difference is.
-        return scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode("latin-1"), self._key)
+        known = [each for each in (self._api_key, self._write_key) if each is not None]
+        return None if any([hmac.compare_digest(key, each) for each in known]) else "API key"
 
     def _with_limits(self, receive: Receive, received_s: float) -> Receive:
         """Return `receive` with limits: a body need not state its length, and need not arrive at all."""
         n_bytes, is_complete = 0, False
-        timeout_s = self._service.settings.request_timeout_s
+        timeout_s = self._server.settings.request_timeout_s
 
         async def receive_limited() -> Message:
             nonlocal n_bytes, is_complete
@@ -127,29 +140,37 @@ class RequestMiddleware:
                 raise HTTPException(408, text, {"Connection": "close"}) from None
             n_bytes += len(message.get("body", b""))
             is_complete = not message.get("more_body", False)
-            if n_bytes > self._service.settings.max_body_bytes:
+            if n_bytes > self._server.settings.max_body_bytes:
                 raise HTTPException(413, self._too_large_message(), {"Connection": "close"})
             return message
 
         return receive_limited
 
     def _too_large_message(self) -> str:
-        limit = f"{self._service.settings.max_body_bytes:,} bytes"
+        limit = f"{self._server.settings.max_body_bytes:,} bytes"
         return f"got a body of more than {limit} (serve --max-body-bytes); expected at most as many: send less"
 
-    def _record(self, scope: Scope, response: _TrackedResponse, log_fields: dict[str, Any], seconds: float) -> None:
+    def _record(
+        self,
+        scope: Scope,
+        index: str,
+        path: str,
+        response: _TrackedResponse,
+        log_fields: dict[str, Any],
+        seconds: float,
+    ) -> None:
         """Log and count a request that has ended."""
-        path, method, status = scope["path"], scope["method"], response.status or CLIENT_CLOSED_REQUEST
+        method, status = scope["method"], response.status or CLIENT_CLOSED_REQUEST
         if path in _MONITORING_PATHS and status < 400:
             return
         # The route and the known methods, so that clients cannot create time series without end.
         route = getattr(scope.get("route"), "path", "other")
-        self._service.metrics.count_request(route, method if method in _METHODS else "other", status, seconds)
-        if self._service.log is not None:
-            self._service.log.write(
+        self._server.metrics.count_request(index, route, method if method in _METHODS else "other", status, seconds)
+        if self._server.log is not None:
+            self._server.log.write(
                 id=response.request_id,
                 method=method[:_MAX_LOGGED],
-                path=path[:_MAX_LOGGED],
+                path=scope["path"][:_MAX_LOGGED],
                 status=status,
                 ms=round(1000 * seconds, 2),
                 **log_fields,

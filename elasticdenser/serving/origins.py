@@ -37,7 +37,7 @@ def allow_origins(app: FastAPI, origins: tuple[str, ...]) -> None:
     Clients prove who they are by a key that they add themselves, so that no request needs cookies.
     """
     options: dict[str, Any] = {
-        "allow_methods": ["GET", "POST"],
+        "allow_methods": ["GET", "POST", "DELETE"],
         "allow_headers": ["*"],  # the clients of OpenAI send headers of their own
         "expose_headers": ["X-Request-Id", "Retry-After"],
         "max_age": _MAX_AGE_S,

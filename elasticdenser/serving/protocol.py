@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from elasticdenser.serving.errors import error_response
 from elasticdenser.serving.framing import RequestFraming
 from elasticdenser.serving.lingering import LingeringTransport
-from elasticdenser.serving.service import Service
+from elasticdenser.serving.server_state import ServerState
 
 MAX_HEAD_BYTES = 1 << 16
 """Far above any real head. uvicorn's httptools protocol has no limit of its own."""
@@ -47,7 +47,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def __init__(self, config: Any, *args: Any, **options: Any) -> None:
         super().__init__(config, *args, **options)
-        self._service: Service = config.app.state.service
+        self._server: ServerState = config.app.state.server
         self._framing = RequestFraming()
         self._received_s = 0.0
         self._may_begin, self._n_heads = False, 0
@@ -60,28 +60,28 @@ class HttpProtocol(HttpToolsProtocol):
         """Accept a connection, unless there are too many."""
         super().connection_made(LingeringTransport(transport, self.loop))
         self._rest()
-        if len(self.connections) <= self._service.settings.max_connections:
+        if len(self.connections) <= self._server.settings.max_connections:
             return
-        idle = next(iter(self._service.idle_connections))
+        idle = next(iter(self._server.idle_connections))
         if idle is not self:  # the one that has been idle the longest
             idle.close_idle()
-        elif len(self.connections) > self._service.settings.max_connections + MAX_SURPLUS_CONNECTIONS:
+        elif len(self.connections) > self._server.settings.max_connections + MAX_SURPLUS_CONNECTIONS:
             self.transport.abort()
         else:
             self._is_surplus = True
-            self._service.idle_connections.pop(self)
-            self._start_timer(self._service.settings.head_timeout_s, self.transport.close)
+            self._server.idle_connections.pop(self)
+            self._start_timer(self._server.settings.head_timeout_s, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._service.idle_connections.pop(self, None)
+        self._server.idle_connections.pop(self, None)
         self._stop_timer()
         self.transport.ignore_buffer()
         super().connection_lost(exc)
 
     def close_idle(self) -> None:
         """Close the connection, which is idle."""
-        self._service.idle_connections.pop(self, None)
+        self._server.idle_connections.pop(self, None)
         self.transport.close_idle()
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -170,7 +170,7 @@ class HttpProtocol(HttpToolsProtocol):
             if self.expect_100_continue:  # the client need not send the body, and nothing tells whether it does
                 self.transport.close()
             else:
-                self._start_timer(self._service.settings.request_timeout_s, self.transport.close)
+                self._start_timer(self._server.settings.request_timeout_s, self.transport.close)
         elif self._framing.n_waiting or self._has_ended:
             self.flow.pause_reading()  # again: what waits here must not grow with each response
             self.loop.call_soon(self._parse)
@@ -207,7 +207,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Pass a piece to the parser, and check that it means to the parser what it means here."""
         n_heads = self._n_heads
         if is_head:
-            self._service.idle_connections.pop(self, None)
+            self._server.idle_connections.pop(self, None)
             # Java's client and curl offer to upgrade to HTTP/2. A server may ignore the offer, but httptools would
             # treat everything after the head as another protocol, so the offer is hidden from it.
             piece = _UPGRADE_HEADER.sub(b"\nX-Declined-Upgrade:", piece)
@@ -227,16 +227,16 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._has_ended:
             self._reject(400, "the connection ended before the head of the request was complete: send all of it")
         elif self._timer is None:
-            self._service.idle_connections.pop(self, None)
+            self._server.idle_connections.pop(self, None)
             self._unset_keepalive_if_required()
-            timeout_s = self._service.settings.head_timeout_s
+            timeout_s = self._server.settings.head_timeout_s
             message = f"the head of the request did not arrive within {timeout_s:g} s: send it again"
             self._start_timer(timeout_s, partial(self._reject, 408, message))
 
     def _rest(self) -> None:
         """Wait for the next request, as long as keep-alive lasts."""
-        self._service.idle_connections.pop(self, None)
-        self._service.idle_connections[self] = None
+        self._server.idle_connections.pop(self, None)
+        self._server.idle_connections[self] = None
         if self.timeout_keep_alive_task is None:
             timeout_s, close = self.timeout_keep_alive, self.timeout_keep_alive_handler
             self.timeout_keep_alive_task = self.loop.call_later(timeout_s, close)

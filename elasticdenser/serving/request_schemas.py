@@ -65,7 +65,7 @@ def _allow_null(schema: dict[str, Any]) -> None:
             properties[name] = {"anyOf": [field, {"type": "null"}], **kept}
 
 
-class _RequestBody(BaseModel):
+class RequestBody(BaseModel):
     """Body of a request: types are not converted, and unknown fields are errors.
 
     Null is the default of a field that has one: many clients send null for all fields that they do not use.
@@ -132,7 +132,7 @@ Hybrid = Annotated[
 """Whether words count, or how much."""
 
 
-class _SearchOptions(_RequestBody):
+class _SearchOptions(RequestBody):
     k: Integer = Field(10, ge=1, le=MAX_HITS, description="Number of hits for each query.")
     deadline_ms: float | None = Field(
         None,
@@ -202,7 +202,7 @@ AnySearchRequest = Annotated[
 ]
 
 
-class HighlightsRequest(_RequestBody):
+class HighlightsRequest(RequestBody):
     """A query, and the passages in which to look for the sentence that matches it best."""
 
     query: QueryText
@@ -237,7 +237,7 @@ TAGS = (
 """Names of the alternatives in the locations of validation errors, where they stand between the names of fields."""
 
 
-class EmbeddingsRequest(_RequestBody):
+class EmbeddingsRequest(RequestBody):
     """Texts to encode; the form is that of OpenAI's API."""
 
     input: EmbeddingsInput = Field(
@@ -284,7 +284,7 @@ AnyDocument = Annotated[
 _RAW_SCORES = "Return the ranker's own scores (logits) instead of numbers from 0 to 1."
 
 
-class RerankRequest(_RequestBody):
+class RerankRequest(RequestBody):
     """A query and the documents to rank; the form is that of Cohere's and Jina's APIs."""
 
     query: QueryText
@@ -305,7 +305,7 @@ class RerankRequest(_RequestBody):
     max_tokens_per_doc: PositiveInteger | None = Field(None, description="Ignored: see `documents`.")
 
 
-class TeiRerankRequest(_RequestBody):
+class TeiRerankRequest(RequestBody):
     """A query and the texts to rank; the form is that of Text Embeddings Inference."""
 
     query: QueryText

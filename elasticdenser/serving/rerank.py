@@ -116,8 +116,8 @@ async def _score(
         pairs = ranker.pairs(query, batch)
         return ranker.score_pairs(pairs, subnet), [len(pair) for pair in pairs]
 
-    with admitted(service):
-        batches = await in_batches(service, texts, score_batch)
+    with admitted(service.server):
+        batches = await in_batches(service.server, texts, score_batch)
     logits = np.concatenate([scores for scores, _ in batches])
     lengths = [length for _, lengths_of_batch in batches for length in lengths_of_batch]
     add_log_fields(request, level=str(subnet), texts=len(texts))

@@ -55,6 +55,54 @@ class SearchResponse(BaseModel):
     results: list[QueryResult]
 
 
+class ChangeResponse(BaseModel):
+    """Outcome of a change of an index; documents are counted, which are passages unless they were cut into chunks.
+
+    Attributes:
+        generation: Generation of the index; searches that are sent after this answer are in it, or in a newer one.
+        added: Documents whose ids were new.
+        replaced: Documents whose ids were in the index.
+        unchanged: Documents that were in the index already, with the same text or, with `only_new`, with any.
+        deleted: Documents that were deleted.
+        unknown: Ids to delete that are not in the index.
+    """
+
+    generation: int = Field(ge=0)
+    added: int = Field(ge=0)
+    replaced: int = Field(ge=0)
+    unchanged: int = Field(ge=0)
+    deleted: int = Field(ge=0)
+    unknown: list[str]
+
+
+class ServedIndex(BaseModel):
+    """An index of the server.
+
+    Attributes:
+        name: Its name; its paths begin with `/indexes/NAME`.
+        passages: Number of its passages.
+        generation: Number of changes since it was built.
+        model: Name of its encoder.
+        default: Whether the paths without a name are its own too.
+        writable: Whether clients may change it, with the key for that.
+        ready: Whether it can be searched.
+    """
+
+    name: str
+    passages: int = Field(ge=0)
+    generation: int = Field(ge=0)
+    model: str
+    default: bool
+    writable: bool
+    ready: bool
+
+
+class ServedIndexes(BaseModel):
+    """All indexes of the server, the default one first."""
+
+    indexes: list[ServedIndex]
+
+
 class HighlightedWord(BaseModel):
     """Word of a sentence that is a word of the query, in any of its forms.
 

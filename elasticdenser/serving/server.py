@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from elasticdenser.errors import ElasticDenserError
 from elasticdenser.serving.protocol import MAX_SURPLUS_CONNECTIONS, HttpProtocol
+from elasticdenser.serving.server_state import ServerState
 from elasticdenser.serving.service import Service
 
 _DRAIN_TIMEOUT_S = 6.5
@@ -43,7 +44,7 @@ class Server(uvicorn.Server):
     It then reports that it is not ready, answers the requests that have arrived, and ends. A second signal ends it
     at once.
 
-    It ends in the same way when its last search process has died, and no other can start because the index was
+    It ends in the same way when the last search process of an index has died, and no other can start because that was
     replaced: a supervisor then starts it again, with the new index.
 
     Args:
@@ -69,7 +70,8 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=_UVICORN_TIMEOUT_S,
         )
         super().__init__(config)
-        self._service: Service = app.state.service
+        self._state: ServerState = app.state.server
+        self._services: dict[str, Service] = app.state.services
         self._on_start = on_start
         self._stopping_since_s: float | None = None
         self.failure: str | None = None
@@ -85,7 +87,7 @@ class Server(uvicorn.Server):
             self._start_to_stop()
 
     def _start_to_stop(self) -> None:
-        self._service.is_stopping = True
+        self._state.is_stopping = True
         self._stopping_since_s = time.monotonic()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -106,15 +108,15 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to end; called ten times a second."""
-        engine = self._service.engine
-        if self._stopping_since_s is None and engine.lost_index is not None and engine.process_failure is not None:
-            self.failure = f"no search process is left: {engine.lost_index}"
-            self._start_to_stop()
+        for engine in (service.engine for service in self._services.values()):
+            if self._stopping_since_s is None and engine.lost_index is not None and engine.process_failure is not None:
+                self.failure = f"no search process is left: {engine.lost_index}"
+                self._start_to_stop()
         if self._stopping_since_s is not None:
             stopping_s = time.monotonic() - self._stopping_since_s
             timeout_s = _IDLE_TIMEOUT_S if self.server_state.connections else _NEW_CLIENT_TIMEOUT_S
             has_unwarned = stopping_s < timeout_s
-            is_drained = self._service.n_open_requests == 0 and not has_unwarned
+            is_drained = self._state.n_open_requests == 0 and not has_unwarned
             # The socket stays open to the end, so that /readyz can report that the server is stopping.
             self.should_exit |= is_drained or stopping_s > _DRAIN_TIMEOUT_S
         return await super().on_tick(counter)

@@ -1,14 +1,14 @@
-"""State that the parts of one application share."""
+"""State that the routes of one index share."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.requests import Request
 
@@ -17,60 +17,52 @@ from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.retrieval.retriever import Retriever
-from elasticdenser.serving.access_log import AccessLog
-from elasticdenser.serving.metrics import Metrics
 from elasticdenser.serving.recent_samples import SAMPLE_INTERVAL_S, RecentSamples
-from elasticdenser.serving.settings import ServeSettings
+from elasticdenser.serving.refreshing import IndexRefresher
+from elasticdenser.serving.server_state import ServerState
 from elasticdenser.serving.token_ids import load_token_reader
 
 
-class Connection(Protocol):
-    """Connection to a client."""
-
-    def close_idle(self) -> None:
-        """Close the connection, which is idle."""
-
-
 class Service:
-    """The engine, which is thread-safe, and the state of the server around it.
+    """One index of the server: its engine, which is thread-safe, and the state around it.
 
     Only the event loop changes it, except for `switch`.
 
     Args:
+        name: Name of the index.
         engine: Answers the queries; its owner closes it.
         retriever: The retriever of the engine: gives hits their texts, and computes embeddings.
-        settings: Settings of the server.
+        server: State of the server.
 
     Attributes:
         model: Name of the encoder; for an encoder in a folder, the folder's name.
         ranker: The ranker of the retriever; None if it has none.
         started_s: Time of the start, in seconds since the epoch.
         is_ready: Whether every level has run once.
-        is_stopping: Whether the server rejects new requests because it is shutting down.
-        n_open_requests: Requests that have not been answered yet.
-        n_encoding: Requests for embeddings, highlights or reranking that have not been answered yet.
         read_token_ids: Returns the text that token ids in a request stand for.
         indexes: The index of the retriever, and the generation before it, which running searches may be in.
-        idle_connections: Connections without a request, the one that has been idle the longest first.
+        refresher: Takes up newer generations of the index.
 
     Raises:
         QueryError: The vocabulary of token ids is not available.
     """
 
-    def __init__(self, engine: RetrievalEngine, retriever: Retriever, settings: ServeSettings) -> None:
-        self.engine, self.retriever, self.settings = engine, retriever, settings
-        self.ranker = retriever.ranker
-        self.metrics, self.samples = Metrics(engine), RecentSamples(engine)
-        self.read_token_ids = load_token_reader(settings.token_ids, retriever.encoder)
+    def __init__(self, name: str, engine: RetrievalEngine, retriever: Retriever, server: ServerState) -> None:
+        self.name, self.engine, self.retriever, self.server = name, engine, retriever, server
+        self.settings, self.ranker = server.settings, retriever.ranker
+        self.metrics, self.samples = server.metrics.of_index(name), RecentSamples(engine)
+        self.read_token_ids = load_token_reader(self.settings.token_ids, retriever.encoder)
         location = retriever.encoder.location
         self.model = Path(location.name).name if location.source == "folder" else location.name
         self.started_s = int(time.time())
         self.indexes: tuple[PassageIndex, ...] = (retriever.index,)
-        self.is_ready, self.is_stopping = False, False
-        self.n_open_requests, self.n_encoding = 0, 0
-        self.idle_connections: dict[Connection, None] = {}
-        self.log = AccessLog() if settings.log else None
-        self.encoding_pool = ThreadPoolExecutor(settings.encoding_threads, thread_name_prefix="elasticdenser-encoding")
+        self.is_ready = False
+        self.refresher = IndexRefresher(self)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether clients may change the index: there is a key for it, and the engine can take up changes."""
+        return self.settings.write_key is not None and self.engine.retriever is not None
 
     async def warm_up(self) -> None:
         """Run every level once: the first runs are slow."""
@@ -138,18 +130,17 @@ class Service:
             await asyncio.sleep(next_s - loop.time())
             self.samples.add_sample()
 
-    def close(self) -> None:
-        """Stop the threads of the server; the engine is closed by its owner."""
-        self.is_stopping = True
-        self.encoding_pool.shutdown(wait=False, cancel_futures=True)
-        if self.log is not None:
-            self.log.close()
-
 
 def service_of(request: Request) -> Service:
-    """Return the service of the application that handles a request."""
+    """Return the service of the index that a request is for."""
     service: Service = request.app.state.service
     return service
+
+
+def answering_services(request: Request) -> Sequence[Service]:
+    """Return the services of all indexes that the application answers for; the one of its own paths comes first."""
+    services: Sequence[Service] = request.app.state.answering
+    return services
 
 
 def add_log_fields(request: Request, **fields: Any) -> None:

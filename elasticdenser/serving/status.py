@@ -16,7 +16,7 @@ from elasticdenser.serving.metrics import CONTENT_TYPE
 from elasticdenser.serving.pages import page_response, page_source
 from elasticdenser.serving.recent_samples import SAMPLE_INTERVAL_S
 from elasticdenser.serving.schemas import Health, LiveView
-from elasticdenser.serving.service import service_of
+from elasticdenser.serving.service import answering_services, service_of
 
 router = APIRouter()
 
@@ -32,22 +32,25 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", response_model=Health, response_model_exclude_none=True, responses=error_responses(503))
 async def readyz(request: Request) -> dict[str, str] | Response:
     """Report whether to send requests here: the server is warmed up, not stopping, and has its search processes."""
-    service = service_of(request)
-    if service.is_stopping:
+    services = answering_services(request)
+    if services[0].server.is_stopping:
         return unavailable_response("the server is stopping")
-    if (failure := service.engine.process_failure) is not None:
-        return unavailable_response(f"searches are slow, because no search process can start ({failure})")
-    if not service.is_ready:
-        return unavailable_response("the server is warming up")
-    if (loss := service.engine.lost_index) is not None:
-        return {"status": "ready", "warning": f"search processes that die are not replaced: {loss}"}
+    for service in services:
+        which = f"index {service.name}: " if len(services) > 1 else ""
+        if (failure := service.engine.process_failure) is not None:
+            return unavailable_response(f"{which}searches are slow, because no search process can start ({failure})")
+        if not service.is_ready:
+            return unavailable_response(f"{which}the server is warming up")
+    losses = {service.name: service.engine.lost_index for service in services}
+    if lost := "; ".join(f"{name}: {loss}" for name, loss in losses.items() if loss is not None):
+        return {"status": "ready", "warning": f"search processes that die are not replaced: {lost}"}
     return {"status": "ready"}
 
 
 @router.get("/metrics", response_class=Response, responses=_PLAIN_TEXT | error_responses())
 def metrics(request: Request) -> Response:
     """Return metrics for Prometheus."""
-    return Response(service_of(request).metrics.render(), media_type=CONTENT_TYPE)
+    return Response(service_of(request).server.metrics.render(), media_type=CONTENT_TYPE)
 
 
 def _check_digits(value: Any) -> Any:
@@ -71,7 +74,7 @@ async def live(
     if len(request.query_params.getlist("since")) > 1:
         return error_response(422, "since: got several values; expected one whole number", param="since")
     return {
-        "title": service.settings.title,
+        "title": service.settings.title or service.name,
         "passages": len(service.retriever.index),
         "every_s": SAMPLE_INTERVAL_S,
         "deadline_ms": 1000 * service.settings.deadline_s,

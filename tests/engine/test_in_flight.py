@@ -21,6 +21,17 @@ def test_equal_queries_in_flight_are_computed_once():
     assert scheduler.n_waiting == 3 - len(batch.jobs)
 
 
+def test_no_request_joins_what_runs_in_an_index_that_was_switched():
+    scheduler = scheduler_of(workers=2)
+    scheduler.add(request(0, query="same"))
+    scheduler.schedule(0.0)
+    scheduler.add(request(1, query="waits"))
+    scheduler.forget_running()
+    for number, query in ((2, "same"), (3, "waits")):
+        scheduler.add(request(number, query=query))
+    assert scheduler.n_waiting == 2  # "waits" has not begun: it will be answered in the new index
+
+
 def test_equal_queries_join_if_their_minimum_qualities_are_equal():
     scheduler = scheduler_of()
     for number, minimum_quality in enumerate((0.0, 0.9, 0.9, 0.95)):

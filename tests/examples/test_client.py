@@ -14,6 +14,7 @@ pytest.importorskip("fastapi", reason="needs pip install 'elasticdenser[serve]'"
 pytest.importorskip("uvicorn", reason="needs pip install 'elasticdenser[serve]'")
 pytest.importorskip("prometheus_client", reason="needs pip install 'elasticdenser[serve]'")
 
+from kernel_helpers import needs_fast_path
 from serving_helpers import PROFILE, GatedSearch, live_server, make_patient_app
 from waiting import LONG_DEADLINE_S
 
@@ -74,6 +75,30 @@ def test_embeddings_are_those_of_the_encoder(client, retriever):
     vectors = client.embeddings(["dune", "csv"])
     assert vectors == client.embeddings(["dune", "csv"], model=name)
     assert vectors[1] == pytest.approx(retriever.encoder.encode(["csv"])[0].tolist(), abs=1e-5)
+
+
+@needs_fast_path
+def test_documents_are_added_in_several_requests_and_deleted(client_module, tiny_elastic, tmp_path):
+    encoder = PassageEncoder.from_pretrained(str(tiny_elastic), dtype="int8")
+    path = PassageIndex.build(PASSAGES, tmp_path / "mine", encoder, workers=1).path
+    retriever = Retriever.open(path, encoder=str(tiny_elastic), download=False)
+    settings = ServeSettings(log=False, write_key="secret", deadline_s=LONG_DEADLINE_S)
+    with (
+        RetrievalEngine(retriever, PROFILE, slo_s=LONG_DEADLINE_S, workers=1) as engine,
+        live_server(make_app(engine, retriever, settings)) as url,
+    ):
+        client = client_module.Client(url, api_key="secret", timeout_s=60)
+        (hit,) = client.search("dune", k=1).hits
+        passages = [{key: hit[key] for key in ("doc_id", "title", "text")}]
+        passages += [{"doc_id": f"n{number}", "text": f"text {number}"} for number in range(3)]
+        change = client.add(iter(passages), passages_per_request=2)
+        assert (change.added, change.replaced, change.unchanged) == (3, 0, 1)
+        assert {"n0", "n1", "n2"} < {hit["doc_id"] for hit in client.search("text", k=10).hits}
+        change = client.delete(["n0", "n2", "nowhere"])
+        assert (change.deleted, change.unknown) == (2, ("nowhere",))
+        assert {"n0", "n2"}.isdisjoint(hit["doc_id"] for hit in client.search("text", k=10).hits)
+        with pytest.raises(client_module.ServerError, match="got no valid write key"):
+            client_module.Client(url, api_key="other").delete(["d1"])
 
 
 def test_readiness(client, client_module):

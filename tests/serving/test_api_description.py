@@ -37,7 +37,7 @@ def test_every_path_is_described(client):
     description = client.get("/openapi.json").json()
     assert set(description["paths"]) == {
         *("/search", "/highlights", "/v1/embeddings", "/v1/models", "/v1/models/{model}"),
-        *("/", "/docs", "/healthz", "/readyz", "/metrics", "/live"),
+        *("/", "/docs", "/healthz", "/readyz", "/metrics", "/live", "/indexes"),
     }
     schemas = description["components"]["schemas"]
     levels = schemas["SearchRequest"]["properties"]["minimum_level"]["anyOf"][0]["enum"]

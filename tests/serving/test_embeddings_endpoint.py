@@ -251,7 +251,7 @@ def test_input_and_model_are_required(client, name):
 
 def test_too_many_requests_at_once_are_rejected(make_client, name):
     client = make_client(max_encoding=1)
-    client.app.state.service.n_encoding = 1
+    client.app.state.server.n_encoding = 1
     response = embed(client, input="x", model=name)
     assert "waiting" in error_of(response, 429)["message"] and int(response.headers["retry-after"]) >= 1
 

@@ -107,12 +107,12 @@ def test_bad_requests_are_refused(highlighting):
 
 
 def test_too_many_requests_at_once_are_rejected(highlighting):
-    service = highlighting.app.state.service
-    service.n_encoding = service.settings.max_encoding
+    server = highlighting.app.state.server
+    server.n_encoding = server.settings.max_encoding
     try:
         error_of(highlight(highlighting, query="x", doc_ids=["two"]), 429)
     finally:
-        service.n_encoding = 0
+        server.n_encoding = 0
 
 
 def test_words_of_the_query_are_found_in_any_form(highlighting):

@@ -179,7 +179,7 @@ def test_null_is_the_default_of_every_field_that_has_one(ranking_client):
 def test_too_much_is_rejected(make_ranking_client):
     client = make_ranking_client(max_body_bytes=1000, max_encoding=1)
     error_of(rerank(client, documents=["a" * 1000]), 413)
-    client.app.state.service.n_encoding = 1
+    client.app.state.server.n_encoding = 1
     response = rerank(client, documents=["a"])
     assert "waiting" in error_of(response, 429)["message"] and int(response.headers["retry-after"]) >= 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from serving_helpers import PROFILE
 from typer.testing import CliRunner
@@ -17,9 +19,7 @@ def settings_of(served_index, tiny_elastic, monkeypatch):
     def run(*args: str):
         served = []
         monkeypatch.setattr(serve_command, "_measure_levels", lambda *_: PROFILE)
-        monkeypatch.setattr(
-            serve_command, "_serve", lambda bound, retriever, profile, settings, _: served.append(settings)
-        )
+        monkeypatch.setattr(serve_command, "_serve", lambda bound, indexes, settings, _: served.append(settings))
         command = ["serve", str(served_index), "--encoder", str(tiny_elastic), "--offline", "--port", "0", *args]
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
@@ -75,9 +75,7 @@ def test_bad_options_are_refused_before_any_work(served_index, args, message):
 
 def test_a_ranker_is_loaded_and_its_levels_are_measured(served_index, tiny_elastic, tiny_ranker, monkeypatch, tmp_path):
     served = []
-    monkeypatch.setattr(
-        serve_command, "_serve", lambda bound, retriever, profile, *_: served.append((retriever, profile))
-    )
+    monkeypatch.setattr(serve_command, "_serve", lambda bound, indexes, *_: served.extend(indexes.values()))
     command = ["serve", str(served_index), "--encoder", str(tiny_elastic), "--offline", "--port", "0"]
 
     def serve(*args: str):
@@ -96,3 +94,58 @@ def test_a_ranker_is_loaded_and_its_levels_are_measured(served_index, tiny_elast
     assert retriever.ranker.folder == tiny_ranker and not any(level.parts.stages for level in profile.levels)
     without = CliRunner().invoke(app, [*command, "--profile", str(tmp_path / "profile.json")])
     assert without.exit_code == 1 and "--ranker FOLDER" in without.output.replace("\n", " ")
+
+
+def test_keys_come_from_files_or_the_environment(settings_of, tmp_path, monkeypatch):
+    assert (settings_of().api_key, settings_of().write_key) == (None, None)
+    (tmp_path / "key").write_text("wr1te\n")
+    assert settings_of("--write-key-file", str(tmp_path / "key")).write_key == "wr1te"
+    monkeypatch.setenv("ELASTICDENSER_WRITE_KEY", "from the environment")
+    monkeypatch.setenv("ELASTICDENSER_API_KEY", "s3cret")
+    settings = settings_of()
+    assert (settings.api_key, settings.write_key) == ("s3cret", "from the environment")
+
+
+@pytest.fixture
+def served_by(served_index, tiny_elastic, monkeypatch):
+    """Return what the command would serve: retriever and profile by name."""
+
+    def run(*args: str, expected: int = 0):
+        served = []
+        monkeypatch.setattr(serve_command, "_measure_levels", lambda *_: PROFILE)
+        monkeypatch.setattr(serve_command, "_serve", lambda bound, indexes, *_: served.append(indexes))
+        result = CliRunner().invoke(app, ["serve", "--encoder", str(tiny_elastic), "--offline", "--port", "0", *args])
+        assert result.exit_code == expected, result.output
+        return served[0] if expected == 0 else result.stderr.splitlines()[-1]
+
+    return run
+
+
+def test_several_indexes_share_their_encoder(served_by, served_index, tmp_path):
+    index = str(served_index)
+    assert list(served_by(index)) == ["mine"]
+    own = replace(PROFILE, levels=PROFILE.levels[:1])
+    own.save(tmp_path / "profile.json")
+    served = served_by(index, f"other={index}", "--profile", f"other={tmp_path / 'profile.json'}")
+    assert list(served) == ["mine", "other"]
+    assert served["mine"][0].encoder is served["other"][0].encoder
+    assert served["mine"][1] is PROFILE and len(served["other"][1].levels) == 1
+    assert served["other"][0].opener().index.path == served_index  # as a search process opens it
+    odd = tmp_path / "odd name=x"
+    odd.symlink_to(served_index)
+    assert list(served_by(str(odd))) == ["mine"]  # the folder that it leads to
+
+
+def test_names_of_indexes_are_checked(served_by, served_index, tmp_path):
+    index = str(served_index)
+    for args, message in (
+        ((index, index), "got two indexes with the name mine; expected one"),
+        ((f"a b={index}",), "got 'a b' as the name of an index; expected up to 64 letters"),
+        ((f"={index}",), "got '' as the name of an index"),
+        (("other=",), "got 'other='; expected NAME=PATH"),
+        ((index, f"other={tmp_path / 'none'}"), "none does not exist: build an index"),
+        ((index, f"other={index}", "--profile", "profile.json"), "expected NAME=FILE with the name of an index: mine"),
+        ((index, f"other={index}", "--profile", "none=profile.json"), "expected NAME=FILE"),
+    ):
+        line = served_by(*args, expected=1)
+        assert line.startswith("error: ") and message in line, line

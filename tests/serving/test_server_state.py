@@ -20,10 +20,13 @@ from elasticdenser.serving.settings import ServeSettings
 
 
 def metrics_of(client) -> dict[str, float]:
+    """Return the metrics by name and labels, without the label of the only index."""
     response = client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
     lines = [line for line in response.text.splitlines() if not line.startswith("#")]
-    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+    values = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+    assert 'elasticdenser_query_seconds_count{index="default"}' in values
+    return {re.sub(r'\{index="default"\}|index="default",', "", name): value for name, value in values.items()}
 
 
 def test_ready_once_every_level_has_run(make_client, engine, monkeypatch):
@@ -47,7 +50,7 @@ def test_head_requests_get_no_body(retriever, engine):
 
 
 def test_a_stopping_server_rejects_new_requests(client):
-    client.app.state.service.is_stopping = True
+    client.app.state.server.is_stopping = True
     assert client.get("/healthz").status_code == 200
     assert "stopping" in error_of(client.get("/readyz"), 503)["message"]
     response = search(client, query="x")
@@ -169,7 +172,7 @@ def test_the_access_log_has_a_line_for_each_request(make_client, gated_engine, c
     client.post("/search", json={"query": "x"}, headers={"X-Request-Id": "mine"})
     client.get("/nothing%0Aat all?key=hidden")
     client.get("/healthz")
-    client.app.state.service.log.close()
+    client.app.state.server.log.close()
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
     answered, not_found = lines
     assert {key: answered[key] for key in ("id", "method", "path", "status", "level", "queries")} == {
@@ -187,7 +190,7 @@ def test_the_access_log_has_a_line_for_each_request(make_client, gated_engine, c
 def test_the_reason_of_a_failed_search_is_in_the_log(make_client, gated_engine, capfd):
     client = make_client(gated_engine, log=True)
     search(client, query="die")
-    client.app.state.service.log.close()
+    client.app.state.server.log.close()
     assert "out of\\npaper" in capfd.readouterr().err
 
 

@@ -1,11 +1,10 @@
-"""`elasticdenser serve`: serve an index over HTTP, with a search page."""
+"""`elasticdenser serve`: serve indexes over HTTP, with a search page."""
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from elasticdenser.cli import options
 from elasticdenser.cli.command import command
 from elasticdenser.cli.output import note, progress_bars
 from elasticdenser.cli.ranker_options import RerankedLevelsOptions
+from elasticdenser.cli.serve_options import API_KEY, AccessOptions, named_indexes, profiles_of
 
 if TYPE_CHECKING:
     import socket
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Retriever
     from elasticdenser.serving.settings import ServeSettings
 
-_KEY = "ELASTICDENSER_API_KEY"
 _SWITCH_INTERVAL_S = 0.0005
 """By default a thread may run for 5 ms before another thread does: too long for deadlines of 25 ms."""
 
@@ -35,6 +34,9 @@ _EXAMPLES = options.examples(
     "serve indexes/mine --hybrid        (meaning and words)",
     "serve indexes/mine --policy static:w0.5-d3        (always the same level)",
     "serve indexes/mine --host 0.0.0.0 --api-key-file key.txt",
+    "serve indexes/mine --write-key-file write-key.txt        (clients may add and delete passages)",
+    "serve docs=indexes/docs wiki=indexes/wiki        (several indexes: /indexes/wiki/search)",
+    "serve docs=indexes/docs wiki=indexes/wiki --profile wiki=profile.json",
     "serve indexes/mine --allowed-host search.example.org        (behind a proxy)",
     "serve indexes/mine --cors-origin https://app.example.org        (scripts of another site)",
 )
@@ -42,7 +44,14 @@ _EXAMPLES = options.examples(
 
 @command
 def serve(
-    index: options.IndexPath,
+    index: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]INDEX...",
+            help="Folder of an index; of several, each with a name if it is not to be that of the folder.",
+            show_default=False,
+        ),
+    ],
     *,
     host: Annotated[
         str, typer.Option(help="Address to listen on; the default accepts clients of this machine only.")
@@ -60,8 +69,13 @@ def serve(
         ),
     ] = None,
     profile: Annotated[
-        Path | None,
-        typer.Option(help="Profile of the index, made by `profile`. Default: measured briefly at the start."),
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]FILE",
+            help="Profile of the index, made by `profile`; with several indexes, repeatable as NAME=FILE. Default: "
+            "measured briefly at the start.",
+            show_default=False,
+        ),
     ] = None,
     policy: Annotated[str, typer.Option(help="elastic, thresholds, slackfit, static:LEVEL or aimd:LEVEL.")] = "elastic",
     minimum_quality: Annotated[
@@ -91,27 +105,6 @@ def serve(
     head_timeout_s: Annotated[
         float, typer.Option(help="Seconds that a client may take to send the head of a request.")
     ] = 10.0,
-    api_key_file: Annotated[
-        Path | None,
-        typer.Option(help=f"File with the key that clients must send. Default: the variable {_KEY}, or no key."),
-    ] = None,
-    allowed_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Name that requests may give in the header Host, in addition to localhost and --host; repeatable; "
-            "'*' allows any. Behind a proxy that passes on its own name (Caddy; nginx with proxy_set_header Host), "
-            "give that name. Default: no other on loopback, any elsewhere.",
-            show_default=False,
-        ),
-    ] = None,
-    cors_origin: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Origin of web pages whose scripts may use the server, such as https://app.example.org; repeatable; "
-            "'*' allows any. Default: none but the server's own page.",
-            show_default=False,
-        ),
-    ] = None,
     token_ids: Annotated[
         str | None,
         typer.Option(
@@ -139,10 +132,14 @@ def serve(
     word_weight: options.WordWeight = None,
     cache: Annotated[int, typer.Option(min=0, help="Number of recent queries whose vectors are cached.")] = 0,
     access_log: Annotated[bool, typer.Option(help="Log each request as a line of JSON on stderr.")] = True,
+    access: AccessOptions,
     reranking: RerankedLevelsOptions,
     encoding: options.EncoderOptions,
 ) -> None:
-    """Serve an index: POST /search, OpenAI's /v1/embeddings, /metrics, and a search page.
+    """Serve one index or several: POST /search, OpenAI's /v1/embeddings, /metrics, and a search page.
+
+    Of several, each is served below /indexes/NAME, and the first one at the root too. With a write key, clients change
+    indexes by POST and DELETE /passages.
 
     With a ranker (--ranker or --rerank) also /v1/rerank as Cohere and Jina have it, and /rerank as TEI has it.
     """
@@ -160,14 +157,17 @@ def serve(
     from elasticdenser.serving.settings import ServeSettings
 
     check_policy(policy)
+    paths = named_indexes(index)
+    profiles = {name: Profile.load(file) for name, file in profiles_of(profile or (), list(paths)).items()}
     with bind_socket(host, port) as bound:
-        names = allowed_host or ([] if is_loopback(bound) else [ANY_HOST])
+        names = access.allowed_host or ([] if is_loopback(bound) else [ANY_HOST])
         settings = ServeSettings(
             deadline_s=deadline_ms / 1000,
             page_deadline_s=(max(500.0, deadline_ms) if page_deadline_ms is None else page_deadline_ms) / 1000,
-            api_key=_api_key(api_key_file),
+            api_key=access.api_key,
+            write_key=access.write_key,
             allowed_hosts=parse_allowed_hosts([*names, host]),
-            cors_origins=parse_origins(cors_origin or ()),
+            cors_origins=parse_origins(access.cors_origin or ()),
             max_body_bytes=max_body_bytes,
             token_ids=token_ids,
             hit_url=hit_url,
@@ -175,20 +175,23 @@ def serve(
             head_timeout_s=head_timeout_s,
             # The other half is for searches, which must not wait for /v1/embeddings.
             encoding_threads=max(1, cpu_count() // 2),
-            title=index.resolve().name,
+            title=next(iter(paths.values())).resolve().name if len(paths) == 1 else None,
             log=access_log,
         )
         allow_open_files(max_connections)
-        levels = None if profile is None else Profile.load(profile)
-        retriever = encoding.open_retriever(
-            index,
-            cache=cache,
-            hybrid=options.hybrid_of(hybrid, word_weight),
-            **reranking.retriever_options(levels),
-        )
-        if levels is None and (level := policy.partition(":")[2]):
-            options_of_level(retriever, level)  # refuses an unknown one before levels are measured
-        levels = levels or _measure_levels(retriever, reranking.rerankings)
+        served: dict[str, tuple[Retriever, Profile]] = {}
+        for name, path in paths.items():
+            levels = profiles.get(name)
+            retriever = encoding.open_retriever(
+                path,
+                cache=cache,
+                hybrid=options.hybrid_of(hybrid, word_weight),
+                beside=[other for other, _ in served.values()],
+                **reranking.retriever_options(levels),
+            )
+            if levels is None and (level := policy.partition(":")[2]):
+                options_of_level(retriever, level)  # refuses an unknown one before levels are measured
+            served[name] = retriever, levels or _measure_levels(retriever, reranking.rerankings)
         engine_options = {
             "policy": policy,
             "minimum_quality": minimum_quality,
@@ -196,35 +199,37 @@ def serve(
             "max_unfinished": max_unfinished,
             "processes": should_use_processes(retriever) if in_processes is None else in_processes,
         }
-        _serve(bound, retriever, levels, settings, engine_options)
+        _serve(bound, served, settings, engine_options)
 
 
 def _serve(
     bound: socket.socket,
-    retriever: Retriever,
-    profile: Profile,
+    served: Mapping[str, tuple[Retriever, Profile]],
     settings: ServeSettings,
     engine_options: dict[str, Any],
 ) -> None:
     from elasticdenser.engine.engine import RetrievalEngine
     from elasticdenser.errors import ElasticDenserError
-    from elasticdenser.serving.app import make_app
+    from elasticdenser.serving.app import EngineOfIndex, make_app_of_indexes
     from elasticdenser.serving.origins import ANY_ORIGIN
     from elasticdenser.serving.server import Server, is_loopback, url_of
 
-    engine = RetrievalEngine(retriever, profile, slo_s=settings.deadline_s, **engine_options)
-    try:
+    with contextlib.ExitStack() as stack:
+        indexes = {}
+        for name, (retriever, profile) in served.items():
+            engine = RetrievalEngine(retriever, profile, slo_s=settings.deadline_s, **engine_options)
+            stack.callback(engine.close, 1.0)
+            indexes[name] = EngineOfIndex(engine=engine, retriever=retriever)
         if settings.api_key is None and not is_loopback(bound):
-            note(f"warning: anyone who can reach this machine can search: give --api-key-file or set {_KEY}")
+            note(f"warning: anyone who can reach this machine can search: give --api-key-file or set {API_KEY}")
         if settings.api_key is None and ANY_ORIGIN in settings.cors_origins:
             note("warning: any web page can search through the browsers of its visitors: give an API key or origins")
-        server = Server(make_app(engine, retriever, settings), lambda: note(f"serving {url_of(bound)}"))
+        names = f" with the indexes {', '.join(served)}" if len(served) > 1 else ""
+        server = Server(make_app_of_indexes(indexes, settings), lambda: note(f"serving {url_of(bound)}{names}"))
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         server.run(sockets=[bound])
         if server.failure is not None:
             raise ElasticDenserError(server.failure)
-    finally:
-        engine.close(1.0)
 
 
 def _measure_levels(retriever: Retriever, rerankings: Sequence[str]) -> Profile:
@@ -232,15 +237,6 @@ def _measure_levels(retriever: Retriever, rerankings: Sequence[str]) -> Profile:
 
     with progress_bars() as progress:
         return quick_profile(retriever, rerankings=rerankings, progress=progress)
-
-
-def _api_key(file: Path | None) -> str | None:
-    """Return the key in the file, or else in the environment; None without either.
-
-    Raises:
-        BadInputError: The file cannot be read, or holds no key.
-    """
-    return os.environ.get(_KEY) or None if file is None else options.read_api_key(file)
 
 
 def register(app: typer.Typer) -> None:

@@ -13,17 +13,15 @@ from elasticdenser.engine.errors import WorkerError
 from elasticdenser.engine.processes.messages import decode_reply
 
 _GONE = "the worker process died or hung: try again"
-_CODE = (
-    "import sys; sys.path[:] = {path!r}; "
-    "from elasticdenser.engine.processes.worker_main import main; main({file_descriptor})"
-)
+_CODE = "import sys; sys.path[:] = {path!r}; from {module} import main; main({file_descriptor})"
 
 
 class WorkerProcess:
-    """Process that runs `worker_main.main`, and replies to one message at a time.
+    """Process that runs the function `main` of a module, and replies to one message at a time.
 
     Args:
         timeout_s: Longest time that a part of a message may take to be sent or received.
+        module: The module; its `main` is called with the file descriptor of a connection.
 
     Attributes:
         is_broken: Whether a message has no complete reply yet; if so, nothing else must be sent.
@@ -32,13 +30,14 @@ class WorkerProcess:
         OSError: The operating system cannot start another process.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, module: str = "elasticdenser.engine.processes.worker_main") -> None:
         self.is_broken = False
         ours, theirs = socket.socketpair()
         with ours, theirs:
             for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
                 ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6)))
-            code = _CODE.format(path=[str(entry) for entry in sys.path], file_descriptor=theirs.fileno())
+            path = [str(entry) for entry in sys.path]
+            code = _CODE.format(path=path, module=module, file_descriptor=theirs.fileno())
             # Not `multiprocessing`, which would run the user's script again. Output of libraries goes to stderr, so
             # that it does not mix with the owner's output.
             self._process = subprocess.Popen(
@@ -50,7 +49,7 @@ class WorkerProcess:
         """Send a message; call `receive` before the next one.
 
         Args:
-            message: A message as `worker_main.main` expects it.
+            message: A message as the module's `main` expects it.
 
         Raises:
             WorkerError: The process died or hung.
@@ -79,6 +78,11 @@ class WorkerProcess:
             raise WorkerError(_GONE) from error
         self.is_broken = False
         return decode_reply(reply)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
 
     def kill(self) -> None:
         """Kill the process, which has no state to lose. A pending `receive` raises WorkerError at once."""
