@@ -114,6 +114,8 @@ class PassageIndex:
         metadata: AnySelection = None,
         hybrid: bool = False,
         stemmer: str = DEFAULT_STEMMER,
+        shards: int | None = None,
+        ray: str | None = None,
         progress: Progress = silent,
     ) -> PassageIndex:
         """Encode a corpus into a new index, or continue a build that was interrupted there, and open it.
@@ -137,11 +139,14 @@ class PassageIndex:
             hybrid: Also index the words of the passages, for `Retriever.search(hybrid=...)`; this needs the texts.
             stemmer: How endings of words are cut off: `porter` for English, another of Snowball's stemmers, such as
                 `german`, or `none`.
+            shards: Build a sharded index of so many shards, of a corpus in files or data sets; see `docs/sharding.md`.
+            ray: Build the shards on a Ray cluster: its address, or `local` to start one on this machine.
             progress: Called with (step, done, in all).
 
         Raises:
             BuildError: Something else is in that place, another build is running, or the disk refuses.
             BadInputError: The corpus has a fault.
+            MissingExtraError: Ray is not installed.
         """
         # Imported here because a search does not need them.
         from elasticdenser.datasets import as_corpus
@@ -158,7 +163,13 @@ class PassageIndex:
             stemmer=stemmer if hybrid else None,
         )
         path = resolve_path(Path(path))
-        build_index(as_corpus(corpus, metadata=metadata), path, encoder or DeferredPassageEncoder(), settings, progress)
+        source, encoder = as_corpus(corpus, metadata=metadata), encoder or DeferredPassageEncoder()
+        if shards is None and ray is None:
+            build_index(source, path, encoder, settings, progress)
+        else:
+            from elasticdenser.index.sharding.building import build_shards
+
+            build_shards(source, path, encoder, settings, shards, progress, ray=ray)
         return cls.open(path)
 
     def add(
