@@ -38,6 +38,7 @@ from elasticdenser.index.sharding.tasks import UNTRAINED, DeriveStructure, Encod
 from elasticdenser.index.structures import check_factory, choose_factory
 from elasticdenser.index.structures.registry import AUTO
 from elasticdenser.progress import Progress
+from elasticdenser.ray_connection import ray_cluster
 
 if TYPE_CHECKING:
     from elasticdenser.encoders import PassageEncoder
@@ -69,10 +70,10 @@ def build_shards(
     from elasticdenser.index.sharding.ray_runner import RayRunner
 
     device = encoder.device if isinstance(encoder, DeferredPassageEncoder) else "cpu"
-    with RayRunner(ray, cpus=settings.workers or 1, device=device) as runner:
-        build_sharded_index(
-            corpus, path, encoder, replace(settings, workers=settings.workers or 1), n_shards, progress, runner
-        )
+    settings = replace(settings, workers=settings.workers or 1)
+    with ray_cluster(ray, "building on Ray") as cluster:
+        runner = RayRunner(cluster, cpus=settings.workers or 1, device=device)
+        build_sharded_index(corpus, path.absolute(), encoder, settings, n_shards, progress, runner)
 
 
 def build_sharded_index(

@@ -7,30 +7,22 @@ be, and calls it again; the builder then continues at the journal.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from elasticdenser import errors
 from elasticdenser.errors import BuildError, ElasticDenserError
 from elasticdenser.index.sharding.runner import Measure, Task
-from elasticdenser.lazy_imports import check_installed
 from elasticdenser.progress import Progress, silent
 
 T = TypeVar("T")
-
-LOCAL = "local"
-"""Address that stands for a cluster on this machine, which ends with the build."""
 
 _POLL_S = 1.0
 
 _MAX_DEATHS = 5
 """How often the process of a shard may die before the build fails: then it is the shard that ends it."""
-
-_OBJECT_STORE_BYTES = 80 << 20
-"""Memory of a local cluster for objects, near the least that Ray takes: only tasks and scans go through it."""
 
 
 @dataclass(frozen=True)
@@ -53,54 +45,16 @@ class _Builder:
 
 
 class RayRunner:
-    """Runs tasks on a Ray cluster; a `Runner`, to be used in a `with`.
+    """Runs tasks on a Ray cluster; a `Runner`.
 
     Args:
-        address: Of the cluster, such as `auto` or `10.0.0.1:6379`; `local` starts one on this machine, that listens on
-            the loopback address only, without a dashboard.
+        ray: The module `ray`, connected to the cluster; see `ray_cluster`.
         cpus: CPUs for each actor; it encodes on as many threads.
         device: Device of the encoder: on `cuda` each actor takes a GPU, on `auto` if the cluster has one.
-
-    Raises:
-        MissingExtraError: Ray is not installed.
     """
 
-    def __init__(self, address: str = LOCAL, *, cpus: int = 1, device: str = "cpu") -> None:
-        check_installed("building on Ray", "ray", "ray")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send statistics of usage
-        import ray
-
-        self._ray, self._address, self._cpus, self._device = ray, address, cpus, device
-        self._is_own = False
-
-    def __enter__(self) -> Self:
-        """Connect to the cluster, unless this process is connected to one already.
-
-        Raises:
-            BuildError: It cannot be reached.
-        """
-        ray = self._ray
-        if not ray.is_initialized():
-            options: dict[str, Any] = {"address": self._address, "log_to_driver": False, "logging_level": "error"}
-            if self._address == LOCAL:
-                options |= {
-                    "include_dashboard": False,
-                    "_node_ip_address": "127.0.0.1",
-                    "object_store_memory": _OBJECT_STORE_BYTES,
-                }
-            try:
-                ray.init(**options)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise BuildError(
-                    f"cannot reach a Ray cluster at {self._address!r} ({error}): start one with `ray start --head`, or "
-                    "give --ray local"
-                ) from None
-            self._is_own = True
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_own:
-            self._ray.shutdown()
+    def __init__(self, ray: Any, *, cpus: int = 1, device: str = "cpu") -> None:
+        self._ray, self._cpus, self._device = ray, cpus, device
 
     def run(self, tasks: Sequence[Task[T]], step: str, progress: Progress, measure: Measure | None = None) -> list[T]:
         """Run all tasks on as many actors as the cluster has room for; see `Runner.run`."""

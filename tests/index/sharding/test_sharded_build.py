@@ -171,9 +171,7 @@ def test_a_corrected_corpus_is_built_without_restart(tmp_path, path):
 
 def test_a_compressed_file_is_refused(tmp_path, path):
     file = tmp_path / "corpus.jsonl.gz"
-    file.write_bytes(
-        gzip.compress(b"".join(json.dumps({"_id": str(i), "text": "a"}).encode() + b"\n" for i in range(9)))
-    )
+    file.write_bytes(gzip.compress(write_jsonl(tmp_path / "corpus.jsonl", make_passages(9)).read_bytes()))
     with pytest.raises(BadInputError, match="stays whole"):
         PassageIndex.build(open_corpus(file), path, HashingEncoder(), shards=2)
 
