@@ -9,6 +9,7 @@ is complete.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,8 +72,10 @@ def build_shards(
 
     device = encoder.device if isinstance(encoder, DeferredPassageEncoder) else "cpu"
     settings = replace(settings, workers=settings.workers or 1)
-    with ray_cluster(ray, "building on Ray") as cluster:
-        runner = RayRunner(cluster, cpus=settings.workers or 1, device=device)
+    with (
+        ray_cluster(ray, "building on Ray") as cluster,
+        closing(RayRunner(cluster, cpus=settings.workers or 1, device=device)) as runner,
+    ):
         build_sharded_index(corpus, path.absolute(), encoder, settings, n_shards, progress, runner)
 
 

@@ -7,6 +7,7 @@ be, and calls it again; the builder then continues at the journal.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from elasticdenser.progress import Progress, silent
 T = TypeVar("T")
 
 _POLL_S = 1.0
+
+_IDLE_S = 10.0
+"""How long an actor waits for others to finish. Then it ends: its CPUs may be needed to start one of these again,
+whose machine was lost, or that the cluster had no room for yet."""
 
 _MAX_DEATHS = 5
 """How often the process of a shard may die before the build fails: then it is the shard that ends it."""
@@ -45,7 +50,7 @@ class _Builder:
 
 
 class RayRunner:
-    """Runs tasks on a Ray cluster; a `Runner`.
+    """Runs tasks on a Ray cluster; a `Runner`, to be closed after the last tasks.
 
     Args:
         ray: The module `ray`, connected to the cluster; see `ray_cluster`.
@@ -55,36 +60,39 @@ class RayRunner:
 
     def __init__(self, ray: Any, *, cpus: int = 1, device: str = "cpu") -> None:
         self._ray, self._cpus, self._device = ray, cpus, device
+        self._actors: list[Any] = []
+
+    def close(self) -> None:
+        """End all actors."""
+        while self._actors:
+            self._ray.kill(self._actors.pop())
 
     def run(self, tasks: Sequence[Task[T]], step: str, progress: Progress, measure: Measure | None = None) -> list[T]:
         """Run all tasks on as many actors as the cluster has room for; see `Runner.run`."""
-        ray = self._ray
-        waiting = deque(range(len(tasks)))
-        actors = self._actors(len(tasks))
-        idle, running = list(actors), {}
+        self._start_actors(len(tasks))
+        waiting, idle = deque(range(len(tasks))), list(self._actors)
+        running: dict[Any, tuple[int, Any]] = {}
         results: dict[int, T] = {}
-        try:
-            while waiting or running:
-                while waiting and idle:
-                    number, actor = waiting.popleft(), idle.pop()
-                    running[actor.run.remote(tasks[number])] = (number, actor)
-                while idle:
-                    ray.kill(idle.pop())  # its CPUs may be needed by the actor of a machine that was lost
-                for reference in ray.wait(list(running), timeout=_POLL_S)[0]:
-                    number, actor = running.pop(reference)
-                    results[number] = self._result(reference, number)
-                    idle.append(actor)
-                progress(step, *(measure() if measure else (len(results), len(tasks))))
-        finally:
-            for actor in actors:
-                ray.kill(actor)
+        idle_since = time.monotonic()
+        while waiting or running:
+            while waiting and idle:
+                number, actor = waiting.popleft(), idle.pop()
+                running[actor.run.remote(tasks[number])] = (number, actor)
+            if idle and time.monotonic() - idle_since > _IDLE_S:
+                self._end(idle.pop())
+            for reference in self._ray.wait(list(running), timeout=_POLL_S)[0]:
+                number, actor = running.pop(reference)
+                results[number] = self._result(reference, number)
+                idle.append(actor)
+                idle_since = time.monotonic()
+            progress(step, *(measure() if measure else (len(results), len(tasks))))
         return [results[number] for number in range(len(tasks))]
 
-    def _actors(self, n_tasks: int) -> list[Any]:
-        """Start actors, at most one for each task.
+    def _start_actors(self, n_tasks: int) -> None:
+        """Start actors where the cluster has room, until there is one for each task.
 
         Raises:
-            BuildError: The cluster has no room for one.
+            BuildError: The cluster has no room for any.
         """
         resources = self._ray.cluster_resources()
         n_gpus = int(resources.get("GPU", 0))
@@ -99,7 +107,11 @@ class RayRunner:
         builder = self._ray.remote(_Builder).options(
             num_cpus=self._cpus, num_gpus=int(needs_gpu), max_restarts=_MAX_DEATHS, max_task_retries=_MAX_DEATHS
         )
-        return [builder.remote() for _ in range(n_actors)]
+        self._actors += [builder.remote() for _ in range(n_actors - len(self._actors))]
+
+    def _end(self, actor: Any) -> None:
+        self._actors.remove(actor)
+        self._ray.kill(actor)
 
     def _result(self, reference: Any, number: int) -> Any:
         """Return the result of a task.

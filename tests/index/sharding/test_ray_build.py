@@ -29,7 +29,8 @@ def cluster():
     """Ray cluster of two nodes on this machine, which listens on the loopback address; a third can be added."""
     require(is_installed("ray"), "needs the extra ray")
     with pytest.MonkeyPatch.context() as environment:
-        for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED"):
+        # Workers are as nice as the rest, so that they make progress beside other tests.
+        for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness"):
             environment.setenv(name, "0")
         environment.setenv("RAY_HEALTH_CHECK_INITIAL_DELAY_MS", "500")
         import ray
