@@ -114,7 +114,7 @@ Similarity = Annotated[
 NoCompact = Annotated[
     bool, typer.Option("--no-compact", help="Do not merge segments, even if there are many or much is deleted.")
 ]
-EncodingShards = Annotated[
+Shards = Annotated[
     int | None,
     typer.Option(
         min=1,
@@ -132,7 +132,7 @@ BuildingRay = Annotated[
         show_default=False,
     ),
 ]
-Workers = Annotated[
+EncodingWorkers = Annotated[
     int | None, typer.Option("--workers", min=1, help="CPUs that encode passages. Default: all usable CPUs.")
 ]
 Workers = Annotated[

@@ -8,6 +8,7 @@ import time
 import pytest
 from ci_needs import require
 from hashing import HashingEncoder, assert_same, make_passages, write_jsonl
+from recording import Deadly, RecordingEncoder
 
 from elasticdenser.datasets import open_corpus
 from elasticdenser.errors import BadInputError, BuildError, ElasticDenserError
@@ -48,24 +49,6 @@ def cluster():
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     return open_corpus(write_jsonl(tmp_path_factory.mktemp("corpus") / "corpus.jsonl", make_passages(N)))
-
-
-class RecordingEncoder(HashingEncoder):
-    """Encoder that records the process of every window in a file."""
-
-    def __init__(self, record, wait_s=0.0):
-        super().__init__(wait_s=wait_s)
-        self.record = record
-
-    def encode(self, texts):
-        vectors = super().encode(texts)
-        with open(self.record, "a") as file:
-            file.write(f"{os.getpid()} {len(texts)}\n")
-        return vectors
-
-    def entries(self):
-        lines = self.record.read_text().splitlines() if self.record.exists() else []
-        return [tuple(map(int, line.split())) for line in lines if len(line.split()) == 2]
 
 
 @pytest.fixture
@@ -147,13 +130,6 @@ def test_a_fault_of_the_corpus_is_told_as_without_ray(cluster, tmp_path):
     with pytest.raises(BadInputError, match=r"corpus\.jsonl:101: not JSON") as error:
         PassageIndex.build(open_corpus(file), tmp_path / "index", HashingEncoder(), shards=2, ray="auto")
     assert "Traceback" not in str(error.value)
-
-
-class Deadly(HashingEncoder):
-    """Encoder that ends its process."""
-
-    def encode(self, texts):
-        os._exit(1)
 
 
 def test_a_shard_that_ends_every_process_fails_and_keeps_what_is_finished(cluster, tmp_path, monkeypatch):
