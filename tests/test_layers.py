@@ -24,7 +24,7 @@ LAYERS = (
     ("datasets",),
     (
         *("arrays", "artifacts", "cpus", "dataclass_io", "errors", "fingerprint", "lazy_imports"),
-        *("machine", "progress", "query_input", "requirements", "subnet", "version"),
+        *("machine", "progress", "query_input", "ray_connection", "requirements", "subnet", "version"),
     ),
 )
 GROUND_FLOOR = LAYERS[-1]

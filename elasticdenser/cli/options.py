@@ -42,6 +42,13 @@ def output_folder(path: Path | None) -> Path | None:
     return path
 
 
+def new_folder(place: str) -> Path:
+    """Return the path of a folder to create; refuse what `output_folder` refuses."""
+    path = Path(place)
+    output_folder(path)
+    return path
+
+
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of an index.", show_default=False)]
 NewIndexPath = Annotated[
     Path,
@@ -113,6 +120,24 @@ Similarity = Annotated[
 ]
 NoCompact = Annotated[
     bool, typer.Option("--no-compact", help="Do not merge segments, even if there are many or much is deleted.")
+]
+Shards = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Build an index of so many shards, each of a range of the corpus; they are built one after another, or "
+        "side by side with --ray.",
+        show_default=False,
+    ),
+]
+BuildingRay = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="With --shards: build them on the Ray cluster at this address, each on --workers CPUs (default: one). "
+        "auto finds a running one, local starts one on this machine for the build.",
+        show_default=False,
+    ),
 ]
 EncodingWorkers = Annotated[
     int | None, typer.Option("--workers", min=1, help="CPUs that encode passages. Default: all usable CPUs.")

@@ -1,4 +1,4 @@
-"""Contents of an index on disk, of one segment or several, without opening its files."""
+"""Contents of an index on disk, of one segment, several, or shards, without opening its files."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elasticdenser.datasets.metadata import FieldType
-from elasticdenser.errors import IndexFormatError
-from elasticdenser.index.generation import DeletedPassages, Generation, is_generation, read_segment_manifest
-from elasticdenser.index.layout import MANIFEST, SEGMENTS
+from elasticdenser.errors import BuildError, IndexFormatError
+from elasticdenser.index.generation import DeletedPassages, Generation, is_generation
+from elasticdenser.index.layout import MANIFEST, SEGMENTS, SHARDS
 from elasticdenser.index.lexical.info import is_file_of_postings
 from elasticdenser.index.manifest import FileEntry, Manifest, damaged, read_manifest
-from elasticdenser.index.merged_manifest import manifest_of_generation
+from elasticdenser.index.merged_manifest import manifest_of_generation, manifest_of_shards
+from elasticdenser.index.part_manifests import read_part_manifest
+from elasticdenser.index.sharding.manifest import ShardedManifest, is_sharded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +62,16 @@ class IndexContents:
     Attributes:
         folder: Its folder.
         generation: The manifest of its generation; None for an index that was never changed.
-        segments: Its segments, in the order of their passages.
+        segments: Its segments, in the order of their passages; of a sharded index, its shards.
         manifest: Description of them together; of an index that was never changed, the manifest itself.
+        sharded: The manifest of a sharded index; None for any other.
     """
 
     folder: Path
     generation: Generation | None
     segments: tuple[SegmentContents, ...]
     manifest: Manifest
+    sharded: ShardedManifest | None = None
 
     @classmethod
     def read(cls, folder: Path) -> IndexContents:
@@ -87,6 +91,8 @@ class IndexContents:
     @classmethod
     def _read_once(cls, folder: Path) -> IndexContents:
         value = read_manifest(folder)
+        if is_sharded(value):
+            return cls._of_shards(folder, ShardedManifest.from_json(folder / MANIFEST, value))
         if not is_generation(value):
             manifest = Manifest.from_json(folder / MANIFEST, value)
             return cls(
@@ -98,8 +104,8 @@ class IndexContents:
         generation = Generation.from_json(folder / MANIFEST, value)
         segments = []
         for entry in generation.segments:
-            manifest = read_segment_manifest(folder, entry)
             path = f"{SEGMENTS}/{entry.name}"
+            manifest = read_part_manifest(folder / path, entry.manifest)
             segments.append(SegmentContents(path=path, manifest=manifest, deleted=entry.deleted))
             _check_segment(folder, generation, segments[-1])
         return cls(
@@ -108,6 +114,27 @@ class IndexContents:
             segments=tuple(segments),
             manifest=manifest_of_generation(generation, segments),
         )
+
+    @classmethod
+    def _of_shards(cls, folder: Path, sharded: ShardedManifest) -> IndexContents:
+        shards = []
+        for entry in sharded.shards:
+            path = f"{SHARDS}/{entry.name}"
+            manifest = read_part_manifest(folder / path, entry.manifest)
+            shards.append(SegmentContents(path=path, manifest=manifest))
+            _check_segment(folder, sharded, shards[-1])
+            if manifest.n_passages != entry.n_passages:
+                raise damaged(
+                    folder / path / MANIFEST,
+                    f"got {manifest.n_passages:,} passages, but {entry.n_passages:,} in the manifest of the index",
+                )
+        manifest = manifest_of_shards(sharded, shards)
+        return cls(folder=folder, generation=None, segments=tuple(shards), manifest=manifest, sharded=sharded)
+
+    @property
+    def is_one_folder(self) -> bool:
+        """Whether all files are in the folder itself, in no segments or shards."""
+        return self.generation is None and self.sharded is None
 
     @property
     def primary(self) -> Manifest:
@@ -130,6 +157,18 @@ class IndexContents:
         """Types of the metadata fields by name; empty without metadata."""
         return {name: FieldType.parse(kind) for name, kind in (self.manifest.metadata or {}).items()}
 
+    def check_unsharded(self) -> None:
+        """Refuse what cannot be done with a sharded index.
+
+        Raises:
+            BuildError: It is one.
+        """
+        if self.sharded is not None:
+            raise BuildError(
+                f"{self.folder} is an index of {len(self.segments)} shards, which are never changed: build it again "
+                "from all documents with --overwrite"
+            )
+
     @property
     def number(self) -> int:
         """Number of the generation; 0 for an index that was never changed."""
@@ -144,8 +183,8 @@ def manifest_content(folder: Path) -> bytes | None:
         return None
 
 
-def _check_segment(folder: Path, generation: Generation, segment: SegmentContents) -> None:
-    """Refuse a segment that does not belong to the index.
+def _check_segment(folder: Path, generation: Generation | ShardedManifest, segment: SegmentContents) -> None:
+    """Refuse a segment or shard that does not belong to the index.
 
     Raises:
         IndexFormatError: It has other vectors, chunks, metadata or words, or fewer passages than are deleted.

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.index.efforts import Effort
+from elasticdenser.index.efforts import Effort, select_effort
 from elasticdenser.index.generation import Generation
 from elasticdenser.index.lexical.info import LexicalInfo
 from elasticdenser.index.manifest import Manifest, Origin, StructureInfo
+from elasticdenser.index.sharding.manifest import ShardedManifest
 
 if TYPE_CHECKING:
     from elasticdenser.index.contents import SegmentContents
@@ -57,6 +58,39 @@ def manifest_of_generation(generation: Generation, segments: Sequence[SegmentCon
         encoder=generation.encoder,
         version=generation.version,
     )
+
+
+def manifest_of_shards(sharded: ShardedManifest, shards: Sequence[SegmentContents]) -> Manifest:
+    """Return the description of shards together; every effort reaches its recall in each of them."""
+    manifest = merged_manifest(shards)
+    structure = replace(manifest.structure, efforts=common_efforts([shard.manifest.structure for shard in shards]))
+    codebooks = {} if sharded.codebooks is None else sharded.codebooks.files
+    return replace(
+        manifest,
+        created=sharded.created,
+        software=sharded.software,
+        encoder=sharded.encoder,
+        structure=structure,
+        files={**manifest.files, **codebooks},
+        version=sharded.version,
+    )
+
+
+def common_efforts(structures: Sequence[StructureInfo]) -> tuple[Effort, ...]:
+    """Return the efforts of several structures together: the recall of each is reached by all of them.
+
+    A search with a recall selects in every structure the least effort that reaches it, so that the structures may
+    search with different settings; those given are of the first structure.
+
+    Args:
+        structures: The structures of all shards.
+    """
+    found: dict[float, Effort] = {}
+    for recall in sorted({effort.recall_at_10 for structure in structures for effort in structure.efforts}):
+        chosen = [structure.efforts[select_effort(structure.efforts, recall or None)] for structure in structures]
+        reached = min(effort.recall_at_10 for effort in chosen)
+        found[reached] = replace(chosen[0], recall_at_10=reached)
+    return tuple(found[recall] for recall in sorted(found))
 
 
 def merged_manifest(segments: Sequence[SegmentContents]) -> Manifest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,12 @@ class PassageIndex(SearchableIndex):
 
     @classmethod
     def open(
-        cls, path: str | Path, *, encoder: EncoderFingerprint | None = None, check: Check = "changed"
+        cls,
+        path: str | Path,
+        *,
+        encoder: EncoderFingerprint | None = None,
+        check: Check = "changed",
+        threads: int = 1,
     ) -> PassageIndex:
         """Open the newest generation of an index.
 
@@ -55,12 +61,14 @@ class PassageIndex(SearchableIndex):
             encoder: Fingerprint of the encoder that will search it, to be compared.
             check: `changed` reads the files whose size or times differ from when they were last verified, `all` reads
                 every file, `sizes` none.
+            threads: Shards (or segments) that are searched at a time. With 1, each is searched in the calling thread:
+                best where several threads call `search`, as an engine does.
 
         Raises:
             IndexFormatError: It is missing, damaged, unfinished, or of a newer format.
             EncoderMismatchError: It was built by another encoder.
         """
-        index = cls(*open_segments(Path(path), check))
+        index = cls(*open_segments(Path(path), check), threads)
         if encoder is not None:
             index.check_encoder(encoder)
         return index
@@ -81,6 +89,8 @@ class PassageIndex(SearchableIndex):
         metadata: AnySelection = None,
         hybrid: bool = False,
         stemmer: str = DEFAULT_STEMMER,
+        shards: int | None = None,
+        ray: str | None = None,
         progress: Progress = silent,
     ) -> PassageIndex:
         """Encode a corpus into a new index, or continue a build that was interrupted there, and open it.
@@ -104,11 +114,14 @@ class PassageIndex(SearchableIndex):
             hybrid: Also index the words of the passages, for `Retriever.search(hybrid=...)`; this needs the texts.
             stemmer: How endings of words are cut off: `porter` for English, another of Snowball's stemmers, such as
                 `german`, or `none`.
+            shards: Build a sharded index of so many shards, of a corpus in files or data sets; see `docs/sharding.md`.
+            ray: Build the shards on a Ray cluster: its address, or `local` to start one on this machine.
             progress: Called with (step, done, in all).
 
         Raises:
             BuildError: Something else is in that place, another build is running, or the disk refuses.
             BadInputError: The corpus has a fault.
+            MissingExtraError: Ray is not installed.
         """
         # Imported here because a search does not need them.
         from elasticdenser.datasets import as_corpus
@@ -125,7 +138,13 @@ class PassageIndex(SearchableIndex):
             stemmer=stemmer if hybrid else None,
         )
         path = resolve_path(Path(path))
-        build_index(as_corpus(corpus, metadata=metadata), path, encoder or DeferredPassageEncoder(), settings, progress)
+        source, encoder = as_corpus(corpus, metadata=metadata), encoder or DeferredPassageEncoder()
+        if shards is None and ray is None:
+            build_index(source, path, encoder, settings, progress)
+        else:
+            from elasticdenser.index.sharding.building import build_shards
+
+            build_shards(source, path, encoder, settings, shards, progress, ray=ray)
         return cls.open(path)
 
     def add(
@@ -238,7 +257,7 @@ class PassageIndex(SearchableIndex):
         """
         if IndexContents.read(self.path) == self.contents:
             return self
-        return PassageIndex(*open_segments(self.path, "changed", self._table.segments))
+        return PassageIndex(*open_segments(self.path, "changed", self._table.segments), self._threads)
 
     def _next(self, compact: bool, progress: Progress) -> PassageIndex:
         """Compact the index if it is needed and wanted, and return the newest generation."""
@@ -252,7 +271,7 @@ class PassageIndex(SearchableIndex):
         return f"<PassageIndex {str(self.path)!r}: {len(self):,} passages, {self.dim} dimensions>"
 
     def __reduce__(self) -> tuple[Callable[..., PassageIndex], tuple[Path]]:
-        return PassageIndex.open, (self.path.absolute(),)  # pickled by path
+        return partial(PassageIndex.open, threads=self._threads), (self.path.absolute(),)  # pickled by path
 
 
 def rebuild(
@@ -287,7 +306,9 @@ def rebuild(
     if factory is None and hybrid is None:
         factory = AUTO
     new_stemmer = KEEP if hybrid is None else stemmer if hybrid else None
-    if IndexContents.read(folder).generation is not None:
+    contents = IndexContents.read(folder)
+    contents.check_unsharded()
+    if contents.generation is not None:
         rewrite(folder, factory or AUTO, progress, stemmer=new_stemmer)
     else:
         rebuild_derived(folder, factory, progress, stemmer=new_stemmer)

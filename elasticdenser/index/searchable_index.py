@@ -32,11 +32,12 @@ class SearchableIndex(IndexedPassages):
     Args:
         contents: The generation.
         table: Its segments, opened.
+        threads: Shards or segments that are searched at a time.
     """
 
-    def __init__(self, contents: IndexContents, table: SegmentTable) -> None:
+    def __init__(self, contents: IndexContents, table: SegmentTable, threads: int = 1) -> None:
         super().__init__(contents, table)
-        self._search = SegmentSearch(table)
+        self._threads, self._search = threads, SegmentSearch(table, threads)
         self.lexical = _lexical_search(self.manifest.stemmer, table)
 
     @cached_property
@@ -71,7 +72,7 @@ class SearchableIndex(IndexedPassages):
         exact: bool = False,
         recall: float | None = None,
     ) -> tuple[Scores, Positions]:
-        """Return the passages with the highest inner products, in the calling thread.
+        """Return the passages with the highest inner products, in the calling thread, or those that `open` was given.
 
         The search structure proposes candidates; their scores are computed from the stored vectors, one passage at a
         time, so that a query has the same scores alone and in a batch. Ties are broken by position in the index.

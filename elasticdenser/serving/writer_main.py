@@ -84,7 +84,7 @@ class _Changer:
 
     def _encoder(self, addition: Addition) -> PassageEncoder:
         contents = IndexContents.read(addition.path)
-        contents.check_changeable()  # before seconds are spent on loading
+        contents.check_unsharded()  # before seconds are spent on loading
         key = (contents.manifest.encoder, repr(sorted(addition.encoder_options.items())))
         if key not in self._encoders:
             options: dict[str, Any] = {**addition.encoder_options, "download": False}

@@ -514,7 +514,7 @@ def test_an_id_in_two_segments_is_found(index, hashing):
     contents = IndexContents.read(index.path)
     segments = [replace(entry, deleted=None) for entry in contents.generation.segments]
     replace(contents.generation, segments=tuple(segments)).write(index.path)
-    with pytest.raises(IndexFormatError, match="1 ids are in two segments, such as 'd1é'"):
+    with pytest.raises(IndexFormatError, match="1 ids are in two parts of it, such as 'd1é'"):
         PassageIndex.open(index.path, check="all")
 
 
@@ -554,7 +554,7 @@ def test_small_segments_are_scanned_together_beside_those_with_a_structure(index
 
 def test_contents_are_read_again_where_a_change_replaces_their_segments(index, hashing, monkeypatch):
     index = index.add([passage("new")], encoder=hashing)
-    read, calls = contents.read_segment_manifest, []
+    read, calls = contents.read_part_manifest, []
 
     def compacted_meanwhile(folder, entry):
         calls.append(entry)
@@ -562,7 +562,7 @@ def test_contents_are_read_again_where_a_change_replaces_their_segments(index, h
             index.compact()
         return read(folder, entry)
 
-    monkeypatch.setattr(contents, "read_segment_manifest", compacted_meanwhile)
+    monkeypatch.setattr(contents, "read_part_manifest", compacted_meanwhile)
     assert len(IndexContents.read(index.path).segments) == 1
     (index.path / "segments" / "3" / "manifest.json").unlink()
     with pytest.raises(IndexFormatError, match="it cannot be read"):
