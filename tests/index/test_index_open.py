@@ -105,9 +105,9 @@ def test_a_manifest_altered_anywhere_is_refused(index_path):
 
 
 def test_a_manifest_of_a_newer_format_is_refused(index_path):
-    edit_manifest(index_path, version=6, novelty=1)
+    edit_manifest(index_path, version=7, novelty=1)
     with pytest.raises(
-        IndexFormatError, match=r"format version 6, this elasticdenser reads up to 5: install a newer elasticdenser"
+        IndexFormatError, match=r"format version 7, this elasticdenser reads up to 6: install a newer elasticdenser"
     ):
         PassageIndex.open(index_path)
 

@@ -387,7 +387,7 @@ def test_an_altered_generation_is_refused(index):
         ({"novelty": 1, "sha256": None}, "unknown key 'novelty'"),
         ({"segments": [value["segments"][0]] * 2, "sha256": None}, "names a segment twice"),
         ({"segments": [{**value["segments"][0], "name": "../1"}], "sha256": None}, "outside of its folder"),
-        ({"version": 6}, "format version 6, this elasticdenser reads up to 5"),
+        ({"version": 7}, "format version 7, this elasticdenser reads up to 6"),
     ]:
         file.write_text(json.dumps({**value, **changes}))
         with pytest.raises(IndexFormatError, match=what):
