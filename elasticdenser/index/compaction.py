@@ -60,6 +60,7 @@ def compact(path: Path, *, factory: str = AUTO, progress: Progress = silent) -> 
     """
     folder = resolve_path(path)
     contents = IndexContents.read(folder)
+    contents.check_unsharded()
     is_compact = len(contents.segments) <= 1 and not any(segment.deleted for segment in contents.segments)
     if is_compact and factory in (AUTO, contents.manifest.structure.factory):
         return contents.number
@@ -73,6 +74,7 @@ def rewrite(path: Path, factory: str = AUTO, progress: Progress = silent) -> int
     """
     folder = resolve_path(path)
     contents = IndexContents.read(folder)
+    contents.check_unsharded()
     if contents.generation is None:
         rebuild_derived(folder, factory, progress, stemmer=KEEP)
         return 0

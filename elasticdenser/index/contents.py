@@ -1,4 +1,4 @@
-"""Contents of an index on disk, of one segment or several, without opening its files."""
+"""Contents of an index on disk, of one segment, several, or shards, without opening its files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 from elasticdenser.errors import BuildError, IndexFormatError
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.index.efforts import Effort
-from elasticdenser.index.generation import DeletedPassages, Generation, is_generation, read_segment_manifest
-from elasticdenser.index.layout import MANIFEST, SEGMENTS
+from elasticdenser.index.efforts import Effort, select_effort
+from elasticdenser.index.generation import DeletedPassages, Generation, is_generation
+from elasticdenser.index.layout import MANIFEST, SEGMENTS, SHARDS
 from elasticdenser.index.manifest import FileEntry, Manifest, Origin, StructureInfo, damaged, read_manifest
+from elasticdenser.index.part_manifests import read_part_manifest
+from elasticdenser.index.sharding.manifest import ShardedManifest, is_sharded
 
 _ORIGINS: tuple[Origin, ...] = ("decoded", "exact", "encoded")
 """Of several segments, the first that one of them has is said of all."""
@@ -72,14 +74,16 @@ class IndexContents:
     Attributes:
         folder: Its folder.
         generation: The manifest of its generation; None for an index that was never changed.
-        segments: Its segments, in the order of their passages.
+        segments: Its segments, in the order of their passages; of a sharded index, its shards.
         manifest: Description of them together; of an index that was never changed, the manifest itself.
+        sharded: The manifest of a sharded index; None for any other.
     """
 
     folder: Path
     generation: Generation | None
     segments: tuple[SegmentContents, ...]
     manifest: Manifest
+    sharded: ShardedManifest | None = None
 
     @classmethod
     def read(cls, folder: Path) -> IndexContents:
@@ -99,6 +103,8 @@ class IndexContents:
     @classmethod
     def _read_once(cls, folder: Path) -> IndexContents:
         value = read_manifest(folder)
+        if is_sharded(value):
+            return cls._of_shards(folder, ShardedManifest.from_json(folder / MANIFEST, value))
         if not is_generation(value):
             manifest = Manifest.from_json(folder / MANIFEST, value)
             return cls(
@@ -110,8 +116,8 @@ class IndexContents:
         generation = Generation.from_json(folder / MANIFEST, value)
         segments = []
         for entry in generation.segments:
-            manifest = read_segment_manifest(folder, entry)
             path = f"{SEGMENTS}/{entry.name}"
+            manifest = read_part_manifest(folder / path, entry.manifest)
             segments.append(SegmentContents(path=path, manifest=manifest, deleted=entry.deleted))
             _check_segment(folder, generation, segments[-1])
         return cls(
@@ -121,6 +127,27 @@ class IndexContents:
             manifest=_manifest_of_generation(generation, segments),
         )
 
+    @classmethod
+    def _of_shards(cls, folder: Path, sharded: ShardedManifest) -> IndexContents:
+        shards = []
+        for entry in sharded.shards:
+            path = f"{SHARDS}/{entry.name}"
+            manifest = read_part_manifest(folder / path, entry.manifest)
+            shards.append(SegmentContents(path=path, manifest=manifest))
+            _check_segment(folder, sharded, shards[-1])
+            if manifest.n_passages != entry.n_passages or manifest.metadata or manifest.lexical:
+                raise damaged(
+                    folder / path / MANIFEST,
+                    f"expected {entry.n_passages:,} passages without metadata and words, as a shard has them",
+                )
+        manifest = _manifest_of_shards(sharded, shards)
+        return cls(folder=folder, generation=None, segments=tuple(shards), manifest=manifest, sharded=sharded)
+
+    @property
+    def is_one_folder(self) -> bool:
+        """Whether all files are in the folder itself, in no segments or shards."""
+        return self.generation is None and self.sharded is None
+
     @property
     def primary(self) -> Manifest:
         """The description without the files of search structures, which can be built again."""
@@ -128,12 +155,25 @@ class IndexContents:
         files = {name: entry for name, entry in self.manifest.files.items() if name not in derived}
         return replace(self.manifest, files=files)
 
-    def check_changeable(self) -> None:
-        """Refuse a change of an index whose metadata or postings would be lost, since only builds write them.
+    def check_unsharded(self) -> None:
+        """Refuse what cannot be done with a sharded index.
 
         Raises:
-            BuildError: It has metadata or postings.
+            BuildError: It is one.
         """
+        if self.sharded is not None:
+            raise BuildError(
+                f"{self.folder} is an index of {len(self.segments)} shards, which are never changed: build it again "
+                "from all documents with --overwrite"
+            )
+
+    def check_changeable(self) -> None:
+        """Refuse a change of an index that changes would damage.
+
+        Raises:
+            BuildError: It is sharded, or has metadata or postings, which only builds write.
+        """
+        self.check_unsharded()
         kinds = {"metadata": self.manifest.metadata, "postings for search by words": self.manifest.lexical}
         if held := " and ".join(name for name, value in kinds.items() if value):
             raise BuildError(
@@ -155,8 +195,8 @@ def manifest_content(folder: Path) -> bytes | None:
         return None
 
 
-def _check_segment(folder: Path, generation: Generation, segment: SegmentContents) -> None:
-    """Refuse a segment that does not belong to the index.
+def _check_segment(folder: Path, generation: Generation | ShardedManifest, segment: SegmentContents) -> None:
+    """Refuse a segment or shard that does not belong to the index.
 
     Raises:
         IndexFormatError: It has other vectors or chunks, or fewer passages than are deleted.
@@ -201,6 +241,39 @@ def _manifest_of_generation(generation: Generation, segments: Sequence[SegmentCo
         encoder=generation.encoder,
         version=generation.version,
     )
+
+
+def _manifest_of_shards(sharded: ShardedManifest, shards: Sequence[SegmentContents]) -> Manifest:
+    """Return the description of shards together; every effort reaches its recall in each of them."""
+    manifest = merged_manifest(shards)
+    structure = replace(manifest.structure, efforts=common_efforts([shard.manifest.structure for shard in shards]))
+    codebooks = {} if sharded.codebooks is None else sharded.codebooks.files
+    return replace(
+        manifest,
+        created=sharded.created,
+        software=sharded.software,
+        encoder=sharded.encoder,
+        structure=structure,
+        files={**manifest.files, **codebooks},
+        version=sharded.version,
+    )
+
+
+def common_efforts(structures: Sequence[StructureInfo]) -> tuple[Effort, ...]:
+    """Return the efforts of several structures together: the recall of each is reached by all of them.
+
+    A search with a recall selects in every structure the least effort that reaches it, so that the structures may
+    search with different settings; those given are of the first structure.
+
+    Args:
+        structures: The structures of all shards.
+    """
+    found: dict[float, Effort] = {}
+    for recall in sorted({effort.recall_at_10 for structure in structures for effort in structure.efforts}):
+        chosen = [structure.efforts[select_effort(structure.efforts, recall or None)] for structure in structures]
+        reached = min(effort.recall_at_10 for effort in chosen)
+        found[reached] = replace(chosen[0], recall_at_10=reached)
+    return tuple(found[recall] for recall in sorted(found))
 
 
 def merged_manifest(segments: Sequence[SegmentContents]) -> Manifest:

@@ -149,8 +149,8 @@ def export_index(index: PassageIndex, path: Path, *, factory: str = "Flat", prog
 
 @contextmanager
 def _folder_of_vectors(index: PassageIndex, scratch: Path) -> Iterator[Path]:
-    """Yield a folder with a file of all vectors of an index: of one that was changed, a copy that is removed."""
-    if index.contents.generation is None:
+    """Yield a folder with a file of all vectors of an index: of several segments, a copy that is removed."""
+    if index.contents.is_one_folder:
         yield index.path
         return
     copy = scratch / VECTORS

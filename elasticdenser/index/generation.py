@@ -5,25 +5,15 @@ An index that was built and never changed has none: it is one segment, in the fo
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
 from elasticdenser.index.chunking import Chunking
-from elasticdenser.index.layout import MANIFEST, SEGMENTS
-from elasticdenser.index.manifest import (
-    FileEntry,
-    Manifest,
-    damaged,
-    is_file_name,
-    parse_manifest,
-    parsed_manifest,
-    write_manifest,
-)
+from elasticdenser.index.layout import SEGMENTS
+from elasticdenser.index.manifest import FileEntry, is_file_name, parse_manifest, write_manifest
 from elasticdenser.models.settings import EncoderFingerprint
 
 VERSION = 5
@@ -125,25 +115,3 @@ class Generation:
 def is_generation(value: dict[str, Any]) -> bool:
     """Return whether a parsed manifest is one of a generation, not of a single segment."""
     return SEGMENTS in value
-
-
-def read_segment_manifest(folder: Path, entry: SegmentEntry) -> Manifest:
-    """Return the manifest of a segment of the index in `folder`.
-
-    Raises:
-        IndexFormatError: It is missing or damaged, or not the one of the generation.
-    """
-    path = folder / SEGMENTS / entry.name / MANIFEST
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise damaged(path, f"it cannot be read: {error.strerror}") from None
-    if (len(content), hashlib.sha256(content).hexdigest()) != (entry.manifest.bytes, entry.manifest.sha256):
-        raise damaged(path, "its SHA-256 is not the one in the manifest of the index")
-    return _segment_manifest(path, content)
-
-
-@lru_cache(maxsize=256)
-def _segment_manifest(path: Path, content: bytes) -> Manifest:
-    """Return the manifest of a segment; a change reads those of all segments several times."""
-    return Manifest.from_json(path, parsed_manifest(path, content))

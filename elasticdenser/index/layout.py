@@ -20,6 +20,8 @@ LINE_FILES = {IDS: ID_OFFSETS, PASSAGES: PASSAGE_OFFSETS}
 VERIFIED = ".checked.json"
 
 SEGMENTS = "segments"
+SHARDS = "shards"
+CODEBOOKS = "codebooks"
 
 PLAN = "plan.json"
 JOURNAL = "journal.jsonl"

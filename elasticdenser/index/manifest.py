@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 FORMAT = "elasticdenser-index"
 VERSION = 4
-LATEST_VERSION = 5
-"""Version of the manifests of generations; see `generation`."""
+LATEST_VERSION = 6
+"""Version of the manifests of sharded indexes; see `sharding.manifest`. Those of generations have version 5."""
 
 Origin = Literal["encoded", "exact", "decoded"]
 """Origin of the vectors; see `Manifest`."""

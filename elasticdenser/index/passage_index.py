@@ -536,7 +536,9 @@ def rebuild(
     folder = resolve_path(Path(path))
     if factory is None and hybrid is None:
         factory = AUTO
-    if hybrid is None and IndexContents.read(folder).generation is not None:
+    contents = IndexContents.read(folder)
+    contents.check_unsharded()
+    if hybrid is None and contents.generation is not None:
         rewrite(folder, factory or AUTO, progress)
     else:
         rebuild_derived(folder, factory, progress, stemmer=KEEP if hybrid is None else stemmer if hybrid else None)

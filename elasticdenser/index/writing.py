@@ -61,6 +61,7 @@ class IndexWriter:
         self._folder = folder
         recover(folder)
         contents = IndexContents.read(folder)
+        contents.check_unsharded()
         check_integrity(folder, contents.primary)
         remove_leftovers(contents)
         if contents.generation is None:
