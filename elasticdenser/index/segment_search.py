@@ -79,12 +79,21 @@ class SegmentSearch:
         return self._merged(queries, k, [partial(part.scan_within, allowed=allowed) for part in self._parts])
 
     def _merged(self, queries: Vectors, k: int, searches: Sequence[Callable[[Vectors, int], Hits]]) -> Hits:
-        hits = [search(queries, k) for search in searches]
-        if len(hits) == 1:
-            return hits[0]
-        scores, positions = (np.concatenate(columns, axis=1) for columns in zip(*hits, strict=True))
-        order, rows = np.lexsort((positions, -scores))[:, :k], np.arange(len(queries))[:, None]
-        return scores[rows, order], positions[rows, order]
+        return merged_hits([search(queries, k) for search in searches], k)
+
+
+def merged_hits(parts: Sequence[Hits], k: int) -> Hits:
+    """Return the best hits of several parts of an index, each with the positions of the whole.
+
+    Args:
+        parts: The hits of each part, of at least one.
+        k: Number of hits to return, or as many as there are.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    scores, positions = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
+    order, rows = np.lexsort((positions, -scores))[:, :k], np.arange(len(scores))[:, None]
+    return scores[rows, order], positions[rows, order]
 
 
 def _parts(table: SegmentTable) -> list[_Part]:

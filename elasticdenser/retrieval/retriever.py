@@ -121,6 +121,7 @@ class Retriever:
         reranker: Reranker | str | None = None,
         ranker: ElasticRanker | str | Path | None = None,
         hybrid: Hybrid = None,
+        open_index: Callable[[Path], PassageIndex] | None = None,
         **options: Any,
     ) -> Self:
         """Open an index and the encoder that made it, with trained subnets if the encoder or this package has them.
@@ -135,6 +136,7 @@ class Retriever:
             reranker: As for the class.
             ranker: As for the class; a folder is loaded on the encoder's device.
             hybrid: As for the class.
+            open_index: Opens the index instead of `PassageIndex.open`; no other process can then open the retriever.
             options: `dtype` and `device` of the encoder.
 
         Raises:
@@ -143,7 +145,7 @@ class Retriever:
             EncoderMismatchError: The encoder is not the one that made the index.
             QueryError: There is no such reranker, or the index lacks what it needs.
         """
-        index = PassageIndex.open(path)
+        index = PassageIndex.open(path) if open_index is None else open_index(Path(path))
         query_encoder, name = load_query_encoder(index.manifest.encoder, encoder, download=download, **options)
         if isinstance(ranker, str | Path):
             ranker = ElasticRanker.from_pretrained(ranker, device=options.get("device", "auto"))
@@ -156,7 +158,8 @@ class Retriever:
             "hybrid": hybrid,
         }
         again |= options
-        retriever.opener = partial(cls.open, Path(path).absolute(), **again)
+        if open_index is None:
+            retriever.opener = partial(cls.open, Path(path).absolute(), **again)
         return retriever
 
     def __repr__(self) -> str:

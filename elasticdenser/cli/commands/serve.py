@@ -14,6 +14,7 @@ from elasticdenser.cli import options
 from elasticdenser.cli.command import command
 from elasticdenser.cli.output import note, progress_bars
 from elasticdenser.cli.ranker_options import RerankedLevelsOptions
+from elasticdenser.cli.ray_options import RayServingOptions
 
 if TYPE_CHECKING:
     import socket
@@ -36,6 +37,7 @@ _EXAMPLES = options.examples(
     "serve indexes/mine --policy static:w0.5-d3        (always the same level)",
     "serve indexes/mine --host 0.0.0.0 --api-key-file key.txt",
     "serve indexes/mine --allowed-host search.example.org        (behind a proxy)",
+    "serve indexes/sharded --ray local --replicas 2        (a process for each replica of each shard)",
     "serve indexes/mine --cors-origin https://app.example.org        (scripts of another site)",
 )
 
@@ -140,6 +142,7 @@ def serve(
     cache: Annotated[int, typer.Option(min=0, help="Number of recent queries whose vectors are cached.")] = 0,
     access_log: Annotated[bool, typer.Option(help="Log each request as a line of JSON on stderr.")] = True,
     reranking: RerankedLevelsOptions,
+    sharding: RayServingOptions,
     encoding: options.EncoderOptions,
 ) -> None:
     """Serve an index: POST /search, OpenAI's /v1/embeddings, /metrics, and a search page.
@@ -152,7 +155,6 @@ def serve(
     from elasticdenser.cpus import cpu_count
     from elasticdenser.engine.batch_search import options_of_level
     from elasticdenser.engine.policies import check_policy
-    from elasticdenser.engine.processes.pool import should_use_processes
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.serving.hosts import ANY_HOST, parse_allowed_hosts
     from elasticdenser.serving.origins import parse_origins
@@ -160,7 +162,7 @@ def serve(
     from elasticdenser.serving.settings import ServeSettings
 
     check_policy(policy)
-    with bind_socket(host, port) as bound:
+    with bind_socket(host, port) as bound, sharding.retriever_options(deadline_ms / 1000) as shard_options:
         names = allowed_host or ([] if is_loopback(bound) else [ANY_HOST])
         settings = ServeSettings(
             deadline_s=deadline_ms / 1000,
@@ -185,6 +187,7 @@ def serve(
             cache=cache,
             hybrid=options.hybrid_of(hybrid, word_weight),
             **reranking.retriever_options(levels),
+            **shard_options,
         )
         if levels is None and (level := policy.partition(":")[2]):
             options_of_level(retriever, level)  # refuses an unknown one before levels are measured
@@ -192,9 +195,9 @@ def serve(
         engine_options = {
             "policy": policy,
             "minimum_quality": minimum_quality,
-            "workers": options.n_workers(workers),
+            "workers": sharding.n_workers(workers),
             "max_unfinished": max_unfinished,
-            "processes": should_use_processes(retriever) if in_processes is None else in_processes,
+            "processes": _uses_processes(retriever) if in_processes is None else in_processes,
         }
         _serve(bound, retriever, levels, settings, engine_options)
 
@@ -225,6 +228,12 @@ def _serve(
             raise ElasticDenserError(server.failure)
     finally:
         engine.close(1.0)
+
+
+def _uses_processes(retriever: Retriever) -> bool:
+    from elasticdenser.engine.processes.pool import should_use_processes
+
+    return retriever.opener is not None and should_use_processes(retriever)
 
 
 def _measure_levels(retriever: Retriever, rerankings: Sequence[str]) -> Profile:

@@ -34,7 +34,7 @@ class FanOut:
     @property
     def coverage(self) -> float:
         """Share of the shards that have replied."""
-        return 1 - len(self.pending) / self.n_asked
+        return (self.n_asked - len(self.pending)) / self.n_asked
 
 
 class Replica:

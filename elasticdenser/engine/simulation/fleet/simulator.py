@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from elasticdenser.engine.errors import OverloadedError
-from elasticdenser.engine.hedging import HedgeDelay
 from elasticdenser.engine.policies import make_policy
 from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.request import Batch, Outcome, Request, Status
@@ -21,6 +20,7 @@ from elasticdenser.engine.simulation.arrivals import Times
 from elasticdenser.engine.simulation.fleet.settings import FleetSettings
 from elasticdenser.engine.simulation.fleet.shards import FanOut, Replica, choose_replica
 from elasticdenser.engine.simulation.fleet.times import FleetTimes
+from elasticdenser.hedging import HedgeDelay
 
 
 @dataclass(kw_only=True)
