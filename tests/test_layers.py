@@ -23,8 +23,8 @@ LAYERS = (
     ("models",),
     ("datasets",),
     (
-        *("arrays", "artifacts", "cpus", "dataclass_io", "errors", "fingerprint", "hedging"),
-        *("lazy_imports", "machine", "progress", "query_input", "requirements", "subnet", "version"),
+        *("arrays", "artifacts", "cpus", "dataclass_io", "errors", "fingerprint", "hedging", "lazy_imports"),
+        *("machine", "progress", "query_input", "ray_connection", "requirements", "subnet", "version"),
     ),
 )
 GROUND_FLOOR = LAYERS[-1]

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 # Finding the compiler of Windows takes more than a look at the path; there the kernel is not checked.
 MAX_ENVIRONMENT_MIB = 350
 # Packages that only extras install, and the modules of this package that need them.
-HEAVY = ("torch", "transformers", "scipy", "matplotlib", "pyserini", "pandas", "pyarrow", "zstandard", "fastapi")
+HEAVY = ("torch", "transformers", "scipy", "matplotlib", "pyserini", "pandas", "pyarrow", "zstandard", "fastapi", "ray")
 NEED_EXTRAS = (
     *("encoders.backends.head", "encoders.backends.padding", "encoders.backends.transformers"),
     *("encoders.backends.torch", "rankers.backends.torch", "loadtest.http_", "serving.", "training", "integrations."),

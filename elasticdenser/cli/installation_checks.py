@@ -31,6 +31,7 @@ _PURPOSES = {
     "parquet": "corpora in Parquet files",
     "pdf": "corpora in PDF files",
     "qdrant": "export to Qdrant, and search there",
+    "ray": "sharded indexes built on Ray",
     "langchain": "a retriever for LangChain",
     "llamaindex": "a retriever for LlamaIndex",
     "haystack": "a retriever for Haystack",

@@ -114,6 +114,24 @@ Similarity = Annotated[
 NoCompact = Annotated[
     bool, typer.Option("--no-compact", help="Do not merge segments, even if there are many or much is deleted.")
 ]
+Shards = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Build an index of so many shards, each of a range of the corpus; they are built one after another, or "
+        "side by side with --ray.",
+        show_default=False,
+    ),
+]
+BuildingRay = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="With --shards: build them on the Ray cluster at this address, each on --workers CPUs (default: one). "
+        "auto finds a running one, local starts one on this machine for the build.",
+        show_default=False,
+    ),
+]
 EncodingWorkers = Annotated[
     int | None, typer.Option("--workers", min=1, help="CPUs that encode passages. Default: all usable CPUs.")
 ]

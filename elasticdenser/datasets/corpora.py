@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from elasticdenser.datasets.documents import LeftOut, document_records
 from elasticdenser.datasets.fields import PassageReader
 from elasticdenser.datasets.files import bare_name
-from elasticdenser.datasets.formats import RECORD_FORMATS
+from elasticdenser.datasets.formats import LINE_FORMATS, RECORD_FORMATS
 from elasticdenser.datasets.irds import load_irds
 from elasticdenser.datasets.metadata import AnySelection, MetadataSelection
 from elasticdenser.datasets.passages import Passage
@@ -62,9 +62,11 @@ class Corpus:
         fields: Names of the fields of records, where they are not the usual ones.
         metadata: Fields that are kept as metadata.
         remark: Called at the end of the first complete pass with what was not read; by default, it is logged.
+        download: Whether ir_datasets may download missing files.
 
     Attributes:
         skipped: Lines skipped by the last pass.
+        parts: Its files and data sets, which can be read apart; empty for a corpus in memory.
     """
 
     def __init__(
@@ -76,13 +78,16 @@ class Corpus:
         fields: FieldNames | None = None,
         metadata: MetadataSelection | None = None,
         remark: Remark = logger.info,
+        download: bool = False,
     ) -> None:
-        self.name = name
+        self.name, self.download = name, download
+        self.parts: tuple[CorpusPart, ...] = ()
         self.skip_bad = skip_bad
         self.skipped = SkippedLines()
         self._readers = tuple(readers)
         self._schema = replace(PASSAGES.with_names(fields or FieldNames()), metadata=metadata or MetadataSelection())
         self._remark: Remark | None = remark
+        self._is_whole = True
 
     def __repr__(self) -> str:
         return f"<Corpus {self.name!r}>"
@@ -96,6 +101,19 @@ class Corpus:
         """Return the same corpus with other fields as metadata."""
         corpus = copy.copy(self)
         corpus._schema, corpus.skipped = replace(self._schema, metadata=selection), SkippedLines()
+        return corpus
+
+    def of_parts(self, parts: Sequence[CorpusPart], *, is_whole: bool = False) -> Corpus:
+        """Return the corpus of these files and data sets, read in the same way; it can be sent to other processes.
+
+        Args:
+            parts: The files and data sets.
+            is_whole: Whether each field that was named has to be in a record, and remarks are made.
+        """
+        corpus = copy.copy(self)
+        corpus.parts, corpus._readers = tuple(parts), tuple(_reader_of(part, self.download) for part in parts)
+        corpus.skipped, corpus._is_whole = SkippedLines(), is_whole
+        corpus._remark = self._remark if is_whole else None
         return corpus
 
     @classmethod
@@ -138,7 +156,8 @@ class Corpus:
                         skipped.add_left_out(path, row)
                 else:
                     raise BadInputError(row.message, path, line)
-        passage_reader.check_names(self.name)
+        if self._is_whole:
+            passage_reader.check_names(self.name)
         if self._remark is not None:
             for remark in [*skipped.remarks(), *passage_reader.remarks()]:
                 self._remark(remark)
@@ -184,8 +203,8 @@ def open_corpus(
     parts = resolve_sources(sources, format, remark)
     _refuse_fields_of_text(parts, [*fields.options, *(["--metadata"] if selection.types else [])])
     name = "+".join(dict.fromkeys(_name_of(source) for source in sources))
-    readers = [_reader_of(part, download) for part in parts]
-    return Corpus(name, readers, skip_bad=skip_bad, fields=fields, metadata=selection, remark=remark)
+    corpus = Corpus(name, (), skip_bad=skip_bad, fields=fields, metadata=selection, remark=remark, download=download)
+    return corpus.of_parts(parts, is_whole=True)
 
 
 def _refuse_fields_of_text(parts: Sequence[CorpusPart], options: Sequence[str]) -> None:
@@ -208,14 +227,16 @@ def _reader_of(part: CorpusPart, download: bool) -> Reader:
         return partial(_read_database, part)
     if part.format != IRDS:
         return partial(_read_file, part)
-    dataset = load_irds(part.path, download=download)
-    if not dataset.has_docs():
+    if not load_irds(part.path, download=download).has_docs():
         raise BadInputError(f"the ir_datasets id {part.path!r} has no documents: choose one that has")
-    return partial(_read_documents, part.path, dataset.docs_iter)
+    return partial(_read_documents, part, download)
 
 
 def _read_file(part: CorpusPart, reader: PassageReader) -> Iterator[Row]:
-    records = RECORD_FORMATS[part.format].records(part.path, part.prefix, reader.schema)
+    if part.within is None:
+        records = RECORD_FORMATS[part.format].records(part.path, part.prefix, reader.schema)
+    else:
+        records = LINE_FORMATS[part.format].records(part.path, part.prefix, reader.schema, part.within)
     if part.is_document:
         reader.expect(DOCUMENT_FIELDS)
         records = document_records(records, part.path, part.name, may_be_left_out=part.in_folder)
@@ -236,12 +257,13 @@ def _rows(path: str, records: Iterable[tuple[int, Record | BadLine]], reader: Pa
         yield path, number, row
 
 
-def _read_documents(dataset_id: str, documents: Callable[[], Iterator[Any]], reader: PassageReader) -> Iterator[Row]:
-    for number, document in enumerate(documents(), start=1):
+def _read_documents(part: CorpusPart, download: bool, reader: PassageReader) -> Iterator[Row]:
+    documents = load_irds(part.path, download=download).docs_iter(part.within)
+    for number, document in enumerate(documents, start=1 if part.within is None else part.within.first):
         try:
-            yield dataset_id, number, _passage_of(document, reader)
+            yield part.path, number, _passage_of(document, reader)
         except BadLine as error:
-            yield dataset_id, number, error
+            yield part.path, number, error
 
 
 def _passage_of(document: Any, reader: PassageReader) -> Passage:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from elasticdenser.datasets.part_range import PartRange
 from elasticdenser.errors import BadInputError
 
 COMPRESSIONS = (".gz", ".zst")
@@ -63,17 +64,25 @@ def not_utf8(error: UnicodeDecodeError) -> str:
     return f"byte 0x{byte:02x} at column {error.start + 1} is not UTF-8: convert the file to UTF-8"
 
 
-def read_raw_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
+def read_raw_lines(path: str | Path, within: PartRange | None = None) -> Iterator[tuple[int, bytes]]:
     """Stream a file as (line number from 1, bytes of the line without its end), in bounded memory.
 
     A byte order mark is removed from every line: files with one may have been concatenated.
 
+    Args:
+        path: The file.
+        within: The lines to read; None reads all.
+
     Raises:
         BadInputError: The file is missing, damaged, UTF-16, or has a line of more than `MAX_LINE_BYTES`.
     """
-    number = 0
+    within = within or PartRange(start=0, stop=sys.maxsize)
     with open_stream(path) as stream:
-        for number, raw in enumerate(iter(partial(stream.readline, MAX_LINE_BYTES), b""), start=1):
+        position = stream.seek(within.start) if within.start else 0
+        for number, raw in enumerate(iter(partial(stream.readline, MAX_LINE_BYTES), b""), start=within.first):
+            if position >= within.stop:
+                return
+            position += len(raw)
             raw = without_bom(raw)
             if number == 1:
                 refuse_utf16(raw, path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from elasticdenser.datasets.irds_guard import Guard, install_checks
+from elasticdenser.datasets.part_range import PartRange
 from elasticdenser.errors import BadInputError, DataMissingError
 
 _BLOCK = 256
@@ -45,13 +46,26 @@ class IrdsDataset:
         """Return whether it has relevance judgements."""
         return bool(self._dataset.has_qrels())
 
-    def docs_iter(self) -> Iterator[Any]:
-        """Stream the documents as records of ir_datasets.
+    def docs_iter(self, within: PartRange | None = None) -> Iterator[Any]:
+        """Stream the documents as records of ir_datasets, or some of them.
+
+        Args:
+            within: The positions of the documents; None streams all.
 
         Raises:
             BadInputError: Files are missing or unreadable.
         """
-        return self._stream("docs")
+        return self._stream("docs", within)
+
+    def docs_count(self) -> int:
+        """Return the number of documents; where ir_datasets does not know it, they are read.
+
+        Raises:
+            BadInputError: Files are missing or unreadable.
+        """
+        with Guard(self.dataset_id, self._download):
+            count = self._dataset.docs_count()
+        return sum(1 for _ in self.docs_iter()) if count is None else int(count)
 
     def queries_iter(self) -> Iterator[Any]:
         """Stream the queries as records of ir_datasets.
@@ -78,12 +92,19 @@ class IrdsDataset:
             return None
         return path.stat().st_size if path.is_file() else None
 
-    def _stream(self, kind: str) -> Iterator[Any]:
+    def _stream(self, kind: str, within: PartRange | None = None) -> Iterator[Any]:
         if not getattr(self, f"has_{kind}")():
             message = f"the ir_datasets id {self.dataset_id!r} has no {kind}: choose one that has"
             raise BadInputError(message)
         with Guard(self.dataset_id, self._download):
             records = iter(getattr(self._dataset, f"{kind}_iter")())
+            if within is not None:
+                # Slices of ir_datasets skip what is before them without parsing it.
+                records = (
+                    iter(records[within.start : within.stop])
+                    if hasattr(records, "__getitem__")
+                    else islice(records, within.start, within.stop)
+                )
         while True:
             # The guard is not entered during a yield: the caller's own calls of ir_datasets stay unchanged.
             with Guard(self.dataset_id, self._download):

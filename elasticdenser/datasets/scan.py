@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.datasets.corpora import Corpus
@@ -55,13 +55,20 @@ class CorpusScan:
     metadata: dict[str, FieldType] = field(default_factory=dict)
 
 
-def scan_corpus(corpus: Corpus, scratch: Path, *, progress: Callable[[int], None] | None = None) -> CorpusScan:
+def scan_corpus(
+    corpus: Corpus,
+    scratch: Path,
+    *,
+    progress: Callable[[int], None] | None = None,
+    id_hashes: Path | None = None,
+) -> CorpusScan:
     """Read a corpus once (twice if ids repeat), with eight bytes on disk and none in memory for each passage.
 
     Args:
         corpus: The corpus.
         scratch: A folder for a temporary file.
         progress: Called regularly with the number of passages read so far.
+        id_hashes: File on the same disk, for the hashes of all ids: uint64, in rising order. None keeps none.
 
     Raises:
         BadInputError: It is empty, or, unless bad lines are skipped, an id is not unique or a line is bad.
@@ -77,11 +84,13 @@ def scan_corpus(corpus: Corpus, scratch: Path, *, progress: Callable[[int], None
         if n_read == 0:
             raise BadInputError(_empty_message(corpus))
         repeated_hashes = _repeated_values(hashes)
+        if id_hashes is not None:
+            os.replace(hashes, id_hashes)
     finally:
         hashes.unlink(missing_ok=True)
     repeats: Counter[str] = Counter()
     if repeated_hashes:
-        repeats, sha256 = _count_repeats(corpus, repeated_hashes)
+        repeats, sha256 = count_repeats(corpus, repeated_hashes)
     skipped = dict(corpus.skipped.counts)
     if repeats:
         skipped["repeated id"] = repeats.total()
@@ -129,7 +138,16 @@ def _count_and_hash(
     return n_read, digest.hexdigest()
 
 
-def _count_repeats(corpus: Corpus, repeated_hashes: set[bytes]) -> tuple[Counter[str], str]:
+def count_repeats(corpus: Corpus, repeated_hashes: set[bytes]) -> tuple[Counter[str], str]:
+    """Return how often each id is repeated, and the checksum of the passages without those repeated.
+
+    Args:
+        corpus: The corpus.
+        repeated_hashes: Hashes of all ids that may occur more than once, as a scan writes them.
+
+    Raises:
+        BadInputError: An id is repeated, and bad lines are not skipped; the message names both places.
+    """
     digest = hashlib.sha256()
     first_places: dict[str, str] = {}
     repeats: Counter[str] = Counter()
@@ -149,8 +167,9 @@ def _count_repeats(corpus: Corpus, repeated_hashes: set[bytes]) -> tuple[Counter
 
 def _repeated_values(file: Path) -> set[bytes]:
     """Sort the hashes in place, in their file, and return those that occur more than once."""
-    hashes: NDArray[np.uint64] = np.memmap(file, dtype=np.uint64, mode="r+")
+    hashes = np.memmap(file, dtype=np.uint64, mode="r+")
     hashes.sort()
+    hashes.flush()
     repeated: set[bytes] = set()
     for start in range(0, len(hashes) - 1, _COMPARED_AT_ONCE):
         block = hashes[start : start + _COMPARED_AT_ONCE + 1]

@@ -11,6 +11,7 @@ from pathlib import Path
 from elasticdenser.datasets.files import bare_name, compression_of, text_suffix
 from elasticdenser.datasets.folders import DOCUMENTS, READABLE, files_of_folder
 from elasticdenser.datasets.formats import RECORD_FORMATS, format_of
+from elasticdenser.datasets.part_range import PartRange
 from elasticdenser.datasets.records import id_of_name
 from elasticdenser.datasets.sqlite import is_sqlite_source, split_sqlite_source
 from elasticdenser.errors import BadInputError
@@ -41,6 +42,7 @@ class CorpusPart:
         long_prefix: Prefix to use instead if another file has the same prefix.
         in_folder: Whether the file was found in a folder: a document that cannot be used is then left out.
         query: Query to an SQLite database.
+        within: Range that is read; None reads everything.
     """
 
     format: str
@@ -50,6 +52,7 @@ class CorpusPart:
     long_prefix: str = ""
     in_folder: bool = False
     query: str = ""
+    within: PartRange | None = None
 
     @property
     def is_document(self) -> bool:

@@ -18,6 +18,9 @@ class DeferredPassageEncoder:
 
     The arguments are those of `PassageEncoder.from_pretrained`.
 
+    Attributes:
+        device: The requested device, which may be `auto`.
+
     Raises:
         ModelError: The model is not found or not supported.
         MissingExtraError: A package that computes the encoder is not installed.
@@ -36,7 +39,7 @@ class DeferredPassageEncoder:
         self._location = find_model(name, download=download, trust_remote_code=trust_remote_code)
         self._settings = read_settings(self._location.path, **overrides)
         check_encoder(self._location, self._settings, dtype=dtype, device=device)
-        self._dtype, self._device = dtype, device
+        self._dtype, self.device = dtype, device
 
     @property
     def fingerprint(self) -> EncoderFingerprint:
@@ -66,4 +69,4 @@ class DeferredPassageEncoder:
         """
         from elasticdenser.encoders.passage_encoder import PassageEncoder
 
-        return PassageEncoder(self._location, self._settings, dtype=self._dtype, device=self._device)
+        return PassageEncoder(self._location, self._settings, dtype=self._dtype, device=self.device)

@@ -98,6 +98,7 @@ def build_index(
     progress: Progress,
     *,
     is_locked: bool = False,
+    scan: CorpusScan | None = None,
 ) -> CorpusScan:
     """Encode `corpus` into a new index at `path`, or continue the build that was interrupted there.
 
@@ -109,6 +110,7 @@ def build_index(
         settings: Settings of the build.
         progress: Called with (step, done, in all).
         is_locked: Whether the caller holds the lock of `path`.
+        scan: The scan of the corpus, if the caller has it; None reads the corpus once more.
 
     Returns:
         The scan of the corpus.
@@ -132,13 +134,14 @@ def build_index(
         chunker = Chunker(settings.chunking, encoder)
     with nullcontext() if is_locked else exclusive_lock(path):
         recover(path)
-        _refuse_other_content(path, settings)
+        refuse_other_content(path, settings)
         work = building_folder(path)
         journal.open_build_folder(work)
         try:
             if is_long and not (path / layout.MANIFEST).exists():
                 encoder = _loaded(encoder)  # so that a device that does not exist is noticed before hours of reading
-            scan = scan_corpus(corpus, work, progress=lambda done: progress("reading", done, 0))
+            if scan is None:
+                scan = scan_corpus(corpus, work, progress=lambda done: progress("reading", done, 0))
             plan = BuildPlan(
                 n_passages=scan.n_passages,
                 corpus={"sources": corpus.name, "sha256": scan.sha256, "skipped": scan.skipped},
@@ -172,7 +175,7 @@ def _loaded(encoder: PassageEncoder | DeferredPassageEncoder) -> PassageEncoder:
     return encoder.load() if isinstance(encoder, DeferredPassageEncoder) else encoder
 
 
-def _refuse_other_content(path: Path, settings: BuildSettings) -> None:
+def refuse_other_content(path: Path, settings: BuildSettings) -> None:
     """Refuse to build where something other than an index is, before the corpus is read."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return

@@ -132,6 +132,12 @@ class IdTable:
             entry += 1
         return -1
 
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """Hashes of the ids: uint64, (n,), in rising order."""
+        hashes: NDArray[np.uint64] = self._lookup["hash"]
+        return hashes
+
     def maybe_shared_with(self, other: IdTable) -> Positions:
         """Return the positions of the ids that the other table seems to have too, by their hashes: int64, (n,)."""
         own, others = (table._lookup["hash"] for table in (self, other))

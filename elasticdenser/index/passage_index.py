@@ -60,10 +60,10 @@ class PassageIndex:
         lexical: Search by words; None if the index was built without it.
     """
 
-    def __init__(self, contents: IndexContents, table: SegmentTable) -> None:
+    def __init__(self, contents: IndexContents, table: SegmentTable, threads: int = 1) -> None:
         self.path, self.manifest, self.generation = contents.folder, contents.manifest, contents.number
         self.contents, self._table = contents, table
-        self._search = SegmentSearch(table)
+        self._threads, self._search = threads, SegmentSearch(table, threads)
         self.vectors: Vectors | SegmentVectors = SegmentVectors(table, self.dim)
         self.doc_ids: IdTable | SegmentIds = SegmentIds(table)
         if len(table.segments) == 1 and not len(table.segments[0].deleted):
@@ -79,7 +79,12 @@ class PassageIndex:
 
     @classmethod
     def open(
-        cls, path: str | Path, *, encoder: EncoderFingerprint | None = None, check: Check = "changed"
+        cls,
+        path: str | Path,
+        *,
+        encoder: EncoderFingerprint | None = None,
+        check: Check = "changed",
+        threads: int = 1,
     ) -> PassageIndex:
         """Open the newest generation of an index.
 
@@ -88,12 +93,14 @@ class PassageIndex:
             encoder: Fingerprint of the encoder that will search it, to be compared.
             check: `changed` reads the files whose size or times differ from when they were last verified, `all` reads
                 every file, `sizes` none.
+            threads: Shards (or segments) that are searched at a time. With 1, each is searched in the calling thread:
+                best where several threads call `search`, as an engine does.
 
         Raises:
             IndexFormatError: It is missing, damaged, unfinished, or of a newer format.
             EncoderMismatchError: It was built by another encoder.
         """
-        index = cls(*open_segments(Path(path), check))
+        index = cls(*open_segments(Path(path), check), threads)
         if encoder is not None:
             index.check_encoder(encoder)
         return index
@@ -114,6 +121,8 @@ class PassageIndex:
         metadata: AnySelection = None,
         hybrid: bool = False,
         stemmer: str = DEFAULT_STEMMER,
+        shards: int | None = None,
+        ray: str | None = None,
         progress: Progress = silent,
     ) -> PassageIndex:
         """Encode a corpus into a new index, or continue a build that was interrupted there, and open it.
@@ -137,11 +146,14 @@ class PassageIndex:
             hybrid: Also index the words of the passages, for `Retriever.search(hybrid=...)`; this needs the texts.
             stemmer: How endings of words are cut off: `porter` for English, another of Snowball's stemmers, such as
                 `german`, or `none`.
+            shards: Build a sharded index of so many shards, of a corpus in files or data sets; see `docs/sharding.md`.
+            ray: Build the shards on a Ray cluster: its address, or `local` to start one on this machine.
             progress: Called with (step, done, in all).
 
         Raises:
             BuildError: Something else is in that place, another build is running, or the disk refuses.
             BadInputError: The corpus has a fault.
+            MissingExtraError: Ray is not installed.
         """
         # Imported here because a search does not need them.
         from elasticdenser.datasets import as_corpus
@@ -158,7 +170,13 @@ class PassageIndex:
             stemmer=stemmer if hybrid else None,
         )
         path = resolve_path(Path(path))
-        build_index(as_corpus(corpus, metadata=metadata), path, encoder or DeferredPassageEncoder(), settings, progress)
+        source, encoder = as_corpus(corpus, metadata=metadata), encoder or DeferredPassageEncoder()
+        if shards is None and ray is None:
+            build_index(source, path, encoder, settings, progress)
+        else:
+            from elasticdenser.index.sharding.building import build_shards
+
+            build_shards(source, path, encoder, settings, shards, progress, ray=ray)
         return cls.open(path)
 
     def add(
@@ -266,7 +284,7 @@ class PassageIndex:
         """
         if IndexContents.read(self.path) == self.contents:
             return self
-        return PassageIndex(*open_segments(self.path, "changed", self._table.segments))
+        return PassageIndex(*open_segments(self.path, "changed", self._table.segments), self._threads)
 
     def retire(self) -> None:
         """Release what this index holds in other processes, once searches that have begun have ended: nothing."""
@@ -283,7 +301,7 @@ class PassageIndex:
         return f"<PassageIndex {str(self.path)!r}: {len(self):,} passages, {self.dim} dimensions>"
 
     def __reduce__(self) -> tuple[Callable[..., PassageIndex], tuple[Path]]:
-        return PassageIndex.open, (self.path.absolute(),)  # pickled by path
+        return partial(PassageIndex.open, threads=self._threads), (self.path.absolute(),)  # pickled by path
 
     def __len__(self) -> int:
         return self.manifest.n_passages
@@ -323,7 +341,7 @@ class PassageIndex:
         exact: bool = False,
         recall: float | None = None,
     ) -> tuple[Scores, Positions]:
-        """Return the passages with the highest inner products, in the calling thread.
+        """Return the passages with the highest inner products, in the calling thread, or those that `open` was given.
 
         The search structure proposes candidates; their scores are computed from the stored vectors, one passage at a
         time, so that a query has the same scores alone and in a batch. Ties are broken by position in the index.

@@ -21,7 +21,15 @@ KEEP = "keep"
 """Stemmer that stands for the postings as they are."""
 
 
-def rebuild_derived(folder: Path, factory: str | None, progress: Progress, *, stemmer: str | None = KEEP) -> None:
+def rebuild_derived(
+    folder: Path,
+    factory: str | None,
+    progress: Progress,
+    *,
+    stemmer: str | None = KEEP,
+    codebooks: Path | None = None,
+    wait_s: float = 0.0,
+) -> None:
     """Derive the search structure or the postings of an index again; the files of the old ones may be damaged.
 
     Args:
@@ -29,17 +37,21 @@ def rebuild_derived(folder: Path, factory: str | None, progress: Progress, *, st
         factory: Factory strings of the new structure, or `auto`; None keeps the old one.
         progress: Called with (step, done, in all).
         stemmer: Stemmer of the new postings; None removes them, `keep` keeps the old ones.
+        codebooks: Folder of what the structure was trained to on other vectors; None trains it on those of the index.
+        wait_s: How long to wait for another process that writes the index.
 
     Raises:
         IndexFormatError: More than the files to derive is damaged, or the index holds no texts to make postings of.
         BuildError: A factory string or stemmer is not known, or the disk refuses.
     """
     Manifest.read(folder)  # a folder that is no index gets no lock file
-    with exclusive_lock(folder), explained_os_errors(folder):
-        _rebuild(folder, factory, stemmer, progress)
+    with exclusive_lock(folder, wait_s), explained_os_errors(folder):
+        _rebuild(folder, factory, stemmer, progress, codebooks)
 
 
-def _rebuild(folder: Path, factory: str | None, stemmer: str | None, progress: Progress) -> None:
+def _rebuild(
+    folder: Path, factory: str | None, stemmer: str | None, progress: Progress, codebooks: Path | None
+) -> None:
     manifest = Manifest.read(folder)
     structure, lexical = manifest.structure, manifest.lexical
     replaced = {
@@ -52,7 +64,9 @@ def _rebuild(folder: Path, factory: str | None, stemmer: str | None, progress: P
         lexical = None if stemmer is None else _build_postings(folder, manifest, stemmer, progress)
     if factory is not None:
         shape = (manifest.n_passages, manifest.dim)
-        structure = build_structure(folder, shape, factory, progress, reserved=manifest.structure.files)
+        structure = build_structure(
+            folder, shape, factory, progress, reserved=manifest.structure.files, codebooks=codebooks
+        )
     new = replace(manifest, structure=structure, lexical=lexical)
     built = [name for name in new.derived_files if name not in kept]
     replace(new, files={**kept, **file_entries(folder, built, progress)}).write(folder)

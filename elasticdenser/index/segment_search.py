@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from elasticdenser.index.rescoring import best_candidates
 from elasticdenser.index.segment import Segment
 from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch
 from elasticdenser.index.structures.filtered import FilteredSource
+from elasticdenser.index.structures.threads import faiss_threads
 from elasticdenser.index.tables import SegmentTable
 
 SCANNED_TOGETHER_UP_TO = 10_000
@@ -46,10 +48,13 @@ class SegmentSearch:
 
     Args:
         table: The segments.
+        threads: Threads that search different parts at a time; 1 is the calling thread alone.
     """
 
-    def __init__(self, table: SegmentTable) -> None:
+    def __init__(self, table: SegmentTable, threads: int = 1) -> None:
         self._parts = _parts(table)
+        n_threads = min(threads, len(self._parts))
+        self._pool = ThreadPoolExecutor(n_threads, "segments") if n_threads > 1 else None
 
     def search(self, queries: Vectors, k: int, recall: float | None) -> Hits:
         """Search by the structures of the segments.
@@ -79,7 +84,17 @@ class SegmentSearch:
         return self._merged(queries, k, [partial(part.scan_within, allowed=allowed) for part in self._parts])
 
     def _merged(self, queries: Vectors, k: int, searches: Sequence[Callable[[Vectors, int], Hits]]) -> Hits:
-        return merged_hits([search(queries, k) for search in searches], k)
+        return merged_hits(self._searched(queries, k, searches), k)
+
+    def _searched(self, queries: Vectors, k: int, searches: Sequence[Callable[[Vectors, int], Hits]]) -> list[Hits]:
+        if self._pool is None:
+            return [search(queries, k) for search in searches]
+
+        def on_one_thread(search: Callable[[Vectors, int], Hits]) -> Hits:
+            with faiss_threads(1):  # the number is one of each thread
+                return search(queries, k)
+
+        return list(self._pool.map(on_one_thread, searches))
 
 
 def merged_hits(parts: Sequence[Hits], k: int) -> Hits:

@@ -14,6 +14,7 @@ from elasticdenser.errors import IndexFormatError
 from elasticdenser.index.contents import IndexContents, manifest_content
 from elasticdenser.index.integrity import Check, check_integrity
 from elasticdenser.index.line_files import found_positions, id_text
+from elasticdenser.index.repeated_ids import hashes_in_several
 from elasticdenser.index.segment import Segment
 
 
@@ -58,12 +59,14 @@ def _check_ids(folder: Path, segments: Sequence[Segment]) -> None:
     Raises:
         IndexFormatError: It has such an id.
     """
+    if not len(hashes_in_several([segment.files.ids.hashes for segment in segments])):
+        return
     for number, segment in enumerate(segments):
         for other in segments[:number]:
             rows, n_shared = segment.rows_shared_with(other)
             if n_shared:
                 raise IndexFormatError(
-                    f"{folder} is damaged: {n_shared:,} ids are in two segments, such as "
+                    f"{folder} is damaged: {n_shared:,} ids are in two parts of it, such as "
                     f"{segment.files.ids[int(rows[0])]!r}: restore it from a copy"
                 )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import os
+import math
 import secrets
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,22 +16,12 @@ from elasticdenser.index.segment_search import Hits
 from elasticdenser.index.sharding.fan_out import FanOut, FanOutSettings, ShardRequest
 from elasticdenser.index.sharding.fan_out_index import FanOutIndex
 from elasticdenser.index.sharding.manifest import shard_folder
+from elasticdenser.ray_connection import LOCAL, ray_cluster
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
-LOCAL = "local"
-"""Address of a cluster that is started for this process, on this machine, and ends with it."""
-
-_LOCAL_ENVIRONMENT = {
-    # Ray binds to the address of the network otherwise: with this it takes the loopback address, as on other systems.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_AUTH_MODE": "token",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_prestart_worker_first_driver": "0",  # workers that no replica would use
-}
-_OBJECT_STORE_BYTES = 128 << 20
-"""Vectors and hits of a batch are some kilobytes; larger stores only take memory from the shards."""
+_FEATURE = "serving shards on Ray"
 _QUEUED_PER_REPLICA = 16
 """Requests that wait for a shard whose replicas are all busy, for each of them; further ones fail, and are repeated."""
 
@@ -77,10 +67,10 @@ class RayCluster:
     """
 
     def __init__(self, settings: RaySettings, fan_out: FanOutSettings) -> None:
-        lazy_imports.check_installed("serving shards on Ray", "ray", "ray", "aiohttp")
+        lazy_imports.check_installed(_FEATURE, "ray", "ray", "grpc_reflection", "opencensus")
         self.settings, self._fan_out_settings = settings, fan_out
         self._fan_outs: list[FanOut] = []
-        self._is_connected = False
+        self._connection, self._is_connected = ExitStack(), False
 
     def open_index(self, path: str | Path) -> FanOutIndex:
         """Open a sharded index, and start the replicas of its shards.
@@ -131,42 +121,21 @@ class RayCluster:
         for fan_out in self._fan_outs:
             fan_out.close()
         self._fan_outs.clear()
-        if self._is_connected:
-            import ray
-
-            if self.settings.address == LOCAL:
-                from ray import serve
-
-                serve.shutdown()
-            ray.shutdown()
-            self._is_connected = False
+        self._connection.close()
 
     def _connect(self, n_shards: int) -> None:
+        """Connect to the cluster and start Serve on it, unless that has been done."""
         if self._is_connected:
             return
-        options: dict[str, Any] = {}
-        if self.settings.address == LOCAL:
-            for name, value in _LOCAL_ENVIRONMENT.items():  # read by Ray when it is imported, and by its processes
-                os.environ.setdefault(name, value)
-            if "RAY_AUTH_TOKEN_PATH" not in os.environ:
-                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            options = {
-                "include_dashboard": False,
-                # The next generation of the index starts beside the present one. 2: Serve itself.
-                "num_cpus": 2 + 2 * int(self.settings.replica_cpus * n_shards * self.settings.max_replicas + 1),
-                "object_store_memory": _OBJECT_STORE_BYTES,
-            }
-        import ray
+        n_replicas = n_shards * self.settings.max_replicas
+        # The next generation of an index starts beside the present one. The rest is for Serve itself.
+        n_cpus = 2 + 2 * math.ceil(self.settings.replica_cpus * n_replicas)
+        self._connection.enter_context(ray_cluster(self.settings.address, _FEATURE, num_cpus=n_cpus))
         from ray import serve
 
-        try:
-            ray.init(self.settings.address, log_to_driver=False, logging_level=logging.ERROR, **options)
-            serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
-        except Exception as error:
-            raise ElasticDenserError(
-                f"cannot use the Ray cluster {self.settings.address!r} ({str(error).strip().splitlines()[0]}): give "
-                "--ray the address that `ray start --head` printed, with RAY_AUTH_TOKEN if it has one, or `local`"
-            ) from error
+        if self.settings.address == LOCAL:
+            self._connection.callback(serve.shutdown)
+        serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
         self._is_connected = True
 
     def _deployment(self) -> Any:

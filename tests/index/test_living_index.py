@@ -514,7 +514,7 @@ def test_an_id_in_two_segments_is_found(index, hashing):
     contents = IndexContents.read(index.path)
     segments = [replace(entry, deleted=None) for entry in contents.generation.segments]
     replace(contents.generation, segments=tuple(segments)).write(index.path)
-    with pytest.raises(IndexFormatError, match="1 ids are in two segments, such as 'd1é'"):
+    with pytest.raises(IndexFormatError, match="1 ids are in two parts of it, such as 'd1é'"):
         PassageIndex.open(index.path, check="all")
 
 

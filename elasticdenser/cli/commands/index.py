@@ -22,6 +22,7 @@ _EXAMPLES = options.examples(
     "index posts.jsonl -o indexes/posts --metadata section,date:date,tags:text[]",
     "index passages.jsonl -o indexes/mine --hybrid    (search by words too)",
     "index msmarco-passage -o indexes/msmarco --device cuda",
+    "index passages.jsonl -o indexes/mine --shards 8 --ray auto    (on a Ray cluster)",
     "index passages.jsonl -o indexes/mpnet --encoder sentence-transformers/all-mpnet-base-v2",
 )
 
@@ -66,6 +67,8 @@ def index(
         bool, typer.Option("--restart", help="Delete an unfinished build of other input in the same folder.")
     ] = False,
     workers: options.EncodingWorkers = None,
+    shards: options.Shards = None,
+    ray: options.BuildingRay = None,
     precision: Annotated[
         str,
         typer.Option(
@@ -127,12 +130,15 @@ def index(
             chunk=chunking,
             hybrid=hybrid,
             stemmer=stemmer,
+            shards=shards,
+            ray=ray,
             progress=progress,
         )
     structure = built.manifest.structure
     chunks_of = "" if built.manifest.n_documents is None else f" of {built.manifest.n_documents:,} documents"
+    in_shards = "" if shards is None else f" in {len(built.contents.segments)} shards"
     note(
-        f"{output}: {len(built):,} passages{chunks_of}, structure {structure.factory}, recall@10 "
+        f"{output}: {len(built):,} passages{chunks_of}{in_shards}, structure {structure.factory}, recall@10 "
         f"{structure.recall_at_10:.3f} against exact search, on {structure.n_sampled} sampled queries"
     )
     for reason, count in sorted(built.manifest.corpus["skipped"].items()):

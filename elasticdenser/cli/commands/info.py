@@ -27,14 +27,15 @@ def info(
     contents = IndexContents.read(index)
     segments = [_segment(segment) for segment in contents.segments]
     if as_json:
-        state = {"generation": contents.number, "segments": segments}
+        state = {"generation": contents.number, "segments": segments, "shards": _shards(contents)}
         print_json(asdict(contents.manifest) | state, indent=2)
         return
     rows = [[name, value] for name, value in _properties(contents).items()]
     print_table(str(index), ["property", "value"], rows)
-    if contents.generation is not None:
-        columns = ["segment", "passages", "deleted", "structure", "created"]
-        print_table("segments", columns, [[str(value) for value in row.values()] for row in segments])
+    if not contents.is_one_folder:
+        what = "segment" if contents.sharded is None else "shard"
+        columns = [what, "passages", "deleted", "structure", "created"]
+        print_table(f"{what}s", columns, [[str(value) for value in row.values()] for row in segments])
 
 
 def _segment(segment: SegmentContents) -> dict[str, Any]:
@@ -45,6 +46,14 @@ def _segment(segment: SegmentContents) -> dict[str, Any]:
         "structure": segment.manifest.structure.factory,
         "created": segment.manifest.created,
     }
+
+
+def _shards(contents: IndexContents) -> dict[str, Any] | None:
+    """Return the number of shards and what they share; None if the index is not sharded."""
+    if contents.sharded is None:
+        return None
+    codebooks = contents.sharded.codebooks
+    return {"n": len(contents.segments), "codebooks": codebooks and asdict(codebooks)}
 
 
 def _properties(contents: IndexContents) -> dict[str, str]:
@@ -69,6 +78,7 @@ def _properties(contents: IndexContents) -> dict[str, str]:
         "weights": f"SHA-256 {encoder.weights_sha256}",
         "settings": ", ".join(f"{key}={value!r}" for key, value in asdict(encoder.settings).items()),
         "similarity": "cosine" if encoder.settings.normalize else "dot",
+        **_sharding(contents),
         "structure": structure.factory,
         "recall@10": f"against exact search, on {structure.n_sampled} sampled queries: " + "; ".join(efforts),
         **({"generation": f"{contents.number:,}"} if contents.number else {}),
@@ -82,6 +92,16 @@ def _chunks(manifest: Manifest) -> dict[str, str]:
         return {}
     repeated = f", repeating up to {manifest.chunking.overlap}" if manifest.chunking.overlap else ""
     return {"chunks": f"of {manifest.n_documents:,} documents, up to {manifest.chunking.tokens} tokens each{repeated}"}
+
+
+def _sharding(contents: IndexContents) -> dict[str, str]:
+    """Return the row on shards, if there are any."""
+    shards = _shards(contents)
+    if shards is None:
+        return {}
+    codebooks = shards["codebooks"]
+    trained = f", codebooks trained on {codebooks['n_sampled']:,} vectors of all" if codebooks else ""
+    return {"shards": f"{shards['n']}{trained}"}
 
 
 def _words(manifest: Manifest) -> str:

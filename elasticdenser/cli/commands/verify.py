@@ -18,6 +18,8 @@ def verify(index: options.IndexPath) -> None:
     n_segments = len(opened.contents.segments)
     plural = "" if n_segments == 1 else "s"
     segments = f", {n_segments} segment{plural}, generation {opened.generation}" if opened.generation else ""
+    if opened.contents.sharded is not None:
+        segments = f", {n_segments} shard{plural}"
     note(f"{index} is undamaged: {len(opened):,} passages, {len(opened.manifest.files)} files{segments}")
 
 

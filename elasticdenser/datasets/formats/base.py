@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar, Protocol
 
 from elasticdenser.datasets.files import not_utf8, read_raw_lines
+from elasticdenser.datasets.part_range import PartRange
 from elasticdenser.datasets.records import BadLine, Record
 from elasticdenser.datasets.schema import Schema
 
@@ -40,13 +41,31 @@ class RecordFormat(Protocol):
         """
 
 
-def text_lines(path: str) -> Iterator[tuple[int, str | BadLine]]:
+class LineFormat(RecordFormat, Protocol):
+    """Format with a record on each line, whose files can be read in ranges of lines."""
+
+    @staticmethod
+    def has_lines(path: str) -> bool:
+        """Return whether the records of a file are its lines."""
+
+    @staticmethod
+    def records(
+        path: str, prefix: str, schema: Schema, within: PartRange | None = None
+    ) -> Iterator[tuple[int, Record | BadLine]]:
+        """Stream the records of a file, or of a range of its lines; see `RecordFormat.records`."""
+
+
+def text_lines(path: str, within: PartRange | None = None) -> Iterator[tuple[int, str | BadLine]]:
     """Stream the lines of a file that are not blank, each with its number; one that is not UTF-8 is a bad line.
+
+    Args:
+        path: The file.
+        within: The lines to read; None reads all.
 
     Raises:
         BadInputError: The file cannot be read.
     """
-    for number, raw in read_raw_lines(path):
+    for number, raw in read_raw_lines(path, within):
         if not raw or raw.isspace():
             continue
         try:

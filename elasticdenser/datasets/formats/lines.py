@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from elasticdenser.datasets.formats.base import text_lines
+from elasticdenser.datasets.part_range import PartRange
 from elasticdenser.datasets.records import BadLine, Record
 from elasticdenser.datasets.schema import Schema
 
 
 class PlainLines:
-    """One text a line, without ids; a `RecordFormat`."""
+    """One text a line, without ids; a `LineFormat`."""
 
     name: ClassVar[str] = "lines"
     suffixes: ClassVar[tuple[str, ...]] = (".txt",)
@@ -19,10 +20,17 @@ class PlainLines:
     is_document: ClassVar[bool] = False
 
     @staticmethod
-    def records(path: str, prefix: str, schema: Schema) -> Iterator[tuple[int, Record | BadLine]]:
-        """Stream the lines of a file."""
+    def has_lines(path: str) -> bool:
+        """Return whether the records of a file are its lines."""
+        return True
+
+    @staticmethod
+    def records(
+        path: str, prefix: str, schema: Schema, within: PartRange | None = None
+    ) -> Iterator[tuple[int, Record | BadLine]]:
+        """Stream the lines of a file, or of a range of its lines."""
         id_name, text_name = schema.id.names[0], schema.text.names[0]
-        for number, line in text_lines(path):
+        for number, line in text_lines(path, within):
             yield (
                 number,
                 (line if isinstance(line, BadLine) else {id_name: f"{prefix}-{number}", text_name: line.strip()}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from elasticdenser.datasets.files import text_suffix
-from elasticdenser.datasets.formats.base import RecordFormat
+from elasticdenser.datasets.formats.base import LineFormat, RecordFormat
 from elasticdenser.datasets.formats.csv import CommaSeparated
 from elasticdenser.datasets.formats.html import Html
 from elasticdenser.datasets.formats.jsonl import JsonLines
@@ -30,6 +30,11 @@ RECORD_FORMATS: dict[str, type[RecordFormat]] = {
         Pdf,
     )
 }
+
+LINE_FORMATS: dict[str, type[LineFormat]] = {
+    line_format.name: line_format for line_format in (JsonLines, TabSeparated, PlainLines)
+}
+"""Those whose files can be cut between lines."""
 
 _BY_SUFFIX = {suffix: record_format for record_format in RECORD_FORMATS.values() for suffix in record_format.suffixes}
 

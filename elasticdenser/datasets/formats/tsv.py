@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from elasticdenser.datasets.formats.base import text_lines
+from elasticdenser.datasets.part_range import PartRange
 from elasticdenser.datasets.records import BadLine, Record
 from elasticdenser.datasets.schema import PASSAGES, QUERIES, Schema, check_columns, column_names
 
@@ -22,7 +23,7 @@ _LIKE_NAME = re.compile(
 
 
 class TabSeparated:
-    """Tab-separated columns; a `RecordFormat`.
+    """Tab-separated columns; a `LineFormat`.
 
     The first line is a header if a user named columns, or if all its columns are names, one of them that of an id. The
     three-column files of DPR were written by a CSV writer: where a field of such a line is quoted in full, the quotes
@@ -35,11 +36,18 @@ class TabSeparated:
     is_document: ClassVar[bool] = False
 
     @staticmethod
-    def records(path: str, prefix: str, schema: Schema) -> Iterator[tuple[int, Record | BadLine]]:
-        """Stream the lines of a file as records."""
-        names: list[str] | None = None
-        is_first = True
-        for number, line in text_lines(path):
+    def has_lines(path: str) -> bool:
+        """Return whether the records of a file are its lines."""
+        return True
+
+    @staticmethod
+    def records(
+        path: str, prefix: str, schema: Schema, within: PartRange | None = None
+    ) -> Iterator[tuple[int, Record | BadLine]]:
+        """Stream the lines of a file, or of a range of its lines as records."""
+        is_first = within is None or within.start == 0
+        names = None if is_first else _names_in_header(path, schema)
+        for number, line in text_lines(path, within):
             if isinstance(line, BadLine):
                 yield number, line
                 continue
@@ -52,6 +60,12 @@ class TabSeparated:
                     continue
                 _warn_of_header(path, number, tuple(columns))
             yield number, _record(columns, names, schema)
+
+
+def _names_in_header(path: str, schema: Schema) -> list[str] | None:
+    """Return the names of the columns of a file of which only a later range is read; None if it has no header."""
+    first = next((line for _, line in text_lines(path) if isinstance(line, str)), "").split("\t")
+    return column_names(first, schema) if is_header(first, schema) else None
 
 
 def is_header(columns: Sequence[str], schema: Schema) -> bool:

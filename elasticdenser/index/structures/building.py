@@ -17,13 +17,18 @@ from elasticdenser.index.manifest import StructureInfo
 from elasticdenser.index.structures.child_process import call_in_child
 from elasticdenser.index.structures.faiss_factory import check_faiss_factory, faiss_reason, is_tested
 from elasticdenser.index.structures.faiss_structure import FaissStructure, filled_index, write_index
-from elasticdenser.index.structures.index_structure import IndexStructure, choose_factory
+from elasticdenser.index.structures.index_structure import IndexStructure, choose_factory, train_parts
 from elasticdenser.index.structures.registry import AUTO, check_factory, split_factory, structure_class
-from elasticdenser.progress import Progress
+from elasticdenser.progress import Progress, silent
 
 
 def build_structure(
-    folder: Path, shape: tuple[int, int], factory: str, progress: Progress, reserved: Collection[str] = ()
+    folder: Path,
+    shape: tuple[int, int],
+    factory: str,
+    progress: Progress,
+    reserved: Collection[str] = (),
+    codebooks: Path | None = None,
 ) -> StructureInfo:
     """Build the structure that `factory` spells over the vectors in `folder`, and write its files there.
 
@@ -35,6 +40,7 @@ def build_structure(
         factory: One factory string, several joined by " + ", or `auto`.
         progress: Called with (step, vectors done, vectors in all).
         reserved: File names that must not be used.
+        codebooks: Folder that `train_structure` wrote; None trains the structure on these vectors.
 
     Returns:
         The structure; it could be opened and searched with all its efforts.
@@ -49,7 +55,13 @@ def build_structure(
     before = {entry.name for entry in folder.iterdir()}
     try:
         value = _call_safely(
-            build_files, progress, folder=str(folder), shape=list(shape), factory=factory, reserved=list(reserved)
+            build_files,
+            progress,
+            folder=str(folder),
+            shape=list(shape),
+            factory=factory,
+            reserved=list(reserved),
+            codebooks=None if codebooks is None else str(codebooks),
         )
     except BaseException:
         for entry in folder.iterdir():
@@ -57,6 +69,28 @@ def build_structure(
                 entry.unlink()
         raise
     return from_value(StructureInfo, value, "structure", error=BuildError)
+
+
+def train_structure(folder: Path, shape: tuple[int, int], factory: str, codebooks: Path) -> list[str]:
+    """Write what a structure learns of a sample of vectors, for structures over other vectors; return the file names.
+
+    Args:
+        folder: Folder with the file of the sample, named as that of the vectors of an index.
+        shape: Number of vectors in the sample, and dimensions.
+        factory: One factory string, or several joined by " + ".
+        codebooks: Folder to write to.
+
+    Raises:
+        BuildError: A factory string is not known, there are too few vectors for it, or the disk refuses.
+    """
+    arguments = {"folder": str(folder), "shape": list(shape), "codebooks": str(codebooks)}
+    names: list[str] = _call_safely(train_files, silent, factory=factory, **arguments)
+    return names
+
+
+def train_files(folder: str, shape: list[int], factory: str, codebooks: str, progress: Progress) -> list[str]:
+    """Train the parts of a structure; for `train_structure`, in any process."""
+    return train_parts(factory, _stored_vectors(Path(folder), shape), Path(codebooks))
 
 
 def build_faiss_file(file: Path, folder: Path, shape: tuple[int, int], factory: str, progress: Progress) -> None:
@@ -94,7 +128,9 @@ def _stored_vectors(folder: Path, shape: list[int]) -> Vectors:
     return np.memmap(folder / VECTORS, dtype="<f4", mode="r", shape=(shape[0], shape[1]))
 
 
-def build_files(folder: str, shape: list[int], factory: str, reserved: list[str], progress: Progress) -> dict[str, Any]:
+def build_files(
+    folder: str, shape: list[int], factory: str, reserved: list[str], codebooks: str | None, progress: Progress
+) -> dict[str, Any]:
     """Build a structure, write its files, read them again and search them; for `build_structure`, in any process.
 
     Returns:
@@ -103,7 +139,7 @@ def build_files(folder: str, shape: list[int], factory: str, reserved: list[str]
     path = Path(folder)
     vectors = _stored_vectors(path, shape)
     try:
-        structure = IndexStructure.build(vectors, factory, progress)
+        structure = IndexStructure.build(vectors, factory, progress, None if codebooks is None else Path(codebooks))
         structure.write(path, reserved)
         IndexStructure.read(path, structure.info, vectors).try_all_efforts(vectors)
     except (IndexFormatError, RuntimeError) as error:

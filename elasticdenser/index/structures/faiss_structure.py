@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,7 +17,7 @@ from elasticdenser.index.efforts import Effort
 from elasticdenser.index.structures.faiss_factory import check_faiss_factory, empty_index, faiss_reason
 from elasticdenser.progress import Progress, silent
 
-_MAX_TRAINING_VECTORS = 65_536
+MAX_TRAINING_VECTORS = 65_536
 """FAISS asks for 39 vectors a centroid: enough for the 1,024 lists that a million passages get."""
 
 _ADDED_AT_ONCE = 16_384
@@ -63,13 +65,28 @@ class FaissStructure:
         check_faiss_factory(factory, dim, n_passages)
 
     @classmethod
-    def build(cls, factory: str, vectors: Vectors, progress: Progress) -> Self:
-        """Train a FAISS index on a sample of the vectors and add them all.
+    def build(cls, factory: str, vectors: Vectors, progress: Progress, codebooks: Path | None = None) -> Self:
+        """Train a FAISS index on a sample of the vectors, unless it was trained on others, and add them all.
 
         Raises:
             BuildError: FAISS does not know the factory string, or cannot train it on so few vectors.
         """
-        return cls(filled_index(factory, vectors, progress))
+        return cls(filled_index(factory, vectors, progress, codebooks))
+
+    @classmethod
+    def train(cls, factory: str, vectors: Vectors, file: Path) -> bool:
+        """Write a trained FAISS index without vectors; return False for those that need no training.
+
+        Raises:
+            BuildError: FAISS does not know the factory string, or cannot train it on so few vectors.
+        """
+        index = empty_index(factory, vectors.shape[1])
+        if index.is_trained:
+            return False
+        with _explained_failure(factory, len(vectors)):
+            _train(index, vectors)
+        write_index(index, file)
+        return True
 
     @classmethod
     def read(cls, file: Path | None, vectors: Vectors) -> Self:
@@ -155,34 +172,46 @@ class FaissSearch:
         return positions  # type: ignore[no-any-return]
 
 
-def filled_index(factory: str, vectors: Vectors, progress: Progress = silent) -> Any:
-    """Return a FAISS index that is trained on a sample of the vectors and holds them all.
+def filled_index(factory: str, vectors: Vectors, progress: Progress = silent, codebooks: Path | None = None) -> Any:
+    """Return a FAISS index that holds all vectors, trained on a sample of them.
 
     Args:
         factory: FAISS factory string.
         vectors: float32, (n_passages, dim).
         progress: Called with (step, vectors done, vectors in all).
+        codebooks: File of such an index that was trained on other vectors, and holds none.
 
     Raises:
         BuildError: FAISS does not know the factory string, or cannot train it on so few vectors.
     """
-    index = empty_index(factory, vectors.shape[1])
     n_vectors = len(vectors)
-    try:
+    with _explained_failure(factory, n_vectors):
+        index = empty_index(factory, vectors.shape[1]) if codebooks is None else faiss.read_index(str(codebooks))
         if not index.is_trained:
             progress("training", 0, 1)
-            n_training = min(_MAX_TRAINING_VECTORS, n_vectors)
-            chosen = np.random.default_rng(0).choice(n_vectors, size=n_training, replace=False)
-            index.train(np.ascontiguousarray(vectors[np.sort(chosen)]))
+            _train(index, vectors)
             progress("training", 1, 1)
         for start in range(0, n_vectors, _ADDED_AT_ONCE):
             index.add(np.ascontiguousarray(vectors[start : start + _ADDED_AT_ONCE]))
             progress("adding", min(start + _ADDED_AT_ONCE, n_vectors), n_vectors)
+    return index
+
+
+def _train(index: Any, vectors: Vectors) -> None:
+    """Train a FAISS index on a sample of vectors, the same in every call."""
+    n_training = min(MAX_TRAINING_VECTORS, len(vectors))
+    chosen = np.random.default_rng(0).choice(len(vectors), size=n_training, replace=False)
+    index.train(np.ascontiguousarray(vectors[np.sort(chosen)]))
+
+
+@contextmanager
+def _explained_failure(factory: str, n_vectors: int) -> Iterator[None]:
+    try:
+        yield
     except (RuntimeError, MemoryError) as error:
         raise BuildError(
             f"FAISS cannot build {factory!r} from {n_vectors} vectors ({faiss_reason(error)}): use --factory auto"
         ) from None
-    return index
 
 
 def write_index(index: Any, file: Path) -> None:

@@ -15,6 +15,7 @@ from elasticdenser.errors import IndexFormatError
 from elasticdenser.index.efforts import select_effort
 from elasticdenser.index.manifest import StructureInfo
 from elasticdenser.index.structures.base import CandidateSource, SearchStructure
+from elasticdenser.index.structures.faiss_structure import FaissStructure
 from elasticdenser.index.structures.measuring import measure_efforts
 from elasticdenser.index.structures.registry import AUTO, split_factory, structure_class
 from elasticdenser.index.structures.threads import faiss_threads
@@ -44,6 +45,38 @@ def choose_factory(n_passages: int, dim: int) -> str:
         codes = f"PQ{dim // 4 if dim % 4 == 0 else dim // 2}x4fs"
         return f"IVF{2 ** round(np.log2(np.sqrt(n_passages)))},{codes} + {codes}"
     return f"IVF{2 ** round(np.log2(4 * np.sqrt(n_passages)))},PQ{dim // 2}x4fs"
+
+
+def train_parts(factory: str, vectors: Vectors, folder: Path) -> list[str]:
+    """Write what the parts of a structure learn of a sample of vectors, and return the names of the files.
+
+    Args:
+        factory: One factory string, or several joined by " + ".
+        vectors: float32, (n_vectors, dim): the sample.
+        folder: Where to write; `IndexStructure.build` reads it.
+
+    Raises:
+        BuildError: A factory string is not known, or there are too few vectors for it.
+    """
+    with faiss_threads(cpu_count()):
+        return [
+            _codebook_file(number)
+            for number, part in enumerate(split_factory(factory))
+            if structure_class(part) is FaissStructure
+            and FaissStructure.train(part, vectors, folder / _codebook_file(number))
+        ]
+
+
+def _codebook_file(number: int) -> str:
+    """Return the name of the file of what a part of a structure was trained to."""
+    return f"{number}{FaissStructure.suffix}"
+
+
+def _build_part(factory: str, vectors: Vectors, progress: Progress, codebooks: Path | None) -> SearchStructure:
+    """Build a part of a structure, with the codebooks in a file if there is one."""
+    if codebooks is not None and codebooks.exists():
+        return FaissStructure.build(factory, vectors, progress, codebooks)
+    return structure_class(factory).build(factory, vectors, progress)
 
 
 class IndexStructure:
@@ -104,20 +137,26 @@ class IndexStructure:
         return cls(parts, info)
 
     @classmethod
-    def build(cls, vectors: Vectors, factory: str, progress: Progress = silent) -> IndexStructure:
+    def build(
+        cls, vectors: Vectors, factory: str, progress: Progress = silent, codebooks: Path | None = None
+    ) -> IndexStructure:
         """Build the structure that `factory` spells, and measure efforts up to a recall@10 above 0.999.
 
         Args:
             vectors: float32, (n_passages, dim).
             factory: One factory string, several joined by " + ", or `auto`.
             progress: Called with (step, vectors done, vectors in all).
+            codebooks: Folder that `train_parts` wrote; None trains the parts on these vectors.
 
         Raises:
             BuildError: A factory string is not known, or there are too few vectors for it.
         """
         factory = choose_factory(*vectors.shape) if factory == AUTO else factory
         with faiss_threads(cpu_count()):
-            parts = [structure_class(part).build(part, vectors, progress) for part in split_factory(factory)]
+            parts = [
+                _build_part(part, vectors, progress, codebooks and codebooks / _codebook_file(number))
+                for number, part in enumerate(split_factory(factory))
+            ]
             efforts, n_sampled = measure_efforts(parts, vectors)
         return cls(parts, StructureInfo(factory=factory, efforts=efforts, n_sampled=n_sampled))
 

@@ -1,0 +1,282 @@
+"""Building of a sharded index, such that no interruption loses finished work.
+
+The corpus is cut into ranges. Every range is checked and counted, all together are checked for repeated ids, and each
+is encoded into a shard by the builder of ordinary indexes, whose journal is the checkpoint. Then codebooks are trained
+once on vectors of all shards, and the search structures are derived with them. The folder gets its final name when it
+is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from elasticdenser.artifacts import explained_os_errors, flush_folder
+from elasticdenser.datasets import Corpus, CorpusScan
+from elasticdenser.datasets.cutting import cut_corpus
+from elasticdenser.datasets.scan import count_repeats
+from elasticdenser.encoders.deferred import DeferredPassageEncoder
+from elasticdenser.errors import BadInputError, BuildError, IndexFormatError
+from elasticdenser.index.build import BuildSettings, refuse_other_content
+from elasticdenser.index.contents import IndexContents
+from elasticdenser.index.integrity import check_integrity, mark_verified, verified_files
+from elasticdenser.index.layout import CODEBOOKS, MANIFEST, SHARDS, building_folder
+from elasticdenser.index.locking import exclusive_lock
+from elasticdenser.index.manifest import Manifest
+from elasticdenser.index.plan import BuildPlan
+from elasticdenser.index.publishing import recover, replace_folder
+from elasticdenser.index.repeated_ids import hashes_in_several
+from elasticdenser.index.sharding.codebooks import train_codebooks
+from elasticdenser.index.sharding.manifest import Codebooks, ShardedManifest, shard_folder
+from elasticdenser.index.sharding.plan import CODEBOOKS_STATE, SAMPLE, SCANS, ShardingPlan, remove
+from elasticdenser.index.sharding.runner import InTurn, Runner
+from elasticdenser.index.sharding.tasks import UNTRAINED, DeriveStructure, EncodeShard, ScanRange, n_encoded
+from elasticdenser.index.structures import check_factory, choose_factory
+from elasticdenser.index.structures.registry import AUTO
+from elasticdenser.progress import Progress
+from elasticdenser.ray_connection import ray_cluster
+
+if TYPE_CHECKING:
+    from elasticdenser.encoders import PassageEncoder
+
+MAX_SHARDS = 10_000
+
+
+def build_shards(
+    corpus: Corpus,
+    path: Path,
+    encoder: PassageEncoder | DeferredPassageEncoder,
+    settings: BuildSettings,
+    n_shards: int | None,
+    progress: Progress,
+    *,
+    ray: str | None = None,
+) -> None:
+    """Build a sharded index in this process or, given the address of a Ray cluster, there; see `build_sharded_index`.
+
+    Raises:
+        BuildError: As that raises it, or the cluster cannot be reached.
+        MissingExtraError: Ray is not installed.
+    """
+    if n_shards is None:
+        raise BuildError("got --ray without --shards, expected both: --shards 8 builds eight shards at a time on Ray")
+    if ray is None:
+        build_sharded_index(corpus, path, encoder, settings, n_shards, progress)
+        return
+    from elasticdenser.index.sharding.ray_runner import RayRunner
+
+    device = encoder.device if isinstance(encoder, DeferredPassageEncoder) else "cpu"
+    settings = replace(settings, workers=settings.workers or 1)
+    with (
+        ray_cluster(ray, "building on Ray") as cluster,
+        closing(RayRunner(cluster, cpus=settings.workers or 1, device=device)) as runner,
+    ):
+        build_sharded_index(corpus, path.absolute(), encoder, settings, n_shards, progress, runner)
+
+
+def build_sharded_index(
+    corpus: Corpus,
+    path: Path,
+    encoder: PassageEncoder | DeferredPassageEncoder,
+    settings: BuildSettings,
+    n_shards: int,
+    progress: Progress,
+    runner: Runner | None = None,
+) -> None:
+    """Encode `corpus` into a new sharded index at `path`, or continue the build that was interrupted there.
+
+    Args:
+        corpus: The passages, in files or data sets.
+        path: The index folder to create, as `resolve_path` returns it.
+        encoder: The full encoder; to run in other processes it has to be one that can be pickled, such as a deferred
+            one.
+        settings: Settings of the build.
+        n_shards: Number of shards, at least 1.
+        progress: Called with (step, done, in all).
+        runner: Where the shards are built; by default one after another in this process.
+
+    Raises:
+        BuildError: Another build is running there, something else is in that place, metadata or words are wanted, or
+            the disk refuses.
+        BadInputError: The corpus has a fault, or cannot be cut into so many ranges.
+    """
+    _refuse_settings(corpus, settings, n_shards)
+    check_factory(settings.factory, encoder.dim)
+    with exclusive_lock(path):
+        recover(path)
+        refuse_other_content(path, settings)
+        ranges = cut_corpus(corpus, n_shards)
+        plan = ShardingPlan.of(ranges, encoder.fingerprint, texts=settings.texts, chunking=settings.chunking)
+        work = building_folder(path)
+        plan.adopt(work, restart=settings.restart)
+        build = _ShardedBuild(work, ranges, encoder, settings, runner or InTurn(), progress)
+        build.scan()
+        if _is_up_to_date(path, plan, build.scans, settings):
+            remove(work)
+            return
+        build.check_ids(corpus)
+        build.encode()
+        build.finish()
+        _publish(work, path)
+
+
+class _ShardedBuild:
+    """Steps of a sharded build, each of which can be repeated.
+
+    Args:
+        work: The build folder.
+        ranges: The range of the corpus of each shard.
+        encoder: The encoder.
+        settings: Settings of the build.
+        runner: Runs the tasks of shards.
+        progress: Called with (step, done, in all).
+
+    Attributes:
+        scans: Scans of the ranges, once `scan` was called.
+    """
+
+    def __init__(
+        self,
+        work: Path,
+        ranges: Sequence[Corpus],
+        encoder: PassageEncoder | DeferredPassageEncoder,
+        settings: BuildSettings,
+        runner: Runner,
+        progress: Progress,
+    ) -> None:
+        self._work, self._ranges, self._encoder = work, ranges, encoder
+        self._settings, self._runner, self._progress = settings, runner, progress
+        self._names = [f"{number:05}" for number in range(len(ranges))]
+        self._folders = [shard_folder(work, name) for name in self._names]
+        self._hash_files = [work / SCANS / f"{name}.u64" for name in self._names]
+        self.scans: list[CorpusScan] = []
+
+    def scan(self) -> None:
+        """Check and count the passages of all ranges."""
+        tasks = [
+            ScanRange(corpus=corpus, folder=folder, id_hashes=file)
+            for corpus, folder, file in zip(self._ranges, self._folders, self._hash_files, strict=True)
+        ]
+        self.scans = self._runner.run(tasks, "reading shards", self._progress)
+
+    def check_ids(self, corpus: Corpus) -> None:
+        """Refuse ids that are in several ranges.
+
+        Raises:
+            BadInputError: There are some; the message names two places of one.
+        """
+        hashes = hashes_in_several([np.memmap(file, dtype="<u8", mode="r") for file in self._hash_files])
+        if not len(hashes):
+            return
+        repeats, _ = count_repeats(corpus, {value.tobytes() for value in hashes})
+        if repeats:
+            raise BadInputError(
+                f"{len(repeats):,} ids are in several shards, such as {min(repeats)!r}, expected each in one: remove "
+                "the repeated passages, which --skip-bad skips only within a shard, or leave out --shards"
+            )
+
+    def encode(self) -> None:
+        """Encode all ranges."""
+        tasks = [
+            EncodeShard(corpus=corpus, scan=scan, folder=folder, encoder=self._encoder, settings=self._settings)
+            for corpus, scan, folder in zip(self._ranges, self.scans, self._folders, strict=True)
+        ]
+        n_passages = sum(scan.n_passages for scan in self.scans)
+        if self._settings.chunking:
+            n_passages = 0  # each shard counts its chunks
+        else:
+            check_factory(self._settings.factory, self._encoder.dim, n_passages)
+        self._runner.run(tasks, "encoding", self._progress, lambda: (sum(map(n_encoded, self._folders)), n_passages))
+
+    def finish(self) -> None:
+        """Derive the search structures, and write the manifest, which makes the index complete."""
+        sizes = [Manifest.read(folder).n_passages for folder in self._folders]
+        dim, factory = self._encoder.dim, self._settings.factory
+        if factory == AUTO:
+            factory = choose_factory(sum(sizes) // len(sizes), dim)
+        check_factory(factory, dim, sum(sizes))
+        codebooks = self._derive(factory)
+        for name in (SCANS, SAMPLE, CODEBOOKS_STATE, *([] if codebooks else [CODEBOOKS])):
+            remove(self._work / name)
+        with explained_os_errors(self._work):
+            flush_folder(self._work / SHARDS)
+            ShardedManifest.of_shards(self._work, self._names, codebooks).write(self._work)
+
+    def _derive(self, factory: str) -> Codebooks | None:
+        """Derive the structures of all shards, and return what they share."""
+        codebooks = None
+        if factory != UNTRAINED:
+            self._progress("training", 0, 1)
+            codebooks = train_codebooks(self._work, self._folders, factory)
+            self._progress("training", 1, 1)
+        tasks = [
+            DeriveStructure(folder=folder, factory=factory, codebooks=self._work / CODEBOOKS)
+            for folder in self._folders
+            if Manifest.read(folder).structure.factory != factory
+        ]
+        if tasks:
+            self._runner.run(tasks, "deriving structures", self._progress)
+        return codebooks
+
+
+def _refuse_settings(corpus: Corpus, settings: BuildSettings, n_shards: int) -> None:
+    if not 1 <= n_shards <= MAX_SHARDS:
+        raise BuildError(f"got {n_shards:,} shards, expected 1 to {MAX_SHARDS:,}")
+    wanted = {"--hybrid": settings.stemmer is not None, "--metadata": bool(corpus.metadata)}
+    if names := " and ".join(name for name, is_wanted in wanted.items() if is_wanted):
+        raise BuildError(f"got {names} with --shards, expected neither words nor metadata in shards yet: leave it out")
+
+
+def _is_up_to_date(path: Path, plan: ShardingPlan, scans: Sequence[CorpusScan], settings: BuildSettings) -> bool:
+    """Return whether `path` is already the requested index; refuse another index that must not be replaced."""
+    if not (path / MANIFEST).exists():
+        return False
+    try:
+        contents = IndexContents.read(path)
+        differences = _differences(contents, plan, scans, settings)
+        if not differences:
+            check_integrity(path, contents.manifest)
+            return True
+    except IndexFormatError as error:
+        if settings.overwrite:
+            return False
+        raise BuildError(f"{error}; or choose another place with -o") from None
+    if settings.overwrite:
+        return False
+    raise BuildError(
+        f"{path} is already an index of something else (requested against existing: {'; '.join(differences)}): choose "
+        "another place with -o, or replace it with --overwrite"
+    )
+
+
+def _differences(
+    contents: IndexContents, plan: ShardingPlan, scans: Sequence[CorpusScan], settings: BuildSettings
+) -> list[str]:
+    """Return a line for every difference between the wanted shards and those of an index."""
+    if contents.sharded is None or len(contents.segments) != len(scans):
+        n_shards = 0 if contents.sharded is None else len(contents.segments)
+        return [f"shards: {len(scans)} against {n_shards or 'none'}"]
+    wanted = plan.build_plans(scans)
+    for shard, one in zip(contents.segments, wanted, strict=True):
+        if differences := one.differences(BuildPlan.of_index(shard.manifest)):
+            return [f"shard {shard.name}: {difference}" for difference in differences]
+    existing = contents.manifest.structure.factory
+    factory = settings.factory
+    if factory == AUTO:
+        factory = choose_factory(contents.manifest.n_passages // len(scans), contents.manifest.dim)
+    return [] if factory == existing else [f"structure: {factory} against {existing}"]
+
+
+def _publish(work: Path, path: Path) -> None:
+    """Give the complete index its final name, and record which of its files are known to be undamaged."""
+    replace_folder(work, path)
+    contents = IndexContents.read(path)
+    names = [f"{CODEBOOKS}/{file.name}" for file in (path / CODEBOOKS).glob("*")]
+    for shard in contents.segments:
+        names += [f"{shard.path}/{name}" for name in verified_files(path / shard.path, shard.manifest.files)]
+    mark_verified(path, names)

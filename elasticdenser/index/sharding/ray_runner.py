@@ -1,0 +1,134 @@
+"""Running of the tasks of a sharded build by actors of Ray: on many machines, whose loss costs only unfinished windows.
+
+No texts or vectors go through Ray: a task names files, which every machine must reach under the same path, and the
+checkpoint of a shard is its journal. Ray starts the actor of a process or machine that died again, elsewhere if need
+be, and calls it again; the builder then continues at the journal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from elasticdenser import errors
+from elasticdenser.errors import BuildError, ElasticDenserError
+from elasticdenser.index.sharding.runner import Measure, Task
+from elasticdenser.progress import Progress, silent
+
+T = TypeVar("T")
+
+_POLL_S = 1.0
+
+_IDLE_S = 10.0
+"""How long an actor waits for others to finish. Then it ends: its CPUs may be needed to start one of these again,
+whose machine was lost, or that the cluster had no room for yet."""
+
+_MAX_DEATHS = 5
+"""How often the process of a shard may die before the build fails: then it is the shard that ends it."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Error of a task for the user, which is not raised in the actor: Ray would add a traceback."""
+
+    kind: str
+    message: str
+
+
+class _Builder:
+    """Actor that runs tasks, one at a time."""
+
+    def run(self, task: Task[Any]) -> Any:
+        """Run a task, and return its result or the error for the user."""
+        try:
+            return task(silent)
+        except ElasticDenserError as error:
+            return _Failure(type(error).__name__, str(error))
+
+
+class RayRunner:
+    """Runs tasks on a Ray cluster; a `Runner`, to be closed after the last tasks.
+
+    Args:
+        ray: The module `ray`, connected to the cluster; see `ray_cluster`.
+        cpus: CPUs for each actor; it encodes on as many threads.
+        device: Device of the encoder: on `cuda` each actor takes a GPU, on `auto` if the cluster has one.
+    """
+
+    def __init__(self, ray: Any, *, cpus: int = 1, device: str = "cpu") -> None:
+        self._ray, self._cpus, self._device = ray, cpus, device
+        self._actors: list[Any] = []
+
+    def close(self) -> None:
+        """End all actors."""
+        while self._actors:
+            self._ray.kill(self._actors.pop())
+
+    def run(self, tasks: Sequence[Task[T]], step: str, progress: Progress, measure: Measure | None = None) -> list[T]:
+        """Run all tasks on as many actors as the cluster has room for; see `Runner.run`."""
+        self._start_actors(len(tasks))
+        waiting, idle = deque(range(len(tasks))), list(self._actors)
+        running: dict[Any, tuple[int, Any]] = {}
+        results: dict[int, T] = {}
+        idle_since = time.monotonic()
+        while waiting or running:
+            while waiting and idle:
+                number, actor = waiting.popleft(), idle.pop()
+                running[actor.run.remote(tasks[number])] = (number, actor)
+            if idle and time.monotonic() - idle_since > _IDLE_S:
+                self._end(idle.pop())
+            for reference in self._ray.wait(list(running), timeout=_POLL_S)[0]:
+                number, actor = running.pop(reference)
+                results[number] = self._result(reference, number)
+                idle.append(actor)
+                idle_since = time.monotonic()
+            progress(step, *(measure() if measure else (len(results), len(tasks))))
+        return [results[number] for number in range(len(tasks))]
+
+    def _start_actors(self, n_tasks: int) -> None:
+        """Start actors where the cluster has room, until there is one for each task.
+
+        Raises:
+            BuildError: The cluster has no room for any.
+        """
+        resources = self._ray.cluster_resources()
+        n_gpus = int(resources.get("GPU", 0))
+        needs_gpu = self._device.startswith("cuda") or (self._device == "auto" and n_gpus > 0)
+        n_actors = min(n_tasks, int(resources.get("CPU", 0)) // self._cpus, n_gpus if needs_gpu else n_tasks)
+        if n_actors < 1:
+            has, wanted = f"{resources.get('CPU', 0):g} CPUs and {n_gpus} GPUs", f"{self._cpus} and {int(needs_gpu)}"
+            raise BuildError(
+                f"the Ray cluster has {has}, expected at least {wanted} for one shard: take fewer --workers, or add "
+                "machines"
+            )
+        builder = self._ray.remote(_Builder).options(
+            num_cpus=self._cpus, num_gpus=int(needs_gpu), max_restarts=_MAX_DEATHS, max_task_retries=_MAX_DEATHS
+        )
+        self._actors += [builder.remote() for _ in range(n_actors - len(self._actors))]
+
+    def _end(self, actor: Any) -> None:
+        self._actors.remove(actor)
+        self._ray.kill(actor)
+
+    def _result(self, reference: Any, number: int) -> Any:
+        """Return the result of a task.
+
+        Raises:
+            ElasticDenserError: That of the task; a BuildError if its process died too often.
+        """
+        try:
+            result = self._ray.get(reference)
+        except self._ray.exceptions.RayActorError as error:
+            raise BuildError(
+                f"the process of shard {number} died {_MAX_DEATHS + 1} times: what is finished is safe; look for the "
+                "cause in Ray's logs (memory?), then run the same command again"
+            ) from error
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        if isinstance(result, _Failure):
+            kind = getattr(errors, result.kind, BuildError)
+            raise (BuildError if kind is errors.MissingExtraError else kind)(result.message)
+        return result

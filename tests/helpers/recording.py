@@ -1,0 +1,30 @@
+"""Encoders without a model that record who encodes, for tests of several processes, which all import this module."""
+
+import os
+
+from hashing import HashingEncoder
+
+
+class RecordingEncoder(HashingEncoder):
+    """Encoder that records the process of every window in a file."""
+
+    def __init__(self, record, wait_s=0.0):
+        super().__init__(wait_s=wait_s)
+        self.record = record
+
+    def encode(self, texts):
+        vectors = super().encode(texts)
+        with open(self.record, "a") as file:
+            file.write(f"{os.getpid()} {len(texts)}\n")
+        return vectors
+
+    def entries(self):
+        lines = self.record.read_text().splitlines() if self.record.exists() else []
+        return [tuple(map(int, line.split())) for line in lines if len(line.split()) == 2]
+
+
+class Deadly(HashingEncoder):
+    """Encoder that ends its process."""
+
+    def encode(self, texts):
+        os._exit(1)
