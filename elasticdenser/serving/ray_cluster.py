@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 from contextlib import ExitStack
@@ -118,6 +119,8 @@ class RayCluster:
 
     def close(self) -> None:
         """Delete the deployments, and leave the cluster; a local one ends."""
+        if self.settings.address == LOCAL:  # all of it ends, so that nothing need be deleted
+            self._connection.close()
         for fan_out in self._fan_outs:
             fan_out.close()
         self._fan_outs.clear()
@@ -133,8 +136,7 @@ class RayCluster:
         self._connection.enter_context(ray_cluster(self.settings.address, _FEATURE, num_cpus=n_cpus))
         from ray import serve
 
-        if self.settings.address == LOCAL:
-            self._connection.callback(serve.shutdown)
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
         self._is_connected = True
 

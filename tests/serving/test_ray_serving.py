@@ -120,15 +120,16 @@ def test_hits_and_texts_are_those_of_the_plain_server(client, folder, tiny_elast
             assert own["coverage"] == expected["coverage"] == 1.0
 
 
-def test_only_the_loopback_address_is_listened_on(client):
-    ours = {int(pid) for shard in ("00000", "00001") for pid in replica_pids(shard)}
-    assert len(ours) == 4
-    listening = {line.split()[9]: line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
-                 if line.split()[3] == "0A"}  # fmt: skip
-    for pid in ours:
-        sockets = {os.readlink(link)[8:-1] for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
-        addresses = {listening[inode].split(":")[0] for inode in sockets & set(listening)}
-        assert addresses <= {"0100007F"}, addresses
+def test_replicas_listen_on_the_loopback_address_only(client):
+    listening = {}  # inode -> address
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        fields = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+        listening |= {row[9]: row[1].split(":")[0] for row in fields if row[3] == "0A"}
+    pids = [pid for shard in ("00000", "00001") for pid in replica_pids(shard)]
+    sockets = {os.readlink(link)[8:-1] for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()}
+    addresses = {listening[inode] for inode in sockets & set(listening)}
+    assert len(pids) == 4 and addresses
+    assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F"}
 
 
 def test_a_killed_replica_loses_no_request(client):
