@@ -42,6 +42,13 @@ def output_folder(path: Path | None) -> Path | None:
     return path
 
 
+def new_folder(place: str) -> Path:
+    """Return the path of a folder to create; refuse what `output_folder` refuses."""
+    path = Path(place)
+    output_folder(path)
+    return path
+
+
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of an index.", show_default=False)]
 NewIndexPath = Annotated[
     Path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from elasticdenser.artifacts import explained_os_errors, flush_folder
@@ -39,18 +40,23 @@ def snapshot(path: Path, target: Path) -> None:
         contents = IndexContents.read(source)
         check_integrity(source, contents.manifest)
         work = building_folder(target)
-        _refuse_build(work)
+        refuse_build(work)
         shutil.rmtree(work, ignore_errors=True)  # left by a killed process
-        names = [*contents.manifest.files, *(str(Path(own.path, MANIFEST)) for own in contents.segments), MANIFEST]
         verified = verified_files(source, contents.manifest.files)
-        _link_all(source, work, dict.fromkeys(map(_normal, names)))
+        _link_all(source, work, file_names(contents))
         os.rename(work, target)
         flush_folder(target.parent)
         for folder in (source, target):  # links have changed the times of the files
             mark_verified(folder, verified)
 
 
-def _link_all(source: Path, work: Path, names: dict[str, None]) -> None:
+def file_names(contents: IndexContents) -> list[str]:
+    """Return the names of all files of an index, its manifest last."""
+    names = [*contents.manifest.files, *(str(Path(own.path, MANIFEST)) for own in contents.segments)]
+    return [name for name in dict.fromkeys(str(Path(name)) for name in names) if name != MANIFEST] + [MANIFEST]
+
+
+def _link_all(source: Path, work: Path, names: Sequence[str]) -> None:
     """Link files into a new folder; the manifest comes last, and makes it an index."""
     folders = {(work / name).parent for name in names} | {work}
     for folder in sorted(folders):
@@ -61,12 +67,8 @@ def _link_all(source: Path, work: Path, names: dict[str, None]) -> None:
         flush_folder(folder)
 
 
-def _normal(name: str) -> str:
-    return str(Path(name))
-
-
-def _refuse_build(work: Path) -> None:
-    """Refuse to remove an unfinished build, which has the same name as an unfinished snapshot.
+def refuse_build(work: Path) -> None:
+    """Refuse to use the folder of an unfinished build, which has the same name as that of an unfinished copy.
 
     Raises:
         BuildError: It is one.

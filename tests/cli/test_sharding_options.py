@@ -72,10 +72,21 @@ def test_what_shards_do_not_have_is_refused(corpus, tiny_model, tmp_path, sharde
     assert_fails(run("search", sharded, "dune", "--filter", "a = 1"), "metadata")
 
 
+def test_an_index_is_copied_to_a_url_and_back(sharded, tmp_path):
+    url = f"file://{tmp_path}/store/mine"
+    result = run("snapshot", sharded, url)
+    assert (result.exit_code, result.stdout) == (0, ""), result.output
+    assert f"{url}: 3 passages" in result.stderr
+    assert run("snapshot", url, str(tmp_path / "copy")).exit_code == 0
+    assert "3 passages, 12 files, 2 shards" in run("verify", str(tmp_path / "copy")).stderr
+    assert_fails(run("snapshot", sharded, url), "holds an index: choose another place")
+    assert "expected a folder" in run("snapshot", url, url).output
+
+
 def test_without_ray_the_message_names_the_extra(corpus, tiny_model, tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ray", None)
     command = ("index", str(corpus), "-o", str(tmp_path / "index"), "--encoder", str(tiny_model), "--precision", "fp32")
-    assert_fails(run(*command, "--shards", "2", "--ray", "local"), "(extra 'ray'): pip install 'ray")
+    assert_fails(run(*command, "--shards", "2", "--ray", "local"), "(extra 'ray'): pip install '")
     assert not (tmp_path / "index.building").exists()

@@ -123,6 +123,28 @@ def test_with_the_version_file_the_id_works_offline(home):
     assert result[5:] == [True, True]
 
 
+def test_ranges_of_documents_are_the_documents(home):
+    folder = _msmarco(home)
+    (folder / "irds_version.txt").write_text("v2")
+    (folder / "collection.tsv").write_text("".join(f"{i}\tpassage {i}\n" for i in range(7)))
+    result = _run(
+        home,
+        """
+        import pickle
+        import ir_datasets
+        from elasticdenser.datasets.cutting import cut_corpus
+
+        load_irds("msmarco-passage")._dataset.docs_count = lambda: None  # then they are counted
+        corpus = open_corpus("msmarco-passage")
+        ranges = pickle.loads(pickle.dumps(cut_corpus(corpus, 3)))
+        result = [[(line, p.doc_id) for _, line, p in own.with_locations()] for own in (*ranges, corpus)]
+        """,
+    )
+    *ranges, whole = result
+    assert len(ranges) == 3 and all(ranges)
+    assert [place for own in ranges for place in own] == whole == [[i + 1, str(i)] for i in range(7)]
+
+
 @pytest.mark.parametrize("version", [None, "v1"])
 def test_a_collection_survives_all_that_is_loaded_of_trec_dl(home, version):
     folder = _trec_dl(home)

@@ -1,14 +1,15 @@
 """Running of the tasks of a sharded build by actors of Ray: on many machines, whose loss costs only unfinished windows.
 
 No texts or vectors go through Ray: a task names files, which every machine must reach under the same path, and the
-checkpoint of a shard is its journal. Ray starts the actor of a process or machine that died again, elsewhere if need
-be, and calls it again; the builder then continues at the journal.
+checkpoint of a shard is its journal. The task of an actor that died with its process or machine is given to another
+one, where the builder continues at the journal. Ray's own retries are not used: until it has noticed that a machine is
+gone, they fail one after another.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -30,6 +31,10 @@ _MAX_DEATHS = 5
 """How often the process of a shard may die before the build fails: then it is the shard that ends it."""
 
 
+_KINDS = ("BadInputError", "BuildError", "IndexFormatError", "ModelError")
+"""Errors that are raised again as what they are; others become a `BuildError`."""
+
+
 @dataclass(frozen=True)
 class _Failure:
     """Error of a task for the user, which is not raised in the actor: Ray would add a traceback."""
@@ -46,7 +51,8 @@ class _Builder:
         try:
             return task(silent)
         except ElasticDenserError as error:
-            return _Failure(type(error).__name__, str(error))
+            kind = type(error).__name__
+            return _Failure(kind if kind in _KINDS else BuildError.__name__, str(error))
 
 
 class RayRunner:
@@ -69,11 +75,12 @@ class RayRunner:
 
     def run(self, tasks: Sequence[Task[T]], step: str, progress: Progress, measure: Measure | None = None) -> list[T]:
         """Run all tasks on as many actors as the cluster has room for; see `Runner.run`."""
+        waiting = deque(range(len(tasks)))
         self._start_actors(len(tasks))
-        waiting, idle = deque(range(len(tasks))), list(self._actors)
+        idle, idle_since = list(self._actors), time.monotonic()
         running: dict[Any, tuple[int, Any]] = {}
         results: dict[int, T] = {}
-        idle_since = time.monotonic()
+        deaths: Counter[int] = Counter()
         while waiting or running:
             while waiting and idle:
                 number, actor = waiting.popleft(), idle.pop()
@@ -82,14 +89,22 @@ class RayRunner:
                 self._end(idle.pop())
             for reference in self._ray.wait(list(running), timeout=_POLL_S)[0]:
                 number, actor = running.pop(reference)
-                results[number] = self._result(reference, number)
-                idle.append(actor)
+                try:
+                    results[number] = self._result(reference)
+                    idle.append(actor)
+                except self._ray.exceptions.RayActorError as error:
+                    self._end(actor)
+                    deaths[number] += 1
+                    if deaths[number] > _MAX_DEATHS:
+                        raise _died_too_often(number) from error
+                    waiting.append(number)
+                    idle += self._start_actors(len(waiting) + len(running))
                 idle_since = time.monotonic()
             progress(step, *(measure() if measure else (len(results), len(tasks))))
         return [results[number] for number in range(len(tasks))]
 
-    def _start_actors(self, n_tasks: int) -> None:
-        """Start actors where the cluster has room, until there is one for each task.
+    def _start_actors(self, n_tasks: int) -> list[Any]:
+        """Start actors where the cluster has room, until there is one for each task, and return the new ones.
 
         Raises:
             BuildError: The cluster has no room for any.
@@ -104,31 +119,33 @@ class RayRunner:
                 f"the Ray cluster has {has}, expected at least {wanted} for one shard: take fewer --workers, or add "
                 "machines"
             )
-        builder = self._ray.remote(_Builder).options(
-            num_cpus=self._cpus, num_gpus=int(needs_gpu), max_restarts=_MAX_DEATHS, max_task_retries=_MAX_DEATHS
-        )
-        self._actors += [builder.remote() for _ in range(n_actors - len(self._actors))]
+        builder = self._ray.remote(_Builder).options(num_cpus=self._cpus, num_gpus=int(needs_gpu))
+        started = [builder.remote() for _ in range(n_actors - len(self._actors))]
+        self._actors += started
+        return started
 
     def _end(self, actor: Any) -> None:
         self._actors.remove(actor)
         self._ray.kill(actor)
 
-    def _result(self, reference: Any, number: int) -> Any:
+    def _result(self, reference: Any) -> Any:
         """Return the result of a task.
 
         Raises:
-            ElasticDenserError: That of the task; a BuildError if its process died too often.
+            ElasticDenserError: That of the task.
+            RayActorError: Its process or machine died.
         """
         try:
             result = self._ray.get(reference)
-        except self._ray.exceptions.RayActorError as error:
-            raise BuildError(
-                f"the process of shard {number} died {_MAX_DEATHS + 1} times: what is finished is safe; look for the "
-                "cause in Ray's logs (memory?), then run the same command again"
-            ) from error
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
         if isinstance(result, _Failure):
-            kind = getattr(errors, result.kind, BuildError)
-            raise (BuildError if kind is errors.MissingExtraError else kind)(result.message)
+            raise getattr(errors, result.kind)(result.message)
         return result
+
+
+def _died_too_often(number: int) -> BuildError:
+    return BuildError(
+        f"the process of shard {number} died {_MAX_DEATHS + 1} times: what is finished is safe; look for the cause in "
+        "Ray's logs (memory?), then run the same command again"
+    )

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from ci_needs import require
@@ -21,6 +22,7 @@ from elasticdenser.lazy_imports import is_installed
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial]
 
+ROOT = Path(__file__).parents[3]
 N = 20_000
 """Passages: shards of several windows."""
 
@@ -33,7 +35,7 @@ def cluster():
         # Workers are as nice as the rest, so that they make progress beside other tests.
         for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness"):
             environment.setenv(name, "0")
-        environment.setenv("RAY_HEALTH_CHECK_INITIAL_DELAY_MS", "500")
+        environment.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "helpers"))))
         import ray
         from ray.cluster_utils import Cluster
 
