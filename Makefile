@@ -19,13 +19,16 @@ KERNEL_PATH ?= avx2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-cpus test-integrations lint format docs docs-serve wheels clean
+.PHONY: help demo demo-ray test test-fast test-cpus test-integrations lint format docs docs-serve wheels clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## index and search a few texts, from nothing, without torch
 	$(BIN)/elasticdenser demo
+
+demo-ray: $(VENV)/.demo-ray ## index and serve a few texts in shards on Ray, from nothing
+	$(BIN)/python examples/serve_shards.py
 
 # Tests with deadlines of real time would miss them beside other tests: they run alone, in a second call.
 test: lint ## run linters, type checks and all tests
@@ -98,6 +101,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt $(KERNEL_SOURCES) | $(BIN)/python
 	@$(PIP) -e .
 	@$(BIN)/python -c 'import sys; from elasticdenser.kernel.paths import has_fast_path; sys.exit(not has_fast_path())' || { \
 		echo "The kernel does not run here: installing torch (large, takes some minutes)"; $(PIP) $(TORCH) -e '.[train]'; }
+	@touch $@
+
+$(VENV)/.demo-ray: $(VENV)/.demo
+	@echo "Installing Ray and the server"
+	@$(PIP) -e '.[ray,serve]'
 	@touch $@
 
 # setuptools: the one of a new environment is too old to build the wheel that a test examines.

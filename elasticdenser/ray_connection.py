@@ -19,6 +19,7 @@ _LOCAL_ENVIRONMENT = {
     # Ray listens on the address of the network otherwise; with this on the loopback address, as on other systems.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
+    "RAY_worker_niceness": "0",  # 15 otherwise, with which workers starve on a machine that does other work, too
 }
 
 _OBJECT_STORE_BYTES = 80 << 20

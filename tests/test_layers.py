@@ -23,7 +23,7 @@ LAYERS = (
     ("models",),
     ("datasets",),
     (
-        *("arrays", "artifacts", "cpus", "dataclass_io", "errors", "fingerprint", "lazy_imports"),
+        *("arrays", "artifacts", "cpus", "dataclass_io", "errors", "fingerprint", "hedging", "lazy_imports"),
         *("machine", "progress", "query_input", "ray_connection", "requirements", "subnet", "version"),
     ),
 )

@@ -27,6 +27,7 @@ class Answer:
         ran_s: Time that its batch ran.
         late: Whether the answer came after the deadline.
         batch_size: Number of queries in the batch.
+        coverage: Share of the passages that were searched; below 1 if shards of the index could not be reached in time.
     """
 
     hits: Sequence[Any]
@@ -36,6 +37,7 @@ class Answer:
     late: bool
     batch_size: int = 1
     reranked: tuple[RerankStage, ...] = ()
+    coverage: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +112,7 @@ def answer_of(outcome: Outcome, hits: Sequence[Any]) -> Answer:
         ran_s=outcome.ran_s,
         late=outcome.status is Status.LATE,
         batch_size=outcome.batch_size,
+        coverage=getattr(hits, "coverage", 1.0),
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from elasticdenser.engine.profiling.level_name import parse_level_name
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
+from elasticdenser.index.coverage import collected_coverage
 
 if TYPE_CHECKING:
     from elasticdenser.retrieval.reranking import ElasticReranker
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
 
 Hits = Sequence[Any]
 """Hits of one query, best first."""
+
+
+class PartialHits(list[Any]):
+    """Hits of one query over a part of the index only, because the rest could not be reached in time.
+
+    Args:
+        hits: The hits, best first.
+        coverage: Share of the passages that were searched.
+    """
+
+    def __init__(self, hits: Iterable[Any], coverage: float) -> None:
+        super().__init__(hits)
+        self.coverage = coverage
 
 
 @runtime_checkable
@@ -40,7 +54,7 @@ class BatchSearch(Protocol):
             level: Name of the level.
 
         Returns:
-            The hits of each query, best first, at most its `k`.
+            The hits of each query, best first, at most its `k`; `PartialHits` where not all passages were searched.
 
         Raises:
             QueryError: A query cannot be searched. The engine then searches the queries of the batch one by one.
@@ -90,7 +104,13 @@ class RetrieverSearch(BatchSearch):
         }
 
     def search_batch(self, queries: Sequence[Query], level: str) -> list[list[Hit]]:
-        """Return the hits of each query; see `BatchSearch`."""
+        """Return the hits of each query; see `BatchSearch`. The coverage is the least of all queries of the batch."""
+        with collected_coverage() as shares:
+            hits = self._search(queries, level)
+        coverage = min(shares, default=1.0)
+        return hits if coverage == 1 else [PartialHits(row, coverage) for row in hits]
+
+    def _search(self, queries: Sequence[Query], level: str) -> list[list[Hit]]:
         from elasticdenser.retrieval.reranking import NO_RERANKER
 
         hits: list[list[Hit]] = [[] for _ in queries]

@@ -259,6 +259,9 @@ class PassageIndex(SearchableIndex):
             return self
         return PassageIndex(*open_segments(self.path, "changed", self._table.segments), self._threads)
 
+    def retire(self) -> None:
+        """Release what this index holds in other processes, once searches that have begun have ended: nothing."""
+
     def _next(self, compact: bool, progress: Progress) -> PassageIndex:
         """Compact the index if it is needed and wanted, and return the newest generation."""
         if compact:

@@ -122,6 +122,7 @@ class Retriever:
         ranker: ElasticRanker | str | Path | None = None,
         hybrid: Hybrid = None,
         beside: Collection[Retriever] = (),
+        open_index: Callable[[Path], PassageIndex] | None = None,
         **options: Any,
     ) -> Self:
         """Open an index and the encoder that made it, with trained subnets if the encoder or this package has them.
@@ -138,6 +139,7 @@ class Retriever:
             hybrid: As for the class.
             beside: Retrievers that were opened with the same arguments for other indexes; the encoder of one of them
                 is shared if it would be loaded again.
+            open_index: Opens the index instead of `PassageIndex.open`; no other process can then open the retriever.
             options: `dtype` and `device` of the encoder.
 
         Raises:
@@ -146,7 +148,7 @@ class Retriever:
             EncoderMismatchError: The encoder is not the one that made the index.
             QueryError: There is no such reranker, or the index lacks what it needs.
         """
-        index = PassageIndex.open(path)
+        index = PassageIndex.open(path) if open_index is None else open_index(Path(path))
         same = (other for other in beside if is_same_encoder(other.index.manifest.encoder, index.manifest.encoder))
         if (other := next(same, None)) is not None and isinstance(other.opener, partial):
             query_encoder, name = other.encoder, other.opener.keywords["encoder"]
@@ -163,7 +165,8 @@ class Retriever:
             "hybrid": hybrid,
         }
         again |= options
-        retriever.opener = partial(cls.open, Path(path).absolute(), **again)
+        if open_index is None:
+            retriever.opener = partial(cls.open, Path(path).absolute(), **again)
         return retriever
 
     def __repr__(self) -> str:

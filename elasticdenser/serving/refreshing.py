@@ -40,7 +40,8 @@ class IndexRefresher:
     """Thread that switches a service to the newest generation of its index, which other processes write.
 
     No request is lost: searches that have begun end in the old generation. A generation that cannot be taken up is
-    reported in the log, and the old one goes on serving. An index that was rebuilt or replaced is not taken up.
+    reported in the log, and the old one goes on serving. An index that was rebuilt or replaced is not taken up, unless
+    it is sharded.
 
     Args:
         service: The service of the index, whose engine searches with its retriever.
@@ -87,7 +88,10 @@ class IndexRefresher:
                 continue
             try:
                 newest = self._service.retriever.refresh()
-                if newest is not self._service.retriever and newest.index.generation:
+                # A sharded index is never changed, only built again: then the new one is taken up.
+                if newest is not self._service.retriever and (
+                    newest.index.generation or newest.index.contents.sharded is not None
+                ):
                     self._service.switch(newest)
                 self._seen, pause_s = state, INTERVAL_S
             except Exception as error:  # whatever is wrong, the generation that is open can still be searched

@@ -39,6 +39,7 @@ class QueryResult(BaseModel):
         queued_ms: Time from the arrival of the request until the query's batch started.
         ran_ms: Run time of the query's batch.
         late: Whether the answer came after the deadline.
+        coverage: Share of the passages that were searched; below 1 if a shard could not be reached in time.
     """
 
     hits: list[SearchHit]
@@ -47,6 +48,7 @@ class QueryResult(BaseModel):
     queued_ms: float = Field(ge=0)
     ran_ms: float = Field(ge=0)
     late: bool
+    coverage: float = Field(ge=0, le=1)
 
 
 class SearchResponse(BaseModel):

@@ -215,6 +215,7 @@ def _render(service: Service, answers: list[Answer], with_text: bool) -> bytes:
             "queued_ms": round(1000 * answer.queued_s, 3),
             "ran_ms": round(1000 * answer.ran_s, 3),
             "late": answer.late,
+            "coverage": answer.coverage,
         }
         # A call of json.dumps keeps the interpreter to itself: one call for each result lets other threads run between.
         results.append(json.dumps(result, ensure_ascii=False))

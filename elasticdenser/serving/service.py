@@ -97,8 +97,10 @@ class Service:
             self.engine.switch(retriever)
         except BaseException:
             self.indexes = (old.index,)
+            retriever.index.retire()
             raise
         self.retriever = retriever
+        old.index.retire()
 
     def passages(self, doc_ids: Sequence[str]) -> list[Passage]:
         """Return passages with their texts, which may be in the generation before.

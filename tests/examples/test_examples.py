@@ -15,9 +15,9 @@ EXAMPLES = ROOT / "examples"
 pytestmark = pytest.mark.slow
 
 
-def run(script: str) -> str:
+def run(script: str, **variables: str) -> str:
     command = [sys.executable, str(EXAMPLES / script)]
-    result = subprocess.run(command, env=CHECKOUT, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, env=CHECKOUT | variables, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -25,6 +25,7 @@ def run(script: str) -> str:
 def test_all_examples_are_tested():
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == {
         "search.py",
+        "serve_shards.py",
         "engine_under_load.py",
         "client.py",  # tested in test_client.py
         "langchain_retriever.py",
@@ -46,6 +47,14 @@ def test_engine_under_load():
     lines = run("engine_under_load.py").splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["calm", "burst", "calm"]
     assert all("p99" in line and "rejected" in line for line in lines[1:])
+
+
+@pytest.mark.skipif(find_spec("opencensus") is None, reason="needs the extra ray")
+def test_serve_shards():
+    output = run("serve_shards.py", N_PASSAGES="40")
+    before, after = output.split("kill -9")
+    assert before.count("coverage 100%") == after.count("coverage 100%") == 3
+    assert [line[60:] for line in before.splitlines()[:3]] == [line[60:] for line in after.splitlines()[1:4]]
 
 
 @pytest.mark.parametrize(

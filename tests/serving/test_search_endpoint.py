@@ -36,7 +36,7 @@ def test_one_query_gets_the_hits_of_the_retriever(client, retriever):
     (result,) = response.json()["results"]
     expected = list(retriever.search("desert planet", 2))
     assert [(hit["doc_id"], hit["score"]) for hit in result["hits"]] == [(hit.doc_id, hit.score) for hit in expected]
-    assert set(result) == {"hits", "level", "reranked", "queued_ms", "ran_ms", "late"}
+    assert set(result) == {"hits", "level", "reranked", "queued_ms", "ran_ms", "late", "coverage"}
     assert result["reranked"] == []
     assert (result["level"], result["late"]) == ("w1-d2", False)
     assert result["queued_ms"] >= 0 and 0 < result["ran_ms"] < 5000

@@ -13,6 +13,7 @@ from elasticdenser.cli import options
 from elasticdenser.cli.command import command
 from elasticdenser.cli.output import note, progress_bars
 from elasticdenser.cli.ranker_options import RerankedLevelsOptions
+from elasticdenser.cli.ray_options import RayServingOptions
 from elasticdenser.cli.serve_options import API_KEY, AccessOptions, named_indexes, profiles_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _EXAMPLES = options.examples(
     "serve docs=indexes/docs wiki=indexes/wiki        (several indexes: /indexes/wiki/search)",
     "serve docs=indexes/docs wiki=indexes/wiki --profile wiki=profile.json",
     "serve indexes/mine --allowed-host search.example.org        (behind a proxy)",
+    "serve indexes/sharded --ray local --replicas 2        (a process for each replica of each shard)",
     "serve indexes/mine --cors-origin https://app.example.org        (scripts of another site)",
 )
 
@@ -134,6 +136,7 @@ def serve(
     access_log: Annotated[bool, typer.Option(help="Log each request as a line of JSON on stderr.")] = True,
     access: AccessOptions,
     reranking: RerankedLevelsOptions,
+    sharding: RayServingOptions,
     encoding: options.EncoderOptions,
 ) -> None:
     """Serve one index or several: POST /search, OpenAI's /v1/embeddings, /metrics, and a search page.
@@ -149,7 +152,6 @@ def serve(
     from elasticdenser.cpus import cpu_count
     from elasticdenser.engine.batch_search import options_of_level
     from elasticdenser.engine.policies import check_policy
-    from elasticdenser.engine.processes.pool import should_use_processes
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.serving.hosts import ANY_HOST, parse_allowed_hosts
     from elasticdenser.serving.origins import parse_origins
@@ -159,7 +161,7 @@ def serve(
     check_policy(policy)
     paths = named_indexes(index)
     profiles = {name: Profile.load(file) for name, file in profiles_of(profile or (), list(paths)).items()}
-    with bind_socket(host, port) as bound:
+    with bind_socket(host, port) as bound, sharding.retriever_options(deadline_ms / 1000) as shard_options:
         names = access.allowed_host or ([] if is_loopback(bound) else [ANY_HOST])
         settings = ServeSettings(
             deadline_s=deadline_ms / 1000,
@@ -188,6 +190,7 @@ def serve(
                 hybrid=options.hybrid_of(hybrid, word_weight),
                 beside=[other for other, _ in served.values()],
                 **reranking.retriever_options(levels),
+                **shard_options,
             )
             if levels is None and (level := policy.partition(":")[2]):
                 options_of_level(retriever, level)  # refuses an unknown one before levels are measured
@@ -195,9 +198,9 @@ def serve(
         engine_options = {
             "policy": policy,
             "minimum_quality": minimum_quality,
-            "workers": options.n_workers(workers),
+            "workers": sharding.n_workers(workers),
             "max_unfinished": max_unfinished,
-            "processes": should_use_processes(retriever) if in_processes is None else in_processes,
+            "processes": _uses_processes(retriever) if in_processes is None else in_processes,
         }
         _serve(bound, served, settings, engine_options)
 
@@ -230,6 +233,12 @@ def _serve(
         server.run(sockets=[bound])
         if server.failure is not None:
             raise ElasticDenserError(server.failure)
+
+
+def _uses_processes(retriever: Retriever) -> bool:
+    from elasticdenser.engine.processes.pool import should_use_processes
+
+    return retriever.opener is not None and should_use_processes(retriever)
 
 
 def _measure_levels(retriever: Retriever, rerankings: Sequence[str]) -> Profile:

@@ -1,0 +1,1 @@
+"""Simulation of several machines: routers that encode queries, and shards with replicas that search."""
