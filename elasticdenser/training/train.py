@@ -3,6 +3,7 @@
     WORK/vectors/             the full encoder's vectors of the texts, and their nearest passages
     WORK/passages-KEY/        indexes of the passages that the recipe names
     WORK/run-KEY/             one training; KEY is a hash of all that it depends on, which plan.json shows
+        mapped.safetensors    of a student, the trained subnets that it is made of, mapped into its teacher's space
         start.safetensors     the subnets after their initialisation
         table/                level 0: start.pt, and a checkpoint and losses as below
         checkpoint.pt         all that an interrupted training resumes from
@@ -55,6 +56,7 @@ class TrainingResult:
         subnets: Its subnets beside the full one, from large to small.
         selection: Measures of all candidates; None without dev sets.
         index: Index of the passages that vectors were compared with; None without passages.
+        teacher: Name of the model in whose vector space a student answers; empty for no student.
     """
 
     folder: Path
@@ -63,6 +65,7 @@ class TrainingResult:
     subnets: tuple[Subnet, ...]
     selection: SnapshotSelection | None
     index: Path | None
+    teacher: str = ""
 
 
 def train(
@@ -150,6 +153,8 @@ class _Training:
             if is_main:
                 open_run(self.folder, self._plan, locks)
                 self._log(resumption(self.folder, recipe) or f"a new training in {self.folder}")
+            if inputs.is_mapped:
+                inputs.enter_space(self._data, self.folder / "mapped.safetensors", self._progress)
             self._initial_table = None
             if recipe.table is not None and inputs.model.shape.level0:
                 self._initial_table = inputs.model.table.detach().clone()
@@ -186,6 +191,8 @@ class _Training:
         path, settings = self.folder / "start.safetensors", self._recipe.init
         if settings.model:
             return
+        if self._inputs.is_mapped:
+            settings = replace(settings, reorder=False)  # trained subnets are sorted already
         with parallel.main_process_first():
             initialise_subnets(self._inputs.model, self._data, settings, path, progress=self._progress)
 
@@ -213,20 +220,21 @@ class _Training:
 
     def finish(self, output: Path) -> TrainingResult:
         """Select a snapshot and write the model."""
-        encoder, model = self._inputs.encoder, self._inputs.model
+        inputs, encoder, model = self._inputs, self._inputs.encoder, self._inputs.model
         snapshots = snapshots_in(self.folder / "snapshots")
         selection = self._select(snapshots) if self._dev_sets else None
         step = max(snapshots) if selection is None else selection.selected
         load_weights(snapshots[step], model)
         retention, worst, by_length = {}, {}, {}
         if selection is not None:
-            retention = {str(encoder.full_subnet): 1.0, **selection.retention_with_level0(step)}
+            full = {} if self._recipe.is_student else {str(encoder.full_subnet): 1.0}
+            retention = full | selection.retention_with_level0(step)
             worst = {name: asdict(subnet) for name, subnet in selection.worst_retention(step).items()}
-            by_length = measure_by_length(model, self._inputs.subnets, self._dev_sets, encoder, progress=self._progress)
+            by_length = measure_by_length(
+                model, inputs.subnets, self._dev_sets, encoder, teacher=inputs.teacher, progress=self._progress
+            )
             self._log(selection.report())
-        provenance = {
-            "name": encoder.location.name,
-            "weights_sha256": encoder.location.sha256,
+        provenance = inputs.provenance() | {
             "version": __version__,
             "step": step,
             "title": self._recipe.title,
@@ -243,19 +251,22 @@ class _Training:
             subnets=(*self._inputs.subnets, *([LEVEL_0] if model.shape.level0 else [])),
             selection=selection,
             index=None if self._index is None else self._index.path,
+            teacher=inputs.teacher.fingerprint.name if self._recipe.is_student else "",
         )
 
     def _select(self, snapshots: Mapping[int, Path]) -> SnapshotSelection:
         """Measure the last snapshots on the dev sets, and select one."""
-        encoder, model = self._inputs.encoder, self._inputs.model
+        inputs, encoder, model = self._inputs, self._inputs.encoder, self._inputs.model
+        for_record = [] if self._recipe.is_student else [s for s in model.shape.grid if s == encoder.full_subnet]
         return select_snapshot(
             {step: snapshots[step] for step in list(snapshots)[-self._recipe.candidates :]},
             self._dev_sets,
             encoder,
             model,
-            self._inputs.subnets,
+            inputs.subnets,
             self.folder / "selection.json",
+            teacher=inputs.teacher,
             rule=self._recipe.select_by,
-            for_record=[subnet for subnet in model.shape.grid if subnet == encoder.full_subnet],
+            for_record=for_record,
             progress=self._progress,
         )
