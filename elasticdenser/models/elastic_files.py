@@ -6,9 +6,10 @@
     elastic.safetensors                              the trained weights
 
 Any reader of sentence encoders can therefore read the folder as its full encoder. A student, which answers in the
-vector space of another model, has no `model.safetensors`: the vectors of its own full encoder would lie elsewhere. Trained weights are float16, except
-those of layers and level 0: these are stored in 8 bits with a scale a row, which costs no measurable quality and keeps
-the folder small enough to ship. A folder is written under a temporary name and then renamed: it is complete or absent.
+vector space of another model, has no `model.safetensors`: the vectors of its own full encoder would lie elsewhere.
+Trained weights are float16, except those of layers and level 0: these are stored in 8 bits with a scale a row, which
+costs no measurable quality and keeps the folder small enough to ship. A folder is written under a temporary name and
+then renamed: it is complete or absent.
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ def save_elastic(
         folder: The folder to write; an elastic encoder there is replaced, with everything in its folder.
         base: Folder of the full encoder that the model was made of; its files are copied.
         model: The trained model, on any device.
-        provenance: The full encoder, under `PROVENANCE_KEYS`, and any other values of JSON; of a student the teacher, and
-            its fingerprint under `SPACE`.
+        provenance: The full encoder, under `PROVENANCE_KEYS`, and any other values of JSON; of a student the
+            teacher, and its fingerprint under `SPACE`.
         settings: Prompts and maximum length that it was trained with; None is those in `base`.
 
     Raises:

@@ -1,8 +1,8 @@
 """Vector spaces of other models: those that a student answers in, and those of vectors that no encoder here makes.
 
 A student is an elastic encoder whose subnets answer in the vector space of its teacher, another model. It encodes
-queries alone: the passages are the teacher's. The fingerprint of the teacher is in the student's `elastic.json`, so that
-the student opens the indexes of its teacher and no other.
+queries alone: the passages are the teacher's. The fingerprint of the teacher is in the student's `elastic.json`, so
+that the student opens the indexes of its teacher and no other.
 
 Vectors that an API made have a space too, known by a name that the user gives: indexes and students with the same name
 belong together.

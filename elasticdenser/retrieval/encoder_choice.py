@@ -39,4 +39,6 @@ def load_query_encoder(
     if (space := space_of(location.path)) is not None:
         # A student reads texts in its own way. What else differs, the index refuses.
         settings = {"dim": min(passages.settings.dim, space.settings.dim)}
+    else:
+        check_has_encoder(passages)
     return ElasticQueryEncoder(location, read_settings(location.path, **settings), **options), name

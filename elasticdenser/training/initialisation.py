@@ -65,9 +65,9 @@ def initialise_subnets(
 
 def mapped_subnets(
     model: ElasticBert,
+    table: Tensor | None,
     data: TrainingData,
     settings: InitSettings,
-    table: TableSettings | None,
     path: Path,
     *,
     progress: Progress = silent,
@@ -76,9 +76,9 @@ def mapped_subnets(
 
     Args:
         model: The trained subnets, on the CPU.
+        table: Token vectors of level 0 in the teacher's space, where the model has a level 0.
         data: Texts and the teacher's vectors.
         settings: Settings of the maps.
-        table: Settings of the fit of level 0, where the model has one; None are the defaults.
         path: File of the result.
         progress: Called with (activity, done, total).
 
@@ -86,12 +86,8 @@ def mapped_subnets(
         BuildError: The file is damaged or cannot be written.
     """
     dim = data.targets.shape[1]
-    vectors = None
-    if model.shape.level0:
-        start = path.with_name(f"{path.stem}-level0.pt")
-        vectors = initialise_table(model.table, data, table or TableSettings(), start, progress=progress)
     if path.exists():
-        student = into_space(model, {}, vectors, dim)
+        student = into_space(model, {}, table, dim)
         load_weights(path, student)
         return student
     batches = islice(_one_epoch(data, settings.batch, settings.seed), settings.exit_batches)
@@ -102,7 +98,7 @@ def mapped_subnets(
             yield batch
             progress("Mapping the subnets", number, total)
 
-    student = into_space(model, fit_maps(model, counted(), ridge=settings.map_ridge), vectors, dim)
+    student = into_space(model, fit_maps(model, counted(), ridge=settings.map_ridge), table, dim)
     save_weights(path, student)
     return student
 

@@ -119,8 +119,9 @@ class TrainingInputs(PassageInputs):
 
     Attributes:
         encoder: The full encoder, with the dtype of the targets; of a student, the encoder that it is made of.
-        model: The elastic model, on the CPU, with the full encoder's weights; of a student of trained subnets these,
-            until `enter_space`.
+        model: The elastic model, on the CPU, with the full encoder's weights; of a student of trained subnets these, in
+            their own space until `enter_space`.
+        is_mapped: Whether it is a student of trained subnets.
         subnets: The subnets that are trained, from large to small; without the full one, which a student has too.
 
     Args:
@@ -179,16 +180,16 @@ class TrainingInputs(PassageInputs):
             )
         return load_elastic(self.encoder.location.path).model
 
-    def enter_space(self, data: TrainingData, path: Path, progress: Progress) -> None:
+    def enter_space(self, table: Tensor | None, data: TrainingData, path: Path, progress: Progress) -> None:
         """Map trained subnets into the teacher's space, or read the result of an earlier call.
 
         Args:
+            table: Token vectors of level 0 in this space, where the subnets have a level 0.
             data: Texts and the teacher's vectors.
             path: File of the result.
             progress: Called with (activity, done, total).
         """
-        settings, table = self.recipe.init, self.recipe.table
-        self.model = mapped_subnets(self.model, data, settings, table, path, progress=progress)
+        self.model = mapped_subnets(self.model, table, data, self.recipe.init, path, progress=progress)
 
     def add_level0(self, vectors: Tensor) -> None:
         """Give the model a level 0, whose vectors are an input of every exit."""

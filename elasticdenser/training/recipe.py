@@ -169,10 +169,7 @@ class Recipe:
             BadInputError: `steps` is negative.
         """
         recipe = replace(
-            self,
-            encoder=encoder or self.encoder,
-            teacher=teacher or self.teacher,
-            space=space or self.space,
+            self, encoder=encoder or self.encoder, teacher=teacher or self.teacher, space=space or self.space
         )
         if index:
             recipe = replace(recipe, index=index, passages=())

@@ -18,8 +18,8 @@ from elasticdenser.models.token_table import TokenTable
 from elasticdenser.progress import Progress, silent
 from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training.batches import token_ids_of
-from elasticdenser.training.teacher import Teacher
 from elasticdenser.training.dev_sets import DevSet, level0_vectors, subnet_vectors
+from elasticdenser.training.teacher import Teacher
 
 _MAX_TOKENS = (8, 16, 32, 64, 128, 256, 512)
 """Largest number of tokens of each range of lengths, special tokens included."""

@@ -46,7 +46,7 @@ class InitSettings:
     first_batches: PositiveInt = 64
     importance_batches: PositiveInt = 24
     ridge: PositiveFloat = 100.0
-    map_ridge: PositiveFloat = 100.0
+    map_ridge: PositiveFloat = 300.0
     seed: NonNegativeInt = 12345
 
 

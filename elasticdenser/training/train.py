@@ -3,7 +3,6 @@
     WORK/vectors/             the full encoder's vectors of the texts, and their nearest passages
     WORK/passages-KEY/        indexes of the passages that the recipe names
     WORK/run-KEY/             one training; KEY is a hash of all that it depends on, which plan.json shows
-        mapped.safetensors    of a student, the trained subnets that it is made of, mapped into its teacher's space
         start.safetensors     the subnets after their initialisation
         table/                level 0: start.pt, and a checkpoint and losses as below
         checkpoint.pt         all that an interrupted training resumes from
@@ -22,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from elasticdenser import __version__
 from elasticdenser.models.elastic_files import check_replaceable, save_elastic
@@ -38,6 +38,7 @@ from elasticdenser.training.recipe_paths import check_paths
 from elasticdenser.training.retention import SnapshotSelection
 from elasticdenser.training.retention_by_length import measure_by_length
 from elasticdenser.training.selection import select_snapshot
+from elasticdenser.training.settings import TableSettings
 from elasticdenser.training.snapshots import load_weights, save_weights, snapshot_file, snapshots_in
 from elasticdenser.training.stages import Log, open_run, run_folder, run_stages, train_with_snapshots
 from elasticdenser.training.subnet_grid import grid_lines
@@ -153,19 +154,23 @@ class _Training:
             if is_main:
                 open_run(self.folder, self._plan, locks)
                 self._log(resumption(self.folder, recipe) or f"a new training in {self.folder}")
-            if inputs.is_mapped:
-                inputs.enter_space(self._data, self.folder / "mapped.safetensors", self._progress)
-            self._initial_table = None
-            if recipe.table is not None and inputs.model.shape.level0:
-                self._initial_table = inputs.model.table.detach().clone()
-            elif recipe.table is not None:
-                self._initial_table = initialise_table(
-                    inputs.model.tokens,
-                    self._data,
-                    recipe.table,
-                    self.folder / "table" / "start.pt",
-                    progress=self._progress,
-                )
+            self._table = self._initial_table()
+
+    def _initial_table(self) -> Tensor | None:
+        """Return the token vectors that the tuning of level 0 starts from; None where there is no level 0."""
+        settings, model = self._recipe.table, self._inputs.model
+        is_foreign = self._inputs.is_mapped and model.shape.level0  # a table of another space, which is mapped
+        if settings is None and not is_foreign:
+            return None
+        if model.shape.level0 and not is_foreign:
+            return model.table.detach().clone()
+        return initialise_table(
+            model.table if is_foreign else model.tokens,
+            self._data,
+            settings or TableSettings(),
+            self.folder / "table" / "start.pt",
+            progress=self._progress,
+        )
 
     def _load_dev_sets(self) -> list[DevSet]:
         """Load the dev sets before the training, so that faults in them show early."""
@@ -180,21 +185,23 @@ class _Training:
     def make_level0(self) -> None:
         """Tune level 0 and add it to the model, unless the recipe has none."""
         settings = self._recipe.table
-        if settings is None or self._initial_table is None:
-            return
-        tuning = TableTuning(self._initial_table, self._data, settings, self.folder / "table", self._device)
-        tuning.run(save_every_s=self._inputs.options.save_every_s, progress=self._progress)
-        self._inputs.add_level0(tuning.vectors.cpu())
+        if settings is not None and self._table is not None:
+            tuning = TableTuning(self._table, self._data, settings, self.folder / "table", self._device)
+            tuning.run(save_every_s=self._inputs.options.save_every_s, progress=self._progress)
+            self._table = tuning.vectors.cpu()
+        if self._table is not None and not self._inputs.is_mapped:
+            self._inputs.add_level0(self._table)
 
     def initialise_subnets(self) -> None:
         """Initialise the subnets, first in the main process; the other processes read its result."""
         path, settings = self.folder / "start.safetensors", self._recipe.init
         if settings.model:
             return
-        if self._inputs.is_mapped:
-            settings = replace(settings, reorder=False)  # trained subnets are sorted already
         with parallel.main_process_first():
-            initialise_subnets(self._inputs.model, self._data, settings, path, progress=self._progress)
+            if self._inputs.is_mapped:
+                self._inputs.enter_space(self._table, self._data, path, self._progress)
+            else:
+                initialise_subnets(self._inputs.model, self._data, settings, path, progress=self._progress)
 
     def distil(self) -> None:
         """Train the subnets up to the last step, and save snapshots."""
