@@ -1,8 +1,8 @@
 """Start of a student from trained subnets: linear maps of their own vectors into the vector space of another model.
 
-Each subnet gets a map of its own, fitted by ridge regression to the teacher's vectors of the training texts, as Mikolov,
-Le and Sutskever (2013) map the vectors of words between languages. The map and the subnet's exit are both linear, so
-that they become one exit. A table of token vectors is mapped too, and stays an input of every exit.
+Each subnet gets a map of its own, fitted by ridge regression to the teacher's vectors of the training texts, as
+Mikolov, Le and Sutskever (2013) map the vectors of words between languages. The map and the subnet's exit are both
+linear, so that they become one exit. A table of token vectors is mapped too, and stays an input of every exit.
 """
 
 from __future__ import annotations
