@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,17 @@ from elasticdenser.artifacts import sha256_of
 from elasticdenser.datasets import Corpus, open_corpus
 from elasticdenser.datasets.sources import is_dataset_id
 from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder
-from elasticdenser.errors import BadInputError, ModelError
+from elasticdenser.errors import BadInputError
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index import PassageIndex
 from elasticdenser.models.elastic import ElasticBert
-from elasticdenser.models.elastic_files import load_elastic
-from elasticdenser.models.elastic_init import elastic_from_full
 from elasticdenser.models.locate import DEFAULT_ELASTIC, DEFAULT_MODEL, TRAINED_WEIGHTS, find_model
 from elasticdenser.models.manifest import SPACE, is_elastic
-from elasticdenser.models.settings import EncoderFingerprint
-from elasticdenser.models.shape import WIDTHS
+from elasticdenser.models.space import check_has_encoder
 from elasticdenser.progress import Progress
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.data import TrainingData
+from elasticdenser.training.initial_models import initial_model
 from elasticdenser.training.initialisation import mapped_subnets
 from elasticdenser.training.recipe import Recipe
 from elasticdenser.training.settings import settings_to_json
@@ -74,16 +72,16 @@ class PassageInputs:
 
     encoder: ElasticQueryEncoder
 
-    @property
-    def teacher(self) -> Teacher:
-        """Encoder of the passages, and of the targets."""
-        return self.encoder
-
     def __init__(
         self, options: TrainOptions, work: Path, device: torch.device, encoder_name: str, overrides: dict[str, Any]
     ) -> None:
         self.options, self._work, self._device = options, work, device
         self._encoder_name, self._overrides = encoder_name, overrides
+
+    @property
+    def teacher(self) -> Teacher:
+        """Encoder of the passages, and of the targets."""
+        return self.encoder
 
     def index(self, progress: Progress, *, build: bool, path: str = "", passages: Sequence[str] = ()) -> PassageIndex:
         """Open an index of the encoder of the passages.
@@ -150,12 +148,14 @@ class TrainingInputs(PassageInputs):
             trunk = recipe.encoder or DEFAULT_ELASTIC
             self.encoder = load_full_encoder(trunk, "float32", {}, device=device, download=download)
         else:
+            if index is not None:
+                check_has_encoder(index.manifest.encoder)
             self.encoder = load_full_encoder(name, recipe.target_dtype, overrides, device=device, download=download)
             self._teacher = self.encoder
         if index is not None:
             index.check_encoder(self.teacher.fingerprint)
         self.is_mapped = recipe.is_student and not recipe.init.model and is_elastic(self.encoder.location.path)
-        self.model = self._initial_model()
+        self.model = initial_model(recipe, self.encoder, self.teacher, is_mapped=self.is_mapped)
         # The full encoder itself takes the place of its subnet; a student has none.
         full_subnet = None if recipe.is_student else Subnet(1.0, self.model.shape.n_layers)
         self.subnets = [subnet for subnet in trained_subnets(self.model, recipe.distil) if subnet != full_subnet]
@@ -166,19 +166,6 @@ class TrainingInputs(PassageInputs):
     def teacher(self) -> Teacher:
         """Encoder of the passages, and of the targets: the full encoder itself, unless a student is trained."""
         return self._teacher
-
-    def _initial_model(self) -> ElasticBert:
-        recipe = self.recipe
-        if recipe.init.model:
-            return _trained_model(recipe, self.teacher.fingerprint)
-        if not self.is_mapped:
-            return _new_model(recipe, self.encoder, self.teacher.dim)
-        if recipe.widths or recipe.depths:
-            raise BadInputError(
-                f"got widths or depths for a student of {self.encoder.location.name}, expected none: its trained "
-                "subnets have their own"
-            )
-        return load_elastic(self.encoder.location.path).model
 
     def enter_space(self, table: Tensor | None, data: TrainingData, path: Path, progress: Progress) -> None:
         """Map trained subnets into the teacher's space, or read the result of an earlier call.
@@ -268,28 +255,6 @@ def _encoder_overrides(recipe: Recipe, index: PassageIndex | None) -> dict[str, 
     overrides = {} if index is None else asdict(index.manifest.encoder.settings)
     from_recipe = {name: getattr(recipe, name) for name in ("query_prompt", "passage_prompt", "max_length")}
     return overrides | {name: value for name, value in from_recipe.items() if value}
-
-
-def _trained_model(recipe: Recipe, space: EncoderFingerprint) -> ElasticBert:
-    """Return the trained elastic model that the recipe starts from."""
-    location = find_model(recipe.init.model)
-    model, provenance = load_elastic(location.path)
-    if provenance["weights_sha256"] != space.weights_sha256:
-        raise ModelError(
-            f"got init.model = {recipe.init.model!r}, made of the encoder {provenance['name']}, expected one made of "
-            f"{space.name}: its subnets answer in another vector space"
-        )
-    return model
-
-
-def _new_model(recipe: Recipe, encoder: ElasticQueryEncoder, dim: int) -> ElasticBert:
-    """Make the elastic model, by default with all widths that leave whole heads and neurons."""
-    folder, settings, depths = encoder.location.path, replace(encoder.settings, dim=dim), recipe.depths or None
-    widths = recipe.widths
-    if not widths:
-        shape = elastic_from_full(folder, settings, widths=(1.0,)).shape
-        widths = tuple(width for width in WIDTHS if not (shape.n_heads * width % 1 or shape.n_neurons * width % 1))
-    return elastic_from_full(folder, settings, widths=widths, depths=depths)
 
 
 def _resolved(source: str, data: Path) -> str:

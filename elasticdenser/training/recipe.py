@@ -43,6 +43,9 @@ _MAX_CUT_TEXTS = 100_000
 _N_SNAPSHOTS = 12
 """Snapshots unless the recipe says otherwise: the four that are compared cover the last third of the training."""
 
+_STUDENT_TABLE = TableSettings(ridge_map=1.0, ridge=0.1)
+"""Level 0 of a student, which mostly learns from fewer texts: the best of a few settings for 3,000 queries."""
+
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -193,14 +196,20 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def default_recipe(
-    queries: Sequence[str], passages: Sequence[str], *, teacher_vectors: str = "", steps: int = DEFAULT_STEPS
+    queries: Sequence[str],
+    passages: Sequence[str],
+    *,
+    teacher: str = "",
+    teacher_vectors: str = "",
+    steps: int = DEFAULT_STEPS,
 ) -> Recipe:
     """Return a recipe for a user's own queries, passages, or both.
 
     Args:
         queries: Files and folders of queries, ids of ir_datasets.
         passages: Corpora. Their titles and spans become training texts, and their passages the bank.
-        teacher_vectors: Instead of these: texts with the vectors of a teacher.
+        teacher: Another encoder, in whose vector space the subnets shall answer.
+        teacher_vectors: Instead of queries and passages: texts with the vectors of a teacher.
         steps: Steps of the distillation.
 
     Raises:
@@ -217,9 +226,10 @@ def default_recipe(
     return Recipe(
         texts=tuple(texts),
         passages=tuple(passages),
+        teacher=teacher,
         teacher_vectors=teacher_vectors,
         distil=distil,
-        table=TableSettings(),
+        table=_STUDENT_TABLE if teacher or teacher_vectors else TableSettings(),
     )
 
 

@@ -47,6 +47,8 @@ def test_vectors_alone_lead_to_a_search(folder, tiny_model):
         hits = run("search", "api", TEXTS[3], "--encoder", "student", "--subnet", subnet, "-k", "5", "--json")
         assert hits.exit_code == 0, hits.output
         assert TEXTS[3] in hits.stdout
+    report = " ".join(run("doctor", "--encoder", "student", "--offline").output.split())
+    assert "a student, for queries only" in report and "space:some-api-3" in report and "48 dimensions" in report
 
 
 def test_failures_are_one_line_each(folder, tiny_model):

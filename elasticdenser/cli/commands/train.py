@@ -113,7 +113,7 @@ def train(
     from elasticdenser.training.kinds import train_model
     from elasticdenser.training.train import TrainingResult
 
-    chosen = _recipe(recipe, queries or [], passages or [], teacher_vectors).changed(
+    chosen = _recipe(recipe, queries or [], passages or [], teacher or "", teacher_vectors).changed(
         encoder=encoder or "",
         index="" if index is None else str(index.resolve()),
         steps=steps,
@@ -129,7 +129,9 @@ def train(
         _report_ranker(trained, output)
 
 
-def _recipe(path: Path | None, queries: list[str], passages: list[str], teacher_vectors: Path | None) -> AnyRecipe:
+def _recipe(
+    path: Path | None, queries: list[str], passages: list[str], teacher: str, teacher_vectors: Path | None
+) -> AnyRecipe:
     from elasticdenser.training.kinds import read_any_recipe
     from elasticdenser.training.recipe import default_recipe
 
@@ -142,7 +144,7 @@ def _recipe(path: Path | None, queries: list[str], passages: list[str], teacher_
     # Paths on the command line are relative to the working directory, not to --data.
     vectors = "" if teacher_vectors is None else str(teacher_vectors.resolve())
     sources = ([_absolute(source) for source in sources] for sources in (queries, passages))
-    return default_recipe(*sources, teacher_vectors=vectors)
+    return default_recipe(*sources, teacher=teacher, teacher_vectors=vectors)
 
 
 def _absolute(source: str) -> str:
