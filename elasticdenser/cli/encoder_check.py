@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from elasticdenser.cli.installation_checks import Check
 from elasticdenser.errors import ElasticDenserError
+
+if TYPE_CHECKING:
+    from elasticdenser.models.locate import ModelLocation
+    from elasticdenser.models.settings import EncoderFingerprint
 
 _COMPUTED_BY = {
     "bert": "the kernel in 8 bits, or torch",
@@ -21,8 +27,13 @@ def check_encoder(name: str, *, download: bool, trust_remote_code: bool) -> list
         trust_remote_code: Whether code that it brings is allowed.
     """
     from elasticdenser.encoders.deferred import DeferredPassageEncoder
+    from elasticdenser.models.locate import find_model
+    from elasticdenser.models.space import space_of
 
     try:
+        location = find_model(name, download=download, trust_remote_code=trust_remote_code)
+        if (space := space_of(location.path)) is not None:
+            return _student_checks(location, space)
         encoder = DeferredPassageEncoder(name, download=download, trust_remote_code=trust_remote_code)
     except ElasticDenserError as error:
         return [Check("Encoder", False, f"{name} cannot be used", str(error))]
@@ -36,6 +47,21 @@ def check_encoder(name: str, *, download: bool, trust_remote_code: bool) -> list
         Check("  vectors", True, f"{settings.dim} dimensions, {settings.pooling} pooling, {similarity}"),
         Check("  texts", True, f"up to {settings.max_length} tokens"),
         Check("  prompts", True, prompts, missing_prompts(fingerprint.name, settings.query_prompt)),
+    ]
+
+
+def _student_checks(location: ModelLocation, space: EncoderFingerprint) -> list[Check]:
+    """Tell what a student is, and which indexes it opens."""
+    from elasticdenser.models.manifest import read_manifest
+    from elasticdenser.models.settings import read_settings
+
+    settings, grid = read_settings(location.path), read_manifest(location.path).shape.grid
+    teacher = f"{space.name}, SHA-256 {space.weights_sha256[:12]}"
+    return [
+        Check("Encoder", True, f"{location.name}, a student, for queries only"),
+        Check("  of the passages of", True, teacher),
+        Check("  vectors", True, f"{settings.dim} dimensions, {len(grid)} subnets from {grid[0]} to {grid[-1]}"),
+        Check("  texts", True, f"up to {settings.max_length} tokens"),
     ]
 
 

@@ -8,6 +8,7 @@ from elasticdenser.encoders.backends import check_encoder
 from elasticdenser.models.kinds import Kind, kind_of
 from elasticdenser.models.locate import DEFAULT_MODEL, find_model
 from elasticdenser.models.settings import EncoderFingerprint, read_settings
+from elasticdenser.models.space import check_no_student
 
 if TYPE_CHECKING:
     from elasticdenser.encoders.passage_encoder import PassageEncoder
@@ -37,6 +38,7 @@ class DeferredPassageEncoder:
         **overrides: Any,
     ) -> None:
         self._location = find_model(name, download=download, trust_remote_code=trust_remote_code)
+        check_no_student(self._location.path, self._location.name)
         self._settings = read_settings(self._location.path, **overrides)
         check_encoder(self._location, self._settings, dtype=dtype, device=device)
         self._dtype, self.device = dtype, device

@@ -15,6 +15,7 @@ from elasticdenser.encoders.backends import load_backend
 from elasticdenser.encoders.base import BaseEncoder
 from elasticdenser.models.locate import DEFAULT_MODEL, ModelLocation, find_model
 from elasticdenser.models.settings import EncoderSettings, read_settings
+from elasticdenser.models.space import check_no_student
 
 # Windows in memory at a time: one whose vectors are being returned, one being encoded, one being read and tokenised.
 _MAX_WINDOWS = 3
@@ -39,6 +40,7 @@ class PassageEncoder(BaseEncoder):
     def __init__(
         self, location: ModelLocation, settings: EncoderSettings, *, dtype: str = "auto", device: str = "auto"
     ) -> None:
+        check_no_student(location.path, location.name)
         backend = load_backend(location, settings, dtype=dtype, device=device, trained_subnets=False)
         super().__init__(location, settings, backend)
 

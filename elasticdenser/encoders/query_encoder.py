@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,8 @@ from elasticdenser.errors import QueryError
 from elasticdenser.lazy_imports import is_installed
 from elasticdenser.models.locate import DEFAULT_ELASTIC, ModelLocation, find_model
 from elasticdenser.models.manifest import misfit_of
-from elasticdenser.models.settings import INT8, EncoderSettings, read_settings
+from elasticdenser.models.settings import INT8, EncoderFingerprint, EncoderSettings, read_settings
+from elasticdenser.models.space import check_no_student, space_of
 from elasticdenser.query_input import check_query
 from elasticdenser.subnet import LEVEL_0, Subnet
 
@@ -27,13 +29,14 @@ logger = logging.getLogger(__name__)
 class ElasticQueryEncoder(BaseEncoder):
     """Elastic encoder, for queries, whose subnet is chosen per call; safe to use from several threads.
 
-    The vectors of every subnet lie in the full encoder's vector space.
+    The vectors of every subnet lie in the full encoder's vector space; those of a student, in its teacher's.
 
     With `int8` the calling thread alone computes, in the kernel, and with `float32` too where torch is not installed.
     Otherwise torch computes, with as many threads as the process has set; on a busy machine one thread is fastest by
     far (`torch.set_num_threads(1)`, as the command line does), because several threads mostly wait for each other.
 
     Attributes:
+        space: Fingerprint of the teacher of a student, as the student was trained; None if it is no student.
         subnets_misfit: Reason why the trained subnets of the folder are left out; empty if they are not.
 
     Args:
@@ -63,6 +66,7 @@ class ElasticQueryEncoder(BaseEncoder):
         kind = device_type(device)
         if dtype == "auto" and (kind == "cpu" or (kind == "auto" and not _has_gpu())):
             dtype = INT8 if can_run(location, settings) else "float32"
+        self.space = space_of(location.path)
         self.subnets_misfit = misfit_of(location.path, settings.pooling)
         backend = load_backend(location, settings, dtype=dtype, device=device, trained_subnets=not self.subnets_misfit)
         super().__init__(location, settings, backend)
@@ -107,8 +111,14 @@ class ElasticQueryEncoder(BaseEncoder):
         return cls(location, read_settings(location.path, **overrides), dtype=dtype, device=device, cache=cache)
 
     @property
+    def fingerprint(self) -> EncoderFingerprint:
+        """Identity of the vector space, which an index must share to be searched with this encoder."""
+        own = super().fingerprint
+        return own if self.space is None else replace(own, settings=replace(self.space.settings, dim=self.dim))
+
+    @property
     def full_subnet(self) -> Subnet:
-        """The subnet that is the full encoder."""
+        """The subnet that is the full encoder, or the largest one of a student."""
         return self._backend.full_subnet
 
     @property
@@ -172,7 +182,9 @@ class ElasticQueryEncoder(BaseEncoder):
 
         Raises:
             QueryError: A passage is empty, or the encoder has no such subnet.
+            ModelError: The encoder is a student.
         """
+        check_no_student(self.location.path, self.location.name)
         resolved = self.resolve_subnet(subnet)
         _check_texts(passages, "passage", "passages")
         return self._compute_vectors(passages, self.settings.passage_prompt, resolved)

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from elasticdenser.artifacts import atomic_write, explained_os_errors, flush_fol
 from elasticdenser.datasets import Corpus, Passage
 from elasticdenser.datasets.metadata import MetadataInference
 from elasticdenser.datasets.records import BadLine
-from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError
+from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError, ModelError
 from elasticdenser.index import journal
 from elasticdenser.index.build import finish_index
 from elasticdenser.index.foreign_files import find_files, read_ids
@@ -30,6 +31,8 @@ from elasticdenser.index.plan import BuildPlan
 from elasticdenser.index.publishing import publish, recover
 from elasticdenser.index.structures.building import build_faiss_file
 from elasticdenser.index.vector_files import VectorFile, read_vector_file
+from elasticdenser.models.settings import SIMILARITIES, EncoderFingerprint
+from elasticdenser.models.space import named_space
 from elasticdenser.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -52,10 +55,34 @@ _MAX_LENGTH_ERROR = 0.1
 """By which the lengths of normalised vectors may differ from 1: those of compressed ones do."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ForeignSpace:
+    """Vector space of a model that is not on this machine, such as that of an API.
+
+    Args:
+        name: Name of the model; indexes and students with the same name belong together.
+        similarity: `cosine` or `dot`.
+
+    Raises:
+        ModelError: There is no such similarity.
+    """
+
+    name: str
+    similarity: str = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.similarity not in SIMILARITIES:
+            raise ModelError(f"got similarity = {self.similarity!r}, expected one of {', '.join(SIMILARITIES)}")
+
+    def of_dim(self, dim: int) -> EncoderFingerprint:
+        """Return the fingerprint of the space with vectors of so many dimensions."""
+        return named_space(self.name, dim, normalize=self.similarity == "cosine")
+
+
 def import_index(
     source: Path,
     path: Path,
-    encoder: PassageEncoder,
+    encoder: PassageEncoder | ForeignSpace,
     *,
     ids: Path | None = None,
     corpus: Corpus | None = None,
@@ -69,9 +96,9 @@ def import_index(
             `.npy` file with a vector in each row. A FAISS index must be searched by inner product, or hold normalised
             vectors.
         path: The folder to create.
-        encoder: The encoder that made the vectors.
+        encoder: The encoder that made the vectors; or their space, where it is not on this machine.
         ids: The ids of a bare file of vectors, one a line.
-        corpus: Source of the texts. If given, some vectors are compared with those that the encoder computes.
+        corpus: Source of the texts. If given, some vectors are compared with those that an encoder computes.
         factory: Factory string of the search structure, or `auto`.
         progress: Called with (step, done, in all).
 
@@ -81,7 +108,9 @@ def import_index(
         BuildError: Something exists at `path`, or the disk refuses.
     """
     vector_path, id_file = find_files(source, ids)
-    file = read_vector_file(vector_path, encoder.dim)
+    file = read_vector_file(vector_path, None if isinstance(encoder, ForeignSpace) else encoder.dim)
+    fingerprint = encoder.of_dim(file.dim) if isinstance(encoder, ForeignSpace) else encoder.fingerprint
+    compared = None if isinstance(encoder, ForeignSpace) or corpus is None else encoder
     doc_ids = read_ids(id_file, file.n_vectors)
     path = resolve_path(path)
     with exclusive_lock(path):
@@ -98,12 +127,19 @@ def import_index(
                 inference = MetadataInference({} if corpus is None else corpus.metadata.declared)
                 passages = _passages_of(doc_ids, corpus, work / "texts.tmp", inference)
                 sha256 = _copy_passages(
-                    work, file, passages, inference, encoder, compare=corpus is not None, progress=progress
+                    work,
+                    file,
+                    passages,
+                    inference,
+                    normalize=fingerprint.settings.normalize,
+                    compared=compared,
+                    texts=corpus is not None,
+                    progress=progress,
                 )
             plan = BuildPlan(
                 n_passages=file.n_vectors,
                 corpus={"sources": f"imported from {source}", "sha256": sha256, "skipped": {}},
-                encoder=encoder.fingerprint,
+                encoder=fingerprint,
                 has_texts=corpus is not None,
                 metadata={name: str(kind) for name, kind in inference.types.items()} or None,
             )
@@ -201,9 +237,10 @@ def _copy_passages(
     source: VectorFile,
     passages: Iterator[Passage],
     inference: MetadataInference,
-    encoder: PassageEncoder,
     *,
-    compare: bool,
+    normalize: bool,
+    compared: PassageEncoder | None,
+    texts: bool,
     progress: Progress,
 ) -> str:
     """Copy all vectors, ids and texts into the build folder, and return the SHA-256 of the ids.
@@ -213,11 +250,12 @@ def _copy_passages(
         source: The vectors.
         passages: A passage for each vector.
         inference: Types of their metadata, which are known once the first passage has been read.
-        encoder: The encoder that made the vectors.
-        compare: Whether the passages have texts, to compare some vectors with and to store.
+        normalize: Whether the vectors are compared by cosine.
+        compared: The encoder that made the vectors, some of which are compared with its own; None compares none.
+        texts: Whether the passages have texts, which are stored.
         progress: Called with (step, done, in all).
     """
-    digest, normalise = hashlib.sha256(), False
+    digest, scaled = hashlib.sha256(), False
     for start in range(0, source.n_vectors, _COPIED_AT_ONCE):
         n_copied = min(_COPIED_AT_ONCE, source.n_vectors - start)
         vectors = source.vectors(start, n_copied)
@@ -228,14 +266,14 @@ def _copy_passages(
         elif start == 0:
             # Tools that divide by the lengths in each search store the vectors of a cosine model as they come.
             lengths = float(np.median(np.linalg.norm(vectors, axis=1)))
-            normalise = encoder.fingerprint.settings.normalize and abs(lengths - 1) > _MAX_LENGTH_ERROR
-        if normalise:
+            scaled = normalize and abs(lengths - 1) > _MAX_LENGTH_ERROR
+        if scaled:
             vectors = l2_normalised(vectors)
         window = list(islice(passages, n_copied))
-        if compare and start == 0:
-            _refuse_other_encoder(window[:_N_COMPARED], vectors[:_N_COMPARED], encoder)
+        if compared is not None and start == 0:
+            _refuse_other_encoder(window[:_N_COMPARED], vectors[:_N_COMPARED], compared)
         has_metadata = bool(inference.types)
-        journal.append_window(work, window, vectors, start + n_copied, texts=compare, metadata=has_metadata)
+        journal.append_window(work, window, vectors, start + n_copied, texts=texts, metadata=has_metadata)
         for passage in window:
             digest.update(passage.doc_id.encode() + b"\0")
         progress("importing", start + n_copied, source.n_vectors)

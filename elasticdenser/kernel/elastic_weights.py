@@ -53,8 +53,12 @@ class ElasticWeights:
         return np.concatenate(weights, axis=1), self.tensors.floats("exit_bias", cell)
 
 
-def read_trained_subnets(folder: Path, full: Transformer) -> ElasticWeights:
+def read_trained_subnets(folder: Path, full: Transformer | None) -> ElasticWeights:
     """Read the trained subnets in the folder of an elastic encoder.
+
+    Args:
+        folder: The folder.
+        full: The full encoder in it; None for a student.
 
     Raises:
         ModelError: Files are missing, damaged, of another format, or do not belong together.
@@ -62,11 +66,15 @@ def read_trained_subnets(folder: Path, full: Transformer) -> ElasticWeights:
     shape = read_manifest(folder).shape
     tensors = Tensors(folder / TRAINED_WEIGHTS)
     _check(tensors, shape)
-    tokens = tensors.floats("tokens").astype(np.float16) if "tokens" in tensors.names() else full.tokens
-    full_shape = (full.n_layers, *full.tokens.shape, full.hidden)
-    if full_shape != (shape.n_layers, shape.vocabulary, shape.hidden, shape.dim):
+    if full is not None and (full.n_layers, *full.tokens.shape, full.hidden) != (
+        *(shape.n_layers, shape.vocabulary, shape.hidden, shape.dim),
+    ):
         raise ModelError(f"{folder}: the trained subnets do not belong to its full encoder: {FETCH_AGAIN}")
-
+    if full is None or "tokens" in tensors.names():
+        tensors.check("tokens", (shape.vocabulary, shape.hidden))
+        tokens: Array = tensors.floats("tokens").astype(np.float16)
+    else:
+        tokens = full.tokens
     body = _transformer_of(tensors, shape, tokens)
     token_table = (tensors.stored("table"), tensors.floats("table.scale")) if shape.level0 else None
     return ElasticWeights(body=body, shape=shape, tensors=tensors, token_table=token_table)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from elasticdenser.arrays import Array, Floats
+from elasticdenser.errors import ModelError
 from elasticdenser.kernel.elastic_weights import ElasticWeights
 from elasticdenser.kernel.packing import PackedLayer, PackedMatrix, pack_layer, pack_matrix, padded
 from elasticdenser.kernel.paths import path_number
@@ -22,15 +23,23 @@ class PackedEncoder:
     Layers are packed when a subnet first needs them.
 
     Args:
-        full: The full encoder.
+        full: The full encoder; None for a student, whose largest subnet takes its place.
         elastic: Its trained subnets, if there are any.
         precision: One of `PRECISIONS`.
+
+    Raises:
+        ModelError: There is neither.
     """
 
-    def __init__(self, full: Transformer, elastic: ElasticWeights | None, precision: str) -> None:
-        self.full_subnet = Subnet(1.0, full.n_layers)
-        self._full = _PackedBody(full, precision, multiply=_multiply)
+    def __init__(self, full: Transformer | None, elastic: ElasticWeights | None, precision: str) -> None:
+        self._full = None if full is None else _PackedBody(full, precision, multiply=_multiply)
         self._trained = None if elastic is None else PackedSubnets(elastic, precision)
+        if full is not None:
+            self.full_subnet = Subnet(1.0, full.n_layers)
+        elif elastic is not None:
+            self.full_subnet = elastic.shape.grid[0]
+        else:
+            raise ModelError("got neither a full encoder nor trained subnets, expected at least one of them")
 
     @property
     def subnets(self) -> list[Subnet]:
@@ -44,17 +53,11 @@ class PackedEncoder:
         Raises:
             ModelError: The weights are damaged.
         """
-        if subnet == self.full_subnet:
-            return self._full_model()
+        if self._full is not None and subnet == self.full_subnet:
+            return _full_model(self._full)
         if self._trained is None:
             raise KeyError(f"there is no subnet {subnet}: the encoder has no trained subnets")
         return self._trained.model_of(subnet)
-
-    def _full_model(self) -> KernelModel:
-        body = self._full
-        model = KernelModel(body.weights.hidden, len(body.weights.tokens))
-        model.set_body(body.weights, body.embeddings(), body.layers(range(body.weights.n_layers)), 1.0, 0)
-        return model
 
 
 class _PackedBody:
@@ -128,6 +131,12 @@ class PackedSubnets(_PackedBody):
             model.set_body(self.weights, self.embeddings(), layers, subnet.width, width_index)
             model.set_exit(pack_matrix(*elastic.exit_of(subnet), "fp16"))
         return model
+
+
+def _full_model(body: _PackedBody) -> KernelModel:
+    model = KernelModel(body.weights.hidden, len(body.weights.tokens))
+    model.set_body(body.weights, body.embeddings(), body.layers(range(body.weights.n_layers)), 1.0, 0)
+    return model
 
 
 def _multiply(packed: PackedMatrix, inputs: Floats) -> Floats:

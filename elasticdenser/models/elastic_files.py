@@ -5,9 +5,11 @@
     elastic.json                                     manifest: format, shape and provenance of the trained subnets
     elastic.safetensors                              the trained weights
 
-Any reader of sentence encoders can therefore read the folder as its full encoder. Trained weights are float16, except
-those of layers and level 0: these are stored in 8 bits with a scale a row, which costs no measurable quality and keeps
-the folder small enough to ship. A folder is written under a temporary name and then renamed: it is complete or absent.
+Any reader of sentence encoders can therefore read the folder as its full encoder. A student, which answers in the
+vector space of another model, has no `model.safetensors`: the vectors of its own full encoder would lie elsewhere.
+Trained weights are float16, except those of layers and level 0: these are stored in 8 bits with a scale a row, which
+costs no measurable quality and keeps the folder small enough to ship. A folder is written under a temporary name and
+then renamed: it is complete or absent.
 """
 
 from __future__ import annotations
@@ -31,9 +33,11 @@ from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.locate import TRAINED_WEIGHTS
 from elasticdenser.models.manifest import (
     MANIFEST,
+    SPACE,
     Manifest,
     check_provenance,
     is_elastic,
+    is_student,
     read_manifest,
 )
 from elasticdenser.models.model_files import read_modules, transformer_folder
@@ -82,7 +86,8 @@ def save_elastic(
         folder: The folder to write; an elastic encoder there is replaced, with everything in its folder.
         base: Folder of the full encoder that the model was made of; its files are copied.
         model: The trained model, on any device.
-        provenance: The full encoder, under `PROVENANCE_KEYS`, and any other values of JSON.
+        provenance: The full encoder, under `PROVENANCE_KEYS`, and any other values of JSON; of a student the
+            teacher, and its fingerprint under `SPACE`.
         settings: Prompts and maximum length that it was trained with; None is those in `base`.
 
     Raises:
@@ -92,8 +97,11 @@ def save_elastic(
     folder = folder.resolve()
     check_provenance(provenance, "provenance")
     check_replaceable(folder)
-    _, full = read_model(base)
-    trained = _trained_tensors(model, Weights(full))
+    if SPACE in provenance:
+        full, trained = {}, _trained_tensors(model, None)
+    else:
+        _, full = read_model(base)
+        trained = _trained_tensors(model, Weights(full))
     manifest = Manifest(shape=model.shape, provenance=dict(provenance)).to_json()
     work = beside(folder, "tmp")
     try:
@@ -103,9 +111,10 @@ def save_elastic(
             if settings is not None and settings != read_settings(base):
                 write_settings(work, settings)
             # Bytes instead of save_file, which hides from its error that the disk is full.
-            rounded = {name: halved(name, tensor) for name, tensor in full.items()}
-            inner = transformer_folder(base).relative_to(base)
-            (work / inner / "model.safetensors").write_bytes(save(rounded, metadata={"format": "pt"}))
+            if full:
+                rounded = {name: halved(name, tensor) for name, tensor in full.items()}
+                inner = transformer_folder(base).relative_to(base)
+                (work / inner / "model.safetensors").write_bytes(save(rounded, metadata={"format": "pt"}))
             (work / TRAINED_WEIGHTS).write_bytes(save(trained, metadata={"format": "pt"}))
             (work / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             put_in_place(work, folder, check_replaceable)
@@ -121,7 +130,7 @@ def load_elastic(folder: Path) -> ElasticFiles:
     """
     manifest = read_manifest(folder)
     trained = read_tensors(folder / TRAINED_WEIGHTS)
-    if "tokens" not in trained:
+    if "tokens" not in trained and not is_student(folder):
         _, full = read_model(folder)
         trained["tokens"] = Weights(full).get(_TOKENS).float()
     with torch.device("meta"):  # allocates nothing for weights that are read anyway
@@ -147,10 +156,10 @@ def check_replaceable(folder: Path) -> None:
         )
 
 
-def _trained_tensors(model: ElasticBert, full: Weights) -> dict[str, Tensor]:
+def _trained_tensors(model: ElasticBert, full: Weights | None) -> dict[str, Tensor]:
     """Return the tensors to store: matrices in 8 bits, all others in float16, without tokens equal to the encoder's."""
-    tokens = full.get(_TOKENS).float()
-    if model.tokens.shape != tokens.shape:
+    tokens = None if full is None else full.get(_TOKENS).float()
+    if tokens is not None and model.tokens.shape != tokens.shape:
         raise ModelError(
             f"got a model of {tuple(model.tokens.shape)} token vectors for an encoder of {tuple(tokens.shape)}, "
             "expected the encoder that the model was made of"
@@ -159,7 +168,9 @@ def _trained_tensors(model: ElasticBert, full: Weights) -> dict[str, Tensor]:
     for name, tensor in model.state_dict().items():
         if name != "tokens":
             tensors |= stored_form(name, tensor, int8=name == "table" or is_layer_matrix(name))
-        elif not torch.equal(tensor.cpu().half(), tokens.half()):  # else they are those of the full encoder
+        elif tokens is None or not torch.equal(
+            tensor.cpu().half(), tokens.half()
+        ):  # else they are those of the full encoder
             tensors |= stored_form(name, tensor, int8=True)
     return tensors
 

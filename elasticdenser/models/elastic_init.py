@@ -28,6 +28,8 @@ def elastic_from_full(
 ) -> ElasticBert:
     """Make an elastic model from a sentence encoder's files; at full width and depth it gives the encoder's vectors.
 
+    With other dimensions than the encoder's, for a student, its exits are zero.
+
     Args:
         folder: Folder of the encoder.
         settings: How its texts become vectors.
@@ -43,7 +45,8 @@ def elastic_from_full(
     model = ElasticBert(replace(shape_of(config, weights, settings, widths, depths), level0=table is not None))
     with copying_weights(folder):
         copy_trunk(model, config, weights)
-        model.exits.copy_(torch.eye(model.shape.dim, model.shape.hidden))
+        if model.shape.dim == model.shape.hidden:  # else the vectors of no subnet lie in that space yet
+            model.exits.copy_(torch.eye(model.shape.dim))
         if table is not None:
             model.table.copy_(table)
     return model.eval()

@@ -26,6 +26,9 @@ FETCH_AGAIN = "fetch the model again, or train it again"
 PROVENANCE = "made_by"
 """Key of a provenance in a manifest."""
 
+SPACE = "space"
+"""Key of a student's provenance with the fingerprint of its teacher, in whose vector space it answers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
@@ -48,6 +51,17 @@ class Manifest:
 def is_elastic(folder: Path) -> bool:
     """Return whether `folder` holds an elastic encoder, of whatever format."""
     return (folder / MANIFEST).is_file()
+
+
+def is_student(folder: Path) -> bool:
+    """Return whether `folder` holds an elastic encoder that answers in the vector space of another model.
+
+    It has no full encoder beside its subnets.
+
+    Raises:
+        ModelError: The manifest is not JSON.
+    """
+    return SPACE in read_provenance(folder)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -12,6 +12,7 @@ from elasticdenser.errors import ModelError
 from elasticdenser.models.architectures import hidden_size
 from elasticdenser.models.head_files import output_dim
 from elasticdenser.models.lengths import max_positions, read_max_length
+from elasticdenser.models.manifest import is_student, read_manifest
 from elasticdenser.models.model_files import (
     MIN_LENGTH,
     NORMALIZE,
@@ -121,7 +122,8 @@ def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:
     _check_overrides(overrides, limit, full_dim)
     similarity = overrides.pop("similarity", None)
     # The smaller of both, as in sentence-transformers.
-    dim = overrides.get("dim") or min(value_of(options, "truncate_dim", Count, options_file, full_dim), full_dim)
+    kept = full_dim if is_student(folder) else value_of(options, "truncate_dim", Count, options_file, full_dim)
+    dim = overrides.get("dim") or min(kept, full_dim)
     has_module = modules[-1].kind == NORMALIZE
     if "normalize" not in overrides:
         similarity = similarity or _read_similarity(options, options_file)
@@ -212,6 +214,8 @@ def _limits(folder: Path, modules: list[Module]) -> tuple[int, int]:
     if first.kind == STATIC:
         return UNLIMITED_LENGTH, table_dim(weights_file(folder))
     config = read_object(first.folder / "config.json")
+    if is_student(folder):
+        return max_positions(config), read_manifest(folder).shape.dim
     return max_positions(config), output_dim(modules[2:], hidden_size(config))
 
 

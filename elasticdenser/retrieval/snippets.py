@@ -78,7 +78,9 @@ def split_into_sentences(texts: Sequence[str]) -> list[Sentence]:
 
 def score_sentences(encoder: ElasticQueryEncoder, vector: Floats, sentences: Sequence[str]) -> list[float]:
     """Return the score of each sentence for the query of a vector, float32, (dim,)."""
-    scores: list[float] = (encoder.encode_passages(sentences) @ vector).tolist()
+    # A student does not know how its teacher reads passages; sentences are as short as queries.
+    encode = encoder.encode_passages if encoder.space is None else encoder.encode
+    scores: list[float] = (encode(sentences) @ vector).tolist()
     return scores
 
 

@@ -90,7 +90,7 @@ def _dense(name: str, settings: DenseSettings, corpus: str, resources: Resources
         }
         shown_settings |= {"type": "hybrid", **words}
         dependencies.append(words)
-    if subnet != encoder.full_subnet:
+    if subnet != encoder.full_subnet or encoder.space is not None:
         trained = subnets_fingerprint(encoder)
         shown_settings["trained"] = trained[:12]
         dependencies.append(trained)

@@ -62,6 +62,7 @@ class TrainingData:
         index: Passages for the bank; None makes banks of targets.
         targets: float16, (n_texts, dim): vectors of the texts, as the encoder gives them.
         neighbours: int32, (n_texts, n_neighbours): positions in the index, nearest first; None without an index.
+        normalized: Whether the vectors of the index are L2-normalised; None is as the encoder's settings say.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class TrainingData:
         *,
         targets: NDArray[np.float16],
         neighbours: NDArray[np.int32] | None,
+        normalized: bool | None = None,
     ) -> None:
         self._texts, self._encoder, self._index = texts, encoder, index
+        self._normalized = normalized
         self.targets, self.neighbours = targets, neighbours
         # The last epoch and the last block, each with the arguments that it was made from.
         self._cached_epoch: tuple[tuple[int, int, int], TextOrder] | None = None
@@ -194,7 +197,8 @@ class TrainingData:
         positions = np.union1d(self.neighbours[rows].ravel(), drawn)
         bank = torch.from_numpy(np.array(self._index.vectors[positions]))
         # Temperatures are meant for cosines. Vectors of other lengths are scaled together: their differences count.
-        return bank if self._encoder.settings.normalize else bank / bank.norm(dim=-1).mean()
+        normalized = self._encoder.settings.normalize if self._normalized is None else self._normalized
+        return bank if normalized else bank / bank.norm(dim=-1).mean()
 
     def normalised_targets(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the targets of texts, float32, (n, dim), L2-normalised."""

@@ -17,6 +17,7 @@ from elasticdenser.training.batches import Batch
 from elasticdenser.training.data import TrainingData
 from elasticdenser.training.settings import InitSettings, TableSettings
 from elasticdenser.training.snapshots import load_weights, readable_file, save_weights
+from elasticdenser.training.space_map import fit_maps, into_space
 from elasticdenser.training.table_fit import fit_table
 
 _ACTIVITY = "Fitting the subnets"
@@ -62,13 +63,53 @@ def initialise_subnets(
     save_weights(path, model)
 
 
+def mapped_subnets(
+    model: ElasticBert,
+    table: Tensor | None,
+    data: TrainingData,
+    settings: InitSettings,
+    path: Path,
+    *,
+    progress: Progress = silent,
+) -> ElasticBert:
+    """Return trained subnets mapped into a teacher's space; or read the result of an earlier call.
+
+    Args:
+        model: The trained subnets, on the CPU.
+        table: Token vectors of level 0 in the teacher's space, where the model has a level 0.
+        data: Texts and the teacher's vectors.
+        settings: Settings of the maps.
+        path: File of the result.
+        progress: Called with (activity, done, total).
+
+    Raises:
+        BuildError: The file is damaged or cannot be written.
+    """
+    dim = data.targets.shape[1]
+    if path.exists():
+        student = into_space(model, {}, table, dim)
+        load_weights(path, student)
+        return student
+    batches = islice(_one_epoch(data, settings.batch, settings.seed), settings.exit_batches)
+    total = min(settings.exit_batches, data.batches_per_epoch(settings.batch))
+
+    def counted() -> Iterator[Batch]:
+        for number, batch in enumerate(batches, 1):
+            yield batch
+            progress("Mapping the subnets", number, total)
+
+    student = into_space(model, fit_maps(model, counted(), ridge=settings.map_ridge), table, dim)
+    save_weights(path, student)
+    return student
+
+
 def initialise_table(
     tokens: Tensor, data: TrainingData, settings: TableSettings, path: Path, *, progress: Progress = silent
 ) -> Tensor:
     """Return the token vectors that the tuning of level 0 starts from: fitted, or read from an earlier call.
 
     Args:
-        tokens: Word embeddings of the full encoder.
+        tokens: Word embeddings of the full encoder, or the table of trained subnets.
         data: Texts and vectors, read once.
         settings: Settings of the fit.
         path: File of the result.

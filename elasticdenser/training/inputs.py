@@ -13,24 +13,25 @@ from torch import Tensor
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.datasets import Corpus, open_corpus
 from elasticdenser.datasets.sources import is_dataset_id
-from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder, resolve_dtype
-from elasticdenser.errors import BadInputError, ModelError
+from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder
+from elasticdenser.errors import BadInputError
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index import PassageIndex
-from elasticdenser.models.architectures import hidden_size
 from elasticdenser.models.elastic import ElasticBert
-from elasticdenser.models.elastic_files import load_elastic
-from elasticdenser.models.elastic_init import elastic_from_full
-from elasticdenser.models.locate import DEFAULT_MODEL, TRAINED_WEIGHTS, find_model
-from elasticdenser.models.model_files import read_config
-from elasticdenser.models.shape import WIDTHS
+from elasticdenser.models.locate import DEFAULT_ELASTIC, DEFAULT_MODEL, TRAINED_WEIGHTS, find_model
+from elasticdenser.models.manifest import SPACE, is_elastic
+from elasticdenser.models.space import check_has_encoder
 from elasticdenser.progress import Progress
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.data import TrainingData
+from elasticdenser.training.initial_models import initial_model
+from elasticdenser.training.initialisation import mapped_subnets
 from elasticdenser.training.recipe import Recipe
 from elasticdenser.training.settings import settings_to_json
+from elasticdenser.training.space_map import with_level0
 from elasticdenser.training.subnet_training import trained_subnets
 from elasticdenser.training.targets import encoder_identity, prepare_data, texts_sha256
+from elasticdenser.training.teacher import Teacher, TextVectors, load_full_encoder, load_teacher
 from elasticdenser.training.texts import training_texts
 
 
@@ -65,8 +66,8 @@ class PassageInputs:
         options: Options of the training.
         work: Folder for indexes and caches.
         device: Where to compute.
-        encoder_name: Folder or model id of the encoder.
-        overrides: Settings that replace those of the encoder.
+        encoder_name: Folder or model id of the encoder of the passages.
+        overrides: Settings that replace those of this encoder.
     """
 
     encoder: ElasticQueryEncoder
@@ -77,8 +78,13 @@ class PassageInputs:
         self.options, self._work, self._device = options, work, device
         self._encoder_name, self._overrides = encoder_name, overrides
 
+    @property
+    def teacher(self) -> Teacher:
+        """Encoder of the passages, and of the targets."""
+        return self.encoder
+
     def index(self, progress: Progress, *, build: bool, path: str = "", passages: Sequence[str] = ()) -> PassageIndex:
-        """Open an index of the encoder.
+        """Open an index of the encoder of the passages.
 
         Args:
             progress: Called with (activity, done, total).
@@ -87,10 +93,10 @@ class PassageInputs:
             passages: The corpus of an index in the working folder, where there is no finished one.
         """
         if path:
-            return PassageIndex.open(self.options.data / path, encoder=self.encoder.fingerprint)
-        folder = self._work / f"passages-{fingerprint_of([list(passages), encoder_identity(self.encoder)])[:12]}"
+            return PassageIndex.open(self.options.data / path, encoder=self.teacher.fingerprint)
+        folder = self._work / f"passages-{fingerprint_of([list(passages), encoder_identity(self.teacher)])[:12]}"
         if not build:
-            return PassageIndex.open(folder, encoder=self.encoder.fingerprint)
+            return PassageIndex.open(folder, encoder=self.teacher.fingerprint)
         encoder = PassageEncoder.from_pretrained(
             self._encoder_name, device=str(self._device), download=not self.options.offline, **self._overrides
         )
@@ -110,9 +116,11 @@ class TrainingInputs(PassageInputs):
     """The full encoder and the elastic model; passages, texts and vectors on demand.
 
     Attributes:
-        encoder: The full encoder, with the dtype of the targets.
-        model: The elastic model, on the CPU, with the full encoder's weights.
-        subnets: The subnets that are trained, without the full one, from large to small.
+        encoder: The full encoder, with the dtype of the targets; of a student, the encoder that it is made of.
+        model: The elastic model, on the CPU, with the full encoder's weights; of a student of trained subnets these, in
+            their own space until `enter_space`.
+        is_mapped: Whether it is a student of trained subnets.
+        subnets: The subnets that are trained, from large to small; without the full one, which a student has too.
 
     Args:
         recipe: The recipe.
@@ -130,46 +138,74 @@ class TrainingInputs(PassageInputs):
 
     def __init__(self, recipe: Recipe, options: TrainOptions, work: Path, device: torch.device) -> None:
         index = PassageIndex.open(options.data / recipe.index) if recipe.index else None
-        name = recipe.encoder or (DEFAULT_MODEL if index is None else index.manifest.encoder.name)
-        # Subnets answer in all dimensions of the full encoder; an index with fewer cuts them.
-        folder = find_model(name, download=not options.offline).path
-        overrides = _encoder_overrides(recipe, index) | {"dim": hidden_size(read_config(folder))}
+        indexed = "" if index is None else index.manifest.encoder.name
+        name = recipe.teacher or (indexed if recipe.is_student else recipe.encoder or indexed) or DEFAULT_MODEL
+        overrides, download = _encoder_overrides(recipe, index), not options.offline
         super().__init__(options, work, device, name, overrides)
         self.recipe = recipe
-        self.encoder = ElasticQueryEncoder.from_pretrained(
-            name,
-            # The default would be the dtype in which queries are served. Targets need the dtype of passages.
-            dtype=str(resolve_dtype(recipe.target_dtype, device)).removeprefix("torch."),
-            device=str(device),
-            download=not options.offline,
-            **overrides,
-        )
+        if recipe.is_student:
+            self._teacher = load_teacher(recipe, index, overrides, data=options.data, device=device, download=download)
+            trunk = recipe.encoder or DEFAULT_ELASTIC
+            self.encoder = load_full_encoder(trunk, "float32", {}, device=device, download=download)
+        else:
+            if index is not None:
+                check_has_encoder(index.manifest.encoder)
+            self.encoder = load_full_encoder(name, recipe.target_dtype, overrides, device=device, download=download)
+            self._teacher = self.encoder
         if index is not None:
-            index.check_encoder(self.encoder.fingerprint)
-        self.model = _trained_model(recipe, self.encoder) if recipe.init.model else _new_model(recipe, self.encoder)
-        full_subnet = Subnet(1.0, self.model.shape.n_layers)
+            index.check_encoder(self.teacher.fingerprint)
+        self.is_mapped = recipe.is_student and not recipe.init.model and is_elastic(self.encoder.location.path)
+        self.model = initial_model(recipe, self.encoder, self.teacher, is_mapped=self.is_mapped)
+        # The full encoder itself takes the place of its subnet; a student has none.
+        full_subnet = None if recipe.is_student else Subnet(1.0, self.model.shape.n_layers)
         self.subnets = [subnet for subnet in trained_subnets(self.model, recipe.distil) if subnet != full_subnet]
         if not self.subnets:
             raise BadInputError("there is no subnet to train beside the full one: give more widths or depths")
 
+    @property
+    def teacher(self) -> Teacher:
+        """Encoder of the passages, and of the targets: the full encoder itself, unless a student is trained."""
+        return self._teacher
+
+    def enter_space(self, table: Tensor | None, data: TrainingData, path: Path, progress: Progress) -> None:
+        """Map trained subnets into the teacher's space, or read the result of an earlier call.
+
+        Args:
+            table: Token vectors of level 0 in this space, where the subnets have a level 0.
+            data: Texts and the teacher's vectors.
+            path: File of the result.
+            progress: Called with (activity, done, total).
+        """
+        self.model = mapped_subnets(self.model, table, data, self.recipe.init, path, progress=progress)
+
     def add_level0(self, vectors: Tensor) -> None:
-        """Give the model a level 0, whose vectors are an input of every exit; without one so far it is made again."""
+        """Give the model a level 0, whose vectors are an input of every exit."""
         if self.model.shape.level0:
             self.model.table.data = vectors
-            return
-        shape, folder = self.model.shape, self.encoder.location.path
-        self.model = elastic_from_full(
-            folder, self.encoder.settings, widths=shape.widths, depths=shape.depths, table=vectors
-        )
+        else:
+            self.model = with_level0(self.model, vectors)
 
     def texts(self) -> list[str]:
         """Gather the training texts."""
+        if isinstance(self.teacher, TextVectors):
+            return self.teacher.texts
         return training_texts(self.recipe.texts, data=self.options.data, seed=self.recipe.seed)
 
     def data(self, texts: list[str], index: PassageIndex | None, progress: Progress) -> TrainingData:
         """Return the texts with their vectors and neighbours, which are computed unless they are cached."""
         n_neighbours, folder = self.recipe.n_neighbours, self._work / "vectors"
-        return prepare_data(texts, self.encoder, index, folder, n_neighbours=n_neighbours, progress=progress)
+        return prepare_data(
+            texts, self.encoder, index, folder, teacher=self.teacher, n_neighbours=n_neighbours, progress=progress
+        )
+
+    def provenance(self) -> dict[str, Any]:
+        """Return whose vector space the model answers in, and of a student what it was made of."""
+        fingerprint, location = self.teacher.fingerprint, self.encoder.location
+        made_of = {"name": fingerprint.name, "weights_sha256": fingerprint.weights_sha256}
+        if not self.recipe.is_student:
+            return made_of
+        trunk = {"name": location.name, "weights_sha256": location.sha256}
+        return made_of | {SPACE: fingerprint.to_json(), "trunk": trunk}
 
     def plan(self, texts: list[str], index: PassageIndex | None) -> dict[str, Any]:
         """Return all that a trained model depends on, as its `elastic.json` holds it."""
@@ -182,8 +218,9 @@ class TrainingInputs(PassageInputs):
                 "structure": index.manifest.structure.factory,
                 "n_neighbours": recipe.n_neighbours,
             }
-        return {
-            "encoder": encoder_identity(self.encoder),
+        student = {"trunk": self._trunk_plan()} if recipe.is_student else {}
+        return student | {
+            "encoder": encoder_identity(self.teacher),
             "texts": {"n": len(texts), "sha256": texts_sha256(texts)},
             "passages": passages,
             "widths": list(shape.widths),
@@ -192,6 +229,12 @@ class TrainingInputs(PassageInputs):
             "distil": settings_to_json(recipe.distil),
             "table": None if recipe.table is None else settings_to_json(recipe.table),
         }
+
+    def _trunk_plan(self) -> dict[str, Any]:
+        """Return the identity of what a student is made of."""
+        trained = self.encoder.location.path / TRAINED_WEIGHTS
+        subnets = {"subnets_sha256": sha256_of(trained)} if self.is_mapped else {}
+        return encoder_identity(self.encoder) | subnets
 
     def _start_plan(self) -> dict[str, Any]:
         """Return the initialisation's part of the plan: its settings, or the weights it starts from."""
@@ -212,28 +255,6 @@ def _encoder_overrides(recipe: Recipe, index: PassageIndex | None) -> dict[str, 
     overrides = {} if index is None else asdict(index.manifest.encoder.settings)
     from_recipe = {name: getattr(recipe, name) for name in ("query_prompt", "passage_prompt", "max_length")}
     return overrides | {name: value for name, value in from_recipe.items() if value}
-
-
-def _trained_model(recipe: Recipe, encoder: ElasticQueryEncoder) -> ElasticBert:
-    """Return the trained elastic model that the recipe starts from."""
-    location = find_model(recipe.init.model)
-    model, provenance = load_elastic(location.path)
-    if provenance["weights_sha256"] != encoder.location.sha256:
-        raise ModelError(
-            f"got init.model = {recipe.init.model!r}, made of the encoder {provenance['name']}, expected one made of "
-            f"{encoder.location.name}: its subnets answer in another vector space"
-        )
-    return model
-
-
-def _new_model(recipe: Recipe, encoder: ElasticQueryEncoder) -> ElasticBert:
-    """Make the elastic model, by default with all widths that leave whole heads and neurons."""
-    folder, settings, depths = encoder.location.path, encoder.settings, recipe.depths or None
-    widths = recipe.widths
-    if not widths:
-        shape = elastic_from_full(folder, settings, widths=(1.0,)).shape
-        widths = tuple(width for width in WIDTHS if not (shape.n_heads * width % 1 or shape.n_neurons * width % 1))
-    return elastic_from_full(folder, settings, widths=widths, depths=depths)
 
 
 def _resolved(source: str, data: Path) -> str:

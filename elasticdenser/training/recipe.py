@@ -1,6 +1,7 @@
 """Recipes of encoders: all that determines an elastic encoder, in one TOML file; `kinds` reads those of other models.
 
 title = "..."       seed = 1            encoder = "ID or folder"        target_dtype = "auto"
+teacher = "ID or folder" or teacher_vectors = "FILE" (and space = "NAME"): makes a student; see `teacher`
 index = "..." or passages = [...]       n_neighbours = 8                query_prompt, passage_prompt, max_length
 widths = [...]      depths = [...]      snapshot_every = 500            candidates = 4
 select_by = "mean"
@@ -42,6 +43,9 @@ _MAX_CUT_TEXTS = 100_000
 _N_SNAPSHOTS = 12
 """Snapshots unless the recipe says otherwise: the four that are compared cover the last third of the training."""
 
+_STUDENT_TABLE = TableSettings(ridge_map=1.0, ridge=0.1)
+"""Level 0 of a student, which mostly learns from fewer texts: the best of a few settings for 3,000 queries."""
+
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -55,9 +59,13 @@ class Recipe:
         title: Title of the model.
         seed: Seed of the texts that are drawn, and of `distil` and `table` where these do not have their own.
         encoder: Full encoder: folder or id; by default the one that made the index, else all-MiniLM-L6-v2.
-        query_prompt: Text put before each query; empty is the index's or the encoder's own.
-        passage_prompt: Text put before each passage; empty is the index's or the encoder's own.
-        max_length: Maximum number of tokens of a text; 0 is the index's or the encoder's own.
+        teacher: Another encoder, in whose vector space the subnets shall answer: folder or id; empty is `encoder`.
+            `encoder` is then by default the elastic one in this package.
+        teacher_vectors: Instead of `teacher` and `texts`: texts with its vectors; see `read_given_vectors`.
+        space: Name of the model that made `teacher_vectors`, where there is no index of it.
+        query_prompt: Text that the teacher puts before each query; empty is the index's or its own.
+        passage_prompt: Text that the teacher puts before each passage; empty is the index's or its own.
+        max_length: Maximum number of tokens of a text for the teacher; 0 is the index's or its own.
         index: Folder of an index of that encoder, whose passages vectors are compared with in training.
         passages: Corpus to build such an index of, where there is none.
         n_neighbours: Nearest passages of each text that training looks at.
@@ -82,6 +90,9 @@ class Recipe:
     title: str = ""
     seed: NonNegativeInt = 0
     encoder: str = ""
+    teacher: str = ""
+    teacher_vectors: str = ""
+    space: str = ""
     query_prompt: str = ""
     passage_prompt: str = ""
     max_length: NonNegativeInt = 0
@@ -107,8 +118,7 @@ class Recipe:
             raise BadInputError(f"got target_dtype = {self.target_dtype!r}, expected one of {', '.join(_DTYPES)}")
         if self.select_by not in SELECTION_RULES:
             raise BadInputError(f"got select_by = {self.select_by!r}, expected one of {', '.join(SELECTION_RULES)}")
-        if not self.texts:
-            raise BadInputError("there are no texts to train on: add at least one table [[texts]]")
+        self._check_teacher()
         for dev in self.dev_sets:
             if not (dev.index or dev.passages or self.index or self.passages):
                 raise BadInputError("there are no passages to search: give the recipe 'index' or 'passages'", dev.path)
@@ -118,29 +128,57 @@ class Recipe:
         if len(set(names)) < len(names):
             raise BadInputError("two tables [[dev_sets]] have the same path, split and measure: remove one of them")
 
+    def _check_teacher(self) -> None:
+        if not self.teacher_vectors:
+            if not self.texts:
+                raise BadInputError("there are no texts to train on: add at least one table [[texts]]")
+            if self.space:
+                raise BadInputError("got 'space' without 'teacher_vectors', which are in it: leave it out")
+            return
+        clashing = {
+            "teacher": "it has the vectors already",
+            "texts": "it has texts already",
+            "passages": "only those of a finished 'index' have vectors",
+            "dev_sets": "their queries have no vectors",
+        }
+        for name, reason in clashing.items():
+            if getattr(self, name):
+                raise BadInputError(f"got both 'teacher_vectors' and {name!r}, expected one of them: {reason}")
+
+    @property
+    def is_student(self) -> bool:
+        """Whether the subnets answer in the vector space of another model."""
+        return bool(self.teacher or self.teacher_vectors)
+
     @property
     def snapshot_interval(self) -> int:
         """Steps between snapshots."""
         return self.snapshot_every or max(1, round(self.distil.steps / _N_SNAPSHOTS))
 
-    def changed(self, *, encoder: str = "", index: str = "", steps: int = 0) -> Recipe:
-        """Return a copy of the recipe with some settings replaced; what is empty or 0 stays.
+    def changed(
+        self, *, encoder: str = "", index: str = "", steps: int | None = None, teacher: str = "", space: str = ""
+    ) -> Recipe:
+        """Return a copy of the recipe with some settings replaced; what is empty or None stays.
 
         Args:
             encoder: Full encoder.
             index: Index to use, also instead of `passages`.
+            teacher: Another encoder, in whose vector space the subnets shall answer.
+            space: Name of the model that made `teacher_vectors`.
             steps: Steps of the distillation; a warm-up of more than a tenth of them is cut, and level 0 gets no more
                 steps.
 
         Raises:
             BadInputError: `steps` is negative.
         """
-        recipe = replace(self, encoder=encoder or self.encoder)
+        recipe = replace(
+            self, encoder=encoder or self.encoder, teacher=teacher or self.teacher, space=space or self.space
+        )
         if index:
             recipe = replace(recipe, index=index, passages=())
-        if steps < 0:
-            raise BadInputError(f"got {steps} steps, expected at least 1")
-        if steps:
+        if steps is not None:
+            if steps < 0:
+                raise BadInputError(f"got {steps} steps, expected at least 0")
             warm_up = min(self.distil.warm_up, steps // 10)
             recipe = replace(recipe, distil=replace(self.distil, steps=steps, warm_up=warm_up))
             if self.table is not None:
@@ -157,12 +195,21 @@ def read_recipe(path: str | Path) -> Recipe:
     return read_toml(path, "recipe", encoder_recipe)
 
 
-def default_recipe(queries: Sequence[str], passages: Sequence[str], *, steps: int = DEFAULT_STEPS) -> Recipe:
+def default_recipe(
+    queries: Sequence[str],
+    passages: Sequence[str],
+    *,
+    teacher: str = "",
+    teacher_vectors: str = "",
+    steps: int = DEFAULT_STEPS,
+) -> Recipe:
     """Return a recipe for a user's own queries, passages, or both.
 
     Args:
         queries: Files and folders of queries, ids of ir_datasets.
         passages: Corpora. Their titles and spans become training texts, and their passages the bank.
+        teacher: Another encoder, in whose vector space the subnets shall answer.
+        teacher_vectors: Instead of queries and passages: texts with the vectors of a teacher.
         steps: Steps of the distillation.
 
     Raises:
@@ -176,7 +223,14 @@ def default_recipe(queries: Sequence[str], passages: Sequence[str], *, steps: in
         texts.append(TextSource(path=path, kind="spans", limit=_MAX_CUT_TEXTS))
     warm_up = min(DistilSettings.warm_up, steps // 10)
     distil = from_value(DistilSettings, {"steps": steps, "warm_up": warm_up}, "distil")
-    return Recipe(texts=tuple(texts), passages=tuple(passages), distil=distil, table=TableSettings())
+    return Recipe(
+        texts=tuple(texts),
+        passages=tuple(passages),
+        teacher=teacher,
+        teacher_vectors=teacher_vectors,
+        distil=distil,
+        table=_STUDENT_TABLE if teacher or teacher_vectors else TableSettings(),
+    )
 
 
 def encoder_recipe(value: dict[str, Any]) -> Recipe:

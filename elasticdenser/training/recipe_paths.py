@@ -11,7 +11,7 @@ from elasticdenser.datasets.sources import is_dataset_id
 from elasticdenser.errors import BadInputError, DataMissingError
 
 _TABLES = ("texts", "query_sets", "dev_sets", "dev_lists")
-_ONLY_PATHS = ("index", "run")
+_ONLY_PATHS = ("index", "run", "teacher_vectors")
 """Settings that cannot be ids of ir_datasets."""
 
 _SCHEME = re.compile(r"[a-z]{2,}:")

@@ -19,6 +19,7 @@ from elasticdenser.progress import Progress, silent
 from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training.batches import token_ids_of
 from elasticdenser.training.dev_sets import DevSet, level0_vectors, subnet_vectors
+from elasticdenser.training.teacher import Teacher
 
 _MAX_TOKENS = (8, 16, 32, 64, 128, 256, 512)
 """Largest number of tokens of each range of lengths, special tokens included."""
@@ -33,6 +34,7 @@ def measure_by_length(
     dev_sets: Sequence[DevSet],
     encoder: ElasticQueryEncoder,
     *,
+    teacher: Teacher | None = None,
     progress: Progress = silent,
 ) -> dict[str, dict[int, float]]:
     """Return the retention of subnets, and of level 0 if there is one, in each range of lengths.
@@ -44,7 +46,8 @@ def measure_by_length(
         model: The model, with the weights to measure.
         subnets: The subnets to measure.
         dev_sets: The dev sets.
-        encoder: The full encoder.
+        encoder: The encoder that is trained, which reads the queries.
+        teacher: The full encoder, of which measures are shares; None is `encoder`.
         progress: Called with (activity, done, total).
 
     Returns:
@@ -53,7 +56,7 @@ def measure_by_length(
     """
     sequences = [token_ids_of(encoder, dev.texts) for dev in dev_sets]
     range_of_query, max_tokens = ranges([len(token_ids) for token_ids in chain.from_iterable(sequences)])
-    full = np.concatenate([dev.values(encoder.encode(dev.texts)) for dev in dev_sets])
+    full = np.concatenate([dev.values((teacher or encoder).encode(dev.texts)) for dev in dev_sets])
     full_sums = _sums(full, range_of_query, len(max_tokens))
     return {
         name: {

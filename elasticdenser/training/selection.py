@@ -39,6 +39,7 @@ from elasticdenser.training.retention import (
     worst_retention_of,
 )
 from elasticdenser.training.snapshots import load_weights
+from elasticdenser.training.teacher import Teacher
 
 MAX_FALL = 0.005
 """Greatest fall of a subnet below its best retention: about the noise of a dev set of 1,000 queries."""
@@ -52,6 +53,7 @@ def select_snapshot(
     subnets: Sequence[Subnet],
     cache: Path,
     *,
+    teacher: Teacher | None = None,
     for_record: Sequence[Subnet] = (),
     rule: str = "mean",
     progress: Progress = silent,
@@ -61,10 +63,11 @@ def select_snapshot(
     Args:
         snapshots: Step -> file.
         dev_sets: At least one dev set.
-        encoder: The full encoder.
+        encoder: The encoder that is trained, which reads the queries.
         model: Takes the weights of each snapshot in turn, on the device it is on.
         subnets: Subnets that are compared, at least one.
         cache: File of the result; snapshots that it has for the same dev sets and subnets are not measured again.
+        teacher: The full encoder, of which measures are shares; None is `encoder`.
         for_record: Subnets that are measured but do not count.
         rule: One of `SELECTION_RULES`.
         progress: Called with (activity, done, total).
@@ -74,7 +77,8 @@ def select_snapshot(
     """
     measured, for_record_names = [*subnets, *for_record], tuple(map(str, for_record))
     fingerprint = fingerprint_of([[dev.fingerprint() for dev in dev_sets], list(map(str, measured))])
-    full = {dev.name: dev.value(encoder.encode(dev.texts)) for dev in dev_sets}
+    teacher = teacher or encoder
+    full = {dev.name: dev.value(teacher.encode(dev.texts)) for dev in dev_sets}
     if failed := [name for name, value in full.items() if not value > 0]:
         raise BadInputError(
             f"the full encoder itself has {failed[0]} = 0, expected a value above 0: choose another dev set"

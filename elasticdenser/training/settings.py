@@ -35,6 +35,7 @@ class InitSettings:
         first_batches: Number of these batches that the exits are fitted to before importance is measured.
         importance_batches: Number of these batches that importance is measured on.
         ridge: Penalty on the change of the exits, as the number of texts that would weigh as much.
+        map_ridge: Penalty on the maps with which a student of trained subnets starts, likewise.
         seed: Seed of the batches.
     """
 
@@ -45,6 +46,7 @@ class InitSettings:
     first_batches: PositiveInt = 64
     importance_batches: PositiveInt = 24
     ridge: PositiveFloat = 100.0
+    map_ridge: PositiveFloat = 300.0
     seed: NonNegativeInt = 12345
 
 
@@ -140,6 +142,7 @@ class DistilSettings(SubnetSettings, StepSettings):
     """Settings of the distillation into the subnets; see `SubnetSettings` and `StepSettings` for those not listed here.
 
     Args:
+        steps: Number of optimiser steps; 0 leaves the subnets as they were initialised.
         difficulty: Exponent of the weights with which texts are drawn, (1 - cosine) ** `difficulty`; 0 reads all texts
             equally often. See `difficulty.py`.
         difficulty_every: Steps until these cosines are computed again.
@@ -150,6 +153,7 @@ class DistilSettings(SubnetSettings, StepSettings):
         QueryError: A name in `subnets`, or `difficulty_subnet`, is not that of a subnet.
     """
 
+    steps: NonNegativeInt
     n_random: NonNegativeInt = 512
     difficulty: NonNegativeFloat = 0.0
     difficulty_every: PositiveInt = 1000
@@ -169,13 +173,14 @@ class TableSettings(StepSettings):
     See `StepSettings` for the settings of the tuning.
 
     Args:
+        steps: Number of optimiser steps; 0 leaves the table as it was fitted.
         ridge_map: Penalty on the map of word embeddings; see `fit_table`.
         ridge: Penalty on the change of each vector; see `fit_table`.
         iterations: Maximum number of iterations of the fit; see `fit_table`.
         fit_batch: Texts of a batch of the fit, which reads every text once.
     """
 
-    steps: PositiveInt = 1500
+    steps: NonNegativeInt = 1500
     learning_rate: PositiveFloat = 3e-3  # more than layers need, as token vectors have lengths of about 1
     final_share: Share = 0.05
     warm_up: NonNegativeInt = 20
@@ -229,7 +234,7 @@ _FILE_KEYS = {"subnets": "sizes", "n_sampled_subnets": "n_sampled"}
 
 
 _ADDED_FIELDS = frozenset(
-    {"model", "variant_share", "difficulty", "difficulty_every", "difficulty_subnet", "difficulty_texts"}
+    {"model", "map_ridge", "variant_share", "difficulty", "difficulty_every", "difficulty_subnet", "difficulty_texts"}
 )
 """Fields that files hold only with another value than their default, which changes nothing: they were added later, and
 a training from before still resumes."""

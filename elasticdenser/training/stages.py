@@ -116,7 +116,7 @@ def train_with_snapshots(
         log(remaining)
     steps = loop.settings.steps
     while True:
-        if loop.step and (loop.step % interval == 0 or loop.step == steps):
+        if loop.step == steps or (loop.step and loop.step % interval == 0):
             save(loop.step)
         if loop.step == steps:
             return

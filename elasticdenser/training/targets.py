@@ -28,6 +28,7 @@ from elasticdenser.progress import Progress, silent
 from elasticdenser.query_input import check_query
 from elasticdenser.training.data import TrainingData
 from elasticdenser.training.row_cache import cached_rows
+from elasticdenser.training.teacher import Teacher, TextVectors
 
 
 def prepare_data(
@@ -36,6 +37,7 @@ def prepare_data(
     index: PassageIndex | None,
     folder: Path,
     *,
+    teacher: Teacher | None = None,
     n_neighbours: int = 8,
     progress: Progress = silent,
 ) -> TrainingData:
@@ -46,9 +48,10 @@ def prepare_data(
 
     Args:
         texts: The training texts.
-        encoder: The full encoder; its vectors, computed with its dtype, are the targets.
-        index: Passages of the same encoder, or None.
+        encoder: The encoder that is trained, which reads the texts.
+        index: Passages of the teacher, or None.
         folder: Folder of the cache.
+        teacher: Its vectors, computed with its dtype, are the targets; None is the full encoder itself.
         n_neighbours: Nearest passages of each text, at least 1; limited to the number of passages.
         progress: Called with (activity, done, total).
 
@@ -58,7 +61,7 @@ def prepare_data(
         EncoderMismatchError: The index was made by another encoder.
         BuildError: Another process prepares the same texts, or a cached file is damaged or cannot be written.
     """
-    texts = list(texts)
+    texts, teacher = list(texts), teacher or encoder
     if not texts:
         raise BadInputError("got no training texts, expected at least one")
     if n_neighbours < 1:
@@ -66,14 +69,14 @@ def prepare_data(
     for number, text in enumerate(texts, 1):
         check_query(text, f"training text number {number}")
     if index is not None:
-        index.check_encoder(encoder.fingerprint)
-    manifest = {"n_texts": len(texts), "texts_sha256": texts_sha256(texts), "encoder": encoder_identity(encoder)}
+        index.check_encoder(teacher.fingerprint)
+    manifest = {"n_texts": len(texts), "texts_sha256": texts_sha256(texts), "encoder": encoder_identity(teacher)}
     cache = folder / _cache_name(manifest)
     targets = cached_rows(
         cache / "targets.f16",
-        (len(texts), encoder.dim),
+        (len(texts), teacher.dim),
         "<f2",
-        lambda rows: encoder.encode(texts[rows]),
+        lambda rows: teacher.encode(texts[rows]),
         partial(progress, "Encoding training texts"),
     )
     if not (cache / "manifest.json").exists():
@@ -81,7 +84,8 @@ def prepare_data(
     neighbours = None
     if index is not None:
         neighbours = _neighbours(index, targets, folder, manifest, n_neighbours, progress)
-    return TrainingData(texts, encoder, index, targets=targets, neighbours=neighbours)
+    normalized = teacher.fingerprint.settings.normalize
+    return TrainingData(texts, encoder, index, targets=targets, neighbours=neighbours, normalized=normalized)
 
 
 def _neighbours(
@@ -108,10 +112,11 @@ def _neighbours(
     )
 
 
-def encoder_identity(encoder: ElasticQueryEncoder) -> dict[str, Any]:
+def encoder_identity(encoder: Teacher) -> dict[str, Any]:
     """Return all that the vectors of an encoder depend on, which does not include its location."""
     fingerprint = encoder.fingerprint.to_json()
-    return {key: fingerprint[key] for key in ("weights_sha256", "settings", "dtype")}
+    identity = {key: fingerprint[key] for key in ("weights_sha256", "settings", "dtype")}
+    return identity | ({"vectors_sha256": encoder.sha256} if isinstance(encoder, TextVectors) else {})
 
 
 def texts_sha256(texts: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from elasticdenser import __version__
 from elasticdenser.models.elastic_files import check_replaceable, save_elastic
@@ -37,6 +38,7 @@ from elasticdenser.training.recipe_paths import check_paths
 from elasticdenser.training.retention import SnapshotSelection
 from elasticdenser.training.retention_by_length import measure_by_length
 from elasticdenser.training.selection import select_snapshot
+from elasticdenser.training.settings import TableSettings
 from elasticdenser.training.snapshots import load_weights, save_weights, snapshot_file, snapshots_in
 from elasticdenser.training.stages import Log, open_run, run_folder, run_stages, train_with_snapshots
 from elasticdenser.training.subnet_grid import grid_lines
@@ -55,6 +57,7 @@ class TrainingResult:
         subnets: Its subnets beside the full one, from large to small.
         selection: Measures of all candidates; None without dev sets.
         index: Index of the passages that vectors were compared with; None without passages.
+        teacher: Name of the model in whose vector space a student answers; empty for no student.
     """
 
     folder: Path
@@ -63,6 +66,7 @@ class TrainingResult:
     subnets: tuple[Subnet, ...]
     selection: SnapshotSelection | None
     index: Path | None
+    teacher: str = ""
 
 
 def train(
@@ -150,17 +154,23 @@ class _Training:
             if is_main:
                 open_run(self.folder, self._plan, locks)
                 self._log(resumption(self.folder, recipe) or f"a new training in {self.folder}")
-            self._initial_table = None
-            if recipe.table is not None and inputs.model.shape.level0:
-                self._initial_table = inputs.model.table.detach().clone()
-            elif recipe.table is not None:
-                self._initial_table = initialise_table(
-                    inputs.model.tokens,
-                    self._data,
-                    recipe.table,
-                    self.folder / "table" / "start.pt",
-                    progress=self._progress,
-                )
+            self._table = self._initial_table()
+
+    def _initial_table(self) -> Tensor | None:
+        """Return the token vectors that the tuning of level 0 starts from; None where there is no level 0."""
+        settings, model = self._recipe.table, self._inputs.model
+        is_foreign = self._inputs.is_mapped and model.shape.level0  # a table of another space, which is mapped
+        if settings is None and not is_foreign:
+            return None
+        if model.shape.level0 and not is_foreign:
+            return model.table.detach().clone()
+        return initialise_table(
+            model.table if is_foreign else model.tokens,
+            self._data,
+            settings or TableSettings(),
+            self.folder / "table" / "start.pt",
+            progress=self._progress,
+        )
 
     def _load_dev_sets(self) -> list[DevSet]:
         """Load the dev sets before the training, so that faults in them show early."""
@@ -175,11 +185,12 @@ class _Training:
     def make_level0(self) -> None:
         """Tune level 0 and add it to the model, unless the recipe has none."""
         settings = self._recipe.table
-        if settings is None or self._initial_table is None:
-            return
-        tuning = TableTuning(self._initial_table, self._data, settings, self.folder / "table", self._device)
-        tuning.run(save_every_s=self._inputs.options.save_every_s, progress=self._progress)
-        self._inputs.add_level0(tuning.vectors.cpu())
+        if settings is not None and self._table is not None:
+            tuning = TableTuning(self._table, self._data, settings, self.folder / "table", self._device)
+            tuning.run(save_every_s=self._inputs.options.save_every_s, progress=self._progress)
+            self._table = tuning.vectors.cpu()
+        if self._table is not None and not self._inputs.is_mapped:
+            self._inputs.add_level0(self._table)
 
     def initialise_subnets(self) -> None:
         """Initialise the subnets, first in the main process; the other processes read its result."""
@@ -187,7 +198,10 @@ class _Training:
         if settings.model:
             return
         with parallel.main_process_first():
-            initialise_subnets(self._inputs.model, self._data, settings, path, progress=self._progress)
+            if self._inputs.is_mapped:
+                self._inputs.enter_space(self._table, self._data, path, self._progress)
+            else:
+                initialise_subnets(self._inputs.model, self._data, settings, path, progress=self._progress)
 
     def distil(self) -> None:
         """Train the subnets up to the last step, and save snapshots."""
@@ -213,20 +227,21 @@ class _Training:
 
     def finish(self, output: Path) -> TrainingResult:
         """Select a snapshot and write the model."""
-        encoder, model = self._inputs.encoder, self._inputs.model
+        inputs, encoder, model = self._inputs, self._inputs.encoder, self._inputs.model
         snapshots = snapshots_in(self.folder / "snapshots")
         selection = self._select(snapshots) if self._dev_sets else None
         step = max(snapshots) if selection is None else selection.selected
         load_weights(snapshots[step], model)
         retention, worst, by_length = {}, {}, {}
         if selection is not None:
-            retention = {str(encoder.full_subnet): 1.0, **selection.retention_with_level0(step)}
+            full = {} if self._recipe.is_student else {str(encoder.full_subnet): 1.0}
+            retention = full | selection.retention_with_level0(step)
             worst = {name: asdict(subnet) for name, subnet in selection.worst_retention(step).items()}
-            by_length = measure_by_length(model, self._inputs.subnets, self._dev_sets, encoder, progress=self._progress)
+            by_length = measure_by_length(
+                model, inputs.subnets, self._dev_sets, encoder, teacher=inputs.teacher, progress=self._progress
+            )
             self._log(selection.report())
-        provenance = {
-            "name": encoder.location.name,
-            "weights_sha256": encoder.location.sha256,
+        provenance = inputs.provenance() | {
             "version": __version__,
             "step": step,
             "title": self._recipe.title,
@@ -243,19 +258,22 @@ class _Training:
             subnets=(*self._inputs.subnets, *([LEVEL_0] if model.shape.level0 else [])),
             selection=selection,
             index=None if self._index is None else self._index.path,
+            teacher=inputs.teacher.fingerprint.name if self._recipe.is_student else "",
         )
 
     def _select(self, snapshots: Mapping[int, Path]) -> SnapshotSelection:
         """Measure the last snapshots on the dev sets, and select one."""
-        encoder, model = self._inputs.encoder, self._inputs.model
+        inputs, encoder, model = self._inputs, self._inputs.encoder, self._inputs.model
+        for_record = [] if self._recipe.is_student else [s for s in model.shape.grid if s == encoder.full_subnet]
         return select_snapshot(
             {step: snapshots[step] for step in list(snapshots)[-self._recipe.candidates :]},
             self._dev_sets,
             encoder,
             model,
-            self._inputs.subnets,
+            inputs.subnets,
             self.folder / "selection.json",
+            teacher=inputs.teacher,
             rule=self._recipe.select_by,
-            for_record=[subnet for subnet in model.shape.grid if subnet == encoder.full_subnet],
+            for_record=for_record,
             progress=self._progress,
         )

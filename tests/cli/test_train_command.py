@@ -48,7 +48,7 @@ def test_queries_and_passages_make_a_model_that_searches(folder, tiny_model):
     [
         ([], "--queries FILE"),
         (["recipe.toml", "--queries", "queries.txt"], "not both"),
-        (["--queries", "queries.txt", "--steps", "0"], "--steps"),
+        (["--queries", "queries.txt", "--steps", "-1"], "--steps"),
     ],
 )
 def test_usage_errors_exit_with_2(folder, args, message):

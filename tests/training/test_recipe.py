@@ -148,7 +148,7 @@ def test_a_recipe_for_own_queries_and_passages(tmp_path):
         ("reorder = false", "reorder = 0", "recipe.init.reorder: got 0, expected a value of type bool"),
         ("reorder = false", "batch = 0", "recipe.init.batch: got 0, expected"),
         ("steps = 120", "", "recipe.distil: 'steps' is missing"),
-        ("steps = 120", "steps = 0", "recipe.distil.steps: got 0, expected"),
+        ("steps = 120", "steps = -1", "recipe.distil.steps: got -1, expected"),
         ("temperature = 0.05", 'subnets = ["small"]', "got subnet 'small'"),
         ("ridge = 1", "ridge = 0", "recipe.table.ridge: got 0, expected"),
         ("ridge = 1", "ridges = 1", "recipe.table: unknown key 'ridges'"),

@@ -21,6 +21,8 @@ _EXAMPLES = options.examples(
     "train --queries queries.txt --index indexes/mine -o models/mine",
     "train --passages passages.jsonl --encoder BAAI/bge-small-en-v1.5 -o models/bge",
     "train recipes/all-MiniLM-L6-v2.toml --data DATA -o models/minilm",
+    "train --teacher models/mpnet --queries queries.txt --steps 0 -o models/student",
+    "train --teacher-vectors queries-with-vectors.jsonl --index indexes/api -o models/student",
 )
 
 
@@ -60,12 +62,36 @@ def train(
         str | None,
         typer.Option(
             help="Sentence encoder to start from: a folder or a hub id. Default: the recipe's, the index's, or "
-            "all-MiniLM-L6-v2."
+            "all-MiniLM-L6-v2; of a student, the elastic one in this package."
         ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="Make a student: its subnets answer in the vector space of this encoder (a folder or a hub id), of "
+            "any kind and any dimensions, whose indexes stay as they are.",
+            show_default=False,
+        ),
+    ] = None,
+    teacher_vectors: Annotated[
+        Path | None,
+        typer.Option(
+            help="Make a student from texts with the vectors of any model, such as an API's: JSONL or Parquet with "
+            "text and vector, vectors.npy with vectors.txt beside it, or an index that stores its texts.",
+            show_default=False,
+        ),
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(help="Name of the model that made these vectors, where there is no --index of it."),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of training steps; more is better. Default: the recipe's, or 2000."),
+        typer.Option(
+            min=0,
+            help="Number of training steps; more is better. 0 only fits, which takes minutes. Default: the recipe's, "
+            "or 2000.",
+        ),
     ] = None,
     data: Annotated[Path, typer.Option(help="Folder that paths in the recipe are relative to.")] = Path(),
     work: Annotated[
@@ -78,7 +104,8 @@ def train(
 ) -> None:
     """Train small subnets of a query encoder, without labels; their vectors fit the existing indexes of the encoder.
 
-    Needs queries, or passages to cut queries from. A recipe with trains = "ranker" trains an elastic ranker instead.
+    Needs queries, or passages to cut queries from. With --teacher or --teacher-vectors the subnets answer in the
+    vector space of another model. A recipe with trains = "ranker" trains an elastic ranker instead.
     After an interruption, the same command resumes the training.
     On several GPUs: torchrun --nproc-per-node N -m elasticdenser train ...
     """
@@ -86,8 +113,12 @@ def train(
     from elasticdenser.training.kinds import train_model
     from elasticdenser.training.train import TrainingResult
 
-    chosen = _recipe(recipe, queries or [], passages or []).changed(
-        encoder=encoder or "", index="" if index is None else str(index.resolve()), steps=steps or 0
+    chosen = _recipe(recipe, queries or [], passages or [], teacher or "", teacher_vectors).changed(
+        encoder=encoder or "",
+        index="" if index is None else str(index.resolve()),
+        steps=steps,
+        teacher=teacher or "",
+        space=space or "",
     )
     settings = TrainOptions(data=data, work=work, device=device, offline=offline, workers=workers)
     with resumable(), progress_bars() as progress:
@@ -98,18 +129,22 @@ def train(
         _report_ranker(trained, output)
 
 
-def _recipe(path: Path | None, queries: list[str], passages: list[str]) -> AnyRecipe:
+def _recipe(
+    path: Path | None, queries: list[str], passages: list[str], teacher: str, teacher_vectors: Path | None
+) -> AnyRecipe:
     from elasticdenser.training.kinds import read_any_recipe
     from elasticdenser.training.recipe import default_recipe
 
     if path is not None:
-        if queries or passages:
-            raise typer.BadParameter("give a recipe, or --queries and --passages, not both")
+        if queries or passages or teacher_vectors:
+            raise typer.BadParameter("give a recipe, or --queries, --passages and --teacher-vectors, not both")
         return read_any_recipe(path)
-    if not (queries or passages):
+    if not (queries or passages or teacher_vectors):
         raise typer.BadParameter("give a recipe, or something to learn from: --queries FILE, --passages CORPUS")
     # Paths on the command line are relative to the working directory, not to --data.
-    return default_recipe(*([_absolute(source) for source in sources] for sources in (queries, passages)))
+    vectors = "" if teacher_vectors is None else str(teacher_vectors.resolve())
+    sources = ([_absolute(source) for source in sources] for sources in (queries, passages))
+    return default_recipe(*sources, teacher=teacher, teacher_vectors=vectors)
 
 
 def _absolute(source: str) -> str:
@@ -121,7 +156,10 @@ def _report(trained: TrainingResult, output: Path) -> None:
         columns, rows = _selection_rows(trained.selection)
         print_table(f"Quality retained; step {trained.step} selected", columns, rows, numeric=len(columns))
     subnets = trained.subnets
-    note(f"{output}: {len(subnets)} subnets beside the full encoder: {', '.join(map(str, subnets))}")
+    if trained.teacher:
+        note(f"{output}: a student of {trained.teacher}, {len(subnets)} subnets: {', '.join(map(str, subnets))}")
+    else:
+        note(f"{output}: {len(subnets)} subnets beside the full encoder: {', '.join(map(str, subnets))}")
     note(f"{trained.run}: working files of the training; they can be removed")
     index, subnet = trained.index or "INDEX", subnets[len(subnets) // 2]
     note(f'now try:  elasticdenser search {index} "your question" --encoder {output} --subnet {subnet}')

@@ -19,7 +19,7 @@ from elasticdenser.kernel.structs import NORMALIZE, POOL_CLS, KernelModel
 from elasticdenser.kernel.weights import Transformer, read_full_encoder
 from elasticdenser.models.kinds import kind_of
 from elasticdenser.models.locate import ModelLocation
-from elasticdenser.models.manifest import check_layers, is_elastic
+from elasticdenser.models.manifest import check_layers, is_elastic, is_student
 from elasticdenser.models.settings import INT8, EncoderSettings
 from elasticdenser.models.weights_files import weights_file
 from elasticdenser.subnet import Subnet
@@ -29,7 +29,7 @@ def can_run(location: ModelLocation, settings: EncoderSettings) -> bool:
     """Return whether the kernel has a fast path here, computes the encoder, and can read its weights."""
     if not has_fast_path() or kind_of(location.path, settings) != "bert":
         return False
-    return weights_file(location.path).suffix == ".safetensors"
+    return is_student(location.path) or weights_file(location.path).suffix == ".safetensors"
 
 
 class KernelBackend(KernelCaller):
@@ -39,7 +39,7 @@ class KernelBackend(KernelCaller):
     alone. A subnet is packed when it is first used.
 
     Args:
-        full: The full encoder.
+        full: The full encoder; None for a student.
         elastic: Its trained subnets, if there are any.
         settings: How texts become vectors.
         precision: One of `PRECISIONS`.
@@ -53,7 +53,7 @@ class KernelBackend(KernelCaller):
 
     def __init__(
         self,
-        full: Transformer,
+        full: Transformer | None,
         elastic: ElasticWeights | None,
         settings: EncoderSettings,
         *,
@@ -89,7 +89,10 @@ class KernelBackend(KernelCaller):
         if not can_run(location, settings):
             instead = "use float32" if dtype == INT8 else "install torch"
             raise ModelError(f"got dtype {dtype!r}, but {_obstacle()}, or {instead}")
-        full, elastic, precision = read_full_encoder(location.path), None, precision_of(dtype)
+        elastic, precision = None, precision_of(dtype)
+        if is_student(location.path):
+            return cls(None, read_trained_subnets(location.path, None), settings, precision=precision)
+        full = read_full_encoder(location.path)
         if trained_subnets and is_elastic(location.path):
             elastic = read_trained_subnets(location.path, full)
             check_layers(location.path, elastic.shape, full.n_layers)

@@ -19,11 +19,13 @@ from elasticdenser.models.bert import Bert
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.locate import ModelLocation
-from elasticdenser.models.manifest import check_layers, is_elastic
+from elasticdenser.models.manifest import check_layers, is_elastic, is_student
 from elasticdenser.models.settings import EncoderSettings
 from elasticdenser.models.slicing import SlicedSubnet, SubnetSlicer
 from elasticdenser.models.token_table import TokenTable
 from elasticdenser.subnet import LEVEL_0, Subnet
+
+_CPU = torch.device("cpu")
 
 
 class TorchBackend:
@@ -31,34 +33,48 @@ class TorchBackend:
 
     The largest subnet is the full encoder itself, not the trained weights at full width and depth: its vectors lie
     exactly in the vector space of the passages. Every other subnet is cut out of the trained weights when it is first
-    used.
+    used, and so is the largest one of a student, which has no full encoder.
 
     How far a text's vector depends on the other texts of its batch, the table in `elasticdenser.encoders.backends`
     says.
 
     Args:
-        full: The full encoder.
+        full: The full encoder; None for a student.
         elastic: Its trained subnets, if there are any.
         settings: How texts become vectors.
+        dtype: Arithmetic of a student.
+        device: Device of a student.
     """
 
-    def __init__(self, full: Bert, elastic: ElasticBert | None, settings: EncoderSettings) -> None:
-        self.dtype, self.device_type = str(full.dtype).removeprefix("torch."), full.device.type
-        self.full_subnet = Subnet(1.0, full.n_layers)
+    def __init__(
+        self,
+        full: Bert | None,
+        elastic: ElasticBert | None,
+        settings: EncoderSettings,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device = _CPU,
+    ) -> None:
+        if full is not None:
+            dtype, device = full.dtype, full.device
+        self.dtype, self.device_type = str(dtype).removeprefix("torch."), device.type
         self._full, self._settings = full, settings
         self._token_table: TokenTable | None = None
         self._sliced: dict[Subnet, SlicedSubnet] = {}
         self._slicing = Lock()
-        self.subnets = [self.full_subnet]
+        self.subnets = [] if full is None else [Subnet(1.0, full.n_layers)]
+        self._n_tokens = 0 if full is None else len(full.tokens)
         if elastic is not None:
-            if torch.equal(elastic.tokens.to(full.device), full.tokens):
+            self._n_tokens = len(elastic.tokens)
+            if full is not None and torch.equal(elastic.tokens.to(full.device), full.tokens):
                 # Share the largest tensor of the model instead of holding it twice.
                 elastic.tokens = torch.nn.Parameter(full.tokens, requires_grad=False)
-            self._slicer = SubnetSlicer(elastic, full.dtype, full.device)
-            self.subnets += [subnet for subnet in elastic.shape.grid if subnet != self.full_subnet]
+            self._slicer = SubnetSlicer(elastic, dtype, device)
+            self.subnets += [subnet for subnet in elastic.shape.grid if subnet not in self.subnets]
             if elastic.shape.level0:
                 self._token_table = TokenTable(elastic.table)
                 self.subnets.append(LEVEL_0)
+        self.full_subnet = self.subnets[0]
 
     @classmethod
     def load(
@@ -76,7 +92,11 @@ class TorchBackend:
             ModelError: The files cannot be used, or there is no such dtype or device here.
         """
         resolved_device = resolve_device(device)
-        full = Bert.load(location.path, resolve_dtype(dtype, resolved_device), resolved_device)
+        resolved_dtype = resolve_dtype(dtype, resolved_device)
+        if is_student(location.path):
+            student = load_elastic(location.path).model
+            return cls(None, student, settings, dtype=resolved_dtype, device=resolved_device)
+        full = Bert.load(location.path, resolved_dtype, resolved_device)
         if not (trained_subnets and is_elastic(location.path)):
             return cls(full, None, settings)
         elastic = load_elastic(location.path).model
@@ -90,7 +110,7 @@ class TorchBackend:
         Raises:
             ModelError: The tokenizer gave a token that the model does not have.
         """
-        n_tokens = len(self._full.tokens)
+        n_tokens = self._n_tokens
         largest = max((max(sequence, default=0) for sequence in sequences), default=0)
         if largest >= n_tokens:  # on a GPU, torch would end the process
             raise ModelError(
@@ -108,7 +128,7 @@ class TorchBackend:
 
     def _vectors(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Tensor:
         """Return float32, (n_sequences, dim), not normalised, on the CPU."""
-        if subnet == self.full_subnet:
+        if self._full is not None and subnet == self.full_subnet:
             return self._full.pooled_vectors(sequences, self._settings.pooling)
         if subnet == LEVEL_0 and self._token_table is not None:
             return self._token_table.mean_vectors(sequences)

@@ -20,18 +20,18 @@ _FORMS: tuple[type[VectorFile], ...] = (
 )
 
 
-def read_vector_file(path: Path, dim: int) -> VectorFile:
+def read_vector_file(path: Path, dim: int | None) -> VectorFile:
     """Read a file of vectors.
 
     Args:
         path: The file.
-        dim: Dimensions that the vectors must have.
+        dim: Dimensions that the vectors must have; None takes any.
 
     Raises:
         BadInputError: The file is damaged or of no known form, or its vectors cannot be used.
     """
     file = next(form for form in _FORMS if form.accepts(path)).read(path)
-    if file.dim != dim:
+    if dim is not None and file.dim != dim:
         raise BadInputError(f"its vectors have {file.dim} dimensions, the encoder makes {dim}: give --encoder", path)
     if file.n_vectors == 0:
         raise BadInputError("it holds no vectors, expected at least one", path)

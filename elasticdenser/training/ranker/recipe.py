@@ -132,23 +132,29 @@ class RankerRecipe:
         """Whether candidates or teachers come from BM25."""
         return bool(self.lists.n_bm25) or any(teacher.kind == "bm25" for teacher in self.teachers)
 
-    def changed(self, *, encoder: str = "", index: str = "", steps: int = 0) -> RankerRecipe:
-        """Return a copy of the recipe with some settings replaced; what is empty or 0 stays.
+    def changed(
+        self, *, encoder: str = "", index: str = "", steps: int | None = None, teacher: str = "", space: str = ""
+    ) -> RankerRecipe:
+        """Return a copy of the recipe with some settings replaced; what is empty or None stays.
 
         Args:
             encoder: Sentence encoder.
             index: Index to use, also instead of `passages`.
             steps: Steps of the training; a warm-up of more than a tenth of them is cut.
+            teacher: Refused, as `space` is: the recipe has its teachers.
+            space: See `teacher`.
 
         Raises:
-            BadInputError: `steps` is negative.
+            BadInputError: `steps` is below 1, or a teacher is given.
         """
+        if teacher or space:
+            raise BadInputError("got a teacher for a ranker, whose recipe has its [[teachers]]: leave it out")
         recipe = replace(self, encoder=encoder or self.encoder)
         if index:
             recipe = replace(recipe, index=index, passages=())
-        if steps < 0:
-            raise BadInputError(f"got {steps} steps, expected at least 1")
-        if steps:
+        if steps is not None:
+            if steps < 1:
+                raise BadInputError(f"got {steps} steps, expected at least 1")
             warm_up = min(self.train.warm_up, steps // 10)
             recipe = replace(recipe, train=replace(self.train, steps=steps, warm_up=warm_up))
         return recipe
