@@ -24,7 +24,7 @@ class Parquet:
     @staticmethod
     def records(path: str, prefix: str, schema: Schema) -> Iterator[tuple[int, Record | BadLine]]:
         """Stream the rows of a file, with their numbers."""
-        pyarrow = _import_pyarrow(path)
+        pyarrow = import_pyarrow(path)
         try:
             with pyarrow.parquet.ParquetFile(path) as file:
                 columns: list[str] = file.schema_arrow.names
@@ -54,7 +54,12 @@ class Parquet:
             raise BadInputError(f"cannot be read as Parquet ({reason}): make or fetch it again", path) from error
 
 
-def _import_pyarrow(path: str) -> Any:
+def import_pyarrow(path: str) -> Any:
+    """Return pyarrow with its module for Parquet.
+
+    Raises:
+        BadInputError: It is not installed; the message names the file that needs it.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
