@@ -15,6 +15,7 @@ from elasticdenser.classifiers import ElasticClassifier, ExitRule
 from elasticdenser.classifiers.exits import exit_steps
 from elasticdenser.datasets.glue import GlueTask, load_glue
 from elasticdenser.evaluation.classification import measure_outputs
+from elasticdenser.models.flops import exit_flops, layer_flops
 from elasticdenser.subnet import Subnet
 
 
@@ -70,6 +71,17 @@ class DevOutputs:
     def n_examples(self) -> int:
         """Number of examples in all dev sets."""
         return sum(len(dev.labels) for dev in self._dev_sets)
+
+    @property
+    def full_flops(self) -> float:
+        """Operations that the full encoder spends on an example, the mean over the examples."""
+        shape = self._classifier.manifest.shape
+        costs = [
+            shape.n_layers * layer_flops(shape, 1.0, length) + exit_flops(shape)
+            for dev in self._dev_sets
+            for length in dev.lengths
+        ]
+        return float(np.mean(costs))
 
     def of_subnet(self, subnet: Subnet) -> Measured:
         """Return the figures of a subnet."""

@@ -1,8 +1,8 @@
 """Elastic classifier on disk, a folder of its own.
 
-    classifier.json          manifest: format, shape, classes, and provenance
-    classifier.safetensors   all weights, as `pair_files` stores them
-    tokenizer.json, ...      the tokenizer of the encoder that it was made of
+classifier.json          manifest: format, shape, classes, and provenance
+classifier.safetensors   all weights, as `pair_files` stores them
+tokenizer.json, ...      the tokenizer of the encoder that it was made of
 """
 
 from __future__ import annotations

@@ -96,8 +96,8 @@ def read_classifier_manifest(folder: Path) -> ClassifierManifest:
     known = set(map(str, shape.grid))
     if settings.max_length > shape.n_positions or not settings.subnets or not known.issuperset(settings.subnets):
         raise ModelError(
-            f"{path}: got max_length = {settings.max_length} and the subnets {', '.join(settings.subnets)}, expected at "
-            f"most {shape.n_positions} and some of {', '.join(sorted(known))}: {FETCH_AGAIN}"
+            f"{path}: got max_length = {settings.max_length} and the subnets {', '.join(settings.subnets)}, expected "
+            f"at most {shape.n_positions} and some of {', '.join(sorted(known))}: {FETCH_AGAIN}"
         )
     return ClassifierManifest(shape=shape, settings=settings, provenance=values[PROVENANCE])
 

@@ -31,6 +31,7 @@ from elasticdenser.models.ranker_manifest import (
 from elasticdenser.models.scorer import ElasticScorer
 from elasticdenser.models.stored_tensors import check_tensors, read_tensors
 
+
 def save_ranker(
     folder: Path,
     *,

@@ -1,4 +1,4 @@
-"""Initialisation of scorers and classifiers: a full encoder's weights, or those of its trained subnets, and fitted exits."""
+"""Initialisation of scorers and classifiers: weights of a full encoder, or of its trained subnets; fitted exits."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def pair_head_from_full(
 
 
 def copy_trained_trunk(model: ElasticPairHead, trained: ElasticBert) -> None:
-    """Give a head over pairs the trunk of a trained elastic encoder, whose narrow subnets are more than a cut of the full one.
+    """Give a head over pairs the trunk of a trained elastic encoder, whose narrow subnets are more than cuts.
 
     Both must have the same shape but for the outputs and the pooling.
     """

@@ -73,7 +73,8 @@ class ClassifierInitSettings:
 
     Args:
         model: Trained elastic encoder whose trunk training starts from; empty starts from the full encoder's weights.
-        reorder: Whether heads and neurons of the full encoder are sorted by importance; a trained encoder's are already.
+        reorder: Whether heads and neurons of the full encoder are sorted by importance; a trained
+            encoder's are already.
         importance_batches: Batches of 16 examples that importance is measured on.
     """
 

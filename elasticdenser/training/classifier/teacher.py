@@ -1,8 +1,8 @@
 """Teacher of a classifier: the full encoder, fine-tuned on the labels, and its outputs for all examples.
 
-    WORK/teacher-KEY/       KEY is a hash of all that it depends on: recipes that differ in their subnets alone share it
-        checkpoint.pt       all that an interrupted fine-tuning resumes from
-        outputs-N.f32       its outputs for the N training examples
+WORK/teacher-KEY/       KEY is a hash of all that it depends on: recipes that differ in their subnets alone share it
+    checkpoint.pt       all that an interrupted fine-tuning resumes from
+    outputs-N.f32       its outputs for the N training examples
 """
 
 from __future__ import annotations

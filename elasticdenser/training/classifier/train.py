@@ -1,4 +1,4 @@
-"""Training of an elastic classifier: the stages of a recipe in order. What each computes is saved and not computed again.
+"""Training of an elastic classifier: the stages of a recipe in order. What each computes is saved, and not done again.
 
     WORK/teacher-KEY/         the fine-tuned full encoder, see `teacher`; model/ in it is the finished classifier
     WORK/run-KEY/             one training; KEY is a hash of all that it depends on, which plan.json shows
@@ -133,9 +133,7 @@ class _ClassifierStages:
             raise ModelError(
                 f"got max_length = {recipe.max_length} for an encoder of {shape.n_positions} positions: lower it"
             )
-        tokenizer = InputTokenizer(
-            transformer_folder(self._encoder.location.path), shape.vocabulary, recipe.max_length
-        )
+        tokenizer = InputTokenizer(transformer_folder(self._encoder.location.path), shape.vocabulary, recipe.max_length)
         self._data = ExampleData(examples, tokenizer, self._task.highest)
         self._bfloat16 = supports_bfloat16(device)
         self._subnets = trained_subnets(self._model, recipe.train)
