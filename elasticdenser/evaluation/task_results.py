@@ -13,6 +13,9 @@ FULL, SHARED, ALONE, EXITS = "full", "shared", "alone", "exits"
 PUBLISHED = {"BERT-base": 79.5, "TinyBERT4": 77.0, "TinyBERT6": 79.4, "DistilBERT4": 71.9}
 """Averages over the test sets of GLUE, in per cent, from TinyBERT (Jiao et al. 2020): other data than dev sets."""
 
+COST_EFF_SHARE = 19
+"""COST-EFF (Shen et al. 2022) reports this part of the operations of BERT-base."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskCell:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from elasticdenser.evaluation.task_results import ALONE, EXITS, FULL, PUBLISHED, SHARED, TaskResults
+from elasticdenser.evaluation.task_results import ALONE, COST_EFF_SHARE, EXITS, FULL, PUBLISHED, SHARED, TaskResults
 from elasticdenser.reports import text
 from elasticdenser.reports.blocks import Block, Charts, Column, Commands, Details, Entry, Heading, Paragraph, Table
 from elasticdenser.reports.charts.tasks import task_chart
@@ -37,6 +37,7 @@ def glue_blocks(results: TaskResults) -> list[Block]:
             )
         ),
         published_table(),
+        *_published_operations(results),
         Heading(level=2, text="All measures"),
         measures_table(results),
         *_provenance(results),
@@ -114,6 +115,19 @@ def _differences(results: TaskResults) -> Iterator[Block]:
         yield Heading(level=2, text="Trained together or alone")
         yield Paragraph(sentences=(("Scores of subnets trained together less those trained alone, in points.",),))
         yield table
+
+
+def _published_operations(results: TaskResults) -> Iterator[Block]:
+    if FULL in results.rows:
+        share = results.flops(FULL) / COST_EFF_SHARE / 1e6
+        yield Paragraph(
+            sentences=(
+                (
+                    f"COST-EFF (Shen et al. 2022) reports 1/{COST_EFF_SHARE} of the operations of its teacher, BERT-base, "
+                    f"which would be {share:,.0f} million here.",
+                ),
+            )
+        )
 
 
 def _provenance(results: TaskResults) -> Iterator[Block]:

@@ -23,7 +23,7 @@ _EXAMPLES = options.examples(
     "train --queries queries.txt --index indexes/mine -o models/mine",
     "train --passages passages.jsonl --encoder BAAI/bge-small-en-v1.5 -o models/bge",
     "train recipes/all-MiniLM-L6-v2.toml --data DATA -o models/minilm",
-    "train recipes/glue-rte.toml --data DATA --seed 2 -o models/glue/RTE.shared.2",
+    "train recipes/glue-RTE.toml --data DATA --seed 2 -o models/glue/RTE.shared.2",
 )
 
 
