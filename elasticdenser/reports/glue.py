@@ -14,7 +14,7 @@ _GROUPS = {
     FULL: "the full encoder, fine-tuned",
     SHARED: "subnets trained together",
     ALONE: "subnets trained alone",
-    EXITS: "early exits by entropy, with the threshold",
+    EXITS: "early exits by entropy, with the threshold, and by patience",
 }
 
 
@@ -123,8 +123,8 @@ def _published_operations(results: TaskResults) -> Iterator[Block]:
         yield Paragraph(
             sentences=(
                 (
-                    f"COST-EFF (Shen et al. 2022) reports 1/{COST_EFF_SHARE} of the operations of its teacher, BERT-base, "
-                    f"which would be {share:,.0f} million here.",
+                    f"COST-EFF (Shen et al. 2022) reports 1/{COST_EFF_SHARE} of the operations of BERT-base, its ",
+                    f"teacher, which would be {share:,.0f} million here.",
                 ),
             )
         )

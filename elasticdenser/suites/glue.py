@@ -4,7 +4,8 @@
 
     [models.shared]                 # all subnets trained together
     path = "models/glue/{task}.shared.{seed}"
-    exits = [0.1, 0.3]              # early exits of each width, by the entropy of an exit; of classes only
+    exits = [0.1, 0.3]              # early exits of each width by entropy, with these thresholds; of classes only
+    patience = [1, 2]               # early exits of each width where so many exits agree with the one before
 
     [models.alone]                  # each subnet trained alone: a static baseline
     path = "models/glue/{task}.{subnet}.{seed}"
@@ -17,7 +18,7 @@ Models and tasks that are not there are skipped, and the report lists them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,11 +46,15 @@ from elasticdenser.subnet import Subnet
 from elasticdenser.suites.options import SuiteOptions
 
 if TYPE_CHECKING:
+    from elasticdenser.classifiers import ExitRule
     from elasticdenser.evaluation.glue import DevOutputs
 
 CELLS = "cells.jsonl"
 
 _Threshold = Annotated[float, Meta(ge=0, le=1)]
+_DIFFERENCE = 0.05
+"""Share of the highest number of a regression up to which two exits agree, as the command `classify` has it."""
+
 _CELL_VERSION = 1
 """Part of every fingerprint: to be raised when the computation changes."""
 
@@ -61,6 +66,7 @@ class GlueModels:
     path: str
     subnets: tuple[str, ...] = ()
     exits: tuple[_Threshold, ...] = ()
+    patience: tuple[Annotated[int, Meta(ge=1)], ...] = ()
 
     def __post_init__(self) -> None:
         for name in self.subnets:
@@ -186,8 +192,10 @@ class _Evaluation:
             raise ModelError(f"{folder} is a classifier of {manifest.settings.task}, expected one of {task.name}")
         group, key = ALONE if models.subnets else SHARED, f"{name}/{task.name}/{subnet or 'all'}.{seed}"
         files = [sha256_of(folder / file) for file in (CLASSIFIER_MANIFEST, CLASSIFIER_WEIGHTS)]
-        fingerprint = fingerprint_of([_CELL_VERSION, files, list(models.exits), self._suite.path, name])
-        compute = partial(self._figures, folder, task, models.exits)
+        fingerprint = fingerprint_of(
+            [_CELL_VERSION, files, list(models.exits), list(models.patience), self._suite.path]
+        )
+        compute = partial(self._figures, folder, task, models)
         figures = self._cache.get_or_compute("cells", key, fingerprint, compute)
         make = partial(TaskCell, task=task.name, seed=seed)
         cells = [
@@ -204,8 +212,8 @@ class _Evaluation:
             cells.append(make(row="full", group=FULL, subnet="full", measures=teacher, flops=figures["full_flops"]))
         return cells
 
-    def _figures(self, folder: Path, task: GlueTask, thresholds: Sequence[float]) -> dict[str, Any]:
-        """Return the figures of a model: by subnet, and by the largest subnet of a width with a threshold."""
+    def _figures(self, folder: Path, task: GlueTask, models: GlueModels) -> dict[str, Any]:
+        """Return the figures of a model: by subnet, and by the largest subnet of a width with a rule of exits."""
         from elasticdenser.classifiers import ElasticClassifier
         from elasticdenser.evaluation.glue import DevOutputs
 
@@ -216,19 +224,26 @@ class _Evaluation:
                 str(subnet): {"measures": (found := dev.of_subnet(subnet)).measures, "flops": found.flops}
                 for subnet in classifier.subnets
             },
-            "exits": _exit_figures(classifier.subnets, dev, thresholds) if classifier.labels else {},
+            "exits": _exit_figures(classifier.subnets, dev, _rules(models, has_entropy=bool(classifier.labels))),
             "full_flops": dev.full_flops,
         }
 
 
-def _exit_figures(subnets: Sequence[Subnet], dev: DevOutputs, thresholds: Sequence[float]) -> dict[str, Any]:
+def _rules(models: GlueModels, *, has_entropy: bool) -> dict[str, ExitRule]:
+    """Return the rules of early exits by name."""
     from elasticdenser.classifiers import ExitRule
 
+    rules = {f"exits {threshold:g}": ExitRule(entropy=threshold) for threshold in models.exits if has_entropy}
+    return rules | {
+        f"patience {n_exits}": ExitRule(patience=n_exits, difference=_DIFFERENCE) for n_exits in models.patience
+    }
+
+
+def _exit_figures(subnets: Sequence[Subnet], dev: DevOutputs, rules: Mapping[str, ExitRule]) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for width in dict.fromkeys(subnet.width for subnet in subnets):
         of_width = [subnet for subnet in subnets if subnet.width == width]
-        for threshold in thresholds if len(of_width) > 1 else ():
-            found = dev.of_exits(max(of_width), ExitRule(entropy=threshold))
-            name = f"{max(of_width)} exits {threshold:g}"
-            figures[name] = {"measures": found.measures, "flops": found.flops}
+        for name, rule in rules.items() if len(of_width) > 1 else ():
+            found = dev.of_exits(max(of_width), rule)
+            figures[f"{max(of_width)} {name}"] = {"measures": found.measures, "flops": found.flops}
     return figures

@@ -20,6 +20,7 @@ seeds = [1, 2]
 [models.shared]
 path = "{folder}/{{task}}.shared.{{seed}}"
 exits = [0.9]
+patience = [1]
 [models.alone]
 path = "{folder}/{{task}}.{{subnet}}.{{seed}}"
 subnets = ["w0.5-d1"]
@@ -48,6 +49,8 @@ def results(files):
 def test_every_subnet_is_measured_on_every_task(results):
     assert results.rows[:3] == ["full", "shared.w1-d2", "shared.w0.5-d2"]
     assert {"shared.w0.25-d1", "alone.w0.5-d1", "shared.w1-d2 exits 0.9", "shared.w0.5-d2 exits 0.9"} <= {*results.rows}
+    assert {cell.task for cell in results.cells_of("shared.w1-d2 patience 1")} == {"RTE", "STS-B"}
+    assert {cell.task for cell in results.cells_of("shared.w1-d2 exits 0.9")} == {"RTE"}  # a number has no entropy
     assert results.evaluated_tasks == ["RTE", "STS-B"]
     assert results.mean("full", "RTE") == 0.75 and results.deviation("full", "RTE") == 0
     (alone,) = results.cells_of("alone.w0.5-d1")

@@ -110,9 +110,9 @@ def _inputs(file: Path) -> Iterator[str | Sequence[str]]:
 
 def _print(prediction: Prediction, *, as_json: bool) -> None:
     if as_json:
-        answer = {"label": prediction.label, "probabilities": prediction.probabilities}
-        if prediction.value is not None:
-            answer = {"value": prediction.value}
+        answer: dict[str, object] = {"value": prediction.value}
+        if prediction.value is None:
+            answer = {"label": prediction.label, "probabilities": prediction.probabilities}
         print_json({**answer, "subnet": str(prediction.subnet), "flops": prediction.flops})
     elif prediction.value is not None:
         print_lines(f"{prediction.value:.3f}")
