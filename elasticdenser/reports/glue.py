@@ -49,7 +49,7 @@ def overview_table(results: TaskResults) -> Table:
     tasks = results.evaluated_tasks
     rows = []
     for row in results.rows:
-        entries = [Entry(text=text.plain(row)), Entry(text=f"{results.flops(row) / 1e6:,.0f}")]
+        entries = [Entry(text=text.plain(row)), Entry(text=_millions(results.flops(row)))]
         for task in tasks:
             deviation = results.deviation(row, task)
             entries.append(Entry(text=_per_cent(results.mean(row, task)), small=_deviation(deviation)))
@@ -83,7 +83,7 @@ def measures_table(results: TaskResults) -> Table:
     rows = []
     for cell in results.cells:
         measures = ", ".join(f"{name} {value:.4f}" for name, value in cell.measures.items())
-        values = (cell.row, cell.task, str(cell.seed), measures, f"{cell.flops / 1e6:,.1f}")
+        values = (cell.row, cell.task, str(cell.seed), measures, _millions(cell.flops))
         rows.append(tuple(Entry(text=text.plain(value)) for value in values))
     titles = (("Model", False), ("Task", False), ("Seed", True), ("Measures", False), ("million operations", True))
     return Table(columns=tuple(Column(title=title, is_number=number) for title, number in titles), rows=tuple(rows))
@@ -92,12 +92,16 @@ def measures_table(results: TaskResults) -> Table:
 def _opening(results: TaskResults) -> Iterator[Block]:
     groups = [name for group, name in _GROUPS.items() if any(cell.group == group for cell in results.cells)]
     seeds = len({cell.seed for cell in results.cells})
+    scores = (
+        "A score is the mean of the task's own measures, in per cent; below it is the standard deviation over the "
+        "seeds, where there are several."
+    )
     yield Paragraph(
         sentences=(
-            (f"Dev sets of {', '.join(results.evaluated_tasks)}; {text.count(seeds, 'seed')}. ",),
-            (f"Rows are {'; '.join(groups)}. A score is the mean of the task's own measures, in per cent; below it ",),
-            ("is the standard deviation over the seeds, where there are several. Operations are those spent on an ",),
-            ("example on average, without padding.",),
+            (f"Dev sets of {', '.join(results.evaluated_tasks)}; {text.count(seeds, 'seed')}.",),
+            (f"Rows are {'; '.join(groups)}.",),
+            (scores,),
+            ("Operations are those spent on an example on average, without padding.",),
         )
     )
     if results.missing:
@@ -119,12 +123,12 @@ def _differences(results: TaskResults) -> Iterator[Block]:
 
 def _published_operations(results: TaskResults) -> Iterator[Block]:
     if FULL in results.rows:
-        share = results.flops(FULL) / COST_EFF_SHARE / 1e6
+        share = _millions(results.flops(FULL) / COST_EFF_SHARE)
         yield Paragraph(
             sentences=(
                 (
                     f"COST-EFF (Shen et al. 2022) reports 1/{COST_EFF_SHARE} of the operations of BERT-base, its ",
-                    f"teacher, which would be {share:,.0f} million here.",
+                    f"teacher, which would be {share} million here.",
                 ),
             )
         )
@@ -140,6 +144,10 @@ def _provenance(results: TaskResults) -> Iterator[Block]:
 
 def _per_cent(share: float | None) -> str:
     return text.MISSING if share is None else f"{100 * share:.1f}"
+
+
+def _millions(flops: float) -> str:
+    return f"{flops / 1e6:,.0f}" if flops >= 1e7 else f"{flops / 1e6:.2f}"
 
 
 def _deviation(share: float | None) -> str:

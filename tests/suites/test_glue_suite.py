@@ -69,7 +69,7 @@ def test_what_is_not_there_is_listed(results):
 def test_the_report_has_tables_and_a_picture(results, files):
     report = (files / "out" / "report.md").read_text()
     assert "shared.w0.5-d1" in report and "TinyBERT6" in report and "Trained together or alone" in report
-    assert f"{results.flops('full') / 19e6:,.0f} million here" in report
+    assert f"{results.flops('full') / 19e6:.2f} million here" in report
     assert "quality-cost.svg" in report and (files / "out" / "pictures" / "quality-cost.svg").is_file()
     assert "<svg" in (files / "out" / "report.html").read_text()
     lines = [json.loads(line) for line in (files / "out" / "cells.jsonl").read_text().splitlines()]

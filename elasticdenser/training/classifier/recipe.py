@@ -94,7 +94,8 @@ class ClassifierRecipe:
         Args:
             encoder: Sentence encoder.
             index: An index, which classifiers do not have.
-            steps: Steps of the training of the subnets; a warm-up of more than a tenth of them is cut.
+            steps: Steps of the training of the subnets; a warm-up of more than a tenth of them is cut,
+                and so is the part that matches hidden states.
             seed: Seed of the recipe, of the teacher and of the training.
             subnets: The subnets to train.
 
@@ -107,7 +108,9 @@ class ClassifierRecipe:
             raise BadInputError(f"got {steps} steps, expected at least 1")
         recipe, train, teacher = replace(self, encoder=encoder or self.encoder), self.train, self.teacher
         if steps:
-            train = replace(train, steps=steps, warm_up=min(train.warm_up, steps // 10))
+            state_steps = train.state_steps * min(steps, train.steps) // train.steps
+            warm_up = min(train.warm_up, steps // 10)
+            train = replace(train, steps=steps, warm_up=warm_up, state_steps=state_steps)
         if subnets:
             train = replace(train, subnets=subnets)
         if seed is not None:

@@ -8,7 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elasticdenser.errors import BadInputError
-from elasticdenser.training.settings import NonNegativeFloat, NonNegativeInt, PositiveFloat, Share, SubnetSettings
+from elasticdenser.training.settings import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    SubnetSettings,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +30,7 @@ class ClassifierStepSettings(SubnetSettings):
         BadInputError: There is a `variant_share`.
     """
 
-    batch: int = 32
+    batch: PositiveInt = 32
     learning_rate: PositiveFloat = 5e-5
     exit_learning_rate: PositiveFloat = 5e-4
     warm_up: NonNegativeInt = 30
@@ -31,8 +38,6 @@ class ClassifierStepSettings(SubnetSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.batch < 1:
-            raise BadInputError(f"got batch = {self.batch}, expected at least 1")
         if self.variant_share:
             raise BadInputError("got a variant_share, which classifiers do not have: leave it out")
 

@@ -96,6 +96,12 @@ def test_another_seed_gives_another_teacher_and_other_weights(trained, data_fold
     assert weights[0] != weights[1]
 
 
+def test_fewer_steps_match_states_for_the_same_share(data_folder, tiny_model):
+    change = ("steps = 5", "steps = 8\nstate_steps = 4")
+    recipe = read_any_recipe(write_classifier_recipe(data_folder, tiny_model, change))
+    assert [recipe.changed(steps=steps).train.state_steps for steps in (1, 4, 16)] == [0, 2, 4]
+
+
 def test_states_inplace_distillation_and_a_trained_start(data_folder, tiny_model, tiny_elastic, tmp_path):
     changes = (
         ("importance_batches = 1", f'model = "{tiny_elastic}"'),
