@@ -11,6 +11,7 @@ from elasticdenser.lazy_imports import lazy_attributes
 from elasticdenser.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from elasticdenser.classifiers import ElasticClassifier
     from elasticdenser.datasets import Passage, load_qrels, load_queries, open_corpus
     from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder
     from elasticdenser.engine.answers import Answer
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Answer": "engine.answers",
+    "ElasticClassifier": "classifiers",
     "ElasticDenserError": "errors",
     "ElasticQueryEncoder": "encoders",
     "ElasticRanker": "rankers",
@@ -45,6 +47,7 @@ _MODULES = {
 
 __all__ = [
     "Answer",
+    "ElasticClassifier",
     "ElasticDenserError",
     "ElasticQueryEncoder",
     "ElasticRanker",

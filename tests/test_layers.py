@@ -17,7 +17,7 @@ LAYERS = (
     ("evaluation", "engine"),
     ("retrieval",),
     ("index",),
-    ("rankers",),
+    ("rankers", "classifiers"),
     ("encoders",),
     ("kernel",),
     ("models",),

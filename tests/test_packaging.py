@@ -27,7 +27,8 @@ NEED_EXTRAS = (
     *("encoders.backends.torch", "rankers.backends.torch", "loadtest.http_", "serving.", "training", "integrations."),
     *("models.bert", "models.elastic", "models.int8_rows", "models.layers", "models.slicing", "models.token_table"),
     *("models.heads", "models.ranker_files", "models.scorer", "models.stored_tensors", "models.trunk"),
-    *("reports.charts", "reports.retention_section", "reports.sections"),
+    *("models.classifier_files", "models.logits", "models.pair_files", "classifiers", "evaluation.glue"),
+    *("reports.charts", "reports.glue", "reports.retention_section", "reports.sections"),
 )
 IMPORT_ALL = """if True:
     import importlib, json, pkgutil, elasticdenser

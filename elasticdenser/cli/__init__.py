@@ -26,6 +26,7 @@ COMMANDS = (
     "search",
     "run",
     "rerank",
+    "classify",
     "evaluate",
     "eval",
     "train",

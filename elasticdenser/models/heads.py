@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elasticdenser.errors import QueryError
 from elasticdenser.models.shape import ElasticShape
 from elasticdenser.models.trunk import ElasticTrunk
 from elasticdenser.subnet import Subnet
@@ -16,8 +17,8 @@ from elasticdenser.subnet import Subnet
 class ElasticHead(ElasticTrunk):
     """Elastic trunk with exits: a projection of the pooled vector to `shape.dim` numbers for each subnet.
 
-    What the numbers are, a subclass says: a vector (`ElasticBert`), or a score (`ElasticScorer`). Parameters are named
-    as the tensors on disk, without a prefix for trunk or head.
+    What the numbers are, a subclass says: a vector (`ElasticBert`), a score (`ElasticScorer`), or logits of classes
+    (`ElasticLogits`). Parameters are named as the tensors on disk, without a prefix for trunk or head.
 
     Args:
         shape: Its shape.
@@ -73,3 +74,30 @@ class ElasticHead(ElasticTrunk):
     def cell(self, subnet: Subnet) -> tuple[int, int]:
         """Return the indices of a subnet's width and depth in the grid."""
         return self.shape.widths.index(subnet.width), self.shape.depths.index(subnet.depth)
+
+
+class ElasticPairHead(ElasticHead):
+    """Elastic head over pairs of texts read together, or single texts.
+
+    Token ids of the second text are raised by the size of the vocabulary, which stands for the token type: no other
+    array has to accompany the ids. The parameter `segment` is added to the vectors of these tokens: the difference of
+    the two token types of the checkpoint.
+
+    Args:
+        shape: Its shape, without a level 0.
+
+    Raises:
+        QueryError: The shape has a level 0.
+    """
+
+    def __init__(self, shape: ElasticShape) -> None:
+        if shape.level0:
+            raise QueryError("got level0 = True, expected a shape without level 0 for a head over pairs")
+        super().__init__(shape)
+        self.segment = nn.Parameter(torch.zeros(shape.hidden))
+
+    def token_vectors(self, token_ids: Tensor) -> Tensor:
+        """Return the vectors of tokens, with those of the token types, (n, length, hidden)."""
+        is_second = token_ids >= self.shape.vocabulary
+        vectors = F.embedding(token_ids - is_second * self.shape.vocabulary, self.tokens)
+        return vectors + is_second.unsqueeze(-1) * self.segment

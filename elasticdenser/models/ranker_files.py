@@ -10,22 +10,16 @@ folder is written under a temporary name and then renamed: it is complete or abs
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
-from torch import Tensor
 
-from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.errors import BuildError
 from elasticdenser.models.calibration import Calibration
-from elasticdenser.models.elastic_files import beside, put_in_place
 from elasticdenser.models.manifest import check_provenance
-from elasticdenser.models.model_files import transformer_folder
+from elasticdenser.models.pair_files import manifest_text, stored_weights, write_pair_model
 from elasticdenser.models.ranker_manifest import (
     RANKER_MANIFEST,
     RANKER_WEIGHTS,
@@ -35,15 +29,7 @@ from elasticdenser.models.ranker_manifest import (
     read_ranker_manifest,
 )
 from elasticdenser.models.scorer import ElasticScorer
-from elasticdenser.models.stored_tensors import check_tensors, is_layer_matrix, read_tensors, stored_form
-
-_TOKENIZER_FILES = (
-    "sentence_bert_config.json",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-)
+from elasticdenser.models.stored_tensors import check_tensors, read_tensors
 
 
 def save_ranker(
@@ -74,9 +60,6 @@ def save_ranker(
     folder = folder.resolve()
     check_provenance(provenance, "provenance")
     check_ranker_replaceable(folder)
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        tensors |= stored_form(name, tensor, int8=name == "tokens" or is_layer_matrix(name))
     manifest = RankerManifest(
         shape=model.shape,
         settings=settings,
@@ -84,21 +67,12 @@ def save_ranker(
         first_stage_weight=first_stage_weight,
         calibration=calibration or {},
     )
-    work = beside(folder, "tmp")
-    try:
-        with explained_os_errors(folder):
-            work.mkdir(parents=True)
-            for name in _TOKENIZER_FILES:
-                # Older encoders have the transformer, with its tokenizer, in a folder inside.
-                for source in (transformer_folder(base) / name, base / name):
-                    if source.is_file() and not (work / name).exists():
-                        shutil.copyfile(source, work / name)
-            (work / RANKER_WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
-            text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False) + "\n"
-            (work / RANKER_MANIFEST).write_text(text, encoding="utf-8")
-            put_in_place(work, folder, check_ranker_replaceable)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    write_pair_model(
+        folder,
+        base,
+        {RANKER_WEIGHTS: stored_weights(model), RANKER_MANIFEST: manifest_text(manifest.to_json())},
+        check_ranker_replaceable,
+    )
 
 
 def load_ranker(folder: Path) -> tuple[ElasticScorer, RankerManifest]:

@@ -1,21 +1,27 @@
-"""Initialisation of an elastic scorer: a full encoder's weights, or those of its trained subnets, and fitted exits."""
+"""Initialisation of scorers and classifiers: weights of a full encoder, or of its trained subnets; fitted exits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from elasticdenser.models.bert import segment_vector
 from elasticdenser.models.elastic import ElasticBert
+from elasticdenser.models.heads import ElasticPairHead
+from elasticdenser.models.logits import LAYER_CHOICES, ElasticLogits
 from elasticdenser.models.scorer import ElasticScorer
 from elasticdenser.models.settings import EncoderSettings
-from elasticdenser.models.shape import WIDTHS
+from elasticdenser.models.shape import WIDTHS, ElasticShape
 from elasticdenser.models.trunk_init import copy_trunk, copying_weights, read_supported, shape_of
 from elasticdenser.subnet import Subnet
+
+Head = TypeVar("Head", bound=ElasticPairHead)
 
 
 def scorer_from_full(
@@ -39,17 +45,65 @@ def scorer_from_full(
         ModelError: The files cannot be used.
         QueryError: The encoder cannot be cut into these subnets.
     """
+    return pair_head_from_full(
+        folder, settings, ElasticScorer, n_outputs=1, widths=widths, depths=depths, pooling=pooling
+    )
+
+
+def logits_from_full(
+    folder: Path,
+    settings: EncoderSettings,
+    *,
+    n_outputs: int,
+    widths: tuple[float, ...] = WIDTHS,
+    depths: tuple[int, ...] | None = None,
+    pooling: str = "cls",
+    layers: str = LAYER_CHOICES[0],
+) -> ElasticLogits:
+    """Make a classifier from a sentence encoder's files; its exits are zeros.
+
+    Args:
+        folder: Folder of the encoder.
+        settings: Settings of the encoder.
+        n_outputs: Number of classes; 1 for a regression.
+        widths: As for `elastic_from_full`.
+        depths: As for `elastic_from_full`.
+        pooling: What the exits take: `cls` or `mean`.
+        layers: Layers of a depth, as in `ElasticLogits`.
+
+    Raises:
+        ModelError: The files cannot be used.
+        QueryError: The encoder cannot be cut into these subnets, or there is no such choice of layers.
+    """
+    make = partial(ElasticLogits, layers=layers)
+    return pair_head_from_full(
+        folder, settings, make, n_outputs=n_outputs, widths=widths, depths=depths, pooling=pooling
+    )
+
+
+def pair_head_from_full(
+    folder: Path,
+    settings: EncoderSettings,
+    make: Callable[[ElasticShape], Head],
+    *,
+    n_outputs: int,
+    widths: tuple[float, ...],
+    depths: tuple[int, ...] | None,
+    pooling: str,
+) -> Head:
+    """Make a head over pairs from a sentence encoder's files; see `scorer_from_full` and `logits_from_full`."""
     config, weights = read_supported(folder)
-    shape = replace(shape_of(config, weights, settings, widths, depths), dim=1, pooling=pooling)
-    model = ElasticScorer(shape)
+    shape = replace(shape_of(config, weights, settings, widths, depths), dim=n_outputs, pooling=pooling)
+    model = make(shape)
     with copying_weights(folder):
         copy_trunk(model, config, weights)
         model.segment.copy_(segment_vector(weights, shape.hidden))
-    return model.eval()
+    model.eval()
+    return model
 
 
-def copy_trained_trunk(model: ElasticScorer, trained: ElasticBert) -> None:
-    """Give a scorer the trunk of a trained elastic encoder, whose narrow subnets are more than a cut of the full one.
+def copy_trained_trunk(model: ElasticPairHead, trained: ElasticBert) -> None:
+    """Give a head over pairs the trunk of a trained elastic encoder, whose narrow subnets are more than cuts.
 
     Both must have the same shape but for the outputs and the pooling.
     """

@@ -100,21 +100,32 @@ class ElasticTrunk(nn.Module):
         depths = sorted(set(depths))
         for depth in depths:
             self.shape.check(Subnet(width, depth))
-        width_index = self.shape.widths.index(width)
-        n_heads, n_neurons = round(self.shape.n_heads * width), round(self.shape.n_neurons * width)
-        padding_bias = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -1e9)[:, None, None]
-
-        def run_layers(layers: Sequence[int], state: Tensor) -> Tensor:
-            for layer in layers:
-                state = self.blocks[layer](state, padding_bias, n_heads, n_neurons, width_index)
-            return state
-
-        state, n_done = self._embedded(token_ids, width_index), 0
+        padding_bias = padding_bias_of(mask)
+        state, n_done = self.embedded(token_ids, width), 0
         states = {}
         for depth in depths:
-            first, last = layers_of(depth, self.shape.n_layers)
-            state, n_done = run_layers(first[n_done:], state), max(n_done, len(first))
-            states[depth] = run_layers(last, state)
+            first, last = self.layers_of(depth)
+            state, n_done = self.run_layers(first[n_done:], state, padding_bias, width), max(n_done, len(first))
+            states[depth] = self.run_layers(last, state, padding_bias, width)
+        return states
+
+    def layers_of(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the layers that a depth keeps, as (first ones, last ones); depths share their first ones."""
+        return layers_of(depth, self.shape.n_layers)
+
+    def run_layers(self, layers: Sequence[int], states: Tensor, padding_bias: Tensor, width: float) -> Tensor:
+        """Return the hidden states, (n, length, hidden), after some layers at a width.
+
+        Args:
+            layers: Numbers of the layers, in order.
+            states: Hidden states before them.
+            padding_bias: As `padding_bias_of` returns it.
+            width: The width.
+        """
+        width_index = self.shape.widths.index(width)
+        n_heads, n_neurons = round(self.shape.n_heads * width), round(self.shape.n_neurons * width)
+        for layer in layers:
+            states = self.blocks[layer](states, padding_bias, n_heads, n_neurons, width_index)
         return states
 
     @property
@@ -126,10 +137,16 @@ class ElasticTrunk(nn.Module):
         """Return the vectors of tokens before positions are added, (n, length, hidden)."""
         return F.embedding(token_ids, self.tokens)
 
-    def _embedded(self, token_ids: Tensor, width_index: int) -> Tensor:
+    def embedded(self, token_ids: Tensor, width: float) -> Tensor:
+        """Return the hidden states before the first layer, (n, length, hidden)."""
         embedded = self.token_vectors(token_ids) + self.positions[: token_ids.shape[1]]
-        weight, bias = self.norm[width_index]
+        weight, bias = self.norm[self.shape.widths.index(width)]
         return F.layer_norm(embedded, embedded.shape[-1:], weight, bias, self.shape.norm_eps)
+
+
+def padding_bias_of(mask: Tensor) -> Tensor:
+    """Return what is added to attention scores, (n, 1, 1, length): 0 where the mask is true, else very low."""
+    return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -1e9)[:, None, None]
 
 
 def pooled(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from elasticdenser.dataclass_io import check_keys, from_value, read_tables, read_toml
 from elasticdenser.errors import BadInputError
+from elasticdenser.suites.glue import GlueSuite, glue_suite
 from elasticdenser.suites.settings import (
     SYSTEM_TYPES,
     CorpusSettings,
@@ -42,6 +43,23 @@ def read_suite(path: str | Path) -> Suite:
         BadInputError: The file is missing or not TOML, or its content is not a valid suite.
     """
     return read_toml(path, "suite", _suite)
+
+
+def read_any_suite(path: str | Path) -> Suite | GlueSuite:
+    """Read a suite file of retrieval, or of GLUE, which has `kind = "glue"`.
+
+    Raises:
+        BadInputError: The file is missing or not TOML, or its content is not a valid suite.
+    """
+    return read_toml(path, "suite", _any_suite)
+
+
+def _any_suite(value: dict[str, Any]) -> Suite | GlueSuite:
+    kind = value.get("kind", "retrieval")
+    if kind not in ("retrieval", "glue"):
+        raise BadInputError(f"got kind = {kind!r}, expected 'glue', or no kind for a suite of retrieval")
+    content = {key: item for key, item in value.items() if key != "kind"}
+    return glue_suite(content) if kind == "glue" else _suite(content)
 
 
 def _suite(value: dict[str, Any]) -> Suite:

@@ -10,6 +10,8 @@ from typing import Any
 from elasticdenser.dataclass_io import read_toml
 from elasticdenser.errors import BadInputError
 from elasticdenser.progress import Progress, silent
+from elasticdenser.training.classifier.recipe import ClassifierRecipe, classifier_recipe
+from elasticdenser.training.classifier.train import ClassifierResult, train_classifier
 from elasticdenser.training.inputs import TrainOptions
 from elasticdenser.training.ranker.recipe import RankerRecipe, ranker_recipe
 from elasticdenser.training.ranker.train import RankerResult, train_ranker
@@ -17,8 +19,8 @@ from elasticdenser.training.recipe import Recipe, encoder_recipe
 from elasticdenser.training.stages import Log
 from elasticdenser.training.train import TrainingResult, train
 
-AnyRecipe = Recipe | RankerRecipe
-AnyResult = TrainingResult | RankerResult
+AnyRecipe = Recipe | RankerRecipe | ClassifierRecipe
+AnyResult = TrainingResult | RankerResult | ClassifierResult
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Kind:
 KINDS = {
     "encoder": Kind(Recipe, encoder_recipe, train),
     "ranker": Kind(RankerRecipe, ranker_recipe, train_ranker),
+    "classifier": Kind(ClassifierRecipe, classifier_recipe, train_classifier),
 }
 """Kinds of models; a recipe without `trains` trains an encoder."""
 
@@ -61,7 +64,7 @@ def train_model(
     progress: Progress = silent,
     log: Log = lambda message: None,
 ) -> AnyResult | None:
-    """Train the model of a recipe, or resume a training that was interrupted; see `train` and `train_ranker`."""
+    """Train the model of a recipe, or resume a training that was interrupted; see the `train` of its kind."""
     kind = next(kind for kind in KINDS.values() if isinstance(recipe, kind.recipe))
     result: AnyResult | None = kind.train(recipe, output, options, progress=progress, log=log)
     return result

@@ -1,4 +1,4 @@
-"""`elasticdenser train`: train an elastic query encoder without labels, or an elastic ranker from its recipe."""
+"""`elasticdenser train`: train an elastic query encoder without labels, or a ranker or classifier from its recipe."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from elasticdenser.cli.command import command, resumable
 from elasticdenser.cli.output import note, print_table, progress_bars
 
 if TYPE_CHECKING:
+    from elasticdenser.training.classifier.recipe import ClassifierRecipe
+    from elasticdenser.training.classifier.train import ClassifierResult
     from elasticdenser.training.kinds import AnyRecipe
     from elasticdenser.training.ranker.train import RankerResult
     from elasticdenser.training.retention import SnapshotSelection
@@ -23,6 +25,7 @@ _EXAMPLES = options.examples(
     "train recipes/all-MiniLM-L6-v2.toml --data DATA -o models/minilm",
     "train --teacher models/mpnet --queries queries.txt --steps 0 -o models/student",
     "train --teacher-vectors queries-with-vectors.jsonl --index indexes/api -o models/student",
+    "train recipes/glue-RTE.toml --data DATA --seed 2 -o models/glue/RTE.shared.2",
 )
 
 
@@ -93,6 +96,17 @@ def train(
             "or 2000.",
         ),
     ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed, for recipes of classifiers. Default: the recipe's.")
+    ] = None,
+    subnet: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SUBNET",
+            help="Train only this subnet, for recipes of classifiers: alone, it is the static baseline; repeatable. "
+            "Default: the recipe's.",
+        ),
+    ] = None,
     data: Annotated[Path, typer.Option(help="Folder that paths in the recipe are relative to.")] = Path(),
     work: Annotated[
         Path | None,
@@ -105,10 +119,12 @@ def train(
     """Train small subnets of a query encoder, without labels; their vectors fit the existing indexes of the encoder.
 
     Needs queries, or passages to cut queries from. With --teacher or --teacher-vectors the subnets answer in the
-    vector space of another model. A recipe with trains = "ranker" trains an elastic ranker instead.
+    vector space of another model.
+    A recipe with trains = "ranker" trains an elastic ranker instead, one with trains = "classifier" a classifier.
     After an interruption, the same command resumes the training.
     On several GPUs: torchrun --nproc-per-node N -m elasticdenser train ...
     """
+    from elasticdenser.training.classifier.train import ClassifierResult
     from elasticdenser.training.inputs import TrainOptions
     from elasticdenser.training.kinds import train_model
     from elasticdenser.training.train import TrainingResult
@@ -120,11 +136,15 @@ def train(
         teacher=teacher or "",
         space=space or "",
     )
+    if seed is not None or subnet:
+        chosen = _of_classifier(chosen).changed(seed=seed, subnets=tuple(subnet or ()))
     settings = TrainOptions(data=data, work=work, device=device, offline=offline, workers=workers)
     with resumable(), progress_bars() as progress:
         trained = train_model(chosen, output, settings, progress=progress, log=note)
     if isinstance(trained, TrainingResult):
         _report(trained, output)
+    elif isinstance(trained, ClassifierResult):
+        _report_classifier(trained, output)
     elif trained is not None:
         _report_ranker(trained, output)
 
@@ -145,6 +165,14 @@ def _recipe(
     vectors = "" if teacher_vectors is None else str(teacher_vectors.resolve())
     sources = ([_absolute(source) for source in sources] for sources in (queries, passages))
     return default_recipe(*sources, teacher=teacher, teacher_vectors=vectors)
+
+
+def _of_classifier(recipe: AnyRecipe) -> ClassifierRecipe:
+    from elasticdenser.training.classifier.recipe import ClassifierRecipe
+
+    if not isinstance(recipe, ClassifierRecipe):
+        raise typer.BadParameter("--seed and --subnet are for recipes of classifiers: set them in the recipe")
+    return recipe
 
 
 def _absolute(source: str) -> str:
@@ -173,6 +201,18 @@ def _report_ranker(trained: RankerResult, output: Path) -> None:
     note(f"{output}: a ranker of {len(trained.subnets)} subnets: {', '.join(map(str, trained.subnets))}")
     note(f"{trained.run}: working files of the training; they can be removed")
     note(f"now try, in Python:  ElasticRanker.from_pretrained({str(output)!r}).score(query, texts)")
+
+
+def _report_classifier(trained: ClassifierResult, output: Path) -> None:
+    rows = [(str(subnet), measures) for subnet, measures in trained.measures.items()]
+    if trained.teacher:
+        rows = [("full encoder, fine-tuned", trained.teacher), *rows]
+    if rows:
+        names = list(rows[0][1])
+        table = [[name, *(f"{measures[measure]:.4f}" for measure in names)] for name, measures in rows]
+        print_table("Measures on the dev set", ["subnet", *names], table, numeric=1 + len(names))
+    note(f"{trained.run}: working files of the training; they can be removed")
+    note(f"now try:  elasticdenser classify {output} FILE --exit 0.3")
 
 
 def _selection_rows(selection: SnapshotSelection) -> tuple[list[str], list[list[str]]]:

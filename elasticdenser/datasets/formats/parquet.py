@@ -55,10 +55,10 @@ class Parquet:
 
 
 def import_pyarrow(path: str) -> Any:
-    """Return pyarrow, which reads the file at `path`.
+    """Return pyarrow with its module for Parquet.
 
     Raises:
-        BadInputError: It is not installed.
+        BadInputError: It is not installed; the message names the file that needs it.
     """
     try:
         import pyarrow

@@ -38,7 +38,7 @@ def cost_chart(comparison: Comparison, info: QuerySetInfo, name: str) -> Chart |
     points = {cell.system: _point(comparison, cell, measure) for cell in cells if cell.ms_per_query}
     if not points:
         return None
-    svg = _cost_svg(
+    svg = cost_svg(
         name,
         points,
         system_styles(comparison),
@@ -70,7 +70,7 @@ def retention_chart(retention: Retention, name: str) -> Chart | None:
             points[system.name] = Point(name=label, x=ms, y=100 * share, low=100 * share, high=100 * share)
     if len(points) < 2:
         return None
-    svg = _cost_svg(
+    svg = cost_svg(
         name,
         points,
         system_styles(retention.comparison),
@@ -101,7 +101,7 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
     return sorted((point for point in points if not is_dominated(point)), key=lambda point: point.x)
 
 
-def _cost_svg(
+def cost_svg(
     name: str,
     points: Mapping[str, Point],
     styles: Mapping[str, SystemStyle],
@@ -110,7 +110,7 @@ def _cost_svg(
     x_label: str,
     height: float,
 ) -> str:
-    """Draw a point for each system and the line of the Pareto front."""
+    """Return a chart of a point for each system, and the line of the Pareto front, as SVG."""
     front = pareto_front(list(points.values()))
     with report_style(name):
         figure = new_figure(HALF_WIDTH, height)

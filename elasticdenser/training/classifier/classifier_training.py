@@ -1,0 +1,138 @@
+"""Steps of the training of a classifier's subnets, and of the fine-tuning of its teacher.
+
+Each step trains all subnets, or some that are drawn, on the same examples. They learn from the labels, from the outputs
+of the teacher, and from those of the largest trained subnet (in-place distillation, Yu and Huang 2019). The losses of
+the exits are balanced as `subnet_training` says, after COST-EFF.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from elasticdenser.models.logits import ElasticLogits
+from elasticdenser.models.trunk import pooled
+from elasticdenser.subnet import Subnet
+from elasticdenser.training import parallel
+from elasticdenser.training.classifier.data import ExampleBatch, ExampleData
+from elasticdenser.training.classifier.losses import label_loss, output_loss, state_loss
+from elasticdenser.training.classifier.settings import ClassifierSettings
+from elasticdenser.training.loop import StepLoop
+from elasticdenser.training.subnet_training import SubnetOptimiser
+
+
+class ClassifierTraining(StepLoop[ClassifierSettings, ExampleBatch]):
+    """Training of a classifier.
+
+    Args:
+        model: The model; trained in place.
+        data: Examples, with the teacher's outputs if there is a teacher.
+        settings: Settings of the training.
+        folder: Folder of the checkpoint and the log of losses.
+        device: Where to compute; None is the CPU.
+        teacher: Fine-tuned full encoder, for `state_steps`.
+
+    Raises:
+        BadInputError: The folder holds a training with other settings, or a checkpoint of another model.
+        QueryError: The model does not have one of the subnets in the settings.
+    """
+
+    activity = "Training"
+
+    def __init__(
+        self,
+        model: ElasticLogits,
+        data: ExampleData,
+        settings: ClassifierSettings,
+        folder: Path,
+        device: torch.device | None = None,
+        teacher: ElasticLogits | None = None,
+    ) -> None:
+        super().__init__(settings, folder, device)
+        self.model, self.data = model, data
+        self._teacher = None if teacher is None else teacher.to(self.device).eval()
+        model.to(self.device).train()
+        model.tokens.requires_grad_(settings.tune_tokens)
+        self.optimiser = SubnetOptimiser(model, settings)
+        self._largest = max(self.optimiser.subnets)
+        self.resume()
+
+    def read_batch(self, step: int) -> ExampleBatch:
+        """Return the examples of a step."""
+        settings = self.settings
+        return self.data.batch(step, settings.batch, seed=settings.seed, typo_share=settings.typo_share)
+
+    def train_step(self, whole: ExampleBatch) -> None:
+        """Train the subnets of this step on one batch, and let the optimiser take one step."""
+        batch = whole.part(parallel.local_rows(len(whole)), self.device)
+        share = parallel.part_weight(len(batch), len(whole))
+        self.optimiser.set_learning_rates(self.step)
+        weights = self.optimiser.loss_weights()
+        always = self._largest if self.settings.inplace_share else None
+        losses = _StepLosses(batch, self.settings, self._target_states(batch))
+        values: dict[str, Tensor] = {}
+        for width, depths in self.optimiser.depths_by_width(self.step, always=always).items():  # from large to small
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.bfloat16):
+                states = self.model.states_at_depths(batch.token_ids, batch.mask, width, depths)
+            weighted = []
+            for depth in sorted(states, reverse=True):
+                subnet = Subnet(width, depth)
+                vectors = pooled(states[depth].float(), batch.mask, self.model.shape.pooling)
+                outputs = F.linear(vectors, *self.model.exit_of(subnet))
+                loss = losses.of(outputs, states[depth].float(), is_largest=subnet == self._largest)
+                weighted.append(share * weights.get(str(subnet), 1.0) * loss)
+                values[str(subnet)] = share * loss.detach()
+            torch.autograd.backward(torch.stack(weighted).sum())
+        self.optimiser.update()
+        means = torch.stack(list(values.values()))
+        parallel.average([means])
+        for name, value in zip(values, means.tolist(), strict=True):
+            self.optimiser.losses.add(name, value)
+
+    @torch.no_grad()
+    def _target_states(self, batch: ExampleBatch) -> Tensor | None:
+        """Return the teacher's last hidden states in the steps that match them."""
+        if self._teacher is None or self.step >= self.settings.state_steps:
+            return None
+        depth = self._teacher.shape.n_layers
+        return self._teacher.states_at_depths(batch.token_ids, batch.mask, 1.0, (depth,))[depth]
+
+    def state(self) -> dict[str, Any]:
+        """Return weights, optimiser and running losses."""
+        return self.optimiser.state()
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self.optimiser.load_state(state)
+
+    def running_losses(self) -> dict[str, Any]:
+        """Return the losses by subnet."""
+        return {"loss": self.optimiser.losses.values}
+
+
+class _StepLosses:
+    """Losses of the subnets in one step; the largest comes first where others learn from it."""
+
+    def __init__(self, batch: ExampleBatch, settings: ClassifierSettings, target_states: Tensor | None) -> None:
+        self._batch, self._settings, self._target_states = batch, settings, target_states
+        self._largest: Tensor | None = None
+
+    def of(self, outputs: Tensor, states: Tensor, *, is_largest: bool) -> Tensor:
+        """Return the loss of a subnet, from its outputs and hidden states."""
+        batch, settings = self._batch, self._settings
+        if self._target_states is not None:
+            return state_loss(states, self._target_states, batch.mask)
+        loss = settings.label_weight * label_loss(outputs, batch.labels)
+        if batch.targets is not None and settings.teacher_weight:
+            loss = loss + settings.teacher_weight * output_loss(outputs, batch.targets, settings.temperature)
+        if is_largest:
+            self._largest = outputs.detach()
+        elif self._largest is not None and settings.inplace_share:
+            inplace = output_loss(outputs, self._largest, settings.temperature)
+            loss = (1 - settings.inplace_share) * loss + settings.inplace_share * inplace
+        return loss

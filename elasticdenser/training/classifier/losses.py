@@ -1,0 +1,41 @@
+"""Losses of a classifier: towards labels, towards outputs of a larger model, and towards hidden states."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def label_loss(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of classes, or the mean squared error of a regression.
+
+    Args:
+        outputs: (n, n_classes) logits, or (n, 1) numbers.
+        labels: (n,), numbers of classes, or numbers.
+    """
+    if outputs.shape[1] == 1:
+        return F.mse_loss(outputs[:, 0], labels)
+    return F.cross_entropy(outputs, labels.long())
+
+
+def output_loss(outputs: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Return the divergence from the probabilities of another model (Hinton, Vinyals and Dean 2015).
+
+    T^2 KL(targets || outputs), the mean over examples; of a regression, the mean squared error.
+
+    Args:
+        outputs: (n, n_outputs).
+        targets: The same of the other model.
+        temperature: T.
+    """
+    if outputs.shape[1] == 1:
+        return F.mse_loss(outputs, targets)
+    log_probabilities = (outputs / temperature).log_softmax(dim=1)
+    expected = (targets / temperature).log_softmax(dim=1)
+    return temperature**2 * F.kl_div(log_probabilities, expected, reduction="batchmean", log_target=True)
+
+
+def state_loss(states: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean squared error of hidden states, (n, length, hidden), over the tokens of the mask."""
+    weights = mask.unsqueeze(-1)
+    return ((states - targets).square() * weights).sum() / (weights.sum() * states.shape[-1])
