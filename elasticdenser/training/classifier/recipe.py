@@ -85,28 +85,34 @@ class ClassifierRecipe:
         *,
         encoder: str = "",
         index: str = "",
-        steps: int = 0,
+        steps: int | None = None,
+        teacher: str = "",
+        space: str = "",
         seed: int | None = None,
         subnets: tuple[str, ...] = (),
     ) -> ClassifierRecipe:
-        """Return a copy of the recipe with some settings replaced; what is empty, 0 or None stays.
+        """Return a copy of the recipe with some settings replaced; what is empty or None stays.
 
         Args:
             encoder: Sentence encoder.
             index: An index, which classifiers do not have.
             steps: Steps of the training of the subnets; a warm-up of more than a tenth of them is cut,
                 and so is the part that matches hidden states.
+            teacher: A teacher's vector space, which classifiers do not have.
+            space: Name of such a space, likewise.
             seed: Seed of the recipe, of the teacher and of the training.
             subnets: The subnets to train.
 
         Raises:
-            BadInputError: `steps` is negative, or an index is given.
+            BadInputError: `steps` is below 1, or an index or a vector space is given.
         """
         if index:
             raise BadInputError(f"got the index {index}, expected none: a classifier searches no passages")
-        if steps < 0:
+        if teacher or space:
+            raise BadInputError("got --teacher or --space, which classifiers do not have: leave them out")
+        if steps is not None and steps < 1:
             raise BadInputError(f"got {steps} steps, expected at least 1")
-        recipe, train, teacher = replace(self, encoder=encoder or self.encoder), self.train, self.teacher
+        recipe, train, own_teacher = replace(self, encoder=encoder or self.encoder), self.train, self.teacher
         if steps:
             state_steps = train.state_steps * min(steps, train.steps) // train.steps
             warm_up = min(train.warm_up, steps // 10)
@@ -115,8 +121,8 @@ class ClassifierRecipe:
             train = replace(train, subnets=subnets)
         if seed is not None:
             recipe, train = replace(recipe, seed=seed), replace(train, seed=seed)
-            teacher = None if teacher is None else replace(teacher, seed=seed)
-        return replace(recipe, train=train, teacher=teacher)
+            own_teacher = None if own_teacher is None else replace(own_teacher, seed=seed)
+        return replace(recipe, train=train, teacher=own_teacher)
 
 
 def classifier_recipe(value: dict[str, Any]) -> ClassifierRecipe:
