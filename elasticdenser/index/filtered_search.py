@@ -1,6 +1,6 @@
-"""Search among the passages that meet a filter.
+"""Search among some of the passages of a segment: those that meet a filter and are not deleted.
 
-FAISS's fast scans take no selectors, so the filter is applied to what they propose. Few matching passages are all
+FAISS's fast scans take no selectors, so the choice is applied to what they propose. Few matching passages are all
 scored exactly, which is faster than a scan and finds every hit. Many are found by the search structure, which is asked
 for more candidates the fewer passages match; a query for which too few candidates match is answered exactly, too.
 """
@@ -26,36 +26,41 @@ _PROPOSAL_COST = 0.6
 _FEW_QUERIES = 4
 """Queries that are scored one by one; more are multiplied with all matching vectors at once."""
 
-_GROWTH = 4
-"""Factor by which more candidates are requested where too few match, unless so many more would not be enough either."""
+_GROWTHS = (4, 16, 64)
+"""Factors by which more candidates are requested where too few match: the least that is probably enough."""
 
-_MAX_REQUESTED_SHARE = 0.25
-"""Share of all passages that a structure is asked for at most: beyond, exact scores of the matching ones cost less."""
+_SPARE = 2
+"""Times as many matching candidates as needed, which a request that grows is to find; see `MaskedSource._best`."""
 
 
 def filtered_source(
-    source: CandidateSource, vectors: Vectors, matches: Matches, k: int, n_queries: int
+    source: CandidateSource,
+    vectors: Vectors,
+    matches: Matches,
+    k: int,
+    n_queries: int,
+    *,
+    wider: CandidateSource | None = None,
 ) -> CandidateSource:
-    """Return a source of candidates that all meet a filter, by whichever way is faster.
+    """Return a source of candidates that all match, by whichever way is faster.
 
     Args:
-        source: Proposes candidates without a filter.
+        source: Proposes candidates among all passages.
         vectors: float32, (n_passages, dim).
-        matches: The passages that meet the filter, at least one.
+        matches: The passages that may be found, at least one.
         k: Number of hits.
         n_queries: Number of queries that will be searched together.
+        wider: Proposes candidates where `source` proposed too few that match; by default, `source` itself.
     """
     if matches.n == len(matches.mask):
         return source
-    masked = MaskedSource(source, vectors, matches)
+    masked = MaskedSource(source, vectors, matches, wider)
     return exact_source(vectors, matches.positions, n_queries) if is_exact_faster(masked, k) else masked
 
 
 def is_exact_faster(masked: MaskedSource, k: int) -> bool:
     """Return whether it takes less time to score all matching passages exactly than to find k hits by a structure."""
-    matches = masked.matches
-    scan = _SCAN_COST * min(len(matches.mask), _MAX_SCANNED)
-    return matches.n <= scan + _PROPOSAL_COST * masked.n_requested(masked.n_candidates(k))
+    return masked.matches.n <= masked.cost(masked.n_requested(masked.n_candidates(k)))
 
 
 def exact_source(vectors: Vectors, positions: Positions, n_queries: int) -> CandidateSource:
@@ -93,21 +98,23 @@ class GivenCandidates:
 
 
 class MaskedSource:
-    """Those of another source's candidates that meet a filter; a `CandidateSource`.
+    """Those of another source's candidates that match; a `CandidateSource`.
 
     Args:
-        source: Proposes candidates without the filter.
+        source: Proposes candidates among all passages.
         vectors: float32, (n_passages, dim).
-        matches: The passages that meet the filter, at least one.
+        matches: The passages that may be found, at least one.
+        wider: Proposes candidates where `source` proposed too few that match; None is `source` itself.
     """
 
-    def __init__(self, source: CandidateSource, vectors: Vectors, matches: Matches) -> None:
-        self._source, self._vectors, self.matches = source, vectors, matches
+    def __init__(
+        self, source: CandidateSource, vectors: Vectors, matches: Matches, wider: CandidateSource | None = None
+    ) -> None:
+        self._source, self._wider, self._vectors, self.matches = source, wider or source, vectors, matches
         self.max_candidates = matches.n
-        self._max_requested = int(_MAX_REQUESTED_SHARE * source.max_candidates)
 
     def n_candidates(self, k: int) -> int:
-        """Return as many matching candidates as the other source would propose without a filter."""
+        """Return as many matching candidates as the other source would propose among all passages."""
         return self._source.n_candidates(k)
 
     def n_requested(self, n_candidates: int) -> int:
@@ -117,26 +124,49 @@ class MaskedSource:
         """
         return math.ceil((n_candidates + 3 * math.sqrt(n_candidates * (1 - self.matches.share))) / self.matches.share)
 
+    def cost(self, n_requested: int) -> float:
+        """Return the time of a request for so many candidates, in exact scores of a passage."""
+        return _SCAN_COST * min(len(self.matches.mask), _MAX_SCANNED) + _PROPOSAL_COST * n_requested
+
     def candidates(self, queries: Vectors, n_candidates: int) -> Positions:
         """Return positions of matching passages, int64, (n_queries, n_candidates).
 
         How they are found for a query does not depend on the other queries.
         """
         found = np.empty((len(queries), n_candidates), np.int64)
-        n_requested = self.n_requested(n_candidates)
-        rows = list(range(len(queries)))
-        hopeless: list[int] = []
-        while rows and n_requested <= self._max_requested:
-            proposed = self._source.candidates(queries[rows], n_requested)
-            unfinished: list[int] = []
-            for row, candidates in zip(rows, proposed, strict=True):
-                matching = candidates[self.matches.mask[candidates] & (candidates >= 0)][:n_candidates]
-                found[row, : len(matching)] = matching
-                if len(matching) < n_candidates:
-                    (unfinished if _GROWTH * len(matching) >= n_candidates else hopeless).append(row)
-            rows = unfinished
-            n_requested *= _GROWTH
-        if rows := rows + hopeless:
-            exact = exact_source(self._vectors, self.matches.positions, len(rows))
-            found[rows] = exact.candidates(queries[rows], n_candidates)
+        source, rows_by_request = self._source, {self.n_requested(n_candidates): list(range(len(queries)))}
+        exact_rows: list[int] = []
+        while rows_by_request:
+            n_requested, rows = rows_by_request.popitem()
+            if n_requested > source.max_candidates:
+                exact_rows += rows
+                continue
+            for row, proposed in zip(rows, source.candidates(queries[rows], n_requested), strict=True):
+                matching = proposed[self.matches.mask[proposed] & (proposed >= 0)]
+                if len(matching) >= n_candidates:
+                    found[row] = self._best(queries[row], matching, n_candidates)
+                elif more := self._more(n_requested, n_candidates, len(matching)):
+                    rows_by_request.setdefault(more, []).append(row)
+                else:
+                    exact_rows.append(row)
+            source = self._wider
+        if exact_rows:
+            exact = exact_source(self._vectors, self.matches.positions, len(exact_rows))
+            found[exact_rows] = exact.candidates(queries[exact_rows], n_candidates)
         return found
+
+    def _more(self, n_requested: int, n_candidates: int, n_matching: int) -> int:
+        """Return how many candidates to request after so many matched; 0 if exact scores cost less."""
+        sufficient = (growth for growth in _GROWTHS if growth * n_matching >= _SPARE * n_candidates)
+        more = next(sufficient, _GROWTHS[-1]) * n_requested
+        return more if self.cost(more) < self.matches.n else 0
+
+    def _best(self, query: Vectors, matching: Positions, n_candidates: int) -> Positions:
+        """Return the best of some matching passages, int64, (n_candidates,); if there are many, by exact scores.
+
+        Many match after a request that grew. The filter then is related to the query: its hits are far from the query,
+        among many passages of similar scores, and a rough order would lose some.
+        """
+        if len(matching) <= 1.25 * n_candidates:
+            return matching[:n_candidates]
+        return rescore(query[None], matching[None], self._vectors, n_candidates).positions[0]

@@ -365,7 +365,15 @@ class PassageIndex:
         if exact:
             source = exact_source(vectors, matches.positions, len(queries))
         else:
-            source = filtered_source(segment.files.structure.source_for(recall), vectors, matches, k, len(queries))
+            structure = segment.files.structure
+            source = filtered_source(
+                structure.source_for(recall, share=matches.share),
+                vectors,
+                matches,
+                k,
+                len(queries),
+                wider=structure.source_for(),
+            )
         return best_candidates(queries, source, vectors, k)
 
     def _checked_hits(self, queries: Vectors, k: int, search: Callable[[Vectors, int], Hits]) -> Hits:
