@@ -144,10 +144,15 @@ def _refuse_unknown_keys(kind: Any, value: Any, where: str, error: type[ElasticD
     if not _holds_dataclass(kind):
         return
     for part in _alternatives(kind):
-        if isinstance(part, type) and is_dataclass(part) and isinstance(value, Mapping):
-            check_keys(value, _hints(part), where, error)
-    for inner_kind, inner, place in _children(kind, value):
-        _refuse_unknown_keys(inner_kind, inner, where + place, error)
+        if isinstance(part, type) and is_dataclass(part):
+            if isinstance(value, Mapping):
+                check_keys(value, _hints(part), where, error)
+                for key, inner_kind in _nested(part).items():
+                    if key in value:
+                        _refuse_unknown_keys(inner_kind, value[key], f"{where}.{key}", error)
+        else:
+            for inner_kind, inner, place in _children(part, value):
+                _refuse_unknown_keys(inner_kind, inner, where + place, error)
 
 
 @cache
@@ -157,6 +162,7 @@ def _holds_dataclass(kind: Any) -> bool:
     return any(is_dataclass(part) or any(map(_holds_dataclass, get_args(part))) for part in parts)
 
 
+@cache
 def _alternatives(kind: Any) -> tuple[Any, ...]:
     """Return the members of a union, or the type itself if it is none, without `Annotated`."""
     if get_origin(kind) is Annotated:
@@ -186,6 +192,12 @@ def _hints(kind: type) -> dict[str, Any]:
     """Return the types of the fields that a dataclass takes as arguments, by name."""
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in fields(kind) if field.init}
+
+
+@cache
+def _nested(kind: type) -> dict[str, Any]:
+    """Return those of the types of a dataclass's fields that contain dataclasses, by name."""
+    return {name: hint for name, hint in _hints(kind).items() if _holds_dataclass(hint)}
 
 
 def _explained(fault: Exception, kind: Any, value: Any, where: str) -> str:

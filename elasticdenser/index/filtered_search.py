@@ -26,18 +26,21 @@ _PROPOSAL_COST = 0.6
 _FEW_QUERIES = 4
 """Queries that are scored one by one; more are multiplied with all matching vectors at once."""
 
-_GROWTH = 4
-"""Factor by which more candidates are requested where too few match."""
+_GROWTHS = (4, 16, 64)
+"""Factors by which more candidates are requested where too few match: the least that is probably enough."""
 
-_UNLIKELY = 4
-"""If so many more would probably be too few again, they must cost this many times less than exact scores."""
-
-_MAX_REQUESTED_SHARE = 0.25
-"""Share of all passages that a structure is asked for at most: beyond, exact scores of the matching ones cost less."""
+_SPARE = 2
+"""Times as many matching candidates as needed, which a request that grows is to find; see `MaskedSource._best`."""
 
 
 def filtered_source(
-    source: CandidateSource, vectors: Vectors, matches: Matches, k: int, n_queries: int
+    source: CandidateSource,
+    vectors: Vectors,
+    matches: Matches,
+    k: int,
+    n_queries: int,
+    *,
+    wider: CandidateSource | None = None,
 ) -> CandidateSource:
     """Return a source of candidates that all match, by whichever way is faster.
 
@@ -47,10 +50,11 @@ def filtered_source(
         matches: The passages that may be found, at least one.
         k: Number of hits.
         n_queries: Number of queries that will be searched together.
+        wider: Proposes candidates where `source` proposed too few that match; by default, `source` itself.
     """
     if matches.n == len(matches.mask):
         return source
-    masked = MaskedSource(source, vectors, matches)
+    masked = MaskedSource(source, vectors, matches, wider)
     return exact_source(vectors, matches.positions, n_queries) if is_exact_faster(masked, k) else masked
 
 
@@ -100,12 +104,14 @@ class MaskedSource:
         source: Proposes candidates among all passages.
         vectors: float32, (n_passages, dim).
         matches: The passages that may be found, at least one.
+        wider: Proposes candidates where `source` proposed too few that match; None is `source` itself.
     """
 
-    def __init__(self, source: CandidateSource, vectors: Vectors, matches: Matches) -> None:
-        self._source, self._vectors, self.matches = source, vectors, matches
+    def __init__(
+        self, source: CandidateSource, vectors: Vectors, matches: Matches, wider: CandidateSource | None = None
+    ) -> None:
+        self._source, self._wider, self._vectors, self.matches = source, wider or source, vectors, matches
         self.max_candidates = matches.n
-        self._max_requested = int(_MAX_REQUESTED_SHARE * source.max_candidates)
 
     def n_candidates(self, k: int) -> int:
         """Return as many matching candidates as the other source would propose among all passages."""
@@ -128,22 +134,39 @@ class MaskedSource:
         How they are found for a query does not depend on the other queries.
         """
         found = np.empty((len(queries), n_candidates), np.int64)
-        n_requested = self.n_requested(n_candidates)
-        rows = list(range(len(queries)))
-        hopeless: list[int] = []
-        while rows and n_requested <= self._max_requested:
-            proposed = self._source.candidates(queries[rows], n_requested)
-            unfinished: list[int] = []
-            n_requested *= _GROWTH
-            n_enough = n_candidates // _GROWTH if self.matches.n <= _UNLIKELY * self.cost(n_requested) else 0
-            for row, candidates in zip(rows, proposed, strict=True):
-                matching = candidates[self.matches.mask[candidates] & (candidates >= 0)][:n_candidates]
-                found[row, : len(matching)] = matching
-                if len(matching) < n_candidates:  # a source that has no more would return the same again
-                    is_promising = len(matching) >= n_enough and candidates[-1] >= 0
-                    (unfinished if is_promising else hopeless).append(row)
-            rows = unfinished
-        if rows := rows + hopeless:
-            exact = exact_source(self._vectors, self.matches.positions, len(rows))
-            found[rows] = exact.candidates(queries[rows], n_candidates)
+        source, rows_by_request = self._source, {self.n_requested(n_candidates): list(range(len(queries)))}
+        exact_rows: list[int] = []
+        while rows_by_request:
+            n_requested, rows = rows_by_request.popitem()
+            if n_requested > source.max_candidates:
+                exact_rows += rows
+                continue
+            for row, proposed in zip(rows, source.candidates(queries[rows], n_requested), strict=True):
+                matching = proposed[self.matches.mask[proposed] & (proposed >= 0)]
+                if len(matching) >= n_candidates:
+                    found[row] = self._best(queries[row], matching, n_candidates)
+                elif more := self._more(n_requested, n_candidates, len(matching)):
+                    rows_by_request.setdefault(more, []).append(row)
+                else:
+                    exact_rows.append(row)
+            source = self._wider
+        if exact_rows:
+            exact = exact_source(self._vectors, self.matches.positions, len(exact_rows))
+            found[exact_rows] = exact.candidates(queries[exact_rows], n_candidates)
         return found
+
+    def _more(self, n_requested: int, n_candidates: int, n_matching: int) -> int:
+        """Return how many candidates to request after so many matched; 0 if exact scores cost less."""
+        sufficient = (growth for growth in _GROWTHS if growth * n_matching >= _SPARE * n_candidates)
+        more = next(sufficient, _GROWTHS[-1]) * n_requested
+        return more if self.cost(more) < self.matches.n else 0
+
+    def _best(self, query: Vectors, matching: Positions, n_candidates: int) -> Positions:
+        """Return the best of some matching passages, int64, (n_candidates,); if there are many, by exact scores.
+
+        Many match after a request that grew. The filter then is related to the query: its hits are far from the query,
+        among many passages of similar scores, and a rough order would lose some.
+        """
+        if len(matching) <= 1.25 * n_candidates:
+            return matching[:n_candidates]
+        return rescore(query[None], matching[None], self._vectors, n_candidates).positions[0]

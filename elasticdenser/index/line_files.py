@@ -239,5 +239,6 @@ def _id_hash(doc_id: str) -> int:
 
 
 def _memory_map(path: Path, dtype: np.dtype) -> NDArray:  # type: ignore[type-arg]
-    # As a plain array: every access to a memmap creates another memmap object, which is slow.
-    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
+    # As a plain array: every access to a memmap creates another memmap object, which is slow. As a string: NumPy
+    # resolves a `Path`, which takes most of the time.
+    return np.asarray(np.memmap(str(path), dtype=dtype, mode="r"))

@@ -53,8 +53,9 @@ class SegmentFiles:
     ) -> None:
         self.path, self.manifest = path, manifest
         shape = (manifest.n_passages, manifest.dim)
-        # As a plain array: every access to a memmap creates another memmap object, which is slow.
-        self.vectors: Vectors = np.asarray(np.memmap(path / layout.VECTORS, dtype="<f4", mode="r", shape=shape))
+        # As a plain array: every access to a memmap creates another memmap object, which is slow. As a string: NumPy
+        # resolves a `Path`, which takes most of the time.
+        self.vectors: Vectors = np.asarray(np.memmap(str(path / layout.VECTORS), dtype="<f4", mode="r", shape=shape))
         self.ids = IdTable(LineFile(path / layout.IDS, path / layout.ID_OFFSETS), path / layout.ID_LOOKUP)
         self.passages = (
             PassageFile(path / layout.PASSAGES, path / layout.PASSAGE_OFFSETS) if manifest.has_texts else None

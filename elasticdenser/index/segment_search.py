@@ -147,12 +147,15 @@ class SegmentPart:
     def search(self, queries: Vectors, k: int, recall: float | None, matches: IndexMatches | None = None) -> Hits:
         """Search by the structure; queries for which it reaches too few passages are answered by a scan."""
         allowed = self._left if matches is None else matches.by_segment[self._number]
-        scores, rows = self._best(queries, self._segment.files.structure.source_for(recall), k, allowed)
+        if allowed is not None and not allowed.n:
+            return no_hits(queries)
+        structure = self._segment.files.structure
+        source = structure.source_for(recall, share=1.0 if allowed is None else allowed.share)
+        scores, rows = self._best(queries, source, k, allowed, wider=structure.source_for())
         # Inverted lists and graphs may reach fewer than k passages.
         short = np.flatnonzero(rows[:, -1] < 0) if rows.shape[1] else np.empty(0, np.int64)
         if len(short):
-            source = ExhaustiveSearch(self._vectors)
-            scores[short], rows[short] = self._best(queries[short], source, k, allowed)
+            scores[short], rows[short] = self._best(queries[short], ExhaustiveSearch(self._vectors), k, allowed)
         return scores, self._positions(rows)
 
     def scan(self, queries: Vectors, k: int) -> Hits:
@@ -167,12 +170,20 @@ class SegmentPart:
         scores, rows = _best_of(queries, exact_source(self._vectors, rows, len(queries)), self._vectors, k)
         return scores, self._positions(rows)
 
-    def _best(self, queries: Vectors, source: CandidateSource, k: int, allowed: Matches | None) -> Hits:
+    def _best(
+        self,
+        queries: Vectors,
+        source: CandidateSource,
+        k: int,
+        allowed: Matches | None,
+        wider: CandidateSource | None = None,
+    ) -> Hits:
         """Return scores and rows of the best candidates among the allowed rows; None allows all."""
         if allowed is not None:
             if not allowed.n:
                 return no_hits(queries)
-            source = filtered_source(source, self._vectors, allowed, min(k, allowed.n), len(queries))
+            k_allowed = min(k, allowed.n)
+            source = filtered_source(source, self._vectors, allowed, k_allowed, len(queries), wider=wider)
         return _best_of(queries, source, self._vectors, k)
 
     def _positions(self, rows: Positions) -> Positions:

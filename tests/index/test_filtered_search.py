@@ -7,6 +7,14 @@ from hashing import GivenVectors, unit_vectors
 from elasticdenser.datasets import Passage
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex, filtered_search
+from elasticdenser.index.efforts import Effort
+from elasticdenser.index.filtered_search import MaskedSource
+from elasticdenser.index.manifest import StructureInfo
+from elasticdenser.index.metadata.matches import Matches
+from elasticdenser.index.structures import IndexStructure
+from elasticdenser.index.structures.faiss_structure import FaissStructure
+from elasticdenser.index.structures.threads import faiss_threads
+from elasticdenser.progress import silent
 
 DIM, N = 32, 4000
 SCAN = f"PQ{DIM // 2}x4fs"
@@ -121,3 +129,61 @@ def test_the_form_in_json_is_taken(index, queries):
     }
     expected = index.search(queries, 10, filter="n < 50 and n != 1")[1]
     assert np.array_equal(index.search(queries, 10, filter=filter)[1], expected)
+
+
+class Ranked:
+    """Source that proposes the passages 0, 1, 2, ... to every query, and notes how many were requested."""
+
+    def __init__(self, n):
+        self.max_candidates, self.requests = n, []
+
+    def n_candidates(self, k):
+        return 10
+
+    def candidates(self, queries, n_candidates):
+        self.requests.append(n_candidates)
+        return np.tile(np.arange(n_candidates), (len(queries), 1))
+
+
+def test_more_candidates_are_requested_until_twice_as_many_match_or_exact_scores_cost_less():
+    n = 100_000
+    vectors, query = np.ones((n, 4), np.float32), np.ones((1, 4), np.float32)
+    of_source, of_wider = {}, {}
+    for first in (0, 50, 1_000, 60_000):
+        matches = Matches(np.arange(n) >= first)
+        source, wider = Ranked(n), Ranked(n)
+        found = MaskedSource(source, vectors, matches, wider).candidates(query, 10)
+        assert matches.mask[found].all() and len(set(found[0].tolist())) == 10
+        of_source[first], of_wider[first] = source.requests, wider.requests
+    assert of_source == {0: [10], 50: [11], 1_000: [12], 60_000: [44]}
+    assert of_wider == {0: [], 50: [704], 1_000: [768, 49_152], 60_000: [2_816]}  # the last: exact scores cost less
+
+
+def structure_of(vectors, factories, efforts):
+    with faiss_threads(1):
+        parts = [FaissStructure.build(factory, vectors, silent) for factory in factories]
+    info = StructureInfo(factory=" + ".join(factories), efforts=efforts, n_sampled=0)
+    return IndexStructure(parts, info)
+
+
+def test_fewer_passages_are_searched_in_more_lists(vectors):
+    efforts = (
+        Effort(nprobe=2, rescored=16, recall_at_10=0.8),
+        Effort(nprobe=8, rescored=16, recall_at_10=0.9),
+        Effort(rescored=64, recall_at_10=0.99, part=1),
+    )
+    structure = structure_of(vectors, ("IVF32,Flat", SCAN), efforts)
+    sources = {share: structure.source_for(0.8, share=share) for share in (1, 0.5, 0.2, 0.05)}
+    assert sources[1] is sources[0.5] is structure.source_for(0.8)
+    assert sources[0.2] is structure.source_for(0.9) and sources[0.05] is structure.source_for(0.99)
+    ends_with_lists = structure_of(vectors, ("IVF32,Flat", SCAN), efforts[:2])
+    scan = ends_with_lists.source_for(share=0.05)
+    assert (scan.candidates(vectors[:3], N) >= 0).all()  # nothing is left out, as lists would
+
+
+def test_lists_without_a_scan_beside_them_are_visited_in_proportion(vectors):
+    structure = structure_of(vectors, ("IVF32,Flat",), (Effort(nprobe=2, rescored=16, recall_at_10=0.9),))
+    reached = [
+        (structure.source_for(share=share).candidates(vectors[:9], N) >= 0).sum() for share in (1, 0.2, 0.1, 0.001)
+    ]
+    assert reached == sorted(reached) and 1.5 * reached[0] < reached[1] < reached[2] < reached[3] == 9 * N

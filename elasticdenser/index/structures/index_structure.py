@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -29,6 +30,11 @@ _TRIED_K, _TRIED_QUERIES = 10, 4
 
 _SCANNED_UP_TO = 1_000_000
 """A scan of all 4-bit codes of so many passages takes about two milliseconds a query (384 dimensions, one core)."""
+
+_MIN_SHARE_AS_ALL = 0.4
+"""Share of the passages from which on their nearest ones are found in the same inverted lists as those of all. Of the
+100 nearest of 190,000 clustered passages, these lists held 1 to 2 % fewer than of the 10 nearest, but of the 200
+nearest 2 to 35 % fewer."""
 
 
 def choose_factory(n_passages: int, dim: int) -> str:
@@ -106,13 +112,28 @@ class IndexStructure:
             if not (found >= 0).any():
                 raise IndexFormatError(f"{self.info.factory!r} finds nothing")
 
-    def source_for(self, recall: float | None = None) -> CandidateSource:
+    def source_for(self, recall: float | None = None, *, share: float = 1.0) -> CandidateSource:
         """Return the source of candidates with the least effort that reaches a recall@10; None is the greatest effort.
+
+        Args:
+            recall: Above 0, at most 1; None selects the greatest effort.
+            share: Share of the passages that may be found. The fewer these are, the farther away are the nearest of
+                them, and the more inverted lists have to be visited in order to find them.
 
         Raises:
             QueryError: The recall is out of range.
         """
-        return self._sources[select_effort(self.info.efforts, recall)]
+        number = select_effort(self.info.efforts, recall)
+        effort = self.info.efforts[number]
+        if effort.nprobe is None or share >= _MIN_SHARE_AS_ALL:
+            return self._sources[number]
+        wider = replace(effort, nprobe=math.ceil(effort.nprobe * _MIN_SHARE_AS_ALL / share))
+        for other, source in zip(self.info.efforts[number:], self._sources[number:], strict=True):
+            if other.nprobe is None or other.nprobe >= wider.nprobe:
+                return source
+        if effort.part + 1 < len(self._parts):
+            wider = replace(self._parts[-1].efforts()[-1], part=len(self._parts) - 1)
+        return self._parts[wider.part].at(wider)
 
     @classmethod
     def read(cls, folder: Path, info: StructureInfo, vectors: Vectors) -> IndexStructure:
