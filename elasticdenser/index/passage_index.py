@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elasticdenser.arrays import Floats, Positions, Scores, Vectors
 from elasticdenser.datasets.passages import Passage
@@ -316,7 +317,7 @@ class PassageIndex:
         k: int,
         *,
         within: Positions | None = None,
-        filter: AnyFilter | None = None,
+        filter: AnyFilter | Matches | None = None,
         exact: bool = False,
         recall: float | None = None,
     ) -> tuple[Scores, Positions]:
@@ -330,7 +331,8 @@ class PassageIndex:
             k: How many hits, at least 1; capped at the number of passages.
             within: int64, (n,): search only these positions, exactly.
             filter: Search only passages whose metadata meets it, such as `section = 'ops' and date >= '2026-01-01'`;
-                few passages are searched exactly, and as many hits are found as there are.
+                few passages are searched exactly, and as many hits are found as there are. Or `Matches` of
+                this index, from `matches` or `matches_of`.
             exact: Scan all vectors instead of using the search structure.
             recall: Search with the least effort that reaches this recall@10 according to the manifest; None is the
                 greatest effort.
@@ -344,7 +346,7 @@ class PassageIndex:
         """
         queries, k = self._checked_queries(queries), checked_k(k)
         select_effort(self.manifest.structure.efforts, recall)  # refuses a wrong one also where it is not used
-        matches = None if filter is None else self.matches(filter)
+        matches = self.matches(filter) if filter is not None and not isinstance(filter, Matches) else filter
         with faiss_threads(1):
             if within is not None:
                 allowed = self._checked_positions(within)
@@ -410,6 +412,16 @@ class PassageIndex:
             QueryError: The filter has a fault, or the index lacks its fields.
         """
         return self._metadata.matches(self.check_filter(filter))
+
+    def matches_of(self, mask: NDArray[np.bool_]) -> Matches:
+        """Return the passages of a mask by position, bool, (n_passages,), to be searched as those of a filter.
+
+        Raises:
+            QueryError: The index has several segments or deleted passages.
+        """
+        if len(self._table.segments) != 1 or len(self._table.segments[0].deleted):
+            raise QueryError(f"{self.path} was changed, and is filtered only after `elasticdenser compact {self.path}`")
+        return Matches(mask)
 
     def check_filter(self, filter: AnyFilter) -> Filter:
         """Return a filter, given in any of its forms, after a check that it fits the fields of this index.
