@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cached_property, partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elasticdenser.arrays import Floats, Positions, Scores, Vectors
 from elasticdenser.errors import EncoderMismatchError, IndexFormatError, QueryError
@@ -68,7 +69,7 @@ class SearchableIndex(IndexedPassages):
         k: int,
         *,
         within: Positions | None = None,
-        filter: AnyFilter | None = None,
+        filter: AnyFilter | IndexMatches | None = None,
         exact: bool = False,
         recall: float | None = None,
     ) -> tuple[Scores, Positions]:
@@ -82,7 +83,8 @@ class SearchableIndex(IndexedPassages):
             k: How many hits, at least 1; capped at the number of passages.
             within: int64, (n,): search only these positions, exactly.
             filter: Search only passages whose metadata meets it, such as `section = 'ops' and date >= '2026-01-01'`;
-                few passages are searched exactly, and as many hits are found as there are.
+                few passages are searched exactly, and as many hits are found as there are. Or matches of this index,
+                from `matches` or `matches_of`.
             exact: Scan all vectors instead of using the search structure.
             recall: Search with the least effort that reaches this recall@10 according to the manifest; None is the
                 greatest effort.
@@ -96,7 +98,7 @@ class SearchableIndex(IndexedPassages):
         """
         queries, k = self._checked_queries(queries), checked_k(k)
         select_effort(self.manifest.structure.efforts, recall)  # refuses a wrong one also where it is not used
-        matches = None if filter is None else self.matches(filter)
+        matches = filter if filter is None or isinstance(filter, IndexMatches) else self.matches(filter)
         with faiss_threads(1):
             if within is not None:
                 allowed = self._checked_positions(within)
@@ -132,6 +134,10 @@ class SearchableIndex(IndexedPassages):
             QueryError: The filter has a fault, or the index lacks its fields.
         """
         return self._metadata.matches(self.check_filter(filter))
+
+    def matches_of(self, mask: NDArray[np.bool_]) -> IndexMatches:
+        """Return the passages of a mask by position, bool, (n_passages,), to be searched as those of a filter."""
+        return self._metadata.matches_of(mask)
 
     def check_filter(self, filter: AnyFilter) -> Filter:
         """Return a filter, given in any of its forms, after a check that it fits the fields of this index.

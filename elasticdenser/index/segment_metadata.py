@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elasticdenser.datasets.metadata import FieldType
 from elasticdenser.index.filters import Filter
@@ -46,6 +47,16 @@ class SegmentMetadata:
             IndexFormatError: A table is damaged.
         """
         return self._cache.get(filter, self._evaluate)
+
+    def matches_of(self, mask: NDArray[np.bool_]) -> IndexMatches:
+        """Return the passages of a mask, bool, (n_passages,), by position."""
+        by_segment = []
+        for number, segment in enumerate(self._table.segments):
+            start = self._table.start(number)
+            rows = np.zeros(segment.n_rows, np.bool_)
+            rows[segment.is_left] = mask[start : start + len(segment)]
+            by_segment.append(Matches(rows))
+        return IndexMatches(mask, by_segment)
 
     def _evaluate(self, filter: Filter) -> IndexMatches:
         masks, by_segment = [np.empty(0, np.bool_)], []

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -42,16 +43,16 @@ DOCUMENTS = st.dictionaries(
 DIM = 4
 
 
+@cache
+def vector_of(text):
+    return HashingEncoder(DIM).encode([text])[0]
+
+
 class Encoder(HashingEncoder):
     """Hashing encoder that computes the vector of a text once."""
 
-    known = {}
-
     def encode(self, texts):
-        for text in texts:
-            if text not in self.known:
-                self.known[text] = super().encode([text])[0]
-        return np.array([self.known[text] for text in texts], np.float32).reshape(len(texts), self.dim)
+        return np.array([vector_of(text) for text in texts], np.float32).reshape(len(texts), self.dim)
 
 
 QUERIES = Encoder(DIM).encode(["same", "query"])

@@ -24,6 +24,7 @@ _EXAMPLES = options.examples(
     "profile indexes/mine --rerank 50:w0.5-d3 --rerank 100:w1-d6 -o profile.json    (levels that rerank)",
     "profile indexes/nq --queries beir/nq/ --measure nDCG@10 --rerank 50:w0.5-d3 -o profile.json    (judged)",
     "profile indexes/mine --hybrid -o profile.json",
+    "profile indexes/mine --filters -o profile.json    (recall and time of filters)",
     "profile indexes/mine --subnets w1-d6,w0.5-d3,level0 --batch-sizes 1,8,32 -o profile.json",
 )
 
@@ -82,6 +83,15 @@ def profile(
     hybrid: Annotated[
         bool, typer.Option("--hybrid", help="Measure searches by meaning and words, as with `serve --hybrid`.")
     ] = False,
+    filters: Annotated[
+        bool | None,
+        typer.Option(
+            "--filters/--no-filters",
+            help="Measure recall and time of searches with filters that all, half, a tenth, a hundredth and a "
+            "thousandth of the passages meet. Default: if the index has metadata.",
+            show_default=False,
+        ),
+    ] = None,
     encoding: options.EncoderOptions,
 ) -> None:
     """Measure quality and run time of each level (a subnet with a search effort, and reranking) on this machine.
@@ -113,6 +123,7 @@ def profile(
         k=k,
         rounds=rounds,
         by_length=by_length,
+        filters=bool(retriever.index.fields) if filters is None else filters,
         rerankings=reranking.rerankings,
     )
     texts = [query.text for query in load_queries(queries)] if queries else sample_queries(retriever)
@@ -141,6 +152,7 @@ def profile(
     _print_levels(measured, sizes, measure)
     if measured.has_quality_by_tokens:
         _print_quality_by_tokens(measured)
+    _print_filters(measured)
     note(f"wrote {' and '.join(map(str, written))}")
 
 
@@ -184,6 +196,22 @@ def _print_quality_by_tokens(profile: Profile) -> None:
     print_table(
         "Quality by tokens of the query" + (", estimated" if is_estimated else ""), columns, rows, numeric=len(bounds)
     )
+
+
+def _print_filters(profile: Profile) -> None:
+    rows = [
+        [
+            f"{figures['share']:g}",
+            f"{figures['n_matching']:,}",
+            f"{figures['recall']:.3f}",
+            f"{1000 * figures['alone_s']:.2f}",
+            f"{figures['relative_time']:.2f}",
+        ]
+        for figures in profile.measured.get("filters", ())
+    ]
+    if rows:
+        columns = ["share", "passages", "recall", "ms single", "without = 1"]
+        print_table("Searches with filters, by the share of passages that match", columns, rows, numeric=len(columns))
 
 
 def register(app: typer.Typer) -> None:
