@@ -13,9 +13,11 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
+from threading import RLock
 from types import UnionType
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -30,6 +32,10 @@ _MAX_SHOWN = 60
 """Maximum characters of a value in a message: enough to recognise it, and the message stays on one line."""
 
 _CONVERSION_ERRORS = (msgspec.ValidationError, RecursionError, OverflowError, UnicodeEncodeError)
+
+_describing = RLock()
+_described: set[Any] = set()
+"""Types of which msgspec knows all."""
 
 _PLAIN_TYPES = {
     "int": "a value of type int",
@@ -133,9 +139,22 @@ def from_value(kind: type[T], value: Any, where: str, error: type[ElasticDenserE
     """
     _refuse_unknown_keys(kind, value, where, error)
     try:
-        converted: T = msgspec.convert(value, kind, str_keys=True)
+        return _converted(kind, value)
     except _CONVERSION_ERRORS as fault:
         raise error(_explained(fault, kind, value, where)) from fault
+
+
+def _converted(kind: type[T], value: Any) -> T:
+    """Convert a value, in one thread at a time if it is the first one of its type.
+
+    msgspec 0.22 then stores what it knows of a dataclass before it is complete, and a second thread that uses it ends
+    the process.
+    """
+    with nullcontext() if kind in _described else _describing:
+        try:
+            converted: T = msgspec.convert(value, kind, str_keys=True)
+        finally:
+            _described.add(kind)
     return converted
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -190,3 +192,9 @@ def test_named_tables(value, message):
         read_tables(value, "systems")
     assert message in str(raised.value)
     assert read_tables({"systems": {"a": {"k": 1}}}, "systems") == {"a": {"k": 1}}
+
+
+def test_two_threads_may_read_the_first_values_of_a_type_at_once():
+    program = Path(__file__).parent / "helpers" / "first_conversion.py"
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr

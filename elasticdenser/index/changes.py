@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from elasticdenser.arrays import Positions, Vectors
-from elasticdenser.datasets import Corpus, as_corpus
+from elasticdenser.datasets import as_corpus
 from elasticdenser.encoders.backends import dtype_without_torch
 from elasticdenser.encoders.deferred import DeferredPassageEncoder
 from elasticdenser.errors import BuildError, EncoderMismatchError, QueryError
@@ -33,6 +33,8 @@ from elasticdenser.models.settings import INT8, EncoderFingerprint
 from elasticdenser.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from elasticdenser.datasets.in_memory import AnyCorpus
+    from elasticdenser.datasets.metadata import AnySelection
     from elasticdenser.encoders import PassageEncoder
 
 
@@ -80,11 +82,12 @@ def encoder_of(contents: IndexContents, name: str | None = None, **options: str 
 
 def add_passages(
     path: Path,
-    corpus: Corpus,
+    corpus: AnyCorpus,
     encoder: PassageEncoder | DeferredPassageEncoder | None = None,
     *,
     vectors: Vectors | None = None,
     only_new: bool = False,
+    metadata: AnySelection = None,
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Change:
@@ -93,14 +96,15 @@ def add_passages(
     They are encoded before the index is locked. After an interruption, the same call continues, unless another change
     came between.
 
-    They keep the metadata fields that the index has, and those that the corpus selects, which the index then has too.
+    They keep the metadata fields that the index has, and those that are selected, which the index then has too.
 
     Args:
         path: The index.
-        corpus: The documents.
+        corpus: The documents, as `as_corpus` takes them.
         encoder: The encoder that made the index; by default, it is loaded if it is needed.
         vectors: float32, (n_passages, dim): vectors of the passages of the corpus, which are then not encoded.
         only_new: Leave out documents whose ids are in the index.
+        metadata: Further fields that are kept, as `as_corpus` takes them.
         workers: Cores to encode on; None is all usable ones.
         progress: Called with (step, done, in all).
 
@@ -112,7 +116,7 @@ def add_passages(
     """
     folder = resolve_path(path)
     contents, table = open_segments(folder, "changed", has_structure=False, has_postings=False)
-    corpus = as_corpus(corpus, known=contents.fields)
+    source = as_corpus(corpus, metadata=metadata, known=contents.fields)
     manifest = contents.manifest
     own_encoder = None if vectors is not None else encoder or encoder_of(contents)
     chunker = None
@@ -123,9 +127,9 @@ def add_passages(
             chunker = Chunker(manifest.chunking, own_encoder)
     has_to_compare = manifest.has_texts and vectors is None
     selection = select(
-        corpus, table.segments, only_new=only_new, compare=has_to_compare, chunker=chunker, progress=progress
+        source, table.segments, only_new=only_new, compare=has_to_compare, chunker=chunker, progress=progress
     )
-    source = own_encoder or GivenVectors(cast("Vectors", vectors), selection, manifest)
+    vector_source = own_encoder or GivenVectors(cast("Vectors", vectors), selection, manifest)
     if not selection.n_selected:
         return Change(generation=contents.number, unchanged=selection.n_left_out, skipped=selection.skipped)
     # Passages with given vectors get a name that no other call has: no interrupted call is continued.
@@ -141,7 +145,7 @@ def add_passages(
     )
     with exclusive_lock(work, WAIT_S):
         # Given vectors have what a build needs of an encoder.
-        build_index(selection.corpus(), work, cast("PassageEncoder", source), settings, progress, is_locked=True)
+        build_index(selection.corpus(), work, cast("PassageEncoder", vector_source), settings, progress, is_locked=True)
         change = _commit(folder, work, only_new=only_new)
     return replace(change, unchanged=change.unchanged + selection.n_left_out, skipped=selection.skipped)
 

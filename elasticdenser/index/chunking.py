@@ -7,6 +7,7 @@ that fits into one chunk is `d7#0`. So every id of such an index names its docum
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -51,6 +52,11 @@ class Chunking:
 def chunk_id(doc_id: str, number: int) -> str:
     """Return the id of a document's chunk; numbers start from 0."""
     return f"{doc_id}{_SEPARATOR}{number}"
+
+
+def n_documents_of(passage_ids: Iterable[str]) -> int:
+    """Return how many documents chunks are of; all chunks of each document are among them."""
+    return sum(passage_id == chunk_id(document_of(passage_id), 0) for passage_id in passage_ids)
 
 
 def document_of(passage_id: str) -> str:

@@ -13,10 +13,8 @@ from elasticdenser.index.contents import IndexContents
 from elasticdenser.index.filters import AnyFilter
 from elasticdenser.index.integrity import Check
 from elasticdenser.index.lexical import DEFAULT_STEMMER
-from elasticdenser.index.lexical.info import KEEP
 from elasticdenser.index.locking import resolve_path
 from elasticdenser.index.searchable_index import SearchableIndex
-from elasticdenser.index.structures.registry import AUTO
 from elasticdenser.index.tables import open_segments
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress, silent
@@ -181,11 +179,18 @@ class PassageIndex(SearchableIndex):
             BadInputError: The corpus or the vectors have a fault, or metadata is not of the types of the index.
             BuildError: Another process is writing for a long time, or the disk refuses.
         """
-        from elasticdenser.datasets import as_corpus
         from elasticdenser.index.changes import add_passages
 
-        source = as_corpus(corpus, metadata=metadata, known=IndexContents.read(self.path).fields)
-        add_passages(self.path, source, encoder, vectors=vectors, only_new=only_new, workers=workers, progress=progress)
+        add_passages(
+            self.path,
+            corpus,
+            encoder,
+            vectors=vectors,
+            only_new=only_new,
+            metadata=metadata,
+            workers=workers,
+            progress=progress,
+        )
         return self._next(compact, progress)
 
     upsert = add
@@ -275,44 +280,3 @@ class PassageIndex(SearchableIndex):
 
     def __reduce__(self) -> tuple[Callable[..., PassageIndex], tuple[Path]]:
         return partial(PassageIndex.open, threads=self._threads), (self.path.absolute(),)  # pickled by path
-
-
-def rebuild(
-    path: str | Path,
-    factory: str | None = None,
-    progress: Progress = silent,
-    *,
-    hybrid: bool | None = None,
-    stemmer: str = DEFAULT_STEMMER,
-) -> PassageIndex:
-    """Derive the search structure of an index again, or the postings for search by words, and open the index.
-
-    The segments of an index that was changed become one.
-
-    Args:
-        path: The index; the files that are derived again may be damaged.
-        factory: Factory string of the new structure, or `auto`; None is `auto`, but the old structure if only the
-            postings change, that is, if `hybrid` is given.
-        progress: Called with (step, done, in all).
-        hybrid: Whether the index will have postings, which are built again; None keeps what there is.
-        stemmer: As for `PassageIndex.build`.
-
-    Raises:
-        IndexFormatError: More than these files is damaged, or there are no texts to make postings of.
-        BuildError: A factory string or stemmer is not known, or the disk refuses.
-    """
-    # Imported here because a search does not need them.
-    from elasticdenser.index.compaction import rewrite
-    from elasticdenser.index.rebuilding import rebuild_derived
-
-    folder = resolve_path(Path(path))
-    if factory is None and hybrid is None:
-        factory = AUTO
-    new_stemmer = KEEP if hybrid is None else stemmer if hybrid else None
-    contents = IndexContents.read(folder)
-    contents.check_unsharded()
-    if contents.generation is not None:
-        rewrite(folder, factory or AUTO, progress, stemmer=new_stemmer)
-    else:
-        rebuild_derived(folder, factory, progress, stemmer=new_stemmer)
-    return PassageIndex.open(folder)

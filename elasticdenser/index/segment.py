@@ -17,7 +17,7 @@ from elasticdenser.arrays import Positions, Vectors
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import IndexFormatError
 from elasticdenser.index import layout
-from elasticdenser.index.chunking import chunk_id, document_of
+from elasticdenser.index.chunking import chunk_id, document_of, n_documents_of
 from elasticdenser.index.contents import SegmentContents
 from elasticdenser.index.generation import DeletedPassages
 from elasticdenser.index.lexical.postings import Postings
@@ -201,7 +201,7 @@ class Segment:
         """Return how many documents passages are of; if these are chunks, all chunks of a document are among them."""
         if self.files.manifest.chunking is None:
             return len(rows)
-        return sum(passage_id == chunk_id(document_of(passage_id), 0) for passage_id in self.files.ids.take(rows))
+        return n_documents_of(self.files.ids.take(rows))
 
     def rows_shared_with(self, other: Segment) -> tuple[Positions, int]:
         """Return the rows of the documents that are in the other segment too, and how many documents these are."""

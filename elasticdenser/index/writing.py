@@ -18,7 +18,7 @@ from pathlib import Path
 from elasticdenser.arrays import Positions
 from elasticdenser.artifacts import atomic_write, explained_os_errors, flush_folder, flush_to_disk
 from elasticdenser.errors import IndexFormatError
-from elasticdenser.index.chunking import chunk_id, document_of
+from elasticdenser.index.chunking import n_documents_of
 from elasticdenser.index.contents import IndexContents
 from elasticdenser.index.generation import DeletedPassages, Generation, SegmentEntry
 from elasticdenser.index.integrity import check_integrity, mark_verified, verified_files
@@ -274,14 +274,10 @@ def _entry(
     file = folder / f"{entry.name}.deleted-{number}"
     with atomic_write(file, "wb") as output:
         output.write(deleted.astype("<i8").tobytes())
-    n_documents = None if manifest.chunking is None else _n_documents(segment, deleted)
+    n_documents = None
+    if manifest.chunking is not None:
+        n_documents = n_documents_of(LineFile(segment / IDS, segment / ID_OFFSETS).take(deleted))
     return replace(entry, deleted=DeletedPassages(file=file.name, entry=FileEntry.of(file), n_documents=n_documents))
-
-
-def _n_documents(segment: Path, rows: Positions) -> int:
-    """Return how many documents the chunks at some rows are of; each has all its chunks among them."""
-    ids = LineFile(segment / IDS, segment / ID_OFFSETS).take(rows)
-    return sum(passage_id == chunk_id(document_of(passage_id), 0) for passage_id in ids)
 
 
 def _now() -> str:

@@ -30,13 +30,13 @@ OPERATIONS = [
 
 
 def die_before(nth):
-    """End the process before the n-th file operation from now on."""
+    """End the process before the n-th operation from now on that may change what is on disk."""
     count = 0
 
-    def wrap(operation):
+    def wrap(operation, name):
         def wrapped(*args, **kwargs):
             nonlocal count
-            count += 1
+            count += name != "open" or may_write(*args, **kwargs)
             if count == nth:
                 os._exit(9)
             return operation(*args, **kwargs)
@@ -44,7 +44,12 @@ def die_before(nth):
         return wrapped
 
     for module, name in OPERATIONS:
-        setattr(module, name, wrap(getattr(module, name)))
+        setattr(module, name, wrap(getattr(module, name), name))
+
+
+def may_write(_, mode="r", *args, **kwargs):
+    """Return whether a file is opened for writing; `mode` is that of `open`, or the flags of `os.open`."""
+    return bool(mode & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) if isinstance(mode, int) else set(mode) & set("wax+"))
 
 
 def in_child(task):

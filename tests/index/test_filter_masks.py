@@ -15,7 +15,7 @@ from elasticdenser.index import layout
 from elasticdenser.index.filters import parse_filter
 from elasticdenser.index.filters.checking import check_filter
 from elasticdenser.index.filters.nodes import And, Comparison, IsMissing, Not, OneOf, Or
-from elasticdenser.index.metadata.matches import MatchCache
+from elasticdenser.index.metadata.matches import IndexMatches, MatchCache, Matches
 from elasticdenser.index.metadata.store import MetadataStore
 from elasticdenser.index.metadata.table import write_table
 
@@ -119,17 +119,17 @@ def test_masks_are_those_of_a_plain_evaluation(tmp_path_factory, records, filter
     for filter in filters:
         expected = [meets(filter, record) for record in records]
         check_filter(filter, store.fields, "the store")
-        assert store.matches(filter).mask.tolist() == expected, filter
-        assert store.matches(parse_filter(str(filter))).mask.tolist() == expected, filter
-        assert store.matches(Not(filter)).mask.tolist() == [not met for met in expected], filter
+        assert store.mask(filter).tolist() == expected, filter
+        assert store.mask(parse_filter(str(filter))).tolist() == expected, filter
+        assert store.mask(Not(filter)).tolist() == [not met for met in expected], filter
 
 
 def test_fields_of_other_segments_have_no_value(tmp_path):
     store = store_of(tmp_path, [{"text": "a"}, {}])
-    for plain in (store, MetadataStore(tmp_path, 2, None)):
-        assert plain.matches(parse_filter("nowhere = 1")).mask.tolist() == [False, False]
-        assert plain.matches(parse_filter("nowhere is null and not nowhere > 3")).mask.tolist() == [True, True]
-    assert store.matches(parse_filter("nowhere = 1 or text = 'a'")).mask.tolist() == [True, False]
+    for plain in (store, MetadataStore(tmp_path, 2, {})):
+        assert plain.mask(parse_filter("nowhere = 1")).tolist() == [False, False]
+        assert plain.mask(parse_filter("nowhere is null and not nowhere > 3")).tolist() == [True, True]
+    assert store.mask(parse_filter("nowhere = 1 or text = 'a'")).tolist() == [True, False]
 
 
 def test_masks_are_evaluated_once_and_forgotten_beyond_a_bound():
@@ -137,12 +137,13 @@ def test_masks_are_evaluated_once_and_forgotten_beyond_a_bound():
 
     def evaluate(filter):
         evaluated.append(str(filter))
-        return np.ones(100, np.bool_)
+        mask = np.ones(50, np.bool_)
+        return IndexMatches(mask, [Matches(mask[:20].copy()), Matches(mask[20:].copy())])  # 100 bytes
 
     cache = MatchCache(max_bytes=250)
     for text in ("a", "b", "a", "c", "a", "b"):
         matches = cache.get(parse_filter(text), evaluate)
-        assert matches.n == 100 and not matches.mask.flags.writeable
+        assert (matches.n, matches.n_bytes) == (50, 100) and not matches.mask.flags.writeable
     assert evaluated == ["a = true", "b = true", "c = true", "b = true"]
 
 
@@ -151,7 +152,7 @@ def test_a_damaged_table_is_named(tmp_path, damage):
     store = store_of(tmp_path, [{"text": "a"}])
     (tmp_path / layout.METADATA_TABLE).write_bytes(damage)
     with pytest.raises(IndexFormatError, match=r"metadata\.sqlite is damaged"):
-        store.matches(parse_filter("text = 'a'"))
+        store.mask(parse_filter("text = 'a'"))
 
 
 def test_the_table_describes_itself(tmp_path):

@@ -11,6 +11,7 @@ from waiting import LONG_DEADLINE_S, wait_until
 
 from elasticdenser import PassageEncoder, PassageIndex, RetrievalEngine, Retriever
 from elasticdenser.datasets import Passage
+from elasticdenser.index import rebuild
 from elasticdenser.serving import refreshing
 
 
@@ -53,6 +54,18 @@ def test_changes_are_found_without_a_restart(own_client, own_retriever, encoder)
     wait_until(lambda: set(found(own_client)) == {"d1", "d3", "new"})
     assert search(own_client, query="water", doc_ids=["d2"]).status_code == 404
     assert own_client.get("/readyz").status_code == 200
+
+
+def test_metadata_and_words_of_changes_are_found(own_client, own_retriever, encoder):
+    rebuild(own_retriever.index.path, hybrid=True)
+    index = own_retriever.index.add([Passage("new", "water and engines", metadata={"n": 1})], encoder=encoder)
+    wait_until(lambda: "new" in found(own_client))
+    response = search(own_client, query="engine", k=10, hybrid=1.0, filter="n = 1", with_text=True)
+    (hit,) = response.json()["results"][0]["hits"]
+    assert (hit["doc_id"], hit["metadata"]) == ("new", {"n": 1})
+    index.delete(filter="n = 1")
+    wait_until(lambda: "new" not in found(own_client))
+    assert search(own_client, query="engine", filter="n = 1").json()["results"][0]["hits"] == []
 
 
 def test_no_request_is_lost_while_the_index_changes(own_client, own_retriever, encoder):

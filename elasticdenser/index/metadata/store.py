@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from weakref import finalize
 
 import msgspec
 import numpy as np
@@ -22,6 +23,10 @@ from elasticdenser.index.line_files import LineFile
 from elasticdenser.index.metadata.table import columns_of
 
 _DECODER = msgspec.json.Decoder(dict[str, str | bool | int | float | list[str | bool | int | float]])
+
+
+_MAPPED_BYTES = 1 << 40
+"""More than a table has; SQLite maps as much as it can."""
 
 
 class MetadataStore:
@@ -49,6 +54,8 @@ class MetadataStore:
         self.lines = LineFile(folder / layout.METADATA, folder / layout.METADATA_OFFSETS) if fields else None
         self._database = self._connect(f"{self._table.absolute().as_uri()}?mode=ro&immutable=1") if fields else None
         self._lock = Lock()
+        if self._database is not None:
+            finalize(self, self._database.close)
 
     def at(self, row: int) -> dict[str, Any]:
         """Return the metadata of a passage; empty if it has none.
@@ -91,7 +98,10 @@ class MetadataStore:
 
     def _connect(self, uri: str) -> sqlite3.Connection:
         try:
-            return sqlite3.connect(uri, uri=True, check_same_thread=False)
+            database = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            # Forked processes would share the position in a file that is read instead of mapped.
+            database.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
+            return database
         except sqlite3.Error as error:
             raise self._damaged(layout.METADATA_TABLE, str(error)) from None
 
