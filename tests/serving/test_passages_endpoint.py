@@ -161,6 +161,13 @@ def test_a_server_without_a_write_key_takes_no_changes(client):
     assert "/passages" not in client.get("/openapi.json").json()["paths"]
 
 
+def test_the_methods_of_the_path_are_named(written):
+    for prefix in ("", "/indexes/default"):
+        response = written.put(f"{prefix}/passages", json={})
+        assert error_of(response, 405)["message"] == "got PUT; expected DELETE, POST"
+        assert response.headers["allow"] == "DELETE, POST"
+
+
 def test_both_keys_are_checked():
     with pytest.raises(QueryError, match="got a write key that is empty"):
         ServeSettings(write_key=" ")
