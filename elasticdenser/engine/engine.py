@@ -112,8 +112,6 @@ class RetrievalEngine:
         search = _batch_search(retriever, profile, n_workers if processes else 0, self._process_timeout_s)
         # A pool that was passed in as the retriever belongs to the caller, who closes it.
         self._process_pool = search if processes and isinstance(search, ProcessPoolSearch) else None
-        self._next_pool: ProcessPoolSearch | None = None
-        self._n_replaced_before, self._is_closed = 0, False
         self._search = search if self.retriever is None else SwitchingSearch(search)
         self._dispatcher = Dispatcher(scheduler, self._search, clock, listener)
         self._workers = WorkerPool(self._dispatcher, n_workers, clock=clock, hang_timeout_s=hang_timeout_s)
@@ -250,35 +248,21 @@ class RetrievalEngine:
         """Search with another retriever from now on, such as one of a newer generation of the index.
 
         It must have the same levels. Searches that have begun end with the old one; queries that are submitted after
-        this has returned are answered by the new one. With processes, this returns once
-        new ones have run every level; until the old ones have ended, both are in memory. Not for several threads at
-        once.
+        this has returned are answered by the new one. With processes, it must be a newer generation of the same index,
+        and this returns once all have opened it. Not for several threads at once.
 
         Raises:
             QueryError: The engine was given a `BatchSearch`, or the retriever lacks a level.
-            WorkerError: No process could start; the old retriever goes on searching.
+            WorkerError: A process could not open the index; the old retriever goes on searching.
         """
         if not isinstance(self._search, SwitchingSearch):
             raise QueryError("got a retriever for an engine of a BatchSearch, expected an engine of a retriever")
-        old_pool, n_processes = self._process_pool, self._workers.size if self._process_pool else 0
-        search = _batch_search(retriever, self.profile, n_processes, self._process_timeout_s)
-        if isinstance(search, ProcessPoolSearch):
-            self._next_pool = search
-            try:
-                search.wait_until_ready()
-            except BaseException:
-                search.close()
-                raise
-            if self._is_closed:
-                search.close()
-                return
-            self._process_pool = search
-        self._search.switch(search)
+        if self._process_pool is not None:
+            self._process_pool.refresh(retriever)
+        else:
+            self._search.switch(_batch_search(retriever, self.profile, 0, self._process_timeout_s))
         self._dispatcher.forget_running()  # a query that is submitted from now on must not be answered by the old one
         self.retriever = retriever
-        if old_pool is not None:
-            old_pool.retire()
-            self._n_replaced_before += old_pool.n_replaced
 
     @property
     def process_failure(self) -> str | None:
@@ -296,7 +280,7 @@ class RetrievalEngine:
         return self._dispatcher.snapshot(
             replaced_workers=self._workers.n_replaced,
             processes=pool.n_alive if pool else 0,
-            replaced_processes=self._n_replaced_before + pool.n_replaced if pool else 0,
+            replaced_processes=pool.n_replaced if pool else 0,
         )
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -308,10 +292,8 @@ class RetrievalEngine:
         self._dispatcher.stop_accepting()
         self._workers.stop(timeout_s)
         self._dispatcher.fail_all()
-        self._is_closed = True
-        for pool in (self._next_pool, self._process_pool):
-            if pool is not None:
-                pool.close()
+        if self._process_pool is not None:
+            self._process_pool.close()
 
     def __enter__(self) -> Self:
         return self

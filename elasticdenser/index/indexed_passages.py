@@ -103,7 +103,9 @@ class IndexedPassages:
         """
         if not self.has_texts:
             raise IndexFormatError(f"{self.path} holds no texts: build it without --no-texts to show passages")
-        if isinstance(position, bool) or not isinstance(position, SupportsIndex) or not 0 <= position < len(self):
+        # A protocol is slow to check: most positions are of the type itself.
+        is_whole = type(position) is int or (isinstance(position, SupportsIndex) and not isinstance(position, bool))
+        if not is_whole or not 0 <= position < len(self):
             raise QueryError(f"got position {position!r}, expected a whole number from 0 to {len(self) - 1}")
         segment, row = self._table.place(int(position))
         return segment.files.passage(row)

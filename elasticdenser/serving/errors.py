@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import Scope
 
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
@@ -144,8 +145,8 @@ def register_handlers(app: FastAPI) -> None:
             path = _quoted(request.url.path)
             return error_response(404, f"there is nothing at {path}: see /openapi.json for all paths")
         if error.status_code == 405:
-            allowed = (error.headers or {}).get("Allow", "another method")
-            return error_response(405, f"got {request.method}; expected {allowed}", headers=error.headers)
+            allowed = ", ".join(_methods_at(request))
+            return error_response(405, f"got {request.method}; expected {allowed}", headers={"Allow": allowed})
         if error.status_code == 400:  # deeply nested, or numbers of thousands of digits
             return error_response(400, f"the body cannot be read as JSON: send {_EXAMPLE_BODY}")
         return error_response(error.status_code, str(error.detail), headers=error.headers)
@@ -177,6 +178,12 @@ def _package_error_response(request: Request, error: ElasticDenserError) -> Resp
     if isinstance(error, WorkerError):
         return error_response(500, "the search failed: try again; the server's log holds the reason")
     return error_response(500, str(error))
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Return the methods of all routes at the path of a request; Starlette names those of the first alone."""
+    at_path = (route for route in request.app.routes if route.matches(request.scope)[0] is Match.PARTIAL)
+    return sorted({method for route in at_path for method in getattr(route, "methods", ())})
 
 
 def _is_json(content_type: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from concurrent.futures import Future
 from dataclasses import replace
@@ -18,6 +17,7 @@ from elasticdenser.errors import QueryError
 from elasticdenser.index.filters import parse_filter
 from elasticdenser.retrieval.hybrid import words_of
 from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, error_responses
+from elasticdenser.serving.fast_json import json_bytes
 from elasticdenser.serving.request_schemas import AnySearchRequest, BatchSearchRequest, SearchRequest
 from elasticdenser.serving.schemas import SearchResponse
 from elasticdenser.serving.service import Service, add_log_fields, service_of
@@ -217,6 +217,6 @@ def _render(service: Service, answers: list[Answer], with_text: bool) -> bytes:
             "late": answer.late,
             "coverage": answer.coverage,
         }
-        # A call of json.dumps keeps the interpreter to itself: one call for each result lets other threads run between.
-        results.append(json.dumps(result, ensure_ascii=False))
-    return f'{{"results": [{", ".join(results)}]}}'.encode("utf-8", "replace")
+        # To write JSON keeps the interpreter busy: one call for each result lets other threads run between.
+        results.append(json_bytes(result))
+    return b'{"results":[' + b",".join(results) + b"]}"

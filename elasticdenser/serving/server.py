@@ -32,7 +32,7 @@ _UVICORN_TIMEOUT_S = 2
 """Longer than a connection may linger."""
 
 _OTHER_FILES = 256
-"""Files and pipes that are not connections: of the index, of worker processes, of libraries."""
+"""Files and pipes that are not connections, for each index: its own, of worker processes, of libraries."""
 
 _KEEP_ALIVE_S = 75
 """Longer than a proxy keeps an idle connection (nginx: 60 s), which must not find it closed when it sends a request."""
@@ -155,8 +155,8 @@ def _cannot_listen(host: str, port: int, error: Exception) -> ElasticDenserError
     )
 
 
-def allow_open_files(max_connections: int) -> None:
-    """Raise this process's limit of open files, so that it can hold so many connections.
+def allow_open_files(max_connections: int, n_indexes: int = 1) -> None:
+    """Raise this process's limit of open files, so that it can hold so many connections and indexes.
 
     Raises:
         ElasticDenserError: The operating system does not allow it.
@@ -165,7 +165,7 @@ def allow_open_files(max_connections: int) -> None:
         return
     import resource
 
-    needed = max_connections + MAX_SURPLUS_CONNECTIONS + _OTHER_FILES
+    needed = max_connections + MAX_SURPLUS_CONNECTIONS + n_indexes * _OTHER_FILES
     limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
     if highest != resource.RLIM_INFINITY and needed > highest:
         most = max(1, highest - needed + max_connections)

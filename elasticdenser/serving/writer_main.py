@@ -7,6 +7,7 @@ import marshal
 import os
 import pickle
 from contextlib import suppress
+from inspect import signature
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
@@ -71,10 +72,10 @@ class _Changer:
 
     def delete(self, deletion: Deletion) -> Change:
         """Delete documents; ids that are not in the index are only reported."""
-        if deletion.filter is not None:
-            message = "filter: passages cannot be deleted by a filter yet: search with it, and send the doc_ids"
-            raise QueryError(message)
-        return delete_passages(deletion.path, deletion.doc_ids or (), missing_ok=True)
+        options: dict[str, Any] = {} if deletion.filter is None else {"filter": deletion.filter}
+        if not options.keys() <= signature(delete_passages).parameters.keys():
+            raise QueryError("passages cannot be deleted by a filter yet: search with it, and send the doc_ids")
+        return delete_passages(deletion.path, deletion.doc_ids or (), missing_ok=True, **options)
 
     def compact(self, path: Path) -> None:
         """Begin to merge segments if it is needed, beside further changes, which do not wait for it."""

@@ -8,7 +8,7 @@ import pytest
 
 from elasticdenser import PassageIndex, RetrievalEngine, Retriever
 from elasticdenser.datasets import Passage
-from elasticdenser.engine.processes.messages import decode_batch, encode_batch
+from elasticdenser.engine.processes.messages import decode_message, encode_batch
 from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Query
@@ -87,7 +87,7 @@ def test_the_engine_searches_by_words_for_those_who_ask(retriever):
 @pytest.mark.parametrize(("hybrid", "weight"), [(None, None), (True, None), (False, None), (True, 0.25)])
 def test_messages_to_processes_say_whether_words_count(hybrid, weight):
     queries = [Query(text="worms", k=3, hybrid=hybrid, word_weight=weight)]
-    assert decode_batch(encode_batch(queries, "level0")) == (queries, "level0")
+    assert decode_message(encode_batch(queries, "level0", 3)) == (queries, "level0", 3)
 
 
 def test_snippets_are_the_best_sentences(retriever):

@@ -11,8 +11,11 @@ from html import escape
 from pathlib import Path
 
 import pytest
-from serving_helpers import live_server
+from kernel_helpers import needs_fast_path
+from serving_helpers import PROFILE, live_server
+from waiting import LONG_DEADLINE_S
 
+from elasticdenser import PassageEncoder, PassageIndex, RetrievalEngine, Retriever
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
 
@@ -25,6 +28,11 @@ expected-statuses = ["400", "401", "404", "405", "413", "415", "422", "429"]
 [[operations]]
 include-path = "/search"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "404", "422", "429"]
+
+# No schema can say which documents have text, or that all of them or none have vectors.
+[[operations]]
+include-path = "/passages"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "422"]
 
 # No schema can say which token ids the model's tokenizer produces.
 [[operations]]
@@ -99,7 +107,20 @@ def test_schemathesis_finds_nothing_with_a_ranker(reranking_retriever, reranking
     _run_schemathesis(make_app(reranking_engine, reranking_retriever, ServeSettings(log=False)), tmp_path)
 
 
-def _run_schemathesis(app, tmp_path, key=None):
+@pytest.mark.slow
+@needs_fast_path
+def test_schemathesis_finds_nothing_in_changes_of_a_named_index(tiny_elastic, tmp_path):
+    encoder = PassageEncoder.from_pretrained(str(tiny_elastic), dtype="int8")
+    passages = [{"_id": f"d{number}", "text": f"text {number}"} for number in range(3)]
+    path = PassageIndex.build(passages, tmp_path / "mine", encoder, workers=1).path
+    retriever = Retriever.open(path, encoder=str(tiny_elastic), download=False)
+    with RetrievalEngine(retriever, PROFILE, slo_s=LONG_DEADLINE_S, workers=1) as engine:
+        app = make_app(engine, retriever, ServeSettings(log=False, write_key="s3cret"))
+        options = ("--include-path", "/passages", "-n", "5", "--request-timeout", "90")  # the later ones count
+        _run_schemathesis(app, tmp_path, "s3cret", "/indexes/default", *options)
+
+
+def _run_schemathesis(app, tmp_path, key=None, prefix="", *more):
     pytest.importorskip("schemathesis", reason="needs pip install schemathesis")
     command = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
     if command is None:
@@ -109,7 +130,7 @@ def _run_schemathesis(app, tmp_path, key=None):
         headers = [] if key is None else ["-H", f"Authorization: Bearer {key}"]
         options = ["-n", "25", "--seed", "1", "--request-timeout", "20", "--warnings", "off"]
         result = subprocess.run(
-            [command, "run", f"{url}/openapi.json", *options, *headers],
+            [command, "run", f"{url}{prefix}/openapi.json", *options, *headers, *more],
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -180,7 +180,7 @@ def serve(
             title=next(iter(paths.values())).resolve().name if len(paths) == 1 else None,
             log=access_log,
         )
-        allow_open_files(max_connections)
+        allow_open_files(max_connections, len(paths))
         served: dict[str, tuple[Retriever, Profile]] = {}
         for name, path in paths.items():
             levels = profiles.get(name)

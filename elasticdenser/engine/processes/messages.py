@@ -10,42 +10,76 @@ import marshal
 import pickle
 import traceback
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elasticdenser.engine.errors import WorkerError
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 
 if TYPE_CHECKING:
+    from elasticdenser.index.manifest import Manifest
     from elasticdenser.retrieval.retriever import Hit
     from elasticdenser.subnet import Subnet
 
 READY = marshal.dumps((None, None))
-"""Reply to the first message: the process can search."""
+"""Reply to the first message, and to `encode_opening`: the process can search the index."""
 
 Columns = tuple[list[str], list[float]]
 """Document ids and scores of the hits of one query."""
 
 
-def encode_batch(queries: Sequence[Query], level: str) -> bytes:
-    """Return the message that requests the hits of a batch."""
+class BatchMessage(NamedTuple):
+    """Request for the hits of a batch.
+
+    Attributes:
+        queries: The queries.
+        level: Name of the level.
+        number: Number of the opened index to search, as `encode_opening` gave it; 0 is the first one.
+    """
+
+    queries: list[Query]
+    level: str
+    number: int
+
+
+class OpeningMessage(NamedTuple):
+    """Request to open the newest generation of the index.
+
+    Attributes:
+        manifest: The manifest that it must have.
+        number: Number that batches will name it by.
+    """
+
+    manifest: Manifest
+    number: int
+
+
+def encode_opening(manifest: Manifest, number: int) -> bytes:
+    """Return the message that requests to open the newest generation of the index; see `OpeningMessage`."""
+    return marshal.dumps((None, pickle.dumps(manifest), number))
+
+
+def encode_batch(queries: Sequence[Query], level: str, number: int = 0) -> bytes:
+    """Return the message that requests the hits of a batch; see `BatchMessage`."""
     rows = []
     for query in queries:
         doc_ids = None if query.doc_ids is None else frozenset(map(_exact_str, query.doc_ids))
         filter = None if query.filter is None else _exact_str(query.filter)
         words = (query.hybrid, query.word_weight)
         rows.append((_exact_str(query.text), int(query.k), doc_ids, filter, query.rerank, *words))
-    return marshal.dumps((_exact_str(level), rows))
+    return marshal.dumps((_exact_str(level), rows, number))
 
 
-def decode_batch(message: bytes) -> tuple[list[Query], str]:
-    """Return the queries and the level of a batch."""
-    level, rows = marshal.loads(message)
+def decode_message(message: bytes) -> BatchMessage | OpeningMessage:
+    """Return the content of a message."""
+    level, rows, number = marshal.loads(message)
+    if level is None:
+        return OpeningMessage(pickle.loads(rows), number)
     queries = [
         Query(text=text, k=k, doc_ids=doc_ids, filter=filter, rerank=rerank, hybrid=hybrid, word_weight=word_weight)
         for text, k, doc_ids, filter, rerank, hybrid, word_weight in rows
     ]
-    return queries, level
+    return BatchMessage(queries, level, number)
 
 
 def encode_hits(hits: Sequence[Sequence[Hit]]) -> bytes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from elasticdenser.cpus import cpu_count
 from elasticdenser.engine.batch_search import BatchSearch, RetrieverSearch
 from elasticdenser.engine.errors import IndexReplacedError, WorkerError
-from elasticdenser.engine.processes.messages import LazyHits, encode_batch
+from elasticdenser.engine.processes.messages import LazyHits, encode_batch, encode_opening
 from elasticdenser.engine.processes.worker_process import WorkerProcess
 from elasticdenser.engine.profiling.level_name import parse_level_name
 from elasticdenser.engine.request import Query
@@ -75,14 +75,18 @@ class ProcessPoolSearch(BatchSearch):
     ) -> None:
         if retriever.opener is None:
             raise QueryError("got a retriever built from parts; search in processes needs one of `Retriever.open`")
-        self._local = RetrieverSearch(retriever, recalls)
+        self._recalls = dict(recalls)
+        self._local = RetrieverSearch(retriever, self._recalls)
         self._subnets = {level: retriever.encoder.resolve_subnet(parse_level_name(level).subnet) for level in recalls}
-        self._first_message = pickle.dumps((retriever.opener, retriever.index.manifest, dict(recalls)))
+        self._number = 0  # of the index that is searched, as the processes know it
+        self._first_message = self._opening_of(retriever)
         self._timeout_s = min(timeout_s, _MAX_TIMEOUT_S)
         self._lock, self.n_alive, self.n_replaced = Lock(), 0, 0
         self._changed = Condition(self._lock)
         self._idle: deque[WorkerProcess] = deque()
         self._processes: set[WorkerProcess] = set()
+        self._opened: dict[WorkerProcess, int] = {}  # number of the newest index of those that are ready
+        self._wanted: WorkerProcess | None = None
         self._is_closed = False
         self._error: str | None = None
         self.lost_index: str | None = None
@@ -114,10 +118,11 @@ class ProcessPoolSearch(BatchSearch):
         """
         with self._lock:
             process = self._idle.pop() if self._idle else None
+            number = self._number
         if process is None:
             return partial(self._local.search_batch, queries, level)
         try:
-            process.send(encode_batch(queries, level))
+            process.send(encode_batch(queries, level, number))
         except BaseException:
             self._release(process)
             raise
@@ -151,15 +156,60 @@ class ProcessPoolSearch(BatchSearch):
         for supervisor in self._supervisors:
             supervisor.join(_CLOSE_TIMEOUT_S)
 
-    def retire(self) -> None:
-        """End the idle processes now, and the others once they have answered; start no more."""
+    def refresh(self, retriever: Retriever) -> None:
+        """Search with a retriever of a newer generation of the index from now on; batches that run end in the old one.
+
+        One process after another opens that generation, between two batches, beside the one that it searches. Not for
+        several threads at once.
+
+        Args:
+            retriever: The retriever; its index must still be the newest generation.
+
+        Raises:
+            WorkerError: A process could not open it, for instance as there is a newer one; the old one stays.
+        """
+        local, number = RetrieverSearch(retriever, self._recalls), self._number + 1
+        message = encode_opening(retriever.index.manifest, number)
+        for process in list(self._opened):
+            if self._take(process):
+                self._open(process, message, number)
         with self._changed:
-            self._is_closed = True
-            for process in self._idle:
-                process.kill()
-            self._processes.difference_update(self._idle)
-            self._idle.clear()
+            self._number, self._local = number, local
+            self._first_message = self._opening_of(retriever)
+            for process in [process for process, opened in self._opened.items() if opened != number]:
+                process.kill()  # it has become ready meanwhile; its supervisor starts another
+            self._error = self.lost_index = None
             self._changed.notify_all()
+
+    def _open(self, process: WorkerProcess, message: bytes, number: int) -> None:
+        """Let a process that was taken open another generation, and make it idle again."""
+        try:
+            process.send(message)
+            process.receive(_START_TIMEOUT_S)
+            with self._lock:
+                if process in self._processes:
+                    self._opened[process] = number
+        except Exception as error:
+            if process.is_broken:
+                return  # it has died: its supervisor starts another, which opens what is searched then
+            raise WorkerError(f"a worker process could not open the index again: {error}") from error
+        finally:
+            self._release(process)
+
+    def _take(self, process: WorkerProcess) -> bool:
+        """Wait until a process is idle, and keep it from other uses; return whether it is still alive."""
+        with self._changed:
+            if process in self._idle:
+                self._idle.remove(process)
+                return True
+            self._wanted = process
+            self._changed.wait_for(lambda: self._wanted is None or process not in self._opened or self._is_closed)
+            was_taken, self._wanted = self._wanted is None, None
+            return was_taken
+
+    def _opening_of(self, retriever: Retriever) -> bytes:
+        """Return the first message to a process."""
+        return pickle.dumps((retriever.opener, retriever.index.manifest, self._recalls, self._number))
 
     def _receive_hits(self, process: WorkerProcess, level: str) -> LazyHits:
         try:
@@ -169,9 +219,12 @@ class ProcessPoolSearch(BatchSearch):
 
     def _release(self, process: WorkerProcess) -> None:
         """Make a process idle; kill it instead if its reply was not read, or if the pool is closed."""
-        with self._lock:
+        with self._changed:
             is_usable = not process.is_broken and not self._is_closed
-            if is_usable and process in self._processes:
+            if is_usable and process is self._wanted:
+                self._wanted = None
+                self._changed.notify_all()
+            elif is_usable and process in self._processes:
                 self._idle.append(process)
         if not is_usable:
             process.kill()
@@ -189,8 +242,13 @@ class ProcessPoolSearch(BatchSearch):
                 with self._changed:
                     self._record_failure(error, retry_s)
                     self._record_start()
-                    self._changed.wait_for(lambda: self._is_closed, retry_s)
+                    number = self._number
+                    self._changed.wait_for(partial(self._is_over, number), retry_s)
                 retry_s = min(2 * retry_s, _MAX_RETRY_S)
+
+    def _is_over(self, number: int) -> bool:
+        """Return whether the pool is closed, or searches another index than the one of this number."""
+        return self._is_closed or self._number != number
 
     def _run_process(self) -> None:
         """Start a process, make it available, and return when it has ended.
@@ -207,12 +265,14 @@ class ProcessPoolSearch(BatchSearch):
                 if self._is_closed:  # `close` did not see this process
                     return
                 self._processes.add(process)
-            process.send(self._first_message)
+                number, message = self._number, self._first_message
+            process.send(message)
             process.receive(_START_TIMEOUT_S)
             with self._changed:
-                if self._is_closed:
+                if self._is_closed or self._number != number:
                     return
                 self._idle.append(process)
+                self._opened[process] = number
                 self.n_alive += 1
                 self._error = self.lost_index = None
                 self._record_start()
@@ -224,10 +284,12 @@ class ProcessPoolSearch(BatchSearch):
                 self.n_replaced += 1
             logger.warning("a worker process has died or hung: starting another")
         finally:
-            with self._lock:
+            with self._changed:
                 self._processes.discard(process)
+                self._opened.pop(process, None)
                 if process in self._idle:
                     self._idle.remove(process)
+                self._changed.notify_all()
             # A thread that still waits for the reply then reads the end of the connection.
             process.kill()
             process.wait()
