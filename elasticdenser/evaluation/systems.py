@@ -30,6 +30,8 @@ class System:
         fuse: Takes the hits of the parts and k.
         min_part_hits: Number of hits per query that `fuse` needs of the parts, where k is less.
         run: Instead of `search`: a TREC run file.
+        timed: Takes queries and k as `search` does, and is timed in its place, where a part is a finished run: it does
+            what the system itself does for these queries.
         title: Title in plain words.
         settings: All settings that its hits depend on, for the report.
         fingerprint: SHA-256 over everything that its hits depend on, the corpus included; its runs are cached by
@@ -49,6 +51,7 @@ class System:
     fuse: Fuse | None = None
     min_part_hits: int = 0
     run: Path | None = None
+    timed: Search | None = None
     title: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
@@ -64,7 +67,9 @@ class System:
 
     @property
     def live_search(self) -> Search | None:
-        """Search for new queries; None if the hits come from a finished run."""
+        """Search for new queries, to be timed; None if the hits come from a finished run."""
+        if self.timed is not None:
+            return self.timed
         if self.fuse is None:
             return self.search
         searches = [part.live_search for part in self.parts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import compress
 
@@ -33,12 +33,16 @@ class Selection:
     Attributes:
         source: The corpus.
         is_selected: For each of its documents, 1 or 0.
+        n_new: Number of selected documents whose ids are not in the index.
+        ids: Ids of all documents, if they are wanted.
         digest: Hash of the selected documents.
         skipped: Bad lines of the corpus that were skipped, by reason.
     """
 
     source: Corpus
     is_selected: bytearray
+    n_new: int
+    ids: Set[str]
     digest: str
     skipped: Mapping[str, int]
 
@@ -128,6 +132,7 @@ def select(
     only_new: bool,
     compare: bool,
     chunker: Chunker | None,
+    keep_ids: bool = False,
     progress: Progress,
 ) -> Selection:
     """Read a corpus once, and select the documents that change the index.
@@ -138,17 +143,22 @@ def select(
         only_new: Leave out documents whose ids are in the index.
         compare: Leave out documents whose texts and metadata are in the index under the same ids.
         chunker: Cuts the documents, if those of the index were cut.
+        keep_ids: Whether the ids of all documents are wanted.
         progress: Called with (step, done, in all).
 
     Raises:
         BadInputError: The corpus has a fault, or holds nothing.
     """
     is_selected, digest = bytearray(), hashlib.blake2b(digest_size=8)
+    n_new, ids = 0, set()
     for document in corpus:
         stored = _stored(segments, document.doc_id, texts=compare and not only_new)
         own = [document] if chunker is None else chunker.chunks(iter([document]))
         is_left_out = stored is not None and (only_new or (compare and stored == list(own)))
         is_selected.append(not is_left_out)
+        n_new += stored is None
+        if keep_ids:
+            ids.add(document.doc_id)
         if len(is_selected) % _PROGRESS_EVERY == 0:
             progress("comparing", len(is_selected), 0)
         if not is_left_out:
@@ -156,7 +166,12 @@ def select(
     if not is_selected:
         raise BadInputError(f"the corpus {corpus.name!r} holds no passages, expected at least one")
     return Selection(
-        source=corpus, is_selected=is_selected, digest=digest.hexdigest(), skipped=dict(corpus.skipped.counts)
+        source=corpus,
+        is_selected=is_selected,
+        n_new=n_new,
+        ids=ids,
+        digest=digest.hexdigest(),
+        skipped=dict(corpus.skipped.counts),
     )
 
 

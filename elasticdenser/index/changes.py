@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -26,8 +26,9 @@ from elasticdenser.index.layout import SEGMENTS
 from elasticdenser.index.line_files import id_texts
 from elasticdenser.index.locking import exclusive_lock, resolve_path
 from elasticdenser.index.manifest import Manifest
+from elasticdenser.index.pruning import check_origin, vanished_documents
 from elasticdenser.index.segment import Segment
-from elasticdenser.index.tables import open_segments
+from elasticdenser.index.tables import SegmentIds, open_segments
 from elasticdenser.index.writing import WAIT_S, writing
 from elasticdenser.models.settings import INT8, EncoderFingerprint
 from elasticdenser.progress import Progress, silent
@@ -88,6 +89,8 @@ def add_passages(
     vectors: Vectors | None = None,
     only_new: bool = False,
     metadata: AnySelection = None,
+    prune: Path | None = None,
+    dry_run: bool = False,
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Change:
@@ -105,10 +108,14 @@ def add_passages(
         vectors: float32, (n_passages, dim): vectors of the passages of the corpus, which are then not encoded.
         only_new: Leave out documents whose ids are in the index.
         metadata: Further fields that are kept, as `as_corpus` takes them.
+        prune: The folder that the corpus consists of, and the index does: documents of the index that are no longer
+            in it are deleted in the same generation.
+        dry_run: Only count; the counts are those of documents, and nothing is encoded.
         workers: Cores to encode on; None is all usable ones.
         progress: Called with (step, done, in all).
 
     Raises:
+        QueryError: The index holds documents of others than the folder to prune, or too many have vanished.
         IndexFormatError: There is no such index, or it is damaged.
         EncoderMismatchError: The encoder is another one than that of the index.
         BadInputError: The corpus or the vectors have a fault.
@@ -116,8 +123,11 @@ def add_passages(
     """
     folder = resolve_path(path)
     contents, table = open_segments(folder, "changed", has_structure=False, has_postings=False)
+    contents.check_unsharded()
     source = as_corpus(corpus, metadata=metadata, known=contents.fields)
     manifest = contents.manifest
+    if prune is not None:
+        check_origin(contents, prune)
     own_encoder = None if vectors is not None else encoder or encoder_of(contents)
     chunker = None
     if own_encoder is not None:
@@ -127,11 +137,26 @@ def add_passages(
             chunker = Chunker(manifest.chunking, own_encoder)
     has_to_compare = manifest.has_texts and vectors is None
     selection = select(
-        source, table.segments, only_new=only_new, compare=has_to_compare, chunker=chunker, progress=progress
+        source,
+        table.segments,
+        only_new=only_new,
+        compare=has_to_compare,
+        chunker=chunker,
+        keep_ids=prune is not None,
+        progress=progress,
     )
-    vector_source = own_encoder or GivenVectors(cast("Vectors", vectors), selection, manifest)
+    vanished = [] if prune is None else vanished_documents(contents, SegmentIds(table), selection.ids, prune)
+    unchanged = Change(
+        generation=contents.number,
+        unchanged=selection.n_left_out,
+        deleted=len(vanished),
+        skipped=selection.skipped,
+    )
+    if dry_run:
+        return replace(unchanged, added=selection.n_new, replaced=selection.n_selected - selection.n_new)
     if not selection.n_selected:
-        return Change(generation=contents.number, unchanged=selection.n_left_out, skipped=selection.skipped)
+        return replace(unchanged, generation=_delete_vanished(folder, vanished)) if vanished else unchanged
+    vector_source = own_encoder or GivenVectors(cast("Vectors", vectors), selection, manifest)
     # Passages with given vectors get a name that no other call has: no interrupted call is continued.
     key = selection.digest if vectors is None else secrets.token_hex(8)
     work = folder / SEGMENTS / f"adding-{key}"
@@ -146,7 +171,7 @@ def add_passages(
     with exclusive_lock(work, WAIT_S):
         # Given vectors have what a build needs of an encoder.
         build_index(selection.corpus(), work, cast("PassageEncoder", vector_source), settings, progress, is_locked=True)
-        change = _commit(folder, work, only_new=only_new)
+        change = _commit(folder, work, only_new=only_new, vanished=vanished)
     return replace(change, unchanged=change.unchanged + selection.n_left_out, skipped=selection.skipped)
 
 
@@ -180,8 +205,15 @@ def _check_words_and_fields(contents: IndexContents, segment: Manifest) -> None:
         )
 
 
-def _commit(folder: Path, work: Path, *, only_new: bool) -> Change:
-    """Make a complete segment a part of the index, and delete what it replaces."""
+def _delete_vanished(folder: Path, vanished: Sequence[str]) -> int:
+    """Delete documents that have vanished, and return the number of the newest generation."""
+    with writing(folder) as writer:
+        rows, _ = rows_of_documents(writer.segments, vanished)
+        return writer.commit(rows).number if rows else writer.contents.number
+
+
+def _commit(folder: Path, work: Path, *, only_new: bool, vanished: Sequence[str] = ()) -> Change:
+    """Make a complete segment a part of the index, and delete what it replaces and what has vanished."""
     manifest = Manifest.read(work)
     n_added = manifest.n_documents or manifest.n_passages
     with writing(folder) as writer:
@@ -197,10 +229,12 @@ def _commit(folder: Path, work: Path, *, only_new: bool) -> Change:
                 changed = new if only_new else old
                 name = work.name if only_new else old.contents.name
                 deleted[name] = np.union1d(deleted.get(name, changed.deleted), rows)
+        for name, rows in rows_of_documents(writer.segments, vanished)[0].items():
+            deleted[name] = np.union1d(deleted[name], rows) if name in deleted else rows
         number = writer.commit(deleted, new=work).number
     if only_new:
-        return Change(generation=number, added=n_added - n_shared, unchanged=n_shared)
-    return Change(generation=number, added=n_added - n_shared, replaced=n_shared)
+        return Change(generation=number, added=n_added - n_shared, unchanged=n_shared, deleted=len(vanished))
+    return Change(generation=number, added=n_added - n_shared, replaced=n_shared, deleted=len(vanished))
 
 
 def delete_passages(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 from ir_measures import ScoredDoc
 
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.cpus import cpu_count
+from elasticdenser.datasets.runs import read_run
 from elasticdenser.errors import BadInputError, DataMissingError, QueryError
 from elasticdenser.evaluation import System
 from elasticdenser.fingerprint import fingerprint_of
@@ -48,14 +51,16 @@ def rerank_system(
         "precision": reranker.ranker.dtype,
     }
     files = [sha256_of(reranker.ranker.folder / file) for file in (RANKER_MANIFEST, RANKER_WEIGHTS)]
+    reranking = _Reranking(name, reranker, query_set, resources)
     return System(
         name=name,
         title=settings.title or f"{settings.over}, reranked by {reranker}",
-        settings=shown_settings,
+        settings=shown_settings if over.run is None else {**shown_settings, "timed": "reranking alone"},
         fingerprint=fingerprint_of([shown_settings, files, over.fingerprint]),
         parts=[over],
-        fuse=_Reranking(name, reranker, query_set, resources),
+        fuse=reranking,
         min_part_hits=reranker.n_candidates,
+        timed=None if over.run is None else _OfRun(over.run, reranking),
     )
 
 
@@ -94,3 +99,26 @@ class _Reranking:
                 seen.add(hit.query_id)
                 self.resources.progress(f"{self.query_set}: {self.name}", len(seen), len(run))
             yield hit
+
+
+class _OfRun:
+    """Reranking of the hits that a finished run has of some queries; it is timed, which the run cannot be.
+
+    Args:
+        path: The run.
+        reranking: The reranking.
+    """
+
+    def __init__(self, path: Path, reranking: _Reranking) -> None:
+        self._path, self._reranking = path, reranking
+
+    @cached_property
+    def _hits(self) -> Mapping[str, list[ScoredDoc]]:
+        hits: dict[str, list[ScoredDoc]] = {}
+        for hit in read_run(self._path):
+            hits.setdefault(hit.query_id, []).append(hit)
+        return hits
+
+    def __call__(self, queries: Mapping[str, str], k: int) -> Iterator[ScoredDoc]:
+        """Yield the reranked hits of the queries."""
+        return self._reranking([[hit for query_id in queries for hit in self._hits.get(query_id, ())]], k)

@@ -8,6 +8,7 @@ from pathlib import Path
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.datasets import Corpus, load_irds, open_corpus, register_dpr_questions
 from elasticdenser.datasets.sources import is_dataset_id, resolve_sources
+from elasticdenser.datasets.sqlite import is_sqlite_source, split_sqlite_source
 from elasticdenser.errors import BadInputError, DataMissingError
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index.layout import MANIFEST
@@ -42,12 +43,16 @@ class DataSources:
     def resolve(self, source: str) -> str:
         """Return the path of a source in the data folder, or the source itself if it is an ir_datasets id.
 
+        Of `sqlite:PATH?query=...`, the path is one in the data folder too.
+
         Raises:
             DataMissingError: It is neither.
         """
         path = self._folder / source
         if path.exists():
             return str(path)
+        if is_sqlite_source(source):
+            return self._resolved_sqlite(source)
         if source in self._unregistered:
             raise DataMissingError(f"{source}: {self._unregistered[source]}")
         message = self._missing(source)
@@ -58,6 +63,12 @@ class DataSources:
         except DataMissingError as error:
             raise DataMissingError(f"{message} (it is not an ir_datasets id either)") from error
         return source
+
+    def _resolved_sqlite(self, source: str) -> str:
+        path = split_sqlite_source(source)[0]
+        if not (self._folder / path).is_file():
+            raise DataMissingError(self._missing(path))
+        return source.replace(path, str(self._folder / path), 1)
 
     def open_corpus(self, corpus: str) -> Corpus:
         """Open a corpus of the suite.

@@ -81,6 +81,28 @@ def test_words_are_added_to_a_changed_index(changing, tmp_path):
     assert "at least" in run("info", changing).stdout
 
 
+def test_additions_can_prune_what_has_vanished_from_the_folder(tiny_model, tmp_path):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for number in range(3):
+        (docs / f"{number}.md").write_text(f"# Page {number}\n\ntext {number}\n")
+    path = str(tmp_path / "index")
+    assert run("index", str(docs), "-o", path, "--encoder", str(tiny_model), "--precision", "fp32").exit_code == 0
+    (docs / "1.md").unlink()
+    (docs / "3.md").write_text("# Page 3\n\nnew\n")
+    result = run("add", path, str(docs), "--prune", "--dry-run")
+    expected = "added 1, replaced 0, unchanged 2, deleted 1; it holds 3 passages, generation"
+    assert f"would have {expected} 0" in result.stderr, result.output
+    assert expected in run("add", path, str(docs), "--prune").stderr
+    for corpus, expected in [
+        ((str(docs), str(docs)), "expected one folder that exists"),
+        ((str(docs / "nowhere"),), "expected one folder that exists"),
+        ((str(docs), "--skip-bad"), "stands in bad lines"),
+    ]:
+        result = run("add", path, *corpus, "--prune")
+        assert result.exit_code == 2 and expected in " ".join(result.output.split())
+
+
 def test_ids_are_needed_to_delete(changing, tmp_path):
     result = run("delete", changing)
     assert result.exit_code == 2

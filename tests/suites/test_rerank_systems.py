@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from ir_measures import ScoredDoc
@@ -60,10 +62,10 @@ def data_folder(tmp_path):
 def evaluated(tmp_path, tiny_model, tiny_ranker, data_folder):
     """Evaluates a suite of these tables."""
 
-    def evaluate(*tables, baseline="", **options):
+    def evaluate(*tables, baseline="", source="words", **options):
         first_line = f'baseline = "{baseline}"' if baseline else ""
         text = (
-            "\n".join((first_line, CORPUS, *tables))
+            "\n".join((first_line, CORPUS.replace('["words"]', f'["{source}"]'), *tables))
             .replace("ENCODER", str(tiny_model))
             .replace("RANKER", str(tiny_ranker))
         )
@@ -119,6 +121,27 @@ def test_a_search_is_reranked_timed_and_cached(evaluated, tiny_ranker, tmp_path)
     assert times["reranked"] > times["dense"] > 0
     _, messages = evaluated(*tables, baseline="dense", timed_queries=2)
     assert "words: reranked" not in messages
+
+
+def test_the_reranking_of_a_finished_run_is_timed_and_the_run_is_not(evaluated):
+    lines = ('ranker = "RANKER"', "candidates = 4")
+    comparison, _ = evaluated(RUN, reranking("given", *lines), timed_queries=2)
+    times = {cell.system: cell.ms_per_query for cell in comparison.cells}
+    assert times["given"] is None and times["reranked"] > 0
+    system = next(system for system in comparison.systems if system.name == "reranked")
+    assert system.settings["timed"] == "reranking alone"
+
+
+def test_paths_of_databases_are_in_the_data_folder(evaluated, data_folder):
+    with closing(sqlite3.connect(data_folder / "words.db")) as connection:
+        connection.execute("CREATE TABLE docs (id TEXT, text TEXT)")
+        connection.executemany("INSERT INTO docs VALUES (?, ?)", TEXTS.items())
+        connection.commit()
+    query = "sqlite:words.db?query=SELECT id, text FROM docs WHERE id <> 'd9'"
+    comparison, _ = evaluated(DENSE, source=query)
+    assert comparison.cell("words", "dense").mean("RR@3") >= 0
+    comparison, _ = evaluated(DENSE, source="sqlite:absent.db")
+    assert "absent.db is missing in" in comparison.skipped[0].reason
 
 
 def test_the_weight_of_the_first_stage_can_be_set(evaluated, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ _EXAMPLES = options.examples(
     "add indexes/mine new.jsonl",
     "add indexes/mine passages.jsonl               (encodes only what has changed)",
     "add indexes/mine new.jsonl more.tsv --only-new",
+    "add indexes/docs docs/ --prune                (as docs/ is now; --dry-run only tells)",
     "add indexes/articles articles.csv --id doi --text abstract+body --title headline",
 )
 
@@ -29,6 +31,15 @@ def add(
     only_new: Annotated[
         bool, typer.Option("--only-new", help="Leave passages alone whose ids are in the index.")
     ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune",
+            help="Delete the documents of the index that are no longer in CORPUS, which is the folder that the index "
+            "was made of: files that were removed, and sections that were.",
+        ),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
     reading: options.CorpusOptions,
     encoder: options.IndexEncoder = None,
     workers: options.EncodingWorkers = None,
@@ -44,15 +55,31 @@ def add(
     from elasticdenser.index.changes import add_passages, encoder_of
     from elasticdenser.index.contents import IndexContents
 
+    folder = Path(corpus[0]) if prune else None
+    if folder is not None and (len(corpus) > 1 or not folder.is_dir()):
+        raise typer.BadParameter(f"got {', '.join(corpus)}; expected one folder that exists", param_hint="--prune")
+    if prune and reading.skip_bad:
+        raise typer.BadParameter(
+            "what stands in bad lines would be deleted: leave out --skip-bad", param_hint="--prune"
+        )
     contents = IndexContents.read(index)
     passage_encoder = encoder_of(contents, encoder, device=device, download=not offline)
     with resumable(), progress_bars() as progress:
         change = add_passages(
-            index, reading.open(corpus), passage_encoder, only_new=only_new, workers=workers, progress=progress
+            index,
+            reading.open(corpus),
+            passage_encoder,
+            only_new=only_new,
+            prune=folder,
+            dry_run=dry_run,
+            workers=workers,
+            progress=progress,
         )
-        changed = options.compacted(index, progress, skip=no_compact)
+        changed = contents if dry_run else options.compacted(index, progress, skip=no_compact)
+    deleted = f", deleted {change.deleted:,}" if prune else ""
+    counts = f"added {change.added:,}, replaced {change.replaced:,}, unchanged {change.unchanged:,}{deleted}"
     note(
-        f"{index}: added {change.added:,}, replaced {change.replaced:,}, unchanged {change.unchanged:,}; it holds "
+        f"{index}: {'would have ' if dry_run else ''}{counts}; it holds "
         f"{changed.manifest.n_passages:,} passages, generation {changed.number}"
     )
     for reason, count in sorted(change.skipped.items()):
