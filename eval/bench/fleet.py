@@ -77,8 +77,8 @@ def main() -> None:
     title = f"{len(arrivals):,} requests, {options.shards} shards of {options.scale * 191_490:,.0f} passages"
     print_table(f"{title}, deadline {options.deadline_ms:g} ms", rows)
     print(f"{process_time() - started_s:.0f} s of CPU time")
-    settings = {name: getattr(options, name) for name in ("rate", "seconds", "deadline_ms", "shards", "scale")}
-    append_result("fleet", {**settings, "requests": len(arrivals), "rows": rows})
+    load = {name: getattr(options, name) for name in ("rate", "seconds", "deadline_ms", "shards", "scale")}
+    append_result("fleet", {**load, "requests": len(arrivals), "rows": rows})
     if options.figure is not None:
         _draw(options.figure, profile, runs, options.seconds, base.deadline_s, sizes["elastic"])
 
@@ -98,7 +98,8 @@ def smallest_fleet(times: FleetTimes, policy: str, arrivals: Times, base: FleetS
     """
 
     def reaches(**counts: int) -> bool:
-        return simulate_fleet(times, policy, arrivals, replace(base, **counts)).whole_in_time >= _GOAL
+        settings = replace(base, **counts)  # type: ignore[arg-type]
+        return simulate_fleet(times, policy, arrivals, settings).whole_in_time >= _GOAL
 
     replicas = _least(lambda n: reaches(replicas=n, routers=4 * n), _MIN_REPLICAS)
     routers = _least(lambda n: reaches(replicas=replicas, routers=n), 1, most=4 * replicas)
