@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -41,6 +43,8 @@ _EFFORTS = {
 _BURSTS = ((0.30, 1.0), (0.52, 1.5), (0.60, 1.0), (0.80, 1.5))
 """Start of each burst as a share of the day, and its further requests as a multiple of the mean rate."""
 _BURST_SHARE = 0.04
+_ROUTERS_A_REPLICA = (1, 1.5, 2, 2.5, 3, 4)
+"""Numbers of routers that are tried, as multiples of the replicas of a shard."""
 _MIN_REPLICAS = 2
 """A single replica would leave a shard without any while it is replaced, and nothing to hedge with."""
 
@@ -54,7 +58,9 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--scale", type=float, default=1.0, help="passages of a shard, in multiples of 191,490")
     parser.add_argument("--figure", type=Path, help="picture of the day with equal machines (.png)")
+    parser.add_argument("--policies", default=",".join(_POLICIES), help="the first one's fleet is that of all")
     options = parser.parse_args()
+    policies = options.policies.split(",")
     profile = Profile.load(_PROFILE)
     times = FleetTimes.split(profile, _search_s(), scale=options.scale)
     arrivals = day_with_bursts(options.rate, options.seconds, np.random.default_rng(7))
@@ -68,19 +74,20 @@ def main() -> None:
     sizes: dict[str, FleetSettings] = {}
     rows: list[dict[str, Any]] = []
     started_s = process_time()
-    for policy in _POLICIES:
+    for policy in policies:
         sizes[policy] = smallest_fleet(times, policy, arrivals, base)
-    runs = {policy: simulate_fleet(times, policy, arrivals, sizes["elastic"]) for policy in _POLICIES}
+    runs = {policy: simulate_fleet(times, policy, arrivals, sizes[policies[0]]) for policy in policies}
     for policy, settings in sizes.items():
         rows.append(_row(policy, settings, simulate_fleet(times, policy, arrivals, settings), runs[policy], profile))
-    rows += hedging_rows(times, arrivals, sizes["elastic"])
+    if "elastic" in sizes:
+        rows += hedging_rows(times, arrivals, sizes["elastic"])
     title = f"{len(arrivals):,} requests, {options.shards} shards of {options.scale * 191_490:,.0f} passages"
     print_table(f"{title}, deadline {options.deadline_ms:g} ms", rows)
     print(f"{process_time() - started_s:.0f} s of CPU time")
-    settings = {name: getattr(options, name) for name in ("rate", "seconds", "deadline_ms", "shards", "scale")}
-    append_result("fleet", {**settings, "requests": len(arrivals), "rows": rows})
+    load = {name: getattr(options, name) for name in ("rate", "seconds", "deadline_ms", "shards", "scale")}
+    append_result("fleet", {**load, "requests": len(arrivals), "rows": rows})
     if options.figure is not None:
-        _draw(options.figure, profile, runs, options.seconds, base.deadline_s, sizes["elastic"])
+        _draw(options.figure, profile, runs, options.seconds, base.deadline_s, sizes[policies[0]])
 
 
 def day_with_bursts(mean_per_s: float, seconds: float, rng: np.random.Generator) -> Times:
@@ -94,14 +101,24 @@ def day_with_bursts(mean_per_s: float, seconds: float, rng: np.random.Generator)
 def smallest_fleet(times: FleetTimes, policy: str, arrivals: Times, base: FleetSettings) -> FleetSettings:
     """Return the fleet with the fewest replicas, and then the fewest routers, that reaches the goal.
 
-    More replicas with fewer routers are not tried: a replica more costs a machine for each shard.
+    More routers are not always better: elastic ones send more to the replicas than these can do, since none sees the
+    queue of the others. So several numbers of them are tried with each number of replicas. More replicas with fewer
+    routers are not tried: a replica more costs a machine for each shard.
     """
+    enough: dict[int, int] = {}
 
-    def reaches(**counts: int) -> bool:
-        return simulate_fleet(times, policy, arrivals, replace(base, **counts)).whole_in_time >= _GOAL
+    def reaches(replicas: int, routers: int) -> bool:
+        settings = replace(base, replicas=replicas, routers=routers)
+        return simulate_fleet(times, policy, arrivals, settings).whole_in_time >= _GOAL
 
-    replicas = _least(lambda n: reaches(replicas=n, routers=4 * n), _MIN_REPLICAS)
-    routers = _least(lambda n: reaches(replicas=replicas, routers=n), 1, most=4 * replicas)
+    def is_enough(replicas: int) -> bool:
+        tried = dict.fromkeys(math.ceil(share * replicas) for share in _ROUTERS_A_REPLICA)
+        found = next((routers for routers in tried if reaches(replicas, routers)), None)
+        enough.update({} if found is None else {replicas: found})
+        return found is not None
+
+    replicas = _least(is_enough, _MIN_REPLICAS)
+    routers = _least(partial(reaches, replicas), 1, most=enough[replicas])
     return replace(base, replicas=replicas, routers=routers)
 
 
@@ -126,8 +143,8 @@ def _row(policy: str, settings: FleetSettings, own: FleetRun, equal: FleetRun, p
         "replicas": settings.replicas,
         "quality": summarise(policy, own.outcomes, profile).retention,
         **_shares(own, ""),
-        **_shares(equal, " with the elastic fleet"),
-        "quality with the elastic fleet": summarise(policy, equal.outcomes, profile).retention,
+        **_shares(equal, " with the first fleet"),
+        "quality with the first fleet": summarise(policy, equal.outcomes, profile).retention,
     }
 
 
