@@ -17,7 +17,6 @@ from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder
 from elasticdenser.errors import BadInputError
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index import PassageIndex
-from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.locate import DEFAULT_ELASTIC, DEFAULT_MODEL, TRAINED_WEIGHTS, find_model
 from elasticdenser.models.manifest import SPACE, is_elastic
 from elasticdenser.models.space import check_has_encoder
