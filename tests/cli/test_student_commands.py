@@ -10,6 +10,7 @@ import pytest
 from cli_helpers import run
 
 from elasticdenser import ElasticQueryEncoder
+from elasticdenser.cli.encoder_check import check_encoder
 
 WORDS = ("dune", "desert", "planet", "novel", "csv", "file", "header")
 TEXTS = [" ".join(WORDS[(number + step) % 7] for step in range(4 + number // 7)) for number in range(40)]
@@ -47,7 +48,7 @@ def test_vectors_alone_lead_to_a_search(folder, tiny_model):
         hits = run("search", "api", TEXTS[3], "--encoder", "student", "--subnet", subnet, "-k", "5", "--json")
         assert hits.exit_code == 0, hits.output
         assert TEXTS[3] in hits.stdout
-    report = " ".join(run("doctor", "--encoder", "student", "--offline").output.split())
+    report = str(check_encoder("student", download=False, trust_remote_code=False))
     assert "a student, for queries only" in report and "space:some-api-3" in report and "48 dimensions" in report
 
 
