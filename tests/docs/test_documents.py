@@ -13,7 +13,7 @@ import typer.main
 from documents import DOCUMENTS, ROOT, Block, anchors_of, blocks_of, name_of, without_blocks
 
 from elasticdenser.cli import make_app
-from elasticdenser.suites import read_suite
+from elasticdenser.suites import read_any_suite
 
 # Those of docs/extending.md import each other, and are executed by test_extending.
 PYTHON_BLOCKS = [
@@ -71,13 +71,18 @@ def test_names_that_examples_import_exist(block: Block):
                 importlib.import_module(alias.name)
 
 
-SUITE_BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document) if "[systems." in block.text]
+SUITE_BLOCKS = [
+    block
+    for document in DOCUMENTS
+    for block in blocks_of(document)
+    if "[systems." in block.text or "[models." in block.text
+]
 
 
 @pytest.mark.parametrize("block", SUITE_BLOCKS, ids=str)
 def test_suites_are_valid(block: Block, tmp_path):
     (tmp_path / "suite.toml").write_text(block.text, encoding="utf-8")
-    read_suite(tmp_path / "suite.toml")
+    read_any_suite(tmp_path / "suite.toml")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
