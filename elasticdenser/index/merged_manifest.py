@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index.efforts import Effort
 from elasticdenser.index.generation import Generation
 from elasticdenser.index.lexical.info import LexicalInfo
 from elasticdenser.index.manifest import Manifest, Origin, StructureInfo
-
-if TYPE_CHECKING:
-    from elasticdenser.index.contents import SegmentContents
+from elasticdenser.index.segment_contents import SegmentContents
 
 _ORIGINS: tuple[Origin, ...] = ("decoded", "exact", "encoded")
 """Of several segments, the first that one of them has is said of all."""
