@@ -7,52 +7,14 @@ from pathlib import Path
 
 from elasticdenser.datasets.metadata import FieldType
 from elasticdenser.errors import BuildError, IndexFormatError
-from elasticdenser.index.generation import DeletedPassages, Generation, is_generation
+from elasticdenser.index.generation import Generation, is_generation
 from elasticdenser.index.layout import MANIFEST, SEGMENTS, SHARDS
 from elasticdenser.index.lexical.info import is_file_of_postings
-from elasticdenser.index.manifest import FileEntry, Manifest, damaged, read_manifest
+from elasticdenser.index.manifest import Manifest, damaged, read_manifest
 from elasticdenser.index.merged_manifest import manifest_of_generation, manifest_of_shards
 from elasticdenser.index.part_manifests import read_part_manifest
+from elasticdenser.index.segment_contents import SegmentContents
 from elasticdenser.index.sharding.manifest import ShardedManifest, is_sharded
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentContents:
-    """Contents of a segment.
-
-    Attributes:
-        path: Its folder, relative to that of the index.
-        manifest: Its manifest.
-        deleted: Its deleted passages; None if there are none.
-    """
-
-    path: str
-    manifest: Manifest
-    deleted: DeletedPassages | None = None
-
-    @property
-    def name(self) -> str:
-        """Its name in the manifest of the generation."""
-        return Path(self.path).name
-
-    @property
-    def n_passages(self) -> int:
-        """Number of passages that are not deleted."""
-        return self.manifest.n_passages - (self.deleted.n_passages if self.deleted else 0)
-
-    @property
-    def n_documents(self) -> int | None:
-        """Number of documents that are not deleted, if documents were cut into chunks."""
-        n_documents = self.manifest.n_documents
-        return n_documents if n_documents is None else n_documents - ((self.deleted and self.deleted.n_documents) or 0)
-
-    @property
-    def files(self) -> dict[str, FileEntry]:
-        """Size and checksum of every file, by its path in the folder of the index."""
-        files = {str(Path(self.path, name)): entry for name, entry in self.manifest.files.items()}
-        if self.deleted is not None:
-            files[f"{SEGMENTS}/{self.deleted.file}"] = self.deleted.entry
-        return files
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index.efforts import Effort, select_effort
 from elasticdenser.index.generation import Generation
 from elasticdenser.index.lexical.info import LexicalInfo
 from elasticdenser.index.manifest import Manifest, Origin, StructureInfo
+from elasticdenser.index.segment_contents import SegmentContents
 from elasticdenser.index.sharding.manifest import ShardedManifest
-
-if TYPE_CHECKING:
-    from elasticdenser.index.contents import SegmentContents
 
 _ORIGINS: tuple[Origin, ...] = ("decoded", "exact", "encoded")
 """Of several segments, the first that one of them has is said of all."""

@@ -18,13 +18,13 @@ from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import IndexFormatError
 from elasticdenser.index import layout
 from elasticdenser.index.chunking import chunk_id, document_of, n_documents_of
-from elasticdenser.index.contents import SegmentContents
 from elasticdenser.index.generation import DeletedPassages
 from elasticdenser.index.lexical.postings import Postings
 from elasticdenser.index.line_files import IdTable, LineFile
 from elasticdenser.index.manifest import Manifest
 from elasticdenser.index.metadata.store import MetadataStore
 from elasticdenser.index.passage_file import PassageFile
+from elasticdenser.index.segment_contents import SegmentContents
 from elasticdenser.index.structures import IndexStructure
 
 NO_POSITIONS: Positions = np.empty(0, np.int64)

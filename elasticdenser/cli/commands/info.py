@@ -12,8 +12,9 @@ from elasticdenser.cli.command import command
 from elasticdenser.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
-    from elasticdenser.index.contents import IndexContents, SegmentContents
+    from elasticdenser.index.contents import IndexContents
     from elasticdenser.index.manifest import Manifest
+    from elasticdenser.index.segment_contents import SegmentContents
 
 
 @command
