@@ -145,7 +145,7 @@ def register_handlers(app: FastAPI) -> None:
             path = _quoted(request.url.path)
             return error_response(404, f"there is nothing at {path}: see /openapi.json for all paths")
         if error.status_code == 405:
-            allowed = ", ".join(_methods_at(request))
+            allowed = ", ".join(_methods_at(request)) or (error.headers or {}).get("Allow", "another method")
             return error_response(405, f"got {request.method}; expected {allowed}", headers={"Allow": allowed})
         if error.status_code == 400:  # deeply nested, or numbers of thousands of digits
             return error_response(400, f"the body cannot be read as JSON: send {_EXAMPLE_BODY}")
@@ -189,7 +189,7 @@ def _methods_at(request: Request) -> list[str]:
 def _flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
     """Yield routes, those of included routers one by one."""
     for route in routes:
-        included = getattr(route, "included_router", None)
+        included = getattr(route, "original_router", None)  # FastAPI keeps included routers as they are
         if included is None:
             yield route
         else:
