@@ -121,7 +121,10 @@ class EngineTarget:
             self._send_unsent()
         if not readable:
             return []
-        data = self._socket.recv(_MAX_READ_BYTES)
+        try:
+            data = self._socket.recv(_MAX_READ_BYTES)
+        except ConnectionResetError:  # it has ended before it read everything
+            data = b""
         if not data:
             raise TargetError(_PROCESS_ENDED)
         return [

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
 from elasticdenser.engine.errors import EngineClosedError, OverloadedError, WorkerError
@@ -145,7 +145,7 @@ def register_handlers(app: FastAPI) -> None:
             path = _quoted(request.url.path)
             return error_response(404, f"there is nothing at {path}: see /openapi.json for all paths")
         if error.status_code == 405:
-            allowed = ", ".join(_methods_at(request))
+            allowed = ", ".join(_methods_at(request)) or (error.headers or {}).get("Allow", "another method")
             return error_response(405, f"got {request.method}; expected {allowed}", headers={"Allow": allowed})
         if error.status_code == 400:  # deeply nested, or numbers of thousands of digits
             return error_response(400, f"the body cannot be read as JSON: send {_EXAMPLE_BODY}")
@@ -182,8 +182,18 @@ def _package_error_response(request: Request, error: ElasticDenserError) -> Resp
 
 def _methods_at(request: Request) -> list[str]:
     """Return the methods of all routes at the path of a request; Starlette names those of the first alone."""
-    at_path = (route for route in request.app.routes if route.matches(request.scope)[0] is Match.PARTIAL)
-    return sorted({method for route in at_path for method in getattr(route, "methods", ())})
+    at_path = (route for route in _flat(request.app.routes) if route.matches(request.scope)[0] is Match.PARTIAL)
+    return sorted({method for route in at_path for method in getattr(route, "methods", None) or ()})
+
+
+def _flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+    """Yield routes, those of included routers one by one."""
+    for route in routes:
+        included = getattr(route, "original_router", None)  # FastAPI keeps included routers as they are
+        if included is None:
+            yield route
+        else:
+            yield from _flat(included.routes)
 
 
 def _is_json(content_type: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -16,7 +17,7 @@ from elasticdenser.serving.metrics import CONTENT_TYPE
 from elasticdenser.serving.pages import page_response, page_source
 from elasticdenser.serving.recent_samples import SAMPLE_INTERVAL_S
 from elasticdenser.serving.schemas import Health, LiveView
-from elasticdenser.serving.service import answering_services, service_of
+from elasticdenser.serving.service import Service, answering_services, service_of
 
 router = APIRouter()
 
@@ -36,15 +37,20 @@ async def readyz(request: Request) -> dict[str, str] | Response:
     if services[0].server.is_stopping:
         return unavailable_response("the server is stopping")
     for service in services:
-        which = f"index {service.name}: " if len(services) > 1 else ""
+        which = _prefix(services, service)
         if (failure := service.engine.process_failure) is not None:
             return unavailable_response(f"{which}searches are slow, because no search process can start ({failure})")
         if not service.is_ready:
             return unavailable_response(f"{which}the server is warming up")
-    losses = {service.name: service.engine.lost_index for service in services}
-    if lost := "; ".join(f"{name}: {loss}" for name, loss in losses.items() if loss is not None):
+    losses = {_prefix(services, service): service.engine.lost_index for service in services}
+    if lost := "; ".join(f"{prefix}{loss}" for prefix, loss in losses.items() if loss is not None):
         return {"status": "ready", "warning": f"search processes that die are not replaced: {lost}"}
     return {"status": "ready"}
+
+
+def _prefix(services: Sequence[Service], service: Service) -> str:
+    """Return the beginning of a message about one of several indexes; nothing if there is only one."""
+    return f"index {service.name}: " if len(services) > 1 else ""
 
 
 @router.get("/metrics", response_class=Response, responses=_PLAIN_TEXT | error_responses())
