@@ -150,7 +150,8 @@ def select(
         BadInputError: The corpus has a fault, or holds nothing.
     """
     is_selected, digest = bytearray(), hashlib.blake2b(digest_size=8)
-    n_new, ids = 0, set()
+    n_new = 0
+    ids: set[str] = set()
     for document in corpus:
         stored = _stored(segments, document.doc_id, texts=compare and not only_new)
         own = [document] if chunker is None else chunker.chunks(iter([document]))

@@ -140,8 +140,8 @@ def test_paths_of_databases_are_in_the_data_folder(evaluated, data_folder):
     query = "sqlite:words.db?query=SELECT id, text FROM docs WHERE id <> 'd9'"
     comparison, _ = evaluated(DENSE, source=query)
     assert comparison.cell("words", "dense").mean("RR@3") >= 0
-    comparison, _ = evaluated(DENSE, source="sqlite:absent.db")
-    assert "absent.db is missing in" in comparison.skipped[0].reason
+    with pytest.raises(BadInputError, match=r"absent.db is missing in "):
+        evaluated(DENSE, source="sqlite:absent.db")
 
 
 def test_the_weight_of_the_first_stage_can_be_set(evaluated, tmp_path):

@@ -211,7 +211,7 @@ def _print_filters(profile: Profile) -> None:
     ]
     if rows:
         columns = ["share", "passages", "recall", "ms single", "without = 1"]
-        print_table("Searches with filters, by the share of passages that match", columns, rows, numeric=len(columns))
+        print_table("Filters, by share of matches", columns, rows, numeric=len(columns))
 
 
 def register(app: typer.Typer) -> None:

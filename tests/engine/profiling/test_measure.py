@@ -193,12 +193,14 @@ def test_queries_and_levels_must_exist(retriever):
 def test_the_profile_command_writes_a_profile_and_a_chart(index_path, tiny_elastic, tmp_path):
     output = tmp_path / "profile.json"
     common = ["profile", str(index_path), "--encoder", str(tiny_elastic), "--offline", "--rounds", "1"]
-    result = CliRunner().invoke(app, [*common, "-o", str(output), "--batch-sizes", "1,2", "--by-length"])
+    result = CliRunner().invoke(app, [*common, "-o", str(output), "--batch-sizes", "1,2", "--by-length", "--filters"])
     assert result.exit_code == 0, result.output
     assert "Quality by tokens of the query" in result.output
     profile = Profile.load(output)
     assert all(level.name in result.output for level in profile.levels) and profile.has_quality_by_tokens
     assert "<svg" in output.with_suffix(".svg").read_text()
+    assert "Filters, by share of matches" in result.output
+    assert [figures["n_matching"] for figures in profile.measured["filters"]] == [40, 20, 4]
     for wrong, message in (
         (["-o", str(tmp_path / "p.txt")], "ends in .json"),
         (["-o", str(output), "--batch-sizes", "1,x"], "numbers with commas"),
