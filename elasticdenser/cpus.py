@@ -10,6 +10,10 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 PROCESS_GROUPS = Path("/proc/self/cgroup")
 CPU_INFO = Path("/proc/cpuinfo")
 
+LIMIT = "ELASTICDENSER_CPUS"
+"""Variable of the environment with the most CPUs that a process and its children count as usable: an actor of a cluster
+sets it to what it was granted, which the operating system does not know."""
+
 
 def cpu_count(*, cgroup_root: Path = CGROUP_ROOT, process_groups: Path = PROCESS_GROUPS) -> int:
     """Return the number of usable CPUs, at least 1.
@@ -18,7 +22,9 @@ def cpu_count(*, cgroup_root: Path = CGROUP_ROOT, process_groups: Path = PROCESS
         cgroup_root: Mount point of the control groups (v1 or v2).
         process_groups: File that names the control groups of this process.
     """
-    n_cpus = affinity_count()
+    n_cpus, limit = affinity_count(), os.environ.get(LIMIT, "")
+    if limit.isdecimal():
+        n_cpus = max(1, min(n_cpus, int(limit)))
     quota = cpu_quota(cgroup_root=cgroup_root, process_groups=process_groups)
     # Rounded down: with one thread more than the quota allows, all of them get throttled.
     return n_cpus if quota is None else max(1, min(n_cpus, int(quota)))

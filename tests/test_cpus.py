@@ -60,6 +60,12 @@ def test_affinity_limits_too(groups, monkeypatch):
     assert groups("0::/\n", {"cpu.max": "400000 100000"}) == 1
 
 
+@pytest.mark.parametrize(("limit", "expected"), [("2", 2), ("0", 1), ("100", 8), ("", 8), ("many", 8)])
+def test_the_environment_limits_too(groups, monkeypatch, limit, expected):
+    monkeypatch.setenv(cpus.LIMIT, limit)
+    assert groups("", {}) == expected
+
+
 def test_cpu_flags(tmp_path):
     info = tmp_path / "cpuinfo"
     assert cpus.cpu_flags(info) == frozenset()

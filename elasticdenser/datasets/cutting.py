@@ -6,6 +6,7 @@ and formats whose records are not lines, stay whole.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -56,6 +57,12 @@ def cut_corpus(corpus: Corpus, n_ranges: int) -> list[Corpus]:
     if len(pieces) < n_ranges:
         raise BadInputError(_too_few_message(corpus, pieces, n_ranges))
     return [corpus.of_parts(parts) for parts in _distributed(pieces, n_ranges)]
+
+
+def with_absolute_paths(corpus: Corpus) -> Corpus:
+    """Return the same corpus with absolute paths of its files, for processes that are in another folder."""
+    parts = [part if part.format == IRDS else replace(part, path=os.path.abspath(part.path)) for part in corpus.parts]
+    return corpus.of_parts(parts, is_whole=True) if parts else corpus
 
 
 def _weight(part: CorpusPart, download: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from elasticdenser.encoders.backends import check_encoder
@@ -40,6 +41,11 @@ class DeferredPassageEncoder:
         self._settings = read_settings(self._location.path, **overrides)
         check_encoder(self._location, self._settings, dtype=dtype, device=device)
         self._dtype, self.device = dtype, device
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes for another process, which may be in another folder."""
+        location = replace(self._location, path=self._location.path.absolute())
+        return {**self.__dict__, "_location": location}
 
     @property
     def fingerprint(self) -> EncoderFingerprint:

@@ -8,7 +8,7 @@ import pytest
 
 from elasticdenser.datasets import FieldNames, open_corpus
 from elasticdenser.datasets.corpora import Corpus
-from elasticdenser.datasets.cutting import cut_corpus
+from elasticdenser.datasets.cutting import cut_corpus, with_absolute_paths
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import BadInputError
 
@@ -58,6 +58,18 @@ def test_ranges_can_be_sent_to_another_process(tmp_path):
     ranges = pickle.loads(pickle.dumps(cut_corpus(corpus, 3)))
     assert located(ranges) == located([corpus])
     assert all(own.skip_bad for own in ranges)
+
+
+def test_a_corpus_with_absolute_paths_is_read_from_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    for name in ("a.txt", "b.jsonl"):
+        written(tmp_path / name, FILES["a.txt"] if name == "a.txt" else jsonl(20))
+    monkeypatch.chdir(tmp_path)
+    corpus = open_corpus(["a.txt", "b.jsonl"])
+    passages, absolute = list(corpus), with_absolute_paths(corpus)
+    monkeypatch.chdir(tmp_path / "other")
+    assert list(absolute) == passages
+    assert [p for own in cut_corpus(absolute, 3) for p in own] == passages
 
 
 def test_a_fault_is_reported_with_its_line_in_the_file(tmp_path):

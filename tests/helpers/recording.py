@@ -4,9 +4,11 @@ import os
 
 from hashing import HashingEncoder
 
+from elasticdenser.cpus import cpu_count
+
 
 class RecordingEncoder(HashingEncoder):
-    """Encoder that records the process of every window in a file."""
+    """Encoder that records in a file the process of every window, its size, and the CPUs that the process may use."""
 
     def __init__(self, record, wait_s=0.0):
         super().__init__(wait_s=wait_s)
@@ -15,12 +17,12 @@ class RecordingEncoder(HashingEncoder):
     def encode(self, texts):
         vectors = super().encode(texts)
         with open(self.record, "a") as file:
-            file.write(f"{os.getpid()} {len(texts)}\n")
+            file.write(f"{os.getpid()} {len(texts)} {cpu_count()}\n")
         return vectors
 
     def entries(self):
         lines = self.record.read_text().splitlines() if self.record.exists() else []
-        return [tuple(map(int, line.split())) for line in lines if len(line.split()) == 2]
+        return [tuple(map(int, line.split())) for line in lines if len(line.split()) == 3]
 
 
 class Deadly(HashingEncoder):

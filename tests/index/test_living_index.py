@@ -387,7 +387,7 @@ def test_an_altered_generation_is_refused(index):
         ({"novelty": 1, "sha256": None}, "unknown key 'novelty'"),
         ({"segments": [value["segments"][0]] * 2, "sha256": None}, "names a segment twice"),
         ({"segments": [{**value["segments"][0], "name": "../1"}], "sha256": None}, "outside of its folder"),
-        ({"version": 6}, "format version 6, this elasticdenser reads up to 5"),
+        ({"version": 7}, "format version 7, this elasticdenser reads up to 6"),
     ]:
         file.write_text(json.dumps({**value, **changes}))
         with pytest.raises(IndexFormatError, match=what):
@@ -572,7 +572,7 @@ def test_metadata_of_passages_that_are_added_is_left_out(index, hashing):
 
 def test_contents_are_read_again_where_a_change_replaces_their_segments(index, hashing, monkeypatch):
     index = index.add([passage("new")], encoder=hashing)
-    read, calls = contents.read_segment_manifest, []
+    read, calls = contents.read_part_manifest, []
 
     def compacted_meanwhile(folder, entry):
         calls.append(entry)
@@ -580,7 +580,7 @@ def test_contents_are_read_again_where_a_change_replaces_their_segments(index, h
             index.compact()
         return read(folder, entry)
 
-    monkeypatch.setattr(contents, "read_segment_manifest", compacted_meanwhile)
+    monkeypatch.setattr(contents, "read_part_manifest", compacted_meanwhile)
     assert len(IndexContents.read(index.path).segments) == 1
     (index.path / "segments" / "3" / "manifest.json").unlink()
     with pytest.raises(IndexFormatError, match="it cannot be read"):

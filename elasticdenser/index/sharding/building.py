@@ -18,7 +18,7 @@ import numpy as np
 
 from elasticdenser.artifacts import explained_os_errors, flush_folder
 from elasticdenser.datasets import Corpus, CorpusScan
-from elasticdenser.datasets.cutting import cut_corpus
+from elasticdenser.datasets.cutting import cut_corpus, with_absolute_paths
 from elasticdenser.datasets.scan import count_repeats
 from elasticdenser.encoders.deferred import DeferredPassageEncoder
 from elasticdenser.errors import BadInputError, BuildError, IndexFormatError
@@ -76,7 +76,7 @@ def build_shards(
         ray_cluster(ray, "building on Ray") as cluster,
         closing(RayRunner(cluster, cpus=settings.workers or 1, device=device)) as runner,
     ):
-        build_sharded_index(corpus, path.absolute(), encoder, settings, n_shards, progress, runner)
+        build_sharded_index(with_absolute_paths(corpus), path.absolute(), encoder, settings, n_shards, progress, runner)
 
 
 def build_sharded_index(

@@ -105,7 +105,7 @@ class ShardingPlan:
             if unfinished != self:
                 if _holds_encoded(work) and not restart:
                     raise BuildError(_refusal(work, self, unfinished))
-                if foreign := names - {PLAN, SHARDS, CODEBOOKS, SCANS, SAMPLE, CODEBOOKS_STATE}:
+                if foreign := names - {PLAN, SHARDS, CODEBOOKS, SCANS, SAMPLE, CODEBOOKS_STATE, MANIFEST}:
                     raise BuildError(
                         f"{work} holds something that is not of a build of shards ({min(foreign)}): remove it, or "
                         "choose another place with -o"

@@ -8,6 +8,7 @@ gone, they fail one after another.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from elasticdenser import errors
+from elasticdenser.cpus import LIMIT
 from elasticdenser.errors import BuildError, ElasticDenserError
 from elasticdenser.index.sharding.runner import Measure, Task
 from elasticdenser.progress import Progress, silent
@@ -44,7 +46,14 @@ class _Failure:
 
 
 class _Builder:
-    """Actor that runs tasks, one at a time."""
+    """Actor that runs tasks, one at a time.
+
+    Args:
+        cpus: CPUs that it may use.
+    """
+
+    def __init__(self, cpus: int) -> None:
+        os.environ[LIMIT] = str(cpus)
 
     def run(self, task: Task[Any]) -> Any:
         """Run a task, and return its result or the error for the user."""
@@ -120,7 +129,7 @@ class RayRunner:
                 "machines"
             )
         builder = self._ray.remote(_Builder).options(num_cpus=self._cpus, num_gpus=int(needs_gpu))
-        started = [builder.remote() for _ in range(n_actors - len(self._actors))]
+        started = [builder.remote(self._cpus) for _ in range(n_actors - len(self._actors))]
         self._actors += started
         return started
 

@@ -84,7 +84,8 @@ def test_shards_built_on_ray_are_those_built_here(cluster, corpus, tmp_path):
         progress=lambda *step: steps.append(step),
     )
     assert_same(index, N)
-    assert len({process for process, _ in encoder.entries()} | {os.getpid()}) == 3  # two actors, and not here
+    assert len({process for process, _, _ in encoder.entries()} | {os.getpid()}) == 3  # two actors, and not here
+    assert {cpus for _, _, cpus in encoder.entries()} == {1}
     assert ("encoding", N, N) in steps
     here = PassageIndex.build(corpus, tmp_path / "here", HashingEncoder(), shards=3, factory="IVF8,Flat")
     for one, other in zip(index.contents.segments, here.contents.segments, strict=True):
@@ -99,8 +100,8 @@ def test_a_killed_actor_resumes_its_shard(cluster, corpus, tmp_path, encoder):
     index = PassageIndex.build(corpus, tmp_path / "index", encoder, shards=2, ray="auto")
     thread.join()
     assert_same(PassageIndex.open(tmp_path / "index", check="all"), N)
-    assert len({process for process, _ in encoder.entries()}) == 3
-    n_again = sum(n for _, n in encoder.entries()) - N
+    assert len({process for process, _, _ in encoder.entries()}) == 3
+    n_again = sum(n for _, n, _ in encoder.entries()) - N
     assert 0 <= n_again <= 2 * 2048, "finished windows were encoded again"
     assert len(index.contents.segments) == 2
 
@@ -121,7 +122,7 @@ def test_a_killed_node_resumes_its_shard_elsewhere(cluster, corpus, tmp_path, en
     assert processes_of_node, "the node was killed before the end"
     assert sum(node["Alive"] for node in ray.nodes()) == 2
     assert_same(PassageIndex.open(tmp_path / "index", check="all"), N)
-    n_again = sum(n for _, n in encoder.entries()) - N
+    n_again = sum(n for _, n, _ in encoder.entries()) - N
     assert 0 <= n_again <= 2 * 2048, "finished windows were encoded again"
 
 
