@@ -145,7 +145,8 @@ class RayCluster:
 
         from elasticdenser.serving.shard_replica import ShardReplica
 
-        settings, scale = self.settings, {}
+        settings = self.settings
+        scale: dict[str, Any] = {}
         if settings.max_replicas > settings.min_replicas:
             scale["autoscaling_config"] = {
                 "min_replicas": settings.min_replicas,
@@ -172,7 +173,7 @@ class RayShard:
         app: Name of its application.
     """
 
-    def __init__(self, handle: DeploymentHandle, app: str) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], app: str) -> None:
         self._search, self._app = handle.search, app
 
     async def ask(self, request: ShardRequest) -> Hits:

@@ -15,7 +15,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -99,27 +99,29 @@ def day_with_bursts(mean_per_s: float, seconds: float, rng: np.random.Generator)
 
 
 def smallest_fleet(times: FleetTimes, policy: str, arrivals: Times, base: FleetSettings) -> FleetSettings:
-    """Return the fleet with the fewest replicas, and then the fewest routers, that reaches the goal.
+    """Return the smallest fleet found that reaches the goal: of the fewest replicas that can, and of one more.
 
-    More routers are not always better: elastic ones send more to the replicas than these can do, since none sees the
-    queue of the others. So several numbers of them are tried with each number of replicas. More replicas with fewer
-    routers are not tried: a replica more costs a machine for each shard.
+    More routers are not always better: they may send more to the replicas than these can do, since none sees the queue
+    of the others. So several numbers of them are tried with each number of replicas, and below the first that is
+    enough, the least is sought by bisection.
     """
-    enough: dict[int, int] = {}
 
     def reaches(replicas: int, routers: int) -> bool:
         settings = replace(base, replicas=replicas, routers=routers)
         return simulate_fleet(times, policy, arrivals, settings).whole_in_time >= _GOAL
 
-    def is_enough(replicas: int) -> bool:
+    @cache
+    def enough_routers(replicas: int) -> int | None:
         tried = dict.fromkeys(math.ceil(share * replicas) for share in _ROUTERS_A_REPLICA)
-        found = next((routers for routers in tried if reaches(replicas, routers)), None)
-        enough.update({} if found is None else {replicas: found})
-        return found is not None
+        return next((routers for routers in tried if reaches(replicas, routers)), None)
 
-    replicas = _least(is_enough, _MIN_REPLICAS)
-    routers = _least(partial(reaches, replicas), 1, most=enough[replicas])
-    return replace(base, replicas=replicas, routers=routers)
+    fewest = _least(lambda replicas: enough_routers(replicas) is not None, _MIN_REPLICAS)
+    fleets = [
+        replace(base, replicas=replicas, routers=_least(partial(reaches, replicas), 1, most=most))
+        for replicas in (fewest, fewest + 1)
+        if (most := enough_routers(replicas)) is not None
+    ]
+    return min(fleets, key=lambda fleet: fleet.n_machines)
 
 
 def hedging_rows(times: FleetTimes, arrivals: Times, settings: FleetSettings) -> list[dict[str, Any]]:

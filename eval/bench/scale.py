@@ -97,7 +97,7 @@ def _exact(queries: Vectors, vectors: Vectors) -> tuple[float, Vectors]:
 
 def _row(structure: Any, nprobe: int, queries: Vectors, vectors: Vectors, kth_scores: Vectors) -> dict[str, Any]:
     structure.nprobe = nprobe
-    sizes = faiss.extract_index_ivf(structure).invlists
+    sizes: Any = faiss.extract_index_ivf(structure).invlists
     _, lists = structure.quantizer.search(queries, nprobe)
     n_scanned = float(np.mean([sum(sizes.list_size(int(number)) for number in row) for row in lists]))
     times_s, hits = [], []

@@ -132,6 +132,17 @@ def test_replicas_listen_on_the_loopback_address_only(client):
     assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F"}
 
 
+@pytest.mark.parametrize(("least", "most", "scaled"), [(1, 4, (1, 4, 1)), (3, 3, None)])
+def test_a_range_of_replicas_is_scaled_by_the_requests_that_wait(least, most, scaled):
+    from elasticdenser.serving.ray_cluster import RayCluster, RaySettings
+
+    settings = RaySettings(min_replicas=least, max_replicas=most)
+    config = RayCluster(settings, FanOutSettings(timeout_s=1))._deployment()._deployment_config
+    scaling = config.autoscaling_config
+    assert scaled == (scaling and (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests))
+    assert config.max_ongoing_requests == 2
+
+
 def test_a_killed_replica_loses_no_request(client):
     expected = {query: results(client, query)["hits"] for query in QUERIES}
     killed, answers = threading.Event(), []

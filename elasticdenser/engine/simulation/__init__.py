@@ -8,6 +8,9 @@ from elasticdenser.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
     from elasticdenser.engine.simulation.arrivals import ClosedLoop, Times, bursts, day, poisson, replayed
+    from elasticdenser.engine.simulation.fleet.settings import FleetSettings
+    from elasticdenser.engine.simulation.fleet.simulator import FleetRun, simulate_fleet
+    from elasticdenser.engine.simulation.fleet.times import FleetTimes
     from elasticdenser.engine.simulation.settings import Delays, SimulationSettings, Slowdown
     from elasticdenser.engine.simulation.simulator import simulate
     from elasticdenser.engine.simulation.summary import Summary, Timeline, summarise, timeline_of
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
 _MODULES = {
     "ClosedLoop": "arrivals",
     "Delays": "settings",
+    "FleetRun": "fleet.simulator",
+    "FleetSettings": "fleet.settings",
+    "FleetTimes": "fleet.times",
     "SimulationSettings": "settings",
     "Slowdown": "settings",
     "Summary": "summary",
@@ -25,6 +31,7 @@ _MODULES = {
     "poisson": "arrivals",
     "replayed": "arrivals",
     "simulate": "simulator",
+    "simulate_fleet": "fleet.simulator",
     "summarise": "summary",
     "timeline_of": "summary",
 }
@@ -32,6 +39,9 @@ _MODULES = {
 __all__ = [
     "ClosedLoop",
     "Delays",
+    "FleetRun",
+    "FleetSettings",
+    "FleetTimes",
     "SimulationSettings",
     "Slowdown",
     "Summary",
@@ -42,6 +52,7 @@ __all__ = [
     "poisson",
     "replayed",
     "simulate",
+    "simulate_fleet",
     "summarise",
     "timeline_of",
 ]
