@@ -183,7 +183,7 @@ def test_an_encoder_of_another_kind_with_a_head_is_a_teacher(tiny_elastic, data_
     encoder = ElasticQueryEncoder.from_pretrained(str(result.folder), dtype="float32")
     full = ElasticQueryEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
     assert encoder.fingerprint.differences(full.fingerprint) == [] and encoder.dim == 20
-    assert mean_cosine(encoder, full, texts_of(data_folder), "w1-d2") > 0.8
+    assert mean_cosine(encoder, full, texts_of(data_folder), "w1-d2") > 0.6
 
 
 def test_maps_and_exits_become_one_with_hardly_a_loss(tiny_elastic, teacher, data_folder):
