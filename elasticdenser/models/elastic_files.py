@@ -97,11 +97,8 @@ def save_elastic(
     folder = folder.resolve()
     check_provenance(provenance, "provenance")
     check_replaceable(folder)
-    if SPACE in provenance:
-        full, trained = {}, _trained_tensors(model, None)
-    else:
-        _, full = read_model(base)
-        trained = _trained_tensors(model, Weights(full))
+    full: dict[str, Tensor] = {} if SPACE in provenance else read_model(base)[1]
+    trained = _trained_tensors(model, Weights(full) if full else None)
     manifest = Manifest(shape=model.shape, provenance=dict(provenance)).to_json()
     work = beside(folder, "tmp")
     try:

@@ -57,7 +57,7 @@ class GivenVectors:
     @property
     def sha256(self) -> str:
         """SHA-256 of the vectors."""
-        return hashlib.sha256(np.ascontiguousarray(self.vectors)).hexdigest()
+        return hashlib.sha256(self.vectors.tobytes()).hexdigest()
 
 
 def read_given_vectors(path: Path) -> GivenVectors:

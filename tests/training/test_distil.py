@@ -147,7 +147,7 @@ def test_the_learning_rate_warms_up_and_falls():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"steps": 0}, {"batch": 0}, {"typo_share": 1.5}, {"clip": 0}, {"n_sampled_subnets": -1}, {"subnets": ["small"]}],
+    [{"steps": -1}, {"batch": 0}, {"typo_share": 1.5}, {"clip": 0}, {"n_sampled_subnets": -1}, {"subnets": ["small"]}],
 )
 def test_settings_out_of_range_are_refused(changes):
     with pytest.raises((BadInputError, QueryError), match="expected"):

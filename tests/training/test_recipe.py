@@ -175,3 +175,10 @@ def test_an_invalid_recipe_is_refused_with_file_and_key(tmp_path, old, new, mess
 def test_a_missing_recipe_is_refused(tmp_path):
     with pytest.raises(BadInputError, match="cannot read this recipe"):
         read_recipe(tmp_path / "none.toml")
+
+
+def test_the_recipe_of_a_student_can_be_read_and_cut_to_its_fit():
+    recipe = read_recipe(RECIPES / "all-mpnet-base-v2-student.toml")
+    assert recipe.is_student and recipe.teacher.endswith("all-mpnet-base-v2")
+    fitted = recipe.changed(steps=0)
+    assert fitted.distil.steps == fitted.table.steps == 0 and fitted.table.ridge_map == 1.0

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from tiny import VOCABULARY, write_sentence_encoder
 from training_helpers import Recorder, write_data, write_recipe
+from transformer_models import save_dense, save_transformer, write_modules
 from transformers import BertConfig, BertModel
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, Retriever
@@ -172,6 +173,17 @@ def test_an_encoder_without_subnets_becomes_a_student(teacher, tiny_model, data_
     encoder = ElasticQueryEncoder.from_pretrained(str(result.folder), dtype="float32")
     full = ElasticQueryEncoder.from_pretrained(str(teacher), dtype="float32")
     assert mean_cosine(encoder, full, texts_of(data_folder), "w1-d2") > 0.8
+
+
+def test_an_encoder_of_another_kind_with_a_head_is_a_teacher(tiny_elastic, data_folder, tmp_path):
+    folder = save_transformer("mpnet", tmp_path / "mpnet")
+    save_dense(folder / "2_Dense", 32, 20)
+    write_modules(folder, "cls", ["Dense", "Normalize"])
+    result = run(fit_only(data_folder / "queries.txt", folder, tiny_elastic), data_folder, tmp_path / "mine")
+    encoder = ElasticQueryEncoder.from_pretrained(str(result.folder), dtype="float32")
+    full = ElasticQueryEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
+    assert encoder.fingerprint.differences(full.fingerprint) == [] and encoder.dim == 20
+    assert mean_cosine(encoder, full, texts_of(data_folder), "w1-d2") > 0.6
 
 
 def test_maps_and_exits_become_one_with_hardly_a_loss(tiny_elastic, teacher, data_folder):

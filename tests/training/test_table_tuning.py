@@ -166,7 +166,7 @@ def test_other_settings_and_damaged_checkpoints_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "table.steps: got 0, expected"),
+        ({"steps": -1}, "table.steps: got -1, expected"),
         ({"typo_share": 1.5}, "table.typo_share: got 1.5, expected"),
         ({"temperature": 0.0}, "table.temperature: got 0.0, expected"),
         ({"learning_rate": float("nan")}, "table.learning_rate: got nan, expected"),

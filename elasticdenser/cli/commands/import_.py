@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -64,7 +64,7 @@ def import_(
     from elasticdenser.index.exchange import ForeignSpace, import_index
     from elasticdenser.models.locate import DEFAULT_MODEL
 
-    overrides = {
+    overrides: dict[str, Any] = {
         "query_prompt": query_prompt,
         "passage_prompt": passage_prompt,
         "query_prompt_name": query_prompt_name,
