@@ -8,7 +8,6 @@ from elasticdenser.datasets import Passage
 from elasticdenser.engine.profiling.filters import measure_filters
 from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.profile import Profile
-from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 
 
@@ -32,10 +31,13 @@ def test_passages_of_a_mask_are_searched_as_those_of_a_filter(index):
     assert positions[0, 0] == 7 and {*positions[0].tolist()} == {7, 20, 500} and scores.shape == (1, 3)
 
 
-def test_a_changed_index_is_compacted_first(index, tmp_path):
+def test_a_mask_counts_positions_without_deleted_passages(index, tmp_path):
     changed = index.snapshot(tmp_path / "changed").delete(["d3"], compact=False)
-    with pytest.raises(QueryError, match=r"was changed, and is filtered only after `elasticdenser compact "):
-        changed.matches_of(np.ones(599, bool))
+    mask = np.zeros(len(changed), bool)
+    mask[[2, 3, 598]] = True
+    _, positions = changed.search(changed.vectors[:1], 10, filter=changed.matches_of(mask))
+    assert sorted(positions[0].tolist()) == [2, 3, 598]
+
 
 
 def test_a_profile_keeps_the_figures_and_draws_them(index, tmp_path):
