@@ -21,14 +21,13 @@ from elasticdenser.datasets import Corpus, CorpusScan
 from elasticdenser.datasets.cutting import cut_corpus, with_absolute_paths
 from elasticdenser.datasets.scan import count_repeats
 from elasticdenser.encoders.deferred import DeferredPassageEncoder
-from elasticdenser.errors import BadInputError, BuildError, IndexFormatError
+from elasticdenser.errors import BadInputError, BuildError
 from elasticdenser.index.build import BuildSettings, refuse_other_content
 from elasticdenser.index.contents import IndexContents
-from elasticdenser.index.integrity import check_integrity, mark_verified, verified_files
-from elasticdenser.index.layout import CODEBOOKS, MANIFEST, SHARDS, building_folder
+from elasticdenser.index.integrity import mark_verified, verified_files
+from elasticdenser.index.layout import CODEBOOKS, SHARDS, building_folder
 from elasticdenser.index.locking import exclusive_lock
 from elasticdenser.index.manifest import Manifest
-from elasticdenser.index.plan import BuildPlan
 from elasticdenser.index.publishing import recover, replace_folder
 from elasticdenser.index.repeated_ids import hashes_in_several
 from elasticdenser.index.sharding.codebooks import train_codebooks
@@ -36,6 +35,7 @@ from elasticdenser.index.sharding.manifest import Codebooks, ShardedManifest, sh
 from elasticdenser.index.sharding.plan import CODEBOOKS_STATE, SAMPLE, SCANS, ShardingPlan, remove
 from elasticdenser.index.sharding.runner import InTurn, Runner
 from elasticdenser.index.sharding.tasks import UNTRAINED, DeriveStructure, EncodeShard, ScanRange, n_encoded
+from elasticdenser.index.sharding.up_to_date import is_up_to_date
 from elasticdenser.index.structures import check_factory, choose_factory
 from elasticdenser.index.structures.registry import AUTO
 from elasticdenser.progress import Progress
@@ -116,7 +116,7 @@ def build_sharded_index(
         plan.adopt(work, restart=settings.restart)
         build = _ShardedBuild(work, ranges, encoder, settings, runner or InTurn(), progress)
         build.scan()
-        if _is_up_to_date(path, plan, build.scans, settings):
+        if is_up_to_date(path, plan, build.scans, settings):
             remove(work)
             return
         build.check_ids(corpus)
@@ -230,46 +230,6 @@ def _refuse_settings(corpus: Corpus, settings: BuildSettings, n_shards: int) -> 
     wanted = {"--hybrid": settings.stemmer is not None, "--metadata": bool(corpus.metadata)}
     if names := " and ".join(name for name, is_wanted in wanted.items() if is_wanted):
         raise BuildError(f"got {names} with --shards, expected neither words nor metadata in shards yet: leave it out")
-
-
-def _is_up_to_date(path: Path, plan: ShardingPlan, scans: Sequence[CorpusScan], settings: BuildSettings) -> bool:
-    """Return whether `path` is already the requested index; refuse another index that must not be replaced."""
-    if not (path / MANIFEST).exists():
-        return False
-    try:
-        contents = IndexContents.read(path)
-        differences = _differences(contents, plan, scans, settings)
-        if not differences:
-            check_integrity(path, contents.manifest)
-            return True
-    except IndexFormatError as error:
-        if settings.overwrite:
-            return False
-        raise BuildError(f"{error}; or choose another place with -o") from None
-    if settings.overwrite:
-        return False
-    raise BuildError(
-        f"{path} is already an index of something else (requested against existing: {'; '.join(differences)}): choose "
-        "another place with -o, or replace it with --overwrite"
-    )
-
-
-def _differences(
-    contents: IndexContents, plan: ShardingPlan, scans: Sequence[CorpusScan], settings: BuildSettings
-) -> list[str]:
-    """Return a line for every difference between the wanted shards and those of an index."""
-    if contents.sharded is None or len(contents.segments) != len(scans):
-        n_shards = 0 if contents.sharded is None else len(contents.segments)
-        return [f"shards: {len(scans)} against {n_shards or 'none'}"]
-    wanted = plan.build_plans(scans)
-    for shard, one in zip(contents.segments, wanted, strict=True):
-        if differences := one.differences(BuildPlan.of_index(shard.manifest)):
-            return [f"shard {shard.name}: {difference}" for difference in differences]
-    existing = contents.manifest.structure.factory
-    factory = settings.factory
-    if factory == AUTO:
-        factory = choose_factory(contents.manifest.n_passages // len(scans), contents.manifest.dim)
-    return [] if factory == existing else [f"structure: {factory} against {existing}"]
 
 
 def _publish(work: Path, path: Path) -> None:

@@ -35,6 +35,7 @@ def cluster():
         # Workers are as nice as the rest, so that they make progress beside other tests.
         for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness"):
             environment.setenv(name, "0")
+        environment.setenv("RAY_agent_register_timeout_ms", "120000")  # a loaded machine starts them slowly
         environment.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "helpers"))))
         import ray
         from ray.cluster_utils import Cluster
