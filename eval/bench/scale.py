@@ -46,7 +46,7 @@ def main() -> None:
     queries = ElasticQueryEncoder.from_pretrained(device="cpu").encode(texts)
     vectors = noisy_copies(real, options.passages, options.cosine, np.random.default_rng(0))
     started_s = process_time()
-    structure = faiss.index_factory(real.shape[1], f"IVF{options.lists},PQ96x4fs", faiss.METRIC_INNER_PRODUCT)
+    structure: Any = faiss.index_factory(real.shape[1], f"IVF{options.lists},PQ96x4fs", faiss.METRIC_INNER_PRODUCT)
     sample = np.random.default_rng(1).choice(len(vectors), _TRAINING_VECTORS_PER_LIST * options.lists, replace=False)
     structure.train(vectors[np.sort(sample)])
     trained_s = process_time()
