@@ -169,4 +169,5 @@ class MaskedSource:
         """
         if len(matching) <= 1.25 * n_candidates:
             return matching[:n_candidates]
-        return rescore(query[None], matching[None], self._vectors, n_candidates).positions[0]
+        best: Positions = rescore(query[None], matching[None], self._vectors, n_candidates).positions[0]
+        return best

@@ -7,7 +7,6 @@ import marshal
 import os
 import pickle
 from contextlib import suppress
-from inspect import signature
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
@@ -18,7 +17,7 @@ import numpy as np
 from elasticdenser.datasets import as_corpus
 from elasticdenser.encoders import PassageEncoder
 from elasticdenser.engine.processes.messages import encode_error
-from elasticdenser.errors import ElasticDenserError, ModelError, QueryError
+from elasticdenser.errors import ElasticDenserError, ModelError
 from elasticdenser.index.changes import Change, add_passages, delete_passages, encoder_of
 from elasticdenser.index.compaction import compact_if_needed
 from elasticdenser.index.contents import IndexContents
@@ -72,10 +71,7 @@ class _Changer:
 
     def delete(self, deletion: Deletion) -> Change:
         """Delete documents; ids that are not in the index are only reported."""
-        options: dict[str, Any] = {} if deletion.filter is None else {"filter": deletion.filter}
-        if not options.keys() <= signature(delete_passages).parameters.keys():
-            raise QueryError("passages cannot be deleted by a filter yet: search with it, and send the doc_ids")
-        return delete_passages(deletion.path, deletion.doc_ids or (), missing_ok=True, **options)
+        return delete_passages(deletion.path, deletion.doc_ids or (), filter=deletion.filter, missing_ok=True)
 
     def compact(self, path: Path) -> None:
         """Begin to merge segments if it is needed, beside further changes, which do not wait for it."""

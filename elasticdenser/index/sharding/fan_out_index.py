@@ -14,6 +14,7 @@ from elasticdenser.index.contents import IndexContents
 from elasticdenser.index.coverage import report_coverage
 from elasticdenser.index.efforts import select_effort
 from elasticdenser.index.filters import AnyFilter
+from elasticdenser.index.metadata.matches import IndexMatches
 from elasticdenser.index.passage_index import PassageIndex
 from elasticdenser.index.segment_search import merged_hits
 from elasticdenser.index.sharding.fan_out import FanOut, ShardRequest
@@ -71,7 +72,7 @@ class FanOutIndex(PassageIndex):
         k: int,
         *,
         within: Positions | None = None,
-        filter: AnyFilter | None = None,
+        filter: AnyFilter | IndexMatches | None = None,
         exact: bool = False,
         recall: float | None = None,
     ) -> tuple[Scores, Positions]:
