@@ -31,8 +31,9 @@ SETTINGS = ServeSettings(log=False, deadline_s=LONG_DEADLINE_S, write_key="wr1te
 @pytest.fixture(scope="module")
 def index(tiny_elastic, tmp_path_factory):
     encoder = PassageEncoder.from_pretrained(str(tiny_elastic), dtype="int8")
-    passages = [{"_id": f"d{number}", "text": f"text {number}"} for number in range(3)]
-    return PassageIndex.build(passages, tmp_path_factory.mktemp("written") / "mine", encoder, workers=1)
+    passages = [{"_id": f"d{number}", "text": f"text {number}", "section": "old"} for number in range(3)]
+    path = tmp_path_factory.mktemp("written") / "mine"
+    return PassageIndex.build(passages, path, encoder, workers=1, metadata="section")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_the_client_that_wrote_finds_what_it_has_written(written):
 
 def test_a_change_is_counted_and_can_be_sent_again(written):
     body = [
-        {"doc_id": "d0", "text": "text 0"},
+        {"doc_id": "d0", "text": "text 0", "metadata": {"section": "old"}},
         {"doc_id": "d1", "title": "T", "text": "new"},
         {"doc_id": "a", "text": "a"},
     ]
@@ -114,6 +115,15 @@ def test_vectors_may_be_given(written):
     ):
         assert message in error_of(add(written, *passages), 422)["message"]
     assert delete(written, doc_ids=["wet"]).status_code == 200
+
+
+def test_metadata_is_found_and_deleted_by(written):
+    fields = {"section": "new", "unknown": 1}
+    response = add(written, {"doc_id": "m", "text": "water", "metadata": fields})
+    assert response.status_code == 200, response.text
+    assert found(written, filter="section = 'new'") == {"m": "water"}
+    assert delete(written, filter="section = 'new'").json()["deleted"] == 1
+    assert found(written, filter="section = 'new'") == {} and "d2" in found(written)
 
 
 def test_mistakes_are_named_and_change_nothing(written):

@@ -39,7 +39,6 @@ def test_a_mask_counts_positions_without_deleted_passages(index, tmp_path):
     assert sorted(positions[0].tolist()) == [2, 3, 598]
 
 
-
 def test_a_profile_keeps_the_figures_and_draws_them(index, tmp_path):
     draw = pytest.importorskip("elasticdenser.reports.charts.profile", exc_type=ImportError)
     figures = measure_filters(index, unit_vectors(2, 16, seed=1), rounds=1, shares=(1.0, 0.1))
