@@ -168,5 +168,6 @@ class MaskedSource:
         among many passages of similar scores, and a rough order would lose some.
         """
         if len(matching) <= 1.25 * n_candidates:
-            return matching[:n_candidates]
+            first: Positions = matching[:n_candidates]
+            return first
         return rescore(query[None], matching[None], self._vectors, n_candidates).positions[0]

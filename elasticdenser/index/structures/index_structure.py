@@ -94,10 +94,11 @@ class IndexStructure:
         effort = self.info.efforts[number]
         if effort.nprobe is None or share >= _MIN_SHARE_AS_ALL:
             return self._sources[number]
-        wider = replace(effort, nprobe=math.ceil(effort.nprobe * _MIN_SHARE_AS_ALL / share))
+        nprobe = math.ceil(effort.nprobe * _MIN_SHARE_AS_ALL / share)
         for other, source in zip(self.info.efforts[number:], self._sources[number:], strict=True):
-            if other.nprobe is None or other.nprobe >= wider.nprobe:
+            if other.nprobe is None or other.nprobe >= nprobe:
                 return source
+        wider = replace(effort, nprobe=nprobe)
         if effort.part + 1 < len(self._parts):
             wider = replace(self._parts[-1].efforts()[-1], part=len(self._parts) - 1)
         return self._parts[wider.part].at(wider)
