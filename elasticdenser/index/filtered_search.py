@@ -168,6 +168,6 @@ class MaskedSource:
         among many passages of similar scores, and a rough order would lose some.
         """
         if len(matching) <= 1.25 * n_candidates:
-            first: Positions = matching[:n_candidates]
-            return first
-        return rescore(query[None], matching[None], self._vectors, n_candidates).positions[0]
+            return matching[:n_candidates]
+        best: Positions = rescore(query[None], matching[None], self._vectors, n_candidates).positions[0]
+        return best
