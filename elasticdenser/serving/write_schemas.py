@@ -18,7 +18,9 @@ class NewPassage(RequestBody):
     doc_id: DocId = Field(description="Its id, without white space.")
     text: str
     title: str = ""
-    metadata: dict[str, JsonValue] | None = Field(None, description="Further fields; left out if the index has none.")
+    metadata: dict[str, JsonValue] | None = Field(
+        None, description="Further fields; those that the index does not have are left out."
+    )
     vector: Vector | None = Field(
         None,
         description="Its vector, of the index's encoder, which is then not computed; for all passages of a request, or "

@@ -7,6 +7,7 @@ import marshal
 import os
 import pickle
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
@@ -14,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from elasticdenser.datasets import as_corpus
 from elasticdenser.encoders import PassageEncoder
 from elasticdenser.engine.processes.messages import encode_error
 from elasticdenser.errors import ElasticDenserError, ModelError
@@ -66,8 +66,15 @@ class _Changer:
         """Add documents, which one core encodes."""
         vectors = None if addition.vectors is None else np.array(addition.vectors, np.float32)
         encoder = None if vectors is not None else self._encoder(addition)
-        corpus = as_corpus(addition.passages)
-        return add_passages(addition.path, corpus, encoder, vectors=vectors, only_new=addition.only_new, workers=1)
+        # Fields of metadata that the index lacks are left out: one misspelt request would give it a new one for good.
+        fields = IndexContents.read(addition.path).fields
+        passages = [
+            replace(passage, metadata={name: passage.metadata[name] for name in fields if name in passage.metadata})
+            if passage.metadata
+            else passage
+            for passage in addition.passages
+        ]
+        return add_passages(addition.path, passages, encoder, vectors=vectors, only_new=addition.only_new, workers=1)
 
     def delete(self, deletion: Deletion) -> Change:
         """Delete documents; ids that are not in the index are only reported."""

@@ -122,6 +122,7 @@ def test_metadata_is_found_and_deleted_by(written):
     response = add(written, {"doc_id": "m", "text": "water", "metadata": fields})
     assert response.status_code == 200, response.text
     assert found(written, filter="section = 'new'") == {"m": "water"}
+    assert "got the field 'unknown'" in error_of(search(written, query="x", filter="unknown = 1"), 422)["message"]
     assert delete(written, filter="section = 'new'").json()["deleted"] == 1
     assert found(written, filter="section = 'new'") == {} and "d2" in found(written)
 
