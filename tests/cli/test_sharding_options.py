@@ -62,7 +62,6 @@ def test_changes_are_refused(sharded, command):
 
 def test_what_shards_do_not_have_is_refused(corpus, tiny_model, tmp_path, sharded):
     command = ["index", str(corpus), "-o", str(tmp_path / "index"), "--encoder", str(tiny_model), "--precision", "fp32"]
-    assert_fails(run(*command, "--shards", "2", "--hybrid"), "got --hybrid with --shards")
     assert_fails(run(*command, "--ray", "local"), "got --ray without --shards", "--shards 8")
     archive = tmp_path / "corpus.jsonl.gz"
     archive.write_bytes(gzip.compress(corpus.read_bytes()))

@@ -19,6 +19,7 @@ import numpy as np
 from elasticdenser.artifacts import explained_os_errors, flush_folder
 from elasticdenser.datasets import Corpus, CorpusScan
 from elasticdenser.datasets.cutting import cut_corpus, with_absolute_paths
+from elasticdenser.datasets.metadata import FieldType
 from elasticdenser.datasets.scan import count_repeats
 from elasticdenser.encoders.deferred import DeferredPassageEncoder
 from elasticdenser.errors import BadInputError, BuildError
@@ -101,17 +102,23 @@ def build_sharded_index(
         runner: Where the shards are built; by default one after another in this process.
 
     Raises:
-        BuildError: Another build is running there, something else is in that place, metadata or words are wanted, or
-            the disk refuses.
+        BuildError: Another build is running there, something else is in that place, or the disk refuses.
         BadInputError: The corpus has a fault, or cannot be cut into so many ranges.
     """
-    _refuse_settings(corpus, settings, n_shards)
+    if not 1 <= n_shards <= MAX_SHARDS:
+        raise BuildError(f"got {n_shards:,} shards, expected 1 to {MAX_SHARDS:,}")
     check_factory(settings.factory, encoder.dim)
     with exclusive_lock(path):
         recover(path)
         refuse_other_content(path, settings)
         ranges = cut_corpus(corpus, n_shards)
-        plan = ShardingPlan.of(ranges, encoder.fingerprint, texts=settings.texts, chunking=settings.chunking)
+        plan = ShardingPlan.of(
+            ranges,
+            encoder.fingerprint,
+            texts=settings.texts,
+            chunking=settings.chunking,
+            stemmer=settings.stemmer,
+        )
         work = building_folder(path)
         plan.adopt(work, restart=settings.restart)
         build = _ShardedBuild(work, ranges, encoder, settings, runner or InTurn(), progress)
@@ -157,12 +164,16 @@ class _ShardedBuild:
         self.scans: list[CorpusScan] = []
 
     def scan(self) -> None:
-        """Check and count the passages of all ranges."""
+        """Check and count the passages of all ranges.
+
+        Raises:
+            BadInputError: A range has a fault, or a metadata field is of different types in several.
+        """
         tasks = [
             ScanRange(corpus=corpus, folder=folder, id_hashes=file)
             for corpus, folder, file in zip(self._ranges, self._folders, self._hash_files, strict=True)
         ]
-        self.scans = self._runner.run(tasks, "reading shards", self._progress)
+        self.scans = _with_joined_metadata(self._runner.run(tasks, "reading shards", self._progress))
 
     def check_ids(self, corpus: Corpus) -> None:
         """Refuse ids that are in several ranges.
@@ -224,12 +235,24 @@ class _ShardedBuild:
         return codebooks
 
 
-def _refuse_settings(corpus: Corpus, settings: BuildSettings, n_shards: int) -> None:
-    if not 1 <= n_shards <= MAX_SHARDS:
-        raise BuildError(f"got {n_shards:,} shards, expected 1 to {MAX_SHARDS:,}")
-    wanted = {"--hybrid": settings.stemmer is not None, "--metadata": bool(corpus.metadata)}
-    if names := " and ".join(name for name, is_wanted in wanted.items() if is_wanted):
-        raise BuildError(f"got {names} with --shards, expected neither words nor metadata in shards yet: leave it out")
+def _with_joined_metadata(scans: Sequence[CorpusScan]) -> list[CorpusScan]:
+    """Return scans of ranges with the types that metadata fields have in all of them.
+
+    Raises:
+        BadInputError: A field has values of different types in several ranges.
+    """
+    joined: dict[str, FieldType] = {}
+    for scan in scans:
+        for name, found in scan.metadata.items():
+            known = joined.get(name, found)
+            kind = known.joined(found)
+            if kind is None:
+                raise BadInputError(
+                    f"the metadata field {name!r} is of type {known} in one shard and {found} in another, expected one "
+                    f"type: declare it, such as --metadata {name}:text"
+                )
+            joined[name] = kind
+    return [replace(scan, metadata=joined) for scan in scans]
 
 
 def _publish(work: Path, path: Path) -> None:

@@ -83,7 +83,8 @@ class FanOutIndex(PassageIndex):
             QueryError: As for `PassageIndex.search`.
         """
         if within is not None or filter is not None:
-            return super().search(queries, k, within=within, filter=filter, exact=exact, recall=recall)
+            # The router has no search structures: it scores what is allowed.
+            return super().search(queries, k, within=within, filter=filter, exact=True, recall=recall)
         queries, k = self._checked_queries(queries), min(checked_k(k), len(self))
         select_effort(self.manifest.structure.efforts, recall)  # refuses a wrong one
         replies = self.fan_out.ask(ShardRequest(queries=queries, k=k, exact=exact, recall=recall))

@@ -11,6 +11,8 @@ from typing import Any
 from elasticdenser.artifacts import explained_os_errors, flush_folder, write_json
 from elasticdenser.dataclass_io import from_value, loads_json
 from elasticdenser.datasets import Corpus, CorpusScan
+from elasticdenser.datasets.metadata import MetadataSelection
+from elasticdenser.datasets.metadata.selection import ALL
 from elasticdenser.errors import BuildError, IndexFormatError
 from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.layout import CODEBOOKS, JOURNAL, MANIFEST, PLAN, SHARDS
@@ -34,6 +36,8 @@ class ShardingPlan:
         has_texts: Whether the texts are stored.
         chunking: How documents are cut into passages; None if they are not.
         skip_bad: Whether bad lines are skipped.
+        metadata: The fields that are kept as metadata, with the types that were declared.
+        stemmer: How the words of the passages are indexed; None if they are not.
     """
 
     ranges: tuple[tuple[str, ...], ...]
@@ -42,10 +46,18 @@ class ShardingPlan:
     has_texts: bool
     chunking: Chunking | None
     skip_bad: bool
+    metadata: str
+    stemmer: str | None
 
     @classmethod
     def of(
-        cls, ranges: Sequence[Corpus], encoder: EncoderFingerprint, *, texts: bool, chunking: Chunking | None
+        cls,
+        ranges: Sequence[Corpus],
+        encoder: EncoderFingerprint,
+        *,
+        texts: bool,
+        chunking: Chunking | None,
+        stemmer: str | None = None,
     ) -> ShardingPlan:
         """Return the plan for some ranges of a corpus."""
         files = {part.path for corpus in ranges for part in corpus.parts if Path(part.path).is_file()}
@@ -63,6 +75,8 @@ class ShardingPlan:
             has_texts=texts,
             chunking=chunking,
             skip_bad=ranges[0].skip_bad,
+            metadata=_selected(ranges[0].metadata),
+            stemmer=stemmer,
         )
 
     @classmethod
@@ -84,6 +98,7 @@ class ShardingPlan:
                 has_texts=self.has_texts,
                 chunking=self.chunking,
                 n_documents=None if self.chunking is None else scan.n_passages,
+                metadata={name: str(kind) for name, kind in scan.metadata.items()} or None,
             )
             for scan in scans
         ]
@@ -156,4 +171,11 @@ def _described(plan: ShardingPlan) -> dict[str, Any]:
         "texts stored": plan.has_texts,
         "chunks": str(plan.chunking or "none"),
         "bad lines skipped": plan.skip_bad,
+        "metadata": plan.metadata or "none",
+        "words": f"stemmer {plan.stemmer}" if plan.stemmer else "not indexed",
     }
+
+
+def _selected(selection: MetadataSelection) -> str:
+    fields = [name if kind is None else f"{name}:{kind}" for name, kind in selection.types.items()]
+    return ",".join([*fields, *([ALL] if selection.keeps_all else [])])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elasticdenser.datasets import Corpus, CorpusScan, scan_corpus
+from elasticdenser.datasets.metadata import FieldType
 from elasticdenser.index.build import BuildSettings, build_index
 from elasticdenser.index.journal import n_finished
 from elasticdenser.index.layout import MANIFEST, building_folder
@@ -55,6 +56,7 @@ class ScanRange:
                 n_skipped=sum(skipped.values()),
                 skipped=skipped,
                 repeated_ids=frozenset(),
+                metadata={name: FieldType.parse(kind) for name, kind in (manifest.metadata or {}).items()},
             )
         return scan_corpus(
             self.corpus,

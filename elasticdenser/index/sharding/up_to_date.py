@@ -54,6 +54,8 @@ def _differences(
     for shard, one in zip(contents.segments, wanted, strict=True):
         if differences := one.differences(BuildPlan.of_index(shard.manifest)):
             return [f"shard {shard.name}: {difference}" for difference in differences]
+    if plan.stemmer != contents.manifest.stemmer:
+        return [f"words: stemmer {plan.stemmer or 'none'} against {contents.manifest.stemmer or 'none'}"]
     existing = contents.manifest.structure.factory
     factory = settings.factory
     if factory == AUTO:

@@ -1,6 +1,7 @@
 """Building of sharded indexes in one process: what they hold, faults of the corpus, and continuing after a kill."""
 
 import gzip
+import json
 import shutil
 from dataclasses import replace
 
@@ -180,8 +181,6 @@ def test_a_compressed_file_is_refused(tmp_path, path):
     ("options", "message"),
     [
         ({"shards": 0}, "0 shards"),
-        ({"shards": 2, "hybrid": True}, "--hybrid with --shards"),
-        ({"shards": 2, "metadata": "all"}, "--metadata with --shards"),
         ({"ray": "local"}, "--ray without --shards"),
     ],
 )
@@ -189,6 +188,46 @@ def test_what_shards_do_not_have_is_refused(corpus, path, options, message):
     with pytest.raises(BuildError, match=message):
         PassageIndex.build(corpus, path, HashingEncoder(), **options)
     assert not building_folder(path).exists()
+
+
+def write_records(path, records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def test_metadata_and_words_are_those_of_one_index(tmp_path, path):
+    lines = [
+        {"_id": f"d{n}", "text": f"word{n % 7} common", "n": n, "day": "2026-01-01" if n < 30 else "some day"}
+        for n in range(60)
+    ]
+    file = write_records(tmp_path / "corpus.jsonl", lines)
+    options = {"metadata": "n,day", "hybrid": True}
+    one = PassageIndex.build(open_corpus(file), tmp_path / "one", HashingEncoder(), **options)
+    index = PassageIndex.build(open_corpus(file), path, HashingEncoder(), shards=3, **options)
+    assert {name: str(kind) for name, kind in index.fields.items()} == {"n": "number", "day": "text"}
+    for filter in ("n >= 10 and n < 50", "day = '2026-01-01'", "day = 'some day' and n > 55"):
+        for mine, theirs in zip(
+            index.search(one.vectors[:3], 10, filter=filter),
+            one.search(one.vectors[:3], 10, filter=filter),
+            strict=True,
+        ):
+            assert np.array_equal(mine, theirs)
+    for query in ("word3", "word1 common"):
+        mine, theirs = (own.lexical.search(query, 10) for own in (index, one))
+        assert all(np.array_equal(*pair) for pair in zip(mine, theirs, strict=True))
+    assert index.metadata_of("d31") == {"n": 31, "day": "some day"}
+    assert PassageIndex.build(open_corpus(file), path, HashingEncoder(), shards=3, **options).generation == 0
+    with pytest.raises(BuildError, match="words: stemmer none against porter"):
+        PassageIndex.build(open_corpus(file), path, HashingEncoder(), shards=3, metadata="n,day")
+    with pytest.raises(BuildError, match="metadata"):
+        PassageIndex.build(open_corpus(file), path, HashingEncoder(), shards=3, hybrid=True)
+
+
+def test_metadata_of_other_types_in_other_shards_is_refused(tmp_path, path):
+    lines = [{"_id": f"d{n:02}", "text": f"text {n:02}", "n": 1000 if n < 30 else True} for n in range(60)]
+    file = write_records(tmp_path / "corpus.jsonl", lines)
+    with pytest.raises(BadInputError, match=r"'n' is of type number in one shard and boolean in another"):
+        PassageIndex.build(open_corpus(file), path, HashingEncoder(), shards=2, metadata="n")
 
 
 def test_a_corpus_in_memory_is_refused(path):
