@@ -1,6 +1,7 @@
 """Encoders without a model that record who encodes, for tests of several processes, which all import this module."""
 
 import os
+import time
 
 from hashing import HashingEncoder
 
@@ -30,3 +31,9 @@ class Deadly(HashingEncoder):
 
     def encode(self, texts):
         os._exit(1)
+
+
+def visible_gpus(progress):
+    """Return the GPUs that Ray lets this process see, after a second in which others can take tasks, too."""
+    time.sleep(1)
+    return os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -50,10 +50,13 @@ class _Builder:
 
     Args:
         cpus: CPUs that it may use.
+        has_gpu: Whether Ray has given it a GPU; without one, `auto` must not find any.
     """
 
-    def __init__(self, cpus: int) -> None:
+    def __init__(self, cpus: int, has_gpu: bool) -> None:
         os.environ[LIMIT] = str(cpus)
+        if not has_gpu:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
     def run(self, task: Task[Any]) -> Any:
         """Run a task, and return its result or the error for the user."""
@@ -70,17 +73,19 @@ class RayRunner:
     Args:
         ray: The module `ray`, connected to the cluster; see `ray_cluster`.
         cpus: CPUs for each actor; it encodes on as many threads.
-        device: Device of the encoder: on `cuda` each actor takes a GPU, on `auto` if the cluster has one.
+        device: Device of the encoder: with `cuda` each actor takes a GPU; with `auto`, as many as there are GPUs do, and
+            others encode beside them on the CPUs that are left.
     """
 
     def __init__(self, ray: Any, *, cpus: int = 1, device: str = "cpu") -> None:
         self._ray, self._cpus, self._device = ray, cpus, device
-        self._actors: list[Any] = []
+        self._actors: dict[Any, bool] = {}
+        """The actors, and whether they have a GPU."""
 
     def close(self) -> None:
         """End all actors."""
         while self._actors:
-            self._ray.kill(self._actors.pop())
+            self._ray.kill(self._actors.popitem()[0])
 
     def run(self, tasks: Sequence[Task[T]], step: str, progress: Progress, measure: Measure | None = None) -> list[T]:
         """Run all tasks on as many actors as the cluster has room for; see `Runner.run`."""
@@ -119,8 +124,7 @@ class RayRunner:
             BuildError: The cluster has no room for any.
         """
         resources = self._ray.cluster_resources()
-        n_gpus = int(resources.get("GPU", 0))
-        needs_gpu = self._device.startswith("cuda") or (self._device == "auto" and n_gpus > 0)
+        n_gpus, needs_gpu = int(resources.get("GPU", 0)), self._device.startswith("cuda")
         n_actors = min(n_tasks, int(resources.get("CPU", 0)) // self._cpus, n_gpus if needs_gpu else n_tasks)
         if n_actors < 1:
             has, wanted = f"{resources.get('CPU', 0):g} CPUs and {n_gpus} GPUs", f"{self._cpus} and {int(needs_gpu)}"
@@ -128,13 +132,18 @@ class RayRunner:
                 f"the Ray cluster has {has}, expected at least {wanted} for one shard: take fewer --workers, or add "
                 "machines"
             )
-        builder = self._ray.remote(_Builder).options(num_cpus=self._cpus, num_gpus=int(needs_gpu))
-        started = [builder.remote(self._cpus) for _ in range(n_actors - len(self._actors))]
-        self._actors += started
-        return started
+        n_with_gpu = min(n_actors, n_gpus) if needs_gpu or self._device == "auto" else 0
+        n_new, n_new_with_gpu = n_actors - len(self._actors), n_with_gpu - sum(self._actors.values())
+        started = {self._new_actor(has_gpu=number < n_new_with_gpu): number < n_new_with_gpu for number in range(n_new)}
+        self._actors |= started
+        return list(started)[::-1]  # the last one gets a task first
+
+    def _new_actor(self, *, has_gpu: bool) -> Any:
+        builder = self._ray.remote(_Builder).options(num_cpus=self._cpus, num_gpus=int(has_gpu))
+        return builder.remote(self._cpus, has_gpu)
 
     def _end(self, actor: Any) -> None:
-        self._actors.remove(actor)
+        del self._actors[actor]
         self._ray.kill(actor)
 
     def _result(self, reference: Any) -> Any:

@@ -4,12 +4,13 @@ import os
 import signal
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from ci_needs import require
 from hashing import HashingEncoder, assert_same, make_passages, write_jsonl
-from recording import Deadly, RecordingEncoder
+from recording import Deadly, RecordingEncoder, visible_gpus
 
 from elasticdenser.datasets import open_corpus
 from elasticdenser.errors import BadInputError, BuildError, ElasticDenserError
@@ -17,8 +18,10 @@ from elasticdenser.index import PassageIndex
 from elasticdenser.index.layout import building_folder
 from elasticdenser.index.sharding import ray_runner
 from elasticdenser.index.sharding.building import build_shards
+from elasticdenser.index.sharding.ray_runner import RayRunner
 from elasticdenser.index.sharding.tasks import n_encoded
 from elasticdenser.lazy_imports import is_installed
+from elasticdenser.progress import silent
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial]
 
@@ -150,6 +153,19 @@ def test_a_shard_that_ends_every_process_fails_and_keeps_what_is_finished(cluste
 def test_a_cluster_without_room_is_refused(cluster, corpus, tmp_path):
     with pytest.raises(BuildError, match=r"expected at least 64 and 0 for one shard"):
         PassageIndex.build(corpus, tmp_path / "index", HashingEncoder(), shards=2, ray="auto", workers=64)
+
+
+def test_actors_with_and_without_a_gpu_work_side_by_side(cluster):
+    import ray
+
+    node = cluster.add_node(**cluster.options, num_gpus=1)
+    cluster.wait_for_nodes()
+    try:
+        for device, expected in (("auto", ["", "", "0"]), ("cuda", ["0"] * 3), ("cpu", [""] * 3)):
+            with closing(RayRunner(ray, device=device)) as runner:
+                assert sorted(runner.run([visible_gpus] * 3, "", silent)) == expected
+    finally:
+        cluster.remove_node(node)
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path, monkeypatch):
