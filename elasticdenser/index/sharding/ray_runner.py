@@ -73,8 +73,8 @@ class RayRunner:
     Args:
         ray: The module `ray`, connected to the cluster; see `ray_cluster`.
         cpus: CPUs for each actor; it encodes on as many threads.
-        device: Device of the encoder: with `cuda` each actor takes a GPU; with `auto`, as many as there are GPUs do, and
-            others encode beside them on the CPUs that are left.
+        device: Device of the encoder: with `cuda` each actor takes a GPU; with `auto`, as many as there are GPUs do,
+            and others encode beside them on the CPUs that are left.
     """
 
     def __init__(self, ray: Any, *, cpus: int = 1, device: str = "cpu") -> None:
