@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from elasticdenser.artifacts import explained_os_errors
+from elasticdenser.artifacts import explained_os_errors, replace_file
 from elasticdenser.datasets.corpora import Corpus
 from elasticdenser.datasets.metadata import FieldType, MetadataInference
 from elasticdenser.datasets.passages import Passage
@@ -85,7 +84,7 @@ def scan_corpus(
             raise BadInputError(_empty_message(corpus))
         repeated_hashes = _repeated_values(hashes)
         if id_hashes is not None:
-            os.replace(hashes, id_hashes)
+            replace_file(hashes, id_hashes)
     finally:
         hashes.unlink(missing_ok=True)
     repeats: Counter[str] = Counter()

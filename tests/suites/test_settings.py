@@ -11,6 +11,7 @@ RERANKED = [f"bm25-{name}" for name in ("reranked", "reranked-middle", "reranked
 SYSTEMS = {
     "elastic-local": ["auto"],
     "subjects-local": ["full"],
+    "xquad-local": ["e5"],
     "rerank-local": [
         *("full", *(name.replace("bm25", "full") for name in RERANKED)),
         *("bm25", *RERANKED, "tasb", "tasb-reranked", "splade", "splade-reranked"),
