@@ -5,7 +5,7 @@ from elasticdenser.errors import MissingExtraError
 try:
     import haystack as _haystack  # noqa: F401  # absent: the message names the extra
 except ImportError as error:
-    raise MissingExtraError("the retriever and the document store for Haystack", "haystack") from error
+    raise MissingExtraError("the integration of Haystack", "haystack") from error
 
 from elasticdenser.integrations.haystack.document_store import ElasticDocumentStore
 from elasticdenser.integrations.haystack.retriever import ElasticDenserRetriever
