@@ -1,4 +1,4 @@
-"""Search an index from a Haystack pipeline.
+"""Write documents to an index with Haystack, and search it from a pipeline.
 
     pip install 'haystack-ai>=3'
     python examples/haystack_pipeline.py
@@ -11,24 +11,36 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from haystack import Pipeline
+from haystack import Document, Pipeline
 from haystack.components.builders import PromptBuilder
 
-from elasticdenser import PassageEncoder, PassageIndex
-from elasticdenser.integrations.haystack import ElasticDenserRetriever
+from elasticdenser.integrations.haystack import ElasticDenserRetriever, ElasticDocumentStore
 
-PASSAGES = [
-    {"_id": "dune", "title": "Dune", "text": "A 1965 science fiction novel by the American author Frank Herbert."},
-    {"_id": "barchan", "title": "Barchan", "text": "A crescent-shaped hill of sand that the wind has piled up."},
-    {"_id": "okapi", "title": "Okapi", "text": "A striped mammal of the Congo whose nearest relative is the giraffe."},
+DOCUMENTS = [
+    Document(
+        id="dune",
+        content="A 1965 science fiction novel by the American author Frank Herbert.",
+        meta={"title": "Dune", "section": "books"},
+    ),
+    Document(
+        id="barchan",
+        content="A crescent-shaped hill of sand that the wind has piled up.",
+        meta={"title": "Barchan", "section": "nature"},
+    ),
+    Document(
+        id="okapi",
+        content="A striped mammal of the Congo whose nearest relative is the giraffe.",
+        meta={"title": "Okapi", "section": "nature"},
+    ),
 ]
 
 
 def main() -> None:
-    """Build an index in a temporary folder, and make the prompt of a model from what is found."""
+    """Write documents to an index in a temporary folder, and make the prompt of a model from what is found."""
     with tempfile.TemporaryDirectory() as folder:
         index = Path(folder) / "index"
-        PassageIndex.build(PASSAGES, index, PassageEncoder.from_pretrained(download=False))
+        # In a pipeline that indexes, this would be the store of a DocumentWriter.
+        ElasticDocumentStore(index, encoder_options={"download": False}).write_documents(DOCUMENTS)
 
         template = "Answer from this text alone: {{ documents[0].content }}\n\nQuestion: {{ question }}"
         pipeline = Pipeline()
@@ -38,8 +50,10 @@ def main() -> None:
 
         # A generator would be connected to the prompt.
         question = "which animal is related to the giraffe"
+        filters = {"field": "meta.section", "operator": "==", "value": "nature"}
         result = pipeline.run(
-            {"retriever": {"query": question}, "prompt": {"question": question}}, include_outputs_from={"retriever"}
+            {"retriever": {"query": question, "filters": filters}, "prompt": {"question": question}},
+            include_outputs_from={"retriever"},
         )
         for document in result["retriever"]["documents"]:
             print(f"{document.score:.3f}  {document.id}: {document.content}")

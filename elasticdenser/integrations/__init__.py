@@ -1,1 +1,1 @@
-"""Retrievers for other frameworks: LangChain, LlamaIndex and Haystack; each module needs the extra of its framework."""
+"""Parts for LangChain, LlamaIndex and Haystack; each module needs the extra of its framework."""

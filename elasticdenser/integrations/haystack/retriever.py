@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from elasticdenser.errors import MissingExtraError
-from elasticdenser.integrations.found_passages import find_passages
-from elasticdenser.retrieval.retriever import Retriever
+from haystack import Document, component, default_from_dict, default_to_dict
 
-try:
-    from haystack import Document, component, default_from_dict, default_to_dict
-except ImportError as error:
-    raise MissingExtraError("the retriever for Haystack", "haystack") from error
+from elasticdenser.index.filters import parse_filter
+from elasticdenser.index.filters.nodes import And
+from elasticdenser.integrations.found_passages import find_passages
+from elasticdenser.integrations.haystack.documents import meta_of
+from elasticdenser.integrations.haystack.filters import index_filter
+from elasticdenser.retrieval.retriever import Retriever
 
 
 @component
 class ElasticDenserRetriever:
     """Component of Haystack that searches an index of elasticdenser; pipelines with it can be saved as YAML.
 
-    The documents have the id, text and score of a passage, and the metadata `doc_id` and `title`.
+    The documents have the id, text, metadata and score of a passage, and the metadata `doc_id` and `title`. What is
+    written to an `ElasticDocumentStore` in the same folder is found by the next query.
 
     Args:
         index: Folder of an index with texts.
@@ -64,27 +66,42 @@ class ElasticDenserRetriever:
         return default_from_dict(cls, data)  # type: ignore[no-any-return]
 
     @component.output_types(documents=list[Document])
-    def run(self, query: str, top_k: int | None = None) -> dict[str, list[Document]]:
+    def run(
+        self, query: str, top_k: int | None = None, filters: Mapping[str, Any] | None = None
+    ) -> dict[str, list[Document]]:
         """Search.
 
         Args:
             query: The query.
             top_k: Number of documents, instead of the component's.
+            filters: Filters on metadata in Haystack's form, which documents meet beside those of the component.
 
         Returns:
             The documents, best first, under the name `documents`.
 
         Raises:
             ElasticDenserError: The index cannot be opened, or the query is empty.
+            FilterError: The filters have a fault.
         """
-        found = find_passages(self._opened(), query, self.top_k if top_k is None else top_k, **self.search_options)
-        documents = [
-            Document(id=passage.doc_id, content=passage.text, score=passage.score, meta=passage.metadata)
-            for passage in found
-        ]
-        return {"documents": documents}
+        retriever, options = self._opened(), self.search_options
+        if filters:
+            found = index_filter(filters, retriever.index)
+            if found is False:
+                return {"documents": []}
+            if found is not True:
+                own = options.get("filter")
+                options = {**options, "filter": found if own is None else And((parse_filter(own), found))}
+        top_k = self.top_k if top_k is None else top_k
+        return {
+            "documents": [
+                Document(id=passage.doc_id, content=passage.text, score=passage.score, meta=meta_of(passage.metadata))
+                for passage in find_passages(retriever, query, top_k, **options)
+            ]
+        }
 
     def _opened(self) -> Retriever:
         if self._retriever is None:
             self._retriever = Retriever.open(self.index, **self.open_options)
+        else:
+            self._retriever = self._retriever.refresh()
         return self._retriever
