@@ -14,7 +14,7 @@ from pathlib import Path
 from haystack import Document, Pipeline
 from haystack.components.builders import PromptBuilder
 
-from elasticdenser.integrations.haystack import ElasticDenserRetriever, ElasticDocumentStore
+from elasticdenser.integrations.haystack import ElasticDenserDocumentStore, ElasticDenserRetriever
 
 DOCUMENTS = [
     Document(
@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         index = Path(folder) / "index"
         # In a pipeline that indexes, this would be the store of a DocumentWriter.
-        ElasticDocumentStore(index, encoder_options={"download": False}).write_documents(DOCUMENTS)
+        ElasticDenserDocumentStore(index, encoder_options={"download": False}).write_documents(DOCUMENTS)
 
         template = "Answer from this text alone: {{ documents[0].content }}\n\nQuestion: {{ question }}"
         pipeline = Pipeline()

@@ -26,7 +26,7 @@ from haystack.testing.document_store import (
 from elasticdenser import PassageEncoder, PassageIndex
 from elasticdenser.arrays import l2_normalised
 from elasticdenser.errors import BadInputError, IndexFormatError
-from elasticdenser.integrations.haystack import ElasticDenserRetriever, ElasticDocumentStore
+from elasticdenser.integrations.haystack import ElasticDenserDocumentStore, ElasticDenserRetriever
 
 DUNE = Document(id="dune", content="a novel about a desert planet", meta={"title": "Dune", "year": 1965})
 CSV = Document(id="csv", content="read a csv file with headers", meta={"year": 2020, "tags": ["files", "text"]})
@@ -34,7 +34,7 @@ CSV = Document(id="csv", content="read a csv file with headers", meta={"year": 2
 
 @pytest.fixture
 def document_store(tmp_path, open_options):
-    return ElasticDocumentStore(tmp_path / "index", encoder_options=open_options)
+    return ElasticDenserDocumentStore(tmp_path / "index", encoder_options=open_options)
 
 
 class TestStandard(DocumentStoreBaseTests, CountDocumentsByFilterTest, DeleteAllTest, DeleteByFilterTest):
@@ -42,7 +42,7 @@ class TestStandard(DocumentStoreBaseTests, CountDocumentsByFilterTest, DeleteAll
 
     @pytest.fixture
     def document_store(self, tmp_path, open_options):
-        return ElasticDocumentStore(tmp_path / "index", encoder_options=open_options, return_embedding=True)
+        return ElasticDenserDocumentStore(tmp_path / "index", encoder_options=open_options, return_embedding=True)
 
     @pytest.fixture
     def filterable_docs(self):
@@ -161,7 +161,7 @@ def test_embeddings_are_vectors_unless_they_are_not_wanted(document_store, tmp_p
     document_store.write_documents([document])
     index = PassageIndex.open(document_store.index)
     np.testing.assert_allclose(index.vectors[0], embedding, atol=1e-6)
-    other = ElasticDocumentStore(tmp_path / "other", encoder_options=open_options, use_embeddings=False)
+    other = ElasticDenserDocumentStore(tmp_path / "other", encoder_options=open_options, use_embeddings=False)
     other.write_documents([document])
     assert abs(PassageIndex.open(other.index).vectors[0] @ np.array(embedding)) < 0.9
 
@@ -199,12 +199,12 @@ def test_an_index_of_chunks_is_no_document_store(tmp_path, open_options):
     encoder = PassageEncoder.from_pretrained(**open_options)
     PassageIndex.build([{"_id": "d1", "text": "one. another."}], tmp_path / "chunks", encoder, chunk="16")
     with pytest.raises(IndexFormatError, match="holds chunks of documents"):
-        ElasticDocumentStore(tmp_path / "chunks").count_documents()
+        ElasticDenserDocumentStore(tmp_path / "chunks").count_documents()
 
 
 def test_an_index_that_was_built_otherwise_is_taken_up(index_path, tmp_path, open_options):
     own = PassageIndex.open(index_path).snapshot(tmp_path / "own")
-    store = ElasticDocumentStore(own.path, encoder_options=open_options)
+    store = ElasticDenserDocumentStore(own.path, encoder_options=open_options)
     assert store.filter_documents()[0].meta == {"title": "Dune"}
     assert store.write_documents([CSV]) == 1
     assert store.count_documents() == len(own) + 1

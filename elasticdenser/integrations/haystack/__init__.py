@@ -7,7 +7,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("the integration of Haystack", "haystack") from error
 
-from elasticdenser.integrations.haystack.document_store import ElasticDocumentStore
+from elasticdenser.integrations.haystack.document_store import ElasticDenserDocumentStore
 from elasticdenser.integrations.haystack.retriever import ElasticDenserRetriever
 
-__all__ = ["ElasticDenserRetriever", "ElasticDocumentStore"]
+__all__ = ["ElasticDenserDocumentStore", "ElasticDenserRetriever"]

@@ -23,7 +23,7 @@ from elasticdenser.integrations.haystack.documents import document_of, passage_o
 from elasticdenser.integrations.haystack.filters import index_filter
 
 
-class ElasticDocumentStore:
+class ElasticDenserDocumentStore:
     """Document store of Haystack in an index of elasticdenser, which is made when the first documents are written.
 
     Every change is on disk when its method returns, and every method sees the newest generation of the index, also of
@@ -68,7 +68,7 @@ class ElasticDocumentStore:
         )
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> ElasticDocumentStore:
+    def from_dict(cls, data: dict[str, Any]) -> ElasticDenserDocumentStore:
         """Return the store with these settings."""
         return default_from_dict(cls, data)  # type: ignore[no-any-return]
 

@@ -21,7 +21,7 @@ class ElasticDenserRetriever:
     """Component of Haystack that searches an index of elasticdenser; pipelines with it can be saved as YAML.
 
     The documents have the id, text, metadata and score of a passage, and the metadata `doc_id` and `title`. What is
-    written to an `ElasticDocumentStore` in the same folder is found by the next query.
+    written to an `ElasticDenserDocumentStore` in the same folder is found by the next query.
 
     Args:
         index: Folder of an index with texts.
