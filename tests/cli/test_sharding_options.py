@@ -53,7 +53,9 @@ def test_damage_of_a_shard_is_told(sharded, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", [("delete", "d1"), ("delete", "--filter", "a = 1"), ("compact",), ("rebuild",), ("rebuild", "--hybrid")], ids=lambda command: command[0]
+    "command",
+    [("delete", "d1"), ("delete", "--filter", "a = 1"), ("compact",), ("rebuild",), ("rebuild", "--hybrid")],
+    ids=lambda command: command[0],
 )
 def test_changes_are_refused(sharded, command):
     name, *arguments = command

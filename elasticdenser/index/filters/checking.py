@@ -71,9 +71,7 @@ def _values_of(condition: Condition) -> tuple[Literals, ...]:
     return condition.values if isinstance(condition, OneOf) else (condition.value,)
 
 
-def _unknown_field(
-    condition: Condition, fields: Mapping[str, FieldType], source: str, *, is_sharded: bool
-) -> str:
+def _unknown_field(condition: Condition, fields: Mapping[str, FieldType], source: str, *, is_sharded: bool) -> str:
     fault = f"filter, {condition.place or 'condition'}: got the field {condition.field!r}"
     if not fields and is_sharded:
         return f"{fault}, but {source} has no metadata, as shards cannot: build it without --shards"
