@@ -331,7 +331,7 @@ class CorpusOptions:
         typer.Option(
             metavar="FIELD[:TYPE],...",
             help="Fields to show with hits and to filter by, such as section,date:date,tags:text[], or all. Types: "
-            "text, number, boolean, date, and lists of them. Default: inferred.",
+            "text, number, boolean, date, and lists of them. Default: inferred; `add` keeps those of the index.",
             show_default=False,
         ),
     ] = None
@@ -460,8 +460,8 @@ def compute_on_one_thread() -> None:
         torch.set_num_threads(1)
 
 
-def read_api_key(file: Path) -> str:
-    """Return the API key in a file.
+def read_api_key(file: Path, kind: str = "API key") -> str:
+    """Return the key in a file; messages call it by its kind.
 
     Raises:
         BadInputError: The file cannot be read, is not UTF-8, is empty, or holds more than one line.
@@ -470,11 +470,11 @@ def read_api_key(file: Path) -> str:
         key = file.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise BadInputError(f"cannot read the API key ({reason}): expected a file of one line", file) from error
+        raise BadInputError(f"cannot read the {kind} ({reason}): expected a file of one line", file) from error
     if not key:
-        raise BadInputError("the file is empty; expected the API key, in one line", file)
+        raise BadInputError(f"the file is empty; expected the {kind}, in one line", file)
     if not key.isprintable():
-        raise BadInputError("the file holds more than a line of text; expected the API key, in one line", file)
+        raise BadInputError(f"the file holds more than a line of text; expected the {kind}, in one line", file)
     return key
 
 

@@ -61,16 +61,16 @@ class AccessOptions:
         Raises:
             BadInputError: The file cannot be read, or holds no key.
         """
-        return _key(self.api_key_file, API_KEY)
+        return _key(self.api_key_file, API_KEY, "API key")
 
     @property
     def write_key(self) -> str | None:
         """The key of clients that may change indexes, as `api_key`."""
-        return _key(self.write_key_file, WRITE_KEY)
+        return _key(self.write_key_file, WRITE_KEY, "write key")
 
 
-def _key(file: Path | None, variable: str) -> str | None:
-    return os.environ.get(variable) or None if file is None else read_api_key(file)
+def _key(file: Path | None, variable: str, kind: str) -> str | None:
+    return os.environ.get(variable) or None if file is None else read_api_key(file, kind)
 
 
 def named_indexes(spellings: Sequence[str]) -> dict[str, Path]:

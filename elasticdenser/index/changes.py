@@ -31,6 +31,7 @@ from elasticdenser.index.segment import Segment
 from elasticdenser.index.tables import SegmentIds, open_segments
 from elasticdenser.index.writing import WAIT_S, writing
 from elasticdenser.models.settings import INT8, EncoderFingerprint
+from elasticdenser.models.space import check_encodes_passages
 from elasticdenser.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -71,9 +72,11 @@ def encoder_of(contents: IndexContents, name: str | None = None, **options: str 
         **options: `device` and `download`, and `dtype` instead of the index's own arithmetic.
 
     Raises:
-        ModelError: The encoder is not found.
+        ModelError: The encoder is not found, or none makes the vectors.
     """
     fingerprint = contents.manifest.encoder
+    if name is None:
+        check_encodes_passages(fingerprint)
     # Float types may be mixed, 8 bits not; without torch, `auto` would be 8 bits.
     dtype = "auto" if dtype_without_torch("auto", str(options.get("device", "auto"))) != INT8 else "float32"
     dtype = INT8 if fingerprint.dtype == INT8 else dtype
@@ -281,6 +284,7 @@ def delete_passages(
 def _delete_matching(folder: Path, filter: Filter, *, dry_run: bool) -> Change:
     """Delete the documents whose metadata meets a filter; see `delete_passages`."""
     contents, table = open_segments(folder, "changed", has_structure=False, has_postings=False)
+    contents.check_unsharded()
     check_filter(filter, contents.fields, str(folder))
     rows, n_documents = rows_of_matches(table.segments, filter)
     if dry_run or not rows:

@@ -146,7 +146,7 @@ class SearchableIndex(IndexedPassages):
             QueryError: It has a fault, or is on other fields or values than the index has.
         """
         parsed = parse_filter(filter)
-        check_filter(parsed, self.fields, str(self.path))
+        check_filter(parsed, self.fields, str(self.path), is_sharded=self.contents.sharded is not None)
         return parsed
 
     def _checked_queries(self, queries: Vectors) -> Vectors:

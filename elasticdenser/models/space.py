@@ -66,6 +66,20 @@ def check_has_encoder(space: EncoderFingerprint) -> None:
         )
 
 
+def check_encodes_passages(space: EncoderFingerprint) -> None:
+    """Refuse to encode passages of a space that is known by name alone.
+
+    Raises:
+        ModelError: No encoder here makes its vectors.
+    """
+    if space.name.startswith(_PREFIX):
+        raise ModelError(
+            f"got vectors of {space.name.removeprefix(_PREFIX)}, which no encoder here makes: add passages with their "
+            "vectors, by PassageIndex.add(vectors=...) or `vector` in POST /passages, or import all again with "
+            "--overwrite"
+        )
+
+
 def check_no_student(folder: Path, name: str) -> None:
     """Refuse a student where passages would be encoded.
 

@@ -78,9 +78,14 @@ def words_of(index: PassageIndex) -> LexicalSearch:
     """Return the search by words of an index.
 
     Raises:
-        QueryError: It was built without postings.
+        QueryError: It was built without postings, or is sharded.
     """
     if index.lexical is None:
+        if index.contents.sharded is not None:
+            raise QueryError(
+                f"{index.path} cannot be searched by words, as shards cannot: build it without --shards, or search "
+                "without --hybrid"
+            )
         raise QueryError(
             f"{index.path} cannot be searched by words: add them with `elasticdenser rebuild {index.path} --hybrid`, "
             "or search without --hybrid"

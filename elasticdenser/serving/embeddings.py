@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from numpy.typing import NDArray
 
-from elasticdenser.errors import QueryError
+from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.serving.encoding import admitted, in_batches
 from elasticdenser.serving.errors import error_response, error_responses
 from elasticdenser.serving.models import all_encoder_models, encoder_models, unknown_model
@@ -45,7 +45,12 @@ async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
             texts = await _texts_of(service, body.input)
         except _TokenIdsError as error:
             return error_response(422, f"{error.param}: {error}", param=error.param)
-        vectors, n_tokens = await _embed(service, texts, body, subnets[body.model])
+        try:
+            vectors, n_tokens = await _embed(service, texts, body, subnets[body.model])
+        except ModelError as error:
+            if body.input_type != "passage":
+                raise
+            return error_response(422, str(error), param="input_type")  # a student encodes queries only
     add_log_fields(request, level=subnets[body.model], texts=len(texts))
     service.metrics.count_tokens(n_tokens)
     rows = ", ".join(

@@ -34,7 +34,7 @@ async def indexes(request: Request) -> dict[str, Any]:
                 "generation": service.retriever.index.generation,
                 "model": service.model,
                 "default": service is services[0],
-                "writable": service.is_writable,
+                "writable": service.is_writable and service.retriever.index.contents.sharded is None,
                 "ready": service.is_ready,
             }
             for service in services

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from elasticdenser.datasets.passages import Passage
-from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError, QueryError
+from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError, ModelError, QueryError
 from elasticdenser.index.filters import parse_filter
 from elasticdenser.index.locking import LockHeldError
 from elasticdenser.retrieval.retriever import Retriever
@@ -88,7 +88,7 @@ async def _answer(service: Service, request: Request, change: Addition | Deletio
         return _try_again("another process is writing to the index: send the request again later")
     except (QueryError, BadInputError, EncoderMismatchError) as error:
         return error_response(422, str(error))
-    except BuildError as error:
+    except (BuildError, ModelError) as error:
         return error_response(409, str(error))
     _record(service, request, outcome)
     if not await service.refresher.wait_for(outcome.generation, end_s - loop.time()):

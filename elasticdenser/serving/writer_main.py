@@ -22,6 +22,7 @@ from elasticdenser.index.changes import Change, add_passages, delete_passages, e
 from elasticdenser.index.compaction import compact_if_needed
 from elasticdenser.index.contents import IndexContents
 from elasticdenser.models.settings import EncoderFingerprint
+from elasticdenser.models.space import check_encodes_passages
 from elasticdenser.serving.passage_writer import Addition, Deletion, Outcome
 
 _log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ class _Changer:
     def _encoder(self, addition: Addition) -> PassageEncoder:
         contents = IndexContents.read(addition.path)
         contents.check_unsharded()  # before seconds are spent on loading
+        check_encodes_passages(contents.manifest.encoder)
         key = (contents.manifest.encoder, repr(sorted(addition.encoder_options.items())))
         if key not in self._encoders:
             options: dict[str, Any] = {**addition.encoder_options, "download": False}

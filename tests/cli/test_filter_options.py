@@ -86,7 +86,7 @@ def test_faults_of_a_filter_are_one_line(filtered, filter, message):
 
 
 def test_an_index_without_metadata_says_how_to_get_it(index):
-    assert_fails(run("search", index, "dune", "--filter", "a = 1"), "has no metadata: build it with --metadata a")
+    assert_fails(run("search", index, "dune", "--filter", "a = 1"), "has no metadata: build it with --metadata a, or")
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,13 @@ def test_vectors_alone_lead_to_a_search(folder, tiny_model):
     assert "a student, for queries only" in report and "space:some-api-3" in report and "48 dimensions" in report
 
 
+def test_passages_of_a_space_are_added_with_their_vectors_only(folder):
+    assert import_api().exit_code == 0
+    added = run("add", "api", "passages.jsonl")
+    assert added.exit_code == 1
+    assert "got vectors of some-api-3, which no encoder here makes: add passages with their vectors" in added.stderr
+
+
 def test_failures_are_one_line_each(folder, tiny_model):
     assert import_api().exit_code == 0
     mine = ["--encoder", str(tiny_model), "--steps", "0", "--offline", "-o", "student"]

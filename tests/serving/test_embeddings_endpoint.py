@@ -13,7 +13,7 @@ from serving_helpers import PROFILE, error_of, live_server
 from tokenizers import processors
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, PassageIndex, RetrievalEngine, Retriever
-from elasticdenser.errors import QueryError
+from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.models.tokenizer import load_encoder_tokenizer, load_tokenizer
 from elasticdenser.serving.app import make_app
 from elasticdenser.serving.settings import ServeSettings
@@ -98,6 +98,15 @@ def test_a_single_model_is_found_by_its_name(client, name):
 def test_bad_input_is_rejected_with_the_name_of_its_field(client, name, fields, status, message, param):
     error = error_of(embed(client, **{"input": "x", "model": name, **fields}), status)
     assert message in error["message"] and error["param"] == param
+
+
+def test_passages_for_a_student_are_refused(client, name, monkeypatch):
+    def refuse(folder, name):
+        raise ModelError(f"got the student {name}, which encodes queries only")
+
+    monkeypatch.setattr("elasticdenser.encoders.query_encoder.check_no_student", refuse)
+    error = error_of(embed(client, input=["csv"], model=name, input_type="passage"), 422)
+    assert "encodes queries only" in error["message"] and error["param"] == "input_type"
 
 
 def test_null_is_the_default_of_every_field_that_has_one(client, name):

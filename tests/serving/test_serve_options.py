@@ -106,6 +106,12 @@ def test_keys_come_from_files_or_the_environment(settings_of, tmp_path, monkeypa
     assert (settings.api_key, settings.write_key) == ("s3cret", "from the environment")
 
 
+def test_a_fault_of_a_key_file_names_the_key(served_index, tmp_path):
+    (tmp_path / "key").touch()
+    result = CliRunner().invoke(app, ["serve", str(served_index), "--write-key-file", str(tmp_path / "key")])
+    assert result.exit_code != 0 and "expected the write key, in one line" in f"{result.output}{result.exception}"
+
+
 @pytest.fixture
 def served_by(served_index, tiny_elastic, monkeypatch):
     """Return what the command would serve: retriever and profile by name."""

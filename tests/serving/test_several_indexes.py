@@ -86,6 +86,21 @@ def test_the_list_names_all_indexes(client, retriever, other_retriever):
     assert (wiki["name"], wiki["passages"], wiki["model"], wiki["default"]) == ("wiki", 2, "other-model", False)
 
 
+def test_a_sharded_index_is_not_writable(served, tiny_model, tmp_path):
+    from fastapi.testclient import TestClient
+
+    encoder = PassageEncoder.from_pretrained(str(tiny_model), dtype="float32", device="cpu")
+    (tmp_path / "passages.jsonl").write_text('{"_id": "a", "text": "water"}\n{"_id": "b", "text": "fire"}\n')
+    PassageIndex.build(str(tmp_path / "passages.jsonl"), tmp_path / "sharded", encoder, workers=1, shards=2)
+    sharded = Retriever.open(tmp_path / "sharded", encoder=str(tiny_model), device="cpu", download=False)
+    with RetrievalEngine(sharded, Profile(levels=PROFILE.levels[:1]), slo_s=LONG_DEADLINE_S, workers=1) as engine:
+        indexes = {"docs": served["docs"], "sharded": EngineOfIndex(engine=engine, retriever=sharded)}
+        settings = ServeSettings(**SETTINGS, write_key="wr1te")
+        with TestClient(make_app_of_indexes(indexes, settings)) as client:
+            listed = client.get("/indexes").json()["indexes"]
+    assert [(index["name"], index["writable"]) for index in listed] == [("docs", True), ("sharded", False)]
+
+
 @pytest.mark.parametrize("path", ["/indexes/none/search", "/indexes/none", "/indexes/docs."])
 def test_a_missing_index_is_named(client, path):
     error = error_of(client.post(path, json={"query": "x"}), 404)

@@ -56,7 +56,7 @@ def delete(
     if not chosen and filter is None:
         raise typer.BadParameter("give the ids to delete, or a file of them (--ids), or a condition (--filter)")
     if chosen and filter is not None:
-        raise typer.BadParameter("got ids and --filter, expected one of both: delete by the one, then by the other")
+        raise typer.BadParameter("got ids and --filter, expected one of the two: delete by the one, then by the other")
     change = delete_passages(index, chosen, filter=filter, missing_ok=True, dry_run=dry_run)
     if dry_run:
         n_left, number = IndexContents.read(index).manifest.n_passages, change.generation

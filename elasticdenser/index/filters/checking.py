@@ -20,13 +20,14 @@ _OPERATORS = {
 }
 
 
-def check_filter(filter: Filter, fields: Mapping[str, FieldType], source: str) -> None:
+def check_filter(filter: Filter, fields: Mapping[str, FieldType], source: str, *, is_sharded: bool = False) -> None:
     """Refuse a filter on other fields than those of an index, or with values of other types.
 
     Args:
         filter: The filter.
         fields: Types of the fields by name.
         source: Name of the index, for messages.
+        is_sharded: Whether it is made of shards, which cannot have metadata.
 
     Raises:
         QueryError: The message says where the fault is, and which fields there are.
@@ -34,7 +35,7 @@ def check_filter(filter: Filter, fields: Mapping[str, FieldType], source: str) -
     for condition in conditions(filter):
         kind = fields.get(condition.field)
         if kind is None:
-            raise QueryError(_unknown_field(condition, fields, source))
+            raise QueryError(_unknown_field(condition, fields, source, is_sharded=is_sharded))
         _check_operator(condition, kind)
         for value in _values_of(condition):
             _check_value(condition, kind, value)
@@ -70,10 +71,13 @@ def _values_of(condition: Condition) -> tuple[Literals, ...]:
     return condition.values if isinstance(condition, OneOf) else (condition.value,)
 
 
-def _unknown_field(condition: Condition, fields: Mapping[str, FieldType], source: str) -> str:
+def _unknown_field(condition: Condition, fields: Mapping[str, FieldType], source: str, *, is_sharded: bool) -> str:
     fault = f"filter, {condition.place or 'condition'}: got the field {condition.field!r}"
+    if not fields and is_sharded:
+        return f"{fault}, but {source} has no metadata, as shards cannot: build it without --shards"
     if not fields:
-        return f"{fault}, but {source} has no metadata: build it with --metadata {condition.field}"
+        remedy = f"build it with --metadata {condition.field}, or give that to `elasticdenser add`"
+        return f"{fault}, but {source} has no metadata: {remedy}"
     similar = difflib.get_close_matches(condition.field, fields, n=1, cutoff=0.5)
     hint = f": did you mean {similar[0]}?" if similar else ": correct the name"
     return f"{fault}, expected one of {listed_fields(fields)}{hint}"
