@@ -78,18 +78,13 @@ def words_of(index: PassageIndex) -> LexicalSearch:
     """Return the search by words of an index.
 
     Raises:
-        QueryError: It was built without postings, or is sharded.
+        QueryError: It was built without postings.
     """
     if index.lexical is None:
-        if index.contents.sharded is not None:
-            raise QueryError(
-                f"{index.path} cannot be searched by words, as shards cannot: build it without --shards, or search "
-                "without --hybrid"
-            )
-        raise QueryError(
-            f"{index.path} cannot be searched by words: add them with `elasticdenser rebuild {index.path} --hybrid`, "
-            "or search without --hybrid"
-        )
+        again = f"elasticdenser rebuild {index.path} --hybrid"
+        is_sharded = index.contents.sharded is not None
+        remedy = "build it again with --hybrid and --overwrite" if is_sharded else f"add them with `{again}`"
+        raise QueryError(f"{index.path} cannot be searched by words: {remedy}, or search without --hybrid")
     return index.lexical
 
 

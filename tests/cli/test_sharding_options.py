@@ -69,8 +69,8 @@ def test_what_shards_do_not_have_is_refused(corpus, tiny_model, tmp_path, sharde
     archive.write_bytes(gzip.compress(corpus.read_bytes()))
     command[1] = str(archive)
     assert_fails(run(*command, "--shards", "2"), "at most 1 ranges, expected 2", "decompress", "corpus.jsonl.gz")
-    assert_fails(run("search", sharded, "dune", "--hybrid"), "as shards cannot: build it without --shards")
-    assert_fails(run("search", sharded, "dune", "--filter", "a = 1"), "as shards cannot: build it without --shards")
+    assert_fails(run("search", sharded, "dune", "--hybrid"), "build it again with --hybrid and --overwrite")
+    assert_fails(run("search", sharded, "dune", "--filter", "a = 1"), "build it with --metadata a and --overwrite")
 
 
 def test_an_index_is_copied_to_a_url_and_back(sharded, tmp_path):

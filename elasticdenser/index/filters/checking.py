@@ -27,7 +27,7 @@ def check_filter(filter: Filter, fields: Mapping[str, FieldType], source: str, *
         filter: The filter.
         fields: Types of the fields by name.
         source: Name of the index, for messages.
-        is_sharded: Whether it is made of shards, which cannot have metadata.
+        is_sharded: Whether it is made of shards, to which nothing can be added.
 
     Raises:
         QueryError: The message says where the fault is, and which fields there are.
@@ -73,10 +73,9 @@ def _values_of(condition: Condition) -> tuple[Literals, ...]:
 
 def _unknown_field(condition: Condition, fields: Mapping[str, FieldType], source: str, *, is_sharded: bool) -> str:
     fault = f"filter, {condition.place or 'condition'}: got the field {condition.field!r}"
-    if not fields and is_sharded:
-        return f"{fault}, but {source} has no metadata, as shards cannot: build it without --shards"
     if not fields:
-        remedy = f"build it with --metadata {condition.field}, or give that to `elasticdenser add`"
+        remedy = f"build it with --metadata {condition.field}"
+        remedy += " and --overwrite" if is_sharded else ", or give that to `elasticdenser add`"
         return f"{fault}, but {source} has no metadata: {remedy}"
     similar = difflib.get_close_matches(condition.field, fields, n=1, cutoff=0.5)
     hint = f": did you mean {similar[0]}?" if similar else ": correct the name"
