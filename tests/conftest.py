@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import secrets
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub: no test may use the network
+# Ray reads these once in a process: all clusters that are started in it have the same token.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of pytest's workers has one CPU
 

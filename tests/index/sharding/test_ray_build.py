@@ -11,6 +11,7 @@ import pytest
 from ci_needs import require
 from hashing import HashingEncoder, assert_same, make_passages, write_jsonl
 from recording import Deadly, RecordingEncoder, visible_gpus
+from waiting import wait_until
 
 from elasticdenser.datasets import open_corpus
 from elasticdenser.errors import BadInputError, BuildError, ElasticDenserError
@@ -124,7 +125,7 @@ def test_a_killed_node_resumes_its_shard_elsewhere(cluster, corpus, tmp_path, en
     PassageIndex.build(corpus, tmp_path / "index", encoder, shards=3, ray="auto")
     thread.join()
     assert processes_of_node, "the node was killed before the end"
-    assert sum(node["Alive"] for node in ray.nodes()) == 2
+    wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == 2, 60, 0.5)
     assert_same(PassageIndex.open(tmp_path / "index", check="all"), N)
     n_again = sum(n for _, n, _ in encoder.entries()) - N
     assert 0 <= n_again <= 2 * 2048, "finished windows were encoded again"
