@@ -24,7 +24,7 @@ _MAX_PAUSE_S = 60.0
 
 
 class Searching(Protocol):
-    """What searches an index.
+    """Searcher of an index, which takes up its changes.
 
     Attributes:
         retriever: Its retriever.

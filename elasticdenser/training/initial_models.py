@@ -10,7 +10,6 @@ from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.elastic_init import elastic_from_full
 from elasticdenser.models.locate import find_model
-from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.models.shape import WIDTHS
 from elasticdenser.training.recipe import Recipe
 from elasticdenser.training.teacher import Teacher
@@ -31,7 +30,8 @@ def initial_model(recipe: Recipe, encoder: ElasticQueryEncoder, teacher: Teacher
         QueryError: The encoder cannot be divided into such subnets.
     """
     if recipe.init.model:
-        return _trained_model(recipe, teacher.fingerprint)
+        space = teacher.fingerprint
+        return trained_model(recipe.init.model, name=space.name, weights_sha256=space.weights_sha256)
     if not is_mapped:
         return _new_model(recipe, encoder, teacher.dim)
     if recipe.widths or recipe.depths:
@@ -42,16 +42,24 @@ def initial_model(recipe: Recipe, encoder: ElasticQueryEncoder, teacher: Teacher
     return load_elastic(encoder.location.path).model
 
 
-def _trained_model(recipe: Recipe, space: EncoderFingerprint) -> ElasticBert:
-    """Return the trained elastic model that the recipe starts from."""
-    location = find_model(recipe.init.model)
-    model, provenance = load_elastic(location.path)
-    if provenance["weights_sha256"] != space.weights_sha256:
+def trained_model(model: str, *, name: str, weights_sha256: str) -> ElasticBert:
+    """Return the trained elastic model that a recipe starts from.
+
+    Args:
+        model: The recipe's `init.model`.
+        name: Name of the encoder that it must have been made of.
+        weights_sha256: Checksum of that encoder's weights.
+
+    Raises:
+        ModelError: It is not found, or was made of another encoder.
+    """
+    trained, provenance = load_elastic(find_model(model).path)
+    if provenance["weights_sha256"] != weights_sha256:
         raise ModelError(
-            f"got init.model = {recipe.init.model!r}, made of the encoder {provenance['name']}, expected one made of "
-            f"{space.name}: its subnets answer in another vector space"
+            f"got init.model = {model!r}, made of the encoder {provenance['name']}, expected one made of {name}: its "
+            "subnets answer in another vector space"
         )
-    return model
+    return trained
 
 
 def _new_model(recipe: Recipe, encoder: ElasticQueryEncoder, dim: int) -> ElasticBert:

@@ -36,7 +36,7 @@ class ShardEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Codebooks:
-    """What the search structures of all shards were trained to, once, on a sample of the passages of all.
+    """Codebooks that the search structures of all shards share, trained once on a sample of the passages of all.
 
     Args:
         factory: Factory strings of the structures, joined by " + ".

@@ -6,15 +6,14 @@ from functools import partial
 from pathlib import Path
 
 from elasticdenser.encoders import ElasticQueryEncoder
-from elasticdenser.errors import BadInputError, ModelError
-from elasticdenser.models.elastic_files import load_elastic
+from elasticdenser.errors import BadInputError
 from elasticdenser.models.elastic_init import importance_for, reorder
-from elasticdenser.models.locate import find_model
 from elasticdenser.models.logits import ElasticLogits
 from elasticdenser.models.scorer_init import copy_trained_trunk, logits_from_full
 from elasticdenser.models.shape import WIDTHS
 from elasticdenser.training.classifier.data import ExampleData
 from elasticdenser.training.classifier.recipe import ClassifierRecipe
+from elasticdenser.training.initial_models import trained_model
 from elasticdenser.training.snapshots import load_weights, save_weights
 
 _BATCH = 16
@@ -38,13 +37,8 @@ def new_classifier(recipe: ClassifierRecipe, encoder: ElasticQueryEncoder) -> El
         layers=recipe.layers,
     )
     if recipe.init.model:
-        location = find_model(recipe.init.model)
-        trained, provenance = load_elastic(location.path)
-        if provenance["weights_sha256"] != encoder.location.sha256:
-            raise ModelError(
-                f"got init.model = {recipe.init.model!r}, made of the encoder {provenance['name']}, expected one made "
-                f"of {encoder.location.name}"
-            )
+        location = encoder.location
+        trained = trained_model(recipe.init.model, name=location.name, weights_sha256=location.sha256)
         shape = trained.shape
         if recipe.widths not in ((), shape.widths):
             raise BadInputError("got 'init.model' and other widths than its own: leave them out")

@@ -16,7 +16,6 @@ from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.errors import BadInputError, ModelError
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index import PassageIndex
-from elasticdenser.models.elastic_files import load_elastic
 from elasticdenser.models.locate import DEFAULT_MODEL, TRAINED_WEIGHTS, find_model
 from elasticdenser.models.model_files import transformer_folder
 from elasticdenser.models.scorer import ElasticScorer
@@ -25,6 +24,7 @@ from elasticdenser.models.shape import WIDTHS
 from elasticdenser.progress import Progress
 from elasticdenser.rankers.pairs import PairTokenizer
 from elasticdenser.retrieval.bm25 import Bm25Index
+from elasticdenser.training.initial_models import trained_model
 from elasticdenser.training.inputs import PassageInputs, TrainOptions, corpus_of
 from elasticdenser.training.ranker.candidates import make_pools
 from elasticdenser.training.ranker.data import RankerData, cached_passage_tokens
@@ -187,13 +187,8 @@ def _new_model(recipe: RankerRecipe, encoder: ElasticQueryEncoder) -> ElasticSco
     folder, settings, depths = encoder.location.path, encoder.settings, recipe.depths or None
     make = partial(scorer_from_full, folder, settings, pooling=recipe.pooling)
     if recipe.init.model:
-        location = find_model(recipe.init.model)
-        trained, provenance = load_elastic(location.path)
-        if provenance["weights_sha256"] != encoder.location.sha256:
-            raise ModelError(
-                f"got init.model = {recipe.init.model!r}, made of the encoder {provenance['name']}, expected one made "
-                f"of {encoder.location.name}"
-            )
+        location = encoder.location
+        trained = trained_model(recipe.init.model, name=location.name, weights_sha256=location.sha256)
         shape = trained.shape
         if recipe.widths not in ((), shape.widths) or recipe.depths not in ((), shape.depths):
             raise BadInputError("got 'init.model' and other widths or depths than its own: leave them out")

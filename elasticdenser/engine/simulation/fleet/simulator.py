@@ -25,7 +25,7 @@ from elasticdenser.hedging import HedgeDelay
 
 @dataclass(kw_only=True)
 class FleetRun:
-    """What happened in a simulated fleet.
+    """Outcomes of the requests in a simulated fleet.
 
     Attributes:
         outcomes: Outcome of every request, in the order in which the requests end.
