@@ -1,4 +1,4 @@
-"""Options of `serve` alone: its indexes, and who may use them."""
+"""Options of `serve` alone: its indexes, their encoders and profiles, and who may use them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from elasticdenser.cli.options import read_api_key
+from elasticdenser.cli import options
 from elasticdenser.errors import QueryError
 
 API_KEY = "ELASTICDENSER_API_KEY"
@@ -70,7 +70,59 @@ class AccessOptions:
 
 
 def _key(file: Path | None, variable: str, kind: str) -> str | None:
-    return os.environ.get(variable) or None if file is None else read_api_key(file, kind)
+    return os.environ.get(variable) or None if file is None else options.read_api_key(file, kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedEncoderOptions:
+    """Options that choose the query encoders of the indexes, and the way they compute."""
+
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]ENCODER",
+            help="Sentence encoder, or an elastic encoder made from it: a folder or a hub id; repeatable with the name "
+            "of an index. Default: the encoder that the index names.",
+            show_default=False,
+        ),
+    ] = None
+    device: options.Device = "auto"
+    precision: options.Precision = "auto"
+    offline: options.Offline = False
+    trust_remote_code: options.TrustRemoteCode = False
+
+    def of_indexes(self, names: Sequence[str]) -> dict[str, options.EncoderOptions]:
+        """Return the options of the encoder of each index: its own one, or else the one without a name.
+
+        Args:
+            names: Names of the indexes.
+
+        Raises:
+            QueryError: A name is unknown, or has two encoders.
+        """
+        encoders: dict[str | None, str] = {}
+        for spelling in self.encoder or ():
+            name, encoder = _split_name(spelling)
+            if name is not None and (name not in names or not encoder):
+                shown = ", ".join(names)
+                raise QueryError(
+                    f"got encoder {spelling!r}; expected an encoder, or NAME=ENCODER with the name of an index: {shown}"
+                )
+            if name in encoders:
+                whose = "for all indexes" if name is None else f"of the index {name}"
+                raise QueryError(f"got two encoders {whose}; expected one: leave one out, or give NAME=ENCODER")
+            encoders[name] = encoder
+        others = encoders.get(None)
+        return {
+            name: options.EncoderOptions(
+                encoder=encoders.get(name, others),
+                device=self.device,
+                precision=self.precision,
+                offline=self.offline,
+                trust_remote_code=self.trust_remote_code,
+            )
+            for name in names
+        }
 
 
 def named_indexes(spellings: Sequence[str]) -> dict[str, Path]:
@@ -95,12 +147,16 @@ def named_indexes(spellings: Sequence[str]) -> dict[str, Path]:
 
 def _named(spelling: str) -> tuple[str | None, Path]:
     """Return name and folder of an index; the name is None if there is none."""
-    name, equals, path = spelling.partition("=")
-    if not equals or "/" in name or Path(spelling).exists():
-        return None, Path(spelling)
+    name, path = _split_name(spelling)
     if not path:
         raise QueryError(f"got {spelling!r}; expected NAME=PATH, or the path of an index")
     return name, Path(path)
+
+
+def _split_name(spelling: str) -> tuple[str | None, str]:
+    """Return the two parts of NAME=PATH; the name is None where there is none, as in a path that holds the sign."""
+    name, equals, path = spelling.partition("=")
+    return (None, spelling) if not equals or "/" in name or Path(spelling).exists() else (name, path)
 
 
 def profiles_of(spellings: Sequence[str], names: Sequence[str]) -> Mapping[str, Path]:

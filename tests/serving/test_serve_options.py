@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ def settings_of(served_index, tiny_elastic, monkeypatch):
     def run(*args: str):
         served = []
         monkeypatch.setattr(serve_command, "_measure_levels", lambda *_: PROFILE)
-        monkeypatch.setattr(serve_command, "_serve", lambda bound, indexes, settings, _: served.append(settings))
+        monkeypatch.setattr(serve_command, "_serve", lambda bound, indexes, settings, *_: served.append(settings))
         command = ["serve", str(served_index), "--encoder", str(tiny_elastic), "--offline", "--port", "0", *args]
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
@@ -46,7 +47,8 @@ def test_defaults(settings_of):
     assert settings_of("--deadline-ms", "2000").page_deadline_s == 2.0
 
 
-def test_options_are_passed_on(settings_of):
+def test_options_are_passed_on(settings_of, monkeypatch):
+    monkeypatch.setattr("elasticdenser.serving.token_ids._load_encoding", lambda _: None)  # would be fetched
     origins = ["--cors-origin", "https://App.example.org/", "--cors-origin", "http://localhost:3000"]
     others = ["--token-ids", "cl100k_base", "--hit-url", "https://a.example/{id}", "--page-deadline-ms", "80"]
     settings = settings_of(*origins, *others)
@@ -140,6 +142,38 @@ def test_several_indexes_share_their_encoder(served_by, served_index, tmp_path):
     odd = tmp_path / "odd name=x"
     odd.symlink_to(served_index)
     assert list(served_by(str(odd))) == ["mine"]  # the folder that it leads to
+
+
+def test_an_index_may_have_an_encoder_of_its_own(served_by, served_index, tiny_elastic, tmp_path):
+    own, index = tmp_path / "own", str(served_index)
+    shutil.copytree(tiny_elastic, own)
+    served = served_by(index, f"other={index}", f"third={index}", "--encoder", f"other={own}")
+    folders = {name: retriever.encoder.location.path for name, (retriever, _) in served.items()}
+    assert folders == {"mine": tiny_elastic, "other": own, "third": tiny_elastic}
+    assert served["mine"][0].encoder is served["third"][0].encoder
+    assert served["other"][0].opener().encoder.location.path == own  # as a search process opens it
+    for more, message in (
+        (f"none={own}", f"got encoder 'none={own}'; expected an encoder, or NAME=ENCODER with the name of an index: m"),
+        ("mine=", "got encoder 'mine='; expected an encoder, or NAME=ENCODER"),
+        (str(own), "got two encoders for all indexes; expected one"),
+    ):
+        assert message in served_by(index, "--encoder", more, expected=1)
+
+
+def test_all_indexes_and_their_encoders_are_checked_before_levels_are_measured(served_index, tiny_elastic, monkeypatch):
+    measured = []
+    monkeypatch.setattr(serve_command, "_measure_levels", lambda *_: measured.append(1))
+    index = str(served_index)
+    command = ["serve", index, f"other={index}", "--encoder", str(tiny_elastic), "--offline", "--port", "0"]
+    for args, message in (
+        (["last=none"], "none does not exist: build an index"),
+        (["--encoder", "other=none"], "none"),
+        (["--policy", "static:none"], "none"),
+        (["--token-ids", "none"], "token ids 'none'"),
+    ):
+        result = CliRunner().invoke(app, [*command, *args])
+        assert result.exit_code == 1 and message in result.stderr.splitlines()[-1], result.output
+    assert not measured
 
 
 def test_names_of_indexes_are_checked(served_by, served_index, tmp_path):

@@ -14,7 +14,7 @@ from elasticdenser.cli.command import command
 from elasticdenser.cli.output import note, progress_bars
 from elasticdenser.cli.ranker_options import RerankedLevelsOptions
 from elasticdenser.cli.ray_options import RayServingOptions
-from elasticdenser.cli.serve_options import API_KEY, AccessOptions, named_indexes, profiles_of
+from elasticdenser.cli.serve_options import API_KEY, AccessOptions, ServedEncoderOptions, named_indexes, profiles_of
 
 if TYPE_CHECKING:
     import socket
@@ -37,7 +37,7 @@ _EXAMPLES = options.examples(
     "serve indexes/mine --host 0.0.0.0 --api-key-file key.txt",
     "serve indexes/mine --write-key-file write-key.txt        (clients may add and delete passages)",
     "serve docs=indexes/docs wiki=indexes/wiki        (several indexes: /indexes/wiki/search)",
-    "serve docs=indexes/docs wiki=indexes/wiki --profile wiki=profile.json",
+    "serve docs=indexes/docs wiki=indexes/wiki --profile wiki=profile.json --encoder wiki=models/student",
     "serve indexes/mine --allowed-host search.example.org        (behind a proxy)",
     "serve indexes/sharded --ray local --replicas 2        (a process for each replica of each shard)",
     "serve indexes/mine --cors-origin https://app.example.org        (scripts of another site)",
@@ -137,7 +137,7 @@ def serve(
     access: AccessOptions,
     reranking: RerankedLevelsOptions,
     sharding: RayServingOptions,
-    encoding: options.EncoderOptions,
+    encoders: ServedEncoderOptions,
 ) -> None:
     """Serve one index or several: POST /search, OpenAI's /v1/embeddings, /metrics, and a search page.
 
@@ -157,9 +157,11 @@ def serve(
     from elasticdenser.serving.origins import parse_origins
     from elasticdenser.serving.server import allow_open_files, bind_socket, is_loopback
     from elasticdenser.serving.settings import ServeSettings
+    from elasticdenser.serving.token_ids import load_token_reader
 
     check_policy(policy)
     paths = named_indexes(index)
+    encodings = encoders.of_indexes(list(paths))
     profiles = {name: Profile.load(file) for name, file in profiles_of(profile or (), list(paths)).items()}
     with bind_socket(host, port) as bound, sharding.retriever_options(deadline_ms / 1000) as shard_options:
         names = access.allowed_host or ([] if is_loopback(bound) else [ANY_HOST])
@@ -181,28 +183,31 @@ def serve(
             log=access_log,
         )
         allow_open_files(max_connections, len(paths))
-        served: dict[str, tuple[Retriever, Profile]] = {}
+        retrievers: dict[str, Retriever] = {}
         for name, path in paths.items():
-            levels = profiles.get(name)
-            retriever = encoding.open_retriever(
+            retrievers[name] = encodings[name].open_retriever(
                 path,
                 cache=cache,
                 hybrid=options.hybrid_of(hybrid, word_weight),
-                beside=[other for other, _ in served.values()],
-                **reranking.retriever_options(levels),
+                beside=[other for at, other in retrievers.items() if encodings[at] == encodings[name]],
+                **reranking.retriever_options(profiles.get(name)),
                 **shard_options,
             )
-            if levels is None and (level := policy.partition(":")[2]):
-                options_of_level(retriever, level)  # refuses an unknown one before levels are measured
-            served[name] = retriever, levels or _measure_levels(retriever, reranking.rerankings)
+            # Refused before levels are measured, which takes seconds.
+            load_token_reader(token_ids, retrievers[name].encoder)
+            if name not in profiles and (level := policy.partition(":")[2]):
+                options_of_level(retrievers[name], level)
+        served = {
+            name: (retriever, profiles.get(name) or _measure_levels(retriever, reranking.rerankings))
+            for name, retriever in retrievers.items()
+        }
         engine_options = {
             "policy": policy,
             "minimum_quality": minimum_quality,
             "workers": sharding.n_workers(workers),
             "max_unfinished": max_unfinished,
-            "processes": _uses_processes(retriever) if in_processes is None else in_processes,
         }
-        _serve(bound, served, settings, engine_options)
+        _serve(bound, served, settings, engine_options, in_processes)
 
 
 def _serve(
@@ -210,6 +215,7 @@ def _serve(
     served: Mapping[str, tuple[Retriever, Profile]],
     settings: ServeSettings,
     engine_options: dict[str, Any],
+    in_processes: bool | None,
 ) -> None:
     from elasticdenser.engine.engine import RetrievalEngine
     from elasticdenser.errors import ElasticDenserError
@@ -220,7 +226,10 @@ def _serve(
     with contextlib.ExitStack() as stack:
         indexes = {}
         for name, (retriever, profile) in served.items():
-            engine = RetrievalEngine(retriever, profile, slo_s=settings.deadline_s, **engine_options)
+            processes = _uses_processes(retriever) if in_processes is None else in_processes
+            engine = RetrievalEngine(
+                retriever, profile, slo_s=settings.deadline_s, processes=processes, **engine_options
+            )
             stack.callback(engine.close, 1.0)
             indexes[name] = EngineOfIndex(engine=engine, retriever=retriever)
         if settings.api_key is None and not is_loopback(bound):
