@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from elasticdenser.datasets.metadata.selection import NESTED, MetadataReader
+from elasticdenser.datasets.metadata.selection import NESTED, MetadataReader, unknown_fields
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import (
     BadLine,
@@ -86,10 +86,15 @@ class PassageReader:
         """Return the metadata of a passage that was made elsewhere; without a selection, all of it is kept.
 
         Raises:
-            BadLine: A value is not of its field's type, or metadata cannot hold it.
+            BadLine: A value is not of its field's type, metadata cannot hold it, or nobody has named the field, and the
+                index that the passage is added to does not have it.
         """
         selection = self.schema.metadata
         if not selection.is_chosen:
+            unknown = [name for name, value in metadata.items() if value is not None and name not in selection.known]
+            if unknown and selection.is_addition:
+                # One misspelt name would give the index a new field for good.
+                raise unknown_fields(doc_id, unknown, selection.known)
             selection = replace(selection, types=dict.fromkeys(metadata))
         reader = MetadataReader(selection, ())
         return reader.metadata(doc_id, ((name, metadata[name]) for name in selection.names_among(metadata, ())))

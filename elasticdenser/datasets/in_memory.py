@@ -37,17 +37,20 @@ def as_corpus(
             ir_datasets. The passages of an iterator are read into memory.
         metadata: Fields that are kept as metadata, as `open_corpus` takes them. None keeps what a corpus or a `Passage`
             brings, and no further fields.
-        known: Fields of the index that the passages are added to, with their types; they are kept, too.
+        known: Fields of the index that the passages are added to, with their types; they are kept, too. A `Passage`
+            then brings no others unless `metadata` says so. None if they are added to none.
 
     Raises:
         BadInputError: It is none of these, a passage has no id or text, or a field is declared with another type than
             is known.
     """
-    selection = MetadataSelection.parse(metadata).with_known(known or {})
+    selection = MetadataSelection.parse(metadata)
+    if known is not None:
+        selection = selection.with_known(known)
     if isinstance(value, Corpus):
-        if not selection:
-            return value
-        return value.with_metadata(selection if selection.is_chosen else value.metadata.with_known(selection.known))
+        if selection.is_chosen or known is None:
+            return value.with_metadata(selection) if selection.is_chosen else value
+        return value.with_metadata(value.metadata.with_known(known))
     if isinstance(value, str | Path):
         return open_corpus([value], metadata=selection)
     if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
@@ -63,7 +66,7 @@ def as_corpus(
     for remark in reader.remarks():
         logger.info(remark)
     corpus = Corpus.from_passages("passages in memory", lambda: passages)
-    return corpus.with_metadata(selection) if selection else corpus
+    return corpus.with_metadata(selection)
 
 
 def _passage(reader: PassageReader, number: int, item: Any) -> Passage:

@@ -110,7 +110,7 @@ def add_passages(
         encoder: The encoder that made the index; by default, it is loaded if it is needed.
         vectors: float32, (n_passages, dim): vectors of the passages of the corpus, which are then not encoded.
         only_new: Leave out documents whose ids are in the index.
-        metadata: Further fields that are kept, as `as_corpus` takes them.
+        metadata: Further fields that are kept, as `as_corpus` takes them; without, a `Passage` must not bring any.
         prune: The folder that the corpus consists of, and the index does: documents of the index that are no longer
             in it are deleted in the same generation.
         dry_run: Only count; the counts are those of documents, and nothing is encoded.

@@ -168,15 +168,15 @@ class PassageIndex(SearchableIndex):
             vectors: float32, (n_passages, dim): the vectors of the passages, which are then not encoded. They must be
                 of the index's encoder.
             only_new: Leave out documents whose ids are in the index.
-            metadata: Further fields that are kept, as for `build`; the index then has them. None keeps those that
-                passages bring.
+            metadata: Further fields that are kept, as for `build`, or `all`; the index then has them.
             workers: Cores to encode on; None is all usable ones.
             compact: Merge segments afterwards if there are many, or if many passages are deleted.
             progress: Called with (step, done, in all).
 
         Raises:
             EncoderMismatchError: The encoder is another one than that of the index.
-            BadInputError: The corpus or the vectors have a fault, or metadata is not of the types of the index.
+            BadInputError: The corpus or the vectors have a fault, metadata is not of the types of the index, or a
+                `Passage` brings a field that the index does not have and `metadata` does not name.
             BuildError: Another process is writing for a long time, or the disk refuses.
         """
         from elasticdenser.index.changes import add_passages

@@ -19,7 +19,7 @@ class NewPassage(RequestBody):
     text: str
     title: str = ""
     metadata: dict[str, JsonValue] | None = Field(
-        None, description="Further fields; those that the index does not have are left out."
+        None, description="Further fields; one that the index does not have is an error."
     )
     vector: Vector | None = Field(
         None,

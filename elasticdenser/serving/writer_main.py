@@ -7,7 +7,6 @@ import marshal
 import os
 import pickle
 from contextlib import suppress
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
@@ -67,15 +66,9 @@ class _Changer:
         """Add documents, which one core encodes."""
         vectors = None if addition.vectors is None else np.array(addition.vectors, np.float32)
         encoder = None if vectors is not None else self._encoder(addition)
-        # Fields of metadata that the index lacks are left out: one misspelt request would give it a new one for good.
-        fields = IndexContents.read(addition.path).fields
-        passages = [
-            replace(passage, metadata={name: passage.metadata[name] for name in fields if name in passage.metadata})
-            if passage.metadata
-            else passage
-            for passage in addition.passages
-        ]
-        return add_passages(addition.path, passages, encoder, vectors=vectors, only_new=addition.only_new, workers=1)
+        return add_passages(
+            addition.path, addition.passages, encoder, vectors=vectors, only_new=addition.only_new, workers=1
+        )
 
     def delete(self, deletion: Deletion) -> Change:
         """Delete documents; ids that are not in the index are only reported."""

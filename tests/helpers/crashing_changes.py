@@ -37,7 +37,7 @@ CHANGED = [*(p for p in OLD if p.doc_id not in ("d1é", "d2é", "d7é")), SECOND
 
 
 def add(path):
-    PassageIndex.open(path).add(NEW, encoder=HashingEncoder(), compact=False)
+    PassageIndex.open(path).add(NEW, encoder=HashingEncoder(), compact=False, metadata="all")
 
 
 def delete(path):

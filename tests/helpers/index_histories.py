@@ -168,7 +168,9 @@ class Histories(RuleBasedStateMachine):
             after.pop(doc_id, None)
             after[doc_id] = document
         self.change(
-            lambda: PassageIndex.open(self.path).add(passages(documents), encoder=Encoder(DIM), only_new=only_new),
+            lambda: PassageIndex.open(self.path).add(
+                passages(documents), encoder=Encoder(DIM), only_new=only_new, metadata="all"
+            ),
             after,
             nth,
         )

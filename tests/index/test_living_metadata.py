@@ -131,7 +131,9 @@ def test_further_fields_can_be_named(index, tmp_path, hashing):
 
 def test_an_index_without_metadata_gets_fields_and_keeps_them(tmp_path, hashing):
     index = PassageIndex.build(make_passages(5), tmp_path / "index", hashing)
-    index = index.add([note("x", price=3)], encoder=hashing)
+    with pytest.raises(BadInputError, match=r"got the metadata 'price', which the index does not have \(it has none\)"):
+        index.add([note("x", price=3)], encoder=hashing)
+    index = index.add([note("x", price=3)], encoder=hashing, metadata="price")
     assert index.matches("price is null").n == 5 and index.matches("price > 2").positions.tolist() == [5]
     index = index.add([note("y")], encoder=hashing).compact()
     assert [index.metadata_at(n) for n in range(7)] == [{}, {}, {}, {}, {}, {"price": 3}, {}]
@@ -139,6 +141,19 @@ def test_an_index_without_metadata_gets_fields_and_keeps_them(tmp_path, hashing)
     empty = index.delete(list(index.doc_ids))
     assert list(empty.fields) == ["price"] and empty.matches("price > 2").n == 0
     assert empty.search(QUERIES, 3, filter="price > 2")[1].shape == (3, 0)
+
+
+@pytest.mark.parametrize("form", [list, open_of])
+def test_a_passage_brings_only_fields_of_the_index_unless_they_are_named(index, hashing, form):
+    passages = form([note("x", number=1), note("y", number=2, nubmer=3, size=4, none=None)])
+    with pytest.raises(
+        BadInputError, match=r"record 'y': got the metadata 'nubmer', 'size', which .* \(it has 'number',"
+    ):
+        index.add(passages, encoder=hashing)
+    assert hashing.n_encoded == 0 and index.refresh() is index
+    assert index.add(passages, encoder=hashing, metadata="size").metadata_of("y") == {"number": 2, "size": 4}
+    index = index.refresh().add(passages, encoder=hashing, metadata="all")
+    assert index.metadata_of("y") == {"number": 2, "nubmer": 3, "size": 4}
 
 
 def test_passages_are_deleted_by_filter(index):
@@ -226,11 +241,11 @@ def test_types_that_another_process_adds_meanwhile_are_not_mixed(index, hashing,
     def slow(*arguments, **options):
         build(*arguments, **options)
         monkeypatch.setattr(changes, "build_index", build)
-        index.add([note("y", size="large")], encoder=hashing)
+        index.add([note("y", size="large")], encoder=hashing, metadata="size")
 
     monkeypatch.setattr(changes, "build_index", slow)
     with pytest.raises(BuildError, match="has got other words or fields of metadata while passages were encoded"):
-        index.add([note("x", size=3)], encoder=hashing)
+        index.add([note("x", size=3)], encoder=hashing, metadata="size")
     assert str(index.refresh().fields["size"]) == "text"
     with pytest.raises(BadInputError, match="got true, expected text; correct it: the index has it as text"):
         index.add([note("x", size=True)], encoder=hashing)

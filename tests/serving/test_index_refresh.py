@@ -58,7 +58,9 @@ def test_changes_are_found_without_a_restart(own_client, own_retriever, encoder)
 
 def test_metadata_and_words_of_changes_are_found(own_client, own_retriever, encoder):
     rebuild(own_retriever.index.path, hybrid=True)
-    index = own_retriever.index.add([Passage("new", "water and engines", metadata={"n": 1})], encoder=encoder)
+    index = own_retriever.index.add(
+        [Passage("new", "water and engines", metadata={"n": 1})], encoder=encoder, metadata="n"
+    )
     wait_until(lambda: "new" in found(own_client))
     response = search(own_client, query="engine", k=10, hybrid=1.0, filter="n = 1", with_text=True)
     (hit,) = response.json()["results"][0]["hits"]

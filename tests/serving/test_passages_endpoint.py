@@ -118,13 +118,22 @@ def test_vectors_may_be_given(written):
 
 
 def test_metadata_is_found_and_deleted_by(written):
-    fields = {"section": "new", "unknown": 1}
-    response = add(written, {"doc_id": "m", "text": "water", "metadata": fields})
+    response = add(written, {"doc_id": "m", "text": "water", "metadata": {"section": "new", "absent": None}})
     assert response.status_code == 200, response.text
     assert found(written, filter="section = 'new'") == {"m": "water"}
     assert "got the field 'unknown'" in error_of(search(written, query="x", filter="unknown = 1"), 422)["message"]
     assert delete(written, filter="section = 'new'").json()["deleted"] == 1
     assert found(written, filter="section = 'new'") == {} and "d2" in found(written)
+
+
+def test_metadata_that_the_index_does_not_have_is_refused(written):
+    passages = [
+        {"doc_id": "x", "text": "x"},
+        {"doc_id": "m", "text": "m", "metadata": {"section": "a", "sectoin": "b"}},
+    ]
+    message = error_of(add(written, *passages), 422)["message"]
+    assert "record 'm': got the metadata 'sectoin', which the index does not have (it has 'section')" in message
+    assert found(written, filter="section = 'a'") == {}
 
 
 def test_mistakes_are_named_and_change_nothing(written):

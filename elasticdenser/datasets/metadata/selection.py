@@ -31,11 +31,13 @@ class MetadataSelection:
         keeps_all: Whether all other fields are kept, too.
         known: Fields that the index has which the records are added to, with their types. They are kept as if they had
             been named, but records need not have them.
+        is_addition: Whether the records are added to such an index, which may have no fields.
     """
 
     types: Mapping[str, FieldType | None] = field(default_factory=dict)
     keeps_all: bool = False
     known: Mapping[str, FieldType] = field(default_factory=dict)
+    is_addition: bool = False
 
     @classmethod
     def parse(cls, selection: AnySelection) -> MetadataSelection:
@@ -84,7 +86,7 @@ class MetadataSelection:
                     f"got the metadata field {name!r} as {declared}, expected {kind}, which it is in the index: leave "
                     "the type out"
                 )
-        return replace(self, known=dict(known))
+        return replace(self, known=dict(known), is_addition=True)
 
     def __bool__(self) -> bool:
         return self.is_chosen or bool(self.known)
@@ -169,6 +171,16 @@ def bad_value(doc_id: str, name: str, error: object, kind: str = "text") -> BadL
     return BadLine(
         "bad metadata",
         f"record {doc_id!r}, field {name!r}: {error}; correct it, or declare another type (--metadata {name}:{kind})",
+    )
+
+
+def unknown_fields(doc_id: str, names: Iterable[str], known: Collection[str]) -> BadLine:
+    """Return the fault of a passage that brings fields which the index does not have."""
+    has = f"has {', '.join(map(repr, known))}" if known else "has none"
+    return BadLine(
+        "unknown metadata",
+        f"record {doc_id!r}: got the metadata {', '.join(map(repr, names))}, which the index does not have (it {has}): "
+        "correct the name, or add new fields by name with `elasticdenser add --metadata` (in Python: metadata=)",
     )
 
 

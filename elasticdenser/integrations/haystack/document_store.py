@@ -13,6 +13,7 @@ from haystack.document_stores.errors import DuplicateDocumentError
 from haystack.document_stores.types import DuplicatePolicy
 
 from elasticdenser.arrays import Vectors
+from elasticdenser.datasets.metadata import ALL
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.encoders import PassageEncoder
 from elasticdenser.encoders.deferred import DeferredPassageEncoder
@@ -185,12 +186,12 @@ class ElasticDenserDocumentStore:
         if not self.use_embeddings or all(document.embedding is None for document in documents):
             if index is None:
                 return self._built(passages)
-            return index.add(passages, encoder=self._encoder(index), only_new=only_new)
+            return index.add(passages, encoder=self._encoder(index), only_new=only_new, metadata=ALL)
         vectors = self._vectors(index, documents, passages)
         if index is None:
             # A build encodes: it gets one document, whose vector does not stay.
             index = self._built(passages[:1]).delete([passages[0].doc_id], compact=False)
-        return index.add(passages, vectors=vectors, only_new=only_new)
+        return index.add(passages, vectors=vectors, only_new=only_new, metadata=ALL)
 
     def _built(self, passages: list[Passage]) -> PassageIndex:
         return PassageIndex.build(passages, self.index, self._encoder(None), hybrid=self.hybrid, restart=True)
