@@ -228,6 +228,6 @@ def _explain(error: Mapping[str, Any], param: str) -> str:
 
 
 def _quoted(value: Any) -> str:
-    """Return a value for a message: in ASCII, on one line, shortened."""
-    text = ascii(value)
+    """Return a value of JSON for a message: in ASCII, on one line, shortened."""
+    text = ascii(value) if isinstance(value, str) else json.dumps(value, default=ascii)
     return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."

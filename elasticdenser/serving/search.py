@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from concurrent.futures import Future
 from dataclasses import replace
@@ -14,8 +15,8 @@ from fastapi import APIRouter, Request, Response
 from elasticdenser.engine.answers import Answer
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.errors import QueryError
-from elasticdenser.index.filters import parse_filter
-from elasticdenser.retrieval.hybrid import words_of
+from elasticdenser.index import PassageIndex
+from elasticdenser.index.filters import AnyFilter, parse_filter
 from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, error_responses
 from elasticdenser.serving.fast_json import json_bytes
 from elasticdenser.serving.request_schemas import AnySearchRequest, BatchSearchRequest, SearchRequest
@@ -30,6 +31,9 @@ _SUBMITS_PER_TURN = 16
 
 _MAX_INLINE_HITS = 64
 """Hits whose texts the event loop reads itself, in about 0.5 ms; for so few, a thread would cost more."""
+
+_LACKS = "has no {} (whoever runs the server builds it with {})"
+"""Messages speak of the fields of a request; of options, only to say who could help."""
 
 _MIN_REMAINING_S = 1e-6
 _WATCH_AFTER_S = 0.05
@@ -71,29 +75,39 @@ async def _invalid_response(
     """
     index = service.retriever.index
     if n_queries * min(body.k, len(index)) > MAX_TOTAL_HITS:
-        message = f"got {n_queries} queries with k = {body.k}; expected at most {MAX_TOTAL_HITS:,} hits in total"
+        message = f"k: got {body.k:,} for {n_queries:,} queries; expected at most {MAX_TOTAL_HITS:,} hits in total"
         return error_response(422, f"{message}: send fewer queries or a smaller k", param="k")
-    try:
-        if body.minimum_level is not None:
-            service.engine.profile.level_index(body.minimum_level)
-    except QueryError as error:
-        return error_response(422, str(error), param="minimum_level")
-    try:
-        if body.hybrid is not None and body.hybrid is not False:
-            words_of(index)
-    except QueryError as error:
-        return error_response(422, str(error), param="hybrid")
+    if body.minimum_level is not None:
+        levels = [level.name for level in service.engine.profile.levels]
+        if body.minimum_level not in levels:
+            message = f"minimum_level: got {body.minimum_level!a}; expected one of {', '.join(levels)}"
+            return error_response(422, message, param="minimum_level")
+    if body.hybrid is not None and body.hybrid is not False and index.lexical is None:
+        message = f"hybrid: got {json.dumps(body.hybrid)}, but this index {_LACKS.format('words', '--hybrid')}"
+        return error_response(422, f"{message}: leave hybrid out", param="hybrid")
     try:
         if body.doc_ids is not None:
             await asyncio.to_thread(index.positions, body.doc_ids)
     except QueryError as error:
-        return error_response(404, str(error), param="doc_ids")
+        return error_response(404, f"doc_ids: {error}", param="doc_ids")
     try:
         if body.filter is not None:
-            await asyncio.to_thread(index.check_filter, body.filter)
+            await asyncio.to_thread(_check_filter, index, body.filter)
     except QueryError as error:
         return error_response(422, str(error), param="filter")
     return None
+
+
+def _check_filter(index: PassageIndex, filter: AnyFilter) -> None:
+    """Refuse a filter that has a fault, or does not fit the metadata of an index.
+
+    Raises:
+        QueryError: It does not.
+    """
+    parsed = parse_filter(filter)
+    if not index.fields:
+        raise QueryError(f"filter: this index {_LACKS.format('metadata', '--metadata')}: leave filter out")
+    index.check_filter(parsed)
 
 
 def _deadline_s(service: Service, body: SearchRequest | BatchSearchRequest) -> float:

@@ -89,7 +89,7 @@ def test_the_place_of_a_fault_is_named(text, position, message):
     ("value", "message"),
     [
         ("", "got an empty filter"),
-        (3, "got a filter of type int"),
+        (3, "filter: got a JSON number, expected text"),
         ("a = 1 or " * 200 + "a = 1", "got a filter with 201 conditions, expected at most 200"),
         (f"a in ({', '.join(['1'] * 10_001)})", "got a filter with 10,001 values, expected at most 10,000"),
         ("not " * 51 + "a", "got a filter with 51 levels"),
@@ -97,7 +97,7 @@ def test_the_place_of_a_fault_is_named(text, position, message):
         ("{'a': 1}", "not JSON"),
         ({}, "expected an object with must, should, must_not"),
         ({"must": []}, "got no condition"),
-        ({"must": {"field": "a"}}, "filter, must: got {'field': 'a'}, expected a list"),
+        ({"must": {"field": "a"}}, 'filter, must: got {"field": "a"}, expected a list'),
         ({"must": [], "maybe": []}, "got the key 'maybe', expected must, should, must_not"),
         ({"must": [{"field": "a", "operator": "~", "value": 1}]}, "filter, must[0]: got the operator '~'"),
         (
@@ -105,8 +105,8 @@ def test_the_place_of_a_fault_is_named(text, position, message):
             "filter, must[0].should[0]: got the",
         ),
         ({"field": "a", "operator": "in", "value": []}, "expected a list of at least one"),
-        ({"field": "a", "operator": "=", "value": float("nan")}, "got the value nan"),
-        ({"field": "a", "operator": ["="], "value": 1}, "got the operator ['=']"),
+        ({"field": "a", "operator": "=", "value": float("nan")}, "got the value NaN"),
+        ({"field": "a", "operator": ["="], "value": 1}, 'got the operator ["="]'),
         ({"field": "a", "operator": "is null", "value": 1}, "got a value for 'is null'"),
         ({"field": 1, "operator": "=", "value": 1}, "got the field 1"),
     ],

@@ -112,11 +112,14 @@ def test_whole_numbers_may_have_a_decimal_point(client):
         ({"query": "x", "k": 1001}, "k: got 1001; expected a number of at most 1000", "k"),
         ({"query": "x", "k": "10"}, "k: got '10'; expected a whole number", "k"),
         ({"query": "x", "k": 1.5}, "k: got 1.5; expected a whole number", "k"),
-        ({"query": "x", "k": True}, "k: got True; expected a whole number", "k"),
+        ({"query": "x", "k": True}, "k: got true; expected a whole number", "k"),
         ({"query": "x", "deadline_ms": 0}, "deadline_ms: got 0", "deadline_ms"),
         ({"query": "x", "deadline_ms": "1"}, "deadline_ms: got '1'; expected a number", "deadline_ms"),
         ({"query": "x", "priority": 101}, "priority: got 101", "priority"),
-        ({"query": "x", "minimum_level": "w9"}, "got level 'w9'; the profile has: w1-d2, level0", "minimum_level"),
+        ({"query": "x", "minimum_level": "w9"}, "minimum_level: got 'w9'; expected one of w1-d2, l", "minimum_level"),
+        ({"query": "x", "filter": "year = 1"}, "filter: this index has no metadata (", "filter"),
+        ({"query": "x", "hybrid": True}, "hybrid: got true, but this index has no words (", "hybrid"),
+        ({"query": "x", "hybrid": 0.5}, "builds it with --hybrid): leave hybrid out", "hybrid"),
         ({"query": "x", "minimum_quality": 1.5}, "minimum_quality: got 1.5", "minimum_quality"),
         ({"query": "x", "minimum_quality": -1}, "minimum_quality: got -1", "minimum_quality"),
         ({"queries": ["x"], "minimum_quality": "1"}, "minimum_quality: got '1'; expected a number", "minimum_quality"),
@@ -139,7 +142,7 @@ def test_too_many_hits_in_total_are_rejected(client, monkeypatch):
     monkeypatch.setattr("elasticdenser.serving.search.MAX_TOTAL_HITS", 8)
     assert search(client, queries=["a", "b"], k=1000).status_code == 200  # the index has three passages
     error = error_of(search(client, queries=["a", "b", "c"], k=3), 422)
-    assert "got 3 queries with k = 3; expected at most 8 hits in total" in error["message"]
+    assert "k: got 3 for 3 queries; expected at most 8 hits in total" in error["message"]
 
 
 @pytest.mark.parametrize("text", ["{", "", '{"query": "x"', "\xff", "[" * 100_000, '{"k": 1' + "0" * 5000 + "}"])

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from elasticdenser.datasets.records import type_name
 from elasticdenser.errors import QueryError
-from elasticdenser.index.filters.json_form import parse_json
+from elasticdenser.index.filters.json_form import CLAUSES, parse_json
 from elasticdenser.index.filters.nodes import And, Comparison, Filter, IsMissing, Not, OneOf, Or, conditions
 from elasticdenser.index.filters.parser import parse_text
 
@@ -35,7 +36,8 @@ def parse_filter(value: AnyFilter) -> Filter:
     if isinstance(value, And | Or | Not | Comparison | OneOf | IsMissing):
         return _checked(value)
     raise QueryError(
-        f"got a filter of type {type(value).__name__}, expected text such as \"section = 'ops'\", or a dict"
+        f"filter: got a {type_name(value)}, expected text such as \"section = 'ops'\", or an object with "
+        f"{', '.join(CLAUSES)}"
     )
 
 
