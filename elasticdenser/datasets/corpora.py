@@ -18,7 +18,7 @@ from elasticdenser.datasets.irds import load_irds
 from elasticdenser.datasets.metadata import AnySelection, MetadataSelection
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import BadLine, Record, checked_id, checked_passage
-from elasticdenser.datasets.schema import PASSAGES, FieldNames
+from elasticdenser.datasets.schema import PASSAGES, FieldNames, FieldsFound
 from elasticdenser.datasets.sections import DOCUMENT_FIELDS
 from elasticdenser.datasets.skipped import SkippedLines
 from elasticdenser.datasets.sources import IRDS, SQLITE, CorpusPart, resolve_sources
@@ -66,6 +66,7 @@ class Corpus:
 
     Attributes:
         skipped: Lines skipped by the last pass.
+        fields: Fields of records that the last pass has met.
         parts: Its files and data sets, which can be read apart; empty for a corpus in memory.
     """
 
@@ -83,7 +84,7 @@ class Corpus:
         self.name, self.download = name, download
         self.parts: tuple[CorpusPart, ...] = ()
         self.skip_bad = skip_bad
-        self.skipped = SkippedLines()
+        self.skipped, self.fields = SkippedLines(), FieldsFound()
         self._readers = tuple(readers)
         self._schema = replace(PASSAGES.with_names(fields or FieldNames()), metadata=metadata or MetadataSelection())
         self._remark: Remark | None = remark
@@ -156,8 +157,9 @@ class Corpus:
                         skipped.add_left_out(path, row)
                 else:
                     raise BadInputError(row.message, path, line)
+        self.fields = passage_reader.fields
         if self._is_whole:
-            passage_reader.check_names(self.name)
+            self.fields.check(self.name)
         if self._remark is not None:
             for remark in [*skipped.remarks(), *passage_reader.remarks()]:
                 self._remark(remark)

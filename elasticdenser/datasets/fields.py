@@ -20,8 +20,7 @@ from elasticdenser.datasets.records import (
     parsed_raw,
     type_name,
 )
-from elasticdenser.datasets.schema import QUERIES, Role, Schema, listed
-from elasticdenser.errors import BadInputError
+from elasticdenser.datasets.schema import QUERIES, FieldsFound, Role, Schema, listed
 
 _MAX_FIELDS_NOTED = 100
 _JSON_VALUE = msgspec.json.Decoder(str | int | list[str] | None)
@@ -103,16 +102,10 @@ class PassageReader:
         """Leave fields out of the remarks, because a format itself adds them to its records."""
         self._expected.update(names)
 
-    def check_names(self, corpus: str) -> None:
-        """Refuse names of fields that no record has.
-
-        Raises:
-            BadInputError: There is one.
-        """
-        if self.n_read and self._missing:
-            missing = ", ".join(repr(name) for name in sorted(self._missing))
-            message = f"no record of the corpus {corpus!r} has a field {missing}: the fields are {listed(self._found)}"
-            raise BadInputError(f"{message}; correct the name")
+    @property
+    def fields(self) -> FieldsFound:
+        """Fields that the records had so far."""
+        return FieldsFound(frozenset(self._found), frozenset(self._missing if self.n_read else ()))
 
     def remarks(self) -> list[str]:
         """Return what a user should know about fields that were not read."""

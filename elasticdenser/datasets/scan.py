@@ -18,6 +18,7 @@ from elasticdenser.datasets.corpora import Corpus
 from elasticdenser.datasets.metadata import FieldType, MetadataInference
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import BadLine
+from elasticdenser.datasets.schema import FieldsFound
 from elasticdenser.errors import BadInputError
 
 _PROGRESS_EVERY = 4096
@@ -44,6 +45,7 @@ class CorpusScan:
         skipped: The same by reason.
         repeated_ids: Ids that occur more than once; only the first passage of each is encoded.
         metadata: Types of the metadata fields; empty if no passage has metadata.
+        fields: Fields of the records.
     """
 
     n_passages: int
@@ -52,6 +54,7 @@ class CorpusScan:
     skipped: dict[str, int]
     repeated_ids: frozenset[str]
     metadata: dict[str, FieldType] = field(default_factory=dict)
+    fields: FieldsFound = field(default_factory=FieldsFound)
 
 
 def scan_corpus(
@@ -100,6 +103,7 @@ def scan_corpus(
         skipped=skipped,
         repeated_ids=frozenset(repeats),
         metadata=inference.types,
+        fields=corpus.fields,
     )
 
 

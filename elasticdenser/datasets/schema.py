@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 
-from elasticdenser.datasets.metadata.selection import NESTED, MetadataSelection
+from elasticdenser.datasets.metadata.selection import MetadataSelection
 from elasticdenser.errors import BadInputError
 
 _MAX_FIELDS_SHOWN, _MAX_FIELD_LENGTH = 8, 40
@@ -100,6 +100,36 @@ PASSAGES = Schema(
 QUERIES = Schema(id=Role(("_id", "id", "query_id", "qid")), text=Role(("text", "query", "question")))
 
 
+@dataclass(frozen=True, slots=True)
+class FieldsFound:
+    """Fields that the records of a corpus, or of a range of it, were found to have.
+
+    Attributes:
+        names: Their names, of many the first ones.
+        missing: Fields that a user named, and no record has.
+    """
+
+    names: frozenset[str] = frozenset()
+    missing: frozenset[str] = frozenset()
+
+    @classmethod
+    def in_all(cls, ranges: Iterable[FieldsFound]) -> FieldsFound:
+        """Return the fields of a whole, of whose ranges some may lack a field."""
+        names, missing = zip(*((fields.names, fields.missing) for fields in ranges), strict=True)
+        return cls(frozenset().union(*names), frozenset.intersection(*missing))
+
+    def check(self, corpus: str) -> None:
+        """Refuse names of fields that no record of a corpus has.
+
+        Raises:
+            BadInputError: There is one.
+        """
+        if self.missing:
+            missing = ", ".join(map(repr, sorted(self.missing)))
+            message = f"no record of the corpus {corpus!r} has a field {missing}: the fields are {listed(self.names)}"
+            raise BadInputError(f"{message}; correct the name")
+
+
 def column_names(header: Iterable[str], schema: Schema) -> list[str]:
     """Return the names of columns, with the usual ones in lower case."""
     usual = {name for role in schema.roles if not role.chosen for name in role.names}
@@ -108,7 +138,9 @@ def column_names(header: Iterable[str], schema: Schema) -> list[str]:
 
 
 def check_columns(columns: list[str], schema: Schema, path: str) -> None:
-    """Refuse names of columns that are given twice, or that a user named and the file lacks.
+    """Refuse names of columns that are given twice, or that hold id, text or title for a user, and the file lacks.
+
+    Metadata may be in other files of the corpus.
 
     Raises:
         BadInputError: There is one.
@@ -117,10 +149,8 @@ def check_columns(columns: list[str], schema: Schema, path: str) -> None:
         name for name in columns if columns.count(name) > 1 and name in {*PASSAGES.id.names, *schema.chosen}
     ]:
         raise BadInputError(f"two columns are called {repeated[0]!r}: rename one of them", path)
-    missing = [name for name in schema.chosen if name not in columns]
-    if NESTED in columns:
-        missing = [name for name in missing if name not in schema.metadata.types]
-    if missing:
+    chosen = [name for role in schema.roles if role.chosen for name in role.names]
+    if missing := [name for name in chosen if name not in columns]:
         raise BadInputError(
             f"no column is called {missing[0]!r}: the columns are {listed(columns)}; correct the name", path
         )

@@ -158,8 +158,11 @@ def test_names_that_no_record_has_and_plain_text_are_refused(jsonl, tmp_path):
     with pytest.raises(BadInputError, match="plain text has no fields: leave out --metadata"):
         open_corpus(tmp_path / "a.txt", metadata="x")
     (tmp_path / "a.csv").write_text("id,text\n1,x\n")
-    with pytest.raises(BadInputError, match="no column is called 'x'"):
+    with pytest.raises(BadInputError, match=r"no record of the corpus 'a' has a field 'x': the fields are id, text"):
         list(open_corpus(tmp_path / "a.csv", metadata="x"))
+    (tmp_path / "b.csv").write_text("id,text,x\n2,y,z\n")
+    both = open_corpus([tmp_path / "a.csv", tmp_path / "b.csv"], metadata="x")
+    assert [passage.metadata for passage in both] == [None, {"x": "z"}]
 
 
 def test_columns_of_parquet_are_kept(tmp_path):

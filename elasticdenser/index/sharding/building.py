@@ -21,6 +21,7 @@ from elasticdenser.datasets import Corpus, CorpusScan
 from elasticdenser.datasets.cutting import cut_corpus, with_absolute_paths
 from elasticdenser.datasets.metadata import FieldType
 from elasticdenser.datasets.scan import count_repeats
+from elasticdenser.datasets.schema import FieldsFound
 from elasticdenser.encoders.deferred import DeferredPassageEncoder
 from elasticdenser.errors import BadInputError, BuildError
 from elasticdenser.index.build import BuildSettings, refuse_other_content
@@ -167,13 +168,16 @@ class _ShardedBuild:
         """Check and count the passages of all ranges.
 
         Raises:
-            BadInputError: A range has a fault, or a metadata field is of different types in several.
+            BadInputError: A range has a fault, a field that was named is in none, or a metadata field is of different
+                types in several.
         """
         tasks = [
             ScanRange(corpus=corpus, folder=folder, id_hashes=file)
             for corpus, folder, file in zip(self._ranges, self._folders, self._hash_files, strict=True)
         ]
-        self.scans = _with_joined_metadata(self._runner.run(tasks, "reading shards", self._progress))
+        scans = self._runner.run(tasks, "reading shards", self._progress)
+        FieldsFound.in_all(scan.fields for scan in scans).check(self._ranges[0].name)
+        self.scans = _with_joined_metadata(scans)
 
     def check_ids(self, corpus: Corpus) -> None:
         """Refuse ids that are in several ranges.

@@ -223,6 +223,22 @@ def test_metadata_and_words_are_those_of_one_index(tmp_path, path):
         PassageIndex.build(open_corpus(file), path, HashingEncoder(), shards=3, hybrid=True)
 
 
+def test_a_named_field_may_be_missing_in_a_range_but_not_in_all(tmp_path, path):
+    lines = [{"_id": f"d{n:02}", "text": f"text {n:02}"} | ({"n": n} if n < 20 else {"m": True}) for n in range(60)]
+    for number in range(3):
+        header = "_id,text,n\n" if number == 0 else "_id,text,m\n"
+        rows = "".join(f"{row['_id']},{row['text']},{row.get('n', '')}\n" for row in lines[20 * number :][:20])
+        (tmp_path / f"{number}.csv").write_text(header + rows)
+    for source in ([write_records(tmp_path / "corpus.jsonl", lines)], sorted(tmp_path.glob("*.csv"))):
+        options = {"shards": 3, "restart": True, "overwrite": True}
+        with pytest.raises(BadInputError, match=r"no record of the corpus .* has a field 'nope': .* _id, m, n, text;"):
+            PassageIndex.build(open_corpus(source), path, HashingEncoder(), metadata="n:number,nope", **options)
+        index = PassageIndex.build(open_corpus(source), path, HashingEncoder(), metadata="n:number", **options)
+        assert [shard.manifest.metadata for shard in index.contents.segments] == [{"n": "number"}] * 3
+        assert index.matches("n >= 5").n == 15 and index.matches("n is null").n == 40
+        assert index.metadata_of("d19") == {"n": 19} and index.metadata_of("d20") == {}
+
+
 def test_metadata_of_other_types_in_other_shards_is_refused(tmp_path, path):
     lines = [{"_id": f"d{n:02}", "text": f"text {n:02}", "n": 1000 if n < 30 else True} for n in range(60)]
     file = write_records(tmp_path / "corpus.jsonl", lines)
