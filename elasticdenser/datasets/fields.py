@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from elasticdenser.datasets.metadata.selection import NESTED, MetadataReader, unknown_fields
+from elasticdenser.datasets.metadata.selection import NESTED, MetadataReader, nested_fields, unknown_fields
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.datasets.records import (
     BadLine,
@@ -23,6 +23,7 @@ from elasticdenser.datasets.records import (
 from elasticdenser.datasets.schema import QUERIES, FieldsFound, Role, Schema, listed
 
 _MAX_FIELDS_NOTED = 100
+_EMPTY = {b"null", b'""', b"[]", b"{}"}
 _JSON_VALUE = msgspec.json.Decoder(str | int | list[str] | None)
 
 
@@ -124,13 +125,15 @@ class PassageReader:
         return any(name not in self._read and _may_be_text(value) for name, value in record.items())
 
     def _note_fields(self, record: Record, kept: Collection[str]) -> None:
-        found = self._found
-        for name, value in record.items():
+        found, nested = self._found, nested_fields(record)
+        for name, value in ({**nested, **record} if nested else record).items():
+            if name == NESTED and nested:
+                continue
             if name not in found and len(found) < _MAX_FIELDS_NOTED:
                 found[name] = None
             if name in self._read or name in kept or name in self.unread or len(self.unread) == _MAX_FIELDS_NOTED:
                 continue
-            if _may_be_text(value) and name not in self._expected:
+            if _has_value(value) and name not in self._expected:
                 self.unread[name] = None
         if self._missing:
             self._missing.difference_update(record)
@@ -220,6 +223,13 @@ def _may_be_text(value: object) -> bool:
     if isinstance(value, msgspec.Raw):
         return len(memoryview(value)) > 2 and bytes(memoryview(value)[:1]) in (b'"', b"[", b"{")
     return isinstance(value, str | list | dict) and bool(value)
+
+
+def _has_value(value: object) -> bool:
+    """Return whether a value is neither null nor empty."""
+    if isinstance(value, msgspec.Raw):
+        return bytes(memoryview(value)[:5]) not in _EMPTY
+    return value is not None and (not isinstance(value, str | list | dict) or bool(value))
 
 
 def _no_field(record: Record, role: Role) -> str:

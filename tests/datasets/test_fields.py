@@ -44,18 +44,20 @@ def test_a_title_may_stand_alone_where_nothing_else_is_lost(read):
     records = [{"_id": 1, "title": "a"}, {"_id": 2, "title": "b", "year": 1999, "metadata": {}, "tags": []}]
     passages, remarks = read(*records)
     assert passages == [Passage("1", "", "a"), Passage("2", "", "b")]
-    assert remarks == ["2 of 2 records have no 'text' or 'contents', only a title"]
+    assert remarks[0].startswith("not read: year;")
+    assert remarks[1:] == ["2 of 2 records have no 'text' or 'contents', only a title"]
     assert read({"_id": 1, "title": "a", "text": ""}) == ([Passage("1", "", "a")], [])
 
 
 def test_fields_that_are_not_read_are_named_once(read):
     passages, remarks = read(
-        {"_id": 1, "text": "a", "url": "u", "n": 1}, {"_id": 2, "text": "b", "url": "u", "x": ["y"]}
+        {"_id": 1, "text": "a", "url": "u", "n": 0, "empty": "", "none": None, "metadata": {"color": "red", "url": 1}},
+        {"_id": 2, "text": "b", "url": "u", "x": ["y"], "metadata": {"draft": False, "empty": []}},
     )
     assert len(passages) == 2
     assert remarks == [
-        "not read: url, x; --text, --title and --id choose other fields, and join several (--text abstract+body); "
-        "--metadata keeps fields to filter by"
+        "not read: color, draft, n, url, x; --text, --title and --id choose other fields, and join several "
+        "(--text abstract+body); --metadata keeps fields to filter by"
     ]
 
 

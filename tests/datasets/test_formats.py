@@ -129,7 +129,7 @@ def test_parquet_files_are_read_without_the_columns_that_are_not_needed(tmp_path
     corpus = open_corpus(path, fields=FieldNames(id="key", text="a+b"), remark=remarks.append)
     assert list(corpus) == [Passage("1", "x\np\nq", "T"), Passage("2", "y")]
     assert remarks == [
-        "not read: url; --text, --title and --id choose other fields, and join several (--text abstract+body); "
+        "not read: n, url; --text, --title and --id choose other fields, and join several (--text abstract+body); "
         "--metadata keeps fields to filter by"
     ]
     with pytest.raises(BadInputError, match=r"a\.parquet:1: no '_id' .*its fields are a, b, key, n, title, url"):

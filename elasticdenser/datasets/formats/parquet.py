@@ -37,7 +37,7 @@ class Parquet:
                 read = [column for column, name in zip(columns, names, strict=True) if name in needed]
                 # The names of the other columns are shown to the user; their values are not needed.
                 others = {
-                    name: None if pyarrow.types.is_primitive(field.type) else "not read"
+                    name: 0 if pyarrow.types.is_primitive(field.type) else "not read"
                     for name, field in zip(names, file.schema_arrow, strict=True)
                     if name not in needed and not name.startswith("__index_")
                 }

@@ -130,7 +130,7 @@ class MetadataReader:
 
     def fields_of(self, record: Record) -> Iterator[tuple[str, Any]]:
         """Yield name and value of the fields of a record that are kept, those of a nested object `metadata` last."""
-        nested = _nested(record)
+        nested = nested_fields(record)
         for name in self._selection.names_among(record, self._used):
             if name != NESTED or nested is _NOTHING:
                 yield name, record[name]
@@ -197,7 +197,7 @@ def _split(item: str) -> tuple[str, str | None]:
     return (name.strip(), kind.strip()) if colon else (item, None)
 
 
-def _nested(record: Record) -> Record:
+def nested_fields(record: Record) -> Record:
     """Return the object in the field `metadata`; an empty one if there is none."""
     value = record.get(NESTED)
     if isinstance(value, msgspec.Raw):
