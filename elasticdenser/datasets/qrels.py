@@ -56,6 +56,22 @@ def load_qrels(dataset: str | Path, *, split: str | None = None, download: bool 
     return read_qrels(path)
 
 
+def has_qrels(dataset: str | Path, *, split: str | None = None) -> bool:
+    """Return whether `load_qrels` finds judgements in a source of queries: a folder or an id, which may hold both.
+
+    Args:
+        dataset: The source of the queries.
+        split: As for `load_qrels`.
+
+    Raises:
+        BadInputError: There is no such split.
+    """
+    if is_dataset_id(dataset):
+        return load_irds(str(dataset)).has_qrels()
+    path = Path(dataset)
+    return path.is_dir() and qrels_file(path, split) is not None
+
+
 def read_qrels(path: Path) -> list[Qrel]:
     """Read one qrels file.
 

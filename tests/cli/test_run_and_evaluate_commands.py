@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,31 @@ def test_a_run_is_written_and_evaluated(index, tmp_path):
     table = run("evaluate", str(folder), str(written))
     assert all(name in table.stdout for name in ("nDCG@10", "RR@10", "R@100"))
     assert_fails(run("evaluate", str(folder), str(written), "nonsense@10"), "nonsense@10")
+
+
+def advised(result):
+    """Return the command that the last line of notes advises."""
+    return shlex.split(result.stderr.splitlines()[-1].rpartition(":  ")[2])
+
+
+def test_the_advice_after_a_run_is_a_command_that_works(index, tmp_path):
+    folder = tmp_path / "my set"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "dune"}\n')
+    (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
+    (tmp_path / "q.qa.csv").write_text("dune\t['desert']\n")
+    (tmp_path / "q.txt").write_text("dune\n")
+    for source, more, measure in (
+        (folder, ["--split", "dev"], "nDCG@10"),
+        (tmp_path / "q.qa.csv", [], "AnswerMatch@20"),
+    ):
+        command = advised(run("run", index, str(source), "-o", str(tmp_path / "a b.trec"), *more))
+        result = run(*command[1:])
+        assert (command[0], result.exit_code) == ("elasticdenser", 0) and measure in result.stdout, result.output
+    result = run("run", index, str(tmp_path / "q.txt"), "-o", str(tmp_path / "a.trec"))
+    assert "q.txt holds no judgements" in result.stderr and advised(result)[2] == "QRELS"
+    (tmp_path / "qrels.txt").write_text("q-1 0 d1 1\n")
+    assert run("evaluate", str(tmp_path / "qrels.txt"), *advised(result)[3:]).exit_code == 0
 
 
 @pytest.mark.parametrize(

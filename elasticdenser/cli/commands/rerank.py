@@ -10,6 +10,7 @@ import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
+from elasticdenser.cli.evaluation_advice import advise_evaluation
 from elasticdenser.cli.output import note, progress_bars, with_progress
 from elasticdenser.cli.ranker_options import RankerFolder
 from elasticdenser.progress import Progress
@@ -105,8 +106,7 @@ def rerank(
         n_written = write_run(output, with_progress(hits, len(ranked), f"reranking by {reranker}", progress), tag=tag)
     note(f"{output}: {n_written:,} hits for {len(ranked):,} queries, reranked by {reranker}")
     if not is_stream(output):
-        split_option = f" --split {split}" if split else ""
-        note(f"now try:  elasticdenser evaluate {queries} {run} {output} nDCG@10 RR@10{split_option}")
+        advise_evaluation(queries, [run, output], split=split, download=reading.download)
 
 
 def _reranker(

@@ -9,6 +9,7 @@ import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
+from elasticdenser.cli.evaluation_advice import advise_evaluation
 from elasticdenser.cli.output import note, progress_bars, with_progress
 from elasticdenser.cli.ranker_options import RerankingOptions
 
@@ -73,8 +74,8 @@ def run(
         note(f"{file}: {n_written:,} hits for {len(queries):,} queries")
     if streams:
         return
-    split_option = f" --split {split}" if split else ""
-    note(f"now try:  elasticdenser evaluate {dataset} {files[-1]} nDCG@10 RR@10 R@100{split_option}")
+    with_answers = retriever.index.has_texts and not searching.by_document
+    advise_evaluation(dataset, files[-1:], split=split, download=download, index=index if with_answers else None)
 
 
 def _file_of_subnet(output: Path, subnet: str) -> Path:
