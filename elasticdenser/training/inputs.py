@@ -43,6 +43,7 @@ class TrainOptions:
         work: Folder for caches, checkpoints and snapshots; None is `NAME.work` beside the model.
         device: `cpu`, `cuda`, `cuda:N`, or `auto`.
         offline: Do not download an encoder.
+        trust_remote_code: Let a teacher execute code that it brings.
         workers: Cores to encode passages on; None is all usable ones.
         save_every_s: Seconds between checkpoints.
     """
@@ -51,6 +52,7 @@ class TrainOptions:
     work: Path | None = None
     device: str = "auto"
     offline: bool = False
+    trust_remote_code: bool = False
     workers: int | None = None
     save_every_s: float = 300
 
@@ -97,7 +99,11 @@ class PassageInputs:
         if not build:
             return PassageIndex.open(folder, encoder=self.teacher.fingerprint)
         encoder = PassageEncoder.from_pretrained(
-            self._encoder_name, device=str(self._device), download=not self.options.offline, **self._overrides
+            self._encoder_name,
+            device=str(self._device),
+            download=not self.options.offline,
+            trust_remote_code=self.options.trust_remote_code,
+            **self._overrides,
         )
         # Only trainings use this folder: an index of a corpus that has changed since may be replaced.
         return PassageIndex.build(
@@ -143,7 +149,15 @@ class TrainingInputs(PassageInputs):
         super().__init__(options, work, device, name, overrides)
         self.recipe = recipe
         if recipe.is_student:
-            self._teacher = load_teacher(recipe, index, overrides, data=options.data, device=device, download=download)
+            self._teacher = load_teacher(
+                recipe,
+                index,
+                overrides,
+                data=options.data,
+                device=device,
+                download=download,
+                trust_remote_code=options.trust_remote_code,
+            )
             trunk = recipe.encoder or DEFAULT_ELASTIC
             self.encoder = load_full_encoder(trunk, "float32", {}, device=device, download=download)
         else:

@@ -81,6 +81,7 @@ def load_teacher(
     data: Path,
     device: torch.device,
     download: bool,
+    trust_remote_code: bool = False,
 ) -> Teacher:
     """Load the teacher that a recipe names.
 
@@ -91,6 +92,7 @@ def load_teacher(
         data: Folder that paths in the recipe are relative to.
         device: Where to compute.
         download: Whether an encoder may be fetched from the hub.
+        trust_remote_code: Whether code that it brings may be executed.
 
     Raises:
         BadInputError: The file of vectors cannot be used, or nothing says in which space they are.
@@ -99,11 +101,24 @@ def load_teacher(
     """
     if recipe.teacher_vectors:
         return _text_vectors(recipe, index, data)
-    return load_full_encoder(recipe.teacher, recipe.target_dtype, overrides, device=device, download=download)
+    return load_full_encoder(
+        recipe.teacher,
+        recipe.target_dtype,
+        overrides,
+        device=device,
+        download=download,
+        trust_remote_code=trust_remote_code,
+    )
 
 
 def load_full_encoder(
-    name: str, target_dtype: str, overrides: dict[str, Any], *, device: torch.device, download: bool
+    name: str,
+    target_dtype: str,
+    overrides: dict[str, Any],
+    *,
+    device: torch.device,
+    download: bool,
+    trust_remote_code: bool = False,
 ) -> ElasticQueryEncoder:
     """Load an encoder whose vectors are targets: in all its dimensions, and in the arithmetic of passages.
 
@@ -113,11 +128,12 @@ def load_full_encoder(
         overrides: Settings that replace its own.
         device: Where to compute.
         download: Whether it may be fetched from the hub.
+        trust_remote_code: Whether code that it brings may be executed.
 
     Raises:
         ModelError: It is not found or not supported, or is a student.
     """
-    location = find_model(name, download=download)
+    location = find_model(name, download=download, trust_remote_code=trust_remote_code)
     check_no_student(location.path, name)
     # Subnets answer in all dimensions of the full encoder; an index with fewer cuts them.
     settings = read_settings(location.path, **overrides | {"dim": full_dimensions(location.path)})

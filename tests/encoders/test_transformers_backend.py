@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from transformer_models import MAX_LENGTH, TEXTS, save_sentence_encoder, save_transformer, write_modules
+from transformer_models import MAX_LENGTH, TEXTS, save_sentence_encoder, save_transformer, write_modules, write_own_code
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder
 from elasticdenser.encoders import backends
@@ -228,48 +228,10 @@ def test_unusable_encoders_are_refused(tmp_path, encoders, fault):
         load(folder)
 
 
-REMOTE_CODE = """
-from pathlib import Path
-
-import torch
-from transformers import PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutput
-
-Path(__file__).with_name("executed").touch()
-
-
-class OwnConfig(PretrainedConfig):
-    model_type = "own"
-
-
-class OwnModel(PreTrainedModel):
-    config_class = OwnConfig
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.tokens = torch.nn.Embedding(config.vocab_size, config.hidden_size)
-        self.post_init()
-
-    def get_input_embeddings(self):
-        return self.tokens
-
-    def forward(self, input_ids, attention_mask=None, **kwargs):
-        return BaseModelOutput(last_hidden_state=self.tokens(input_ids))
-"""
-
-
 def test_code_that_a_model_brings_is_executed_only_if_that_is_allowed(tmp_path, encoders, monkeypatch):
-    import torch
-    from safetensors.torch import save_file
-
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "cache"))
     folder = shutil.copytree(encoders("mpnet"), tmp_path / "own_model")
-    table = torch.randn(261, 32, generator=torch.Generator().manual_seed(0))
-    save_file({"tokens.weight": table}, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "modeling_own.py").write_text(REMOTE_CODE)
-    auto_map = {"AutoConfig": "modeling_own.OwnConfig", "AutoModel": "modeling_own.OwnModel"}
-    config = {"model_type": "own", "vocab_size": 261, "hidden_size": 32, "auto_map": auto_map}
-    (folder / "config.json").write_text(json.dumps(config))
+    table = write_own_code(folder)
     with pytest.raises(ModelError, match=r"a model of type 'own' that brings its own code .*--trust-remote-code"):
         load(folder)
     assert not list(tmp_path.rglob("executed"))

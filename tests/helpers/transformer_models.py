@@ -170,3 +170,47 @@ def save_sentence_encoder(kind: str, folder: Path, pooling: str = "mean", head: 
         else:
             path.mkdir()
     return write_modules(folder, pooling, head)
+
+
+_OWN_CODE = """
+from pathlib import Path
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+Path(__file__).with_name("executed").touch()
+
+
+class OwnConfig(PretrainedConfig):
+    model_type = "own"
+
+
+class OwnModel(PreTrainedModel):
+    config_class = OwnConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.tokens = torch.nn.Embedding(config.vocab_size, config.hidden_size)
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.tokens
+
+    def forward(self, input_ids, attention_mask=None, **kwargs):
+        return BaseModelOutput(last_hidden_state=self.tokens(input_ids))
+"""
+
+
+def write_own_code(folder: Path):
+    """Make a saved MPNet a model of code of its own, which leaves a file `executed`; return its token vectors."""
+    import torch
+    from safetensors.torch import save_file
+
+    table = torch.randn(261, 32, generator=torch.Generator().manual_seed(0))
+    save_file({"tokens.weight": table}, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "modeling_own.py").write_text(_OWN_CODE)
+    auto_map = {"AutoConfig": "modeling_own.OwnConfig", "AutoModel": "modeling_own.OwnModel"}
+    config = {"model_type": "own", "vocab_size": 261, "hidden_size": 32, "auto_map": auto_map}
+    (folder / "config.json").write_text(json.dumps(config))
+    return table

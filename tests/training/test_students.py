@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from tiny import VOCABULARY, write_sentence_encoder
 from training_helpers import Recorder, write_data, write_recipe
-from transformer_models import save_dense, save_transformer, write_modules
+from transformer_models import save_dense, save_sentence_encoder, save_transformer, write_modules, write_own_code
 from transformers import BertConfig, BertModel
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, Retriever
@@ -58,9 +58,9 @@ def data_folder(tmp_path_factory) -> Path:
     return folder
 
 
-def run(recipe, data_folder: Path, output: Path, recorder: Recorder | None = None):
+def run(recipe, data_folder: Path, output: Path, recorder: Recorder | None = None, **more):
     recorder = recorder or Recorder()
-    options = TrainOptions(data=data_folder, device="cpu", offline=True)
+    options = TrainOptions(data=data_folder, device="cpu", offline=True, **more)
     return train(recipe, output, options, progress=recorder, log=recorder.messages.append)
 
 
@@ -183,6 +183,20 @@ def test_an_encoder_of_another_kind_with_a_head_is_a_teacher(tiny_elastic, data_
     encoder = ElasticQueryEncoder.from_pretrained(str(result.folder), dtype="float32")
     full = ElasticQueryEncoder.from_pretrained(str(folder), dtype="float32", device="cpu")
     assert encoder.fingerprint.differences(full.fingerprint) == [] and encoder.dim == 20
+    assert mean_cosine(encoder, full, texts_of(data_folder), "w1-d2") > 0.6
+
+
+def test_a_teacher_executes_its_own_code_only_if_that_is_allowed(tiny_elastic, data_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "cache"))
+    folder = save_sentence_encoder("mpnet", tmp_path / "own_model")
+    write_own_code(folder)
+    recipe = fit_only(data_folder / "queries.txt", folder, tiny_elastic)
+    with pytest.raises(ModelError, match=r"brings its own code .*--trust-remote-code"):
+        run(recipe, data_folder, tmp_path / "mine")
+    assert not list(tmp_path.rglob("executed"))
+    result = run(recipe, data_folder, tmp_path / "mine", trust_remote_code=True)
+    encoder = ElasticQueryEncoder.from_pretrained(str(result.folder), dtype="float32")
+    full = ElasticQueryEncoder.from_pretrained(str(folder), dtype="float32", device="cpu", trust_remote_code=True)
     assert mean_cosine(encoder, full, texts_of(data_folder), "w1-d2") > 0.6
 
 

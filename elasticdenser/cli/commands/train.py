@@ -115,6 +115,7 @@ def train(
     workers: options.EncodingWorkers = None,
     device: options.Device = "auto",
     offline: options.Offline = False,
+    trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Train small subnets of a query encoder, without labels; their vectors fit the existing indexes of the encoder.
 
@@ -138,7 +139,14 @@ def train(
     )
     if seed is not None or subnet:
         chosen = _of_classifier(chosen).changed(seed=seed, subnets=tuple(subnet or ()))
-    settings = TrainOptions(data=data, work=work, device=device, offline=offline, workers=workers)
+    settings = TrainOptions(
+        data=data,
+        work=work,
+        device=device,
+        offline=offline,
+        trust_remote_code=trust_remote_code,
+        workers=workers,
+    )
     with resumable(), progress_bars() as progress:
         trained = train_model(chosen, output, settings, progress=progress, log=note)
     if isinstance(trained, TrainingResult):

@@ -119,6 +119,7 @@ class RankerInputs(PassageInputs):
             folder=self._work / "teachers",
             device=self._device,
             offline=self.options.offline,
+            trust_remote_code=self.options.trust_remote_code,
             progress=progress,
         )
         scores, identities = [], []

@@ -44,6 +44,7 @@ def test_scores_are_inner_products_of_its_vectors(tmp_path, index, kind, tiny_mo
         folder=tmp_path,
         device=torch.device("cpu"),
         offline=True,
+        trust_remote_code=False,
         progress=Recorder(),
     )
     teacher = prepare_teacher(TeacherSettings(kind="encoder", path=str(folder)), inputs)

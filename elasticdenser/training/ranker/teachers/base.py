@@ -31,6 +31,7 @@ class TeacherInputs:
         folder: Folder of caches.
         device: Where to compute.
         offline: Whether models may not be downloaded.
+        trust_remote_code: Whether code that models bring may be executed.
         progress: Called with (activity, done, total).
     """
 
@@ -42,6 +43,7 @@ class TeacherInputs:
     folder: Path
     device: torch.device
     offline: bool
+    trust_remote_code: bool
     progress: Progress
 
 

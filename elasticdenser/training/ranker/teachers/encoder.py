@@ -33,7 +33,11 @@ _CHUNK_TEXTS = 256
 def scores_of_encoder(settings: TeacherSettings, inputs: TeacherInputs) -> TeacherScores:
     """Return the teacher; the vectors of all candidates and queries are computed, or read from the cache."""
     folder = inputs.data / settings.path
-    location = find_model(str(folder) if folder.is_dir() else settings.path, download=not inputs.offline)
+    location = find_model(
+        str(folder) if folder.is_dir() else settings.path,
+        download=not inputs.offline,
+        trust_remote_code=inputs.trust_remote_code,
+    )
     overrides = {"max_length": settings.max_length} if settings.max_length else {}
     encoder_settings = read_settings(location.path, **overrides)
     dtype = _dtype(location, encoder_settings, inputs.device)
