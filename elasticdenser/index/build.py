@@ -7,41 +7,30 @@ gets its final name when it is complete.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.datasets import Corpus, CorpusScan, Passage, scan_corpus, unique_passages
 from elasticdenser.encoders.deferred import DeferredPassageEncoder
-from elasticdenser.errors import BadInputError, BuildError, IndexFormatError
+from elasticdenser.errors import BadInputError, BuildError
 from elasticdenser.index import journal, layout
 from elasticdenser.index.chunker import Chunker
-from elasticdenser.index.chunking import Chunking
-from elasticdenser.index.contents import IndexContents
-from elasticdenser.index.integrity import check_integrity
+from elasticdenser.index.earlier_builds import adopt_plan, discard_same_build, is_up_to_date, refuse_other_content
+from elasticdenser.index.finishing import finish_index
 from elasticdenser.index.layout import building_folder
-from elasticdenser.index.lexical import LexicalPart
 from elasticdenser.index.lexical.analysis import check_stemmer
-from elasticdenser.index.lexical.building import build_postings_of
-from elasticdenser.index.lexical.merging import merge_postings
-from elasticdenser.index.line_files import LineFile, write_lookup
 from elasticdenser.index.locking import exclusive_lock
-from elasticdenser.index.manifest import Manifest, Origin, file_entries
-from elasticdenser.index.metadata.table import write_table
-from elasticdenser.index.plan import BuildPlan
+from elasticdenser.index.plan import BuildPlan, BuildSettings
 from elasticdenser.index.publishing import publish, recover
-from elasticdenser.index.structures import build_structure, check_factory, choose_factory
-from elasticdenser.index.structures.registry import AUTO
+from elasticdenser.index.structures import check_factory
 from elasticdenser.index.windows import in_windows
 from elasticdenser.progress import Progress
-from elasticdenser.version import __version__
 
 if TYPE_CHECKING:
     from elasticdenser.encoders import PassageEncoder
@@ -55,41 +44,6 @@ _PROGRESS_EVERY = 1024
 
 _FIRST_PASSAGES = 1000
 """Passages that are read before the encoder is loaded, which takes seconds: enough to notice a wrong format."""
-
-_FILES = (
-    layout.VECTORS,
-    layout.IDS,
-    layout.ID_OFFSETS,
-    layout.ID_LOOKUP,
-    layout.PASSAGES,
-    layout.PASSAGE_OFFSETS,
-    layout.METADATA,
-    layout.METADATA_OFFSETS,
-    layout.METADATA_TABLE,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildSettings:
-    """Settings of a build.
-
-    Args:
-        factory: Factory string of the search structure, or `auto`.
-        texts: Whether the passages' texts are stored beside the vectors.
-        overwrite: Whether a finished index of that name may be replaced, once the new one is complete.
-        restart: Whether an unfinished build with another plan in that place may be discarded.
-        workers: Cores to encode on; None is all usable ones.
-        chunking: How documents are cut into passages; None if they are not.
-        stemmer: Stemmer of the postings for search by words; None builds no postings.
-    """
-
-    factory: str = AUTO
-    texts: bool = True
-    overwrite: bool = False
-    restart: bool = False
-    workers: int | None = None
-    chunking: Chunking | None = None
-    stemmer: str | None = None
 
 
 def build_index(
@@ -153,8 +107,8 @@ def build_index(
                 n_documents=None if chunker is None else scan.n_passages,
                 metadata={name: str(kind) for name, kind in scan.metadata.items()} or None,
             )
-            if _is_up_to_date(path, plan, settings):
-                _discard_same_build(work, plan)
+            if is_up_to_date(path, plan, settings):
+                discard_same_build(work, plan)
             else:
                 encoder = _loaded(encoder)
                 plan = replace(plan, encoder=encoder.fingerprint)
@@ -163,7 +117,7 @@ def build_index(
                     plan = _with_chunks_counted(plan, work, chunker.chunks(passages), progress)
                     passages = chunker.chunks(unique_passages(corpus, scan))
                 check_factory(settings.factory, encoder.dim, plan.n_passages)
-                _adopt_plan(work, plan, settings)
+                adopt_plan(work, plan, settings)
                 _encode_remaining(work, passages, plan, encoder, settings, progress)
                 finish_index(work, plan, settings.factory, progress, stemmer=settings.stemmer)
                 publish(work, path)
@@ -175,75 +129,6 @@ def build_index(
 def _loaded(encoder: PassageEncoder | DeferredPassageEncoder) -> PassageEncoder:
     """Return the encoder, loaded."""
     return encoder.load() if isinstance(encoder, DeferredPassageEncoder) else encoder
-
-
-def refuse_other_content(path: Path, settings: BuildSettings) -> None:
-    """Refuse to build where something other than an index is, before the corpus is read."""
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    if not (path / layout.MANIFEST).exists():
-        raise BuildError(f"{path} exists and is not an index: choose another place with -o")
-    try:
-        IndexContents.read(path)
-    except IndexFormatError as error:
-        if not settings.overwrite:
-            raise BuildError(f"{error}; or choose another place with -o") from None
-
-
-def _discard_same_build(work: Path, plan: BuildPlan) -> None:
-    """Remove the build folder beside a finished index, unless something else is being built there."""
-    unfinished = BuildPlan.read(work)
-    if unfinished is None or not plan.differences(unfinished):
-        journal.discard(work)
-
-
-def _is_up_to_date(path: Path, plan: BuildPlan, settings: BuildSettings) -> bool:
-    """Return whether `path` is already the requested index; refuse another index that must not be replaced."""
-    if not (path / layout.MANIFEST).exists():
-        return False
-    try:
-        manifest = IndexContents.read(path).manifest
-        differences = plan.differences(BuildPlan.of_index(manifest))
-        if not differences:
-            check_integrity(path, manifest)
-    except IndexFormatError as error:
-        if settings.overwrite:
-            return False
-        raise BuildError(f"{error}; or choose another place with -o") from None
-    factory = choose_factory(manifest.n_passages, manifest.dim) if settings.factory == AUTO else settings.factory
-    same_postings = settings.stemmer in (None, manifest.stemmer)
-    if not differences and factory == manifest.structure.factory and same_postings:
-        return True
-    if settings.overwrite:
-        return False
-    if not differences and not same_postings:
-        raise BuildError(
-            f"{path} holds these passages without words of this stemmer: add them with `elasticdenser rebuild {path} "
-            f"--hybrid --stemmer {settings.stemmer}`"
-        )
-    if not differences:
-        raise BuildError(
-            f"{path} holds these passages with the structure {manifest.structure.factory}: change it with "
-            f"`elasticdenser rebuild {path} --factory {settings.factory}`"
-        )
-    raise BuildError(
-        f"{path} is already an index of something else (requested against existing: {'; '.join(differences)}): choose "
-        "another place with -o, or replace it with --overwrite"
-    )
-
-
-def _adopt_plan(work: Path, plan: BuildPlan, settings: BuildSettings) -> None:
-    """Continue the build in `work` if its plan agrees, else start a new build there."""
-    unfinished = BuildPlan.read(work)
-    differences = plan.differences(unfinished) if unfinished else []
-    if differences and not settings.restart and journal.n_finished(work):
-        raise BuildError(
-            f"{work} holds an unfinished build of something else (requested against existing: "
-            f"{'; '.join(differences)}): run the command it was started with, discard it with --restart, or choose "
-            "another place with -o"
-        )
-    if differences or unfinished is None:
-        journal.reset(work, plan)
 
 
 def _with_chunks_counted(plan: BuildPlan, work: Path, chunks: Iterator[Passage], progress: Progress) -> BuildPlan:
@@ -307,65 +192,3 @@ def _encodable_content(passage: Passage) -> str:
             f"passage {passage.doc_id!r} holds half of a surrogate pair, which no encoder can read: remove it"
         ) from None
     return passage.content
-
-
-def finish_index(
-    work: Path,
-    plan: BuildPlan,
-    factory: str,
-    progress: Progress,
-    vectors: Origin = "encoded",
-    stemmer: str | None = None,
-    words: Sequence[LexicalPart] = (),
-) -> None:
-    """Derive all other files from the vectors and ids, and write the manifest, which makes the index complete.
-
-    Args:
-        work: The build folder.
-        plan: Plan of the build.
-        factory: Factory string of the search structure, or `auto`.
-        progress: Called with (step, done, in all).
-        vectors: Origin of the vectors, as in the manifest.
-        stemmer: Stemmer of the postings for search by words; None builds no postings.
-        words: Postings by this stemmer of which those of all passages can be merged, instead of reading their texts.
-
-    Raises:
-        BuildError: The factory string is not known, or the disk refuses.
-    """
-    dim, n_passages = plan.encoder.settings.dim, plan.n_passages
-    resolved_factory = choose_factory(n_passages, dim) if factory == AUTO else factory
-    if (work / layout.MANIFEST).exists():
-        finished = Manifest.read(work)
-        if (finished.structure.factory, finished.stemmer) == (resolved_factory, stemmer):
-            return
-    with explained_os_errors(work):
-        journal.clear_derived(work)
-        write_lookup(work / layout.ID_LOOKUP, LineFile(work / layout.IDS, work / layout.ID_OFFSETS), n_passages)
-        if plan.metadata is not None:
-            lines = LineFile(work / layout.METADATA, work / layout.METADATA_OFFSETS)
-            write_table(work / layout.METADATA_TABLE, lines, plan.metadata)
-        structure = build_structure(work, (n_passages, dim), resolved_factory, progress)
-        lexical = None
-        if stemmer is not None and words:
-            lexical = merge_postings(words, work, stemmer, progress=progress)
-        elif stemmer is not None:
-            lexical = build_postings_of(work, n_passages, stemmer, progress=progress)
-        lexical_files = () if lexical is None else lexical.files
-        manifest = Manifest(
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            software=__version__,
-            dim=dim,
-            vectors=vectors,
-            structure=structure,
-            files=file_entries(work, [*_FILES, *structure.files, *lexical_files], progress),
-            n_passages=n_passages,
-            has_texts=plan.has_texts,
-            corpus=plan.corpus,
-            encoder=plan.encoder,
-            n_truncated=journal.n_truncated(work),
-            chunking=plan.chunking,
-            n_documents=plan.n_documents,
-            metadata=plan.metadata,
-            lexical=lexical,
-        )
-        manifest.write(work)

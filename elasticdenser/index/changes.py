@@ -16,7 +16,7 @@ from elasticdenser.encoders.backends import dtype_without_torch
 from elasticdenser.encoders.deferred import DeferredPassageEncoder
 from elasticdenser.errors import BuildError, EncoderMismatchError, QueryError
 from elasticdenser.index.additions import GivenVectors, select
-from elasticdenser.index.build import BuildSettings, build_index
+from elasticdenser.index.build import build_index
 from elasticdenser.index.chunker import Chunker
 from elasticdenser.index.contents import IndexContents
 from elasticdenser.index.deletions import rows_of_documents, rows_of_matches
@@ -26,6 +26,7 @@ from elasticdenser.index.layout import SEGMENTS
 from elasticdenser.index.line_files import id_texts
 from elasticdenser.index.locking import exclusive_lock, resolve_path
 from elasticdenser.index.manifest import Manifest
+from elasticdenser.index.plan import BuildSettings
 from elasticdenser.index.pruning import check_origin, vanished_documents
 from elasticdenser.index.segment import Segment
 from elasticdenser.index.tables import SegmentIds, open_segments

@@ -22,7 +22,7 @@ from elasticdenser.datasets.metadata import MetadataInference
 from elasticdenser.datasets.records import BadLine
 from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError, ModelError
 from elasticdenser.index import journal
-from elasticdenser.index.build import finish_index
+from elasticdenser.index.finishing import finish_index
 from elasticdenser.index.foreign_files import find_files, read_ids
 from elasticdenser.index.layout import PLAN, VECTORS, building_folder
 from elasticdenser.index.locking import exclusive_lock, resolve_path

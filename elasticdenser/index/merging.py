@@ -10,7 +10,7 @@ import numpy as np
 from elasticdenser.artifacts import flush_folder, flush_to_disk
 from elasticdenser.errors import BuildError
 from elasticdenser.index import journal, layout
-from elasticdenser.index.build import finish_index
+from elasticdenser.index.finishing import finish_index
 from elasticdenser.index.layout import building_folder
 from elasticdenser.index.lexical import LexicalPart
 from elasticdenser.index.lexical.info import KEEP

@@ -124,7 +124,8 @@ class PassageIndex(SearchableIndex):
         # Imported here because a search does not need them.
         from elasticdenser.datasets import as_corpus
         from elasticdenser.encoders.deferred import DeferredPassageEncoder
-        from elasticdenser.index.build import BuildSettings, build_index
+        from elasticdenser.index.build import build_index
+        from elasticdenser.index.plan import BuildSettings
 
         settings = BuildSettings(
             factory=factory,

@@ -1,4 +1,4 @@
-"""Plan of a build: its passages and encoder. An unfinished build is continued only under the same plan."""
+"""Settings and plan of a build: its passages and encoder. An unfinished build continues only under the same plan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,31 @@ from elasticdenser.errors import IndexFormatError
 from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.layout import PLAN
 from elasticdenser.index.manifest import Manifest
+from elasticdenser.index.structures.registry import AUTO
 from elasticdenser.models.settings import EncoderFingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSettings:
+    """Settings of a build.
+
+    Args:
+        factory: Factory string of the search structure, or `auto`.
+        texts: Whether the passages' texts are stored beside the vectors.
+        overwrite: Whether a finished index of that name may be replaced, once the new one is complete.
+        restart: Whether an unfinished build with another plan in that place may be discarded.
+        workers: Cores to encode on; None is all usable ones.
+        chunking: How documents are cut into passages; None if they are not.
+        stemmer: Stemmer of the postings for search by words; None builds no postings.
+    """
+
+    factory: str = AUTO
+    texts: bool = True
+    overwrite: bool = False
+    restart: bool = False
+    workers: int | None = None
+    chunking: Chunking | None = None
+    stemmer: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

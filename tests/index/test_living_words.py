@@ -80,7 +80,7 @@ def test_compaction_writes_the_files_of_a_fresh_index(changed, tmp_path, monkeyp
 
 
 def test_compaction_reads_no_texts(changed, monkeypatch):
-    monkeypatch.setattr("elasticdenser.index.build.build_postings_of", None)
+    monkeypatch.setattr("elasticdenser.index.finishing.build_postings_of", None)
     assert changed.compact().lexical.search("spice", 3)[1].size == 3
 
 

@@ -24,12 +24,13 @@ from elasticdenser.datasets.scan import count_repeats
 from elasticdenser.datasets.schema import FieldsFound
 from elasticdenser.encoders.deferred import DeferredPassageEncoder
 from elasticdenser.errors import BadInputError, BuildError
-from elasticdenser.index.build import BuildSettings, refuse_other_content
 from elasticdenser.index.contents import IndexContents
+from elasticdenser.index.earlier_builds import refuse_other_content
 from elasticdenser.index.integrity import mark_verified, verified_files
 from elasticdenser.index.layout import CODEBOOKS, SHARDS, building_folder
 from elasticdenser.index.locking import exclusive_lock
 from elasticdenser.index.manifest import Manifest
+from elasticdenser.index.plan import BuildSettings
 from elasticdenser.index.publishing import recover, replace_folder
 from elasticdenser.index.repeated_ids import hashes_in_several
 from elasticdenser.index.sharding.codebooks import train_codebooks

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from elasticdenser.datasets import Corpus, CorpusScan, scan_corpus
 from elasticdenser.datasets.metadata import FieldType
-from elasticdenser.index.build import BuildSettings, build_index
+from elasticdenser.index.build import build_index
 from elasticdenser.index.journal import n_finished
 from elasticdenser.index.layout import MANIFEST, building_folder
 from elasticdenser.index.locking import exclusive_lock
 from elasticdenser.index.manifest import Manifest
+from elasticdenser.index.plan import BuildSettings
 from elasticdenser.index.rebuilding import rebuild_derived
 from elasticdenser.progress import Progress
 

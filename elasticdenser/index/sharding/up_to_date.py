@@ -7,11 +7,10 @@ from pathlib import Path
 
 from elasticdenser.datasets import CorpusScan
 from elasticdenser.errors import BuildError, IndexFormatError
-from elasticdenser.index.build import BuildSettings
 from elasticdenser.index.contents import IndexContents
 from elasticdenser.index.integrity import check_integrity
 from elasticdenser.index.layout import MANIFEST
-from elasticdenser.index.plan import BuildPlan
+from elasticdenser.index.plan import BuildPlan, BuildSettings
 from elasticdenser.index.sharding.plan import ShardingPlan
 from elasticdenser.index.structures import choose_factory
 from elasticdenser.index.structures.registry import AUTO

@@ -178,7 +178,7 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
-    from elasticdenser.index.build import BuildSettings
+    from elasticdenser.index.plan import BuildSettings
     from elasticdenser.progress import silent
 
     corpus = open_corpus(write_jsonl(tmp_path / "corpus.jsonl", make_passages(10)))
