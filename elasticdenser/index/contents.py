@@ -12,7 +12,7 @@ from elasticdenser.index.layout import MANIFEST, SEGMENTS, SHARDS
 from elasticdenser.index.lexical.info import is_file_of_postings
 from elasticdenser.index.manifest import Manifest, damaged, read_manifest
 from elasticdenser.index.merged_manifest import manifest_of_generation, manifest_of_shards
-from elasticdenser.index.part_manifests import read_part_manifest
+from elasticdenser.index.part_manifests import ManifestOfParts, read_part_manifest
 from elasticdenser.index.segment_contents import SegmentContents
 from elasticdenser.index.sharding.manifest import ShardedManifest, is_sharded
 
@@ -145,23 +145,19 @@ def manifest_content(folder: Path) -> bytes | None:
         return None
 
 
-def _check_segment(folder: Path, generation: Generation | ShardedManifest, segment: SegmentContents) -> None:
+def _check_segment(folder: Path, whole: ManifestOfParts, segment: SegmentContents) -> None:
     """Refuse a segment or shard that does not belong to the index.
 
     Raises:
         IndexFormatError: It has other vectors, chunks, metadata or words, or fewer passages than are deleted.
     """
     manifest, path = segment.manifest, folder / segment.path / MANIFEST
-    differences = generation.encoder.differences_of_passages(manifest.encoder)
-    if (generation.dim, generation.has_texts, generation.chunking) != (
-        manifest.dim,
-        manifest.has_texts,
-        manifest.chunking,
-    ):
+    differences = whole.encoder.differences_of_passages(manifest.encoder)
+    if (whole.dim, whole.has_texts, whole.chunking) != (manifest.dim, manifest.has_texts, manifest.chunking):
         differences.append("dimensions, texts or chunks differ")
-    if manifest.stemmer != generation.stemmer:
-        differences.append(f"words by the stemmer {generation.stemmer} against {manifest.stemmer}")
-    if not (manifest.metadata or {}).items() <= (generation.metadata or {}).items():
+    if manifest.stemmer != whole.stemmer:
+        differences.append(f"words by the stemmer {whole.stemmer} against {manifest.stemmer}")
+    if not (manifest.metadata or {}).items() <= (whole.metadata or {}).items():
         differences.append("fields of metadata differ")
     if differences:
         raise damaged(path, f"it is of another index: {'; '.join(differences)}")

@@ -5,17 +5,14 @@ An index that was built and never changed has none: it is one segment, in the fo
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
 
-from elasticdenser.datasets.metadata import FieldType
-from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.layout import SEGMENTS
-from elasticdenser.index.manifest import FileEntry, is_file_name, parse_manifest, write_manifest
-from elasticdenser.models.settings import EncoderFingerprint
+from elasticdenser.index.manifest import FileEntry
+from elasticdenser.index.part_manifests import ManifestOfParts, check_part_names
 
 VERSION = 5
 
@@ -58,59 +55,24 @@ class SegmentEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generation:
+class Generation(ManifestOfParts):
     """State of a living index between two changes.
 
     Args:
         generation: Its number; each change is one generation.
-        created: UTC, ISO 8601.
-        software: Version of elasticdenser that wrote it.
-        dim: Dimensions of a vector.
-        has_texts: Whether the texts of the passages are stored.
-        encoder: Fingerprint of the encoder of the first passages; that of further ones has the same vectors.
-        chunking: How documents are cut into passages; None if they are not.
         segments: The segments, in the order of their passages.
-        metadata: Types of the metadata fields by name, those of all segments; None without metadata.
-        stemmer: Stemmer of the postings for search by words, which every segment has; None if none has any.
-        version: Version of the format.
     """
 
     generation: Annotated[int, msgspec.Meta(ge=1)]
-    created: str
-    software: str
-    dim: Annotated[int, msgspec.Meta(ge=1)]
-    has_texts: bool
-    encoder: EncoderFingerprint
-    chunking: Chunking | None
     segments: tuple[SegmentEntry, ...]
-    metadata: dict[str, str] | None = None
-    stemmer: str | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        for kind in (self.metadata or {}).values():
-            FieldType.parse(kind)
-        names = [segment.name for segment in self.segments]
+        super().__post_init__()
         files = [segment.deleted.file for segment in self.segments if segment.deleted]
-        if not all(map(is_file_name, (*names, *files))):
-            raise ValueError(f"it names files outside of its folder: {', '.join((*names, *files))}")
-        if len(set(names)) < len(names):
-            raise ValueError(f"it names a segment twice: {', '.join(names)}")
+        check_part_names("segment", [segment.name for segment in self.segments], files)
         if any(segment.deleted and segment.deleted.entry.bytes % _POSITION_BYTES for segment in self.segments):
             raise ValueError(f"a file of deleted positions does not have {_POSITION_BYTES} bytes for each")
-
-    def write(self, folder: Path) -> None:
-        """Write the manifest of the index atomically: this is the moment at which a change happens."""
-        write_manifest(folder, asdict(self))
-
-    @classmethod
-    def from_json(cls, path: Path, value: dict[str, Any]) -> Generation:
-        """Return the generation that was read from the manifest at `path`.
-
-        Raises:
-            IndexFormatError: It is damaged.
-        """
-        return parse_manifest(cls, path, value, dict)
 
     @property
     def names(self) -> list[str]:

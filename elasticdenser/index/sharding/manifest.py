@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
-from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.layout import MANIFEST, SHARDS
-from elasticdenser.index.manifest import FileEntry, Manifest, is_file_name, parse_manifest, write_manifest
-from elasticdenser.models.settings import EncoderFingerprint
+from elasticdenser.index.manifest import FileEntry, Manifest
+from elasticdenser.index.part_manifests import ManifestOfParts, check_part_names
 from elasticdenser.version import __version__
 
 VERSION = 6
@@ -51,51 +50,29 @@ class Codebooks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardedManifest:
+class ShardedManifest(ManifestOfParts):
     """Description of a sharded index.
 
     Args:
-        created: UTC, ISO 8601.
-        software: Version of elasticdenser that wrote it.
-        dim: Dimensions of a vector.
-        has_texts: Whether the texts of the passages are stored.
-        encoder: Fingerprint of the encoder of all passages.
-        chunking: How documents are cut into passages; None if they are not.
         shards: The shards, in the order of their passages.
         codebooks: What the search structures share; None if they need no training.
-        metadata: Types of the metadata fields by name, of all shards; None if there are none.
-        stemmer: How the words of the passages are indexed; None if they are not.
-        version: Version of the format.
     """
 
-    created: str
-    software: str
-    dim: Annotated[int, msgspec.Meta(ge=1)]
-    has_texts: bool
-    encoder: EncoderFingerprint
-    chunking: Chunking | None
     shards: Annotated[tuple[ShardEntry, ...], msgspec.Meta(min_length=1)]
     codebooks: Codebooks | None = None
-    metadata: dict[str, str] | None = None
-    stemmer: str | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        names = [shard.name for shard in self.shards]
+        super().__post_init__()
+        check_part_names("shard", [shard.name for shard in self.shards])
         files = [] if self.codebooks is None else [Path(name) for name in self.codebooks.files]
-        if not all(map(is_file_name, names)) or any(file.is_absolute() or ".." in file.parts for file in files):
-            raise ValueError(f"it names files outside of its folder: {', '.join((*names, *map(str, files)))}")
-        if len(set(names)) < len(names):
-            raise ValueError(f"it names a shard twice: {', '.join(names)}")
+        if any(file.is_absolute() or ".." in file.parts for file in files):
+            raise ValueError(f"it names files outside of its folder: {', '.join(map(str, files))}")
 
     @property
     def n_passages(self) -> int:
         """Number of passages of all shards."""
         return sum(shard.n_passages for shard in self.shards)
-
-    def write(self, folder: Path) -> None:
-        """Write the manifest of the index atomically; the shards have to be complete."""
-        write_manifest(folder, asdict(self))
 
     @classmethod
     def of_shards(cls, folder: Path, names: Sequence[str], codebooks: Codebooks | None = None) -> ShardedManifest:
@@ -130,15 +107,6 @@ class ShardedManifest:
             metadata={name: kind for manifest in manifests for name, kind in (manifest.metadata or {}).items()} or None,
             stemmer=first.stemmer,
         )
-
-    @classmethod
-    def from_json(cls, path: Path, value: dict[str, Any]) -> ShardedManifest:
-        """Return the manifest that was read from `path`.
-
-        Raises:
-            IndexFormatError: It is damaged.
-        """
-        return parse_manifest(cls, path, value, dict)
 
 
 def is_sharded(value: dict[str, Any]) -> bool:
