@@ -83,12 +83,7 @@ def read_classifier_manifest(folder: Path) -> ClassifierManifest:
         ModelError: The file is missing, damaged or of another format.
     """
     path = folder / CLASSIFIER_MANIFEST
-    if not is_classifier(folder):
-        raise ModelError(
-            f"{path} is missing: give the folder of an elastic classifier, as `elasticdenser train` makes it from a "
-            'recipe with trains = "classifier"'
-        )
-    shape, values = read_shape(path, CLASSIFIER_FORMAT)
+    shape, values = read_shape(path, CLASSIFIER_FORMAT, "classifier")
     settings = from_value(ClassifierSettings, values.get("settings"), f"{path}: settings", ModelError)
     n_outputs = len(settings.labels) or 1
     if shape.dim != n_outputs or shape.level0 or (settings.is_regression and not settings.highest):

@@ -70,19 +70,26 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         ModelError: The file is missing, damaged or of another format.
     """
-    path = folder / MANIFEST
-    if not is_elastic(folder):
-        raise ModelError(f"{path} is missing: give the folder of an elastic encoder, as `elasticdenser train` makes it")
-    shape, values = read_shape(path, FORMAT)
+    shape, values = read_shape(folder / MANIFEST, FORMAT, "encoder")
     return Manifest(shape=shape, provenance=values[PROVENANCE])
 
 
-def read_shape(path: Path, format_number: int) -> tuple[ElasticShape, dict[str, Any]]:
+def read_shape(path: Path, format_number: int, kind: str) -> tuple[ElasticShape, dict[str, Any]]:
     """Read a manifest with `format`, `shape` and `made_by`; return its shape and its whole content.
+
+    Args:
+        path: Its file.
+        format_number: The format that is expected.
+        kind: Kind of the model, as a recipe names it.
 
     Raises:
         ModelError: The file is missing, damaged or of another format.
     """
+    if not path.is_file():
+        recipe = "" if kind == "encoder" else f' from a recipe with trains = "{kind}"'
+        raise ModelError(
+            f"{path} is missing: give the folder of an elastic {kind}, as `elasticdenser train` makes it{recipe}"
+        )
     content = read_json(path)
     values = content if isinstance(content, dict) else {}
     if values.get("format") != format_number:

@@ -83,12 +83,7 @@ def read_ranker_manifest(folder: Path) -> RankerManifest:
         ModelError: The file is missing, damaged or of another format.
     """
     path = folder / RANKER_MANIFEST
-    if not is_ranker(folder):
-        raise ModelError(
-            f"{path} is missing: give the folder of an elastic ranker, as `elasticdenser train` makes it from a recipe "
-            'with trains = "ranker"'
-        )
-    shape, values = read_shape(path, RANKER_FORMAT)
+    shape, values = read_shape(path, RANKER_FORMAT, "ranker")
     if shape.dim != 1 or shape.level0:
         raise ModelError(f"{path}: got dim = {shape.dim}, level0 = {shape.level0}, expected 1 and false: {FETCH_AGAIN}")
     settings = from_value(PairSettings, values.get("settings"), f"{path}: settings", ModelError)
