@@ -10,7 +10,6 @@ Small subnets lose more than large ones; `subnet_training` says how their losses
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,10 +28,10 @@ from elasticdenser.training.difficulty import DifficultySampling, subnet_cosines
 from elasticdenser.training.loop import RunningMeans, TrainingLoop
 from elasticdenser.training.losses import DistillationLoss
 from elasticdenser.training.settings import DistilSettings
-from elasticdenser.training.subnet_training import SubnetOptimiser, trained_subnets
+from elasticdenser.training.subnet_training import SubnetLoop, SubnetOptimiser, trained_subnets
 
 
-class Distillation(TrainingLoop[DistilSettings]):
+class Distillation(SubnetLoop, TrainingLoop[DistilSettings]):
     """Training of the subnets of a model.
 
     Args:
@@ -115,17 +114,9 @@ class Distillation(TrainingLoop[DistilSettings]):
             self.optimiser.losses.add(name, loss_value)
             self._cosines.add(name, cosine_value)
 
-    def state(self) -> dict[str, Any]:
-        """Return weights, optimiser and running losses."""
-        return self.optimiser.state()
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` returned."""
-        self.optimiser.load_state(state)
-
     def running_losses(self) -> dict[str, Any]:
         """Return losses and cosines by subnet."""
-        return {"loss": self.optimiser.losses.values, "cosine": self._cosines.values}
+        return super().running_losses() | {"cosine": self._cosines.values}
 
 
 def _difficulty_subnet(model: ElasticBert, settings: DistilSettings) -> Subnet:

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from elasticdenser.encoders import resolve_dtype
 from elasticdenser.models.heads import ElasticHead
@@ -97,6 +97,40 @@ class SubnetOptimiser:
         self.model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
         self.losses = RunningMeans(state["losses"])
+
+
+class SubnetLoop:
+    """Part of the loop of a training of subnets that its optimiser does; a base beside `StepLoop`, and before it.
+
+    Attributes:
+        optimiser: The optimiser, which a subclass makes.
+    """
+
+    optimiser: SubnetOptimiser
+
+    def take_step(self, losses: Mapping[str, Tensor]) -> None:
+        """Take one optimiser step, and record the losses.
+
+        Args:
+            losses: By subnet, the part of this process in the mean of all.
+        """
+        self.optimiser.update()
+        means = torch.stack(list(losses.values()))
+        parallel.average([means])
+        for name, value in zip(losses, means.tolist(), strict=True):
+            self.optimiser.losses.add(name, value)
+
+    def state(self) -> dict[str, Any]:
+        """Return weights, optimiser and running losses."""
+        return self.optimiser.state()
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self.optimiser.load_state(state)
+
+    def running_losses(self) -> dict[str, Any]:
+        """Return the losses by subnet."""
+        return {"loss": self.optimiser.losses.values}
 
 
 def supports_bfloat16(device: torch.device) -> bool:

@@ -7,9 +7,7 @@ the exits are balanced as `subnet_training` says, after COST-EFF.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +21,10 @@ from elasticdenser.training.classifier.data import ExampleBatch, ExampleData
 from elasticdenser.training.classifier.losses import label_loss, output_loss, state_loss
 from elasticdenser.training.classifier.settings import ClassifierSettings
 from elasticdenser.training.loop import StepLoop
-from elasticdenser.training.subnet_training import SubnetOptimiser
+from elasticdenser.training.subnet_training import SubnetLoop, SubnetOptimiser
 
 
-class ClassifierTraining(StepLoop[ClassifierSettings, ExampleBatch]):
+class ClassifierTraining(SubnetLoop, StepLoop[ClassifierSettings, ExampleBatch]):
     """Training of a classifier.
 
     Args:
@@ -88,11 +86,7 @@ class ClassifierTraining(StepLoop[ClassifierSettings, ExampleBatch]):
                 weighted.append(share * weights.get(str(subnet), 1.0) * loss)
                 values[str(subnet)] = share * loss.detach()
             torch.autograd.backward(torch.stack(weighted).sum())
-        self.optimiser.update()
-        means = torch.stack(list(values.values()))
-        parallel.average([means])
-        for name, value in zip(values, means.tolist(), strict=True):
-            self.optimiser.losses.add(name, value)
+        self.take_step(values)
 
     @torch.no_grad()
     def _target_states(self, batch: ExampleBatch) -> Tensor | None:
@@ -101,18 +95,6 @@ class ClassifierTraining(StepLoop[ClassifierSettings, ExampleBatch]):
             return None
         depth = self._teacher.shape.n_layers
         return self._teacher.states_at_depths(batch.token_ids, batch.mask, 1.0, (depth,))[depth]
-
-    def state(self) -> dict[str, Any]:
-        """Return weights, optimiser and running losses."""
-        return self.optimiser.state()
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` returned."""
-        self.optimiser.load_state(state)
-
-    def running_losses(self) -> dict[str, Any]:
-        """Return the losses by subnet."""
-        return {"loss": self.optimiser.losses.values}
 
 
 class _StepLosses:

@@ -81,20 +81,7 @@ def train_classifier(
 ) -> ClassifierResult | None:
     """Train an elastic classifier, or resume a training that was interrupted.
 
-    Args:
-        recipe: The recipe.
-        output: Folder of the classifier; one that is there already is replaced in the end.
-        options: Options that are not part of the recipe.
-        progress: Called with (activity, done, total).
-        log: Called with messages for the log.
-
-    Returns:
-        The result; None in the processes of `torchrun` that are not the main one.
-
-    Raises:
-        BuildError: Something else is at `output`, another process runs the same training, or a file cannot be
-            written.
-        ElasticDenserError: Data, encoder or recipe cannot be used.
+    Arguments, results and errors are those of `elasticdenser.training.train.train`.
     """
     options = options or TrainOptions()
     output = output.resolve()

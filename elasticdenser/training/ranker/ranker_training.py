@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ from elasticdenser.training.loop import StepLoop
 from elasticdenser.training.ranker.data import RankerBatch, RankerData
 from elasticdenser.training.ranker.losses import LABEL_LOSSES, TEACHER_LOSSES, margin_mse
 from elasticdenser.training.ranker.settings import RankerSettings
-from elasticdenser.training.subnet_training import SubnetOptimiser
+from elasticdenser.training.subnet_training import SubnetLoop, SubnetOptimiser
 
 _PART_TOKENS = {"cpu": 8192}
 _GPU_PART_TOKENS = 131_072
@@ -30,7 +29,7 @@ _GPU_PART_TOKENS = 131_072
 faster."""
 
 
-class RankerTraining(StepLoop[RankerSettings, RankerBatch]):
+class RankerTraining(SubnetLoop, StepLoop[RankerSettings, RankerBatch]):
     """Training of a ranker.
 
     Args:
@@ -86,11 +85,7 @@ class RankerTraining(StepLoop[RankerSettings, RankerBatch]):
             share = len(part) / len(local) * parallel.part_weight(len(local), len(whole))
             for name, loss in self._backward(part, depths, weights, share).items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + share * loss
-        self.optimiser.update()
-        means = torch.stack(list(sums.values()))
-        parallel.average([means])
-        for name, value in zip(sums, means.tolist(), strict=True):
-            self.optimiser.losses.add(name, value)
+        self.take_step(sums)
 
     def _backward(
         self, batch: RankerBatch, depths: Mapping[float, list[int]], weights: Mapping[str, float], share: float
@@ -116,18 +111,6 @@ class RankerTraining(StepLoop[RankerSettings, RankerBatch]):
                 losses[str(subnet)] = loss.detach()
             torch.autograd.backward(torch.stack(weighted).sum())
         return losses
-
-    def state(self) -> dict[str, Any]:
-        """Return weights, optimiser and running losses."""
-        return self.optimiser.state()
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` returned."""
-        self.optimiser.load_state(state)
-
-    def running_losses(self) -> dict[str, Any]:
-        """Return the losses by subnet."""
-        return {"loss": self.optimiser.losses.values}
 
 
 class _Lists:
