@@ -28,6 +28,11 @@ class LocalShard:
         self.n_asked = self.failures = self.hangs = self.n_cancelled = 0
         self.is_closed = False
 
+    n_replicas, n_waiting = 1, 0
+
+    async def start(self):
+        pass
+
     async def ask(self, request):
         self.n_asked += 1
         if self.failures:
