@@ -2,8 +2,8 @@
 
 A frame is its length (4 bytes) and a payload. All numbers are little-endian.
 
-- Request: number of queries, dimensions, k (4 bytes each), 1 for an exact search (1 byte), the recall, or NaN (8 bytes),
-  how many requests wait for this replica (4 bytes, a float); then the queries.
+- Request: number of queries, dimensions, k (4 bytes each), 1 for an exact search (1 byte), the recall, or NaN (a float
+  of 8 bytes), how many requests wait for this replica (a float of 4 bytes); then the queries.
 - Reply: 0 (1 byte), number of queries, hits of each (4 bytes each), then scores and positions; or 1 and a message.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import threading
@@ -27,7 +28,7 @@ N, SHARDS, LONG_S, HOST = 41, 3, 30.0, "127.0.0.1"
 
 
 class Replica:
-    """A replica in threads of this process; while `gate` is cleared, its searches wait, and while `fails`, they fail."""
+    """A replica in threads of this process. Searches wait while `gate` is cleared, and fail while `fails` is true."""
 
     def __init__(self, path, address, n_threads=1):
         self.index, self.gate, self.fails, self.n_asked = PassageIndex.open(path), threading.Event(), False, 0
@@ -125,11 +126,7 @@ def test_a_replica_that_is_lost_while_it_searches_loses_no_request(start, path, 
 
 
 def test_without_replicas_requests_wait_until_one_connects(shard, path, queries):
-    fan_out = FanOut([], FanOutSettings(timeout_s=LONG_S))
-    fan_out.shards = [shard]
     request = ShardRequest(queries=queries, k=3)
-    import asyncio
-
     waiting = asyncio.run_coroutine_threadsafe(shard.ask(request), shard._loop)
     wait_until(lambda: shard.n_waiting == 1)
     replica = Replica(shard_folder(path, "00000"), shard.address)
@@ -137,8 +134,6 @@ def test_without_replicas_requests_wait_until_one_connects(shard, path, queries)
         assert waiting.result(LONG_S)[0].shape == (len(queries), 3) and shard.n_waiting == 0
     finally:
         replica.close()
-        fan_out.shards = []
-        fan_out.close()
     wait_until(lambda: shard.n_replicas == 0)
 
 
@@ -149,9 +144,8 @@ def test_a_second_request_goes_to_another_replica(start, queries):
     first, second = replicas[1]
     for replica in (first, second):
         replica.n_asked = 0
-    stalled = min(
-        replicas[1], key=lambda replica: list(index.fan_out.shards[1]._replicas).index(replica.threads._id)
-    )  # is asked next
+    next_asked = next(iter(index.fan_out.shards[1]._replicas))
+    (stalled,) = (replica for replica in replicas[1] if replica.threads._id == next_asked)
     stalled.gate.clear()
     with collected_coverage() as shares:
         index.search(queries, 5)
