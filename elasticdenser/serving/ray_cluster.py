@@ -93,7 +93,8 @@ class RayCluster:
 
         # Each router has deployments of its own: a name that two shared would be deleted by the first that ends.
         prefix = f"elasticdenser-{secrets.token_hex(4)}"
-        host = ray.util.get_node_ip_address()  # where Ray listens, too: the loopback address of a local cluster
+        # Where Ray listens, too: the loopback address of a local cluster.
+        host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         shards, targets = [], []
         for entry in sharded.shards:
             shard = RayShard(host, f"{prefix}-{entry.name}")

@@ -43,8 +43,9 @@ def main() -> None:
     shards = [RemoteShard(_HOST) for _ in range(options.shards)]
     fan_out = FanOut(shards, FanOutSettings(timeout_s=_START_S, hedge_percentile=None))
     port, port_of_echo = context.Pipe(duplex=False)
-    for target, argument in ((_echo, port_of_echo), *((_answer, shard.address) for shard in shards)):
-        context.Process(target=target, args=(argument,), daemon=True).start()
+    context.Process(target=_echo, args=(port_of_echo,), daemon=True).start()
+    for shard in shards:
+        context.Process(target=_answer, args=(shard.address,), daemon=True).start()
     if not all(shard.wait_for_replica(_START_S) for shard in shards):
         raise SystemExit("a replica has not started")
     request = ShardRequest(queries=np.zeros((1, _DIM), np.float32), k=_K)
