@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from elasticdenser.engine.answers import Snapshot
 from elasticdenser.engine.engine import RetrievalEngine
+from elasticdenser.serving.shard_metrics import ShardCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -56,6 +57,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._registry.register(_EngineCollector(engines))
+        self._registry.register(ShardCollector(engines))
         self._requests = self._counter("http_requests", "Requests by path, method and status.", _REQUEST_LABELS)
         self._request_s = self._histogram(
             "http_request_seconds", "Time from the head of a request to the end of its response.", ("path",)

@@ -8,23 +8,23 @@ import secrets
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from time import monotonic
+from typing import Any, Self
 
 from elasticdenser import lazy_imports
 from elasticdenser.errors import ElasticDenserError, QueryError
 from elasticdenser.index.contents import IndexContents
-from elasticdenser.index.segment_search import Hits
-from elasticdenser.index.sharding.fan_out import FanOut, FanOutSettings, ShardRequest
+from elasticdenser.index.sharding.fan_out import FanOut, FanOutSettings
 from elasticdenser.index.sharding.fan_out_index import FanOutIndex
 from elasticdenser.index.sharding.manifest import shard_folder
+from elasticdenser.index.sharding.remote.remote_shard import RemoteShard
 from elasticdenser.ray_connection import LOCAL, ray_cluster
 
-if TYPE_CHECKING:
-    from ray.serve.handle import DeploymentHandle
-
 _FEATURE = "serving shards on Ray"
-_QUEUED_PER_REPLICA = 16
-"""Requests that wait for a shard whose replicas are all busy, for each of them; further ones fail, and are repeated."""
+_CONNECT_TIMEOUT_S = 60.0
+"""A replica that runs has connected by then, or cannot reach this process."""
+_LOOK_BACK_S, _ADD_AFTER_S = 15.0, 5.0
+"""Replicas are added by the mean load over so long, once it has been too high for so long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,28 +88,29 @@ class RayCluster:
         if sharded is None:
             raise QueryError(f"got {contents.folder}, which is not sharded")
         self._connect(len(sharded.shards))
+        import ray
         from ray import serve
 
         # Each router has deployments of its own: a name that two shared would be deleted by the first that ends.
         prefix = f"elasticdenser-{secrets.token_hex(4)}"
-        targets = []
+        # Where Ray listens, too: the loopback address of a local cluster.
+        host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        shards, targets = [], []
         for entry in sharded.shards:
+            shard = RayShard(host, f"{prefix}-{entry.name}")
             folder = str(shard_folder(contents.folder, entry.name))
-            app = self._deployment().bind(folder, entry.manifest)
-            targets.append(serve.RunTarget(app, name=f"{prefix}-{entry.name}", route_prefix=None))
+            app = self._deployment().bind(folder, entry.manifest, shard.address, self.settings.searches)
+            shards.append(shard)
+            targets.append(serve.RunTarget(app, name=shard.app, route_prefix=None))
+        fan_out = FanOut(shards, self._fan_out_settings)
         try:
-            handles = serve.run_many(targets)
-        except Exception as error:
-            for target in targets:
-                serve.delete(target.name, _blocking=False)
-            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-            raise ElasticDenserError(
-                f"replicas of {contents.folder} cannot start ({reason}): every node must reach this folder and have "
-                "this version of elasticdenser; `serve status` and the logs of Ray say more"
-            ) from error
-        shards = [RayShard(handle, target.name) for handle, target in zip(handles, targets, strict=True)]
-        self._fan_outs.append(FanOut(shards, self._fan_out_settings))
-        return self._fan_outs[-1]
+            self._run(contents, targets)
+            _wait_for_replicas(shards)
+        except BaseException:
+            fan_out.close()
+            raise
+        self._fan_outs.append(fan_out)
+        return fan_out
 
     def __enter__(self) -> Self:
         return self
@@ -140,10 +141,22 @@ class RayCluster:
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
         self._is_connected = True
 
+    def _run(self, contents: IndexContents, targets: list[Any]) -> None:
+        from ray import serve
+
+        try:
+            serve.run_many(targets)
+        except Exception as error:
+            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            raise ElasticDenserError(
+                f"replicas of {contents.folder} cannot start ({reason}): every node must reach this folder and have "
+                "this version of elasticdenser; `serve status` and the logs of Ray say more"
+            ) from error
+
     def _deployment(self) -> Any:
         from ray import serve
 
-        from elasticdenser.serving.shard_replica import ShardReplica
+        from elasticdenser.serving.shard_replica import ShardReplica, replicas_for_load
 
         settings = self.settings
         scale: dict[str, Any] = {}
@@ -152,39 +165,53 @@ class RayCluster:
                 "min_replicas": settings.min_replicas,
                 "max_replicas": settings.max_replicas,
                 "target_ongoing_requests": max(1, settings.searches - 1),
+                "look_back_period_s": _LOOK_BACK_S,
+                "upscale_delay_s": _ADD_AFTER_S,
+                "policy": {"policy_function": replicas_for_load},
             }
         else:
             scale["num_replicas"] = settings.min_replicas
         return serve.deployment(
             name="shard",
-            max_ongoing_requests=settings.searches,
-            max_queued_requests=_QUEUED_PER_REPLICA * settings.max_replicas,
             health_check_timeout_s=60,
             ray_actor_options={"num_cpus": settings.replica_cpus},
             **scale,
         )(ShardReplica)
 
 
-class RayShard:
-    """Shard that a deployment of Ray Serve searches.
+class RayShard(RemoteShard):
+    """Shard whose replicas are those of a deployment of Ray Serve.
 
     Args:
-        handle: Handle of the deployment.
-        app: Name of its application.
+        host: Address of this machine that replicas connect to.
+        app: Name of the application.
     """
 
-    def __init__(self, handle: DeploymentHandle[Any], app: str) -> None:
-        self._search, self._app = handle.search, app
-
-    async def ask(self, request: ShardRequest) -> Hits:
-        """Return the hits of one replica; see `Shard`."""
-        hits: Hits = await self._search.remote(request.queries, request.k, request.exact, request.recall)
-        return hits
+    def __init__(self, host: str, app: str) -> None:
+        super().__init__(host)
+        self.app = app
 
     def close(self) -> None:
-        """Delete the deployment, whose replicas first end the searches that they have begun."""
+        """Delete the deployment."""
         import ray
         from ray import serve
 
         if ray.is_initialized():
-            serve.delete(self._app, _blocking=False)
+            serve.delete(self.app, _blocking=False)
+        super().close()
+
+
+def _wait_for_replicas(shards: list[RayShard]) -> None:
+    """Wait until each shard can be searched.
+
+    Raises:
+        ElasticDenserError: Replicas do not reach this process.
+    """
+    end_s = monotonic() + _CONNECT_TIMEOUT_S
+    for shard in shards:
+        if not shard.wait_for_replica(max(0.0, end_s - monotonic())):
+            address = shard.address
+            raise ElasticDenserError(
+                f"no replica of {shard.app} has connected to {address.host} port {address.port} within "
+                f"{_CONNECT_TIMEOUT_S:g} s: let the nodes of the cluster reach this machine on all ports"
+            )

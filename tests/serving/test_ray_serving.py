@@ -8,7 +8,9 @@ import threading
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hashing import HashingEncoder, make_passages
 from serving_helpers import PROFILE, search
 from sharded import make_sharded
 from waiting import wait_until
@@ -120,16 +122,18 @@ def test_hits_and_texts_are_those_of_the_plain_server(client, folder, tiny_elast
             assert own["coverage"] == expected["coverage"] == 1.0
 
 
-def test_replicas_listen_on_the_loopback_address_only(client):
+def test_router_and_replicas_listen_on_the_loopback_address_only(client):
     listening = {}  # inode -> address
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         fields = [line.split() for line in Path(table).read_text().splitlines()[1:]]
         listening |= {row[9]: row[1].split(":")[0] for row in fields if row[3] == "0A"}
     pids = [pid for shard in ("00000", "00001") for pid in replica_pids(shard)]
-    sockets = {os.readlink(link)[8:-1] for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()}
-    addresses = {listening[inode] for inode in sockets & set(listening)}
-    assert len(pids) == 4 and addresses
-    assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F"}
+    sockets = {
+        os.readlink(link) for pid in (*pids, os.getpid()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists()
+    }
+    addresses = [listening[link[8:-1]] for link in sockets if link.startswith("socket:") and link[8:-1] in listening]
+    assert len(pids) == 4 and len(addresses) >= 4 + 2  # Serve's in each replica, and the router's for each shard
+    assert set(addresses) <= {"0100007F", "0000000000000000FFFF00000100007F"}
 
 
 @pytest.mark.parametrize(("least", "most", "scaled"), [(1, 4, (1, 4, 1)), (3, 3, None)])
@@ -140,7 +144,36 @@ def test_a_range_of_replicas_is_scaled_by_the_requests_that_wait(least, most, sc
     config = RayCluster(settings, FanOutSettings(timeout_s=1))._deployment()._deployment_config
     scaling = config.autoscaling_config
     assert scaled == (scaling and (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests))
-    assert config.max_ongoing_requests == 2
+
+
+def test_a_queue_adds_replicas_and_loses_no_request(cluster, tmp_path):
+    from elasticdenser.serving.ray_cluster import RayCluster, RaySettings
+
+    plain = make_sharded(tmp_path / "index", make_passages(500), HashingEncoder(), 1)
+    queries = np.repeat(np.asarray(plain.vectors)[:50], 100, axis=0)  # so many that a search takes long
+    expected, statuses = plain.search(queries, 10), []
+    settings = RaySettings(min_replicas=1, max_replicas=3, searches=1, replica_cpus=0.1)
+    with RayCluster(settings, FanOutSettings(timeout_s=LONG_S, hedge_percentile=None)) as scaling:
+        index = scaling.open_index(tmp_path / "index")
+        (shard,) = index.fan_out.shards
+        assert shard.n_replicas == 1
+        is_over = threading.Event()
+
+        def ask_until_over():
+            while not is_over.is_set():
+                statuses.append(all(map(np.array_equal, index.search(queries, 10), expected)))
+
+        threads = [threading.Thread(target=ask_until_over) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            wait_until(lambda: shard.n_replicas > 1, LONG_S)
+        finally:
+            is_over.set()
+            for thread in threads:
+                thread.join(LONG_S)
+        assert len(statuses) >= len(threads) and all(statuses)
+        assert (index.fan_out.n_left_out, index.fan_out.n_asked) == (0, len(statuses))
 
 
 def test_a_killed_replica_loses_no_request(client):

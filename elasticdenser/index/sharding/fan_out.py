@@ -6,52 +6,22 @@ import asyncio
 import logging
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
+from typing import Any, TypeVar
 
-from elasticdenser.arrays import Vectors
 from elasticdenser.errors import QueryError
 from elasticdenser.hedging import HedgeDelay
 from elasticdenser.index.segment_search import Hits
+from elasticdenser.index.sharding.requests import Shard, ShardRequest
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _MIN_RETRY_S, _MAX_RETRY_S = 0.005, 1.0
 """Pause before a shard is asked again after an error, the first time and at most; it doubles each time."""
 _LOG_INTERVAL_S = 10.0
 """A shard that stays away is reported once in so many seconds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardRequest:
-    """Search in one shard.
-
-    Args:
-        queries: float32, (n_queries, dim).
-        k: How many hits, at least 1; capped at the number of the shard's passages.
-        exact: As for `PassageIndex.search`.
-        recall: As for `PassageIndex.search`.
-    """
-
-    queries: Vectors
-    k: int
-    exact: bool = False
-    recall: float | None = None
-
-
-class Shard(Protocol):
-    """Shard of an index, wherever its replicas are."""
-
-    async def ask(self, request: ShardRequest) -> Hits:
-        """Return the hits of one replica, with positions in the shard; cancelled if no one waits any longer.
-
-        Raises:
-            Exception: The replica failed, or there is none.
-        """
-
-    def close(self) -> None:
-        """Release the replicas."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,26 +55,29 @@ class FanOut:
         clock: Returns monotonic seconds.
 
     Attributes:
+        n_asked: Requests to shards, without those below.
         n_hedged: Second requests that were sent because a reply took long.
         n_repeated: Requests that were sent again because a replica failed.
         n_left_out: Replies that were missing from answers.
+        n_partial: Queries that were answered without some shard, or not at all because none replied.
     """
 
     def __init__(
         self, shards: Sequence[Shard], settings: FanOutSettings, clock: Callable[[], float] = perf_counter
     ) -> None:
         self.shards, self.settings = shards, settings
-        self.n_hedged = self.n_repeated = self.n_left_out = 0
+        self.n_asked = self.n_hedged = self.n_repeated = self.n_left_out = self.n_partial = 0
         self._clock, self._hedge = clock, HedgeDelay(settings.hedge_percentile)
         self._logged_s = [-math.inf] * len(shards)
         self._lock, self._is_closed = threading.Lock(), False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="elasticdenser-fan-out", daemon=True)
         self._thread.start()
+        self._run(self._start())
 
     def ask(self, request: ShardRequest) -> list[Hits | None]:
         """Return the hits of each shard; None for those that have not replied in time."""
-        return asyncio.run_coroutine_threadsafe(self._ask_all(request), self._loop).result()
+        return self._run(self._ask_all(request))
 
     def close(self) -> None:
         """Release the replicas of all shards, and end the thread; no request must be running. Safe to call again."""
@@ -114,9 +87,17 @@ class FanOut:
             self._is_closed = True
         for shard in self.shards:
             shard.close()
+        self._run(asyncio.sleep(0))  # what they have left to the loop is done then
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    async def _start(self) -> None:
+        for shard in self.shards:
+            await shard.start()
 
     async def _ask_all(self, request: ShardRequest) -> list[Hits | None]:
         tasks = [asyncio.create_task(self._ask_shard(shard, request)) for shard in self.shards]
@@ -126,7 +107,10 @@ class FanOut:
         if late:
             await asyncio.wait(late)
         replies = [None if task in late else task.result() for task in tasks]
-        self.n_left_out += len(late)
+        self.n_asked += len(tasks)
+        if late:
+            self.n_left_out += len(late)
+            self.n_partial += len(request.queries)
         for number, reply in enumerate(replies):
             if reply is None:
                 self._log(number, f"has not replied within {1000 * self.settings.timeout_s:g} ms: answers are partial")

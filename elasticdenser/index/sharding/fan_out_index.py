@@ -17,7 +17,8 @@ from elasticdenser.index.filters import AnyFilter
 from elasticdenser.index.metadata.matches import IndexMatches
 from elasticdenser.index.passage_index import PassageIndex
 from elasticdenser.index.segment_search import merged_hits
-from elasticdenser.index.sharding.fan_out import FanOut, ShardRequest
+from elasticdenser.index.sharding.fan_out import FanOut
+from elasticdenser.index.sharding.requests import ShardRequest
 from elasticdenser.index.tables import SegmentTable, open_segments
 from elasticdenser.query_input import checked_k
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import numpy as np
 import pytest
 from hashing import HashingEncoder, make_passages
-from sharded import make_sharded
+from sharded import LocalShard, make_sharded
 
 from elasticdenser.errors import IndexFormatError, QueryError
 from elasticdenser.index import PassageIndex
@@ -18,32 +16,6 @@ from elasticdenser.index.sharding.manifest import shard_folder
 
 N, SHARDS = 41, 3
 LONG_S = 30.0
-
-
-class LocalShard:
-    """A shard in this process; `failures` and `hangs` are how many of the next requests fail or hang."""
-
-    def __init__(self, path):
-        self.index = PassageIndex.open(path)
-        self.n_asked = self.failures = self.hangs = self.n_cancelled = 0
-        self.is_closed = False
-
-    async def ask(self, request):
-        self.n_asked += 1
-        if self.failures:
-            self.failures -= 1
-            raise ConnectionError("the replica died")
-        if self.hangs:
-            self.hangs -= 1
-            try:
-                await asyncio.sleep(3600)
-            except asyncio.CancelledError:
-                self.n_cancelled += 1
-                raise
-        return self.index.search(request.queries, request.k, exact=request.exact, recall=request.recall)
-
-    def close(self):
-        self.is_closed = True
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Searches of shards in other processes, which a router asks over sockets."""
