@@ -9,7 +9,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -226,12 +225,12 @@ def test_a_fault_of_a_worker_reaches_the_caller(tiny_encoder, monkeypatch):
     assert encoding_threads() == []
 
 
-def test_closing_early_ends_the_threads(tiny_encoder, monkeypatch):
-    vectors = tiny_encoder.encode_windows(windows_of(letters(400), 20))
+def test_closing_early_ends_the_threads(tiny_encoder):
+    windows = iter(windows_of(letters(400), 20))
+    vectors = tiny_encoder.encode_windows(windows)
     next(vectors)
-    started = time.monotonic()
     vectors.close()
-    assert time.monotonic() - started < 5
+    assert len(list(windows)) > 10  # those that were not read
     assert encoding_threads() == []
 
 

@@ -244,7 +244,7 @@ def test_exits_do_not_depend_on_the_batches(tiny_model):
 @pytest.mark.slow
 def test_fitted_exits_are_better_on_real_queries(data, query_encoder):
     with gzip.open(data / "queries" / "train.txt.gz", "rt", encoding="utf-8") as file:
-        queries = [line.strip() for line in islice(file, 1200)]
+        queries = [line.strip() for line in islice(file, 600)]
     vectors = torch.from_numpy(query_encoder.encode(queries))
     sequences = query_encoder._tokenize(queries, "")
 
@@ -257,15 +257,15 @@ def test_fitted_exits_are_better_on_real_queries(data, query_encoder):
     def cosines(model: ElasticBert):
         sums = dict.fromkeys(model.shape.grid, 0.0)
         with torch.no_grad():
-            for token_ids, mask, targets in batches(1000, 1200):
+            for token_ids, mask, targets in batches(500, 600):
                 for width in model.shape.widths:
                     for depth, vectors in model.at_depths(token_ids, mask, width, model.shape.depths).items():
                         sums[Subnet(width, depth)] += float((F.normalize(vectors, dim=-1) * targets).sum())
-        return {subnet: total / 200 for subnet, total in sums.items()}
+        return {subnet: total / 100 for subnet, total in sums.items()}
 
     model = elastic_from_full(query_encoder.location.path, query_encoder.settings)
     before = cosines(model)
-    fit_exits(model, batches(0, 1000))
+    fit_exits(model, batches(0, 500))
     after = cosines(model)
     full = Subnet(1.0, 6)
     assert min(before.pop(full), after.pop(full)) > 0.99999
