@@ -49,6 +49,7 @@ def test_engine_under_load():
     assert all("p99" in line and "rejected" in line for line in lines[1:])
 
 
+@pytest.mark.serial
 @pytest.mark.skipif(find_spec("opencensus") is None, reason="needs the extra ray")
 def test_serve_shards():
     output = run("serve_shards.py", N_PASSAGES="40")

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from elasticdenser.cli import app
 from elasticdenser.cli.commands import serve as serve_command
+from elasticdenser.serving.hosts import is_allowed
 
 
 @pytest.fixture
@@ -53,6 +54,23 @@ def test_options_are_passed_on(settings_of):
     assert settings.cors_origins == ("https://app.example.org", "http://localhost:3000")
     assert (settings.token_ids, settings.hit_url) == ("cl100k_base", "https://a.example/{id}")
     assert settings.page_deadline_s == 0.08
+
+
+@pytest.mark.parametrize(
+    ("args", "allowed"),
+    [
+        ([], {"localhost:1"}),
+        (
+            ["--allowed-host", "Search.example.org", "--allowed-host", "one.example"],
+            {"search.Example.org", "one.example:80"},
+        ),
+        (["--allowed-host", "*"], {"two.example", "evil.example"}),
+    ],
+)
+def test_host_names_that_are_allowed(settings_of, args, allowed):
+    settings = settings_of(*args)
+    names = ["localhost:1", *allowed, "two.example", "evil.example"]
+    assert {name for name in names if is_allowed([name], settings.allowed_hosts)} == {"localhost:1", *allowed}
 
 
 @pytest.mark.parametrize(
