@@ -207,4 +207,4 @@ if __name__ == "__main__":
     build.WINDOW = 10
     for which in sys.argv[2:]:
         n_kills, n_operations = try_all(which, Path(sys.argv[1]))
-        sys.stdout.write(f"{which}: {n_kills} kills, {n_operations} operations\n")
+        sys.stdout.write(f"{which} {n_kills} {n_operations}\n")

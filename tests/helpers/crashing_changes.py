@@ -138,4 +138,4 @@ def try_all(name, folder):
 if __name__ == "__main__":
     for which in sys.argv[2:]:
         n_kills, n_operations = try_all(which, Path(sys.argv[1]))
-        sys.stdout.write(f"{which}: {n_kills} kills, {n_operations} operations\n")
+        sys.stdout.write(f"{which} {n_kills} {n_operations}\n")

@@ -122,6 +122,7 @@ def test_keys_come_from_files_or_the_environment(settings_of, tmp_path, monkeypa
     monkeypatch.setenv("ELASTICDENSER_API_KEY", "s3cret")
     settings = settings_of()
     assert (settings.api_key, settings.write_key) == ("s3cret", "from the environment")
+    assert settings_of("--api-key-file", str(tmp_path / "key")).api_key == "wr1te"
 
 
 def test_a_fault_of_a_key_file_names_the_key(served_index, tmp_path):
