@@ -93,10 +93,10 @@ def kills_worth_trying(work, path):
     return [*first.values(), n + 1]
 
 
-def without_threads_and_flushes():
-    """Prepare the process for forks: no threads of OpenMP, no waits for a disk, and no work for the collector."""
+def prepare_for_forks():
+    """Start no threads of OpenMP, which do not survive a fork, wait for no disk, and leave nothing to the collector."""
     os.fsync = np.memmap.flush = lambda *args: None  # a kill, unlike a power failure, loses no writes
-    index_structure.cpu_count = lambda: 1  # threads of OpenMP do not survive a fork
+    index_structure.cpu_count = lambda: 1
     gc.collect()
     gc.freeze()  # collections then leave what was imported alone, and children share its memory
 
@@ -167,7 +167,7 @@ def try_all(name, folder):
         shutil.copytree(old, unharmed)
     kills = kills_worth_trying(scenario, unharmed)
     check(unharmed, ("passage", "other"), 25)  # what is imported here, the children need not import
-    without_threads_and_flushes()
+    prepare_for_forks()
     for nth in kills:
         path = folder / f"{name}-{nth}"
         if not is_new:
@@ -205,6 +205,7 @@ def try_all(name, folder):
 
 if __name__ == "__main__":
     build.WINDOW = 10
+    prepare_for_forks()
     for which in sys.argv[2:]:
         n_kills, n_operations = try_all(which, Path(sys.argv[1]))
         sys.stdout.write(f"{which} {n_kills} {n_operations}\n")

@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from crashing_build import in_child, killed_before, kills_worth_trying, without_threads_and_flushes
+from crashing_build import in_child, killed_before, kills_worth_trying, prepare_for_forks
 from hashing import HashingEncoder, make_corpus, make_passages
 
 from elasticdenser.datasets import Passage
@@ -101,7 +101,7 @@ def try_all(name, folder):
     PassageIndex.open(unharmed)  # here and below, so that nothing has to be verified after the copy
     kills = kills_worth_trying(change, unharmed)
     held_by(unharmed)
-    without_threads_and_flushes()
+    prepare_for_forks()
     for nth in kills:
         path = folder / f"{name}-{nth}"
         shutil.copytree(old, path)
@@ -136,6 +136,7 @@ def try_all(name, folder):
 
 
 if __name__ == "__main__":
+    prepare_for_forks()
     for which in sys.argv[2:]:
         n_kills, n_operations = try_all(which, Path(sys.argv[1]))
         sys.stdout.write(f"{which} {n_kills} {n_operations}\n")

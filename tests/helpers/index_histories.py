@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from crashing_build import in_child, killed_before, without_threads_and_flushes
+from crashing_build import in_child, killed_before, prepare_for_forks
 from hashing import HashingEncoder
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -223,7 +223,7 @@ def try_histories(folder: Path, n: int, n_steps: int = 15) -> None:
     """Try random histories; always the same ones if they are few."""
     compaction.MAX_SEGMENTS, compaction._SMALL = 3, 3
     Histories.folder = folder
-    without_threads_and_flushes()
+    prepare_for_forks()
     chosen = settings(
         max_examples=n,
         stateful_step_count=n_steps,

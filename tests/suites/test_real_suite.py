@@ -13,7 +13,7 @@ from elasticdenser.datasets.runs import read_run, write_run
 from elasticdenser.retrieval import java
 from elasticdenser.suites import SuiteOptions, read_suite, run_suite
 
-N_QUESTIONS = 150
+N_QUESTIONS = 300
 SUITE = """
 title = "Some questions of Natural Questions"
 k = 100
