@@ -133,6 +133,6 @@ def _run_schemathesis(app, tmp_path, key=None, prefix="", *more):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
     assert result.returncode == 0, "\n".join(line[:500] for line in result.stdout.splitlines())[-6000:]
