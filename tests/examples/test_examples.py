@@ -80,7 +80,7 @@ def test_evaluation_notebook():
     from nbclient import NotebookClient
 
     notebook = nbformat.read(EXAMPLES / "evaluation.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(env=CHECKOUT)
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute(env=CHECKOUT)
     printed = "".join(
         output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
     )
