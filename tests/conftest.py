@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import secrets
+from collections import Counter
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub: no test may use the network
@@ -13,6 +14,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of pytest's workers has one CPU
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait leave it to the other workers
 
 import pytest
 from tiny import VOCABULARY, one_thread, real_encoder, write_sentence_encoder
@@ -145,8 +147,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 SERIAL = (
-    *("engine/test_", "engine/processes/", "engine/profiling/"),
-    *("loadtest/", "serving/", "examples/", "cli/test_loadtest_command.py"),
+    *("engine/test_", "engine/profiling/"),
+    *("loadtest/", "cli/test_loadtest_command.py", "serving/test_ray_serving.py"),
 )
 """Places of tests with deadlines in real time, which would be missed if other tests ran at the same time."""
 
@@ -155,9 +157,14 @@ SLOW_FIXTURES = {"data", "minilm", "query_encoder"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that must run alone, and those on the real model or on real data as slow."""
+    """Mark the tests that must run alone, and those on the real model or on real data as slow; begin with slow files.
+
+    Parallel runs are handed the files in this order: a slow file at the end would leave the other workers idle.
+    """
     for item in items:
         if item.path.as_posix().removeprefix(f"{(ROOT / 'tests').as_posix()}/").startswith(SERIAL):
             item.add_marker(pytest.mark.serial)
         if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+    n_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: n_slow[item.path] == 0)

@@ -8,19 +8,16 @@ import sys
 from importlib.util import find_spec
 
 import pytest
+from ci_needs import require
 from documents import CHECKOUT, ROOT
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        any(find_spec(name) is None for name in ("mkdocs", "material", "mkdocstrings")),
-        reason="needs pip install 'elasticdenser[docs]'",
-    ),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
+    is_installed = all(find_spec(name) for name in ("mkdocs", "material", "mkdocstrings"))
+    require(is_installed, "needs pip install 'elasticdenser[docs]'")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     result = subprocess.run(

@@ -9,7 +9,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -31,7 +30,7 @@ from elasticdenser.kernel.paths import has_fast_path
 ROOT = Path(__file__).parents[2]
 HAS_BFLOAT16 = resolve_dtype("auto", torch.device("cpu")) == torch.bfloat16
 DTYPES = ["float32", pytest.param("bfloat16", marks=pytest.mark.skipif(not HAS_BFLOAT16, reason="CPU without bf16"))]
-N_PASSAGES = 400
+N_PASSAGES = 150
 
 TOLERANCE = {"int8": 0, "float32": 2e-6, "bfloat16": 1e-3}
 """Largest difference of a component between batches; the table in elasticdenser/encoders/backends promises it."""
@@ -92,7 +91,7 @@ def texts_of_every_length(longest: int) -> list[str]:
 @pytest.mark.parametrize("dtype", [pytest.param("int8", marks=needs_fast_path), *DTYPES])
 @pytest.mark.parametrize(
     ("threads", "every", "batch_sizes"),
-    [(1, 3, (2, 8, 99)), (2, 9, (3, 99)), pytest.param(1, 1, (2, 3, 8, 32, 99), marks=pytest.mark.slow)],
+    [(1, 3, (2, 8, 99)), (2, 9, (3, 99)), pytest.param(1, 1, (3, 32), marks=pytest.mark.slow)],
 )
 def test_a_vector_does_not_depend_on_its_neighbours(dtype, threads, every, batch_sizes):
     encoder = real_encoder(ElasticQueryEncoder, dtype=dtype, device="cpu")
@@ -226,12 +225,12 @@ def test_a_fault_of_a_worker_reaches_the_caller(tiny_encoder, monkeypatch):
     assert encoding_threads() == []
 
 
-def test_closing_early_ends_the_threads(tiny_encoder, monkeypatch):
-    vectors = tiny_encoder.encode_windows(windows_of(letters(400), 20))
+def test_closing_early_ends_the_threads(tiny_encoder):
+    windows = iter(windows_of(letters(400), 20))
+    vectors = tiny_encoder.encode_windows(windows)
     next(vectors)
-    started = time.monotonic()
     vectors.close()
-    assert time.monotonic() - started < 5
+    assert len(list(windows)) > 10  # those that were not read
     assert encoding_threads() == []
 
 

@@ -187,14 +187,16 @@ def test_rejected_requests_are_counted(patient, search):
     assert patient.snapshot().statuses["refused"] == 2
 
 
-def test_a_worker_that_hangs_is_replaced_and_the_engine_continues(engine):
+def test_a_worker_that_hangs_is_replaced_and_the_engine_continues(engine, search):
+    search.hang_s = 60.0
     hanging = [engine.submit("hang"), engine.submit("hang", k=3)]
     others = [engine.submit(f"fine {number}") for number in range(5)]
     for future in hanging:
-        with pytest.raises(WorkerError, match=r"its search hung for 0\.[2-9]"):
-            future.result(0.9)
+        with pytest.raises(WorkerError, match=r"its search hung for \d"):
+            future.result(20)
     assert all(future.exception(5) is None or isinstance(future.exception(), WorkerError) for future in others)
-    assert engine.submit("after").result(0.9).level
+    assert engine.submit("after").result(20).level
+    search.released.set()
     snapshot = engine.snapshot()
     assert 1 <= snapshot.replaced_workers <= 2 and snapshot.n_running == 0
 

@@ -49,6 +49,7 @@ def test_engine_under_load():
     assert all("p99" in line and "rejected" in line for line in lines[1:])
 
 
+@pytest.mark.serial
 @pytest.mark.skipif(find_spec("opencensus") is None, reason="needs the extra ray")
 def test_serve_shards():
     output = run("serve_shards.py", N_PASSAGES="40")
@@ -79,7 +80,7 @@ def test_evaluation_notebook():
     from nbclient import NotebookClient
 
     notebook = nbformat.read(EXAMPLES / "evaluation.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(env=CHECKOUT)
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute(env=CHECKOUT)
     printed = "".join(
         output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
     )

@@ -26,11 +26,11 @@ def run(*args: str, **options):
     return CliRunner().invoke(app, list(args), **options)
 
 
-def start(*args: str, **options) -> subprocess.Popen:
+def start(*args: str, command: list[str] = COMMAND, **options) -> subprocess.Popen:
     """Start a command in another process."""
     # A shell starts background jobs with Ctrl-C ignored, and their children inherit that.
     options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    return subprocess.Popen([*COMMAND, *args], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    return subprocess.Popen([*command, *args], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
 def run_code(code: str) -> subprocess.CompletedProcess[str]:

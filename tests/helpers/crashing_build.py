@@ -1,19 +1,25 @@
 """Program that kills a build before each of its file operations in turn, and checks what is left.
 
 Every build runs in a forked process that ends itself before its n-th operation, as if by kill -9. Then the old or the
-new index must open completely (or opening must say what to do), and the same command must succeed.
+new index must open completely (or opening must say what to do), and the same command must succeed. Operations that
+find the same files as an earlier one are left out: a kill before them leaves the same.
 """
 
 import builtins
+import gc
+import hashlib
 import os
 import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from hashing import HashingEncoder, assert_same, make_corpus
 
 from elasticdenser.errors import IndexFormatError
 from elasticdenser.index import PassageIndex, build, rebuild
+from elasticdenser.index.structures import index_structure
 
 OPERATIONS = [
     (os, "replace"),
@@ -29,27 +35,70 @@ OPERATIONS = [
 ]
 
 
-def die_before(nth):
-    """End the process before the n-th operation from now on that may change what is on disk."""
-    count = 0
+@contextmanager
+def each_operation(action):
+    """Call `action` with 1, 2, ... before each operation that may change what is on disk."""
+    count, originals = 0, [getattr(module, name) for module, name in OPERATIONS]
 
     def wrap(operation, name):
         def wrapped(*args, **kwargs):
             nonlocal count
-            count += name != "open" or may_write(*args, **kwargs)
-            if count == nth:
-                os._exit(9)
+            if name != "open" or may_write(*args, **kwargs):
+                count += 1
+                action(count)
             return operation(*args, **kwargs)
 
         return wrapped
 
-    for module, name in OPERATIONS:
-        setattr(module, name, wrap(getattr(module, name), name))
+    for (module, name), operation in zip(OPERATIONS, originals, strict=True):
+        setattr(module, name, wrap(operation, name))
+    try:
+        yield
+    finally:
+        for (module, name), operation in zip(OPERATIONS, originals, strict=True):
+            setattr(module, name, operation)
+
+
+def killed_before(nth):
+    """End the process before the n-th operation that may change what is on disk."""
+    return each_operation(lambda count: os._exit(9) if count == nth else None)
 
 
 def may_write(_, mode="r", *args, **kwargs):
     """Return whether a file is opened for writing; `mode` is that of `open`, or the flags of `os.open`."""
     return bool(mode & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) if isinstance(mode, int) else set(mode) & set("wax+"))
+
+
+def files_of(path):
+    """Return a checksum of all files whose paths begin with `path`: of their names and contents."""
+    checksum = hashlib.sha256()
+    for root in sorted(path.parent.glob(f"{path.name}*")):
+        for entry in (root, *sorted(root.rglob("*"))):
+            content = entry.read_bytes() if entry.is_file() else b"(a folder)"
+            checksum.update(f"{entry} {len(content)} ".encode() + content)
+    return checksum.digest()
+
+
+def kills_worth_trying(work, path):
+    """Return the operations of `work` before which the files are in a new state; then the number after the last one."""
+    first, n = {}, 0
+
+    def note(count):
+        nonlocal n
+        n = count
+        first.setdefault(files_of(path), count)
+
+    with each_operation(note):
+        work(path)
+    return [*first.values(), n + 1]
+
+
+def prepare_for_forks():
+    """Start no threads of OpenMP, which do not survive a fork, wait for no disk, and leave nothing to the collector."""
+    os.fsync = np.memmap.flush = lambda *args: None  # a kill, unlike a power failure, loses no writes
+    index_structure.cpu_count = lambda: 1
+    gc.collect()
+    gc.freeze()  # collections then leave what was imported alone, and children share its memory
 
 
 def in_child(task):
@@ -107,25 +156,28 @@ def scenario_rebuild_hybrid(path):
 
 
 def try_all(name, folder):
-    """Kill a scenario before each of its operations in turn, and return the number of operations."""
+    """Kill a scenario before each operation that finds new files; return the numbers of kills and operations."""
     scenario = globals()[f"scenario_{name}"]
     old = folder / "old"
     is_new, is_rebuilt = name.startswith("build"), name.startswith("rebuild")
     first = scenario_build_hybrid if name == "rebuild_hybrid" else scenario_build
-    assert in_child(lambda: first(old)) == 0
-    nth = 0
-    while True:
-        nth += 1
+    first(old)
+    unharmed = folder / "unharmed"
+    if not is_new:
+        shutil.copytree(old, unharmed)
+    kills = kills_worth_trying(scenario, unharmed)
+    check(unharmed, ("passage", "other"), 25)  # what is imported here, the children need not import
+    prepare_for_forks()
+    for nth in kills:
         path = folder / f"{name}-{nth}"
         if not is_new:
             shutil.copytree(old, path)
 
         def killed(nth=nth, path=path):
-            die_before(nth)
-            scenario(path)
+            with killed_before(nth):
+                scenario(path)
 
-        status = in_child(killed)
-        assert status in (0, 9), (nth, status)
+        assert in_child(killed) == (0 if nth == kills[-1] else 9), nth
 
         def check_remains(path=path):
             try:
@@ -147,11 +199,13 @@ def try_all(name, folder):
 
         for task in (check_remains, repeat):
             assert in_child(task) == 0, (name, nth, task.__name__)
-        if status == 0:
-            return nth - 1
+        shutil.rmtree(path)
+    return len(kills), kills[-1] - 1
 
 
 if __name__ == "__main__":
     build.WINDOW = 10
+    prepare_for_forks()
     for which in sys.argv[2:]:
-        sys.stdout.write(f"{which} {try_all(which, Path(sys.argv[1]))}\n")
+        n_kills, n_operations = try_all(which, Path(sys.argv[1]))
+        sys.stdout.write(f"{which} {n_kills} {n_operations}\n")

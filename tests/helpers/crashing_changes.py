@@ -4,19 +4,16 @@ Every change runs in a forked process that ends itself before its n-th operation
 open completely, as it was before or after the change, and the same change must succeed and leave nothing behind.
 """
 
-import gc
-import os
 import shutil
 import sys
 from pathlib import Path
 
-from crashing_build import die_before, in_child
+from crashing_build import in_child, killed_before, kills_worth_trying, prepare_for_forks
 from hashing import HashingEncoder, make_corpus, make_passages
 
 from elasticdenser.datasets import Passage
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.contents import IndexContents
-from elasticdenser.index.structures import index_structure
 
 OLD = make_passages(12, metadata=True)
 NEW = [Passage(doc_id="d3é", text="other"), Passage(doc_id="new", text="new number", metadata={"number": 5, "size": 1})]
@@ -95,29 +92,27 @@ def check_tidy(path):
 
 
 def try_all(name, folder):
-    """Kill a change before each of its operations in turn, and return the number of operations."""
+    """Kill a change before each of its operations that finds new files; return the numbers of kills and operations."""
     make, change, before, after = SCENARIOS[name]
-    old = folder / "old"
-    shutil.rmtree(old, ignore_errors=True)
+    old, unharmed = folder / "old", folder / "unharmed"
     make(old)
     # Once here, so that the children find everything imported: imports took most of their time.
-    shutil.copytree(old, folder / f"{name}-unharmed")
-    change(folder / f"{name}-unharmed")
-    gc.collect()
-    gc.freeze()
-    nth = 0
-    while True:
-        nth += 1
+    shutil.copytree(old, unharmed)
+    PassageIndex.open(unharmed)  # here and below, so that nothing has to be verified after the copy
+    kills = kills_worth_trying(change, unharmed)
+    held_by(unharmed)
+    prepare_for_forks()
+    for nth in kills:
         path = folder / f"{name}-{nth}"
         shutil.copytree(old, path)
-        PassageIndex.open(path)  # so that nothing has to be verified after the copy
+        PassageIndex.open(path)
 
         def killed(nth=nth, path=path):
-            die_before(nth)
-            change(path)
+            with killed_before(nth):
+                change(path)
 
         status = in_child(killed)
-        assert status in (0, 9), (name, nth, status)
+        assert status == (0 if nth == kills[-1] else 9), (name, nth, status)
 
         def check(path=path, status=status):
             held = held_by(path)
@@ -137,13 +132,11 @@ def try_all(name, folder):
             assert in_child(task) == 0, (name, nth, task.__name__)
         for used in (path, path.with_name(f"{path.name}-snapshot")):
             shutil.rmtree(used, ignore_errors=True)
-        if status == 0:
-            return nth - 1
+    return len(kills), kills[-1] - 1
 
 
 if __name__ == "__main__":
-    os.fsync = lambda descriptor: None  # a kill, unlike a power failure, loses no writes
-    index_structure.cpu_count = lambda: 1  # threads of OpenMP do not survive a fork
+    prepare_for_forks()
     for which in sys.argv[2:]:
-        sys.stdout.write(f"{which} {try_all(which, Path(sys.argv[1]))}\n")
-        sys.stdout.flush()
+        n_kills, n_operations = try_all(which, Path(sys.argv[1]))
+        sys.stdout.write(f"{which} {n_kills} {n_operations}\n")

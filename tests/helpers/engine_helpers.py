@@ -64,6 +64,8 @@ class FakeSearch(BatchSearch):
         batches: The texts and the level of each batch.
         threads: The thread that searched each batch.
         gate: A search waits while the gate is closed.
+        hang_s: How long "hang" takes, unless it is released.
+        released: Ends "hang".
     """
 
     def __init__(self, run_s: float | None = None) -> None:
@@ -72,6 +74,7 @@ class FakeSearch(BatchSearch):
         self.threads: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.hang_s, self.released = 1.0, threading.Event()
 
     def search_batch(self, queries, level):
         texts = [query.text for query in queries]
@@ -83,7 +86,7 @@ class FakeSearch(BatchSearch):
         if "exit" in texts:
             raise SystemExit("gone")
         if "hang" in texts:
-            time.sleep(1.0)
+            self.released.wait(self.hang_s)
         if "short" in texts:
             return []
         if "unknown id" in texts:

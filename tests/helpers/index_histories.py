@@ -3,8 +3,6 @@
 pytest tests/index/test_living_index_killed.py --histories 10000 --basetemp=/dev/shm/histories
 """
 
-import gc
-import os
 import shutil
 import sys
 import tempfile
@@ -12,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from crashing_build import die_before, in_child
+from crashing_build import in_child, killed_before, prepare_for_forks
 from hashing import HashingEncoder
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -28,7 +26,6 @@ from hypothesis.stateful import (
 from elasticdenser.datasets import Passage
 from elasticdenser.index import PassageIndex, compaction
 from elasticdenser.index.contents import IndexContents
-from elasticdenser.index.structures import index_structure
 
 FEW = 20
 """So many histories are the same in each run, so that the tests do not fail by chance."""
@@ -133,8 +130,8 @@ class Histories(RuleBasedStateMachine):
         if nth:
 
             def killed():
-                die_before(nth)
-                work()
+                with killed_before(nth):
+                    work()
 
             status = in_child(killed)
             assert status in (0, 9)
@@ -226,12 +223,9 @@ class Histories(RuleBasedStateMachine):
 
 def try_histories(folder: Path, n: int, n_steps: int = 15) -> None:
     """Try random histories; always the same ones if they are few."""
-    os.fsync = lambda descriptor: None  # a kill, unlike a power failure, loses no writes
-    index_structure.cpu_count = lambda: 1  # threads of OpenMP do not survive a fork
     compaction.MAX_SEGMENTS, compaction._SMALL = 3, 3
     Histories.folder = folder
-    gc.collect()
-    gc.freeze()  # collections then leave what was imported alone, and children share its memory
+    prepare_for_forks()
     chosen = settings(
         max_examples=n,
         stateful_step_count=n_steps,

@@ -1,19 +1,37 @@
-"""Program that builds an index, with an encoder and a window of choice, and is killed while it does."""
+"""Program that builds an index for each line that it reads, each time in a forked process, which may be killed.
 
+What takes seconds is imported once. A build writes its process id, a line for each step of its progress, and its exit
+status.
+"""
+
+import os
 import sys
+
+import torch  # noqa: F401
 
 from elasticdenser.datasets import open_corpus
 from elasticdenser.encoders import PassageEncoder
+from elasticdenser.encoders.backends import torch as _  # noqa: F401
 from elasticdenser.index import PassageIndex, build
 
+
+def say(line):
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def build_once(corpus, path, model):
+    say(f"pid {os.getpid()}")
+    encoder = PassageEncoder.from_pretrained(model, download=False)
+    options = {"workers": 1, "progress": lambda what, done, of: say(f"{what} {done}")}
+    PassageIndex.build(open_corpus(corpus), path, encoder, **options)
+
+
 if __name__ == "__main__":
-    corpus, path, model, window = sys.argv[1:]
-    build.WINDOW = int(window)
-    encoder = PassageEncoder.from_pretrained(model, download=False) if model else PassageEncoder.from_pretrained()
-
-    def progress(what, done, of):
-        sys.stdout.write(f"{what} {done}\n")
-        sys.stdout.flush()
-
-    PassageIndex.build(open_corpus(corpus), path, encoder, workers=1, progress=progress)
-    sys.stdout.write("end\n")
+    build.WINDOW = int(sys.argv[4])
+    for _line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            build_once(*sys.argv[1:4])
+            os._exit(0)
+        say(f"status {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}")

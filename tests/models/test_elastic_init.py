@@ -244,7 +244,7 @@ def test_exits_do_not_depend_on_the_batches(tiny_model):
 @pytest.mark.slow
 def test_fitted_exits_are_better_on_real_queries(data, query_encoder):
     with gzip.open(data / "queries" / "train.txt.gz", "rt", encoding="utf-8") as file:
-        queries = [line.strip() for line in islice(file, 1200)]
+        queries = [line.strip() for line in islice(file, 600)]
     vectors = torch.from_numpy(query_encoder.encode(queries))
     sequences = query_encoder._tokenize(queries, "")
 
@@ -257,19 +257,19 @@ def test_fitted_exits_are_better_on_real_queries(data, query_encoder):
     def cosines(model: ElasticBert):
         sums = dict.fromkeys(model.shape.grid, 0.0)
         with torch.no_grad():
-            for token_ids, mask, targets in batches(1000, 1200):
+            for token_ids, mask, targets in batches(500, 600):
                 for width in model.shape.widths:
                     for depth, vectors in model.at_depths(token_ids, mask, width, model.shape.depths).items():
                         sums[Subnet(width, depth)] += float((F.normalize(vectors, dim=-1) * targets).sum())
-        return {subnet: total / 200 for subnet, total in sums.items()}
+        return {subnet: total / 100 for subnet, total in sums.items()}
 
     model = elastic_from_full(query_encoder.location.path, query_encoder.settings)
     before = cosines(model)
-    fit_exits(model, batches(0, 1000))
+    fit_exits(model, batches(0, 500))
     after = cosines(model)
     full = Subnet(1.0, 6)
     assert min(before.pop(full), after.pop(full)) > 0.99999
-    assert all(after[subnet] > before[subnet] + 0.02 for subnet in before)
-    # Measured: w1-d4 .897 (from .869), w1-d3 .827 (.772), w1-d1 .607 (.275), w0.5-d6 .737 (.562), w0.25-d6 .619 (.357).
-    for spelling, bound in (("w1-d4", 0.89), ("w1-d3", 0.82), ("w1-d1", 0.59), ("w0.5-d6", 0.72), ("w0.25-d6", 0.6)):
+    assert all(after[subnet] > before[subnet] + 0.01 for subnet in before)
+    # Measured: w1-d4 .884 (from .868), w1-d3 .807 (.770), w1-d1 .563 (.273), w0.5-d6 .698 (.561), w0.25-d6 .572 (.359).
+    for spelling, bound in (("w1-d4", 0.88), ("w1-d3", 0.8), ("w1-d1", 0.55), ("w0.5-d6", 0.68), ("w0.25-d6", 0.56)):
         assert after[Subnet.parse(spelling)] > bound

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from elasticdenser.cli import app
 from elasticdenser.cli.commands import serve as serve_command
+from elasticdenser.serving.hosts import is_allowed
 
 
 @pytest.fixture
@@ -55,6 +56,23 @@ def test_options_are_passed_on(settings_of, monkeypatch):
     assert settings.cors_origins == ("https://app.example.org", "http://localhost:3000")
     assert (settings.token_ids, settings.hit_url) == ("cl100k_base", "https://a.example/{id}")
     assert settings.page_deadline_s == 0.08
+
+
+@pytest.mark.parametrize(
+    ("args", "allowed"),
+    [
+        ([], {"localhost:1"}),
+        (
+            ["--allowed-host", "Search.example.org", "--allowed-host", "one.example"],
+            {"search.Example.org", "one.example:80"},
+        ),
+        (["--allowed-host", "*"], {"two.example", "evil.example"}),
+    ],
+)
+def test_host_names_that_are_allowed(settings_of, args, allowed):
+    settings = settings_of(*args)
+    names = ["localhost:1", *allowed, "two.example", "evil.example"]
+    assert {name for name in names if is_allowed([name], settings.allowed_hosts)} == {"localhost:1", *allowed}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +124,7 @@ def test_keys_come_from_files_or_the_environment(settings_of, tmp_path, monkeypa
     monkeypatch.setenv("ELASTICDENSER_API_KEY", "s3cret")
     settings = settings_of()
     assert (settings.api_key, settings.write_key) == ("s3cret", "from the environment")
+    assert settings_of("--api-key-file", str(tmp_path / "key")).api_key == "wr1te"
 
 
 def test_a_fault_of_a_key_file_names_the_key(served_index, tmp_path):

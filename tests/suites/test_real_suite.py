@@ -3,7 +3,6 @@
 import gzip
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from tiny import needs_pyserini
 
 from elasticdenser.datasets import load_queries, open_corpus
 from elasticdenser.datasets.runs import read_run, write_run
+from elasticdenser.retrieval import java
 from elasticdenser.suites import SuiteOptions, read_suite, run_suite
 
 N_QUESTIONS = 300
@@ -41,18 +41,6 @@ TREC_EVAL_NAMES = {
     "Success@5": "success_5",
 }
 
-TREC_EVAL = """
-import runpy, sys
-from contextlib import suppress
-from elasticdenser.retrieval.java import start_jvm
-start_jvm()
-qrels, *runs = sys.argv[1:]
-for run in runs:
-    sys.argv = ["trec_eval", "-c", "-m", "all_trec", qrels, run]
-    with suppress(SystemExit):
-        runpy.run_module("pyserini.eval.trec_eval", run_name="__main__")
-"""
-
 
 @pytest.fixture(scope="module")
 def some_nq(data, tmp_path_factory) -> Path:
@@ -73,18 +61,14 @@ def some_nq(data, tmp_path_factory) -> Path:
     return folder.parent
 
 
-def trec_eval(qrels: Path, runs: list[Path]) -> list[dict[str, float]]:
-    """Return measure -> value of each run; the first line of a run is its name (`runid`)."""
-    command = [sys.executable, "-c", TREC_EVAL, str(qrels), *map(str, runs)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+def trec_eval(qrels: Path, run: Path) -> dict[str, float]:
+    """Return measure -> value of a run, by the program that comes with pyserini."""
+    program = [java.require_pyserini().home / "bin" / "java", "-cp", java._anserini_jar(), "trec_eval"]
+    command = [*program, "-c", "-m", "all_trec", qrels, run]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    values: list[dict[str, float]] = []
-    for row in (line.split() for line in done.stdout.splitlines()):
-        if row[:2] == ["runid", "all"]:
-            values.append({})
-        elif len(row) == 3 and row[1] == "all":
-            values[-1][row[0]] = float(row[2])
-    return values
+    rows = (line.split() for line in done.stdout.splitlines())
+    return {row[0]: float(row[2]) for row in rows if row[1:2] == ["all"] and row[0] != "runid"}
 
 
 @pytest.mark.slow
@@ -102,7 +86,8 @@ def test_the_figures_are_those_of_trec_eval(minilm, some_nq, tmp_path):
     runs = [tmp_path / f"{cell.system}.trec" for cell in comparison.cells]
     for run, cell in zip(runs, comparison.cells, strict=True):
         write_run(run, read_run(tmp_path / "out" / cell.run))
-    for expected, cell in zip(trec_eval(qrels, runs), comparison.cells, strict=True):
+    for run, cell in zip(runs, comparison.cells, strict=True):
+        expected = trec_eval(qrels, run)
         ours = {name: cell.mean(measure) for measure, name in TREC_EVAL_NAMES.items()}
         assert ours == pytest.approx({name: expected[name] for name in ours}, abs=5.1e-5), cell.system
     # With only gold paragraphs the task is easy, also for BM25, but hard enough to distinguish the two systems.
