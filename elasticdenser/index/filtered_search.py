@@ -1,8 +1,9 @@
 """Search among some of the passages of a segment: those that meet a filter and are not deleted.
 
-FAISS's fast scans take no selectors, so the choice is applied to what they propose. Few matching passages are all
-scored exactly, which is faster than a scan and finds every hit. Many are found by the search structure, which is asked
-for more candidates the fewer passages match; a query for which too few candidates match is answered exactly, too.
+Few matching passages are all scored exactly, which is faster than a scan and finds every hit. Of many, inverted lists
+propose those that match alone, as many as a search without a filter scores. FAISS's other fast scans take no selectors,
+so the choice is applied to what they propose: they are asked for more candidates the fewer passages match, and a query
+for which too few of them match is answered exactly, too.
 """
 
 from __future__ import annotations
@@ -14,11 +15,18 @@ import numpy as np
 from elasticdenser.arrays import Positions, Vectors
 from elasticdenser.index.metadata.matches import Matches
 from elasticdenser.index.rescoring import rescore
-from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch
+from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch, IndexStructure
 
 _SCAN_COST, _MAX_SCANNED = 1 / 40, 200_000
 """Cost of scanning the code of a passage, in exact scores of a passage; and number of passages beyond which structures
 search lists instead of scanning more. Measured at 384 dimensions, with indexes of 11,300 and 191,000 passages."""
+
+_SELECTION_COST = 1 / 20
+"""Cost of scanning the code of a passage in inverted lists, most of whose passages do not match."""
+
+_MASKED_FROM = 0.8
+"""Share of matching passages from which on a scan of all codes, asked for a little more, takes less time than one of
+inverted lists, and seldom finds too few: such as where some passages are deleted."""
 
 _PROPOSAL_COST = 0.6
 """Cost of proposing one more candidate, in exact scores of a passage."""
@@ -39,8 +47,8 @@ def filtered_source(
     matches: Matches,
     k: int,
     n_queries: int,
-    *,
-    wider: CandidateSource | None = None,
+    structure: IndexStructure | None = None,
+    recall: float | None = None,
 ) -> CandidateSource:
     """Return a source of candidates that all match, by whichever way is faster.
 
@@ -50,17 +58,23 @@ def filtered_source(
         matches: The passages that may be found, at least one.
         k: Number of hits.
         n_queries: Number of queries that will be searched together.
-        wider: Proposes candidates where `source` proposed too few that match; by default, `source` itself.
+        structure: The structure of `source`, which is used beside it where `source` finds too little.
+        recall: The recall for which the structure gave `source`.
     """
     if matches.n == len(matches.mask):
         return source
-    masked = MaskedSource(source, vectors, matches, wider)
-    return exact_source(vectors, matches.positions, n_queries) if is_exact_faster(masked, k) else masked
+    chosen: MaskedSource | SelectedSource
+    selecting = structure.sources_among(matches, recall) if structure and matches.share < _MASKED_FROM else None
+    if selecting is None:
+        chosen = MaskedSource(source, vectors, matches, structure and structure.source_for())
+    else:
+        chosen = SelectedSource(*selecting, matches)
+    return exact_source(vectors, matches.positions, n_queries) if is_exact_faster(chosen, k) else chosen
 
 
-def is_exact_faster(masked: MaskedSource, k: int) -> bool:
+def is_exact_faster(chosen: MaskedSource | SelectedSource, k: int) -> bool:
     """Return whether it takes less time to score all matching passages exactly than to find k hits by a structure."""
-    return masked.matches.n <= masked.cost(masked.n_requested(masked.n_candidates(k)))
+    return chosen.matches.n <= chosen.cost_of(k)
 
 
 def exact_source(vectors: Vectors, positions: Positions, n_queries: int) -> CandidateSource:
@@ -97,6 +111,36 @@ class GivenCandidates:
         return rescore(queries, everything, self._vectors, n_candidates).positions
 
 
+class SelectedSource:
+    """Matching passages out of inverted lists; a `CandidateSource`.
+
+    Args:
+        source: Proposes matching passages.
+        everywhere: The same in all lists, where `source` finds too few.
+        matches: The passages that may be found, at least one.
+    """
+
+    def __init__(self, source: CandidateSource, everywhere: CandidateSource, matches: Matches) -> None:
+        self._source, self._everywhere, self.matches = source, everywhere, matches
+        self.max_candidates = matches.n
+
+    def n_candidates(self, k: int) -> int:
+        """Return as many candidates as are scored without a filter."""
+        return self._source.n_candidates(k)
+
+    def cost_of(self, k: int) -> float:
+        """Return the time of a search for k hits in all lists, in exact scores of a passage."""
+        return _SELECTION_COST * min(len(self.matches.mask), _MAX_SCANNED) + self.n_candidates(k)
+
+    def candidates(self, queries: Vectors, n_candidates: int) -> Positions:
+        """Return positions of matching passages, int64, (n_queries, n_candidates), -1 where there are no more."""
+        found = self._source.candidates(queries, n_candidates)
+        short = np.flatnonzero(found[:, -1] < 0)
+        if len(short):
+            found[short] = self._everywhere.candidates(queries[short], n_candidates)
+        return np.where(self.matches.mask[found], found, -1)
+
+
 class MaskedSource:
     """Those of another source's candidates that match; a `CandidateSource`.
 
@@ -123,6 +167,10 @@ class MaskedSource:
         Three standard deviations more are seldom too few.
         """
         return math.ceil((n_candidates + 3 * math.sqrt(n_candidates * (1 - self.matches.share))) / self.matches.share)
+
+    def cost_of(self, k: int) -> float:
+        """Return the time of a search for k hits, in exact scores of a passage."""
+        return self.cost(self.n_requested(self.n_candidates(k)))
 
     def cost(self, n_requested: int) -> float:
         """Return the time of a request for so many candidates, in exact scores of a passage."""

@@ -54,7 +54,9 @@ class Rescored:
         return is_close | ((self.n_tied > n_tied) & np.isfinite(last))  # type: ignore[no-any-return]
 
 
-def best_candidates(queries: Vectors, source: CandidateSource, vectors: Vectors, k: int) -> tuple[Scores, Positions]:
+def best_candidates(
+    queries: Vectors, source: CandidateSource, vectors: Vectors, k: int, spare: int = 0
+) -> tuple[Scores, Positions]:
     """Return exact scores and positions of the best candidates that `source` proposes.
 
     Where other passages may be as good as the last hit, more candidates are requested for that query, so that the hits
@@ -65,11 +67,14 @@ def best_candidates(queries: Vectors, source: CandidateSource, vectors: Vectors,
         source: Proposes the candidates.
         vectors: float32, (n_passages, dim).
         k: From 1 to `source.max_candidates`.
+        spare: Further hits, of the candidates that are scored for k hits: more of the true ones are missed.
 
     Returns:
-        Scores, float32, and positions, int64, both (n_queries, k), best first; -1 where there are no more.
+        Scores, float32, and positions, int64, both (n_queries, k + spare), or fewer if no more are proposed, best
+        first; -1 where there are no more.
     """
-    n_candidates = min(source.max_candidates, source.n_candidates(k))
+    n_candidates = min(source.max_candidates, max(source.n_candidates(k), k + spare))
+    k = min(source.max_candidates, k + spare)
     rescored = rescore(queries, source.candidates(queries, n_candidates), vectors, k)
     scores, positions = rescored.scores, rescored.positions
     unsettled = np.flatnonzero(rescored.may_miss(n_tied=1))

@@ -13,8 +13,9 @@ import numpy as np
 from elasticdenser.arrays import Vectors
 from elasticdenser.cpus import cpu_count
 from elasticdenser.errors import IndexFormatError
-from elasticdenser.index.efforts import select_effort
+from elasticdenser.index.efforts import Effort, select_effort
 from elasticdenser.index.manifest import StructureInfo
+from elasticdenser.index.metadata.matches import Matches
 from elasticdenser.index.structures.base import CandidateSource, SearchStructure
 from elasticdenser.index.structures.faiss_structure import FaissStructure
 from elasticdenser.index.structures.measuring import measure_efforts
@@ -123,18 +124,45 @@ class IndexStructure:
         Raises:
             QueryError: The recall is out of range.
         """
+        effort = self._effort_for(recall, share)
+        if effort in self.info.efforts:
+            return self._sources[self.info.efforts.index(effort)]
+        return self._parts[effort.part].at(effort)
+
+    def sources_among(
+        self, matches: Matches, recall: float | None = None
+    ) -> tuple[CandidateSource, CandidateSource] | None:
+        """Return sources that propose matching passages alone; None if no part has inverted lists.
+
+        Args:
+            matches: The passages, by their rows.
+            recall: As for `source_for`.
+
+        Returns:
+            The source for this recall, and that of the greatest effort, which visits all lists.
+        """
+        part = next((part for part in self._parts if isinstance(part, FaissStructure) and part.n_lists), None)
+        if part is None:
+            return None
+        own = self._effort_for(recall, matches.share)
+        if own.nprobe is None or self._parts[own.part] is not part:
+            own = replace(own, nprobe=part.n_lists, ef_search=None)
+        everywhere = replace(self.info.efforts[-1], nprobe=part.n_lists, ef_search=None)
+        return part.at(own, matches.bits), part.at(everywhere, matches.bits)
+
+    def _effort_for(self, recall: float | None, share: float) -> Effort:
+        """Return the effort of `source_for`."""
         number = select_effort(self.info.efforts, recall)
         effort = self.info.efforts[number]
         if effort.nprobe is None or share >= _MIN_SHARE_AS_ALL:
-            return self._sources[number]
+            return effort
         nprobe = math.ceil(effort.nprobe * _MIN_SHARE_AS_ALL / share)
-        for other, source in zip(self.info.efforts[number:], self._sources[number:], strict=True):
+        for other in self.info.efforts[number:]:
             if other.nprobe is None or other.nprobe >= nprobe:
-                return source
-        wider = replace(effort, nprobe=nprobe)
+                return other
         if effort.part + 1 < len(self._parts):
-            wider = replace(self._parts[-1].efforts()[-1], part=len(self._parts) - 1)
-        return self._parts[wider.part].at(wider)
+            return replace(self._parts[-1].efforts()[-1], part=len(self._parts) - 1)
+        return replace(effort, nprobe=nprobe)
 
     @classmethod
     def read(cls, folder: Path, info: StructureInfo, vectors: Vectors) -> IndexStructure:
