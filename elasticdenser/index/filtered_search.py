@@ -1,9 +1,9 @@
 """Search among some of the passages of a segment: those that meet a filter and are not deleted.
 
-Few matching passages are all scored exactly, which is faster than a scan and finds every hit. Of many, inverted lists
-propose those that match alone, as many as a search without a filter scores. FAISS's other fast scans take no selectors,
-so the choice is applied to what they propose: they are asked for more candidates the fewer passages match, and a query
-for which too few of them match is answered exactly, too.
+Few matching passages are all scored exactly, which is faster than a scan and finds every hit. Many are found by the
+search structure, which is asked for more candidates the fewer passages match, because FAISS's fast scans of all codes
+take no selectors. Where too few of a query's candidates match, inverted lists propose matching passages alone; without
+such lists, ever more is requested until exact scores cost less.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ search lists instead of scanning more. Measured at 384 dimensions, with indexes 
 _SELECTION_COST = 1 / 20
 """Cost of scanning the code of a passage in inverted lists, most of whose passages do not match."""
 
-_MASKED_FROM = 0.8
-"""Share of matching passages from which on a scan of all codes, asked for a little more, takes less time than one of
-inverted lists, and seldom finds too few: such as where some passages are deleted."""
+_SUFFICIENT = 1 / 8
+"""Share of the requested candidates that suffices if the hits stand in their first half; see `best_candidates`."""
 
 _PROPOSAL_COST = 0.6
 """Cost of proposing one more candidate, in exact scores of a passage."""
@@ -63,12 +62,12 @@ def filtered_source(
     """
     if matches.n == len(matches.mask):
         return source
-    chosen: MaskedSource | SelectedSource
-    selecting = structure.sources_among(matches, recall) if structure and matches.share < _MASKED_FROM else None
-    if selecting is None:
-        chosen = MaskedSource(source, vectors, matches, structure and structure.source_for())
-    else:
-        chosen = SelectedSource(*selecting, matches)
+    chosen: MaskedSource | SelectedSource = MaskedSource(source, vectors, matches, structure and structure.source_for())
+    everywhere = structure.source_among(matches) if structure else None
+    if structure is not None and everywhere is not None:
+        selected = SelectedSource(None, everywhere, matches)
+        is_slower = structure.visits_all(recall, matches.share) and chosen.cost_of(k) > selected.cost_of(k)
+        chosen = selected if is_slower else SelectedSource(source, everywhere, matches)
     return exact_source(vectors, matches.positions, n_queries) if is_exact_faster(chosen, k) else chosen
 
 
@@ -86,6 +85,14 @@ def exact_source(vectors: Vectors, positions: Positions, n_queries: int) -> Cand
         n_queries: Number of queries that will be searched together.
     """
     return GivenCandidates(vectors, positions) if n_queries <= _FEW_QUERIES else ExhaustiveSearch(vectors, positions)
+
+
+def n_to_request(n_candidates: int, share: float) -> int:
+    """Return how many candidates to request so that enough match, if these are as rare as among all passages.
+
+    Three standard deviations more are seldom too few.
+    """
+    return math.ceil((n_candidates + 3 * math.sqrt(n_candidates * (1 - share))) / share)
 
 
 class GivenCandidates:
@@ -112,21 +119,21 @@ class GivenCandidates:
 
 
 class SelectedSource:
-    """Matching passages out of inverted lists; a `CandidateSource`.
+    """Matching passages that inverted lists propose alone; a `CandidateSource`.
 
     Args:
-        source: Proposes matching passages.
-        everywhere: The same in all lists, where `source` finds too few.
+        first: Proposes candidates among all passages, with less effort than all lists take; None for no such source.
+        everywhere: Proposes matching passages out of all lists, for queries for which `first` found too few.
         matches: The passages that may be found, at least one.
     """
 
-    def __init__(self, source: CandidateSource, everywhere: CandidateSource, matches: Matches) -> None:
-        self._source, self._everywhere, self.matches = source, everywhere, matches
+    def __init__(self, first: CandidateSource | None, everywhere: CandidateSource, matches: Matches) -> None:
+        self._first, self._everywhere, self.matches = first, everywhere, matches
         self.max_candidates = matches.n
 
     def n_candidates(self, k: int) -> int:
         """Return as many candidates as are scored without a filter."""
-        return self._source.n_candidates(k)
+        return (self._first or self._everywhere).n_candidates(k)
 
     def cost_of(self, k: int) -> float:
         """Return the time of a search for k hits in all lists, in exact scores of a passage."""
@@ -134,11 +141,18 @@ class SelectedSource:
 
     def candidates(self, queries: Vectors, n_candidates: int) -> Positions:
         """Return positions of matching passages, int64, (n_queries, n_candidates), -1 where there are no more."""
-        found = self._source.candidates(queries, n_candidates)
-        short = np.flatnonzero(found[:, -1] < 0)
+        found = np.full((len(queries), n_candidates), -1, np.int64)
+        n_sufficient = math.ceil(_SUFFICIENT * n_candidates)
+        if self._first is not None:
+            n_requested = min(n_to_request(n_candidates, self.matches.share), self._first.max_candidates)
+            for row, proposed in enumerate(self._first.candidates(queries, n_requested)):
+                matching = proposed[self.matches.mask[proposed] & (proposed >= 0)][:n_candidates]
+                found[row, : len(matching)] = matching
+        short = np.flatnonzero(found[:, n_sufficient - 1] < 0)
         if len(short):
-            found[short] = self._everywhere.candidates(queries[short], n_candidates)
-        return np.where(self.matches.mask[found], found, -1)
+            proposed = self._everywhere.candidates(queries[short], n_candidates)
+            found[short] = np.where(self.matches.mask[proposed], proposed, -1)
+        return found
 
 
 class MaskedSource:
@@ -161,16 +175,9 @@ class MaskedSource:
         """Return as many matching candidates as the other source would propose among all passages."""
         return self._source.n_candidates(k)
 
-    def n_requested(self, n_candidates: int) -> int:
-        """Return how many candidates to request so that enough match, if these are as rare as among all passages.
-
-        Three standard deviations more are seldom too few.
-        """
-        return math.ceil((n_candidates + 3 * math.sqrt(n_candidates * (1 - self.matches.share))) / self.matches.share)
-
     def cost_of(self, k: int) -> float:
         """Return the time of a search for k hits, in exact scores of a passage."""
-        return self.cost(self.n_requested(self.n_candidates(k)))
+        return self.cost(n_to_request(self.n_candidates(k), self.matches.share))
 
     def cost(self, n_requested: int) -> float:
         """Return the time of a request for so many candidates, in exact scores of a passage."""
@@ -182,7 +189,10 @@ class MaskedSource:
         How they are found for a query does not depend on the other queries.
         """
         found = np.empty((len(queries), n_candidates), np.int64)
-        source, rows_by_request = self._source, {self.n_requested(n_candidates): list(range(len(queries)))}
+        source, rows_by_request = (
+            self._source,
+            {n_to_request(n_candidates, self.matches.share): list(range(len(queries)))},
+        )
         exact_rows: list[int] = []
         while rows_by_request:
             n_requested, rows = rows_by_request.popitem()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdenser.arrays import Positions, Scores, Vectors
-from elasticdenser.index.filtered_search import exact_source, filtered_source
+from elasticdenser.index.filtered_search import SelectedSource, exact_source, filtered_source
 from elasticdenser.index.metadata.matches import IndexMatches, Matches
 from elasticdenser.index.rescoring import best_candidates
 from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch
@@ -243,7 +243,9 @@ class ScannedPart:
 def _best_of(queries: Vectors, source: CandidateSource, vectors: Vectors, k: int, spare: int = 0) -> Hits:
     """Return scores and rows of the best candidates, both (n_queries, at most k + spare)."""
     k = min(k, source.max_candidates)
-    return best_candidates(queries, source, vectors, k, spare) if k else no_hits(queries)
+    if not k:
+        return no_hits(queries)
+    return best_candidates(queries, source, vectors, k, spare, check_order=isinstance(source, SelectedSource))
 
 
 def no_hits(queries: Vectors) -> Hits:

@@ -39,9 +39,6 @@ _MIN_SHARE_AS_ALL = 0.4
 nearest 2 to 35 % fewer."""
 
 
-_Selecting = tuple[CandidateSource, CandidateSource]
-
-
 def choose_factory(n_passages: int, dim: int) -> str:
     """Return the factory string that `auto` stands for.
 
@@ -102,7 +99,7 @@ class IndexStructure:
         self._parts, self.info = parts, info
         self._sources = [parts[effort.part].at(effort) for effort in info.efforts]
         # To make the parameters for FAISS takes a tenth of the time of a search.
-        self._among: WeakKeyDictionary[Matches, dict[float | None, _Selecting | None]] = WeakKeyDictionary()
+        self._among: WeakKeyDictionary[Matches, CandidateSource] = WeakKeyDictionary()
 
     def try_all_efforts(self, vectors: Vectors) -> None:
         """Search with every effort.
@@ -135,30 +132,24 @@ class IndexStructure:
             return self._sources[self.info.efforts.index(effort)]
         return self._parts[effort.part].at(effort)
 
-    def sources_among(self, matches: Matches, recall: float | None = None) -> _Selecting | None:
-        """Return sources that propose matching passages alone; None if no part has inverted lists.
+    def source_among(self, matches: Matches) -> CandidateSource | None:
+        """Return a source that proposes matching passages alone, out of all inverted lists; None if there are none.
 
         Args:
             matches: The passages, by their rows.
-            recall: As for `source_for`.
-
-        Returns:
-            The source for this recall, and that of the greatest effort, which visits all lists.
         """
-        known = self._among.setdefault(matches, {})
-        if recall not in known:
-            known[recall] = self._make_sources_among(matches, recall)
-        return known[recall]
+        if matches not in self._among:
+            listed = (part for part in self._parts if isinstance(part, FaissStructure) and part.n_lists)
+            if (part := next(listed, None)) is None:
+                return None
+            effort = replace(self.info.efforts[-1], nprobe=part.n_lists, ef_search=None)
+            self._among[matches] = part.at(effort, matches.bits)
+        return self._among[matches]
 
-    def _make_sources_among(self, matches: Matches, recall: float | None) -> _Selecting | None:
-        part = next((part for part in self._parts if isinstance(part, FaissStructure) and part.n_lists), None)
-        if part is None:
-            return None
-        own = self._effort_for(recall, matches.share)
-        if own.nprobe is None or self._parts[own.part] is not part:
-            own = replace(own, nprobe=part.n_lists, ef_search=None)
-        everywhere = replace(self.info.efforts[-1], nprobe=part.n_lists, ef_search=None)
-        return part.at(own, matches.bits), part.at(everywhere, matches.bits)
+    def visits_all(self, recall: float | None, share: float) -> bool:
+        """Return whether `source_for` gives a source that visits all passages, instead of some lists or a graph."""
+        effort = self._effort_for(recall, share)
+        return effort.nprobe is None and effort.ef_search is None
 
     def _effort_for(self, recall: float | None, share: float) -> Effort:
         """Return the effort of `source_for`."""
