@@ -62,7 +62,8 @@ def filtered_source(
     """
     if matches.n == len(matches.mask):
         return source
-    chosen: MaskedSource | SelectedSource = MaskedSource(source, vectors, matches, structure and structure.source_for())
+    wider = None if structure is None else structure.source_for()
+    chosen: MaskedSource | SelectedSource = MaskedSource(source, vectors, matches, wider)
     everywhere = structure.source_among(matches) if structure else None
     if structure is not None and everywhere is not None:
         selected = SelectedSource(None, everywhere, matches)

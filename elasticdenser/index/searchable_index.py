@@ -113,8 +113,8 @@ class SearchableIndex(IndexedPassages):
             if exact:
                 return self._checked_hits(queries, min(k + spare, n), self._search.scan)
             k = min(k, n)
-            options = {"recall": recall, "matches": matches, "spare": min(spare, n - k)}
-            return self._checked_hits(queries, k, partial(self._search.search, **options))
+            search = partial(self._search.search, recall=recall, matches=matches, spare=min(spare, n - k))
+            return self._checked_hits(queries, k, search)
 
     def _scan_within(self, queries: Vectors, k: int, allowed: Positions) -> Hits:
         return self._checked_hits(queries, min(k, len(allowed)), partial(self._search.scan_within, allowed=allowed))

@@ -75,8 +75,7 @@ class SegmentSearch:
         Raises:
             QueryError: The recall is out of range.
         """
-        options = {"recall": recall, "matches": matches, "spare": spare}
-        searches = [partial(part.search, **options) for part in self._parts]
+        searches = [partial(part.search, recall=recall, matches=matches, spare=spare) for part in self._parts]
         return merged_hits(self._searched(queries, k, searches), k + spare)
 
     def scan(self, queries: Vectors, k: int) -> Hits:
