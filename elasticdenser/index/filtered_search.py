@@ -1,8 +1,9 @@
 """Search among some of the passages of a segment: those that meet a filter and are not deleted.
 
-FAISS's fast scans take no selectors, so the choice is applied to what they propose. Few matching passages are all
-scored exactly, which is faster than a scan and finds every hit. Many are found by the search structure, which is asked
-for more candidates the fewer passages match; a query for which too few candidates match is answered exactly, too.
+Few matching passages are all scored exactly, which is faster than a scan and finds every hit. Many are found by the
+search structure, which is asked for more candidates the fewer passages match, because FAISS's fast scans of all codes
+take no selectors. Where too few of a query's candidates match, inverted lists propose matching passages alone; without
+such lists, ever more is requested until exact scores cost less.
 """
 
 from __future__ import annotations
@@ -14,11 +15,17 @@ import numpy as np
 from elasticdenser.arrays import Positions, Vectors
 from elasticdenser.index.metadata.matches import Matches
 from elasticdenser.index.rescoring import rescore
-from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch
+from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch, IndexStructure
 
 _SCAN_COST, _MAX_SCANNED = 1 / 40, 200_000
 """Cost of scanning the code of a passage, in exact scores of a passage; and number of passages beyond which structures
 search lists instead of scanning more. Measured at 384 dimensions, with indexes of 11,300 and 191,000 passages."""
+
+_SELECTION_COST = 1 / 20
+"""Cost of scanning the code of a passage in inverted lists, most of whose passages do not match."""
+
+_SUFFICIENT = 1 / 8
+"""Share of the requested candidates that suffices if the hits stand in their first half; see `best_candidates`."""
 
 _PROPOSAL_COST = 0.6
 """Cost of proposing one more candidate, in exact scores of a passage."""
@@ -39,8 +46,8 @@ def filtered_source(
     matches: Matches,
     k: int,
     n_queries: int,
-    *,
-    wider: CandidateSource | None = None,
+    structure: IndexStructure | None = None,
+    recall: float | None = None,
 ) -> CandidateSource:
     """Return a source of candidates that all match, by whichever way is faster.
 
@@ -50,17 +57,24 @@ def filtered_source(
         matches: The passages that may be found, at least one.
         k: Number of hits.
         n_queries: Number of queries that will be searched together.
-        wider: Proposes candidates where `source` proposed too few that match; by default, `source` itself.
+        structure: The structure of `source`, which is used beside it where `source` finds too little.
+        recall: The recall for which the structure gave `source`.
     """
     if matches.n == len(matches.mask):
         return source
-    masked = MaskedSource(source, vectors, matches, wider)
-    return exact_source(vectors, matches.positions, n_queries) if is_exact_faster(masked, k) else masked
+    wider = None if structure is None else structure.source_for()
+    chosen: MaskedSource | SelectedSource = MaskedSource(source, vectors, matches, wider)
+    everywhere = structure.source_among(matches) if structure else None
+    if structure is not None and everywhere is not None:
+        selected = SelectedSource(None, everywhere, matches)
+        is_slower = structure.visits_all(recall, matches.share) and chosen.cost_of(k) > selected.cost_of(k)
+        chosen = selected if is_slower else SelectedSource(source, everywhere, matches)
+    return exact_source(vectors, matches.positions, n_queries) if is_exact_faster(chosen, k) else chosen
 
 
-def is_exact_faster(masked: MaskedSource, k: int) -> bool:
+def is_exact_faster(chosen: MaskedSource | SelectedSource, k: int) -> bool:
     """Return whether it takes less time to score all matching passages exactly than to find k hits by a structure."""
-    return masked.matches.n <= masked.cost(masked.n_requested(masked.n_candidates(k)))
+    return chosen.matches.n <= chosen.cost_of(k)
 
 
 def exact_source(vectors: Vectors, positions: Positions, n_queries: int) -> CandidateSource:
@@ -72,6 +86,14 @@ def exact_source(vectors: Vectors, positions: Positions, n_queries: int) -> Cand
         n_queries: Number of queries that will be searched together.
     """
     return GivenCandidates(vectors, positions) if n_queries <= _FEW_QUERIES else ExhaustiveSearch(vectors, positions)
+
+
+def n_to_request(n_candidates: int, share: float) -> int:
+    """Return how many candidates to request so that enough match, if these are as rare as among all passages.
+
+    Three standard deviations more are seldom too few.
+    """
+    return math.ceil((n_candidates + 3 * math.sqrt(n_candidates * (1 - share))) / share)
 
 
 class GivenCandidates:
@@ -97,6 +119,43 @@ class GivenCandidates:
         return rescore(queries, everything, self._vectors, n_candidates).positions
 
 
+class SelectedSource:
+    """Matching passages that inverted lists propose alone; a `CandidateSource`.
+
+    Args:
+        first: Proposes candidates among all passages, with less effort than all lists take; None for no such source.
+        everywhere: Proposes matching passages out of all lists, for queries for which `first` found too few.
+        matches: The passages that may be found, at least one.
+    """
+
+    def __init__(self, first: CandidateSource | None, everywhere: CandidateSource, matches: Matches) -> None:
+        self._first, self._everywhere, self.matches = first, everywhere, matches
+        self.max_candidates = matches.n
+
+    def n_candidates(self, k: int) -> int:
+        """Return as many candidates as are scored without a filter."""
+        return (self._first or self._everywhere).n_candidates(k)
+
+    def cost_of(self, k: int) -> float:
+        """Return the time of a search for k hits in all lists, in exact scores of a passage."""
+        return _SELECTION_COST * min(len(self.matches.mask), _MAX_SCANNED) + self.n_candidates(k)
+
+    def candidates(self, queries: Vectors, n_candidates: int) -> Positions:
+        """Return positions of matching passages, int64, (n_queries, n_candidates), -1 where there are no more."""
+        found = np.full((len(queries), n_candidates), -1, np.int64)
+        n_sufficient = math.ceil(_SUFFICIENT * n_candidates)
+        if self._first is not None:
+            n_requested = min(n_to_request(n_candidates, self.matches.share), self._first.max_candidates)
+            for row, proposed in enumerate(self._first.candidates(queries, n_requested)):
+                matching = proposed[self.matches.mask[proposed] & (proposed >= 0)][:n_candidates]
+                found[row, : len(matching)] = matching
+        short = np.flatnonzero(found[:, n_sufficient - 1] < 0)
+        if len(short):
+            proposed = self._everywhere.candidates(queries[short], n_candidates)
+            found[short] = np.where(self.matches.mask[proposed], proposed, -1)
+        return found
+
+
 class MaskedSource:
     """Those of another source's candidates that match; a `CandidateSource`.
 
@@ -117,12 +176,9 @@ class MaskedSource:
         """Return as many matching candidates as the other source would propose among all passages."""
         return self._source.n_candidates(k)
 
-    def n_requested(self, n_candidates: int) -> int:
-        """Return how many candidates to request so that enough match, if these are as rare as among all passages.
-
-        Three standard deviations more are seldom too few.
-        """
-        return math.ceil((n_candidates + 3 * math.sqrt(n_candidates * (1 - self.matches.share))) / self.matches.share)
+    def cost_of(self, k: int) -> float:
+        """Return the time of a search for k hits, in exact scores of a passage."""
+        return self.cost(n_to_request(self.n_candidates(k), self.matches.share))
 
     def cost(self, n_requested: int) -> float:
         """Return the time of a request for so many candidates, in exact scores of a passage."""
@@ -134,7 +190,10 @@ class MaskedSource:
         How they are found for a query does not depend on the other queries.
         """
         found = np.empty((len(queries), n_candidates), np.int64)
-        source, rows_by_request = self._source, {self.n_requested(n_candidates): list(range(len(queries)))}
+        source, rows_by_request = (
+            self._source,
+            {n_to_request(n_candidates, self.matches.share): list(range(len(queries)))},
+        )
         exact_rows: list[int] = []
         while rows_by_request:
             n_requested, rows = rows_by_request.popitem()

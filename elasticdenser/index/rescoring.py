@@ -54,7 +54,9 @@ class Rescored:
         return is_close | ((self.n_tied > n_tied) & np.isfinite(last))  # type: ignore[no-any-return]
 
 
-def best_candidates(queries: Vectors, source: CandidateSource, vectors: Vectors, k: int) -> tuple[Scores, Positions]:
+def best_candidates(
+    queries: Vectors, source: CandidateSource, vectors: Vectors, k: int, spare: int = 0, *, check_order: bool = False
+) -> tuple[Scores, Positions]:
     """Return exact scores and positions of the best candidates that `source` proposes.
 
     Where other passages may be as good as the last hit, more candidates are requested for that query, so that the hits
@@ -65,22 +67,43 @@ def best_candidates(queries: Vectors, source: CandidateSource, vectors: Vectors,
         source: Proposes the candidates.
         vectors: float32, (n_passages, dim).
         k: From 1 to `source.max_candidates`.
+        spare: Further hits, of the candidates that are scored for k hits: more of the true ones are missed.
+        check_order: Request more, too, where one of the k hits stands in the last half of the candidates. Hits that are
+            far from the query are among many passages of similar scores, whose rough order means little.
 
     Returns:
-        Scores, float32, and positions, int64, both (n_queries, k), best first; -1 where there are no more.
+        Scores, float32, and positions, int64, both (n_queries, k + spare), or fewer if no more are proposed, best
+        first; -1 where there are no more.
     """
-    n_candidates = min(source.max_candidates, source.n_candidates(k))
-    rescored = rescore(queries, source.candidates(queries, n_candidates), vectors, k)
-    scores, positions = rescored.scores, rescored.positions
-    unsettled = np.flatnonzero(rescored.may_miss(n_tied=1))
+    n_candidates = min(source.max_candidates, max(source.n_candidates(k), k + spare))
+    n_hits = min(source.max_candidates, k + spare)
+
+    def search(rows: Positions, n_tied: int | Positions) -> tuple[Rescored, NDArray[np.bool_]]:
+        proposed = source.candidates(queries[rows], n_candidates)
+        rescored = rescore(queries[rows], proposed, vectors, n_hits)
+        may_miss = rescored.may_miss(n_tied)
+        if check_order:
+            may_miss |= _stand_late(rescored.positions[:, :k], proposed)
+        return rescored, may_miss
+
+    rescored, may_miss = search(np.arange(len(queries)), 1)
+    scores, positions, unsettled = rescored.scores, rescored.positions, np.flatnonzero(may_miss)
     n_tied = rescored.n_tied[unsettled]
     while len(unsettled) and n_candidates < source.max_candidates:
         n_candidates = min(_GROWTH * n_candidates, source.max_candidates)
-        rescored = rescore(queries[unsettled], source.candidates(queries[unsettled], n_candidates), vectors, k)
+        rescored, may_miss = search(unsettled, n_tied)
         scores[unsettled], positions[unsettled] = rescored.scores, rescored.positions
-        may_miss = rescored.may_miss(n_tied)
         unsettled, n_tied = unsettled[may_miss], rescored.n_tied[may_miss]
     return scores, positions
+
+
+def _stand_late(hits: Positions, proposed: Positions) -> NDArray[np.bool_]:
+    """Tell for which queries a hit is missing or in the last half of the candidates: bool, (n_queries,)."""
+    stand_late = np.empty(len(hits), bool)
+    for row, (own, candidates) in enumerate(zip(hits.tolist(), proposed, strict=True)):
+        n = int(np.count_nonzero(candidates >= 0))  # -1 stands after all others
+        stand_late[row] = own[-1] < 0 or not set(own).isdisjoint(candidates[n // 2 : n].tolist())
+    return stand_late
 
 
 def rescore(queries: Vectors, candidates: Positions, vectors: Vectors, k: int) -> Rescored:

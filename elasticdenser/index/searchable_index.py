@@ -72,6 +72,7 @@ class SearchableIndex(IndexedPassages):
         filter: AnyFilter | IndexMatches | None = None,
         exact: bool = False,
         recall: float | None = None,
+        spare: int = 0,
     ) -> tuple[Scores, Positions]:
         """Return the passages with the highest inner products, in the calling thread, or those that `open` was given.
 
@@ -88,9 +89,11 @@ class SearchableIndex(IndexedPassages):
             exact: Scan all vectors instead of using the search structure.
             recall: Search with the least effort that reaches this recall@10 according to the manifest; None is the
                 greatest effort.
+            spare: Further hits beyond k, which cost no time: they come from the candidates that are scored exactly in
+                order to find k, so that more of the true ones are missed.
 
         Returns:
-            Scores, float32, and positions, int64, both (n_queries, min(k, n)), best first.
+            Scores, float32, and positions, int64, both (n_queries, min(k + spare, n)), best first.
 
         Raises:
             QueryError: The shape is wrong, k or recall is out of range, a value is not finite, or the filter has a
@@ -103,11 +106,15 @@ class SearchableIndex(IndexedPassages):
             if within is not None:
                 allowed = self._checked_positions(within)
                 allowed = allowed if matches is None else allowed[matches.mask[allowed]]
-                return self._scan_within(queries, k, allowed)
+                return self._scan_within(queries, k + spare, allowed)
             if matches is not None and exact:
-                return self._scan_within(queries, k, matches.positions)
-            search = self._search.scan if exact else partial(self._search.search, recall=recall, matches=matches)
-            return self._checked_hits(queries, min(k, len(self) if matches is None else matches.n), search)
+                return self._scan_within(queries, k + spare, matches.positions)
+            n = len(self) if matches is None else matches.n
+            if exact:
+                return self._checked_hits(queries, min(k + spare, n), self._search.scan)
+            k = min(k, n)
+            search = partial(self._search.search, recall=recall, matches=matches, spare=min(spare, n - k))
+            return self._checked_hits(queries, k, search)
 
     def _scan_within(self, queries: Vectors, k: int, allowed: Positions) -> Hits:
         return self._checked_hits(queries, min(k, len(allowed)), partial(self._search.scan_within, allowed=allowed))

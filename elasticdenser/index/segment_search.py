@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdenser.arrays import Positions, Scores, Vectors
-from elasticdenser.index.filtered_search import exact_source, filtered_source
+from elasticdenser.index.filtered_search import SelectedSource, exact_source, filtered_source
 from elasticdenser.index.metadata.matches import IndexMatches, Matches
 from elasticdenser.index.rescoring import best_candidates
 from elasticdenser.index.structures import CandidateSource, ExhaustiveSearch
@@ -30,10 +30,12 @@ class _Part(Protocol):
 
     def __len__(self) -> int: ...
 
-    def search(self, queries: Vectors, k: int, recall: float | None, matches: IndexMatches | None = None) -> Hits:
+    def search(
+        self, queries: Vectors, k: int, recall: float | None, matches: IndexMatches | None = None, spare: int = 0
+    ) -> Hits:
         """Search with the least effort that reaches a recall@10, all passages or those that match.
 
-        An effort of None is the greatest.
+        An effort of None is the greatest; `spare` are further hits, as `SegmentSearch.search` takes them.
         """
 
     def scan(self, queries: Vectors, k: int) -> Hits:
@@ -58,7 +60,9 @@ class SegmentSearch:
         n_threads = min(threads, len(self._parts))
         self._pool = ThreadPoolExecutor(n_threads, "segments") if n_threads > 1 else None
 
-    def search(self, queries: Vectors, k: int, recall: float | None, matches: IndexMatches | None = None) -> Hits:
+    def search(
+        self, queries: Vectors, k: int, recall: float | None, matches: IndexMatches | None = None, spare: int = 0
+    ) -> Hits:
         """Search by the structures of the segments.
 
         Args:
@@ -66,11 +70,13 @@ class SegmentSearch:
             k: From 1 to the number of passages, or of those that match.
             recall: As `PassageIndex.search` takes it.
             matches: The passages that may be found; None is all.
+            spare: As `PassageIndex.search` takes it; together with k at most the number of passages.
 
         Raises:
             QueryError: The recall is out of range.
         """
-        return self._merged(queries, k, [partial(part.search, recall=recall, matches=matches) for part in self._parts])
+        searches = [partial(part.search, recall=recall, matches=matches, spare=spare) for part in self._parts]
+        return merged_hits(self._searched(queries, k, searches), k + spare)
 
     def scan(self, queries: Vectors, k: int) -> Hits:
         """Score all passages; the arguments are those of `search`."""
@@ -144,23 +150,28 @@ class SegmentPart:
     def __len__(self) -> int:
         return len(self._segment)
 
-    def search(self, queries: Vectors, k: int, recall: float | None, matches: IndexMatches | None = None) -> Hits:
+    def search(
+        self, queries: Vectors, k: int, recall: float | None, matches: IndexMatches | None = None, spare: int = 0
+    ) -> Hits:
         """Search by the structure; queries for which it reaches too few passages are answered by a scan."""
         allowed = self._left if matches is None else matches.by_segment[self._number]
         if allowed is not None and not allowed.n:
             return no_hits(queries)
         structure = self._segment.files.structure
         source = structure.source_for(recall, share=1.0 if allowed is None else allowed.share)
-        scores, rows = self._best(queries, source, k, allowed, wider=structure.source_for())
+        if allowed is not None:
+            k_allowed = min(k, allowed.n)
+            source = filtered_source(source, self._vectors, allowed, k_allowed, len(queries), structure, recall)
+        scores, rows = _best_of(queries, source, self._vectors, k, spare)
         # Inverted lists and graphs may reach fewer than k passages.
         short = np.flatnonzero(rows[:, -1] < 0) if rows.shape[1] else np.empty(0, np.int64)
         if len(short):
-            scores[short], rows[short] = self._best(queries[short], ExhaustiveSearch(self._vectors), k, allowed)
+            scores[short], rows[short] = self._scan(queries[short], rows.shape[1], allowed)
         return scores, self._positions(rows)
 
     def scan(self, queries: Vectors, k: int) -> Hits:
         """Score all passages."""
-        scores, rows = self._best(queries, ExhaustiveSearch(self._vectors), k, self._left)
+        scores, rows = self._scan(queries, k, self._left)
         return scores, self._positions(rows)
 
     def scan_within(self, queries: Vectors, k: int, allowed: Positions) -> Hits:
@@ -170,20 +181,13 @@ class SegmentPart:
         scores, rows = _best_of(queries, exact_source(self._vectors, rows, len(queries)), self._vectors, k)
         return scores, self._positions(rows)
 
-    def _best(
-        self,
-        queries: Vectors,
-        source: CandidateSource,
-        k: int,
-        allowed: Matches | None,
-        wider: CandidateSource | None = None,
-    ) -> Hits:
-        """Return scores and rows of the best candidates among the allowed rows; None allows all."""
+    def _scan(self, queries: Vectors, k: int, allowed: Matches | None) -> Hits:
+        """Return scores and rows of the best of the allowed rows; None allows all."""
+        source: CandidateSource = ExhaustiveSearch(self._vectors)
         if allowed is not None:
             if not allowed.n:
                 return no_hits(queries)
-            k_allowed = min(k, allowed.n)
-            source = filtered_source(source, self._vectors, allowed, k_allowed, len(queries), wider=wider)
+            source = filtered_source(source, self._vectors, allowed, min(k, allowed.n), len(queries))
         return _best_of(queries, source, self._vectors, k)
 
     def _positions(self, rows: Positions) -> Positions:
@@ -210,11 +214,13 @@ class ScannedPart:
     def __len__(self) -> int:
         return len(self._vectors)
 
-    def search(self, queries: Vectors, k: int, recall: float | None, matches: IndexMatches | None = None) -> Hits:
+    def search(
+        self, queries: Vectors, k: int, recall: float | None, matches: IndexMatches | None = None, spare: int = 0
+    ) -> Hits:
         """Score all passages, or those that match, whatever the recall."""
         if matches is None:
-            return self.scan(queries, k)
-        return self._scan_rows(queries, k, np.flatnonzero(matches.mask[self._all_positions]))
+            return self.scan(queries, k + spare)
+        return self._scan_rows(queries, k + spare, np.flatnonzero(matches.mask[self._all_positions]))
 
     def scan(self, queries: Vectors, k: int) -> Hits:
         """Score all passages."""
@@ -233,10 +239,12 @@ class ScannedPart:
         return np.where(rows < 0, -1, self._all_positions[rows])
 
 
-def _best_of(queries: Vectors, source: CandidateSource, vectors: Vectors, k: int) -> Hits:
-    """Return scores and rows of the best candidates, both (n_queries, at most k)."""
+def _best_of(queries: Vectors, source: CandidateSource, vectors: Vectors, k: int, spare: int = 0) -> Hits:
+    """Return scores and rows of the best candidates, both (n_queries, at most k + spare)."""
     k = min(k, source.max_candidates)
-    return best_candidates(queries, source, vectors, k) if k else no_hits(queries)
+    if not k:
+        return no_hits(queries)
+    return best_candidates(queries, source, vectors, k, spare, check_order=isinstance(source, SelectedSource))
 
 
 def no_hits(queries: Vectors) -> Hits:

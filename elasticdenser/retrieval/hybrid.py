@@ -24,7 +24,8 @@ DEFAULT_WEIGHT = 0.2
 """Weight of words: at least as good as meaning alone on all sets that were tried; see docs/results.md."""
 
 N_CANDIDATES = 50
-"""Hits of each side that are fused, or k if that is more: up to this, fewer hits are the first ones of more."""
+"""Hits of each side that are fused, or k if that is more: up to this, fewer hits are the first ones of more, but for
+what a search structure misses."""
 
 Hybrid = bool | float | None
 """True is the default weight of words, a number from 0 to 1 a weight, False no search by words, None the default."""
@@ -137,7 +138,8 @@ def fusion_candidates(
 ) -> Iterator[FusionCandidates]:
     """Yield the candidates of each query; the arguments are those of `search_hybrid`."""
     lexical, n_candidates = words_of(index), max(k, N_CANDIDATES)
-    scores, positions = index.search(vectors, n_candidates, within=within, exact=exact, recall=recall)
+    spare = n_candidates - k  # the first k matter most, and scores of the others are at hand
+    scores, positions = index.search(vectors, k, within=within, exact=exact, recall=recall, spare=spare)
     allowed = None
     if within is not None:
         allowed = np.zeros(len(index), bool)

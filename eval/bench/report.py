@@ -34,18 +34,20 @@ def append_result(name: str, result: dict[str, Any]) -> None:
     print(f"\nappended to eval/results/{name}.jsonl")
 
 
-def time_in_turns(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def time_in_turns(
+    candidates: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = perf_counter
+) -> dict[str, list[float]]:
     """Return the seconds of every round of each candidate; they run in turns, so that noise affects all alike.
 
-    A first round is not counted.
+    A first round is not counted. The clock is as for `time_items_in_turns`.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(rounds + 1):
         for name, work in candidates.items():
-            started = perf_counter()
+            started = clock()
             work()
             if number:
-                times[name].append(perf_counter() - started)
+                times[name].append(clock() - started)
     return times
 
 

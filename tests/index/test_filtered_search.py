@@ -8,9 +8,10 @@ from elasticdenser.datasets import Passage
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex, filtered_search
 from elasticdenser.index.efforts import Effort
-from elasticdenser.index.filtered_search import MaskedSource
+from elasticdenser.index.filtered_search import MaskedSource, SelectedSource, exact_source, filtered_source
 from elasticdenser.index.manifest import StructureInfo
 from elasticdenser.index.metadata.matches import Matches
+from elasticdenser.index.rescoring import best_candidates
 from elasticdenser.index.structures import IndexStructure
 from elasticdenser.index.structures.faiss_structure import FaissStructure
 from elasticdenser.index.structures.threads import faiss_threads
@@ -55,7 +56,7 @@ def index(request, vectors, queries, tmp_path_factory):
 def planned(request, monkeypatch):
     """The planner as it is, and one that always uses the search structure."""
     if request.param == "by structure":
-        monkeypatch.setattr(filtered_search, "is_exact_faster", lambda masked, k: False)
+        monkeypatch.setattr(filtered_search, "is_exact_faster", lambda chosen, k: False)
     return request.param
 
 
@@ -77,7 +78,7 @@ def test_the_structure_finds_nearly_all_and_exact_search_finds_all(index, monkey
     exact = index.search(queries, 10, within=positions)
     for left, right in zip(exact, index.search(queries, 10, filter=filter, exact=True), strict=True):
         assert np.array_equal(left, right)
-    monkeypatch.setattr(filtered_search, "is_exact_faster", lambda masked, k: False)
+    monkeypatch.setattr(filtered_search, "is_exact_faster", lambda chosen, k: False)
     found = index.search(queries, 10, filter=filter)[1]
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact[1], strict=True)]) >= 0.98
 
@@ -157,6 +158,58 @@ def test_more_candidates_are_requested_until_twice_as_many_match_or_exact_scores
         of_source[first], of_wider[first] = source.requests, wider.requests
     assert of_source == {0: [10], 50: [11], 1_000: [12], 60_000: [44]}
     assert of_wider == {0: [], 50: [704], 1_000: [768, 49_152], 60_000: [2_816]}  # the last: exact scores cost less
+
+
+def test_all_lists_are_visited_where_too_few_candidates_match(vectors):
+    structure = structure_of(vectors, (f"IVF16,{SCAN}",), (Effort(nprobe=2, rescored=10, recall_at_10=0.9),))
+    for first_match in (0, N // 2):
+        matches, first = Matches((np.arange(N) % 2 == 1) & (np.arange(N) >= first_match)), Ranked(N)
+        found = SelectedSource(first, structure.source_among(matches), matches).candidates(vectors[:3], 10)
+        assert len(first.requests) == 1 and matches.mask[found].all()
+        is_from_first = np.array_equal(found, np.tile(matches.positions[:10], (3, 1)))
+        assert is_from_first == (first_match == 0)
+
+
+@pytest.mark.parametrize("factory", [f"IVF16,{SCAN}", "IVF16,Flat", "IVF16,SQ8"])
+def test_inverted_lists_propose_matching_passages_alone_and_as_many_as_there_are(vectors, factory):
+    structure = structure_of(vectors, (factory, SCAN), (Effort(rescored=64, recall_at_10=0.99, part=1),))
+    matches = Matches(np.arange(N) % 7 == 0)
+    source = structure.source_among(matches)
+    assert source.n_candidates(10) == 64
+    found = source.candidates(vectors[:5], matches.n)
+    assert all(np.array_equal(np.sort(row), matches.positions) for row in found)
+
+
+def test_a_filter_of_one_topic_is_searched_by_one_scan(vectors, queries, monkeypatch):
+    """Nothing that is near the query matches: the farthest half of the passages does."""
+    efforts = (Effort(nprobe=2, rescored=64, recall_at_10=0.8), Effort(rescored=256, recall_at_10=0.99, part=1))
+    structure = structure_of(vectors, (f"IVF16,{SCAN}", SCAN), efforts)
+    monkeypatch.setattr(filtered_search, "is_exact_faster", lambda chosen, k: False)
+    matches = Matches(np.argsort(np.argsort(vectors @ queries[0])) < N // 2)
+    for recall in (None, 0.8):
+        source = filtered_source(structure.source_for(recall), vectors, matches, 10, 1, structure, recall)
+        assert isinstance(source, SelectedSource)
+        found = best_candidates(queries[:1], source, vectors, 10, check_order=True)[0]
+        exact = best_candidates(queries[:1], exact_source(vectors, matches.positions, 1), vectors, 10)[0]
+        assert np.isclose(found, exact, atol=1e-5).mean() >= 0.9
+
+
+def test_candidates_of_structures_without_lists_are_masked(vectors):
+    structure = structure_of(vectors, (SCAN,), (Effort(rescored=64, recall_at_10=0.99),))
+    matches = Matches(np.arange(N) % 2 == 0)
+    assert structure.source_among(matches) is None
+    assert isinstance(filtered_source(structure.source_for(), vectors, matches, 10, 1, structure), MaskedSource)
+
+
+def test_more_candidates_are_requested_where_hits_stand_in_the_last_half():
+    n = 4000
+    vectors, query = np.zeros((n, 4), np.float32), np.array([[1, 0, 0, 0]], np.float32)
+    vectors[:, 0] = 0.5 - np.arange(n) / 10_000
+    vectors[7, 0], vectors[35, 0] = 0.9, 1.0  # the order of the source puts them too late
+    for check_order, requests, hits in ((False, [10], [7]), (True, [10, 40, 160], [35])):
+        source = Ranked(n)
+        assert best_candidates(query, source, vectors, 1, check_order=check_order)[1].tolist() == [hits]
+        assert source.requests == requests
 
 
 def structure_of(vectors, factories, efforts):

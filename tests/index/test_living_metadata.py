@@ -272,7 +272,7 @@ def test_k_hits_by_filter_beside_deleted_passages_in_several_segments(tmp_path, 
     left = np.setdiff1d(np.arange(1500), gone)
     queries = unit_vectors(8, 32, 9)
     met = {"m < 5": left % 10 < 5, "n < 40": left < 40, "m = 3 or n > 1400": (left % 10 == 3) | (left > 1400)}
-    for planner in (filtered_search.is_exact_faster, lambda masked, k: False):
+    for planner in (filtered_search.is_exact_faster, lambda chosen, k: False):
         monkeypatch.setattr(filtered_search, "is_exact_faster", planner)
         for filter, meets in met.items():
             matching = np.flatnonzero(meets)

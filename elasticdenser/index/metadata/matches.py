@@ -37,6 +37,11 @@ class Matches:
         """Their positions, int64, (n,), rising."""
         return np.flatnonzero(self.mask)
 
+    @cached_property
+    def bits(self) -> NDArray[np.uint8]:
+        """The mask in bits, the first passage in the lowest one: uint8, (n_passages / 8, rounded up)."""
+        return np.packbits(self.mask, bitorder="little")
+
     @property
     def share(self) -> float:
         """Share of the passages that meet the filter."""

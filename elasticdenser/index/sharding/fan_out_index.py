@@ -76,6 +76,7 @@ class FanOutIndex(PassageIndex):
         filter: AnyFilter | IndexMatches | None = None,
         exact: bool = False,
         recall: float | None = None,
+        spare: int = 0,
     ) -> tuple[Scores, Positions]:
         """Return the passages with the highest inner products; see `PassageIndex.search`.
 
@@ -85,8 +86,8 @@ class FanOutIndex(PassageIndex):
         """
         if within is not None or filter is not None:
             # The router has no search structures: it scores what is allowed.
-            return super().search(queries, k, within=within, filter=filter, exact=True, recall=recall)
-        queries, k = self._checked_queries(queries), min(checked_k(k), len(self))
+            return super().search(queries, k + spare, within=within, filter=filter, exact=True, recall=recall)
+        queries, k = self._checked_queries(queries), min(checked_k(k) + spare, len(self))
         select_effort(self.manifest.structure.efforts, recall)  # refuses a wrong one
         replies = self.fan_out.ask(ShardRequest(queries=queries, k=k, exact=exact, recall=recall))
         parts = [

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from elasticdenser.arrays import Positions, Vectors
 from elasticdenser.artifacts import atomic_write
@@ -34,6 +35,9 @@ _MIN_RESCORED = 128
 _REBUILD = "run `elasticdenser rebuild` on the index"
 
 _WITH_LISTS = faiss.IndexIVF | faiss.IndexIVFFastScan
+
+_SELECTING = (faiss.IndexIVFPQFastScan, faiss.IndexIVFFlat, faiss.IndexIVFPQ, faiss.IndexIVFScalarQuantizer)
+"""Inverted files that pass over passages that are not selected as fast as they scan; subclasses may not."""
 
 
 class FaissStructure:
@@ -128,8 +132,18 @@ class FaissStructure:
             return [Effort(ef_search=breadth, rescored=32) for breadth in (16, 32, 64, 128, 256, 512)]
         return [Effort(rescored=rescored) for rescored in (16, 32, 64, 128, 256, 384, 512, 768, 1024)]
 
-    def at(self, effort: Effort) -> FaissSearch:
+    @property
+    def n_lists(self) -> int:
+        """Number of inverted lists, in which passages can be selected; 0 for other structures."""
+        index = _searched_index(self._index)
+        return int(index.nlist) if type(index) in _SELECTING else 0
+
+    def at(self, effort: Effort, selected: NDArray[np.uint8] | None = None) -> FaissSearch:
         """Return the FAISS index as it is searched at one effort.
+
+        Args:
+            effort: The effort.
+            selected: Bits of the passages that may be proposed, as in `Matches`; for structures with `n_lists`.
 
         Raises:
             IndexFormatError: The effort is one of another kind of index.
@@ -141,7 +155,7 @@ class FaissStructure:
                 f"a search with {effort} does not fit a FAISS {type(index).__name__}: run `elasticdenser rebuild` on "
                 "the index"
             )
-        return FaissSearch(self._index, effort)
+        return FaissSearch(self._index, effort, selected)
 
 
 class FaissSearch:
@@ -150,10 +164,12 @@ class FaissSearch:
     Args:
         index: The FAISS index.
         effort: The effort.
+        selected: Bits of the passages that may be proposed; None is all.
     """
 
-    def __init__(self, index: Any, effort: Effort) -> None:
-        self._index, self._parameters = index, _search_parameters(index, effort)
+    def __init__(self, index: Any, effort: Effort, selected: NDArray[np.uint8] | None = None) -> None:
+        selector = None if selected is None else faiss.IDSelectorBitmap(selected)  # type: ignore[call-arg, arg-type]
+        self._index, self._parameters = index, _search_parameters(index, effort, selector)
         self.max_candidates, self.n_candidates = index.ntotal, effort.n_candidates
 
     def candidates(self, queries: Vectors, n_candidates: int) -> Positions:
@@ -220,22 +236,22 @@ def write_index(index: Any, file: Path) -> None:
         faiss.write_index(index, faiss.PyCallbackIOWriter(output.write))  # type: ignore[attr-defined]
 
 
-def _search_parameters(index: Any, effort: Effort) -> Any | None:
+def _search_parameters(index: Any, effort: Effort, selector: Any | None = None) -> Any | None:
     """Return the `params` of FAISS's `search` for an effort; None if the index has no such parameters."""
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
-        inner = _search_parameters(index.index, effort)
+        inner = _search_parameters(index.index, effort, selector)
         if inner is None:
             return None
         return faiss.SearchParametersPreTransform(index_params=inner)  # type: ignore[call-arg]
     if isinstance(index, faiss.IndexRefine):
-        inner = _search_parameters(index.base_index, effort)
+        inner = _search_parameters(index.base_index, effort, selector)
         if inner is None:
             return None
         settings = {"k_factor": index.k_factor, "base_index_params": inner}
         return faiss.IndexRefineSearchParameters(**settings)
     if effort.nprobe is not None:
-        return faiss.SearchParametersIVF(nprobe=effort.nprobe)  # type: ignore[call-arg]
+        return faiss.SearchParametersIVF(nprobe=effort.nprobe, sel=selector)  # type: ignore[call-arg]
     if effort.ef_search is not None:
         return faiss.SearchParametersHNSW(efSearch=effort.ef_search)  # type: ignore[attr-defined]
     return None

@@ -7,14 +7,16 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from elasticdenser.arrays import Vectors
 from elasticdenser.cpus import cpu_count
 from elasticdenser.errors import IndexFormatError
-from elasticdenser.index.efforts import select_effort
+from elasticdenser.index.efforts import Effort, select_effort
 from elasticdenser.index.manifest import StructureInfo
+from elasticdenser.index.metadata.matches import Matches
 from elasticdenser.index.structures.base import CandidateSource, SearchStructure
 from elasticdenser.index.structures.faiss_structure import FaissStructure
 from elasticdenser.index.structures.measuring import measure_efforts
@@ -96,6 +98,8 @@ class IndexStructure:
     def __init__(self, parts: Sequence[SearchStructure], info: StructureInfo) -> None:
         self._parts, self.info = parts, info
         self._sources = [parts[effort.part].at(effort) for effort in info.efforts]
+        # To make the parameters for FAISS takes a tenth of the time of a search.
+        self._among: WeakKeyDictionary[Matches, CandidateSource] = WeakKeyDictionary()
 
     def try_all_efforts(self, vectors: Vectors) -> None:
         """Search with every effort.
@@ -123,18 +127,43 @@ class IndexStructure:
         Raises:
             QueryError: The recall is out of range.
         """
+        effort = self._effort_for(recall, share)
+        if effort in self.info.efforts:
+            return self._sources[self.info.efforts.index(effort)]
+        return self._parts[effort.part].at(effort)
+
+    def source_among(self, matches: Matches) -> CandidateSource | None:
+        """Return a source that proposes matching passages alone, out of all inverted lists; None if there are none.
+
+        Args:
+            matches: The passages, by their rows.
+        """
+        if matches not in self._among:
+            listed = (part for part in self._parts if isinstance(part, FaissStructure) and part.n_lists)
+            if (part := next(listed, None)) is None:
+                return None
+            effort = replace(self.info.efforts[-1], nprobe=part.n_lists, ef_search=None)
+            self._among[matches] = part.at(effort, matches.bits)
+        return self._among[matches]
+
+    def visits_all(self, recall: float | None, share: float) -> bool:
+        """Return whether `source_for` gives a source that visits all passages, instead of some lists or a graph."""
+        effort = self._effort_for(recall, share)
+        return effort.nprobe is None and effort.ef_search is None
+
+    def _effort_for(self, recall: float | None, share: float) -> Effort:
+        """Return the effort of `source_for`."""
         number = select_effort(self.info.efforts, recall)
         effort = self.info.efforts[number]
         if effort.nprobe is None or share >= _MIN_SHARE_AS_ALL:
-            return self._sources[number]
+            return effort
         nprobe = math.ceil(effort.nprobe * _MIN_SHARE_AS_ALL / share)
-        for other, source in zip(self.info.efforts[number:], self._sources[number:], strict=True):
+        for other in self.info.efforts[number:]:
             if other.nprobe is None or other.nprobe >= nprobe:
-                return source
-        wider = replace(effort, nprobe=nprobe)
+                return other
         if effort.part + 1 < len(self._parts):
-            wider = replace(self._parts[-1].efforts()[-1], part=len(self._parts) - 1)
-        return self._parts[wider.part].at(wider)
+            return replace(self._parts[-1].efforts()[-1], part=len(self._parts) - 1)
+        return replace(effort, nprobe=nprobe)
 
     @classmethod
     def read(cls, folder: Path, info: StructureInfo, vectors: Vectors) -> IndexStructure:
