@@ -35,7 +35,7 @@ def append_result(name: str, result: dict[str, Any]) -> None:
 
 
 def time_in_turns(
-    candidates: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = perf_counter
+    candidates: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = perf_counter
 ) -> dict[str, list[float]]:
     """Return the seconds of every round of each candidate; they run in turns, so that noise affects all alike.
 
