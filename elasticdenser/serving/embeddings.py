@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.serving.encoding import admitted, in_batches
+from elasticdenser.serving.direct import DirectRoute
 from elasticdenser.serving.errors import error_response, error_responses
 from elasticdenser.serving.models import all_encoder_models, encoder_models, unknown_model
 from elasticdenser.serving.request_schemas import EmbeddingsRequest
 from elasticdenser.serving.schemas import EmbeddingsResponse
 from elasticdenser.serving.service import Service, add_log_fields, answering_services
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=DirectRoute)
 
 VectorFormat = Callable[[NDArray[np.float32]], str]
 """Turns a vector, float32 of shape (dim,), into its JSON text."""

@@ -16,6 +16,7 @@ from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.errors import QueryError
 from elasticdenser.index.filters import parse_filter
 from elasticdenser.retrieval.hybrid import words_of
+from elasticdenser.serving.direct import DirectRoute
 from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, error_responses
 from elasticdenser.serving.fast_json import json_bytes
 from elasticdenser.serving.request_schemas import AnySearchRequest, BatchSearchRequest, SearchRequest
@@ -23,7 +24,7 @@ from elasticdenser.serving.schemas import SearchResponse
 from elasticdenser.serving.service import Service, add_log_fields, service_of
 from elasticdenser.serving.settings import MAX_TOTAL_HITS
 
-router = APIRouter()
+router = APIRouter(route_class=DirectRoute)
 
 _SUBMITS_PER_TURN = 16
 """Queries submitted before the event loop gets to serve other requests."""
