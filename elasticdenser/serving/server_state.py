@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.serving.access_log import AccessLog
+from elasticdenser.serving.done_notifier import DoneNotifier
 from elasticdenser.serving.metrics import Metrics
 from elasticdenser.serving.passage_writer import PassageWriter
 from elasticdenser.serving.settings import ServeSettings
@@ -44,6 +46,15 @@ class ServerState:
         self.log = AccessLog() if settings.log else None
         self.encoding_pool = ThreadPoolExecutor(settings.encoding_threads, thread_name_prefix="elasticdenser-encoding")
         self.writer = PassageWriter(settings.max_waiting_writes)
+        self._notifier: DoneNotifier | None = None
+
+    @property
+    def notifier(self) -> DoneNotifier:
+        """Notifies the running event loop of futures that are done."""
+        loop = asyncio.get_running_loop()
+        if self._notifier is None or self._notifier.loop is not loop:
+            self._notifier = DoneNotifier(loop)
+        return self._notifier
 
     def close(self) -> None:
         """Stop the threads of the server."""
