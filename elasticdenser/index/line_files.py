@@ -116,6 +116,7 @@ class IdTable:
     def __init__(self, lines: LineFile, lookup: Path) -> None:
         self.lines = lines
         self._lookup = _memory_map(lookup, _LOOKUP_ENTRY)
+        self._hashes: NDArray[np.uint64] = self._lookup["hash"]  # each access to a field makes another view
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -139,8 +140,8 @@ class IdTable:
         """
         doc_id = id_text(doc_id)
         id_hash = np.uint64(_id_hash(doc_id))
-        entry = int(np.searchsorted(self._lookup["hash"], id_hash))
-        while entry < len(self._lookup) and self._lookup["hash"][entry] == id_hash:
+        entry = int(self._hashes.searchsorted(id_hash))
+        while entry < len(self._hashes) and self._hashes[entry] == id_hash:
             position = int(self._lookup["position"][entry])
             if not 0 <= position < len(self):
                 raise IndexFormatError(
@@ -155,12 +156,11 @@ class IdTable:
     @property
     def hashes(self) -> NDArray[np.uint64]:
         """Hashes of the ids: uint64, (n,), in rising order."""
-        hashes: NDArray[np.uint64] = self._lookup["hash"]
-        return hashes
+        return self._hashes
 
     def maybe_shared_with(self, other: IdTable) -> Positions:
         """Return the positions of the ids that the other table seems to have too, by their hashes: int64, (n,)."""
-        own, others = (table._lookup["hash"] for table in (self, other))
+        own, others = (table._hashes for table in (self, other))
         places = np.minimum(np.searchsorted(others, own), len(others) - 1)
         return np.sort(self._lookup["position"][others[places] == own])
 

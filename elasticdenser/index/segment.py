@@ -163,6 +163,10 @@ class Segment:
         is_left[self.deleted] = False
         return is_left
 
+    def row(self, position: int) -> int:
+        """Return the row of the passage at a position that leaves the deleted out."""
+        return int(self.rows(np.array([position]))[0]) if len(self.deleted) else position
+
     def rows(self, positions: Positions) -> Positions:
         """Return the rows of the passages at positions that leave the deleted out."""
         if not len(self.deleted):

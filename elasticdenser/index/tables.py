@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ class SegmentTable:
     def __init__(self, segments: Sequence[Segment]) -> None:
         self.segments = segments
         self.ends = np.cumsum([len(segment) for segment in segments], dtype=np.int64)
+        self._ends: list[int] = self.ends.tolist()  # a single position is found faster in a list
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
@@ -98,9 +100,9 @@ class SegmentTable:
 
     def place(self, position: int) -> tuple[Segment, int]:
         """Return segment and row of the passage at a position."""
-        number = int(np.searchsorted(self.ends, position, side="right"))
+        number = bisect_right(self._ends, position)
         segment = self.segments[number]
-        return segment, int(segment.rows(np.array([position - self.start(number)]))[0])
+        return segment, segment.row(position - (self._ends[number - 1] if number else 0))
 
     def places(self, positions: Positions) -> Iterator[tuple[Segment, NDArray[np.intp], Positions]]:
         """Yield each segment that passages are in, which of the positions these are, and their rows.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from elasticdenser.engine.errors import OverloadedError
-from elasticdenser.serving.server_state import ServerState
+
+if TYPE_CHECKING:
+    from elasticdenser.serving.server_state import ServerState
 
 TEXTS_PER_BATCH = 16
 """Between two batches other requests get their turn, and a server that stops can stop."""

@@ -13,8 +13,8 @@ from fastapi.responses import Response
 
 from elasticdenser.arrays import Scores
 from elasticdenser.rankers import ElasticRanker
-from elasticdenser.serving.encoding import admitted, in_batches
 from elasticdenser.serving.direct import DirectRoute
+from elasticdenser.serving.encoding import admitted, in_batches
 from elasticdenser.serving.errors import error_response, error_responses
 from elasticdenser.serving.models import ranker_models, unknown_model
 from elasticdenser.serving.request_schemas import AnyDocument, RerankRequest, TeiRerankRequest
