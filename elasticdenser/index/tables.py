@@ -171,7 +171,17 @@ class SegmentIds:
         Raises:
             QueryError: Some are not in the index, or are neither strings nor integers; or it is one id.
         """
-        return found_positions(self.find, doc_ids)
+        return found_positions(self._find_all, doc_ids)
+
+    def _find_all(self, doc_ids: Sequence[str]) -> Positions:
+        found = np.full(len(doc_ids), -1, np.int64)
+        for number, segment in enumerate(self._table.segments):
+            missing = np.flatnonzero(found < 0)
+            if not len(missing):
+                break
+            positions = segment.find_all([doc_ids[each] for each in missing.tolist()])
+            found[missing] = np.where(positions >= 0, positions + self._table.start(number), -1)
+        return found
 
 
 class SegmentVectors:
