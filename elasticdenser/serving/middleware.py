@@ -203,7 +203,7 @@ class _TrackedResponse:
         """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.status = CLIENT_CLOSED_REQUEST if self._is_client_gone() else message["status"]
-            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
         await self._send(message)
 
     async def send_if_unsent(self, response: Response, scope: Scope, receive: Receive) -> None:
