@@ -16,13 +16,11 @@ _LEAST_DEADLINE_MS = 0.1
 
 
 class HttpApi(Protocol):
-    """One path of a server.
+    """One path of a server."""
 
-    Attributes:
-        path: The path, below the URL of the server.
-    """
-
-    path: str
+    @property
+    def path(self) -> str:
+        """The path, below the URL of the server."""
 
     def body_of(self, request: LoadRequest) -> dict[str, Any]:
         """Return the body of a request."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.serving.direct import DirectRoute
-from elasticdenser.serving.encoding import TEXTS_PER_BATCH, admitted, in_batches
+from elasticdenser.serving.encoding import admitted, in_batches
 from elasticdenser.serving.encoding_queue import EncodingMode
 from elasticdenser.serving.errors import error_response, error_responses
 from elasticdenser.serving.fast_json import JsonResponse, json_bytes
@@ -21,6 +21,7 @@ from elasticdenser.serving.models import all_encoder_models, unknown_model
 from elasticdenser.serving.request_schemas import EmbeddingsRequest
 from elasticdenser.serving.schemas import EmbeddingsResponse
 from elasticdenser.serving.service import Service, add_log_fields, answering_services
+from elasticdenser.serving.settings import TEXTS_PER_BATCH
 
 router = APIRouter(prefix="/v1", route_class=DirectRoute)
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from elasticdenser.engine.errors import OverloadedError
-
-if TYPE_CHECKING:
-    from elasticdenser.serving.server_state import ServerState
-
-TEXTS_PER_BATCH = 16
-"""Between two batches other requests get their turn, and a server that stops can stop."""
+from elasticdenser.serving.server_state import ServerState
+from elasticdenser.serving.settings import TEXTS_PER_BATCH
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from elasticdenser.arrays import Vectors
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
-from elasticdenser.serving.encoding import TEXTS_PER_BATCH
+from elasticdenser.serving.settings import TEXTS_PER_BATCH
 
 _JOINED_CHARACTERS = 1024
 """Characters up to which texts join a batch: 16 questions. For more, a batch takes as long as its texts alone."""

@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("fastapi", reason="needs pip install 'elasticdenser[serve]'")
 
 from elasticdenser.errors import ModelError
-from elasticdenser.serving.encoding import TEXTS_PER_BATCH
 from elasticdenser.serving.encoding_queue import EncodingMode, EncodingQueue
+from elasticdenser.serving.settings import TEXTS_PER_BATCH
 
 
 class Encoder:
