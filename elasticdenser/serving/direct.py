@@ -41,7 +41,7 @@ class DirectRoute(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that FastAPI has found to be for this path."""
-        if scope["method"] in self.methods:
+        if scope["method"] in (self.methods or ()):
             await self.answer(scope, receive, send)
         else:
             await super().handle(scope, receive, send)
@@ -96,7 +96,7 @@ class DirectRouter:
             (method, f"{prefix}{route.path}"): (own, route)
             for prefix, own in indexes.items()
             for route in _direct_routes(own)
-            for method in route.methods
+            for method in route.methods or ()
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
