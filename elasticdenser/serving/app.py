@@ -95,8 +95,8 @@ class ServingApp(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a connection of ASGI: a request, or the lifespan of the server."""
-        is_request = scope["type"] == "http" and self.front is not None
-        await (self.front if is_request else self.answer_as_described)(scope, receive, send)
+        front = self.front if scope["type"] == "http" else None
+        await (front or self.answer_as_described)(scope, receive, send)
 
     async def answer_as_described(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle it as FastAPI does."""
