@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +116,7 @@ class IdTable:
     def __init__(self, lines: LineFile, lookup: Path) -> None:
         self.lines = lines
         self._lookup = _memory_map(lookup, _LOOKUP_ENTRY)
+        self._hashes: NDArray[np.uint64] = self._lookup["hash"]  # each access to a field makes another view
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -139,8 +140,8 @@ class IdTable:
         """
         doc_id = id_text(doc_id)
         id_hash = np.uint64(_id_hash(doc_id))
-        entry = int(np.searchsorted(self._lookup["hash"], id_hash))
-        while entry < len(self._lookup) and self._lookup["hash"][entry] == id_hash:
+        entry = int(self._hashes.searchsorted(id_hash))
+        while entry < len(self._hashes) and self._hashes[entry] == id_hash:
             position = int(self._lookup["position"][entry])
             if not 0 <= position < len(self):
                 raise IndexFormatError(
@@ -152,15 +153,33 @@ class IdTable:
             entry += 1
         return -1
 
+    def find_all(self, doc_ids: Sequence[str]) -> Positions:
+        """Return the positions of ids, int64, (n,), -1 for those that are not here; faster than one by one.
+
+        Raises:
+            IndexFormatError: The table of positions is damaged.
+        """
+        if not len(self) or not doc_ids:
+            return np.full(len(doc_ids), -1, np.int64)
+        hashes = np.fromiter(map(_id_hash, doc_ids), np.uint64, len(doc_ids))
+        entries = np.minimum(self._hashes.searchsorted(hashes), len(self._hashes) - 1)
+        positions = np.where(self._hashes[entries] == hashes, self._lookup["position"][entries], -1)
+        if positions.min() < -1 or positions.max() >= len(self):
+            positions = np.full(len(doc_ids), -1)  # `find` names the fault
+        lines = self.lines.take(np.maximum(positions, 0))
+        for number, (doc_id, line) in enumerate(zip(doc_ids, lines, strict=True)):
+            if positions[number] < 0 or line != doc_id:  # it is not here, or others have the same hash
+                positions[number] = self.find(doc_id)
+        return positions
+
     @property
     def hashes(self) -> NDArray[np.uint64]:
         """Hashes of the ids: uint64, (n,), in rising order."""
-        hashes: NDArray[np.uint64] = self._lookup["hash"]
-        return hashes
+        return self._hashes
 
     def maybe_shared_with(self, other: IdTable) -> Positions:
         """Return the positions of the ids that the other table seems to have too, by their hashes: int64, (n,)."""
-        own, others = (table._lookup["hash"] for table in (self, other))
+        own, others = (table._hashes for table in (self, other))
         places = np.minimum(np.searchsorted(others, own), len(others) - 1)
         return np.sort(self._lookup["position"][others[places] == own])
 
@@ -170,21 +189,21 @@ class IdTable:
         Raises:
             QueryError: Some are not in the index, or are neither strings nor integers; or it is one id.
         """
-        return found_positions(self.find, doc_ids)
+        return found_positions(self.find_all, doc_ids)
 
 
-def found_positions(find: Callable[[str], int], doc_ids: Iterable[str | int]) -> Positions:
-    """Return the positions that `find` finds for ids, int64, (n,), in the same order.
+def found_positions(find_all: Callable[[Sequence[str]], Positions], doc_ids: Iterable[str | int]) -> Positions:
+    """Return the positions that `find_all` finds for ids, int64, (n,), in the same order.
 
     Args:
-        find: Returns the position of an id, or -1.
+        find_all: Returns the positions of ids, -1 for those that are not there.
         doc_ids: The ids; an integer is taken as its text.
 
     Raises:
         QueryError: Some are not found, or are neither strings nor integers; or it is one id.
     """
     ids = id_texts(doc_ids)
-    positions = np.fromiter(map(find, ids), np.int64, len(ids))
+    positions = find_all(ids)
     if (positions < 0).any():
         unknown = [ids[number] for number in np.flatnonzero(positions < 0)]
         raise QueryError(

@@ -20,6 +20,9 @@ class _Record(msgspec.Struct):
     text: str
 
 
+_RECORD = msgspec.json.Decoder(_Record)
+
+
 class PassageFile:
     """Passages by position.
 
@@ -40,7 +43,7 @@ class PassageFile:
 
     def __getitem__(self, position: int) -> Passage:
         try:
-            record = msgspec.json.decode(self.lines[position], type=_Record)
+            record = _RECORD.decode(self.lines[position])
         except msgspec.DecodeError as error:
             raise IndexFormatError(
                 f"{self._path} is damaged (passage {position} cannot be read: {error}): restore the index from a copy, "

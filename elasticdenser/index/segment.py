@@ -5,7 +5,7 @@ Positions in the files are *rows*; positions of an opened index leave the delete
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -163,6 +163,10 @@ class Segment:
         is_left[self.deleted] = False
         return is_left
 
+    def row(self, position: int) -> int:
+        """Return the row of the passage at a position that leaves the deleted out."""
+        return int(self.rows(np.array([position]))[0]) if len(self.deleted) else position
+
     def rows(self, positions: Positions) -> Positions:
         """Return the rows of the passages at positions that leave the deleted out."""
         if not len(self.deleted):
@@ -182,6 +186,13 @@ class Segment:
             return row
         before = int(np.searchsorted(self.deleted, row))
         return -1 if before < len(self.deleted) and self.deleted[before] == row else row - before
+
+    def find_all(self, doc_ids: Sequence[str]) -> Positions:
+        """Return the positions of ids, int64, (n,), -1 for those that are not here."""
+        rows = self.files.ids.find_all(doc_ids)
+        if not len(self.deleted):
+            return rows
+        return np.where((rows >= 0) & self.is_left[rows], self.positions(rows), -1)
 
     def rows_of_document(self, doc_id: str) -> Positions:
         """Return the rows of a document that was not deleted: int64, (n,), empty if it is not here.

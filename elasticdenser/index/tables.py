@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ class SegmentTable:
     def __init__(self, segments: Sequence[Segment]) -> None:
         self.segments = segments
         self.ends = np.cumsum([len(segment) for segment in segments], dtype=np.int64)
+        self._ends: list[int] = self.ends.tolist()  # a single position is found faster in a list
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
@@ -98,9 +100,9 @@ class SegmentTable:
 
     def place(self, position: int) -> tuple[Segment, int]:
         """Return segment and row of the passage at a position."""
-        number = int(np.searchsorted(self.ends, position, side="right"))
+        number = bisect_right(self._ends, position)
         segment = self.segments[number]
-        return segment, int(segment.rows(np.array([position - self.start(number)]))[0])
+        return segment, segment.row(position - (self._ends[number - 1] if number else 0))
 
     def places(self, positions: Positions) -> Iterator[tuple[Segment, NDArray[np.intp], Positions]]:
         """Yield each segment that passages are in, which of the positions these are, and their rows.
@@ -169,7 +171,17 @@ class SegmentIds:
         Raises:
             QueryError: Some are not in the index, or are neither strings nor integers; or it is one id.
         """
-        return found_positions(self.find, doc_ids)
+        return found_positions(self._find_all, doc_ids)
+
+    def _find_all(self, doc_ids: Sequence[str]) -> Positions:
+        found = np.full(len(doc_ids), -1, np.int64)
+        for number, segment in enumerate(self._table.segments):
+            missing = np.flatnonzero(found < 0)
+            if not len(missing):
+                break
+            positions = segment.find_all([doc_ids[each] for each in missing.tolist()])
+            found[missing] = np.where(positions >= 0, positions + self._table.start(number), -1)
+        return found
 
 
 class SegmentVectors:

@@ -5,33 +5,13 @@ from __future__ import annotations
 import errno
 import selectors
 import socket
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
-
-from elasticdenser.engine.request import Status
+from elasticdenser.loadtest.http_api import HttpApi, read_response
 from elasticdenser.loadtest.http_response import HttpResponse, HttpResponseReader
 from elasticdenser.loadtest.target import LoadResponse
 
 _MAX_READ_BYTES = 1 << 16
-
-
-@dataclass(frozen=True)
-class _QueryResult:
-    level: str
-    queued_ms: float
-    ran_ms: float
-    late: bool
-
-
-@dataclass(frozen=True)
-class _SearchResponse:
-    results: Annotated[list[_QueryResult], msgspec.Meta(min_length=1)]
-
-
-# Fields that a load test does not need, such as the hits, are skipped.
-_SEARCH_RESPONSE = msgspec.json.Decoder(_SearchResponse)
 
 
 class HttpConnection:
@@ -41,6 +21,7 @@ class HttpConnection:
         family: Family of the address.
         address: Address of the server, as `socket.socket.connect` takes it.
         selector: Watches the connection; its entry has the connection as data.
+        api: Reads the responses.
 
     Attributes:
         is_closed: Whether the connection cannot be used again.
@@ -49,9 +30,9 @@ class HttpConnection:
         OSError: There are no file descriptors left.
     """
 
-    def __init__(self, family: int, address: Any, selector: selectors.BaseSelector) -> None:
+    def __init__(self, family: int, address: Any, selector: selectors.BaseSelector, api: HttpApi) -> None:
         self._socket = socket.socket(family, socket.SOCK_STREAM)
-        self._selector, self.is_closed = selector, False
+        self._selector, self._api, self.is_closed = selector, api, False
         self._number: int | None = None
         self._unsent = b""
         self._reader = HttpResponseReader()
@@ -91,27 +72,9 @@ class HttpConnection:
             return None
         number, self._number = self._number, None
         self.is_closed = response.closes or number is None  # nobody requested this response
-        return None if number is None else _load_response(number, response.status, response.body)
+        return None if number is None else read_response(self._api, number, response.status, response.body)
 
     def close(self) -> None:
         """Close the connection, and stop watching it."""
         self._selector.unregister(self._socket)
         self._socket.close()
-
-
-def _load_response(number: int, status: int, body: bytes) -> LoadResponse:
-    if status == 429:
-        return LoadResponse(number, Status.REFUSED)
-    if status != 200:
-        return LoadResponse(number, Status.FAILED)
-    try:
-        result = _SEARCH_RESPONSE.decode(body).results[0]
-    except msgspec.DecodeError:
-        return LoadResponse(number, Status.FAILED)
-    return LoadResponse(
-        number,
-        Status.LATE if result.late else Status.IN_TIME,
-        result.level,
-        queued_s=result.queued_ms / 1000,
-        ran_s=result.ran_ms / 1000,
-    )

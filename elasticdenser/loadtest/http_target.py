@@ -1,9 +1,8 @@
-"""Server under load: `POST /search` over kept-alive connections. Needs the extra `serve`, for httptools."""
+"""Server under load over kept-alive connections. Needs the extra `serve`, for httptools."""
 
 from __future__ import annotations
 
 import http.client
-import json
 import select
 import selectors
 import socket
@@ -12,7 +11,6 @@ import urllib.request
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -23,11 +21,13 @@ from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Status
 from elasticdenser.errors import BadInputError
+from elasticdenser.loadtest.http_api import HttpApi, SearchApi, body_bytes
 from elasticdenser.loadtest.http_connection import HttpConnection
 from elasticdenser.loadtest.target import LoadRequest, LoadResponse, TargetError
 
 _CONNECT_TIMEOUT_S = 5.0
 _MAX_SHOWN = 60
+_SEARCH = SearchApi()
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class HttpTarget:
 
     Args:
         url: URL of the server, such as `http://localhost:8000`.
+        api: The requests.
         api_key: Key of the server, sent as a bearer token.
         max_connections: Requests that are due while all connections are busy wait for one, and their latency includes
             that time.
@@ -59,15 +60,17 @@ class HttpTarget:
         TargetError: The server cannot be reached.
     """
 
-    def __init__(self, url: str, *, api_key: str | None = None, max_connections: int = 512) -> None:
+    def __init__(
+        self, url: str, *, api: HttpApi = _SEARCH, api_key: str | None = None, max_connections: int = 512
+    ) -> None:
         self._host, self._port, path = _split_url(url)
         self._url = url.rstrip("/")
         self._authorization = f"Bearer {api_key}" if api_key else None
         host = f"[{self._host}]" if ":" in self._host else self._host
-        self._head = f"POST {path.rstrip('/')}/search HTTP/1.1\r\nHost: {host}:{self._port}\r\n"
+        self._head = f"POST {path.rstrip('/')}{api.path} HTTP/1.1\r\nHost: {host}:{self._port}\r\n"
         if self._authorization:
             self._head += f"Authorization: {self._authorization}\r\n"
-        self._max_connections = max_connections
+        self._api, self._max_connections = api, max_connections
         self._selector = selectors.DefaultSelector()
         self._idle: list[HttpConnection] = []
         self._n_connections = 0
@@ -138,7 +141,7 @@ class HttpTarget:
     def _connect(self) -> bool:
         """Start a connection, without waiting for it; False if there are no file descriptors left."""
         try:
-            connection = HttpConnection(self._family, self._address, self._selector)
+            connection = HttpConnection(self._family, self._address, self._selector, self._api)
         except OSError:
             return False
         self._idle.append(connection)
@@ -152,9 +155,7 @@ class HttpTarget:
             self._idle.remove(connection)
 
     def _encode_request(self, request: LoadRequest) -> bytes:
-        remaining_ms = max(0.1, 1000 * (request.deadline_s - perf_counter()))
-        fields = {"query": request.text, "k": request.k, "deadline_ms": round(remaining_ms, 3), "with_text": False}
-        body = json.dumps(fields).encode()
+        body = body_bytes(self._api, request)
         head = f"{self._head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         return head.encode() + body
 

@@ -9,6 +9,8 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from elasticdenser.serving.fast_json import json_bytes
+
 _MAX_WAITING_LINES = 10_000
 """About 2 MB: some seconds of requests at the highest rates that a server can answer."""
 
@@ -41,7 +43,7 @@ class AccessLog:
     def write(self, **fields: Any) -> None:
         """Log an event; fields that are None are left out."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"at": now, **{name: value for name, value in fields.items() if value is not None}})
+        line = _ascii_json({"at": now, **{name: value for name, value in fields.items() if value is not None}})
         with self._lock:
             if len(self._lines) >= _MAX_WAITING_LINES:
                 self._lines.popleft()
@@ -72,3 +74,9 @@ class AccessLog:
             file.flush()
         except (OSError, ValueError):  # the reader has gone, or the file is closed
             pass
+
+
+def _ascii_json(fields: dict[str, Any]) -> str:
+    """Return fields as JSON in ASCII, so that no client can send commands to a terminal that shows the log."""
+    content = json_bytes(fields)
+    return content.decode() if content.isascii() else json.dumps(fields)

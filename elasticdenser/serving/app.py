@@ -10,12 +10,14 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from elasticdenser import __version__
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.retrieval.retriever import Retriever
 from elasticdenser.serving import embeddings, highlights, indexes, models, passages, rerank, search, status
 from elasticdenser.serving.description import with_server_details
+from elasticdenser.serving.direct import DirectRouter
 from elasticdenser.serving.errors import register_handlers
 from elasticdenser.serving.index_names import checked_names, prefix_of
 from elasticdenser.serving.middleware import RequestMiddleware
@@ -70,14 +72,35 @@ def make_app_of_indexes(served: Mapping[str, EngineOfIndex], settings: ServeSett
     services = {name: Service(name, index.engine, index.retriever, state) for name, index in served.items()}
     app = _app_of(services[names[0]], list(services.values()), lifespan=lambda _: _running(services.values(), state))
     app.include_router(indexes.router)
-    for name, service in services.items():
-        app.mount(prefix_of(name), _app_of(service, [service], prefix=prefix_of(name)))
+    apps = {prefix_of(name): _app_of(service, [service], prefix=prefix_of(name)) for name, service in services.items()}
+    for prefix, own in apps.items():
+        app.mount(prefix, own)
     app.include_router(indexes.unknown_router)
     app.state.server, app.state.services = state, services
-    app.add_middleware(RequestMiddleware, server=state, names=names)
-    if settings.cors_origins:
-        allow_origins(app, settings.cors_origins)  # outermost, so that pages can read all errors
+    front: ASGIApp = DirectRouter(app.answer_as_described, {"": app, **apps})
+    front = RequestMiddleware(front, server=state, names=names)
+    # CORS outermost, so that pages can read all errors.
+    app.front = allow_origins(front, settings.cors_origins) if settings.cors_origins else front
     return app
+
+
+class ServingApp(FastAPI):
+    """FastAPI application with layers of our own before it.
+
+    Attributes:
+        front: The outermost layer, which passes on what it does not answer to `answer_as_described`; None without any.
+    """
+
+    front: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a connection of ASGI: a request, or the lifespan of the server."""
+        front = self.front if scope["type"] == "http" else None
+        await (front or self.answer_as_described)(scope, receive, send)
+
+    async def answer_as_described(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle it as FastAPI does."""
+        await super().__call__(scope, receive, send)
 
 
 def _app_of(
@@ -86,7 +109,7 @@ def _app_of(
     *,
     prefix: str = "",
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
-) -> FastAPI:
+) -> ServingApp:
     """Return an application with the paths of one index.
 
     Args:
@@ -96,7 +119,7 @@ def _app_of(
         lifespan: Runs while the application runs.
     """
     # FastAPI's own documentation pages load scripts from other hosts: `/docs` is our own.
-    app = FastAPI(
+    app = ServingApp(
         title="elasticdenser",
         version=__version__,
         description="Dense retrieval at the best level that the load allows.",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -13,17 +12,21 @@ from fastapi.responses import Response
 from numpy.typing import NDArray
 
 from elasticdenser.errors import ModelError, QueryError
+from elasticdenser.serving.direct import DirectRoute
 from elasticdenser.serving.encoding import admitted, in_batches
+from elasticdenser.serving.encoding_queue import EncodingMode
 from elasticdenser.serving.errors import error_response, error_responses
-from elasticdenser.serving.models import all_encoder_models, encoder_models, unknown_model
+from elasticdenser.serving.fast_json import JsonResponse, json_bytes
+from elasticdenser.serving.models import all_encoder_models, unknown_model
 from elasticdenser.serving.request_schemas import EmbeddingsRequest
 from elasticdenser.serving.schemas import EmbeddingsResponse
 from elasticdenser.serving.service import Service, add_log_fields, answering_services
+from elasticdenser.serving.settings import TEXTS_PER_BATCH
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=DirectRoute)
 
-VectorFormat = Callable[[NDArray[np.float32]], str]
-"""Turns a vector, float32 of shape (dim,), into its JSON text."""
+VectorFormat = Callable[[NDArray[np.float32]], Any]
+"""Turns a vector, float32 of shape (dim,), into what stands for it in JSON."""
 
 
 @router.post(
@@ -33,11 +36,11 @@ VectorFormat = Callable[[NDArray[np.float32]], str]
 )
 async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     """Encode texts, with the full encoder or with the subnet that the model name ends in."""
-    services = all_encoder_models(answering_services(request))
-    if body.model not in services:
-        return unknown_model(body.model, services)
-    service = services[body.model]
-    subnets = encoder_models(service)
+    services = answering_services(request)
+    service = next((service for service in services if body.model in service.encoder_models), None)
+    if service is None:
+        return unknown_model(body.model, all_encoder_models(services))
+    subnet = service.encoder_models[body.model]
     if body.dimensions not in (None, *accepted_dimensions(service)):
         return _wrong_dimensions(service, body.dimensions)
     with admitted(service.server):
@@ -46,18 +49,16 @@ async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
         except _TokenIdsError as error:
             return error_response(422, f"{error.param}: {error}", param=error.param)
         try:
-            vectors, n_tokens = await _embed(service, texts, body, subnets[body.model])
+            entries, n_tokens = await _embed(service, texts, body, subnet)
         except ModelError as error:
             if body.input_type != "passage":
                 raise
             return error_response(422, str(error), param="input_type")  # a student encodes queries only
-    add_log_fields(request, level=subnets[body.model], texts=len(texts))
+    add_log_fields(request, level=subnet, texts=len(texts))
     service.metrics.count_tokens(n_tokens)
-    rows = ", ".join(
-        f'{{"object": "embedding", "index": {index}, "embedding": {vector}}}' for index, vector in enumerate(vectors)
-    )
-    rest = json.dumps({"model": body.model, "usage": {"prompt_tokens": n_tokens, "total_tokens": n_tokens}})
-    return Response(f'{{"object": "list", "data": [{rows}], {rest[1:]}', media_type="application/json")
+    usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens}
+    rest = json_bytes({"object": "list", "model": body.model, "usage": usage})
+    return JsonResponse(b'{"data":[' + b",".join(entries) + b"]," + rest[1:])
 
 
 def accepted_dimensions(service: Service) -> range:
@@ -124,24 +125,25 @@ def _read_token_ids(service: Service, token_ids: list[int], param: str) -> str:
     return text
 
 
-async def _embed(service: Service, texts: list[str], body: EmbeddingsRequest, subnet: str) -> tuple[list[str], int]:
-    """Return the vectors of texts as JSON texts, and the number of tokens."""
+async def _embed(service: Service, texts: list[str], body: EmbeddingsRequest, subnet: str) -> tuple[list[bytes], int]:
+    """Return the entries of a response, and the number of tokens."""
     encoder = service.retriever.encoder
-    encode = encoder.encode_passages if body.input_type == "passage" else encoder.encode
-    vector_format: VectorFormat = _base64_json if body.encoding_format == "base64" else _float_list_json
-
-    def embed_batch(batch: Sequence[str]) -> tuple[list[str], int]:
-        # A call of json.dumps keeps the interpreter to itself: one call for each vector lets other threads run between.
-        vectors = encoder.cut(encode(batch, subnet), body.dimensions or encoder.dim)
-        return [vector_format(vector) for vector in vectors], sum(encoder.count_tokens(batch))
-
-    batches = await in_batches(service.server, texts, embed_batch)
-    return [vector for vectors, _ in batches for vector in vectors], sum(n_tokens for _, n_tokens in batches)
-
-
-def _base64_json(vector: NDArray[np.float32]) -> str:
-    return f'"{b64encode(vector.astype("<f4").tobytes()).decode()}"'
+    mode = EncodingMode(encoder, subnet, body.input_type == "passage")
+    vector_format: VectorFormat = _base64_of if body.encoding_format == "base64" else _numbers_of
+    entries: list[bytes] = []
+    n_tokens = 0
+    for start in range(0, len(texts), TEXTS_PER_BATCH):  # in between, other requests get their turn
+        encoded = await service.server.encoding_queue.encode(mode, texts[start : start + TEXTS_PER_BATCH])
+        n_tokens += sum(encoded.n_tokens)
+        for index, vector in enumerate(encoder.cut(encoded.vectors, body.dimensions or encoder.dim), start):
+            entries.append(json_bytes({"object": "embedding", "index": index, "embedding": vector_format(vector)}))
+    return entries, n_tokens
 
 
-def _float_list_json(vector: NDArray[np.float32]) -> str:
-    return json.dumps(vector.tolist())
+def _base64_of(vector: NDArray[np.float32]) -> str:
+    return b64encode(vector.astype("<f4").tobytes()).decode()
+
+
+def _numbers_of(vector: NDArray[np.float32]) -> list[float]:
+    numbers: list[float] = vector.tolist()
+    return numbers

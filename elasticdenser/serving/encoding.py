@@ -9,9 +9,7 @@ from typing import TypeVar
 
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.serving.server_state import ServerState
-
-TEXTS_PER_BATCH = 16
-"""Between two batches other requests get their turn, and a server that stops can stop."""
+from elasticdenser.serving.settings import TEXTS_PER_BATCH
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

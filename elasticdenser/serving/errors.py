@@ -134,34 +134,51 @@ def unavailable_response(reason: str) -> Response:
 
 def register_handlers(app: FastAPI) -> None:
     """Make an application report all its errors as `error_response` does."""
+    for kind in (ElasticDenserError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, _handle)
 
-    @app.exception_handler(ElasticDenserError)
-    async def _handle_package_error(request: Request, error: ElasticDenserError) -> Response:
+
+async def _handle(request: Request, error: Exception) -> Response:
+    return response_to(request, error)
+
+
+def response_to(request: Request, error: Exception) -> Response:
+    """Return the response to a request that raised an error of the package, of Starlette or of validation.
+
+    Raises:
+        Exception: It is another error: a bug.
+    """
+    if isinstance(error, ElasticDenserError):
         return _package_error_response(request, error)
+    if isinstance(error, HTTPException):
+        return _http_error_response(request, error)
+    if isinstance(error, RequestValidationError):
+        return _invalid_request_response(request, error)
+    raise error
 
-    @app.exception_handler(HTTPException)
-    async def _handle_http_error(request: Request, error: HTTPException) -> Response:
-        if error.status_code == 404 and error.detail == "Not Found":
-            path = _quoted(request.url.path)
-            return error_response(404, f"there is nothing at {path}: see /openapi.json for all paths")
-        if error.status_code == 405:
-            allowed = ", ".join(_methods_at(request)) or (error.headers or {}).get("Allow", "another method")
-            return error_response(405, f"got {request.method}; expected {allowed}", headers={"Allow": allowed})
-        if error.status_code == 400:  # deeply nested, or numbers of thousands of digits
-            return error_response(400, f"the body cannot be read as JSON: send {_EXAMPLE_BODY}")
-        return error_response(error.status_code, str(error.detail), headers=error.headers)
 
-    @app.exception_handler(RequestValidationError)
-    async def _handle_invalid_request(request: Request, error: RequestValidationError) -> Response:
-        content_type = request.headers.get("content-type", "")
-        if request.method in ("POST", "DELETE") and not _is_json(content_type):
-            return error_response(415, f"got content type {_quoted(content_type)}; expected application/json")
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            reason = first.get("ctx", {}).get("error", "")
-            return error_response(400, f"the body is not JSON ({reason}): send {_EXAMPLE_BODY}")
-        param = _field_of(first["loc"])
-        return error_response(422, _explain(first, param), param=param or None)
+def _http_error_response(request: Request, error: HTTPException) -> Response:
+    if error.status_code == 404 and error.detail == "Not Found":
+        path = _quoted(request.url.path)
+        return error_response(404, f"there is nothing at {path}: see /openapi.json for all paths")
+    if error.status_code == 405:
+        allowed = ", ".join(_methods_at(request)) or (error.headers or {}).get("Allow", "another method")
+        return error_response(405, f"got {request.method}; expected {allowed}", headers={"Allow": allowed})
+    if error.status_code == 400:  # deeply nested, or numbers of thousands of digits
+        return error_response(400, f"the body cannot be read as JSON: send {_EXAMPLE_BODY}")
+    return error_response(error.status_code, str(error.detail), headers=error.headers)
+
+
+def _invalid_request_response(request: Request, error: RequestValidationError) -> Response:
+    content_type = request.headers.get("content-type", "")
+    if request.method in ("POST", "DELETE") and not is_json(content_type):
+        return error_response(415, f"got content type {_quoted(content_type)}; expected application/json")
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        reason = first.get("ctx", {}).get("error", "")
+        return error_response(400, f"the body is not JSON ({reason}): send {_EXAMPLE_BODY}")
+    param = _field_of(first["loc"])
+    return error_response(422, _explain(first, param), param=param or None)
 
 
 def _package_error_response(request: Request, error: ElasticDenserError) -> Response:
@@ -182,21 +199,22 @@ def _package_error_response(request: Request, error: ElasticDenserError) -> Resp
 
 def _methods_at(request: Request) -> list[str]:
     """Return the methods of all routes at the path of a request; Starlette names those of the first alone."""
-    at_path = (route for route in _flat(request.app.routes) if route.matches(request.scope)[0] is Match.PARTIAL)
+    at_path = (route for route in flat_routes(request.app.routes) if route.matches(request.scope)[0] is Match.PARTIAL)
     return sorted({method for route in at_path for method in getattr(route, "methods", None) or ()})
 
 
-def _flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+def flat_routes(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
     """Yield routes, those of included routers one by one."""
     for route in routes:
         included = getattr(route, "original_router", None)  # FastAPI keeps included routers as they are
         if included is None:
             yield route
         else:
-            yield from _flat(included.routes)
+            yield from flat_routes(included.routes)
 
 
-def _is_json(content_type: str) -> bool:
+def is_json(content_type: str) -> bool:
+    """Return whether a content type is that of JSON."""
     media_type = content_type.partition(";")[0].strip().lower()
     return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
 

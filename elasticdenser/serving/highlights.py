@@ -11,13 +11,14 @@ from fastapi import APIRouter, Request, Response
 
 from elasticdenser.errors import QueryError
 from elasticdenser.retrieval.snippets import Sentence, best_snippets, score_sentences, split_into_sentences
+from elasticdenser.serving.direct import DirectRoute
 from elasticdenser.serving.encoding import admitted, in_batches
 from elasticdenser.serving.errors import error_response, error_responses
 from elasticdenser.serving.request_schemas import HighlightsRequest
 from elasticdenser.serving.schemas import HighlightsResponse
 from elasticdenser.serving.service import Service, add_log_fields, service_of
 
-router = APIRouter()
+router = APIRouter(route_class=DirectRoute)
 
 
 @router.post(

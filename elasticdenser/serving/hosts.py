@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 
 from elasticdenser.errors import QueryError
@@ -50,14 +51,16 @@ def is_allowed(host_headers: Sequence[str], allowed: frozenset[str] | None) -> b
     """
     if allowed is None:
         return True
-    for header in host_headers:
-        match = _HOST_HEADER.fullmatch(header)
-        if match is None:
-            return False
-        name = _normalised(match[1])
-        if name not in allowed and not _is_loopback(name):
-            return False
-    return True
+    return all(_is_allowed_header(header, allowed) for header in host_headers)
+
+
+@lru_cache(maxsize=256)
+def _is_allowed_header(header: str, allowed: frozenset[str]) -> bool:
+    match = _HOST_HEADER.fullmatch(header)
+    if match is None:
+        return False
+    name = _normalised(match[1])
+    return name in allowed or _is_loopback(name)
 
 
 def _normalised(name: str) -> str:

@@ -59,6 +59,7 @@ class Metrics:
         self._registry.register(_EngineCollector(engines))
         self._registry.register(ShardCollector(engines))
         self._requests = self._counter("http_requests", "Requests by path, method and status.", _REQUEST_LABELS)
+        self._request_counts: dict[tuple[str, str, str, int], tuple[Counter, Histogram]] = {}
         self._request_s = self._histogram(
             "http_request_seconds", "Time from the head of a request to the end of its response.", ("path",)
         )
@@ -79,8 +80,12 @@ class Metrics:
 
     def count_request(self, index: str, path: str, method: str, status: int, seconds: float) -> None:
         """Count a request; `path` must be one of few, because each gets time series of its own."""
-        self._requests.labels(index, path, method, str(status)).inc()
-        self._request_s.labels(index, path).observe(seconds)
+        labels = index, path, method, status
+        if (counts := self._request_counts.get(labels)) is None:  # to look labels up takes longer than to count
+            counts = self._requests.labels(*map(str, labels)), self._request_s.labels(index, path)
+            self._request_counts[labels] = counts
+        counts[0].inc()
+        counts[1].observe(seconds)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus's text format."""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,7 +31,12 @@ _MONITORING_PATHS = ("/healthz", "/readyz", "/metrics", "/live")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _MAX_LOGGED = 200  # characters of a path or a method
 _MAX_SHOWN_HOST = 100
+_HEADERS = frozenset((b"host", b"authorization", b"content-length", b"x-request-id"))
 _METHODS = ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+_Headers = dict[bytes, list[str]]
+"""Values of headers by name."""
 
 
 class RequestMiddleware:
@@ -57,8 +61,8 @@ class RequestMiddleware:
         if scope["method"] == "HEAD":  # FastAPI's routes do not know it; the server leaves out the body
             scope = {**scope, "method": "GET"}
         received_s = scope.setdefault("received_s", perf_counter())  # unless `HttpProtocol` has set it
-        headers = Headers(scope=scope)
-        scope["request_id"] = _request_id(headers.get("x-request-id", ""))
+        headers = _read_headers(scope)
+        scope["request_id"] = _request_id(_first(headers, b"x-request-id"))
         response = _TrackedResponse(send, scope)
         scope["log_fields"] = log_fields = dict[str, Any]()
         index, path = split_path(scope["path"], self._names)
@@ -70,14 +74,14 @@ class RequestMiddleware:
             self._record(scope, index, path, response, log_fields, perf_counter() - received_s)
 
     async def _respond(
-        self, scope: Scope, path: str, headers: Headers, receive: Receive, response: _TrackedResponse
+        self, scope: Scope, path: str, headers: _Headers, receive: Receive, response: _TrackedResponse
     ) -> None:
         try:
             rejection = self._rejection(scope, path, headers)
             if rejection is not None:
                 await rejection(scope, receive, response.send)
             else:
-                await self._app(scope, self._with_limits(receive, scope["received_s"]), response.send)
+                await self._app(scope, self._with_limits(scope, receive), response.send)
         except asyncio.CancelledError:  # by the server, which has waited long enough for open requests
             await response.send_if_unsent(unavailable_response("the server is stopping"), scope, receive)
             raise
@@ -87,9 +91,9 @@ class RequestMiddleware:
             bug = error_response(500, "the server has a bug: its log holds the details")
             await response.send_if_unsent(bug, scope, receive)
 
-    def _rejection(self, scope: Scope, path: str, headers: Headers) -> Response | None:
+    def _rejection(self, scope: Scope, path: str, headers: _Headers) -> Response | None:
         """Return the response to a request that may not reach the application; None if it may."""
-        hosts = headers.getlist("host")
+        hosts = headers.get(b"host", [])
         if not is_allowed(hosts, self._server.settings.allowed_hosts):
             name = ", ".join(hosts)[:_MAX_SHOWN_HOST]
             message = f"got host {name!a}; expected localhost, or a name given to the server with --allowed-host"
@@ -103,10 +107,10 @@ class RequestMiddleware:
             response = unavailable_response(limit)
             response.headers["Connection"] = "close"
             return response
-        if (key := self._missing_key(path, headers.get("authorization", ""))) is not None:
+        if (key := self._missing_key(path, _first(headers, b"authorization"))) is not None:
             message = f"got no valid {key}; expected the header Authorization: Bearer KEY"
             return error_response(401, message, headers={"WWW-Authenticate": "Bearer"})
-        length = headers.get("content-length", "")
+        length = _first(headers, b"content-length")
         if length.isdecimal() and int(length) > self._server.settings.max_body_bytes:
             return error_response(413, self._too_large_message(), headers={"Connection": "close"})
         return None
@@ -123,21 +127,26 @@ class RequestMiddleware:
         known = [each for each in (self._api_key, self._write_key) if each is not None]
         return None if any([hmac.compare_digest(key, each) for each in known]) else "API key"
 
-    def _with_limits(self, receive: Receive, received_s: float) -> Receive:
+    def _with_limits(self, scope: Scope, receive: Receive) -> Receive:
         """Return `receive` with limits: a body need not state its length, and need not arrive at all."""
         n_bytes, is_complete = 0, False
+        received_s: float = scope["received_s"]
+        has_arrived: Callable[[], bool] = scope.get("has_body_arrived", lambda: False)
         timeout_s = self._server.settings.request_timeout_s
 
         async def receive_limited() -> Message:
             nonlocal n_bytes, is_complete
             if is_complete:  # the next message says that the client hung up, which may come at any time
                 return await receive()
-            try:
-                async with asyncio.timeout(max(0.0, received_s + timeout_s - perf_counter())):
-                    message = await receive()
-            except TimeoutError:
-                text = f"the body did not arrive within {timeout_s:g} s: send it again"
-                raise HTTPException(408, text, {"Connection": "close"}) from None
+            if has_arrived():
+                message = await receive()
+            else:
+                try:
+                    async with asyncio.timeout(max(0.0, received_s + timeout_s - perf_counter())):
+                        message = await receive()
+                except TimeoutError:
+                    text = f"the body did not arrive within {timeout_s:g} s: send it again"
+                    raise HTTPException(408, text, {"Connection": "close"}) from None
             n_bytes += len(message.get("body", b""))
             is_complete = not message.get("more_body", False)
             if n_bytes > self._server.settings.max_body_bytes:
@@ -194,13 +203,27 @@ class _TrackedResponse:
         """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.status = CLIENT_CLOSED_REQUEST if self._is_client_gone() else message["status"]
-            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
         await self._send(message)
 
     async def send_if_unsent(self, response: Response, scope: Scope, receive: Receive) -> None:
         """Send a response, unless another one has started."""
         if self.status is None:
             await response(scope, receive, self.send)
+
+
+def _read_headers(scope: Scope) -> _Headers:
+    """Return the values of those headers that matter here."""
+    headers: _Headers = {}
+    for name, value in scope["headers"]:
+        if name in _HEADERS:
+            headers.setdefault(name, []).append(value.decode("latin-1"))
+    return headers
+
+
+def _first(headers: _Headers, name: bytes) -> str:
+    """Return the first value of a header; nothing if it is missing."""
+    return headers[name][0] if name in headers else ""
 
 
 def _request_id(header: str) -> str:

@@ -36,19 +36,11 @@ async def model(
     return _model_object(models[model], model) if model in models else unknown_model(model, models)
 
 
-def encoder_models(service: Service) -> dict[str, str]:
-    """Return the subnet of the encoder by model name, the full encoder first."""
-    encoder = service.retriever.encoder
-    return {service.model: str(encoder.full_subnet)} | {
-        f"{service.model}/{subnet}": str(subnet) for subnet in encoder.subnets
-    }
-
-
 def all_encoder_models(services: Sequence[Service]) -> dict[str, Service]:
     """Return the first service that has a model, by model name."""
     models: dict[str, Service] = {}
     for service in services:
-        for name in encoder_models(service):
+        for name in service.encoder_models:
             models.setdefault(name, service)
     return models
 

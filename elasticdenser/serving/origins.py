@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from elasticdenser.errors import QueryError
 
@@ -31,8 +31,8 @@ def parse_origins(origins: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(_parse, origins)))
 
 
-def allow_origins(app: FastAPI, origins: tuple[str, ...]) -> None:
-    """Let scripts of pages from these origins use an application, and read its errors too.
+def allow_origins(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    """Return an application whose answers, errors too, scripts of pages from these origins can read.
 
     Clients prove who they are by a key that they add themselves, so that no request needs cookies.
     """
@@ -42,7 +42,7 @@ def allow_origins(app: FastAPI, origins: tuple[str, ...]) -> None:
         "expose_headers": ["X-Request-Id", "Retry-After"],
         "max_age": _MAX_AGE_S,
     }
-    app.add_middleware(CORSMiddleware, allow_origins=origins, **options)
+    return CORSMiddleware(app, allow_origins=origins, **options)
 
 
 def _parse(origin: str) -> str:

@@ -13,14 +13,14 @@ from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError
 from elasticdenser.index.filters import parse_filter
 from elasticdenser.index.locking import LockHeldError
 from elasticdenser.retrieval.retriever import Retriever
+from elasticdenser.serving.direct import DirectRoute
 from elasticdenser.serving.errors import error_response, error_responses
-from elasticdenser.serving.fast_json import FastJsonRoute
 from elasticdenser.serving.passage_writer import Addition, Deletion, Outcome, WriterBusyError
 from elasticdenser.serving.schemas import ChangeResponse
 from elasticdenser.serving.service import Service, add_log_fields, service_of
 from elasticdenser.serving.write_schemas import AddRequest, DeleteRequest
 
-router = APIRouter(route_class=FastJsonRoute)
+router = APIRouter(route_class=DirectRoute)
 """The routes of an index that clients may change."""
 
 read_only_router = APIRouter()

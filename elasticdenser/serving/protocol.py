@@ -40,6 +40,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     - `received_s`: the time at which its head was complete, on the clock of `time.perf_counter`;
     - `is_client_gone`: a function that returns whether the client cannot receive a response any more;
+    - `has_body_arrived`: a function that returns whether all of its body has arrived;
     - `is_surplus`: whether the server has more connections than it should.
     """
 
@@ -149,6 +150,7 @@ class HttpProtocol(HttpToolsProtocol):
         scope["received_s"] = self._received_s
         scope["is_surplus"] = self._is_surplus
         scope["is_client_gone"] = lambda: cycle.disconnected
+        scope["has_body_arrived"] = lambda: not cycle.more_body
         # After the head of CONNECT comes no HTTP, or a body that the parser does not know.
         if self._is_surplus or self.parser.should_upgrade():
             cycle.keep_alive = False

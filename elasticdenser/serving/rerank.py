@@ -13,6 +13,7 @@ from fastapi.responses import Response
 
 from elasticdenser.arrays import Scores
 from elasticdenser.rankers import ElasticRanker
+from elasticdenser.serving.direct import DirectRoute
 from elasticdenser.serving.encoding import admitted, in_batches
 from elasticdenser.serving.errors import error_response, error_responses
 from elasticdenser.serving.models import ranker_models, unknown_model
@@ -21,7 +22,7 @@ from elasticdenser.serving.schemas import RerankResponse, TeiRank
 from elasticdenser.serving.service import Service, add_log_fields, service_of
 from elasticdenser.subnet import Subnet
 
-router = APIRouter()
+router = APIRouter(route_class=DirectRoute)
 """The routes of a server with a ranker."""
 
 router_without_ranker = APIRouter()

@@ -17,14 +17,15 @@ from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.filters import AnyFilter, parse_filter
+from elasticdenser.serving.direct import DirectRoute
 from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, error_responses
-from elasticdenser.serving.fast_json import json_bytes
+from elasticdenser.serving.fast_json import JsonResponse, json_bytes
 from elasticdenser.serving.request_schemas import AnySearchRequest, BatchSearchRequest, SearchRequest
 from elasticdenser.serving.schemas import SearchResponse
 from elasticdenser.serving.service import Service, add_log_fields, service_of
 from elasticdenser.serving.settings import MAX_TOTAL_HITS
 
-router = APIRouter()
+router = APIRouter(route_class=DirectRoute)
 
 _SUBMITS_PER_TURN = 16
 """Queries submitted before the event loop gets to serve other requests."""
@@ -62,7 +63,7 @@ async def search(body: AnySearchRequest, request: Request) -> Response:
         content = await asyncio.to_thread(_render, service, answers, with_text)
     else:
         content = _render(service, answers, with_text)
-    return Response(content, media_type="application/json")
+    return JsonResponse(content)
 
 
 async def _invalid_response(
@@ -154,7 +155,7 @@ async def _answer_all(
             futures.append(service.engine.submit(query, k, deadline_s=remaining_s, **options))
             if number % _SUBMITS_PER_TURN == 0:
                 await asyncio.sleep(0)
-        answers = await _wait_for_answers(request, futures, service.settings.request_timeout_s)
+        answers = await _wait_for_answers(service, request, futures)
     finally:
         for future in futures:
             future.cancel()  # removes waiting queries from the queue; does nothing to answered ones
@@ -164,17 +165,17 @@ async def _answer_all(
     return [replace(answer, queued_s=answer.queued_s + delay_s) for answer, delay_s in pairs]
 
 
-async def _wait_for_answers(request: Request, futures: list[Future[Answer]], timeout_s: float) -> list[Answer] | None:
+async def _wait_for_answers(service: Service, request: Request, futures: list[Future[Answer]]) -> list[Answer] | None:
     """Return the answers of futures; None if the client hangs up first.
 
     Raises:
         OverloadedError: The answers took too long.
     """
+    if await service.server.notifier.wait(futures, _WATCH_AFTER_S):
+        return [future.result() for future in futures]
+    timeout_s = service.settings.request_timeout_s
     all_answers = asyncio.gather(*map(asyncio.wrap_future, futures))
     all_answers.add_done_callback(_retrieve_exception)
-    await asyncio.wait((all_answers,), timeout=_WATCH_AFTER_S)
-    if all_answers.done():
-        return all_answers.result()
     disconnect = asyncio.create_task(_wait_for_disconnect(request))
     try:
         await asyncio.wait((all_answers, disconnect), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)

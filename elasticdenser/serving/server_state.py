@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from elasticdenser.engine.engine import RetrievalEngine
 from elasticdenser.serving.access_log import AccessLog
+from elasticdenser.serving.done_notifier import DoneNotifier
+from elasticdenser.serving.encoding_queue import EncodingQueue
 from elasticdenser.serving.metrics import Metrics
 from elasticdenser.serving.passage_writer import PassageWriter
 from elasticdenser.serving.settings import ServeSettings
@@ -33,6 +36,7 @@ class ServerState:
         n_encoding: Requests for embeddings, highlights or reranking that have not been answered yet.
         idle_connections: Connections without a request, the one that has been idle the longest first.
         encoding_pool: Threads that compute such requests.
+        encoding_queue: Texts to embed, which these threads encode in batches.
         writer: Changes the indexes.
     """
 
@@ -43,7 +47,17 @@ class ServerState:
         self.idle_connections: dict[Connection, None] = {}
         self.log = AccessLog() if settings.log else None
         self.encoding_pool = ThreadPoolExecutor(settings.encoding_threads, thread_name_prefix="elasticdenser-encoding")
+        self.encoding_queue = EncodingQueue(self.encoding_pool, settings.encoding_threads)
         self.writer = PassageWriter(settings.max_waiting_writes)
+        self._notifier: DoneNotifier | None = None
+
+    @property
+    def notifier(self) -> DoneNotifier:
+        """Notifies the running event loop of futures that are done."""
+        loop = asyncio.get_running_loop()
+        if self._notifier is None or self._notifier.loop is not loop:
+            self._notifier = DoneNotifier(loop)
+        return self._notifier
 
     def close(self) -> None:
         """Stop the threads of the server."""

@@ -36,6 +36,7 @@ class Service:
 
     Attributes:
         model: Name of the encoder; for an encoder in a folder, the folder's name.
+        encoder_models: The subnet of the encoder by model name, the full encoder first.
         ranker: The ranker of the retriever; None if it has none.
         started_s: Time of the start, in seconds since the epoch.
         is_ready: Whether every level has run once.
@@ -54,6 +55,10 @@ class Service:
         self.read_token_ids = load_token_reader(self.settings.token_ids, retriever.encoder)
         location = retriever.encoder.location
         self.model = Path(location.name).name if location.source == "folder" else location.name
+        encoder = retriever.encoder
+        self.encoder_models = {self.model: str(encoder.full_subnet)} | {
+            f"{self.model}/{subnet}": str(subnet) for subnet in encoder.subnets
+        }
         self.started_s = int(time.time())
         self.indexes: tuple[PassageIndex, ...] = (retriever.index,)
         self.is_ready = False

@@ -13,6 +13,10 @@ MAX_QUERIES = 256
 MAX_TEXTS = 2048
 """Texts to embed of one request, as many as OpenAI takes; they are encoded in small batches."""
 
+TEXTS_PER_BATCH = 16
+"""Texts that are encoded or ranked at once. Between two batches other requests get their turn, and a server that stops
+can stop."""
+
 MAX_DOCUMENTS = 1000
 """Documents to rerank of one request, as many as Cohere takes; they are scored in small batches."""
 

@@ -259,3 +259,12 @@ def test_a_log_that_nobody_reads_does_not_hold_up_the_shutdown():
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(QueryError, match="expected"):
         ServeSettings(**settings)
+
+
+def test_the_log_is_ascii_whatever_clients_send():
+    file = io.StringIO()
+    log = AccessLog(file)
+    log.write(path="/\x9b31m\u00e9\ud800", status=404)
+    log.close()
+    line = file.getvalue()
+    assert line.isascii() and json.loads(line)["path"] == "/\x9b31m\u00e9\ud800"
