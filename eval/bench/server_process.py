@@ -10,7 +10,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,9 +33,9 @@ class ServerProcess:
     url: str
     pid: int
 
-    def cpu_ms(self) -> Counter[str]:
+    def cpu_ms(self) -> dict[str, float]:
         """Return the CPU time so far of its first thread, its other threads, and the processes that it started."""
-        times = Counter({"event loop": 0.0, "other threads": 0.0, "search processes": 0.0})
+        times = dict.fromkeys(("event loop", "other threads", "search processes"), 0.0)
         for thread, thread_ms in _thread_ms(self.pid).items():
             times["event loop" if thread == self.pid else "other threads"] += thread_ms
         for child in _descendants(self.pid):

@@ -201,9 +201,7 @@ def _run(
 def _cpu_of_request(server: ServerProcess, workload: Workload, n_clients: int, seconds: float) -> dict[str, float]:
     before = server.cpu_ms()
     outcomes = _run(server, workload, ClosedLoop(clients=n_clients), _OPEN_DEADLINE_S, seconds)
-    used = server.cpu_ms()
-    used.subtract(before)
-    parts = {part: used[part] / len(outcomes) for part in used}
+    parts = {part: (ms - before[part]) / len(outcomes) for part, ms in server.cpu_ms().items()}
     return {**parts, "all": sum(parts.values()), "requests a second": len(outcomes) / seconds}
 
 
