@@ -76,9 +76,9 @@ def test_a_single_model_is_found_by_its_name(client, name):
     [
         ({"input": ""}, 422, "input: got ''; expected text with at least one visible character", "input"),
         ({"input": []}, 422, "input: got an empty list; expected at least 1", "input"),
-        ({"input": None}, 422, "input: got None; expected a text, a list of up to 2,048 texts, or their", "input"),
-        ({"input": True}, 422, "input: got True; expected a text, a list of", "input"),
-        ({"input": [None]}, 422, "input[0]: got None; expected text", "input[0]"),
+        ({"input": None}, 422, "input: got null; expected a text, a list of up to 2,048 texts, or their", "input"),
+        ({"input": True}, 422, "input: got true; expected a text, a list of", "input"),
+        ({"input": [None]}, 422, "input[0]: got null; expected text", "input[0]"),
         ({"input": ["a", " "]}, 422, "input[1]: got ' '; expected text with", "input[1]"),
         ({"input": ["a", 1]}, 422, "input[1]: got 1; expected text", "input[1]"),
         ({"input": ["a"] * 2049}, 422, "got a list of 2,049; expected at most 2,048: send several requests", "input"),

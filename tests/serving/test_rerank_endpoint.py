@@ -138,7 +138,7 @@ def test_the_form_of_text_embeddings_inference(ranking_client, ranker):
         ({"documents": ["a", 1]}, "got 1; expected text, or an object with a field text", "documents[1]"),
         ({"documents": ["a", {"title": "b"}]}, "documents[1].text is missing", "documents[1].text"),
         ({"documents": ["a", {"text": 3}]}, "documents[1].text: got 3; expected text", "documents[1].text"),
-        ({"documents": [None]}, "got None; expected text, or an object with a field text", "documents[0]"),
+        ({"documents": [None]}, "got null; expected text, or an object with a field text", "documents[0]"),
         ({"query": " "}, "query: got ' '; expected text with", "query"),
         ({"query": "a" * 10_001}, "got 10,001 characters; expected at most 10,000", "query"),
         ({"query": 3}, "query: got 3; expected text", "query"),
@@ -156,7 +156,7 @@ def test_bad_input_is_rejected_with_the_name_of_its_field(ranking_client, fields
     ("fields", "message"),
     [
         ({"texts": []}, "texts: got an empty list"),
-        ({"texts": [{"text": "a"}]}, "texts[0]: got {'text': 'a'}; expected text"),
+        ({"texts": [{"text": "a"}]}, 'texts[0]: got {"text": "a"}; expected text'),
         ({"truncation_direction": "Left"}, "expected 'right' or 'Right'"),
         ({"top_n": 3}, "unknown field 'top_n'"),
     ],
@@ -168,7 +168,7 @@ def test_bad_input_in_the_form_of_tei_is_rejected(ranking_client, fields, messag
 def test_a_document_that_is_no_json_is_rejected(ranking_client):
     body = '{"query": "dune", "documents": [{"text": "a", "year": NaN}], "return_documents": true}'
     response = ranking_client.post("/v1/rerank", content=body, headers={"Content-Type": "application/json"})
-    assert "got nan; expected a finite number" in error_of(response, 422)["message"]
+    assert "got NaN; expected a finite number" in error_of(response, 422)["message"]
 
 
 def test_null_is_the_default_of_every_field_that_has_one(ranking_client):
