@@ -148,7 +148,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 SERIAL = (
     *("engine/test_", "engine/profiling/"),
-    *("loadtest/", "cli/test_loadtest_command.py", "serving/test_ray_serving.py"),
+    *("loadtest/", "cli/test_loadtest_command.py", "serving/test_ray_serving.py", "serving/test_ray_nodes.py"),
 )
 """Places of tests with deadlines in real time, which would be missed if other tests ran at the same time."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hashing import HashingEncoder, make_passages
+from ray_nodes import replica_pids
 from serving_helpers import PROFILE, search
 from sharded import make_sharded
 from waiting import wait_until
@@ -31,19 +32,6 @@ LONG_S = 120.0
 
 def passages(n, offset=0):
     return [Passage(doc_id=f"d{i}", text=f"word {i} of passage {i} is sand") for i in range(offset, offset + n)]
-
-
-def replica_pids(shard):
-    """Return the processes of a shard's replicas, which Ray names after their deployments."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:  # it has ended
-            continue
-        if title.startswith("ray::ServeReplica:elasticdenser-") and f"-{shard}:" in title:
-            found.append(int(folder.name))
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ import signal
 import threading
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from ci_needs import require
 from hashing import HashingEncoder, assert_same, make_passages, write_jsonl
+from ray_nodes import ray_nodes
 from recording import Deadly, RecordingEncoder, visible_gpus
 from waiting import wait_until
 
@@ -26,31 +26,15 @@ from elasticdenser.progress import silent
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial]
 
-ROOT = Path(__file__).parents[3]
 N = 20_000
 """Passages: shards of several windows."""
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Ray cluster of two nodes on this machine, which listens on the loopback address; a third can be added."""
     require(is_installed("ray"), "needs the extra ray")
-    with pytest.MonkeyPatch.context() as environment:
-        # Workers are as nice as the rest, so that they make progress beside other tests.
-        for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness"):
-            environment.setenv(name, "0")
-        environment.setenv("RAY_agent_register_timeout_ms", "120000")  # a loaded machine starts them slowly
-        environment.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "helpers"))))
-        import ray
-        from ray.cluster_utils import Cluster
-
-        node = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
-        cluster = Cluster(initialize_head=True, connect=True, head_node_args=node)
-        cluster.options = node
-        cluster.add_node(**node)
+    with ray_nodes(num_cpus=1) as cluster:
         yield cluster
-        ray.shutdown()
-        cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
