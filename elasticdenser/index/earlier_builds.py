@@ -1,4 +1,4 @@
-"""What is in the place of a new build already: another index, the same one, or an unfinished build."""
+"""Checks of the place of a new build: another index, the same one, or an unfinished build may be there."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from elasticdenser.models.settings import EncoderFingerprint
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestOfParts:
-    """What the manifests of all indexes of parts say of the parts together.
+    """Manifest of an index of parts: the fields that all kinds share.
 
     Args:
         created: UTC, ISO 8601.

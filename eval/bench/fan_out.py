@@ -1,4 +1,4 @@
-"""What a router takes for asking all shards at once, without searching: replicas that answer at once.
+"""Time that a router takes for asking all shards at once, without searching: replicas that answer at once.
 
     OMP_NUM_THREADS=1 python eval/bench/fan_out.py [--shards 3] [--requests 1000]
 

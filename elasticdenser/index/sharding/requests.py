@@ -1,4 +1,4 @@
-"""What a shard is asked, wherever it is searched."""
+"""Requests to a shard, wherever it is searched."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class IndexStructure:
 
     def __init__(self, parts: Sequence[SearchStructure], info: StructureInfo) -> None:
         self._parts, self.info = parts, info
-        self._sources = [parts[effort.part].at(effort) for effort in info.efforts]
+        self._sources = {effort: parts[effort.part].at(effort) for effort in info.efforts}
         # To make the parameters for FAISS takes a tenth of the time of a search.
         self._among: WeakKeyDictionary[Matches, CandidateSource] = WeakKeyDictionary()
 
@@ -110,7 +110,7 @@ class IndexStructure:
         Raises:
             IndexFormatError: The structure cannot be searched.
         """
-        for source in self._sources:
+        for source in self._sources.values():
             n_candidates = min(source.n_candidates(_TRIED_K), source.max_candidates)
             found = source.candidates(np.ascontiguousarray(vectors[:_TRIED_QUERIES]), n_candidates)
             if not (found >= 0).any():
@@ -128,9 +128,7 @@ class IndexStructure:
             QueryError: The recall is out of range.
         """
         effort = self._effort_for(recall, share)
-        if effort in self.info.efforts:
-            return self._sources[self.info.efforts.index(effort)]
-        return self._parts[effort.part].at(effort)
+        return self._sources.get(effort) or self._parts[effort.part].at(effort)
 
     def source_among(self, matches: Matches) -> CandidateSource | None:
         """Return a source that proposes matching passages alone, out of all inverted lists; None if there are none.

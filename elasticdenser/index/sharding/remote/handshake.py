@@ -26,7 +26,7 @@ TIMEOUT_S = 5.0
 _DEAD_AFTER_S = 6
 """A peer that acknowledges nothing for so long is taken for dead, as after a loss of power."""
 _ROUTER, _REPLICA = b"elasticdenser router 1", b"elasticdenser replica 1"
-"""What each side signs, with the version of the protocol: the proof of one is none of the other."""
+"""Label that each side signs, with the version of the protocol: the proof of one is none of the other."""
 
 
 class HandshakeError(ElasticDenserError):
