@@ -10,11 +10,11 @@ from fastapi import APIRouter, Request, Response
 
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError, ModelError, QueryError
-from elasticdenser.index.filters import parse_filter
 from elasticdenser.index.locking import LockHeldError
 from elasticdenser.retrieval.retriever import Retriever
 from elasticdenser.serving.direct import DirectRoute
 from elasticdenser.serving.errors import error_response, error_responses
+from elasticdenser.serving.index_parts import check_filter
 from elasticdenser.serving.passage_writer import Addition, Deletion, Outcome, WriterBusyError
 from elasticdenser.serving.schemas import ChangeResponse
 from elasticdenser.serving.service import Service, add_log_fields, service_of
@@ -62,7 +62,7 @@ async def delete(body: DeleteRequest, request: Request) -> dict[str, Any] | Resp
     filter = None
     if body.filter is not None:
         try:
-            filter = str(parse_filter(body.filter))
+            filter = str(await asyncio.to_thread(check_filter, service.retriever.index, body.filter))
         except QueryError as error:
             return error_response(422, str(error), param="filter")
     deletion = Deletion(path=service.retriever.index.path, doc_ids=body.doc_ids, filter=filter)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from concurrent.futures import Future
 from dataclasses import replace
@@ -15,11 +14,11 @@ from fastapi import APIRouter, Request, Response
 from elasticdenser.engine.answers import Answer
 from elasticdenser.engine.errors import OverloadedError
 from elasticdenser.errors import QueryError
-from elasticdenser.index import PassageIndex
-from elasticdenser.index.filters import AnyFilter, parse_filter
+from elasticdenser.index.filters import parse_filter
 from elasticdenser.serving.direct import DirectRoute
 from elasticdenser.serving.errors import CLIENT_CLOSED_REQUEST, error_response, error_responses
 from elasticdenser.serving.fast_json import JsonResponse, json_bytes
+from elasticdenser.serving.index_parts import check_filter, check_hybrid
 from elasticdenser.serving.request_schemas import AnySearchRequest, BatchSearchRequest, SearchRequest
 from elasticdenser.serving.schemas import SearchResponse
 from elasticdenser.serving.service import Service, add_log_fields, service_of
@@ -32,9 +31,6 @@ _SUBMITS_PER_TURN = 16
 
 _MAX_INLINE_HITS = 64
 """Hits whose texts the event loop reads itself, in about 0.5 ms; for so few, a thread would cost more."""
-
-_LACKS = "has no {} (whoever runs the server builds it with {})"
-"""Messages speak of the fields of a request; of options, only to say who could help."""
 
 _MIN_REMAINING_S = 1e-6
 _WATCH_AFTER_S = 0.05
@@ -83,9 +79,10 @@ async def _invalid_response(
         if body.minimum_level not in levels:
             message = f"minimum_level: got {body.minimum_level!a}; expected one of {', '.join(levels)}"
             return error_response(422, message, param="minimum_level")
-    if body.hybrid is not None and body.hybrid is not False and index.lexical is None:
-        message = f"hybrid: got {json.dumps(body.hybrid)}, but this index {_LACKS.format('words', '--hybrid')}"
-        return error_response(422, f"{message}: leave hybrid out", param="hybrid")
+    try:
+        check_hybrid(index, body.hybrid)
+    except QueryError as error:
+        return error_response(422, str(error), param="hybrid")
     try:
         if body.doc_ids is not None:
             await asyncio.to_thread(index.positions, body.doc_ids)
@@ -93,22 +90,10 @@ async def _invalid_response(
         return error_response(404, f"doc_ids: {error}", param="doc_ids")
     try:
         if body.filter is not None:
-            await asyncio.to_thread(_check_filter, index, body.filter)
+            await asyncio.to_thread(check_filter, index, body.filter)
     except QueryError as error:
         return error_response(422, str(error), param="filter")
     return None
-
-
-def _check_filter(index: PassageIndex, filter: AnyFilter) -> None:
-    """Refuse a filter that has a fault, or does not fit the metadata of an index.
-
-    Raises:
-        QueryError: It does not.
-    """
-    parsed = parse_filter(filter)
-    if not index.fields:
-        raise QueryError(f"filter: this index {_LACKS.format('metadata', '--metadata')}: leave filter out")
-    index.check_filter(parsed)
 
 
 def _deadline_s(service: Service, body: SearchRequest | BatchSearchRequest) -> float:
