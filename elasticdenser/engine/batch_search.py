@@ -139,7 +139,7 @@ class RetrieverSearch(BatchSearch):
 
 
 def options_of_level(retriever: Retriever, level: str) -> dict[str, Any]:
-    """Return the subnet and the reranker of a level, as `Retriever.search` takes them.
+    """Return the subnet, the escalation and the reranker of a level, as `Retriever.search` takes them.
 
     The levels alone say what an elastic ranker reranks. A reranker of another form, which the retriever was opened
     with, is used at all levels but those.
@@ -148,10 +148,13 @@ def options_of_level(retriever: Retriever, level: str) -> dict[str, Any]:
         QueryError: The encoder or the ranker lacks a subnet, or the index has no texts to rerank.
         ModelError: The level reranks and there is no ranker.
     """
+    from elasticdenser.retrieval.escalation import Escalation
     from elasticdenser.retrieval.reranking import NO_RERANKER, ElasticReranker
 
     parts = parse_level_name(level)
     options: dict[str, Any] = {"subnet": retriever.encoder.resolve_subnet(parts.subnet)}
+    if parts.escalation:
+        options["escalation"] = Escalation.parse(parts.escalation, retriever.encoder)
     if parts.stages:
         return {**options, "reranker": elastic_reranker(retriever, parts.reranking)}
     return {**options, "reranker": NO_RERANKER} if isinstance(retriever.reranker, ElasticReranker) else options

@@ -20,16 +20,13 @@ from elasticdenser.query_input import Queries, checked_k, query_records
 from elasticdenser.rankers import ElasticRanker
 from elasticdenser.retrieval.by_document import check_has_documents, keep_best_chunks, retrieve_documents
 from elasticdenser.retrieval.encoder_choice import is_same_encoder, load_query_encoder
+from elasticdenser.retrieval.escalation import N_COMPARED, Escalation, Retrieved, retrieve
 from elasticdenser.retrieval.hybrid import Hybrid, search_hybrid, weight_of, words_of
 from elasticdenser.retrieval.reranking import NO_RERANKER, ElasticReranker, Reranker, make_reranker
 from elasticdenser.retrieval.reranking.batches import rerank_batch
 from elasticdenser.retrieval.scores import strictly_decreasing
 from elasticdenser.retrieval.snippets import Snippet, make_snippets
 from elasticdenser.subnet import Subnet
-
-FirstStage = Callable[[list[str], Vectors], tuple[Scores, Positions]]
-"""Takes queries and their vectors, float32, (n_queries, dim); returns scores and positions, (n_queries, n), best first.
-"""
 
 _BATCH = 32
 """Queries that are encoded and searched together; larger batches would delay the first hits of a stream."""
@@ -215,6 +212,7 @@ class Retriever:
         reranker: Reranker | str | None = None,
         by_document: bool = False,
         hybrid: Hybrid = None,
+        escalation: Escalation | str | None = None,
     ) -> Iterator[Hit]:
         """Search, streaming the hits query by query, best first.
 
@@ -235,6 +233,8 @@ class Retriever:
                 document's id, and `passage_id` that of the chunk.
             hybrid: Search by words too: True, or the weight of words from 0 to 1; False is meaning alone, None as the
                 retriever was made, whose weight True takes too. Scores are then those of `search_hybrid`.
+            escalation: Encode and search again by a larger subnet where the best hits score nearly alike, such as
+                `0.08:w1-d6`; without effect in a search by words too, whose scores are of another kind.
 
         Yields:
             A `Hit`, which is a `ScoredDoc(query_id, doc_id, score)`, with the `subnet` that encoded the query; ties in
@@ -256,19 +256,30 @@ class Retriever:
         select_effort(self.index.manifest.structure.efforts, recall)  # so that the call itself refuses a wrong recall
         n_retrieved = k if second_stage is None else max(k, second_stage.n_candidates)
         weight = self._resolve_hybrid(hybrid)
+        if isinstance(escalation, str):
+            escalation = Escalation.parse(escalation, self.encoder)
+        if weight is not None:
+            escalation = None
+        n_searched = n_retrieved if escalation is None else max(n_retrieved, N_COMPARED)
         if weight is not None and filter is not None:
             # Words are counted for any passages, but for a filter only exactly.
             matching = self.index.matches(filter).positions
             within, filter = matching if within is None else np.intersect1d(within, matching), None
         options: dict[str, Any] = {"within": within, "exact": exact, "recall": recall}
 
-        def first_stage(texts: list[str], vectors: Vectors) -> tuple[Scores, Positions]:
-            retrieve = partial(self.index.search, vectors, filter=filter, **options)
+        def search(texts: list[str], vectors: Vectors) -> tuple[Scores, Positions]:
+            one_search = partial(self.index.search, vectors, filter=filter, **options)
             if weight is not None:
-                retrieve = partial(search_hybrid, self.index, texts, vectors, weight=weight, **options)
-            return retrieve_documents(retrieve, self.index, n_retrieved) if by_document else retrieve(k=n_retrieved)
+                one_search = partial(search_hybrid, self.index, texts, vectors, weight=weight, **options)
+            return retrieve_documents(one_search, self.index, n_retrieved) if by_document else one_search(k=n_searched)
 
-        return self._search(query_records(queries), k, subnet, first_stage, second_stage, by_document)
+        def first_stage(texts: list[str]) -> Retrieved:
+            found = retrieve(self.encoder, subnet, search, texts, escalation)
+            if n_searched == n_retrieved or by_document:
+                return found
+            return found._replace(scores=found.scores[:, :n_retrieved], positions=found.positions[:, :n_retrieved])
+
+        return self._search(query_records(queries), k, first_stage, second_stage, by_document)
 
     def snippets(self, query: str, hits: Iterable[Hit]) -> list[Snippet]:
         """Return the sentence of each hit that matches the query best, by the full encoder.
@@ -305,15 +316,13 @@ class Retriever:
         self,
         records: Iterator[tuple[str, str]],
         k: int,
-        subnet: Subnet,
-        first_stage: FirstStage,
+        first_stage: Callable[[list[str]], Retrieved],
         second_stage: Reranker | None,
         by_document: bool,
     ) -> Iterator[Hit]:
         while batch := list(islice(records, _BATCH)):
             texts = [text for _, text in batch]
-            vectors = self.encoder.encode(texts, subnet)
-            scores, positions = first_stage(texts, vectors)
+            vectors, scores, positions, subnets = first_stage(texts)
             if second_stage is not None and positions.shape[1]:
                 n_reranked = positions.shape[1] if by_document else k
                 scores, positions = rerank_batch(
@@ -321,10 +330,10 @@ class Retriever:
                 )
             if by_document:
                 scores, positions = keep_best_chunks(self.index, scores, positions, k)
-            yield from self._hits([query_id for query_id, _ in batch], scores, positions, subnet, by_document)
+            yield from self._hits([query_id for query_id, _ in batch], scores, positions, subnets, by_document)
 
     def _hits(
-        self, query_ids: list[str], scores: Scores, positions: Positions, subnet: Subnet, by_document: bool
+        self, query_ids: list[str], scores: Scores, positions: Positions, subnets: list[Subnet], by_document: bool
     ) -> Iterator[Hit]:
         """Yield the hits of a batch of queries.
 
@@ -332,14 +341,15 @@ class Retriever:
             query_ids: The ids of the queries.
             scores: float32, (n_queries, n), best first.
             positions: int64, (n_queries, n), -1 for none.
-            subnet: The subnet that encoded the queries.
+            subnets: The subnet that encoded each query.
             by_document: Whether the hits name documents.
         """
         if not (scores[:, 1:] < scores[:, :-1]).all():
             scores = np.stack([strictly_decreasing(row) for row in scores])
         is_hit = positions >= 0
         doc_ids = iter(self.index.doc_ids.take(positions[is_hit]))
-        for query_id, scores_of_query, are_hits in zip(query_ids, scores.tolist(), is_hit.tolist(), strict=True):
+        rows = zip(query_ids, scores.tolist(), is_hit.tolist(), subnets, strict=True)
+        for query_id, scores_of_query, are_hits, subnet in rows:
             for score in compress(scores_of_query, are_hits):
                 passage_id = next(doc_ids)
                 if by_document:

@@ -23,6 +23,7 @@ _EXAMPLES = options.examples(
     "profile indexes/mine --queries questions.txt --by-length -o profile.json",
     "profile indexes/mine --rerank 50:w0.5-d3 --rerank 100:w1-d6 -o profile.json    (levels that rerank)",
     "profile indexes/nq --queries beir/nq/ --measure nDCG@10 --rerank 50:w0.5-d3 -o profile.json    (judged)",
+    "profile indexes/mine --escalate 0.1 --escalate 0.25 -o profile.json",
     "profile indexes/mine --hybrid -o profile.json",
     "profile indexes/mine --filters -o profile.json    (recall and time of filters)",
     "profile indexes/mine --subnets w1-d6,w0.5-d3,level0 --batch-sizes 1,8,32 -o profile.json",
@@ -80,6 +81,16 @@ def profile(
         ),
     ] = None,
     reranking: RerankedLevelsOptions,
+    escalate: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--escalate",
+            metavar="SHARE",
+            help="Add levels that encode this share of the queries again by the largest subnet, those whose best hits "
+            "score nearly alike, such as 0.25; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     hybrid: Annotated[
         bool, typer.Option("--hybrid", help="Measure searches by meaning and words, as with `serve --hybrid`.")
     ] = False,
@@ -125,6 +136,7 @@ def profile(
         by_length=by_length,
         filters=bool(retriever.index.fields) if filters is None else filters,
         rerankings=reranking.rerankings,
+        escalated_shares=tuple(escalate or ()),
     )
     texts = [query.text for query in load_queries(queries)] if queries else sample_queries(retriever)
     folder = retriever.encoder.location.path

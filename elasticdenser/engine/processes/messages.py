@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from elasticdenser.engine.errors import WorkerError
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
+from elasticdenser.subnet import LEVEL_0, Subnet
 
 if TYPE_CHECKING:
     from elasticdenser.index.manifest import Manifest
     from elasticdenser.retrieval.retriever import Hit
-    from elasticdenser.subnet import Subnet
 
 READY = marshal.dumps((None, None))
 """Reply to the first message, and to `encode_opening`: the process can search the index."""
 
-Columns = tuple[list[str], list[float]]
-"""Document ids and scores of the hits of one query."""
+Columns = tuple[list[str], list[float], tuple[float, int]]
+"""Document ids and scores of the hits of one query, and width and depth of the subnet that encoded it."""
 
 
 class BatchMessage(NamedTuple):
@@ -84,7 +84,7 @@ def decode_message(message: bytes) -> BatchMessage | OpeningMessage:
 
 def encode_hits(hits: Sequence[Sequence[Hit]]) -> bytes:
     """Return the reply with the hits of each query of a batch."""
-    columns = [([hit.doc_id for hit in row], [hit.score for hit in row]) for row in hits]
+    columns = [([hit.doc_id for hit in row], [hit.score for hit in row], _subnet_of(row)) for row in hits]
     return marshal.dumps((columns, None))
 
 
@@ -120,12 +120,11 @@ class LazyHits(Collection["list[Hit]"]):
     Building them takes longer than receiving the reply; later, the worker has already started its next batch.
 
     Args:
-        columns: The document ids and scores of each query.
-        subnet: The subnet that encoded the queries.
+        columns: What the process found for each query.
     """
 
-    def __init__(self, columns: list[Columns], subnet: Subnet) -> None:
-        self._columns, self._subnet = columns, subnet
+    def __init__(self, columns: list[Columns]) -> None:
+        self._columns = columns
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -136,9 +135,15 @@ class LazyHits(Collection["list[Hit]"]):
     def __iter__(self) -> Iterator[list[Hit]]:
         from elasticdenser.retrieval.retriever import Hit
 
-        for number, (doc_ids, scores) in enumerate(self._columns):
-            query_id = str(number)
-            yield [Hit(query_id, doc_id, score, self._subnet) for doc_id, score in zip(doc_ids, scores, strict=True)]
+        for number, (doc_ids, scores, parts) in enumerate(self._columns):
+            query_id, subnet = str(number), Subnet(*parts)
+            yield [Hit(query_id, doc_id, score, subnet) for doc_id, score in zip(doc_ids, scores, strict=True)]
+
+
+def _subnet_of(hits: Sequence[Hit]) -> tuple[float, int]:
+    """Return width and depth of the subnet that encoded the query of some hits; level 0 if there are none."""
+    subnet = hits[0].subnet if hits else LEVEL_0
+    return subnet.width, subnet.depth
 
 
 def _exact_str(text: str) -> str:

@@ -17,7 +17,6 @@ from elasticdenser.engine.batch_search import BatchSearch, RetrieverSearch
 from elasticdenser.engine.errors import IndexReplacedError, WorkerError
 from elasticdenser.engine.processes.messages import LazyHits, encode_batch, encode_opening
 from elasticdenser.engine.processes.worker_process import WorkerProcess
-from elasticdenser.engine.profiling.level_name import parse_level_name
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 
@@ -77,7 +76,6 @@ class ProcessPoolSearch(BatchSearch):
             raise QueryError("got a retriever built from parts; search in processes needs one of `Retriever.open`")
         self._recalls = dict(recalls)
         self._local = RetrieverSearch(retriever, self._recalls)
-        self._subnets = {level: retriever.encoder.resolve_subnet(parse_level_name(level).subnet) for level in recalls}
         self._number = 0  # of the index that is searched, as the processes know it
         self._first_message = self._opening_of(retriever)
         self._timeout_s = min(timeout_s, _MAX_TIMEOUT_S)
@@ -126,7 +124,7 @@ class ProcessPoolSearch(BatchSearch):
         except BaseException:
             self._release(process)
             raise
-        return partial(self._receive_hits, process, level)
+        return partial(self._receive_hits, process)
 
     def wait_until_ready(self) -> None:
         """Wait until each process has run every level once or failed to start, or until `close` is called.
@@ -211,9 +209,9 @@ class ProcessPoolSearch(BatchSearch):
         """Return the first message to a process."""
         return pickle.dumps((retriever.opener, retriever.index.manifest, self._recalls, self._number))
 
-    def _receive_hits(self, process: WorkerProcess, level: str) -> LazyHits:
+    def _receive_hits(self, process: WorkerProcess) -> LazyHits:
         try:
-            return LazyHits(process.receive(self._timeout_s), self._subnets[level])
+            return LazyHits(process.receive(self._timeout_s))
         finally:
             self._release(process)
 

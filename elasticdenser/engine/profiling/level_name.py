@@ -1,5 +1,8 @@
 """Names of levels: a subnet of the query encoder, and what is reranked behind it, such as `w1-d6+50:w0.5-d3`.
 
+An `@` begins an escalation, such as `w0.5-d3@0.08:w1-d6`: queries whose best hits are hard to tell apart, here by less
+than .08, are encoded and searched again by a larger subnet; see `retrieval.escalation`.
+
 A `+` begins a stage of reranking: the number of candidates, a colon, and the subnet of the ranker that scores them. A
 cascade has several: `w1-d6+100:w0.25-d1+30:w0.5-d3` scores 100 candidates, and the best 30 of them again. A number
 alone at the end is the weight of the first stage's scores where it is not the one that the ranker recommends. The
@@ -12,7 +15,10 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-_NAME = re.compile(r"(?P<subnet>[^+]+)(?P<stages>(?:\+[0-9]{1,9}:[^+:,\s]+)+)(?P<weight>\+[0-9][-.0-9e]*)?")
+_NAME = re.compile(
+    r"(?P<subnet>[^+@]+)(?:@(?P<escalation>[0-9][-.0-9e]*:[^+@:,\s]+))?"
+    r"(?P<stages>(?:\+[0-9]{1,9}:[^+:,\s]+)*)(?P<weight>\+[0-9][-.0-9e]*)?"
+)
 
 
 class RerankStage(NamedTuple):
@@ -34,11 +40,13 @@ class LevelName(NamedTuple):
         subnet: Subnet of the query encoder.
         stages: Stages of reranking in their order; none if the level does not rerank.
         reranking: The same as `--rerank` takes it, such as `100:w0.25-d1,30:w0.5-d3`; empty without stages.
+        escalation: Margin and larger subnet of an escalation, such as `0.08:w1-d6`; empty if the level has none.
     """
 
     subnet: str
     stages: tuple[RerankStage, ...] = ()
     reranking: str = ""
+    escalation: str = ""
 
 
 def level_name(subnet: str, reranking: str) -> str:
@@ -53,11 +61,14 @@ def level_name(subnet: str, reranking: str) -> str:
 
 @lru_cache(maxsize=1024)
 def parse_level_name(name: str) -> LevelName:
-    """Return the parts of a level's name; a name of another form is that of a level that does not rerank."""
+    """Return the parts of a level's name; a name of another form is that of a subnet."""
     match = _NAME.fullmatch(name)
-    if match is None:
+    if match is None or (match["weight"] and not match["stages"]):
         return LevelName(name)
+    escalation = match["escalation"] or ""
+    if not match["stages"]:
+        return LevelName(match["subnet"], escalation=escalation)
     spelled = match["stages"][1:].split("+")
     parts = (stage.partition(":") for stage in spelled)
     stages = tuple(RerankStage(int(n_candidates), subnet) for n_candidates, _, subnet in parts)
-    return LevelName(match["subnet"], stages, ",".join(spelled) + (match["weight"] or ""))
+    return LevelName(match["subnet"], stages, ",".join(spelled) + (match["weight"] or ""), escalation)

@@ -11,6 +11,7 @@ from statistics import median
 
 from elasticdenser.engine.batch_search import RetrieverSearch, elastic_reranker
 from elasticdenser.engine.profiling.agreement import JudgeLevels, judge_by_agreement
+from elasticdenser.engine.profiling.escalated_levels import add_escalated_levels
 from elasticdenser.engine.profiling.filters import measure_filters
 from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.level_timing import LevelTimes, texts_to_time, time_levels, without_cache
@@ -50,6 +51,8 @@ class MeasureSettings:
             scheduler would use without reranking.
         rerank_queries: Largest number of queries from which the quality of these levels is estimated.
         rerank_subnets: Largest number of subnets that they are paired with, the best ones.
+        escalated_shares: Shares of the queries that further levels encode again by the largest subnet; see
+            `escalated_levels`.
         seed: Seed of the sample of queries.
 
     Raises:
@@ -66,6 +69,7 @@ class MeasureSettings:
     rerankings: tuple[str, ...] = ()
     rerank_queries: int = 100
     rerank_subnets: int = 4
+    escalated_shares: tuple[float, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,6 +80,9 @@ class MeasureSettings:
         if min(self.rerank_queries, self.rerank_subnets) < 1:
             message = f"got {self.rerank_queries} queries and {self.rerank_subnets} subnets to rerank with"
             raise QueryError(f"{message}; expected 1 or more")
+        for share in self.escalated_shares:
+            if not 0 < share < 1:
+                raise QueryError(f"got {share} of the queries to escalate; expected a share above 0 and below 1")
 
 
 def measure_profile(
@@ -105,7 +112,7 @@ def measure_profile(
         The profile; `measured` also holds the slowest times, the times by query length, and the conditions.
 
     Raises:
-        QueryError: There are no queries, or there is no such level.
+        QueryError: There are no queries, there is no such level, or levels shall escalate where words count.
         ModelError: There is no ranker for `rerankings`.
     """
     settings = settings or MeasureSettings()
@@ -113,6 +120,8 @@ def measure_profile(
         raise QueryError("got no queries to measure with; expected at least one")
     for spelling in settings.rerankings:
         elastic_reranker(retriever, spelling)  # refuses an unknown one before any work
+    if settings.escalated_shares and retriever.word_weight is not None:
+        raise QueryError("got levels that escalate for a search by words too, which does not escalate: leave one out")
     judge_subnets = judge or judge_by_agreement(retriever, queries, k=settings.k, seed=settings.seed, progress=progress)
     profile = _measure_subnets(
         retriever, queries, settings, quality, quality_by_tokens, recalls, judge_subnets, progress
@@ -124,8 +133,22 @@ def measure_profile(
         rounds = min(settings.rounds, _MAX_FILTER_ROUNDS)
         figures = measure_filters(retriever.index, vectors, k=settings.k, rounds=rounds, progress=progress)
         profile = replace(profile, measured={**profile.measured, "filters": figures})
-    if not settings.rerankings:
-        return profile
+    if settings.rerankings:
+        profile = _with_reranked_levels(retriever, queries, settings, profile, judge, progress)
+    if settings.escalated_shares:
+        profile = add_escalated_levels(retriever, queries, profile, settings.escalated_shares, judge=judge_subnets)
+    return profile
+
+
+def _with_reranked_levels(
+    retriever: Retriever,
+    queries: Sequence[str],
+    settings: MeasureSettings,
+    profile: Profile,
+    judge: JudgeLevels | None,
+    progress: Progress,
+) -> Profile:
+    """Return a profile with levels that rerank added; the arguments are those of `measure_profile`."""
     judge_reranked = judge or judge_by_agreement(
         retriever,
         queries,
