@@ -25,6 +25,7 @@ _EXAMPLES = options.examples(
     'search indexes/mine "who wrote dune" -k 5',
     'search indexes/mine "who wrote dune" --subnet w0.5-d3    (a smaller subnet of the query encoder)',
     'search indexes/mine "who wrote dune" --subnet all        (every subnet in turn)',
+    'search indexes/mine "who wrote dune" --subnet level0 --escalation 0.04:w1-d6    (the full encoder if unsure)',
     'search indexes/mine "who wrote dune" --recall 0.98       (less search effort)',
     'search indexes/mine "who wrote dune" --rerank 50:w0.5-d3    (the 50 best hits again, by the ranker)',
     "search indexes/mine --file questions.txt --json > hits.jsonl",
@@ -100,7 +101,8 @@ def show_hits(
     started = time.perf_counter()
     hits = list(retriever.search(query, **search_options))
     seconds = time.perf_counter() - started
-    index, subnet = retriever.index, retriever.encoder.resolve_subnet(search_options.get("subnet"))
+    index = retriever.index
+    subnet = hits[0].subnet if hits else retriever.encoder.resolve_subnet(search_options.get("subnet"))
     passages = [index.passage(hit.passage_id) if index.has_texts else None for hit in hits]
     all_metadata = [index.metadata_of(hit.passage_id) if index.fields else {} for hit in hits]
     best = retriever.snippets(query, hits) if snippets else [None] * len(hits)

@@ -41,6 +41,15 @@ class SearchOptions:
             "Default: the full encoder.",
         ),
     ] = None
+    escalation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MARGIN:SUBNET",
+            help="Encode and search again by a larger subnet if the first hit scores less than the margin above the "
+            "tenth, such as 0.04:w1-d6; with --subnet, and without --hybrid.",
+            show_default=False,
+        ),
+    ] = None
     exact: Annotated[
         bool, typer.Option("--exact", help="Scan all vectors instead of using the index's search structure.")
     ] = False
@@ -74,9 +83,13 @@ class SearchOptions:
         """Return the other options as `Retriever.search` takes them.
 
         Raises:
-            typer.BadParameter: A weight of words is given for a search without words.
+            typer.BadParameter: A weight of words is given for a search without words, or an escalation for one with.
         """
+        if self.escalation is not None and (self.hybrid or self.subnet is None):
+            message = "it is for a smaller subnet, in a search by meaning alone: give --subnet, and leave --hybrid out"
+            raise typer.BadParameter(message, param_hint="--escalation")
         return {
+            "escalation": self.escalation,
             "exact": self.exact,
             "recall": self.recall,
             "filter": self.filter,
