@@ -30,6 +30,12 @@ from report import append_result, print_table
 
 from elasticdenser.arrays import Vectors
 from elasticdenser.encoders import ElasticQueryEncoder
+from elasticdenser.engine import Profile
+from elasticdenser.engine.profiling.escalated_levels import escalated_level
+from elasticdenser.engine.simulation.arrivals import poisson
+from elasticdenser.engine.simulation.settings import SimulationSettings
+from elasticdenser.engine.simulation.simulator import simulate
+from elasticdenser.engine.simulation.summary import summarise
 from elasticdenser.training.batches import token_ids_of
 from elasticdenser.training.dev_sets import DevSet, load_dev_set
 from elasticdenser.training.inputs import TrainingInputs, TrainOptions
@@ -46,6 +52,8 @@ PAIRS = (
 """The small subnet of a pair, which every query takes, and the large one."""
 SHARES = (0.1, 0.25, 0.5)
 """Shares of the queries that escalate."""
+RATES = (500, 1000, 1500, 2000, 3000, 4000)
+"""Simulated requests per second, of which one worker serves 700 at the full encoder and 5,300 at level 0."""
 N_TRAIN = 4000
 """Training texts that the regression is fitted to."""
 RIDGE = 1e-2
@@ -112,7 +120,10 @@ def main() -> None:
         for share in SHARES
     ]
     print_table(f"What gates gain over mixing at random, {len(queries.tokens):,} queries of {len(dev_sets)} sets", rows)
-    append_result("gates", {"encoder": arguments.encoder, "n_queries": len(queries.tokens), "rows": rows})
+    simulated = simulated_loads(queries, encoder)
+    print_table("Simulated with the shipped profile, without and with levels that escalate", simulated)
+    result = {"encoder": arguments.encoder, "n_queries": len(queries.tokens), "rows": rows, "simulated": simulated}
+    append_result("gates", result)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -247,6 +258,34 @@ def gain(
         "gain": kept - mixed,
         "in each set": kept_in_each - mixed_in_each,
     }
+
+
+def simulated_loads(queries: Queries, encoder: ElasticQueryEncoder) -> list[dict[str, float]]:
+    """Return shares in time and retention under loads, with the shipped levels, and with escalated ones added."""
+    shipped = Profile.load(encoder.location.path / "profile.json")
+    by_name = {level.name: level for level in shipped.levels}
+    large = by_name["w1-d6"]
+    added = []
+    for small in sorted({small for small, _ in PAIRS} & set(by_name)):
+        kept = float((queries.values[small] * queries.weight).sum())
+        margin = queries.margins[small]["first against tenth"]
+        for share in SHARES:
+            escalates = margin <= np.quantile(margin, share)
+            chosen = np.where(escalates, queries.values[large.name], queries.values[small])
+            gained = (float((chosen * queries.weight).sum()) - kept) / (1 - kept)
+            name = f"{small}@{np.quantile(margin, share):.3g}:{large.name}"
+            added.append(escalated_level(name, by_name[small], large, share, min(gained, 1.0)))
+    profiles = {"shipped": shipped, "escalated": Profile(levels=[*shipped.levels, *added])}
+    settings = SimulationSettings(deadline_s=0.025, seconds=20.0)
+    rows = []
+    for rate in RATES:
+        row: dict[str, float] = {"requests/s": rate}
+        for name, profile in profiles.items():
+            arrivals = poisson(rate, settings.seconds, np.random.default_rng(0))
+            summary = summarise("elastic", simulate(profile, "elastic", arrivals, settings), profile)
+            row |= {f"{name}: in time": summary.in_time, f"{name}: retention": summary.retention}
+        rows.append(row)
+    return rows
 
 
 def _print_progress(activity: str, done: int, total: int) -> None:

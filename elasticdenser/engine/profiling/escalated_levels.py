@@ -53,7 +53,7 @@ def add_escalated_levels(
         room = 1 - judged[small.name]
         gained = min(max(0.0, (judged[name] - judged[small.name]) / room), 1.0) if room > 0 else 0.0
         if gained > share:  # at random, a share of the queries gains as large a share of the room
-            added.append(_escalated(name, small, large, share, gained))
+            added.append(escalated_level(name, small, large, share, gained))
     measured = {**profile.measured, "escalated_shares": {level.name: pairs[level.name][1] for level in added}}
     return Profile(levels=[*profile.levels, *added], measured=measured)
 
@@ -71,7 +71,7 @@ def _margins_of(
     return {share: limit for share, limit in limits.items() if limit > 0}
 
 
-def _escalated(name: str, small: Level, large: Level, share: float, gained: float) -> Level:
+def escalated_level(name: str, small: Level, large: Level, share: float, gained: float) -> Level:
     """Return a level, with quality and run times of the two that it consists of.
 
     Args:
