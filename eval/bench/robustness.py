@@ -64,7 +64,8 @@ class Choice:
 
     def with_slips(self) -> Values:
         """Return the mean quality of each text over the slips."""
-        return np.mean([values for slip, values in self.values.items() if slip != CLEAN], axis=0)
+        mean: Values = np.mean([values for slip, values in self.values.items() if slip != CLEAN], axis=0)
+        return mean
 
 
 def main() -> None:

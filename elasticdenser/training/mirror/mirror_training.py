@@ -87,7 +87,7 @@ class MirrorTraining(StepLoop[MirrorSettings, list[list[int]]]):
             # The dropout of a step depends on its number alone, also after a resumption.
             torch.manual_seed(Random(f"dropout/{settings.seed}/{self.step}").getrandbits(63))
             loss = mirror_loss(self._vectors(whole), settings.temperature)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
         self._optimiser.step()
         self._optimiser.zero_grad()
