@@ -20,6 +20,9 @@ from elasticdenser.errors import BadInputError
 _MIN_SPAN_WORDS, _MAX_SPAN_WORDS = 4, 12
 """Lengths of the queries that people type into search engines."""
 
+_MIN_SENTENCE_CHARACTERS = 15
+"""Characters of the shortest sentences that are more than an exclamation; not all languages part words by spaces."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextSource:
@@ -29,7 +32,7 @@ class TextSource:
         path: A file or folder, absolute or relative to the data folder, or an id of ir_datasets.
         kind: `queries`: a text file with one query on each line, or what `load_queries` takes; of a BEIR folder with
             judgements only the split `train`. `titles`: the distinct titles of a corpus. `spans`: 4 to 12 words in
-            sequence from each passage of a corpus. `sentences`: its sentences of at least four words. `pairs`: the
+            sequence from each passage of a corpus. `sentences`: its sentences of 15 characters and more. `pairs`: the
             values of `question` in a JSONL file. `answers`: spans from the values of `answer` in such a file.
         limit: Maximum number of texts, drawn at random; 0 is all of them.
 
@@ -109,8 +112,9 @@ def _spans(path: str | Path, random: Random) -> Iterable[str]:
 def _sentences(path: str | Path, random: Random) -> Iterable[str]:
     for passage in open_corpus([path]):
         for start, end in sentence_spans(passage.text):
-            if len(passage.text[start:end].split()) >= _MIN_SPAN_WORDS:
-                yield passage.text[start:end]
+            sentence = passage.text[start:end].strip()
+            if len(sentence) >= _MIN_SENTENCE_CHARACTERS:
+                yield sentence
 
 
 def _span(words: Sequence[str], random: Random) -> str:

@@ -5,7 +5,7 @@
 Each encoder is a folder or a hub id; of a plain transformer, the pooling stands behind a colon. STS-B: Spearman's
 correlation of the cosines with the judged similarity, on its dev set, which nothing is trained on. NQ: RR@10 on
 questions of its dev set among their gold paragraphs and others, by exact search; so small a pool compares encoders, and
-says nothing about the quality on a collection. All in float32.
+says nothing about the quality on a collection.
 """
 
 from __future__ import annotations
@@ -36,17 +36,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--questions", type=int, default=200, help="questions of NQ dev")
     parser.add_argument("--passages", type=int, default=600, help="paragraphs of NQ, with the gold ones")
+    parser.add_argument("--dtype", default="float32", help="arithmetic: float32, or int8 where its vectors are as good")
     options = parser.parse_args()
     rows = [row_of(name, options) for name in options.encoders]
     print_table("Before and after", rows)
-    settings = {"questions": options.questions, "passages": options.passages}
+    settings = {"questions": options.questions, "passages": options.passages, "dtype": options.dtype}
     append_result("mirror", {**settings, "rows": rows})
 
 
 def row_of(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return the figures of an encoder."""
     folder, _, pooling = name.rpartition(":") if name.rpartition(":")[2] in POOLINGS else (name, "", None)
-    encoder = PassageEncoder.from_pretrained(folder, dtype="float32", device="cpu", download=False, pooling=pooling)
+    encoder = PassageEncoder.from_pretrained(folder, dtype=options.dtype, device="cpu", download=False, pooling=pooling)
     return {
         "encoder": Path(folder).name,
         "pooling": encoder.settings.pooling,

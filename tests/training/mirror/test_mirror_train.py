@@ -233,8 +233,12 @@ def test_a_tokenizer_without_a_mask_token_needs_no_span(plain, tmp_path):
 
 
 def test_passages_give_their_sentences(tmp_path):
-    passages = [{"_id": "1", "title": "", "text": "Dune is a planet. It has few trees, and much sand. Why so?"}]
+    passages = [
+        {"_id": "1", "title": "", "text": "Dune is a planet. It has few trees, and much sand. Why so?"},
+        {"_id": "2", "title": "", "text": "沙丘是一颗遥远的沙漠星球,没有树。那里有很多很多很多很多的沙子。"},
+    ]  # fmt: skip
     (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in passages))
     recipe = default_mirror_recipe("bert", [], [str(tmp_path / "corpus.jsonl")])
     found = mirror_train.training_texts(recipe.texts, data=tmp_path, seed=0)
-    assert found == ["Dune is a planet.", "It has few trees, and much sand."]
+    english = ["Dune is a planet.", "It has few trees, and much sand."]
+    assert found == [*english, "沙丘是一颗遥远的沙漠星球,没有树。", "那里有很多很多很多很多的沙子。"]
