@@ -38,8 +38,9 @@ class QuerySetInfo:
         fingerprint: SHA-256 over queries, judgements and answers.
         timed_k: Hits per query in the timings; 0 if systems were not timed.
         typing_errors: Number of typing errors in each query.
-        origin: Identifies the queries without typing errors: query sets with the same origin differ in typing errors
-            alone. Empty if unknown.
+        perturbation: Name of the slip in each query, one of `datasets.perturbations`; empty without one.
+        origin: Identifies the queries without slips: query sets with the same origin differ in their slips alone. Empty
+            if unknown.
     """
 
     name: str
@@ -51,7 +52,15 @@ class QuerySetInfo:
     fingerprint: str
     timed_k: int = 0
     typing_errors: int = 0
+    perturbation: str = ""
     origin: str = ""
+
+    @property
+    def slips(self) -> str:
+        """What is wrong with the queries, such as `1 error` or `dropped-word`; empty for queries as they are."""
+        if self.perturbation or not self.typing_errors:
+            return self.perturbation
+        return "1 error" if self.typing_errors == 1 else f"{self.typing_errors} errors"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,7 +47,8 @@ class QuerySet:
         n_passages: Number of passages in the corpus, if known.
         has_document: Tells whether the corpus has a document id; None if that is not known.
         typing_errors: Number of typing errors in each of `queries`, for the report.
-        origin: Identifies the queries without typing errors; reports compare query sets with the same origin.
+        perturbation: Name of the slip in each of `queries`, likewise.
+        origin: Identifies the queries without slips; reports compare query sets with the same origin.
 
     Raises:
         BadInputError: A measure cannot be computed from the given judgements, answers and texts.
@@ -66,6 +67,7 @@ class QuerySet:
     n_passages: int | None = None
     has_document: Callable[[str], bool] | None = None
     typing_errors: int = 0
+    perturbation: str = ""
     origin: str = ""
 
     def __post_init__(self) -> None:
@@ -149,6 +151,7 @@ class QuerySet:
             fingerprint=self.fingerprint(),
             timed_k=self.timed_k,
             typing_errors=self.typing_errors,
+            perturbation=self.perturbation,
             origin=self.origin,
         )
 

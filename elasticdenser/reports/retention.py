@@ -1,4 +1,4 @@
-"""Retention: the share of the largest subnet's quality that each subnet retains, with and without typing errors."""
+"""Retention: the share of the largest subnet's quality that each subnet retains, with and without slips in queries."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ class Retention:
         comparison: Results of the evaluation.
         family: Name that the systems share.
         systems: At least two systems, the one with the largest subnet first.
-        query_sets: Query sets without typing errors on which the largest subnet has a quality above 0.
-        mistyped: Number of typing errors -> origin -> query set with as many errors and the same measure.
+        query_sets: Query sets without slips on which the largest subnet has a quality above 0.
+        with_slips: Slips, such as `1 error` -> origin -> query set with these slips and the same measure.
     """
 
     comparison: Comparison
     family: str
     systems: Sequence[SystemInfo]
     query_sets: Sequence[QuerySetInfo]
-    mistyped: Mapping[int, Mapping[str, QuerySetInfo]]
+    with_slips: Mapping[str, Mapping[str, QuerySetInfo]]
 
     @property
     def largest(self) -> SystemInfo:
         """The system with the largest subnet."""
         return self.systems[0]
 
-    def share(self, system: SystemInfo, clean: QuerySetInfo, n_errors: int = 0) -> float | None:
-        """Return the quality of a subnet with typing errors as a share of the largest subnet's without them."""
-        info = self.mistyped[n_errors][clean.origin] if n_errors else clean
+    def share(self, system: SystemInfo, clean: QuerySetInfo, slips: str = "") -> float | None:
+        """Return the quality of a subnet with slips as a share of the largest subnet's without them."""
+        info = self.with_slips[slips][clean.origin] if slips else clean
         mean = _mean(self.comparison, info, system, clean.measures[0])
         of_largest = _mean(self.comparison, clean, self.largest, clean.measures[0])
         return mean / of_largest if mean is not None and of_largest else None
 
-    def mean_share(self, system: SystemInfo, n_errors: int = 0) -> float | None:
+    def mean_share(self, system: SystemInfo, slips: str = "") -> float | None:
         """Return the mean share over the query sets; None if one is missing, as the others alone would mislead."""
-        return _mean_of_all(self.share(system, clean, n_errors) for clean in self.with_errors(n_errors))
+        return _mean_of_all(self.share(system, clean, slips) for clean in self.existing_with(slips))
 
-    def with_errors(self, n_errors: int) -> list[QuerySetInfo]:
-        """Return the query sets that exist with that many typing errors too."""
-        return [clean for clean in self.query_sets if not n_errors or clean.origin in self.mistyped[n_errors]]
+    def existing_with(self, slips: str) -> list[QuerySetInfo]:
+        """Return the query sets that exist with these slips too."""
+        return [clean for clean in self.query_sets if not slips or clean.origin in self.with_slips[slips]]
 
     def milliseconds(self, system: SystemInfo) -> float | None:
         """Return the mean time per query over the query sets; None if one was not timed."""
@@ -69,14 +69,14 @@ def retentions(comparison: Comparison) -> list[Retention]:
 
 
 def retention_table(retention: Retention) -> Table:
-    """Return the table of subnets by query sets, in per cent, with means, figures with typing errors, and times."""
+    """Return the table of subnets by query sets, in per cent, with means, figures with slips, and times."""
     styles = system_styles(retention.comparison)
     headings = [f"{text.plain(info.name)}: {text.plain(info.measures[0])}" for info in retention.query_sets]
-    headings += [MEAN_COLUMN, *(text.count(number, "error") for number in retention.mistyped), MS_COLUMN]
+    headings += [MEAN_COLUMN, *map(text.plain, retention.with_slips), MS_COLUMN]
     rows = []
     for system in retention.systems:
         shares = [retention.share(system, info) for info in retention.query_sets]
-        shares += [retention.mean_share(system, n_errors) for n_errors in (0, *retention.mistyped)]
+        shares += [retention.mean_share(system, slips) for slips in ("", *retention.with_slips)]
         name = Entry(text=text.plain(system.subnet or system.name), colour=styles[system.name].colour)
         entries = (Entry(text=text.percent(share)) for share in shares)
         rows.append((name, *entries, Entry(text=text.milliseconds(retention.milliseconds(system)))))
@@ -91,18 +91,20 @@ def retention_rows(retention: Retention) -> tuple[list[str], list[list[str]]]:
 
 
 def _retention(comparison: Comparison, family: str, systems: Sequence[SystemInfo]) -> Retention:
-    """Match the query sets with typing errors to those without, by their origin."""
+    """Match the query sets with slips to those without, by their origin; those with fewer typing errors come first."""
     clean: dict[str, QuerySetInfo] = {}
     for info in comparison.query_sets:
-        if not info.typing_errors and info.measures and _mean(comparison, info, systems[0], info.measures[0]):
+        if not info.slips and info.measures and _mean(comparison, info, systems[0], info.measures[0]):
             clean.setdefault(info.origin or info.name, info)
-    mistyped: dict[int, dict[str, QuerySetInfo]] = {}
-    for info in sorted(comparison.query_sets, key=lambda info: info.typing_errors):
-        without_errors = clean.get(info.origin)
-        if info.typing_errors and without_errors is not None and without_errors.measures[0] in info.measures:
-            mistyped.setdefault(info.typing_errors, {}).setdefault(info.origin, info)
+    with_slips: dict[str, dict[str, QuerySetInfo]] = {}
+    for info in sorted(comparison.query_sets, key=lambda info: (bool(info.perturbation), info.typing_errors)):
+        without_slips = clean.get(info.origin)
+        if info.slips and without_slips is not None and without_slips.measures[0] in info.measures:
+            with_slips.setdefault(info.slips, {}).setdefault(info.origin, info)
     query_sets = list(clean.values())
-    return Retention(comparison=comparison, family=family, systems=systems, query_sets=query_sets, mistyped=mistyped)
+    return Retention(
+        comparison=comparison, family=family, systems=systems, query_sets=query_sets, with_slips=with_slips
+    )
 
 
 def _mean(comparison: Comparison, info: QuerySetInfo, system: SystemInfo, measure: str) -> float | None:

@@ -41,18 +41,18 @@ def _sentences(retention: Retention) -> Iterator[Sentence]:
     yield (
         "The quality of each subnet as a share of the quality of the largest subnet, ",
         largest,
-        ", on queries without typing errors.",
+        ", on queries without slips.",
     )
-    yield (f"{MEAN_COLUMN} and {MS_COLUMN} are means over the query sets without typing errors.",)
-    if retention.mistyped:
-        columns = " and ".join(text.count(n_errors, "error") for n_errors in retention.mistyped)
+    yield (f"{MEAN_COLUMN} and {MS_COLUMN} are means over the query sets without slips.",)
+    if retention.with_slips:
+        columns = ", ".join(map(text.plain, retention.with_slips))
         yield (
-            f"{columns}: the mean with that many typing errors in each query, as a share of the quality of ",
+            f"{columns}: the mean with these typing errors or slips in each query, as a share of the quality of ",
             largest,
-            " without errors.",
+            " without them.",
         )
-    for n_errors in retention.mistyped:
-        query_sets = retention.with_errors(n_errors)
+    for slips in retention.with_slips:
+        query_sets = retention.existing_with(slips)
         if len(query_sets) < len(retention.query_sets):
             names = ", ".join(text.plain(info.name) for info in query_sets)
-            yield (f"With {text.count(n_errors, 'error')}: {names} only.",)
+            yield (f"With {text.plain(slips)}: {names} only.",)

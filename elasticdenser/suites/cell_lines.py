@@ -27,6 +27,7 @@ def cell_lines(comparison: Comparison) -> Iterator[dict[str, Any]]:
             "title": query_set.title,
             "n_queries": len(query_set.queries),
             "typing_errors": query_set.typing_errors,
+            "perturbation": query_set.perturbation,
             "n_passages": query_set.n_passages,
             "system": cell.system,
             "settings": systems[cell.system].settings,

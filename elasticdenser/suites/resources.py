@@ -18,8 +18,8 @@ from elasticdenser.progress import Progress
 from elasticdenser.retrieval.bm25 import Bm25Index
 from elasticdenser.retrieval.reranking.runs import IndexTexts
 from elasticdenser.suites.encoders import passage_encoder_fingerprint
-from elasticdenser.suites.mistyped_queries import mistyped, query_set_title
 from elasticdenser.suites.options import SuiteOptions
+from elasticdenser.suites.perturbed_queries import perturbed_queries, query_set_title
 from elasticdenser.suites.settings import Bm25Settings, DenseSettings
 from elasticdenser.suites.sources import DataSources
 from elasticdenser.suites.suite import Suite
@@ -82,7 +82,7 @@ class Resources:
         return QuerySet(
             name=name,
             title=query_set_title(name, settings),
-            queries=mistyped(queries, settings.typing_errors),
+            queries=perturbed_queries(queries, settings),
             qrels=load_qrels(source, split=split, download=download) if needs_qrels else (),
             answers=load_answers(source, split=split, download=download) if answer_measures else {},
             measures=settings.measures,
@@ -93,6 +93,7 @@ class Resources:
             text_of=lambda doc_id: self._text_of(settings.corpus)(doc_id),
             has_document=lambda doc_id: self._has_document(settings.corpus, doc_id),
             typing_errors=settings.typing_errors,
+            perturbation=settings.perturbation,
             origin=fingerprint_of([settings.corpus, settings.source, settings.split]),
         )
 

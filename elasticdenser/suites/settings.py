@@ -8,6 +8,7 @@
     [query-sets.NAME]
     title, corpus, source, split, measures = [...], k, regex, ignore_identical_ids
     typing_errors = 2               # adds this many typing errors to every query; judgements and answers stay the same
+    perturbation = "dropped-word"   # or a slip of another kind, one of `datasets.perturbations`
 
     [systems.NAME]
     type = "dense"                  # or "hybrid", "bm25", "rrf", "weighted", "rerank", "run", each with its settings
@@ -40,8 +41,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from elasticdenser.datasets.perturbations import check_perturbation
 from elasticdenser.encoders.precision import dtype_of
-from elasticdenser.errors import QueryError
+from elasticdenser.errors import BadInputError, QueryError
 from elasticdenser.retrieval.hybrid import DEFAULT_WEIGHT
 
 ALL_SUBNETS = "all"
@@ -69,8 +71,9 @@ class QuerySetSettings:
     """Queries with judgements or answers (`source`, `split`) over a corpus, and the measures to compute.
 
     With `typing_errors` every query gets that many errors of one letter each, the same ones in every evaluation;
-    judgements and answers stay the same. Words of fewer than four letters get no errors. The report compares such a
-    query set with the one without errors that has the same corpus, source and split.
+    judgements and answers stay the same. Words of fewer than four letters get no errors. With `perturbation` every
+    query gets a slip of that kind instead (`elasticdenser.datasets.perturbations`). The report compares such a query
+    set with the one without slips that has the same corpus, source and split.
     """
 
     corpus: str
@@ -82,6 +85,17 @@ class QuerySetSettings:
     regex: bool = False
     ignore_identical_ids: bool = False
     typing_errors: Annotated[int, Meta(ge=0, le=2)] = 0
+    perturbation: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.perturbation:
+            return
+        if self.typing_errors:
+            raise ValueError("got both 'typing_errors' and 'perturbation', expected one of them: leave out the other")
+        try:
+            check_perturbation(self.perturbation)
+        except BadInputError as error:
+            raise ValueError(str(error)) from None
 
 
 @dataclass(frozen=True, kw_only=True)

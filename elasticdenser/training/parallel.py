@@ -30,7 +30,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     Args:
         device: Kind of device to use; with several GPUs each process gets its own.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if n_processes() == 1:
         yield device
         return
     if device.type == "cuda":
@@ -42,6 +42,11 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         _wait_for_all()  # a process that ends while others still communicate with it may be aborted by gloo
     finally:
         dist.destroy_process_group()
+
+
+def n_processes() -> int:
+    """Return the number of processes that `torchrun` started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main_process() -> bool:

@@ -1,4 +1,4 @@
-"""Texts of the label-free training: queries, and spans of passages, which cover the words that queries lack."""
+"""Texts of the label-free training: queries, and parts of passages, which cover the words that queries lack."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from msgspec import Meta
 from elasticdenser.datasets import load_queries, open_corpus
 from elasticdenser.datasets.files import read_lines, text_suffix
 from elasticdenser.datasets.records import BadLine, json_object
+from elasticdenser.datasets.sentences import sentence_spans
 from elasticdenser.datasets.sources import is_dataset_id
 from elasticdenser.errors import BadInputError
 
 _MIN_SPAN_WORDS, _MAX_SPAN_WORDS = 4, 12
 """Lengths of the queries that people type into search engines."""
+
+_MIN_SENTENCE_CHARACTERS = 15
+"""Characters of the shortest sentences that are more than an exclamation; not all languages part words by spaces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +32,8 @@ class TextSource:
         path: A file or folder, absolute or relative to the data folder, or an id of ir_datasets.
         kind: `queries`: a text file with one query on each line, or what `load_queries` takes; of a BEIR folder with
             judgements only the split `train`. `titles`: the distinct titles of a corpus. `spans`: 4 to 12 words in
-            sequence from each passage of a corpus. `pairs`: the values of `question` in a JSONL file. `answers`: spans
-            from the values of `answer` in such a file.
+            sequence from each passage of a corpus. `sentences`: its sentences of 15 characters and more. `pairs`: the
+            values of `question` in a JSONL file. `answers`: spans from the values of `answer` in such a file.
         limit: Maximum number of texts, drawn at random; 0 is all of them.
 
     Raises:
@@ -105,6 +109,14 @@ def _spans(path: str | Path, random: Random) -> Iterable[str]:
         yield _span(passage.text.split(), random)
 
 
+def _sentences(path: str | Path, random: Random) -> Iterable[str]:
+    for passage in open_corpus([path]):
+        for start, end in sentence_spans(passage.text):
+            sentence = passage.text[start:end].strip()
+            if len(sentence) >= _MIN_SENTENCE_CHARACTERS:
+                yield sentence
+
+
 def _span(words: Sequence[str], random: Random) -> str:
     """Return some words in sequence, the first of which begins with a letter or digit; empty if there are too few."""
     starts = [start for start in range(len(words) - _MIN_SPAN_WORDS + 1) if words[start][0].isalnum()]
@@ -141,6 +153,7 @@ _READERS: dict[str, Callable[[str | Path, Random], Iterable[str]]] = {
     "queries": _queries,
     "titles": _titles,
     "spans": _spans,
+    "sentences": _sentences,
     "pairs": _pairs,
     "answers": _answers,
 }

@@ -35,7 +35,7 @@ from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_init import elastic_from_full
 from elasticdenser.subnet import Subnet
-from elasticdenser.suites.mistyped_queries import mistyped
+from elasticdenser.suites.perturbed_queries import mistyped
 from elasticdenser.training.batches import token_ids_of
 from elasticdenser.training.dev_sets import DevSet, load_dev_set, measure_subnets
 from elasticdenser.training.distil import Distillation

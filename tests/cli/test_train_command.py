@@ -77,3 +77,30 @@ def test_failures_are_one_line_each(folder, tiny_model):
         *notes, line = result.stderr.splitlines()
         assert line.startswith("error: ") and part in line, line
         assert len(notes) <= 1 and not any("error" in note for note in notes), notes  # texts are counted first
+
+
+def test_raw_text_makes_a_sentence_encoder_that_indexes_and_becomes_elastic(folder, tiny_model):
+    shared = ["--device", "cpu", "--offline"]
+    made = train("--mirror", str(tiny_model), "--passages", "passages.jsonl", "-o", "models/mirror", "--steps", "2",
+                 "--seed", "3", *shared)  # fmt: skip
+    assert (made.exit_code, made.stdout) == (0, ""), made.output
+    assert "models/mirror: a sentence encoder, from 40 texts without labels" in made.stderr
+    assert json.loads(Path("models/mirror/made_by.json").read_text())["seed"] == 3
+    indexed = run("index", "passages.jsonl", "--encoder", "models/mirror", "-o", "indexes/mine", *shared)
+    assert indexed.exit_code == 0, indexed.output
+    elastic = train("--encoder", "models/mirror", "--queries", "queries.txt", "-o", "models/elastic", "--steps", "1",
+                    *shared)  # fmt: skip
+    assert elastic.exit_code == 0, elastic.output
+
+
+def test_options_that_do_not_fit_a_mirror_training_are_refused(folder, tiny_model):
+    mirror = ["--mirror", str(tiny_model), "--queries", "queries.txt", "-o", "models/mirror"]
+    for args, code, part in (
+        (["recipe.toml", *mirror], 2, "not both"),
+        ([*mirror, "--teacher-vectors", "vectors.jsonl"], 2, "a mirror training has no teacher"),
+        ([*mirror, "--subnet", "w0.5-d3"], 2, "--subnet is for recipes of classifiers"),
+        (["--queries", "queries.txt", "-o", "models/mine", "--seed", "1"], 2, "--seed is for classifiers and --mirror"),
+        ([*mirror, "--teacher", str(tiny_model)], 1, "which learns from raw text"),
+    ):
+        result = train(*args)
+        assert result.exit_code == code and part in " ".join(result.stderr.replace("│", "").split()), result.output

@@ -76,6 +76,17 @@ def test_shares_of_the_largest_subnet_without_typing_errors(family):
     ]
 
 
+def test_slips_of_words_have_columns_behind_those_of_typing_errors(family):
+    sets = [
+        replace(info, typing_errors=0, perturbation="dropped-word") if info.name == "first-typo1" else info
+        for info in family.query_sets
+    ]
+    (retention,) = retentions(replace(family, query_sets=tuple(sets)))
+    assert list(retention.with_slips) == ["1 error", "2 errors", "dropped-word"]
+    assert retention.mean_share(retention.largest, "dropped-word") == pytest.approx(1 / 1.5)
+    assert [info.name for info in retention.existing_with("dropped-word")] == ["first"]
+
+
 def test_the_report_has_table_chart_and_explanations(family, tmp_path):
     write_report(family, tmp_path)
     markdown, html = ((tmp_path / f"report.{kind}").read_text() for kind in ("md", "html"))

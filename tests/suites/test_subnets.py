@@ -14,7 +14,7 @@ from elasticdenser.models.locate import DEFAULT_ELASTIC
 from elasticdenser.progress import silent
 from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.suites import SuiteOptions, cell_lines, read_suite, run_suite
-from elasticdenser.suites.mistyped_queries import mistyped
+from elasticdenser.suites.perturbed_queries import mistyped
 from elasticdenser.suites.resources import Resources
 from elasticdenser.suites.settings import DenseSettings, SubnetSettings
 
@@ -120,6 +120,16 @@ def test_an_unknown_choice_is_refused(tmp_path):
             "[query-sets.q]\ntyping_errors = -1",
             "got -1, expected at least 0 and at most 2",
         ),
+        (
+            "[query-sets.q]",
+            '[query-sets.q]\nperturbation = "typo"',
+            "got the perturbation 'typo', expected one of typing-error, ",
+        ),
+        (
+            "[query-sets.q]",
+            '[query-sets.q]\nperturbation = "dropped-word"\ntyping_errors = 1',
+            "got both 'typing_errors' and 'perturbation', expected one of them",
+        ),
         ("[query-sets.q]", "[query-sets.q]\ntyping_errors = true", "typing_errors: got True, expected a value of type"),
     ],
 )
@@ -171,6 +181,11 @@ corpus = "c"
 source = "words"
 measures = ["RR@5"]
 typing_errors = 2
+[query-sets.swapped]
+corpus = "c"
+source = "words"
+measures = ["RR@5"]
+perturbation = "swapped-words"
 [systems.plain]
 type = "dense"
 encoder = "PLAIN"
@@ -196,7 +211,7 @@ def data_folder(tmp_path) -> Path:
     return folder.parent
 
 
-def test_a_suite_of_all_subnets_with_typing_errors(tiny_model, data_folder, tmp_path):
+def test_a_suite_of_all_subnets_with_slips(tiny_model, data_folder, tmp_path):
     elastic, out = write_elastic_encoder(tmp_path / "elastic", tiny_model, seed=1), tmp_path / "out"
     path = write(tmp_path, SUITE.replace("PLAIN", str(tiny_model)).replace("ELASTIC", str(elastic)))
     options = SuiteOptions(data=data_folder, offline=True, timed_queries=0)
@@ -212,15 +227,18 @@ def test_a_suite_of_all_subnets_with_typing_errors(tiny_model, data_folder, tmp_
     # The index of the full encoder serves all its subnets.
     assert len(list((out / "indexes").iterdir())) == 1
 
-    clean, hasty = comparison.query_sets
+    clean, hasty, swapped = comparison.query_sets
     assert (clean.typing_errors, hasty.typing_errors, clean.origin) == (0, 2, hasty.origin)
     assert hasty.title == "hasty, 2 typing errors per query"
+    assert (swapped.slips, swapped.typing_errors, swapped.origin) == ("swapped-words", 0, clean.origin)
+    assert swapped.title == "swapped, swapped-words" and swapped.queries["q0"] == "dune about"
     assert hasty.queries == mistyped(clean.queries, 2) != clean.queries
     assert comparison.cell("clean", "elastic.w1-d2").mean("RR@5") > comparison.cell("hasty", "elastic.w1-d2").mean(
         "RR@5"
     )
-    assert len({cell.fingerprint for cell in comparison.cells}) == len({cell.run for cell in comparison.cells}) == 14
-    assert {line["typing_errors"] for line in cell_lines(comparison)} == {0, 2}
+    assert len({cell.fingerprint for cell in comparison.cells}) == len({cell.run for cell in comparison.cells}) == 21
+    slips = {(line["typing_errors"], line["perturbation"]) for line in cell_lines(comparison)}
+    assert slips == {(0, ""), (2, ""), (0, "swapped-words")}
     for report in ("report.md", "report.html"):
         assert "Retention by subnet: elastic" in (out / report).read_text()
 
@@ -232,7 +250,7 @@ def test_a_suite_of_all_subnets_with_typing_errors(tiny_model, data_folder, tmp_
     write_elastic_encoder(elastic, tiny_model, seed=2)
     after = run_suite(suite, out, options)
     same = [cell.system for cell in after.cells if cell.fingerprint in {old.fingerprint for old in comparison.cells}]
-    assert same == ["plain", "elastic.w1-d2"] * 2
+    assert same == ["plain", "elastic.w1-d2"] * 3
 
 
 def test_all_subnets_of_the_default_encoder(data_folder, tmp_path):

@@ -154,7 +154,7 @@ def _print(comparison: Comparison) -> None:
     for retention in retentions(comparison):
         columns, rows = retention_rows(retention)
         turned = [[*row[1:], row[0]] for row in (columns, *rows)]
-        title = f"Share of the quality of {retention.largest.name} without typing errors"
+        title = f"Share of the quality of {retention.largest.name} without slips"
         print_table(title, turned[0], turned[1:], numeric=len(columns) - 1)
     print_significance(comparison.baseline)
     if remark := precision_remark(comparison):

@@ -1,4 +1,4 @@
-"""`elasticdenser train`: train an elastic query encoder without labels, or a ranker or classifier from its recipe."""
+"""`elasticdenser train`: train an elastic query encoder without labels, or another model from its recipe."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command, resumable
-from elasticdenser.cli.output import note, print_table, progress_bars
+from elasticdenser.cli.output import note, progress_bars
 
 if TYPE_CHECKING:
     from elasticdenser.training.classifier.recipe import ClassifierRecipe
-    from elasticdenser.training.classifier.train import ClassifierResult
     from elasticdenser.training.kinds import AnyRecipe
-    from elasticdenser.training.ranker.train import RankerResult
-    from elasticdenser.training.retention import SnapshotSelection
-    from elasticdenser.training.train import TrainingResult
+    from elasticdenser.training.mirror.recipe import MirrorRecipe
 
 _EXAMPLES = options.examples(
     "train --queries queries.txt --index indexes/mine -o models/mine",
@@ -26,6 +23,7 @@ _EXAMPLES = options.examples(
     "train --teacher models/mpnet --queries queries.txt --steps 0 -o models/student",
     "train --teacher-vectors queries-with-vectors.jsonl --index indexes/api -o models/student",
     "train recipes/glue-RTE.toml --data DATA --seed 2 -o models/glue/RTE.shared.2",
+    "train --mirror google-bert/bert-base-uncased --passages passages.jsonl -o models/encoder",
 )
 
 
@@ -68,6 +66,15 @@ def train(
             "all-MiniLM-L6-v2; of a student, the elastic one in this package."
         ),
     ] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Make a sentence encoder of this plain transformer (a folder or a hub id), from the raw text of "
+            "--queries, one a line, or of the sentences of --passages.",
+            show_default=False,
+        ),
+    ] = None,
     teacher: Annotated[
         str | None,
         typer.Option(
@@ -97,7 +104,7 @@ def train(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed, for recipes of classifiers. Default: the recipe's.")
+        int | None, typer.Option(min=0, help="Seed, for classifiers and --mirror. Default: the recipe's.")
     ] = None,
     subnet: Annotated[
         list[str] | None,
@@ -121,24 +128,27 @@ def train(
 
     Needs queries, or passages to cut queries from. With --teacher or --teacher-vectors the subnets answer in the
     vector space of another model.
-    A recipe with trains = "ranker" trains an elastic ranker instead, one with trains = "classifier" a classifier.
+    With --mirror the result is no set of subnets but a sentence encoder, to start from.
+    A recipe with trains = "ranker" trains an elastic ranker instead, one with trains = "classifier" a classifier, one
+    with trains = "mirror" a sentence encoder.
     After an interruption, the same command resumes the training.
     On several GPUs: torchrun --nproc-per-node N -m elasticdenser train ...
     """
-    from elasticdenser.training.classifier.train import ClassifierResult
+    from elasticdenser.cli.training_output import report_training
     from elasticdenser.training.inputs import TrainOptions
     from elasticdenser.training.kinds import train_model
-    from elasticdenser.training.train import TrainingResult
 
-    chosen = _recipe(recipe, queries or [], passages or [], teacher or "", teacher_vectors).changed(
+    chosen = _recipe(recipe, queries or [], passages or [], mirror or "", teacher or "", teacher_vectors).changed(
         encoder=encoder or "",
         index="" if index is None else str(index.resolve()),
         steps=steps,
         teacher=teacher or "",
         space=space or "",
     )
-    if seed is not None or subnet:
-        chosen = _of_classifier(chosen).changed(seed=seed, subnets=tuple(subnet or ()))
+    if subnet:
+        chosen = _of_classifier(chosen).changed(subnets=tuple(subnet))
+    if seed is not None:
+        chosen = _with_seed(chosen).changed(seed=seed)
     settings = TrainOptions(
         data=data,
         work=work,
@@ -149,29 +159,30 @@ def train(
     )
     with resumable(), progress_bars() as progress:
         trained = train_model(chosen, output, settings, progress=progress, log=note)
-    if isinstance(trained, TrainingResult):
-        _report(trained, output)
-    elif isinstance(trained, ClassifierResult):
-        _report_classifier(trained, output)
-    elif trained is not None:
-        _report_ranker(trained, output)
+    if trained is not None:
+        report_training(trained, output)
 
 
 def _recipe(
-    path: Path | None, queries: list[str], passages: list[str], teacher: str, teacher_vectors: Path | None
+    path: Path | None, queries: list[str], passages: list[str], mirror: str, teacher: str, teacher_vectors: Path | None
 ) -> AnyRecipe:
     from elasticdenser.training.kinds import read_any_recipe
+    from elasticdenser.training.mirror.recipe import default_mirror_recipe
     from elasticdenser.training.recipe import default_recipe
 
     if path is not None:
-        if queries or passages or teacher_vectors:
-            raise typer.BadParameter("give a recipe, or --queries, --passages and --teacher-vectors, not both")
+        if queries or passages or mirror or teacher_vectors:
+            raise typer.BadParameter("give a recipe, or --queries, --passages, --mirror, --teacher-vectors, not both")
         return read_any_recipe(path)
+    if mirror and teacher_vectors:
+        raise typer.BadParameter("give --mirror or --teacher-vectors, not both: a mirror training has no teacher")
     if not (queries or passages or teacher_vectors):
         raise typer.BadParameter("give a recipe, or something to learn from: --queries FILE, --passages CORPUS")
     # Paths on the command line are relative to the working directory, not to --data.
     vectors = "" if teacher_vectors is None else str(teacher_vectors.resolve())
     sources = ([_absolute(source) for source in sources] for sources in (queries, passages))
+    if mirror:
+        return default_mirror_recipe(mirror, *sources)
     return default_recipe(*sources, teacher=teacher, teacher_vectors=vectors)
 
 
@@ -179,58 +190,21 @@ def _of_classifier(recipe: AnyRecipe) -> ClassifierRecipe:
     from elasticdenser.training.classifier.recipe import ClassifierRecipe
 
     if not isinstance(recipe, ClassifierRecipe):
-        raise typer.BadParameter("--seed and --subnet are for recipes of classifiers: set them in the recipe")
+        raise typer.BadParameter("--subnet is for recipes of classifiers: set the subnets in the recipe")
+    return recipe
+
+
+def _with_seed(recipe: AnyRecipe) -> ClassifierRecipe | MirrorRecipe:
+    from elasticdenser.training.classifier.recipe import ClassifierRecipe
+    from elasticdenser.training.mirror.recipe import MirrorRecipe
+
+    if not isinstance(recipe, ClassifierRecipe | MirrorRecipe):
+        raise typer.BadParameter("--seed is for classifiers and --mirror: set the seed in the recipe")
     return recipe
 
 
 def _absolute(source: str) -> str:
     return str(Path(source).resolve()) if Path(source).exists() else source
-
-
-def _report(trained: TrainingResult, output: Path) -> None:
-    if trained.selection is not None:
-        columns, rows = _selection_rows(trained.selection)
-        print_table(f"Quality retained; step {trained.step} selected", columns, rows, numeric=len(columns))
-    subnets = trained.subnets
-    if trained.teacher:
-        note(f"{output}: a student of {trained.teacher}, {len(subnets)} subnets: {', '.join(map(str, subnets))}")
-    else:
-        note(f"{output}: {len(subnets)} subnets beside the full encoder: {', '.join(map(str, subnets))}")
-    note(f"{trained.run}: working files of the training; they can be removed")
-    index, subnet = trained.index or "INDEX", subnets[len(subnets) // 2]
-    note(f'now try:  elasticdenser search {index} "your question" --encoder {output} --subnet {subnet}')
-
-
-def _report_ranker(trained: RankerResult, output: Path) -> None:
-    if trained.selection is not None:
-        columns, rows = _selection_rows(trained.selection)
-        title = f"Quality as a share of the first stage's; step {trained.step} selected"
-        print_table(title, columns, rows, numeric=len(columns))
-    note(f"{output}: a ranker of {len(trained.subnets)} subnets: {', '.join(map(str, trained.subnets))}")
-    note(f"{trained.run}: working files of the training; they can be removed")
-    note(f"now try, in Python:  ElasticRanker.from_pretrained({str(output)!r}).score(query, texts)")
-
-
-def _report_classifier(trained: ClassifierResult, output: Path) -> None:
-    rows = [(str(subnet), measures) for subnet, measures in trained.measures.items()]
-    if trained.teacher:
-        rows = [("full encoder, fine-tuned", trained.teacher), *rows]
-    if rows:
-        names = list(rows[0][1])
-        table = [[name, *(f"{measures[measure]:.4f}" for measure in names)] for name, measures in rows]
-        print_table("Measures on the dev set", ["subnet", *names], table, numeric=1 + len(names))
-    note(f"{trained.run}: working files of the training; they can be removed")
-    note(f"now try:  elasticdenser classify {output} FILE --exit 0.3")
-
-
-def _selection_rows(selection: SnapshotSelection) -> tuple[list[str], list[list[str]]]:
-    """Return a table with a row for each subnet and a column for each snapshot."""
-    snapshots = selection.to_json()["snapshots"]
-    retention = [selection.retention_with_level0(snapshot["step"]) for snapshot in snapshots]
-    rows = [[subnet, *(f"{shares[subnet]:.4f}" for shares in retention)] for subnet in retention[0]]
-    rows.append(["mean", *(f"{snapshot['mean_retention']:.4f}" for snapshot in snapshots)])
-    rows.append(["greatest fall", *(f"{snapshot['greatest_fall']:.4f}" for snapshot in snapshots)])
-    return ["subnet", *(f"step {snapshot['step']}" for snapshot in snapshots)], rows
 
 
 def register(app: typer.Typer) -> None:

@@ -45,7 +45,7 @@ class TransformersBackend:
         self.full_subnet = Subnet(1.0, getattr(model.config, "num_hidden_layers", None) or 1)
         self.subnets = [self.full_subnet]
         self._n_tokens = int(model.get_input_embeddings().weight.shape[0])
-        self._padding = _padding_token(model.config, self._n_tokens)
+        self._padding = padding_token(model.config, self._n_tokens)
         self._n_dims = self._probe()
 
     @classmethod
@@ -66,7 +66,7 @@ class TransformersBackend:
         """
         resolved_device = resolve_device(device)
         resolved_dtype = resolve_dtype_of(read_config(location.path), dtype, resolved_device)
-        model = _load_model(location, resolved_dtype).to(resolved_device).requires_grad_(False)
+        model = load_transformer(location, resolved_dtype).to(resolved_device).requires_grad_(False)
         head = load_head(read_modules(location.path)[2:], resolved_device)
         return cls(model, head, settings)
 
@@ -115,7 +115,12 @@ class TransformersBackend:
             ) from error
 
 
-def _load_model(location: ModelLocation, dtype: torch.dtype) -> Any:
+def load_transformer(location: ModelLocation, dtype: torch.dtype) -> Any:
+    """Load the transformer of an encoder, without what follows it, on the CPU.
+
+    Raises:
+        ModelError: transformers cannot load it or does not know it, or weights are missing.
+    """
     import transformers
     import transformers.utils.logging
 
@@ -171,7 +176,7 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _padding_token(config: Any, n_tokens: int) -> int:
+def padding_token(config: Any, n_tokens: int) -> int:
     """Return the token to pad with: the model's own, because MPNet and RoBERTa count positions by it."""
     token = getattr(config, "pad_token_id", None)
     return token if isinstance(token, int) and 0 <= token < n_tokens else 0

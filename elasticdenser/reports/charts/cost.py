@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from elasticdenser.evaluation.comparison import Cell, Comparison, QuerySetInfo
+from elasticdenser.evaluation.front import non_dominated
 from elasticdenser.reports import text
 from elasticdenser.reports.blocks import Chart
 from elasticdenser.reports.charts.axes import padded, set_log_axis
@@ -80,7 +81,7 @@ def retention_chart(retention: Retention, name: str) -> Chart | None:
     )
     title = "Mean retention against time per query"
     caption = (
-        "Queries without typing errors. Up and to the left is better. Hollow markers: another subnet is at least as "
+        "Queries without slips. Up and to the left is better. Hollow markers: another subnet is at least as "
         "good and as fast. The line joins the filled markers."
     )
     values = (f"{point.name} {point.y:.1f}% at {text.milliseconds(point.x)} ms" for point in points.values())
@@ -92,13 +93,8 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 
     Points with equal time and quality do not exclude each other.
     """
-
-    def is_dominated(point: Point) -> bool:
-        return any(
-            other.x <= point.x and other.y >= point.y and (other.x, other.y) != (point.x, point.y) for other in points
-        )
-
-    return sorted((point for point in points if not is_dominated(point)), key=lambda point: point.x)
+    front = non_dominated([(-point.x, point.y) for point in points])
+    return sorted((points[number] for number in front), key=lambda point: point.x)
 
 
 def cost_svg(

@@ -1,10 +1,11 @@
-"""Queries with typing errors, and the titles of query sets that have them."""
+"""Queries with slips, and the titles of query sets that have them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from random import Random
 
+from elasticdenser.datasets.perturbations import perturbed
 from elasticdenser.datasets.typing_errors import with_typing_errors
 from elasticdenser.suites.settings import QuerySetSettings
 
@@ -22,8 +23,22 @@ def mistyped(queries: Mapping[str, str], n_errors: int) -> dict[str, str]:
     }
 
 
+def perturbed_queries(queries: Mapping[str, str], settings: QuerySetSettings) -> dict[str, str]:
+    """Return the queries of a query set with the slips that its settings ask for; else as they are.
+
+    Args:
+        queries: Query id -> text.
+        settings: Settings of the query set.
+    """
+    if settings.perturbation:
+        return {query_id: perturbed(text, settings.perturbation, query_id) for query_id, text in queries.items()}
+    return mistyped(queries, settings.typing_errors)
+
+
 def query_set_title(name: str, settings: QuerySetSettings) -> str:
-    """Return the title of a query set, with the number of typing errors if there are any."""
+    """Return the title of a query set, with its slips if there are any."""
+    if settings.perturbation:
+        return f"{settings.title or name}, {settings.perturbation}"
     if not settings.typing_errors:
         return settings.title
     errors = "1 typing error" if settings.typing_errors == 1 else f"{settings.typing_errors} typing errors"
