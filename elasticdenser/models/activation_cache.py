@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -123,6 +124,7 @@ class ActivationCache:
         self._check_manifest()
         for path in sorted(folder.glob(f"*{_SUFFIX}")):
             self._open(path)
+        self.n_bytes = self._bytes_on_disk()
         for path in folder.glob(f".*{_SUFFIX}.*.tmp"):
             if time() - path.stat().st_mtime > _ABANDONED_S:
                 path.unlink(missing_ok=True)
@@ -173,6 +175,12 @@ class ActivationCache:
         with self._lock:
             if not self._unwritten:
                 return
+            # Counted anew, because other processes may have written too.
+            self.n_bytes = self._bytes_on_disk()
+            if self.n_bytes + self._unwritten_bytes + HEADER_BYTES > self.max_bytes:
+                self.counts.refused += len(self._unwritten)
+                self._unwritten, self._unwritten_bytes = {}, 0
+                return
             path = self.folder / f"{secrets.token_hex(8)}{_SUFFIX}"
             with explained_os_errors(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -181,7 +189,9 @@ class ActivationCache:
             write_activations(path, self.source.key, list(self._unwritten.values()))
             self._unwritten, self._unwritten_bytes = {}, 0
             self._open(path)
-            self.counts.bytes_written += path.stat().st_size
+            n_written = path.stat().st_size
+            self.counts.bytes_written += n_written
+            self.n_bytes += n_written
 
     def _find(self, token_ids: NDArray[np.int32]) -> StoredSequence | None:
         """Return a stored sequence; None if it is not there, or another one has the same hash."""
@@ -222,15 +232,21 @@ class ActivationCache:
             return
         if file.key != self.source.key:
             raise BadInputError("these states are of another model or layer: remove the file", path)
-        self.n_bytes += file.n_bytes
         self._places.update((hash_of(file.token_ids(number)), (file, number)) for number in range(len(file)))
 
     def _remove(self, path: Path) -> None:
         """Remove a damaged file, and forget what it held."""
         self._places = {hashed: place for hashed, place in self._places.items() if place[0].path != path}
         path.unlink(missing_ok=True)
-        self.n_bytes = sum(file.n_bytes for file in {id(file): file for file, _ in self._places.values()}.values())
+        self.n_bytes = self._bytes_on_disk()
         self.counts.damaged += 1
+
+    def _bytes_on_disk(self) -> int:
+        n_bytes = 0
+        for path in self.folder.glob(f"*{_SUFFIX}"):
+            with suppress(FileNotFoundError):  # another process has found it damaged
+                n_bytes += path.stat().st_size
+        return n_bytes
 
     @property
     def _manifest(self) -> dict[str, object]:

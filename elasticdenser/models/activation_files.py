@@ -60,7 +60,7 @@ class StoredSequence(NamedTuple):
     @property
     def checksum(self) -> int:
         """CRC-32 of token ids and states."""
-        return crc32(np.ascontiguousarray(self.states), crc32(self.token_ids.tobytes()))
+        return crc32(np.ascontiguousarray(self.states).data, crc32(self.token_ids.tobytes()))
 
 
 def row_bytes(hidden: int, dtype: str) -> int:
@@ -153,9 +153,9 @@ class ActivationFile:
         try:
             header, data = _read_header(path)
             self.key = str(header["__metadata__"]["key"])
-            self.n_bytes = data + int(header["states"]["data_offsets"][1])
-            if self.n_bytes != path.stat().st_size:
-                raise ValueError(f"it has {path.stat().st_size} bytes, expected {self.n_bytes}")
+            n_bytes = data + int(header["states"]["data_offsets"][1])
+            if n_bytes != path.stat().st_size:
+                raise ValueError(f"it has {path.stat().st_size} bytes, expected {n_bytes}")
             self._token_ids, lengths, self._checksums = (
                 np.fromfile(path, dtype, header[name]["shape"][0], offset=data + header[name]["data_offsets"][0])
                 for name, dtype in (("token_ids", "<i4"), ("lengths", "<i4"), ("checksums", "<u4"))

@@ -189,6 +189,18 @@ def test_the_bound_is_kept_and_does_not_change_results(tmp_path):
     assert len(nothing) == 0 and not (tmp_path / "nothing").exists()
 
 
+def test_two_writers_keep_the_bound_together(tmp_path):
+    sequences = [[number, number + 1, number + 2] for number in range(40)]
+    bound = int(filled(tmp_path / "all", sequences).n_bytes * 0.7)
+    first, second = (opened(tmp_path / "shared", max_bytes=bound) for _ in range(2))
+    first.get_or_compute(sequences[:20], Computing(sequences[:20]))
+    second.get_or_compute(sequences[20:], Computing(sequences[20:]))
+    first.flush()
+    second.flush()
+    assert (len(first), len(second), second.counts.refused) == (20, 0, 20)
+    assert sum(path.stat().st_size for path in files_of(tmp_path / "shared")) <= bound
+
+
 def test_an_interrupted_write_leaves_what_was_there(tmp_path, monkeypatch):
     filled(tmp_path, SEQUENCES[:2])
     cache = opened(tmp_path)
