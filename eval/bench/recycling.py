@@ -37,6 +37,7 @@ from elasticdenser.encoders.recycling import RecyclingSettings
 from elasticdenser.models.activation_cache import ActivationCache
 from elasticdenser.models.bert import read_model
 from elasticdenser.models.locate import find_model
+from elasticdenser.models.logits import ElasticLogits
 from elasticdenser.models.model_files import transformer_folder
 from elasticdenser.models.scorer_init import logits_from_full
 from elasticdenser.models.weights_files import weights_file
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--part", choices=("training", "encoding"))
     parser.add_argument("--examples", type=int, default=4000, help="training examples of SST-2, the first ones")
+    parser.add_argument("--max-words", type=int, default=1000, help="leave longer examples out, to save time")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--timed-steps", type=int, default=16, help="steps with layers frozen and not cached")
     parser.add_argument("--passages", type=int, default=300, help="passages of Natural Questions, the first ones")
@@ -66,13 +68,15 @@ def main() -> None:
     result: dict[str, Any] = {}
     with TemporaryDirectory() as folder:
         if options.part != "encoding":
-            result["training"] = _training(options, Path(folder))
-            print_table(f"SST-2, {options.examples:,} examples, CPU time", result["training"])
+            rows = _training(options, Path(folder))
+            print_table(f"SST-2, {options.examples:,} examples, CPU time", rows)
+            settings = {name: getattr(options, name) for name in ("examples", "max_words", "epochs", "timed_steps")}
+            result["training"] = {**settings, "batch": _BATCH, "rows": rows}
         if options.part != "training":
-            result["encoding"] = _encoding(options, Path(folder))
-            print_table(f"{options.passages} passages encoded, CPU time", result["encoding"])
-    settings = {name: getattr(options, name) for name in ("examples", "epochs", "timed_steps", "passages")}
-    append_result("recycling", {**settings, "batch": _BATCH, "chunk": _CHUNK, **result})
+            rows = _encoding(options, Path(folder))
+            print_table(f"{options.passages} passages encoded, CPU time", rows)
+            result["encoding"] = {"passages": options.passages, "chunk": _CHUNK, "rows": rows}
+    append_result("recycling", result)
 
 
 def _training(options: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
@@ -80,11 +84,12 @@ def _training(options: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
     encoder, task = ElasticQueryEncoder.from_pretrained(device="cpu", download=False), glue_task("SST-2")
     folder = transformer_folder(encoder.location.path)
     train, dev = (load_glue(options.data / "glue", task, split) for split in ("train", "dev"))
+    train = [example for example in train if len(example.texts[0].split()) <= options.max_words]
     dev.sort(key=lambda example: len(example.texts[0]))  # less padding
 
-    def model_of() -> Any:
-        kind = {"n_outputs": 2, "widths": (1.0,), "depths": (6,), "pooling": "mean"}
-        return logits_from_full(encoder.location.path, encoder.settings, **kind)
+    def model_of() -> ElasticLogits:
+        path, settings = encoder.location.path, encoder.settings
+        return logits_from_full(path, settings, n_outputs=2, widths=(1.0,), depths=(6,), pooling="mean")
 
     tokenizer = InputTokenizer(folder, model_of().shape.vocabulary, _MAX_LENGTH)
     data, dev_data = (ExampleData(examples, tokenizer, 0.0) for examples in (train[: options.examples], dev))
@@ -117,7 +122,6 @@ def _steps_in_turns(
     """Take all steps; return the CPU seconds of each."""
     times: dict[tuple[int, bool], list[float]] = {name: [] for name in trainings}
     for step in range(n_steps):
-        print(f"step {step + 1} of {n_steps}", file=sys.stderr)
         for (layers, cached), training in trainings.items():
             if not cached and step >= n_uncached:
                 continue
@@ -126,6 +130,10 @@ def _steps_in_turns(
             training.train_step(batch)
             times[layers, cached].append(process_time() - started)
             training.step += 1
+        last = ", ".join(
+            f"{layers}{'' if cached else ' not cached'} {own[-1]:.2f}" for (layers, cached), own in times.items()
+        )
+        print(f"step {step + 1} of {n_steps}, CPU s by recycled layers: {last}", file=sys.stderr)
     return times
 
 

@@ -26,7 +26,7 @@ _EXAMPLES = options.examples(
     "index posts.jsonl -o indexes/posts --metadata section,date:date,tags:text[]",
     "index passages.jsonl -o indexes/mine --hybrid    (search by words too)",
     "index msmarco-passage -o indexes/msmarco --device cuda",
-    "index passages.jsonl -o indexes/tuned --encoder models/tuned --recycle activations/    (later layers were tuned)",
+    "index passages.jsonl -o indexes/tuned --encoder models/tuned --recycle activations/",
     "index passages.jsonl -o indexes/mine --shards 8 --ray auto    (on a Ray cluster)",
     "index passages.jsonl -o indexes/mpnet --encoder sentence-transformers/all-mpnet-base-v2",
 )
