@@ -4,7 +4,7 @@ Layers that do not change give the same states again, so that training of the la
 others above them, can start from cached states: embedding recycling (Saad-Falcon et al. 2023, "Embedding Recycling for
 Language Models"). It does not import torch.
 
-    FOLDER/cache.json           what computes the states: see `ActivationSource`
+    FOLDER/cache.json           what computes the states: see `activation_manifest`
     FOLDER/ID.activations       files of sequences, see `activation_files`; each is written once, and then only read
 
 Files appear whole, under names of their own: a killed process loses what it had not written yet, and several processes
@@ -13,11 +13,10 @@ may share a folder. A file that is damaged is removed, and what it held is compu
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
@@ -27,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdenser.arrays import Floats
-from elasticdenser.artifacts import explained_os_errors, write_json
+from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.errors import BadInputError
 from elasticdenser.models.activation_files import (
     HEADER_BYTES,
@@ -40,8 +39,8 @@ from elasticdenser.models.activation_files import (
     row_bytes,
     write_activations,
 )
+from elasticdenser.models.activation_manifest import ActivationSource, check_manifest, write_manifest
 
-MANIFEST = "cache.json"
 _SUFFIX = ".activations"
 
 FILE_BYTES = 64 << 20
@@ -52,21 +51,6 @@ _ABANDONED_S = 3600.0
 
 Compute = Callable[[list[int]], Floats]
 """Returns the states of the sequences with these numbers, end to end: float32, (n_tokens, hidden)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActivationSource:
-    """What computes the states.
-
-    Args:
-        key: Hash of all that they depend on beside the token ids: the weights up to the layer, and the arithmetic.
-        layer: Number of layers that are behind them.
-        hidden: Numbers of a token's state.
-    """
-
-    key: str
-    layer: int
-    hidden: int
 
 
 @dataclass(kw_only=True)
@@ -121,13 +105,14 @@ class ActivationCache:
         self._unwritten: dict[int, StoredSequence] = {}
         self._unwritten_bytes = 0
         self._lock = Lock()
-        self._check_manifest()
+        check_manifest(folder, source, dtype)
         for path in sorted(folder.glob(f"*{_SUFFIX}")):
             self._open(path)
         self.n_bytes = self._bytes_on_disk()
         for path in folder.glob(f".*{_SUFFIX}.*.tmp"):
-            if time() - path.stat().st_mtime > _ABANDONED_S:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process has finished it
+                if time() - path.stat().st_mtime > _ABANDONED_S:
+                    path.unlink()
 
     def __len__(self) -> int:
         return len(self._places) + len(self._unwritten)
@@ -184,8 +169,7 @@ class ActivationCache:
             path = self.folder / f"{secrets.token_hex(8)}{_SUFFIX}"
             with explained_os_errors(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
-            if not (self.folder / MANIFEST).exists():
-                write_json(self.folder / MANIFEST, self._manifest)
+            write_manifest(self.folder, self.source, self.dtype)
             write_activations(path, self.source.key, list(self._unwritten.values()))
             self._unwritten, self._unwritten_bytes = {}, 0
             self._open(path)
@@ -230,6 +214,10 @@ class ActivationCache:
         except DamagedFileError:
             self._remove(path)
             return
+        except FileNotFoundError:  # another process has found it damaged
+            return
+        except OSError as error:
+            raise BadInputError(f"cannot be read ({error.strerror}): allow it, or remove the file", path) from None
         if file.key != self.source.key:
             raise BadInputError("these states are of another model or layer: remove the file", path)
         self._places.update((hash_of(file.token_ids(number)), (file, number)) for number in range(len(file)))
@@ -247,29 +235,6 @@ class ActivationCache:
             with suppress(FileNotFoundError):  # another process has found it damaged
                 n_bytes += path.stat().st_size
         return n_bytes
-
-    @property
-    def _manifest(self) -> dict[str, object]:
-        return {"format": 1, **asdict(self.source), "dtype": self.dtype}
-
-    def _check_manifest(self) -> None:
-        path = self.folder / MANIFEST
-        if not path.exists():
-            if any(self.folder.glob("[!.]*")):
-                raise BadInputError(f"there are other files and no {MANIFEST}: choose an empty folder", self.folder)
-            return
-        try:
-            stored = json.loads(path.read_text("utf-8"))
-            differences = [name for name, value in self._manifest.items() if stored.get(name) != value]
-        except (OSError, ValueError, AttributeError) as error:
-            message = f"this cache of activations cannot be read ({error}): remove its folder, or choose another one"
-            raise BadInputError(message, path) from None
-        if differences:
-            raise BadInputError(
-                f"this cache holds activations with another {' and '.join(differences)}: choose another folder, or "
-                "remove this one",
-                self.folder,
-            )
 
 
 def hash_of(token_ids: NDArray[np.int32]) -> int:

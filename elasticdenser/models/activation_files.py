@@ -146,6 +146,7 @@ class ActivationFile:
 
     Raises:
         DamagedFileError: It is cut, or holds something else.
+        OSError: It cannot be opened.
     """
 
     def __init__(self, path: Path, n_row_bytes: int) -> None:
@@ -167,7 +168,7 @@ class ActivationFile:
             if len(self._checksums) != len(lengths):
                 raise ValueError(f"it has {len(lengths)} sequences and {len(self._checksums)} checksums")
             self._states = np.memmap(path, np.uint8, "r", data + header["states"]["data_offsets"][0], shape)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
             raise DamagedFileError(f"{path}: {error}") from error
 
     def __len__(self) -> int:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from elasticdenser.errors import ModelError
-from elasticdenser.models.activation_cache import ActivationSource
+from elasticdenser.models.activation_manifest import ActivationSource
 from elasticdenser.models.architectures import (
     ARCHITECTURES,
     activation_of,

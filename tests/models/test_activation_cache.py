@@ -13,8 +13,9 @@ import pytest
 
 from elasticdenser.errors import BadInputError, BuildError, ModelError
 from elasticdenser.models import activation_cache, activation_files
-from elasticdenser.models.activation_cache import ActivationCache, ActivationSource
+from elasticdenser.models.activation_cache import ActivationCache
 from elasticdenser.models.activation_files import decode_rows, encode_rows
+from elasticdenser.models.activation_manifest import ActivationSource
 
 HIDDEN = 8
 SOURCE = ActivationSource(key="a" * 64, layer=2, hidden=HIDDEN)
@@ -142,6 +143,18 @@ def test_a_cut_file_is_removed_and_computed_again(tmp_path, cut):
     assert np.array_equal(states, np.concatenate([states_of(sequence) for sequence in SEQUENCES]))
 
 
+def test_a_file_that_may_not_be_read_stays(tmp_path, monkeypatch):
+    filled(tmp_path)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(activation_files, "_read_header", refuse)
+    with pytest.raises(BadInputError, match=r"cannot be read \(Permission denied\): allow it"):
+        opened(tmp_path)
+    assert len(files_of(tmp_path)) == 1
+
+
 @pytest.mark.parametrize("place", ["states", "token ids"])
 def test_changed_bytes_are_not_served(tmp_path, place):
     filled(tmp_path)
@@ -224,7 +237,8 @@ import os
 import numpy as np
 from pathlib import Path
 from elasticdenser import artifacts
-from elasticdenser.models.activation_cache import ActivationCache, ActivationSource
+from elasticdenser.models.activation_cache import ActivationCache
+from elasticdenser.models.activation_manifest import ActivationSource
 
 cache = ActivationCache(Path({str(tmp_path)!r}), ActivationSource(key="a" * 64, layer=2, hidden=8), max_bytes=1 << 20)
 ones = lambda numbers: np.ones((2 * len(numbers), 8), np.float32)
@@ -234,7 +248,9 @@ cache.get_or_compute([[3, 4]], ones)
 artifacts.replace_file = lambda *paths: os.kill(os.getpid(), 9)  # all is written, and not renamed
 cache.flush()
 """
-    process = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    process = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    )
     assert process.returncode == -9
     (left,) = (path for path in tmp_path.iterdir() if path.name.endswith(".tmp"))
     assert len(opened(tmp_path, dtype="float16")) == 1 and left.exists()  # another process may be writing it
