@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from elasticdenser.encoders.backends import check_encoder
+from elasticdenser.encoders.recycling import RecyclingSettings
 from elasticdenser.models.kinds import Kind, kind_of
 from elasticdenser.models.locate import DEFAULT_MODEL, find_model
 from elasticdenser.models.settings import EncoderFingerprint, read_settings
@@ -13,6 +14,7 @@ from elasticdenser.models.space import check_no_student
 
 if TYPE_CHECKING:
     from elasticdenser.encoders.passage_encoder import PassageEncoder
+    from elasticdenser.models.activation_cache import ActivationCache
 
 
 class DeferredPassageEncoder:
@@ -22,9 +24,10 @@ class DeferredPassageEncoder:
 
     Attributes:
         device: The requested device, which may be `auto`.
+        activations: The cache of recycled layers, once the encoder is loaded in this process; None without recycling.
 
     Raises:
-        ModelError: The model is not found or not supported.
+        ModelError: The model is not found or not supported, or has no layers to recycle.
         MissingExtraError: A package that computes the encoder is not installed.
     """
 
@@ -36,18 +39,23 @@ class DeferredPassageEncoder:
         device: str = "auto",
         download: bool = True,
         trust_remote_code: bool = False,
+        recycling: RecyclingSettings | None = None,
         **overrides: Any,
     ) -> None:
         self._location = find_model(name, download=download, trust_remote_code=trust_remote_code)
         check_no_student(self._location.path, self._location.name)
         self._settings = read_settings(self._location.path, **overrides)
         check_encoder(self._location, self._settings, dtype=dtype, device=device)
-        self._dtype, self.device = dtype, device
+        if recycling is not None:
+            recycling.layers_of(self._location, self._settings, dtype=dtype, device=device)
+            recycling = replace(recycling, folder=recycling.folder.absolute())
+        self._dtype, self.device, self._recycling = dtype, device, recycling
+        self.activations: ActivationCache | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes for another process, which may be in another folder."""
         location = replace(self._location, path=self._location.path.absolute())
-        return {**self.__dict__, "_location": location}
+        return {**self.__dict__, "_location": location, "activations": None}
 
     @property
     def fingerprint(self) -> EncoderFingerprint:
@@ -77,4 +85,8 @@ class DeferredPassageEncoder:
         """
         from elasticdenser.encoders.passage_encoder import PassageEncoder
 
-        return PassageEncoder(self._location, self._settings, dtype=self._dtype, device=self.device)
+        loaded = PassageEncoder(
+            self._location, self._settings, dtype=self._dtype, device=self.device, recycling=self._recycling
+        )
+        self.activations = loaded.activations
+        return loaded

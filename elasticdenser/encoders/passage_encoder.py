@@ -12,7 +12,10 @@ import numpy as np
 from elasticdenser.arrays import Vectors
 from elasticdenser.cpus import cpu_count
 from elasticdenser.encoders.backends import load_backend
+from elasticdenser.encoders.backends.base import EncoderBackend
 from elasticdenser.encoders.base import BaseEncoder
+from elasticdenser.encoders.recycling import RecyclingSettings
+from elasticdenser.models.activation_cache import ActivationCache
 from elasticdenser.models.locate import DEFAULT_MODEL, ModelLocation, find_model
 from elasticdenser.models.settings import EncoderSettings, read_settings
 from elasticdenser.models.space import check_no_student
@@ -32,16 +35,36 @@ class PassageEncoder(BaseEncoder):
             int8. The kernel in C computes `int8`, and where torch is not installed `float32`. An encoder that is no
             BERT has no `int8`, and its `auto` on a CPU is float32.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
+        recycling: First layers whose states are cached on disk, so that passages are encoded sooner when only later
+            layers have changed; None caches nothing.
+
+    Attributes:
+        activations: The cache of these states.
 
     Raises:
         ModelError: The files cannot be used, or there is no such dtype or device here.
+        BadInputError: The cache holds states of another model.
     """
 
     def __init__(
-        self, location: ModelLocation, settings: EncoderSettings, *, dtype: str = "auto", device: str = "auto"
+        self,
+        location: ModelLocation,
+        settings: EncoderSettings,
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        recycling: RecyclingSettings | None = None,
     ) -> None:
         check_no_student(location.path, location.name)
-        backend = load_backend(location, settings, dtype=dtype, device=device, trained_subnets=False)
+        self.activations: ActivationCache | None = None
+        backend: EncoderBackend
+        if recycling is None:
+            backend = load_backend(location, settings, dtype=dtype, device=device, trained_subnets=False)
+        else:
+            from elasticdenser.encoders.backends.recycling import RecyclingBackend  # imports torch
+
+            backend = RecyclingBackend.recycle(location, settings, recycling, dtype=dtype, device=device)
+            self.activations = backend.cache
         super().__init__(location, settings, backend)
 
     @classmethod
@@ -53,6 +76,7 @@ class PassageEncoder(BaseEncoder):
         device: str = "auto",
         download: bool = True,
         trust_remote_code: bool = False,
+        recycling: RecyclingSettings | None = None,
         **overrides: Any,
     ) -> Self:
         """Load the encoder `name`: a folder, or a model id found in the hub's cache, a package or on the hub.
@@ -63,6 +87,7 @@ class PassageEncoder(BaseEncoder):
             device: See the class.
             download: Whether the model may be fetched from the hub.
             trust_remote_code: Whether code that the model brings may be executed.
+            recycling: See the class.
             overrides: `max_length`, `dim`, `similarity`, `query_prompt`, `passage_prompt`, `pooling`, ... to use
                 instead of the model's own; see `read_settings`.
 
@@ -70,7 +95,8 @@ class PassageEncoder(BaseEncoder):
             ModelError: The model is not found or not supported.
         """
         location = find_model(name, download=download, trust_remote_code=trust_remote_code)
-        return cls(location, read_settings(location.path, **overrides), dtype=dtype, device=device)
+        settings = read_settings(location.path, **overrides)
+        return cls(location, settings, dtype=dtype, device=device, recycling=recycling)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode passages in the calling thread.
@@ -84,7 +110,10 @@ class PassageEncoder(BaseEncoder):
         Returns:
             float32, (n_texts, dim), L2-normalised if the encoder's settings say so.
         """
-        return self._compute_vectors(texts, self.settings.passage_prompt, self._backend.full_subnet)
+        try:
+            return self._compute_vectors(texts, self.settings.passage_prompt, self._backend.full_subnet)
+        finally:
+            self._write_activations()
 
     def encode_windows(
         self,
@@ -130,6 +159,12 @@ class PassageEncoder(BaseEncoder):
             finally:
                 tokenizing.shutdown(cancel_futures=True)
                 encoding.shutdown(cancel_futures=True)
+                self._write_activations()
+
+    def _write_activations(self) -> None:
+        """Write the states that are not on the disk yet."""
+        if self.activations is not None:
+            self.activations.flush()
 
     def _start_window(self, texts: Sequence[str], pool: ThreadPoolExecutor) -> _Window:
         tokenized = self._tokenizer.tokenize(texts, self.settings.passage_prompt)

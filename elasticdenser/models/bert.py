@@ -121,14 +121,46 @@ class Bert:
             float32, (n_sequences, hidden), not normalised, on the CPU.
         """
         batch = PackedBatch.of(sequences, self.device)
+        return pool(self._after(self._layers, self._embedded(batch), batch), batch, pooling).cpu()
+
+    @torch.inference_mode()
+    def states_after(self, sequences: Sequence[Sequence[int]], n_layers: int) -> Tensor:
+        """Return the hidden states after the first layers, of which `pooled_from_states` makes the vectors.
+
+        Args:
+            sequences: As for `pooled_vectors`.
+            n_layers: Number of layers.
+
+        Returns:
+            float32, (n_tokens, hidden), of the sequences end to end, on the CPU.
+        """
+        batch = PackedBatch.of(sequences, self.device)
+        states = self._after(self._layers[:n_layers], self._embedded(batch), batch)
+        return states[: sum(map(len, sequences))].cpu()
+
+    @torch.inference_mode()
+    def pooled_from_states(
+        self, sequences: Sequence[Sequence[int]], states: Tensor, n_layers: int, pooling: str
+    ) -> Tensor:
+        """Return what `pooled_vectors` returns, computed from the states that `states_after` returned."""
+        batch = PackedBatch.of(sequences, self.device)
+        hidden = self.tokens.new_zeros(len(batch.token_ids), states.shape[1])
+        hidden[: len(states)] = states
+        return pool(self._after(self._layers[n_layers:], hidden, batch), batch, pooling).cpu()
+
+    def _embedded(self, batch: PackedBatch) -> Tensor:
+        """Return the hidden states before the first layer."""
         embedded = F.embedding(batch.token_ids, self.tokens) + F.embedding(batch.positions, self.positions)
-        hidden = self._normed(embedded, self.norm)
-        for layer in self._layers:
+        return self._normed(embedded, self.norm)
+
+    def _after(self, layers: Sequence[Layer], hidden: Tensor, batch: PackedBatch) -> Tensor:
+        """Return the hidden states after some layers."""
+        for layer in layers:
             attended = attend(layer.query_key_value(hidden.to(self.dtype)), batch, self.n_heads)
             hidden = self._normed(hidden + layer.attention_output(attended), layer.attention_norm)
             up = layer.up(hidden.to(self.dtype))
             hidden = self._normed(hidden + layer.down(up), layer.output_norm)
-        return pool(hidden, batch, pooling).cpu()
+        return hidden
 
     def _normed(self, hidden: Tensor, norm: Norm) -> Tensor:
         return F.layer_norm(hidden, hidden.shape[-1:], norm[0], norm[1], self._eps)

@@ -10,11 +10,13 @@ After ElasticLM (Zhang, Wang, Song: On Elastic Language Models) and DynaBERT (Ho
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elasticdenser.errors import QueryError
 from elasticdenser.models.layers import ACTIVATIONS
 from elasticdenser.models.shape import ElasticShape, layers_of
 from elasticdenser.subnet import Subnet
@@ -71,6 +73,18 @@ class ElasticLayer(nn.Module):
         return F.layer_norm(hidden, hidden.shape[-1:], weight, bias, self._eps)
 
 
+class LowerStates(NamedTuple):
+    """Hidden states after the first layers of a trunk.
+
+    Args:
+        states: (n, length, hidden).
+        n_layers: Number of these layers.
+    """
+
+    states: Tensor
+    n_layers: int
+
+
 class ElasticTrunk(nn.Module):
     """Transformer of many subnets, without exits; the subnet is an argument: calls at several may run at once.
 
@@ -94,20 +108,51 @@ class ElasticTrunk(nn.Module):
         return {depth: pooled(states, mask, self.shape.pooling) for depth, states in states_by_depth.items()}
 
     def states_at_depths(
-        self, token_ids: Tensor, mask: Tensor, width: float, depths: Iterable[int]
+        self, token_ids: Tensor, mask: Tensor, width: float, depths: Iterable[int], lower: LowerStates | None = None
     ) -> dict[int, Tensor]:
-        """Return the hidden states of the last layer of several depths: depth -> (n, length, hidden)."""
+        """Return the hidden states of the last layer of several depths: depth -> (n, length, hidden).
+
+        Args:
+            token_ids: int64, (n, length), padded with any token.
+            mask: bool, (n, length): True where there is a token.
+            width: The width.
+            depths: The depths.
+            lower: States after the first layers, which are then not computed; None computes all layers.
+
+        Raises:
+            QueryError: There is no such subnet, or a depth does not have all of these first layers.
+        """
         depths = sorted(set(depths))
+        n_lower = 0 if lower is None else lower.n_layers
         for depth in depths:
-            self.shape.check(Subnet(width, depth))
+            self.check_lower_layers(Subnet(width, depth), n_lower)
         padding_bias = padding_bias_of(mask)
-        state, n_done = self.embedded(token_ids, width), 0
+        state, n_done = self.embedded(token_ids, width) if lower is None else lower.states, n_lower
         states = {}
         for depth in depths:
             first, last = self.layers_of(depth)
             state, n_done = self.run_layers(first[n_done:], state, padding_bias, width), max(n_done, len(first))
-            states[depth] = self.run_layers(last, state, padding_bias, width)
+            states[depth] = self.run_layers(last[max(0, n_lower - len(first)) :], state, padding_bias, width)
         return states
+
+    def lower_states(self, token_ids: Tensor, mask: Tensor, width: float, n_layers: int) -> LowerStates:
+        """Return the hidden states after the first layers, from which `states_at_depths` goes on."""
+        states = self.run_layers(range(n_layers), self.embedded(token_ids, width), padding_bias_of(mask), width)
+        return LowerStates(states, n_layers)
+
+    def check_lower_layers(self, subnet: Subnet, n_layers: int) -> None:
+        """Check that there is a subnet, and that its first layers are the first ones of the model.
+
+        Raises:
+            QueryError: It is not so.
+        """
+        self.shape.check(subnet)
+        first, last = self.layers_of(subnet.depth)
+        if (first + last)[:n_layers] != tuple(range(n_layers)):
+            raise QueryError(
+                f"got subnet {subnet}, which has the layers {', '.join(map(str, first + last))}, expected one with the "
+                f"first {n_layers} layers of the model: choose a greater depth, or fewer layers"
+            )
 
     def layers_of(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the layers that a depth keeps, as (first ones, last ones); depths share their first ones."""

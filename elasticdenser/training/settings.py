@@ -234,10 +234,16 @@ _FILE_KEYS = {"subnets": "sizes", "n_sampled_subnets": "n_sampled"}
 
 
 _ADDED_FIELDS = frozenset(
-    {"model", "map_ridge", "variant_share", "difficulty", "difficulty_every", "difficulty_subnet", "difficulty_texts"}
+    {
+        *("model", "map_ridge", "variant_share", "recycled_layers", "recycled_dtype"),
+        *("difficulty", "difficulty_every", "difficulty_subnet", "difficulty_texts"),
+    }
 )
 """Fields that files hold only with another value than their default, which changes nothing: they were added later, and
 a training from before still resumes."""
+
+_WITHOUT_EFFECT = frozenset({"recycled_gb"})
+"""Fields that no result depends on, so that an interrupted training resumes with another value."""
 
 
 def settings_to_json(settings: InitSettings | LoopSettings) -> dict[str, Any]:
@@ -247,5 +253,5 @@ def settings_to_json(settings: InitSettings | LoopSettings) -> dict[str, Any]:
     return {
         _FILE_KEYS.get(name, name): value
         for name, value in values.items()
-        if name not in defaults or value != defaults[name]
+        if name not in _WITHOUT_EFFECT and (name not in defaults or value != defaults[name])
     }

@@ -53,6 +53,24 @@ def test_at_depths_equals_single_forwards(model):
                 torch.testing.assert_close(F.normalize(vectors, dim=-1), expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("n_layers", range(7))
+def test_later_layers_go_on_from_the_states_of_the_first_ones(n_layers):
+    model, (token_ids, mask) = random_model(), random_batch()
+    for width in WIDTHS:
+        # Depth d has the first d - 2 layers and the last two, so that depth 6 alone has all of the first 3 to 6.
+        depths = [depth for depth in DEPTHS if depth == 6 or n_layers <= max(1, depth - 2)]
+        with torch.no_grad():
+            expected = model.states_at_depths(token_ids, mask, width, depths)
+            lower = model.lower_states(token_ids, mask, width, n_layers)
+            resumed = model.states_at_depths(token_ids, mask, width, depths, lower)
+        assert list(resumed) == depths
+        for depth in depths:
+            torch.testing.assert_close(resumed[depth], expected[depth], atol=1e-6, rtol=0)
+    if n_layers > 1:
+        with pytest.raises(QueryError, match=f"w0.5-d3.*expected one with the first {n_layers} layers"):
+            model.states_at_depths(token_ids, mask, 0.5, [3, 6], lower)
+
+
 def test_all_subnets_differ(model):
     by_subnet = list(at_all_subnets(model, *random_batch()).values())
     assert all(vectors.shape == (4, 16) for vectors in by_subnet)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command, resumable
 from elasticdenser.cli.output import note, progress_bars
+from elasticdenser.errors import QueryError
+
+if TYPE_CHECKING:
+    from elasticdenser.models.activation_cache import ActivationCache
 
 _EXAMPLES = options.examples(
     "index passages.jsonl -o indexes/mine",
@@ -22,6 +26,7 @@ _EXAMPLES = options.examples(
     "index posts.jsonl -o indexes/posts --metadata section,date:date,tags:text[]",
     "index passages.jsonl -o indexes/mine --hybrid    (search by words too)",
     "index msmarco-passage -o indexes/msmarco --device cuda",
+    "index passages.jsonl -o indexes/tuned --encoder models/tuned --recycle activations/",
     "index passages.jsonl -o indexes/mine --shards 8 --ray auto    (on a Ray cluster)",
     "index passages.jsonl -o indexes/mpnet --encoder sentence-transformers/all-mpnet-base-v2",
 )
@@ -87,17 +92,27 @@ def index(
     pooling: options.Pooling = None,
     dim: options.Dimensions = None,
     similarity: options.Similarity = None,
+    recycle: options.Recycle = None,
+    recycled_layers: options.RecycledLayers = 0,
+    recycled_gb: options.RecycledGigabytes = 10.0,
     offline: options.Offline = False,
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Encode the passages of a corpus into an index. After an interruption, the same command resumes the build."""
     from elasticdenser.encoders.deferred import DeferredPassageEncoder
+    from elasticdenser.encoders.recycling import RecyclingSettings
     from elasticdenser.index import PassageIndex
     from elasticdenser.index.chunking import Chunking
     from elasticdenser.models.locate import DEFAULT_MODEL
 
     dtype = options.dtype_of(precision)
     chunking = None if chunk is None else Chunking.parse(chunk)
+    if recycled_layers and recycle is None:
+        raise QueryError("got --recycled-layers without --recycle, expected the folder of the cache: --recycle FOLDER")
+    recycling = None
+    if recycle is not None:
+        max_bytes = round(recycled_gb * 1e9)
+        recycling = RecyclingSettings(folder=recycle, layers=recycled_layers, max_bytes=max_bytes)
     opened_corpus = reading.open(corpus)
     passage_encoder = DeferredPassageEncoder(  # loaded once the first lines have been read
         encoder or DEFAULT_MODEL,
@@ -113,6 +128,7 @@ def index(
         pooling=pooling,
         dim=dim,
         similarity=similarity,
+        recycling=recycling,
     )
     if passage_encoder.kind == "bert":
         options.note_precision(dtype, device)
@@ -149,7 +165,19 @@ def index(
             f"cut {truncated:,} of {len(built):,} passages at {max_length} tokens, the most that the encoder reads; "
             f"the rest of their text is not searched: --overwrite --chunk {max_length} divides them into passages"
         )
+    if passage_encoder.activations is not None:
+        note(_recycled(passage_encoder.activations))
     note(f'now try:  elasticdenser search {output} "your question"')
+
+
+def _recycled(cache: ActivationCache) -> str:
+    """Return what a cache of activations did."""
+    counts = cache.counts
+    full = f"; {counts.refused:,} did not fit into --recycled-gb" if counts.refused else ""
+    return (
+        f"{cache.folder}: states after layer {cache.source.layer} of {counts.read:,} passages were there, those of "
+        f"{counts.computed:,} were computed{full}; {cache.n_bytes / 1e9:.2f} GB"
+    )
 
 
 def register(app: typer.Typer) -> None:

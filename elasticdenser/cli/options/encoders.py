@@ -73,6 +73,22 @@ Dimensions = Annotated[
         show_default=False,
     ),
 ]
+Recycle = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Cache the states of the encoder's first layers in this folder, and start from those that are there: "
+        "passages are encoded sooner once only later layers have changed. Takes 2 bytes for each of a token's "
+        "hidden numbers.",
+        show_default=False,
+    ),
+]
+RecycledLayers = Annotated[
+    int, typer.Option(metavar="N", help="First layers for --recycle. Default: half.", show_default=False)
+]
+RecycledGigabytes = Annotated[
+    float, typer.Option("--recycled-gb", metavar="GB", help="Most gigabytes in the folder of --recycle.")
+]
 Similarity = Annotated[
     str | None,
     typer.Option(

@@ -19,6 +19,7 @@ from elasticdenser.subnet import Subnet
 from elasticdenser.training import parallel
 from elasticdenser.training.classifier.data import ExampleBatch, ExampleData
 from elasticdenser.training.classifier.losses import label_loss, output_loss, state_loss
+from elasticdenser.training.classifier.recycled_layers import RecycledLayers
 from elasticdenser.training.classifier.settings import ClassifierSettings
 from elasticdenser.training.loop import StepLoop
 from elasticdenser.training.subnet_training import SubnetLoop, SubnetOptimiser
@@ -36,8 +37,12 @@ class ClassifierTraining(SubnetLoop, StepLoop[ClassifierSettings, ExampleBatch])
         teacher: Fine-tuned full encoder, for `state_steps`.
 
     Raises:
-        BadInputError: The folder holds a training with other settings, or a checkpoint of another model.
-        QueryError: The model does not have one of the subnets in the settings.
+        BadInputError: The folder holds a training with other settings, or a checkpoint of another model; or the
+            settings recycle layers of subnets of several widths.
+        QueryError: The model does not have one of the subnets in the settings, or not with the recycled layers.
+
+    Attributes:
+        recycled: The layers that are not trained, with the cache of their states; None if all layers are.
     """
 
     activity = "Training"
@@ -56,6 +61,7 @@ class ClassifierTraining(SubnetLoop, StepLoop[ClassifierSettings, ExampleBatch])
         self._teacher = None if teacher is None else teacher.to(self.device).eval()
         model.to(self.device).train()
         model.tokens.requires_grad_(settings.tune_tokens)
+        self.recycled = RecycledLayers(model, settings, folder) if settings.recycled_layers else None
         self.optimiser = SubnetOptimiser(model, settings)
         self._largest = max(self.optimiser.subnets)
         self.resume()
@@ -73,10 +79,11 @@ class ClassifierTraining(SubnetLoop, StepLoop[ClassifierSettings, ExampleBatch])
         weights = self.optimiser.loss_weights()
         always = self._largest if self.settings.inplace_share else None
         losses = _StepLosses(batch, self.settings, self._target_states(batch))
+        lower = None if self.recycled is None else self.recycled.states_of(batch)
         values: dict[str, Tensor] = {}
         for width, depths in self.optimiser.depths_by_width(self.step, always=always).items():  # from large to small
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.bfloat16):
-                states = self.model.states_at_depths(batch.token_ids, batch.mask, width, depths)
+                states = self.model.states_at_depths(batch.token_ids, batch.mask, width, depths, lower)
             weighted = []
             for depth in sorted(states, reverse=True):
                 subnet = Subnet(width, depth)
@@ -87,6 +94,11 @@ class ClassifierTraining(SubnetLoop, StepLoop[ClassifierSettings, ExampleBatch])
                 values[str(subnet)] = share * loss.detach()
             torch.autograd.backward(torch.stack(weighted).sum())
         self.take_step(values)
+
+    def _save(self) -> None:
+        super()._save()
+        if self.recycled is not None:
+            self.recycled.cache.flush()
 
     @torch.no_grad()
     def _target_states(self, batch: ExampleBatch) -> Tensor | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elasticdenser.errors import BadInputError
+from elasticdenser.models.activation_files import STATE_DTYPES
 from elasticdenser.training.settings import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -25,9 +26,13 @@ class ClassifierStepSettings(SubnetSettings):
     Args:
         batch: Examples of a step.
         typo_share: Share of the examples whose first text gets typing errors; there is no `variant_share`.
+        recycled_layers: First layers that are not trained, nor the token vectors, and whose states are computed once
+            and cached; 0 trains all layers. See `RecycledLayers`.
+        recycled_dtype: How these states are stored: `float16`, `float32`, or `int8`.
+        recycled_gb: Most gigabytes of them on disk; further ones are computed each time, with the same result.
 
     Raises:
-        BadInputError: There is a `variant_share`.
+        BadInputError: There is a `variant_share`, or recycled layers with what would change their states.
     """
 
     batch: PositiveInt = 32
@@ -35,11 +40,23 @@ class ClassifierStepSettings(SubnetSettings):
     exit_learning_rate: PositiveFloat = 5e-4
     warm_up: NonNegativeInt = 30
     typo_share: Share = 0.0
+    recycled_layers: NonNegativeInt = 0
+    recycled_dtype: str = STATE_DTYPES[0]
+    recycled_gb: NonNegativeFloat = 8.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.variant_share:
             raise BadInputError("got a variant_share, which classifiers do not have: leave it out")
+        if self.recycled_dtype not in STATE_DTYPES:
+            raise BadInputError(
+                f"got recycled_dtype = {self.recycled_dtype!r}, expected one of {', '.join(STATE_DTYPES)}"
+            )
+        if self.recycled_layers and (self.typo_share or self.tune_tokens):
+            raise BadInputError(
+                f"got recycled_layers = {self.recycled_layers} with typo_share or tune_tokens, which give a text other "
+                "states in each epoch: leave them out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,66 @@
+"""Manifest of a cache of activations: what computes the states, and how they are stored."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from elasticdenser.artifacts import write_json
+from elasticdenser.errors import BadInputError
+
+MANIFEST = "cache.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationSource:
+    """What computes the states.
+
+    Args:
+        key: Hash of all that they depend on beside the token ids: the weights up to the layer, and the arithmetic.
+        layer: Number of layers that are behind them.
+        hidden: Numbers of a token's state.
+    """
+
+    key: str
+    layer: int
+    hidden: int
+
+
+def write_manifest(folder: Path, source: ActivationSource, dtype: str) -> None:
+    """Write the manifest of a cache, unless it has one.
+
+    Raises:
+        BuildError: The disk refuses.
+    """
+    if not (folder / MANIFEST).exists():
+        write_json(folder / MANIFEST, _manifest_of(source, dtype))
+
+
+def check_manifest(folder: Path, source: ActivationSource, dtype: str) -> None:
+    """Check that a folder holds states of a source, stored in a dtype, or nothing.
+
+    Raises:
+        BadInputError: It holds others, or other files.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        if any(folder.glob("[!.]*")):
+            raise BadInputError(f"there are other files and no {MANIFEST}: choose an empty folder", folder)
+        return
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+        differences = [name for name, value in _manifest_of(source, dtype).items() if stored.get(name) != value]
+    except (OSError, ValueError, AttributeError) as error:
+        message = f"this cache of activations cannot be read ({error}): remove its folder, or choose another one"
+        raise BadInputError(message, path) from None
+    if differences:
+        raise BadInputError(
+            f"this cache holds activations with another {' and '.join(differences)}: choose another folder, or remove "
+            "this one",
+            folder,
+        )
+
+
+def _manifest_of(source: ActivationSource, dtype: str) -> dict[str, object]:
+    return {"format": 1, **asdict(source), "dtype": dtype}
