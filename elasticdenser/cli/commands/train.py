@@ -138,6 +138,8 @@ def train(
     from elasticdenser.training.inputs import TrainOptions
     from elasticdenser.training.kinds import train_model
 
+    if mirror and encoder:
+        raise typer.BadParameter("give --mirror or --encoder, not both: each names the model to start from")
     chosen = _recipe(recipe, queries or [], passages or [], mirror or "", teacher or "", teacher_vectors).changed(
         encoder=encoder or "",
         index="" if index is None else str(index.resolve()),
