@@ -14,6 +14,8 @@ from elasticdenser.cli.output import note, print_table, progress_bars
 if TYPE_CHECKING:
     from elasticdenser.training.classifier.recipe import ClassifierRecipe
     from elasticdenser.training.classifier.train import ClassifierResult
+    from elasticdenser.training.intent.recipe import IntentRecipe
+    from elasticdenser.training.intent.train import IntentResult
     from elasticdenser.training.kinds import AnyRecipe
     from elasticdenser.training.ranker.train import RankerResult
     from elasticdenser.training.retention import SnapshotSelection
@@ -97,7 +99,7 @@ def train(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed, for recipes of classifiers. Default: the recipe's.")
+        int | None, typer.Option(min=0, help="Seed, for recipes of classifiers and of intents. Default: the recipe's.")
     ] = None,
     subnet: Annotated[
         list[str] | None,
@@ -121,12 +123,14 @@ def train(
 
     Needs queries, or passages to cut queries from. With --teacher or --teacher-vectors the subnets answer in the
     vector space of another model.
-    A recipe with trains = "ranker" trains an elastic ranker instead, one with trains = "classifier" a classifier.
+    A recipe with trains = "ranker" trains an elastic ranker instead, one with trains = "classifier" a classifier,
+    one with trains = "intent" a model of intents and slots.
     After an interruption, the same command resumes the training.
     On several GPUs: torchrun --nproc-per-node N -m elasticdenser train ...
     """
     from elasticdenser.training.classifier.train import ClassifierResult
     from elasticdenser.training.inputs import TrainOptions
+    from elasticdenser.training.intent.train import IntentResult
     from elasticdenser.training.kinds import train_model
     from elasticdenser.training.train import TrainingResult
 
@@ -138,7 +142,7 @@ def train(
         space=space or "",
     )
     if seed is not None or subnet:
-        chosen = _of_classifier(chosen).changed(seed=seed, subnets=tuple(subnet or ()))
+        chosen = _of_task(chosen).changed(seed=seed, subnets=tuple(subnet or ()))
     settings = TrainOptions(
         data=data,
         work=work,
@@ -153,6 +157,8 @@ def train(
         _report(trained, output)
     elif isinstance(trained, ClassifierResult):
         _report_classifier(trained, output)
+    elif isinstance(trained, IntentResult):
+        _report_intent(trained, output)
     elif trained is not None:
         _report_ranker(trained, output)
 
@@ -175,10 +181,11 @@ def _recipe(
     return default_recipe(*sources, teacher=teacher, teacher_vectors=vectors)
 
 
-def _of_classifier(recipe: AnyRecipe) -> ClassifierRecipe:
+def _of_task(recipe: AnyRecipe) -> ClassifierRecipe | IntentRecipe:
     from elasticdenser.training.classifier.recipe import ClassifierRecipe
+    from elasticdenser.training.intent.recipe import IntentRecipe
 
-    if not isinstance(recipe, ClassifierRecipe):
+    if not isinstance(recipe, ClassifierRecipe | IntentRecipe):
         raise typer.BadParameter("--seed and --subnet are for recipes of classifiers: set them in the recipe")
     return recipe
 
@@ -221,6 +228,14 @@ def _report_classifier(trained: ClassifierResult, output: Path) -> None:
         print_table("Measures on the dev set", ["subnet", *names], table, numeric=1 + len(names))
     note(f"{trained.run}: working files of the training; they can be removed")
     note(f"now try:  elasticdenser classify {output} FILE --exit 0.3")
+
+
+def _report_intent(trained: IntentResult, output: Path) -> None:
+    if trained.measures:
+        row = [*(f"{value:.4f}" for value in trained.measures.values())]
+        print_table("Measures on the dev set", [*trained.measures], [row], numeric=len(row))
+    note(f"{trained.run}: working files of the training; they can be removed")
+    note(f"now try, in Python:  IntentTagger.from_pretrained({str(output)!r}).parse(texts)")
 
 
 def _selection_rows(selection: SnapshotSelection) -> tuple[list[str], list[list[str]]]:
