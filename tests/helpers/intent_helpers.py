@@ -24,14 +24,14 @@ PQRNN = """
 n_features = 64
 bottleneck = 16
 n_layers = 1
-hidden = 8
+hidden = 16
 [pqrnn.projection]
 n_features = 64
 """
 LSTM = """
 [lstm]
 n_layers = 1
-hidden = 8
+hidden = 16
 """
 _PLACES = ("desert", "planet", "file", "thread")
 _VERBS = ("wait", "sort")
@@ -45,7 +45,10 @@ def write_intents(folder: Path, n_train: int = 40, n_dev: int = 12) -> Path:
         official = {"dev": "valid"}.get(split, split)
         _write(
             intents / "mtop-en" / f"{split}.jsonl",
-            [json.dumps({"question": f"{verb} the {place}.", "logical_form": frame(verb, place)}) for verb, place in examples],
+            [
+                json.dumps({"question": f"{verb} the {place}.", "logical_form": frame(verb, place)})
+                for verb, place in examples
+            ],
         )
         if split != "train":
             records = [
@@ -58,7 +61,7 @@ def write_intents(folder: Path, n_train: int = 40, n_dev: int = 12) -> Path:
             _write(intents / "mtop-multilingual" / f"{split}.json", [json.dumps(records)])
         _write(
             intents / "fb-multilingual" / f"es.{official}",
-            [f"{verb}:O {place}:B-place :::I-place <=> alarm__{verb}" for verb, place in examples],
+            [f"{verb}:O {place}:B-place ::I-place <=> alarm__{verb}" for verb, place in examples],
         )
         snips = intents / "snips" / official
         _write(snips / "seq.in", [f"{verb} the {place} " for verb, place in examples])
@@ -97,3 +100,53 @@ def _write(path: Path, lines: list[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines))
     return path
+
+
+def write_intent_model(folder: Path, base: Path, kind: str = "pqrnn", task: str = "mtop") -> Path:
+    """Write a model of random weights, made of the encoder in `base`; return its folder."""
+    import torch
+
+    from elasticdenser.models.intent_bodies import LSTMSettings
+    from elasticdenser.models.intent_files import IntentSettings, save_intent_model
+    from elasticdenser.models.intent_model import IntentModel, IntentShape, PQRNNBody
+    from elasticdenser.models.locate import find_model
+    from elasticdenser.models.pqrnn import PQRNNSettings
+    from elasticdenser.models.projection import ProjectionSettings
+    from elasticdenser.models.shape import ElasticShape
+    from elasticdenser.models.trunk_init import read_supported
+
+    tokens = read_supported(base)[1].get("embeddings.word_embeddings.weight")
+    vocabulary, hidden = tokens.shape
+    shapes = {
+        "pqrnn": IntentShape(
+            pqrnn=PQRNNBody(
+                model=PQRNNSettings(n_features=64, bottleneck=16, n_layers=2, hidden=8),
+                projection=ProjectionSettings(n_features=64),
+            )
+        ),
+        "lstm": IntentShape(lstm=LSTMSettings(hidden=8, n_layers=1, vocabulary=vocabulary, token_dim=hidden)),
+        "encoder": IntentShape(
+            encoder=ElasticShape(
+                n_layers=1,
+                n_heads=2,
+                hidden=hidden,
+                n_neurons=32,
+                vocabulary=vocabulary,
+                n_positions=64,
+                dim=hidden,
+                widths=(1.0,),
+                depths=(1,),
+            )
+        ),
+    }
+    torch.manual_seed(0)
+    model = IntentModel(shapes[kind], 2, 4)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape))
+    tags = ("B-PLACE", "B-PLACE>GET_PLACE>NAME", "I-PLACE", "O")
+    settings = IntentSettings(task=task, intents=("SORT", "WAIT"), tags=tags, max_length=32)
+    made_by = {"name": str(base), "weights_sha256": find_model(str(base)).sha256}
+    base_or_none = None if kind == "pqrnn" else base
+    save_intent_model(folder, base=base_or_none, model=model, settings=settings, provenance=made_by)
+    return folder

@@ -235,7 +235,7 @@ def _report_intent(trained: IntentResult, output: Path) -> None:
         row = [*(f"{value:.4f}" for value in trained.measures.values())]
         print_table("Measures on the dev set", [*trained.measures], [row], numeric=len(row))
     note(f"{trained.run}: working files of the training; they can be removed")
-    note(f"now try, in Python:  IntentTagger.from_pretrained({str(output)!r}).parse(texts)")
+    note(f"now try:  elasticdenser classify {output} FILE")
 
 
 def _selection_rows(selection: SnapshotSelection) -> tuple[list[str], list[list[str]]]:
