@@ -3,6 +3,7 @@
 trains = "intent"       title = "..."   seed = 1        task = "mtop"   path = "intent"     limit = 0
 encoder = "ID or folder"                max_length = 64
 teacher = "FOLDER"      a model of the same task, whose outputs are learnt; without it, labels alone
+init = "FOLDER"         a trained model of the same task and body to start from
 [pqrnn.model]           see `PQRNNSettings`
 [pqrnn.projection]      see `ProjectionSettings`
 [lstm]                  see `LSTMSettings`
@@ -38,6 +39,8 @@ class IntentRecipe:
         encoder: Sentence encoder that is fine-tuned, or whose token vectors the LSTM reads; empty is all-MiniLM-L6-v2.
         max_length: Maximum number of tokens of a text, special tokens included; for pQRNN, of words.
         teacher: Folder of the teacher, relative to the current folder; empty has none.
+        init: Folder of a trained model of the same task and body, whose weights training starts from, likewise; empty
+            starts from the encoder, or from random weights.
         pqrnn: Shape of a pQRNN.
         lstm: Shape of an LSTM.
         train: Settings of the training.
@@ -54,6 +57,7 @@ class IntentRecipe:
     encoder: str = ""
     max_length: PositiveInt = 64
     teacher: str = ""
+    init: str = ""
     pqrnn: PQRNNBody | None = None
     lstm: LSTMSettings | None = None
     train: IntentStepSettings

@@ -195,7 +195,8 @@ class _IntentStages:
         """Return all that the model depends on."""
         recipe, teacher = self._recipe, self._teacher
         files = [] if teacher is None else [teacher.folder / name for name in (INTENT_MANIFEST, INTENT_WEIGHTS)]
-        return {
+        start = {"init": sha256_of(Path(recipe.init) / INTENT_WEIGHTS)} if recipe.init else {}
+        return start | {
             "trains": "intent",
             "task": recipe.task,
             "utterances": fingerprint_of([asdict(utterance) for utterance in utterances]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,6 +104,17 @@ def test_a_teachers_outputs_are_those_of_each_utterance(teacher, data_folder, tm
         torch.testing.assert_close(intents[row], alone_intents[0], atol=1e-2, rtol=1e-2)
         torch.testing.assert_close(tags[row, : len(words)], alone_tags[0], atol=1e-2, rtol=1e-2)
         assert not tags[row, len(words) :].any()
+
+
+def test_a_trained_model_can_be_trained_on(teacher, data_folder, tiny_model, tmp_path):
+    recipe = read_any_recipe(write_intent_recipe(data_folder, tiny_model, PQRNN))
+    first = run(recipe, data_folder, tmp_path / "first")
+    still = replace(recipe, init=str(first.folder), train=replace(recipe.train, learning_rate=1e-12))
+    again = run(still, data_folder, tmp_path / "again")
+    assert again.measures == first.measures and again.run != first.run
+    other = read_any_recipe(write_intent_recipe(data_folder, tiny_model, LSTM))
+    with pytest.raises(ModelError, match="has another body, or other numbers of intents and tags"):
+        run(replace(other, init=str(first.folder)), data_folder, tmp_path / "other")
 
 
 def test_another_seed_gives_other_weights(data_folder, tiny_model, tmp_path):
