@@ -112,16 +112,18 @@ class IntentTagger:
         """
         if not all(texts):
             raise QueryError("got a text without words, expected at least one in each text")
-        parses: list[Parse] = []
+        by_length = sorted(range(len(texts)), key=lambda number: len(texts[number]))
+        parses: dict[int, Parse] = {}
         for start in range(0, len(texts), _BATCH):
-            batch = texts[start : start + _BATCH]
-            intents, tags = self.outputs(batch)
+            numbers = by_length[start : start + _BATCH]
+            intents, tags = self.outputs([texts[number] for number in numbers])
             probabilities, best = intents.softmax(dim=-1).max(dim=-1)
             if not probabilities.isfinite().all():
                 raise ModelError(f"the model {self.folder} gives numbers that are not finite: train it again")
-            rows = zip(batch, best.tolist(), probabilities.tolist(), tags.argmax(dim=-1).tolist(), strict=True)
-            parses += [self._parse(*row) for row in rows]
-        return parses
+            rows = zip(numbers, best.tolist(), probabilities.tolist(), tags.argmax(dim=-1).tolist(), strict=True)
+            for number, intent, probability, tag_numbers in rows:
+                parses[number] = self._parse(texts[number], intent, probability, tag_numbers)
+        return [parses[number] for number in range(len(texts))]
 
     @torch.inference_mode()
     def outputs(self, texts: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:

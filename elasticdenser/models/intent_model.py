@@ -37,7 +37,15 @@ class Body(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PQRNNBody:
-    """Shape of a pQRNN and of the features that it reads."""
+    """Shape of a pQRNN and of the features that it reads.
+
+    Args:
+        model: Shape of the pQRNN.
+        projection: Settings of the features.
+
+    Raises:
+        ModelError: They have different numbers of features.
+    """
 
     model: PQRNNSettings = field(default_factory=PQRNNSettings)
     projection: ProjectionSettings = field(default_factory=ProjectionSettings)
@@ -134,10 +142,10 @@ class IntentModel(nn.Module):
 
 
 def _new_body(shape: IntentShape) -> nn.Module:
-    if shape.encoder is not None:
-        return FullEncoderBody(shape.encoder)
     if shape.pqrnn is not None:
         return PQRNN(shape.pqrnn.model)
     if shape.lstm is not None:
         return LSTMBody(shape.lstm)
-    raise ModelError("got no body")  # unreachable, as the shape has one
+    if shape.encoder is not None:
+        return FullEncoderBody(shape.encoder)
+    raise ValueError("got a shape without a body")

@@ -162,7 +162,7 @@ class _Evaluation:
         from elasticdenser.models.intent_files import is_intent_model
 
         for name, models in self._suite.models.items():
-            folder = Path(models.path.format(task=task.name))
+            folder = Path(models.path.replace("{task}", task.name))
             if is_intent_model(folder):
                 yield name, folder
             else:
