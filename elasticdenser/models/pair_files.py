@@ -48,16 +48,21 @@ def write_pair_model(
     try:
         with explained_os_errors(folder):
             work.mkdir(parents=True)
-            for name in () if base is None else _TOKENIZER_FILES:
-                # Older encoders have the transformer, with its tokenizer, in a folder inside.
-                for source in (transformer_folder(base) / name, base / name):
-                    if source.is_file() and not (work / name).exists():
-                        shutil.copyfile(source, work / name)
+            if base is not None:
+                _copy_tokenizer(base, work)
             for name, content in files.items():
                 (work / name).write_bytes(content)
             put_in_place(work, folder, check)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _copy_tokenizer(base: Path, folder: Path) -> None:
+    for name in _TOKENIZER_FILES:
+        # Older encoders have the transformer, with its tokenizer, in a folder inside.
+        for source in (transformer_folder(base) / name, base / name):
+            if source.is_file() and not (folder / name).exists():
+                shutil.copyfile(source, folder / name)
 
 
 def stored_weights(model: ElasticPairHead) -> bytes:

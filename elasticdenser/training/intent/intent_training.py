@@ -69,7 +69,8 @@ class IntentTraining(StepLoop[IntentStepSettings, IntentBatch]):
             group["lr"] = group["highest"] * self.settings.learning_rate_share(self.step)
         # Dropout depends on the step alone, so that a training that is resumed ends as one that was not.
         torch.manual_seed(self.settings.seed * _STEP_SEEDS + self.step)
-        loss = share * batch_loss(*self.model(batch.inputs), batch, self.settings)
+        intents, tags = self.model(batch.inputs)
+        loss = share * batch_loss(intents, tags, batch, self.settings)
         torch.autograd.backward(loss)
         trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         parallel.average([parameter.grad for parameter in trained if parameter.grad is not None])
