@@ -28,6 +28,7 @@ _EXAMPLES = options.examples(
     "train --teacher models/mpnet --queries queries.txt --steps 0 -o models/student",
     "train --teacher-vectors queries-with-vectors.jsonl --index indexes/api -o models/student",
     "train recipes/glue-RTE.toml --data DATA --seed 2 -o models/glue/RTE.shared.2",
+    "train recipes/intent-mtop-encoder.toml --data DATA -o models/intent/mtop.encoder",
 )
 
 

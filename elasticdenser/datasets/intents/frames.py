@@ -52,8 +52,8 @@ def parse_frame(text: str) -> Node:
     Raises:
         ValueError: It is not one; the message says why.
     """
-    root, path = Node(""), [Node("")]
-    root = path[0]
+    root = Node("")
+    path = [root]
     for token in text.split():
         if token.startswith("["):
             prefix = _SLOT if len(path) % 2 == 0 else _INTENT
