@@ -6,6 +6,7 @@ from pathlib import Path
 
 from elasticdenser.cli.output import note, print_table
 from elasticdenser.training.classifier.train import ClassifierResult
+from elasticdenser.training.intent.train import IntentResult
 from elasticdenser.training.kinds import AnyResult
 from elasticdenser.training.mirror.train import MirrorResult
 from elasticdenser.training.ranker.train import RankerResult
@@ -25,6 +26,8 @@ def report_training(trained: AnyResult, output: Path) -> None:
             _report_encoder(trained, output)
         case ClassifierResult():
             _report_classifier(trained, output)
+        case IntentResult():
+            _report_intent(trained, output)
         case MirrorResult():
             _report_mirror(trained, output)
         case RankerResult():
@@ -65,6 +68,14 @@ def _report_classifier(trained: ClassifierResult, output: Path) -> None:
         print_table("Measures on the dev set", ["subnet", *names], table, numeric=1 + len(names))
     note(f"{trained.run}: working files of the training; they can be removed")
     note(f"now try:  elasticdenser classify {output} FILE --exit 0.3")
+
+
+def _report_intent(trained: IntentResult, output: Path) -> None:
+    if trained.measures:
+        row = [*(f"{value:.4f}" for value in trained.measures.values())]
+        print_table("Measures on the dev set", [*trained.measures], [row], numeric=len(row))
+    note(f"{trained.run}: working files of the training; they can be removed")
+    note(f"now try:  elasticdenser classify {output} FILE")
 
 
 def _report_mirror(trained: MirrorResult, output: Path) -> None:

@@ -30,12 +30,14 @@ _TOKENIZER_FILES = (
 )
 
 
-def write_pair_model(folder: Path, base: Path, files: Mapping[str, bytes], check: Callable[[Path], None]) -> None:
+def write_pair_model(
+    folder: Path, base: Path | None, files: Mapping[str, bytes], check: Callable[[Path], None]
+) -> None:
     """Write the folder of a model, with the tokenizer of the encoder that it was made of.
 
     Args:
         folder: The folder to write; what is there is replaced.
-        base: Folder of the encoder.
+        base: Folder of the encoder; None copies no tokenizer.
         files: Name -> content.
         check: Raises a BuildError unless the folder may be replaced.
 
@@ -46,16 +48,21 @@ def write_pair_model(folder: Path, base: Path, files: Mapping[str, bytes], check
     try:
         with explained_os_errors(folder):
             work.mkdir(parents=True)
-            for name in _TOKENIZER_FILES:
-                # Older encoders have the transformer, with its tokenizer, in a folder inside.
-                for source in (transformer_folder(base) / name, base / name):
-                    if source.is_file() and not (work / name).exists():
-                        shutil.copyfile(source, work / name)
+            if base is not None:
+                _copy_tokenizer(base, work)
             for name, content in files.items():
                 (work / name).write_bytes(content)
             put_in_place(work, folder, check)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _copy_tokenizer(base: Path, folder: Path) -> None:
+    for name in _TOKENIZER_FILES:
+        # Older encoders have the transformer, with its tokenizer, in a folder inside.
+        for source in (transformer_folder(base) / name, base / name):
+            if source.is_file() and not (folder / name).exists():
+                shutil.copyfile(source, folder / name)
 
 
 def stored_weights(model: ElasticPairHead) -> bytes:

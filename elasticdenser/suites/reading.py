@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from msgspec import Meta
 from elasticdenser.dataclass_io import check_keys, from_value, read_tables, read_toml
 from elasticdenser.errors import BadInputError
 from elasticdenser.suites.glue import GlueSuite, glue_suite
+from elasticdenser.suites.intents import IntentSuite, intent_suite
 from elasticdenser.suites.settings import (
     SYSTEM_TYPES,
     CorpusSettings,
@@ -45,8 +47,8 @@ def read_suite(path: str | Path) -> Suite:
     return read_toml(path, "suite", _suite)
 
 
-def read_any_suite(path: str | Path) -> Suite | GlueSuite:
-    """Read a suite file of retrieval, or of GLUE, which has `kind = "glue"`.
+def read_any_suite(path: str | Path) -> Suite | GlueSuite | IntentSuite:
+    """Read a suite file of retrieval, or of another `kind`: `glue` or `intent`.
 
     Raises:
         BadInputError: The file is missing or not TOML, or its content is not a valid suite.
@@ -54,12 +56,16 @@ def read_any_suite(path: str | Path) -> Suite | GlueSuite:
     return read_toml(path, "suite", _any_suite)
 
 
-def _any_suite(value: dict[str, Any]) -> Suite | GlueSuite:
+def _any_suite(value: dict[str, Any]) -> Suite | GlueSuite | IntentSuite:
+    kinds: dict[str, Callable[[dict[str, Any]], Suite | GlueSuite | IntentSuite]] = {
+        "retrieval": _suite,
+        "glue": glue_suite,
+        "intent": intent_suite,
+    }
     kind = value.get("kind", "retrieval")
-    if kind not in ("retrieval", "glue"):
-        raise BadInputError(f"got kind = {kind!r}, expected 'glue', or no kind for a suite of retrieval")
-    content = {key: item for key, item in value.items() if key != "kind"}
-    return glue_suite(content) if kind == "glue" else _suite(content)
+    if kind not in kinds:
+        raise BadInputError(f"got kind = {kind!r}, expected 'glue' or 'intent', or no kind for a suite of retrieval")
+    return kinds[kind]({key: item for key, item in value.items() if key != "kind"})
 
 
 def _suite(value: dict[str, Any]) -> Suite:

@@ -13,6 +13,8 @@ from elasticdenser.progress import Progress, silent
 from elasticdenser.training.classifier.recipe import ClassifierRecipe, classifier_recipe
 from elasticdenser.training.classifier.train import ClassifierResult, train_classifier
 from elasticdenser.training.inputs import TrainOptions
+from elasticdenser.training.intent.recipe import IntentRecipe, intent_recipe
+from elasticdenser.training.intent.train import IntentResult, train_intent
 from elasticdenser.training.mirror.recipe import MirrorRecipe, mirror_recipe
 from elasticdenser.training.mirror.train import MirrorResult, train_mirror
 from elasticdenser.training.ranker.recipe import RankerRecipe, ranker_recipe
@@ -21,8 +23,8 @@ from elasticdenser.training.recipe import Recipe, encoder_recipe
 from elasticdenser.training.stages import Log
 from elasticdenser.training.train import TrainingResult, train
 
-AnyRecipe = Recipe | RankerRecipe | ClassifierRecipe | MirrorRecipe
-AnyResult = TrainingResult | RankerResult | ClassifierResult | MirrorResult
+AnyRecipe = Recipe | RankerRecipe | ClassifierRecipe | IntentRecipe | MirrorRecipe
+AnyResult = TrainingResult | RankerResult | ClassifierResult | IntentResult | MirrorResult
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ KINDS = {
     "encoder": Kind(Recipe, encoder_recipe, train),
     "ranker": Kind(RankerRecipe, ranker_recipe, train_ranker),
     "classifier": Kind(ClassifierRecipe, classifier_recipe, train_classifier),
+    "intent": Kind(IntentRecipe, intent_recipe, train_intent),
     "mirror": Kind(MirrorRecipe, mirror_recipe, train_mirror),
 }
 """Kinds of models; a recipe without `trains` trains an encoder."""

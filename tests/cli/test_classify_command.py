@@ -73,7 +73,7 @@ def test_train_and_eval_make_a_classifier_and_its_report(tiny_model, tmp_path):
     as_json = run("eval", str(suite), "--data", str(tmp_path), "-o", str(tmp_path / "out"), "--json")
     assert {json.loads(line)["group"] for line in as_json.stdout.splitlines()} == {"full", "shared", "alone"}
     refused = run("eval", str(suite), "-o", str(tmp_path / "out"), "--system", "full")
-    assert refused.exit_code == 2 and "a suite of GLUE has no query sets" in refused.stderr
+    assert refused.exit_code == 2 and "this suite has no query sets" in refused.stderr
 
 
 def test_seed_and_subnet_are_for_classifiers(tiny_model, tmp_path):

@@ -100,7 +100,11 @@ def test_options_that_do_not_fit_a_mirror_training_are_refused(folder, tiny_mode
         ([*mirror, "--teacher-vectors", "vectors.jsonl"], 2, "a mirror training has no teacher"),
         ([*mirror, "--encoder", "other"], 2, "give --mirror or --encoder, not both"),
         ([*mirror, "--subnet", "w0.5-d3"], 2, "--subnet is for recipes of classifiers"),
-        (["--queries", "queries.txt", "-o", "models/mine", "--seed", "1"], 2, "--seed is for classifiers and --mirror"),
+        (
+            ["--queries", "queries.txt", "-o", "models/mine", "--seed", "1"],
+            2,
+            "--seed is for classifiers, intents and --mirror",
+        ),
         ([*mirror, "--teacher", str(tiny_model)], 1, "which learns from raw text"),
     ):
         result = train(*args)

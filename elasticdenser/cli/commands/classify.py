@@ -23,6 +23,7 @@ _EXAMPLES = options.examples(
     "classify models/sst2 reviews.txt",
     "classify models/rte pairs.tsv --subnet w0.5-d3 --json",
     "classify models/sst2 reviews.txt --exit 0.3",
+    "classify models/intent/mtop.pqrnn utterances.txt",
 )
 
 _AT_ONCE = 1024
@@ -31,7 +32,10 @@ _AT_ONCE = 1024
 
 @command
 def classify(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a classifier.", show_default=False)],
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="Folder of a classifier, or of a model of intents.", show_default=False),
+    ],
     file: Annotated[
         Path,
         typer.Argument(
@@ -76,9 +80,16 @@ def classify(
     """Classify each line of a file; prints the label and its probability, or the number of a regression.
 
     Reports the operations spent on average, beside those of the subnet without early exits.
+    Of a model of intents and slots, prints the intent, its probability, and the slots.
     """
     from elasticdenser.classifiers import ElasticClassifier, ExitRule
+    from elasticdenser.models.intent_files import is_intent_model
 
+    if is_intent_model(model):
+        if subnet or exit_ is not None or patience:
+            raise typer.BadParameter("a model of intents has no subnets and exits: leave --subnet and --exit out")
+        _print_parses(model, file, device, as_json=as_json)
+        return
     rule: ExitRule | None = None
     if exit_ is not None or patience:
         rule = ExitRule(entropy=exit_, patience=patience, difference=difference)
@@ -99,13 +110,34 @@ def classify(
         note(f"{n_inputs:,} inputs, {spent / n_inputs / 1e6:.1f} million operations each: {where}")
 
 
+def _print_parses(model: Path, file: Path, device: str, *, as_json: bool) -> None:
+    """Print intents and slots of the lines of a file."""
+    from elasticdenser.classifiers import IntentTagger
+
+    tagger, lines = IntentTagger.from_pretrained(model, device=device), _lines(file)
+    while texts := list(islice(lines, _AT_ONCE)):
+        for parse in tagger.parse(texts):
+            slots = [{"name": slot.name, "text": slot.text} for slot in parse.slots]
+            if as_json:
+                print_json({"intent": parse.intent, "probability": parse.probability, "slots": slots})
+            else:
+                shown = (f"{slot['name']}={slot['text']}" for slot in slots)
+                print_lines("\t".join([parse.intent, f"{parse.probability:.4f}", *shown]))
+
+
 def _inputs(file: Path) -> Iterator[str | Sequence[str]]:
     """Yield the texts and pairs of a file; empty lines are those of a text without words."""
+    for line in _lines(file):
+        yield line.split("\t") if "\t" in line else line
+
+
+def _lines(file: Path) -> Iterator[str]:
     from elasticdenser.datasets.files import read_lines
 
-    lines = (line.rstrip("\n") for line in sys.stdin) if str(file) == "-" else (line for _, line in read_lines(file))
-    for line in lines:
-        yield line.split("\t") if "\t" in line else line
+    if str(file) == "-":
+        yield from (line.rstrip("\n") for line in sys.stdin)
+    else:
+        yield from (line for _, line in read_lines(file))
 
 
 def _print(prediction: Prediction, *, as_json: bool) -> None:

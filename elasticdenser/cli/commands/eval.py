@@ -23,13 +23,17 @@ from elasticdenser.cli.output import (
 
 if TYPE_CHECKING:
     from elasticdenser.evaluation import Comparison
+    from elasticdenser.evaluation.intent_results import IntentResults
     from elasticdenser.evaluation.task_results import TaskResults
+    from elasticdenser.reports.blocks import Table
+    from elasticdenser.suites import GlueSuite, IntentSuite, SuiteOptions
 
 _EXAMPLES = options.examples(
     "eval eval/suites/open-qa.toml -o eval/runs/open-qa",
     "eval eval/suites/open-qa-local.toml --data DATA -o eval/runs/local --indexes indexes/",
     "eval eval/suites/open-qa-local.toml --data DATA -o eval/runs/subnets --subnet all",
     "eval eval/suites/glue-local.toml --data DATA -o eval/runs/glue",
+    "eval eval/suites/intent-local.toml --data DATA -o eval/runs/intent",
     "eval eval/suites/beir.toml -o eval/runs/beir --query-set scifact --system bm25 --download",
 )
 
@@ -98,20 +102,15 @@ def eval_(
     After an interruption, the same command resumes the evaluation.
     Data sets that are not on this machine are skipped, and the report lists them.
     """
-    from elasticdenser.suites import GlueSuite, SuiteOptions, cell_lines, read_any_suite, run_glue_suite, run_suite
+    from elasticdenser.suites import Suite, SuiteOptions, cell_lines, read_any_suite, run_suite
 
     if precision is not None:
         options.dtype_of(precision)  # refuses an unknown one
     content = read_any_suite(suite)
-    if isinstance(content, GlueSuite):
+    if not isinstance(content, Suite):
         if query_set or system or subnet or precision or ranker:
-            raise typer.BadParameter("a suite of GLUE has no query sets, systems and rankers: change the file instead")
-        command_line = shlex.join(["elasticdenser", *sys.argv[1:]])
-        with resumable(), progress_bars() as progress:
-            results = run_glue_suite(
-                content, output, SuiteOptions(data=data, device=device), commands=[command_line], progress=progress
-            )
-        _print_tasks(results, output, as_json=as_json)
+            raise typer.BadParameter("this suite has no query sets, systems and rankers: change the file instead")
+        _run_tasks(content, output, SuiteOptions(data=data, device=device, timed_queries=timed), as_json=as_json)
         return
     chosen = content.with_subnets(subnet or []).with_precision(precision).with_ranker(ranker)
     chosen = chosen.only(query_sets=query_set or [], systems=system or [])
@@ -161,27 +160,49 @@ def _print(comparison: Comparison) -> None:
         print_lines(remark)
 
 
-def _print_tasks(results: TaskResults, output: Path, *, as_json: bool) -> None:
-    from elasticdenser.reports.glue import difference_table, overview_table
+def _run_tasks(suite: GlueSuite | IntentSuite, output: Path, settings: SuiteOptions, *, as_json: bool) -> None:
+    from elasticdenser.suites import GlueSuite, run_glue_suite, run_intent_suite
 
+    commands = [shlex.join(["elasticdenser", *sys.argv[1:]])]
+    results: TaskResults | IntentResults
+    with resumable(), progress_bars() as progress:
+        if isinstance(suite, GlueSuite):
+            results = run_glue_suite(suite, output, settings, commands=commands, progress=progress)
+            tables = _glue_tables(results)
+        else:
+            results = run_intent_suite(suite, output, settings, commands=commands, progress=progress)
+            tables = _intent_tables(results)
     if as_json:
         for line in results.lines():
             print_json(line)
     else:
-        tables = (
-            ("Scores on the dev sets, %", overview_table(results)),
-            ("Together less alone", difference_table(results)),
-        )
-        for title, table in tables:
-            if table is not None:
-                columns = [column.title for column in table.columns]
-                rows = [[f"{entry.text} {entry.small}".strip() for entry in row] for row in table.rows]
-                # The name of a row comes last, where it may wrap.
-                columns, rows = [*columns[1:], columns[0]], [[*row[1:], row[0]] for row in rows]
-                print_table(title, columns, rows, numeric=len(columns) - 1)
+        for title, table in tables.items():
+            _print_report_table(title, table)
     for reason in results.missing:
         note(f"skipped {reason}")
     note(f"report: {output / 'report.html'} and {output / 'report.md'}")
+
+
+def _glue_tables(results: TaskResults) -> dict[str, Table]:
+    from elasticdenser.reports.glue import difference_table, overview_table
+
+    differences = difference_table(results)
+    more = {} if differences is None else {"Together less alone": differences}
+    return {"Scores on the dev sets, %": overview_table(results), **more}
+
+
+def _intent_tables(results: IntentResults) -> dict[str, Table]:
+    from elasticdenser.reports.intents import task_table
+
+    return {f"{task}, {results.split}": task_table(results, task) for task in results.evaluated_tasks}
+
+
+def _print_report_table(title: str, table: Table) -> None:
+    columns = [column.title for column in table.columns]
+    rows = [[f"{entry.text} {entry.small}".strip() for entry in row] for row in table.rows]
+    # The name of a row comes last, where it may wrap.
+    columns, rows = [*columns[1:], columns[0]], [[*row[1:], row[0]] for row in rows]
+    print_table(title, columns, rows, numeric=len(columns) - 1)
 
 
 def register(app: typer.Typer) -> None:

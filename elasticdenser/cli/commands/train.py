@@ -13,6 +13,7 @@ from elasticdenser.cli.output import note, progress_bars
 
 if TYPE_CHECKING:
     from elasticdenser.training.classifier.recipe import ClassifierRecipe
+    from elasticdenser.training.intent.recipe import IntentRecipe
     from elasticdenser.training.kinds import AnyRecipe
     from elasticdenser.training.mirror.recipe import MirrorRecipe
 
@@ -24,6 +25,7 @@ _EXAMPLES = options.examples(
     "train --teacher-vectors queries-with-vectors.jsonl --index indexes/api -o models/student",
     "train recipes/glue-RTE.toml --data DATA --seed 2 -o models/glue/RTE.shared.2",
     "train --mirror google-bert/bert-base-uncased --passages passages.jsonl -o models/encoder",
+    "train recipes/intent-mtop-encoder.toml --data DATA -o models/intent/mtop.encoder",
 )
 
 
@@ -104,7 +106,8 @@ def train(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed, for classifiers and --mirror. Default: the recipe's.")
+        int | None,
+        typer.Option(min=0, help="Seed, for classifiers, models of intents and --mirror. Default: the recipe's."),
     ] = None,
     subnet: Annotated[
         list[str] | None,
@@ -130,7 +133,7 @@ def train(
     vector space of another model.
     With --mirror the result is no set of subnets but a sentence encoder, to start from.
     A recipe with trains = "ranker" trains an elastic ranker instead, one with trains = "classifier" a classifier, one
-    with trains = "mirror" a sentence encoder.
+    with trains = "intent" a model of intents and slots, one with trains = "mirror" a sentence encoder.
     After an interruption, the same command resumes the training.
     On several GPUs: torchrun --nproc-per-node N -m elasticdenser train ...
     """
@@ -196,12 +199,13 @@ def _of_classifier(recipe: AnyRecipe) -> ClassifierRecipe:
     return recipe
 
 
-def _with_seed(recipe: AnyRecipe) -> ClassifierRecipe | MirrorRecipe:
+def _with_seed(recipe: AnyRecipe) -> ClassifierRecipe | IntentRecipe | MirrorRecipe:
     from elasticdenser.training.classifier.recipe import ClassifierRecipe
+    from elasticdenser.training.intent.recipe import IntentRecipe
     from elasticdenser.training.mirror.recipe import MirrorRecipe
 
-    if not isinstance(recipe, ClassifierRecipe | MirrorRecipe):
-        raise typer.BadParameter("--seed is for classifiers and --mirror: set the seed in the recipe")
+    if not isinstance(recipe, ClassifierRecipe | IntentRecipe | MirrorRecipe):
+        raise typer.BadParameter("--seed is for classifiers, intents and --mirror: set the seed in the recipe")
     return recipe
 
 
