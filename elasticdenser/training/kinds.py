@@ -13,14 +13,16 @@ from elasticdenser.progress import Progress, silent
 from elasticdenser.training.classifier.recipe import ClassifierRecipe, classifier_recipe
 from elasticdenser.training.classifier.train import ClassifierResult, train_classifier
 from elasticdenser.training.inputs import TrainOptions
+from elasticdenser.training.pqrnn.recipe import PQRNNRecipe, pqrnn_recipe
+from elasticdenser.training.pqrnn.train import PQRNNResult, train_pqrnn
 from elasticdenser.training.ranker.recipe import RankerRecipe, ranker_recipe
 from elasticdenser.training.ranker.train import RankerResult, train_ranker
 from elasticdenser.training.recipe import Recipe, encoder_recipe
 from elasticdenser.training.stages import Log
 from elasticdenser.training.train import TrainingResult, train
 
-AnyRecipe = Recipe | RankerRecipe | ClassifierRecipe
-AnyResult = TrainingResult | RankerResult | ClassifierResult
+AnyRecipe = Recipe | RankerRecipe | ClassifierRecipe | PQRNNRecipe
+AnyResult = TrainingResult | RankerResult | ClassifierResult | PQRNNResult
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ KINDS = {
     "encoder": Kind(Recipe, encoder_recipe, train),
     "ranker": Kind(RankerRecipe, ranker_recipe, train_ranker),
     "classifier": Kind(ClassifierRecipe, classifier_recipe, train_classifier),
+    "pqrnn": Kind(PQRNNRecipe, pqrnn_recipe, train_pqrnn),
 }
 """Kinds of models; a recipe without `trains` trains an encoder."""
 

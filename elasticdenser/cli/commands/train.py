@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from elasticdenser.training.classifier.recipe import ClassifierRecipe
     from elasticdenser.training.classifier.train import ClassifierResult
     from elasticdenser.training.kinds import AnyRecipe
+    from elasticdenser.training.pqrnn.train import PQRNNResult
     from elasticdenser.training.ranker.train import RankerResult
     from elasticdenser.training.retention import SnapshotSelection
     from elasticdenser.training.train import TrainingResult
@@ -121,13 +122,15 @@ def train(
 
     Needs queries, or passages to cut queries from. With --teacher or --teacher-vectors the subnets answer in the
     vector space of another model.
-    A recipe with trains = "ranker" trains an elastic ranker instead, one with trains = "classifier" a classifier.
+    A recipe with trains = "ranker" trains an elastic ranker instead, one with trains = "classifier" a classifier, one
+    with trains = "pqrnn" a pQRNN for queries.
     After an interruption, the same command resumes the training.
     On several GPUs: torchrun --nproc-per-node N -m elasticdenser train ...
     """
     from elasticdenser.training.classifier.train import ClassifierResult
     from elasticdenser.training.inputs import TrainOptions
     from elasticdenser.training.kinds import train_model
+    from elasticdenser.training.pqrnn.train import PQRNNResult
     from elasticdenser.training.train import TrainingResult
 
     chosen = _recipe(recipe, queries or [], passages or [], teacher or "", teacher_vectors).changed(
@@ -153,6 +156,8 @@ def train(
         _report(trained, output)
     elif isinstance(trained, ClassifierResult):
         _report_classifier(trained, output)
+    elif isinstance(trained, PQRNNResult):
+        _report_pqrnn(trained, output)
     elif trained is not None:
         _report_ranker(trained, output)
 
@@ -221,6 +226,13 @@ def _report_classifier(trained: ClassifierResult, output: Path) -> None:
         print_table("Measures on the dev set", ["subnet", *names], table, numeric=1 + len(names))
     note(f"{trained.run}: working files of the training; they can be removed")
     note(f"now try:  elasticdenser classify {output} FILE --exit 0.3")
+
+
+def _report_pqrnn(trained: PQRNNResult, output: Path) -> None:
+    note(f"{output}: a pQRNN of {trained.n_weights:,} weights for the passages of {trained.teacher}")
+    note(f"mean cosine to its query vectors at the end: {trained.cosine:.3f}, with typing errors")
+    note(f"{trained.run}: working files of the training; they can be removed")
+    note(f'now try:  elasticdenser search {trained.index or "INDEX"} "your question" --encoder {output}')
 
 
 def _selection_rows(selection: SnapshotSelection) -> tuple[list[str], list[list[str]]]:
