@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from safetensors.torch import save
+from torch import Tensor
 
 from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.errors import BuildError, ModelError
@@ -41,7 +42,7 @@ def save_pqrnn(folder: Path, *, model: PQRNNVectors, manifest: PQRNNManifest) ->
     if SPACE not in manifest.provenance:
         raise ModelError(f"got a provenance without {SPACE!r}, expected the fingerprint of the teacher")
     check_pqrnn_replaceable(folder)
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         tensors |= stored_form(name, tensor, int8=name.endswith("weight"))
     work = beside(folder, "tmp")

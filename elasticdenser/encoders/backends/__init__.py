@@ -11,7 +11,7 @@ Largest difference of a component between a text's vector alone and in any batch
 | `TorchBackend` | `bfloat16` | CPU | `1e-3` | 0 with AVX-512, `4e-7` with SSE4.1, `5e-4` with AMX |
 | `TransformersBackend` | `float32` | CPU | `1e-5` | `8e-8` with AVX2 (all-mpnet-base-v2) |
 | `StaticBackend` | `float32` | any | 0 | 0 |
-| `PQRNNBackend` | `float32` | any | `1e-5` | `PLACEHOLDER` |
+| `PQRNNBackend` | `float32` | any | `1e-5` | `1e-7` with AVX-512 |
 | `TorchBackend`, `TransformersBackend` | any other | any | nothing | not measured |
 
 `float32` is the kernel's where torch is not installed. oneDNN and cuBLAS choose the kernel of a matrix product by its

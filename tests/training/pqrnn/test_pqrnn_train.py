@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 from cli_helpers import run
+from recipe_scripts import RECIPES
 from training_helpers import Recorder, write_data
 
 from elasticdenser import ElasticQueryEncoder
 from elasticdenser.cli.encoder_check import check_encoder
 from elasticdenser.errors import BadInputError, BuildError
+from elasticdenser.models.pqrnn_manifest import PQRNNManifest
 from elasticdenser.models.projection import ProjectionSettings, WordProjection
 from elasticdenser.models.settings import EncoderSettings
 from elasticdenser.training.inputs import TrainOptions
@@ -137,3 +139,12 @@ def test_unusable_recipes_and_options_are_refused(folder):
         train_model(recipe, folder / "small", TrainOptions(data=folder / "nowhere"))
     with pytest.raises(BuildError, match="it holds something other than a pQRNN"):
         train_model(recipe, folder, TrainOptions(data=folder))
+
+
+def test_the_recipe_makes_a_model_of_at_most_two_megabytes():
+    recipe = read_any_recipe(RECIPES / "pqrnn-queries.toml")
+    assert isinstance(recipe, PQRNNRecipe) and recipe.distil.typo_share > 0
+    manifest = PQRNNManifest(
+        projection=recipe.projection, shape=recipe.model, dim=384, max_length=recipe.max_length, provenance={}
+    )
+    assert sum(int(np.prod(shape)) for shape in manifest.tensor_shapes().values()) < 2e6
