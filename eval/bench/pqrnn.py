@@ -116,7 +116,7 @@ def cpu_time(
     """Return the CPU microseconds of a query, all encoders in turns."""
 
     def cold(number: int) -> Vectors:
-        pqrnn._backend._word_state.cache_clear()  # type: ignore[attr-defined]
+        pqrnn._backend.forget_words()  # type: ignore[attr-defined]
         return pqrnn.encode([queries[number]])
 
     candidates: dict[str, Callable[[int], object]] = {

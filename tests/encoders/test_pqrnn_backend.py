@@ -14,6 +14,7 @@ from pqrnn_models import write_pqrnn
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, PassageIndex, Retriever
 from elasticdenser.datasets import Corpus, Passage
+from elasticdenser.encoders.backends.pqrnn import PQRNNBackend
 from elasticdenser.encoders.deferred import DeferredPassageEncoder
 from elasticdenser.errors import BuildError, EncoderMismatchError, ModelError, QueryError
 from elasticdenser.models.manifest import is_student
@@ -127,3 +128,17 @@ def test_a_folder_of_something_else_is_not_replaced(folder, tiny_encoder):
         save_pqrnn(other, model=PQRNNVectors(manifest.shape, manifest.dim), manifest=manifest)
     save_pqrnn(folder, model=PQRNNVectors(manifest.shape, manifest.dim), manifest=manifest)
     assert [path.name for path in other.iterdir()] == ["notes.txt"]
+
+
+def test_words_are_kept_up_to_a_limit_and_do_not_change(folder, monkeypatch):
+    monkeypatch.setattr("elasticdenser.encoders.backends.pqrnn._CACHED_WORDS", 4)
+    encoder = ElasticQueryEncoder.from_pretrained(str(folder))
+    backend = encoder._backend
+    assert isinstance(backend, PQRNNBackend)
+    first = encoder.encode(["who wrote dune"])
+    for query in ("who wrote emma", "the capital of france", "who wrote dune", "who wrote dune"):
+        again = encoder.encode([query])
+        assert len(backend._known_words) <= 4
+    np.testing.assert_allclose(again, first, atol=1e-6)
+    backend.forget_words()
+    assert not backend._known_words

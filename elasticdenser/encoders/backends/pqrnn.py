@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -61,7 +60,7 @@ class PQRNNBackend:
         ]
         self._attention = linear("trunk.attention") if shape.pooling == "attention" else None
         self._normalize = settings.normalize
-        self._word_state = lru_cache(_CACHED_WORDS)(self._state_of_word)
+        self._known_words: dict[str, Floats] = {}
         self.full_subnet, self.subnets = LEVEL_0, [LEVEL_0]
 
     @classmethod
@@ -98,9 +97,10 @@ class PQRNNBackend:
         lengths = np.array([len(words) for words in texts])
         present = (np.arange(lengths.max()) < lengths[:, None])[..., None]
         states = np.zeros((*present.shape[:2], len(self._bottleneck.bias)), np.float32)
+        state_of = self._states_of_words({word for words in texts for word in words})
         for row, words in zip(states, texts, strict=True):
             for place, word in enumerate(words):
-                row[place] = self._word_state(word)
+                row[place] = state_of[word]
         for forwards, backwards in self._layers:
             states = self._layer(states, present, forwards, backwards)
         vectors = self._head(self._pool(states, present))
@@ -110,10 +110,23 @@ class PQRNNBackend:
         """Return an empty context: the products of matrices are too small for NumPy to share among threads."""
         return nullcontext()
 
-    def _state_of_word(self, word: str) -> Floats:
-        features = self._projection([word]).astype(np.float32)
-        state: Floats = np.maximum(self._bottleneck(features)[0], 0)
-        return state
+    def forget_words(self) -> None:
+        """Drop the cache of words."""
+        self._known_words = {}
+
+    def _states_of_words(self, words: Collection[str]) -> dict[str, Floats]:
+        """Return the outputs of the bottleneck for words, from the cache where they are."""
+        known = self._known_words  # never shrinks: once it is full, another takes its place
+        states = {word: known[word] for word in words if word in known}
+        # Hashed together, as most of the time is NumPy's overhead.
+        if missing := sorted(set(words).difference(states)):
+            computed = np.maximum(self._bottleneck(self._projection(missing).astype(np.float32)), 0)
+            new = dict(zip(missing, computed, strict=True))
+            states |= new
+            if len(known) + len(new) > _CACHED_WORDS:
+                self._known_words = known = {}
+            known.update(new)
+        return states
 
     def _layer(self, states: Floats, present: Array, forwards: _Linear, backwards: _Linear) -> Floats:
         """Return the states of a layer, (n, length, 2 * hidden), zeros at the padding."""
