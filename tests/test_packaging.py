@@ -28,6 +28,7 @@ NEED_EXTRAS = (
     *("models.bert", "models.elastic", "models.int8_rows", "models.layers", "models.slicing", "models.token_table"),
     *("models.heads", "models.ranker_files", "models.scorer", "models.stored_tensors", "models.trunk"),
     *("models.classifier_files", "models.logits", "models.pair_files", "classifiers", "evaluation.glue"),
+    *("models.pqrnn", "models.pqrnn_files"),
     *("reports.charts", "reports.glue", "reports.retention_section", "reports.sections"),
 )
 IMPORT_ALL = """if True:

@@ -15,6 +15,7 @@ _COMPUTED_BY = {
     "bert": "the kernel in 8 bits, or torch",
     "transformers": "transformers",
     "static": "NumPy: a table of token vectors",
+    "pqrnn": "NumPy: hashed features of words",
 }
 
 
@@ -53,15 +54,21 @@ def check_encoder(name: str, *, download: bool, trust_remote_code: bool) -> list
 def _student_checks(location: ModelLocation, space: EncoderFingerprint) -> list[Check]:
     """Tell what a student is, and which indexes it opens."""
     from elasticdenser.models.manifest import read_manifest
+    from elasticdenser.models.pqrnn_manifest import is_pqrnn
     from elasticdenser.models.settings import read_settings
 
-    settings, grid = read_settings(location.path), read_manifest(location.path).shape.grid
+    settings = read_settings(location.path)
+    if is_pqrnn(location.path):
+        made_of, unit = "a pQRNN", "bytes"
+    else:
+        grid = read_manifest(location.path).shape.grid
+        made_of, unit = f"{len(grid)} subnets from {grid[0]} to {grid[-1]}", "tokens"
     teacher = f"{space.name}, SHA-256 {space.weights_sha256[:12]}"
     return [
         Check("Encoder", True, f"{location.name}, a student, for queries only"),
         Check("  of the passages of", True, teacher),
-        Check("  vectors", True, f"{settings.dim} dimensions, {len(grid)} subnets from {grid[0]} to {grid[-1]}"),
-        Check("  texts", True, f"up to {settings.max_length} tokens"),
+        Check("  vectors", True, f"{settings.dim} dimensions, {made_of}"),
+        Check("  texts", True, f"up to {settings.max_length} {unit}"),
     ]
 
 

@@ -9,6 +9,7 @@ from elasticdenser.training.classifier.train import ClassifierResult
 from elasticdenser.training.intent.train import IntentResult
 from elasticdenser.training.kinds import AnyResult
 from elasticdenser.training.mirror.train import MirrorResult
+from elasticdenser.training.pqrnn.train import PQRNNResult
 from elasticdenser.training.ranker.train import RankerResult
 from elasticdenser.training.retention import SnapshotSelection
 from elasticdenser.training.train import TrainingResult
@@ -30,6 +31,8 @@ def report_training(trained: AnyResult, output: Path) -> None:
             _report_intent(trained, output)
         case MirrorResult():
             _report_mirror(trained, output)
+        case PQRNNResult():
+            _report_pqrnn(trained, output)
         case RankerResult():
             _report_ranker(trained, output)
 
@@ -83,6 +86,13 @@ def _report_mirror(trained: MirrorResult, output: Path) -> None:
     note(f"{trained.run}: working files of the training; they can be removed")
     note(f"now try:  elasticdenser index CORPUS --encoder {output} -o indexes/NAME")
     note(f"for subnets:  elasticdenser train --encoder {output} --passages CORPUS -o models/elastic")
+
+
+def _report_pqrnn(trained: PQRNNResult, output: Path) -> None:
+    note(f"{output}: a pQRNN of {trained.n_weights:,} weights for the passages of {trained.teacher}")
+    note(f"mean cosine to its query vectors at the end: {trained.cosine:.3f}, with typing errors")
+    note(f"{trained.run}: working files of the training; they can be removed")
+    note(f'now try:  elasticdenser search {trained.index or "INDEX"} "your question" --encoder {output}')
 
 
 def _selection_rows(selection: SnapshotSelection) -> tuple[list[str], list[list[str]]]:

@@ -18,6 +18,7 @@ from elasticdenser.errors import QueryError
 from elasticdenser.lazy_imports import is_installed
 from elasticdenser.models.locate import DEFAULT_ELASTIC, ModelLocation, find_model
 from elasticdenser.models.manifest import misfit_of
+from elasticdenser.models.pqrnn_manifest import is_pqrnn
 from elasticdenser.models.settings import INT8, EncoderFingerprint, EncoderSettings, read_settings
 from elasticdenser.models.space import check_no_student, space_of
 from elasticdenser.query_input import check_query
@@ -143,7 +144,7 @@ class ElasticQueryEncoder(BaseEncoder):
         if self.subnets_misfit:
             return f"its trained subnets are left out: {self.subnets_misfit}"
         if self.full_subnet == LEVEL_0:
-            return "it is a table of token vectors"
+            return "it is a pQRNN" if is_pqrnn(self.location.path) else "it is a table of token vectors"
         return "its folder holds no trained subnets"
 
     def encode(self, queries: Sequence[str], subnet: str | Subnet | None = None) -> Vectors:

@@ -7,13 +7,14 @@ from typing import Literal
 
 from elasticdenser.errors import ModelError
 from elasticdenser.models.architectures import has_relative_positions, is_supported
-from elasticdenser.models.model_files import FETCH_MODEL, NORMALIZE, STATIC, read_config, read_modules
+from elasticdenser.models.model_files import FETCH_MODEL, NORMALIZE, PQRNN, STATIC, read_config, read_modules
 from elasticdenser.models.poolings import OWN_POOLINGS
 from elasticdenser.models.remote_code import check_remote_code
 from elasticdenser.models.settings import EncoderSettings
 
-Kind = Literal["bert", "transformers", "static"]
-"""`bert`: our kernel and our code for torch; `transformers`: that package; `static`: a table of token vectors."""
+Kind = Literal["bert", "transformers", "static", "pqrnn"]
+"""`bert`: our kernel and our code for torch; `transformers`: that package; `static`: a table of token vectors;
+`pqrnn`: hashed features of words, for queries only."""
 
 
 def kind_of(folder: Path, settings: EncoderSettings) -> Kind:
@@ -25,6 +26,8 @@ def kind_of(folder: Path, settings: EncoderSettings) -> Kind:
     first, *others = read_modules(folder)
     if first.kind == STATIC:
         return "static"
+    if first.kind == PQRNN:
+        return "pqrnn"
     config = read_config(folder)
     has_own_head = all(module.kind == NORMALIZE for module in others[1:])
     if settings.pooling in OWN_POOLINGS and has_own_head and is_supported(config) and not config.get("auto_map"):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elasticdenser.errors import ModelError
-from elasticdenser.models.manifest import MANIFEST, is_elastic, read_provenance
-from elasticdenser.models.model_files import STATIC, has_modules, read_modules
+from elasticdenser.models.manifest import MANIFEST, is_elastic, is_student, read_provenance
+from elasticdenser.models.model_files import WITHOUT_CONFIG, has_modules, read_modules
 from elasticdenser.models.remote_code import has_its_code
 from elasticdenser.models.weights_files import check_weights, weights_sha256
 
@@ -124,7 +124,7 @@ def profile_file(folder: Path) -> Path | None:
 
 def _full_weights_sha256(folder: Path) -> str:
     """Return the SHA-256 of the full encoder's weights; the folder of an elastic encoder has a rounded copy."""
-    if not is_elastic(folder):
+    if not is_elastic(folder) and not is_student(folder):
         return weights_sha256(folder)
     sha256 = read_provenance(folder).get("weights_sha256")
     if not isinstance(sha256, str):
@@ -187,7 +187,7 @@ def _is_complete(folder: Path) -> bool:
         check_weights(folder)
     except ModelError:
         return False
-    has_config = modules[0].kind == STATIC or (modules[0].folder / "config.json").is_file()
+    has_config = modules[0].kind in WITHOUT_CONFIG or (modules[0].folder / "config.json").is_file()
     return has_config and (not is_elastic(folder) or (folder / TRAINED_WEIGHTS).is_file())
 
 

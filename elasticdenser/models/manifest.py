@@ -9,7 +9,7 @@ from typing import Any
 
 from elasticdenser.dataclass_io import from_value
 from elasticdenser.errors import ElasticDenserError, ModelError
-from elasticdenser.models.model_files import read_json
+from elasticdenser.models.model_files import PQRNN_MANIFEST, read_json
 from elasticdenser.models.shape import ElasticShape
 
 MANIFEST = "elastic.json"
@@ -54,7 +54,7 @@ def is_elastic(folder: Path) -> bool:
 
 
 def is_student(folder: Path) -> bool:
-    """Return whether `folder` holds an elastic encoder that answers in the vector space of another model.
+    """Return whether `folder` holds an elastic encoder, or a pQRNN, that answers in the vector space of another model.
 
     It has no full encoder beside its subnets.
 
@@ -112,7 +112,8 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: The manifest is not JSON.
     """
-    content = read_json(folder / MANIFEST) if is_elastic(folder) else {}
+    path = next((folder / name for name in (MANIFEST, PQRNN_MANIFEST) if (folder / name).is_file()), None)
+    content = {} if path is None else read_json(path)
     provenance = content.get(PROVENANCE) if isinstance(content, dict) else None
     return provenance if isinstance(provenance, dict) else {}
 

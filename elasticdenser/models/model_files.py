@@ -26,6 +26,15 @@ FETCH_MODEL = "fetch the model again"
 TRANSFORMER, POOLING, STATIC, NORMALIZE = "Transformer", "Pooling", "StaticEmbedding", "Normalize"
 """Types of modules: a transformer and what makes one vector of those of its tokens; or a table of token vectors."""
 
+PQRNN = "PQRNN"
+"""Type of the only module of a pQRNN, whose folder has a manifest instead of `modules.json`."""
+
+PQRNN_MANIFEST = "pqrnn.json"
+"""That manifest; see `pqrnn_manifest`."""
+
+WITHOUT_CONFIG = (STATIC, PQRNN)
+"""Types of modules that need no `config.json`."""
+
 HEAD_TYPES = ("Dense", "LayerNorm", "Dropout", NORMALIZE)
 """Types of the modules that may follow, in any order and number: they change the vector of a text."""
 
@@ -71,11 +80,13 @@ def read_modules(folder: Path) -> list[Module]:
     """Return the modules of a sentence encoder in order.
 
     They are `Transformer`, `Pooling` and any of `HEAD_TYPES`; or `StaticEmbedding` and, if any, `Normalize`. A plain
-    transformer, and a table of model2vec, have the first one alone.
+    transformer, and a table of model2vec, have the first one alone; so has a pQRNN.
 
     Raises:
         ModelError: `folder` holds no sentence encoder, one of other modules, or one with a module outside of it.
     """
+    if (folder / PQRNN_MANIFEST).is_file():
+        return [Module(PQRNN, folder)]
     path = folder / "modules.json"
     if not path.exists() and (folder / "config.json").exists() and not _lacks_modules(folder):
         is_static = read_object(folder / "config.json").get("model_type") == "model2vec"
@@ -147,7 +158,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         ModelError: The file is missing or damaged.
     """
     first = read_modules(folder)[0]
-    return read_object(first.folder / "config.json", optional=first.kind == STATIC)
+    return read_object(first.folder / "config.json", optional=first.kind in WITHOUT_CONFIG)
 
 
 def value_of(values: Mapping[str, Any], key: str, kind: type[T], path: Path | str, default: Any = msgspec.UNSET) -> T:

@@ -15,42 +15,14 @@ A text's states do not depend on the other texts of its batch, but for rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import torch
-from msgspec import Meta
 from torch import Tensor, nn
 
+from elasticdenser.models.pqrnn_manifest import PQRNNSettings
 from elasticdenser.models.projection import WordProjection
 
-Size = Annotated[int, Meta(ge=1)]
-Probability = Annotated[float, Meta(ge=0, lt=1)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PQRNNSettings:
-    """Shape of a pQRNN, and its regularisation in training.
-
-    Args:
-        n_features: Features of a word, as in `ProjectionSettings`.
-        bottleneck: Outputs of the first layer, which is applied to each word alone.
-        n_layers: Number of bidirectional QRNN layers.
-        hidden: States of a layer in each direction.
-        kernel: Words that a gate sees: the current one, and those before it in the layer's direction.
-        pooling: How the states of a text become one vector: weighted by `attention`, or their `mean`.
-        dropout: Probability with which an output of the bottleneck or of a layer is dropped in training.
-        zoneout: Probability with which a state keeps its value in training, instead of being updated.
-    """
-
-    n_features: Size = 512
-    bottleneck: Size = 256
-    n_layers: Size = 2
-    hidden: Size = 128
-    kernel: Size = 2
-    pooling: Literal["attention", "mean"] = "attention"
-    dropout: Probability = 0.1
-    zoneout: Probability = 0.1
+__all__ = ["PQRNN", "BidirectionalQRNN", "PQRNNSettings", "PQRNNVectors", "word_features"]
 
 
 class PQRNN(nn.Module):
@@ -88,7 +60,7 @@ class PQRNN(nn.Module):
             (n, length, dim).
         """
         present = mask.unsqueeze(-1)
-        states = torch.relu(self.bottleneck(features.to(self.bottleneck.weight.dtype)))
+        states: Tensor = torch.relu(self.bottleneck(features.to(self.bottleneck.weight.dtype)))
         states = self.dropout(states) * present
         for layer in self.layers:
             states = self.dropout(layer(states, present))
@@ -109,6 +81,25 @@ class PQRNN(nn.Module):
         scores: Tensor = self.attention(states).squeeze(-1)
         weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
         return torch.einsum("nl,nld->nd", weights, states)
+
+
+class PQRNNVectors(nn.Module):
+    """pQRNN with a linear head, which gives the vector of a text.
+
+    Args:
+        settings: Shape of the pQRNN.
+        dim: Dimensions of a vector.
+    """
+
+    def __init__(self, settings: PQRNNSettings, dim: int) -> None:
+        super().__init__()
+        self.trunk = PQRNN(settings)
+        self.head = nn.Linear(self.trunk.dim, dim)
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Return (n, dim), not normalised; the arguments are those of `PQRNN`."""
+        vectors: Tensor = self.head(self.trunk.pool(self.trunk(features, mask), mask))
+        return vectors
 
 
 class BidirectionalQRNN(nn.Module):

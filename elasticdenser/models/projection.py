@@ -1,11 +1,10 @@
 """Hashed ternary features of words, which replace a table of word vectors.
 
 After PRADO (Kaliamoorthi, Ravi and Kozareva 2019): two hash bits make a feature; 01 is -1, 10 is +1, 00 and 11 are 0.
-PRADO hashes whole words, so that a typing error makes
-another word. Here the n-grams of a word's characters are hashed too; a feature is the sign of the sum over all of them,
-or 0 where the sum is small. Words that share most n-grams then share most features (Ravi and Kozareva 2018;
-Sankar, Ravi and Kozareva 2021). The features depend on the settings and the characters alone, in any language, on any
-machine.
+PRADO hashes whole words, so that a typing error makes another word. Here the n-grams of a word's characters are hashed
+too; a feature is the sign of the sum over all of them, or 0 where the sum is small. Words that share many n-grams then
+share many features (Ravi and Kozareva 2018; Sankar, Ravi and Kozareva 2021). The features depend on the settings and
+the characters alone, in any language, on any machine.
 """
 
 from __future__ import annotations

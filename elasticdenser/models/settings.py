@@ -16,6 +16,7 @@ from elasticdenser.models.manifest import is_student, read_manifest
 from elasticdenser.models.model_files import (
     MIN_LENGTH,
     NORMALIZE,
+    PQRNN,
     STATIC,
     Count,
     Module,
@@ -26,6 +27,7 @@ from elasticdenser.models.model_files import (
     value_of,
 )
 from elasticdenser.models.poolings import POOLINGS, Pooling, read_pooling
+from elasticdenser.models.pqrnn_manifest import read_pqrnn_manifest
 from elasticdenser.models.prompts import check_unicode, default_prompts, prompt_named, read_prompts
 from elasticdenser.models.table_files import MODEL2VEC_LENGTH, UNLIMITED_LENGTH, table_dim
 from elasticdenser.models.weights_files import weights_file
@@ -42,7 +44,8 @@ class EncoderSettings:
     """Settings of a sentence encoder other than its weights.
 
     Args:
-        pooling: How the vectors of a text's tokens become one, one of `POOLINGS`; `mean` for a table of token vectors.
+        pooling: How the vectors of a text's tokens become one, one of `POOLINGS`; `mean` for a table of token vectors,
+            and for a pQRNN, whose manifest says how it pools.
         normalize: Whether vectors are L2-normalised: they are ranked by inner product, which then is the cosine.
         max_length: Tokens of a text that are encoded, special tokens included; the rest is cut off.
         query_prompt: Text put before every query.
@@ -105,7 +108,7 @@ def read_settings(folder: Path, **overrides: Any) -> EncoderSettings:
 
     Args:
         folder: A folder with `modules.json`, as sentence-transformers writes it; or a plain transformer of Hugging
-            Face, whose `pooling` has to be given; or a table of model2vec.
+            Face, whose `pooling` has to be given; or a table of model2vec; or a pQRNN.
         overrides: Values of `EncoderSettings` to use instead of the folder's; `similarity`, `cosine` or `dot`, instead
             of its `similarity_fn_name`; `query_prompt_name` and `passage_prompt_name`, to use prompts that the folder
             has under these names. None is the folder's.
@@ -213,6 +216,8 @@ def _limits(folder: Path, modules: list[Module]) -> tuple[int, int]:
     first = modules[0]
     if first.kind == STATIC:
         return UNLIMITED_LENGTH, table_dim(weights_file(folder))
+    if first.kind == PQRNN:
+        return UNLIMITED_LENGTH, read_pqrnn_manifest(folder).dim
     config = read_object(first.folder / "config.json")
     if is_student(folder):
         return max_positions(config), read_manifest(folder).shape.dim
@@ -220,7 +225,7 @@ def _limits(folder: Path, modules: list[Module]) -> tuple[int, int]:
 
 
 def _pooling(folder: Path, modules: list[Module]) -> Pooling:
-    if modules[0].kind == STATIC:
+    if modules[0].kind in (STATIC, PQRNN):
         return "mean"
     if not has_modules(folder):
         raise ModelError(
@@ -232,6 +237,8 @@ def _pooling(folder: Path, modules: list[Module]) -> Pooling:
 
 
 def _max_length(folder: Path, first: Module, limit: int) -> int:
+    if first.kind == PQRNN:
+        return read_pqrnn_manifest(folder).max_length
     if first.kind != STATIC:
         return read_max_length(first.folder, limit)
     return limit if has_modules(folder) else MODEL2VEC_LENGTH

@@ -15,7 +15,8 @@ from pathlib import Path
 from elasticdenser.dataclass_io import from_value
 from elasticdenser.errors import ModelError
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.models.manifest import MANIFEST, SPACE, is_student, read_provenance
+from elasticdenser.models.manifest import MANIFEST, SPACE, is_elastic, is_student, read_provenance
+from elasticdenser.models.model_files import PQRNN_MANIFEST
 from elasticdenser.models.settings import EncoderFingerprint, EncoderSettings
 from elasticdenser.models.table_files import UNLIMITED_LENGTH
 
@@ -31,7 +32,7 @@ def space_of(folder: Path) -> EncoderFingerprint | None:
     """
     if not is_student(folder):
         return None
-    where = f"{folder / MANIFEST}: {SPACE}"
+    where = f"{folder / (MANIFEST if is_elastic(folder) else PQRNN_MANIFEST)}: {SPACE}"
     return from_value(EncoderFingerprint, read_provenance(folder)[SPACE], where, ModelError)
 
 

@@ -13,7 +13,8 @@ from tokenizers.processors import TemplateProcessing
 
 from elasticdenser.errors import ModelError
 from elasticdenser.lazy_imports import is_installed
-from elasticdenser.models.model_files import STATIC, read_modules, read_object, value_of
+from elasticdenser.models.byte_tokenizer import byte_tokenizer
+from elasticdenser.models.model_files import PQRNN, STATIC, read_modules, read_object, value_of
 
 _WORDPIECE = (None, "bert", "distilbert", "electra", "mobilebert", "squeezebert")
 """Types of models, and none, whose `vocab.txt` is read as that of BERT; MPNet's, say, has other special tokens."""
@@ -30,10 +31,14 @@ _OTHER_VOCABULARIES = (
 def load_encoder_tokenizer(folder: Path, max_length: int) -> Tokenizer:
     """Read the tokenizer of the encoder in `folder`, as `load_tokenizer` does; one of a table adds no special tokens.
 
+    The tokens of a pQRNN are bytes.
+
     Raises:
         ModelError: As for `load_tokenizer`.
     """
     first = read_modules(folder)[0]
+    if first.kind == PQRNN:
+        return byte_tokenizer(max_length)
     tokenizer = load_tokenizer(first.folder, max_length)
     if first.kind == STATIC:
         tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elasticdenser.encoders import ElasticQueryEncoder
+from elasticdenser.models.settings import EncoderSettings
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,10 +32,23 @@ class Batch:
     bank: Tensor
 
 
-def token_ids_of(encoder: ElasticQueryEncoder, texts: Sequence[str]) -> list[list[int]]:
-    """Return the token ids of queries, as the encoder reads them when it encodes."""
+class TextReader(Protocol):
+    """What reads the training texts for the model in training: an encoder, or what stands for one.
+
+    Attributes:
+        settings: Its prompts, its maximum length, and whether it normalises vectors.
+    """
+
+    settings: EncoderSettings
+
+    def _tokenize(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
+        """Return the token ids of texts behind a prompt."""
+
+
+def token_ids_of(reader: TextReader, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of queries, as the model reads them when it encodes."""
     # Private, but of this package.
-    return encoder._tokenize(texts, encoder.settings.query_prompt)
+    return reader._tokenize(texts, reader.settings.query_prompt)
 
 
 def padded(sequences: Sequence[Sequence[int]], max_length: int | None = None) -> tuple[Tensor, Tensor]:

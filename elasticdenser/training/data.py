@@ -14,10 +14,9 @@ from torch import Tensor
 
 from elasticdenser.datasets.text_variants import with_variant
 from elasticdenser.datasets.typing_errors import with_typing_errors
-from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.errors import BadInputError
 from elasticdenser.index import PassageIndex
-from elasticdenser.training.batches import Batch, padded, token_ids_of
+from elasticdenser.training.batches import Batch, TextReader, padded, token_ids_of
 
 _BLOCK_BATCHES = 32
 """Batches of a block, within which texts are sorted by length: larger blocks hardly save more padding, and make
@@ -58,7 +57,7 @@ class TrainingData:
 
     Args:
         texts: The training texts.
-        encoder: The full encoder.
+        encoder: The full encoder, or what reads the texts for the model in training.
         index: Passages for the bank; None makes banks of targets.
         targets: float16, (n_texts, dim): vectors of the texts, as the encoder gives them.
         neighbours: int32, (n_texts, n_neighbours): positions in the index, nearest first; None without an index.
@@ -68,7 +67,7 @@ class TrainingData:
     def __init__(
         self,
         texts: Sequence[str],
-        encoder: ElasticQueryEncoder,
+        encoder: TextReader,
         index: PassageIndex | None,
         *,
         targets: NDArray[np.float16],

@@ -17,14 +17,16 @@ from elasticdenser.training.intent.recipe import IntentRecipe, intent_recipe
 from elasticdenser.training.intent.train import IntentResult, train_intent
 from elasticdenser.training.mirror.recipe import MirrorRecipe, mirror_recipe
 from elasticdenser.training.mirror.train import MirrorResult, train_mirror
+from elasticdenser.training.pqrnn.recipe import PQRNNRecipe, pqrnn_recipe
+from elasticdenser.training.pqrnn.train import PQRNNResult, train_pqrnn
 from elasticdenser.training.ranker.recipe import RankerRecipe, ranker_recipe
 from elasticdenser.training.ranker.train import RankerResult, train_ranker
 from elasticdenser.training.recipe import Recipe, encoder_recipe
 from elasticdenser.training.stages import Log
 from elasticdenser.training.train import TrainingResult, train
 
-AnyRecipe = Recipe | RankerRecipe | ClassifierRecipe | IntentRecipe | MirrorRecipe
-AnyResult = TrainingResult | RankerResult | ClassifierResult | IntentResult | MirrorResult
+AnyRecipe = Recipe | RankerRecipe | ClassifierRecipe | IntentRecipe | MirrorRecipe | PQRNNRecipe
+AnyResult = TrainingResult | RankerResult | ClassifierResult | IntentResult | MirrorResult | PQRNNResult
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ KINDS = {
     "classifier": Kind(ClassifierRecipe, classifier_recipe, train_classifier),
     "intent": Kind(IntentRecipe, intent_recipe, train_intent),
     "mirror": Kind(MirrorRecipe, mirror_recipe, train_mirror),
+    "pqrnn": Kind(PQRNNRecipe, pqrnn_recipe, train_pqrnn),
 }
 """Kinds of models; a recipe without `trains` trains an encoder."""
 

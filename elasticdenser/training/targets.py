@@ -26,6 +26,7 @@ from elasticdenser.errors import BadInputError
 from elasticdenser.index import PassageIndex
 from elasticdenser.progress import Progress, silent
 from elasticdenser.query_input import check_query
+from elasticdenser.training.batches import TextReader
 from elasticdenser.training.data import TrainingData
 from elasticdenser.training.row_cache import cached_rows
 from elasticdenser.training.teacher import Teacher, TextVectors
@@ -38,6 +39,7 @@ def prepare_data(
     folder: Path,
     *,
     teacher: Teacher | None = None,
+    reader: TextReader | None = None,
     n_neighbours: int = 8,
     progress: Progress = silent,
 ) -> TrainingData:
@@ -52,6 +54,7 @@ def prepare_data(
         index: Passages of the teacher, or None.
         folder: Folder of the cache.
         teacher: Its vectors, computed with its dtype, are the targets; None is the full encoder itself.
+        reader: What reads the texts for the model in training; None is the encoder.
         n_neighbours: Nearest passages of each text, at least 1; limited to the number of passages.
         progress: Called with (activity, done, total).
 
@@ -85,7 +88,7 @@ def prepare_data(
     if index is not None:
         neighbours = _neighbours(index, targets, folder, manifest, n_neighbours, progress)
     normalized = teacher.fingerprint.settings.normalize
-    return TrainingData(texts, encoder, index, targets=targets, neighbours=neighbours, normalized=normalized)
+    return TrainingData(texts, reader or encoder, index, targets=targets, neighbours=neighbours, normalized=normalized)
 
 
 def _neighbours(

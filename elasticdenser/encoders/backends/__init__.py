@@ -11,6 +11,7 @@ Largest difference of a component between a text's vector alone and in any batch
 | `TorchBackend` | `bfloat16` | CPU | `1e-3` | 0 with AVX-512, `4e-7` with SSE4.1, `5e-4` with AMX |
 | `TransformersBackend` | `float32` | CPU | `1e-5` | `8e-8` with AVX2 (all-mpnet-base-v2) |
 | `StaticBackend` | `float32` | any | 0 | 0 |
+| `PQRNNBackend` | `float32` | any | `1e-5` | `1e-7` with AVX-512 |
 | `TorchBackend`, `TransformersBackend` | any other | any | nothing | not measured |
 
 `float32` is the kernel's where torch is not installed. oneDNN and cuBLAS choose the kernel of a matrix product by its
@@ -44,10 +45,18 @@ BACKENDS = {
 """Module and class of the backend that computes BERT and its siblings in a dtype; see `uses_kernel` for float32. A
 module is imported when it is needed, so that the kernel runs without importing torch."""
 
-OTHER_BACKENDS = {"transformers": "transformers.TransformersBackend", "static": "static.StaticBackend"}
+OTHER_BACKENDS = {
+    "transformers": "transformers.TransformersBackend",
+    "static": "static.StaticBackend",
+    "pqrnn": "pqrnn.PQRNNBackend",
+}
 """Module and class of the backend that computes another kind of encoder."""
 
-_OTHER_DTYPES = {"transformers": ("auto", "float32", "bfloat16", "float16"), "static": ("auto", "float32")}
+_OTHER_DTYPES = {
+    "transformers": ("auto", "float32", "bfloat16", "float16"),
+    "static": ("auto", "float32"),
+    "pqrnn": ("auto", "float32"),
+}
 
 
 def check_encoder(location: ModelLocation, settings: EncoderSettings, *, dtype: str, device: str) -> str:
@@ -78,6 +87,8 @@ def _description(location: ModelLocation, settings: EncoderSettings, kind: str) 
     expected = f"expected {', '.join(_OTHER_DTYPES[kind])}"
     if kind == "static":
         return f"{location.name}, a table of token vectors, which has no products of matrices: {expected}"
+    if kind == "pqrnn":
+        return f"{location.name}, a pQRNN, whose weights are 8 bits in its file and float32 in memory: {expected}"
     return (
         f"{location.name}, a model of type {_model_type(location)!r} with {settings.pooling} pooling, which only "
         f"transformers computes: {expected}; in 8 bits the kernel computes {', '.join(ARCHITECTURES)} with "
