@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from elasticdenser.classifiers.intent_inputs import IntentReader
-from elasticdenser.datasets.intents.frames import frame_of, spans_of, split_words
+from elasticdenser.datasets.intents.frames import frame_of, spans_of
+from elasticdenser.datasets.words import split_words
 from elasticdenser.encoders.devices import resolve_device
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.models.intent_files import INTENT_WEIGHTS, IntentManifest, load_intent_model

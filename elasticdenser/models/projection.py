@@ -9,7 +9,6 @@ the characters alone, in any language, on any machine.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -24,8 +23,6 @@ Ternary = NDArray[np.int8]
 """int8, any shape: -1, 0 or +1."""
 
 _Hashes = NDArray[np.uint64]
-
-_WORD = re.compile(r"\w+|[^\w\s]")
 
 _MAX_CHARACTERS = 64
 """Characters of a word that count: bounds the work for text without spaces."""
@@ -65,11 +62,6 @@ class ProjectionSettings:
             raise ModelError(f"got {self.n_features} features of a word, expected a multiple of 32")
         if any(length < 1 for length in self.ngrams):
             raise ModelError(f"got n-grams of {min(self.ngrams)} characters, expected at least 1")
-
-
-def split_words(text: str) -> list[str]:
-    """Return the words of a text: runs of letters and digits, and every other character that is not white space."""
-    return _WORD.findall(text)
 
 
 class WordProjection:

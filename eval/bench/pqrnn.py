@@ -21,7 +21,6 @@ from typing import Any
 
 import ir_measures
 import numpy as np
-from elasticdenser.suites.mistyped_queries import mistyped
 from ir_measures import ScoredDoc, nDCG
 from numpy.typing import NDArray
 from report import append_result, print_table, time_items_in_turns
@@ -30,6 +29,7 @@ from elasticdenser import ElasticQueryEncoder, PassageIndex
 from elasticdenser.arrays import Vectors
 from elasticdenser.datasets import load_qrels, load_queries
 from elasticdenser.datasets.runs import read_run
+from elasticdenser.suites.perturbed_queries import mistyped
 from elasticdenser.training.dev_sets import DevSet, load_dev_set
 from elasticdenser.training.settings import DevSetSettings
 

@@ -12,9 +12,9 @@ from elasticdenser.datasets.intents.frames import (
     is_nested,
     parse_frame,
     spans_of,
-    split_words,
     tags_of,
 )
+from elasticdenser.datasets.words import split_words
 
 FLAT = "[IN:SEND_MESSAGE [SL:RECIPIENT Matthew ] [SL:CONTENT_EXACT are you free ] ]"
 NESTED = (

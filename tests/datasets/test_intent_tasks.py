@@ -8,7 +8,8 @@ import pytest
 from intent_helpers import write_intents
 
 from elasticdenser.datasets.intents import TASKS, intent_task, load_utterances
-from elasticdenser.datasets.intents.frames import is_expressible, parse_frame, split_words
+from elasticdenser.datasets.intents.frames import is_expressible, parse_frame
+from elasticdenser.datasets.words import split_words
 from elasticdenser.errors import BadInputError, DataMissingError
 
 

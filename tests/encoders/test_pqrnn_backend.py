@@ -14,6 +14,7 @@ from pqrnn_models import write_pqrnn
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, PassageIndex, Retriever
 from elasticdenser.datasets import Corpus, Passage
+from elasticdenser.datasets.words import split_words
 from elasticdenser.encoders.backends.pqrnn import PQRNNBackend
 from elasticdenser.encoders.deferred import DeferredPassageEncoder
 from elasticdenser.errors import BuildError, EncoderMismatchError, ModelError, QueryError
@@ -21,7 +22,7 @@ from elasticdenser.models.manifest import is_student
 from elasticdenser.models.pqrnn import PQRNNVectors, word_features
 from elasticdenser.models.pqrnn_files import save_pqrnn
 from elasticdenser.models.pqrnn_manifest import PQRNNManifest, read_pqrnn_manifest
-from elasticdenser.models.projection import WordProjection, split_words
+from elasticdenser.models.projection import WordProjection
 from elasticdenser.models.space import space_of
 from elasticdenser.models.stored_tensors import read_tensors
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from elasticdenser.datasets.words import split_words
 from elasticdenser.errors import ModelError
-from elasticdenser.models.projection import ProjectionSettings, Ternary, WordProjection, split_words
+from elasticdenser.models.projection import ProjectionSettings, Ternary, WordProjection
 
 DUNE = "++0--+0000+00-000000-0+00+0+000-"
 ATHENS = "00--0+00-00-+-+--00--000+-000000"

@@ -8,10 +8,8 @@ slot do not stand together, slots do not stand in the order of the words, or a s
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
 OUTSIDE = "O"
 """Tag of a word in no slot."""
@@ -126,21 +124,6 @@ def spans_of(tags: Sequence[str]) -> list[Span]:
         else:
             spans.append(Span(label, number, number + 1))
     return spans
-
-
-def split_words(text: str) -> list[str]:
-    """Return the words of a text in any script: runs of letters, marks and digits, and single other characters."""
-    words = []
-    for is_word, characters in groupby(text, _is_word_character):
-        if is_word:
-            words.append("".join(characters))
-        else:
-            words += [character for character in characters if not character.isspace()]
-    return words
-
-
-def _is_word_character(character: str) -> bool:
-    return unicodedata.category(character)[0] in "LMN"
 
 
 def _written(node: Node, prefix: str) -> str:

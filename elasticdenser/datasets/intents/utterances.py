@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from elasticdenser.datasets.intents.frames import OUTSIDE, frame_of, frame_text, parse_frame, split_words, tags_of
+from elasticdenser.datasets.intents.frames import OUTSIDE, frame_of, frame_text, parse_frame, tags_of
+from elasticdenser.datasets.words import split_words
 
 
 @dataclass(frozen=True, slots=True)

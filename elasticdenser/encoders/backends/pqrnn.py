@@ -9,11 +9,12 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from elasticdenser.arrays import Array, Floats, Vectors, l2_normalised
+from elasticdenser.datasets.words import split_words
 from elasticdenser.encoders.devices import device_type
 from elasticdenser.kernel.tensors import Tensors
 from elasticdenser.models.locate import ModelLocation
 from elasticdenser.models.pqrnn_manifest import PQRNN_WEIGHTS, PQRNNManifest, read_pqrnn_manifest
-from elasticdenser.models.projection import WordProjection, split_words
+from elasticdenser.models.projection import WordProjection
 from elasticdenser.models.settings import EncoderSettings
 from elasticdenser.subnet import LEVEL_0, Subnet
 

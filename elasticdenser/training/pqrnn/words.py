@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elasticdenser.models.projection import Ternary, WordProjection, split_words
+from elasticdenser.datasets.words import split_words
+from elasticdenser.models.projection import Ternary, WordProjection
 from elasticdenser.models.settings import EncoderSettings
 
 _CHUNK = 512
