@@ -6,7 +6,6 @@ labels, the divergence from the teacher (Hinton, Vinyals and Dean 2015), or both
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,12 @@ from elasticdenser.training.classifier.losses import output_loss
 from elasticdenser.training.intent.data import IGNORED, IntentBatch, UtteranceData
 from elasticdenser.training.intent.settings import IntentStepSettings
 from elasticdenser.training.loop import RunningMeans, StepLoop
+from elasticdenser.training.one_model import OneModel, random_numbers_of_step
 
 _BETAS = 0.9, 0.98
-_STEP_SEEDS = 1_000_003
-"""Factor that keeps the seeds of the dropout of different trainings apart."""
 
 
-class IntentTraining(StepLoop[IntentStepSettings, IntentBatch]):
+class IntentTraining(OneModel, StepLoop[IntentStepSettings, IntentBatch]):
     """Training of a model.
 
     Args:
@@ -52,8 +50,8 @@ class IntentTraining(StepLoop[IntentStepSettings, IntentBatch]):
     ) -> None:
         super().__init__(settings, folder, device)
         self.model, self.data = model.to(self.device).train(), data
-        self.losses = RunningMeans()
-        self._optimiser = torch.optim.AdamW(_parameter_groups(model, settings), betas=_BETAS, fused=True)
+        self.means = RunningMeans()
+        self.optimiser = torch.optim.AdamW(_parameter_groups(model, settings), betas=_BETAS, fused=True)
         self.resume()
 
     def read_batch(self, step: int) -> IntentBatch:
@@ -65,39 +63,20 @@ class IntentTraining(StepLoop[IntentStepSettings, IntentBatch]):
         """Train the model on one batch."""
         batch = whole.part(parallel.local_rows(len(whole)), self.device)
         share = parallel.part_weight(len(batch), len(whole))
-        for group in self._optimiser.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] = group["highest"] * self.settings.learning_rate_share(self.step)
-        # Dropout depends on the step alone, so that a training that is resumed ends as one that was not.
-        torch.manual_seed(self.settings.seed * _STEP_SEEDS + self.step)
-        intents, tags = self.model(batch.inputs)
+        with random_numbers_of_step(self.settings.seed, self.step, self.device):
+            intents, tags = self.model(batch.inputs)
         loss = share * batch_loss(intents, tags, batch, self.settings)
         torch.autograd.backward(loss)
         trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         parallel.average([parameter.grad for parameter in trained if parameter.grad is not None])
         nn.utils.clip_grad_norm_(trained, self.settings.clip)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
+        self.optimiser.step()
+        self.optimiser.zero_grad()
         mean = loss.detach()
         parallel.average([mean])
-        self.losses.add("loss", float(mean))
-
-    def state(self) -> dict[str, Any]:
-        """Return weights, optimiser and running loss."""
-        return {
-            "losses": self.losses.values,
-            "model": self.model.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-        }
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` returned."""
-        self.model.load_state_dict(state["model"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self.losses = RunningMeans(state["losses"])
-
-    def running_losses(self) -> dict[str, Any]:
-        """Return the running loss."""
-        return dict(self.losses.values)
+        self.means.add("loss", float(mean))
 
 
 def batch_loss(intents: Tensor, tags: Tensor, batch: IntentBatch, settings: IntentStepSettings) -> Tensor:

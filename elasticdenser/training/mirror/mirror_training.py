@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from elasticdenser.encoders.backends.transformers import padding_token
 from elasticdenser.training.loop import RunningMeans, StepLoop
 from elasticdenser.training.mirror.data import MirrorData
 from elasticdenser.training.mirror.recipe import MirrorSettings
+from elasticdenser.training.one_model import OneModel, random_numbers_of_step
 
 
 def mirror_loss(vectors: Tensor, temperature: float) -> Tensor:
@@ -34,7 +33,7 @@ def mirror_loss(vectors: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(scores, torch.arange(2 * n, device=scores.device).roll(n))
 
 
-class MirrorTraining(StepLoop[MirrorSettings, list[list[int]]]):
+class MirrorTraining(OneModel, StepLoop[MirrorSettings, list[list[int]]]):
     """Mirror training of a transformer.
 
     Args:
@@ -67,10 +66,10 @@ class MirrorTraining(StepLoop[MirrorSettings, list[list[int]]]):
             if isinstance(module, nn.Dropout):
                 module.p = settings.dropout
         self._padding = padding_token(model.config, int(model.get_input_embeddings().weight.shape[0]))
-        self._optimiser = torch.optim.AdamW(
+        self.optimiser = torch.optim.AdamW(
             model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-        self.losses = RunningMeans()
+        self.means = RunningMeans()
         self.resume()
 
     def read_batch(self, step: int) -> list[list[int]]:
@@ -80,36 +79,15 @@ class MirrorTraining(StepLoop[MirrorSettings, list[list[int]]]):
     def train_step(self, whole: list[list[int]]) -> None:
         """Take one optimiser step."""
         settings = self.settings
-        for group in self._optimiser.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] = settings.learning_rate * settings.learning_rate_share(self.step)
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            # The dropout of a step depends on its number alone, also after a resumption.
-            torch.manual_seed(Random(f"dropout/{settings.seed}/{self.step}").getrandbits(63))
+        with random_numbers_of_step(settings.seed, self.step, self.device):
             loss = mirror_loss(self._vectors(whole), settings.temperature)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
-        self.losses.add("mirror", loss.item())
-
-    def state(self) -> dict[str, Any]:
-        """Return weights, optimiser and the running loss."""
-        return {
-            "losses": self.losses.values,
-            "model": self.model.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-        }
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` returned."""
-        self.model.load_state_dict(state["model"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self.losses = RunningMeans(state["losses"])
-
-    def running_losses(self) -> dict[str, Any]:
-        """Return the running loss."""
-        return {"loss": self.losses.values}
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.means.add("loss", loss.item())
 
     def _vectors(self, sequences: list[list[int]]) -> Tensor:
         """Return (n_sequences, hidden); texts of similar lengths are computed together, which saves padding."""

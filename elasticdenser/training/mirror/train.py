@@ -151,7 +151,7 @@ class _MirrorStages:
             progress=self._progress,
             log=self._log,
         )
-        self._log(f"loss {training.losses.values['mirror']:.3f}, the mean of the last steps")
+        self._log(f"loss {training.means.values['loss']:.3f}, the mean of the last steps")
 
     def finish(self, output: Path) -> MirrorResult:
         """Write the encoder."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,14 +14,12 @@ from elasticdenser.training.batches import Batch
 from elasticdenser.training.data import TrainingData
 from elasticdenser.training.loop import RunningMeans, TrainingLoop
 from elasticdenser.training.losses import DistillationLoss
+from elasticdenser.training.one_model import OneModel, random_numbers_of_step
 from elasticdenser.training.pqrnn.recipe import PQRNNSteps
 from elasticdenser.training.pqrnn.words import WordReader
 
-_SEED_STRIDE = 1 << 32
-"""More than the steps of a training: each step of each seed drops other states."""
 
-
-class PQRNNDistillation(TrainingLoop[PQRNNSteps]):
+class PQRNNDistillation(OneModel, TrainingLoop[PQRNNSteps]):
     """Training of a pQRNN; typing errors of the queries are part of it (`typo_share`).
 
     Args:
@@ -57,8 +53,8 @@ class PQRNNDistillation(TrainingLoop[PQRNNSteps]):
             {"params": matrices, "weight_decay": settings.weight_decay},
             {"params": biases, "weight_decay": 0.0},
         ]
-        self._optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
-        self._means = RunningMeans()
+        self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+        self.means = RunningMeans()
         self.resume()
 
     def train_step(self, whole: Batch) -> None:
@@ -66,9 +62,7 @@ class PQRNNDistillation(TrainingLoop[PQRNNSteps]):
         settings, batch = self.settings, parallel.local_part(whole, self.device)
         process_weight = parallel.loss_weight(batch, whole)
         features = self._words.features(batch.token_ids.cpu()).to(self.device)
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            # What is dropped depends on the step alone, so that an interrupted training ends as an uninterrupted one.
-            torch.manual_seed(settings.seed * _SEED_STRIDE + self.step)
+        with random_numbers_of_step(settings.seed, self.step, self.device):
             vectors = F.normalize(self.model(features, batch.mask), dim=-1)
         loss = process_weight * DistillationLoss(batch, settings)(vectors)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -77,27 +71,9 @@ class PQRNNDistillation(TrainingLoop[PQRNNSteps]):
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         parallel.average([*gradients, values])
         nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
-        for group in self._optimiser.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] = settings.learning_rate * settings.learning_rate_share(self.step)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
+        self.optimiser.step()
+        self.optimiser.zero_grad()
         for name, value in zip(("loss", "cosine"), values.tolist(), strict=True):
-            self._means.add(name, value)
-
-    def state(self) -> dict[str, Any]:
-        """Return weights, optimiser and running means."""
-        return {
-            "means": self._means.values,
-            "model": self.model.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-        }
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` returned."""
-        self.model.load_state_dict(state["model"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._means = RunningMeans(state["means"])
-
-    def running_losses(self) -> dict[str, Any]:
-        """Return the mean loss and cosine of the last steps."""
-        return dict(self._means.values)
+            self.means.add(name, value)
