@@ -28,7 +28,8 @@ NEED_EXTRAS = (
     *("models.bert", "models.elastic", "models.int8_rows", "models.layers", "models.slicing", "models.token_table"),
     *("models.heads", "models.ranker_files", "models.scorer", "models.stored_tensors", "models.trunk"),
     *("models.classifier_files", "models.logits", "models.pair_files", "classifiers", "evaluation.glue"),
-    *("models.pqrnn", "models.pqrnn_files"),
+    *("models.pqrnn", "models.pqrnn_files", "models.intent_bodies", "models.intent_files", "models.intent_model"),
+    *("models.activation_keys", "models.sentence_files", "encoders.backends.recycling", "cli.training_output"),
     *("reports.charts", "reports.glue", "reports.retention_section", "reports.sections"),
 )
 IMPORT_ALL = """if True:

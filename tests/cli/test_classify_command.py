@@ -81,4 +81,4 @@ def test_seed_and_subnet_are_for_classifiers(tiny_model, tmp_path):
     result = run(
         "train", str(write_recipe(tmp_path / "recipe", tiny_model)), "-o", str(tmp_path / "out"), "--seed", "2"
     )
-    assert result.exit_code == 2 and "are for recipes of classifiers" in result.stderr
+    assert result.exit_code == 2 and "--seed is for classifiers" in result.stderr

@@ -25,7 +25,7 @@ _EXAMPLES = options.examples(
     'search indexes/mine "who wrote dune" -k 5',
     'search indexes/mine "who wrote dune" --subnet w0.5-d3    (a smaller subnet of the query encoder)',
     'search indexes/mine "who wrote dune" --subnet all        (every subnet in turn)',
-    'search indexes/mine "who wrote dune" --subnet level0 --escalation 0.04:w1-d6    (the full encoder if unsure)',
+    'search indexes/mine "who wrote dune" --subnet level0 --escalation 0.04:w1-d6',
     'search indexes/mine "who wrote dune" --recall 0.98       (less search effort)',
     'search indexes/mine "who wrote dune" --rerank 50:w0.5-d3    (the 50 best hits again, by the ranker)',
     "search indexes/mine --file questions.txt --json > hits.jsonl",
