@@ -277,20 +277,25 @@ class ProcessPoolSearch(BatchSearch):
             process.wait()
             with self._lock:
                 self.n_alive -= 1
+                self._forget(process)  # at once: what sees that it is gone must not be given it for a batch
                 if self._is_closed:
                     return
                 self.n_replaced += 1
             logger.warning("a worker process has died or hung: starting another")
         finally:
             with self._changed:
-                self._processes.discard(process)
-                self._opened.pop(process, None)
-                if process in self._idle:
-                    self._idle.remove(process)
+                self._forget(process)
                 self._changed.notify_all()
             # A thread that still waits for the reply then reads the end of the connection.
             process.kill()
             process.wait()
+
+    def _forget(self, process: WorkerProcess) -> None:
+        """Forget a process that has ended or did not start; called with the lock held."""
+        self._processes.discard(process)
+        self._opened.pop(process, None)
+        if process in self._idle:
+            self._idle.remove(process)
 
     def _record_failure(self, error: Exception, retry_s: float) -> None:
         """Record, and log, why a process could not start; called with the lock held."""
