@@ -84,7 +84,7 @@ def test_a_saved_profile_serves_an_engine(retriever, tmp_path):
     (name,) = [level.name for level in profile.levels if level.parts.escalation]
     profile.save(tmp_path / "profile.json")
     loaded = Profile.load(tmp_path / "profile.json")
-    assert loaded.levels == profile.levels and loaded.measured["escalated_shares"] == {name: 0.25}
+    assert loaded.levels == profile.levels and loaded.measured["escalated_shares"] == {name: 0.5}
     escalating = Profile(levels=[level for level in loaded.levels if level.name == name])
     with RetrievalEngine(retriever, escalating, slo_s=30.0, workers=1) as engine:
         answers = [engine.submit(text, k=3).result() for text in QUERIES]
