@@ -1,7 +1,8 @@
 """Levels that escalate: every query is encoded by a small subnet, and a share of them again by the largest.
 
 Their run times follow from those of the two subnets. Timing would say less, as a batch takes the longer the more of its
-queries escalate: a few timings of a single query would show either the one time or the other.
+queries escalate: a few timings of a single query would show either the one time or the other. The scheduler plans with
+more queries than the mean, because a batch that takes longer than planned is late.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from elasticdenser.retrieval.escalation import N_COMPARED, margins
 
 if TYPE_CHECKING:
     from elasticdenser.retrieval.retriever import Retriever
+
+_SURE = 0.8
+"""Share of the batches that take no longer than planned. With the mean instead, .2 to 1 % more of the answers were late
+under real load; with .95 hardly any such level was on the hull."""
 
 
 def add_escalated_levels(
@@ -94,13 +99,18 @@ def escalated_level(name: str, small: Level, large: Level, share: float, gained:
         quality=between(None),
         recall=small.recall,
         quality_by_tokens={tokens: between(tokens) for tokens in small.quality_by_tokens},
-        measured_s={size: small.latency_s[size] + _mean_s(large, size, share) for size in sizes},
+        measured_s={size: small.latency_s[size] + large.latency_s[_usual_most(size, share)] for size in sizes},
         alone_by_tokens_s={
             tokens: small.alone_by_tokens_s[tokens] + share * large.alone_by_tokens_s[tokens] for tokens in lengths
         },
     )
 
 
-def _mean_s(level: Level, size: int, share: float) -> float:
-    """Return the mean run time of those queries of a batch that escalate, each with this probability."""
-    return sum(comb(size, n) * share**n * (1 - share) ** (size - n) * level.latency_s[n] for n in range(1, size + 1))
+def _usual_most(size: int, share: float) -> int:
+    """Return how many queries of a batch escalate at most, with the probability `_SURE`."""
+    probability = 0.0
+    for n in range(size + 1):
+        probability += comb(size, n) * share**n * (1 - share) ** (size - n)
+        if probability >= _SURE:
+            return n
+    return size
