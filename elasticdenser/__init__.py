@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from elasticdenser.errors import ElasticDenserError
     from elasticdenser.index import PassageIndex
     from elasticdenser.rankers import ElasticRanker
-    from elasticdenser.retrieval.retriever import Hit, Retriever
+    from elasticdenser.retrieval.hits import Hit
+    from elasticdenser.retrieval.retriever import Retriever
     from elasticdenser.subnet import Subnet
 
 _MODULES = {
@@ -30,7 +31,7 @@ _MODULES = {
     "ElasticDenserError": "errors",
     "ElasticQueryEncoder": "encoders",
     "ElasticRanker": "rankers",
-    "Hit": "retrieval.retriever",
+    "Hit": "retrieval.hits",
     "Passage": "datasets",
     "PassageEncoder": "encoders",
     "PassageIndex": "index",

@@ -13,8 +13,9 @@ from elasticdenser.errors import QueryError
 from elasticdenser.index.coverage import collected_coverage
 
 if TYPE_CHECKING:
+    from elasticdenser.retrieval.hits import Hit
     from elasticdenser.retrieval.reranking import ElasticReranker
-    from elasticdenser.retrieval.retriever import Hit, Retriever
+    from elasticdenser.retrieval.retriever import Retriever
 
 Hits = Sequence[Any]
 """Hits of one query, best first."""

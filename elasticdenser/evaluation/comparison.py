@@ -57,7 +57,7 @@ class QuerySetInfo:
 
     @property
     def slips(self) -> str:
-        """What is wrong with the queries, such as `1 error` or `dropped-word`; empty for queries as they are."""
+        """Slip in the queries, such as `1 error` or `dropped-word`; empty for queries as they are."""
         if self.perturbation or not self.typing_errors:
             return self.perturbation
         return "1 error" if self.typing_errors == 1 else f"{self.typing_errors} errors"

@@ -14,7 +14,7 @@ MANIFEST = "cache.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationSource:
-    """What computes the states.
+    """Model and layer that the states come from.
 
     Args:
         key: Hash of all that they depend on beside the token ids: the weights up to the layer, and the arithmetic.

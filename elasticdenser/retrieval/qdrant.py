@@ -13,7 +13,7 @@ from elasticdenser.errors import EncoderMismatchError, QueryError
 from elasticdenser.index.qdrant import DOC_ID, encoder_of, explained_qdrant_errors
 from elasticdenser.query_input import Queries, checked_k, query_records
 from elasticdenser.retrieval.encoder_choice import load_query_encoder
-from elasticdenser.retrieval.retriever import Hit
+from elasticdenser.retrieval.hits import Hit
 from elasticdenser.retrieval.scores import strictly_decreasing
 from elasticdenser.subnet import Subnet
 

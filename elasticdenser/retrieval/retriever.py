@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from ir_measures import ScoredDoc
 
 from elasticdenser.arrays import Positions, Scores, Vectors
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
@@ -21,6 +20,7 @@ from elasticdenser.rankers import ElasticRanker
 from elasticdenser.retrieval.by_document import check_has_documents, keep_best_chunks, retrieve_documents
 from elasticdenser.retrieval.encoder_choice import is_same_encoder, load_query_encoder
 from elasticdenser.retrieval.escalation import N_COMPARED, Escalation, Retrieved, retrieve
+from elasticdenser.retrieval.hits import Hit
 from elasticdenser.retrieval.hybrid import Hybrid, search_hybrid, weight_of, words_of
 from elasticdenser.retrieval.reranking import NO_RERANKER, ElasticReranker, Reranker, make_reranker
 from elasticdenser.retrieval.reranking.batches import rerank_batch
@@ -30,39 +30,6 @@ from elasticdenser.subnet import Subnet
 
 _BATCH = 32
 """Queries that are encoded and searched together; larger batches would delay the first hits of a stream."""
-
-
-class Hit(ScoredDoc):  # type: ignore[misc]  # ir_measures is not typed
-    """A `ScoredDoc` of ir_measures, (query_id, doc_id, score), with the subnet that encoded the query.
-
-    Attributes:
-        subnet: The subnet.
-        passage_id: Id of the passage in the index: `doc_id`, or the best chunk of a document if hits are by document.
-    """
-
-    subnet: Subnet
-    _passage_id: str | None = None
-
-    @property
-    def passage_id(self) -> str:
-        """Id of the passage in the index."""
-        return self.doc_id if self._passage_id is None else self._passage_id
-
-    def __new__(cls, query_id: str, doc_id: str, score: float, subnet: Subnet, passage_id: str | None = None) -> Self:
-        """Make a hit of its values."""
-        hit: Self = tuple.__new__(cls, (query_id, doc_id, score))  # the fastest way: there are many
-        hit.subnet = subnet
-        if passage_id is not None:
-            hit._passage_id = passage_id
-        return hit
-
-    def __getnewargs__(self) -> tuple[Any, ...]:
-        # Used for copies and pickles.
-        return (*self, self.subnet, self._passage_id)
-
-    def _replace(self, **changes: Any) -> Hit:
-        subnet = changes.pop("subnet", self.subnet)
-        return Hit(*super()._replace(**changes), subnet, self._passage_id)
 
 
 class Retriever:
@@ -275,7 +242,7 @@ class Retriever:
 
         def first_stage(texts: list[str]) -> Retrieved:
             found = retrieve(self.encoder, subnet, search, texts, escalation)
-            if n_searched == n_retrieved or by_document:
+            if by_document:  # several chunks of a document may be among the hits
                 return found
             return found._replace(scores=found.scores[:, :n_retrieved], positions=found.positions[:, :n_retrieved])
 

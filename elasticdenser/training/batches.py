@@ -33,7 +33,7 @@ class Batch:
 
 
 class TextReader(Protocol):
-    """What reads the training texts for the model in training: an encoder, or what stands for one.
+    """Reader of the training texts for the model in training: an encoder, or a substitute for one.
 
     Attributes:
         settings: Its prompts, its maximum length, and whether it normalises vectors.

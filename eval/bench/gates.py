@@ -233,7 +233,7 @@ def gain(
         for subnet, of_subnet in shipped_times(encoder).items()
     }
     small, large = pair
-    # What level 0 takes alone is the search.
+    # The time of level 0 alone is that of the search.
     cost_s = times[small], times[large] - (0.0 if searches_first else times["level0"])
 
     def measure(escalates: NDArray[np.bool_]) -> tuple[float, float, float]:

@@ -19,7 +19,7 @@ from elasticdenser.subnet import LEVEL_0, Subnet
 
 if TYPE_CHECKING:
     from elasticdenser.index.manifest import Manifest
-    from elasticdenser.retrieval.retriever import Hit
+    from elasticdenser.retrieval.hits import Hit
 
 READY = marshal.dumps((None, None))
 """Reply to the first message, and to `encode_opening`: the process can search the index."""
@@ -133,7 +133,7 @@ class LazyHits(Collection["list[Hit]"]):
         return hits in list(self)
 
     def __iter__(self) -> Iterator[list[Hit]]:
-        from elasticdenser.retrieval.retriever import Hit
+        from elasticdenser.retrieval.hits import Hit
 
         for number, (doc_ids, scores, parts) in enumerate(self._columns):
             query_id, subnet = str(number), Subnet(*parts)

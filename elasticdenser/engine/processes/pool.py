@@ -21,7 +21,8 @@ from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 
 if TYPE_CHECKING:
-    from elasticdenser.retrieval.retriever import Hit, Retriever
+    from elasticdenser.retrieval.hits import Hit
+    from elasticdenser.retrieval.retriever import Retriever
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,8 @@ from elasticdenser.engine.request import Query
 
 if TYPE_CHECKING:
     from elasticdenser.index.manifest import Manifest
-    from elasticdenser.retrieval.retriever import Hit, Retriever
+    from elasticdenser.retrieval.hits import Hit
+    from elasticdenser.retrieval.retriever import Retriever
 
 
 def main(file_descriptor: int) -> None:
