@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 from serving_helpers import PROFILE, search
 from sharded import LocalShard, make_sharded
-from waiting import LONG_DEADLINE_S
+from waiting import LONG_DEADLINE_S, wait_until
 
 from elasticdenser import PassageEncoder, RetrievalEngine, Retriever
 from elasticdenser.datasets.passages import Passage
@@ -25,7 +25,7 @@ def served(tiny_elastic, tmp_path):
 
     def deploy(contents):
         shards = [LocalShard(shard_folder(contents.folder, entry.name)) for entry in contents.sharded.shards]
-        return FanOut(shards, FanOutSettings(timeout_s=0.5, hedge_percentile=None))
+        return FanOut(shards, FanOutSettings(timeout_s=1.0, hedge_percentile=None))
 
     options = {"encoder": str(tiny_elastic), "device": "cpu", "download": False}
     retriever = Retriever.open(
@@ -35,6 +35,7 @@ def served(tiny_elastic, tmp_path):
     with RetrievalEngine(retriever, PROFILE, **engine_options) as engine:
         settings = ServeSettings(log=False, deadline_s=LONG_DEADLINE_S)
         with TestClient(make_app(engine, retriever, settings)) as client:
+            wait_until(lambda: client.get("/readyz").status_code == 200)  # the warm-up asks the shards too
             yield client, retriever.index.fan_out
     retriever.index.fan_out.close()
 
