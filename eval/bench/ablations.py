@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from report import append_result, print_table
 from token_targets import ATTENTION, STATES, TokenDistillation
+from width_corrections import correct_widths
 
 from elasticdenser.artifacts import write_json
 from elasticdenser.encoders import resolve_device
@@ -68,6 +69,7 @@ class Variant:
         init: Settings of the initialisation that differ.
         level0: Whether level 0 is an input of the exits.
         token_target: What of the full encoder's tokens is a target too; none if empty.
+        correction_rank: Rank of the corrections that each narrow width has for itself; 0 has none.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Variant:
     init: Mapping[str, Any] = field(default_factory=dict)
     level0: bool = True
     token_target: str = ""
+    correction_rank: int = 0
 
 
 def variants_of_trained() -> list[Variant]:
@@ -89,6 +92,7 @@ def variants_of_trained() -> list[Variant]:
         Variant(name="states of tokens as targets", token_target=STATES),
         Variant(name="attention as target", token_target=ATTENTION),
         Variant(name="twice the learning rate", distil={"learning_rate": 2e-4, "exit_learning_rate": 6e-4}),
+        Variant(name="low-rank corrections a width", correction_rank=16),
     ]
 
 
@@ -161,6 +165,8 @@ class Bench:
         changes = {"steps": self.steps, "batch": self.batch, "warm_up": min(50, self.steps // 5), **variant.distil}
         if not changes["steps"]:
             return model
+        if variant.correction_rank:
+            correct_widths(model, variant.correction_rank)
         folder = self.folder / "run"
         shutil.rmtree(folder, ignore_errors=True)
         settings = replace(self.recipe.distil, **changes)

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from elasticdenser.progress import silent
+from elasticdenser.training import cost
 from elasticdenser.training.cost import duration, estimated_hours, last_step, time_steps
 
 
@@ -39,6 +41,19 @@ def test_larger_encoders_take_longer():
     assert estimated_hours(small, 2000, 128) == pytest.approx(1)
     assert estimated_hours(base, 2000, 128) == pytest.approx(8)
     assert estimated_hours(small, 500, 256) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("computes", "wanted", "time"), [(True, True, "60 min"), (False, True, "3.0 h"), (True, False, "3.0 h")]
+)
+def test_a_training_in_float32_takes_longer(monkeypatch, computes, wanted, time):
+    monkeypatch.setattr(cost, "supports_bfloat16", lambda device: computes)
+    monkeypatch.setattr(cost, "trained_subnets", lambda model, settings: ["w1-d6", "w1-d3"])
+    distil = SimpleNamespace(steps=2000, batch=128, n_sampled_subnets=0, bfloat16=wanted)
+    recipe = SimpleNamespace(table=None, init=SimpleNamespace(model="trained"), distil=distil, dev_sets=())
+    model = SimpleNamespace(shape=SimpleNamespace(n_layers=6, hidden=384))
+    assert f"takes about {time} on two cores" in cost.planned_work(recipe, model, 10, torch.device("cpu"))
+    assert "takes about" not in cost.planned_work(recipe, model, 10, torch.device("cuda"))
 
 
 def test_the_last_step_is_that_of_the_log(tmp_path):
