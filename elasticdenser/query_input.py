@@ -69,6 +69,7 @@ def check_query(query: object, name: str) -> None:
 def _checked(queries: Iterable[Any]) -> Iterator[tuple[str, str]]:
     """Yield (query id, text) of every query, checked."""
     if isinstance(queries, str):
+        check_query(queries, "the query")
         queries = [queries]
     pairs = queries.items() if isinstance(queries, Mapping) else map(_record, count(), queries)
     for query_id, text in pairs:

@@ -197,6 +197,6 @@ def _update(digest: Any, passage: Passage) -> None:
 
 def _empty_message(corpus: Corpus) -> str:
     if not corpus.skipped.total:
-        return f"the corpus {corpus.name!r} holds no passages, expected at least one"
+        return f"the corpus {corpus.name!r} holds no passages, expected at least one: check its files"
     first = corpus.skipped.messages[0]
     return f"the corpus {corpus.name!r} holds no passages: all {corpus.skipped.total} lines were bad, first {first}"

@@ -165,7 +165,7 @@ def select(
         if not is_left_out:
             digest.update(repr(document).encode("utf-8", "surrogatepass"))
     if not is_selected:
-        raise BadInputError(f"the corpus {corpus.name!r} holds no passages, expected at least one")
+        raise BadInputError(f"the corpus {corpus.name!r} holds no passages, expected at least one: check its files")
     return Selection(
         source=corpus,
         is_selected=is_selected,

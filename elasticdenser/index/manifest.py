@@ -325,4 +325,7 @@ def _missing_message(folder: Path) -> str:
         )
     if folder.is_dir():
         return f"{folder} is not an index: it holds no {MANIFEST}; `elasticdenser index` makes one"
+    if folder.exists():
+        build = f"elasticdenser index {folder} -o INDEX"
+        return f"{folder} is a file, expected the folder of an index: build one with `{build}`"
     return f"{folder} does not exist: build an index with `elasticdenser index CORPUS -o {folder}`"

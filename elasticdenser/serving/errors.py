@@ -62,8 +62,9 @@ CLIENT_CLOSED_REQUEST = 499
 _RETRY_AFTER_HEADER = {
     "Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer", "minimum": 1}}
 }
-_EXAMPLE_BODY = 'an object such as {"query": "who wrote dune"}'
+_WAY_OUT_OF_BAD_JSON = "send an object of JSON; /openapi.json has an example for each path"
 _MAX_QUOTED = 60  # characters; a message stays readable on one line
+_MAX_NAMED = 8  # fields of an object
 _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -165,7 +166,7 @@ def _http_error_response(request: Request, error: HTTPException) -> Response:
         allowed = ", ".join(_methods_at(request)) or (error.headers or {}).get("Allow", "another method")
         return error_response(405, f"got {request.method}; expected {allowed}", headers={"Allow": allowed})
     if error.status_code == 400:  # deeply nested, or numbers of thousands of digits
-        return error_response(400, f"the body cannot be read as JSON: send {_EXAMPLE_BODY}")
+        return error_response(400, f"the body cannot be read as JSON: {_WAY_OUT_OF_BAD_JSON}")
     return error_response(error.status_code, str(error.detail), headers=error.headers)
 
 
@@ -176,7 +177,7 @@ def _invalid_request_response(request: Request, error: RequestValidationError) -
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "")
-        return error_response(400, f"the body is not JSON ({reason}): send {_EXAMPLE_BODY}")
+        return error_response(400, f"the body is not JSON ({reason}): {_WAY_OUT_OF_BAD_JSON}")
     param = _field_of(first["loc"])
     return error_response(422, _explain(first, param), param=param or None)
 
@@ -230,7 +231,9 @@ def _explain(error: Mapping[str, Any], param: str) -> str:
     kind, value, context = error["type"], error.get("input"), error.get("ctx", {})
     where = param or "the body"
     if kind == "missing":
-        return f"{where} is missing: see /openapi.json for what is expected"
+        return f"{where} is missing{_given_instead(value)}: see /openapi.json for what is expected"
+    if kind == "extra_forbidden" and "as several queries" in error["loc"] and param == "query":
+        return "got both query and queries; expected one of the two"
     if kind == "extra_forbidden":
         return f"unknown field {_quoted(param)}: leave it out, or see /openapi.json for its spelling"
     if kind == "string_too_long":
@@ -243,6 +246,14 @@ def _explain(error: Mapping[str, Any], param: str) -> str:
         return f"{where}: got an empty list; expected at least {context['min_length']}{way_out}"
     expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else error["msg"]
     return f"{where}: got {_quoted(value)}; expected {expected}"
+
+
+def _given_instead(value: Any) -> str:
+    """Return what an object has where a field is missing, which may be that field under another name."""
+    if not isinstance(value, Mapping):
+        return ""
+    names = [_quoted(name) for name in list(value)[:_MAX_NAMED]] + ["..."] * (len(value) > _MAX_NAMED)
+    return f"; got {', '.join(names)}" if names else "; got an empty object"
 
 
 def _quoted(value: Any) -> str:

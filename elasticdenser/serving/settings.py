@@ -123,7 +123,8 @@ class ServeSettings:
             raise QueryError(f"{message}, in which {{id}} stands for the document's id")
         for name in ("deadline_s", "page_deadline_s"):
             if not 0 < getattr(self, name) <= MAX_DEADLINE_MS / 1000:
-                message = f"got {name} = {getattr(self, name):g}; expected seconds above 0"
+                option = f"--{name.removesuffix('_s').replace('_', '-')}-ms {getattr(self, name) * 1000:g}"
+                message = f"got {name} = {getattr(self, name):g} ({option}); expected seconds above 0"
                 raise QueryError(f"{message}, at most {MAX_DEADLINE_MS / 1000:g}")
         for name in ("request_timeout_s", "head_timeout_s", "write_timeout_s"):
             if not getattr(self, name) > 0:

@@ -29,3 +29,4 @@ def test_mistakes_are_named(small):
     for command in ([*small, "--escalation", "0.1:w1-d2", "--hybrid"], [*small[:5], "--escalation", "0.1:w1-d2"]):
         result = run(*command)
         assert result.exit_code == 2 and "--escalation" in result.output
+        assert ("got --hybrid" if "--hybrid" in command else "got no --subnet") in result.output

@@ -84,7 +84,7 @@ def test_repetitions_are_found_wherever_blocks_end(tmp_path_factory, ids, block)
 def test_an_empty_corpus_is_an_error_even_with_skip_bad(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text("\n")
-    with pytest.raises(BadInputError, match="the corpus 'a' holds no passages, expected at least one"):
+    with pytest.raises(BadInputError, match="the corpus 'a' holds no passages, expected at least one: check its files"):
         scan_corpus(open_corpus([path]), tmp_path / "scratch")
     path.write_text("oops\n" * 3)
     with pytest.raises(BadInputError, match=r"all 3 lines were bad, first .*a\.jsonl:1: not JSON"):

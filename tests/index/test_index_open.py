@@ -162,7 +162,7 @@ def test_a_folder_that_is_no_index_is_refused(tmp_path):
     with pytest.raises(IndexFormatError, match=r"is not an index: it holds no manifest.json"):
         PassageIndex.open(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(IndexFormatError):
+    with pytest.raises(IndexFormatError, match=r"is a file, expected the folder of an index: build one with"):
         PassageIndex.open(tmp_path / "file")
 
 

@@ -121,7 +121,7 @@ class TestSearch:
                 index.search("dune", **dict(options))
 
     def test_bad_queries_are_refused(self, index):
-        for queries, message in {"": "query '0' is ''", b"dune": "of type bytes", "\ud800": "not UTF-8"}.items():
+        for queries, message in {"": "the query is ''", b"dune": "of type bytes", "\ud800": "not UTF-8"}.items():
             with pytest.raises(QueryError, match=message):
                 index.search(queries)
         hits = index.search(iter(["dune", ""]))

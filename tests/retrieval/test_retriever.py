@@ -107,8 +107,8 @@ def test_k_is_capped_and_checked(retriever, index):
 
 def test_faults_are_raised_by_the_call(retriever):
     faults = {
-        "": "query '0' is ''",
-        "  ": "query '0' is '  '",
+        "": "the query is '', expected text",
+        "  ": "the query is '  ', expected text",
         ("a", ""): "query '1' is '', expected text",
         (1, 2): "query number 1 is of type int",
         b"dune": "got queries of type bytes",

@@ -158,7 +158,9 @@ def test_bad_options_are_reported_in_one_line(served_index, tiny_elastic, profil
     assert "the file is empty" in error_line(*index, "--api-key-file", str(tmp_path / "empty"))
     assert "got host 'http://x'; expected a name" in error_line(*index, "--allowed-host", "http://x")
     assert "got deadline_s = 0" in error_line(*index, "--deadline-ms", "0")
-    assert "expected a .json file" in error_line(*index, "--profile", str(tmp_path / "none.json"))
+    assert "expected a file that `elasticdenser profile` wrote" in error_line(
+        *index, "--profile", str(tmp_path / "none.json")
+    )
     assert "got policy 'magic'" in error_line(*index, "--profile", profile, "--policy", "magic")
     assert "none" in error_line(str(tmp_path / "none"), "--port", "0")
     monkeypatch.setenv("ELASTICDENSER_API_KEY", "é")

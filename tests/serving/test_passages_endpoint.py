@@ -141,7 +141,8 @@ def test_mistakes_are_named_and_change_nothing(written):
     for body, message in (
         ({"passages": []}, "passages: got an empty list"),
         ({"passages": [{"doc_id": "x", "text": "x"}] * 1001}, "got a list of 1,001; expected at most 1,000"),
-        ({"passages": [{"doc_id": "x"}]}, "passages[0].text is missing"),
+        ({"passages": [{"_id": "x", "text": "x"}]}, "passages[0].doc_id is missing; got '_id', 'text'"),
+        ({"passages": [{"doc_id": "x"}]}, "passages[0].text is missing; got 'doc_id'"),
         ({"passages": [{"doc_id": "x", "text": " "}]}, "has no text"),
         ({"passages": [{"doc_id": "a b", "text": "x"}]}, "holds white space"),
         ({"passages": [{"doc_id": "x", "text": "x"}] * 2}, "'x'"),
@@ -157,6 +158,8 @@ def test_mistakes_are_named_and_change_nothing(written):
         assert message in error_of(delete(written, **body), 422)["message"]
     response = written.request("DELETE", "/passages", content=b"x", headers={"Content-Type": "text/plain"})
     assert "expected application/json" in error_of(response, 415)["message"]
+    response = written.post("/passages", content=b'{"passages"', headers={"Content-Type": "application/json"})
+    assert "/openapi.json has an example for each path" in error_of(response, 400)["message"]
     assert written.get("/indexes").json()["indexes"][0]["generation"] == generation
 
 

@@ -95,8 +95,8 @@ def test_whole_numbers_may_have_a_decimal_point(client):
 @pytest.mark.parametrize(
     ("body", "message", "param"),
     [
-        ({}, "query is missing", "query"),
-        ({"k": 3}, "query is missing", "query"),
+        ({}, "query is missing; got an empty object: see /openapi.json", "query"),
+        ({"q": "x", "k": 3}, "query is missing; got 'q', 'k': see /openapi.json", "query"),
         ({"query": 3}, "query: got 3; expected text", "query"),
         ({"query": ""}, "expected text with at least one visible character", "query"),
         ({"query": " \t\u3000\x1c"}, "expected text with at least one visible character", "query"),
@@ -106,7 +106,7 @@ def test_whole_numbers_may_have_a_decimal_point(client):
         ({"queries": "x"}, "queries: got 'x'; expected a list", "queries"),
         ({"queries": ["x"] * 257}, "got a list of 257; expected at most 256", "queries"),
         ({"queries": ["x", 1]}, "queries[1]: got 1; expected text", "queries[1]"),
-        ({"query": "x", "queries": ["x"]}, "unknown field 'query'", "query"),
+        ({"query": "x", "queries": ["x"]}, "got both query and queries; expected one of the two", "query"),
         ({"query": "x", "size": 3}, "unknown field 'size'", "size"),
         ({"query": "x", "k": 0}, "k: got 0; expected a number of at least 1", "k"),
         ({"query": "x", "k": 1001}, "k: got 1001; expected a number of at most 1000", "k"),

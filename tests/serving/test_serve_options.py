@@ -81,9 +81,12 @@ def test_host_names_that_are_allowed(settings_of, args, allowed):
         (["--cors-origin", "app.example.org"], "got origin 'app.example.org'; expected one such as https://"),
         (["--hit-url", "https://a.example/"], "expected a URL such as https://example.org/documents/{id}"),
         (["--hit-url", "javascript:{id}"], "expected a URL such as https://example.org/documents/{id}"),
-        (["--page-deadline-ms", "0"], "got page_deadline_s = 0; expected seconds above 0, at most 600"),
-        (["--page-deadline-ms", "nan"], "got page_deadline_s = nan; expected seconds above 0"),
-        (["--deadline-ms", "inf"], "got deadline_s = inf; expected seconds above 0, at most 600"),
+        (
+            ["--page-deadline-ms", "0"],
+            "got page_deadline_s = 0 (--page-deadline-ms 0); expected seconds above 0, at most 600",
+        ),
+        (["--page-deadline-ms", "nan"], "got page_deadline_s = nan (--page-deadline-ms nan); expected seconds above 0"),
+        (["--deadline-ms", "inf"], "got deadline_s = inf (--deadline-ms inf); expected seconds above 0, at most 600"),
     ],
 )
 def test_bad_options_are_refused_before_any_work(served_index, args, message):

@@ -86,7 +86,8 @@ class SearchOptions:
             typer.BadParameter: A weight of words is given for a search without words, or an escalation for one with.
         """
         if self.escalation is not None and (self.hybrid or self.subnet is None):
-            message = "it is for a smaller subnet, in a search by meaning alone: give --subnet, and leave --hybrid out"
+            got = "--hybrid" if self.hybrid else "no --subnet"
+            message = f"got {got}; expected a small subnet and no --hybrid: add --subnet level0, leave --hybrid out"
             raise typer.BadParameter(message, param_hint="--escalation")
         return {
             "escalation": self.escalation,

@@ -82,7 +82,9 @@ class MeasureSettings:
             raise QueryError(f"{message}; expected 1 or more")
         for share in self.escalated_shares:
             if not 0 < share < 1:
-                raise QueryError(f"got {share} of the queries to escalate; expected a share above 0 and below 1")
+                raise QueryError(
+                    f"got {share} of the queries to escalate; expected a share between 0 and 1, such as 0.25"
+                )
 
 
 def measure_profile(

@@ -165,7 +165,9 @@ class Profile:
         try:
             value = loads_json(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise BadInputError(f"cannot read this profile ({error.strerror}): expected a .json file", path) from error
+            raise BadInputError(
+                f"cannot read this profile ({error.strerror}): expected a file that `elasticdenser profile` wrote", path
+            ) from error
         except ValueError as error:
             raise BadInputError(f"this is not JSON ({error}): measure the profile again", path) from error
         try:

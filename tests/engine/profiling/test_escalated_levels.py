@@ -105,7 +105,7 @@ def test_processes_say_which_subnet_encoded_a_query(retriever):
 
 @pytest.mark.parametrize("share", [0.0, 1.0, float("nan")])
 def test_a_share_is_between_0_and_1(share):
-    with pytest.raises(QueryError, match="expected a share above 0 and below 1"):
+    with pytest.raises(QueryError, match=r"expected a share between 0 and 1, such as 0\.25"):
         MeasureSettings(escalated_shares=(share,))
 
 
