@@ -238,7 +238,9 @@ class Retriever:
             one_search = partial(self.index.search, vectors, filter=filter, **options)
             if weight is not None:
                 one_search = partial(search_hybrid, self.index, texts, vectors, weight=weight, **options)
-            return retrieve_documents(one_search, self.index, n_retrieved) if by_document else one_search(k=n_searched)
+            if by_document:
+                return retrieve_documents(one_search, self.index, n_retrieved, n_least=n_searched)
+            return one_search(k=n_searched)
 
         def first_stage(texts: list[str]) -> Retrieved:
             found = retrieve(self.encoder, subnet, search, texts, escalation)

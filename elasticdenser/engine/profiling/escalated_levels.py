@@ -94,15 +94,22 @@ def escalated_level(name: str, small: Level, large: Level, share: float, gained:
 
     sizes = [size for size in small.measured_s if size < len(large.latency_s)]
     lengths = [tokens for tokens in small.alone_by_tokens_s if tokens in large.alone_by_tokens_s]
+    measured_s = {size: small.latency_s[size] + large.latency_s[_usual_most(size, share)] for size in sizes}
+
+    def alone_s(tokens: int) -> float:
+        # Beyond the time of a usual query, a long one takes that of the small level, and the large one's if it
+        # escalates: as these times are added up for all queries of a batch, their mean counts.
+        beyond_s = share * (large.alone_by_tokens_s[tokens] - large.latency_s[1])
+        small_s = small.alone_by_tokens_s[tokens]
+        return max(small_s, small_s + measured_s[1] - small.latency_s[1] + beyond_s)
+
     return Level(
         name=name,
         quality=between(None),
         recall=small.recall,
         quality_by_tokens={tokens: between(tokens) for tokens in small.quality_by_tokens},
-        measured_s={size: small.latency_s[size] + large.latency_s[_usual_most(size, share)] for size in sizes},
-        alone_by_tokens_s={
-            tokens: small.alone_by_tokens_s[tokens] + share * large.alone_by_tokens_s[tokens] for tokens in lengths
-        },
+        measured_s=measured_s,
+        alone_by_tokens_s={tokens: alone_s(tokens) for tokens in lengths},
     )
 
 

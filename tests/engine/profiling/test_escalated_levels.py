@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from elasticdenser import RetrievalEngine, Retriever
 from elasticdenser.cli import app
-from elasticdenser.engine.profiling.escalated_levels import add_escalated_levels
+from elasticdenser.engine.profiling.escalated_levels import add_escalated_levels, escalated_level
 from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.measure import MeasureSettings
 from elasticdenser.engine.profiling.profile import Profile
@@ -61,7 +61,14 @@ def test_run_times_are_those_of_four_batches_in_five(retriever):
     chances = [0.75**4, 4 * 0.25 * 0.75**3, 6 * 0.25**2 * 0.75**2]
     assert sum(chances[:2]) < 0.8 < sum(chances)
     assert level.measured_s[4] == pytest.approx(0.002 + LARGE.latency_s[2])
-    assert level.alone_by_tokens_s == pytest.approx({8: 0.001 + 0.25 * 0.01, 64: 0.002 + 0.25 * 0.05})
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25])
+def test_a_long_query_takes_as_much_longer_as_its_chance_to_escalate_says(share):
+    level = escalated_level("level0@0.1:w1-d2", SMALL, LARGE, share, 0.5)
+    assert level.extra_s(8) == 0
+    expected_s = SMALL.extra_s(64) + share * LARGE.extra_s(64)
+    assert level.extra_s(64) == pytest.approx(expected_s) and expected_s > 0
 
 
 def test_a_level_as_good_as_the_best_is_not_escalated(retriever):
