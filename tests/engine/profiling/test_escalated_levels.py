@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from elasticdenser import RetrievalEngine, Retriever
 from elasticdenser.cli import app
+from elasticdenser.engine.profiling import escalated_levels
 from elasticdenser.engine.profiling.escalated_levels import add_escalated_levels, escalated_level
 from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.measure import MeasureSettings
@@ -110,6 +111,16 @@ def test_processes_say_which_subnet_encoded_a_query(retriever):
     assert {str(hit.subnet) for answer in answers for hit in answer.hits} == {"w1-d2"}
 
 
+def test_margins_are_those_of_a_sample(retriever, monkeypatch):
+    encoded, encode = [], retriever.encoder.encode
+    monkeypatch.setattr(escalated_levels, "_MAX_QUERIES", 3)
+    monkeypatch.setattr(
+        retriever.encoder, "encode", lambda texts, subnet: encoded.append(texts) or encode(texts, subnet)
+    )
+    add_escalated_levels(retriever, QUERIES, PLAIN, [0.25], judge=judge_half_gained)
+    assert [len(texts) for texts in encoded] == [3] and set(encoded[0]) < set(QUERIES)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, float("nan")])
 def test_a_share_is_between_0_and_1(share):
     with pytest.raises(QueryError, match="expected a share above 0 and below 1"):
@@ -123,5 +134,8 @@ def test_the_command_adds_levels_that_escalate(searched_index, tiny_elastic, tmp
     assert result.exit_code == 0, result.output
     saved = json.loads((tmp_path / "p.json").read_text())
     assert set(saved["measured"]["escalated_shares"].values()) <= {0.5, 0.9}
+    command[command.index("--subnets") + 1] = "w1-d2"
+    result = CliRunner().invoke(app, [*command, "--escalate", "0.5"])
+    assert result.exit_code == 0 and "no level that escalates was added" in result.stderr, result.output
     result = CliRunner().invoke(app, [*command, "--escalate", "2"])
     assert result.exit_code == 1 and "got 2.0 of the queries to escalate" in result.output
