@@ -225,6 +225,8 @@ class Retriever:
         weight = self._resolve_hybrid(hybrid)
         if isinstance(escalation, str):
             escalation = Escalation.parse(escalation, self.encoder)
+        elif escalation is not None:
+            self.encoder.resolve_subnet(escalation.subnet)  # so that the call itself refuses an unknown one
         if weight is not None and filter is not None:
             # Words are counted for any passages, but for a filter only exactly.
             matching = self.index.matches(filter).positions

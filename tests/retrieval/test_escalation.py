@@ -112,6 +112,11 @@ def test_mistakes_are_named(retriever, spelling, message):
         retriever.search("dune", escalation=spelling)
 
 
+def test_an_unknown_subnet_is_refused_at_once(retriever):
+    with pytest.raises(QueryError, match="got subnet w1-d9"):
+        retriever.search("dune", subnet=SMALL, escalation=Escalation(1e-9, Subnet.parse("w1-d9")))
+
+
 def test_a_spelling_can_be_read_again(retriever):
     escalation = Escalation(0.08251234567, LARGE)
     assert str(escalation) == "0.08251234567:w1-d2"
