@@ -66,7 +66,7 @@ def save_sentence_encoder(
     check_sentence_encoder_replaceable(folder)
     tensors = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in weights.items()}
     if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise ModelError(f"the weights {broken[0]!r} are not finite: train with a lower learning_rate")
+        raise ModelError(f"{broken[0]} holds numbers that are not finite: train again with a lower learning rate")
     with replacing_folder(folder, check_sentence_encoder_replaceable) as work:
         for name in _FILES:
             if (inner / name).is_file():

@@ -150,7 +150,7 @@ def test_training_draws_both_readings_together_and_other_texts_apart(data_folder
 def test_an_encoder_whose_weights_are_not_finite_is_not_written(plain, tmp_path):
     provenance = {"name": "x", "weights_sha256": "0" * 64}
     weights = {"a": torch.ones(2), "b": torch.tensor([1.0, torch.nan])}
-    with pytest.raises(ModelError, match="the weights 'b' are not finite: train with a lower learning_rate"):
+    with pytest.raises(ModelError, match="b holds numbers that are not finite: train again with a lower learning rate"):
         save_sentence_encoder(tmp_path / "out", base=plain, weights=weights, pooling="cls", provenance=provenance)
     assert not list(tmp_path.iterdir())
 
