@@ -20,8 +20,8 @@ class IntentReader:
     Args:
         folder: Folder of the tokenizer; not used where words are hashed.
         shape: Shape of the model.
-        max_length: Maximum number of tokens of a text, special tokens included; of hashed words, of words. The tags of
-            what is cut are those of the first token, or missing.
+        max_length: Maximum number of tokens of a text, special tokens included; of hashed words, of words. Words that
+            are cut off get the tag of the first token, hashed ones that of the last word which is read.
 
     Raises:
         ModelError: The tokenizer cannot be used.

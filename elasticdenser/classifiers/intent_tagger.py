@@ -109,8 +109,10 @@ class IntentTagger:
         """Return intents and slots of texts that are cut into words.
 
         Raises:
-            QueryError: A text has no words.
+            QueryError: A text has no words, or is not cut.
         """
+        if isinstance(texts, str) or any(isinstance(words, str) for words in texts):
+            raise QueryError("got a string, expected lists of words: cut it, or give it to `parse`")
         if not all(texts):
             raise QueryError("got a text without words, expected at least one in each text")
         by_length = sorted(range(len(texts)), key=lambda number: len(texts[number]))

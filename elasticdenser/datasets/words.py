@@ -5,6 +5,9 @@ from __future__ import annotations
 import unicodedata
 from itertools import groupby
 
+_JOINERS = "\u200c\u200d"
+"""Joiner and non-joiner, invisible characters within words of Persian and of Indic scripts."""
+
 
 def split_words(text: str) -> list[str]:
     """Return the words of a text in any script: runs of letters, marks and digits, and single other characters."""
@@ -18,4 +21,4 @@ def split_words(text: str) -> list[str]:
 
 
 def _is_word_character(character: str) -> bool:
-    return unicodedata.category(character)[0] in "LMN"
+    return character in _JOINERS or unicodedata.category(character)[0] in "LMN"

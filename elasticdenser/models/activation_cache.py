@@ -155,6 +155,7 @@ class ActivationCache:
         """Write what is not on the disk yet.
 
         Raises:
+            BadInputError: Another process has begun a cache of another model in this folder.
             BuildError: The disk refuses; what was there is unchanged.
         """
         with self._lock:

@@ -31,9 +31,12 @@ def write_manifest(folder: Path, source: ActivationSource, dtype: str) -> None:
     """Write the manifest of a cache, unless it has one.
 
     Raises:
+        BadInputError: It has that of another source or dtype: another process may have begun to use the folder.
         BuildError: The disk refuses.
     """
-    if not (folder / MANIFEST).exists():
+    if (folder / MANIFEST).exists():
+        check_manifest(folder, source, dtype)
+    else:
         write_json(folder / MANIFEST, _manifest_of(source, dtype))
 
 
@@ -41,9 +44,12 @@ def check_manifest(folder: Path, source: ActivationSource, dtype: str) -> None:
     """Check that a folder holds states of a source, stored in a dtype, or nothing.
 
     Raises:
-        BadInputError: It holds others, or other files.
+        BadInputError: It holds others, or other files, or is no folder.
     """
     path = folder / MANIFEST
+    for above in (folder, *folder.parents):
+        if above.exists() and not above.is_dir():
+            raise BadInputError("this is a file, expected a folder for a cache of activations: name another", above)
     if not path.exists():
         if any(folder.glob("[!.]*")):
             raise BadInputError(f"there are other files and no {MANIFEST}: choose an empty folder", folder)

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from elasticdenser.errors import BuildError
 from elasticdenser.models.classifier_manifest import (
     CLASSIFIER_MANIFEST,
     CLASSIFIER_WEIGHTS,
@@ -22,6 +21,7 @@ from elasticdenser.models.classifier_manifest import (
     is_classifier,
     read_classifier_manifest,
 )
+from elasticdenser.models.folders import check_replaceable
 from elasticdenser.models.logits import ElasticLogits
 from elasticdenser.models.manifest import check_provenance
 from elasticdenser.models.pair_files import manifest_text, stored_weights, write_pair_model
@@ -78,10 +78,4 @@ def check_classifier_replaceable(folder: Path) -> None:
     Raises:
         BuildError: It holds something else.
     """
-    if folder.is_dir() and (is_classifier(folder) or not any(folder.iterdir())):
-        return
-    if folder.exists():
-        raise BuildError(
-            f"cannot write {folder}: it holds something other than an elastic classifier: choose another folder, or "
-            "remove it"
-        )
+    check_replaceable(folder, is_classifier, "an elastic classifier")

@@ -15,10 +15,8 @@ then renamed: it is complete or absent.
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,10 +24,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from elasticdenser.artifacts import explained_os_errors, flush_folder, flush_to_disk
-from elasticdenser.errors import BuildError, ModelError
+from elasticdenser.errors import ModelError
 from elasticdenser.models.bert import Weights, read_model
 from elasticdenser.models.elastic import ElasticBert
+from elasticdenser.models.folders import check_replaceable, replacing_folder
 from elasticdenser.models.locate import TRAINED_WEIGHTS
 from elasticdenser.models.manifest import (
     MANIFEST,
@@ -96,27 +94,21 @@ def save_elastic(
     """
     folder = folder.resolve()
     check_provenance(provenance, "provenance")
-    check_replaceable(folder)
+    check_elastic_replaceable(folder)
     full: dict[str, Tensor] = {} if SPACE in provenance else read_model(base)[1]
     trained = _trained_tensors(model, Weights(full) if full else None)
     manifest = Manifest(shape=model.shape, provenance=dict(provenance)).to_json()
-    work = beside(folder, "tmp")
-    try:
-        with explained_os_errors(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            _copy_settings(base, work)
-            if settings is not None and settings != read_settings(base):
-                write_settings(work, settings)
-            # Bytes instead of save_file, which hides from its error that the disk is full.
-            if full:
-                rounded = {name: halved(name, tensor) for name, tensor in full.items()}
-                inner = transformer_folder(base).relative_to(base)
-                (work / inner / "model.safetensors").write_bytes(save(rounded, metadata={"format": "pt"}))
-            (work / TRAINED_WEIGHTS).write_bytes(save(trained, metadata={"format": "pt"}))
-            (work / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            put_in_place(work, folder, check_replaceable)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with replacing_folder(folder, check_elastic_replaceable) as work:
+        _copy_settings(base, work)
+        if settings is not None and settings != read_settings(base):
+            write_settings(work, settings)
+        # Bytes instead of save_file, which hides from its error that the disk is full.
+        if full:
+            rounded = {name: halved(name, tensor) for name, tensor in full.items()}
+            inner = transformer_folder(base).relative_to(base)
+            (work / inner / "model.safetensors").write_bytes(save(rounded, metadata={"format": "pt"}))
+        (work / TRAINED_WEIGHTS).write_bytes(save(trained, metadata={"format": "pt"}))
+        (work / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def load_elastic(folder: Path) -> ElasticFiles:
@@ -138,19 +130,13 @@ def load_elastic(folder: Path) -> ElasticFiles:
     return ElasticFiles(model.eval(), manifest.provenance)
 
 
-def check_replaceable(folder: Path) -> None:
+def check_elastic_replaceable(folder: Path) -> None:
     """Check that an elastic encoder may be written to `folder`: it is absent, empty, or holds an elastic encoder.
 
     Raises:
         BuildError: It holds something else.
     """
-    if folder.is_dir() and (is_elastic(folder) or not any(folder.iterdir())):
-        return
-    if folder.exists():
-        raise BuildError(
-            f"cannot write {folder}: it holds something other than an elastic encoder: choose another folder, or "
-            "remove it"
-        )
+    check_replaceable(folder, is_elastic, "an elastic encoder")
 
 
 def _trained_tensors(model: ElasticBert, full: Weights | None) -> dict[str, Tensor]:
@@ -180,37 +166,3 @@ def _copy_settings(base: Path, work: Path) -> None:
         for name in _SETTINGS:
             if (inner / name).is_file():
                 shutil.copyfile(inner / name, to / name)
-
-
-def put_in_place(work: Path, folder: Path, check: Callable[[Path], None]) -> None:
-    """Rename a complete folder to its final name; the former one is removed only after that.
-
-    Args:
-        work: The complete folder, as `beside` names it.
-        folder: The final name.
-        check: Raises a BuildError unless that folder may be replaced.
-    """
-    for path in work.rglob("*"):
-        if path.is_file():
-            with open(path, "rb+") as file:
-                flush_to_disk(file)
-    flush_folder(work)
-    # Something may have been written there in the meantime.
-    check(folder)
-    replaced = beside(folder, "replaced")
-    existed = folder.exists()
-    if existed:
-        os.rename(folder, replaced)
-    try:
-        os.rename(work, folder)
-    except BaseException:  # an interruption too
-        if existed:
-            os.rename(replaced, folder)
-        raise
-    flush_folder(folder.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def beside(folder: Path, purpose: str) -> Path:
-    """Return an unused hidden name beside `folder`."""
-    return folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.{purpose}")

@@ -16,9 +16,9 @@ import torch
 from msgspec import Meta
 from safetensors.torch import save
 
-from elasticdenser.artifacts import explained_os_errors
 from elasticdenser.dataclass_io import from_value
-from elasticdenser.errors import BuildError, ElasticDenserError, ModelError
+from elasticdenser.errors import ElasticDenserError, ModelError
+from elasticdenser.models.folders import check_replaceable
 from elasticdenser.models.intent_model import IntentModel, IntentShape
 from elasticdenser.models.manifest import FETCH_AGAIN, PROVENANCE, check_provenance
 from elasticdenser.models.model_files import read_json
@@ -142,9 +142,4 @@ def check_intent_replaceable(folder: Path) -> None:
     Raises:
         BuildError: It holds something else.
     """
-    with explained_os_errors(folder):
-        if not folder.exists() or (folder.is_dir() and (is_intent_model(folder) or not any(folder.iterdir()))):
-            return
-    raise BuildError(
-        f"cannot write {folder}: it holds something other than a model of intents: choose another folder, or remove it"
-    )
+    check_replaceable(folder, is_intent_model, "a model of intents")

@@ -54,7 +54,7 @@ class PQRNNBody:
         if self.model.n_features != self.projection.n_features:
             raise ModelError(
                 f"got a pQRNN of {self.model.n_features} features and a projection to {self.projection.n_features}, "
-                "expected the same number"
+                "expected the same number: give n_features in both tables, or in neither"
             )
 
 

@@ -15,8 +15,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from elasticdenser.artifacts import explained_os_errors
-from elasticdenser.models.elastic_files import beside, put_in_place
+from elasticdenser.models.folders import replacing_folder
 from elasticdenser.models.heads import ElasticPairHead
 from elasticdenser.models.model_files import transformer_folder
 from elasticdenser.models.stored_tensors import is_layer_matrix, stored_form
@@ -44,17 +43,11 @@ def write_pair_model(
     Raises:
         BuildError: The folder holds something else, or the disk refuses; the former content is unchanged.
     """
-    work = beside(folder, "tmp")
-    try:
-        with explained_os_errors(folder):
-            work.mkdir(parents=True)
-            if base is not None:
-                _copy_tokenizer(base, work)
-            for name, content in files.items():
-                (work / name).write_bytes(content)
-            put_in_place(work, folder, check)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with replacing_folder(folder, check) as work:
+        if base is not None:
+            _copy_tokenizer(base, work)
+        for name, content in files.items():
+            (work / name).write_bytes(content)
 
 
 def _copy_tokenizer(base: Path, folder: Path) -> None:

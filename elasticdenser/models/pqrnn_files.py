@@ -9,15 +9,13 @@ There is no vocabulary: the tokens of a text are its bytes.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from safetensors.torch import save
 from torch import Tensor
 
-from elasticdenser.artifacts import explained_os_errors
-from elasticdenser.errors import BuildError, ModelError
-from elasticdenser.models.elastic_files import beside, put_in_place
+from elasticdenser.errors import ModelError
+from elasticdenser.models.folders import check_replaceable, replacing_folder
 from elasticdenser.models.manifest import SPACE, check_provenance
 from elasticdenser.models.model_files import PQRNN_MANIFEST
 from elasticdenser.models.pqrnn import PQRNNVectors
@@ -45,16 +43,10 @@ def save_pqrnn(folder: Path, *, model: PQRNNVectors, manifest: PQRNNManifest) ->
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         tensors |= stored_form(name, tensor, int8=name.endswith("weight"))
-    work = beside(folder, "tmp")
-    try:
-        with explained_os_errors(folder):
-            work.mkdir(parents=True)
-            (work / PQRNN_WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
-            text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False)
-            (work / PQRNN_MANIFEST).write_text(text + "\n", encoding="utf-8")
-            put_in_place(work, folder, check_pqrnn_replaceable)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with replacing_folder(folder, check_pqrnn_replaceable) as work:
+        (work / PQRNN_WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
+        text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False)
+        (work / PQRNN_MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
 def check_pqrnn_replaceable(folder: Path) -> None:
@@ -63,9 +55,4 @@ def check_pqrnn_replaceable(folder: Path) -> None:
     Raises:
         BuildError: It holds something else.
     """
-    if folder.is_dir() and (is_pqrnn(folder) or not any(folder.iterdir())):
-        return
-    if folder.exists():
-        raise BuildError(
-            f"cannot write {folder}: it holds something other than a pQRNN: choose another folder, or remove it"
-        )
+    check_replaceable(folder, is_pqrnn, "a pQRNN")

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from elasticdenser.errors import BuildError
 from elasticdenser.models.calibration import Calibration
+from elasticdenser.models.folders import check_replaceable
 from elasticdenser.models.manifest import check_provenance
 from elasticdenser.models.pair_files import manifest_text, stored_weights, write_pair_model
 from elasticdenser.models.ranker_manifest import (
@@ -97,10 +97,4 @@ def check_ranker_replaceable(folder: Path) -> None:
     Raises:
         BuildError: It holds something else.
     """
-    if folder.is_dir() and (is_ranker(folder) or not any(folder.iterdir())):
-        return
-    if folder.exists():
-        raise BuildError(
-            f"cannot write {folder}: it holds something other than an elastic ranker: choose another folder, or remove "
-            "it"
-        )
+    check_replaceable(folder, is_ranker, "an elastic ranker")

@@ -17,10 +17,9 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from elasticdenser.artifacts import explained_os_errors
-from elasticdenser.errors import BuildError
+from elasticdenser.errors import ModelError
 from elasticdenser.models.architectures import hidden_size
-from elasticdenser.models.elastic_files import beside, put_in_place
+from elasticdenser.models.folders import check_replaceable, replacing_folder
 from elasticdenser.models.lengths import max_positions, read_max_length
 from elasticdenser.models.manifest import check_provenance
 from elasticdenser.models.model_files import (
@@ -59,28 +58,25 @@ def save_sentence_encoder(
         provenance: What it was made of, under `PROVENANCE_KEYS`, and any other values of JSON.
 
     Raises:
+        ModelError: Weights are not finite.
         BuildError: The folder holds something else, or the disk refuses; the former content is unchanged.
     """
     folder, inner = folder.resolve(), transformer_folder(base)
     check_provenance(provenance, "provenance")
     check_sentence_encoder_replaceable(folder)
     tensors = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in weights.items()}
-    work = beside(folder, "tmp")
-    try:
-        with explained_os_errors(folder):
-            work.mkdir(parents=True)
-            for name in _FILES:
-                if (inner / name).is_file():
-                    shutil.copyfile(inner / name, work / name)
-            (work / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
-            for name, content in _settings(base, pooling).items():
-                (work / name).parent.mkdir(exist_ok=True)
-                _write(work / name, content)
-            (work / "2_Normalize").mkdir()
-            _write(work / MADE_BY, dict(provenance))
-            put_in_place(work, folder, check_sentence_encoder_replaceable)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise ModelError(f"{broken[0]} holds numbers that are not finite: train again with a lower learning rate")
+    with replacing_folder(folder, check_sentence_encoder_replaceable) as work:
+        for name in _FILES:
+            if (inner / name).is_file():
+                shutil.copyfile(inner / name, work / name)
+        (work / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
+        for name, content in _settings(base, pooling).items():
+            (work / name).parent.mkdir(exist_ok=True)
+            _write(work / name, content)
+        (work / "2_Normalize").mkdir()
+        _write(work / MADE_BY, dict(provenance))
 
 
 def check_sentence_encoder_replaceable(folder: Path) -> None:
@@ -89,13 +85,7 @@ def check_sentence_encoder_replaceable(folder: Path) -> None:
     Raises:
         BuildError: It holds something else.
     """
-    if folder.is_dir() and ((folder / MADE_BY).is_file() or not any(folder.iterdir())):
-        return
-    if folder.exists():
-        raise BuildError(
-            f"cannot write {folder}: it holds something other than a sentence encoder that a training made: choose "
-            "another folder, or remove it"
-        )
+    check_replaceable(folder, lambda path: (path / MADE_BY).is_file(), "a sentence encoder that a training made")
 
 
 def _settings(base: Path, pooling: str) -> dict[str, Any]:

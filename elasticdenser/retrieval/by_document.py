@@ -28,7 +28,7 @@ def check_has_documents(index: PassageIndex) -> None:
 
 
 def retrieve_documents(
-    retrieve: Callable[..., tuple[Scores, Positions]], index: PassageIndex, n_documents: int
+    retrieve: Callable[..., tuple[Scores, Positions]], index: PassageIndex, n_documents: int, *, n_least: int = 1
 ) -> tuple[Scores, Positions]:
     """Retrieve more and more chunks, until those of each query are of enough documents or there are no more.
 
@@ -36,18 +36,19 @@ def retrieve_documents(
         retrieve: Searches as `PassageIndex.search` does; called with `k`.
         index: The index.
         n_documents: Documents wanted for each query.
+        n_least: Chunks wanted for each query, of however few documents.
 
     Returns:
         Scores, float32, and positions, int64, both (n_queries, n), best first, several for a document.
     """
-    n_chunks = n_documents
+    n_chunks = max(n_documents * _CHUNKS_PER_DOCUMENT, n_least)
     while True:
-        n_chunks *= _CHUNKS_PER_DOCUMENT
         scores, positions = retrieve(k=n_chunks)
         if positions.shape[1] < n_chunks:
             return scores, positions
         if all(len(_firsts_of_documents(index, row)) >= n_documents for row in positions):
             return scores, positions
+        n_chunks *= _CHUNKS_PER_DOCUMENT
 
 
 def keep_best_chunks(index: PassageIndex, scores: Scores, positions: Positions, k: int) -> tuple[Scores, Positions]:

@@ -83,7 +83,7 @@ class Escalation:
         return cls(number, encoder.resolve_subnet(subnet))
 
     def __str__(self) -> str:
-        return f"{self.margin:g}:{self.subnet}"
+        return f"{self.margin}:{self.subnet}"
 
 
 def margins(scores: Scores, positions: Positions) -> NDArray[np.float32]:
@@ -114,11 +114,11 @@ def retrieve(
         subnet: Subnet that encodes all queries.
         search: Searches for the encoded queries.
         texts: The queries.
-        escalation: Which queries escalate; None is none of them.
+        escalation: Which queries escalate; None, or one to the same subnet, is none of them.
     """
     vectors = encoder.encode(texts, subnet)
     first = Retrieved(vectors, *search(texts, vectors), [subnet] * len(texts))
-    if escalation is None:
+    if escalation is None or escalation.subnet == subnet:
         return first
     rows = np.flatnonzero(margins(first.scores, first.positions) < escalation.margin)
     if not len(rows):

@@ -10,18 +10,19 @@ from typing import Any, Self
 
 import numpy as np
 
-from elasticdenser.arrays import Positions, Scores, Vectors
+from elasticdenser.arrays import Positions, Scores
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.efforts import select_effort
 from elasticdenser.index.filters import AnyFilter
 from elasticdenser.query_input import Queries, checked_k, query_records
 from elasticdenser.rankers import ElasticRanker
-from elasticdenser.retrieval.by_document import check_has_documents, keep_best_chunks, retrieve_documents
+from elasticdenser.retrieval.by_document import check_has_documents, keep_best_chunks
 from elasticdenser.retrieval.encoder_choice import is_same_encoder, load_query_encoder
-from elasticdenser.retrieval.escalation import N_COMPARED, Escalation, Retrieved, retrieve
+from elasticdenser.retrieval.escalation import Escalation
+from elasticdenser.retrieval.first_stage import FirstStage
 from elasticdenser.retrieval.hits import Hit
-from elasticdenser.retrieval.hybrid import Hybrid, search_hybrid, weight_of, words_of
+from elasticdenser.retrieval.hybrid import Hybrid, weight_of, words_of
 from elasticdenser.retrieval.reranking import NO_RERANKER, ElasticReranker, Reranker, make_reranker
 from elasticdenser.retrieval.reranking.batches import rerank_batch
 from elasticdenser.retrieval.scores import strictly_decreasing
@@ -221,32 +222,29 @@ class Retriever:
         within = None if doc_ids is None else self.index.positions(doc_ids)
         filter = None if filter is None else self.index.check_filter(filter)
         select_effort(self.index.manifest.structure.efforts, recall)  # so that the call itself refuses a wrong recall
-        n_retrieved = k if second_stage is None else max(k, second_stage.n_candidates)
         weight = self._resolve_hybrid(hybrid)
         if isinstance(escalation, str):
             escalation = Escalation.parse(escalation, self.encoder)
-        if weight is not None:
-            escalation = None
-        n_searched = n_retrieved if escalation is None else max(n_retrieved, N_COMPARED)
+        elif escalation is not None:
+            self.encoder.resolve_subnet(escalation.subnet)  # so that the call itself refuses an unknown one
         if weight is not None and filter is not None:
             # Words are counted for any passages, but for a filter only exactly.
             matching = self.index.matches(filter).positions
             within, filter = matching if within is None else np.intersect1d(within, matching), None
-        options: dict[str, Any] = {"within": within, "exact": exact, "recall": recall}
-
-        def search(texts: list[str], vectors: Vectors) -> tuple[Scores, Positions]:
-            one_search = partial(self.index.search, vectors, filter=filter, **options)
-            if weight is not None:
-                one_search = partial(search_hybrid, self.index, texts, vectors, weight=weight, **options)
-            return retrieve_documents(one_search, self.index, n_retrieved) if by_document else one_search(k=n_searched)
-
-        def first_stage(texts: list[str]) -> Retrieved:
-            found = retrieve(self.encoder, subnet, search, texts, escalation)
-            if by_document:  # several chunks of a document may be among the hits
-                return found
-            return found._replace(scores=found.scores[:, :n_retrieved], positions=found.positions[:, :n_retrieved])
-
-        return self._search(query_records(queries), k, first_stage, second_stage, by_document)
+        first_stage = FirstStage(
+            encoder=self.encoder,
+            index=self.index,
+            subnet=subnet,
+            n_retrieved=k if second_stage is None else max(k, second_stage.n_candidates),
+            within=within,
+            filter=filter,
+            exact=exact,
+            recall=recall,
+            by_document=by_document,
+            word_weight=weight,
+            escalation=escalation,
+        )
+        return self._search(query_records(queries), k, first_stage, second_stage)
 
     def snippets(self, query: str, hits: Iterable[Hit]) -> list[Snippet]:
         """Return the sentence of each hit that matches the query best, by the full encoder.
@@ -283,10 +281,10 @@ class Retriever:
         self,
         records: Iterator[tuple[str, str]],
         k: int,
-        first_stage: Callable[[list[str]], Retrieved],
+        first_stage: FirstStage,
         second_stage: Reranker | None,
-        by_document: bool,
     ) -> Iterator[Hit]:
+        by_document = first_stage.by_document
         while batch := list(islice(records, _BATCH)):
             texts = [text for _, text in batch]
             vectors, scores, positions, subnets = first_stage(texts)

@@ -17,7 +17,6 @@ Models and tasks that are not there are skipped, and the report lists them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,14 +25,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
-from elasticdenser.artifacts import atomic_write, sha256_of
+from elasticdenser.artifacts import sha256_of
 from elasticdenser.dataclass_io import check_keys, from_value, read_tables
 from elasticdenser.datasets.glue import GlueTask, glue_task
-from elasticdenser.errors import BadInputError, DataMissingError, ModelError
+from elasticdenser.errors import DataMissingError, ModelError
 from elasticdenser.evaluation.cache import ResultCache
 from elasticdenser.evaluation.task_results import ALONE, EXITS, FULL, SHARED, TaskCell, TaskResults
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.lazy_imports import check_installed
 from elasticdenser.machine import describe_machine
 from elasticdenser.models.classifier_manifest import (
     CLASSIFIER_MANIFEST,
@@ -44,12 +42,11 @@ from elasticdenser.models.classifier_manifest import (
 from elasticdenser.progress import Progress, silent
 from elasticdenser.subnet import Subnet
 from elasticdenser.suites.options import SuiteOptions
+from elasticdenser.suites.results import nothing_evaluated, open_results, write_cells
 
 if TYPE_CHECKING:
     from elasticdenser.classifiers import ExitRule
     from elasticdenser.evaluation.glue import DevOutputs
-
-CELLS = "cells.jsonl"
 
 _Threshold = Annotated[float, Meta(ge=0, le=1)]
 _DIFFERENCE = 0.05
@@ -81,7 +78,7 @@ class GlueSuite:
 
     title: str = "GLUE"
     path: str = "glue"
-    tasks: tuple[str, ...]
+    tasks: Annotated[tuple[str, ...], Meta(min_length=1)]
     seeds: Annotated[tuple[int, ...], Meta(min_length=1)] = (1,)
     models: dict[str, GlueModels]
 
@@ -123,14 +120,14 @@ def run_glue_suite(
         BadInputError: Nothing of the suite could be evaluated, or data are damaged.
         MissingExtraError: What computes or draws is not installed.
     """
-    check_installed("the report of a suite", "eval", "scipy", "matplotlib")
+    cache = open_results(folder)
     from elasticdenser.reports import write_blocks
     from elasticdenser.reports.glue import glue_blocks
 
-    evaluation = _Evaluation(suite, ResultCache(folder), options or SuiteOptions())
+    evaluation = _Evaluation(suite, cache, options or SuiteOptions())
     cells = evaluation.cells(progress)
     if not cells:
-        raise BadInputError(f"nothing of this suite could be evaluated ({'; '.join(evaluation.missing)})")
+        raise nothing_evaluated(evaluation.missing)
     results = TaskResults(
         title=suite.title,
         tasks=tuple(glue_task(name).name for name in suite.tasks),
@@ -139,9 +136,8 @@ def run_glue_suite(
         commands=tuple(commands),
         environment=describe_machine(),
     )
-    with atomic_write(Path(folder) / CELLS) as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in results.lines())
-    write_blocks(glue_blocks(results), results.title, folder)
+    write_cells(cache.folder, results.lines())
+    write_blocks(glue_blocks(results), results.title, cache.folder)
     return results
 
 

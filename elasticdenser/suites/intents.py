@@ -12,31 +12,30 @@ current folder. Models and data that are not there are skipped, and the report l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 from time import process_time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from elasticdenser.artifacts import atomic_write, sha256_of
+from msgspec import Meta
+
+from elasticdenser.artifacts import sha256_of
 from elasticdenser.dataclass_io import check_keys, from_value, read_tables
 from elasticdenser.datasets.intents import IntentTask, Utterance, intent_task, load_utterances
-from elasticdenser.errors import BadInputError, DataMissingError, ModelError
+from elasticdenser.errors import DataMissingError, ModelError
 from elasticdenser.evaluation.cache import ResultCache
 from elasticdenser.evaluation.intent_results import IntentCell, IntentResults
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.lazy_imports import check_installed
 from elasticdenser.machine import describe_machine
 from elasticdenser.progress import Progress, silent
 from elasticdenser.suites.options import SuiteOptions
+from elasticdenser.suites.results import nothing_evaluated, open_results, write_cells
 
 if TYPE_CHECKING:
     from elasticdenser.classifiers.intent_tagger import IntentTagger
-
-CELLS = "cells.jsonl"
 
 _TIMED_ROUNDS = 3
 
@@ -57,7 +56,7 @@ class IntentSuite:
 
     title: str = "Intents and slots"
     path: str = "intent"
-    tasks: tuple[str, ...]
+    tasks: Annotated[tuple[str, ...], Meta(min_length=1)]
     split: Literal["dev", "test"] = "test"
     teacher: str
     models: dict[str, IntentModels]
@@ -102,14 +101,14 @@ def run_intent_suite(
         BadInputError: Nothing of the suite could be evaluated, or data are damaged.
         MissingExtraError: What computes or draws is not installed.
     """
-    check_installed("the report of a suite", "eval", "scipy", "matplotlib")
+    cache = open_results(folder)
     from elasticdenser.reports import write_blocks
     from elasticdenser.reports.intents import intent_blocks
 
-    evaluation = _Evaluation(suite, ResultCache(folder), options or SuiteOptions())
+    evaluation = _Evaluation(suite, cache, options or SuiteOptions())
     cells = [cell for name in suite.tasks for cell in evaluation.cells(intent_task(name), progress)]
     if not cells:
-        raise BadInputError(f"nothing of this suite could be evaluated ({'; '.join(evaluation.missing)})")
+        raise nothing_evaluated(evaluation.missing)
     results = IntentResults(
         title=suite.title,
         split=suite.split,
@@ -120,9 +119,8 @@ def run_intent_suite(
         commands=tuple(commands),
         environment=describe_machine(),
     )
-    with atomic_write(Path(folder) / CELLS) as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in results.lines())
-    write_blocks(intent_blocks(results), results.title, folder)
+    write_cells(cache.folder, results.lines())
+    write_blocks(intent_blocks(results), results.title, cache.folder)
     return results
 
 

@@ -63,7 +63,7 @@ def _any_suite(value: dict[str, Any]) -> Suite | GlueSuite | IntentSuite:
         "intent": intent_suite,
     }
     kind = value.get("kind", "retrieval")
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise BadInputError(f"got kind = {kind!r}, expected 'glue' or 'intent', or no kind for a suite of retrieval")
     return kinds[kind]({key: item for key, item in value.items() if key != "kind"})
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from elasticdenser.artifacts import atomic_write, explained_os_errors
-from elasticdenser.errors import BadInputError, DataMissingError, MissingExtraError
+from elasticdenser.errors import DataMissingError, MissingExtraError
 from elasticdenser.evaluation import Cell, Comparison, QuerySet, Skipped, System, SystemInfo
 from elasticdenser.evaluation.cache import ResultCache
 from elasticdenser.evaluation.cells import evaluate_systems
 from elasticdenser.evaluation.compare import summarise
-from elasticdenser.lazy_imports import check_installed
 from elasticdenser.progress import Progress, silent
 from elasticdenser.suites.cell_lines import cell_lines
 from elasticdenser.suites.options import SuiteOptions
 from elasticdenser.suites.resources import Resources
+from elasticdenser.suites.results import nothing_evaluated, open_results, write_cells
 from elasticdenser.suites.settings import parts_of
 from elasticdenser.suites.suite import Suite
 from elasticdenser.suites.systems import make_system
@@ -26,7 +24,6 @@ from elasticdenser.suites.systems import make_system
 logger = logging.getLogger(__name__)
 
 RESULTS = "results.json"
-CELLS = "cells.jsonl"
 
 
 def run_suite(
@@ -54,17 +51,13 @@ def run_suite(
             warning and a line in the report.
         MissingExtraError: What draws the report is not installed.
     """
-    check_installed("the report of a suite", "eval", "scipy", "matplotlib")
+    cache = open_results(folder)
     options = options or SuiteOptions()
     progress = progress or silent
-    cache = ResultCache(folder)
-    with explained_os_errors(cache.folder):
-        cache.folder.mkdir(parents=True, exist_ok=True)
     resources = Resources(suite, options.indexes or cache.folder / "indexes", options, progress)
     results = _evaluate(resources, cache, progress)
     if not results.cells:
-        reasons = "; ".join(f"{skipped.query_set}: {skipped.reason}" for skipped in results.skipped)
-        raise BadInputError(f"nothing of this suite could be evaluated ({reasons})")
+        raise nothing_evaluated(f"{skipped.query_set}: {skipped.reason}" for skipped in results.skipped)
     suite = resources.suite
     systems = [results.systems[name] for name in suite.systems if name in results.systems]
     baseline = suite.baseline if suite.baseline in results.systems else systems[0].name
@@ -160,7 +153,6 @@ def _write(comparison: Comparison, folder: Path, progress: Progress) -> None:
 
     progress("report", 0, 1)
     comparison.write(folder / RESULTS)
-    with atomic_write(folder / CELLS) as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in cell_lines(comparison))
+    write_cells(folder, cell_lines(comparison))
     write_report(comparison, folder)
     progress("report", 1, 1)

@@ -81,7 +81,7 @@ def train_model(
 
 def _from_toml(value: dict[str, Any]) -> AnyRecipe:
     name = value.get("trains", "encoder")
-    if name not in KINDS:
+    if not isinstance(name, str) or name not in KINDS:
         raise BadInputError(f"got trains = {name!r}, expected one of {', '.join(KINDS)}")
     recipe: AnyRecipe = KINDS[name].read({key: item for key, item in value.items() if key != "trains"})
     return recipe

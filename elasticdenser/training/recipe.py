@@ -179,8 +179,7 @@ class Recipe:
         if steps is not None:
             if steps < 0:
                 raise BadInputError(f"got {steps} steps, expected at least 0")
-            warm_up = min(self.distil.warm_up, steps // 10)
-            recipe = replace(recipe, distil=replace(self.distil, steps=steps, warm_up=warm_up))
+            recipe = replace(recipe, distil=self.distil.with_steps(steps))
             if self.table is not None:
                 recipe = replace(recipe, table=replace(self.table, steps=min(self.table.steps, steps)))
         return recipe

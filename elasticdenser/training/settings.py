@@ -6,8 +6,8 @@ Ranges in the annotations are checked where a recipe is read.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, Self
 
 from msgspec import Meta
 
@@ -74,6 +74,10 @@ class LoopSettings:
     typo_share: Share = 0.15
     variant_share: Share = 0.0
     seed: NonNegativeInt = 0
+
+    def with_steps(self, steps: int) -> Self:
+        """Return the settings with another number of steps; a warm-up of more than a tenth of them is cut."""
+        return replace(self, steps=steps, warm_up=min(self.warm_up, steps // 10))
 
     def learning_rate_share(self, step: int) -> float:
         """Return the share of the highest learning rate at a step.

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from elasticdenser import __version__
-from elasticdenser.models.elastic_files import check_replaceable, save_elastic
+from elasticdenser.models.elastic_files import check_elastic_replaceable, save_elastic
 from elasticdenser.progress import Progress, silent
 from elasticdenser.subnet import LEVEL_0, Subnet
 from elasticdenser.training import parallel
@@ -96,7 +96,7 @@ def train(
     """
     options = options or TrainOptions()
     output = output.resolve()
-    check_replaceable(output)
+    check_elastic_replaceable(output)
     check_paths(recipe, options.data)
 
     def make(work: Path, device: torch.device, progress: Progress, log: Log) -> _Training:

@@ -32,6 +32,7 @@ from elasticdenser.arrays import Vectors
 from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.engine import Profile
 from elasticdenser.engine.profiling.escalated_levels import escalated_level
+from elasticdenser.engine.profiling.level_name import escalated_name
 from elasticdenser.engine.simulation.arrivals import poisson
 from elasticdenser.engine.simulation.settings import SimulationSettings
 from elasticdenser.engine.simulation.simulator import simulate
@@ -273,7 +274,7 @@ def simulated_loads(queries: Queries, encoder: ElasticQueryEncoder) -> list[dict
             escalates = margin <= np.quantile(margin, share)
             chosen = np.where(escalates, queries.values[large.name], queries.values[small])
             gained = (float((chosen * queries.weight).sum()) - kept) / (1 - kept)
-            name = f"{small}@{np.quantile(margin, share):.3g}:{large.name}"
+            name = escalated_name(small, float(np.quantile(margin, share)), large.name)
             added.append(escalated_level(name, by_name[small], large, share, min(gained, 1.0)))
     profiles = {"shipped": shipped, "escalated": Profile(levels=[*shipped.levels, *added])}
     settings = SimulationSettings(deadline_s=0.025, seconds=20.0)

@@ -72,6 +72,9 @@ def test_wrong_questions_are_refused(tagger):
         tagger.parse("sort")
     with pytest.raises(QueryError, match="got a text without words"):
         tagger.parse(["sort", " "])
+    for texts in ("sort", ["sort the file"]):
+        with pytest.raises(QueryError, match="got a string, expected lists of words"):
+            tagger.parse_words(texts)
     assert tagger.parse([]) == []
 
 

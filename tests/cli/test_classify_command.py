@@ -51,6 +51,7 @@ def test_failures_are_one_line(classifier, tmp_path):
     assert_fails(run("classify", str(tmp_path), "-", input=PAIRS), "classifier.json is missing")
     assert_fails(run("classify", str(classifier), str(tmp_path / "none.txt")), "none.txt")
     assert_fails(run("classify", str(classifier), "-", input="a\tb\tc\n"), "a pair of two texts")
+    assert_fails(run("classify", str(classifier), "-", input=b"dune\xff\ta\n"), "standard input:1", "UTF-8")
 
 
 def test_train_and_eval_make_a_classifier_and_its_report(tiny_model, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from cli_helpers import run
+from cli_helpers import assert_fails, run
 from intent_helpers import PQRNN, write_intent_model, write_intent_recipe, write_intents
 
 
@@ -24,6 +24,14 @@ def test_each_line_gets_intent_and_slots(model):
         json.loads(line) for line in run("classify", str(model), "-", "--json", input="wait\n").stdout.splitlines()
     )
     assert set(answer) == {"intent", "probability", "slots"}
+
+
+def test_a_line_without_words_is_named(model, tmp_path):
+    result = run("classify", str(model), "-", input="wait\r\n \n")
+    assert_fails(result, "standard input:2: got a line without words, expected a text in each line: remove it")
+    (tmp_path / "texts.txt").write_text("wait\nsort\n\n")
+    assert_fails(run("classify", str(model), str(tmp_path / "texts.txt")), "texts.txt:3: got a line without words")
+    assert_fails(run("classify", str(model), "-", input=b"wait\nsort \xff\n"), "standard input:2", "UTF-8")
 
 
 def test_a_model_of_intents_has_no_exits(model):

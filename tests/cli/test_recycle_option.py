@@ -38,4 +38,6 @@ def test_wrong_options_are_refused(build, tmp_path):
     cache = ("--recycle", str(tmp_path / "cache"))
     assert_fails(build("index", *cache, "--recycled-layers", "2"), "got 2 recycled layers of a model of 2")
     assert_fails(build("index", *cache, "--precision", "int8"), "in 8 bits or without torch", "--precision fp32")
+    for size in ("nan", "inf", "-1"):
+        assert_fails(build("index", *cache, "--recycled-gb", size), f"got --recycled-gb {size}, expected gigabytes")
     assert not (tmp_path / "cache").exists() and not (tmp_path / "index").exists()

@@ -88,3 +88,5 @@ def test_spans_are_those_of_conlleval():
 def test_words_keep_the_marks_of_their_script():
     assert split_words("ที่ แองเคอเรจ") == ["ที่", "แองเคอเรจ"]
     assert split_words("वीडियो कॉल, 5:30") == ["वीडियो", "कॉल", ",", "5", ":", "30"]
+    assert split_words("می\u200cروم") == ["می\u200cروم"] and split_words("क्\u200dष") == ["क्\u200dष"]  # joiners
+    assert split_words(" \u3000\n") == []

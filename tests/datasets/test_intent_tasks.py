@@ -44,6 +44,12 @@ def test_a_colon_is_a_word_of_facebooks_files(folder):
     assert utterance.words[2] == ":" and utterance.tags == ("O", "B-place", "I-place")
 
 
+def test_a_quoted_text_may_have_lines(folder):
+    (folder / "banking77" / "test.csv").write_text('text,category\n"top up\nmy card",top_up\n')
+    (utterance,) = load_utterances(folder, TASKS["banking77"], "test")
+    assert utterance.words == ("top", "up", "my", "card")
+
+
 def test_a_compressed_file_is_read(folder):
     path = folder / "banking77" / "train.csv"
     expected = load_utterances(folder, TASKS["banking77"], "train")
@@ -64,6 +70,10 @@ def test_a_compressed_file_is_read(folder):
         ("facebook-es", "fb-multilingual/es.valid", "a:X <=> b\n", "got the tag 'X'"),
         ("snips", "snips/valid/seq.out", "O B-place I-place\n", "other numbers of lines"),
         ("clinc150", "clinc150/data_full.json", "{}", "no 'val'"),
+        ("mtop-de", "mtop-multilingual/dev.json", "5", r"dev.json:1: cannot be read"),
+        ("clinc150", "clinc150/data_full.json", '{"val": 5}', "data_full.json:1: cannot be read"),
+        ("clinc150", "clinc150/data_full.json", '{"val": [["a"]]}', "data_full.json:1: cannot be read"),
+        ("banking77", "banking77/test.csv", "text,category\n" + "a" * 200_000 + ",b\n", "test.csv:2: .*field larger"),
         ("banking77", "banking77/test.csv", "text\na\n", "no 'category'"),
         ("banking77", "banking77/test.csv", "text,category\n", "got no utterances in test of banking77"),
     ],

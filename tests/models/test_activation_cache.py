@@ -129,6 +129,9 @@ def test_a_folder_of_other_files_is_refused(tmp_path):
     (tmp_path / "cache.json").write_text("{")
     with pytest.raises(BadInputError, match=r"cannot be read .*: remove its folder"):
         opened(tmp_path)
+    for place in ("thesis.tex", "thesis.tex/cache"):
+        with pytest.raises(BadInputError, match=r"thesis.tex: this is a file, expected a folder for a cache"):
+            opened(tmp_path / place)
 
 
 @pytest.mark.parametrize("cut", [3, 60, -1])
@@ -212,6 +215,17 @@ def test_two_writers_keep_the_bound_together(tmp_path):
     second.flush()
     assert (len(first), len(second), second.counts.refused) == (20, 0, 20)
     assert sum(path.stat().st_size for path in files_of(tmp_path / "shared")) <= bound
+
+
+def test_two_models_do_not_write_into_one_folder(tmp_path):
+    others = ActivationSource(key="b" * 64, layer=2, hidden=HIDDEN)
+    first, second = opened(tmp_path / "cache"), opened(tmp_path / "cache", source=others)  # both find it empty
+    for cache in (first, second):
+        cache.get_or_compute(SEQUENCES, Computing())
+    first.flush()
+    with pytest.raises(BadInputError, match="holds activations with another key: choose another folder"):
+        second.flush()
+    assert len(opened(tmp_path / "cache")) == 3 and len(files_of(tmp_path / "cache")) == 1
 
 
 def test_an_interrupted_write_leaves_what_was_there(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from tiny import VOCABULARY, one_thread, write_sentence_encoder
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder
 from elasticdenser.errors import BuildError, ModelError
-from elasticdenser.models import elastic_files
+from elasticdenser.models import elastic_files, folders
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.elastic_files import load_elastic, save_elastic
 from elasticdenser.models.elastic_init import elastic_from_full
@@ -197,7 +197,7 @@ def fail_at(monkeypatch, where: str, error: Exception) -> None:
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(elastic_files, where, fail)
+    monkeypatch.setattr(folders if where == "flush_to_disk" else elastic_files, where, fail)
 
 
 @pytest.mark.parametrize("where", ["save", "_copy_settings", "flush_to_disk", "rename1", "rename2"])

@@ -63,6 +63,33 @@ def test_a_spelling_is_taken_too_and_a_small_margin_changes_nothing(retriever):
     assert {hit.subnet for hit in all_large} == {LARGE}
 
 
+def test_a_level_does_not_escalate_to_itself(retriever, monkeypatch):
+    expected, encoded = list(retriever.search(WORDS, 3, subnet=SMALL)), []
+    encode = retriever.encoder.encode
+
+    def recording(texts, subnet=None):
+        encoded.append(texts)
+        return encode(texts, subnet)
+
+    monkeypatch.setattr(retriever.encoder, "encode", recording)
+    assert list(retriever.search(WORDS, 3, subnet=SMALL, escalation=Escalation(9, SMALL))) == expected
+    assert encoded == [WORDS]
+
+
+@pytest.mark.parametrize("k", [1, 2, 20])
+def test_documents_escalate_by_the_tenth_chunk(tmp_path, tiny_elastic, k):
+    texts = [". ".join(f"{a} and {b}" for a in WORDS) + "." for b in WORDS]
+    passages = [{"_id": f"d{number}", "text": text} for number, text in enumerate(texts)]
+    encoder = PassageEncoder.from_pretrained(str(tiny_elastic), device="cpu")
+    PassageIndex.build(passages, tmp_path / "index", encoder, workers=1, chunk="20")
+    retriever = Retriever.open(tmp_path / "index", encoder=str(tiny_elastic), device="cpu")
+    found = margins_at(retriever, SMALL)
+    options = {"subnet": SMALL, "escalation": Escalation(float(np.median(found)), LARGE), "by_document": True}
+    hits = hits_by_query(retriever.search(WORDS, k, **options))
+    subnets = [LARGE if margin < options["escalation"].margin else SMALL for margin in found]
+    assert [of_query[0].subnet for of_query in hits] == subnets and set(subnets) == {SMALL, LARGE}
+
+
 def test_a_reranker_gets_as_many_candidates_as_without(retriever):
     options = {"subnet": SMALL, "reranker": "mmr:0.5"}
     plain = list(retriever.search(WORDS, 2, **options))
@@ -85,7 +112,12 @@ def test_mistakes_are_named(retriever, spelling, message):
         retriever.search("dune", escalation=spelling)
 
 
+def test_an_unknown_subnet_is_refused_at_once(retriever):
+    with pytest.raises(QueryError, match="got subnet w1-d9"):
+        retriever.search("dune", subnet=SMALL, escalation=Escalation(1e-9, Subnet.parse("w1-d9")))
+
+
 def test_a_spelling_can_be_read_again(retriever):
-    escalation = Escalation(0.0825, LARGE)
-    assert str(escalation) == "0.0825:w1-d2"
+    escalation = Escalation(0.08251234567, LARGE)
+    assert str(escalation) == "0.08251234567:w1-d2"
     assert Escalation.parse(str(escalation), retriever.encoder) == escalation

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from intent_helpers import write_intent_model, write_intents
 
-from elasticdenser.errors import BadInputError, ModelError
+from elasticdenser.errors import BadInputError, BuildError, ModelError
 from elasticdenser.suites import IntentSuite, SuiteOptions, read_any_suite, run_intent_suite
 
 SUITE = """
@@ -83,6 +83,8 @@ def test_finished_measures_are_read_again_and_times_are_optional(results, files,
         (('"mtop", ', '"atis", '), "got the task 'atis'"),
         (('split = "test"', 'split = "train"'), "split"),
         (('teacher = "encoder"', 'teacher = "bert"'), "got teacher = 'bert', expected one of encoder, pqrnn"),
+        (('["mtop", "mtop-de", "banking77"]', "[]"), "tasks"),
+        (('kind = "intent"', "kind = [1]"), r"got kind = \[1\], expected 'glue' or 'intent'"),
         (('split = "test"', "seeds = [1]"), "unknown key 'seeds'"),
     ],
 )
@@ -91,6 +93,12 @@ def test_a_wrong_suite_is_refused(tmp_path, change, message):
     path.write_text(SUITE.format(folder=tmp_path).replace(*change))
     with pytest.raises(BadInputError, match=message):
         read_any_suite(path)
+
+
+def test_a_folder_that_cannot_be_is_refused_before_the_work(tmp_path, files):
+    (tmp_path / "out").touch()
+    with pytest.raises(BuildError, match="something of that name is in the way"):
+        run_intent_suite(read_any_suite(files / "suite.toml"), tmp_path / "out", options(files))
 
 
 def test_nothing_to_evaluate_is_an_error(tmp_path, files):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -14,6 +13,7 @@ import typer
 from elasticdenser.cli import options
 from elasticdenser.cli.command import command
 from elasticdenser.cli.output import note, print_json, print_lines
+from elasticdenser.errors import BadInputError
 
 if TYPE_CHECKING:
     from elasticdenser.classifiers import Prediction
@@ -114,9 +114,9 @@ def _print_parses(model: Path, file: Path, device: str, *, as_json: bool) -> Non
     """Print intents and slots of the lines of a file."""
     from elasticdenser.classifiers import IntentTagger
 
-    tagger, lines = IntentTagger.from_pretrained(model, device=device), _lines(file)
-    while texts := list(islice(lines, _AT_ONCE)):
-        for parse in tagger.parse(texts):
+    tagger, words = IntentTagger.from_pretrained(model, device=device), _words(file)
+    while texts := list(islice(words, _AT_ONCE)):
+        for parse in tagger.parse_words(texts):
             slots = [{"name": slot.name, "text": slot.text} for slot in parse.slots]
             if as_json:
                 print_json({"intent": parse.intent, "probability": parse.probability, "slots": slots})
@@ -127,17 +127,24 @@ def _print_parses(model: Path, file: Path, device: str, *, as_json: bool) -> Non
 
 def _inputs(file: Path) -> Iterator[str | Sequence[str]]:
     """Yield the texts and pairs of a file; empty lines are those of a text without words."""
-    for line in _lines(file):
+    for _, line in options.text_lines(file):
         yield line.split("\t") if "\t" in line else line
 
 
-def _lines(file: Path) -> Iterator[str]:
-    from elasticdenser.datasets.files import read_lines
+def _words(file: Path) -> Iterator[list[str]]:
+    """Yield the words of each line of a file.
 
-    if str(file) == "-":
-        yield from (line.rstrip("\n") for line in sys.stdin)
-    else:
-        yield from (line for _, line in read_lines(file))
+    Raises:
+        BadInputError: A line has none.
+    """
+    from elasticdenser.datasets.words import split_words
+
+    for number, line in options.text_lines(file):
+        words = split_words(line)
+        if not words:
+            source = "standard input" if str(file) == "-" else file
+            raise BadInputError("got a line without words, expected a text in each line: remove it", source, number)
+        yield words
 
 
 def _print(prediction: Prediction, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,9 @@ from elasticdenser.cli.output import note, progress_bars
 from elasticdenser.errors import QueryError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elasticdenser.index import PassageIndex
     from elasticdenser.models.activation_cache import ActivationCache
 
 _EXAMPLES = options.examples(
@@ -109,10 +113,11 @@ def index(
     chunking = None if chunk is None else Chunking.parse(chunk)
     if recycled_layers and recycle is None:
         raise QueryError("got --recycled-layers without --recycle, expected the folder of the cache: --recycle FOLDER")
+    if not 0 <= recycled_gb < math.inf:
+        raise QueryError(f"got --recycled-gb {recycled_gb:g}, expected gigabytes from 0 on, such as 10")
     recycling = None
     if recycle is not None:
-        max_bytes = round(recycled_gb * 1e9)
-        recycling = RecyclingSettings(folder=recycle, layers=recycled_layers, max_bytes=max_bytes)
+        recycling = RecyclingSettings(folder=recycle, layers=recycled_layers, max_bytes=int(recycled_gb * 1e9))
     opened_corpus = reading.open(corpus)
     passage_encoder = DeferredPassageEncoder(  # loaded once the first lines have been read
         encoder or DEFAULT_MODEL,
@@ -150,9 +155,17 @@ def index(
             ray=ray,
             progress=progress,
         )
+    _note_built(built, output, is_sharded=shards is not None)
+    if passage_encoder.activations is not None:
+        note(_recycled(passage_encoder.activations))
+    note(f'now try:  elasticdenser search {output} "your question"')
+
+
+def _note_built(built: PassageIndex, output: Path, *, is_sharded: bool) -> None:
+    """Say what an index holds, and what was skipped and cut."""
     structure = built.manifest.structure
     chunks_of = "" if built.manifest.n_documents is None else f" of {built.manifest.n_documents:,} documents"
-    in_shards = "" if shards is None else f" in {len(built.contents.segments)} shards"
+    in_shards = f" in {len(built.contents.segments)} shards" if is_sharded else ""
     note(
         f"{output}: {len(built):,} passages{chunks_of}{in_shards}, structure {structure.factory}, recall@10 "
         f"{structure.recall_at_10:.3f} against exact search, on {structure.n_sampled} sampled queries"
@@ -165,9 +178,6 @@ def index(
             f"cut {truncated:,} of {len(built):,} passages at {max_length} tokens, the most that the encoder reads; "
             f"the rest of their text is not searched: --overwrite --chunk {max_length} divides them into passages"
         )
-    if passage_encoder.activations is not None:
-        note(_recycled(passage_encoder.activations))
-    note(f'now try:  elasticdenser search {output} "your question"')
 
 
 def _recycled(cache: ActivationCache) -> str:

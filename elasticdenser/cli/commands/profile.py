@@ -165,6 +165,8 @@ def profile(
     if measured.has_quality_by_tokens:
         _print_quality_by_tokens(measured)
     _print_filters(measured)
+    if escalate and not measured.measured["escalated_shares"]:
+        note("no level that escalates was added: none keeps more than a mixture of its two subnets by chance")
     note(f"wrote {' and '.join(map(str, written))}")
 
 

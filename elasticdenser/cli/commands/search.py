@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,6 +65,8 @@ def search(
     encoding: options.EncoderOptions,
 ) -> None:
     """Search an index by meaning."""
+    from elasticdenser.retrieval.escalation import Escalation
+
     if query is not None and file is not None:
         raise typer.BadParameter("give a query or --file, not both")
     retriever = encoding.open_retriever(index, **reranking.retriever_options())
@@ -72,6 +74,9 @@ def search(
     search_options: dict[str, Any] = {"k": k, **searching.search_options()}
     if within is not None:
         search_options["doc_ids"] = options.read_ids(within)
+    if searching.escalation is not None:
+        search_options["escalation"] = Escalation.parse(searching.escalation, retriever.encoder)
+        retriever.encoder.encode(["warm up"], search_options["escalation"].subnet)
     for subnet in subnets:
         retriever.encoder.encode(["warm up"], subnet)
         if retriever.reranker is not None:
@@ -141,12 +146,10 @@ def _place_in_document(index: PassageIndex, passage_id: str) -> dict[str, Any]:
 def _queries(query: str | None, file: Path | None) -> Iterator[str]:
     if query is not None:
         yield query
-    elif file is not None and str(file) != "-":
-        yield from _lines(file)
     elif _is_prompting(file):
         yield from _prompted_queries()
     else:
-        yield from _non_empty(_stdin_lines())
+        yield from filter(None, (line.strip() for _, line in options.text_lines(file or Path("-"))))
 
 
 def _is_prompting(file: Path | None) -> bool:
@@ -172,23 +175,6 @@ def _prompted_queries() -> Iterator[str]:
             continue
         if text:
             yield text
-
-
-def _stdin_lines() -> Iterator[str]:
-    from elasticdenser.datasets.files import decode_line, without_bom
-
-    for number, raw in enumerate(sys.stdin.buffer, 1):
-        yield decode_line(without_bom(raw), "standard input", number)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    from elasticdenser.datasets.files import read_lines
-
-    yield from _non_empty(line for _, line in read_lines(path))
-
-
-def _non_empty(lines: Iterable[str]) -> Iterator[str]:
-    yield from filter(None, (line.strip() for line in lines))
 
 
 def register(app: typer.Typer) -> None:

@@ -32,6 +32,7 @@ from elasticdenser.cli.options.files import (
     output_folder,
     read_api_key,
     read_ids,
+    text_lines,
 )
 from elasticdenser.cli.options.indexes import (
     BuildingRay,
@@ -96,4 +97,5 @@ __all__ = [
     "output_folder",
     "read_api_key",
     "read_ids",
+    "text_lines",
 ]

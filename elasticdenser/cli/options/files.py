@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer
@@ -35,21 +36,28 @@ def new_folder(place: str) -> Path:
     return path
 
 
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield number and text of each line of a file, without its end; `-` is standard input.
+
+    Raises:
+        BadInputError: The file cannot be read, or is not UTF-8.
+    """
+    from elasticdenser.datasets.files import decode_line, read_lines, without_bom
+
+    if str(path) != "-":
+        yield from read_lines(path)
+        return
+    for number, raw in enumerate(sys.stdin.buffer, 1):
+        yield number, decode_line(without_bom(raw), "standard input", number).removesuffix("\n").removesuffix("\r")
+
+
 def read_ids(path: Path) -> list[str]:
     """Return the ids in a file, one a line; `-` is standard input.
 
     Raises:
         BadInputError: The file cannot be read, or holds no id.
     """
-    from elasticdenser.datasets.files import decode_line, read_lines, without_bom
-
-    if str(path) == "-":
-        lines = (
-            decode_line(without_bom(raw), "standard input", number) for number, raw in enumerate(sys.stdin.buffer, 1)
-        )
-    else:
-        lines = (line for _, line in read_lines(path))
-    ids = list(filter(None, map(str.strip, lines)))
+    ids = list(filter(None, (line.strip() for _, line in text_lines(path))))
     if not ids:
         raise BadInputError("no document id in it, nothing but blank lines: expected one id per line", path)
     return ids

@@ -96,7 +96,10 @@ def _mtop(folder: Path, split: str) -> Iterator[Utterance]:
 
 def _parallel_mtop(language: str, folder: Path, split: str) -> Iterator[Utterance]:
     path = _file(folder / "mtop-multilingual", f"{split}.json")
-    for number, record in enumerate(_json(path), start=1):
+    content = _json(path)
+    with _named(path, 1):
+        records = list(content)
+    for number, record in enumerate(records, start=1):
         with _named(path, number):
             yield framed_utterance(record["question"][language], record["mr"]["slot_intent"][language])
 
@@ -125,19 +128,22 @@ def _snips(folder: Path, split: str) -> Iterator[Utterance]:
 def _clinc(kinds: tuple[str, ...], folder: Path, split: str) -> Iterator[Utterance]:
     path = _file(folder / "clinc150", "data_full.json")
     content = _json(path)
-    for kind in kinds:
+    with _named(path, 1):
+        pairs = [(text, intent) for kind in kinds for text, intent in content[f"{kind}{split}"]]
+    for text, intent in pairs:
         with _named(path, 1):
-            pairs = content[f"{kind}{split}"]
-        for text, intent in pairs:
-            with _named(path, 1):
-                yield plain_utterance(text, intent)
+            yield plain_utterance(text, intent)
 
 
 def _banking(folder: Path, split: str) -> Iterator[Utterance]:
     path = _file(folder / "banking77", f"{split}.csv")
-    rows = csv.DictReader(line for _, line in read_lines(path))
-    for row in rows:
-        with _named(path, rows.line_num):
+    # With their ends, which a quoted text may hold.
+    rows = csv.DictReader(f"{line}\n" for _, line in read_lines(path))
+    while True:
+        with _named(path, max(2, rows.line_num + 1)):
+            row = next(rows, None)
+            if row is None:
+                return
             yield plain_utterance(row["text"], row["category"])
 
 
@@ -146,7 +152,7 @@ def _named(path: Path, number: int) -> Iterator[None]:
     """Turn the errors of a damaged record into one that names its file and line."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         message = f"cannot be read as an utterance ({reason}): fetch the file again"
         raise BadInputError(message, path, number) from error

@@ -15,6 +15,8 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+
 _NAME = re.compile(
     r"(?P<subnet>[^+@]+)(?:@(?P<escalation>[0-9][-.0-9e]*:[^+@:,\s]+))?"
     r"(?P<stages>(?:\+[0-9]{1,9}:[^+:,\s]+)*)(?P<weight>\+[0-9][-.0-9e]*)?"
@@ -57,6 +59,18 @@ def level_name(subnet: str, reranking: str) -> str:
         reranking: What is reranked, such as `100:w0.25-d1,30:w0.5-d3`, each stage with its subnet.
     """
     return "+".join([subnet, *reranking.split(",")])
+
+
+def escalated_name(subnet: str, margin: float, larger: str) -> str:
+    """Return the name of a level that escalates.
+
+    Args:
+        subnet: Subnet of the query encoder.
+        margin: Margin below which a query escalates, above 0; the name has three digits of it.
+        larger: The larger subnet.
+    """
+    digits = np.format_float_positional(margin, precision=3, unique=False, fractional=False, trim="-")
+    return f"{subnet}@{digits}:{larger}"
 
 
 @lru_cache(maxsize=1024)

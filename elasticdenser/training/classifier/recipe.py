@@ -115,8 +115,7 @@ class ClassifierRecipe:
         recipe, train, own_teacher = replace(self, encoder=encoder or self.encoder), self.train, self.teacher
         if steps:
             state_steps = train.state_steps * min(steps, train.steps) // train.steps
-            warm_up = min(train.warm_up, steps // 10)
-            train = replace(train, steps=steps, warm_up=warm_up, state_steps=state_steps)
+            train = replace(train, state_steps=state_steps).with_steps(steps)
         if subnets:
             train = replace(train, subnets=subnets)
         if seed is not None:

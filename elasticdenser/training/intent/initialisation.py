@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,28 +17,29 @@ from elasticdenser.models.trunk_init import copy_trunk, copying_weights, read_su
 from elasticdenser.training.intent.recipe import IntentRecipe
 
 
-def new_intent_model(recipe: IntentRecipe, folder: Path, n_intents: int, n_tags: int) -> IntentModel:
+def new_intent_model(recipe: IntentRecipe, folder: Path, intents: Sequence[str], tags: Sequence[str]) -> IntentModel:
     """Make the model of a recipe.
 
     Args:
         recipe: The recipe.
         folder: Folder of the encoder.
-        n_intents: Number of intents.
-        n_tags: Number of tags.
+        intents: Names of the intents, in the order of the outputs.
+        tags: Names of the tags, likewise.
 
     Raises:
         ModelError: Files cannot be used, the encoder has fewer positions than the recipe's `max_length`, or the model
-            to start from has another body, or other numbers of intents and tags.
+            to start from has another body, or other intents or tags.
     """
     torch.manual_seed(recipe.seed)
-    model = _of_encoder(recipe, folder, n_intents, n_tags)
+    model = _of_encoder(recipe, folder, len(intents), len(tags))
     if recipe.init:
-        trained, _ = load_intent_model(Path(recipe.init))
-        shapes = [{name: weight.shape for name, weight in each.state_dict().items()} for each in (model, trained)]
-        if trained.shape != model.shape or shapes[0] != shapes[1]:
+        trained, manifest = load_intent_model(Path(recipe.init))
+        # As many intents of other names would pass for the right ones.
+        names = manifest.settings.intents, manifest.settings.tags
+        if trained.shape != model.shape or names != (tuple(intents), tuple(tags)):
             raise ModelError(
-                f"{recipe.init} has another body, or other numbers of intents and tags, than the recipe: expected a "
-                "model of the same task and body"
+                f"{recipe.init} has another body, or other intents or tags, than the recipe: expected a model of the "
+                "same task and body"
             )
         model.load_state_dict(trained.state_dict())
     return model

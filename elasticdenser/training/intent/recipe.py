@@ -22,6 +22,7 @@ from elasticdenser.datasets.intents import IntentTask, intent_task
 from elasticdenser.errors import BadInputError
 from elasticdenser.models.intent_bodies import LSTMSettings
 from elasticdenser.models.intent_model import PQRNNBody
+from elasticdenser.models.model_files import MIN_LENGTH
 from elasticdenser.training.intent.settings import IntentStepSettings
 from elasticdenser.training.settings import NonNegativeInt, PositiveInt
 
@@ -69,6 +70,10 @@ class IntentRecipe:
             raise BadInputError("got tables pqrnn and lstm, expected at most one of them")
         if self.lstm is not None and (self.lstm.vocabulary or self.lstm.token_dim):
             raise BadInputError("got lstm.vocabulary or lstm.token_dim, which are those of the encoder: leave them out")
+        if self.pqrnn is None and self.max_length < MIN_LENGTH:
+            raise BadInputError(
+                f"got max_length = {self.max_length}, expected at least {MIN_LENGTH} tokens, of which two are special"
+            )
         if not self.teacher and not self.train.label_weight:
             raise BadInputError("the recipe learns from a teacher, but there is none: give it a 'teacher'")
 
@@ -108,7 +113,7 @@ class IntentRecipe:
             raise BadInputError(f"got {steps} steps, expected at least 1")
         train = self.train
         if steps:
-            train = replace(train, steps=steps, warm_up=min(train.warm_up, steps // 10))
+            train = train.with_steps(steps)
         recipe = self
         if seed is not None:
             recipe, train = replace(recipe, seed=seed), replace(train, seed=seed)

@@ -108,7 +108,7 @@ class _IntentStages:
         self._teacher = IntentTagger.from_pretrained(recipe.teacher, device=str(device)) if recipe.teacher else None
         self._intents, self._tags = label_names(utterances)
         self._check_teacher()
-        self._model = new_intent_model(recipe, self._location.path, len(self._intents), len(self._tags))
+        self._model = new_intent_model(recipe, self._location.path, self._intents, self._tags)
         folder = transformer_folder(self._location.path)
         reader = IntentReader(folder, self._model.shape, recipe.max_length)
         self._data = UtteranceData(utterances, reader, self._intents, self._tags)

@@ -126,12 +126,14 @@ class MirrorRecipe:
             BadInputError: `steps` is below 1, or an index, a teacher or a vector space is given.
         """
         if index or teacher or space:
-            raise BadInputError("got --index, --teacher or --space for a mirror training, which learns from raw text")
+            raise BadInputError(
+                "got --index, --teacher or --space for a mirror training, which learns from raw text: leave them out"
+            )
         if steps is not None and steps < 1:
             raise BadInputError(f"got {steps} steps, expected at least 1")
         recipe, train = replace(self, encoder=encoder or self.encoder), self.train
         if steps:
-            train = replace(train, steps=steps, warm_up=min(train.warm_up, steps // 10))
+            train = train.with_steps(steps)
         if seed is not None:
             recipe, train = replace(recipe, seed=seed), replace(train, seed=seed)
         return replace(recipe, train=train)

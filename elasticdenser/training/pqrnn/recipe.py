@@ -122,8 +122,7 @@ class PQRNNRecipe:
         if index:
             recipe = replace(recipe, index=index, passages=())
         if steps:
-            warm_up = min(self.distil.warm_up, steps // 10)
-            recipe = replace(recipe, distil=replace(self.distil, steps=steps, warm_up=warm_up))
+            recipe = replace(recipe, distil=self.distil.with_steps(steps))
         return recipe
 
 

@@ -37,9 +37,9 @@ class WordReader:
         cut = [(prompt + text).encode("utf-8", "ignore")[:n_bytes].decode("utf-8", "ignore") for text in texts]
         words = [split_words(text) or [""] for text in cut]
         first = len(self._numbers)
-        for word in (word for text in words for word in text):
-            self._numbers.setdefault(word, len(self._numbers))
-        self._add_rows(list(self._numbers)[first:], first)
+        new = list(dict.fromkeys(word for text in words for word in text if word not in self._numbers))
+        self._numbers.update((word, first + number) for number, word in enumerate(new))
+        self._add_rows(new, first)
         return [[self._numbers[word] for word in text] for text in words]
 
     def features(self, numbers: Tensor) -> Tensor:

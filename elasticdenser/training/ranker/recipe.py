@@ -155,8 +155,7 @@ class RankerRecipe:
         if steps is not None:
             if steps < 1:
                 raise BadInputError(f"got {steps} steps, expected at least 1")
-            warm_up = min(self.train.warm_up, steps // 10)
-            recipe = replace(recipe, train=replace(self.train, steps=steps, warm_up=warm_up))
+            recipe = replace(recipe, train=self.train.with_steps(steps))
         return recipe
 
 

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from elasticdenser import RetrievalEngine, Retriever
 from elasticdenser.cli import app
-from elasticdenser.engine.profiling.escalated_levels import add_escalated_levels
+from elasticdenser.engine.profiling import escalated_levels
+from elasticdenser.engine.profiling.escalated_levels import add_escalated_levels, escalated_level
 from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.measure import MeasureSettings
 from elasticdenser.engine.profiling.profile import Profile
@@ -61,7 +62,14 @@ def test_run_times_are_those_of_four_batches_in_five(retriever):
     chances = [0.75**4, 4 * 0.25 * 0.75**3, 6 * 0.25**2 * 0.75**2]
     assert sum(chances[:2]) < 0.8 < sum(chances)
     assert level.measured_s[4] == pytest.approx(0.002 + LARGE.latency_s[2])
-    assert level.alone_by_tokens_s == pytest.approx({8: 0.001 + 0.25 * 0.01, 64: 0.002 + 0.25 * 0.05})
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25])
+def test_a_long_query_takes_as_much_longer_as_its_chance_to_escalate_says(share):
+    level = escalated_level("level0@0.1:w1-d2", SMALL, LARGE, share, 0.5)
+    assert level.extra_s(8) == 0
+    expected_s = SMALL.extra_s(64) + share * LARGE.extra_s(64)
+    assert level.extra_s(64) == pytest.approx(expected_s) and expected_s > 0
 
 
 def test_a_level_as_good_as_the_best_is_not_escalated(retriever):
@@ -103,6 +111,16 @@ def test_processes_say_which_subnet_encoded_a_query(retriever):
     assert {str(hit.subnet) for answer in answers for hit in answer.hits} == {"w1-d2"}
 
 
+def test_margins_are_those_of_a_sample(retriever, monkeypatch):
+    encoded, encode = [], retriever.encoder.encode
+    monkeypatch.setattr(escalated_levels, "_MAX_QUERIES", 3)
+    monkeypatch.setattr(
+        retriever.encoder, "encode", lambda texts, subnet: encoded.append(texts) or encode(texts, subnet)
+    )
+    add_escalated_levels(retriever, QUERIES, PLAIN, [0.25], judge=judge_half_gained)
+    assert [len(texts) for texts in encoded] == [3] and set(encoded[0]) < set(QUERIES)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, float("nan")])
 def test_a_share_is_between_0_and_1(share):
     with pytest.raises(QueryError, match=r"expected a share between 0 and 1, such as 0\.25"):
@@ -116,5 +134,8 @@ def test_the_command_adds_levels_that_escalate(searched_index, tiny_elastic, tmp
     assert result.exit_code == 0, result.output
     saved = json.loads((tmp_path / "p.json").read_text())
     assert set(saved["measured"]["escalated_shares"].values()) <= {0.5, 0.9}
+    command[command.index("--subnets") + 1] = "w1-d2"
+    result = CliRunner().invoke(app, [*command, "--escalate", "0.5"])
+    assert result.exit_code == 0 and "no level that escalates was added" in result.stderr, result.output
     result = CliRunner().invoke(app, [*command, "--escalate", "2"])
     assert result.exit_code == 1 and "got 2.0 of the queries to escalate" in result.output

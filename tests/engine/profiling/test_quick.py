@@ -26,6 +26,7 @@ def encoder_with_levels(tiny_elastic, tmp_path_factory):
         Level(name="w1-d2", quality=1.0, measured_s={1: 9.0}),
         Level(name="level0", quality=0.77, measured_s={1: 1.0}, recall=0.9),
         Level(name="w1-d2+50:w1-d2", quality=1.0, measured_s={1: 90.0}),  # of some ranker, which is not here
+        Level(name="level0@0.1:w1-d2", quality=0.9, measured_s={1: 2.0}, recall=0.9),
     ]
     Profile(levels=levels).save(folder / PROFILE)
     return folder

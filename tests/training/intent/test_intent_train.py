@@ -113,8 +113,13 @@ def test_a_trained_model_can_be_trained_on(teacher, data_folder, tiny_model, tmp
     again = run(still, data_folder, tmp_path / "again")
     assert again.measures == first.measures and again.run != first.run
     other = read_any_recipe(write_intent_recipe(data_folder, tiny_model, LSTM))
-    with pytest.raises(ModelError, match="has another body, or other numbers of intents and tags"):
+    with pytest.raises(ModelError, match="has another body, or other intents or tags"):
         run(replace(other, init=str(first.folder)), data_folder, tmp_path / "other")
+    manifest = json.loads((first.folder / "intent.json").read_text())
+    manifest["settings"]["intents"].reverse()  # as many, but others
+    (first.folder / "intent.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="other intents or tags"):
+        run(still, data_folder, tmp_path / "renamed")
 
 
 def test_another_seed_gives_other_weights(data_folder, tiny_model, tmp_path):
@@ -158,6 +163,7 @@ def test_the_teacher_counts_as_much_as_its_weight():
         ("", ('task = "mtop"', 'task = "mtop-de"'), "which has no training data"),
         ("", ("steps = 5", "steps = 5\nlabel_weight = 0.0"), "learns from a teacher, but there is none"),
         ("", ("steps = 5", "steps = 5\nvariant_share = 0.1"), "got a variant_share"),
+        ("", ("max_length = 32", "max_length = 2"), "got max_length = 2, expected at least 3 tokens"),
         (PQRNN + LSTM, ("steps = 5", "steps = 5"), "got tables pqrnn and lstm"),
         (LSTM, ("hidden = 16", "hidden = 16\nvocabulary = 9"), "those of the encoder: leave them out"),
         (PQRNN, ("n_features = 64", "n_features = 32"), "expected the same number"),

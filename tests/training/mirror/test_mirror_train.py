@@ -14,6 +14,7 @@ from training_helpers import WORDS, Recorder
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder
 from elasticdenser.errors import BadInputError, BuildError, DataMissingError, MissingExtraError, ModelError
+from elasticdenser.models.sentence_files import save_sentence_encoder
 from elasticdenser.training.inputs import TrainOptions
 from elasticdenser.training.kinds import read_any_recipe, train_model
 from elasticdenser.training.mirror import train as mirror_train
@@ -144,6 +145,14 @@ def test_training_draws_both_readings_together_and_other_texts_apart(data_folder
         return float(margin.mean())
 
     assert margin_of(result.folder) > margin_of(plain) + 0.015
+
+
+def test_an_encoder_whose_weights_are_not_finite_is_not_written(plain, tmp_path):
+    provenance = {"name": "x", "weights_sha256": "0" * 64}
+    weights = {"a": torch.ones(2), "b": torch.tensor([1.0, torch.nan])}
+    with pytest.raises(ModelError, match="b holds numbers that are not finite: train again with a lower learning rate"):
+        save_sentence_encoder(tmp_path / "out", base=plain, weights=weights, pooling="cls", provenance=provenance)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_loss_is_least_where_readings_agree_and_texts_differ():

@@ -144,6 +144,7 @@ def test_a_ranker_starts_from_trained_subnets(data_folder, tiny_model, tiny_elas
         (("steps = 10", 'steps = 10\nteacher_loss = "hinge"'), "expected one of margin-mse, ranknet, listwise-kl"),
         (('split = "train"', 'split = "dev"'), "expected one to train on, such as train"),
         (('trains = "ranker"', 'trains = "poodle"'), "got trains = 'poodle', expected one of encoder, ranker"),
+        (('trains = "ranker"', 'trains = ["ranker"]'), "got trains = ['ranker'], expected one of"),
         (("seed = 1", "seed = 1\nspeed = 2"), "speed"),
         (('passages = ["corpus.jsonl"]', ""), "give either 'index' or 'passages'"),
         (("max_length = 48", 'max_length = 48\npooling = "max"'), "expected one of mean, cls"),
