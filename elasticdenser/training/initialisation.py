@@ -17,7 +17,7 @@ from elasticdenser.training.batches import Batch
 from elasticdenser.training.data import TrainingData
 from elasticdenser.training.settings import InitSettings, TableSettings
 from elasticdenser.training.snapshots import load_weights, readable_file, save_weights
-from elasticdenser.training.space_map import fit_maps, into_space
+from elasticdenser.training.space_map import with_exits_of_zero
 from elasticdenser.training.table_fit import fit_table
 
 _ACTIVITY = "Fitting the subnets"
@@ -74,6 +74,9 @@ def mapped_subnets(
 ) -> ElasticBert:
     """Return trained subnets mapped into a teacher's space; or read the result of an earlier call.
 
+    The exit of each is fitted anew, from the pooled states of its layers and the vector of the new level 0: a linear
+    map, like that of Mikolov, Le and Sutskever (2013), who map the vectors of words between languages.
+
     Args:
         model: The trained subnets, on the CPU.
         table: Token vectors of level 0 in the teacher's space, where the model has a level 0.
@@ -85,20 +88,19 @@ def mapped_subnets(
     Raises:
         BuildError: The file is damaged or cannot be written.
     """
-    dim = data.targets.shape[1]
+    student = with_exits_of_zero(model, table, data.targets.shape[1])
     if path.exists():
-        student = into_space(model, {}, table, dim)
         load_weights(path, student)
         return student
     batches = islice(_one_epoch(data, settings.batch, settings.seed), settings.exit_batches)
     total = min(settings.exit_batches, data.batches_per_epoch(settings.batch))
 
-    def counted() -> Iterator[Batch]:
+    def counted() -> Iterator[_Fitted]:
         for number, batch in enumerate(batches, 1):
-            yield batch
+            yield batch.token_ids, batch.mask, batch.targets
             progress("Mapping the subnets", number, total)
 
-    student = into_space(model, fit_maps(model, counted(), ridge=settings.map_ridge), table, dim)
+    fit_exits(student, counted(), ridge=settings.map_ridge)
     save_weights(path, student)
     return student
 

@@ -21,11 +21,13 @@ from elasticdenser.errors import BadInputError, EncoderMismatchError, ModelError
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.exchange import ForeignSpace, import_index
 from elasticdenser.models.elastic_files import load_elastic
+from elasticdenser.models.elastic_init import fit_exits
 from elasticdenser.models.manifest import read_manifest
+from elasticdenser.models.trunk import pooled
 from elasticdenser.training.batches import Batch, padded, token_ids_of
 from elasticdenser.training.inputs import TrainOptions
 from elasticdenser.training.recipe import default_recipe, read_recipe
-from elasticdenser.training.space_map import fit_maps, into_space
+from elasticdenser.training.space_map import with_exits_of_zero
 from elasticdenser.training.table_fit import fit_table
 from elasticdenser.training.train import train
 
@@ -200,20 +202,26 @@ def test_a_teacher_executes_its_own_code_only_if_that_is_allowed(tiny_elastic, d
     assert mean_cosine(encoder, full, texts_of(data_folder), "w1-d2") > 0.6
 
 
-def test_maps_and_exits_become_one_with_hardly_a_loss(tiny_elastic, teacher, data_folder):
+def test_exits_are_fitted_to_states_and_level0_together(tiny_elastic, teacher, data_folder):
     encoder = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32")
     model = load_elastic(tiny_elastic).model
     texts = texts_of(data_folder)
     token_ids, mask = padded(token_ids_of(encoder, texts))
     targets = torch.from_numpy(ElasticQueryEncoder.from_pretrained(str(teacher), dtype="float32").encode(texts))
-    batches = [Batch(token_ids=token_ids, mask=mask, targets=targets, bank=targets)]
-    maps = fit_maps(model, batches, ridge=1.0)
-    table = fit_table(batches, model.table, iterations=0)
-    student = into_space(model, maps, table, TEACHER_DIM)
-    for subnet, (weight, bias) in maps.items():
-        expected = F.normalize(model(token_ids, mask, subnet).detach().double() @ weight.T + bias, dim=-1)
-        got = F.normalize(student(token_ids, mask, subnet).detach().double(), dim=-1)
-        assert float((expected * got).sum(dim=1).min()) > 0.98, subnet
+    table = fit_table([Batch(token_ids=token_ids, mask=mask, targets=targets, bank=targets)], model.table, iterations=0)
+
+    def cosines(table):
+        student = with_exits_of_zero(model, table, TEACHER_DIM)
+        fit_exits(student, [(token_ids, mask, targets)], ridge=1.0)
+        vectors = {subnet: student(token_ids, mask, subnet).detach() for subnet in student.shape.grid}
+        return {
+            subnet: float((F.normalize(own, dim=-1) * targets).sum(dim=1).mean()) for subnet, own in vectors.items()
+        }
+
+    with_table, without = cosines(table), cosines(None)
+    level0 = F.normalize(pooled(F.embedding(token_ids, table), mask, "mean"), dim=-1)
+    for subnet, cosine in with_table.items():
+        assert cosine > max(without[subnet], float((level0 * targets).sum(dim=1).mean())), subnet
 
 
 def with_vectors(path: Path, texts: list[str], vectors: np.ndarray, **changed) -> Path:
