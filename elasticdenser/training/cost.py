@@ -20,8 +20,8 @@ from elasticdenser.training.subnet_training import supports_bfloat16, trained_su
 _REFERENCE_STEPS, _REFERENCE_BATCH, _REFERENCE_LAYERS, _REFERENCE_HIDDEN = 2000, 128, 6, 384
 """A training that takes about an hour on two cores that compute in bfloat16: all subnets of all-MiniLM-L6-v2."""
 
-_FLOAT32_FACTOR = 3.0
-"""Times as long that it takes on cores that do not (AMD EPYC of 2021, AVX2: 5.5 s a step of 64 texts on one)."""
+_FLOAT32_FACTOR = 2.5
+"""Factor on cores that do not (AMD EPYC with AVX2: 3.9 s for a step of 64 texts on one core)."""
 
 _TIMED_STEPS = 3
 """Steps that are timed to say how long the others will take."""
