@@ -1,4 +1,4 @@
-"""What suites of all kinds do with their results: the output folder, and figures for other programs."""
+"""Results of suites of all kinds: the output folder, and figures for other programs."""
 
 from __future__ import annotations
 

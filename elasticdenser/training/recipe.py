@@ -166,7 +166,7 @@ class Recipe:
             teacher: Another encoder, in whose vector space the subnets shall answer.
             space: Name of the model that made `teacher_vectors`.
             steps: Steps of the distillation; a warm-up of more than a tenth of them is cut, and level 0 gets no more
-                steps.
+                steps. 0 leaves out the distillation alone: the tuning of level 0 takes a minute, and students need it.
 
         Raises:
             BadInputError: `steps` is negative.
@@ -180,7 +180,7 @@ class Recipe:
             if steps < 0:
                 raise BadInputError(f"got {steps} steps, expected at least 0")
             recipe = replace(recipe, distil=self.distil.with_steps(steps))
-            if self.table is not None:
+            if steps and self.table is not None:
                 recipe = replace(recipe, table=replace(self.table, steps=min(self.table.steps, steps)))
         return recipe
 

@@ -181,4 +181,5 @@ def test_the_recipe_of_a_student_can_be_read_and_cut_to_its_fit():
     recipe = read_recipe(RECIPES / "all-mpnet-base-v2-student.toml")
     assert recipe.is_student and recipe.teacher.endswith("all-mpnet-base-v2")
     fitted = recipe.changed(steps=0)
-    assert fitted.distil.steps == fitted.table.steps == 0 and fitted.table.ridge_map == 1.0
+    assert fitted.distil.steps == 0 and fitted.table == recipe.table and fitted.table.ridge_map == 1.0
+    assert recipe.changed(steps=20).table.steps == recipe.changed(steps=20).distil.steps == 20

@@ -68,7 +68,7 @@ def run(recipe, data_folder: Path, output: Path, recorder: Recorder | None = Non
 
 def fit_only(queries: Path, teacher: Path, trunk: Path):
     recipe = default_recipe([str(queries)], []).changed(encoder=str(trunk), teacher=str(teacher), steps=0)
-    return replace(recipe, distil=replace(recipe.distil, bfloat16=False))
+    return replace(recipe, distil=replace(recipe.distil, bfloat16=False), table=replace(recipe.table, steps=20))
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +252,7 @@ def api(teacher, data_folder, tmp_path_factory) -> Path:
 
 def from_vectors(vectors: Path, trunk: Path, **changed):
     recipe = default_recipe([], [], teacher_vectors=str(vectors)).changed(encoder=str(trunk), steps=0, **changed)
-    return replace(recipe, distil=replace(recipe.distil, bfloat16=False))
+    return replace(recipe, distil=replace(recipe.distil, bfloat16=False), table=replace(recipe.table, steps=20))
 
 
 @pytest.mark.parametrize("source", ["queries.jsonl", "index"])

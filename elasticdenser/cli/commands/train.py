@@ -101,8 +101,8 @@ def train(
         int | None,
         typer.Option(
             min=0,
-            help="Number of training steps; more is better. 0 only fits, which takes minutes. Default: the recipe's, "
-            "or 2000.",
+            help="Number of training steps; more is better. 0 leaves out the distillation: the fits take minutes. "
+            "Default: the recipe's, or 2000.",
         ),
     ] = None,
     seed: Annotated[
