@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from elasticdenser.engine.profiling.profile import Profile
     from elasticdenser.errors import ElasticDenserError
     from elasticdenser.index import PassageIndex
-    from elasticdenser.rankers import ElasticRanker
+    from elasticdenser.rankers import ElasticRanker, LateInteractionRanker
     from elasticdenser.retrieval.hits import Hit
     from elasticdenser.retrieval.retriever import Retriever
     from elasticdenser.subnet import Subnet
@@ -32,6 +32,7 @@ _MODULES = {
     "ElasticQueryEncoder": "encoders",
     "ElasticRanker": "rankers",
     "Hit": "retrieval.hits",
+    "LateInteractionRanker": "rankers",
     "Passage": "datasets",
     "PassageEncoder": "encoders",
     "PassageIndex": "index",
@@ -53,6 +54,7 @@ __all__ = [
     "ElasticQueryEncoder",
     "ElasticRanker",
     "Hit",
+    "LateInteractionRanker",
     "Passage",
     "PassageEncoder",
     "PassageIndex",

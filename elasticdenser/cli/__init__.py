@@ -23,6 +23,7 @@ COMMANDS = (
     "delete",
     "compact",
     "snapshot",
+    "token-vectors",
     "search",
     "run",
     "rerank",
@@ -45,8 +46,8 @@ COMMANDS = (
 )
 """All commands, in the order in which `--help` lists them."""
 
-_MODULES = {"import": "import_"}
-"""Command -> module, where the module cannot have the same name: it is a keyword of Python."""
+_MODULES = {"import": "import_", "token-vectors": "token_vectors"}
+"""Command -> module, where the module cannot have the same name: it is a keyword, or a name with a hyphen."""
 
 
 def make_app(command: str | None = None) -> typer.Typer:

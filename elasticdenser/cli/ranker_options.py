@@ -16,8 +16,8 @@ RankerFolder = Annotated[
     typer.Option(
         "--ranker",
         metavar="FOLDER",
-        help="Ranker that reads queries and passages together, as `elasticdenser train` makes it. Default: the one "
-        "that comes with this package.",
+        help="Ranker, as `elasticdenser train` makes it: an elastic one, which reads queries and passages together, or "
+        "one of late interaction. Default: that of this package, which is of late interaction.",
         show_default=False,
     ),
 ]

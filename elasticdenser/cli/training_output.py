@@ -8,6 +8,7 @@ from elasticdenser.cli.output import note, print_table
 from elasticdenser.training.classifier.train import ClassifierResult
 from elasticdenser.training.intent.train import IntentResult
 from elasticdenser.training.kinds import AnyResult
+from elasticdenser.training.late_interaction.fit import LateInteractionResult
 from elasticdenser.training.mirror.train import MirrorResult
 from elasticdenser.training.pqrnn.train import PQRNNResult
 from elasticdenser.training.ranker.train import RankerResult
@@ -35,6 +36,8 @@ def report_training(trained: AnyResult, output: Path) -> None:
             _report_pqrnn(trained, output)
         case RankerResult():
             _report_ranker(trained, output)
+        case LateInteractionResult():
+            _report_late_interaction(trained, output)
 
 
 def _report_encoder(trained: TrainingResult, output: Path) -> None:
@@ -59,6 +62,14 @@ def _report_ranker(trained: RankerResult, output: Path) -> None:
     note(f"{output}: a ranker of {len(trained.subnets)} subnets: {', '.join(map(str, trained.subnets))}")
     note(f"{trained.run}: working files of the training; they can be removed")
     note(f"now try, in Python:  ElasticRanker.from_pretrained({str(output)!r}).score(query, texts)")
+
+
+def _report_late_interaction(trained: LateInteractionResult, output: Path) -> None:
+    rows = [[str(subnet), f"{cosine:.3f}"] for subnet, cosine in trained.closeness.items()]
+    if rows:
+        print_table("Cosine of query tokens to the full encoder's", ["subnet", "cosine"], rows, numeric=1)
+    note(f"{output}: a late-interaction ranker, which keeps {trained.energy:.1%} of the squares of tokens' states")
+    note(f'now try:  elasticdenser search INDEX "your question" --rerank 50 --ranker {output}')
 
 
 def _report_classifier(trained: ClassifierResult, output: Path) -> None:

@@ -14,7 +14,7 @@ from elasticdenser.arrays import Vectors
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.kernel.packing import PRECISIONS
 from elasticdenser.kernel.paths import kernel_import_error, kernel_paths, path_number
-from elasticdenser.kernel.structs import KernelModel
+from elasticdenser.kernel.structs import EACH_TOKEN, KernelModel
 
 # Bytes of a thread's first scratch buffer, enough for a query, and of the largest buffer that it keeps for its next
 # call, enough for common batches.
@@ -53,14 +53,15 @@ class KernelCaller:
             options: Sum of the options in `structs`.
 
         Returns:
-            float32, (n_sequences, dim).
+            float32, (n_sequences, dim); with `EACH_TOKEN` (n_tokens, dim), the tokens of all sequences end to end.
 
         Raises:
             QueryError: A sequence is empty or too long, or a token does not exist.
         """
         starts = np.zeros(len(sequences) + 1, np.int64)
         np.cumsum([len(sequence) for sequence in sequences], out=starts[1:])
-        vectors = np.empty((len(sequences), model.dim), np.float32)
+        n_vectors = int(starts[-1]) if options & EACH_TOKEN else len(sequences)
+        vectors = np.empty((n_vectors, model.dim), np.float32)
         try:
             # `array` refuses fractions, which numpy would round.
             token_ids = np.frombuffer(array("i", list(chain.from_iterable(sequences))), np.int32)

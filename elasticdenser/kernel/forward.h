@@ -107,6 +107,17 @@ static void write_vector(const float *from, int64_t n, int options, float *to) {
         to[i] = from[i] / length;
 }
 
+/* Vectors of at most BLOCK rows: behind the exit, if there is one. */
+static void write_vectors(const Model *m, const float *rows, int64_t pitch, int64_t n_rows, int options,
+                          const Scratch *s, float *out) {
+    if (m->exit.n_outputs) {
+        apply(&m->exit, rows, pitch, n_rows, s->vectors, s->vectors_pitch, NO_ACTIVATION, s->rows);
+        rows = s->vectors, pitch = s->vectors_pitch;
+    }
+    for (int64_t row = 0; row < n_rows; row++)
+        write_vector(rows + row * pitch, m->dim, options, out + row * m->dim);
+}
+
 static void forward_group(const Model *m, const int32_t *ids, const int64_t *starts, int64_t n_texts, int options,
                          const Scratch *s, float *out) {
     if (m->n_layers) {
@@ -115,6 +126,13 @@ static void forward_group(const Model *m, const int32_t *ids, const int64_t *sta
                   s->hidden + (starts[text] - starts[0]) * s->hidden_pitch);
         for (int64_t number = 0; number < m->n_layers; number++)
             run_layer(m, m->layers + number, s, starts, n_texts);
+    }
+    if (options & EACH_TOKEN) {
+        const int64_t n_tokens = starts[n_texts] - starts[0];
+        for (int64_t at = 0; at < n_tokens; at += BLOCK)
+            write_vectors(m, s->hidden + at * s->hidden_pitch, s->hidden_pitch, lesser(BLOCK, n_tokens - at), options, s,
+                          out + at * m->dim);
+        return;
     }
     for (int64_t text = 0; text < n_texts; text++) {
         const int64_t length = starts[text + 1] - starts[text];
@@ -125,14 +143,7 @@ static void forward_group(const Model *m, const int32_t *ids, const int64_t *sta
         if (m->token_table)
             mean_of_tokens(m, ids + starts[text], length, pooled + (m->n_layers ? m->hidden : 0));
     }
-    const float *vectors = s->pooled;
-    int64_t pitch = s->pooled_pitch;
-    if (m->exit.n_outputs) {
-        apply(&m->exit, vectors, pitch, n_texts, s->vectors, s->vectors_pitch, NO_ACTIVATION, s->rows);
-        vectors = s->vectors, pitch = s->vectors_pitch;
-    }
-    for (int64_t text = 0; text < n_texts; text++)
-        write_vector(vectors + text * pitch, m->dim, options, out + text * m->dim);
+    write_vectors(m, s->pooled, s->pooled_pitch, n_texts, options, s, out);
 }
 
 static int64_t max_qkv_outputs(const Model *m) {
@@ -198,6 +209,7 @@ static void forward(const Model *m, const int32_t *ids, const int64_t *starts, i
     lay_out(m, longest_group(starts, n_texts), (uintptr_t)scratch, &s);
     for (int64_t first = 0, end; first < n_texts; first = end) {
         end = group_end(starts, first, n_texts);
-        forward_group(m, ids, starts + first, end - first, options, &s, out + first * m->dim);
+        forward_group(m, ids, starts + first, end - first, options, &s,
+                      out + (options & EACH_TOKEN ? starts[first] : first) * m->dim);
     }
 }

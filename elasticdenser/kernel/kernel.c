@@ -85,9 +85,13 @@ static int64_t run_forward(const Path *path, const Py_buffer *model, const Py_bu
     const Model *m = (const Model *)model->buf;
     const int64_t n_texts = starts->len / (int64_t)sizeof(int64_t) - 1, n_ids = ids->len / (int64_t)sizeof(int32_t);
     if (!has_bytes(model, sizeof(Model), "model") || !has_bytes(starts, sizeof(int64_t), "starts") ||
-        !has_bytes(out, n_texts * m->dim * (int64_t)sizeof(float), "out") ||
+        !has_bytes(out, (options & EACH_TOKEN ? n_ids : n_texts) * m->dim * (int64_t)sizeof(float), "out") ||
         !are_valid(m, ids->buf, n_ids, starts->buf, n_texts))
         return -1;
+    if (options & EACH_TOKEN && !m->n_layers) {
+        PyErr_SetString(PyExc_ValueError, "the model has no layers, and thus no states of tokens");
+        return -1;
+    }
     const int64_t needed = path->scratch_size(m, starts->buf, n_texts) + 64;
     if (scratch->len < needed)
         return needed;
@@ -102,7 +106,7 @@ PyDoc_STRVAR(forward_doc,
 "forward(path, model, ids, starts, options, scratch, out) -> bytes of scratch that are needed, or 0\n\n"
 "Write the vectors of texts to out and return 0. If scratch is too small, write nothing and return the bytes needed.\n"
 "Concurrent calls must not share scratch. ids: int32, the tokens of all texts; starts: int64, (n_texts + 1), the start\n"
-"of each text in ids and the end of the last one; out: float32, (n_texts, dim).");
+"of each text in ids and the end of the last one; out: float32, (n_texts, dim), or (n_ids, dim) with EACH_TOKEN.");
 static PyObject *kernel_forward(PyObject *self, PyObject *args) {
     (void)self;
     int number, options;

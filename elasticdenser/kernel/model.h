@@ -49,7 +49,7 @@ typedef struct {
 } Model;
 
 enum { GELU, GELU_TANH, RELU, NO_ACTIVATION };
-enum { POOL_CLS = 1, NORMALIZE = 2 };
+enum { POOL_CLS = 1, NORMALIZE = 2, EACH_TOKEN = 4 };
 
 /* Numbers that tell whether other passages than the candidates may be as good as the last hit of a query. */
 typedef struct {
@@ -63,7 +63,8 @@ typedef struct {
     int64_t n_columns;      /* outputs that are computed together; weights that are packed so are read fastest */
     /* Bytes of scratch that these texts need. */
     int64_t (*scratch_size)(const Model *model, const int64_t *starts, int64_t n_texts);
-    /* A text's ids lie between its start and that of the next text. scratch: scratch_size bytes, aligned to 64. */
+    /* A text's ids lie between its start and that of the next text. scratch: scratch_size bytes, aligned to 64. With
+       EACH_TOKEN, out has a vector for each token, else one for each text. */
     void (*forward)(const Model *model, const int32_t *ids, const int64_t *starts, int64_t n_texts, int options,
                     char *scratch, float *out);
     /* inputs: (n_rows, n_inputs); outputs: (n_rows, n_outputs rounded up to 16). */

@@ -32,6 +32,7 @@ from elasticdenser.models.activation_files import (
     HEADER_BYTES,
     STATE_DTYPES,
     ActivationFile,
+    Bytes,
     DamagedFileError,
     StoredSequence,
     decode_rows,
@@ -128,28 +129,35 @@ class ActivationCache:
             ModelError: States cannot be stored in this dtype.
             BuildError: The disk refuses.
         """
+        return decode_rows(self.rows(sequences, compute), self.dtype)
+
+    def rows(self, sequences: Sequence[Sequence[int]], compute: Compute) -> Bytes:
+        """Return the states of sequences end to end as they are stored, uint8, (n_tokens, row bytes).
+
+        Arguments and errors are those of `get_or_compute`.
+        """
         token_ids = [np.asarray(sequence, np.int32) for sequence in sequences]
         ends = np.cumsum([len(own) for own in token_ids])
-        states = np.empty((int(ends[-1]) if len(ends) else 0, self.source.hidden), np.float32)
+        rows = np.empty((int(ends[-1]) if len(ends) else 0, row_bytes(self.source.hidden, self.dtype)), np.uint8)
         missing = []
         for number, own in enumerate(token_ids):
             stored = self._find(own)
             if stored is None:
                 missing.append(number)
             else:
-                states[ends[number] - len(own) : ends[number]] = decode_rows(stored.states, self.dtype)
+                rows[ends[number] - len(own) : ends[number]] = stored.states
         if missing:
-            rows = encode_rows(compute(missing), self.dtype)
+            computed = encode_rows(compute(missing), self.dtype)
             start = 0
             for number in missing:
                 own = token_ids[number]
-                part = rows[start : start + len(own)]
-                states[ends[number] - len(own) : ends[number]] = decode_rows(part, self.dtype)
+                part = computed[start : start + len(own)]
+                rows[ends[number] - len(own) : ends[number]] = part
                 self._add(StoredSequence(own, part))
                 start += len(own)
             if self._unwritten_bytes >= FILE_BYTES:
                 self.flush()
-        return states
+        return rows
 
     def flush(self) -> None:
         """Write what is not on the disk yet.

@@ -22,6 +22,9 @@ RANKER_MANIFEST = "ranker.json"
 RANKER_WEIGHTS = "ranker.safetensors"
 """File beside the manifest that holds all weights."""
 
+LATE_INTERACTION_MANIFEST = "late-interaction.json"
+"""File that makes a folder one of a late-interaction ranker."""
+
 RANKER_FORMAT = 1
 """Raised by every change of the layout that older versions of this package cannot read."""
 
@@ -74,6 +77,11 @@ class RankerManifest:
 def is_ranker(folder: Path) -> bool:
     """Return whether `folder` holds an elastic ranker, of whatever format."""
     return (folder / RANKER_MANIFEST).is_file()
+
+
+def is_late_interaction(folder: Path) -> bool:
+    """Return whether `folder` holds a late-interaction ranker, of whatever format."""
+    return (folder / LATE_INTERACTION_MANIFEST).is_file()
 
 
 def read_ranker_manifest(folder: Path) -> RankerManifest:

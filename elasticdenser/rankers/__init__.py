@@ -1,6 +1,18 @@
-"""Rankers that read a query and a passage together (cross-encoders): ElasticRanker, its pairs and its backends."""
+"""Rankers of passages for a query: cross-encoders (`ElasticRanker`) and late interaction (`LateInteractionRanker`)."""
 
-from elasticdenser.rankers.elastic_ranker import ElasticRanker, RankedPassage
+from elasticdenser.rankers.base import RankedPassage, Ranker
+from elasticdenser.rankers.elastic_ranker import ElasticRanker
+from elasticdenser.rankers.late_interaction import LateInteractionRanker
+from elasticdenser.rankers.loading import AnyRanker, load_ranker, load_shipped_ranker
 from elasticdenser.rankers.stages import Stage
 
-__all__ = ["ElasticRanker", "RankedPassage", "Stage"]
+__all__ = [
+    "AnyRanker",
+    "ElasticRanker",
+    "LateInteractionRanker",
+    "RankedPassage",
+    "Ranker",
+    "Stage",
+    "load_ranker",
+    "load_shipped_ranker",
+]

@@ -5,44 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Generic, NamedTuple, Self, TypeVar
+from typing import Self
 
 import numpy as np
 
 from elasticdenser.arrays import Scores
-from elasticdenser.datasets.passages import Passage
 from elasticdenser.encoders.base import max_batch_tokens
 from elasticdenser.encoders.devices import device_type
-from elasticdenser.errors import ModelError, QueryError
+from elasticdenser.errors import ModelError
 from elasticdenser.kernel.paths import has_fast_path
 from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.settings import INT8
-from elasticdenser.models.shipped_ranker import shipped_ranker
-from elasticdenser.query_input import check_query, checked_k
 from elasticdenser.rankers.backends import load_ranker_backend
 from elasticdenser.rankers.backends.base import RankerBackend
+from elasticdenser.rankers.base import Ranker
 from elasticdenser.rankers.pairs import PairTokenizer
 from elasticdenser.subnet import Subnet
 
-TextOrPassage = TypeVar("TextOrPassage", str, Passage)
-"""A passage as its text (title, space, body), or as an object."""
 
-
-class RankedPassage(NamedTuple, Generic[TextOrPassage]):
-    """Passage in the order of a ranker.
-
-    Attributes:
-        position: Position in the list that was ranked, from 0.
-        score: The ranker's score: the higher, the better.
-        passage: The passage, as it was given.
-    """
-
-    position: int
-    score: float
-    passage: TextOrPassage
-
-
-class ElasticRanker:
+class ElasticRanker(Ranker[list[int]]):
     """Cross-encoder whose subnet is chosen per call; safe to use from several threads.
 
     Use `from_pretrained`.
@@ -63,11 +44,11 @@ class ElasticRanker:
         self._max_batch_tokens = max_batch_tokens(backend.device_type)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path | None = None, *, dtype: str = "auto", device: str = "auto") -> Self:
+    def from_pretrained(cls, path: str | Path, *, dtype: str = "auto", device: str = "auto") -> Self:
         """Load a ranker that `elasticdenser train` made.
 
         Args:
-            path: Its folder; None is the ranker that comes with this package.
+            path: Its folder.
             dtype: Arithmetic of the matrix products: `int8` (the kernel in C, on a CPU), `float32`, `bfloat16`,
                 `float16` (on a GPU), or `auto`: int8 on a CPU where the kernel was built, else what torch computes
                 best.
@@ -76,16 +57,13 @@ class ElasticRanker:
         Raises:
             ModelError: The files cannot be used, or there is no such dtype or device here.
         """
-        folder = shipped_ranker() if path is None else Path(path).expanduser().absolute()
+        folder = Path(path).expanduser().absolute()
         if not folder.is_dir():
             raise ModelError(f"there is no folder {folder}: give one that `elasticdenser train` made from a recipe")
         if dtype == "auto" and device_type(device) != "cuda":
             dtype = INT8 if has_fast_path() else "float32"
         opener = partial(cls.from_pretrained, folder, dtype=dtype, device=device)
         return cls(folder, load_ranker_backend(folder, dtype=dtype, device=device), opener)
-
-    def __repr__(self) -> str:
-        return f"<ElasticRanker {str(self.folder)!r}: {len(self.subnets)} subnets, {self.dtype}>"
 
     def __reduce__(self) -> tuple[Callable[[], ElasticRanker], tuple[()]]:
         # Pickled by path: the files are read again.
@@ -107,11 +85,6 @@ class ElasticRanker:
         return self._backend.manifest.shape.grid
 
     @property
-    def full_subnet(self) -> Subnet:
-        """The largest subnet."""
-        return self.subnets[0]
-
-    @property
     def first_stage_weight(self) -> float:
         """Weight of the first stage's scores, beside those of the ranker, that its manifest recommends."""
         return self._backend.manifest.first_stage_weight
@@ -129,75 +102,8 @@ class ElasticRanker:
         """
         return self._backend.manifest.calibration.get(str(self.resolve_subnet(subnet)), Calibration())
 
-    def resolve_subnet(self, subnet: str | Subnet | None) -> Subnet:
-        """Return the subnet that a spelling names; None is the largest.
-
-        Raises:
-            QueryError: The ranker has no such subnet.
-        """
-        resolved = self.full_subnet if subnet is None else Subnet.parse(subnet)
-        if resolved not in self.subnets:
-            known = ", ".join(map(str, self.subnets))
-            raise QueryError(f"got subnet {resolved}, expected one of this ranker's: {known}")
-        return resolved
-
-    def score(self, query: str, texts: Sequence[str], subnet: str | Subnet | None = None) -> Scores:
-        """Score passages for a query, in the calling thread.
-
-        A passage's score is the same alone and in any batch: with `int8` to the bit, with other dtypes up to rounding.
-
-        Args:
-            query: The query; it must hold more than white space.
-            texts: Passages, each with its title, a space and its text.
-            subnet: A subnet of the ranker, such as `w0.5-d3`; None is the largest.
-
-        Returns:
-            float32, (n_texts,): the higher, the better. Scores are comparable for one query and one subnet only.
-
-        Raises:
-            QueryError: The query is empty, `texts` is one string, or the ranker has no such subnet.
-        """
-        resolved = self.resolve_subnet(subnet)
-        return self.score_pairs(self.pairs(query, texts), resolved)
-
-    def rerank(
-        self,
-        query: str,
-        passages: Sequence[TextOrPassage],
-        k: int | None = None,
-        subnet: str | Subnet | None = None,
-    ) -> list[RankedPassage[TextOrPassage]]:
-        """Rank passages for a query, in the calling thread.
-
-        Args:
-            query: The query; it must hold more than white space.
-            passages: Texts, each with its title, a space and its text; or objects of type `Passage`.
-            k: How many to return; None is all of them.
-            subnet: A subnet of the ranker, such as `w0.5-d3`; None is the largest.
-
-        Returns:
-            The best passages, best first; of equal scores, in the order given.
-
-        Raises:
-            QueryError: As for `score`, or k is below 1.
-        """
-        n_returned = len(passages) if k is None else checked_k(k)
-        texts = passages if isinstance(passages, str) else list(map(_text_of, passages))
-        scores = self.score(query, texts, subnet)
-        order = np.argsort(-scores, kind="stable")[:n_returned].tolist()
-        return [RankedPassage(position, float(scores[position]), passages[position]) for position in order]
-
-    def pairs(self, query: str, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of the pairs of a query and passages, for `score_pairs` at one subnet after another.
-
-        Raises:
-            QueryError: The query is empty, or `texts` is one string or holds something other than strings.
-        """
-        check_query(query, "the query")
-        if isinstance(texts, str):
-            raise QueryError("got one string, expected a list of texts: use [text]")
-        if wrong := [text for text in texts if not isinstance(text, str)]:
-            raise QueryError(f"got a passage of type {type(wrong[0]).__name__}, expected text")
+    def tokenized(self, query: str, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of the pairs of a query and passages, which are checked."""
         (query_tokens,) = self._pairs.query_tokens([query])
         return [self._pairs.pair(query_tokens, passage) for passage in self._pairs.passage_tokens(texts)]
 
@@ -217,10 +123,6 @@ class ElasticRanker:
         if not np.isfinite(scores).all():
             raise ModelError(f"the ranker {self.folder} gives scores that are not finite: train it again")
         return scores
-
-
-def _text_of(passage: str | Passage) -> str:
-    return passage.content if isinstance(passage, Passage) else passage
 
 
 def length_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:

@@ -1,7 +1,7 @@
-"""Pairs of a query and a passage as one sequence of token ids, such as [CLS] query [SEP] passage [SEP].
+"""Tokens of a query and a passage, as one sequence, such as [CLS] query [SEP] passage [SEP], or apart.
 
-Ids of the second token type are raised by the size of the vocabulary. Checkpoints of RoBERTa have only one type; theirs
-stay as they are.
+In pairs, ids of the second token type are raised by the size of the vocabulary. Checkpoints of RoBERTa have only one
+type; theirs stay as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from tokenizers import Tokenizer
 
 from elasticdenser.encoders.tokenizing import TextTokenizer
 from elasticdenser.errors import ModelError
+from elasticdenser.models.model_files import transformer_folder
 from elasticdenser.models.ranker_manifest import PairSettings
+from elasticdenser.models.settings import read_settings
 from elasticdenser.models.tokenizer import load_tokenizer
 from elasticdenser.rankers.word_tokens import WordTokenizer, joins_no_words
 
@@ -52,8 +54,8 @@ class PairTokenizer:
                 f"{settings.max_query_length}, expected space for a passage: raise max_length, or lower "
                 "max_query_length"
             )
-        self._queries = _PlainTokenizer(folder, settings.max_query_length)
-        self._passages = _PlainTokenizer(folder, self._n_free)
+        self._queries = PlainTokenizer(folder, settings.max_query_length)
+        self._passages = PlainTokenizer(folder, self._n_free)
 
     def query_tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of queries, without special tokens, at most `max_query_length`."""
@@ -75,31 +77,78 @@ class PairTokenizer:
         return [*self._before, *query, *self._between, *second, *self._after]
 
 
-class _PlainTokenizer:
-    """Tokenises texts without special tokens, up to a number of tokens."""
+class SeparateTokenizer:
+    """Tokenises queries and passages as sequences of their own; safe to use from several threads.
+
+    Args:
+        folder: Folder of the encoder.
+        max_length: Maximum number of tokens of a passage, special tokens included.
+        max_query_length: Maximum number of tokens of a query, special tokens included.
+
+    Raises:
+        ModelError: The tokenizer cannot be used.
+    """
+
+    def __init__(self, folder: Path, max_length: int, max_query_length: int) -> None:
+        settings, tokenizers = read_settings(folder), transformer_folder(folder)
+        n_special = sum(map(len, _special_tokens(load_tokenizer(tokenizers, 16))))
+        self._query_prompt, self._passage_prompt = settings.query_prompt, settings.passage_prompt
+        self._queries = PlainTokenizer(tokenizers, max_query_length - n_special)
+        self._passages = PlainTokenizer(tokenizers, max_length - n_special)
+
+    def queries(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of queries, behind the encoder's prompt, with special tokens."""
+        return self._queries.with_special([self._query_prompt + text for text in texts])
+
+    def passages(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of passages, behind the encoder's prompt, with special tokens."""
+        return self._passages.with_special([self._passage_prompt + text for text in texts])
+
+
+class PlainTokenizer:
+    """Tokenises texts without special tokens, up to a number of tokens; safe to use from several threads.
+
+    Attributes:
+        before: Special tokens before a text.
+        after: Special tokens behind it.
+
+    Args:
+        folder: Folder of the tokenizer.
+        max_tokens: Maximum number of tokens of a text.
+
+    Raises:
+        ModelError: The tokenizer cannot be used.
+    """
 
     def __init__(self, folder: Path, max_tokens: int) -> None:
-        self._n_before, self._n_after = _special_tokens(load_tokenizer(folder, 16))
+        self.before, self.after = _special_tokens(load_tokenizer(folder, 16))
         self._max_tokens = max_tokens
-        max_length = max_tokens + self._n_before + self._n_after
+        max_length = max_tokens + len(self.before) + len(self.after)
         tokenizer = load_tokenizer(folder, max_length)
         self._tokenizer = TextTokenizer(tokenizer, max_length)
         self._words = WordTokenizer(tokenizer) if joins_no_words(tokenizer) else None
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of each text."""
         by_words = [None if self._words is None else self._words.tokens(text, self._max_tokens) for text in texts]
         whole = [text for text, tokens in zip(texts, by_words, strict=True) if tokens is None]
         tokenized = iter(self._tokenizer.tokenize(whole))
         return [self._without_special(next(tokenized).ids) if tokens is None else tokens for tokens in by_words]
 
+    def with_special(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of each text, with special tokens."""
+        return [[*self.before, *tokens, *self.after] for tokens in self.tokens(texts)]
+
     def _without_special(self, ids: list[int]) -> list[int]:
-        return ids[self._n_before : len(ids) - self._n_after]
+        return ids[len(self.before) : len(ids) - len(self.after)]
 
 
-def _special_tokens(tokenizer: Tokenizer) -> tuple[int, int]:
-    """Return how many special tokens come before and after a text."""
-    is_special = tokenizer.encode("a").special_tokens_mask
-    return is_special.index(0), is_special[::-1].index(0)
+def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Return the special tokens before and behind a text."""
+    example = tokenizer.encode("a")
+    is_special = example.special_tokens_mask
+    n_after = is_special[::-1].index(0)
+    return example.ids[: is_special.index(0)], example.ids[len(example.ids) - n_after :]
 
 
 def _end(parts: Sequence[int | None], part: int) -> int:

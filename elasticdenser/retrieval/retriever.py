@@ -16,17 +16,18 @@ from elasticdenser.index import PassageIndex
 from elasticdenser.index.efforts import select_effort
 from elasticdenser.index.filters import AnyFilter
 from elasticdenser.query_input import Queries, checked_k, query_records
-from elasticdenser.rankers import ElasticRanker
+from elasticdenser.rankers import AnyRanker
 from elasticdenser.retrieval.by_document import check_has_documents, keep_best_chunks
 from elasticdenser.retrieval.encoder_choice import is_same_encoder, load_query_encoder
 from elasticdenser.retrieval.escalation import Escalation
 from elasticdenser.retrieval.first_stage import FirstStage
 from elasticdenser.retrieval.hits import Hit
 from elasticdenser.retrieval.hybrid import Hybrid, weight_of, words_of
-from elasticdenser.retrieval.reranking import NO_RERANKER, ElasticReranker, Reranker, make_reranker
+from elasticdenser.retrieval.reranking import NO_RERANKER, ElasticReranker, Reranker, make_reranker, needs_ranker
 from elasticdenser.retrieval.reranking.batches import rerank_batch
 from elasticdenser.retrieval.scores import strictly_decreasing
 from elasticdenser.retrieval.snippets import Snippet, make_snippets
+from elasticdenser.retrieval.token_vectors import load_ranker_for
 from elasticdenser.subnet import Subnet
 
 _BATCH = 32
@@ -61,12 +62,12 @@ class Retriever:
         index: PassageIndex,
         *,
         reranker: Reranker | str | None = None,
-        ranker: ElasticRanker | str | Path | None = None,
+        ranker: AnyRanker | str | Path | None = None,
         hybrid: Hybrid = None,
     ) -> None:
         index.check_encoder(encoder.fingerprint)
         self.encoder, self.index = encoder, index
-        self.ranker = ElasticRanker.from_pretrained(ranker) if isinstance(ranker, str | Path) else ranker
+        self.ranker = load_ranker_for(index.path, ranker) if isinstance(ranker, str | Path) else ranker
         if reranker is None:
             reranker = NO_RERANKER if self.ranker is None else ElasticReranker(self.ranker)
         elif isinstance(reranker, ElasticReranker) and self.ranker is None:
@@ -84,7 +85,7 @@ class Retriever:
         encoder: str | None = None,
         download: bool = True,
         reranker: Reranker | str | None = None,
-        ranker: ElasticRanker | str | Path | None = None,
+        ranker: AnyRanker | str | Path | None = None,
         hybrid: Hybrid = None,
         beside: Collection[Retriever] = (),
         open_index: Callable[[Path], PassageIndex] | None = None,
@@ -120,7 +121,7 @@ class Retriever:
         else:
             query_encoder, name = load_query_encoder(index.manifest.encoder, encoder, download=download, **options)
         if isinstance(ranker, str | Path):
-            ranker = ElasticRanker.from_pretrained(ranker, device=options.get("device", "auto"))
+            ranker = load_ranker_for(path, ranker, device=options.get("device", "auto"))
         retriever = cls(query_encoder, index, reranker=reranker, ranker=ranker, hybrid=hybrid)
         again: dict[str, Any] = {
             "encoder": name,
@@ -263,6 +264,8 @@ class Retriever:
         """Return a reranker, given as an object or a spelling; None is the retriever's own."""
         if reranker is None:
             return self.reranker
+        if self.ranker is None and needs_ranker(reranker):
+            self.ranker = load_ranker_for(self.index.path)
         resolved = make_reranker(reranker, self.ranker) if isinstance(reranker, str) else reranker
         if resolved is not None:
             resolved.check_index(self.index)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from elasticdenser.arrays import Scores
-from elasticdenser.rankers import ElasticRanker
+from elasticdenser.rankers import AnyRanker
 from elasticdenser.serving.direct import DirectRoute
 from elasticdenser.serving.encoding import admitted, in_batches
 from elasticdenser.serving.errors import error_response, error_responses
@@ -97,7 +97,7 @@ async def no_ranker() -> Response:
     return error_response(404, "this server has no ranker: start it with serve --ranker FOLDER", code="no_ranker")
 
 
-def _service_and_ranker(request: Request) -> tuple[Service, ElasticRanker]:
+def _service_and_ranker(request: Request) -> tuple[Service, AnyRanker]:
     service = service_of(request)
     if service.ranker is None:
         raise RuntimeError("the routes of a ranker are served without one")
@@ -105,7 +105,7 @@ def _service_and_ranker(request: Request) -> tuple[Service, ElasticRanker]:
 
 
 async def _score(
-    service: Service, ranker: ElasticRanker, request: Request, query: str, texts: Sequence[str], subnet: Subnet
+    service: Service, ranker: AnyRanker, request: Request, query: str, texts: Sequence[str], subnet: Subnet
 ) -> _Scored:
     """Score documents, a few at a time.
 
@@ -126,7 +126,7 @@ async def _score(
     return _Scored(logits, lengths, np.argsort(-logits, kind="stable").tolist())
 
 
-def _shown(ranker: ElasticRanker, logits: Scores, subnet: Subnet, *, is_raw: bool) -> list[float]:
+def _shown(ranker: AnyRanker, logits: Scores, subnet: Subnet, *, is_raw: bool) -> list[float]:
     """Return scores as a client sees them: the logits, or probabilities in the same order."""
     shown: list[float] = (logits if is_raw else ranker.calibration(subnet).probabilities(logits)).tolist()
     return shown

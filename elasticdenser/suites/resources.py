@@ -27,7 +27,7 @@ from elasticdenser.suites.suite import Suite
 if TYPE_CHECKING:
     from elasticdenser.encoders import ElasticQueryEncoder
     from elasticdenser.index import PassageIndex
-    from elasticdenser.rankers import ElasticRanker
+    from elasticdenser.rankers import AnyRanker
 
 _FINGERPRINT_LENGTH = 12
 """Characters of a fingerprint in the name of an index folder."""
@@ -150,10 +150,17 @@ class Resources:
             download=not self.options.offline,
         )
 
-    def _ranker(self, folder: str) -> ElasticRanker:
-        from elasticdenser.rankers import ElasticRanker
+    def _ranker(self, folder: str) -> AnyRanker:
+        from elasticdenser.models.ranker_manifest import is_late_interaction
+        from elasticdenser.models.shipped_ranker import shipped_ranker
+        from elasticdenser.rankers import LateInteractionRanker, load_ranker
+        from elasticdenser.rankers.late_interaction import MAX_BYTES
 
-        return ElasticRanker.from_pretrained(folder or None)
+        path = Path(folder) if folder else shipped_ranker()
+        if is_late_interaction(path):
+            stored = self._indexes / "token-vectors"
+            return LateInteractionRanker.from_pretrained(path, token_vectors=stored, max_bytes=MAX_BYTES)
+        return load_ranker(path)
 
     def _texts(self, corpus: str) -> IndexTexts | CollectedTexts:
         """Return the texts of a corpus with their titles, as rankers read them."""

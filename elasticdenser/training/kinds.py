@@ -15,6 +15,8 @@ from elasticdenser.training.classifier.train import ClassifierResult, train_clas
 from elasticdenser.training.inputs import TrainOptions
 from elasticdenser.training.intent.recipe import IntentRecipe, intent_recipe
 from elasticdenser.training.intent.train import IntentResult, train_intent
+from elasticdenser.training.late_interaction.fit import LateInteractionResult, fit_late_interaction
+from elasticdenser.training.late_interaction.recipe import LateInteractionRecipe, late_interaction_recipe
 from elasticdenser.training.mirror.recipe import MirrorRecipe, mirror_recipe
 from elasticdenser.training.mirror.train import MirrorResult, train_mirror
 from elasticdenser.training.pqrnn.recipe import PQRNNRecipe, pqrnn_recipe
@@ -25,8 +27,10 @@ from elasticdenser.training.recipe import Recipe, encoder_recipe
 from elasticdenser.training.stages import Log
 from elasticdenser.training.train import TrainingResult, train
 
-AnyRecipe = Recipe | RankerRecipe | ClassifierRecipe | IntentRecipe | MirrorRecipe | PQRNNRecipe
-AnyResult = TrainingResult | RankerResult | ClassifierResult | IntentResult | MirrorResult | PQRNNResult
+AnyRecipe = Recipe | RankerRecipe | LateInteractionRecipe | ClassifierRecipe | IntentRecipe | MirrorRecipe | PQRNNRecipe
+AnyResult = (
+    TrainingResult | RankerResult | LateInteractionResult | ClassifierResult | IntentResult | MirrorResult | PQRNNResult
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Kind:
 KINDS = {
     "encoder": Kind(Recipe, encoder_recipe, train),
     "ranker": Kind(RankerRecipe, ranker_recipe, train_ranker),
+    "late-interaction": Kind(LateInteractionRecipe, late_interaction_recipe, fit_late_interaction),
     "classifier": Kind(ClassifierRecipe, classifier_recipe, train_classifier),
     "intent": Kind(IntentRecipe, intent_recipe, train_intent),
     "mirror": Kind(MirrorRecipe, mirror_recipe, train_mirror),

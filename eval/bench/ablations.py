@@ -55,6 +55,12 @@ MEASURED = (*ALONE, "w0.5-d6", "w0.25-d1")
 TRAINED_FURTHER = ("w1-d3", "w1-d2", "w0.5-d3", "w0.25-d1")
 """Subnets that are trained and measured where the recipe starts from a trained model."""
 
+LARGEST = "w1-d6"
+"""The full encoder's own subnet, which the recipe does not train."""
+
+MIDDLE = ("w1-d2", "w0.5-d3")
+"""The subnets of `TRAINED_FURTHER` in the middle of the grid."""
+
 N_SAMPLED = 5
 """Subnets of a step in the variant that draws them at random: about a third of the grid."""
 
@@ -70,6 +76,8 @@ class Variant:
         level0: Whether level 0 is an input of the exits.
         token_target: What of the full encoder's tokens is a target too; none if empty.
         correction_rank: Rank of the corrections that each narrow width has for itself; 0 has none.
+        then: Settings of a second training, of half as many steps, that differ; none if empty.
+        anew: Whether training starts from the full encoder's weights although the recipe names a trained model.
     """
 
     name: str
@@ -78,6 +86,8 @@ class Variant:
     level0: bool = True
     token_target: str = ""
     correction_rank: int = 0
+    then: Mapping[str, Any] = field(default_factory=dict)
+    anew: bool = False
 
 
 def variants_of_trained() -> list[Variant]:
@@ -93,6 +103,9 @@ def variants_of_trained() -> list[Variant]:
         Variant(name="attention as target", token_target=ATTENTION),
         Variant(name="twice the learning rate", distil={"learning_rate": 2e-4, "exit_learning_rate": 6e-4}),
         Variant(name="low-rank corrections a width", correction_rank=16),
+        Variant(name="then the middle of the grid alone", then={"subnets": MIDDLE}),
+        Variant(name="the largest cell trained too", distil={"subnets": (LARGEST, *TRAINED_FURTHER)}),
+        Variant(name="from the full encoder's weights", anew=True),
     ]
 
 
@@ -147,7 +160,7 @@ class Bench:
         self.folder = self.work / "ablations" / fingerprint_of(dependencies)[:12]
         self.folder.mkdir(parents=True, exist_ok=True)
         self.full = {dev.name: dev.value(encoder.encode(dev.texts)) for dev in self.dev_sets}
-        self.table = None if recipe.init.model else self._table()
+        self.table = self.inputs.model.table.detach() if recipe.init.model else self._table()
 
     def _table(self) -> torch.Tensor:
         settings, folder = self.recipe.table, self.folder / "table"
@@ -161,23 +174,27 @@ class Bench:
 
     def train(self, variant: Variant) -> ElasticBert:
         """Return the model of a variant."""
-        model = copy.deepcopy(self.inputs.model) if self.recipe.init.model else self._initialised(variant)
+        continues = self.recipe.init.model and not variant.anew
+        model = copy.deepcopy(self.inputs.model) if continues else self._initialised(variant)
         changes = {"steps": self.steps, "batch": self.batch, "warm_up": min(50, self.steps // 5), **variant.distil}
         if not changes["steps"]:
             return model
         if variant.correction_rank:
             correct_widths(model, variant.correction_rank)
+        self._distil(model, changes, variant.token_target)
+        if variant.then:
+            self._distil(model, {**changes, "steps": self.steps // 2, **variant.then}, variant.token_target)
+        return model
+
+    def _distil(self, model: ElasticBert, changes: Mapping[str, Any], token_target: str) -> None:
+        """Train a model with some settings of the recipe changed."""
         folder = self.folder / "run"
         shutil.rmtree(folder, ignore_errors=True)
-        settings = replace(self.recipe.distil, **changes)
-        arguments = model, self.data, settings, folder
+        arguments = model, self.data, replace(self.recipe.distil, **changes), folder
         training = (
-            TokenDistillation(self.inputs, variant.token_target, *arguments)
-            if variant.token_target
-            else Distillation(*arguments)
+            TokenDistillation(self.inputs, token_target, *arguments) if token_target else Distillation(*arguments)
         )
         training.run(progress=_print_progress, save_every_s=1e9)  # no checkpoints: the training is too short
-        return model
 
     def _initialised(self, variant: Variant) -> ElasticBert:
         """Return a new model of the full encoder's weights."""

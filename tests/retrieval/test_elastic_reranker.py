@@ -12,9 +12,8 @@ import pytest
 from elasticdenser import ElasticRanker, PassageIndex, Retriever
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.models import shipped_ranker
-from elasticdenser.rankers import Stage
+from elasticdenser.rankers import Stage, load_shipped_ranker
 from elasticdenser.retrieval.reranking import ElasticReranker, Reranker, make_reranker
-from elasticdenser.retrieval.reranking.elastic import _shipped
 from elasticdenser.subnet import Subnet
 
 WORDS = ["dune", "spice", "csv file", "thread", "desert planet", "python", "read a file", "wait", "novel", "water"]
@@ -176,15 +175,15 @@ def test_other_processes_open_the_same_ranker(index, tiny_ranker):
 
 def test_without_a_ranker_an_error_says_how_to_give_one(index, tiny_query_encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(shipped_ranker, "SHIPPED_RANKER", tmp_path)
-    _shipped.cache_clear()
+    load_shipped_ranker.cache_clear()
     with pytest.raises(ModelError, match="this package comes with none: give the folder of one with --ranker FOLDER"):
         Retriever(tiny_query_encoder, index, reranker="50")
 
 
 def test_the_ranker_of_the_package_is_the_default(index, tiny_ranker, tiny_query_encoder, monkeypatch):
     monkeypatch.setattr(shipped_ranker, "SHIPPED_RANKER", tiny_ranker)
-    _shipped.cache_clear()
+    load_shipped_ranker.cache_clear()
     retriever = Retriever(tiny_query_encoder, index, reranker="20")
     assert retriever.reranker.ranker.folder == tiny_ranker
     assert make_reranker("20:w0.5-d1").ranker is retriever.reranker.ranker
-    _shipped.cache_clear()
+    load_shipped_ranker.cache_clear()

@@ -98,7 +98,7 @@ def rerank(
     ranked = ranked_run(read_run(run))
     texts = {query.query_id: query.text for query in load_queries(queries, split=split, download=reading.download)}
     check_queries(ranked, texts)
-    reranker = _reranker(candidates, subnet, first_stage_weight, ranker, precision, device)
+    reranker = _reranker(candidates, subnet, first_stage_weight, ranker, corpus, precision, device)
     doc_ids = candidate_ids(ranked, reranker.n_candidates)
     with progress_bars() as progress:
         text_of = _text_of(corpus, doc_ids, reading, progress)
@@ -110,17 +110,23 @@ def rerank(
 
 
 def _reranker(
-    candidates: str, subnet: str | None, first_stage_weight: float, ranker: Path | None, precision: str, device: str
+    candidates: str,
+    subnet: str | None,
+    first_stage_weight: float,
+    ranker: Path | None,
+    corpus: list[str],
+    precision: str,
+    device: str,
 ) -> ElasticReranker:
-    """Return the reranker that the options describe.
+    """Return the reranker that the options describe, with the vectors of tokens that are stored beside an index.
 
     Raises:
         typer.BadParameter: The number of candidates is no number from 1, or contradicts `--subnet`.
         ModelError: There is no such ranker.
         QueryError: The ranker has no such subnet.
     """
-    from elasticdenser.rankers import ElasticRanker
     from elasticdenser.retrieval.reranking import ElasticReranker
+    from elasticdenser.retrieval.token_vectors import load_ranker_for
 
     if subnet is not None:
         if not candidates.isdecimal():
@@ -129,7 +135,7 @@ def _reranker(
     if not candidates[:1].isdecimal() or "+" in candidates or candidates.partition(":")[0].strip("0") == "":
         message = f"got {candidates}, expected a number from 1, such as 100, or stages, such as 100:w0.25-d1,30:w0.5-d3"
         raise typer.BadParameter(message, param_hint="-k")
-    loaded = ElasticRanker.from_pretrained(ranker, dtype=options.dtype_of(precision), device=device)
+    loaded = load_ranker_for(corpus[0], ranker, dtype=options.dtype_of(precision), device=device)
     return ElasticReranker.parse(f"{candidates}+{first_stage_weight!r}", loaded)
 
 

@@ -132,9 +132,9 @@ def train(
     Needs queries, or passages to cut queries from. With --teacher or --teacher-vectors the subnets answer in the
     vector space of another model.
     With --mirror the result is no set of subnets but a sentence encoder, to start from.
-    A recipe with trains = "ranker" trains an elastic ranker instead, one with trains = "classifier" a classifier, one
-    with trains = "intent" a model of intents and slots, one with trains = "mirror" a sentence encoder, one with
-    trains = "pqrnn" a pQRNN for queries.
+    A recipe with trains = "ranker" trains an elastic ranker instead, one with trains = "late-interaction" fits a
+    late-interaction ranker, one with trains = "classifier" trains a classifier, one with trains = "intent" a model of
+    intents and slots, one with trains = "mirror" a sentence encoder, one with trains = "pqrnn" a pQRNN for queries.
     After an interruption, the same command resumes the training.
     On several GPUs: torchrun --nproc-per-node N -m elasticdenser train ...
     """

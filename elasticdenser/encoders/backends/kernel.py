@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from typing import Self
 
-from elasticdenser.arrays import Vectors
+from elasticdenser.arrays import Floats, Vectors
 from elasticdenser.encoders.devices import device_type
 from elasticdenser.errors import ModelError
 from elasticdenser.kernel.caller import KernelCaller
@@ -107,6 +107,11 @@ class KernelBackend(KernelCaller):
         """
         model = self._models.get(subnet) or self._pack(subnet)
         return self.run(model, sequences, self._options)
+
+    def token_model(self, subnet: Subnet, projection: tuple[Floats, Floats] | None = None) -> KernelModel:
+        """Return the model whose outputs with `EACH_TOKEN` are projected states; see `PackedEncoder.token_model_of`."""
+        with self._packing:
+            return self._packed.token_model_of(subnet, projection)
 
     def one_thread_per_call(self) -> AbstractContextManager[None]:
         """Return an empty context: the kernel always computes in the calling thread alone."""

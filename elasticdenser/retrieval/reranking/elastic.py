@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from functools import cache
 from typing import Self
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from elasticdenser.arrays import Positions, Scores
 from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
-from elasticdenser.rankers import ElasticRanker, Stage
+from elasticdenser.rankers import AnyRanker, Stage, load_shipped_ranker
 from elasticdenser.rankers.stages import check_stages, rank_in_stages
 from elasticdenser.retrieval.reranking.base import Candidates, Ranking
 from elasticdenser.retrieval.scores import strictly_decreasing
@@ -40,7 +39,7 @@ class ElasticReranker:
         QueryError: A setting is out of range, or the ranker has no such subnet.
     """
 
-    ranker: ElasticRanker
+    ranker: AnyRanker
     _: KW_ONLY
     n_candidates: int = 50
     subnet: str | Subnet | None = None
@@ -62,7 +61,7 @@ class ElasticReranker:
             raise QueryError(f"got a first-stage weight of {self._weight}, expected a number from 0")
 
     @classmethod
-    def parse(cls, settings: str, ranker: ElasticRanker | None = None) -> Self:
+    def parse(cls, settings: str, ranker: AnyRanker | None = None) -> Self:
         """Return the reranker of a spelling's settings.
 
         Args:
@@ -80,7 +79,7 @@ class ElasticReranker:
             weight = float(spelled_weight) if has_weight else None
         except ValueError:
             raise QueryError(f"got reranker 'elastic:{settings}', {_EXPECTED}") from None
-        ranker = ranker or _shipped()
+        ranker = ranker or load_shipped_ranker()
         if not stages:
             return cls(ranker, first_stage_weight=weight)
         first, *others = stages
@@ -145,12 +144,6 @@ class ElasticReranker:
 
         scores, order = rank_in_stages(self.stages, len(texts), score)
         return Ranking(strictly_decreasing(scores), order)
-
-
-@cache
-def _shipped() -> ElasticRanker:
-    """Return the ranker that comes with this package, loaded once."""
-    return ElasticRanker.from_pretrained()
 
 
 def _parse_stage(spelling: str) -> Stage:

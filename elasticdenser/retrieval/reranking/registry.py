@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from elasticdenser.errors import QueryError
-from elasticdenser.rankers import ElasticRanker
+from elasticdenser.rankers import AnyRanker
 from elasticdenser.retrieval.reranking.base import Reranker
 from elasticdenser.retrieval.reranking.elastic import ElasticReranker
 from elasticdenser.retrieval.reranking.mmr import MaximalMarginalRelevance
@@ -23,7 +23,12 @@ NO_RERANKER = "none"
 """The spelling that turns a retriever's own reranker off."""
 
 
-def make_reranker(spelling: str, ranker: ElasticRanker | None = None) -> Reranker | None:
+def needs_ranker(reranker: Reranker | str | None) -> bool:
+    """Return whether a spelling is one of a reranker that needs a ranker."""
+    return isinstance(reranker, str) and (reranker[:1].isdecimal() or reranker.partition(":")[0] == ELASTIC)
+
+
+def make_reranker(spelling: str, ranker: AnyRanker | None = None) -> Reranker | None:
     """Return the reranker that `spelling` names; None for `none`.
 
     Args:

@@ -1,0 +1,287 @@
+"""Late-interaction ranker: each token of a query finds the most similar token of a passage.
+
+A passage's score is the mean, over the tokens of the query, of the highest cosine to a token of the passage (MaxSim of
+ColBERT, Khattab and Zaharia 2020). The vectors are states that a sentence encoder gives its tokens anyway, projected to
+few dimensions: they need no training, and those of passages can be computed beforehand (embedding recycling,
+Saad-Falcon et al. 2023). What is left for a query is one forward pass over its own tokens, at any subnet, and inner
+products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from typing import Self
+
+import numpy as np
+
+from elasticdenser.arrays import Floats, Scores
+from elasticdenser.encoders.token_encoder import TokenEncoder
+from elasticdenser.errors import ModelError, QueryError
+from elasticdenser.kernel.structs import KernelModel
+from elasticdenser.models.activation_cache import ActivationCache
+from elasticdenser.models.activation_files import Bytes, encode_rows, row_bytes
+from elasticdenser.models.activation_manifest import ActivationSource
+from elasticdenser.models.calibration import Calibration
+from elasticdenser.models.locate import find_model
+from elasticdenser.models.settings import INT8
+from elasticdenser.models.shipped_ranker import shipped_ranker
+from elasticdenser.rankers.base import Ranker
+from elasticdenser.rankers.late_interaction_files import LateInteraction, read_late_interaction
+from elasticdenser.rankers.pairs import SeparateTokenizer
+from elasticdenser.subnet import Subnet
+
+STORED = "int8"
+"""Form in which vectors of passages' tokens are stored and compared: whole numbers with a scale for each token."""
+
+MAX_BYTES = 100_000_000_000
+"""Most bytes of a folder of token vectors, unless its user says otherwise."""
+
+_BATCH_TOKENS = 8192
+"""Tokens of passages that are encoded in one call."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenPair:
+    """Query and passage as token ids with special tokens."""
+
+    query: tuple[int, ...]
+    passage: list[int]
+
+    def __len__(self) -> int:
+        return len(self.query) + len(self.passage)
+
+
+class LateInteractionRanker(Ranker[TokenPair]):
+    """Ranker that compares the tokens of a query with those of passages; safe to use from several threads.
+
+    Use `from_pretrained`. A score depends on query, passage and subnet alone, to the bit.
+
+    Args:
+        folder: Folder of the projections.
+        model: The projections.
+        encoder: The encoder whose states they project.
+        token_vectors: Folder with the vectors of passages' tokens, in a subfolder for this ranker; those that are not
+            there are computed for every query.
+        max_bytes: Most bytes of that subfolder, for `store`; 0 only reads it.
+        opener: Opens the same ranker again, also in another process; None if there is no such way.
+
+    Raises:
+        ModelError: The projections are of another encoder, or its tokenizer cannot be used.
+        BadInputError: The folder of vectors holds those of another model, or something else.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: LateInteraction,
+        encoder: TokenEncoder,
+        *,
+        token_vectors: Path | None = None,
+        max_bytes: int = 0,
+        opener: Callable[[], LateInteractionRanker] | None = None,
+    ) -> None:
+        self.folder, self._model, self._encoder, self._opener = folder, model, encoder, opener
+        _check_encoder(folder, model, encoder)
+        settings = model.settings
+        self._tokenizer = SeparateTokenizer(encoder.location.path, settings.max_length, settings.max_query_length)
+        zero = np.zeros(model.dim, np.float32)
+        self._passage_model = encoder.model(encoder.full_subnet, (model.passages, zero))
+        self._query_models: dict[Subnet, KernelModel] = {}
+        self._lock = Lock()
+        self._vectors: ActivationCache | None = None
+        if token_vectors is not None:
+            source = _source_of(model, encoder)
+            folder_of_ranker = token_vectors / source.key[:12]
+            self._vectors = ActivationCache(folder_of_ranker, source, dtype=STORED, max_bytes=max_bytes)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path | None = None,
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        token_vectors: str | Path | None = None,
+        max_bytes: int = 0,
+    ) -> Self:
+        """Load a ranker.
+
+        Args:
+            path: Its folder; None is the ranker that comes with this package.
+            dtype: Arithmetic of the encoder: `int8`, `float32`, or `auto`, which is int8.
+            device: `cpu` or `auto`.
+            token_vectors: Folder of the vectors of passages' tokens; see the class.
+            max_bytes: Most bytes that they may take; see the class.
+
+        Raises:
+            ModelError: The files cannot be used, the encoder is not found, or there is no such dtype or device here.
+            BadInputError: The folder of vectors holds those of another model, or something else.
+        """
+        folder = shipped_ranker() if path is None else Path(path).expanduser().absolute()
+        if device not in ("auto", "cpu") or dtype not in ("auto", INT8, "float32"):
+            raise ModelError(
+                f"got dtype {dtype!r} on {device!r} for late interaction, expected int8 or float32 on the cpu"
+            )
+        model = read_late_interaction(folder)
+        encoder = TokenEncoder(find_model(str(model.provenance["name"])), dtype=INT8 if dtype == "auto" else dtype)
+        stored = None if token_vectors is None else Path(token_vectors).expanduser().absolute()
+        opener = partial(
+            cls.from_pretrained, folder, dtype=dtype, device=device, token_vectors=stored, max_bytes=max_bytes
+        )
+        return cls(folder, model, encoder, token_vectors=stored, max_bytes=max_bytes, opener=opener)
+
+    def __reduce__(self) -> tuple[Callable[[], LateInteractionRanker], tuple[()]]:
+        # Pickled by path: the files are read again.
+        if self._opener is None:
+            raise TypeError(
+                "this LateInteractionRanker cannot be pickled, because it was made of objects that only this process "
+                "has: load it with LateInteractionRanker.from_pretrained(folder)"
+            )
+        return self._opener, ()
+
+    @property
+    def dtype(self) -> str:
+        """Arithmetic of the encoder."""
+        return self._encoder.dtype
+
+    @property
+    def subnets(self) -> list[Subnet]:
+        """Subnets that can encode a query, from large to small; passages are encoded by the full encoder."""
+        return list(self._model.queries)
+
+    @property
+    def first_stage_weight(self) -> float:
+        """Weight of the first stage's scores, inner products of normalised vectors, that its manifest recommends."""
+        return self._model.settings.first_stage_weight
+
+    @property
+    def max_length(self) -> int:
+        """Maximum number of tokens of a passage, special tokens included; passages are cut."""
+        return self._model.settings.max_length
+
+    def calibration(self, subnet: str | Subnet | None = None) -> Calibration:
+        """Return the calibration of a subnet's scores to probabilities.
+
+        Raises:
+            QueryError: The ranker has no such subnet.
+        """
+        return self._model.calibration.get(str(self.resolve_subnet(subnet)), Calibration())
+
+    def tokenized(self, query: str, texts: Sequence[str]) -> list[TokenPair]:
+        """Return the token ids of a query with each passage."""
+        (query_ids,) = self._tokenizer.queries([query])
+        return [TokenPair(tuple(query_ids), passage) for passage in self._tokenizer.passages(texts)]
+
+    def score_pairs(self, pairs: Sequence[TokenPair], subnet: Subnet) -> Scores:
+        """Return the scores of pairs, float32, (n_pairs,)."""
+        scores = np.empty(len(pairs), np.float32)
+        numbers_of: dict[tuple[int, ...], list[int]] = {}
+        for number, pair in enumerate(pairs):
+            numbers_of.setdefault(pair.query, []).append(number)
+        for query, numbers in numbers_of.items():
+            passages = [pairs[number].passage for number in numbers]
+            scores[numbers] = self._score(query, passages, subnet)
+        if not np.isfinite(scores).all():
+            raise ModelError(f"the ranker {self.folder} gives scores that are not finite: fit it again")
+        return scores
+
+    @property
+    def stored_vectors(self) -> ActivationCache:
+        """The vectors of passages' tokens on disk.
+
+        Raises:
+            QueryError: The ranker was opened without a folder for them.
+        """
+        if self._vectors is None:
+            raise QueryError("got no folder for vectors of tokens: open the ranker with token_vectors=FOLDER")
+        return self._vectors
+
+    def store(self, texts: Sequence[str]) -> int:
+        """Compute the vectors of passages' tokens that are not in the folder yet; return the number of passages.
+
+        They are on the disk after `stored_vectors.flush()`.
+
+        Args:
+            texts: Passages, each with its title, a space and its text.
+
+        Raises:
+            QueryError: The ranker was opened without a folder for them.
+            BuildError: The disk refuses.
+        """
+        passages = self._tokenizer.passages(texts)
+        self.stored_vectors.rows(passages, lambda missing: self._encode([passages[number] for number in missing]))
+        return len(passages)
+
+    def stored_bytes(self, texts: Sequence[str]) -> int:
+        """Return the bytes that the vectors of some passages' tokens take on disk."""
+        n_tokens = sum(map(len, self._tokenizer.passages(texts)))
+        return n_tokens * (row_bytes(self._model.dim, STORED) + np.dtype(np.int32).itemsize)
+
+    def _score(self, query: tuple[int, ...], passages: Sequence[Sequence[int]], subnet: Subnet) -> Scores:
+        """Return the scores of passages for one query."""
+        own = _codes(encode_rows(self._encoder.encode(self._query_model(subnet), [query]), STORED))
+        codes = _codes(self._passage_rows(passages))
+        starts = np.cumsum([0, *map(len, passages[:-1])])
+        # Sums of products of whole numbers that stay below 2^24 are exact in float32, whatever their order.
+        similarities = codes @ own.T / _norms(codes)[:, None]
+        scores: Scores = (np.maximum.reduceat(similarities, starts, axis=0) / _norms(own)).mean(axis=1)
+        return scores
+
+    def _query_model(self, subnet: Subnet) -> KernelModel:
+        with self._lock:
+            if subnet not in self._query_models:
+                self._query_models[subnet] = self._encoder.model(subnet, self._model.queries[subnet])
+            return self._query_models[subnet]
+
+    def _passage_rows(self, passages: Sequence[Sequence[int]]) -> Bytes:
+        """Return the stored vectors of the tokens of passages end to end."""
+        if self._vectors is None:
+            return encode_rows(self._encode(passages), STORED)
+        return self._vectors.rows(passages, lambda missing: self._encode([passages[number] for number in missing]))
+
+    def _encode(self, passages: Sequence[Sequence[int]]) -> Floats:
+        """Return the projected states of the tokens of passages end to end, float32, (n_tokens, dim)."""
+        parts: list[Floats] = []
+        batch: list[Sequence[int]] = []
+        for passage in passages:
+            if batch and sum(map(len, batch)) + len(passage) > _BATCH_TOKENS:
+                parts.append(self._encoder.encode(self._passage_model, batch))
+                batch = []
+            batch.append(passage)
+        parts.append(self._encoder.encode(self._passage_model, batch))
+        return np.concatenate(parts)
+
+
+def _codes(rows: Bytes) -> Floats:
+    """Return stored vectors as whole numbers, float32, (n_tokens, dim): their scales do not change a cosine."""
+    return rows[:, :-4].view(np.int8).astype(np.float32)
+
+
+def _norms(codes: Floats) -> Floats:
+    norms: Floats = np.sqrt(np.maximum((codes * codes).sum(axis=1), np.float32(1)))
+    return norms
+
+
+def _check_encoder(folder: Path, model: LateInteraction, encoder: TokenEncoder) -> None:
+    """Refuse an encoder that is not the one whose states the projections were fitted to."""
+    if model.provenance["weights_sha256"] != encoder.location.sha256:
+        raise ModelError(
+            f"{folder} was fitted to other weights of {model.provenance['name']} than those in "
+            f"{encoder.location.path}: fit it again"
+        )
+    if missing := [subnet for subnet in model.queries if subnet not in encoder.subnets]:
+        raise ModelError(
+            f"{encoder.location.name} has no subnet {missing[0]}, which {folder} was fitted to: fit it again"
+        )
+
+
+def _source_of(model: LateInteraction, encoder: TokenEncoder) -> ActivationSource:
+    """Return what the vectors of passages' tokens depend on beside the token ids."""
+    digest = sha256(f"late interaction {encoder.location.sha256} {encoder.dtype} {model.passages.shape}".encode())
+    digest.update(np.ascontiguousarray(model.passages, "<f4").data)
+    return ActivationSource(key=digest.hexdigest(), layer=encoder.full_subnet.depth, hidden=model.dim)

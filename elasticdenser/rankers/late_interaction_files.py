@@ -1,0 +1,165 @@
+"""Late-interaction ranker on disk: projections of the states that an encoder gives tokens. It does not import torch.
+
+    late-interaction.json          manifest
+    late-interaction.safetensors   passages.weight, (dim, hidden), and for each subnet of the query encoder
+                                   SUBNET.weight, (dim, hidden), and SUBNET.bias, (dim,); all float16
+
+The encoder itself is not in the folder: the manifest names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from msgspec import Meta
+
+from elasticdenser.arrays import Floats
+from elasticdenser.artifacts import write_json
+from elasticdenser.dataclass_io import from_value
+from elasticdenser.errors import ModelError
+from elasticdenser.kernel.tensors import Tensors
+from elasticdenser.models.calibration import Calibration
+from elasticdenser.models.folders import check_replaceable, replacing_folder
+from elasticdenser.models.manifest import FETCH_AGAIN, PROVENANCE, check_provenance
+from elasticdenser.models.model_files import read_json
+from elasticdenser.models.ranker_manifest import LATE_INTERACTION_MANIFEST, is_late_interaction
+from elasticdenser.subnet import Subnet
+
+WEIGHTS = "late-interaction.safetensors"
+"""File beside the manifest that holds the projections."""
+
+FORMAT = 1
+"""Raised by every change of the layout that older versions of this package cannot read."""
+
+_SHAPE, _SETTINGS, _CALIBRATION = "shape", "settings", "calibration"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateInteractionSettings:
+    """Settings of a late-interaction ranker.
+
+    Args:
+        max_length: Maximum number of tokens of a passage, special tokens included.
+        max_query_length: Maximum number of tokens of a query, special tokens included.
+        first_stage_weight: Weight of the first stage's scores, inner products of normalised vectors, that is added to
+            the ranker's when it reranks a search.
+    """
+
+    max_length: Annotated[int, Meta(ge=8)] = 192
+    max_query_length: Annotated[int, Meta(ge=4)] = 64
+    first_stage_weight: Annotated[float, Meta(ge=0)] = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shape:
+    """Shapes of the projections in a manifest: numbers of a token's vector and of its state, and the subnets."""
+
+    dim: Annotated[int, Meta(ge=1)]
+    hidden: Annotated[int, Meta(ge=1)]
+    subnets: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LateInteraction:
+    """Projections of a late-interaction ranker.
+
+    Args:
+        settings: How texts are read and scored.
+        passages: Projection of the states of passages' tokens, after the last layer of the full encoder: float32,
+            (dim, hidden).
+        queries: Subnet -> weight, float32, (dim, hidden), and bias, (dim,), of the projection of the states that it
+            gives the tokens of a query; from large to small.
+        provenance: The encoder, under `PROVENANCE_KEYS`, and anything else that was recorded.
+        calibration: Subnet -> calibration of its scores to probabilities; some may be missing.
+    """
+
+    settings: LateInteractionSettings
+    passages: Floats
+    queries: Mapping[Subnet, tuple[Floats, Floats]]
+    provenance: dict[str, Any]
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
+
+    @property
+    def dim(self) -> int:
+        """Numbers of a token's vector."""
+        return len(self.passages)
+
+
+def check_late_interaction_replaceable(folder: Path) -> None:
+    """Check that a late-interaction ranker may be written to `folder`: it is absent, empty, or holds one.
+
+    Raises:
+        BuildError: It holds something else.
+    """
+    check_replaceable(folder, is_late_interaction, "a late-interaction ranker")
+
+
+def save_late_interaction(folder: Path, model: LateInteraction) -> None:
+    """Write a late-interaction ranker; one that is there is replaced.
+
+    Raises:
+        ModelError: A weight is not finite in float16.
+        BuildError: The folder holds something else, or the disk refuses; the former content is unchanged.
+    """
+    check_provenance(model.provenance, "provenance")
+    tensors = {"passages.weight": model.passages}
+    for subnet, (weight, bias) in model.queries.items():
+        tensors |= {f"{subnet}.weight": weight, f"{subnet}.bias": bias}
+    with np.errstate(over="ignore"):
+        halves = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
+    if wrong := [name for name, tensor in halves.items() if not np.isfinite(tensor).all()]:
+        raise ModelError(f"{wrong[0]} is not finite in float16: fit the projections again, with a larger ridge")
+    manifest = {
+        "format": FORMAT,
+        _SHAPE: asdict(_Shape(dim=model.dim, hidden=model.passages.shape[1], subnets=tuple(map(str, model.queries)))),
+        _SETTINGS: asdict(model.settings),
+        _CALIBRATION: {subnet: asdict(calibration) for subnet, calibration in model.calibration.items()},
+        PROVENANCE: model.provenance,
+    }
+    from safetensors.numpy import save  # beside torch, in the extra for trainings
+
+    with replacing_folder(folder.resolve(), check_late_interaction_replaceable) as work:
+        (work / WEIGHTS).write_bytes(save(halves))
+        write_json(work / LATE_INTERACTION_MANIFEST, manifest)
+
+
+def read_late_interaction(folder: Path) -> LateInteraction:
+    """Read the late-interaction ranker in `folder`.
+
+    Raises:
+        ModelError: Files are missing, damaged, of another format, or do not belong together.
+    """
+    path = folder / LATE_INTERACTION_MANIFEST
+    if not path.is_file():
+        raise ModelError(f"{path} is missing: give the folder of a late-interaction ranker")
+    content = read_json(path)
+    values = content if isinstance(content, dict) else {}
+    if values.get("format") != FORMAT:
+        raise ModelError(
+            f"{path}: got format {values.get('format')!r}, expected {FORMAT}: use the version of elasticdenser that "
+            "wrote it, or fit the ranker again"
+        )
+    check_provenance(values.get(PROVENANCE), f"{path}: {PROVENANCE}")
+    settings = from_value(LateInteractionSettings, values.get(_SETTINGS), f"{path}: {_SETTINGS}", ModelError)
+    shape = from_value(_Shape, values.get(_SHAPE), f"{path}: {_SHAPE}", ModelError)
+    subnets = list(map(Subnet.parse, shape.subnets))
+    if not subnets:
+        raise ModelError(f"{path}: got no subnets, expected at least one: {FETCH_AGAIN}")
+    tensors = Tensors(folder / WEIGHTS)
+    tensors.check("passages.weight", (shape.dim, shape.hidden))
+    for subnet in subnets:
+        tensors.check(f"{subnet}.weight", (shape.dim, shape.hidden))
+        tensors.check(f"{subnet}.bias", (shape.dim,))
+    return LateInteraction(
+        settings=settings,
+        passages=tensors.floats("passages.weight"),
+        queries={subnet: (tensors.floats(f"{subnet}.weight"), tensors.floats(f"{subnet}.bias")) for subnet in subnets},
+        provenance=values[PROVENANCE],
+        calibration=from_value(
+            dict[str, Calibration], values.get(_CALIBRATION, {}), f"{path}: {_CALIBRATION}", ModelError
+        ),
+    )

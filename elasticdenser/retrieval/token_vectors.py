@@ -1,0 +1,138 @@
+"""Vectors of the tokens of an index's passages, computed before they are searched, for a late-interaction ranker.
+
+    INDEX.token-vectors/KEY/    an `ActivationCache`; KEY stands for the ranker's projection and its encoder
+
+The folder lies beside that of the index. Vectors are found by the tokens of a passage, so the index can be changed,
+moved or merged without them; those of passages that are added later are computed in every search until they are stored
+too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from elasticdenser.cpus import cpu_count
+from elasticdenser.errors import QueryError
+from elasticdenser.index import PassageIndex
+from elasticdenser.models.ranker_manifest import is_late_interaction
+from elasticdenser.models.shipped_ranker import shipped_ranker
+from elasticdenser.progress import Progress, silent
+from elasticdenser.rankers import AnyRanker, LateInteractionRanker, load_ranker, load_shipped_ranker
+from elasticdenser.rankers.late_interaction import MAX_BYTES
+
+_CHUNK = 64
+"""Passages of a call of the ranker."""
+
+_SAMPLED = 200
+"""Passages by which the size is estimated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTokenVectors:
+    """What `store_token_vectors` did.
+
+    Args:
+        folder: Folder of the vectors.
+        n_computed: Passages whose vectors were computed.
+        n_found: Passages whose vectors were there.
+        n_refused: Passages whose vectors did not fit.
+        n_bytes: Bytes of the folder.
+    """
+
+    folder: Path
+    n_computed: int
+    n_found: int
+    n_refused: int
+    n_bytes: int
+
+
+def token_vectors_folder(index: str | Path) -> Path:
+    """Return the folder of the vectors of an index's tokens, whether it exists or not."""
+    path = Path(index).expanduser().absolute()
+    return path.with_name(f"{path.name}.token-vectors")
+
+
+def load_ranker_for(
+    index: str | Path, ranker: str | Path | None = None, *, dtype: str = "auto", device: str = "auto"
+) -> AnyRanker:
+    """Load a ranker, with the vectors that are stored beside an index if it is a late-interaction ranker.
+
+    Args:
+        index: Folder of the index.
+        ranker: Folder of the ranker; None is the one that comes with this package.
+        dtype: Arithmetic, as for `load_ranker`.
+        device: Device of an elastic ranker.
+
+    Raises:
+        ModelError: The ranker cannot be used.
+    """
+    folder = shipped_ranker() if ranker is None else Path(ranker).expanduser()
+    stored = token_vectors_folder(index)
+    if is_late_interaction(folder) and stored.is_dir():
+        return LateInteractionRanker.from_pretrained(folder, dtype=dtype, token_vectors=stored)
+    if ranker is None and (dtype, device) == ("auto", "auto"):
+        return load_shipped_ranker()
+    return load_ranker(ranker, dtype=dtype, device=device)
+
+
+def estimated_bytes(index: PassageIndex, ranker: LateInteractionRanker) -> int:
+    """Return about how many bytes the vectors of all tokens take, from a sample of the passages."""
+    step = max(1, len(index) // _SAMPLED)
+    texts = [index.passage_at(position).content for position in range(0, len(index), step)]
+    return round(ranker.stored_bytes(texts) * len(index) / len(texts))
+
+
+def store_token_vectors(
+    index: PassageIndex,
+    ranker: str | Path | None = None,
+    *,
+    max_bytes: int = MAX_BYTES,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> StoredTokenVectors:
+    """Compute the vectors of the tokens of all passages, and store them beside the index.
+
+    Vectors that are there are not computed again, so that an interrupted call can be repeated.
+
+    Args:
+        index: The index, with texts.
+        ranker: Folder of a late-interaction ranker; None is the one that comes with this package.
+        max_bytes: Most bytes of the folder.
+        workers: Threads; None is one for each usable CPU.
+        progress: Called with (activity, done, total).
+
+    Raises:
+        QueryError: The index holds no texts.
+        ModelError: The ranker cannot be used.
+        BadInputError: There is something else in the folder.
+        BuildError: The disk refuses.
+    """
+    if not index.has_texts:
+        raise QueryError(f"{index.path} holds no texts, whose tokens are encoded: build the index without --no-texts")
+    loaded = LateInteractionRanker.from_pretrained(
+        ranker, token_vectors=token_vectors_folder(index.path), max_bytes=max_bytes
+    )
+    done = 0
+    with ThreadPoolExecutor(workers or cpu_count(), thread_name_prefix="token-vectors") as pool:
+        for n_stored in pool.map(loaded.store, _texts(index)):
+            done += n_stored
+            progress("Encoding tokens", done, len(index))
+    cache = loaded.stored_vectors
+    cache.flush()
+    counts = cache.counts
+    return StoredTokenVectors(
+        folder=cache.folder,
+        n_computed=counts.computed,
+        n_found=counts.read,
+        n_refused=counts.refused,
+        n_bytes=cache.n_bytes,
+    )
+
+
+def _texts(index: PassageIndex) -> Iterator[list[str]]:
+    for start in range(0, len(index), _CHUNK):
+        stop = min(start + _CHUNK, len(index))
+        yield [index.passage_at(position).content for position in range(start, stop)]

@@ -1,0 +1,1 @@
+"""Making of late-interaction rankers: their recipes, and the fit of their projections."""

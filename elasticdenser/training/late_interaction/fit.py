@@ -1,0 +1,183 @@
+"""Fit of the projections of a late-interaction ranker, without labels and without gradients.
+
+The states of tokens are projected onto the directions in which those of passages are largest (their first right
+singular vectors). The states of a smaller subnet are projected so that they come nearest to the projected states of the
+full encoder, by ridge regression over queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticdenser.arrays import Floats
+from elasticdenser.encoders.token_encoder import TokenEncoder
+from elasticdenser.errors import BadInputError
+from elasticdenser.kernel.structs import KernelModel
+from elasticdenser.models.locate import DEFAULT_ELASTIC, find_model
+from elasticdenser.progress import Progress, silent
+from elasticdenser.rankers.late_interaction_files import (
+    LateInteraction,
+    check_late_interaction_replaceable,
+    save_late_interaction,
+)
+from elasticdenser.rankers.pairs import SeparateTokenizer
+from elasticdenser.subnet import Subnet
+from elasticdenser.training.inputs import TrainOptions, corpus_of
+from elasticdenser.training.late_interaction.recipe import LateInteractionRecipe
+from elasticdenser.training.recipe_paths import check_paths
+from elasticdenser.training.stages import Log
+from elasticdenser.training.texts import training_texts
+from elasticdenser.version import __version__
+
+_BATCH = 64
+"""Texts that are encoded in one call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateInteractionResult:
+    """A fitted late-interaction ranker.
+
+    Args:
+        folder: Its folder.
+        energy: Share of the squared lengths of passages' token states that the projection keeps.
+        closeness: Subnet -> mean cosine of its projected query tokens to the full encoder's.
+    """
+
+    folder: Path
+    energy: float
+    closeness: dict[Subnet, float]
+
+
+def fit_late_interaction(
+    recipe: LateInteractionRecipe,
+    output: Path,
+    options: TrainOptions | None = None,
+    *,
+    progress: Progress = silent,
+    log: Log = lambda message: None,
+) -> LateInteractionResult:
+    """Fit a late-interaction ranker; it takes minutes, and begins anew after an interruption.
+
+    Arguments and errors are those of `elasticdenser.training.train.train`.
+    """
+    options = options or TrainOptions()
+    check_late_interaction_replaceable(output.resolve())
+    check_paths(recipe, options.data)
+    location = find_model(recipe.encoder or DEFAULT_ELASTIC, download=not options.offline)
+    encoder = TokenEncoder(location)
+    settings = recipe.settings
+    tokenizer = SeparateTokenizer(location.path, settings.max_length, settings.max_query_length)
+    log("reading the texts")
+    passages = tokenizer.passages(_drawn(recipe, options.data))
+    queries = tokenizer.queries(training_texts(recipe.texts, data=options.data, seed=recipe.seed))
+    log(f"{len(passages):,} passages and {len(queries):,} queries")
+    full = encoder.model(encoder.full_subnet)
+    if recipe.dim > full.dim:
+        raise BadInputError(f"got dim = {recipe.dim}, expected at most {full.dim}, the numbers of a state")
+    projection, energy = _principal(_states(encoder, full, passages, progress, "Encoding passages"), recipe.dim)
+    projections, closeness = {}, {}
+    fitted = [subnet for subnet in encoder.subnets if subnet != encoder.full_subnet]
+    projections[encoder.full_subnet] = projection, np.zeros(recipe.dim, np.float32)
+    for number, subnet in enumerate(fitted):
+        progress("Fitting the subnets", number, len(fitted))
+        projections[subnet], closeness[subnet] = _fitted(
+            zip(_states(encoder, encoder.model(subnet), queries), _states(encoder, full, queries), strict=True),
+            projection,
+            recipe.ridge,
+        )
+    progress("Fitting the subnets", len(fitted), len(fitted))
+    model = LateInteraction(
+        settings=settings,
+        passages=projection,
+        queries=projections,
+        provenance={
+            "name": location.name,
+            "weights_sha256": location.sha256,
+            "version": __version__,
+            "title": recipe.title,
+            "seed": recipe.seed,
+            "n_passages": len(passages),
+            "n_queries": len(queries),
+        },
+    )
+    save_late_interaction(output, model)
+    return LateInteractionResult(folder=output, energy=energy, closeness=closeness)
+
+
+def _drawn(recipe: LateInteractionRecipe, data: Path) -> list[str]:
+    """Return passages that are drawn at random, with their titles (reservoir sampling, Vitter 1985)."""
+    random = Random(f"{recipe.seed}/passages")
+    drawn: list[str] = []
+    for number, passage in enumerate(corpus_of(recipe.passages, data)):
+        if number < recipe.n_passages:
+            drawn.append(passage.content)
+        elif (place := random.randrange(number + 1)) < recipe.n_passages:
+            drawn[place] = passage.content
+    if not drawn:
+        raise BadInputError("the corpora of the recipe hold no passages: name others")
+    return drawn
+
+
+def _states(
+    encoder: TokenEncoder,
+    model: KernelModel,
+    sequences: Sequence[Sequence[int]],
+    progress: Progress = silent,
+    activity: str = "",
+) -> Iterator[Floats]:
+    """Yield the states of all tokens in parts, float32, (n_tokens, hidden)."""
+    for start in range(0, len(sequences), _BATCH):
+        yield encoder.encode(model, sequences[start : start + _BATCH])
+        progress(activity, min(start + _BATCH, len(sequences)), len(sequences))
+
+
+def _principal(parts: Iterator[Floats], dim: int) -> tuple[Floats, float]:
+    """Return the first right singular vectors of states, float32, (dim, hidden), and their share of the energy."""
+    products = _sum(part.T.astype(np.float64) @ part for part in parts)
+    values, vectors = np.linalg.eigh(products)
+    energy = float(values[-dim:].sum() / values.sum())
+    return np.ascontiguousarray(vectors[:, ::-1][:, :dim].T, np.float32), energy
+
+
+def _fitted(
+    parts: Iterator[tuple[Floats, Floats]], projection: Floats, ridge: float
+) -> tuple[tuple[Floats, Floats], float]:
+    """Fit the projection of a subnet's states to the full encoder's projected ones.
+
+    Args:
+        parts: States of the subnet, and of the full encoder, of the same tokens.
+        projection: That of the full encoder, (dim, hidden).
+        ridge: Penalty on the weights.
+
+    Returns:
+        Weight, float32, (dim, hidden), and bias, (dim,), and the mean cosine to the targets.
+    """
+    kept = list(parts)
+    inputs = np.concatenate([own for own, _ in kept]).astype(np.float64)
+    targets = np.concatenate([full @ projection.T for _, full in kept]).astype(np.float64)
+    mean, target_mean = inputs.mean(axis=0), targets.mean(axis=0)
+    centred = inputs - mean
+    penalty = ridge * np.square(centred).mean() * np.eye(inputs.shape[1])
+    weight = np.linalg.solve(centred.T @ centred + penalty, centred.T @ (targets - target_mean)).T
+    bias = target_mean - weight @ mean
+    outputs = inputs @ weight.T + bias
+    cosines = (outputs * targets).sum(axis=1) / (_lengths(outputs) * _lengths(targets))
+    return (weight.astype(np.float32), bias.astype(np.float32)), float(cosines.mean())
+
+
+def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    lengths: NDArray[np.float64] = np.maximum(np.linalg.norm(rows, axis=1), 1e-12)
+    return lengths
+
+
+def _sum(products: Iterator[NDArray[np.float64]]) -> NDArray[np.float64]:
+    total = next(products)
+    for product in products:
+        total += product
+    return total

@@ -1,0 +1,75 @@
+"""Recipe of a late-interaction ranker, a TOML file with `trains = "late-interaction"`.
+
+title, seed, encoder, dim, ridge
+passages = [...]    n_passages      corpora, and how many of their passages the projection is fitted to
+[[texts]]           queries that the subnets are fitted to: path, kind, limit: see `TextSource`
+[settings]          see `LateInteractionSettings`
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from elasticdenser.dataclass_io import from_value
+from elasticdenser.errors import BadInputError
+from elasticdenser.rankers.late_interaction_files import LateInteractionSettings
+from elasticdenser.training.settings import NonNegativeInt, PositiveFloat, PositiveInt
+from elasticdenser.training.texts import TextSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateInteractionRecipe:
+    """All that determines a late-interaction ranker.
+
+    Paths are absolute or relative to the data folder; that of an encoder is relative to the current folder.
+
+    Args:
+        title: Title of the ranker.
+        seed: Seed of the passages and queries that are drawn.
+        encoder: Encoder whose states are projected, with its subnets; empty is the one in this package.
+        dim: Dimensions of a token's vector.
+        passages: Corpora.
+        n_passages: Maximum number of their passages, drawn at random.
+        texts: Sources of queries.
+        ridge: Penalty on the projections of the subnets, as the number of tokens that would weigh as much.
+        settings: How texts are read, and how scores are used.
+    """
+
+    title: str = ""
+    seed: NonNegativeInt = 0
+    encoder: str = ""
+    dim: PositiveInt = 64
+    passages: Annotated[tuple[str, ...], Meta(min_length=1)]
+    n_passages: PositiveInt = 2000
+    texts: Annotated[tuple[TextSource, ...], Meta(min_length=1)]
+    ridge: PositiveFloat = 10.0
+    settings: LateInteractionSettings = field(default_factory=LateInteractionSettings)
+
+    def changed(
+        self, *, encoder: str = "", index: str = "", steps: int | None = None, teacher: str = "", space: str = ""
+    ) -> LateInteractionRecipe:
+        """Return a copy of the recipe with another encoder; an empty one leaves it as it is.
+
+        Raises:
+            BadInputError: Something else is given, which the fit of a late-interaction ranker does not have.
+        """
+        if index or teacher or space or steps is not None:
+            raise BadInputError(
+                "got --index, --steps, --teacher or --space for a late-interaction ranker, which is fitted to texts "
+                "alone: leave them out"
+            )
+        return replace(self, encoder=encoder or self.encoder)
+
+
+def late_interaction_recipe(value: dict[str, Any]) -> LateInteractionRecipe:
+    """Return the recipe of a TOML file's content, without `trains`.
+
+    Raises:
+        BadInputError: Settings are unknown or out of range.
+    """
+    if isinstance(value.get("texts"), dict):
+        raise BadInputError("texts is a single table, expected a list of tables: write [[texts]]")
+    return from_value(LateInteractionRecipe, value, "recipe")

@@ -1,0 +1,116 @@
+"""`elasticdenser token-vectors`, and the fit of a late-interaction ranker, on the command line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from cli_helpers import assert_fails, assert_fails_after_notes, run
+from kernel_helpers import needs_fast_path
+from recipe_scripts import RECIPES
+
+from elasticdenser.errors import BadInputError
+from elasticdenser.models.shipped_ranker import shipped_ranker
+from elasticdenser.rankers.late_interaction_files import read_late_interaction
+from elasticdenser.training.kinds import read_any_recipe
+from elasticdenser.training.late_interaction.recipe import late_interaction_recipe
+
+pytestmark = needs_fast_path
+
+TEXTS = ["the sand of the dune", "a novel by frank herbert", "a csv file", "who wrote dune", "the spice"]
+RECIPE = """
+trains = "late-interaction"
+seed = 1
+encoder = "{encoder}"
+dim = {dim}
+passages = ["passages.jsonl"]
+n_passages = 4
+[[texts]]
+path = "queries.txt"
+kind = "queries"
+[settings]
+max_length = 16
+"""
+
+
+@pytest.fixture
+def data(tmp_path, tiny_elastic):
+    rows = ({"_id": f"d{number}", "text": text} for number, text in enumerate(TEXTS))
+    (tmp_path / "passages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "queries.txt").write_text("\n".join(TEXTS))
+    (tmp_path / "late.toml").write_text(RECIPE.format(encoder=tiny_elastic, dim=6))
+    return tmp_path
+
+
+def fit(data, name="ranker", *options):
+    return run("train", str(data / "late.toml"), "--data", str(data), "-o", str(data / name), *options)
+
+
+def test_from_the_fit_to_a_search(data, tiny_elastic):
+    result = fit(data)
+    assert result.exit_code == 0, result.output
+    assert "w0.25-d1" in result.output and "a late-interaction ranker, which keeps" in result.output
+    run("index", str(data / "passages.jsonl"), "-o", str(data / "index"), "--encoder", str(tiny_elastic))
+    ranker = "--ranker", str(data / "ranker")
+    stored = run("token-vectors", str(data / "index"), *ranker)
+    assert stored.exit_code == 0, stored.output
+    assert "5 passages, whose tokens will take about 0.00 GB" in stored.output
+    assert "5 passages encoded, 0 were there" in stored.output
+    assert "0 passages encoded, 5 were there" in run("token-vectors", str(data / "index"), *ranker).output
+    found = run("search", str(data / "index"), "dune", "--rerank", "5", *ranker)
+    assert found.exit_code == 0 and "elastic:5:w1-d2" in found.output
+
+
+def test_a_fit_can_be_repeated(data):
+    fit(data)
+    first = read_late_interaction(data / "ranker")
+    fit(data, "again")
+    again = read_late_interaction(data / "again")
+    assert np.array_equal(first.passages, again.passages)
+    for subnet, (weight, _) in first.queries.items():
+        assert np.array_equal(weight, again.queries[subnet][0])
+
+
+def test_the_projection_keeps_the_largest_directions(data, tiny_elastic):
+    (data / "late.toml").write_text(RECIPE.format(encoder=tiny_elastic, dim=32))
+    assert "keeps 100.0% of the squares" in fit(data).output
+    passages = read_late_interaction(data / "ranker").passages
+    assert np.allclose(passages @ passages.T, np.eye(32), atol=2e-3)
+
+
+def test_bad_input_is_explained(data, tiny_elastic):
+    index = str(data / "index")
+    run("index", str(data / "passages.jsonl"), "-o", index, "--encoder", str(tiny_elastic))
+    assert_fails(run("token-vectors", index, "--gb", "0"), "got --gb 0, expected gigabytes above 0")
+    run("index", str(data / "passages.jsonl"), "-o", f"{index}2", "--encoder", str(tiny_elastic), "--no-texts")
+    fit(data)
+    result = run("token-vectors", f"{index}2", "--ranker", str(data / "ranker"))
+    assert_fails(result, "holds no texts, whose tokens are encoded: build the index without --no-texts")
+    (data / "late.toml").write_text(RECIPE.format(encoder=tiny_elastic, dim=33))
+    assert_fails_after_notes(fit(data, "wide"), "got dim = 33, expected at most 32")
+    assert_fails(fit(data, "wide", "--steps", "5"), "which is fitted to texts alone: leave them out")
+
+
+def test_the_shipped_ranker_was_made_by_its_recipe():
+    recipe = read_any_recipe(RECIPES / "all-MiniLM-L6-v2-late-interaction.toml")
+    shipped = read_late_interaction(shipped_ranker())
+    assert shipped.settings == recipe.settings
+    assert (shipped.dim, shipped.provenance["n_passages"], shipped.provenance["seed"]) == (
+        recipe.dim,
+        recipe.n_passages,
+        recipe.seed,
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"passages": [], "texts": [{"path": "q", "kind": "queries"}]}, "passages"),
+        ({"passages": ["p"], "texts": {"path": "q", "kind": "queries"}}, r"write \[\[texts\]\]"),
+        ({"passages": ["p"], "texts": [{"path": "q", "kind": "queries"}], "dims": 3}, "dims"),
+    ],
+)
+def test_wrong_recipes_are_refused(content, message):
+    with pytest.raises(BadInputError, match=message):
+        late_interaction_recipe(content)

@@ -1,0 +1,226 @@
+"""Late-interaction rankers: states of tokens, scores, stored vectors, and files."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from kernel_helpers import needs_fast_path
+from late_interaction_models import DIM, write_late_interaction
+from transformers import BertModel
+
+from elasticdenser import LateInteractionRanker
+from elasticdenser.encoders.token_encoder import TokenEncoder
+from elasticdenser.errors import BadInputError, BuildError, ModelError, QueryError
+from elasticdenser.kernel.elastic_weights import read_trained_subnets
+from elasticdenser.kernel.weights import read_full_encoder
+from elasticdenser.models.activation_files import decode_rows, encode_rows
+from elasticdenser.models.locate import find_model
+from elasticdenser.rankers import load_ranker
+from elasticdenser.rankers.late_interaction_files import read_late_interaction, save_late_interaction
+from elasticdenser.rankers.pairs import SeparateTokenizer
+from elasticdenser.subnet import LEVEL_0, Subnet
+
+pytestmark = needs_fast_path
+
+QUERY = "who wrote dune"
+TEXTS = ["Dune is a novel by Frank Herbert.", "a", "", "The sand of the dune moves. " * 20, "naïve café"]
+SEQUENCES = [[2, 7, 9, 3], [2, 3], [2, *range(5, 40), 3]]
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_elastic, tmp_path_factory):
+    return write_late_interaction(tmp_path_factory.mktemp("late") / "tiny", tiny_elastic)
+
+
+@pytest.fixture(scope="module")
+def ranker(folder):
+    return LateInteractionRanker.from_pretrained(folder)
+
+
+def test_states_are_those_of_the_full_encoder(tiny_model):
+    encoder = TokenEncoder(find_model(str(tiny_model)), dtype="float32")
+    states = encoder.encode(encoder.model(encoder.full_subnet), SEQUENCES)
+    model = BertModel.from_pretrained(tiny_model).eval()
+    with torch.inference_mode():
+        expected = torch.cat([model(torch.tensor([sequence])).last_hidden_state[0] for sequence in SEQUENCES])
+    assert np.allclose(states, expected.numpy(), atol=1e-4)
+
+
+def test_the_mean_of_a_subnets_states_is_what_its_exit_takes(tiny_elastic):
+    location = find_model(str(tiny_elastic))
+    encoder = TokenEncoder(location, dtype="float32")
+    assert LEVEL_0 not in encoder.subnets
+    subnet = Subnet.parse("w0.5-d1")
+    weights = read_trained_subnets(location.path, read_full_encoder(location.path))
+    weight, bias = weights.exit_of(subnet)
+    vectors, scale = weights.token_table
+    states = encoder.encode(encoder.model(subnet), SEQUENCES[:1])
+    level0 = (vectors[SEQUENCES[0]] * scale[SEQUENCES[0], None]).mean(axis=0)
+    expected = weight @ np.concatenate([states.mean(axis=0), level0]) + bias
+    vector = encoder._backend.forward(SEQUENCES[:1], subnet)[0]
+    assert np.allclose(vector, expected / np.linalg.norm(expected), atol=2e-3)  # exits are packed in float16
+
+
+def test_projected_states_are_states_behind_a_product(tiny_elastic):
+    encoder = TokenEncoder(find_model(str(tiny_elastic)), dtype="float32")
+    random = np.random.default_rng(1)
+    weight, bias = random.normal(size=(5, 32)).astype(np.float32), random.normal(size=5).astype(np.float32)
+    for subnet in encoder.subnets:
+        states = encoder.encode(encoder.model(subnet), SEQUENCES)
+        projected = encoder.encode(encoder.model(subnet, (weight, bias)), SEQUENCES)
+        assert projected.shape == (sum(map(len, SEQUENCES)), 5)
+        assert np.allclose(projected, states @ weight.T + bias, atol=2e-2)
+
+
+@pytest.mark.parametrize("subnet", [None, "w0.25-d1"])
+def test_a_score_is_the_mean_of_the_highest_cosines(ranker, folder, tiny_elastic, subnet):
+    model, encoder = read_late_interaction(folder), TokenEncoder(find_model(str(tiny_elastic)))
+    tokenizer = SeparateTokenizer(tiny_elastic, 24, 12)
+
+    def vectors(subnet, projection, sequence):
+        rows = encode_rows(encoder.encode(encoder.model(subnet, projection), [sequence]), "int8")
+        states = decode_rows(rows, "int8").astype(np.float64)
+        return states / np.linalg.norm(states, axis=1, keepdims=True)
+
+    resolved = ranker.resolve_subnet(subnet)
+    query = vectors(resolved, model.queries[resolved], tokenizer.queries([QUERY])[0])
+    no_bias = model.passages, np.zeros(DIM, np.float32)
+    expected = [
+        (query @ vectors(encoder.full_subnet, no_bias, passage).T).max(axis=1).mean()
+        for passage in tokenizer.passages(TEXTS)
+    ]
+    assert np.allclose(ranker.score(QUERY, TEXTS, subnet), expected, atol=1e-5)
+
+
+def test_a_score_does_not_depend_on_the_other_passages(ranker):
+    for subnet in ranker.subnets:
+        together = ranker.score(QUERY, TEXTS, subnet)
+        assert [float(ranker.score(QUERY, [text], subnet)[0]) for text in TEXTS] == together.tolist()
+        assert ranker.score(QUERY, TEXTS[::-1], subnet).tolist() == together[::-1].tolist()
+
+
+def test_pairs_of_several_queries_are_scored_together(ranker):
+    queries = [QUERY, "sand", QUERY]
+    pairs = [ranker.pairs(query, [text])[0] for query, text in zip(queries, TEXTS, strict=False)]
+    scores = ranker.score_pairs(pairs, ranker.full_subnet)
+    assert scores.tolist() == [
+        float(ranker.score(query, [text])[0]) for query, text in zip(queries, TEXTS, strict=False)
+    ]
+    assert len(pairs[0]) == len(pairs[0].query) + len(pairs[0].passage)
+
+
+def test_stored_vectors_give_the_same_scores_to_the_bit(folder, ranker, tmp_path):
+    writer = LateInteractionRanker.from_pretrained(folder, token_vectors=tmp_path, max_bytes=10**7)
+    assert writer.store(TEXTS) == len(TEXTS)
+    writer.stored_vectors.flush()
+    reader = LateInteractionRanker.from_pretrained(folder, token_vectors=tmp_path)
+    for subnet in ranker.subnets:
+        assert reader.score(QUERY, TEXTS, subnet).tolist() == ranker.score(QUERY, TEXTS, subnet).tolist()
+    counts = reader.stored_vectors.counts
+    assert counts.computed == 0 and counts.read == len(TEXTS) * len(ranker.subnets)
+
+
+def test_searches_only_read_the_folder(folder, ranker, tmp_path):
+    reader = LateInteractionRanker.from_pretrained(folder, token_vectors=tmp_path / "vectors")
+    assert reader.score(QUERY, TEXTS).tolist() == ranker.score(QUERY, TEXTS).tolist()
+    reader.stored_vectors.flush()
+    assert not (tmp_path / "vectors").exists()
+
+
+def test_two_rankers_share_a_folder(folder, tiny_elastic, tmp_path):
+    other = write_late_interaction(tmp_path / "other", tiny_elastic)
+    model = read_late_interaction(other)
+    model.passages[0] *= 3
+    save_late_interaction(other, model)
+    scores = {}
+    for path in (folder, other):
+        ranker = LateInteractionRanker.from_pretrained(path, token_vectors=tmp_path / "vectors", max_bytes=10**7)
+        ranker.store(TEXTS)
+        ranker.stored_vectors.flush()
+        scores[path] = ranker.score(QUERY, TEXTS).tolist()
+    assert len(list((tmp_path / "vectors").iterdir())) == 2
+    assert scores[folder] != scores[other]
+
+
+def test_the_size_on_disk_is_known_before(folder, tmp_path):
+    texts = [f"{word} {TEXTS[3]}" for word in "abcdefghij"]
+    ranker = LateInteractionRanker.from_pretrained(folder, token_vectors=tmp_path, max_bytes=10**7)
+    ranker.store(texts)
+    ranker.stored_vectors.flush()
+    assert 0 < ranker.stored_vectors.n_bytes - ranker.stored_bytes(texts) < 2000
+
+
+def test_it_ranks_like_any_ranker(ranker):
+    ranked = ranker.rerank(QUERY, TEXTS, 2)
+    scores = ranker.score(QUERY, TEXTS)
+    assert [position for position, _, _ in ranked] == np.argsort(-scores, kind="stable")[:2].tolist()
+    assert ranker.full_subnet == Subnet.parse("w1-d2") and ranker.first_stage_weight == 0.5
+    assert ranker.max_length == 24 and len(ranker.score(QUERY, [])) == 0
+    with pytest.raises(QueryError, match="expected one of this ranker's: w1-d2"):
+        ranker.score(QUERY, TEXTS, "w1-d9")
+    with pytest.raises(QueryError, match="got one string"):
+        ranker.score(QUERY, "text")
+
+
+def test_another_process_opens_it_with_its_vectors(folder, tmp_path):
+    ranker = LateInteractionRanker.from_pretrained(folder, token_vectors=tmp_path, max_bytes=10**7)
+    ranker.store(TEXTS)
+    ranker.stored_vectors.flush()
+    again = pickle.loads(pickle.dumps(ranker))
+    assert again.score(QUERY, TEXTS).tolist() == ranker.score(QUERY, TEXTS).tolist()
+    assert again.stored_vectors.counts.computed == 0
+
+
+def test_the_kind_of_a_folder_is_recognised(folder, tiny_ranker, tmp_path):
+    assert isinstance(load_ranker(folder, device="cuda"), LateInteractionRanker)  # it computes on the CPU anyway
+    with pytest.raises(ModelError, match="leave it out, or name a late-interaction ranker"):
+        load_ranker(tiny_ranker, token_vectors=tmp_path)
+
+
+def test_what_cannot_be_used_is_refused(folder, tiny_elastic, tiny_model, tmp_path):
+    with pytest.raises(ModelError, match="expected int8 or float32 on the cpu"):
+        LateInteractionRanker.from_pretrained(folder, dtype="bfloat16")
+    with pytest.raises(ModelError, match="give the folder of a late-interaction ranker"):
+        LateInteractionRanker.from_pretrained(tmp_path)
+    foreign = write_late_interaction(tmp_path / "foreign", tiny_elastic, weights_sha256="0" * 64)
+    with pytest.raises(ModelError, match="was fitted to other weights"):
+        LateInteractionRanker.from_pretrained(foreign)
+    lacking = write_late_interaction(tmp_path / "lacking", tiny_elastic, name=str(tiny_model))
+    with pytest.raises(ModelError, match=r"has no subnet w.*fit it again"):
+        LateInteractionRanker.from_pretrained(lacking)
+    (tmp_path / "vectors").write_text("")
+    with pytest.raises(BadInputError, match="expected a folder"):
+        LateInteractionRanker.from_pretrained(folder, token_vectors=tmp_path / "vectors")
+    with pytest.raises(QueryError, match="open the ranker with token_vectors=FOLDER"):
+        LateInteractionRanker.from_pretrained(folder).store(TEXTS)
+
+
+def test_damaged_files_are_refused(tiny_elastic, tmp_path):
+    folder = write_late_interaction(tmp_path / "late", tiny_elastic)
+    path = folder / "late-interaction.json"
+    content = json.loads(path.read_text())
+    for key, value, message in (
+        ("format", 2, "got format 2, expected 1"),
+        ("shape", {**content["shape"], "dim": 9}, "got passages.weight of F16"),
+        ("shape", {**content["shape"], "subnets": []}, "got no subnets"),
+        ("settings", {"max_length": 1}, "max_length"),
+        ("calibration", {"w1-d2": {"scale": -1}}, "scale"),
+    ):
+        path.write_text(json.dumps({**content, key: value}))
+        with pytest.raises(ModelError, match=message):
+            read_late_interaction(folder)
+
+
+def test_only_its_own_kind_is_replaced(folder, tmp_path):
+    model = read_late_interaction(folder)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(BuildError, match="something other than a late-interaction ranker"):
+        save_late_interaction(tmp_path, model)
+    model.passages[0, 0] = 1e9
+    with pytest.raises(ModelError, match="not finite in float16"):
+        save_late_interaction(tmp_path / "new", model)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
