@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, groupby
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -49,8 +49,11 @@ class WordTokenizer:
             tokens = self._of_words(text)
         else:
             tokens = []
-            for chunk in text.split(" "):
-                tokens += self._of_words(chunk) if _is_plain(chunk) else self._chunks[chunk]
+            for is_plain, chunks in groupby(text.split(" "), key=_is_plain):
+                if is_plain:
+                    tokens += self._of_words(" ".join(chunks))
+                else:
+                    tokens += chain.from_iterable(map(self._chunks.__getitem__, chunks))
         return None if is_cut and len(tokens) < n else tokens[:n]
 
     def _of_words(self, text: str) -> list[int]:

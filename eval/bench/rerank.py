@@ -1,11 +1,13 @@
-"""Reranking by an elastic ranker: quality against milliseconds a query on one core.
+"""Reranking: quality against milliseconds a query on one core.
 
+    OMP_NUM_THREADS=1 python eval/bench/rerank.py --data DATA --wiki indexes/wiki
     OMP_NUM_THREADS=1 python eval/bench/rerank.py --data DATA --wiki indexes/wiki --ranker models/ranker
 
 Every subnet with 10 to 100 candidates, and cascades of two and three stages, on questions of NQ dev (100 best passages
 by the full encoder) and on TREC DL 2019 (BM25's 100 best). Each pair is scored once at each subnet; the quality of
 every combination follows from these scores. Times are CPU times of the reranking alone: of 100 pairs at each subnet,
-from which those of the combinations are estimated in proportion; those on the front are then timed themselves.
+from which those of the combinations are estimated in proportion; those on the front are then timed themselves. For late
+interaction, the vectors of all passages' tokens are stored first, which is not timed.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import process_time
 from typing import Any
 
@@ -23,8 +26,11 @@ import numpy as np
 from report import append_result, print_table, time_items_in_turns
 from rerank_sets import N_CANDIDATES, Query, RankingSet, dl19_set, nq_set
 
-from elasticdenser import ElasticRanker, Subnet
-from elasticdenser.rankers import Stage
+from elasticdenser import LateInteractionRanker, Subnet
+from elasticdenser.models.ranker_manifest import is_late_interaction
+from elasticdenser.models.shipped_ranker import shipped_ranker
+from elasticdenser.rankers import AnyRanker, Stage, load_ranker
+from elasticdenser.rankers.late_interaction import MAX_BYTES
 from elasticdenser.retrieval.reranking import ElasticReranker
 
 NUMBERS = (10, 20, 30, 50, 100)
@@ -42,14 +48,34 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--wiki", type=Path, help="index of NQ's and Wikipedia's passages; without it, only DL19")
     parser.add_argument("--ranker", type=Path, help="folder of the ranker; without it, that of the package")
+    parser.add_argument(
+        "--token-vectors", type=Path, help="folder that keeps vectors of tokens; default: a temporary one"
+    )
     parser.add_argument("--limit", type=int, default=300, help="maximum number of NQ's questions; 0 is all")
     parser.add_argument("--timed", type=int, default=10, help="queries that are timed")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    ranker = ElasticRanker.from_pretrained(options.ranker, device="cpu")
     sets = [dl19_set(options.data)]
     if options.wiki is not None:
         sets.append(nq_set(options.data, options.wiki, options.limit))
+    with TemporaryDirectory() as folder:
+        _run(options, sets, _ranker(options.ranker or shipped_ranker(), options.token_vectors or Path(folder), sets))
+
+
+def _ranker(folder: Path, token_vectors: Path, sets: Sequence[RankingSet]) -> AnyRanker:
+    """Load the ranker, and store the vectors that it needs of the passages' tokens, if any."""
+    if not is_late_interaction(folder):
+        return load_ranker(folder, device="cpu")
+    ranker = LateInteractionRanker.from_pretrained(folder, token_vectors=token_vectors, max_bytes=MAX_BYTES)
+    for ranking_set in sets:
+        for query in ranking_set.queries:
+            ranker.store(query.passages)
+    ranker.stored_vectors.flush()
+    return ranker
+
+
+def _run(options: argparse.Namespace, sets: Sequence[RankingSet], ranker: AnyRanker) -> None:
+    """Measure a ranker, print the tables, and append the results."""
     tokenizing_ms, subnet_ms = _pair_times_ms(ranker, sets[0].queries[: options.timed], options.rounds)
     rows = [{"subnet": str(subnet), "ms": ms + tokenizing_ms} for subnet, ms in subnet_ms.items()]
     print_table(f"{N_CANDIDATES} pairs of a query, {ranker.dtype}, {tokenizing_ms:.1f} ms of it tokenisation", rows)
@@ -80,7 +106,7 @@ def _all_stages(subnets: Sequence[Subnet]) -> list[Stages]:
 
 
 def _measure(
-    ranking_set: RankingSet, ranker: ElasticRanker, estimates: Mapping[Stages, float], n_timed: int, rounds: int
+    ranking_set: RankingSet, ranker: AnyRanker, estimates: Mapping[Stages, float], n_timed: int, rounds: int
 ) -> Row:
     """Print the tables of a set; return its results."""
     scores = {subnet: ranking_set.scores(ranker, subnet) for subnet in ranker.subnets}
@@ -138,7 +164,7 @@ def _best_within(times_ms: Mapping[Stages, float], values: Mapping[Stages, float
                 yield {"budget ms": budget, "n": n_stages, **row}
 
 
-def _pair_times_ms(ranker: ElasticRanker, queries: Sequence[Query], rounds: int) -> tuple[float, dict[Subnet, float]]:
+def _pair_times_ms(ranker: AnyRanker, queries: Sequence[Query], rounds: int) -> tuple[float, dict[Subnet, float]]:
     """Return the milliseconds to tokenise a query's pairs, and to score them at each subnet, median over queries."""
     pairs = [ranker.pairs(query.text, query.passages) for query in queries]
     work: dict[str, Callable[[int], object]] = {
@@ -150,12 +176,12 @@ def _pair_times_ms(ranker: ElasticRanker, queries: Sequence[Query], rounds: int)
     return medians_ms["pairs"], {subnet: medians_ms[str(subnet)] for subnet in ranker.subnets}
 
 
-def _score(ranker: ElasticRanker, pairs: Sequence[list[list[int]]], subnet: Subnet, item: int) -> object:
+def _score(ranker: AnyRanker, pairs: Sequence[list[Any]], subnet: Subnet, item: int) -> object:
     return ranker.score_pairs(pairs[item], subnet)
 
 
 def _front_times_ms(
-    ranker: ElasticRanker, front: Sequence[Stages], queries: Sequence[Query], rounds: int
+    ranker: AnyRanker, front: Sequence[Stages], queries: Sequence[Query], rounds: int
 ) -> dict[Stages, float]:
     """Return the milliseconds of the combinations on the front, median over queries."""
     work = {stages: partial(_rerank, _reranker(ranker, stages), queries) for stages in front}
@@ -170,7 +196,7 @@ def _rerank(reranker: ElasticReranker, queries: Sequence[Query], item: int) -> o
     return reranker.rank_texts(query.text, query.passages[:n], query.first_scores[:n])
 
 
-def _reranker(ranker: ElasticRanker, stages: Stages) -> ElasticReranker:
+def _reranker(ranker: AnyRanker, stages: Stages) -> ElasticReranker:
     first, *others = stages
     return ElasticReranker(
         ranker, n_candidates=first.n_candidates, subnet=first.subnet, then=tuple(others), first_stage_weight=0.0

@@ -12,12 +12,12 @@ from statistics import fmean
 
 import numpy as np
 
-from elasticdenser import ElasticRanker, Retriever, Subnet
+from elasticdenser import Retriever, Subnet
 from elasticdenser.arrays import Positions, Scores
 from elasticdenser.datasets import load_qrels, load_queries, open_corpus
 from elasticdenser.datasets.collected_texts import collect_texts
 from elasticdenser.datasets.runs import read_run
-from elasticdenser.rankers import Stage
+from elasticdenser.rankers import AnyRanker, Stage
 from elasticdenser.rankers.stages import rank_in_stages
 from elasticdenser.retrieval.reranking.runs import RankedRun, TextOf, candidate_ids, ranked_run
 
@@ -65,7 +65,7 @@ class RankingSet:
         """Return the value of the first stage."""
         return self.value([np.arange(len(query.passages)) for query in self.queries])
 
-    def scores(self, ranker: ElasticRanker, subnet: Subnet) -> list[Scores]:
+    def scores(self, ranker: AnyRanker, subnet: Subnet) -> list[Scores]:
         """Return the ranker's scores of all candidates."""
         return [ranker.score(query.text, query.passages, subnet) for query in self.queries]
 

@@ -13,6 +13,10 @@ SYSTEMS = {
     "subjects-local": ["full"],
     "xquad-local": ["e5"],
     "rerank-local": [
+        *("full", "full-reranked", "level0", "level0-reranked", "bm25", "bm25-reranked"),
+        *("tasb", "tasb-reranked", "splade", "splade-reranked"),
+    ],
+    "rerank-elastic-local": [
         *("full", *(name.replace("bm25", "full") for name in RERANKED)),
         *("bm25", *RERANKED, "tasb", "tasb-reranked", "splade", "splade-reranked"),
     ],

@@ -16,7 +16,7 @@ from elasticdenser.errors import QueryError
 _EXAMPLES = options.examples(
     "token-vectors indexes/mine",
     "token-vectors indexes/mine --workers 8 --gb 20",
-    'search indexes/mine "who wrote dune" --rerank 50    (afterwards)',
+    "token-vectors indexes/mine --ranker models/late-interaction",
 )
 
 

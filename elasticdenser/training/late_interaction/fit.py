@@ -82,7 +82,10 @@ def fit_late_interaction(
         raise BadInputError(f"got dim = {recipe.dim}, expected at most {full.dim}, the numbers of a state")
     projection, energy = _principal(_states(encoder, full, passages, progress, "Encoding passages"), recipe.dim)
     projections, closeness = {}, {}
-    fitted = [subnet for subnet in encoder.subnets if subnet != encoder.full_subnet]
+    chosen = list(map(Subnet.parse, recipe.subnets)) or encoder.subnets
+    if unknown := [subnet for subnet in chosen if subnet not in encoder.subnets]:
+        raise BadInputError(f"got subnet {unknown[0]}, expected some of {', '.join(map(str, encoder.subnets))}")
+    fitted = [subnet for subnet in encoder.subnets if subnet in chosen and subnet != encoder.full_subnet]
     projections[encoder.full_subnet] = projection, np.zeros(recipe.dim, np.float32)
     for number, subnet in enumerate(fitted):
         progress("Fitting the subnets", number, len(fitted))

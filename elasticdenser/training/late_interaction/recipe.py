@@ -1,6 +1,6 @@
 """Recipe of a late-interaction ranker, a TOML file with `trains = "late-interaction"`.
 
-title, seed, encoder, dim, ridge
+title, seed, encoder, dim, ridge, subnets
 passages = [...]    n_passages      corpora, and how many of their passages the projection is fitted to
 [[texts]]           queries that the subnets are fitted to: path, kind, limit: see `TextSource`
 [settings]          see `LateInteractionSettings`
@@ -16,6 +16,7 @@ from msgspec import Meta
 from elasticdenser.dataclass_io import from_value
 from elasticdenser.errors import BadInputError
 from elasticdenser.rankers.late_interaction_files import LateInteractionSettings
+from elasticdenser.subnet import Subnet
 from elasticdenser.training.settings import NonNegativeInt, PositiveFloat, PositiveInt
 from elasticdenser.training.texts import TextSource
 
@@ -34,6 +35,7 @@ class LateInteractionRecipe:
         passages: Corpora.
         n_passages: Maximum number of their passages, drawn at random.
         texts: Sources of queries.
+        subnets: Subnets that may encode queries beside the full encoder; empty is all that it has.
         ridge: Penalty on the projections of the subnets, as the number of tokens that would weigh as much.
         settings: How texts are read, and how scores are used.
     """
@@ -45,8 +47,13 @@ class LateInteractionRecipe:
     passages: Annotated[tuple[str, ...], Meta(min_length=1)]
     n_passages: PositiveInt = 2000
     texts: Annotated[tuple[TextSource, ...], Meta(min_length=1)]
+    subnets: tuple[str, ...] = ()
     ridge: PositiveFloat = 10.0
     settings: LateInteractionSettings = field(default_factory=LateInteractionSettings)
+
+    def __post_init__(self) -> None:
+        for name in self.subnets:
+            Subnet.parse(name)
 
     def changed(
         self, *, encoder: str = "", index: str = "", steps: int | None = None, teacher: str = "", space: str = ""
