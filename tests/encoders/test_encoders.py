@@ -299,6 +299,13 @@ def test_without_a_fast_kernel_torch_computes_and_int8_is_refused(
         ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu", dtype="int8")
 
 
+def test_passages_of_another_pooling_than_the_subnets_are_a_warning(tiny_elastic, caplog):
+    PassageEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
+    assert not caplog.text
+    PassageEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu", pooling="cls")
+    assert "do not fit these passages (they were trained for mean pooling, and it is used with cls)" in caplog.text
+
+
 @pytest.mark.parametrize("dtype", ["auto", "float32"])
 def test_subnets_trained_for_another_pooling_are_left_out(tiny_elastic, tiny_model, dtype, caplog):
     encoder = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype=dtype, device="cpu", pooling="cls")
