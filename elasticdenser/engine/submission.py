@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
-from elasticdenser.query_input import check_query
+from elasticdenser.query_input import check_query, checked_k
 from elasticdenser.retrieval.hybrid import Hybrid, weight_of
 
 if TYPE_CHECKING:
@@ -87,8 +87,7 @@ class SubmissionBuilder:
             QueryError: The query is empty, an argument is out of range, or the filter has a fault.
         """
         check_query(query, "the query")
-        if type(k) is not int or k < 1:
-            raise QueryError(f"got k = {k!r}; expected a whole number of at least 1")
+        k = checked_k(k)
         timeout_s = self._slo_s if deadline_s is None else deadline_s
         if not timeout_s > 0:
             raise QueryError(f"got deadline_s = {timeout_s}; expected seconds from now, above 0")
