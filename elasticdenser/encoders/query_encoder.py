@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -205,6 +205,8 @@ def _check_texts(texts: Sequence[str], kind: str, kinds: str) -> None:
     """
     if isinstance(texts, str):
         raise QueryError(f"got one string, expected a list of {kinds}: use [{kind}]")
+    if not isinstance(texts, Iterable):
+        raise QueryError(f"got {texts!r}, expected a list of {kinds}")
     for number, text in enumerate(texts, 1):
         check_query(text, f"{kind} number {number}")
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
+from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.efforts import select_effort
 from elasticdenser.index.filters import AnyFilter
@@ -217,10 +218,8 @@ class Retriever:
         filter = None if filter is None else self.index.check_filter(filter)
         select_effort(self.index.manifest.structure.efforts, recall)  # so that the call itself refuses a wrong recall
         weight = self._resolve_hybrid(hybrid)
-        if isinstance(escalation, str):
+        if escalation is not None:
             escalation = Escalation.parse(escalation, self.encoder)
-        elif escalation is not None:
-            self.encoder.resolve_subnet(escalation.subnet)  # so that the call itself refuses an unknown one
         if weight is not None and filter is not None:
             # Words are counted for any passages, but for a filter only exactly.
             matching = self.index.matches(filter).positions
@@ -258,6 +257,9 @@ class Retriever:
         if reranker is None:
             return self.reranker
         resolved = make_reranker(reranker, self.ranker) if isinstance(reranker, str) else reranker
+        if not isinstance(resolved, Reranker | None):
+            message = f"got reranker {reranker!r}, expected a Reranker, or a spelling such as 'mmr:0.7' or '50:w0.5-d3'"
+            raise QueryError(message)
         if resolved is not None:
             resolved.check_index(self.index)
         return resolved

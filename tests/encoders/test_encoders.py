@@ -245,6 +245,14 @@ def test_bytes_that_are_no_text_are_refused(tiny_query_encoder):
         tiny_query_encoder.encode([b"\xff".decode("utf-8", "surrogateescape")])
 
 
+def test_what_is_no_list_of_texts_is_refused(tiny_encoder, tiny_query_encoder):
+    for texts in (None, [5], ["\ud800"]):
+        with pytest.raises(QueryError, match=r"expected (a list of texts|text with)|not UTF-8"):
+            tiny_encoder.encode(texts)
+        with pytest.raises(QueryError, match=r"expected (a list of queries|text with)|not UTF-8"):
+            tiny_query_encoder.encode(texts)
+
+
 def test_one_string_is_refused(tiny_encoder, tiny_query_encoder):
     for encoder in (tiny_encoder, tiny_query_encoder):
         with pytest.raises(QueryError, match="expected a list"):
