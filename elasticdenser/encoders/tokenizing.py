@@ -49,19 +49,6 @@ class TokenizedText(NamedTuple):
     is_truncated: bool
 
 
-def _check_texts(texts: Sequence[str]) -> None:
-    """Check that texts are a list of texts of Unicode.
-
-    Raises:
-        QueryError: They are not.
-    """
-    if not isinstance(texts, Iterable):
-        raise QueryError(f"got {texts!r}, expected a list of texts")
-    for number, text in enumerate(texts, 1):
-        if not isinstance(text, str) or text.strip():  # an empty passage can be encoded
-            check_query(text, f"text number {number}")
-
-
 class TextTokenizer:
     """Tokenises texts up to a maximum length; safe to use from several threads.
 
@@ -143,6 +130,19 @@ class TextTokenizer:
         while (n_characters := n_characters * _GROWTH) < len(text):
             yield text[:n_characters]
         yield text
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    """Check that texts are a list of texts of Unicode.
+
+    Raises:
+        QueryError: They are not.
+    """
+    if not isinstance(texts, Iterable):
+        raise QueryError(f"got {texts!r}, expected a list of texts")
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str) or text.strip():  # an empty passage can be encoded
+            check_query(text, f"text number {number}")
 
 
 def _is_exact(encoding: Encoding) -> bool:

@@ -66,6 +66,7 @@ class PassageIndex(SearchableIndex):
         Raises:
             IndexFormatError: It is missing, damaged, unfinished, or of a newer format.
             EncoderMismatchError: It was built by another encoder.
+            QueryError: `threads` is below 1.
         """
         if threads < 1:
             raise QueryError(f"got threads = {threads}, expected at least 1")
