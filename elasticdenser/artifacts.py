@@ -66,7 +66,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         target = Path(os.path.realpath(path))
         temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
         try:
-            with open(temporary, mode, encoding=encoding) as file:
+            with _errors_of(path, instead_of=temporary), open(temporary, mode, encoding=encoding) as file:
                 yield file
                 flush_to_disk(file)
             replace_file(temporary, target)
@@ -83,7 +83,19 @@ def replace_file(finished: Path, path: Path) -> None:
     with explained_os_errors(path):
         if is_stream(path):
             raise BuildError(f"cannot write {path}: it is not a regular file: {_CHOOSE_ANOTHER_PLACE}")
-        os.replace(finished, os.path.realpath(path))
+        with _errors_of(path, instead_of=finished):
+            os.replace(finished, os.path.realpath(path))
+
+
+@contextmanager
+def _errors_of(path: Path, *, instead_of: Path) -> Iterator[None]:
+    """Let errors name a file instead of its temporary one, which a user does not know."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename == str(instead_of):
+            error.filename = str(path)
+        raise
 
 
 def is_stream(path: str | Path) -> bool:

@@ -42,7 +42,7 @@ class Subnet:
             return spelling
         if spelling == str(LEVEL_0):
             return LEVEL_0
-        match = _SPELLING.fullmatch(spelling)
+        match = _SPELLING.fullmatch(spelling) if isinstance(spelling, str) else None
         if match is None:
             raise QueryError(f"got subnet {spelling!r}, expected the form w<width>-d<depth>, such as w1-d6, or level0")
         return cls(width=float(match["width"]), depth=int(match["depth"]))

@@ -48,6 +48,14 @@ def test_rename_that_fails_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == ["taken"]
 
 
+def test_errors_name_the_file_and_not_its_temporary_one(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "folder", tmp_path / "missing" / "file"):
+        with pytest.raises((BuildError, OSError)) as raised, atomic_write(path) as file:
+            file.write("x")
+        assert str(path) in str(raised.value) and ".tmp" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("number", "what"),
     [

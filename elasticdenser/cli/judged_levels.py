@@ -7,6 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from elasticdenser.datasets import load_qrels, load_queries
+from elasticdenser.datasets.qrels import check_judged
 from elasticdenser.engine.batch_search import options_of_level
 from elasticdenser.engine.profiling.agreement import MIN_QUALITY, JudgeLevels
 from elasticdenser.errors import BadInputError
@@ -38,6 +39,7 @@ def judge_by_measure(
         BadInputError: There are no judgements, they are of another corpus, or there is no such measure.
     """
     (parsed,) = parse_measures([measure])
+    check_judged(dataset)
     all_qrels = load_qrels(dataset)
     texts = {query.query_id: query.text for query in load_queries(dataset)}
     judged = sorted({qrel.query_id for qrel in all_qrels if qrel.relevance > 0} & texts.keys())

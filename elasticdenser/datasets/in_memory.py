@@ -14,7 +14,7 @@ from elasticdenser.datasets.corpora import Corpus, open_corpus
 from elasticdenser.datasets.fields import PassageReader
 from elasticdenser.datasets.metadata import AnySelection, FieldType, MetadataSelection
 from elasticdenser.datasets.passages import Passage
-from elasticdenser.datasets.records import BadLine
+from elasticdenser.datasets.records import BadLine, has_surrogate, lone_surrogate
 from elasticdenser.datasets.schema import PASSAGES
 from elasticdenser.errors import BadInputError
 
@@ -90,6 +90,8 @@ def _passage(reader: PassageReader, number: int, item: Any) -> Passage:
     record = {name: int(value) if isinstance(value, np.integer) else value for name, value in record.items()}
     try:
         passage = reader.passage(record)
+        if any(map(has_surrogate, (passage.doc_id, passage.title, passage.text))):
+            raise lone_surrogate()
         return passage if not given else replace(passage, metadata=given)
     except BadLine as error:
         raise BadInputError(f"passage number {number + 1}: {error}") from None

@@ -72,6 +72,24 @@ def has_qrels(dataset: str | Path, *, split: str | None = None) -> bool:
     return path.is_dir() and qrels_file(path, split) is not None
 
 
+def check_judged(dataset: str | Path, *, split: str | None = None) -> None:
+    """Check that a source of queries holds judgements too, which a single file cannot.
+
+    Args:
+        dataset: The source of the queries.
+        split: As for `load_qrels`.
+
+    Raises:
+        BadInputError: It holds none.
+    """
+    if not has_qrels(dataset, split=split):
+        raise BadInputError(
+            "it holds no judgements of queries: give a BEIR folder, with queries.jsonl and qrels/*.tsv, or an id of "
+            "ir_datasets",
+            dataset,
+        )
+
+
 def read_qrels(path: Path) -> list[Qrel]:
     """Read one qrels file.
 

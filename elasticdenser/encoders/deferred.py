@@ -90,3 +90,12 @@ class DeferredPassageEncoder:
         )
         self.activations = loaded.activations
         return loaded
+
+
+def as_passage_encoder(
+    encoder: PassageEncoder | DeferredPassageEncoder | str | None,
+) -> PassageEncoder | DeferredPassageEncoder:
+    """Return an encoder of passages that is given as such or by its folder or model id; None is the default one."""
+    if encoder is None or isinstance(encoder, str):
+        return DeferredPassageEncoder(encoder or DEFAULT_MODEL)
+    return encoder

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Self
+from weakref import finalize
 
 import numpy as np
 
@@ -15,10 +17,14 @@ from elasticdenser.encoders.backends import load_backend
 from elasticdenser.encoders.backends.base import EncoderBackend
 from elasticdenser.encoders.base import BaseEncoder
 from elasticdenser.encoders.recycling import RecyclingSettings
+from elasticdenser.errors import ElasticDenserError
 from elasticdenser.models.activation_cache import ActivationCache
 from elasticdenser.models.locate import DEFAULT_MODEL, ModelLocation, find_model
+from elasticdenser.models.manifest import misfit_of
 from elasticdenser.models.settings import EncoderSettings, read_settings
 from elasticdenser.models.space import check_no_student
+
+logger = logging.getLogger(__name__)
 
 # Windows in memory at a time: one whose vectors are being returned, one being encoded, one being read and tokenised.
 _MAX_WINDOWS = 3
@@ -39,7 +45,8 @@ class PassageEncoder(BaseEncoder):
             layers have changed; None caches nothing.
 
     Attributes:
-        activations: The cache of these states.
+        activations: The cache of these states. Those of many calls of `encode` share a file, which is written when it
+            is large enough, when the encoder is deleted, at the end of the process, or by `activations.flush()`.
 
     Raises:
         ModelError: The files cannot be used, or there is no such dtype or device here.
@@ -65,7 +72,15 @@ class PassageEncoder(BaseEncoder):
 
             backend = RecyclingBackend.recycle(location, settings, recycling, dtype=dtype, device=device)
             self.activations = backend.cache
+            finalize(self, _write_rest, self.activations)
         super().__init__(location, settings, backend)
+        if misfit := misfit_of(location.path, settings.pooling):
+            logger.warning(
+                "the trained subnets of %s do not fit these passages (%s): their queries are encoded by the full "
+                "encoder alone; use the pooling of the subnets, or train others with `elasticdenser train`",
+                location.name,
+                misfit,
+            )
 
     @classmethod
     def from_pretrained(
@@ -110,10 +125,7 @@ class PassageEncoder(BaseEncoder):
         Returns:
             float32, (n_texts, dim), L2-normalised if the encoder's settings say so.
         """
-        try:
-            return self._compute_vectors(texts, self.settings.passage_prompt, self._backend.full_subnet)
-        finally:
-            self._write_activations()
+        return self._compute_vectors(texts, self.settings.passage_prompt, self._backend.full_subnet)
 
     def encode_windows(
         self,
@@ -159,12 +171,8 @@ class PassageEncoder(BaseEncoder):
             finally:
                 tokenizing.shutdown(cancel_futures=True)
                 encoding.shutdown(cancel_futures=True)
-                self._write_activations()
-
-    def _write_activations(self) -> None:
-        """Write the states that are not on the disk yet."""
-        if self.activations is not None:
-            self.activations.flush()
+                if self.activations is not None:
+                    self.activations.flush()
 
     def _start_window(self, texts: Sequence[str], pool: ThreadPoolExecutor) -> _Window:
         tokenized = self._tokenizer.tokenize(texts, self.settings.passage_prompt)
@@ -183,6 +191,14 @@ class PassageEncoder(BaseEncoder):
         for batch, encoded in window.batches:
             vectors[batch] = self.cut(encoded.result(), self.dim)
         return vectors
+
+
+def _write_rest(cache: ActivationCache) -> None:
+    """Write the states that are not on the disk yet, where nobody is left to be told of an error."""
+    try:
+        cache.flush()
+    except ElasticDenserError as error:
+        logger.warning("states of recycled layers were not written: %s", error)
 
 
 class _Window(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +14,7 @@ from elasticdenser.encoders.backends.kernel import can_run
 from elasticdenser.encoders.base import BaseEncoder
 from elasticdenser.encoders.devices import device_type
 from elasticdenser.encoders.vector_cache import VectorCache
-from elasticdenser.errors import QueryError
+from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.lazy_imports import is_installed
 from elasticdenser.models.locate import DEFAULT_ELASTIC, ModelLocation, find_model
 from elasticdenser.models.manifest import misfit_of
@@ -52,7 +52,8 @@ class ElasticQueryEncoder(BaseEncoder):
         cache: Maximum number of query vectors to cache; 0 for no cache.
 
     Raises:
-        ModelError: The files cannot be used, or there is no such dtype or device here.
+        ModelError: The files cannot be used, there is no such dtype or device here, or the subnets of a student were
+            trained for another pooling.
     """
 
     def __init__(
@@ -69,6 +70,11 @@ class ElasticQueryEncoder(BaseEncoder):
             dtype = INT8 if can_run(location, settings) else "float32"
         self.space = space_of(location.path)
         self.subnets_misfit = misfit_of(location.path, settings.pooling)
+        if self.subnets_misfit and self.space is not None:
+            raise ModelError(
+                f"the student {location.name} has nothing but its subnets, which cannot be used "
+                f"({self.subnets_misfit}): undo the change of its pooling, in 1_Pooling/config.json or by an option"
+            )
         backend = load_backend(location, settings, dtype=dtype, device=device, trained_subnets=not self.subnets_misfit)
         super().__init__(location, settings, backend)
         if self.subnets_misfit:
@@ -199,6 +205,8 @@ def _check_texts(texts: Sequence[str], kind: str, kinds: str) -> None:
     """
     if isinstance(texts, str):
         raise QueryError(f"got one string, expected a list of {kinds}: use [{kind}]")
+    if not isinstance(texts, Iterable):
+        raise QueryError(f"got {texts!r}, expected a list of {kinds}")
     for number, text in enumerate(texts, 1):
         check_query(text, f"{kind} number {number}")
 

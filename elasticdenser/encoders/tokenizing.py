@@ -8,7 +8,7 @@ words, a long beginning is also accepted if its first tokens are proved to be th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from tokenizers import Encoding, Tokenizer
@@ -18,6 +18,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from elasticdenser.encoders.first_tokens import FirstTokensProof
 from elasticdenser.errors import QueryError
+from elasticdenser.query_input import check_query
 
 CHARACTERS_PER_TOKEN = 10
 """More than nearly all texts have: English has about five, with spaces."""
@@ -66,10 +67,17 @@ class TextTokenizer:
         """Return the tokens of each text, behind a prompt.
 
         Raises:
-            QueryError: `texts` is one string.
+            QueryError: `texts` is one string, or holds something else than texts of Unicode.
         """
         if isinstance(texts, str):
             raise QueryError("got one string, expected a list of texts: use [text]")
+        try:
+            return self._tokenize(texts, prompt)
+        except TypeError:
+            _check_texts(texts)
+            raise
+
+    def _tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
         limit = self._max_characters + len(prompt)
         prompted = [prompt + text[: self._max_characters + 1] for text in texts]
         whole = [number for number, text in enumerate(prompted) if len(text) <= limit]
@@ -122,6 +130,19 @@ class TextTokenizer:
         while (n_characters := n_characters * _GROWTH) < len(text):
             yield text[:n_characters]
         yield text
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    """Check that texts are a list of texts of Unicode.
+
+    Raises:
+        QueryError: They are not.
+    """
+    if not isinstance(texts, Iterable):
+        raise QueryError(f"got {texts!r}, expected a list of texts")
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str) or text.strip():  # an empty passage can be encoded
+            check_query(text, f"text number {number}")
 
 
 def _is_exact(encoding: Encoding) -> bool:

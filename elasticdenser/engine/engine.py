@@ -90,12 +90,12 @@ class RetrievalEngine:
         if not isinstance(retriever, BatchSearch) and not hasattr(retriever, "encoder"):
             kind = type(retriever).__name__
             raise QueryError(f"got a {kind} to search with; expected a Retriever or a class that inherits BatchSearch")
+        n_workers = cpu_count() if workers is None else workers
+        settings = SchedulerSettings(slo_s=slo_s, workers=n_workers, reserve_s=reserve_s, max_unfinished=max_unfinished)
         if profile is None:
             if isinstance(retriever, BatchSearch):
                 raise QueryError("got no profile; only the levels of a Retriever are known without one: give a profile")
             profile = quick_profile(retriever)
-        n_workers = cpu_count() if workers is None else workers
-        settings = SchedulerSettings(slo_s=slo_s, workers=n_workers, reserve_s=reserve_s, max_unfinished=max_unfinished)
         scheduler = Scheduler(profile, make_policy(policy, profile, settings), settings)
         self._submissions = SubmissionBuilder(
             slo_s,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
-from elasticdenser.query_input import check_query
+from elasticdenser.query_input import check_query, checked_k
 from elasticdenser.retrieval.hybrid import Hybrid, weight_of
 
 if TYPE_CHECKING:
@@ -87,13 +87,14 @@ class SubmissionBuilder:
             QueryError: The query is empty, an argument is out of range, or the filter has a fault.
         """
         check_query(query, "the query")
-        if type(k) is not int or k < 1:
-            raise QueryError(f"got k = {k!r}; expected a whole number of at least 1")
+        k = checked_k(k)
         timeout_s = self._slo_s if deadline_s is None else deadline_s
-        if not timeout_s > 0:
+        if not isinstance(timeout_s, numbers.Real) or not timeout_s > 0:
             raise QueryError(f"got deadline_s = {timeout_s}; expected seconds from now, above 0")
-        if isinstance(doc_ids, str):
-            raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{doc_ids!r}]")
+        if not isinstance(priority, numbers.Real):
+            raise QueryError(f"got priority = {priority!r}; expected a whole number, such as 1")
+        if isinstance(doc_ids, str) or not isinstance(doc_ids, Iterable | None):
+            raise QueryError(f"got doc_ids = {doc_ids!r}; expected a collection of ids, such as [{str(doc_ids)!r}]")
         if not isinstance(rerank, bool):
             raise QueryError(f"got rerank = {rerank!r}; expected True, or False to switch reranking off")
         weight = weight_of(hybrid)

@@ -11,7 +11,7 @@ from ir_measures import ScoredDoc
 
 from elasticdenser.evaluation.query_sets import QuerySet
 from elasticdenser.progress import Progress, silent
-from elasticdenser.retrieval.hybrid import DEFAULT_WEIGHT, FusionCandidates, fusion_candidates
+from elasticdenser.retrieval.hybrid import DEFAULT_WEIGHT, FusionCandidates, fusion_candidates, words_of
 from elasticdenser.retrieval.retriever import Retriever
 from elasticdenser.subnet import Subnet
 
@@ -62,6 +62,7 @@ def choose_word_weight(
     Raises:
         QueryError: The index cannot be searched by words, or the encoder has no such subnet.
     """
+    words_of(retriever.index, instead="")  # before any query is encoded
     measure = str(query_set.parsed_measures[0])
     candidates = dict(_candidates(retriever, query_set, subnet, progress))
     values = {

@@ -94,7 +94,11 @@ class GivenVectors:
     def __init__(self, vectors: Vectors, selection: Selection, manifest: Manifest) -> None:
         self.fingerprint: EncoderFingerprint = manifest.encoder
         self.dim = manifest.dim
-        vectors = np.ascontiguousarray(vectors, np.float32)
+        try:
+            vectors = np.ascontiguousarray(vectors, np.float32)
+        except (TypeError, ValueError):
+            message = f"got {type(vectors).__name__} as vectors, expected numbers, (n_passages, {self.dim})"
+            raise BadInputError(message) from None
         if manifest.chunking is not None:
             raise BadInputError("got vectors for an index of chunks, expected none: its documents are cut and encoded")
         if selection.source.skip_bad:

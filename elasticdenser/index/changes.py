@@ -88,7 +88,7 @@ def encoder_of(contents: IndexContents, name: str | None = None, **options: str 
 def add_passages(
     path: Path,
     corpus: AnyCorpus,
-    encoder: PassageEncoder | DeferredPassageEncoder | None = None,
+    encoder: PassageEncoder | DeferredPassageEncoder | str | None = None,
     *,
     vectors: Vectors | None = None,
     only_new: bool = False,
@@ -108,7 +108,7 @@ def add_passages(
     Args:
         path: The index.
         corpus: The documents, as `as_corpus` takes them.
-        encoder: The encoder that made the index; by default, it is loaded if it is needed.
+        encoder: The encoder that made the index, or its folder or model id; by default, it is loaded if it is needed.
         vectors: float32, (n_passages, dim): vectors of the passages of the corpus, which are then not encoded.
         only_new: Leave out documents whose ids are in the index.
         metadata: Further fields that are kept, as `as_corpus` takes them; without, a `Passage` must not bring any.
@@ -132,7 +132,9 @@ def add_passages(
     manifest = contents.manifest
     if prune is not None:
         check_origin(contents, prune)
-    own_encoder = None if vectors is not None else encoder or encoder_of(contents)
+    own_encoder: PassageEncoder | DeferredPassageEncoder | None = None
+    if vectors is None:
+        own_encoder = encoder_of(contents, encoder) if encoder is None or isinstance(encoder, str) else encoder
     chunker = None
     if own_encoder is not None:
         _check_encoder(contents, own_encoder.fingerprint)

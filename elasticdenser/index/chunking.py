@@ -41,6 +41,8 @@ class Chunking:
         if match is None:
             raise BadInputError(f"got {text!r} for the length of chunks, expected TOKENS or TOKENS/OVERLAP: use 128/32")
         tokens, overlap = int(match[1]), int(match[2] or 0)
+        if not tokens:
+            raise BadInputError("got chunks of 0 tokens, expected more: use 128/32")
         if overlap >= tokens:
             raise BadInputError(f"got chunks of {tokens} tokens that repeat {overlap}, expected fewer: use 128/32")
         return cls(tokens=tokens, overlap=overlap)

@@ -27,8 +27,11 @@ def find_files(source: Path, ids: Path | None) -> tuple[Path, Path]:
         files = (source, ids or source)
     for path in files:
         if not path.is_file():
-            expected = "expected a folder with `index` and `docid`, or a file of FAISS or NumPy (.npy)"
-            raise BadInputError(f"no such file, {expected}", path)
+            expected = "a folder with `index` and `docid`, or a file of FAISS or NumPy (.npy)"
+            if path == ids:
+                expected = "a file with one id a line"
+            fault = "this is a folder" if path.is_dir() else "no such file"
+            raise BadInputError(f"{fault}, expected {expected}", path)
     return files
 
 

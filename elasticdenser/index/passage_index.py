@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elasticdenser.arrays import Vectors
+from elasticdenser.errors import QueryError
 from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.contents import IndexContents
 from elasticdenser.index.filters import AnyFilter
@@ -65,7 +66,10 @@ class PassageIndex(SearchableIndex):
         Raises:
             IndexFormatError: It is missing, damaged, unfinished, or of a newer format.
             EncoderMismatchError: It was built by another encoder.
+            QueryError: `threads` is below 1.
         """
+        if threads < 1:
+            raise QueryError(f"got threads = {threads}, expected at least 1")
         index = cls(*open_segments(Path(path), check), threads)
         if encoder is not None:
             index.check_encoder(encoder)
@@ -76,14 +80,14 @@ class PassageIndex(SearchableIndex):
         cls,
         corpus: AnyCorpus,
         path: str | Path,
-        encoder: PassageEncoder | DeferredPassageEncoder | None = None,
+        encoder: PassageEncoder | DeferredPassageEncoder | str | None = None,
         *,
         factory: str = "auto",
         texts: bool = True,
         overwrite: bool = False,
         restart: bool = False,
         workers: int | None = None,
-        chunk: Chunking | str | None = None,
+        chunk: Chunking | str | int | None = None,
         metadata: AnySelection = None,
         hybrid: bool = False,
         stemmer: str = DEFAULT_STEMMER,
@@ -97,8 +101,8 @@ class PassageIndex(SearchableIndex):
             corpus: A corpus; files or folders, as `open_corpus` takes them; or passages: a list or other iterable of
                 `Passage` or of mappings such as `{"_id": "p1", "text": "..."}`.
             path: The folder to create.
-            encoder: The full encoder; by default all-MiniLM-L6-v2. A `DeferredPassageEncoder` is loaded only if
-                passages have to be encoded.
+            encoder: The full encoder, or its folder or model id; by default all-MiniLM-L6-v2. A name, and a
+                `DeferredPassageEncoder`, are loaded only if passages have to be encoded.
             factory: Factory string of the search structure, such as `HNSW32`; `auto` chooses by the number of passages.
             texts: Whether the passages' texts are stored, to show them with hits.
             overwrite: Replace a finished index of that name, once the new one is complete.
@@ -123,7 +127,7 @@ class PassageIndex(SearchableIndex):
         """
         # Imported here because a search does not need them.
         from elasticdenser.datasets import as_corpus
-        from elasticdenser.encoders.deferred import DeferredPassageEncoder
+        from elasticdenser.encoders.deferred import as_passage_encoder
         from elasticdenser.index.build import build_index
         from elasticdenser.index.plan import BuildSettings
 
@@ -133,11 +137,11 @@ class PassageIndex(SearchableIndex):
             overwrite=overwrite,
             restart=restart,
             workers=workers,
-            chunking=Chunking.parse(chunk) if isinstance(chunk, str) else chunk,
+            chunking=Chunking.parse(str(chunk)) if isinstance(chunk, str | int) else chunk,
             stemmer=stemmer if hybrid else None,
         )
         path = resolve_path(Path(path))
-        source, encoder = as_corpus(corpus, metadata=metadata), encoder or DeferredPassageEncoder()
+        source, encoder = as_corpus(corpus, metadata=metadata), as_passage_encoder(encoder)
         if shards is None and ray is None:
             build_index(source, path, encoder, settings, progress)
         else:
@@ -150,7 +154,7 @@ class PassageIndex(SearchableIndex):
         self,
         corpus: AnyCorpus,
         *,
-        encoder: PassageEncoder | DeferredPassageEncoder | None = None,
+        encoder: PassageEncoder | DeferredPassageEncoder | str | None = None,
         vectors: Vectors | None = None,
         only_new: bool = False,
         metadata: AnySelection = None,
@@ -165,7 +169,8 @@ class PassageIndex(SearchableIndex):
 
         Args:
             corpus: As for `build`. Documents are cut into chunks as those of the index were.
-            encoder: The encoder that made the index; by default, the one that the index names is loaded.
+            encoder: The encoder that made the index, or its folder or model id; by default, the one that the index
+                names is loaded.
             vectors: float32, (n_passages, dim): the vectors of the passages, which are then not encoded. They must be
                 of the index's encoder.
             only_new: Leave out documents whose ids are in the index.

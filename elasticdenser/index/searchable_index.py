@@ -157,7 +157,11 @@ class SearchableIndex(IndexedPassages):
         return parsed
 
     def _checked_queries(self, queries: Vectors) -> Vectors:
-        queries = np.ascontiguousarray(queries, np.float32)
+        try:
+            queries = np.ascontiguousarray(queries, np.float32)
+        except (TypeError, ValueError):
+            message = f"got {type(queries).__name__} as query vectors, expected numbers, (n_queries, {self.dim})"
+            raise QueryError(message) from None
         if queries.ndim != 2 or queries.shape[1] != self.dim:
             raise QueryError(f"got query vectors of shape {queries.shape}, expected (n_queries, {self.dim})")
         if not np.isfinite(queries).all():

@@ -31,6 +31,8 @@ def snapshot(path: Path, target: Path) -> None:
         BuildError: Something exists at `target`, another process writes for a long time, or the disk refuses.
     """
     source, target = resolve_path(path), resolve_path(target)
+    if os.path.realpath(source) == os.path.realpath(target):
+        raise BuildError(f"{target} is the index itself: choose another place")
     check_integrity(source, IndexContents.read(source).manifest)  # may read all files, so it comes before the lock
     with exclusive_lock(target), exclusive_lock(source, WAIT_S), explained_os_errors(target):
         recover(source)

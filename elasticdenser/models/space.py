@@ -76,8 +76,8 @@ def check_encodes_passages(space: EncoderFingerprint) -> None:
     if space.name.startswith(_PREFIX):
         raise ModelError(
             f"got vectors of {space.name.removeprefix(_PREFIX)}, which no encoder here makes: add passages with their "
-            "vectors, by PassageIndex.add(vectors=...) or `vector` in POST /passages, or import all again with "
-            "--overwrite"
+            "vectors, by PassageIndex.add(vectors=...) or `vector` in POST /passages, or import all vectors again "
+            "into another folder"
         )
 
 

@@ -67,13 +67,16 @@ class Escalation:
             raise QueryError(f"got the margin {self.margin}; expected a difference of scores above 0, such as 0.08")
 
     @classmethod
-    def parse(cls, spelling: str, encoder: ElasticQueryEncoder) -> Escalation:
+    def parse(cls, spelling: str | Escalation, encoder: ElasticQueryEncoder) -> Escalation:
         """Return an escalation of its spelling, such as `0.08:w1-d6`.
 
         Raises:
             QueryError: It is spelled otherwise, or the encoder has no such subnet.
         """
-        margin, _, subnet = spelling.partition(":")
+        if isinstance(spelling, Escalation):
+            encoder.resolve_subnet(spelling.subnet)
+            return spelling
+        margin, _, subnet = spelling.partition(":") if isinstance(spelling, str) else ("", "", "")
         try:
             number = float(margin)
         except ValueError:

@@ -75,8 +75,12 @@ def weight_of(hybrid: Hybrid) -> float | None:
     return float(hybrid)
 
 
-def words_of(index: PassageIndex) -> LexicalSearch:
+def words_of(index: PassageIndex, *, instead: str = ", or search without --hybrid") -> LexicalSearch:
     """Return the search by words of an index.
+
+    Args:
+        index: The index.
+        instead: Another way out, for the message; empty where there is none.
 
     Raises:
         QueryError: It was built without postings.
@@ -85,7 +89,7 @@ def words_of(index: PassageIndex) -> LexicalSearch:
         again = f"elasticdenser rebuild {index.path} --hybrid"
         is_sharded = index.contents.sharded is not None
         remedy = "build it again with --hybrid and --overwrite" if is_sharded else f"add them with `{again}`"
-        raise QueryError(f"{index.path} cannot be searched by words: {remedy}, or search without --hybrid")
+        raise QueryError(f"{index.path} cannot be searched by words: {remedy}{instead}")
     return index.lexical
 
 

@@ -1,37 +1,32 @@
-"""Retriever: from queries to hits. Encodes, searches, reranks, and looks up the document ids."""
+"""Retriever: an encoder, an index, and the settings of searches, which `hit_stream` carries out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
-from itertools import compress, islice
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from elasticdenser.arrays import Positions, Scores
 from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
+from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.index.efforts import select_effort
 from elasticdenser.index.filters import AnyFilter
 from elasticdenser.query_input import Queries, checked_k, query_records
 from elasticdenser.rankers import AnyRanker
-from elasticdenser.retrieval.by_document import check_has_documents, keep_best_chunks
+from elasticdenser.retrieval.by_document import check_has_documents
 from elasticdenser.retrieval.encoder_choice import is_same_encoder, load_query_encoder
 from elasticdenser.retrieval.escalation import Escalation
 from elasticdenser.retrieval.first_stage import FirstStage
+from elasticdenser.retrieval.hit_stream import stream_hits
 from elasticdenser.retrieval.hits import Hit
 from elasticdenser.retrieval.hybrid import Hybrid, weight_of, words_of
 from elasticdenser.retrieval.reranking import NO_RERANKER, ElasticReranker, Reranker, make_reranker, needs_ranker
-from elasticdenser.retrieval.reranking.batches import rerank_batch
-from elasticdenser.retrieval.scores import strictly_decreasing
 from elasticdenser.retrieval.snippets import Snippet, make_snippets
 from elasticdenser.retrieval.token_vectors import load_ranker_for
 from elasticdenser.subnet import Subnet
-
-_BATCH = 32
-"""Queries that are encoded and searched together; larger batches would delay the first hits of a stream."""
 
 
 class Retriever:
@@ -224,10 +219,8 @@ class Retriever:
         filter = None if filter is None else self.index.check_filter(filter)
         select_effort(self.index.manifest.structure.efforts, recall)  # so that the call itself refuses a wrong recall
         weight = self._resolve_hybrid(hybrid)
-        if isinstance(escalation, str):
+        if escalation is not None:
             escalation = Escalation.parse(escalation, self.encoder)
-        elif escalation is not None:
-            self.encoder.resolve_subnet(escalation.subnet)  # so that the call itself refuses an unknown one
         if weight is not None and filter is not None:
             # Words are counted for any passages, but for a filter only exactly.
             matching = self.index.matches(filter).positions
@@ -245,7 +238,7 @@ class Retriever:
             word_weight=weight,
             escalation=escalation,
         )
-        return self._search(query_records(queries), k, first_stage, second_stage)
+        return stream_hits(query_records(queries), k, first_stage, second_stage)
 
     def snippets(self, query: str, hits: Iterable[Hit]) -> list[Snippet]:
         """Return the sentence of each hit that matches the query best, by the full encoder.
@@ -267,6 +260,9 @@ class Retriever:
         if self.ranker is None and needs_ranker(reranker):
             self.ranker = load_ranker_for(self.index.path)
         resolved = make_reranker(reranker, self.ranker) if isinstance(reranker, str) else reranker
+        if not isinstance(resolved, Reranker | None):
+            message = f"got reranker {reranker!r}, expected a Reranker, or a spelling such as 'mmr:0.7' or '50:w0.5-d3'"
+            raise QueryError(message)
         if resolved is not None:
             resolved.check_index(self.index)
         return resolved
@@ -279,48 +275,3 @@ class Retriever:
         if weight is not None:
             words_of(self.index)
         return weight
-
-    def _search(
-        self,
-        records: Iterator[tuple[str, str]],
-        k: int,
-        first_stage: FirstStage,
-        second_stage: Reranker | None,
-    ) -> Iterator[Hit]:
-        by_document = first_stage.by_document
-        while batch := list(islice(records, _BATCH)):
-            texts = [text for _, text in batch]
-            vectors, scores, positions, subnets = first_stage(texts)
-            if second_stage is not None and positions.shape[1]:
-                n_reranked = positions.shape[1] if by_document else k
-                scores, positions = rerank_batch(
-                    second_stage, self.index, texts, vectors, scores, positions, n_reranked
-                )
-            if by_document:
-                scores, positions = keep_best_chunks(self.index, scores, positions, k)
-            yield from self._hits([query_id for query_id, _ in batch], scores, positions, subnets, by_document)
-
-    def _hits(
-        self, query_ids: list[str], scores: Scores, positions: Positions, subnets: list[Subnet], by_document: bool
-    ) -> Iterator[Hit]:
-        """Yield the hits of a batch of queries.
-
-        Args:
-            query_ids: The ids of the queries.
-            scores: float32, (n_queries, n), best first.
-            positions: int64, (n_queries, n), -1 for none.
-            subnets: The subnet that encoded each query.
-            by_document: Whether the hits name documents.
-        """
-        if not (scores[:, 1:] < scores[:, :-1]).all():
-            scores = np.stack([strictly_decreasing(row) for row in scores])
-        is_hit = positions >= 0
-        doc_ids = iter(self.index.doc_ids.take(positions[is_hit]))
-        rows = zip(query_ids, scores.tolist(), is_hit.tolist(), subnets, strict=True)
-        for query_id, scores_of_query, are_hits, subnet in rows:
-            for score in compress(scores_of_query, are_hits):
-                passage_id = next(doc_ids)
-                if by_document:
-                    yield Hit(query_id, self.index.document_of(passage_id), score, subnet, passage_id)
-                else:
-                    yield Hit(query_id, passage_id, score, subnet)

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from elasticdenser.datasets.passages import Passage
+from elasticdenser.datasets.records import BadLine, checked_id, checked_passage
 from elasticdenser.errors import BadInputError, BuildError, EncoderMismatchError, ModelError, QueryError
 from elasticdenser.index.locking import LockHeldError
 from elasticdenser.retrieval.retriever import Retriever
@@ -38,7 +39,7 @@ async def add(body: AddRequest, request: Request) -> dict[str, Any] | Response:
     A document whose text the index has already is left as it is, so that a request can be sent again.
     """
     service = service_of(request)
-    if (fault := _fault_of_vectors(body, service.retriever.index.dim)) is not None:
+    if (fault := _fault_of_texts(body) or _fault_of_vectors(body, service.retriever.index.dim)) is not None:
         return fault
     vectors = [passage.vector for passage in body.passages if passage.vector is not None]
     addition = Addition(
@@ -113,6 +114,17 @@ def _record(service: Service, request: Request, outcome: Outcome) -> None:
     counts = {"added": outcome.added, "replaced": outcome.replaced, "deleted": outcome.deleted}
     service.metrics.count_change(**counts)
     add_log_fields(request, generation=outcome.generation, **counts)
+
+
+def _fault_of_texts(body: AddRequest) -> Response | None:
+    """Return the error of an id or text that no index takes, before the writer is asked, which may be busy."""
+    for number, passage in enumerate(body.passages):
+        try:
+            checked_passage(checked_id(passage.doc_id), passage.text, passage.title)
+        except BadLine as error:
+            where = f"passages[{number}]"
+            return error_response(422, f"{where}: {error.message}", param=where)
+    return None
 
 
 def _fault_of_vectors(body: AddRequest, dim: int) -> Response | None:

@@ -50,6 +50,8 @@ def test_a_regression_prints_numbers(tiny_model, tmp_path):
 def test_failures_are_one_line(classifier, tmp_path):
     assert_fails(run("classify", str(tmp_path), "-", input=PAIRS), "classifier.json is missing")
     assert_fails(run("classify", str(classifier), str(tmp_path / "none.txt")), "none.txt")
+    empty = run("classify", str(classifier), "-", input="")
+    assert (empty.exit_code, empty.stdout) == (0, "") and "standard input: no line in it" in empty.stderr
     assert_fails(run("classify", str(classifier), "-", input="a\tb\tc\n"), "a pair of two texts")
     assert_fails(run("classify", str(classifier), "-", input=b"dune\xff\ta\n"), "standard input:1", "UTF-8")
 

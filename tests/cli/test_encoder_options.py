@@ -63,6 +63,12 @@ def test_doctor_says_what_an_encoder_is(tmp_path, mpnet):
     assert all(part in found.stdout for part in ("transformers", "32 dimensions, mean pooling, cosine", "48 tokens"))
     lacking = run("doctor", "--encoder", str(tmp_path), "--offline")
     assert "cannot be used" in lacking.stdout and "modules.json is missing" in lacking.stderr
+    assert lacking.exit_code == 1
+
+
+def test_doctor_fails_for_an_encoder_that_cannot_be_used():
+    result = run("doctor", "--encoder", "nowhere", "--offline")
+    assert result.exit_code == 1 and "--encoder DIR" in result.stderr.splitlines()[-1]
 
 
 def test_well_known_encoders_are_listed():

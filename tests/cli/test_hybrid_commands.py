@@ -68,9 +68,9 @@ def test_words_are_added_to_an_index_and_described(corpus, tiny_model, tmp_path)
 def test_a_weight_needs_hybrid_and_a_range(hybrid_index):
     result = run("search", hybrid_index, "dune", "--word-weight", "0.5")
     assert result.exit_code == 2 and "expected --hybrid" in " ".join(result.stderr.split())
-    assert_fails(
-        run("search", hybrid_index, "dune", "--hybrid", "--word-weight", "2"), "got hybrid = 2.0", "from 0 to 1"
-    )
+    for weight in ("2", "-0.1", "nan"):
+        result = run("search", hybrid_index, "dune", "--hybrid", "--word-weight", weight)
+        assert result.exit_code == 2 and f"got {weight}; expected a weight from 0" in " ".join(result.stderr.split())
 
 
 def test_an_unknown_stemmer_is_refused(corpus, tmp_path):
@@ -101,5 +101,12 @@ def test_tune_finds_the_weight_that_suits_the_judgements(hybrid_index, judged):
     assert table.exit_code == 0 and "best" in table.stdout and "--word-weight" in table.stderr
 
 
+def test_tune_needs_queries_and_judgements_in_one_place(hybrid_index, tmp_path):
+    (tmp_path / "qrels.txt").write_text("q1 0 d1 1\n")
+    assert_fails(run("tune", hybrid_index, str(tmp_path / "qrels.txt")), "qrels.txt: it holds no judgements of queries")
+
+
 def test_tune_needs_words(index, judged):
-    assert_fails(run("tune", index, judged), "cannot be searched by words")
+    without_words = run("tune", index, judged)
+    assert_fails(without_words, "cannot be searched by words: add them with `elasticdenser rebuild")
+    assert "search without --hybrid" not in without_words.stderr  # which is no way to tune it

@@ -189,6 +189,11 @@ def test_a_build_resumes_after_ctrl_c(tiny_model, tmp_path):
     assert len(PassageIndex.open(tmp_path / "mine", check="all")) == 20
 
 
+def test_an_output_below_a_file_is_refused(corpus):
+    result = run("index", str(corpus), "-o", f"{corpus}/index")
+    assert result.exit_code == 2 and "is a file, not a folder" in " ".join(result.stderr.replace("│", " ").split())
+
+
 def test_a_checkout_that_is_not_installed_indexes(corpus, tiny_model, tmp_path, monkeypatch):
     def absent(name):
         raise metadata.PackageNotFoundError(name)

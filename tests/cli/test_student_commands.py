@@ -57,6 +57,7 @@ def test_passages_of_a_space_are_added_with_their_vectors_only(folder):
     added = run("add", "api", "passages.jsonl")
     assert added.exit_code == 1
     assert "got vectors of some-api-3, which no encoder here makes: add passages with their vectors" in added.stderr
+    assert "--overwrite" not in added.stderr  # which `import` does not have
 
 
 def test_failures_are_one_line_each(folder, tiny_model):

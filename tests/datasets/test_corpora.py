@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zstd_module import zstd
 
-from elasticdenser.datasets import Corpus, Passage, open_corpus
+from elasticdenser.datasets import Corpus, Passage, as_corpus, open_corpus
 from elasticdenser.datasets.formats.tsv import unquoted
 from elasticdenser.errors import BadInputError
 
@@ -277,3 +277,10 @@ def test_real_beir_folders_are_read(data):
     assert passages[0].title == "Appendix (anatomy)"
     both = open_corpus([data / "nq", data / "msmarco"])
     assert sum(1 for _ in both) == 11_297 + 30_005
+
+
+@pytest.mark.parametrize("field", ["_id", "title", "text"])
+def test_passages_in_memory_that_are_not_unicode_are_refused(field):
+    record = {"_id": "d1", "title": "a", "text": "b", field: "x\ud800"}
+    with pytest.raises(BadInputError, match="passage number 1: holds half of a surrogate pair"):
+        as_corpus([record])

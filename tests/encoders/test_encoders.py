@@ -245,6 +245,14 @@ def test_bytes_that_are_no_text_are_refused(tiny_query_encoder):
         tiny_query_encoder.encode([b"\xff".decode("utf-8", "surrogateescape")])
 
 
+def test_what_is_no_list_of_texts_is_refused(tiny_encoder, tiny_query_encoder):
+    for texts in (None, [5], ["\ud800"]):
+        with pytest.raises(QueryError, match=r"expected (a list of texts|text with)|not UTF-8"):
+            tiny_encoder.encode(texts)
+        with pytest.raises(QueryError, match=r"expected (a list of queries|text with)|not UTF-8"):
+            tiny_query_encoder.encode(texts)
+
+
 def test_one_string_is_refused(tiny_encoder, tiny_query_encoder):
     for encoder in (tiny_encoder, tiny_query_encoder):
         with pytest.raises(QueryError, match="expected a list"):
@@ -297,6 +305,13 @@ def test_without_a_fast_kernel_torch_computes_and_int8_is_refused(
     assert ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu").dtype == "float32"
     with pytest.raises(ModelError, match=f"got dtype 'int8', but its kernel .*{message}.* or use float32"):
         ElasticQueryEncoder.from_pretrained(str(tiny_model), device="cpu", dtype="int8")
+
+
+def test_passages_of_another_pooling_than_the_subnets_are_a_warning(tiny_elastic, caplog):
+    PassageEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
+    assert not caplog.text
+    PassageEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu", pooling="cls")
+    assert "do not fit these passages (they were trained for mean pooling, and it is used with cls)" in caplog.text
 
 
 @pytest.mark.parametrize("dtype", ["auto", "float32"])

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from cli_helpers import run_code
 from safetensors.torch import load_file, save_file
 
 from elasticdenser import PassageEncoder
@@ -46,6 +47,7 @@ def test_vectors_from_cached_states_are_the_same(tiny_model, tiny_encoder, tuned
     first = encoder_of(tiny_model, tmp_path, dtype=dtype)
     assert np.abs(first.encode(TEXTS) - tiny_encoder.encode(TEXTS)).max() <= TOLERANCE[dtype]
     assert first.activations.counts.computed == 6 and len(first.activations) == 5
+    first.activations.flush()
     later = encoder_of(tuned, tmp_path, dtype=dtype)
     expected = PassageEncoder.from_pretrained(str(tuned), dtype="float32", device="cpu").encode(TEXTS)
     vectors = later.encode(TEXTS)
@@ -64,6 +66,40 @@ def test_windows_read_and_write_the_cache(tiny_model, tiny_encoder, tmp_path):
     assert np.abs(vectors - expected).max() <= TOLERANCE["float32"]
     assert np.abs(np.concatenate([*again.encode_windows(windows, workers=3)]) - expected).max() <= TOLERANCE["float32"]
     assert again.activations.counts.computed == 0
+
+
+def test_many_small_calls_share_a_file(tiny_model, tmp_path):
+    encoder = encoder_of(tiny_model, tmp_path)
+    for text in TEXTS:
+        encoder.encode([text])
+    assert list(tmp_path.glob("*.activations")) == []
+    del encoder
+    assert len(list(tmp_path.glob("*.activations"))) == 1
+    assert len(encoder_of(tiny_model, tmp_path).activations) == 5
+
+
+def test_states_are_written_at_the_end_of_the_process(tiny_model, tmp_path):
+    code = (
+        "from pathlib import Path\n"
+        "from elasticdenser import PassageEncoder\n"
+        "from elasticdenser.encoders.recycling import RecyclingSettings\n"
+        f"recycling = RecyclingSettings(folder=Path({str(tmp_path)!r}))\n"
+        "encoder = PassageEncoder.from_pretrained("
+        f"{str(tiny_model)!r}, dtype='float32', device='cpu', recycling=recycling)\n"
+        "encoder.encode(['dune'])\n"
+        "encoder.me = encoder  # a cycle\n"
+    )
+    ended = run_code(code)
+    assert ended.returncode == 0, ended.stderr
+    assert len(encoder_of(tiny_model, tmp_path).activations) == 1
+
+
+def test_a_full_disk_at_the_end_is_a_warning(tiny_model, tmp_path, caplog):
+    encoder = encoder_of(tiny_model, tmp_path / "cache")
+    encoder.encode(["dune"])
+    (tmp_path / "cache").write_text("not a folder")
+    del encoder
+    assert "states of recycled layers were not written" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["embeddings.LayerNorm.bias", "layer.0.output.dense.weight"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 
+import numpy as np
 import pytest
 from engine_helpers import PROFILE
 from waiting import LONG_DEADLINE_S, wait_until
@@ -44,7 +45,7 @@ def test_errors_are_raised_in_the_calling_thread(engine):
         engine.ask("dune", deadline_s=1e-5)
     with pytest.raises(QueryError, match="got k = 0"):
         engine.ask("dune", 0)
-    assert engine.ask("dune", 1).hits == ["dune/0"]
+    assert engine.ask("dune", np.int64(1)).hits == ["dune/0"]
     assert engine.snapshot().n_running == engine.snapshot().n_waiting == 0
 
 

@@ -309,6 +309,9 @@ def test_a_bad_argument_is_refused_before_it_is_queued(engine):
         ({"query": "q", "minimum_quality": True}, "minimum_quality = True"),
         ({"query": "q", "minimum_quality": "high"}, "minimum_quality = 'high'"),
         ({"query": "q", "doc_ids": "d1"}, "collection of ids"),
+        ({"query": "q", "doc_ids": 5}, r"expected a collection of ids, such as \['5'\]"),
+        ({"query": "q", "deadline_s": "soon"}, "got deadline_s = soon"),
+        ({"query": "q", "priority": None}, "got priority = None"),
         ({"query": "q", "filter": "n >"}, "filter, position 4: got its end, expected a value"),
         ({"query": "q", "filter": {}}, "expected an object with must, should, must_not"),
     ):

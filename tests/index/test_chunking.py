@@ -120,6 +120,11 @@ def test_wrong_lengths_are_refused(tiny_encoder, text):
         chunks_of(tiny_encoder, text, LONG)
 
 
+def test_chunks_without_tokens_are_refused():
+    with pytest.raises(BadInputError, match="got chunks of 0 tokens, expected more"):
+        Chunking.parse("0")
+
+
 def test_lengths_are_spelled_as_they_are_parsed():
     for text in ("20", "20/5"):
         assert str(Chunking.parse(text)) == text
@@ -265,3 +270,12 @@ def test_documents_of_chunks_are_replaced_and_deleted_whole(tiny_encoder, tmp_pa
     assert again.generation == compacted.generation  # nothing has changed
     with pytest.raises(BadInputError, match="got vectors for an index of chunks"):
         compacted.add([shorter], vectors=compacted.vectors[:1])
+
+
+def test_an_encoder_may_be_named_and_the_length_of_chunks_be_a_number(tiny_model, tmp_path):
+    passages = [{"_id": "d1", "text": "Dune. " * 40}]
+    index = PassageIndex.build(passages, tmp_path / "index", str(tiny_model), chunk=16, workers=1)
+    assert index.manifest.encoder.name == str(tiny_model)
+    assert index.manifest.chunking == Chunking(tokens=16)
+    more = index.add([{"_id": "d2", "text": "Dune."}], encoder=str(tiny_model))
+    assert more.manifest.n_documents == 2

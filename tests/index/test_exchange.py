@@ -151,6 +151,12 @@ def test_damaged_and_missing_files_are_refused(pyserini_folder, tmp_path, hashin
     (folder / "index").write_bytes((folder / "index").read_bytes()[:1000])
     with pytest.raises(BadInputError, match="FAISS cannot read it"):
         import_index(folder, tmp_path / "index", hashing)
+    for ids, message in (
+        (tmp_path / "none", "none: no such file, expected a file with one id a line"),
+        (folder, "this is a folder, expected a file with one id a line"),
+    ):
+        with pytest.raises(BadInputError, match=message):
+            import_index(folder / "index", tmp_path / "index", hashing, ids=ids)
     (folder / "index").unlink()
     with pytest.raises(BadInputError, match=r"index: no such file"):
         import_index(folder, tmp_path / "index", hashing)

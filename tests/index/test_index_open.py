@@ -29,6 +29,11 @@ def way_out(name):
     return r"rebuild .*index" if name.endswith(".faiss") else r"restore these files from a copy.*--overwrite"
 
 
+def test_threads_are_checked(tmp_path):
+    with pytest.raises(QueryError, match="got threads = 0, expected at least 1"):
+        PassageIndex.open(tmp_path, threads=0)
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("change", [0, -1, +1])
 def test_a_file_of_another_size_is_refused(index_path, name, change):

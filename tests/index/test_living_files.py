@@ -49,6 +49,8 @@ def test_a_snapshot_does_not_change(index, hashing, tmp_path):
         assert os.stat(linked).st_nlink == 2 + number  # the second shares the file with the first
         with pytest.raises(BuildError, match="exists: choose another place"):
             index.refresh().snapshot(target)
+    with pytest.raises(BuildError, match="is the index itself"):
+        index.snapshot(index.path)
     expected = [p for p in make_passages(60) if p.doc_id != "d1é"]
     index.refresh().add([passage("new")], encoder=hashing).compact()
     shutil.rmtree(index.path)

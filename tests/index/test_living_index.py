@@ -108,6 +108,7 @@ def test_given_vectors_are_stored_as_they_are(index, hashing):
         (vectors[:, :8], r"shape \(3, 8\)"),
         (2 * vectors, "other lengths than 1"),
         (np.where(vectors > 0.1, np.nan, vectors), "not finite"),
+        ("abc", "got str as vectors, expected numbers"),
     ]:
         with pytest.raises(BadInputError, match=what):
             index.add([passage("a"), passage("b"), passage("c")], vectors=wrong)

@@ -119,6 +119,13 @@ def test_faults_are_raised_by_the_call(retriever):
             retriever.search(queries)
     with pytest.raises(QueryError, match="query 'q' is None"):
         retriever.search({"q": None})
+    for options, message in (
+        ({"subnet": 5}, "got subnet 5"),
+        ({"escalation": 5}, "got the escalation 5"),
+        ({"reranker": 5}, "got reranker 5, expected a Reranker, or a spelling"),
+    ):
+        with pytest.raises(QueryError, match=message):
+            retriever.search("dune", **options)
     for subnet in ("w0.5-d2", "nonsense"):
         with pytest.raises(QueryError, match=f"got subnet '?{subnet}"):
             retriever.search("dune", subnet=subnet)

@@ -163,6 +163,17 @@ def test_mistakes_are_named_and_change_nothing(written):
     assert written.get("/indexes").json()["indexes"][0]["generation"] == generation
 
 
+def test_bad_ids_and_texts_are_refused_without_the_writer(written, monkeypatch):
+    monkeypatch.setattr(PassageWriter, "change", None)  # as if it were busy
+    for passage, message in (
+        ({"doc_id": "a b", "text": "x"}, "passages[1]: the id 'a b' holds white space"),
+        ({"doc_id": " ", "text": "x"}, "passages[1]: the id is empty"),
+        ({"doc_id": "a", "text": " "}, "passages[1]: passage 'a' has no text"),
+    ):
+        error = error_of(add(written, {"doc_id": "x", "text": "x"}, passage), 422)
+        assert message in error["message"] and error["param"] == "passages[1]"
+
+
 def test_only_the_write_key_changes_an_index(written, caplog):
     body = {"doc_ids": ["nowhere"]}
     for header in ("", "Bearer s3cret", "Bearer wr1te2", "Basic wr1te", "Bearer é"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,6 +134,18 @@ def test_a_student_searches_indexes_of_its_teacher_and_no_others(student, index,
     other = PassageIndex.build(data_folder / "corpus.jsonl", tmp_path / "prompted", prompted)
     with pytest.raises(EncoderMismatchError, match="passage_prompt: 'p: ' against ''"):
         Retriever.open(other.path, encoder=folder, device="cpu")
+
+
+def test_a_student_is_refused_with_another_pooling_than_its_subnets(student, tmp_path):
+    folder = tmp_path / "student"
+    shutil.copytree(student[0].folder, folder)
+    with pytest.raises(ModelError, match="trained for mean pooling, and it is used with cls"):
+        ElasticQueryEncoder.from_pretrained(str(folder), pooling="cls")
+    pooling = json.loads((folder / "1_Pooling" / "config.json").read_text())
+    pooling |= {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    with pytest.raises(ModelError, match="undo the change of its pooling"):
+        ElasticQueryEncoder.from_pretrained(str(folder))
 
 
 def test_passages_are_not_encoded_by_a_student(student):

@@ -125,9 +125,22 @@ def _print_parses(model: Path, file: Path, device: str, *, as_json: bool) -> Non
                 print_lines("\t".join([parse.intent, f"{parse.probability:.4f}", *shown]))
 
 
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield number and text of each line of a file; a note says so if there are none."""
+    number = 0
+    for number, line in options.text_lines(file):
+        yield number, line
+    if not number:
+        note(f"{_source(file)}: no line in it, expected a text in each line")
+
+
+def _source(file: Path) -> str:
+    return "standard input" if str(file) == "-" else str(file)
+
+
 def _inputs(file: Path) -> Iterator[str | Sequence[str]]:
     """Yield the texts and pairs of a file; empty lines are those of a text without words."""
-    for _, line in options.text_lines(file):
+    for _, line in _lines(file):
         yield line.split("\t") if "\t" in line else line
 
 
@@ -139,11 +152,11 @@ def _words(file: Path) -> Iterator[list[str]]:
     """
     from elasticdenser.datasets.words import split_words
 
-    for number, line in options.text_lines(file):
+    for number, line in _lines(file):
         words = split_words(line)
         if not words:
-            source = "standard input" if str(file) == "-" else file
-            raise BadInputError("got a line without words, expected a text in each line: remove it", source, number)
+            message = "got a line without words, expected a text in each line: remove it"
+            raise BadInputError(message, _source(file), number)
         yield words
 
 

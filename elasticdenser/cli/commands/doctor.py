@@ -23,14 +23,18 @@ def doctor(
     offline: options.Offline = False,
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
-    """Check Python, packages, threads, models and Java, with advice for each gap."""
+    """Check Python, packages, threads, models and Java, with advice for each gap.
+
+    The exit code is 1 if the named encoder cannot be used; other gaps leave it at 0.
+    """
     from elasticdenser.cli.installation_checks import run_checks
 
-    checks = run_checks()
+    of_encoder = []
     if encoder is not None:
         from elasticdenser.cli.encoder_check import check_encoder
 
-        checks += check_encoder(encoder, download=not offline, trust_remote_code=trust_remote_code)
+        of_encoder = check_encoder(encoder, download=not offline, trust_remote_code=trust_remote_code)
+    checks = run_checks() + of_encoder
     rows = [["ok" if check.ok else "GAP", check.name, check.state] for check in checks]
     print_table("elasticdenser doctor", ["", "part", "state"], rows)
     for check in checks:
@@ -38,6 +42,8 @@ def doctor(
             note(f"{check.name.strip()}: {check.advice}")
     if all(check.ok for check in checks):
         note("nothing that is needed is missing")
+    if not all(check.ok for check in of_encoder):
+        raise typer.Exit(1)
 
 
 def register(app: typer.Typer) -> None:

@@ -47,11 +47,14 @@ def tune(
 ) -> None:
     """Choose the weight of words in hybrid search (`--word-weight`) on your own judgements."""
     from elasticdenser.datasets import load_answers, load_qrels, load_queries
+    from elasticdenser.datasets.qrels import check_judged
     from elasticdenser.evaluation import QuerySet, parse_measures
     from elasticdenser.evaluation.word_weight import choose_word_weight
 
     parsed = parse_measures([measure])[0]
     by_answers = parsed.NAME == "AnswerMatch"
+    if not by_answers:
+        check_judged(dataset, split=split)
     retriever = encoding.open_retriever(index)
     query_set = QuerySet(
         name="queries",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from elasticdenser.errors import BadInputError
+from elasticdenser.errors import BadInputError, BuildError
 
 STANDARD_OUTPUT = Path("/dev/stdout")
 
@@ -20,11 +20,18 @@ def output_file(path: Path) -> Path:
 
 def output_folder(path: Path | None) -> Path | None:
     """Refuse standard output, FIFOs and devices where a folder is written. Made for the callback of an option."""
-    from elasticdenser.artifacts import is_stream
+    from elasticdenser.artifacts import explained_os_errors, is_stream
 
-    if path is not None and str(path) == "-":
+    if path is None:
+        return None
+    if str(path) == "-":
         raise typer.BadParameter("got -, which is standard output; expected a folder: for one named - write ./-")
-    if path is not None and is_stream(path):
+    try:
+        with explained_os_errors(path):
+            streams = is_stream(path)
+    except BuildError as error:
+        raise typer.BadParameter(str(error)) from None
+    if streams:
         raise typer.BadParameter(f"got {path}, which is a FIFO or a device; expected a folder")
     return path
 

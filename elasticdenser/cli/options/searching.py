@@ -117,10 +117,13 @@ def hybrid_of(hybrid: bool, word_weight: float | None) -> bool | float:
     """Return `--hybrid` and `--word-weight` as `Retriever` takes them together.
 
     Raises:
-        typer.BadParameter: A weight is given for a search without words.
+        typer.BadParameter: A weight is out of range, or given for a search without words.
     """
     if word_weight is not None and not hybrid:
         raise typer.BadParameter(
             "got a weight of words, expected --hybrid with it: without, words do not count", param_hint="--word-weight"
         )
+    if word_weight is not None and not 0 <= word_weight <= 1:
+        message = f"got {word_weight:g}; expected a weight from 0, meaning alone, to 1, words alone, such as 0.2"
+        raise typer.BadParameter(message, param_hint="--word-weight")
     return hybrid if word_weight is None else word_weight

@@ -56,6 +56,8 @@ class MetadataSelection:
             return cls()
         if isinstance(selection, Mapping):
             pairs = [(str(name), kind if kind is None else str(kind)) for name, kind in selection.items()]
+        elif not isinstance(selection, Iterable):
+            raise BadInputError(f"got the metadata {selection!r}: write section,date:date,tags:text[]")
         else:
             items = selection.split(",") if isinstance(selection, str) else list(selection)
             pairs = [_split(str(item).strip()) for item in items]

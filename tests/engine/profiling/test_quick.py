@@ -56,6 +56,14 @@ def test_levels_of_the_encoder_are_measured(index_path, encoder_with_levels):
     assert (len(answer.hits), answer.level) == (3, "w1-d2")
 
 
+def test_settings_are_checked_before_anything_is_measured(index_path, encoder_with_levels, monkeypatch):
+    monkeypatch.setattr("elasticdenser.engine.engine.quick_profile", None)
+    retriever = Retriever.open(index_path, encoder=str(encoder_with_levels), device="cpu", download=False)
+    for options, message in (({"slo_s": 0}, "got slo_s = 0"), ({"workers": 0}, "got workers = 0")):
+        with pytest.raises(QueryError, match=message):
+            RetrievalEngine(retriever, **options)
+
+
 def test_without_levels_of_the_encoder_all_subnets_are_measured(index_path, tiny_elastic):
     retriever = Retriever.open(index_path, encoder=str(tiny_elastic), device="cpu", download=False)
     profile = quick_profile(retriever)
