@@ -125,7 +125,7 @@ static PyObject *kernel_forward(PyObject *self, PyObject *args) {
 
 PyDoc_STRVAR(multiply_doc,
 "multiply(path, product, inputs, out)\n\n"
-"Compute one product, to calibrate weights and for tests. inputs: float32, (n_rows, n_inputs); out: float32, (n_rows,\n"
+"Compute one product. inputs: float32, (n_rows, n_inputs); out: float32, (n_rows,\n"
 "n_outputs rounded up to 16).");
 static PyObject *kernel_multiply(PyObject *self, PyObject *args) {
     (void)self;
@@ -140,10 +140,13 @@ static PyObject *kernel_multiply(PyObject *self, PyObject *args) {
         const int64_t n_rows = inputs.len / (int64_t)sizeof(float) / p->n_inputs;
         if (has_bytes(&out, n_rows * padded_to(p->n_outputs, 16) * (int64_t)sizeof(float), "out")) {
             scratch = PyMem_Malloc((size_t)(BLOCK * (padded_to(p->n_inputs, 64) + 16)));
-            if (scratch)
+            if (scratch) {
+                Py_BEGIN_ALLOW_THREADS
                 path->multiply(p, inputs.buf, n_rows, scratch, out.buf);
-            else
+                Py_END_ALLOW_THREADS
+            } else {
                 PyErr_NoMemory();
+            }
         }
     }
     PyMem_Free(scratch);

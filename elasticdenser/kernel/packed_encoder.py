@@ -32,7 +32,7 @@ class PackedEncoder:
     """
 
     def __init__(self, full: Transformer | None, elastic: ElasticWeights | None, precision: str) -> None:
-        self._full = None if full is None else _PackedBody(full, precision, multiply=_multiply)
+        self._full = None if full is None else _PackedBody(full, precision, multiply=multiply)
         self._trained = None if elastic is None else PackedSubnets(elastic, precision)
         if full is not None:
             self.full_subnet = Subnet(1.0, full.n_layers)
@@ -164,8 +164,13 @@ class PackedSubnets(_PackedBody):
         model.set_body(self.weights, self.embeddings(), layers, subnet.width, width_index)
 
 
-def _multiply(packed: PackedMatrix, inputs: Floats) -> Floats:
-    """Compute a product by the fastest path, whichever path later uses the weights: they must be the same for all."""
+def multiply(packed: PackedMatrix, inputs: Floats) -> Floats:
+    """Return a product, float32, (n_rows, n_outputs), computed in the calling thread by the fastest path.
+
+    Args:
+        packed: The matrix.
+        inputs: float32, (n_rows, n_inputs).
+    """
     from elasticdenser.kernel import _kernel
 
     owner = KernelModel(1, 1)  # keeps the arrays alive that the product points to

@@ -22,6 +22,8 @@ import numpy as np
 from elasticdenser.arrays import Floats, Scores
 from elasticdenser.encoders.token_encoder import TokenEncoder
 from elasticdenser.errors import ModelError, QueryError
+from elasticdenser.kernel.packed_encoder import multiply
+from elasticdenser.kernel.packing import pack_matrix
 from elasticdenser.kernel.structs import KernelModel
 from elasticdenser.models.activation_cache import ActivationCache
 from elasticdenser.models.activation_files import Bytes, encode_rows, row_bytes
@@ -227,8 +229,10 @@ class LateInteractionRanker(Ranker[TokenPair]):
         own = _codes(encode_rows(self._encoder.encode(self._query_model(subnet), [query]), STORED))
         codes = _codes(self._passage_rows(passages))
         starts = np.cumsum([0, *map(len, passages[:-1])])
-        # Sums of products of whole numbers that stay below 2^24 are exact in float32, whatever their order.
-        similarities = codes @ own.T / _norms(codes)[:, None]
+        # By the kernel, because BLAS would start threads, which wait for each other on a busy machine. Sums of products
+        # of whole numbers that stay below 2^24 are exact in float32, whatever their order.
+        products = multiply(pack_matrix(own, np.zeros(len(own), np.float32), "fp32"), codes)
+        similarities = products / _norms(codes)[:, None]
         scores: Scores = (np.maximum.reduceat(similarities, starts, axis=0) / _norms(own)).mean(axis=1)
         return scores
 
