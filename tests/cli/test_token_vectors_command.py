@@ -24,6 +24,7 @@ trains = "late-interaction"
 seed = 1
 encoder = "{encoder}"
 dim = {dim}
+subnets = ["w1-d1", "w0.25-d1"]
 passages = ["passages.jsonl"]
 n_passages = 4
 [[texts]]
@@ -89,6 +90,8 @@ def test_bad_input_is_explained(data, tiny_elastic):
     assert_fails(result, "holds no texts, whose tokens are encoded: build the index without --no-texts")
     (data / "late.toml").write_text(RECIPE.format(encoder=tiny_elastic, dim=33))
     assert_fails_after_notes(fit(data, "wide"), "got dim = 33, expected at most 32")
+    (data / "late.toml").write_text(RECIPE.format(encoder=tiny_elastic, dim=6).replace("w1-d1", "w1-d9"))
+    assert_fails_after_notes(fit(data, "wide"), "got subnet w1-d9, expected some of w1-d2")
     assert_fails(fit(data, "wide", "--steps", "5"), "which is fitted to texts alone: leave them out")
 
 

@@ -82,7 +82,7 @@ def fit_late_interaction(
         raise BadInputError(f"got dim = {recipe.dim}, expected at most {full.dim}, the numbers of a state")
     projection, energy = _principal(_states(encoder, full, passages, progress, "Encoding passages"), recipe.dim)
     projections, closeness = {}, {}
-    chosen = list(map(Subnet.parse, recipe.subnets)) or encoder.subnets
+    chosen = list(map(Subnet.parse, recipe.subnets))
     if unknown := [subnet for subnet in chosen if subnet not in encoder.subnets]:
         raise BadInputError(f"got subnet {unknown[0]}, expected some of {', '.join(map(str, encoder.subnets))}")
     fitted = [subnet for subnet in encoder.subnets if subnet in chosen and subnet != encoder.full_subnet]

@@ -35,7 +35,7 @@ class LateInteractionRecipe:
         passages: Corpora.
         n_passages: Maximum number of their passages, drawn at random.
         texts: Sources of queries.
-        subnets: Subnets that may encode queries beside the full encoder; empty is all that it has.
+        subnets: Subnets that may encode queries beside the full encoder.
         ridge: Penalty on the projections of the subnets, as the number of tokens that would weigh as much.
         settings: How texts are read, and how scores are used.
     """
