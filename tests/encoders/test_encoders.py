@@ -183,7 +183,7 @@ def test_the_number_of_torch_threads_is_restored(tiny_encoder):
     try:
         list(tiny_encoder.encode_windows([["a"]] * 4))
         assert torch.get_num_threads() == 2
-        with pytest.raises(TypeError):
+        with pytest.raises(QueryError, match="text number 1 is None"):
             list(tiny_encoder.encode_windows([[None]]))
         assert torch.get_num_threads() == 2
     finally:

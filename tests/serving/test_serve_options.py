@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from elasticdenser.cli import app
 from elasticdenser.cli.commands import serve as serve_command
+from elasticdenser.models import shipped_ranker
 from elasticdenser.serving.hosts import is_allowed
 
 
@@ -115,6 +116,7 @@ def test_a_ranker_is_loaded_and_its_levels_are_measured(served_index, tiny_elast
     assert serve(*ranker, "--profile", str(tmp_path / "profile.json"))[1].levels == profile.levels
     retriever, profile = serve(*ranker)
     assert retriever.ranker.folder == tiny_ranker and not any(level.parts.stages for level in profile.levels)
+    monkeypatch.setattr(shipped_ranker, "SHIPPED_RANKER", tmp_path)
     without = CliRunner().invoke(app, [*command, "--profile", str(tmp_path / "profile.json")])
     assert without.exit_code == 1 and "--ranker FOLDER" in without.output.replace("\n", " ")
 
