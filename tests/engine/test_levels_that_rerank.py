@@ -17,6 +17,8 @@ from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.request import Query
 from elasticdenser.errors import ModelError, QueryError
+from elasticdenser.models import shipped_ranker
+from elasticdenser.rankers import load_shipped_ranker
 
 LEVEL, CASCADE = "w1-d2+20:w0.5-d1", "level0+20:w0.5-d1+5:w1-d2"
 RECALLS = {LEVEL: None, CASCADE: None, "w1-d2": None}
@@ -63,7 +65,9 @@ def test_other_rerankers_of_the_retriever_work_at_levels_that_do_not_rerank(sear
     assert hits == list(diverse.search("dune", 8)) != list(diverse.search("dune", 8, reranker="none"))
 
 
-def test_levels_that_cannot_be_reranked_are_refused(retriever, reranking_retriever):
+def test_levels_that_cannot_be_reranked_are_refused(retriever, reranking_retriever, monkeypatch, tmp_path):
+    monkeypatch.setattr(shipped_ranker, "SHIPPED_RANKER", tmp_path)
+    load_shipped_ranker.cache_clear()
     with pytest.raises(ModelError, match=r"--ranker FOLDER"):
         RetrieverSearch(retriever, {LEVEL: None})
     with pytest.raises(QueryError, match="got subnet w1-d9"):

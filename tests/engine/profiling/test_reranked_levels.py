@@ -16,6 +16,8 @@ from elasticdenser.engine.profiling.measure import MeasureSettings, measure_prof
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.profiling.quick import quick_profile
 from elasticdenser.errors import ModelError, QueryError
+from elasticdenser.models import shipped_ranker
+from elasticdenser.rankers import load_shipped_ranker
 
 RERANKINGS = ("12:w0.5-d1", "20:w0.25-d1,8:w1-d2")
 SETTINGS = MeasureSettings(batch_sizes=(1, 4), tokens=(4, 40), k=3, rounds=2, rerankings=RERANKINGS, rerank_subnets=2)
@@ -105,7 +107,9 @@ def test_a_brief_measurement_pairs_the_best_subnets(reranking_retriever):
     assert not any(level.parts.stages for level in quick_profile(reranking_retriever).levels)
 
 
-def test_what_cannot_be_reranked_is_refused_before_any_work(retriever, reranking_retriever):
+def test_what_cannot_be_reranked_is_refused_before_any_work(retriever, reranking_retriever, monkeypatch, tmp_path):
+    monkeypatch.setattr(shipped_ranker, "SHIPPED_RANKER", tmp_path)
+    load_shipped_ranker.cache_clear()
     with pytest.raises(ModelError, match="--ranker FOLDER"):
         measure_profile(retriever, QUERIES, SETTINGS)
     for spelling, message in (
