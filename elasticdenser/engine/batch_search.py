@@ -169,9 +169,8 @@ def elastic_reranker(retriever: Retriever, spelling: str) -> ElasticReranker:
         ModelError: There is no ranker.
     """
     from elasticdenser.retrieval.reranking import ElasticReranker
-    from elasticdenser.retrieval.token_vectors import load_ranker_for
 
-    reranker = ElasticReranker.parse(spelling, retriever.ranker or load_ranker_for(retriever.index.path))
+    reranker = ElasticReranker.parse(spelling, retriever.load_ranker())
     if not reranker.n_candidates:
         raise QueryError(f"got {spelling!r} to rerank at a level; expected at least 1 candidate, such as 50:w0.5-d3")
     reranker.check_index(retriever.index)

@@ -20,8 +20,7 @@ from elasticdenser.dataclass_io import from_value
 from elasticdenser.errors import ElasticDenserError, ModelError
 from elasticdenser.models.folders import check_replaceable
 from elasticdenser.models.intent_model import IntentModel, IntentShape
-from elasticdenser.models.manifest import FETCH_AGAIN, PROVENANCE, check_provenance
-from elasticdenser.models.model_files import read_json
+from elasticdenser.models.manifest import FETCH_AGAIN, PROVENANCE, check_provenance, read_versioned
 from elasticdenser.models.pair_files import manifest_text, write_pair_model
 from elasticdenser.models.stored_tensors import check_tensors, read_tensors, stored_form
 
@@ -102,16 +101,7 @@ def read_intent_manifest(folder: Path) -> IntentManifest:
         ModelError: The file is missing, damaged or of another format.
     """
     path = folder / INTENT_MANIFEST
-    if not path.is_file():
-        raise ModelError(f'{path} is missing: give the folder of a model that a recipe with trains = "intent" makes')
-    content = read_json(path)
-    values = content if isinstance(content, dict) else {}
-    if values.get("format") != INTENT_FORMAT:
-        raise ModelError(
-            f"{path}: got format {values.get('format')!r}, expected {INTENT_FORMAT}: use the version of elasticdenser "
-            "that wrote it, or train again"
-        )
-    check_provenance(values.get(PROVENANCE), f"{path}: {PROVENANCE}")
+    values = read_versioned(path, INTENT_FORMAT, 'a model that a recipe with trains = "intent" makes')
     settings = from_value(IntentSettings, values.get("settings"), f"{path}: settings", ModelError)
     try:
         shape = from_value(IntentShape, values.get("body"), f"{path}: body", ModelError)

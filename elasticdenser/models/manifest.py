@@ -85,11 +85,29 @@ def read_shape(path: Path, format_number: int, kind: str) -> tuple[ElasticShape,
     Raises:
         ModelError: The file is missing, damaged or of another format.
     """
+    recipe = "" if kind == "encoder" else f' from a recipe with trains = "{kind}"'
+    values = read_versioned(path, format_number, f"an elastic {kind}, as `elasticdenser train` makes it{recipe}")
+    try:
+        shape = from_value(ElasticShape, values.get("shape"), f"{path}: shape", ModelError)
+    except (ElasticDenserError, ArithmeticError) as error:
+        where = "" if isinstance(error, ModelError) else f"{path}: shape: "
+        raise ModelError(f"{where}{error}; {FETCH_AGAIN}") from error
+    return shape, values
+
+
+def read_versioned(path: Path, format_number: int, what: str) -> dict[str, Any]:
+    """Return the content of a manifest with `format` and `made_by`, of any kind of model.
+
+    Args:
+        path: Its file.
+        format_number: The format that is expected.
+        what: What its folder holds, for the message where there is none.
+
+    Raises:
+        ModelError: The file is missing, damaged or of another format.
+    """
     if not path.is_file():
-        recipe = "" if kind == "encoder" else f' from a recipe with trains = "{kind}"'
-        raise ModelError(
-            f"{path} is missing: give the folder of an elastic {kind}, as `elasticdenser train` makes it{recipe}"
-        )
+        raise ModelError(f"{path} is missing: give the folder of {what}")
     content = read_json(path)
     values = content if isinstance(content, dict) else {}
     if values.get("format") != format_number:
@@ -98,12 +116,7 @@ def read_shape(path: Path, format_number: int, kind: str) -> tuple[ElasticShape,
             "that wrote it, or train again"
         )
     check_provenance(values.get(PROVENANCE), f"{path}: {PROVENANCE}")
-    try:
-        shape = from_value(ElasticShape, values.get("shape"), f"{path}: shape", ModelError)
-    except (ElasticDenserError, ArithmeticError) as error:
-        where = "" if isinstance(error, ModelError) else f"{path}: shape: "
-        raise ModelError(f"{where}{error}; {FETCH_AGAIN}") from error
-    return shape, values
+    return values
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from msgspec import Meta
 
 from elasticdenser.dataclass_io import from_value
 from elasticdenser.errors import ModelError
-from elasticdenser.models.manifest import FETCH_AGAIN, PROVENANCE, SPACE, check_provenance
-from elasticdenser.models.model_files import MIN_LENGTH, PQRNN_MANIFEST, read_json
+from elasticdenser.models.manifest import FETCH_AGAIN, PROVENANCE, SPACE, read_versioned
+from elasticdenser.models.model_files import MIN_LENGTH, PQRNN_MANIFEST
 from elasticdenser.models.projection import ProjectionSettings
 
 PQRNN_WEIGHTS = "model.safetensors"
@@ -104,16 +104,9 @@ def read_pqrnn_manifest(folder: Path) -> PQRNNManifest:
         ModelError: The file is missing, damaged or of another format.
     """
     path = folder / PQRNN_MANIFEST
-    content = read_json(path)
-    values = content if isinstance(content, dict) else {}
-    if values.get("format") != PQRNN_FORMAT:
-        raise ModelError(
-            f"{path}: got format {values.get('format')!r}, expected {PQRNN_FORMAT}: use the version of elasticdenser "
-            "that wrote it, or train again"
-        )
-    provenance = values.get(PROVENANCE)
-    check_provenance(provenance, f"{path}: {PROVENANCE}")
-    if not isinstance(provenance, dict) or SPACE not in provenance:
+    values = read_versioned(path, PQRNN_FORMAT, "a pQRNN, as `elasticdenser train` makes it")
+    provenance = values[PROVENANCE]
+    if SPACE not in provenance:
         raise ModelError(f"{path}: got no {PROVENANCE}.{SPACE}, the vector space that it answers in: {FETCH_AGAIN}")
     manifest = PQRNNManifest(
         projection=from_value(ProjectionSettings, values.get("projection"), f"{path}: projection", ModelError),

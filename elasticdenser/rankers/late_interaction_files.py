@@ -24,8 +24,7 @@ from elasticdenser.errors import ModelError
 from elasticdenser.kernel.tensors import Tensors
 from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.folders import check_replaceable, replacing_folder
-from elasticdenser.models.manifest import FETCH_AGAIN, PROVENANCE, check_provenance
-from elasticdenser.models.model_files import read_json
+from elasticdenser.models.manifest import FETCH_AGAIN, PROVENANCE, check_provenance, read_versioned
 from elasticdenser.models.ranker_manifest import LATE_INTERACTION_MANIFEST, is_late_interaction
 from elasticdenser.subnet import Subnet
 
@@ -134,16 +133,7 @@ def read_late_interaction(folder: Path) -> LateInteraction:
         ModelError: Files are missing, damaged, of another format, or do not belong together.
     """
     path = folder / LATE_INTERACTION_MANIFEST
-    if not path.is_file():
-        raise ModelError(f"{path} is missing: give the folder of a late-interaction ranker")
-    content = read_json(path)
-    values = content if isinstance(content, dict) else {}
-    if values.get("format") != FORMAT:
-        raise ModelError(
-            f"{path}: got format {values.get('format')!r}, expected {FORMAT}: use the version of elasticdenser that "
-            "wrote it, or fit the ranker again"
-        )
-    check_provenance(values.get(PROVENANCE), f"{path}: {PROVENANCE}")
+    values = read_versioned(path, FORMAT, "a late-interaction ranker")
     settings = from_value(LateInteractionSettings, values.get(_SETTINGS), f"{path}: {_SETTINGS}", ModelError)
     shape = from_value(_Shape, values.get(_SHAPE), f"{path}: {_SHAPE}", ModelError)
     subnets = list(map(Subnet.parse, shape.subnets))

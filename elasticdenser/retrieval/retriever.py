@@ -253,12 +253,22 @@ class Retriever:
         texts = [self.index.passage(hit.passage_id).text for hit in hits]
         return make_snippets(self.encoder, self.index, query, texts)
 
+    def load_ranker(self) -> AnyRanker:
+        """Return the ranker; where none was given, that of this package, which is loaded once.
+
+        Raises:
+            ModelError: None was given, and that of this package cannot be used here.
+        """
+        if self.ranker is None:
+            self.ranker = load_ranker_for(self.index.path)
+        return self.ranker
+
     def _resolve_reranker(self, reranker: Reranker | str | None) -> Reranker | None:
         """Return a reranker, given as an object or a spelling; None is the retriever's own."""
         if reranker is None:
             return self.reranker
-        if self.ranker is None and needs_ranker(reranker):
-            self.ranker = load_ranker_for(self.index.path)
+        if needs_ranker(reranker):
+            self.load_ranker()
         resolved = make_reranker(reranker, self.ranker) if isinstance(reranker, str) else reranker
         if not isinstance(resolved, Reranker | None):
             message = f"got reranker {reranker!r}, expected a Reranker, or a spelling such as 'mmr:0.7' or '50:w0.5-d3'"

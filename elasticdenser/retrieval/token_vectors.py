@@ -9,7 +9,7 @@ too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ _SAMPLED = 200
 
 @dataclass(frozen=True, kw_only=True)
 class StoredTokenVectors:
-    """What `store_token_vectors` did.
+    """Counts of `store_token_vectors`.
 
     Args:
         folder: Folder of the vectors.
@@ -71,11 +71,10 @@ def load_ranker_for(
     """
     folder = shipped_ranker() if ranker is None else Path(ranker).expanduser()
     stored = token_vectors_folder(index)
-    if is_late_interaction(folder) and stored.is_dir():
-        return LateInteractionRanker.from_pretrained(folder, dtype=dtype, token_vectors=stored)
-    if ranker is None and (dtype, device) == ("auto", "auto"):
+    token_vectors = stored if is_late_interaction(folder) and stored.is_dir() else None
+    if token_vectors is None and ranker is None and (dtype, device) == ("auto", "auto"):
         return load_shipped_ranker()
-    return load_ranker(ranker, dtype=dtype, device=device)
+    return load_ranker(ranker, dtype=dtype, device=device, token_vectors=token_vectors)
 
 
 def estimated_bytes(index: PassageIndex, ranker: LateInteractionRanker) -> int:
@@ -92,6 +91,7 @@ def store_token_vectors(
     max_bytes: int = MAX_BYTES,
     workers: int | None = None,
     progress: Progress = silent,
+    log: Callable[[str], None] = lambda message: None,
 ) -> StoredTokenVectors:
     """Compute the vectors of the tokens of all passages, and store them beside the index.
 
@@ -103,6 +103,7 @@ def store_token_vectors(
         max_bytes: Most bytes of the folder.
         workers: Threads; None is one for each usable CPU.
         progress: Called with (activity, done, total).
+        log: Called with the size on disk before anything is computed.
 
     Raises:
         QueryError: The index holds no texts.
@@ -115,6 +116,7 @@ def store_token_vectors(
     loaded = LateInteractionRanker.from_pretrained(
         ranker, token_vectors=token_vectors_folder(index.path), max_bytes=max_bytes
     )
+    log(f"{len(index):,} passages, whose tokens will take about {estimated_bytes(index, loaded) / 1e9:.2f} GB in all")
     done = 0
     with ThreadPoolExecutor(workers or cpu_count(), thread_name_prefix="token-vectors") as pool:
         for n_stored in pool.map(loaded.store, _texts(index)):

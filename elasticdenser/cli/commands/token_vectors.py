@@ -35,17 +35,13 @@ def token_vectors(
     were added, the same command encodes theirs alone; after an interruption, it goes on.
     """
     from elasticdenser.index import PassageIndex
-    from elasticdenser.rankers import LateInteractionRanker
-    from elasticdenser.retrieval.token_vectors import estimated_bytes, store_token_vectors
+    from elasticdenser.retrieval.token_vectors import store_token_vectors
 
     if not 0 < gigabytes < math.inf:
         raise QueryError(f"got --gb {gigabytes:g}, expected gigabytes above 0, such as 20")
-    opened = PassageIndex.open(index)
-    if opened.has_texts:
-        size = estimated_bytes(opened, LateInteractionRanker.from_pretrained(ranker))
-        note(f"{len(opened):,} passages, whose tokens will take about {size / 1e9:.2f} GB in all")
+    opened, max_bytes = PassageIndex.open(index), int(gigabytes * 1e9)
     with resumable(), progress_bars() as progress:
-        stored = store_token_vectors(opened, ranker, max_bytes=int(gigabytes * 1e9), workers=workers, progress=progress)
+        stored = store_token_vectors(opened, ranker, max_bytes=max_bytes, workers=workers, progress=progress, log=note)
     left_out = f", {stored.n_refused:,} did not fit into --gb {gigabytes:g}" if stored.n_refused else ""
     note(
         f"{stored.folder}: {stored.n_computed:,} passages encoded, {stored.n_found:,} were there{left_out}; "
