@@ -87,14 +87,12 @@ def fit_late_interaction(
         raise BadInputError(f"got subnet {unknown[0]}, expected some of {', '.join(map(str, encoder.subnets))}")
     fitted = [subnet for subnet in encoder.subnets if subnet in chosen and subnet != encoder.full_subnet]
     projections[encoder.full_subnet] = projection, np.zeros(recipe.dim, np.float32)
+    if fitted:
+        targets = np.concatenate([states @ projection.T for states in _states(encoder, full, queries)])
     for number, subnet in enumerate(fitted):
-        progress("Fitting the subnets", number, len(fitted))
-        projections[subnet], closeness[subnet] = _fitted(
-            zip(_states(encoder, encoder.model(subnet), queries), _states(encoder, full, queries), strict=True),
-            projection,
-            recipe.ridge,
-        )
-    progress("Fitting the subnets", len(fitted), len(fitted))
+        inputs = np.concatenate(list(_states(encoder, encoder.model(subnet), queries)))
+        projections[subnet], closeness[subnet] = _fitted(inputs, targets, recipe.ridge)
+        progress("Fitting the subnets", number + 1, len(fitted))
     model = LateInteraction(
         settings=settings,
         passages=projection,
@@ -148,22 +146,18 @@ def _principal(parts: Iterator[Floats], dim: int) -> tuple[Floats, float]:
     return np.ascontiguousarray(vectors[:, ::-1][:, :dim].T, np.float32), energy
 
 
-def _fitted(
-    parts: Iterator[tuple[Floats, Floats]], projection: Floats, ridge: float
-) -> tuple[tuple[Floats, Floats], float]:
+def _fitted(states: Floats, projected: Floats, ridge: float) -> tuple[tuple[Floats, Floats], float]:
     """Fit the projection of a subnet's states to the full encoder's projected ones.
 
     Args:
-        parts: States of the subnet, and of the full encoder, of the same tokens.
-        projection: That of the full encoder, (dim, hidden).
+        states: States that the subnet gives the tokens, (n_tokens, hidden).
+        projected: Projected states that the full encoder gives them, (n_tokens, dim).
         ridge: Penalty on the weights.
 
     Returns:
         Weight, float32, (dim, hidden), and bias, (dim,), and the mean cosine to the targets.
     """
-    kept = list(parts)
-    inputs = np.concatenate([own for own, _ in kept]).astype(np.float64)
-    targets = np.concatenate([full @ projection.T for _, full in kept]).astype(np.float64)
+    inputs, targets = states.astype(np.float64), projected.astype(np.float64)
     mean, target_mean = inputs.mean(axis=0), targets.mean(axis=0)
     centred = inputs - mean
     penalty = ridge * np.square(centred).mean() * np.eye(inputs.shape[1])
