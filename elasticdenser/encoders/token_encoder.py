@@ -1,64 +1,167 @@
-"""Encoder of tokens: a vector for each token of a text, by the kernel in C; for late interaction."""
+"""Encoders of tokens, for late interaction: a vector for each token of a text, and the vector of the whole text.
+
+Encoders of the BERT type are computed by the kernel in C, others by transformers. It does not import torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
-from elasticdenser.arrays import Floats
+import numpy as np
+
+from elasticdenser.arrays import Floats, Vectors
+from elasticdenser.encoders.backends import OTHER_BACKENDS, check_encoder
 from elasticdenser.encoders.backends.kernel import KernelBackend, can_run
+from elasticdenser.encoders.devices import device_type
 from elasticdenser.errors import ModelError
-from elasticdenser.kernel.structs import EACH_TOKEN, KernelModel
+from elasticdenser.kernel.structs import EACH_TOKEN
 from elasticdenser.models.locate import ModelLocation
-from elasticdenser.models.settings import INT8, read_settings
+from elasticdenser.models.manifest import is_student
+from elasticdenser.models.poolings import OWN_POOLINGS
+from elasticdenser.models.settings import INT8, EncoderSettings, read_settings
 from elasticdenser.subnet import LEVEL_0, Subnet
 
 
-class TokenEncoder:
-    """States that the last layer of a subnet gives the tokens of a text; safe to use from several threads.
+class TokenVectors(NamedTuple):
+    """Vectors of some texts.
+
+    Args:
+        tokens: Projected states of the tokens of all texts end to end, float32, (n_tokens, dim).
+        texts: Vectors of the texts, as the encoder gives them for a search, float32, (n_texts, vector_dim),
+            L2-normalised.
+    """
+
+    tokens: Floats
+    texts: Vectors
+
+
+Projector = Callable[[Sequence[Sequence[int]]], TokenVectors]
+"""Returns the vectors of texts, given by their token ids with special tokens."""
+
+
+class TokenEncoder(Protocol):
+    """Encoder of tokens; safe to use from several threads.
 
     Attributes:
         location: Location of the encoder's files.
         full_subnet: The full encoder.
         subnets: All subnets with layers, from large to small.
         dtype: Arithmetic of the matrix products.
-
-    Args:
-        location: Location of the encoder's files, as `find_model` returns it.
-        dtype: `int8` or `float32`.
-
-    Raises:
-        ModelError: The kernel cannot compute this encoder here.
+        hidden: Numbers of a token's state.
+        vector_dim: Numbers of a text's vector.
     """
 
-    def __init__(self, location: ModelLocation, *, dtype: str = INT8) -> None:
-        settings = read_settings(location.path)
-        if not can_run(location, settings):
-            raise ModelError(
-                f"the kernel cannot compute the tokens of {location.name} here, which late interaction needs: choose a "
-                "BERT-type encoder, on a processor with AVX2"
-            )
-        self.location, self.dtype = location, dtype
-        self._backend = KernelBackend.load(location, settings, dtype=dtype, device="cpu")
-        self.full_subnet = self._backend.full_subnet
-        self.subnets = [subnet for subnet in self._backend.subnets if subnet != LEVEL_0]
+    location: ModelLocation
+    full_subnet: Subnet
+    subnets: list[Subnet]
+    dtype: str
+    hidden: int
+    vector_dim: int
 
-    def model(self, subnet: Subnet, projection: tuple[Floats, Floats] | None = None) -> KernelModel:
-        """Return what `encode` computes with.
+    def states(self, subnet: Subnet, sequences: Sequence[Sequence[int]]) -> Floats:
+        """Return the states that a subnet's last layer gives the tokens of all texts end to end.
 
         Args:
             subnet: One of `subnets`.
-            projection: Weight, float32, (dim, hidden), and bias, (dim,), of a projection of the states.
-        """
-        return self._backend.token_model(subnet, projection)
+            sequences: Token ids with special tokens.
 
-    def encode(self, model: KernelModel, sequences: Sequence[Sequence[int]]) -> Floats:
-        """Return the (projected) states of the tokens of all sequences end to end, float32, (n_tokens, dim).
+        Returns:
+            float32, (n_tokens, hidden).
+        """
+
+    def projector(self, subnet: Subnet, weight: Floats, bias: Floats) -> Projector:
+        """Return the function that encodes texts at a subnet, with projected states of their tokens.
 
         Args:
-            model: As `model` returned it.
-            sequences: Token ids with special tokens. The states of one do not depend on the others, to the bit.
+            subnet: One of `subnets`.
+            weight: Projection of the states, float32, (dim, hidden).
+            bias: Added to it, float32, (dim,).
+        """
+
+
+class KernelTokenEncoder:
+    """Encoder of the BERT type, computed by the kernel; see `TokenEncoder`.
+
+    The vectors of a text do not depend on the other texts, to the bit.
+
+    Args:
+        location: Location of the encoder's files.
+        settings: How texts become vectors.
+        dtype: `int8` or `float32`.
+    """
+
+    def __init__(self, location: ModelLocation, settings: EncoderSettings, *, dtype: str = INT8) -> None:
+        self.location, self.dtype, self._pooling = location, dtype, settings.pooling
+        self._backend = KernelBackend.load(location, settings, dtype=dtype, device="cpu")
+        self.full_subnet = self._backend.full_subnet
+        self.subnets = [subnet for subnet in self._backend.subnets if subnet != LEVEL_0]
+        self.hidden = self.vector_dim = self._backend.token_model(self.full_subnet).dim
+        self._is_student = is_student(location.path)
+        if self._is_student:
+            self.vector_dim = self._backend.forward([[0]], self.full_subnet).shape[1]
+
+    def states(self, subnet: Subnet, sequences: Sequence[Sequence[int]]) -> Floats:
+        """Return the states of tokens; see `TokenEncoder`.
 
         Raises:
-            QueryError: A sequence is empty or too long, or a token does not exist.
+            QueryError: A text has no tokens or too many, or a token does not exist.
         """
-        return self._backend.run(model, sequences, EACH_TOKEN)
+        return self._backend.run(self._backend.token_model(subnet), sequences, EACH_TOKEN)
+
+    def projector(self, subnet: Subnet, weight: Floats, bias: Floats) -> Projector:
+        """Return the function that encodes texts; see `TokenEncoder`."""
+        if subnet != self.full_subnet or self._is_student:
+            model = self._backend.token_model(subnet, (weight, bias))
+            return lambda sequences: TokenVectors(
+                self._backend.run(model, sequences, EACH_TOKEN), self._backend.forward(sequences, subnet)
+            )
+        # A full encoder's vector is its pooled states, which come beside their projection from the same pass.
+        both = np.concatenate([weight, np.eye(self.hidden, dtype=np.float32)])
+        model = self._backend.token_model(subnet, (both, np.pad(bias, (0, self.hidden))))
+        return lambda sequences: self._parted(
+            self._backend.run(model, sequences, EACH_TOKEN), list(map(len, sequences)), len(weight)
+        )
+
+    def _parted(self, rows: Floats, lengths: Sequence[int], dim: int) -> TokenVectors:
+        starts = np.cumsum([0, *lengths[:-1]])
+        pooled = rows[starts, dim:] if self._pooling == "cls" else np.add.reduceat(rows[:, dim:], starts, axis=0)
+        return TokenVectors(rows[:, :dim], normalised(pooled))
+
+
+def load_token_encoder(location: ModelLocation, *, dtype: str = "auto", device: str = "auto") -> TokenEncoder:
+    """Load the encoder of tokens that computes a model.
+
+    Args:
+        location: Location of the encoder's files, as `find_model` returns it.
+        dtype: Of the BERT type `int8`, which is `auto`, or `float32`; of others as for a passage encoder.
+        device: Of the BERT type `cpu` or `auto`; of others as for a passage encoder.
+
+    Raises:
+        ModelError: Nothing computes the tokens of this encoder here, or there is no such dtype or device.
+        MissingExtraError: A package that computes the encoder is not installed.
+    """
+    settings = read_settings(location.path)
+    if can_run(location, settings):
+        if device_type(device) == "cuda" or dtype not in ("auto", INT8, "float32"):
+            raise ModelError(
+                f"got dtype {dtype!r} on {device!r} for late interaction with {location.name}, expected int8 or "
+                "float32 on the cpu"
+            )
+        return KernelTokenEncoder(location, settings, dtype=INT8 if dtype == "auto" else dtype)
+    if check_encoder(location, settings, dtype=dtype, device=device) != OTHER_BACKENDS["transformers"]:
+        raise ModelError(
+            f"nothing here computes the tokens of {location.name}, which late interaction needs: choose a transformer; "
+            f"those of the BERT type ({' or '.join(OWN_POOLINGS)} pooling) need safetensors and a processor with AVX2"
+        )
+    tokens = importlib.import_module("elasticdenser.encoders.backends.transformers_tokens")
+    loaded: TokenEncoder = tokens.TransformersTokenEncoder.load(location, settings, dtype=dtype, device=device)
+    return loaded
+
+
+def normalised(vectors: Floats) -> Vectors:
+    """Return vectors divided by their lengths; zeros stay zeros."""
+    lengths = np.sqrt((vectors * vectors).sum(axis=1, keepdims=True))
+    result: Vectors = vectors / np.maximum(lengths, np.float32(1e-12))
+    return result

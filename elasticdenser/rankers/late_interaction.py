@@ -1,10 +1,10 @@
 """Late-interaction ranker: each token of a query finds the most similar token of a passage.
 
 A passage's score is the mean, over the tokens of the query, of the highest cosine to a token of the passage (MaxSim of
-ColBERT, Khattab and Zaharia 2020). The vectors are states that a sentence encoder gives its tokens anyway, projected to
-few dimensions: they need no training, and those of passages can be computed beforehand (embedding recycling,
-Saad-Falcon et al. 2023). What is left for a query is one forward pass over its own tokens, at any subnet, and inner
-products.
+ColBERT, Khattab and Zaharia 2020), plus a part of the cosine of the two texts' own vectors. The vectors of tokens are
+states that a sentence encoder gives them anyway, projected to few dimensions: they need no training, and those of
+passages can be computed beforehand (embedding recycling, Saad-Falcon et al. 2023). What is left for a query is one
+forward pass over its own tokens, at any subnet, and inner products.
 """
 
 from __future__ import annotations
@@ -19,32 +19,23 @@ from typing import Self
 
 import numpy as np
 
-from elasticdenser.arrays import Floats, Scores
-from elasticdenser.encoders.token_encoder import TokenEncoder
+from elasticdenser.arrays import Scores
+from elasticdenser.encoders.token_encoder import Projector, TokenEncoder, load_token_encoder
 from elasticdenser.errors import ModelError, QueryError
-from elasticdenser.kernel.packed_encoder import multiply
-from elasticdenser.kernel.packing import pack_matrix
-from elasticdenser.kernel.structs import KernelModel
 from elasticdenser.models.activation_cache import ActivationCache
 from elasticdenser.models.activation_files import Bytes, encode_rows, row_bytes
 from elasticdenser.models.activation_manifest import ActivationSource
 from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.locate import find_model
-from elasticdenser.models.settings import INT8
 from elasticdenser.models.shipped_ranker import shipped_ranker
 from elasticdenser.rankers.base import Ranker
 from elasticdenser.rankers.late_interaction_files import LateInteraction, read_late_interaction
 from elasticdenser.rankers.pairs import SeparateTokenizer
+from elasticdenser.rankers.token_rows import STORED, PassageRows, max_similarities
 from elasticdenser.subnet import Subnet
-
-STORED = "int8"
-"""Form in which vectors of passages' tokens are stored and compared: whole numbers with a scale for each token."""
 
 MAX_BYTES = 100_000_000_000
 """Most bytes of a folder of token vectors, unless its user says otherwise."""
-
-_BATCH_TOKENS = 8192
-"""Tokens of passages that are encoded in one call."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,9 +82,9 @@ class LateInteractionRanker(Ranker[TokenPair]):
         _check_encoder(folder, model, encoder)
         settings = model.settings
         self._tokenizer = SeparateTokenizer(encoder.location.path, settings.max_length, settings.max_query_length)
-        zero = np.zeros(model.dim, np.float32)
-        self._passage_model = encoder.model(encoder.full_subnet, (model.passages, zero))
-        self._query_models: dict[Subnet, KernelModel] = {}
+        full = encoder.projector(encoder.full_subnet, model.full, np.zeros(model.dim, np.float32))
+        self._projectors = {encoder.full_subnet: full}
+        self._passages = PassageRows(full, model.dim, encoder.vector_dim)
         self._lock = Lock()
         self._vectors: ActivationCache | None = None
         if token_vectors is not None:
@@ -115,8 +106,8 @@ class LateInteractionRanker(Ranker[TokenPair]):
 
         Args:
             path: Its folder; None is the ranker that comes with this package.
-            dtype: Arithmetic of the encoder: `int8`, `float32`, or `auto`, which is int8.
-            device: `cpu` or `auto`.
+            dtype: Arithmetic of the encoder: of the BERT type `int8`, which is `auto`, or `float32`.
+            device: Where it computes: of the BERT type `cpu` or `auto`.
             token_vectors: Folder of the vectors of passages' tokens; see the class.
             max_bytes: Most bytes that they may take; see the class.
 
@@ -125,12 +116,8 @@ class LateInteractionRanker(Ranker[TokenPair]):
             BadInputError: The folder of vectors holds those of another model, or something else.
         """
         folder = shipped_ranker() if path is None else Path(path).expanduser().absolute()
-        if device not in ("auto", "cpu") or dtype not in ("auto", INT8, "float32"):
-            raise ModelError(
-                f"got dtype {dtype!r} on {device!r} for late interaction, expected int8 or float32 on the cpu"
-            )
         model = read_late_interaction(folder)
-        encoder = TokenEncoder(find_model(str(model.provenance["name"])), dtype=INT8 if dtype == "auto" else dtype)
+        encoder = load_token_encoder(find_model(str(model.provenance["name"])), dtype=dtype, device=device)
         stored = None if token_vectors is None else Path(token_vectors).expanduser().absolute()
         opener = partial(
             cls.from_pretrained, folder, dtype=dtype, device=device, token_vectors=stored, max_bytes=max_bytes
@@ -154,11 +141,11 @@ class LateInteractionRanker(Ranker[TokenPair]):
     @property
     def subnets(self) -> list[Subnet]:
         """Subnets that can encode a query, from large to small; passages are encoded by the full encoder."""
-        return list(self._model.queries)
+        return [self._encoder.full_subnet, *self._model.queries]
 
     @property
     def first_stage_weight(self) -> float:
-        """Weight of the first stage's scores, inner products of normalised vectors, that its manifest recommends."""
+        """Weight of the first stage's scores that its manifest recommends."""
         return self._model.settings.first_stage_weight
 
     @property
@@ -216,59 +203,37 @@ class LateInteractionRanker(Ranker[TokenPair]):
             BuildError: The disk refuses.
         """
         passages = self._tokenizer.passages(texts)
-        self.stored_vectors.rows(passages, lambda missing: self._encode([passages[number] for number in missing]))
+        self._rows(passages, self.stored_vectors)
         return len(passages)
 
     def stored_bytes(self, texts: Sequence[str]) -> int:
-        """Return the bytes that the vectors of some passages' tokens take on disk."""
-        n_tokens = sum(map(len, self._tokenizer.passages(texts)))
-        return n_tokens * (row_bytes(self._model.dim, STORED) + np.dtype(np.int32).itemsize)
+        """Return the bytes that the vectors of some passages and their tokens take on disk."""
+        n_rows = sum(len(self._passages.key_of(passage)) for passage in self._tokenizer.passages(texts))
+        return n_rows * (row_bytes(self._model.dim, STORED) + np.dtype(np.int32).itemsize)
 
     def _score(self, query: tuple[int, ...], passages: Sequence[Sequence[int]], subnet: Subnet) -> Scores:
         """Return the scores of passages for one query."""
-        own = _codes(encode_rows(self._encoder.encode(self._query_model(subnet), [query]), STORED))
-        codes = _codes(self._passage_rows(passages))
-        starts = np.cumsum([0, *map(len, passages[:-1])])
-        # By the kernel, because BLAS would start threads, which wait for each other on a busy machine. Sums of products
-        # of whole numbers that stay below 2^24 are exact in float32, whatever their order.
-        products = multiply(pack_matrix(own, np.zeros(len(own), np.float32), "fp32"), codes)
-        similarities = products / _norms(codes)[:, None]
-        scores: Scores = (np.maximum.reduceat(similarities, starts, axis=0) / _norms(own)).mean(axis=1)
+        own = self._projector(subnet)([query])
+        stored = self._passages.parted(self._rows(passages, self._vectors), list(map(len, passages)))
+        cosines = (stored.texts * own.texts[0]).sum(axis=1)
+        scores: Scores = max_similarities(own.tokens, stored) + np.float32(self._model.settings.vector_weight) * cosines
         return scores
 
-    def _query_model(self, subnet: Subnet) -> KernelModel:
+    def _projector(self, subnet: Subnet) -> Projector:
+        """Return the encoder of queries at a subnet."""
         with self._lock:
-            if subnet not in self._query_models:
-                self._query_models[subnet] = self._encoder.model(subnet, self._model.queries[subnet])
-            return self._query_models[subnet]
+            if subnet not in self._projectors:
+                self._projectors[subnet] = self._encoder.projector(subnet, *self._model.queries[subnet])
+            return self._projectors[subnet]
 
-    def _passage_rows(self, passages: Sequence[Sequence[int]]) -> Bytes:
-        """Return the stored vectors of the tokens of passages end to end."""
-        if self._vectors is None:
-            return encode_rows(self._encode(passages), STORED)
-        return self._vectors.rows(passages, lambda missing: self._encode([passages[number] for number in missing]))
-
-    def _encode(self, passages: Sequence[Sequence[int]]) -> Floats:
-        """Return the projected states of the tokens of passages end to end, float32, (n_tokens, dim)."""
-        parts: list[Floats] = []
-        batch: list[Sequence[int]] = []
-        for passage in passages:
-            if batch and sum(map(len, batch)) + len(passage) > _BATCH_TOKENS:
-                parts.append(self._encoder.encode(self._passage_model, batch))
-                batch = []
-            batch.append(passage)
-        parts.append(self._encoder.encode(self._passage_model, batch))
-        return np.concatenate(parts)
-
-
-def _codes(rows: Bytes) -> Floats:
-    """Return stored vectors as whole numbers, float32, (n_tokens, dim): their scales do not change a cosine."""
-    return rows[:, :-4].view(np.int8).astype(np.float32)
-
-
-def _norms(codes: Floats) -> Floats:
-    norms: Floats = np.sqrt(np.maximum((codes * codes).sum(axis=1), np.float32(1)))
-    return norms
+    def _rows(self, passages: Sequence[Sequence[int]], stored: ActivationCache | None) -> Bytes:
+        """Return the rows of passages end to end; those that are not stored are computed."""
+        if stored is None:
+            return encode_rows(self._passages.encode(passages), STORED)
+        return stored.rows(
+            list(map(self._passages.key_of, passages)),
+            lambda missing: self._passages.encode([passages[number] for number in missing]),
+        )
 
 
 def _check_encoder(folder: Path, model: LateInteraction, encoder: TokenEncoder) -> None:
@@ -286,6 +251,6 @@ def _check_encoder(folder: Path, model: LateInteraction, encoder: TokenEncoder) 
 
 def _source_of(model: LateInteraction, encoder: TokenEncoder) -> ActivationSource:
     """Return what the vectors of passages' tokens depend on beside the token ids."""
-    digest = sha256(f"late interaction {encoder.location.sha256} {encoder.dtype} {model.passages.shape}".encode())
-    digest.update(np.ascontiguousarray(model.passages, "<f4").data)
+    digest = sha256(f"tokens and text {encoder.location.sha256} {encoder.dtype} {model.full.shape}".encode())
+    digest.update(np.ascontiguousarray(model.full, "<f4").data)
     return ActivationSource(key=digest.hexdigest(), layer=encoder.full_subnet.depth, hidden=model.dim)

@@ -1,7 +1,7 @@
 """Late-interaction ranker on disk: projections of the states that an encoder gives tokens. It does not import torch.
 
     late-interaction.json          manifest
-    late-interaction.safetensors   passages.weight, (dim, hidden), and for each subnet of the query encoder
+    late-interaction.safetensors   full.weight, (dim, hidden), and for each other subnet that may encode queries
                                    SUBNET.weight, (dim, hidden), and SUBNET.bias, (dim,); all float16
 
 The encoder itself is not in the folder: the manifest names it.
@@ -24,14 +24,14 @@ from elasticdenser.errors import ModelError
 from elasticdenser.kernel.tensors import Tensors
 from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.folders import check_replaceable, replacing_folder
-from elasticdenser.models.manifest import FETCH_AGAIN, PROVENANCE, check_provenance, read_versioned
+from elasticdenser.models.manifest import PROVENANCE, check_provenance, read_versioned
 from elasticdenser.models.ranker_manifest import LATE_INTERACTION_MANIFEST, is_late_interaction
 from elasticdenser.subnet import Subnet
 
 WEIGHTS = "late-interaction.safetensors"
 """File beside the manifest that holds the projections."""
 
-FORMAT = 1
+FORMAT = 2
 """Raised by every change of the layout that older versions of this package cannot read."""
 
 _SHAPE, _SETTINGS, _CALIBRATION = "shape", "settings", "calibration"
@@ -44,13 +44,14 @@ class LateInteractionSettings:
     Args:
         max_length: Maximum number of tokens of a passage, special tokens included.
         max_query_length: Maximum number of tokens of a query, special tokens included.
-        first_stage_weight: Weight of the first stage's scores, inner products of normalised vectors, that is added to
-            the ranker's when it reranks a search.
+        vector_weight: Weight of the cosine of the texts' vectors in a score, beside that of their tokens.
+        first_stage_weight: Weight of the first stage's scores that is added when it reranks a search.
     """
 
     max_length: Annotated[int, Meta(ge=8)] = 192
     max_query_length: Annotated[int, Meta(ge=4)] = 64
-    first_stage_weight: Annotated[float, Meta(ge=0)] = 0.5
+    vector_weight: Annotated[float, Meta(ge=0)] = 0.5
+    first_stage_weight: Annotated[float, Meta(ge=0)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +69,15 @@ class LateInteraction:
 
     Args:
         settings: How texts are read and scored.
-        passages: Projection of the states of passages' tokens, after the last layer of the full encoder: float32,
-            (dim, hidden).
-        queries: Subnet -> weight, float32, (dim, hidden), and bias, (dim,), of the projection of the states that it
-            gives the tokens of a query; from large to small.
+        full: Projection of the states after the last layer of the full encoder: float32, (dim, hidden).
+        queries: Other subnets that may encode queries -> weight, float32, (dim, hidden), and bias, (dim,), of the
+            projection of their states; from large to small.
         provenance: The encoder, under `PROVENANCE_KEYS`, and anything else that was recorded.
         calibration: Subnet -> calibration of its scores to probabilities; some may be missing.
     """
 
     settings: LateInteractionSettings
-    passages: Floats
+    full: Floats
     queries: Mapping[Subnet, tuple[Floats, Floats]]
     provenance: dict[str, Any]
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class LateInteraction:
     @property
     def dim(self) -> int:
         """Numbers of a token's vector."""
-        return len(self.passages)
+        return len(self.full)
 
 
 def check_late_interaction_replaceable(folder: Path) -> None:
@@ -105,7 +105,7 @@ def save_late_interaction(folder: Path, model: LateInteraction) -> None:
         BuildError: The folder holds something else, or the disk refuses; the former content is unchanged.
     """
     check_provenance(model.provenance, "provenance")
-    tensors = {"passages.weight": model.passages}
+    tensors = {"full.weight": model.full}
     for subnet, (weight, bias) in model.queries.items():
         tensors |= {f"{subnet}.weight": weight, f"{subnet}.bias": bias}
     with np.errstate(over="ignore"):
@@ -114,7 +114,7 @@ def save_late_interaction(folder: Path, model: LateInteraction) -> None:
         raise ModelError(f"{wrong[0]} is not finite in float16: fit the projections again, with a larger ridge")
     manifest = {
         "format": FORMAT,
-        _SHAPE: asdict(_Shape(dim=model.dim, hidden=model.passages.shape[1], subnets=tuple(map(str, model.queries)))),
+        _SHAPE: asdict(_Shape(dim=model.dim, hidden=model.full.shape[1], subnets=tuple(map(str, model.queries)))),
         _SETTINGS: asdict(model.settings),
         _CALIBRATION: {subnet: asdict(calibration) for subnet, calibration in model.calibration.items()},
         PROVENANCE: model.provenance,
@@ -137,16 +137,14 @@ def read_late_interaction(folder: Path) -> LateInteraction:
     settings = from_value(LateInteractionSettings, values.get(_SETTINGS), f"{path}: {_SETTINGS}", ModelError)
     shape = from_value(_Shape, values.get(_SHAPE), f"{path}: {_SHAPE}", ModelError)
     subnets = list(map(Subnet.parse, shape.subnets))
-    if not subnets:
-        raise ModelError(f"{path}: got no subnets, expected at least one: {FETCH_AGAIN}")
     tensors = Tensors(folder / WEIGHTS)
-    tensors.check("passages.weight", (shape.dim, shape.hidden))
+    tensors.check("full.weight", (shape.dim, shape.hidden))
     for subnet in subnets:
         tensors.check(f"{subnet}.weight", (shape.dim, shape.hidden))
         tensors.check(f"{subnet}.bias", (shape.dim,))
     return LateInteraction(
         settings=settings,
-        passages=tensors.floats("passages.weight"),
+        full=tensors.floats("full.weight"),
         queries={subnet: (tensors.floats(f"{subnet}.weight"), tensors.floats(f"{subnet}.bias")) for subnet in subnets},
         provenance=values[PROVENANCE],
         calibration=from_value(

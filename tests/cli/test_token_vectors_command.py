@@ -68,7 +68,7 @@ def test_a_fit_can_be_repeated(data):
     first = read_late_interaction(data / "ranker")
     fit(data, "again")
     again = read_late_interaction(data / "again")
-    assert np.array_equal(first.passages, again.passages)
+    assert np.array_equal(first.full, again.full)
     for subnet, (weight, _) in first.queries.items():
         assert np.array_equal(weight, again.queries[subnet][0])
 
@@ -76,8 +76,8 @@ def test_a_fit_can_be_repeated(data):
 def test_the_projection_keeps_the_largest_directions(data, tiny_elastic):
     (data / "late.toml").write_text(RECIPE.format(encoder=tiny_elastic, dim=32))
     assert "keeps 100.0% of the squares" in fit(data).output
-    passages = read_late_interaction(data / "ranker").passages
-    assert np.allclose(passages @ passages.T, np.eye(32), atol=2e-3)
+    full = read_late_interaction(data / "ranker").full
+    assert np.allclose(full @ full.T, np.eye(32), atol=2e-3)
 
 
 def test_bad_input_is_explained(data, tiny_elastic):
@@ -112,6 +112,7 @@ def test_the_shipped_ranker_was_made_by_its_recipe():
         ({"passages": [], "texts": [{"path": "q", "kind": "queries"}]}, "passages"),
         ({"passages": ["p"], "texts": {"path": "q", "kind": "queries"}}, r"write \[\[texts\]\]"),
         ({"passages": ["p"], "texts": [{"path": "q", "kind": "queries"}], "dims": 3}, "dims"),
+        ({"passages": ["p"], "subnets": ["w0.5-d1"]}, r"got subnets and no \[\[texts\]\]"),
     ],
 )
 def test_wrong_recipes_are_refused(content, message):

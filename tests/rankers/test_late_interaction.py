@@ -7,28 +7,23 @@ import pickle
 
 import numpy as np
 import pytest
-import torch
 from kernel_helpers import needs_fast_path
 from late_interaction_models import DIM, write_late_interaction
-from transformers import BertModel
+from transformer_models import save_sentence_encoder
 
 from elasticdenser import LateInteractionRanker
-from elasticdenser.encoders.token_encoder import TokenEncoder
+from elasticdenser.encoders.token_encoder import load_token_encoder
 from elasticdenser.errors import BadInputError, BuildError, ModelError, QueryError
-from elasticdenser.kernel.elastic_weights import read_trained_subnets
-from elasticdenser.kernel.weights import read_full_encoder
-from elasticdenser.models.activation_files import decode_rows, encode_rows
 from elasticdenser.models.locate import find_model
 from elasticdenser.rankers import load_ranker
 from elasticdenser.rankers.late_interaction_files import read_late_interaction, save_late_interaction
 from elasticdenser.rankers.pairs import SeparateTokenizer
-from elasticdenser.subnet import LEVEL_0, Subnet
+from elasticdenser.subnet import Subnet
 
 pytestmark = needs_fast_path
 
 QUERY = "who wrote dune"
 TEXTS = ["Dune is a novel by Frank Herbert.", "a", "", "The sand of the dune moves. " * 20, "naïve café"]
-SEQUENCES = [[2, 7, 9, 3], [2, 3], [2, *range(5, 40), 3]]
 
 
 @pytest.fixture(scope="module")
@@ -41,59 +36,55 @@ def ranker(folder):
     return LateInteractionRanker.from_pretrained(folder)
 
 
-def test_states_are_those_of_the_full_encoder(tiny_model):
-    encoder = TokenEncoder(find_model(str(tiny_model)), dtype="float32")
-    states = encoder.encode(encoder.model(encoder.full_subnet), SEQUENCES)
-    model = BertModel.from_pretrained(tiny_model).eval()
-    with torch.inference_mode():
-        expected = torch.cat([model(torch.tensor([sequence])).last_hidden_state[0] for sequence in SEQUENCES])
-    assert np.allclose(states, expected.numpy(), atol=1e-4)
-
-
-def test_the_mean_of_a_subnets_states_is_what_its_exit_takes(tiny_elastic):
-    location = find_model(str(tiny_elastic))
-    encoder = TokenEncoder(location, dtype="float32")
-    assert LEVEL_0 not in encoder.subnets
-    subnet = Subnet.parse("w0.5-d1")
-    weights = read_trained_subnets(location.path, read_full_encoder(location.path))
-    weight, bias = weights.exit_of(subnet)
-    vectors, scale = weights.token_table
-    states = encoder.encode(encoder.model(subnet), SEQUENCES[:1])
-    level0 = (vectors[SEQUENCES[0]] * scale[SEQUENCES[0], None]).mean(axis=0)
-    expected = weight @ np.concatenate([states.mean(axis=0), level0]) + bias
-    vector = encoder._backend.forward(SEQUENCES[:1], subnet)[0]
-    assert np.allclose(vector, expected / np.linalg.norm(expected), atol=2e-3)  # exits are packed in float16
-
-
-def test_projected_states_are_states_behind_a_product(tiny_elastic):
-    encoder = TokenEncoder(find_model(str(tiny_elastic)), dtype="float32")
-    random = np.random.default_rng(1)
-    weight, bias = random.normal(size=(5, 32)).astype(np.float32), random.normal(size=5).astype(np.float32)
-    for subnet in encoder.subnets:
-        states = encoder.encode(encoder.model(subnet), SEQUENCES)
-        projected = encoder.encode(encoder.model(subnet, (weight, bias)), SEQUENCES)
-        assert projected.shape == (sum(map(len, SEQUENCES)), 5)
-        assert np.allclose(projected, states @ weight.T + bias, atol=2e-2)
-
-
-@pytest.mark.parametrize("subnet", [None, "w0.25-d1"])
-def test_a_score_is_the_mean_of_the_highest_cosines(ranker, folder, tiny_elastic, subnet):
-    model, encoder = read_late_interaction(folder), TokenEncoder(find_model(str(tiny_elastic)))
+def test_a_score_is_made_of_the_cosines_of_tokens_and_of_texts(folder, tiny_elastic):
+    ranker = LateInteractionRanker.from_pretrained(folder, dtype="float32")
+    model, encoder = read_late_interaction(folder), load_token_encoder(find_model(str(tiny_elastic)), dtype="float32")
     tokenizer = SeparateTokenizer(tiny_elastic, 24, 12)
+    passages, (query,) = tokenizer.passages(TEXTS), tokenizer.queries([QUERY])
 
-    def vectors(subnet, projection, sequence):
-        rows = encode_rows(encoder.encode(encoder.model(subnet, projection), [sequence]), "int8")
-        states = decode_rows(rows, "int8").astype(np.float64)
-        return states / np.linalg.norm(states, axis=1, keepdims=True)
+    def normalised(vectors):
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
-    resolved = ranker.resolve_subnet(subnet)
-    query = vectors(resolved, model.queries[resolved], tokenizer.queries([QUERY])[0])
-    no_bias = model.passages, np.zeros(DIM, np.float32)
-    expected = [
-        (query @ vectors(encoder.full_subnet, no_bias, passage).T).max(axis=1).mean()
-        for passage in tokenizer.passages(TEXTS)
-    ]
-    assert np.allclose(ranker.score(QUERY, TEXTS, subnet), expected, atol=1e-5)
+    def encode(subnet, sequence):
+        weight, bias = model.queries.get(subnet, (model.full, np.zeros(DIM, np.float32)))
+        tokens, (text,) = encoder.projector(subnet, weight, bias)([sequence])
+        return normalised(tokens.astype(np.float64)), text
+
+    for subnet in ranker.subnets:
+        query_tokens, query_vector = encode(subnet, query)
+        expected = [
+            (query_tokens @ tokens.T).max(axis=1).mean() + 0.5 * float(vector @ query_vector)
+            for tokens, vector in (encode(encoder.full_subnet, passage) for passage in passages)
+        ]
+        assert np.allclose(ranker.score(QUERY, TEXTS, subnet), expected, atol=2e-2)  # 8 bits are stored
+
+
+def test_the_weight_of_the_texts_is_in_the_manifest(folder, tiny_elastic, tmp_path):
+    content = json.loads((folder / "late-interaction.json").read_text())
+    scores = []
+    for number, weight in enumerate((0, 0.5, 1)):
+        other = write_late_interaction(tmp_path / str(number), tiny_elastic)
+        content["settings"]["vector_weight"] = weight
+        (other / "late-interaction.json").write_text(json.dumps(content))
+        scores.append(LateInteractionRanker.from_pretrained(other).score(QUERY, TEXTS))
+    assert np.allclose(scores[2] - scores[1], scores[1] - scores[0], atol=1e-5)
+    assert np.abs(scores[1] - scores[0]).min() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["mpnet", "modernbert"])
+def test_any_transformer_has_such_a_ranker(kind, tmp_path):
+    encoder = save_sentence_encoder(kind, tmp_path / "encoder", "mean", ["Normalize"])
+    folder = write_late_interaction(tmp_path / "late", encoder)
+    ranker = LateInteractionRanker.from_pretrained(
+        folder, dtype="float32", token_vectors=tmp_path / "v", max_bytes=10**7
+    )
+    scores = ranker.score(QUERY, TEXTS)
+    assert ranker.subnets == [ranker.full_subnet] and ranker.dtype == "float32"
+    ranker.store(TEXTS)
+    assert np.allclose(ranker.score(QUERY, TEXTS), scores, atol=1e-3)
+    assert np.allclose([ranker.score(QUERY, [text])[0] for text in TEXTS], scores, atol=1e-3)
+    same = ranker.score("the sand", ["the sand", "a novel"])
+    assert same[0] == pytest.approx(1.5, abs=2e-2) and same[1] < same[0]
 
 
 def test_a_score_does_not_depend_on_the_other_passages(ranker):
@@ -134,7 +125,7 @@ def test_searches_only_read_the_folder(folder, ranker, tmp_path):
 def test_two_rankers_share_a_folder(folder, tiny_elastic, tmp_path):
     other = write_late_interaction(tmp_path / "other", tiny_elastic)
     model = read_late_interaction(other)
-    model.passages[0] *= 3
+    model.full[0] *= 3
     save_late_interaction(other, model)
     scores = {}
     for path in (folder, other):
@@ -158,7 +149,7 @@ def test_it_ranks_like_any_ranker(ranker):
     ranked = ranker.rerank(QUERY, TEXTS, 2)
     scores = ranker.score(QUERY, TEXTS)
     assert [position for position, _, _ in ranked] == np.argsort(-scores, kind="stable")[:2].tolist()
-    assert ranker.full_subnet == Subnet.parse("w1-d2") and ranker.first_stage_weight == 0.5
+    assert ranker.full_subnet == Subnet.parse("w1-d2") and ranker.first_stage_weight == 0
     assert ranker.max_length == 24 and len(ranker.score(QUERY, [])) == 0
     with pytest.raises(QueryError, match="expected one of this ranker's: w1-d2"):
         ranker.score(QUERY, TEXTS, "w1-d9")
@@ -204,9 +195,8 @@ def test_damaged_files_are_refused(tiny_elastic, tmp_path):
     path = folder / "late-interaction.json"
     content = json.loads(path.read_text())
     for key, value, message in (
-        ("format", 2, "got format 2, expected 1"),
-        ("shape", {**content["shape"], "dim": 9}, "got passages.weight of F16"),
-        ("shape", {**content["shape"], "subnets": []}, "got no subnets"),
+        ("format", 1, "got format 1, expected 2"),
+        ("shape", {**content["shape"], "dim": 9}, "got full.weight of F16"),
         ("settings", {"max_length": 1}, "max_length"),
         ("calibration", {"w1-d2": {"scale": -1}}, "scale"),
     ):
@@ -220,7 +210,7 @@ def test_only_its_own_kind_is_replaced(folder, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(BuildError, match="something other than a late-interaction ranker"):
         save_late_interaction(tmp_path, model)
-    model.passages[0, 0] = 1e9
+    model.full[0, 0] = 1e9
     with pytest.raises(ModelError, match="not finite in float16"):
         save_late_interaction(tmp_path / "new", model)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -92,4 +92,4 @@ def test_the_encoder_of_queries_may_be_another_subnet(index, ranker, tiny_elasti
     encoder = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
     retriever = Retriever(encoder, index, ranker=ranker, reranker="10:w0.25-d1+0")
     (first, *_) = retriever.search("dune", k=10, subnet="level0")
-    assert first.score <= 1  # a mean of cosines
+    assert first.score <= 1.5  # a mean of cosines, and half of one

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elasticdenser.arrays import Vectors
+from elasticdenser.arrays import Floats, Vectors
 from elasticdenser.encoders.backends.head import load_head
 from elasticdenser.encoders.backends.padding import length_buckets, padded, pooled
 from elasticdenser.encoders.backends.torch_threads import one_torch_thread
@@ -77,37 +77,79 @@ class TransformersBackend:
         Raises:
             ModelError: The tokenizer gave a token that the model does not have, or vectors are not finite.
         """
+        self._check_tokens(sequences)
+        vectors = torch.zeros(len(sequences), self._n_dims)
+        for bucket in length_buckets(list(map(len, sequences)), self.device_type):
+            vectors[bucket] = self._vectors(*self._states([sequences[number] for number in bucket]))
+        self._check_finite(vectors)
+        return (F.normalize(vectors, dim=-1) if self._settings.normalize else vectors).numpy()
+
+    @torch.inference_mode()
+    def tokens_and_vectors(
+        self, sequences: Sequence[Sequence[int]], projection: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Floats, Vectors]:
+        """Return the states of the tokens of all sequences end to end, and the vectors of the sequences.
+
+        Args:
+            sequences: Token ids with special tokens; none is empty.
+            projection: Weight, (dim, hidden), and bias, (dim,), of a projection of the states; None leaves them as
+                they are.
+
+        Returns:
+            float32: (n_tokens, dim or hidden), and (n_sequences, vector_dim), which is not normalised.
+
+        Raises:
+            ModelError: As of `forward`.
+        """
+        self._check_tokens(sequences)
+        tokens: list[Tensor] = [torch.empty(0)] * len(sequences)
+        vectors = torch.zeros(len(sequences), self._n_dims)
+        if projection is not None:
+            projection = projection[0].to(self._device), projection[1].to(self._device)
+        for bucket in length_buckets(list(map(len, sequences)), self.device_type):
+            states, mask = self._states([sequences[number] for number in bucket])
+            vectors[bucket] = self._vectors(states, mask)
+            projected = (states if projection is None else F.linear(states, *projection)).cpu()
+            for number, own in zip(bucket, projected, strict=True):
+                tokens[number] = own[: len(sequences[number])]
+        joined = torch.cat(tokens)
+        self._check_finite(joined)
+        return joined.numpy(), vectors.numpy()
+
+    def one_thread_per_call(self) -> AbstractContextManager[None]:
+        """Return a context in which torch uses one thread a call; its setting is restored afterwards."""
+        return one_torch_thread
+
+    def _states(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Return the states of tokens, float32, (n_sequences, longest, hidden), and their mask, on the device."""
+        token_ids, mask = padded(sequences, self._padding)
+        token_ids, mask = token_ids.to(self._device), mask.to(self._device)
+        states: Tensor = self._model(input_ids=token_ids, attention_mask=mask.long()).last_hidden_state
+        return states.float(), mask
+
+    def _vectors(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Return float32, (n_sequences, dim), on the CPU, of the states of sequences."""
+        vectors: Tensor = self._head(pooled(states, mask, self._settings.pooling))
+        return vectors.cpu()
+
+    def _check_tokens(self, sequences: Sequence[Sequence[int]]) -> None:
         largest = max((max(sequence, default=0) for sequence in sequences), default=0)
         if largest >= self._n_tokens:  # on a GPU, torch would end the process
             raise ModelError(
                 f"the tokenizer gave the token {largest:,}, expected 0 to {self._n_tokens - 1:,}, for which the model "
                 "has vectors: its tokenizer does not belong to its weights; fetch the model again"
             )
-        vectors = torch.zeros(len(sequences), self._n_dims)
-        for bucket in length_buckets(list(map(len, sequences)), self.device_type):
-            vectors[bucket] = self._vectors([sequences[number] for number in bucket])
+
+    def _check_finite(self, vectors: Tensor) -> None:
         if not vectors.isfinite().all():
             way_out = "use --precision bf16 or fp32" if self.dtype == "float16" else "fetch the model again"
             raise ModelError(f"got vectors that are not finite in {self.dtype}, expected finite numbers: {way_out}")
-        return (F.normalize(vectors, dim=-1) if self._settings.normalize else vectors).numpy()
-
-    def one_thread_per_call(self) -> AbstractContextManager[None]:
-        """Return a context in which torch uses one thread a call; its setting is restored afterwards."""
-        return one_torch_thread
-
-    def _vectors(self, sequences: Sequence[Sequence[int]]) -> Tensor:
-        """Return float32, (n_sequences, dim), on the CPU, of sequences that share a bucket."""
-        token_ids, mask = padded(sequences, self._padding)
-        token_ids, mask = token_ids.to(self._device), mask.to(self._device)
-        states = self._model(input_ids=token_ids, attention_mask=mask.long()).last_hidden_state
-        vectors: Tensor = self._head(pooled(states.float(), mask, self._settings.pooling))
-        return vectors.cpu()
 
     def _probe(self) -> int:
         """Return the dimensions of a vector, and find out whether the model computes one from token ids alone."""
         try:
             with torch.inference_mode():
-                return self._vectors([[min(5, self._n_tokens - 1)] * 3]).shape[1]
+                return self._vectors(*self._states([[min(5, self._n_tokens - 1)] * 3])).shape[1]
         except Exception as error:  # each model has its own kinds of errors
             raise ModelError(
                 f"a model of type {self._model.config.model_type!r} gives no vectors of tokens for their ids alone "

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdenser.arrays import Floats
-from elasticdenser.encoders.token_encoder import TokenEncoder
+from elasticdenser.encoders.token_encoder import TokenEncoder, load_token_encoder
 from elasticdenser.errors import BadInputError
-from elasticdenser.kernel.structs import KernelModel
 from elasticdenser.models.locate import DEFAULT_ELASTIC, find_model
 from elasticdenser.progress import Progress, silent
 from elasticdenser.rankers.late_interaction_files import (
@@ -70,32 +69,29 @@ def fit_late_interaction(
     check_late_interaction_replaceable(output.resolve())
     check_paths(recipe, options.data)
     location = find_model(recipe.encoder or DEFAULT_ELASTIC, download=not options.offline)
-    encoder = TokenEncoder(location)
+    encoder = load_token_encoder(location)
+    fitted = _chosen(recipe.subnets, encoder)
     settings = recipe.settings
     tokenizer = SeparateTokenizer(location.path, settings.max_length, settings.max_query_length)
     log("reading the texts")
     passages = tokenizer.passages(_drawn(recipe, options.data))
-    queries = tokenizer.queries(training_texts(recipe.texts, data=options.data, seed=recipe.seed))
-    log(f"{len(passages):,} passages and {len(queries):,} queries")
-    full = encoder.model(encoder.full_subnet)
-    if recipe.dim > full.dim:
-        raise BadInputError(f"got dim = {recipe.dim}, expected at most {full.dim}, the numbers of a state")
-    projection, energy = _principal(_states(encoder, full, passages, progress, "Encoding passages"), recipe.dim)
-    projections, closeness = {}, {}
-    chosen = list(map(Subnet.parse, recipe.subnets))
-    if unknown := [subnet for subnet in chosen if subnet not in encoder.subnets]:
-        raise BadInputError(f"got subnet {unknown[0]}, expected some of {', '.join(map(str, encoder.subnets))}")
-    fitted = [subnet for subnet in encoder.subnets if subnet in chosen and subnet != encoder.full_subnet]
-    projections[encoder.full_subnet] = projection, np.zeros(recipe.dim, np.float32)
+    texts = training_texts(recipe.texts, data=options.data, seed=recipe.seed) if fitted else []
+    queries = tokenizer.queries(texts)
+    log(f"{len(passages):,} passages" + (f" and {len(queries):,} queries" if fitted else ""))
+    if recipe.dim > encoder.hidden:
+        raise BadInputError(f"got dim = {recipe.dim}, expected at most {encoder.hidden}, the numbers of a state")
+    states = _states(encoder, encoder.full_subnet, passages, progress, "Encoding passages")
+    projection, energy = _principal(states, recipe.dim)
     if fitted:
-        targets = np.concatenate([states @ projection.T for states in _states(encoder, full, queries)])
+        targets = np.concatenate([states @ projection.T for states in _states(encoder, encoder.full_subnet, queries)])
+    projections, closeness = {}, {}
     for number, subnet in enumerate(fitted):
-        inputs = np.concatenate(list(_states(encoder, encoder.model(subnet), queries)))
+        inputs = np.concatenate(list(_states(encoder, subnet, queries)))
         projections[subnet], closeness[subnet] = _fitted(inputs, targets, recipe.ridge)
         progress("Fitting the subnets", number + 1, len(fitted))
     model = LateInteraction(
         settings=settings,
-        passages=projection,
+        full=projection,
         queries=projections,
         provenance={
             "name": location.name,
@@ -109,6 +105,14 @@ def fit_late_interaction(
     )
     save_late_interaction(output, model)
     return LateInteractionResult(folder=output, energy=energy, closeness=closeness)
+
+
+def _chosen(names: Sequence[str], encoder: TokenEncoder) -> list[Subnet]:
+    """Return the subnets of a recipe, from large to small, without the full encoder."""
+    chosen = list(map(Subnet.parse, names))
+    if unknown := [subnet for subnet in chosen if subnet not in encoder.subnets]:
+        raise BadInputError(f"got subnet {unknown[0]}, expected some of {', '.join(map(str, encoder.subnets))}")
+    return [subnet for subnet in encoder.subnets if subnet in chosen and subnet != encoder.full_subnet]
 
 
 def _drawn(recipe: LateInteractionRecipe, data: Path) -> list[str]:
@@ -127,14 +131,14 @@ def _drawn(recipe: LateInteractionRecipe, data: Path) -> list[str]:
 
 def _states(
     encoder: TokenEncoder,
-    model: KernelModel,
+    subnet: Subnet,
     sequences: Sequence[Sequence[int]],
     progress: Progress = silent,
     activity: str = "",
 ) -> Iterator[Floats]:
     """Yield the states of all tokens in parts, float32, (n_tokens, hidden)."""
     for start in range(0, len(sequences), _BATCH):
-        yield encoder.encode(model, sequences[start : start + _BATCH])
+        yield encoder.states(subnet, sequences[start : start + _BATCH])
         progress(activity, min(start + _BATCH, len(sequences)), len(sequences))
 
 

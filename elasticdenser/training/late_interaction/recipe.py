@@ -2,7 +2,7 @@
 
 title, seed, encoder, dim, ridge, subnets
 passages = [...]    n_passages      corpora, and how many of their passages the projection is fitted to
-[[texts]]           queries that the subnets are fitted to: path, kind, limit: see `TextSource`
+[[texts]]           queries that the subnets are fitted to, if there are any: path, kind, limit: see `TextSource`
 [settings]          see `LateInteractionSettings`
 """
 
@@ -46,7 +46,7 @@ class LateInteractionRecipe:
     dim: PositiveInt = 64
     passages: Annotated[tuple[str, ...], Meta(min_length=1)]
     n_passages: PositiveInt = 2000
-    texts: Annotated[tuple[TextSource, ...], Meta(min_length=1)]
+    texts: tuple[TextSource, ...] = ()
     subnets: tuple[str, ...] = ()
     ridge: PositiveFloat = 10.0
     settings: LateInteractionSettings = field(default_factory=LateInteractionSettings)
@@ -54,6 +54,8 @@ class LateInteractionRecipe:
     def __post_init__(self) -> None:
         for name in self.subnets:
             Subnet.parse(name)
+        if self.subnets and not self.texts:
+            raise BadInputError("got subnets and no [[texts]], expected queries that they are fitted to: name some")
 
     def changed(
         self, *, encoder: str = "", index: str = "", steps: int | None = None, teacher: str = "", space: str = ""

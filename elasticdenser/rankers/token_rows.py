@@ -1,0 +1,131 @@
+"""Rows in which late interaction stores a passage: the vectors of its tokens, and behind them the passage's own.
+
+The passage's own vector, which usually has more numbers than a row, takes several rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticdenser.arrays import Floats, Scores, Vectors
+from elasticdenser.encoders.token_encoder import Projector, normalised
+from elasticdenser.kernel.packed_encoder import multiply
+from elasticdenser.kernel.packing import pack_matrix
+from elasticdenser.models.activation_files import Bytes, decode_rows, encode_rows
+
+STORED = "int8"
+"""Form in which rows are stored and compared: whole numbers with a scale for each row."""
+
+_BATCH_TOKENS = 8192
+"""Tokens of passages that are encoded in one call."""
+
+_NO_TOKEN = -1
+"""Stands for a row that holds no token, among the token ids by which a passage is looked up."""
+
+
+class StoredPassages(NamedTuple):
+    """Vectors of some passages.
+
+    Args:
+        codes: Vectors of all tokens end to end, whole numbers as float32, (n_tokens, dim).
+        starts: Where the tokens of each passage begin.
+        texts: Vectors of the passages, float32, (n_passages, vector_dim), L2-normalised.
+    """
+
+    codes: Floats
+    starts: NDArray[np.int64]
+    texts: Vectors
+
+
+class PassageRows:
+    """Rows of passages.
+
+    Args:
+        projector: Encodes passages.
+        dim: Numbers of a token's vector, and so of a row.
+        vector_dim: Numbers of a passage's vector.
+    """
+
+    def __init__(self, projector: Projector, dim: int, vector_dim: int) -> None:
+        self._projector, self._dim, self._vector_dim = projector, dim, vector_dim
+        self._n_behind = -(-vector_dim // dim)
+
+    def key_of(self, passage: Sequence[int]) -> list[int]:
+        """Return the token ids by which a passage is looked up, one for each of its rows."""
+        return [*passage, *[_NO_TOKEN] * self._n_behind]
+
+    def encode(self, passages: Sequence[Sequence[int]]) -> Floats:
+        """Return the rows of passages, given by their token ids, end to end: float32, (n_rows, dim)."""
+        is_token = self._is_token(list(map(len, passages)))
+        rows = np.empty((len(is_token), self._dim), np.float32)
+        encoded = [self._projector(batch) for batch in _batches(passages)]
+        rows[is_token] = np.concatenate([batch.tokens for batch in encoded])
+        texts = np.concatenate([batch.texts for batch in encoded])
+        padding = self._n_behind * self._dim - self._vector_dim
+        rows[~is_token] = np.pad(texts, ((0, 0), (0, padding))).reshape(-1, self._dim)
+        return rows
+
+    def parted(self, rows: Bytes, lengths: Sequence[int]) -> StoredPassages:
+        """Return the vectors in the stored rows of passages.
+
+        Args:
+            rows: Rows end to end, uint8, (n_rows, row bytes).
+            lengths: Numbers of tokens of the passages.
+        """
+        is_token = self._is_token(lengths)
+        texts = decode_rows(rows[~is_token], STORED).reshape(len(lengths), -1)[:, : self._vector_dim]
+        starts = np.cumsum([0, *lengths[:-1]])
+        return StoredPassages(_codes(rows[is_token]), starts, normalised(texts))
+
+    def _is_token(self, lengths: Sequence[int]) -> NDArray[np.bool_]:
+        """Return which rows of some passages hold tokens."""
+        kinds = np.tile([True, False], len(lengths))
+        counts = np.full(2 * len(lengths), self._n_behind)
+        counts[::2] = lengths
+        return np.repeat(kinds, counts)
+
+
+def max_similarities(query: Floats, passages: StoredPassages) -> Scores:
+    """Return the mean over a query's tokens of the highest cosine to a token of each passage (MaxSim).
+
+    Args:
+        query: Vectors of the query's tokens, float32, (n_query_tokens, dim).
+        passages: The passages.
+
+    Returns:
+        float32, (n_passages,).
+    """
+    own = _codes(encode_rows(query, STORED))
+    # By the kernel, because BLAS would start threads, which wait for each other on a busy machine. Sums of products of
+    # whole numbers that stay below 2^24 are exact in float32, whatever their order.
+    products = multiply(pack_matrix(own, np.zeros(len(own), np.float32), "fp32"), passages.codes)
+    similarities = products / _norms(passages.codes)[:, None]
+    scores: Scores = (np.maximum.reduceat(similarities, passages.starts, axis=0) / _norms(own)).mean(axis=1)
+    return scores
+
+
+def _batches(passages: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
+    """Yield passages in parts of some thousand tokens."""
+    batch: list[Sequence[int]] = []
+    n_tokens = 0
+    for passage in passages:
+        if batch and n_tokens + len(passage) > _BATCH_TOKENS:
+            yield batch
+            batch, n_tokens = [], 0
+        batch.append(passage)
+        n_tokens += len(passage)
+    yield batch
+
+
+def _codes(rows: Bytes) -> Floats:
+    """Return stored vectors as whole numbers, float32, (n_tokens, dim): their scales do not change a cosine."""
+    return rows[:, :-4].view(np.int8).astype(np.float32)
+
+
+def _norms(codes: Floats) -> Floats:
+    norms: Floats = np.sqrt(np.maximum((codes * codes).sum(axis=1), np.float32(1)))
+    return norms
