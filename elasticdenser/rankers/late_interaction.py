@@ -30,6 +30,7 @@ from elasticdenser.models.activation_files import Bytes, encode_rows, row_bytes
 from elasticdenser.models.activation_manifest import ActivationSource
 from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.locate import find_model
+from elasticdenser.models.ranker_manifest import LATE_INTERACTION_MANIFEST
 from elasticdenser.models.settings import INT8
 from elasticdenser.models.shipped_ranker import shipped_ranker
 from elasticdenser.rankers.base import Ranker
@@ -130,7 +131,10 @@ class LateInteractionRanker(Ranker[TokenPair]):
                 f"got dtype {dtype!r} on {device!r} for late interaction, expected int8 or float32 on the cpu"
             )
         model = read_late_interaction(folder)
-        encoder = TokenEncoder(find_model(str(model.provenance["name"])), dtype=INT8 if dtype == "auto" else dtype)
+        location = find_model(
+            str(model.provenance["name"]), option=f"provenance.name in {folder / LATE_INTERACTION_MANIFEST}"
+        )
+        encoder = TokenEncoder(location, dtype=INT8 if dtype == "auto" else dtype)
         stored = None if token_vectors is None else Path(token_vectors).expanduser().absolute()
         opener = partial(
             cls.from_pretrained, folder, dtype=dtype, device=device, token_vectors=stored, max_bytes=max_bytes

@@ -254,7 +254,7 @@ class TrainingInputs(PassageInputs):
         settings = self.recipe.init
         if not settings.model:
             return settings_to_json(settings)
-        trained = find_model(settings.model).path / TRAINED_WEIGHTS
+        trained = find_model(settings.model, option="init.model").path / TRAINED_WEIGHTS
         return {"model": settings.model, "weights_sha256": sha256_of(trained)}
 
 
