@@ -65,6 +65,8 @@ def parse_measures(names: Sequence[str]) -> list[Measure]:
     Raises:
         BadInputError: At least one measure cannot be computed here; the message lists all of these.
     """
+    if isinstance(names, str) or not all(isinstance(item, str) for item in names):
+        raise BadInputError(f"got the measures {names!r}, expected a list of names, such as ['RR@10', 'nDCG@10']")
     measures: list[Measure] = []
     rejected: list[str] = []
     # White space separates measures, except inside parentheses.

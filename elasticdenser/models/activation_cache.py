@@ -41,6 +41,7 @@ from elasticdenser.models.activation_files import (
     write_activations,
 )
 from elasticdenser.models.activation_manifest import ActivationSource, check_manifest, write_manifest
+from elasticdenser.query_input import checked_count
 
 _SUFFIX = ".activations"
 
@@ -93,14 +94,15 @@ class ActivationCache:
         max_bytes: Most bytes of the files; 0 stores nothing.
 
     Raises:
-        BadInputError: The folder holds states of another model, layer or dtype.
+        BadInputError: The folder holds states of another model, layer or dtype, or there is no such dtype or number.
         BuildError: The disk refuses.
     """
 
     def __init__(self, folder: Path, source: ActivationSource, *, dtype: str = "float16", max_bytes: int) -> None:
         if dtype not in STATE_DTYPES:
             raise BadInputError(f"got states in {dtype!r}, expected one of {', '.join(STATE_DTYPES)}")
-        self.folder, self.source, self.dtype, self.max_bytes = folder, source, dtype, max_bytes
+        self.folder, self.source, self.dtype = folder, source, dtype
+        self.max_bytes = checked_count(max_bytes, "max_bytes", least=0, error=BadInputError)
         self.counts, self.n_bytes = CacheCounts(), 0
         self._places: dict[int, tuple[ActivationFile, int]] = {}
         self._unwritten: dict[int, StoredSequence] = {}

@@ -65,7 +65,11 @@ class ModelLocation:
 
 
 def find_model(
-    name: str = DEFAULT_MODEL, *, download: bool = True, trust_remote_code: bool = False, option: str = ENCODER_OPTION
+    name: str | Path = DEFAULT_MODEL,
+    *,
+    download: bool = True,
+    trust_remote_code: bool = False,
+    option: str = ENCODER_OPTION,
 ) -> ModelLocation:
     """Return the location of the encoder `name`, from the cheapest source that has it.
 
@@ -84,6 +88,9 @@ def find_model(
     Raises:
         ModelError: The model is not found, or the default model's weights are not the official ones.
     """
+    if not isinstance(name, str | Path):
+        raise ModelError(f"got the encoder {name!r}, expected a folder or a model id of the hub ({option})")
+    name = str(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         folder = folder.resolve()

@@ -13,7 +13,7 @@ from elasticdenser.arrays import Scores
 from elasticdenser.datasets.passages import Passage
 from elasticdenser.errors import QueryError
 from elasticdenser.models.calibration import Calibration
-from elasticdenser.query_input import check_query, checked_k
+from elasticdenser.query_input import check_list, check_query, checked_k
 from elasticdenser.subnet import Subnet
 
 TextOrPassage = TypeVar("TextOrPassage", str, Passage)
@@ -150,9 +150,9 @@ class Ranker(ABC, Generic[Pair]):
         Raises:
             QueryError: As for `score`, or k is below 1.
         """
+        check_list(passages)
         n_returned = len(passages) if k is None else checked_k(k)
-        texts = passages if isinstance(passages, str) else list(map(_text_of, passages))
-        scores = self.score(query, texts, subnet)
+        scores = self.score(query, list(map(_text_of, passages)), subnet)
         order = np.argsort(-scores, kind="stable")[:n_returned].tolist()
         return [RankedPassage(position, float(scores[position]), passages[position]) for position in order]
 
@@ -163,8 +163,7 @@ class Ranker(ABC, Generic[Pair]):
             QueryError: The query is empty, or `texts` is one string or holds something other than strings.
         """
         check_query(query, "the query")
-        if isinstance(texts, str):
-            raise QueryError("got one string, expected a list of texts: use [text]")
+        check_list(texts)
         if wrong := [text for text in texts if not isinstance(text, str)]:
             raise QueryError(f"got a passage of type {type(wrong[0]).__name__}, expected text")
         return self.tokenized(query, texts)

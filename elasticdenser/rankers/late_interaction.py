@@ -33,6 +33,7 @@ from elasticdenser.models.locate import find_model
 from elasticdenser.models.ranker_manifest import LATE_INTERACTION_MANIFEST
 from elasticdenser.models.settings import INT8
 from elasticdenser.models.shipped_ranker import shipped_ranker
+from elasticdenser.query_input import check_list
 from elasticdenser.rankers.base import Ranker
 from elasticdenser.rankers.late_interaction_files import LateInteraction, read_late_interaction
 from elasticdenser.rankers.pairs import SeparateTokenizer
@@ -216,9 +217,10 @@ class LateInteractionRanker(Ranker[TokenPair]):
             texts: Passages, each with its title, a space and its text.
 
         Raises:
-            QueryError: The ranker was opened without a folder for them.
+            QueryError: The ranker was opened without a folder for them, or `texts` is no list.
             BuildError: The disk refuses.
         """
+        check_list(texts)
         passages = self._tokenizer.passages(texts)
         self.stored_vectors.rows(passages, lambda missing: self._encode([passages[number] for number in missing]))
         return len(passages)

@@ -20,6 +20,7 @@ from elasticdenser.index import PassageIndex
 from elasticdenser.models.ranker_manifest import is_late_interaction
 from elasticdenser.models.shipped_ranker import shipped_ranker
 from elasticdenser.progress import Progress, silent
+from elasticdenser.query_input import checked_count
 from elasticdenser.rankers import AnyRanker, LateInteractionRanker, load_ranker, load_shipped_ranker
 from elasticdenser.rankers.late_interaction import MAX_BYTES
 
@@ -106,11 +107,12 @@ def store_token_vectors(
         log: Called with the size on disk before anything is computed.
 
     Raises:
-        QueryError: The index holds no texts.
+        QueryError: The index holds no texts, or there are no workers.
         ModelError: The ranker cannot be used.
         BadInputError: There is something else in the folder.
         BuildError: The disk refuses.
     """
+    n_threads = cpu_count() if workers is None else checked_count(workers, "workers")
     if not index.has_texts:
         raise QueryError(f"{index.path} holds no texts, whose tokens are encoded: build the index without --no-texts")
     loaded = LateInteractionRanker.from_pretrained(
@@ -118,7 +120,7 @@ def store_token_vectors(
     )
     log(f"{len(index):,} passages, whose tokens will take about {estimated_bytes(index, loaded) / 1e9:.2f} GB in all")
     done = 0
-    with ThreadPoolExecutor(workers or cpu_count(), thread_name_prefix="token-vectors") as pool:
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="token-vectors") as pool:
         for n_stored in pool.map(loaded.store, _texts(index)):
             done += n_stored
             progress("Encoding tokens", done, len(index))

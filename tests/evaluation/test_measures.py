@@ -80,7 +80,7 @@ def test_other_names_have_a_hint(name, message):
     [
         (
             "nDCG@x",
-            "'nDCG@x' (the cut-off is 'x', expected a whole number from 1 to 2147483647): expected measures such as RR@10",
+            "'nDCG@x' (the cut-off is 'x', expected a whole number from 1 to 2147483647): expected measures such as",
         ),
         ("P(rel=2)@-1", "the cut-off is '-1', expected a whole number from 1"),
         ("nDCG@99999999999999999999999", "the cut-off is 99999999999999999999999, expected a whole number"),
