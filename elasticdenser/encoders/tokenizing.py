@@ -72,7 +72,7 @@ class TextTokenizer:
         try:
             return self._tokenize(texts, prompt)
         except TypeError:
-            _check_texts(texts)
+            check_texts(texts)
             raise
 
     def _tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
@@ -130,7 +130,7 @@ class TextTokenizer:
         yield text
 
 
-def _check_texts(texts: Sequence[str]) -> None:
+def check_texts(texts: Sequence[str]) -> None:
     """Check that texts are texts of Unicode.
 
     Raises:

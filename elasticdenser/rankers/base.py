@@ -11,6 +11,7 @@ import numpy as np
 
 from elasticdenser.arrays import Scores
 from elasticdenser.datasets.passages import Passage
+from elasticdenser.encoders.tokenizing import check_texts
 from elasticdenser.errors import QueryError
 from elasticdenser.models.calibration import Calibration
 from elasticdenser.query_input import check_list, check_query, checked_k
@@ -98,6 +99,10 @@ class Ranker(ABC, Generic[Pair]):
             ModelError: Scores are not finite.
         """
 
+    def is_full(self, pair: Pair) -> bool:
+        """Return whether a pair has the maximum number of tokens, so that its passage may have been cut."""
+        return len(pair) >= self.max_length
+
     def resolve_subnet(self, subnet: str | Subnet | None) -> Subnet:
         """Return the subnet that a spelling names; None is the largest.
 
@@ -160,13 +165,17 @@ class Ranker(ABC, Generic[Pair]):
         """Return the tokens of the pairs of a query and passages, for `score_pairs` at one subnet after another.
 
         Raises:
-            QueryError: The query is empty, or `texts` is one string or holds something other than strings.
+            QueryError: The query is empty, or `texts` is one string or holds something other than texts of Unicode.
         """
         check_query(query, "the query")
         check_list(texts)
         if wrong := [text for text in texts if not isinstance(text, str)]:
             raise QueryError(f"got a passage of type {type(wrong[0]).__name__}, expected text")
-        return self.tokenized(query, texts)
+        try:
+            return self.tokenized(query, texts)
+        except TypeError:
+            check_texts(texts)  # the tokenizer says nothing of the text
+            raise
 
 
 def _text_of(passage: str | Passage) -> str:

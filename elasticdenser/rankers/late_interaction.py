@@ -30,6 +30,7 @@ from elasticdenser.models.activation_files import Bytes, encode_rows, row_bytes
 from elasticdenser.models.activation_manifest import ActivationSource
 from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.locate import find_model
+from elasticdenser.models.manifest import PROVENANCE
 from elasticdenser.models.ranker_manifest import LATE_INTERACTION_MANIFEST
 from elasticdenser.models.settings import INT8
 from elasticdenser.models.shipped_ranker import shipped_ranker
@@ -133,7 +134,7 @@ class LateInteractionRanker(Ranker[TokenPair]):
             )
         model = read_late_interaction(folder)
         location = find_model(
-            str(model.provenance["name"]), option=f"provenance.name in {folder / LATE_INTERACTION_MANIFEST}"
+            str(model.provenance["name"]), option=f"{PROVENANCE}.name in {folder / LATE_INTERACTION_MANIFEST}"
         )
         encoder = TokenEncoder(location, dtype=INT8 if dtype == "auto" else dtype)
         stored = None if token_vectors is None else Path(token_vectors).expanduser().absolute()
@@ -170,6 +171,10 @@ class LateInteractionRanker(Ranker[TokenPair]):
     def max_length(self) -> int:
         """Maximum number of tokens of a passage, special tokens included; passages are cut."""
         return self._model.settings.max_length
+
+    def is_full(self, pair: TokenPair) -> bool:
+        """Return whether a passage has the maximum number of tokens, so that it may have been cut."""
+        return len(pair.passage) >= self.max_length
 
     def calibration(self, subnet: str | Subnet | None = None) -> Calibration:
         """Return the calibration of a subnet's scores to probabilities.

@@ -20,7 +20,7 @@ from msgspec import Meta
 from elasticdenser.arrays import Floats
 from elasticdenser.artifacts import write_json
 from elasticdenser.dataclass_io import from_value
-from elasticdenser.errors import ModelError
+from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.kernel.tensors import Tensors
 from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.folders import check_replaceable, replacing_folder
@@ -136,7 +136,10 @@ def read_late_interaction(folder: Path) -> LateInteraction:
     values = read_versioned(path, FORMAT, "a late-interaction ranker")
     settings = from_value(LateInteractionSettings, values.get(_SETTINGS), f"{path}: {_SETTINGS}", ModelError)
     shape = from_value(_Shape, values.get(_SHAPE), f"{path}: {_SHAPE}", ModelError)
-    subnets = list(map(Subnet.parse, shape.subnets))
+    try:
+        subnets = list(map(Subnet.parse, shape.subnets))
+    except QueryError as error:
+        raise ModelError(f"{path}: {error}: {FETCH_AGAIN}") from None
     if not subnets:
         raise ModelError(f"{path}: got no subnets, expected at least one: {FETCH_AGAIN}")
     tensors = Tensors(folder / WEIGHTS)

@@ -6,8 +6,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from elasticdenser.encoders.devices import device_type
 from elasticdenser.errors import ModelError
-from elasticdenser.models.ranker_manifest import is_late_interaction
+from elasticdenser.models.ranker_manifest import (
+    LATE_INTERACTION_MANIFEST,
+    RANKER_MANIFEST,
+    is_late_interaction,
+    is_ranker,
+)
 from elasticdenser.models.shipped_ranker import shipped_ranker
 from elasticdenser.rankers.base import Ranker
 from elasticdenser.rankers.elastic_ranker import ElasticRanker
@@ -37,7 +43,13 @@ def load_ranker(
         BadInputError: The folder of vectors holds those of another model, or something else.
     """
     folder = shipped_ranker() if path is None else Path(path).expanduser().absolute()
+    if folder.is_dir() and not is_late_interaction(folder) and not is_ranker(folder):
+        raise ModelError(
+            f"{folder} holds no ranker, neither {RANKER_MANIFEST} nor {LATE_INTERACTION_MANIFEST}: give one that "
+            "`elasticdenser train` made from a recipe"
+        )
     if is_late_interaction(folder):
+        device_type(device)
         return LateInteractionRanker.from_pretrained(folder, dtype=dtype, token_vectors=token_vectors)
     if token_vectors is not None:
         raise ModelError(

@@ -85,6 +85,11 @@ def estimated_bytes(index: PassageIndex, ranker: LateInteractionRanker) -> int:
     return round(ranker.stored_bytes(texts) * len(index) / len(texts))
 
 
+def size_text(n_bytes: int) -> str:
+    """Return a number of bytes in megabytes or gigabytes."""
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+
+
 def store_token_vectors(
     index: PassageIndex,
     ranker: str | Path | None = None,
@@ -118,7 +123,8 @@ def store_token_vectors(
     loaded = LateInteractionRanker.from_pretrained(
         ranker, token_vectors=token_vectors_folder(index.path), max_bytes=max_bytes
     )
-    log(f"{len(index):,} passages, whose tokens will take about {estimated_bytes(index, loaded) / 1e9:.2f} GB in all")
+    loaded.stored_vectors.create()  # a disk that refuses it does so before hours of work
+    log(f"{len(index):,} passages, whose tokens will take about {size_text(estimated_bytes(index, loaded))} in all")
     done = 0
     with ThreadPoolExecutor(n_threads, thread_name_prefix="token-vectors") as pool:
         for n_stored in pool.map(loaded.store, _texts(index)):
