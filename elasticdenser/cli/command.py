@@ -82,24 +82,24 @@ def _option(name: str, hint: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, which interrupts a command as Ctrl-C does: temporary files are removed, and worker processes end."""
+_sigterms_s: list[float] = []
+"""Times of the SIGTERMs of a command; libraries such as Ray replace the exception that a handler raises."""
 
 
 @contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM interrupt the block, unless it is ignored or handled already."""
+    """Let SIGTERM interrupt the block as Ctrl-C does, unless it is ignored or handled already."""
+    _sigterms_s.clear()
     is_main = threading.current_thread() is threading.main_thread()  # others cannot set a handler
     if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    last_s = -_REPEAT_S
 
     def handler(*_: object) -> None:
-        nonlocal last_s
-        previous_s, last_s = last_s, time.monotonic()
-        if last_s - previous_s >= _REPEAT_S:  # a repetition would interrupt the removal of temporary files
-            raise Terminated
+        _sigterms_s.append(time.monotonic())
+        # A repetition would interrupt the removal of temporary files.
+        if len(_sigterms_s) == 1 or _sigterms_s[-1] - _sigterms_s[-2] >= _REPEAT_S:
+            raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, handler)
     try:
@@ -113,15 +113,14 @@ def resumable() -> Iterator[None]:
     """Tell the user after Ctrl-C or SIGTERM that the same command resumes the work."""
     try:
         yield
-    except KeyboardInterrupt as error:
-        raise _end_of(error, ": what is finished is safe; run the same command again to resume") from None
+    except KeyboardInterrupt:
+        raise _interrupted(": what is finished is safe; run the same command again to resume") from None
 
 
-def _end_of(interrupt: KeyboardInterrupt, advice: str = "") -> typer.Exit:
+def _interrupted(advice: str = "") -> typer.Exit:
     """Say that a command was interrupted, and return its end with the exit code."""
-    is_terminated = isinstance(interrupt, Terminated)
-    note(("terminated" if is_terminated else "interrupted") + advice)
-    return typer.Exit(128 + signal.SIGTERM if is_terminated else 1)
+    note(("terminated" if _sigterms_s else "interrupted") + advice)
+    return typer.Exit(128 + signal.SIGTERM if _sigterms_s else 1)
 
 
 @contextmanager
@@ -187,8 +186,8 @@ def _errors_in_one_line() -> Iterator[None]:
             raise
         note(f"error: {error.filename}: {error.strerror}")
         raise typer.Exit(1) from None
-    except KeyboardInterrupt as error:
-        raise _end_of(error) from None
+    except KeyboardInterrupt:
+        raise _interrupted() from None
 
 
 def _way_to_install(package: str) -> str:

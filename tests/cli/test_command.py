@@ -118,6 +118,20 @@ def test_sigterm_is_one_line_and_leaves_no_temporary_file(tmp_path):
 
 
 @pytest.mark.usefixtures("default_sigterm")
+def test_sigterm_is_known_where_a_library_replaces_its_exception():
+    def terminated() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # as Ray does
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert (invoke(terminated).exit_code, invoke(interrupted).exit_code) == (143, 1)
+
+
+@pytest.mark.usefixtures("default_sigterm")
 def test_a_second_sigterm_does_not_interrupt_the_clean_up_but_a_later_one_ends_what_lost_the_first(monkeypatch):
     cleaned_up = []
 
