@@ -1,4 +1,4 @@
-"""Forms of queries that every kind of search accepts, and the check of one query."""
+"""Forms of queries that every kind of search accepts, and checks of queries, texts and numbers that a user gives."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, SupportsIndex
 
-from elasticdenser.errors import QueryError
+from elasticdenser.errors import ElasticDenserError, QueryError
 
 Queries = str | Mapping[str, str] | Iterable[Any]
 """All forms of queries; see `query_records`."""
@@ -39,13 +39,46 @@ def checked_k(k: object) -> int:
     Raises:
         QueryError: It is no integer, or below 1.
     """
-    if isinstance(k, bool) or not isinstance(k, SupportsIndex):
-        use = f": use k = {int(k)}" if isinstance(k, float) and k.is_integer() and k >= 1 else ""
-        raise QueryError(f"got k = {k!r}, expected a whole number of at least 1{use}")
-    number = operator.index(k)
-    if number < 1:
-        raise QueryError(f"got k = {number}, expected at least 1")
+    return checked_count(k, "k")
+
+
+def checked_count(value: object, name: str, *, least: int = 1, error: type[ElasticDenserError] = QueryError) -> int:
+    """Return a number of things as an int.
+
+    Args:
+        value: The number, an integer of Python or NumPy.
+        name: Its name in messages.
+        least: The least that it may be.
+        error: The type of error to raise.
+
+    Raises:
+        ElasticDenserError: Of the type `error`: it is no integer, or below the least.
+    """
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        is_whole = isinstance(value, float) and value.is_integer() and value >= least
+        use = f": use {name} = {value:.0f}" if is_whole else ""
+        raise error(f"got {name} = {value!r}, expected a whole number of at least {least}{use}")
+    number = operator.index(value)
+    if number < least:
+        raise error(f"got {name} = {number}, expected at least {least}")
     return number
+
+
+def check_list(texts: object, kind: str = "text", kinds: str = "texts") -> None:
+    """Check that texts are several ones, and not one string.
+
+    Args:
+        texts: The texts.
+        kind: Name of one of them in messages.
+        kinds: Name of several of them.
+
+    Raises:
+        QueryError: They are one string, or no texts at all.
+    """
+    if isinstance(texts, str):
+        raise QueryError(f"got one string, expected a list of {kinds}: use [{kind}]")
+    if not isinstance(texts, Iterable):
+        raise QueryError(f"got {texts!r}, expected a list of {kinds}")
 
 
 def check_query(query: object, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -55,7 +56,8 @@ def ray_cluster(address: str, feature: str, **local_options: Any) -> Iterator[An
         yield ray
         return
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        with _own_sigterm_handler():
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ElasticDenserError(
@@ -66,3 +68,14 @@ def ray_cluster(address: str, feature: str, **local_options: Any) -> Iterator[An
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm_handler() -> Iterator[None]:
+    """Keep the handler of SIGTERM, if there is one: Ray replaces it by one that exits with status 15."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(handler) and signal.getsignal(signal.SIGTERM) is not handler:
+            signal.signal(signal.SIGTERM, handler)

@@ -21,13 +21,15 @@ class Subnet:
         depth: Number of layers, at least 1; 0 for `LEVEL_0`.
 
     Raises:
-        QueryError: Width or depth is out of range.
+        QueryError: Width or depth is no number, or out of range.
     """
 
     width: float
     depth: int
 
     def __post_init__(self) -> None:
+        if not isinstance(self.width, float | int) or not isinstance(self.depth, int):
+            raise QueryError(f"got width {self.width!r} and depth {self.depth!r}, expected numbers: Subnet(0.5, 3)")
         if (self.width, self.depth) != (0, 0) and (not 0 < self.width <= 1 or self.depth < 1):
             raise QueryError(f"got width {self.width} and depth {self.depth}, expected 0 < width <= 1 and depth >= 1")
 

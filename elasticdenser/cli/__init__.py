@@ -98,7 +98,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; exit codes are 0, 1 (failed) and 2 (usage)."""
+    """Run the command line; exit codes are 0, 1 (failed), 2 (usage) and 143 (ended by SIGTERM)."""
     show_any_text()
     show_warnings()
     # Start-up leaves no garbage, and at the end the process exits: a collection would only take time.

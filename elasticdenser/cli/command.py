@@ -1,4 +1,4 @@
-"""Decorator of every command, for groups of options and errors in one line; and reactions to Ctrl-C."""
+"""Decorator of every command, for groups of options and errors in one line; and reactions to Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import inspect
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
@@ -22,6 +24,8 @@ from elasticdenser.errors import ElasticDenserError
 _OUTPUT_ERRORS = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 """Errors of a write to stdout that are not a fault of this program."""
 
+_REPEAT_S = 1.0
+"""A SIGTERM so soon after another is the same one: `timeout` sends it to the process and then to its group."""
 
 _DISTRIBUTIONS = {
     "backports": "backports-zstd",
@@ -55,7 +59,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def wrapper(**values: Any) -> None:
         gc.enable()  # `main` disabled it
-        with _errors_in_one_line():
+        with _errors_in_one_line(), _sigterm_interrupts():
             for name, group in groups.items():
                 values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
             function(**values)
@@ -78,14 +82,45 @@ def _option(name: str, hint: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
 
 
+_sigterms_s: list[float] = []
+"""Times of the SIGTERMs of a command; libraries such as Ray replace the exception that a handler raises."""
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM interrupt the block as Ctrl-C does, unless it is ignored or handled already."""
+    _sigterms_s.clear()
+    is_main = threading.current_thread() is threading.main_thread()  # others cannot set a handler
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def handler(*_: object) -> None:
+        _sigterms_s.append(time.monotonic())
+        # A repetition would interrupt the removal of temporary files.
+        if len(_sigterms_s) == 1 or _sigterms_s[-1] - _sigterms_s[-2] >= _REPEAT_S:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Tell the user after Ctrl-C that the same command resumes the work."""
+    """Tell the user after Ctrl-C or SIGTERM that the same command resumes the work."""
     try:
         yield
     except KeyboardInterrupt:
-        note("interrupted: what is finished is safe; run the same command again to resume")
-        raise typer.Exit(1) from None
+        raise _interrupted(": what is finished is safe; run the same command again to resume") from None
+
+
+def _interrupted(advice: str = "") -> typer.Exit:
+    """Say that a command was interrupted, and return its end with the exit code."""
+    note(("terminated" if _sigterms_s else "interrupted") + advice)
+    return typer.Exit(128 + signal.SIGTERM if _sigterms_s else 1)
 
 
 @contextmanager
@@ -152,8 +187,7 @@ def _errors_in_one_line() -> Iterator[None]:
         note(f"error: {error.filename}: {error.strerror}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        note("interrupted")
-        raise typer.Exit(1) from None
+        raise _interrupted() from None
 
 
 def _way_to_install(package: str) -> str:

@@ -201,6 +201,8 @@ def open_corpus(
     """
     if isinstance(sources, str | Path):
         sources = [sources]
+    elif not isinstance(sources, Sequence | None):
+        raise BadInputError(f"got the corpus {sources!r}, expected files, folders or ids of ir_datasets")
     fields, selection = fields or FieldNames(), MetadataSelection.parse(metadata)
     parts = resolve_sources(sources, format, remark)
     _refuse_fields_of_text(parts, [*fields.options, *(["--metadata"] if selection.types else [])])

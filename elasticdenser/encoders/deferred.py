@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elasticdenser.encoders.backends import check_encoder
 from elasticdenser.encoders.recycling import RecyclingSettings
+from elasticdenser.errors import ModelError
 from elasticdenser.models.kinds import Kind, kind_of
 from elasticdenser.models.locate import DEFAULT_MODEL, find_model
 from elasticdenser.models.settings import EncoderFingerprint, read_settings
@@ -33,7 +35,7 @@ class DeferredPassageEncoder:
 
     def __init__(
         self,
-        name: str = DEFAULT_MODEL,
+        name: str | Path = DEFAULT_MODEL,
         *,
         dtype: str = "auto",
         device: str = "auto",
@@ -93,9 +95,17 @@ class DeferredPassageEncoder:
 
 
 def as_passage_encoder(
-    encoder: PassageEncoder | DeferredPassageEncoder | str | None,
+    encoder: PassageEncoder | DeferredPassageEncoder | str | Path | None,
 ) -> PassageEncoder | DeferredPassageEncoder:
-    """Return an encoder of passages that is given as such or by its folder or model id; None is the default one."""
-    if encoder is None or isinstance(encoder, str):
+    """Return an encoder of passages that is given as such or by its folder or model id; None is the default one.
+
+    Raises:
+        ModelError: It is something else, or the model is not found or not supported.
+    """
+    if encoder is None or isinstance(encoder, str | Path):
         return DeferredPassageEncoder(encoder or DEFAULT_MODEL)
+    if not hasattr(encoder, "encode_windows") and not isinstance(encoder, DeferredPassageEncoder):
+        raise ModelError(
+            f"got the encoder {encoder!r}, expected a PassageEncoder, or the folder or model id of an encoder"
+        )
     return encoder

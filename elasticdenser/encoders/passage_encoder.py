@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 from weakref import finalize
 
@@ -85,7 +86,7 @@ class PassageEncoder(BaseEncoder):
     @classmethod
     def from_pretrained(
         cls,
-        name: str = DEFAULT_MODEL,
+        name: str | Path = DEFAULT_MODEL,
         *,
         dtype: str = "auto",
         device: str = "auto",

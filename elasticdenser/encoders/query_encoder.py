@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +21,7 @@ from elasticdenser.models.manifest import misfit_of
 from elasticdenser.models.pqrnn_manifest import is_pqrnn
 from elasticdenser.models.settings import INT8, EncoderFingerprint, EncoderSettings, read_settings
 from elasticdenser.models.space import check_no_student, space_of
-from elasticdenser.query_input import check_query
+from elasticdenser.query_input import check_list, check_query
 from elasticdenser.subnet import LEVEL_0, Subnet
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class ElasticQueryEncoder(BaseEncoder):
     @classmethod
     def from_pretrained(
         cls,
-        name: str = DEFAULT_ELASTIC,
+        name: str | Path = DEFAULT_ELASTIC,
         *,
         dtype: str = "auto",
         device: str = "auto",
@@ -203,10 +203,7 @@ def _check_texts(texts: Sequence[str], kind: str, kinds: str) -> None:
     Raises:
         QueryError: They are not.
     """
-    if isinstance(texts, str):
-        raise QueryError(f"got one string, expected a list of {kinds}: use [{kind}]")
-    if not isinstance(texts, Iterable):
-        raise QueryError(f"got {texts!r}, expected a list of {kinds}")
+    check_list(texts, kind, kinds)
     for number, text in enumerate(texts, 1):
         check_query(text, f"{kind} number {number}")
 

@@ -136,7 +136,7 @@ def load_token_encoder(location: ModelLocation, *, dtype: str = "auto", device: 
     Args:
         location: Location of the encoder's files, as `find_model` returns it.
         dtype: Of the BERT type `int8`, which is `auto`, or `float32`; of others as for a passage encoder.
-        device: Of the BERT type `cpu` or `auto`; of others as for a passage encoder.
+        device: Device of other encoders than those of the BERT type, which the kernel computes on the CPU.
 
     Raises:
         ModelError: Nothing computes the tokens of this encoder here, or there is no such dtype or device.
@@ -144,11 +144,9 @@ def load_token_encoder(location: ModelLocation, *, dtype: str = "auto", device: 
     """
     settings = read_settings(location.path)
     if can_run(location, settings):
-        if device_type(device) == "cuda" or dtype not in ("auto", INT8, "float32"):
-            raise ModelError(
-                f"got dtype {dtype!r} on {device!r} for late interaction with {location.name}, expected int8 or "
-                "float32 on the cpu"
-            )
+        device_type(device)  # refuses what is no device
+        if dtype not in ("auto", INT8, "float32"):
+            raise ModelError(f"got dtype {dtype!r} for late interaction with {location.name}, expected int8 or float32")
         return KernelTokenEncoder(location, settings, dtype=INT8 if dtype == "auto" else dtype)
     if check_encoder(location, settings, dtype=dtype, device=device) != OTHER_BACKENDS["transformers"]:
         raise ModelError(

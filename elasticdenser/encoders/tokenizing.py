@@ -8,7 +8,7 @@ words, a long beginning is also accepted if its first tokens are proved to be th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from tokenizers import Encoding, Tokenizer
@@ -17,8 +17,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from elasticdenser.encoders.first_tokens import FirstTokensProof
-from elasticdenser.errors import QueryError
-from elasticdenser.query_input import check_query
+from elasticdenser.query_input import check_list, check_query
 
 CHARACTERS_PER_TOKEN = 10
 """More than nearly all texts have: English has about five, with spaces."""
@@ -69,12 +68,11 @@ class TextTokenizer:
         Raises:
             QueryError: `texts` is one string, or holds something else than texts of Unicode.
         """
-        if isinstance(texts, str):
-            raise QueryError("got one string, expected a list of texts: use [text]")
+        check_list(texts)
         try:
             return self._tokenize(texts, prompt)
         except TypeError:
-            _check_texts(texts)
+            check_texts(texts)
             raise
 
     def _tokenize(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
@@ -132,14 +130,12 @@ class TextTokenizer:
         yield text
 
 
-def _check_texts(texts: Sequence[str]) -> None:
-    """Check that texts are a list of texts of Unicode.
+def check_texts(texts: Sequence[str]) -> None:
+    """Check that texts are texts of Unicode.
 
     Raises:
         QueryError: They are not.
     """
-    if not isinstance(texts, Iterable):
-        raise QueryError(f"got {texts!r}, expected a list of texts")
     for number, text in enumerate(texts, 1):
         if not isinstance(text, str) or text.strip():  # an empty passage can be encoded
             check_query(text, f"text number {number}")

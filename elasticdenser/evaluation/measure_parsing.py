@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
+from typing import Any
 
 import ir_measures
 from ir_measures import Measure
@@ -24,6 +25,10 @@ _OTHER_NAMES = {
 }
 """Names that other tools give to measures, in lower case -> name in ir_measures."""
 
+_MAX_NUMBER = 2**31 - 1
+"""Largest cut-off and degree of relevance; what computes the measures holds them in 32 bits."""
+
+_WHOLE_NUMBER = f"a whole number from 1 to {_MAX_NUMBER}"
 _CUTOFF = ParamInfo(dtype=int, required=True, desc="ranking cutoff threshold")  # type: ignore[no-untyped-call]
 
 
@@ -60,6 +65,8 @@ def parse_measures(names: Sequence[str]) -> list[Measure]:
     Raises:
         BadInputError: At least one measure cannot be computed here; the message lists all of these.
     """
+    if isinstance(names, str) or not all(isinstance(item, str) for item in names):
+        raise BadInputError(f"got the measures {names!r}, expected a list of names, such as ['RR@10', 'nDCG@10']")
     measures: list[Measure] = []
     rejected: list[str] = []
     # White space separates measures, except inside parentheses.
@@ -74,7 +81,7 @@ def parse_measures(names: Sequence[str]) -> list[Measure]:
             if not parsed and isinstance(error, NameError):
                 problem = "unknown measure" + _suggestion(name)
             elif not parsed:
-                problem = str(error) or "not readable as a measure"
+                problem = _fault(name)
         if problem:
             rejected.append(f"{name!r} ({problem})")
         else:
@@ -98,19 +105,60 @@ def _parse_trec_name(name: str) -> list[Measure]:
     return [measure for measure in parsed if not _problem_of(measure)]
 
 
+def _fault(name: str) -> str:
+    """Return the reason that something is not a measure in the grammar of ir_measures, whose parser says less."""
+    if re.search(r"[,;]", re.sub(r"\([^)]*\)", "", name)):
+        return "separate measures by spaces"
+    base, _, cutoff = name.rpartition("@")
+    known = ir_measures.measures.registry.get(re.sub(r"\([^()]*\)$", "", base))
+    if known is not None and known.AT_PARAM == "cutoff" and not re.fullmatch(r"[0-9]+", cutoff):
+        return f"the cut-off is {cutoff!r}, expected {_WHOLE_NUMBER}"
+    return "expected NAME, NAME@CUTOFF or NAME(PARAMETER=VALUE)@CUTOFF"
+
+
 def _problem_of(measure: Measure) -> str:
     """Return the reason that a measure cannot be computed; an empty string if it can."""
-    cutoff = measure.params.get("cutoff")
-    if cutoff is not None and (not isinstance(cutoff, int) or cutoff < 1):
-        return f"the cut-off is {cutoff!r}, expected a whole number of at least 1"
-    if "cutoff" in measure.SUPPORTED_PARAMS and measure.SUPPORTED_PARAMS["cutoff"].required and cutoff is None:
-        return f"it needs a cut-off: {measure.NAME}@10"
+    if problem := _problem_of_parameters(measure):
+        return problem
     if measure.NAME == AnswerMatch.NAME:  # no provider computes it from judgements
-        measure.validate_params()  # type: ignore[no-untyped-call]
         return ""
     if not ir_measures.DefaultPipeline.supports(measure):  # type: ignore[no-untyped-call]
         return _missing_package(measure)
     return ""
+
+
+def _problem_of_parameters(measure: Measure) -> str:
+    """Return the first parameter that a measure lacks, does not have, or has with a wrong value, and what is right."""
+    supported = measure.SUPPORTED_PARAMS
+    for name, value in measure.params.items():
+        if name not in supported:
+            return f"it has no parameter {name!r}, expected {' or '.join(supported) or 'none'}"
+        if not _is_valid(name, value, supported[name]):
+            return f"{'the cut-off' if name == 'cutoff' else name} is {value!r}, expected {_expected(supported[name])}"
+    if missing := [name for name, info in supported.items() if info.required and name not in measure.params]:
+        return f"it needs a cut-off: {measure.NAME}@10" if missing[0] == "cutoff" else f"it needs {missing[0]}"
+    return ""
+
+
+def _is_valid(name: str, value: Any, parameter: ParamInfo) -> bool:
+    if not parameter.validate(value):  # type: ignore[no-untyped-call]
+        return False
+    if name in ("cutoff", "rel"):
+        return not isinstance(value, bool) and 1 <= value <= _MAX_NUMBER
+    return name != "gains" or all(isinstance(degree, int) for degree in (*value, *value.values()))
+
+
+def _expected(parameter: ParamInfo) -> str:
+    """Return the description of a parameter's values."""
+    if isinstance(parameter.choices, list):
+        return " or ".join(map(repr, parameter.choices))
+    names = {
+        int: _WHOLE_NUMBER,
+        float: "a number with a point, such as 0.5",
+        bool: "True or False",
+        dict: "degrees, such as {1: 3}",
+    }
+    return names[parameter.dtype]
 
 
 def _missing_package(measure: Measure) -> str:

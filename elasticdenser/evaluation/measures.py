@@ -6,14 +6,17 @@ import logging
 import math
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar, cast
 
 import ir_measures
 from ir_measures import Measure, Qrel, ScoredDoc
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.evaluation.measure_parsing import EXAMPLES, AnswerMatch
+
+Record = TypeVar("Record", Qrel, ScoredDoc)
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +44,11 @@ def measure_run(qrels: Iterable[Qrel], run: Iterable[ScoredDoc], measures: Seque
         measures: Measures to compute; see `parse_measures`.
 
     Raises:
-        BadInputError: Run and judgements have no query in common, a query has a document twice, a score is NaN, or a
-            measure needs more than judgements.
+        BadInputError: Run and judgements have no query in common, a query has a document twice, a score is NaN, a
+            measure needs more than judgements, or an argument is of another type.
     """
-    qrels = list(qrels)
+    qrels = list(_records(qrels, "relevance", "judgements", "load_qrels"))
+    _check_measures(measures)
     results = _calculate(qrels, run, measures)
     aggregated = cast("dict[Measure, float]", results.aggregated)
     values = {(m.measure, m.query_id): float(m.value) for m in results.per_query}
@@ -133,10 +137,10 @@ def hits_by_query(run: Iterable[ScoredDoc]) -> dict[str, dict[str, float]]:
     """Group hits, as query id -> document id -> score, in the order given.
 
     Raises:
-        BadInputError: A query has a document twice, or a score is NaN.
+        BadInputError: A query has a document twice, a score is NaN, or the run holds something else than hits.
     """
     hits: dict[str, dict[str, float]] = {}
-    for hit in run:
+    for hit in _records(run, "score", "hits", "read_run"):
         scores = hits.setdefault(hit.query_id, {})
         if hit.doc_id in scores:
             raise BadInputError(
@@ -156,6 +160,35 @@ def hits_by_query(run: Iterable[ScoredDoc]) -> dict[str, dict[str, float]]:
     return hits
 
 
+def _records(records: Iterable[Record], field: str, kind: str, reader: str) -> Iterator[Record]:
+    """Yield judgements or hits, after a look at the first one.
+
+    Args:
+        records: The records.
+        field: A field that each of them has.
+        kind: Name of them in messages.
+        reader: Function that reads them.
+
+    Raises:
+        BadInputError: They are something else, such as a path.
+    """
+    if isinstance(records, str | Path | Mapping) or not isinstance(records, Iterable):
+        raise BadInputError(f"got {kind} of type {type(records).__name__}, expected a list, as {reader} returns it")
+    iterator = iter(records)
+    for first in iterator:
+        if not hasattr(first, field):
+            raise BadInputError(f"got {first!r} among the {kind}, expected a list of them, as {reader} returns them")
+        yield first
+        break
+    yield from iterator
+
+
+def _check_measures(measures: object) -> None:
+    if isinstance(measures, Sequence) and measures and all(isinstance(measure, Measure) for measure in measures):
+        return
+    raise BadInputError(f"got the measures {measures!r}, expected a list, as parse_measures(['RR@10']) returns it")
+
+
 def _calculate(qrels: Iterable[Qrel], run: Iterable[ScoredDoc], measures: Sequence[Measure]) -> ir_measures.CalcResults:
     """Compute measures over the judged queries with ir_measures."""
     if matches := [measure for measure in measures if measure.NAME == AnswerMatch.NAME]:
@@ -165,6 +198,8 @@ def _calculate(qrels: Iterable[Qrel], run: Iterable[ScoredDoc], measures: Sequen
         )
     judgements: dict[str, dict[str, int]] = {}
     for qrel in qrels:
+        if not isinstance(qrel.relevance, int):
+            raise BadInputError(f"the relevance of {qrel} is {qrel.relevance!r}, expected a whole number")
         judgements.setdefault(qrel.query_id, {})[qrel.doc_id] = qrel.relevance
     hits = hits_by_query(run)
     check_overlap(set(judgements), set(hits))

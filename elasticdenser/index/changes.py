@@ -13,7 +13,7 @@ import numpy as np
 from elasticdenser.arrays import Positions, Vectors
 from elasticdenser.datasets import as_corpus
 from elasticdenser.encoders.backends import dtype_without_torch
-from elasticdenser.encoders.deferred import DeferredPassageEncoder
+from elasticdenser.encoders.deferred import DeferredPassageEncoder, as_passage_encoder
 from elasticdenser.errors import BuildError, EncoderMismatchError, QueryError
 from elasticdenser.index.additions import GivenVectors, select
 from elasticdenser.index.build import build_index
@@ -64,7 +64,9 @@ class Change:
     skipped: Mapping[str, int] = field(default_factory=dict)
 
 
-def encoder_of(contents: IndexContents, name: str | None = None, **options: str | bool) -> DeferredPassageEncoder:
+def encoder_of(
+    contents: IndexContents, name: str | Path | None = None, **options: str | bool
+) -> DeferredPassageEncoder:
     """Return the encoder that made an index, to add passages with.
 
     Args:
@@ -88,7 +90,7 @@ def encoder_of(contents: IndexContents, name: str | None = None, **options: str 
 def add_passages(
     path: Path,
     corpus: AnyCorpus,
-    encoder: PassageEncoder | DeferredPassageEncoder | str | None = None,
+    encoder: PassageEncoder | DeferredPassageEncoder | str | Path | None = None,
     *,
     vectors: Vectors | None = None,
     only_new: bool = False,
@@ -134,7 +136,11 @@ def add_passages(
         check_origin(contents, prune)
     own_encoder: PassageEncoder | DeferredPassageEncoder | None = None
     if vectors is None:
-        own_encoder = encoder_of(contents, encoder) if encoder is None or isinstance(encoder, str) else encoder
+        own_encoder = (
+            encoder_of(contents, encoder)
+            if encoder is None or isinstance(encoder, str | Path)
+            else as_passage_encoder(encoder)
+        )
     chunker = None
     if own_encoder is not None:
         _check_encoder(contents, own_encoder.fingerprint)

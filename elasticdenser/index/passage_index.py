@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from elasticdenser.arrays import Vectors
 from elasticdenser.errors import QueryError
@@ -19,6 +19,7 @@ from elasticdenser.index.searchable_index import SearchableIndex
 from elasticdenser.index.tables import open_segments
 from elasticdenser.models.settings import EncoderFingerprint
 from elasticdenser.progress import Progress, silent
+from elasticdenser.query_input import checked_count
 
 if TYPE_CHECKING:
     from elasticdenser.datasets.in_memory import AnyCorpus
@@ -66,10 +67,11 @@ class PassageIndex(SearchableIndex):
         Raises:
             IndexFormatError: It is missing, damaged, unfinished, or of a newer format.
             EncoderMismatchError: It was built by another encoder.
-            QueryError: `threads` is below 1.
+            QueryError: `threads` is below 1, or there is no such `check`.
         """
-        if threads < 1:
-            raise QueryError(f"got threads = {threads}, expected at least 1")
+        threads = checked_count(threads, "threads")
+        if check not in get_args(Check):
+            raise QueryError(f"got check = {check!r}, expected {' or '.join(map(repr, get_args(Check)))}")
         index = cls(*open_segments(Path(path), check), threads)
         if encoder is not None:
             index.check_encoder(encoder)
@@ -80,7 +82,7 @@ class PassageIndex(SearchableIndex):
         cls,
         corpus: AnyCorpus,
         path: str | Path,
-        encoder: PassageEncoder | DeferredPassageEncoder | str | None = None,
+        encoder: PassageEncoder | DeferredPassageEncoder | str | Path | None = None,
         *,
         factory: str = "auto",
         texts: bool = True,
@@ -137,7 +139,7 @@ class PassageIndex(SearchableIndex):
             overwrite=overwrite,
             restart=restart,
             workers=workers,
-            chunking=Chunking.parse(str(chunk)) if isinstance(chunk, str | int) else chunk,
+            chunking=chunk if chunk is None or isinstance(chunk, Chunking) else Chunking.parse(str(chunk)),
             stemmer=stemmer if hybrid else None,
         )
         path = resolve_path(Path(path))
@@ -154,7 +156,7 @@ class PassageIndex(SearchableIndex):
         self,
         corpus: AnyCorpus,
         *,
-        encoder: PassageEncoder | DeferredPassageEncoder | str | None = None,
+        encoder: PassageEncoder | DeferredPassageEncoder | str | Path | None = None,
         vectors: Vectors | None = None,
         only_new: bool = False,
         metadata: AnySelection = None,

@@ -8,12 +8,13 @@ from typing import Any
 
 from elasticdenser.artifacts import write_json
 from elasticdenser.dataclass_io import from_value, loads_json
-from elasticdenser.errors import IndexFormatError
+from elasticdenser.errors import BuildError, IndexFormatError
 from elasticdenser.index.chunking import Chunking
 from elasticdenser.index.layout import PLAN
 from elasticdenser.index.manifest import Manifest
 from elasticdenser.index.structures.registry import AUTO
 from elasticdenser.models.settings import EncoderFingerprint
+from elasticdenser.query_input import checked_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,9 @@ class BuildSettings:
         workers: Cores to encode on; None is all usable ones.
         chunking: How documents are cut into passages; None if they are not.
         stemmer: Stemmer of the postings for search by words; None builds no postings.
+
+    Raises:
+        BuildError: A setting is of another type, or there are no cores.
     """
 
     factory: str = AUTO
@@ -37,6 +41,13 @@ class BuildSettings:
     workers: int | None = None
     chunking: Chunking | None = None
     stemmer: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("texts", "overwrite", "restart"):
+            if not isinstance(getattr(self, name), bool):
+                raise BuildError(f"got {name} = {getattr(self, name)!r}, expected True or False")
+        if self.workers is not None:
+            checked_count(self.workers, "workers", error=BuildError)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,10 @@ class SearchableIndex(IndexedPassages):
         Raises:
             EncoderMismatchError: The encoders differ; the message lists all differences.
         """
+        if not isinstance(encoder, EncoderFingerprint):
+            raise EncoderMismatchError(
+                f"got {encoder!r}, expected the fingerprint of an encoder: use its `fingerprint`"
+            )
         differences = self.manifest.encoder.differences(encoder)
         if differences:
             raise EncoderMismatchError(

@@ -43,7 +43,9 @@ class Tensors:
             self._data = self._bytes[start:].view(np.ndarray)
             self._entries: Mapping[str, Any] = {name: entry for name, entry in header.items() if name != "__metadata__"}
             spans = sorted(_span(entry["data_offsets"]) for entry in self._entries.values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read ({error.strerror}): fetch the model again") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(f"{path} cannot be read ({error}): fetch the model again") from error
         if spans and spans[-1][1] > len(self._data):
             raise ModelError(f"{path} cannot be read (it is cut short): fetch the model again")

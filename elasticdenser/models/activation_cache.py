@@ -13,6 +13,7 @@ may share a folder. A file that is damaged is removed, and what it held is compu
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -41,6 +42,9 @@ from elasticdenser.models.activation_files import (
     write_activations,
 )
 from elasticdenser.models.activation_manifest import ActivationSource, check_manifest, write_manifest
+from elasticdenser.query_input import checked_count
+
+logger = logging.getLogger(__name__)
 
 _SUFFIX = ".activations"
 
@@ -93,14 +97,15 @@ class ActivationCache:
         max_bytes: Most bytes of the files; 0 stores nothing.
 
     Raises:
-        BadInputError: The folder holds states of another model, layer or dtype.
+        BadInputError: The folder holds states of another model, layer or dtype, or there is no such dtype or number.
         BuildError: The disk refuses.
     """
 
     def __init__(self, folder: Path, source: ActivationSource, *, dtype: str = "float16", max_bytes: int) -> None:
         if dtype not in STATE_DTYPES:
             raise BadInputError(f"got states in {dtype!r}, expected one of {', '.join(STATE_DTYPES)}")
-        self.folder, self.source, self.dtype, self.max_bytes = folder, source, dtype, max_bytes
+        self.folder, self.source, self.dtype = folder, source, dtype
+        self.max_bytes = checked_count(max_bytes, "max_bytes", least=0, error=BadInputError)
         self.counts, self.n_bytes = CacheCounts(), 0
         self._places: dict[int, tuple[ActivationFile, int]] = {}
         self._unwritten: dict[int, StoredSequence] = {}
@@ -111,7 +116,7 @@ class ActivationCache:
             self._open(path)
         self.n_bytes = self._bytes_on_disk()
         for path in folder.glob(f".*{_SUFFIX}.*.tmp"):
-            with suppress(FileNotFoundError):  # another process has finished it
+            with suppress(OSError):  # another process has finished it, or the folder is read-only
                 if time() - path.stat().st_mtime > _ABANDONED_S:
                     path.unlink()
 
@@ -159,6 +164,17 @@ class ActivationCache:
                 self.flush()
         return rows
 
+    def create(self) -> None:
+        """Create the folder, if it is not there; `flush` does it too, but only once something was computed.
+
+        Raises:
+            BadInputError: Another process has begun a cache of another model in this folder.
+            BuildError: The disk refuses.
+        """
+        with explained_os_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        write_manifest(self.folder, self.source, self.dtype)
+
     def flush(self) -> None:
         """Write what is not on the disk yet.
 
@@ -176,9 +192,7 @@ class ActivationCache:
                 self._unwritten, self._unwritten_bytes = {}, 0
                 return
             path = self.folder / f"{secrets.token_hex(8)}{_SUFFIX}"
-            with explained_os_errors(self.folder):
-                self.folder.mkdir(parents=True, exist_ok=True)
-            write_manifest(self.folder, self.source, self.dtype)
+            self.create()
             write_activations(path, self.source.key, list(self._unwritten.values()))
             self._unwritten, self._unwritten_bytes = {}, 0
             self._open(path)
@@ -232,9 +246,11 @@ class ActivationCache:
         self._places.update((hash_of(file.token_ids(number)), (file, number)) for number in range(len(file)))
 
     def _remove(self, path: Path) -> None:
-        """Remove a damaged file, and forget what it held."""
+        """Remove a damaged file, where that is allowed, and forget what it held."""
+        logger.warning("%s is damaged: what it holds is computed again", path)
         self._places = {hashed: place for hashed, place in self._places.items() if place[0].path != path}
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
         self.n_bytes = self._bytes_on_disk()
         self.counts.damaged += 1
 

@@ -49,15 +49,20 @@ def check_manifest(folder: Path, source: ActivationSource, dtype: str) -> None:
     path = folder / MANIFEST
     for above in (folder, *folder.parents):
         if above.exists() and not above.is_dir():
-            raise BadInputError("this is a file, expected a folder for a cache of activations: name another", above)
+            message = "this is a file, expected a folder for a cache of activations: remove it, or name another"
+            raise BadInputError(message, above)
     if not path.exists():
         if any(folder.glob("[!.]*")):
-            raise BadInputError(f"there are other files and no {MANIFEST}: choose an empty folder", folder)
+            raise BadInputError(
+                f"there are other files and no {MANIFEST}: remove this folder, or choose an empty one", folder
+            )
         return
     try:
         stored = json.loads(path.read_text("utf-8"))
+        if not isinstance(stored, dict):
+            raise ValueError("it is no JSON object")
         differences = [name for name, value in _manifest_of(source, dtype).items() if stored.get(name) != value]
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         message = f"this cache of activations cannot be read ({error}): remove its folder, or choose another one"
         raise BadInputError(message, path) from None
     if differences:

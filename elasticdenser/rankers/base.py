@@ -11,9 +11,10 @@ import numpy as np
 
 from elasticdenser.arrays import Scores
 from elasticdenser.datasets.passages import Passage
+from elasticdenser.encoders.tokenizing import check_texts
 from elasticdenser.errors import QueryError
 from elasticdenser.models.calibration import Calibration
-from elasticdenser.query_input import check_query, checked_k
+from elasticdenser.query_input import check_list, check_query, checked_k
 from elasticdenser.subnet import Subnet
 
 TextOrPassage = TypeVar("TextOrPassage", str, Passage)
@@ -98,6 +99,10 @@ class Ranker(ABC, Generic[Pair]):
             ModelError: Scores are not finite.
         """
 
+    def is_full(self, pair: Pair) -> bool:
+        """Return whether a pair has the maximum number of tokens, so that its passage may have been cut."""
+        return len(pair) >= self.max_length
+
     def resolve_subnet(self, subnet: str | Subnet | None) -> Subnet:
         """Return the subnet that a spelling names; None is the largest.
 
@@ -150,9 +155,9 @@ class Ranker(ABC, Generic[Pair]):
         Raises:
             QueryError: As for `score`, or k is below 1.
         """
+        check_list(passages)
         n_returned = len(passages) if k is None else checked_k(k)
-        texts = passages if isinstance(passages, str) else list(map(_text_of, passages))
-        scores = self.score(query, texts, subnet)
+        scores = self.score(query, list(map(_text_of, passages)), subnet)
         order = np.argsort(-scores, kind="stable")[:n_returned].tolist()
         return [RankedPassage(position, float(scores[position]), passages[position]) for position in order]
 
@@ -160,14 +165,17 @@ class Ranker(ABC, Generic[Pair]):
         """Return the tokens of the pairs of a query and passages, for `score_pairs` at one subnet after another.
 
         Raises:
-            QueryError: The query is empty, or `texts` is one string or holds something other than strings.
+            QueryError: The query is empty, or `texts` is one string or holds something other than texts of Unicode.
         """
         check_query(query, "the query")
-        if isinstance(texts, str):
-            raise QueryError("got one string, expected a list of texts: use [text]")
+        check_list(texts)
         if wrong := [text for text in texts if not isinstance(text, str)]:
             raise QueryError(f"got a passage of type {type(wrong[0]).__name__}, expected text")
-        return self.tokenized(query, texts)
+        try:
+            return self.tokenized(query, texts)
+        except TypeError:
+            check_texts(texts)  # the tokenizer says nothing of the text
+            raise
 
 
 def _text_of(passage: str | Passage) -> str:

@@ -27,7 +27,10 @@ from elasticdenser.models.activation_files import Bytes, encode_rows, row_bytes
 from elasticdenser.models.activation_manifest import ActivationSource
 from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.locate import find_model
+from elasticdenser.models.manifest import PROVENANCE
+from elasticdenser.models.ranker_manifest import LATE_INTERACTION_MANIFEST
 from elasticdenser.models.shipped_ranker import shipped_ranker
+from elasticdenser.query_input import check_list
 from elasticdenser.rankers.base import Ranker
 from elasticdenser.rankers.late_interaction_files import LateInteraction, read_late_interaction
 from elasticdenser.rankers.pairs import SeparateTokenizer
@@ -107,7 +110,7 @@ class LateInteractionRanker(Ranker[TokenPair]):
         Args:
             path: Its folder; None is the ranker that comes with this package.
             dtype: Arithmetic of the encoder: of the BERT type `int8`, which is `auto`, or `float32`.
-            device: Where it computes: of the BERT type `cpu` or `auto`.
+            device: Device of an encoder that is not of the BERT type; others compute on the CPU.
             token_vectors: Folder of the vectors of passages' tokens; see the class.
             max_bytes: Most bytes that they may take; see the class.
 
@@ -117,7 +120,10 @@ class LateInteractionRanker(Ranker[TokenPair]):
         """
         folder = shipped_ranker() if path is None else Path(path).expanduser().absolute()
         model = read_late_interaction(folder)
-        encoder = load_token_encoder(find_model(str(model.provenance["name"])), dtype=dtype, device=device)
+        location = find_model(
+            str(model.provenance["name"]), option=f"{PROVENANCE}.name in {folder / LATE_INTERACTION_MANIFEST}"
+        )
+        encoder = load_token_encoder(location, dtype=dtype, device=device)
         stored = None if token_vectors is None else Path(token_vectors).expanduser().absolute()
         opener = partial(
             cls.from_pretrained, folder, dtype=dtype, device=device, token_vectors=stored, max_bytes=max_bytes
@@ -152,6 +158,10 @@ class LateInteractionRanker(Ranker[TokenPair]):
     def max_length(self) -> int:
         """Maximum number of tokens of a passage, special tokens included; passages are cut."""
         return self._model.settings.max_length
+
+    def is_full(self, pair: TokenPair) -> bool:
+        """Return whether a passage has the maximum number of tokens, so that it may have been cut."""
+        return len(pair.passage) >= self.max_length
 
     def calibration(self, subnet: str | Subnet | None = None) -> Calibration:
         """Return the calibration of a subnet's scores to probabilities.
@@ -199,9 +209,10 @@ class LateInteractionRanker(Ranker[TokenPair]):
             texts: Passages, each with its title, a space and its text.
 
         Raises:
-            QueryError: The ranker was opened without a folder for them.
+            QueryError: The ranker was opened without a folder for them, or `texts` is no list.
             BuildError: The disk refuses.
         """
+        check_list(texts)
         passages = self._tokenizer.passages(texts)
         self._rows(passages, self.stored_vectors)
         return len(passages)

@@ -20,11 +20,11 @@ from msgspec import Meta
 from elasticdenser.arrays import Floats
 from elasticdenser.artifacts import write_json
 from elasticdenser.dataclass_io import from_value
-from elasticdenser.errors import ModelError
+from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.kernel.tensors import Tensors
 from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.folders import check_replaceable, replacing_folder
-from elasticdenser.models.manifest import PROVENANCE, check_provenance, read_versioned
+from elasticdenser.models.manifest import FETCH_AGAIN, PROVENANCE, check_provenance, read_versioned
 from elasticdenser.models.ranker_manifest import LATE_INTERACTION_MANIFEST, is_late_interaction
 from elasticdenser.subnet import Subnet
 
@@ -136,7 +136,10 @@ def read_late_interaction(folder: Path) -> LateInteraction:
     values = read_versioned(path, FORMAT, "a late-interaction ranker")
     settings = from_value(LateInteractionSettings, values.get(_SETTINGS), f"{path}: {_SETTINGS}", ModelError)
     shape = from_value(_Shape, values.get(_SHAPE), f"{path}: {_SHAPE}", ModelError)
-    subnets = list(map(Subnet.parse, shape.subnets))
+    try:
+        subnets = list(map(Subnet.parse, shape.subnets))
+    except QueryError as error:
+        raise ModelError(f"{path}: {error}: {FETCH_AGAIN}") from None
     tensors = Tensors(folder / WEIGHTS)
     tensors.check("full.weight", (shape.dim, shape.hidden))
     for subnet in subnets:

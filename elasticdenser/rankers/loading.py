@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from elasticdenser.errors import ModelError
-from elasticdenser.models.ranker_manifest import is_late_interaction
+from elasticdenser.models.ranker_manifest import (
+    LATE_INTERACTION_MANIFEST,
+    RANKER_MANIFEST,
+    is_late_interaction,
+    is_ranker,
+)
 from elasticdenser.models.shipped_ranker import shipped_ranker
 from elasticdenser.rankers.base import Ranker
 from elasticdenser.rankers.elastic_ranker import ElasticRanker
@@ -28,7 +33,7 @@ def load_ranker(
     Args:
         path: Its folder; None is the ranker that comes with this package.
         dtype: Arithmetic; see `from_pretrained` of the two.
-        device: Device of an elastic ranker; a late-interaction ranker computes on the CPU.
+        device: Device; late interaction of encoders of the BERT type is computed on the CPU.
         token_vectors: Folder of the vectors of passages' tokens, for a late-interaction ranker.
 
     Raises:
@@ -37,8 +42,13 @@ def load_ranker(
         BadInputError: The folder of vectors holds those of another model, or something else.
     """
     folder = shipped_ranker() if path is None else Path(path).expanduser().absolute()
+    if folder.is_dir() and not is_late_interaction(folder) and not is_ranker(folder):
+        raise ModelError(
+            f"{folder} holds no ranker, neither {RANKER_MANIFEST} nor {LATE_INTERACTION_MANIFEST}: give one that "
+            "`elasticdenser train` made from a recipe"
+        )
     if is_late_interaction(folder):
-        return LateInteractionRanker.from_pretrained(folder, dtype=dtype, token_vectors=token_vectors)
+        return LateInteractionRanker.from_pretrained(folder, dtype=dtype, device=device, token_vectors=token_vectors)
     if token_vectors is not None:
         raise ModelError(
             f"got a folder for vectors of tokens, which the ranker {folder} does not have: leave it out, or name a "

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 
 from elasticdenser.encoders.tokenizing import TextTokenizer
 from elasticdenser.errors import ModelError
-from elasticdenser.models.model_files import transformer_folder
+from elasticdenser.models.lengths import max_positions
+from elasticdenser.models.model_files import read_config, transformer_folder
 from elasticdenser.models.ranker_manifest import PairSettings
 from elasticdenser.models.settings import read_settings
 from elasticdenser.models.tokenizer import load_tokenizer
@@ -86,12 +87,17 @@ class SeparateTokenizer:
         max_query_length: Maximum number of tokens of a query, special tokens included.
 
     Raises:
-        ModelError: The tokenizer cannot be used.
+        ModelError: The tokenizer cannot be used, or the encoder does not read so many tokens.
     """
 
     def __init__(self, folder: Path, max_length: int, max_query_length: int) -> None:
         settings, tokenizers = read_settings(folder), transformer_folder(folder)
         n_special = sum(map(len, _special_tokens(load_tokenizer(tokenizers, 16))))
+        if max(max_length, max_query_length) > (n_positions := max_positions(read_config(folder))):
+            raise ModelError(
+                f"got max_length = {max_length} and max_query_length = {max_query_length}, expected at most "
+                f"{n_positions}, the positions of {folder}: lower them"
+            )
         self._query_prompt, self._passage_prompt = settings.query_prompt, settings.passage_prompt
         self._queries = PlainTokenizer(tokenizers, max_query_length - n_special)
         self._passages = PlainTokenizer(tokenizers, max_length - n_special)

@@ -15,8 +15,8 @@ from elasticdenser.models.space import check_has_encoder, space_of
 
 
 def load_query_encoder(
-    passages: EncoderFingerprint, name: str | None = None, *, download: bool = True, **options: Any
-) -> tuple[ElasticQueryEncoder, str]:
+    passages: EncoderFingerprint, name: str | Path | None = None, *, download: bool = True, **options: Any
+) -> tuple[ElasticQueryEncoder, str | Path]:
     """Load the encoder of queries for passages, and return it with its name.
 
     Args:

@@ -15,7 +15,7 @@ from elasticdenser.index import PassageIndex
 from elasticdenser.index.efforts import select_effort
 from elasticdenser.index.filters import AnyFilter
 from elasticdenser.query_input import Queries, checked_k, query_records
-from elasticdenser.rankers import AnyRanker
+from elasticdenser.rankers import AnyRanker, Ranker
 from elasticdenser.retrieval.by_document import check_has_documents
 from elasticdenser.retrieval.encoder_choice import is_same_encoder, load_query_encoder
 from elasticdenser.retrieval.escalation import Escalation
@@ -48,7 +48,8 @@ class Retriever:
     Raises:
         EncoderMismatchError: The index was made by another encoder.
         ModelError: There is no such ranker.
-        QueryError: There is no such reranker, or the index lacks what it needs, or postings.
+        QueryError: There is no such reranker, the index lacks what it needs, or postings, or an argument is something
+            else.
     """
 
     def __init__(
@@ -60,9 +61,12 @@ class Retriever:
         ranker: AnyRanker | str | Path | None = None,
         hybrid: Hybrid = None,
     ) -> None:
+        _check_parts(encoder, index)
         index.check_encoder(encoder.fingerprint)
         self.encoder, self.index = encoder, index
         self.ranker = load_ranker_for(index.path, ranker) if isinstance(ranker, str | Path) else ranker
+        if not isinstance(self.ranker, Ranker | None):
+            raise QueryError(f"got the ranker {ranker!r}, expected the folder of one, or what load_ranker returns")
         if reranker is None:
             reranker = NO_RERANKER if self.ranker is None else ElasticReranker(self.ranker)
         elif isinstance(reranker, ElasticReranker) and self.ranker is None:
@@ -77,7 +81,7 @@ class Retriever:
         cls,
         path: str | Path,
         *,
-        encoder: str | None = None,
+        encoder: str | Path | None = None,
         download: bool = True,
         reranker: Reranker | str | None = None,
         ranker: AnyRanker | str | Path | None = None,
@@ -285,3 +289,15 @@ class Retriever:
         if weight is not None:
             words_of(self.index)
         return weight
+
+
+def _check_parts(encoder: object, index: object) -> None:
+    """Refuse what is no encoder of queries, or no index.
+
+    Raises:
+        QueryError: One of them is something else.
+    """
+    if not isinstance(encoder, ElasticQueryEncoder):
+        raise QueryError(f"got {encoder!r} to encode queries, expected an ElasticQueryEncoder")
+    if not isinstance(index, PassageIndex):
+        raise QueryError(f"got the index {index!r}, expected a PassageIndex: open its folder by Retriever.open")

@@ -20,6 +20,7 @@ from elasticdenser.index import PassageIndex
 from elasticdenser.models.ranker_manifest import is_late_interaction
 from elasticdenser.models.shipped_ranker import shipped_ranker
 from elasticdenser.progress import Progress, silent
+from elasticdenser.query_input import checked_count
 from elasticdenser.rankers import AnyRanker, LateInteractionRanker, load_ranker, load_shipped_ranker
 from elasticdenser.rankers.late_interaction import MAX_BYTES
 
@@ -84,6 +85,11 @@ def estimated_bytes(index: PassageIndex, ranker: LateInteractionRanker) -> int:
     return round(ranker.stored_bytes(texts) * len(index) / len(texts))
 
 
+def size_text(n_bytes: int) -> str:
+    """Return a number of bytes in megabytes or gigabytes."""
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+
+
 def store_token_vectors(
     index: PassageIndex,
     ranker: str | Path | None = None,
@@ -106,19 +112,21 @@ def store_token_vectors(
         log: Called with the size on disk before anything is computed.
 
     Raises:
-        QueryError: The index holds no texts.
+        QueryError: The index holds no texts, or there are no workers.
         ModelError: The ranker cannot be used.
         BadInputError: There is something else in the folder.
         BuildError: The disk refuses.
     """
+    n_threads = cpu_count() if workers is None else checked_count(workers, "workers")
     if not index.has_texts:
         raise QueryError(f"{index.path} holds no texts, whose tokens are encoded: build the index without --no-texts")
     loaded = LateInteractionRanker.from_pretrained(
         ranker, token_vectors=token_vectors_folder(index.path), max_bytes=max_bytes
     )
-    log(f"{len(index):,} passages, whose tokens will take about {estimated_bytes(index, loaded) / 1e9:.2f} GB in all")
+    loaded.stored_vectors.create()  # a disk that refuses it does so before hours of work
+    log(f"{len(index):,} passages, whose tokens will take about {size_text(estimated_bytes(index, loaded))} in all")
     done = 0
-    with ThreadPoolExecutor(workers or cpu_count(), thread_name_prefix="token-vectors") as pool:
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="token-vectors") as pool:
         for n_stored in pool.map(loaded.store, _texts(index)):
             done += n_stored
             progress("Encoding tokens", done, len(index))

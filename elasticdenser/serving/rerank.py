@@ -37,11 +37,13 @@ class _Scored(NamedTuple):
     Attributes:
         logits: float32, (n_documents,).
         lengths: Number of tokens of each pair.
+        are_full: Whether each pair has the maximum number of tokens.
         order: Positions of the documents, best first; of equal scores, in the order of the request.
     """
 
     logits: Scores
     lengths: list[int]
+    are_full: list[bool]
     order: list[int]
 
 
@@ -76,10 +78,10 @@ async def rerank_as_tei(body: TeiRerankRequest, request: Request) -> Response:
     """Rank texts for a query, with the ranker's largest subnet."""
     service, ranker = _service_and_ranker(request)
     scored = await _score(service, ranker, request, body.query, body.texts, ranker.full_subnet)
-    limit = ranker.max_length
-    if not body.truncate and (longest := max(scored.lengths)) >= limit:
-        where = f"texts[{scored.lengths.index(longest)}]"
-        message = f"{where}: got {limit} tokens or more with the query; expected fewer: shorten it, or truncate"
+    if not body.truncate and any(scored.are_full):
+        where = f"texts[{scored.are_full.index(True)}]"
+        limit = ranker.max_length
+        message = f"{where}: it reaches the ranker's limit of {limit} tokens: shorten it, or truncate"
         return error_response(422, message, param=where)
     scores = _shown(ranker, scored.logits, ranker.full_subnet, is_raw=body.raw_scores)
     ranks: list[dict[str, Any]] = []
@@ -113,17 +115,18 @@ async def _score(
         OverloadedError: Too many such requests are waiting.
     """
 
-    def score_batch(batch: Sequence[str]) -> tuple[Scores, list[int]]:
+    def score_batch(batch: Sequence[str]) -> tuple[Scores, list[int], list[bool]]:
         pairs = ranker.pairs(query, batch)
-        return ranker.score_pairs(pairs, subnet), [len(pair) for pair in pairs]
+        return ranker.score_pairs(pairs, subnet), list(map(len, pairs)), list(map(ranker.is_full, pairs))
 
     with admitted(service.server):
         batches = await in_batches(service.server, texts, score_batch)
-    logits = np.concatenate([scores for scores, _ in batches])
-    lengths = [length for _, lengths_of_batch in batches for length in lengths_of_batch]
+    logits = np.concatenate([scores for scores, _, _ in batches])
+    lengths = [length for _, lengths_of_batch, _ in batches for length in lengths_of_batch]
+    are_full = [is_full for _, _, full in batches for is_full in full]
     add_log_fields(request, level=str(subnet), texts=len(texts))
     service.metrics.count_reranked_tokens(sum(lengths))
-    return _Scored(logits, lengths, np.argsort(-logits, kind="stable").tolist())
+    return _Scored(logits, lengths, are_full, np.argsort(-logits, kind="stable").tolist())
 
 
 def _shown(ranker: AnyRanker, logits: Scores, subnet: Subnet, *, is_raw: bool) -> list[float]:

@@ -15,7 +15,7 @@ from elasticdenser.datasets.runs import read_run
 from elasticdenser.errors import BadInputError, DataMissingError, QueryError
 from elasticdenser.evaluation import System
 from elasticdenser.fingerprint import fingerprint_of
-from elasticdenser.models.ranker_manifest import RANKER_MANIFEST, RANKER_WEIGHTS
+from elasticdenser.models.ranker_manifest import ranker_manifest
 from elasticdenser.retrieval.reranking import ElasticReranker
 from elasticdenser.retrieval.reranking.runs import candidate_ids, check_documents, ranked_run, rerank_run
 from elasticdenser.suites.resources import Resources
@@ -50,7 +50,8 @@ def rerank_system(
         "first_stage_weight": reranker.first_stage_weight,
         "precision": reranker.ranker.dtype,
     }
-    files = [sha256_of(reranker.ranker.folder / file) for file in (RANKER_MANIFEST, RANKER_WEIGHTS)]
+    manifest = ranker_manifest(reranker.ranker.folder)
+    files = [sha256_of(file) for file in (manifest, manifest.with_suffix(".safetensors"))]
     reranking = _Reranking(name, reranker, query_set, resources)
     return System(
         name=name,

@@ -27,6 +27,7 @@ from elasticdenser.suites.suite import Suite
 if TYPE_CHECKING:
     from elasticdenser.encoders import ElasticQueryEncoder
     from elasticdenser.index import PassageIndex
+    from elasticdenser.models.activation_cache import ActivationCache
     from elasticdenser.rankers import AnyRanker
 
 _FINGERPRINT_LENGTH = 12
@@ -55,6 +56,7 @@ class Resources:
     def __init__(self, suite: Suite, indexes: Path, options: SuiteOptions, progress: Progress) -> None:
         self.options, self._suite = options, suite
         self._indexes, self.progress = indexes, progress
+        self._token_vectors: list[ActivationCache] = []
         # Opened once each: encoders hold weights, indexes hold open files and memory maps.
         self.query_set = cache(self._query_set)
         self.ranker = cache(self._ranker)
@@ -96,6 +98,15 @@ class Resources:
             perturbation=settings.perturbation,
             origin=fingerprint_of([settings.corpus, settings.source, settings.split]),
         )
+
+    def flush(self) -> None:
+        """Write the vectors of tokens that are not on the disk yet.
+
+        Raises:
+            BuildError: The disk refuses.
+        """
+        for token_vectors in self._token_vectors:
+            token_vectors.flush()
 
     def n_passages(self, corpus: str) -> int | None:
         """Return the number of passages in a corpus; None if no system of the suite searches it."""
@@ -159,7 +170,9 @@ class Resources:
         path = Path(folder) if folder else shipped_ranker()
         if is_late_interaction(path):
             stored = self._indexes / "token-vectors"
-            return LateInteractionRanker.from_pretrained(path, token_vectors=stored, max_bytes=MAX_BYTES)
+            ranker = LateInteractionRanker.from_pretrained(path, token_vectors=stored, max_bytes=MAX_BYTES)
+            self._token_vectors.append(ranker.stored_vectors)
+            return ranker
         return load_ranker(path)
 
     def _texts(self, corpus: str) -> IndexTexts | CollectedTexts:

@@ -55,7 +55,10 @@ def run_suite(
     options = options or SuiteOptions()
     progress = progress or silent
     resources = Resources(suite, options.indexes or cache.folder / "indexes", options, progress)
-    results = _evaluate(resources, cache, progress)
+    try:
+        results = _evaluate(resources, cache, progress)
+    finally:
+        resources.flush()
     if not results.cells:
         raise nothing_evaluated(f"{skipped.query_set}: {skipped.reason}" for skipped in results.skipped)
     suite = resources.suite

@@ -53,7 +53,7 @@ def trained_model(model: str, *, name: str, weights_sha256: str) -> ElasticBert:
     Raises:
         ModelError: It is not found, or was made of another encoder.
     """
-    trained, provenance = load_elastic(find_model(model).path)
+    trained, provenance = load_elastic(find_model(model, option="init.model").path)
     if provenance["weights_sha256"] != weights_sha256:
         raise ModelError(
             f"got init.model = {model!r}, made of the encoder {provenance['name']}, expected one made of {name}: its "

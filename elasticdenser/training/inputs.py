@@ -14,6 +14,7 @@ from elasticdenser.artifacts import sha256_of
 from elasticdenser.datasets import Corpus, open_corpus
 from elasticdenser.datasets.sources import is_dataset_id
 from elasticdenser.encoders import ElasticQueryEncoder, PassageEncoder
+from elasticdenser.encoders.devices import device_type
 from elasticdenser.errors import BadInputError
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index import PassageIndex
@@ -46,6 +47,9 @@ class TrainOptions:
         trust_remote_code: Let a teacher execute code that it brings.
         workers: Cores to encode passages on; None is all usable ones.
         save_every_s: Seconds between checkpoints.
+
+    Raises:
+        ModelError: There is no such device.
     """
 
     data: Path = Path()
@@ -55,6 +59,9 @@ class TrainOptions:
     trust_remote_code: bool = False
     workers: int | None = None
     save_every_s: float = 300
+
+    def __post_init__(self) -> None:
+        device_type(self.device)
 
 
 class PassageInputs:
@@ -254,7 +261,7 @@ class TrainingInputs(PassageInputs):
         settings = self.recipe.init
         if not settings.model:
             return settings_to_json(settings)
-        trained = find_model(settings.model).path / TRAINED_WEIGHTS
+        trained = find_model(settings.model, option="init.model").path / TRAINED_WEIGHTS
         return {"model": settings.model, "weights_sha256": sha256_of(trained)}
 
 

@@ -55,6 +55,8 @@ def _own_paths(settings: object, prefix: str) -> Iterator[tuple[str, str]]:
 
 def _fault_of(setting: str, path: str, data: Path) -> str:
     """Return what is wrong with a path; empty if it is there."""
+    if not path:
+        return f"{path!r} is no path"
     if (data / path).exists() or _SCHEME.match(path):
         return ""
     if setting.endswith(_ONLY_PATHS) or not is_dataset_id(path):

@@ -17,7 +17,7 @@ from elasticdenser.encoders import ElasticQueryEncoder, resolve_dtype
 from elasticdenser.errors import BadInputError, EncoderMismatchError
 from elasticdenser.index import PassageIndex
 from elasticdenser.models.kinds import kind_of
-from elasticdenser.models.locate import find_model
+from elasticdenser.models.locate import ENCODER_OPTION, find_model
 from elasticdenser.models.settings import EncoderFingerprint, full_dimensions, read_settings
 from elasticdenser.models.space import check_no_student, named_space
 from elasticdenser.training.given_vectors import GivenVectors, read_given_vectors
@@ -108,6 +108,7 @@ def load_teacher(
         device=device,
         download=download,
         trust_remote_code=trust_remote_code,
+        option="--teacher",
     )
 
 
@@ -119,6 +120,7 @@ def load_full_encoder(
     device: torch.device,
     download: bool,
     trust_remote_code: bool = False,
+    option: str = ENCODER_OPTION,
 ) -> ElasticQueryEncoder:
     """Load an encoder whose vectors are targets: in all its dimensions, and in the arithmetic of passages.
 
@@ -129,11 +131,12 @@ def load_full_encoder(
         device: Where to compute.
         download: Whether it may be fetched from the hub.
         trust_remote_code: Whether code that it brings may be executed.
+        option: The option that names it, for messages.
 
     Raises:
         ModelError: It is not found or not supported, or is a student.
     """
-    location = find_model(name, download=download, trust_remote_code=trust_remote_code)
+    location = find_model(name, download=download, trust_remote_code=trust_remote_code, option=option)
     check_no_student(location.path, name)
     # Subnets answer in all dimensions of the full encoder; an index with fewer cuts them.
     settings = read_settings(location.path, **overrides | {"dim": full_dimensions(location.path)})

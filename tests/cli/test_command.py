@@ -1,10 +1,11 @@
-"""The decorator of commands: groups of options, errors in one line, Ctrl-C."""
+"""The decorator of commands: groups of options, errors in one line, Ctrl-C, SIGTERM."""
 
 from __future__ import annotations
 
 import errno
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,6 +14,7 @@ import typer
 from cli_helpers import assert_fails
 from typer.testing import CliRunner
 
+from elasticdenser.artifacts import atomic_write
 from elasticdenser.cli.command import command, first_ctrl_c, resumable
 from elasticdenser.errors import QueryError
 
@@ -86,6 +88,79 @@ def test_ctrl_c_is_one_line():
     result = invoke(interrupted_build)
     assert result.exit_code == 1
     assert result.stderr == "interrupted: what is finished is safe; run the same command again to resume\n"
+
+
+@pytest.fixture
+def default_sigterm():
+    previous = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    signal.signal(signal.SIGTERM, previous)
+
+
+@pytest.mark.usefixtures("default_sigterm")
+def test_sigterm_is_one_line_and_leaves_no_temporary_file(tmp_path):
+    def terminated() -> None:
+        with atomic_write(tmp_path / "results") as file:
+            file.write("begun")
+            signal.raise_signal(signal.SIGTERM)
+
+    def terminated_build() -> None:
+        with resumable():
+            terminated()
+
+    result = invoke(terminated)
+    assert (result.exit_code, result.stderr) == (143, "terminated\n")
+    result = invoke(terminated_build)
+    assert result.exit_code == 143
+    assert result.stderr == "terminated: what is finished is safe; run the same command again to resume\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("default_sigterm")
+def test_sigterm_is_known_where_a_library_replaces_its_exception():
+    def terminated() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # as Ray does
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert (invoke(terminated).exit_code, invoke(interrupted).exit_code) == (143, 1)
+
+
+@pytest.mark.usefixtures("default_sigterm")
+def test_a_second_sigterm_does_not_interrupt_the_clean_up_but_a_later_one_ends_what_lost_the_first(monkeypatch):
+    cleaned_up = []
+
+    def terminated_twice() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            cleaned_up.append(True)
+
+    def lost() -> None:
+        with suppress(KeyboardInterrupt):  # as in a destructor
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    assert invoke(terminated_twice).exit_code == 143 and cleaned_up == [True]
+    monkeypatch.setattr("elasticdenser.cli.command._REPEAT_S", 0.0)
+    assert invoke(lost).exit_code == 143
+
+
+def test_a_sigterm_that_is_ignored_stays_ignored():
+    def survivor() -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert invoke(survivor).exit_code == 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def test_the_first_ctrl_c_is_recorded_and_the_second_interrupts():

@@ -164,11 +164,12 @@ INTERRUPTED = """if True:
     journal.append_window = append_and_wait
     main()
 """
-"""The command, which waits for Ctrl-C once it has finished a window of passages."""
+"""The command, which waits for a signal once it has finished a window of passages."""
 
 
 @pytest.mark.slow
-def test_a_build_resumes_after_ctrl_c(tiny_model, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
+def test_a_build_resumes_after_ctrl_c_and_sigterm(tiny_model, tmp_path, number, code):
     lines = (json.dumps({"_id": str(number), "text": f"text {number}"}) for number in range(20))
     (tmp_path / "part.jsonl").write_text("\n".join(lines))
     args = ["index", str(tmp_path / "part.jsonl"), "-o", str(tmp_path / "mine")]
@@ -176,9 +177,9 @@ def test_a_build_resumes_after_ctrl_c(tiny_model, tmp_path):
     process = start(*args, command=[sys.executable, "-c", INTERRUPTED])
     while (line := process.stderr.readline()) != b"ready\n":
         assert line, "the build ended before its first window"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (1, b""), err
+    assert (process.returncode, out) == (code, b""), err
     assert b"run the same command again to resume" in err
     assert b"Traceback" not in err
     assert not (tmp_path / "mine").exists()

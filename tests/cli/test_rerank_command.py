@@ -115,6 +115,7 @@ def test_numbers_of_candidates_below_one_are_refused(files, corpus, tiny_ranker,
 
 
 def test_wrong_subnets_are_refused(files, corpus, tiny_ranker):
+    assert_fails(rerank(files, corpus, tiny_ranker, "-k", "5,"), "got reranker 'elastic:5,', expected N")
     assert_fails(rerank(files, corpus, tiny_ranker, "--subnet", "w1-d6"), "expected one of this ranker's: w1-d2")
     result = rerank(files, corpus, tiny_ranker, "-k", "5:w1-d2", "--subnet", "w1-d2")
     assert result.exit_code == 2 and "got -k 5:w1-d2 and --subnet w1-d2" in " ".join(result.stderr.split())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helpers import run
+from cli_helpers import assert_fails_after_notes, run
 
 from elasticdenser import ElasticQueryEncoder
 from elasticdenser.cli.encoder_check import check_encoder
@@ -93,3 +93,11 @@ def test_failures_are_one_line_each(folder, tiny_model):
 def test_a_space_has_no_options_of_an_encoder(folder):
     result = import_api("--encoder", "some/model")
     assert result.exit_code == 2 and "--space" in result.stderr
+
+
+@pytest.mark.parametrize("teacher", ["nowhere/model", "/nowhere"])
+def test_a_teacher_that_is_not_found_is_advised_as_such(folder, tiny_model, teacher):
+    options = ["--encoder", str(tiny_model), "--steps", "0", "--device", "cpu", "--offline", "-o", "student"]
+    result = run("train", "--teacher", teacher, "--passages", "passages.jsonl", *options)
+    assert_fails_after_notes(result, f"{teacher}", "(--teacher)")
+    assert "--encoder" not in result.stderr

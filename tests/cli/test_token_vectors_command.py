@@ -56,7 +56,7 @@ def test_from_the_fit_to_a_search(data, tiny_elastic):
     ranker = "--ranker", str(data / "ranker")
     stored = run("token-vectors", str(data / "index"), *ranker)
     assert stored.exit_code == 0, stored.output
-    assert "5 passages, whose tokens will take about 0.00 GB" in stored.output
+    assert "5 passages, whose tokens will take about 0.0 MB" in stored.output
     assert "5 passages encoded, 0 were there" in stored.output
     assert "0 passages encoded, 5 were there" in run("token-vectors", str(data / "index"), *ranker).output
     found = run("search", str(data / "index"), "dune", "--rerank", "5", *ranker)
@@ -84,6 +84,7 @@ def test_bad_input_is_explained(data, tiny_elastic):
     index = str(data / "index")
     run("index", str(data / "passages.jsonl"), "-o", index, "--encoder", str(tiny_elastic))
     assert_fails(run("token-vectors", index, "--gb", "0"), "got --gb 0, expected gigabytes above 0")
+    assert run("token-vectors", index, "--gb", "1e300").exit_code == 0
     run("index", str(data / "passages.jsonl"), "-o", f"{index}2", "--encoder", str(tiny_elastic), "--no-texts")
     fit(data)
     result = run("token-vectors", f"{index}2", "--ranker", str(data / "ranker"))
@@ -93,6 +94,15 @@ def test_bad_input_is_explained(data, tiny_elastic):
     (data / "late.toml").write_text(RECIPE.format(encoder=tiny_elastic, dim=6).replace("w1-d1", "w1-d9"))
     assert_fails_after_notes(fit(data, "wide"), "got subnet w1-d9, expected some of w1-d2")
     assert_fails(fit(data, "wide", "--steps", "5"), "which is fitted to texts alone: leave them out")
+    assert_fails(fit(data, "wide", "--device", "tpu"), "got device 'tpu', expected auto, cpu")
+
+
+def test_a_place_that_takes_no_vectors_is_noticed_before_anything_is_encoded(data, tiny_elastic):
+    run("index", str(data / "passages.jsonl"), "-o", str(data / "index"), "--encoder", str(tiny_elastic))
+    fit(data)
+    (data / "index.token-vectors").symlink_to(data / "nowhere")
+    result = run("token-vectors", str(data / "index"), "--ranker", str(data / "ranker"))
+    assert_fails(result, "index.token-vectors: something of that name is in the way")
 
 
 def test_the_shipped_ranker_was_made_by_its_recipe():

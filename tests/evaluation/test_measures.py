@@ -75,6 +75,37 @@ def test_other_names_have_a_hint(name, message):
         parse_measures([name])
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "nDCG@x",
+            "'nDCG@x' (the cut-off is 'x', expected a whole number from 1 to 2147483647): expected measures such as",
+        ),
+        ("P(rel=2)@-1", "the cut-off is '-1', expected a whole number from 1"),
+        ("nDCG@99999999999999999999999", "the cut-off is 99999999999999999999999, expected a whole number"),
+        ("nDCG@True", "the cut-off is True, expected"),
+        ("R(rel=0)@3", "rel is 0, expected a whole number from 1"),
+        ("R(rel=99999999999999)@3", "rel is 99999999999999, expected"),
+        ("RR(foo=1)@10", "it has no parameter 'foo', expected cutoff or rel or judged_only"),
+        ("NumQ@5", "it has no parameter 'cutoff', expected none"),
+        ("nDCG(dcg='foo')@10", "dcg is 'foo', expected 'log2' or 'exp-log2'"),
+        ("IPrec@2", "recall is 2, expected a number with a point, such as 0.5"),
+        ("ERR(cutoff='x')", "the cut-off is 'x', expected"),
+        ("INST", "it needs max_rel"),
+        ("nDCG@10,RR@10", "separate measures by spaces"),
+        ("AP(rel=2", "expected NAME, NAME@CUTOFF or NAME(PARAMETER=VALUE)@CUTOFF"),
+        ("nDCG(gains={1: 'x'})@3", "gains is {1: 'x'}, expected degrees, such as {1: 3}"),
+        ("IPrec@x", "expected NAME, NAME@CUTOFF"),
+        ("@10", "expected NAME, NAME@CUTOFF"),
+    ],
+)
+def test_a_measure_that_is_refused_is_explained_in_our_own_words(name, message):
+    with pytest.raises(BadInputError) as caught:
+        parse_measures([name])
+    assert message in str(caught.value)
+
+
 @pytest.mark.parametrize("names", [[], [" "]])
 def test_an_empty_list_of_measures_is_refused(names):
     with pytest.raises(BadInputError, match="got no measure"):

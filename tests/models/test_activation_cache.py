@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -144,6 +145,27 @@ def test_a_cut_file_is_removed_and_computed_again(tmp_path, cut):
     states = cache.get_or_compute(SEQUENCES, computing)
     assert computing.n_computed == 3
     assert np.array_equal(states, np.concatenate([states_of(sequence) for sequence in SEQUENCES]))
+
+
+def test_a_damaged_file_in_a_folder_that_is_read_only_is_passed_over_with_a_warning(tmp_path, monkeypatch, caplog):
+    filled(tmp_path)
+    (path,) = files_of(tmp_path)
+    path.write_bytes(path.read_bytes()[:-8])
+
+    def read_only(self, missing_ok=False):
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    monkeypatch.setattr(Path, "unlink", read_only)
+    compute = Computing()
+    opened(tmp_path).get_or_compute(SEQUENCES, compute)
+    assert compute.n_computed == 3 and path.exists()
+    assert f"{path} is damaged: what it holds is computed again" in caplog.text
+
+
+def test_a_manifest_that_is_no_object_is_refused(tmp_path):
+    (tmp_path / "cache.json").write_text("[]")
+    with pytest.raises(BadInputError, match=r"cannot be read \(it is no JSON object\): remove its folder"):
+        opened(tmp_path)
 
 
 def test_a_file_that_may_not_be_read_stays(tmp_path, monkeypatch):

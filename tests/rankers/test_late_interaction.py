@@ -145,6 +145,12 @@ def test_the_size_on_disk_is_known_before(folder, tmp_path):
     assert 0 < ranker.stored_vectors.n_bytes - ranker.stored_bytes(texts) < 2000
 
 
+def test_a_passage_may_have_been_cut_where_it_has_all_tokens_whatever_the_query_has(ranker):
+    long_query = "dune " * 20
+    short, long = ranker.pairs(long_query, ["a csv file", "sand " * 40])
+    assert len(short) > ranker.max_length - 8 and not ranker.is_full(short) and ranker.is_full(long)
+
+
 def test_it_ranks_like_any_ranker(ranker):
     ranked = ranker.rerank(QUERY, TEXTS, 2)
     scores = ranker.score(QUERY, TEXTS)
@@ -173,7 +179,7 @@ def test_the_kind_of_a_folder_is_recognised(folder, tiny_ranker, tmp_path):
 
 
 def test_what_cannot_be_used_is_refused(folder, tiny_elastic, tiny_model, tmp_path):
-    with pytest.raises(ModelError, match="expected int8 or float32 on the cpu"):
+    with pytest.raises(ModelError, match="expected int8 or float32"):
         LateInteractionRanker.from_pretrained(folder, dtype="bfloat16")
     with pytest.raises(ModelError, match="give the folder of a late-interaction ranker"):
         LateInteractionRanker.from_pretrained(tmp_path)
@@ -183,6 +189,15 @@ def test_what_cannot_be_used_is_refused(folder, tiny_elastic, tiny_model, tmp_pa
     lacking = write_late_interaction(tmp_path / "lacking", tiny_elastic, name=str(tiny_model))
     with pytest.raises(ModelError, match=r"has no subnet w.*fit it again"):
         LateInteractionRanker.from_pretrained(lacking)
+    gone = write_late_interaction(tmp_path / "gone", tiny_elastic, name=str(tmp_path / "moved"))
+    with pytest.raises(ModelError, match=r"there is no folder .*moved.* \(made_by\.name in .*late-interaction\.json\)"):
+        LateInteractionRanker.from_pretrained(gone)
+    with pytest.raises(ModelError, match=r"holds no ranker, neither ranker\.json nor late-interaction\.json"):
+        load_ranker(tmp_path)
+    with pytest.raises(ModelError, match="got device 'tpu', expected auto, cpu"):
+        load_ranker(folder, device="tpu")
+    with pytest.raises(QueryError, match="which holds bytes that are not UTF-8"):
+        LateInteractionRanker.from_pretrained(folder).score(QUERY, ["a", "b \ud800 c"])
     (tmp_path / "vectors").write_text("")
     with pytest.raises(BadInputError, match="expected a folder"):
         LateInteractionRanker.from_pretrained(folder, token_vectors=tmp_path / "vectors")
@@ -197,12 +212,19 @@ def test_damaged_files_are_refused(tiny_elastic, tmp_path):
     for key, value, message in (
         ("format", 1, "got format 1, expected 2"),
         ("shape", {**content["shape"], "dim": 9}, "got full.weight of F16"),
+        ("shape", {**content["shape"], "subnets": ["x"]}, r"late-interaction\.json: got subnet 'x', expected the form"),
         ("settings", {"max_length": 1}, "max_length"),
         ("calibration", {"w1-d2": {"scale": -1}}, "scale"),
     ):
         path.write_text(json.dumps({**content, key: value}))
         with pytest.raises(ModelError, match=message):
             read_late_interaction(folder)
+    path.write_text(json.dumps({**content, "settings": {"max_length": 100_000}}))
+    with pytest.raises(ModelError, match=r"got max_length = 100000 .*, expected at most 64, the positions of"):
+        LateInteractionRanker.from_pretrained(folder)
+    (folder / "late-interaction.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"cannot be read \(No such file or directory\): fetch the model again"):
+        read_late_interaction(folder)
 
 
 def test_only_its_own_kind_is_replaced(folder, tmp_path):

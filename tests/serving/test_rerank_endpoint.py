@@ -113,7 +113,7 @@ def test_a_long_document_is_cut_and_the_others_are_not(ranking_client, ranker):
     scores = ranker.score(QUERY, ["dune", long]).tolist()
     assert {row["index"]: row["relevance_score"] for row in results} == dict(enumerate(scores))
     error = error_of(rerank_as_tei(ranking_client, texts=["dune", long], truncate=False), 422)
-    assert error["param"] == "texts[1]" and "got 48 tokens or more with the query; expected fewer" in error["message"]
+    assert error["param"] == "texts[1]" and "it reaches the ranker's limit of 48 tokens" in error["message"]
     assert rerank_as_tei(ranking_client, texts=["dune"], truncate=False).status_code == 200
 
 
@@ -163,6 +163,12 @@ def test_bad_input_is_rejected_with_the_name_of_its_field(ranking_client, fields
 )
 def test_bad_input_in_the_form_of_tei_is_rejected(ranking_client, fields, message):
     assert message in error_of(rerank_as_tei(ranking_client, **fields), 422)["message"]
+
+
+def test_a_document_that_is_not_unicode_is_rejected(ranking_client):
+    body = '{"query": "dune", "documents": ["a", "\\ud800"]}'
+    response = ranking_client.post("/v1/rerank", content=body, headers={"Content-Type": "application/json"})
+    assert "text number 2 is '\\ud800', which holds bytes that are not UTF-8" in error_of(response, 422)["message"]
 
 
 def test_a_document_that_is_no_json_is_rejected(ranking_client):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 
 import pytest
 from ir_measures import ScoredDoc
+from late_interaction_models import write_late_interaction
 
 from elasticdenser import ElasticRanker
 from elasticdenser.datasets.runs import read_run, write_run
@@ -148,6 +150,34 @@ def test_the_weight_of_the_first_stage_can_be_set(evaluated, tmp_path):
     weight = ('ranker = "RANKER"', "candidates = 6", "first_stage_weight = 1e6")
     comparison, _ = evaluated(DENSE, reranking("dense", *weight))
     assert order_of(tmp_path, comparison, "reranked") == order_of(tmp_path, comparison, "dense")
+
+
+def test_late_interaction_reranks_and_its_token_vectors_are_there_the_next_time(
+    evaluated, tiny_elastic, tmp_path, monkeypatch
+):
+    ranker = write_late_interaction(tmp_path / "late", tiny_elastic)
+    tables = (RUN, reranking("given", f'ranker = "{ranker}"', "candidates = 4"))
+    comparison, _ = evaluated(*tables)
+    (stored,) = (tmp_path / "out" / "indexes" / "token-vectors").glob("*/*.activations")
+    first = order_of(tmp_path, comparison, "reranked")
+    assert set(first) == {f"q{n}" for n in range(len(WORDS))}
+    (tmp_path / "out" / "cells.jsonl").unlink()
+    shutil.rmtree(tmp_path / "out" / "runs")
+    monkeypatch.delattr(PassageRows, "encode")  # the passages are not encoded again
+    comparison, _ = evaluated(*tables)
+    assert order_of(tmp_path, comparison, "reranked") == first and stored.is_file()
+
+
+def test_token_vectors_are_stored_when_a_suite_is_interrupted(evaluated, tiny_elastic, tmp_path, monkeypatch):
+    ranker = write_late_interaction(tmp_path / "late", tiny_elastic)
+
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("elasticdenser.suites.run.replace", interrupted)  # after the systems are evaluated
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(RUN, reranking("given", f'ranker = "{ranker}"', "candidates = 4"))
+    assert list((tmp_path / "out" / "indexes" / "token-vectors").glob("*/*.activations"))
 
 
 def test_what_was_skipped_is_not_reranked(evaluated):

@@ -34,13 +34,13 @@ def test_all_missing_sources_of_an_encoder_are_named_before_any_work(tmp_path):
         write_recipe(
             tmp_path,
             NO_ENCODER,
-            ('passages = ["corpus.jsonl"]', 'passages = ["corpus.jsonl", "other.jsonl"]'),
+            ('passages = ["corpus.jsonl"]', 'passages = ["corpus.jsonl", "other.jsonl", ""]'),
             ('path = "dev"', 'path = "dev.jsonl"\nindex = "indexes/dev"'),
         )
     )
     write_data(tmp_path)
     (tmp_path / "queries.txt").unlink()
-    expected = ["passages[1]", "texts[0].path", "dev_sets[0].path", "dev_sets[0].index"]
+    expected = ["passages[1]", "passages[2]", "texts[0].path", "dev_sets[0].path", "dev_sets[0].index"]
     assert missing_of(recipe, tmp_path, tmp_path / "mine") == expected
 
 

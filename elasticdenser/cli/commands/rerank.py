@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -136,7 +137,7 @@ def _reranker(
         message = f"got {candidates}, expected a number from 1, such as 100, or stages, such as 100:w0.25-d1,30:w0.5-d3"
         raise typer.BadParameter(message, param_hint="-k")
     loaded = load_ranker_for(corpus[0], ranker, dtype=options.dtype_of(precision), device=device)
-    return ElasticReranker.parse(f"{candidates}+{first_stage_weight!r}", loaded)
+    return replace(ElasticReranker.parse(candidates, loaded), first_stage_weight=first_stage_weight)
 
 
 def _text_of(corpus: list[str], doc_ids: Collection[str], reading: options.CorpusOptions, progress: Progress) -> TextOf:

@@ -35,17 +35,17 @@ def token_vectors(
     were added, the same command encodes theirs alone; after an interruption, it goes on.
     """
     from elasticdenser.index import PassageIndex
-    from elasticdenser.retrieval.token_vectors import store_token_vectors
+    from elasticdenser.retrieval.token_vectors import size_text, store_token_vectors
 
     if not 0 < gigabytes < math.inf:
         raise QueryError(f"got --gb {gigabytes:g}, expected gigabytes above 0, such as 20")
-    opened, max_bytes = PassageIndex.open(index), int(gigabytes * 1e9)
+    opened, max_bytes = PassageIndex.open(index), int(min(gigabytes, 1e9) * 1e9)
     with resumable(), progress_bars() as progress:
         stored = store_token_vectors(opened, ranker, max_bytes=max_bytes, workers=workers, progress=progress, log=note)
     left_out = f", {stored.n_refused:,} did not fit into --gb {gigabytes:g}" if stored.n_refused else ""
     note(
         f"{stored.folder}: {stored.n_computed:,} passages encoded, {stored.n_found:,} were there{left_out}; "
-        f"{stored.n_bytes / 1e9:.2f} GB"
+        f"{size_text(stored.n_bytes)}"
     )
     note(f'now try:  elasticdenser search {index} "your question" --rerank 50')
 

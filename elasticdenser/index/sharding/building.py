@@ -42,6 +42,7 @@ from elasticdenser.index.sharding.up_to_date import is_up_to_date
 from elasticdenser.index.structures import check_factory, choose_factory
 from elasticdenser.index.structures.registry import AUTO
 from elasticdenser.progress import Progress
+from elasticdenser.query_input import checked_count
 from elasticdenser.ray_connection import ray_cluster
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def build_sharded_index(
         BuildError: Another build is running there, something else is in that place, or the disk refuses.
         BadInputError: The corpus has a fault, or cannot be cut into so many ranges.
     """
-    if not 1 <= n_shards <= MAX_SHARDS:
+    if not 1 <= checked_count(n_shards, "shards", least=0, error=BuildError) <= MAX_SHARDS:
         raise BuildError(f"got {n_shards:,} shards, expected 1 to {MAX_SHARDS:,}")
     check_factory(settings.factory, encoder.dim)
     with exclusive_lock(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from elasticdenser.errors import BuildError
 from elasticdenser.index.structures.base import SearchStructure
 from elasticdenser.index.structures.exhaustive import FlatStructure
 from elasticdenser.index.structures.faiss_structure import FaissStructure
@@ -19,7 +20,13 @@ _JOINED_BY = " + "
 
 
 def split_factory(factory: str) -> list[str]:
-    """Return the factory strings of a structure's parts, which are joined by " + "."""
+    """Return the factory strings of a structure's parts, which are joined by " + ".
+
+    Raises:
+        BuildError: It is no string.
+    """
+    if not isinstance(factory, str):
+        raise BuildError(f"got the factory string {factory!r}, expected one such as HNSW32, or {AUTO}")
     return factory.split(_JOINED_BY)
 
 

@@ -249,5 +249,7 @@ class _ClassifierStages:
     def _start_plan(self) -> dict[str, Any]:
         start: dict[str, Any] = asdict(self._recipe.init) | {"seed": self._recipe.seed}
         if self._recipe.init.model:
-            start["weights_sha256"] = sha256_of(find_model(self._recipe.init.model).path / TRAINED_WEIGHTS)
+            start["weights_sha256"] = sha256_of(
+                find_model(self._recipe.init.model, option="init.model").path / TRAINED_WEIGHTS
+            )
         return start

@@ -100,7 +100,9 @@ class _MirrorStages:
     ) -> None:
         self._recipe, self._options, self._work, self._device = recipe, options, work, device
         self._progress, self._log = progress, log
-        self._location = find_model(recipe.encoder, download=not options.offline)
+        self._location = find_model(
+            recipe.encoder, download=not options.offline, option="--mirror, or encoder in a recipe"
+        )
         first = read_modules(self._location.path)[0]
         if first.kind != TRANSFORMER:
             raise ModelError(f"got {recipe.encoder}, a table of token vectors, expected a transformer")

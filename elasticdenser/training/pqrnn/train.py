@@ -104,6 +104,7 @@ class _PQRNNInputs(PassageInputs):
             device=device,
             download=not options.offline,
             trust_remote_code=options.trust_remote_code,
+            option="--teacher",
         )
 
 

@@ -168,7 +168,9 @@ class RankerInputs(PassageInputs):
         recipe, shape = self.recipe, self.model.shape
         start: dict[str, Any] = asdict(recipe.init)
         if recipe.init.model:
-            start["weights_sha256"] = sha256_of(find_model(recipe.init.model).path / TRAINED_WEIGHTS)
+            start["weights_sha256"] = sha256_of(
+                find_model(recipe.init.model, option="init.model").path / TRAINED_WEIGHTS
+            )
         return {
             "trains": "ranker",
             "encoder": encoder_identity(self.encoder),

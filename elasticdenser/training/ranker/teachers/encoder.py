@@ -37,6 +37,7 @@ def scores_of_encoder(settings: TeacherSettings, inputs: TeacherInputs) -> Teach
         str(folder) if folder.is_dir() else settings.path,
         download=not inputs.offline,
         trust_remote_code=inputs.trust_remote_code,
+        option="path of the teacher",
     )
     overrides = {"max_length": settings.max_length} if settings.max_length else {}
     encoder_settings = read_settings(location.path, **overrides)
