@@ -14,6 +14,7 @@ from late_interaction_models import write_late_interaction
 from elasticdenser import ElasticRanker
 from elasticdenser.datasets.runs import read_run, write_run
 from elasticdenser.errors import BadInputError
+from elasticdenser.rankers.token_rows import PassageRows
 from elasticdenser.suites import SuiteOptions, read_suite, run_suite
 
 WORDS = ["dune", "desert", "paris", "csv", "threads", "moon"]
