@@ -108,7 +108,9 @@ class ActivationCache:
         self.max_bytes = checked_count(max_bytes, "max_bytes", least=0, error=BadInputError)
         self.counts, self.n_bytes = CacheCounts(), 0
         self._places: dict[int, tuple[ActivationFile, int]] = {}
+        self._places_named: dict[bytes, tuple[ActivationFile, int]] = {}
         self._unwritten: dict[int, StoredSequence] = {}
+        self._unwritten_named: dict[bytes, StoredSequence] = {}
         self._unwritten_bytes = 0
         self._lock = Lock()
         check_manifest(folder, source, dtype)
@@ -136,10 +138,21 @@ class ActivationCache:
         """
         return decode_rows(self.rows(sequences, compute), self.dtype)
 
-    def rows(self, sequences: Sequence[Sequence[int]], compute: Compute) -> Bytes:
+    def named(self, name: bytes) -> Bytes | None:
+        """Return the stored states of the sequence with a name, uint8, (length, row bytes); None if it is not there."""
+        with self._lock:
+            stored = self._unwritten_named.get(name) or self._read(self._places_named.get(name))
+            return None if stored is None else self._counted(stored).states
+
+    def rows(self, sequences: Sequence[Sequence[int]], compute: Compute, names: Sequence[bytes] | None = None) -> Bytes:
         """Return the states of sequences end to end as they are stored, uint8, (n_tokens, row bytes).
 
-        Arguments and errors are those of `get_or_compute`.
+        Other arguments and errors are those of `get_or_compute`.
+
+        Args:
+            sequences: Token ids.
+            compute: Called for what is missing.
+            names: Names of `NAME_BYTES` that those sequences get which are stored by this call.
         """
         token_ids = [np.asarray(sequence, np.int32) for sequence in sequences]
         ends = np.cumsum([len(own) for own in token_ids])
@@ -158,7 +171,7 @@ class ActivationCache:
                 own = token_ids[number]
                 part = computed[start : start + len(own)]
                 rows[ends[number] - len(own) : ends[number]] = part
-                self._add(StoredSequence(own, part))
+                self._add(StoredSequence(own, part, names[number] if names else b""))
                 start += len(own)
             if self._unwritten_bytes >= FILE_BYTES:
                 self.flush()
@@ -189,12 +202,12 @@ class ActivationCache:
             self.n_bytes = self._bytes_on_disk()
             if self.n_bytes + self._unwritten_bytes + HEADER_BYTES > self.max_bytes:
                 self.counts.refused += len(self._unwritten)
-                self._unwritten, self._unwritten_bytes = {}, 0
+                self._forget_unwritten()
                 return
             path = self.folder / f"{secrets.token_hex(8)}{_SUFFIX}"
             self.create()
             write_activations(path, self.source.key, list(self._unwritten.values()))
-            self._unwritten, self._unwritten_bytes = {}, 0
+            self._forget_unwritten()
             self._open(path)
             n_written = path.stat().st_size
             self.counts.bytes_written += n_written
@@ -204,18 +217,26 @@ class ActivationCache:
         """Return a stored sequence; None if it is not there, or another one has the same hash."""
         hashed = hash_of(token_ids)
         with self._lock:
-            stored = self._unwritten.get(hashed)
-            if stored is None and hashed in self._places:
-                file, number = self._places[hashed]
-                try:
-                    stored = file.read(number)
-                except DamagedFileError:
-                    self._remove(file.path)
+            stored = self._unwritten.get(hashed) or self._read(self._places.get(hashed))
             if stored is None or not np.array_equal(stored.token_ids, token_ids):
                 return None
-            self.counts.read += 1
-            self.counts.bytes_read += stored.states.nbytes
-            return stored
+            return self._counted(stored)
+
+    def _read(self, place: tuple[ActivationFile, int] | None) -> StoredSequence | None:
+        """Return the sequence at a place; None if there is no place, or its file is damaged."""
+        if place is None:
+            return None
+        file, number = place
+        try:
+            return file.read(number)
+        except DamagedFileError:
+            self._remove(file.path)
+            return None
+
+    def _counted(self, stored: StoredSequence) -> StoredSequence:
+        self.counts.read += 1
+        self.counts.bytes_read += stored.states.nbytes
+        return stored
 
     def _add(self, sequence: StoredSequence) -> None:
         """Take a sequence, unless the cache is full or its hash is taken."""
@@ -228,8 +249,14 @@ class ActivationCache:
                 self.counts.refused += 1
                 return
             # A copy: a view would keep the states of the whole batch in memory.
-            self._unwritten[hashed] = sequence._replace(states=sequence.states.copy())
-            self._unwritten_bytes += sequence.n_bytes
+            own = sequence._replace(states=sequence.states.copy())
+            self._unwritten[hashed] = own
+            if own.name:
+                self._unwritten_named[own.name] = own
+            self._unwritten_bytes += own.n_bytes
+
+    def _forget_unwritten(self) -> None:
+        self._unwritten, self._unwritten_named, self._unwritten_bytes = {}, {}, 0
 
     def _open(self, path: Path) -> None:
         try:
@@ -244,11 +271,13 @@ class ActivationCache:
         if file.key != self.source.key:
             raise BadInputError("these states are of another model or layer: remove the file", path)
         self._places.update((hash_of(file.token_ids(number)), (file, number)) for number in range(len(file)))
+        self._places_named.update((name, (file, number)) for number, name in enumerate(file.names) if any(name))
 
     def _remove(self, path: Path) -> None:
         """Remove a damaged file, where that is allowed, and forget what it held."""
         logger.warning("%s is damaged: what it holds is computed again", path)
         self._places = {hashed: place for hashed, place in self._places.items() if place[0].path != path}
+        self._places_named = {name: place for name, place in self._places_named.items() if place[0].path != path}
         with suppress(OSError):
             path.unlink()
         self.n_bytes = self._bytes_on_disk()

@@ -5,6 +5,7 @@ A file is in the safetensors format, so that other programs can read it:
     token_ids   int32, (n_tokens,): the sequences end to end
     lengths     int32, (n_sequences,)
     checksums   uint32, (n_sequences,): CRC-32 of a sequence's token ids and states
+    names       uint8, (n_sequences, 16): by which sequences are found without their token ids; optional
     states      uint8, (n_tokens, row bytes): see `encode_rows`
 
 Its metadata name the `key` of the cache. It does not import torch.
@@ -31,8 +32,14 @@ STATE_DTYPES = ("float16", "float32", "int8")
 Bytes = NDArray[np.uint8]
 """uint8: stored states."""
 
+NAME_BYTES = 16
+"""Bytes of a sequence's name."""
+
 HEADER_BYTES = 1024
 """Most bytes of a file before its tensors."""
+
+_DTYPES = {("i", 4): "I32", ("u", 4): "U32", ("u", 1): "U8"}
+"""Kind and bytes of a number -> its name in the format."""
 
 _MAX_HALF = float(np.finfo(np.float16).max)
 
@@ -47,15 +54,17 @@ class StoredSequence(NamedTuple):
     Args:
         token_ids: int32, (length,).
         states: uint8, (length, row bytes).
+        name: 16 bytes by which it is found too; empty if it has none.
     """
 
     token_ids: NDArray[np.int32]
     states: Bytes
+    name: bytes = b""
 
     @property
     def n_bytes(self) -> int:
         """Bytes that it takes in a file."""
-        return self.token_ids.nbytes + self.states.nbytes + 8  # length and checksum
+        return self.token_ids.nbytes + self.states.nbytes + len(self.name) + 8  # length and checksum
 
     @property
     def checksum(self) -> int:
@@ -115,10 +124,13 @@ def write_activations(path: Path, key: str, sequences: Sequence[StoredSequence])
         "lengths": np.array([len(sequence.token_ids) for sequence in sequences], np.int32),
         "checksums": np.array([sequence.checksum for sequence in sequences], np.uint32),
     }
+    if any(sequence.name for sequence in sequences):
+        names = b"".join(sequence.name.ljust(NAME_BYTES, b"\0") for sequence in sequences)
+        arrays["names"] = np.frombuffer(names, np.uint8).reshape(-1, NAME_BYTES)
     header: dict[str, Any] = {"__metadata__": {"key": key}}
     n_bytes = 0
     for name, array in arrays.items():
-        header[name] = _described("U32" if name == "checksums" else "I32", array.shape, n_bytes, array.nbytes)
+        header[name] = _described(_DTYPES[array.dtype.kind, array.dtype.itemsize], array.shape, n_bytes, array.nbytes)
         n_bytes += array.nbytes
     shape = len(token_ids), sequences[0].states.shape[1]
     header["states"] = _described("U8", shape, n_bytes, shape[0] * shape[1])
@@ -139,6 +151,10 @@ def _described(dtype: str, shape: tuple[int, ...], start: int, n_bytes: int) -> 
 
 class ActivationFile:
     """File of sequences, with its states memory-mapped.
+
+    Attributes:
+        key: Key of the cache.
+        names: Name of each sequence; of a file without names, nothing.
 
     Args:
         path: The file.
@@ -167,6 +183,7 @@ class ActivationFile:
                 raise ValueError("its tensors do not belong together")
             if len(self._checksums) != len(lengths):
                 raise ValueError(f"it has {len(lengths)} sequences and {len(self._checksums)} checksums")
+            self.names = _read_names(path, header, data, len(lengths))
             self._states = np.memmap(path, np.uint8, "r", data + header["states"]["data_offsets"][0], shape)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
             raise DamagedFileError(f"{path}: {error}") from error
@@ -192,6 +209,15 @@ class ActivationFile:
 
     def _rows(self, number: int) -> slice:
         return slice(int(self._ends[number - 1]) if number else 0, int(self._ends[number]))
+
+
+def _read_names(path: Path, header: dict[str, Any], data: int, n: int) -> list[bytes]:
+    if "names" not in header:
+        return []
+    if header["names"]["shape"] != [n, NAME_BYTES]:
+        raise ValueError(f"it has {n} sequences and names of {header['names']['shape']}")
+    names = np.fromfile(path, np.uint8, n * NAME_BYTES, offset=data + header["names"]["data_offsets"][0])
+    return [name.tobytes() for name in names.reshape(n, NAME_BYTES)]
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:

@@ -173,8 +173,8 @@ class Ranker(ABC, Generic[Pair]):
             raise QueryError(f"got a passage of type {type(wrong[0]).__name__}, expected text")
         try:
             return self.tokenized(query, texts)
-        except TypeError:
-            check_texts(texts)  # the tokenizer says nothing of the text
+        except (TypeError, UnicodeEncodeError):
+            check_texts(texts)  # these errors say nothing of the text
             raise
 
 

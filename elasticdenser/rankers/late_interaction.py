@@ -34,7 +34,7 @@ from elasticdenser.query_input import check_list
 from elasticdenser.rankers.base import Ranker
 from elasticdenser.rankers.late_interaction_files import LateInteraction, read_late_interaction
 from elasticdenser.rankers.pairs import SeparateTokenizer
-from elasticdenser.rankers.token_rows import STORED, PassageRows, max_similarities
+from elasticdenser.rankers.token_rows import STORED, PassageRows, PassageText, max_similarities
 from elasticdenser.subnet import Subnet
 
 MAX_BYTES = 100_000_000_000
@@ -43,13 +43,13 @@ MAX_BYTES = 100_000_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenPair:
-    """Query and passage as token ids with special tokens."""
+    """Query as token ids with special tokens, and a passage."""
 
     query: tuple[int, ...]
-    passage: list[int]
+    passage: PassageText
 
     def __len__(self) -> int:
-        return len(self.query) + len(self.passage)
+        return len(self.query) + len(self.passage.tokens)
 
 
 class LateInteractionRanker(Ranker[TokenPair]):
@@ -161,7 +161,7 @@ class LateInteractionRanker(Ranker[TokenPair]):
 
     def is_full(self, pair: TokenPair) -> bool:
         """Return whether a passage has the maximum number of tokens, so that it may have been cut."""
-        return len(pair.passage) >= self.max_length
+        return len(pair.passage.tokens) >= self.max_length
 
     def calibration(self, subnet: str | Subnet | None = None) -> Calibration:
         """Return the calibration of a subnet's scores to probabilities.
@@ -174,7 +174,7 @@ class LateInteractionRanker(Ranker[TokenPair]):
     def tokenized(self, query: str, texts: Sequence[str]) -> list[TokenPair]:
         """Return the token ids of a query with each passage."""
         (query_ids,) = self._tokenizer.queries([query])
-        return [TokenPair(tuple(query_ids), passage) for passage in self._tokenizer.passages(texts)]
+        return [TokenPair(tuple(query_ids), passage) for passage in self._texts(texts)]
 
     def score_pairs(self, pairs: Sequence[TokenPair], subnet: Subnet) -> Scores:
         """Return the scores of pairs, float32, (n_pairs,)."""
@@ -213,19 +213,18 @@ class LateInteractionRanker(Ranker[TokenPair]):
             BuildError: The disk refuses.
         """
         check_list(texts)
-        passages = self._tokenizer.passages(texts)
-        self._rows(passages, self.stored_vectors)
-        return len(passages)
+        self._rows(self._texts(texts), self.stored_vectors)
+        return len(texts)
 
     def stored_bytes(self, texts: Sequence[str]) -> int:
         """Return the bytes that the vectors of some passages and their tokens take on disk."""
         n_rows = sum(len(self._passages.key_of(passage)) for passage in self._tokenizer.passages(texts))
         return n_rows * (row_bytes(self._model.dim, STORED) + np.dtype(np.int32).itemsize)
 
-    def _score(self, query: tuple[int, ...], passages: Sequence[Sequence[int]], subnet: Subnet) -> Scores:
+    def _score(self, query: tuple[int, ...], passages: Sequence[PassageText], subnet: Subnet) -> Scores:
         """Return the scores of passages for one query."""
         own = self._projector(subnet)([query])
-        stored = self._passages.parted(self._rows(passages, self._vectors), list(map(len, passages)))
+        stored = self._passages.parted(self._rows(passages, self._vectors))
         cosines = (stored.texts * own.texts[0]).sum(axis=1)
         scores: Scores = max_similarities(own.tokens, stored) + np.float32(self._model.settings.vector_weight) * cosines
         return scores
@@ -237,14 +236,31 @@ class LateInteractionRanker(Ranker[TokenPair]):
                 self._projectors[subnet] = self._encoder.projector(subnet, *self._model.queries[subnet])
             return self._projectors[subnet]
 
-    def _rows(self, passages: Sequence[Sequence[int]], stored: ActivationCache | None) -> Bytes:
-        """Return the rows of passages end to end; those that are not stored are computed."""
+    def _texts(self, texts: Sequence[str]) -> list[PassageText]:
+        return [PassageText(text, self._tokenizer) for text in texts]
+
+    def _rows(self, passages: Sequence[PassageText], stored: ActivationCache | None) -> list[Bytes]:
+        """Return the rows of each passage; those that are not stored are computed."""
+        rows = [None if stored is None else stored.named(passage.name) for passage in passages]
+        missing = [passage for passage, found in zip(passages, rows, strict=True) if found is None]
+        computed = iter(self._computed(missing, stored))
+        return [next(computed) if found is None else found for found in rows]
+
+    def _computed(self, passages: Sequence[PassageText], stored: ActivationCache | None) -> list[Bytes]:
+        """Return the rows of each passage that was not found by its name, and store them if there is a place."""
+        if not passages:
+            return []
+        tokens = [passage.tokens for passage in passages]
+        keys = list(map(self._passages.key_of, tokens))
         if stored is None:
-            return encode_rows(self._passages.encode(passages), STORED)
-        return stored.rows(
-            list(map(self._passages.key_of, passages)),
-            lambda missing: self._passages.encode([passages[number] for number in missing]),
-        )
+            rows = encode_rows(self._passages.encode(tokens), STORED)
+        else:
+            rows = stored.rows(
+                keys,
+                lambda missing: self._passages.encode([tokens[number] for number in missing]),
+                [passage.name for passage in passages],
+            )
+        return np.split(rows, np.cumsum(list(map(len, keys)))[:-1])
 
 
 def _check_encoder(folder: Path, model: LateInteraction, encoder: TokenEncoder) -> None:

@@ -6,6 +6,8 @@ The passage's own vector, which usually has more numbers than a row, takes sever
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +17,8 @@ from elasticdenser.arrays import Floats, Scores, Vectors
 from elasticdenser.encoders.token_encoder import Projector, normalised
 from elasticdenser.kernel.packed_encoder import multiply
 from elasticdenser.kernel.packing import pack_matrix
-from elasticdenser.models.activation_files import Bytes, decode_rows, encode_rows
+from elasticdenser.models.activation_files import NAME_BYTES, Bytes, decode_rows, encode_rows
+from elasticdenser.rankers.pairs import SeparateTokenizer
 
 STORED = "int8"
 """Form in which rows are stored and compared: whole numbers with a scale for each row."""
@@ -25,6 +28,31 @@ _BATCH_TOKENS = 8192
 
 _NO_TOKEN = -1
 """Stands for a row that holds no token, among the token ids by which a passage is looked up."""
+
+
+class PassageText:
+    """Text of a passage, which is tokenised when its tokens are needed.
+
+    Attributes:
+        name: Hash of the text, by which its vectors are found without its tokens.
+
+    Args:
+        text: The text.
+        tokenizer: The tokenizer.
+
+    Raises:
+        UnicodeEncodeError: It is no text of Unicode.
+    """
+
+    def __init__(self, text: str, tokenizer: SeparateTokenizer) -> None:
+        self._text, self._tokenizer = text, tokenizer
+        self.name = blake2b(text.encode(), digest_size=NAME_BYTES).digest()
+
+    @cached_property
+    def tokens(self) -> list[int]:
+        """Token ids with special tokens."""
+        (tokens,) = self._tokenizer.passages([self._text])
+        return tokens
 
 
 class StoredPassages(NamedTuple):
@@ -60,33 +88,19 @@ class PassageRows:
 
     def encode(self, passages: Sequence[Sequence[int]]) -> Floats:
         """Return the rows of passages, given by their token ids, end to end: float32, (n_rows, dim)."""
-        is_token = self._is_token(list(map(len, passages)))
-        rows = np.empty((len(is_token), self._dim), np.float32)
         encoded = [self._projector(batch) for batch in _batches(passages)]
-        rows[is_token] = np.concatenate([batch.tokens for batch in encoded])
         texts = np.concatenate([batch.texts for batch in encoded])
         padding = self._n_behind * self._dim - self._vector_dim
-        rows[~is_token] = np.pad(texts, ((0, 0), (0, padding))).reshape(-1, self._dim)
-        return rows
+        behind = np.pad(texts, ((0, 0), (0, padding))).reshape(len(passages), self._n_behind, self._dim)
+        tokens = np.split(np.concatenate([batch.tokens for batch in encoded]), np.cumsum(list(map(len, passages)))[:-1])
+        return np.concatenate([part for pair in zip(tokens, behind, strict=True) for part in pair])
 
-    def parted(self, rows: Bytes, lengths: Sequence[int]) -> StoredPassages:
-        """Return the vectors in the stored rows of passages.
-
-        Args:
-            rows: Rows end to end, uint8, (n_rows, row bytes).
-            lengths: Numbers of tokens of the passages.
-        """
-        is_token = self._is_token(lengths)
-        texts = decode_rows(rows[~is_token], STORED).reshape(len(lengths), -1)[:, : self._vector_dim]
-        starts = np.cumsum([0, *lengths[:-1]])
-        return StoredPassages(_codes(rows[is_token]), starts, normalised(texts))
-
-    def _is_token(self, lengths: Sequence[int]) -> NDArray[np.bool_]:
-        """Return which rows of some passages hold tokens."""
-        kinds = np.tile([True, False], len(lengths))
-        counts = np.full(2 * len(lengths), self._n_behind)
-        counts[::2] = lengths
-        return np.repeat(kinds, counts)
+    def parted(self, rows: Sequence[Bytes]) -> StoredPassages:
+        """Return the vectors in the stored rows of passages, each uint8, (n_rows, row bytes)."""
+        codes = _codes(np.concatenate([own[: -self._n_behind] for own in rows]))
+        texts = decode_rows(np.concatenate([own[-self._n_behind :] for own in rows]), STORED)
+        starts = np.cumsum([0, *(len(own) - self._n_behind for own in rows[:-1])])
+        return StoredPassages(codes, starts, normalised(texts.reshape(len(rows), -1)[:, : self._vector_dim]))
 
 
 def max_similarities(query: Floats, passages: StoredPassages) -> Scores:

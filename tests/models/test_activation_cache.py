@@ -15,7 +15,7 @@ import pytest
 from elasticdenser.errors import BadInputError, BuildError, ModelError
 from elasticdenser.models import activation_cache, activation_files
 from elasticdenser.models.activation_cache import ActivationCache
-from elasticdenser.models.activation_files import decode_rows, encode_rows
+from elasticdenser.models.activation_files import NAME_BYTES, decode_rows, encode_rows
 from elasticdenser.models.activation_manifest import ActivationSource
 
 HIDDEN = 8
@@ -320,3 +320,51 @@ def test_numbers_that_do_not_fit_are_refused():
         encode_rows(large * np.float32("nan"), "int8")
     zeros = np.zeros((2, HIDDEN), np.float32)
     assert np.array_equal(decode_rows(encode_rows(zeros, "int8"), "int8"), zeros)
+
+
+NAMES = [bytes([number]) * NAME_BYTES for number in (1, 2, 3)]
+
+
+def named_cache(folder) -> ActivationCache:
+    cache = opened(folder)
+    cache.rows(SEQUENCES, Computing(), NAMES)
+    return cache
+
+
+def test_named_states_are_found_without_their_token_ids(tmp_path):
+    written = named_cache(tmp_path / "cache")
+    for _ in range(2):  # before they are on the disk, and then
+        found = [written.named(name) for name in NAMES]
+        for states, sequence in zip(found, SEQUENCES, strict=True):
+            assert np.array_equal(decode_rows(states, "float32"), states_of(sequence))
+        written.flush()
+    again = opened(tmp_path / "cache")
+    assert np.array_equal(decode_rows(again.named(NAMES[1]), "float32"), states_of(SEQUENCES[1]))
+    assert again.named(b"9" * NAME_BYTES) is None
+    assert again.counts.read == 1
+
+
+def test_a_name_is_that_of_the_first_text_with_these_tokens(tmp_path):
+    cache = named_cache(tmp_path / "cache")
+    computing = Computing()
+    cache.rows(SEQUENCES, computing, [b"9" * NAME_BYTES] * 3)
+    assert computing.n_computed == 0 and cache.named(b"9" * NAME_BYTES) is None
+
+
+def test_a_name_in_a_damaged_file_is_forgotten(tmp_path):
+    named_cache(tmp_path / "cache").flush()
+    (path,) = files_of(tmp_path / "cache")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    cache = opened(tmp_path / "cache")
+    assert cache.named(NAMES[2]) is None and cache.named(NAMES[0]) is None
+    assert cache.counts.damaged == 1 and not path.exists()
+
+
+def test_files_with_and_without_names_stand_side_by_side(tmp_path):
+    filled(tmp_path / "cache", [[7, 7]])
+    named_cache(tmp_path / "cache").flush()
+    cache = opened(tmp_path / "cache")
+    assert len(cache) == 4 and cache.named(NAMES[0]) is not None
+    assert cache.named(bytes(NAME_BYTES)) is None  # stands for no name in a file

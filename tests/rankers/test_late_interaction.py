@@ -101,7 +101,7 @@ def test_pairs_of_several_queries_are_scored_together(ranker):
     assert scores.tolist() == [
         float(ranker.score(query, [text])[0]) for query, text in zip(queries, TEXTS, strict=False)
     ]
-    assert len(pairs[0]) == len(pairs[0].query) + len(pairs[0].passage)
+    assert len(pairs[0]) == len(pairs[0].query) + len(pairs[0].passage.tokens)
 
 
 def test_stored_vectors_give_the_same_scores_to_the_bit(folder, ranker, tmp_path):
@@ -236,3 +236,14 @@ def test_only_its_own_kind_is_replaced(folder, tmp_path):
     with pytest.raises(ModelError, match="not finite in float16"):
         save_late_interaction(tmp_path / "new", model)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_stored_passages_are_not_tokenised(folder, ranker, tmp_path, monkeypatch):
+    expected = ranker.score(QUERY, TEXTS).tolist()
+    writer = LateInteractionRanker.from_pretrained(folder, token_vectors=tmp_path, max_bytes=10**7)
+    writer.store(TEXTS)
+    monkeypatch.delattr(SeparateTokenizer, "passages")
+    assert writer.score(QUERY, TEXTS).tolist() == expected
+    writer.stored_vectors.flush()
+    reader = LateInteractionRanker.from_pretrained(folder, token_vectors=tmp_path)
+    assert reader.score(QUERY, TEXTS[::-1]).tolist() == expected[::-1]
