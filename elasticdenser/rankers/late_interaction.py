@@ -34,7 +34,7 @@ from elasticdenser.query_input import check_list
 from elasticdenser.rankers.base import Ranker
 from elasticdenser.rankers.late_interaction_files import LateInteraction, read_late_interaction
 from elasticdenser.rankers.pairs import SeparateTokenizer
-from elasticdenser.rankers.token_rows import STORED, PassageRows, PassageText, max_similarities
+from elasticdenser.rankers.token_rows import STORED, PassageRows, PassageText, passage_scores
 from elasticdenser.subnet import Subnet
 
 MAX_BYTES = 100_000_000_000
@@ -223,11 +223,8 @@ class LateInteractionRanker(Ranker[TokenPair]):
 
     def _score(self, query: tuple[int, ...], passages: Sequence[PassageText], subnet: Subnet) -> Scores:
         """Return the scores of passages for one query."""
-        own = self._projector(subnet)([query])
         stored = self._passages.parted(self._rows(passages, self._vectors))
-        cosines = (stored.texts * own.texts[0]).sum(axis=1)
-        scores: Scores = max_similarities(own.tokens, stored) + np.float32(self._model.settings.vector_weight) * cosines
-        return scores
+        return passage_scores(self._projector(subnet)([query]), stored, self._model.settings.vector_weight)
 
     def _projector(self, subnet: Subnet) -> Projector:
         """Return the encoder of queries at a subnet."""

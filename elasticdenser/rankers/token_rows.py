@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdenser.arrays import Floats, Scores, Vectors
-from elasticdenser.encoders.token_encoder import Projector, normalised
+from elasticdenser.encoders.token_encoder import Projector, TokenVectors, normalised
 from elasticdenser.kernel.packed_encoder import multiply
 from elasticdenser.kernel.packing import pack_matrix
 from elasticdenser.models.activation_files import NAME_BYTES, Bytes, decode_rows, encode_rows
@@ -103,22 +103,27 @@ class PassageRows:
         return StoredPassages(codes, starts, normalised(texts.reshape(len(rows), -1)[:, : self._vector_dim]))
 
 
-def max_similarities(query: Floats, passages: StoredPassages) -> Scores:
-    """Return the mean over a query's tokens of the highest cosine to a token of each passage (MaxSim).
+def passage_scores(query: TokenVectors, passages: StoredPassages, vector_weight: float) -> Scores:
+    """Return the scores of passages for a query.
+
+    A score is the mean, over the query's tokens, of the highest cosine to a token of the passage (MaxSim), plus
+    `vector_weight` times the cosine of the texts' vectors.
 
     Args:
-        query: Vectors of the query's tokens, float32, (n_query_tokens, dim).
+        query: Vectors of one query.
         passages: The passages.
+        vector_weight: As in `LateInteractionSettings`.
 
     Returns:
         float32, (n_passages,).
     """
-    own = _codes(encode_rows(query, STORED))
+    own = _codes(encode_rows(query.tokens, STORED))
     # By the kernel, because BLAS would start threads, which wait for each other on a busy machine. Sums of products of
     # whole numbers that stay below 2^24 are exact in float32, whatever their order.
     products = multiply(pack_matrix(own, np.zeros(len(own), np.float32), "fp32"), passages.codes)
     similarities = products / _norms(passages.codes)[:, None]
-    scores: Scores = (np.maximum.reduceat(similarities, passages.starts, axis=0) / _norms(own)).mean(axis=1)
+    closest: Scores = (np.maximum.reduceat(similarities, passages.starts, axis=0) / _norms(own)).mean(axis=1)
+    scores: Scores = closest + np.float32(vector_weight) * (passages.texts * query.texts[0]).sum(axis=1)
     return scores
 
 

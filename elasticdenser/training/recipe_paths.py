@@ -40,6 +40,7 @@ def check_paths(recipe: object, data: Path) -> None:
 def _paths_of(recipe: object) -> Iterator[tuple[str, str]]:
     """Yield the settings that hold paths, such as `texts[0].path`, and the paths."""
     yield from _own_paths(recipe, "")
+    yield from _own_paths(getattr(recipe, "calibration", None), "calibration.")
     for table in _TABLES:
         for number, settings in enumerate(getattr(recipe, table, ())):
             yield from _own_paths(settings, f"{table}[{number}].")

@@ -11,7 +11,9 @@ from kernel_helpers import needs_fast_path
 from recipe_scripts import RECIPES
 
 from elasticdenser.errors import BadInputError
+from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.shipped_ranker import shipped_ranker
+from elasticdenser.rankers import load_ranker
 from elasticdenser.rankers.late_interaction_files import read_late_interaction
 from elasticdenser.training.kinds import read_any_recipe
 from elasticdenser.training.late_interaction.recipe import late_interaction_recipe
@@ -61,6 +63,29 @@ def test_from_the_fit_to_a_search(data, tiny_elastic):
     assert "0 passages encoded, 5 were there" in run("token-vectors", str(data / "index"), *ranker).output
     found = run("search", str(data / "index"), "dune", "--rerank", "5", *ranker)
     assert found.exit_code == 0 and "elastic:5:w1-d2" in found.output
+
+
+def test_probabilities_are_fitted_to_judged_queries(data, tiny_elastic):
+    judged = data / "judged"
+    (judged / "qrels").mkdir(parents=True)
+    (judged / "corpus.jsonl").write_text((data / "passages.jsonl").read_text())
+    rows = [json.dumps({"_id": f"q{number}", "text": text}) for number, text in enumerate(TEXTS)]
+    (judged / "queries.jsonl").write_text("\n".join(rows))
+    pairs = "".join(f"q{number}\td{number}\t1\n" for number in range(len(TEXTS)))
+    (judged / "qrels" / "train.tsv").write_text(f"query-id\tcorpus-id\tscore\n{pairs}")
+    recipe = RECIPE.format(encoder=tiny_elastic, dim=6)
+    (data / "late.toml").write_text(f'{recipe}\n[calibration]\npath = "judged"\nn_passages = 3\nk = 4\n')
+    result = fit(data)
+    assert result.exit_code == 0, result.output
+    ranker = load_ranker(data / "ranker")
+    assert all(ranker.calibration(subnet) != Calibration() for subnet in ranker.subnets)
+    probabilities = ranker.calibration().probabilities(ranker.score(TEXTS[0], TEXTS))
+    assert probabilities.argmax() == 0  # the same text
+    assert probabilities[0] > 0.5 > np.median(probabilities)
+    (judged / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq0\telsewhere\t1\n")
+    assert_fails_after_notes(fit(data, "other"), "no relevant passage of these queries is in the corpus")
+    (data / "late.toml").write_text(f'{recipe}\n[calibration]\npath = "nowhere"\n')
+    assert_fails(fit(data, "other"), "calibration.path: 'nowhere' does not exist")
 
 
 def test_a_fit_can_be_repeated(data):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from elasticdenser.arrays import Floats
 from elasticdenser.encoders.token_encoder import TokenEncoder, load_token_encoder
 from elasticdenser.errors import BadInputError
+from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.locate import DEFAULT_ELASTIC, find_model
 from elasticdenser.progress import Progress, silent
 from elasticdenser.rankers.late_interaction_files import (
@@ -26,8 +27,10 @@ from elasticdenser.rankers.late_interaction_files import (
     save_late_interaction,
 )
 from elasticdenser.rankers.pairs import SeparateTokenizer
+from elasticdenser.rankers.token_rows import PassageRows
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.inputs import TrainOptions, corpus_of
+from elasticdenser.training.late_interaction.calibration import fitted_calibrations
 from elasticdenser.training.late_interaction.recipe import LateInteractionRecipe
 from elasticdenser.training.recipe_paths import check_paths
 from elasticdenser.training.stages import Log
@@ -89,10 +92,25 @@ def fit_late_interaction(
         inputs = np.concatenate(list(_states(encoder, subnet, queries)))
         projections[subnet], closeness[subnet] = _fitted(inputs, targets, recipe.ridge)
         progress("Fitting the subnets", number + 1, len(fitted))
+    calibrations: dict[str, Calibration] = {}
+    if recipe.calibration is not None:
+        exits = {encoder.full_subnet: (projection, np.zeros(recipe.dim, np.float32)), **projections}
+        projectors = {subnet: encoder.projector(subnet, *exit_) for subnet, exit_ in exits.items()}
+        calibrations = fitted_calibrations(
+            recipe.calibration,
+            projectors,
+            PassageRows(projectors[encoder.full_subnet], recipe.dim, encoder.vector_dim),
+            tokenizer,
+            vector_weight=settings.vector_weight,
+            data=options.data,
+            seed=recipe.seed,
+            progress=progress,
+        )
     model = LateInteraction(
         settings=settings,
         full=projection,
         queries=projections,
+        calibration=calibrations,
         provenance={
             "name": location.name,
             "weights_sha256": location.sha256,

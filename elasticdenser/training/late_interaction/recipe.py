@@ -4,6 +4,7 @@ title, seed, encoder, dim, ridge, subnets
 passages = [...]    n_passages      corpora, and how many of their passages the projection is fitted to
 [[texts]]           queries that the subnets are fitted to, if there are any: path, kind, limit: see `TextSource`
 [settings]          see `LateInteractionSettings`
+[calibration]       judged queries to which probabilities are fitted: see `CalibrationSettings`
 """
 
 from __future__ import annotations
@@ -19,6 +20,26 @@ from elasticdenser.rankers.late_interaction_files import LateInteractionSettings
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.settings import NonNegativeInt, PositiveFloat, PositiveInt
 from elasticdenser.training.texts import TextSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationSettings:
+    """Judged queries to which the probabilities of a ranker are fitted.
+
+    Args:
+        path: A BEIR folder.
+        split: Which of its judgements.
+        limit: Maximum number of queries, drawn at random.
+        n_passages: Maximum number of passages, drawn at random, beside the relevant ones.
+        k: Nearest passages of a query that are scored, beside the relevant ones; those without a judgement count as not
+            relevant.
+    """
+
+    path: str
+    split: str = "train"
+    limit: PositiveInt = 300
+    n_passages: PositiveInt = 2000
+    k: PositiveInt = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +59,7 @@ class LateInteractionRecipe:
         subnets: Subnets that may encode queries beside the full encoder.
         ridge: Penalty on the projections of the subnets, as the number of tokens that would weigh as much.
         settings: How texts are read, and how scores are used.
+        calibration: Judged queries for probabilities; None fits none.
     """
 
     title: str = ""
@@ -50,6 +72,7 @@ class LateInteractionRecipe:
     subnets: tuple[str, ...] = ()
     ridge: PositiveFloat = 10.0
     settings: LateInteractionSettings = field(default_factory=LateInteractionSettings)
+    calibration: CalibrationSettings | None = None
 
     def __post_init__(self) -> None:
         for name in self.subnets:
