@@ -85,7 +85,7 @@ def test_probabilities_are_fitted_to_judged_queries(data, tiny_elastic):
     (judged / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq0\telsewhere\t1\n")
     assert_fails_after_notes(fit(data, "other"), "no relevant passage of these queries is in the corpus")
     (data / "late.toml").write_text(f'{recipe}\n[calibration]\npath = "nowhere"\n')
-    assert_fails(fit(data, "other"), "calibration.path: 'nowhere' does not exist")
+    assert_fails(fit(data, "other"), "calibration.path: 'nowhere' is neither a file or folder")
 
 
 def test_a_fit_can_be_repeated(data):
