@@ -52,7 +52,7 @@ def rerank_system(
     }
     manifest = ranker_manifest(reranker.ranker.folder)
     files = [sha256_of(file) for file in (manifest, manifest.with_suffix(".safetensors"))]
-    reranking = _Reranking(name, reranker, query_set, resources)
+    reranking = _Reranking(name, reranker, query_set, resources, scale=not _has_inner_products(over))
     return System(
         name=name,
         title=settings.title or f"{settings.over}, reranked by {reranker}",
@@ -67,13 +67,17 @@ def rerank_system(
 
 def _reranker(where: str, settings: RerankSettings, over: System, resources: Resources) -> ElasticReranker:
     # The weight in a ranker's manifest is for inner products; other systems have scores of any scale.
-    default = None if over.settings.get("type") == "dense" else 0.0
+    default = None if _has_inner_products(over) else 0.0
     weight = default if settings.first_stage_weight is None else settings.first_stage_weight
     spelling = settings.spelling if weight is None else f"{settings.spelling}+{weight!r}"
     try:
         return ElasticReranker.parse(spelling, resources.ranker(settings.ranker))
     except QueryError as error:
         raise BadInputError(f"{where}: {error}") from error
+
+
+def _has_inner_products(system: System) -> bool:
+    return system.settings.get("type") == "dense"
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class _Reranking:
     reranker: ElasticReranker
     query_set: str
     resources: Resources
+    scale: bool
 
     def __call__(self, runs: Sequence[Iterable[ScoredDoc]], k: int) -> Iterator[ScoredDoc]:
         """Yield the reranked hits of the only run."""
@@ -93,7 +98,9 @@ class _Reranking:
         check_documents(candidate_ids(run, self.reranker.n_candidates), texts.__contains__, f"the corpus {corpus}")
         queries = self.resources.query_set(self.query_set).queries
         workers = min(len(run), self.resources.options.workers or cpu_count())  # one query is timed on one core
-        hits = rerank_run(self.reranker, run, queries, texts.__getitem__, k=k, workers=max(1, workers))
+        hits = rerank_run(
+            self.reranker, run, queries, texts.__getitem__, k=k, workers=max(1, workers), scale=self.scale
+        )
         seen: set[str] = set()
         for hit in hits:
             if len(run) > 1 and hit.query_id not in seen:

@@ -24,8 +24,8 @@
     subnet = "w0.5-d3"              # a subnet of the ranker; without this key, the largest
     stages = ["100:w0.25-d1", "30:w0.5-d3"]     # instead of candidates and subnet: a cascade
     ranker = "models/ranker"        # its folder; without this key, the ranker of this package
-    first_stage_weight = 0.2        # of the scores of NAME; without this key, that in the ranker's manifest, or 0 where
-                                    # NAME is not of type dense
+    first_stage_weight = 0.2        # of the scores of NAME, which are scaled to 0 to 1 where it is not of type dense;
+                                    # without this key, that in the ranker's manifest for type dense, else 0
 
     [register]
     "id/of/ir_datasets" = "nq-test.qa.csv"

@@ -82,6 +82,17 @@ def test_the_first_stage_has_its_weight(files, corpus, tiny_ranker):
     assert by_query(files / "new.trec") == RUN
 
 
+def test_the_scale_of_a_runs_scores_does_not_matter(files, corpus, tiny_ranker):
+    runs = []
+    for factor, offset in ((1, 0), (1000, -5)):
+        lines = [line.split() for line in (files / "first.trec").read_text().splitlines()]
+        scaled = [[*line[:4], str(float(line[4]) * factor + offset), line[5]] for line in lines]
+        (files / "first.trec").write_text("".join(" ".join(line) + "\n" for line in scaled))
+        assert rerank(files, corpus, tiny_ranker, "--first-stage-weight", "0.5").exit_code == 0
+        runs.append(by_query(files / "new.trec"))
+    assert runs[0] == runs[1]
+
+
 def test_an_index_is_a_corpus_too(files, corpus, index, tiny_ranker):
     assert rerank(files, corpus, tiny_ranker).exit_code == 0
     of_corpus = (files / "new.trec").read_text()

@@ -76,7 +76,9 @@ def rerank(
     first_stage_weight: Annotated[
         float,
         typer.Option(
-            metavar="W", min=0, help="Adds W times the score in the run to the ranker's; scales of tools differ."
+            metavar="W",
+            min=0,
+            help="Adds W times the score in the run, scaled to 0 to 1 for each query, to the ranker's.",
         ),
     ] = 0.0,
     split: options.Split = None,

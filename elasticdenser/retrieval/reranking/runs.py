@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from ir_measures import ScoredDoc
 
+from elasticdenser.arrays import Scores
 from elasticdenser.errors import BadInputError, QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.retrieval.reranking.elastic import ElasticReranker
@@ -69,6 +70,7 @@ def rerank_run(
     *,
     k: int | None = None,
     workers: int = 1,
+    scale: bool = True,
 ) -> Iterator[ScoredDoc]:
     """Rerank the best documents of each query; the others follow in their old order, with falling scores.
 
@@ -79,6 +81,8 @@ def rerank_run(
         text_of: Texts of the candidates; called from several threads.
         k: Hits for each query, at most; None is all of them.
         workers: Threads, each of which reranks a query at a time.
+        scale: Whether `first_stage_weight` applies to scores that are scaled to 0 to 1 for each query (min-max; Bruch,
+            Gai and Ingber 2023), as those of tools lie anywhere, or to the scores as they are.
 
     Yields:
         The hits, query by query, best first, scores strictly falling.
@@ -89,7 +93,7 @@ def rerank_run(
     check_queries(run, queries)
 
     def rerank(query_id: str) -> list[ScoredDoc]:
-        return _rerank_query(reranker, query_id, queries[query_id], run[query_id], text_of)[:k]
+        return _rerank_query(reranker, query_id, queries[query_id], run[query_id], text_of, scale)[:k]
 
     if workers == 1:
         for query_id in run:
@@ -137,13 +141,26 @@ def _shown(ids: Sequence[str]) -> str:
 
 
 def _rerank_query(
-    reranker: ElasticReranker, query_id: str, query: str, hits: Sequence[tuple[str, float]], text_of: TextOf
+    reranker: ElasticReranker,
+    query_id: str,
+    query: str,
+    hits: Sequence[tuple[str, float]],
+    text_of: TextOf,
+    scale: bool,
 ) -> list[ScoredDoc]:
     candidates = hits[: reranker.n_candidates]
     doc_ids, first_scores = [doc_id for doc_id, _ in hits], np.array([score for _, score in hits], np.float32)
     texts = [text_of(doc_id) for doc_id, _ in candidates]
-    scores, order = reranker.rank_texts(query, texts, first_scores[: len(texts)])
+    of_candidates = first_scores[: len(texts)]
+    scores, order = reranker.rank_texts(query, texts, _scaled(of_candidates) if scale else of_candidates)
     last = scores[-1:].min(initial=np.inf)
     new_scores = strictly_decreasing(np.r_[scores, np.minimum(first_scores[len(texts) :], last)])
     new_ids = [doc_ids[number] for number in order] + doc_ids[len(texts) :]
     return [ScoredDoc(query_id, doc_id, score) for doc_id, score in zip(new_ids, new_scores.tolist(), strict=True)]
+
+
+def _scaled(scores: Scores) -> Scores:
+    """Return scores, best first, scaled to 1 to 0; zeros where all are equal."""
+    spread = scores[:1] - scores[-1:]
+    scaled: Scores = (scores - scores[-1:]) / np.where(spread > 0, spread, np.float32(1))
+    return scaled
