@@ -161,6 +161,5 @@ def _rerank_query(
 
 def _scaled(scores: Scores) -> Scores:
     """Return scores, best first, scaled to 1 to 0; zeros where all are equal."""
-    spread = scores[:1] - scores[-1:]
-    scaled: Scores = (scores - scores[-1:]) / np.where(spread > 0, spread, np.float32(1))
-    return scaled
+    above_last = scores - scores[-1:]
+    return above_last / np.maximum(above_last[:1], np.float32(1e-30))
