@@ -162,4 +162,5 @@ def _rerank_query(
 def _scaled(scores: Scores) -> Scores:
     """Return scores, best first, scaled to 1 to 0; zeros where all are equal."""
     above_last = scores - scores[-1:]
-    return above_last / np.maximum(above_last[:1], np.float32(1e-30))
+    scaled: Scores = above_last / np.maximum(above_last[:1], np.float32(1e-30))
+    return scaled
