@@ -115,7 +115,7 @@ class KernelTokenEncoder:
         if subnet != self.full_subnet or self._is_student:
             model = self._backend.token_model(subnet, (weight, bias))
             return lambda sequences: TokenVectors(
-                self._backend.run(model, sequences, EACH_TOKEN), self._backend.forward(sequences, subnet)
+                self._backend.run(model, sequences, EACH_TOKEN), normalised(self._backend.forward(sequences, subnet))
             )
         # A full encoder's vector is its pooled states, which come beside their projection from the same pass.
         both = np.concatenate([weight, np.eye(self.hidden, dtype=np.float32)])

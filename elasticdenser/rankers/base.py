@@ -156,6 +156,7 @@ class Ranker(ABC, Generic[Pair]):
             QueryError: As for `score`, or k is below 1.
         """
         check_list(passages)
+        passages = list(passages)  # a generator can be read only once
         n_returned = len(passages) if k is None else checked_k(k)
         scores = self.score(query, list(map(_text_of, passages)), subnet)
         order = np.argsort(-scores, kind="stable")[:n_returned].tolist()
@@ -169,6 +170,7 @@ class Ranker(ABC, Generic[Pair]):
         """
         check_query(query, "the query")
         check_list(texts)
+        texts = list(texts)
         if wrong := [text for text in texts if not isinstance(text, str)]:
             raise QueryError(f"got a passage of type {type(wrong[0]).__name__}, expected text")
         try:

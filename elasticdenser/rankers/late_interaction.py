@@ -21,6 +21,7 @@ import numpy as np
 
 from elasticdenser.arrays import Scores
 from elasticdenser.encoders.token_encoder import Projector, TokenEncoder, load_token_encoder
+from elasticdenser.encoders.tokenizing import check_texts
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.models.activation_cache import ActivationCache
 from elasticdenser.models.activation_files import Bytes, encode_rows, row_bytes
@@ -29,6 +30,7 @@ from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.locate import find_model
 from elasticdenser.models.manifest import PROVENANCE
 from elasticdenser.models.ranker_manifest import LATE_INTERACTION_MANIFEST
+from elasticdenser.models.settings import read_settings
 from elasticdenser.models.shipped_ranker import shipped_ranker
 from elasticdenser.query_input import check_list
 from elasticdenser.rankers.base import Ranker
@@ -55,7 +57,8 @@ class TokenPair:
 class LateInteractionRanker(Ranker[TokenPair]):
     """Ranker that compares the tokens of a query with those of passages; safe to use from several threads.
 
-    Use `from_pretrained`. A score depends on query, passage and subnet alone, to the bit.
+    Use `from_pretrained`. With encoders of the BERT type a score depends on query, passage and subnet alone, to the
+    bit; with others as far as their vectors do (see `elasticdenser.encoders.backends`).
 
     Args:
         folder: Folder of the projections.
@@ -91,7 +94,7 @@ class LateInteractionRanker(Ranker[TokenPair]):
         self._lock = Lock()
         self._vectors: ActivationCache | None = None
         if token_vectors is not None:
-            source = _source_of(model, encoder)
+            source = _source_of(model, encoder, self._tokenizer)
             folder_of_ranker = token_vectors / source.key[:12]
             self._vectors = ActivationCache(folder_of_ranker, source, dtype=STORED, max_bytes=max_bytes)
 
@@ -209,15 +212,22 @@ class LateInteractionRanker(Ranker[TokenPair]):
             texts: Passages, each with its title, a space and its text.
 
         Raises:
-            QueryError: The ranker was opened without a folder for them, or `texts` is no list.
+            QueryError: The ranker was opened without a folder for them, or `texts` is no list of texts of Unicode.
             BuildError: The disk refuses.
         """
         check_list(texts)
+        texts = list(texts)
+        check_texts(texts)
         self._rows(self._texts(texts), self.stored_vectors)
         return len(texts)
 
     def stored_bytes(self, texts: Sequence[str]) -> int:
-        """Return the bytes that the vectors of some passages and their tokens take on disk."""
+        """Return the bytes that the vectors of some passages and their tokens take on disk.
+
+        Raises:
+            QueryError: They are no texts of Unicode.
+        """
+        check_texts(texts)
         n_rows = sum(len(self._passages.key_of(passage)) for passage in self._tokenizer.passages(texts))
         return n_rows * (row_bytes(self._model.dim, STORED) + np.dtype(np.int32).itemsize)
 
@@ -247,7 +257,7 @@ class LateInteractionRanker(Ranker[TokenPair]):
         """Return the rows of each passage that was not found by its name, and store them if there is a place."""
         if not passages:
             return []
-        tokens = [passage.tokens for passage in passages]
+        tokens = PassageText.tokens_of(passages, self._tokenizer)
         keys = list(map(self._passages.key_of, tokens))
         if stored is None:
             rows = encode_rows(self._passages.encode(tokens), STORED)
@@ -273,8 +283,11 @@ def _check_encoder(folder: Path, model: LateInteraction, encoder: TokenEncoder) 
         )
 
 
-def _source_of(model: LateInteraction, encoder: TokenEncoder) -> ActivationSource:
-    """Return what the vectors of passages' tokens depend on beside the token ids."""
-    digest = sha256(f"tokens and text {encoder.location.sha256} {encoder.dtype} {model.full.shape}".encode())
+def _source_of(model: LateInteraction, encoder: TokenEncoder, tokenizer: SeparateTokenizer) -> ActivationSource:
+    """Return what the vectors of a passage depend on beside its text."""
+    pooling = read_settings(encoder.location.path).pooling
+    digest = sha256(
+        f"{encoder.location.sha256} {encoder.dtype} {pooling} {tokenizer.passages_key} {model.full.shape}".encode()
+    )
     digest.update(np.ascontiguousarray(model.full, "<f4").data)
     return ActivationSource(key=digest.hexdigest(), layer=encoder.full_subnet.depth, hidden=model.dim)

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from elasticdenser.encoders.tokenizing import TextTokenizer
 from elasticdenser.errors import ModelError
+from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.models.lengths import max_positions
 from elasticdenser.models.model_files import read_config, transformer_folder
 from elasticdenser.models.ranker_manifest import PairSettings
@@ -81,6 +82,9 @@ class PairTokenizer:
 class SeparateTokenizer:
     """Tokenises queries and passages as sequences of their own; safe to use from several threads.
 
+    Attributes:
+        passages_key: Hash of all that the tokens of a passage depend on beside its text.
+
     Args:
         folder: Folder of the encoder.
         max_length: Maximum number of tokens of a passage, special tokens included.
@@ -99,6 +103,8 @@ class SeparateTokenizer:
                 f"{n_positions}, the positions of {folder}: lower them"
             )
         self._query_prompt, self._passage_prompt = settings.query_prompt, settings.passage_prompt
+        depends_on = [settings.passage_prompt, max_length, load_tokenizer(tokenizers, max_length).to_str()]
+        self.passages_key = fingerprint_of(depends_on)
         self._queries = PlainTokenizer(tokenizers, max_query_length - n_special)
         self._passages = PlainTokenizer(tokenizers, max_length - n_special)
 

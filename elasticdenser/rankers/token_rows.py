@@ -6,7 +6,6 @@ The passage's own vector, which usually has more numbers than a row, takes sever
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -46,12 +45,22 @@ class PassageText:
 
     def __init__(self, text: str, tokenizer: SeparateTokenizer) -> None:
         self._text, self._tokenizer = text, tokenizer
+        self._tokens: list[int] | None = None
         self.name = blake2b(text.encode(), digest_size=NAME_BYTES).digest()
 
-    @cached_property
+    @property
     def tokens(self) -> list[int]:
         """Token ids with special tokens."""
-        (tokens,) = self._tokenizer.passages([self._text])
+        if self._tokens is None:
+            (self._tokens,) = self._tokenizer.passages([self._text])
+        return self._tokens
+
+    @staticmethod
+    def tokens_of(passages: Sequence[PassageText], tokenizer: SeparateTokenizer) -> list[list[int]]:
+        """Return the token ids of passages, tokenised in one call."""
+        tokens = tokenizer.passages([passage._text for passage in passages])
+        for passage, own in zip(passages, tokens, strict=True):
+            passage._tokens = own
         return tokens
 
 

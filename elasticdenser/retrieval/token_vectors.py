@@ -2,15 +2,17 @@
 
     INDEX.token-vectors/KEY/    an `ActivationCache`; KEY stands for the ranker's projection and its encoder
 
-The folder lies beside that of the index. Vectors are found by the tokens of a passage, so the index can be changed,
+The folder lies beside that of the index. Vectors are found by the text of a passage, so the index can be changed,
 moved or merged without them; those of passages that are added later are computed in every search until they are stored
 too.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from elasticdenser.progress import Progress, silent
 from elasticdenser.query_input import checked_count
 from elasticdenser.rankers import AnyRanker, LateInteractionRanker, load_ranker, load_shipped_ranker
 from elasticdenser.rankers.late_interaction import MAX_BYTES
+
+logger = logging.getLogger(__name__)
 
 _CHUNK = 64
 """Passages of a call of the ranker."""
@@ -65,7 +69,7 @@ def load_ranker_for(
         index: Folder of the index.
         ranker: Folder of the ranker; None is the one that comes with this package.
         dtype: Arithmetic, as for `load_ranker`.
-        device: Device of an elastic ranker.
+        device: Device, as for `load_ranker`.
 
     Raises:
         ModelError: The ranker cannot be used.
@@ -75,7 +79,16 @@ def load_ranker_for(
     token_vectors = stored if is_late_interaction(folder) and stored.is_dir() else None
     if token_vectors is None and ranker is None and (dtype, device) == ("auto", "auto"):
         return load_shipped_ranker()
-    return load_ranker(ranker, dtype=dtype, device=device, token_vectors=token_vectors)
+    loaded = load_ranker(ranker, dtype=dtype, device=device, token_vectors=token_vectors)
+    if isinstance(loaded, LateInteractionRanker) and token_vectors is not None and not len(loaded.stored_vectors):
+        logger.warning(
+            "%s holds no vectors of %s in %s: the passages are encoded in each search; store them by `elasticdenser "
+            "token-vectors`",
+            token_vectors,
+            loaded.folder,
+            loaded.dtype,
+        )
+    return loaded
 
 
 def estimated_bytes(index: PassageIndex, ranker: LateInteractionRanker) -> int:
@@ -125,13 +138,11 @@ def store_token_vectors(
     )
     loaded.stored_vectors.create()  # a disk that refuses it does so before hours of work
     log(f"{len(index):,} passages, whose tokens will take about {size_text(estimated_bytes(index, loaded))} in all")
-    done = 0
-    with ThreadPoolExecutor(n_threads, thread_name_prefix="token-vectors") as pool:
-        for n_stored in pool.map(loaded.store, _texts(index)):
-            done += n_stored
-            progress("Encoding tokens", done, len(index))
     cache = loaded.stored_vectors
-    cache.flush()
+    try:
+        _store_all(loaded, index, n_threads, progress)
+    finally:
+        cache.flush()
     counts = cache.counts
     return StoredTokenVectors(
         folder=cache.folder,
@@ -140,6 +151,24 @@ def store_token_vectors(
         n_refused=counts.refused,
         n_bytes=cache.n_bytes,
     )
+
+
+def _store_all(ranker: LateInteractionRanker, index: PassageIndex, n_threads: int, progress: Progress) -> None:
+    done = 0
+    started: deque[Future[int]] = deque()
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="token-vectors") as pool:
+        try:
+            for texts in _texts(index):
+                started.append(pool.submit(ranker.store, texts))
+                if len(started) > 2 * n_threads:  # not all texts are in memory at once
+                    done += started.popleft().result()
+                    progress("Encoding tokens", done, len(index))
+            while started:
+                done += started.popleft().result()
+                progress("Encoding tokens", done, len(index))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _texts(index: PassageIndex) -> Iterator[list[str]]:

@@ -50,9 +50,12 @@ def rerank_system(
         "first_stage_weight": reranker.first_stage_weight,
         "precision": reranker.ranker.dtype,
     }
+    scale = not _has_inner_products(over)
+    if scale and reranker.first_stage_weight:
+        shown_settings["first_stage_scores"] = "scaled to 0 to 1"
     manifest = ranker_manifest(reranker.ranker.folder)
     files = [sha256_of(file) for file in (manifest, manifest.with_suffix(".safetensors"))]
-    reranking = _Reranking(name, reranker, query_set, resources, scale=not _has_inner_products(over))
+    reranking = _Reranking(name, reranker, query_set, resources, scale=scale)
     return System(
         name=name,
         title=settings.title or f"{settings.over}, reranked by {reranker}",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from elasticdenser.errors import DataMissingError, MissingExtraError
+from elasticdenser.errors import BuildError, DataMissingError, MissingExtraError
 from elasticdenser.evaluation import Cell, Comparison, QuerySet, Skipped, System, SystemInfo
 from elasticdenser.evaluation.cache import ResultCache
 from elasticdenser.evaluation.cells import evaluate_systems
@@ -57,8 +58,11 @@ def run_suite(
     resources = Resources(suite, options.indexes or cache.folder / "indexes", options, progress)
     try:
         results = _evaluate(resources, cache, progress)
-    finally:
-        resources.flush()
+    except BaseException:
+        with suppress(BuildError):  # the first error is the one to tell
+            resources.flush()
+        raise
+    resources.flush()
     if not results.cells:
         raise nothing_evaluated(f"{skipped.query_set}: {skipped.reason}" for skipped in results.skipped)
     suite = resources.suite

@@ -118,7 +118,7 @@ def test_bad_input_is_explained(data, tiny_elastic):
     assert_fails_after_notes(fit(data, "wide"), "got dim = 33, expected at most 32")
     (data / "late.toml").write_text(RECIPE.format(encoder=tiny_elastic, dim=6).replace("w1-d1", "w1-d9"))
     assert_fails_after_notes(fit(data, "wide"), "got subnet w1-d9, expected some of w1-d2")
-    assert_fails(fit(data, "wide", "--steps", "5"), "which is fitted to texts alone: leave them out")
+    assert_fails(fit(data, "wide", "--steps", "5"), "which has none of these: leave them out")
     assert_fails(fit(data, "wide", "--device", "tpu"), "got device 'tpu', expected auto, cpu")
 
 

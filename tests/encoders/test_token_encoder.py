@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +76,21 @@ def test_tokens_are_projected_states_and_texts_the_vectors_of_a_search(tiny_elas
         assert tokens.shape == (sum(map(len, sequences)), 5)
         assert np.allclose(tokens, encoder.states(subnet, sequences) @ weight.T + bias, atol=2e-2)
         assert np.allclose(vectors, queries.encode(texts, subnet), atol=5e-3)
+
+
+@needs_fast_path
+def test_vectors_of_texts_are_normalised_where_those_of_a_search_are_not(tiny_elastic, tmp_path):
+    folder = tmp_path / "dot"
+    shutil.copytree(tiny_elastic, folder)
+    modules = json.loads((folder / "modules.json").read_text())
+    kept = [module for module in modules if "Normalize" not in module["type"]]
+    (folder / "modules.json").write_text(json.dumps(kept))
+    (folder / "config_sentence_transformers.json").write_text('{"similarity_fn_name": "dot"}')
+    assert not read_settings(folder).normalize
+    encoder = load_token_encoder(find_model(str(folder)), dtype="float32")
+    for subnet in encoder.subnets:
+        _, vectors = encoder.projector(subnet, *projection(encoder.hidden))(SEQUENCES)
+        assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
 @needs_fast_path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -115,6 +116,31 @@ def test_stored_vectors_give_the_same_scores_to_the_bit(folder, ranker, tmp_path
     assert counts.computed == 0 and counts.read == len(TEXTS) * len(ranker.subnets)
 
 
+@pytest.mark.parametrize("changed", ["max_length", "prompt", "pooling"])
+def test_vectors_of_passages_that_were_read_otherwise_are_not_taken(tiny_elastic, tmp_path, changed):
+    encoder = tmp_path / "encoder"
+    shutil.copytree(tiny_elastic, encoder)
+    folder = write_late_interaction(tmp_path / "late", encoder)
+    writer = LateInteractionRanker.from_pretrained(folder, token_vectors=tmp_path / "vectors", max_bytes=10**7)
+    writer.store(TEXTS)
+    writer.stored_vectors.flush()
+    before = writer.score(QUERY, TEXTS)
+    if changed == "max_length":
+        path = folder / "late-interaction.json"
+        content = json.loads(path.read_text())
+        content["settings"]["max_length"] = 12
+    elif changed == "prompt":
+        path = encoder / "config_sentence_transformers.json"
+        content = {"prompts": {"document": "sand "}}
+    else:
+        path = encoder / "1_Pooling" / "config.json"
+        content = {"word_embedding_dimension": 32, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    path.write_text(json.dumps(content))
+    expected = LateInteractionRanker.from_pretrained(folder).score(QUERY, TEXTS)
+    reader = LateInteractionRanker.from_pretrained(folder, token_vectors=tmp_path / "vectors")
+    assert reader.score(QUERY, TEXTS).tolist() == expected.tolist() != before.tolist()
+
+
 def test_searches_only_read_the_folder(folder, ranker, tmp_path):
     reader = LateInteractionRanker.from_pretrained(folder, token_vectors=tmp_path / "vectors")
     assert reader.score(QUERY, TEXTS).tolist() == ranker.score(QUERY, TEXTS).tolist()
@@ -161,6 +187,7 @@ def test_it_ranks_like_any_ranker(ranker):
         ranker.score(QUERY, TEXTS, "w1-d9")
     with pytest.raises(QueryError, match="got one string"):
         ranker.score(QUERY, "text")
+    assert ranker.score(QUERY, (text for text in TEXTS)).tolist() == scores.tolist()
 
 
 def test_another_process_opens_it_with_its_vectors(folder, tmp_path):
@@ -203,6 +230,11 @@ def test_what_cannot_be_used_is_refused(folder, tiny_elastic, tiny_model, tmp_pa
         LateInteractionRanker.from_pretrained(folder, token_vectors=tmp_path / "vectors")
     with pytest.raises(QueryError, match="open the ranker with token_vectors=FOLDER"):
         LateInteractionRanker.from_pretrained(folder).store(TEXTS)
+    for wrong, message in ((["\ud800"], "not UTF-8"), ([3], "text number 1 is 3")):
+        with pytest.raises(QueryError, match=message):
+            LateInteractionRanker.from_pretrained(folder).store(wrong)
+        with pytest.raises(QueryError, match=message):
+            LateInteractionRanker.from_pretrained(folder).stored_bytes(wrong)
 
 
 def test_damaged_files_are_refused(tiny_elastic, tmp_path):

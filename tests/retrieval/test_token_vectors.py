@@ -69,6 +69,24 @@ def test_progress_and_size_are_those_of_all_passages(index, ranker):
     assert abs(stored.n_bytes - expected) < 0.1 * expected + 2000
 
 
+def test_an_interrupted_call_keeps_what_it_has_computed(index, ranker):
+    def interrupt(activity, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store_token_vectors(index, ranker, progress=interrupt, workers=1)
+    again = store_token_vectors(index, ranker, workers=1)
+    assert again.n_found >= 64 and again.n_found + again.n_computed == len(index)
+
+
+def test_it_is_said_where_vectors_are_of_another_precision(index, ranker, caplog):
+    store_token_vectors(index, ranker, workers=1)
+    load_ranker_for(index.path, ranker)
+    assert not caplog.records
+    load_ranker_for(index.path, ranker, dtype="float32")
+    assert "passages are encoded in each search" in caplog.text
+
+
 def test_what_does_not_fit_is_counted(index, ranker):
     stored = store_token_vectors(index, ranker, max_bytes=3000, workers=1)
     assert stored.n_refused > 0 and stored.n_bytes <= 3000

@@ -153,6 +153,14 @@ def test_the_weight_of_the_first_stage_can_be_set(evaluated, tmp_path):
     assert order_of(tmp_path, comparison, "reranked") == order_of(tmp_path, comparison, "dense")
 
 
+def test_the_scores_of_other_systems_are_scaled_before_their_weight(evaluated, tmp_path):
+    weight = ('ranker = "RANKER"', "candidates = 4", "first_stage_weight = 1e6")
+    comparison, _ = evaluated(RUN, reranking("given", *weight))
+    assert order_of(tmp_path, comparison, "reranked") == {f"q{n}": list(TEXTS) for n in range(len(WORDS))}
+    (info,) = (info for info in comparison.systems if info.name == "reranked")
+    assert info.settings["first_stage_scores"] == "scaled to 0 to 1"
+
+
 def test_late_interaction_reranks_and_its_token_vectors_are_there_the_next_time(
     evaluated, tiny_elastic, tmp_path, monkeypatch
 ):

@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from ir_measures import ScoredDoc
+from numpy.typing import NDArray
 
-from elasticdenser.arrays import Scores
 from elasticdenser.errors import BadInputError, QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.retrieval.reranking.elastic import ElasticReranker
@@ -149,18 +149,19 @@ def _rerank_query(
     scale: bool,
 ) -> list[ScoredDoc]:
     candidates = hits[: reranker.n_candidates]
-    doc_ids, first_scores = [doc_id for doc_id, _ in hits], np.array([score for _, score in hits], np.float32)
+    doc_ids, first_scores = [doc_id for doc_id, _ in hits], np.array([score for _, score in hits])
     texts = [text_of(doc_id) for doc_id, _ in candidates]
     of_candidates = first_scores[: len(texts)]
-    scores, order = reranker.rank_texts(query, texts, _scaled(of_candidates) if scale else of_candidates)
+    of_candidates = (_scaled(of_candidates) if scale else of_candidates).astype(np.float32)
+    scores, order = reranker.rank_texts(query, texts, of_candidates)
     last = scores[-1:].min(initial=np.inf)
-    new_scores = strictly_decreasing(np.r_[scores, np.minimum(first_scores[len(texts) :], last)])
+    others = np.minimum(first_scores[len(texts) :], last).astype(np.float32)
+    new_scores = strictly_decreasing(np.r_[scores, others])
     new_ids = [doc_ids[number] for number in order] + doc_ids[len(texts) :]
     return [ScoredDoc(query_id, doc_id, score) for doc_id, score in zip(new_ids, new_scores.tolist(), strict=True)]
 
 
-def _scaled(scores: Scores) -> Scores:
+def _scaled(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return scores, best first, scaled to 1 to 0; zeros where all are equal."""
     above_last = scores - scores[-1:]
-    scaled: Scores = above_last / np.maximum(above_last[:1], np.float32(1e-30))
-    return scaled
+    return above_last / np.where(above_last[:1] > 0, above_last[:1], 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -26,74 +27,92 @@ _BATCH = 64
 """Passages that are encoded in one call."""
 
 
-def fitted_calibrations(
-    settings: CalibrationSettings,
-    projectors: Mapping[Subnet, Projector],
-    rows: PassageRows,
-    tokenizer: SeparateTokenizer,
-    *,
-    vector_weight: float,
-    data: Path,
-    seed: int,
-    progress: Progress,
-) -> dict[str, Calibration]:
-    """Return the calibration of each subnet by name.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JudgedQueries:
+    """Queries, their relevant passages, and others.
 
     Args:
-        settings: The judged queries.
-        projectors: Encoder of queries at each subnet, the full encoder first.
-        rows: Encodes passages.
-        tokenizer: The ranker's.
-        vector_weight: As in `LateInteractionSettings`.
+        queries: Texts of the queries.
+        relevant: For each query, the ids of its relevant passages.
+        passages: Id -> text of all passages.
+    """
+
+    queries: list[str]
+    relevant: list[set[str]]
+    passages: dict[str, str]
+
+
+def load_judged_queries(settings: CalibrationSettings, *, data: Path, seed: int) -> JudgedQueries:
+    """Draw queries and passages.
+
+    Args:
+        settings: What to draw.
         data: Folder that paths are relative to.
-        seed: Seed of the queries and passages that are drawn.
-        progress: Called with (activity, done, total).
+        seed: Seed of what is drawn.
 
     Raises:
         BadInputError: A file is missing or damaged, or no relevant passage is in the corpus.
     """
     random = Random(f"{seed}/calibration")
-    judged = _judged_queries(settings, data, random)
-    passages = _passages(settings, data, set().union(*judged.values()), random)
-    number_of = {doc_id: number for number, doc_id in enumerate(passages)}
-    stored = _stored(list(passages.values()), rows, tokenizer, progress)
+    relevant_of: dict[str, set[str]] = defaultdict(set)
+    for qrel in load_qrels(data / settings.path, split=settings.split):
+        if qrel.relevance > 0:
+            relevant_of[qrel.query_id].add(qrel.doc_id)
+    queries = load_queries(data / settings.path, split=settings.split)
+    queries = [query for query in queries if query.query_id in relevant_of]
+    queries = random.sample(queries, min(settings.limit, len(queries)))
+    relevant = [relevant_of[query.query_id] for query in queries]
+    needed: set[str] = set().union(*relevant)
+    passages: dict[str, str] = {}
+    others: list[tuple[str, str]] = []
+    for number, passage in enumerate(corpus_of((settings.path,), data)):
+        if passage.doc_id in needed:
+            passages[passage.doc_id] = passage.content
+        elif len(others) < settings.n_passages:
+            others.append((passage.doc_id, passage.content))
+        elif (place := random.randrange(number + 1)) < settings.n_passages:  # Vitter 1985
+            others[place] = passage.doc_id, passage.content
+    if not passages:
+        raise BadInputError("no relevant passage of these queries is in the corpus: name another", settings.path)
+    return JudgedQueries(queries=[query.text for query in queries], relevant=relevant, passages=passages | dict(others))
+
+
+def fitted_calibrations(
+    judged: JudgedQueries,
+    projectors: Mapping[Subnet, Projector],
+    rows: PassageRows,
+    tokenizer: SeparateTokenizer,
+    *,
+    vector_weight: float,
+    k: int,
+    progress: Progress,
+) -> dict[str, Calibration]:
+    """Return the calibration of each subnet by name.
+
+    Args:
+        judged: The judged queries.
+        projectors: Encoder of queries at each subnet, the full encoder first.
+        rows: Encodes passages.
+        tokenizer: The ranker's.
+        vector_weight: As in `LateInteractionSettings`.
+        k: As in `CalibrationSettings`.
+        progress: Called with (activity, done, total).
+    """
+    number_of = {doc_id: number for number, doc_id in enumerate(judged.passages)}
+    stored = _stored(list(judged.passages.values()), rows, tokenizer, progress)
     vectors = rows.parted(stored).texts
     full, *_ = projectors
     labels: list[bool] = []
     scores: dict[Subnet, list[Scores]] = {subnet: [] for subnet in projectors}
-    for tokens, relevant_ids in zip(tokenizer.queries(list(judged)), judged.values(), strict=True):
+    for tokens, relevant_ids in zip(tokenizer.queries(judged.queries), judged.relevant, strict=True):
         relevant = {number_of[doc_id] for doc_id in relevant_ids if doc_id in number_of}
-        nearest = np.argsort(-(vectors @ projectors[full]([tokens]).texts[0]), kind="stable")[: settings.k].tolist()
+        nearest = np.argsort(-(vectors @ projectors[full]([tokens]).texts[0]), kind="stable")[:k].tolist()
         candidates = sorted(relevant.union(nearest))
         labels += [number in relevant for number in candidates]
         of_query = rows.parted([stored[number] for number in candidates])
         for subnet, projector in projectors.items():
             scores[subnet].append(passage_scores(projector([tokens]), of_query, vector_weight))
-    if not any(labels):
-        raise BadInputError("no relevant passage of these queries is in the corpus: name another", settings.path)
     return {str(subnet): fit_calibration(np.concatenate(own), np.array(labels)) for subnet, own in scores.items()}
-
-
-def _judged_queries(settings: CalibrationSettings, data: Path, random: Random) -> dict[str, set[str]]:
-    """Return the texts of the queries that are drawn -> ids of their relevant documents."""
-    relevant: dict[str, set[str]] = defaultdict(set)
-    for qrel in load_qrels(data / settings.path, split=settings.split):
-        if qrel.relevance > 0:
-            relevant[qrel.query_id].add(qrel.doc_id)
-    queries = [
-        query for query in load_queries(data / settings.path, split=settings.split) if query.query_id in relevant
-    ]
-    drawn = random.sample(queries, min(settings.limit, len(queries)))
-    return {query.text: relevant[query.query_id] for query in drawn}
-
-
-def _passages(settings: CalibrationSettings, data: Path, needed: set[str], random: Random) -> dict[str, str]:
-    """Return ids of the needed passages and of others, drawn at random -> their texts."""
-    corpus = list(corpus_of((settings.path,), data))
-    others = [passage for passage in corpus if passage.doc_id not in needed]
-    drawn = random.sample(others, min(settings.n_passages, len(others)))
-    taken = [*(passage for passage in corpus if passage.doc_id in needed), *drawn]
-    return {passage.doc_id: passage.content for passage in taken}
 
 
 def _stored(texts: list[str], rows: PassageRows, tokenizer: SeparateTokenizer, progress: Progress) -> list[Bytes]:

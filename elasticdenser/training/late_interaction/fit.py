@@ -1,4 +1,4 @@
-"""Fit of the projections of a late-interaction ranker, without labels and without gradients.
+"""Fit of the projections of a late-interaction ranker, without gradients; only probabilities need judgements.
 
 The states of tokens are projected onto the directions in which those of passages are largest (their first right
 singular vectors). The states of a smaller subnet are projected so that they come nearest to the projected states of the
@@ -8,7 +8,7 @@ full encoder, by ridge regression over queries.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from elasticdenser.arrays import Floats
 from elasticdenser.encoders.token_encoder import TokenEncoder, load_token_encoder
 from elasticdenser.errors import BadInputError
-from elasticdenser.models.calibration import Calibration
 from elasticdenser.models.locate import DEFAULT_ELASTIC, find_model
 from elasticdenser.progress import Progress, silent
 from elasticdenser.rankers.late_interaction_files import (
@@ -30,7 +29,7 @@ from elasticdenser.rankers.pairs import SeparateTokenizer
 from elasticdenser.rankers.token_rows import PassageRows
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.inputs import TrainOptions, corpus_of
-from elasticdenser.training.late_interaction.calibration import fitted_calibrations
+from elasticdenser.training.late_interaction.calibration import JudgedQueries, fitted_calibrations, load_judged_queries
 from elasticdenser.training.late_interaction.recipe import LateInteractionRecipe
 from elasticdenser.training.recipe_paths import check_paths
 from elasticdenser.training.stages import Log
@@ -80,6 +79,8 @@ def fit_late_interaction(
     passages = tokenizer.passages(_drawn(recipe, options.data))
     texts = training_texts(recipe.texts, data=options.data, seed=recipe.seed) if fitted else []
     queries = tokenizer.queries(texts)
+    calibration = recipe.calibration
+    judged = calibration and load_judged_queries(calibration, data=options.data, seed=recipe.seed)
     log(f"{len(passages):,} passages" + (f" and {len(queries):,} queries" if fitted else ""))
     if recipe.dim > encoder.hidden:
         raise BadInputError(f"got dim = {recipe.dim}, expected at most {encoder.hidden}, the numbers of a state")
@@ -92,25 +93,10 @@ def fit_late_interaction(
         inputs = np.concatenate(list(_states(encoder, subnet, queries)))
         projections[subnet], closeness[subnet] = _fitted(inputs, targets, recipe.ridge)
         progress("Fitting the subnets", number + 1, len(fitted))
-    calibrations: dict[str, Calibration] = {}
-    if recipe.calibration is not None:
-        exits = {encoder.full_subnet: (projection, np.zeros(recipe.dim, np.float32)), **projections}
-        projectors = {subnet: encoder.projector(subnet, *exit_) for subnet, exit_ in exits.items()}
-        calibrations = fitted_calibrations(
-            recipe.calibration,
-            projectors,
-            PassageRows(projectors[encoder.full_subnet], recipe.dim, encoder.vector_dim),
-            tokenizer,
-            vector_weight=settings.vector_weight,
-            data=options.data,
-            seed=recipe.seed,
-            progress=progress,
-        )
     model = LateInteraction(
         settings=settings,
         full=projection,
         queries=projections,
-        calibration=calibrations,
         provenance={
             "name": location.name,
             "weights_sha256": location.sha256,
@@ -121,8 +107,29 @@ def fit_late_interaction(
             "n_queries": len(queries),
         },
     )
+    if calibration and judged:
+        model = _calibrated(model, judged, calibration.k, encoder, tokenizer, progress)
     save_late_interaction(output, model)
     return LateInteractionResult(folder=output, energy=energy, closeness=closeness)
+
+
+def _calibrated(
+    model: LateInteraction,
+    judged: JudgedQueries,
+    k: int,
+    encoder: TokenEncoder,
+    tokenizer: SeparateTokenizer,
+    progress: Progress,
+) -> LateInteraction:
+    """Return the model with the calibration of each subnet."""
+    exits = {encoder.full_subnet: (model.full, np.zeros(model.dim, np.float32)), **model.queries}
+    projectors = {subnet: encoder.projector(subnet, *exit_) for subnet, exit_ in exits.items()}
+    rows = PassageRows(projectors[encoder.full_subnet], model.dim, encoder.vector_dim)
+    weight = model.settings.vector_weight
+    calibrations = fitted_calibrations(
+        judged, projectors, rows, tokenizer, vector_weight=weight, k=k, progress=progress
+    )
+    return replace(model, calibration=calibrations)
 
 
 def _chosen(names: Sequence[str], encoder: TokenEncoder) -> list[Subnet]:

@@ -90,8 +90,8 @@ class LateInteractionRecipe:
         """
         if index or teacher or space or steps is not None:
             raise BadInputError(
-                "got --index, --steps, --teacher or --space for a late-interaction ranker, which is fitted to texts "
-                "alone: leave them out"
+                "got --index, --steps, --teacher or --space for a late-interaction ranker, which has none of "
+                "these: leave them out"
             )
         return replace(self, encoder=encoder or self.encoder)
 
