@@ -140,7 +140,7 @@ def test_the_commands_measure_and_use_levels_that_rerank(searched_index, tiny_el
     assert '"w1-d2+12:w0.5-d1": 1.0' in result.output, result.output
     for arguments, message in (
         ([*tested, "--rerank", "5"], "the profile says what is reranked"),
-        ([*tested, "--ranker", str(tmp_path)], "ranker.json is missing"),
+        ([*tested, "--ranker", str(tmp_path)], "holds no ranker, neither ranker.json nor late-interaction.json"),
         (["serve", *common, "--profile", str(output), "--rerank", "5", "--port", "0"], "leave one of the two out"),
     ):
         failed = runner.invoke(app, arguments)
