@@ -23,7 +23,17 @@ LAYERS = (
     ("models",),
     ("datasets",),
     (
-        *("arrays", "artifacts", "cpus", "dataclass_io", "errors", "fingerprint", "hedging", "lazy_imports"),
+        *(
+            "arrays",
+            "artifacts",
+            "cpus",
+            "dataclass_io",
+            "errors",
+            "fingerprint",
+            "hedging",
+            "lazy_imports",
+            "ordered_map",
+        ),
         *("machine", "progress", "query_input", "ray_connection", "requirements", "subnet", "version"),
     ),
 )

@@ -10,9 +10,8 @@ too.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from elasticdenser.errors import QueryError
 from elasticdenser.index import PassageIndex
 from elasticdenser.models.ranker_manifest import is_late_interaction
 from elasticdenser.models.shipped_ranker import shipped_ranker
+from elasticdenser.ordered_map import ordered_map
 from elasticdenser.progress import Progress, silent
 from elasticdenser.query_input import checked_count
 from elasticdenser.rankers import AnyRanker, LateInteractionRanker, load_ranker, load_shipped_ranker
@@ -155,20 +155,10 @@ def store_token_vectors(
 
 def _store_all(ranker: LateInteractionRanker, index: PassageIndex, n_threads: int, progress: Progress) -> None:
     done = 0
-    started: deque[Future[int]] = deque()
     with ThreadPoolExecutor(n_threads, thread_name_prefix="token-vectors") as pool:
-        try:
-            for texts in _texts(index):
-                started.append(pool.submit(ranker.store, texts))
-                if len(started) > 2 * n_threads:  # not all texts are in memory at once
-                    done += started.popleft().result()
-                    progress("Encoding tokens", done, len(index))
-            while started:
-                done += started.popleft().result()
-                progress("Encoding tokens", done, len(index))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        for n_stored in ordered_map(pool, ranker.store, _texts(index), 2 * n_threads):
+            done += n_stored
+            progress("Encoding tokens", done, len(index))
 
 
 def _texts(index: PassageIndex) -> Iterator[list[str]]:

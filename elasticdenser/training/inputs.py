@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,8 @@ from elasticdenser.training.subnet_training import trained_subnets
 from elasticdenser.training.targets import encoder_identity, prepare_data, texts_sha256
 from elasticdenser.training.teacher import Teacher, TextVectors, load_full_encoder, load_teacher
 from elasticdenser.training.texts import training_texts
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,3 +283,14 @@ def _encoder_overrides(recipe: Recipe, index: PassageIndex | None) -> dict[str, 
 def _resolved(source: str, data: Path) -> str:
     path = data / source
     return source if not path.exists() and is_dataset_id(source) else str(path)
+
+
+def reservoir_sample(items: Iterable[Item], n: int, random: Random) -> list[Item]:
+    """Return n items drawn at random, or all if there are fewer, in one pass (Vitter 1985)."""
+    drawn: list[Item] = []
+    for number, item in enumerate(items):
+        if number < n:
+            drawn.append(item)
+        elif (place := random.randrange(number + 1)) < n:
+            drawn[place] = item
+    return drawn

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from ir_measures import ScoredDoc
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from elasticdenser.errors import BadInputError, QueryError
 from elasticdenser.index import PassageIndex
+from elasticdenser.ordered_map import ordered_map
 from elasticdenser.retrieval.reranking.elastic import ElasticReranker
 from elasticdenser.retrieval.scores import strictly_decreasing
 
@@ -99,14 +99,9 @@ def rerank_run(
         for query_id in run:
             yield from rerank(query_id)
         return
-    started: deque[Future[list[ScoredDoc]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="rerank") as pool:
-        for query_id in run:
-            started.append(pool.submit(rerank, query_id))
-            if len(started) > 2 * workers:  # enough for no thread to wait for the longest query
-                yield from started.popleft().result()
-        while started:
-            yield from started.popleft().result()
+        for hits in ordered_map(pool, rerank, run, 2 * workers):
+            yield from hits
 
 
 def check_queries(run: RankedRun, queries: Mapping[str, str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -20,7 +20,7 @@ from elasticdenser.progress import Progress
 from elasticdenser.rankers.pairs import SeparateTokenizer
 from elasticdenser.rankers.token_rows import STORED, PassageRows, passage_scores
 from elasticdenser.subnet import Subnet
-from elasticdenser.training.inputs import corpus_of
+from elasticdenser.training.inputs import corpus_of, reservoir_sample
 from elasticdenser.training.late_interaction.recipe import CalibrationSettings
 
 _BATCH = 64
@@ -64,17 +64,18 @@ def load_judged_queries(settings: CalibrationSettings, *, data: Path, seed: int)
     relevant = [relevant_of[query.query_id] for query in queries]
     needed: set[str] = set().union(*relevant)
     passages: dict[str, str] = {}
-    others: list[tuple[str, str]] = []
-    for number, passage in enumerate(corpus_of((settings.path,), data)):
-        if passage.doc_id in needed:
-            passages[passage.doc_id] = passage.content
-        elif len(others) < settings.n_passages:
-            others.append((passage.doc_id, passage.content))
-        elif (place := random.randrange(number + 1)) < settings.n_passages:  # Vitter 1985
-            others[place] = passage.doc_id, passage.content
+
+    def others() -> Iterator[tuple[str, str]]:
+        for passage in corpus_of((settings.path,), data):
+            if passage.doc_id in needed:
+                passages[passage.doc_id] = passage.content
+            else:
+                yield passage.doc_id, passage.content
+
+    drawn = reservoir_sample(others(), settings.n_passages, random)
     if not passages:
         raise BadInputError("no relevant passage of these queries is in the corpus: name another", settings.path)
-    return JudgedQueries(queries=[query.text for query in queries], relevant=relevant, passages=passages | dict(others))
+    return JudgedQueries(queries=[query.text for query in queries], relevant=relevant, passages=passages | dict(drawn))
 
 
 def fitted_calibrations(

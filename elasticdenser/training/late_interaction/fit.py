@@ -28,7 +28,7 @@ from elasticdenser.rankers.late_interaction_files import (
 from elasticdenser.rankers.pairs import SeparateTokenizer
 from elasticdenser.rankers.token_rows import PassageRows
 from elasticdenser.subnet import Subnet
-from elasticdenser.training.inputs import TrainOptions, corpus_of
+from elasticdenser.training.inputs import TrainOptions, corpus_of, reservoir_sample
 from elasticdenser.training.late_interaction.calibration import JudgedQueries, fitted_calibrations, load_judged_queries
 from elasticdenser.training.late_interaction.recipe import LateInteractionRecipe
 from elasticdenser.training.recipe_paths import check_paths
@@ -141,14 +141,9 @@ def _chosen(names: Sequence[str], encoder: TokenEncoder) -> list[Subnet]:
 
 
 def _drawn(recipe: LateInteractionRecipe, data: Path) -> list[str]:
-    """Return passages that are drawn at random, with their titles (reservoir sampling, Vitter 1985)."""
-    random = Random(f"{recipe.seed}/passages")
-    drawn: list[str] = []
-    for number, passage in enumerate(corpus_of(recipe.passages, data)):
-        if number < recipe.n_passages:
-            drawn.append(passage.content)
-        elif (place := random.randrange(number + 1)) < recipe.n_passages:
-            drawn[place] = passage.content
+    """Return passages that are drawn at random, with their titles."""
+    texts = (passage.content for passage in corpus_of(recipe.passages, data))
+    drawn = reservoir_sample(texts, recipe.n_passages, Random(f"{recipe.seed}/passages"))
     if not drawn:
         raise BadInputError("the corpora of the recipe hold no passages: name others")
     return drawn
