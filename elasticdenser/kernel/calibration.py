@@ -13,7 +13,7 @@ from math import erf, pi, sqrt
 import numpy as np
 
 from elasticdenser.arrays import Array, Floats
-from elasticdenser.kernel.weights import Transformer
+from elasticdenser.kernel.weights import LayerWeights, Transformer
 
 Product = Callable[[str, Array], Array]
 """Multiplies inputs, (n_tokens, n_inputs), by the weights of `qkv`, `out`, `up` or `down`, and adds their bias."""
@@ -25,25 +25,30 @@ def embed(body: Transformer, token_ids: Sequence[int]) -> Floats:
     return _normed(embedded.astype(np.float32), body.norm[0], body.eps)
 
 
-def apply_layer(body: Transformer, norms: Array, hidden: Array, product: Product) -> Array:
+def apply_layer(body: Transformer, layer: LayerWeights, hidden: Array, product: Product) -> Array:
     """Return the hidden states of one text after a layer.
 
     Args:
         body: The transformer.
-        norms: Layer norms: (after attention or after the neurons, weight or bias, hidden).
+        layer: The layer, of which only norms and biases by distance are used.
         hidden: Hidden states before the layer, (n_tokens, hidden), float32 or float64.
         product: Products of the layer; that of `qkv` must have divided the queries by the root of `head_dim`.
     """
+    norms = layer.norms[0]
     qkv = product("qkv", hidden).reshape(len(hidden), -1, 3, body.head_dim)
-    hidden = _normed(hidden + product("out", _attended(qkv)), norms[0], body.eps)
+    hidden = _normed(hidden + product("out", _attended(qkv, layer.distance_bias)), norms[0], body.eps)
     neurons = ACTIVATIONS[body.activation](product("up", hidden))
     return _normed(hidden + product("down", neurons), norms[1], body.eps)
 
 
-def _attended(qkv: Array) -> Array:
-    """Return softmax(Q K^T) V, (n_tokens, n_heads * head_dim), of projections, (n_tokens, n_heads, 3, head_dim)."""
+def _attended(qkv: Array, distance_bias: Floats | None) -> Array:
+    """Return softmax(Q K^T + B) V, (n_tokens, n_heads * head_dim), of projections, (n_tokens, n_heads, 3, head_dim)."""
     query, key, value = qkv.transpose(2, 1, 0, 3)
     scores = query @ key.swapaxes(1, 2)
+    if distance_bias is not None:
+        max_distance = distance_bias.shape[1] // 2
+        distance = np.arange(len(qkv)) - np.arange(len(qkv))[:, None]
+        scores = scores + distance_bias[:, distance.clip(-max_distance, max_distance) + max_distance]
     shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
     shares /= shares.sum(axis=-1, keepdims=True)
     joined: Array = (shares @ value).transpose(1, 0, 2).reshape(len(qkv), -1)

@@ -118,6 +118,7 @@ def _transformer_of(tensors: Tensors, shape: ElasticShape, tokens: Array) -> Tra
             down=get("down"),
             down_bias=get("down_bias"),
             norms=get("norms"),
+            distance_bias=get("distance_bias") if shape.max_distance else None,
         )
 
     return Transformer(
@@ -152,6 +153,8 @@ def _check(tensors: Tensors, shape: ElasticShape) -> None:
         "down_bias": (hidden,),
         "norms": (n_widths, 2, 2, hidden),
     }
+    if shape.max_distance:
+        layer["distance_bias"] = (shape.n_heads, 2 * shape.max_distance + 1)
     for number in range(shape.n_layers):
         for name, expected in layer.items():
             tensors.check(f"blocks.{number}.{name}", expected)

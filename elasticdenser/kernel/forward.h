@@ -61,7 +61,7 @@ static void run_layer(const Model *m, const Layer *layer, const Scratch *s, cons
               s->qkv + at * s->qkv_pitch, s->qkv_pitch, NO_ACTIVATION, s->rows);
     for (int64_t text = 0; text < n_texts; text++) {
         const int64_t at = starts[text] - first;
-        attend(m->n_heads, m->head_dim, s->qkv + at * s->qkv_pitch, s->qkv_pitch, starts[text + 1] - starts[text],
+        attend(m, layer->distance_bias, s->qkv + at * s->qkv_pitch, s->qkv_pitch, starts[text + 1] - starts[text],
                s->context + at * s->context_pitch, s->context_pitch, s->keys, s->scores);
     }
     for (int64_t at = 0; at < n_tokens; at += BLOCK) {

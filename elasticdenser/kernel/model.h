@@ -30,6 +30,8 @@ typedef struct {
     Product qkv;            /* outputs: for each head its query, already divided by sqrt(head_dim), key and value */
     Product out, up, down;
     const float *attention_norm, *output_norm; /* [weight or bias][hidden, padded] */
+    const float *distance_bias; /* (n_heads, bias_pitch): attention biases of keys at the distances 1 - n_positions to
+                                   n_positions - 1 from the query; NULL: none */
 } Layer;
 
 /* Rows of hidden and dim numbers are padded with zeros to whole vectors of 16. */
@@ -84,6 +86,8 @@ extern const Path ed_avx2, ed_avx512;
 enum { BLOCK = 64 };        /* rows of a product, and tokens of short texts, that are computed together */
 
 static inline int64_t padded_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+/* Numbers from one head's biases to the next: they are read in vectors of 16, past the last distance. */
+static inline int64_t bias_pitch(int64_t n_positions) { return padded_to(2 * n_positions + 14, 16); }
 static inline int64_t greater(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
 

@@ -109,12 +109,14 @@ class _PackedBody:
 
     def layers(self, numbers: Sequence[int]) -> list[PackedLayer]:
         """Return packed layers by their numbers."""
+        n_positions = len(self.weights.positions)
         missing = [number for number in numbers if number not in self._layers]
         smoother = LayerSmoother(self.weights, self._multiply) if self._multiply and missing else None
         for number in missing:
             # One layer at a time: in float32 a layer takes four times as much memory.
             layer = self.weights.layer(number)
-            self._layers[number] = smoother.pack_next(layer) if smoother else pack_layer(layer, self._precision)
+            packed = smoother.pack_next(layer) if smoother else pack_layer(layer, n_positions, self._precision)
+            self._layers[number] = packed
         return [self._layers[number] for number in numbers]
 
 

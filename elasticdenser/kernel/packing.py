@@ -7,7 +7,7 @@ the same factor (SmoothQuant, Xiao et al. 2023); `elasticdenser.kernel.smoothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,13 +166,14 @@ def _pack_int8(weight: Floats, smooth: Floats | None, block: int) -> tuple[Array
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedLayer:
-    """One packed layer; `norms` as in `LayerWeights`, padded to 16."""
+    """One packed layer; `norms` as in `LayerWeights`, padded to 16; `distance_bias` as `pack_biases` returns it."""
 
     qkv: PackedMatrix
     out: PackedMatrix
     up: PackedMatrix
     down: PackedMatrix
     norms: Floats
+    distance_bias: Floats | None
 
 
 def products_of(layer: LayerWeights) -> dict[str, tuple[Floats, Floats]]:
@@ -188,12 +189,33 @@ def products_of(layer: LayerWeights) -> dict[str, tuple[Floats, Floats]]:
     }
 
 
-def pack_layer(layer: LayerWeights, precision: str) -> PackedLayer:
+def pack_layer(layer: LayerWeights, n_positions: int, precision: str) -> PackedLayer:
     """Pack a layer without smoothing."""
     packed = {name: pack_matrix(*product, precision) for name, product in products_of(layer).items()}
-    return PackedLayer(**packed, norms=pack_norms(layer.norms))
+    return packed_layer(layer, n_positions, packed)
 
 
-def pack_norms(norms: Floats) -> Floats:
-    """Pack the layer norms of a layer."""
-    return aligned(norms, np.float32, (*norms.shape[:3], padded(norms.shape[3], 16)))
+def packed_layer(layer: LayerWeights, n_positions: int, products: Mapping[str, PackedMatrix]) -> PackedLayer:
+    """Return a layer of products that are packed already."""
+    width = padded(layer.norms.shape[3], 16)
+    return PackedLayer(
+        **products,
+        norms=aligned(layer.norms, np.float32, (*layer.norms.shape[:3], width)),
+        distance_bias=None if layer.distance_bias is None else pack_biases(layer.distance_bias, n_positions),
+    )
+
+
+def pack_biases(distance_bias: Floats, n_positions: int) -> Floats:
+    """Return attention biases of all distances of two of n positions, those beyond the largest repeated.
+
+    Args:
+        distance_bias: (n_heads, 2 * max_distance + 1), as in `LayerWeights`.
+        n_positions: Number of positions.
+
+    Returns:
+        float32, (n_heads, 2 * n_positions - 1), with the rows padded as model.h says (`bias_pitch`).
+    """
+    max_distance = distance_bias.shape[1] // 2
+    distance = np.arange(1 - n_positions, n_positions).clip(-max_distance, max_distance)
+    pitch = padded(2 * n_positions + 14, 16)
+    return aligned(distance_bias[:, distance + max_distance], np.float32, (len(distance_bias), pitch))

@@ -15,7 +15,7 @@ import numpy as np
 from elasticdenser.arrays import Array, Floats
 from elasticdenser.errors import ModelError
 from elasticdenser.kernel.calibration import apply_layer, embed
-from elasticdenser.kernel.packing import PackedLayer, PackedMatrix, pack_matrix, pack_norms, products_of
+from elasticdenser.kernel.packing import PackedLayer, PackedMatrix, pack_matrix, packed_layer, products_of
 from elasticdenser.kernel.weights import LayerWeights, Transformer
 
 Multiply = Callable[[PackedMatrix, Floats], Floats]
@@ -65,8 +65,8 @@ class LayerSmoother:
             outputs: Array = self._multiply(packed[name], rounded).astype(np.float64)
             return outputs
 
-        self._hidden = apply_layer(self._body, layer.norms[0], self._hidden, product)
-        return PackedLayer(**packed, norms=pack_norms(layer.norms))
+        self._hidden = apply_layer(self._body, layer, self._hidden, product)
+        return packed_layer(layer, len(self._body.positions), packed)
 
 
 def _factors(weight: Floats, inputs: Floats) -> Floats:

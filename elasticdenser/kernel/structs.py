@@ -37,7 +37,7 @@ class LayerStruct(ctypes.Structure):
 
     _fields_ = (
         *((name, ProductStruct) for name in ("qkv", "out", "up", "down")),
-        *((name, ctypes.c_void_p) for name in ("attention_norm", "output_norm")),
+        *((name, ctypes.c_void_p) for name in ("attention_norm", "output_norm", "distance_bias")),
     )
 
 
@@ -116,6 +116,8 @@ class KernelModel:
             struct.up = self.product(layer.up, n_outputs=n_neurons)
             struct.down = self.product(layer.down, n_inputs=n_neurons)
             struct.attention_norm, struct.output_norm = map(self._address, layer.norms[width_index])
+            if layer.distance_bias is not None:
+                struct.distance_bias = self._address(layer.distance_bias)
         model = self.struct
         model.tokens, model.positions = self._address(embeddings.tokens), self._address(embeddings.positions)
         model.norm = self._address(embeddings.norm[width_index])

@@ -23,6 +23,7 @@ from elasticdenser.models.architectures import (
     expected_shapes,
     norm_eps,
 )
+from elasticdenser.models.distances import TABLE, buckets, has_distance_bias, n_buckets_of
 from elasticdenser.models.model_files import first_position, read_config
 from elasticdenser.models.weights_files import weights_file
 
@@ -41,6 +42,8 @@ class LayerWeights:
         down: (hidden, n_neurons).
         down_bias: (hidden,).
         norms: (n_widths, after attention or after the neurons, weight or bias, hidden).
+        distance_bias: (n_heads, 2 * max_distance + 1): attention biases of keys from that far before the query to that
+            far behind it; None where there are none.
     """
 
     qkv: Floats
@@ -52,6 +55,7 @@ class LayerWeights:
     down: Floats
     down_bias: Floats
     norms: Floats
+    distance_bias: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +153,10 @@ def _transformer_of(checkpoint: _Checkpoint, config: Mapping[str, Any]) -> Trans
     if tokens.dtype not in (np.float16, np.float32):
         tokens = checkpoint.get("embeddings.word_embeddings.weight")
 
+    distance_bias = None
+    if has_distance_bias(config):
+        distance_bias = checkpoint.get(TABLE)[buckets(n_buckets_of(config))].T
+
     def layer(number: int) -> LayerWeights:
         prefix = names.layer.format(number)
 
@@ -168,6 +176,7 @@ def _transformer_of(checkpoint: _Checkpoint, config: Mapping[str, Any]) -> Trans
             norms=np.stack(
                 [checkpoint.norm(prefix + names.attention_norm), checkpoint.norm(prefix + names.output_norm)]
             )[None],
+            distance_bias=distance_bias,
         )
 
     return Transformer(

@@ -25,6 +25,7 @@ from elasticdenser.models.architectures import (
     norm_eps,
 )
 from elasticdenser.models.bert import Weights
+from elasticdenser.models.distances import TABLE
 from elasticdenser.models.model_files import first_position
 from elasticdenser.models.trunk import ElasticTrunk
 
@@ -47,7 +48,7 @@ def source_of_bert(
     if not 0 < n_layers < depth:
         raise ModelError(f"got {n_layers} recycled layers of a model of {depth}, expected 1 to {depth - 1}")
     weights, layer = Weights(tensors), ARCHITECTURES[config["model_type"]].layer
-    prefixes = ("embeddings.", *map(layer.format, range(n_layers)))
+    prefixes = ("embeddings.", TABLE, *map(layer.format, range(n_layers)))
     names = [name for name, _ in expected_shapes(config) if name.startswith(prefixes) and weights.has(name)]
     settings = {
         "kind": config["model_type"],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from elasticdenser.errors import ModelError
+from elasticdenser.models.distances import TABLE, has_distance_bias, n_buckets_of
 from elasticdenser.models.model_files import PositiveNumber, value_of
 
 
@@ -41,12 +42,19 @@ _DISTILBERT = LayerNames(
     down="ffn.lin2",
     output_norm="output_layer_norm",
 )
+_MPNET = replace(
+    _BERT,
+    query_key_value=("attention.attn.q", "attention.attn.k", "attention.attn.v"),
+    attention_output="attention.attn.o",
+    attention_norm="attention.LayerNorm",
+)
 ARCHITECTURES = {
     "bert": _BERT,
     "roberta": _BERT,
     "xlm-roberta": _BERT,
     "camembert": _BERT,
     "distilbert": _DISTILBERT,
+    "mpnet": _MPNET,
 }
 """Names of the weights by the `model_type` of `config.json`."""
 
@@ -144,6 +152,8 @@ def expected_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int,
         n_rows = count_of(config, key) if key is not None and config.get(key) is not None else ANY
         yield f"embeddings.{table}_embeddings.weight", (n_rows, hidden)
     yield from _norm_shapes("embeddings.LayerNorm", hidden)
+    if has_distance_bias(config):
+        yield TABLE, (n_buckets_of(config), n_heads)
     products = {
         **dict.fromkeys((*names.query_key_value, names.attention_output), (hidden, hidden)),
         names.up: (n_neurons, hidden),

@@ -26,6 +26,7 @@ from elasticdenser.models.architectures import (
     fits_shape,
     norm_eps,
 )
+from elasticdenser.models.distances import TABLE, buckets, has_distance_bias, n_buckets_of
 from elasticdenser.models.layers import Linear, PackedBatch, attend, make_linear, pool
 from elasticdenser.models.model_files import first_position, read_config
 from elasticdenser.models.weights_files import weights_file
@@ -36,7 +37,10 @@ Norm = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Weights of a layer, ready for inference: matrix products in the dtype of the encoder, norms in float32."""
+    """Weights of a layer, ready for inference: matrix products in the dtype of the encoder, norms in float32.
+
+    The biases by distance, if there are any, are as `pair_biases` reads them, in the dtype of the encoder.
+    """
 
     query_key_value: Linear
     attention_output: Linear
@@ -44,6 +48,7 @@ class Layer:
     up: Linear
     down: Linear
     output_norm: Norm
+    distance_bias: Tensor | None = None
 
 
 class Bert:
@@ -96,11 +101,15 @@ class Bert:
         check_supported(config)
         Weights(weights).check(config)
         reader = _Reader(config, weights, dtype, device)
+        distance_bias = reader.distance_bias()
         return cls(
             tokens=reader.tokens(),
             positions=reader.positions(),
             norm=reader.norm("embeddings.LayerNorm"),
-            layers=[reader.layer(number) for number in range(count_of(config, "num_hidden_layers", "n_layers"))],
+            layers=[
+                reader.layer(number, distance_bias)
+                for number in range(count_of(config, "num_hidden_layers", "n_layers"))
+            ],
             n_heads=count_of(config, "num_attention_heads", "n_heads"),
             eps=norm_eps(config),
             dtype=dtype,
@@ -156,7 +165,7 @@ class Bert:
     def _after(self, layers: Sequence[Layer], hidden: Tensor, batch: PackedBatch) -> Tensor:
         """Return the hidden states after some layers."""
         for layer in layers:
-            attended = attend(layer.query_key_value(hidden.to(self.dtype)), batch, self.n_heads)
+            attended = attend(layer.query_key_value(hidden.to(self.dtype)), batch, self.n_heads, layer.distance_bias)
             hidden = self._normed(hidden + layer.attention_output(attended), layer.attention_norm)
             up = layer.up(hidden.to(self.dtype))
             hidden = self._normed(hidden + layer.down(up), layer.output_norm)
@@ -187,7 +196,12 @@ class _Reader:
         weight, bias = (self._weights.get(f"{name}.{part}") for part in ("weight", "bias"))
         return weight.to(self._device, torch.float32), bias.to(self._device, torch.float32)
 
-    def layer(self, number: int) -> Layer:
+    def distance_bias(self) -> Tensor | None:
+        """Return the biases that all layers share, (n_heads, 2 * max_distance + 1), if there are any."""
+        biases = distance_biases(self._config, self._weights)
+        return None if biases is None else biases.to(self._device, self._dtype)
+
+    def layer(self, number: int, distance_bias: Tensor | None) -> Layer:
         names, prefix = self._names, self._names.layer.format(number)
         return Layer(
             query_key_value=self._linear([prefix + name for name in names.query_key_value]),
@@ -196,6 +210,7 @@ class _Reader:
             up=self._linear([prefix + names.up], self._activation),
             down=self._linear([prefix + names.down]),
             output_norm=self.norm(prefix + names.output_norm),
+            distance_bias=distance_bias,
         )
 
     def _linear(self, names: Sequence[str], activation: str = "none") -> Linear:
@@ -260,6 +275,13 @@ def position_vectors(config: Mapping[str, Any], weights: Weights) -> Tensor:
         # Texts have only the first segment, so its vector is added to the positions.
         positions = positions + weights.get("embeddings.token_type_embeddings.weight")[0]
     return positions
+
+
+def distance_biases(config: Mapping[str, Any], weights: Weights) -> Tensor | None:
+    """Return the attention biases by distance, float32, (n_heads, 2 * max_distance + 1); None where there are none."""
+    if not has_distance_bias(config):
+        return None
+    return weights.get(TABLE).float()[buckets(n_buckets_of(config))].T.contiguous()
 
 
 def segment_vector(weights: Weights, hidden: int) -> Tensor:

@@ -119,6 +119,8 @@ def reorder(model: ElasticTrunk, heads: Tensor, neurons: Tensor) -> None:
             layer.qkv.copy_(layer.qkv[:, order])
             layer.qkv_bias.copy_(layer.qkv_bias[:, order])
             layer.out.copy_(layer.out[:, order])
+            if model.shape.max_distance:
+                layer.distance_bias.copy_(layer.distance_bias[order])
             order = neuron_importance.argsort(descending=True, stable=True)
             layer.up.copy_(layer.up[order])
             layer.up_bias.copy_(layer.up_bias[order])

@@ -11,6 +11,7 @@ from elasticdenser.models.model_files import FETCH_MODEL, NORMALIZE, PQRNN, STAT
 from elasticdenser.models.poolings import OWN_POOLINGS
 from elasticdenser.models.remote_code import check_remote_code
 from elasticdenser.models.settings import EncoderSettings
+from elasticdenser.models.weights_files import is_divided
 
 Kind = Literal["bert", "transformers", "static", "pqrnn"]
 """`bert`: our kernel and our code for torch; `transformers`: that package; `static`: a table of token vectors;
@@ -30,9 +31,8 @@ def kind_of(folder: Path, settings: EncoderSettings) -> Kind:
         return "pqrnn"
     config = read_config(folder)
     has_own_head = all(module.kind == NORMALIZE for module in others[1:])
-    if settings.pooling in OWN_POOLINGS and has_own_head and is_supported(config) and not config.get("auto_map"):
-        return "bert"
-    return "transformers"
+    is_plain = has_own_head and not config.get("auto_map") and not is_divided(folder)
+    return "bert" if is_plain and settings.pooling in OWN_POOLINGS and is_supported(config) else "transformers"
 
 
 def check_computable(folder: Path, name: str, *, trust_remote_code: bool) -> None:

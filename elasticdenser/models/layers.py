@@ -84,13 +84,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 """The functions of our names of activations; `none` changes nothing."""
 
 
-def attend(qkv: Tensor, batch: PackedBatch, n_heads: int) -> Tensor:
-    """Return softmax(Q K^T / sqrt(d)) V within each sequence (Vaswani et al. 2017, eq. 1).
+def attend(qkv: Tensor, batch: PackedBatch, n_heads: int, distance_bias: Tensor | None = None) -> Tensor:
+    """Return softmax(Q K^T / sqrt(d) + B) V within each sequence (Vaswani et al. 2017, eq. 1).
 
     Args:
         qkv: (n_tokens, 3 * hidden), the projections side by side.
         batch: The sequences.
         n_heads: Number of attention heads.
+        distance_bias: Biases B by the distance of two tokens, as `pair_biases` reads them; None for 0.
 
     Returns:
         (n_tokens, hidden), of the dtype of `qkv`; zeros for the padding tokens.
@@ -99,9 +100,24 @@ def attend(qkv: Tensor, batch: PackedBatch, n_heads: int) -> Tensor:
     for start, count, length in batch.groups:
         group = qkv[start : start + count * length].view(count, length, 3, n_heads, -1)
         query, key, value = group.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value)
+        biases = None if distance_bias is None else pair_biases(distance_bias, length)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=biases)
         output[start : start + count * length] = attended.transpose(1, 2).reshape(count * length, -1)
     return output
+
+
+def pair_biases(distance_bias: Tensor, length: int) -> Tensor:
+    """Return the attention bias of each pair of tokens of a sequence, (n_heads, length, length): query, then key.
+
+    Args:
+        distance_bias: (n_heads, 2 * max_distance + 1): biases of keys from that far before the query to
+            that far behind it.
+        length: Number of tokens.
+    """
+    max_distance = distance_bias.shape[1] // 2
+    position = torch.arange(length, device=distance_bias.device)
+    distance = (position - position[:, None]).clamp(-max_distance, max_distance)
+    return distance_bias[:, distance + max_distance]
 
 
 def pool(hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:

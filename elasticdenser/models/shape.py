@@ -36,6 +36,8 @@ class ElasticShape:
         widths: Shares of heads and neurons, falling from 1.
         depths: Numbers of layers, rising.
         level0: Whether there is a token table, whose mean vector is an input of every exit.
+        max_distance: Largest distance between two tokens with an attention bias of its own, in each head; greater ones
+            have the same as this. 0: attention has no such biases.
 
     Raises:
         QueryError: A number is not positive, a width leaves a fraction of a head or neuron, there are fewer layers than
@@ -55,6 +57,7 @@ class ElasticShape:
     widths: tuple[float, ...] = WIDTHS
     depths: tuple[int, ...] = DEPTHS
     level0: bool = False
+    max_distance: int = 0
 
     def __post_init__(self) -> None:
         self._check_model()
@@ -64,6 +67,8 @@ class ElasticShape:
         for name in ("n_layers", "n_heads", "hidden", "n_neurons", "vocabulary", "n_positions", "dim", "norm_eps"):
             if not getattr(self, name) > 0:
                 raise QueryError(f"got {name} = {getattr(self, name)!r}, expected a number above 0")
+        if self.max_distance < 0:
+            raise QueryError(f"got max_distance = {self.max_distance}, expected a whole number from 0")
         if self.hidden % self.n_heads:
             raise QueryError(
                 f"got {self.n_heads} heads of a hidden size of {self.hidden}, expected heads of equal size"

@@ -88,6 +88,7 @@ class SubnetSlicer:
             up=linear(layer.up[:neurons], layer.up_bias[:neurons], shape.activation),
             down=linear(layer.down[:, :neurons], layer.down_bias),
             output_norm=_norm(after_neurons, self._device),
+            distance_bias=layer.distance_bias[:heads].to(self._device, self._dtype) if shape.max_distance else None,
         )
 
 

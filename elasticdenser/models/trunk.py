@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elasticdenser.errors import QueryError
-from elasticdenser.models.layers import ACTIVATIONS
+from elasticdenser.models.layers import ACTIVATIONS, pair_biases
 from elasticdenser.models.shape import ElasticShape, layers_of
 from elasticdenser.subnet import Subnet
 
@@ -43,7 +43,9 @@ class ElasticLayer(nn.Module):
         self.down_bias = nn.Parameter(torch.zeros(shape.hidden))
         # (width, after attention or after the neurons, weight or bias, hidden)
         self.norms = nn.Parameter(torch.zeros(n_widths, 2, 2, shape.hidden))
-        self._activation, self._eps = shape.activation, shape.norm_eps
+        if shape.max_distance:
+            self.distance_bias = nn.Parameter(torch.zeros(heads, 2 * shape.max_distance + 1))
+        self._activation, self._eps, self._max_distance = shape.activation, shape.norm_eps, shape.max_distance
 
     def forward(self, hidden: Tensor, padding_bias: Tensor, n_heads: int, n_neurons: int, width_index: int) -> Tensor:
         """Return the hidden states after this layer.
@@ -61,6 +63,8 @@ class ElasticLayer(nn.Module):
         query, key, value = projected.view(n, length, 3, n_heads, self.head_dim).permute(2, 0, 3, 1, 4)
         # Queries are short: plain products train twice to ten times as fast as the fused kernel.
         scores = query @ key.transpose(-1, -2) * self.head_dim**-0.5 + padding_bias
+        if self._max_distance:
+            scores = scores + pair_biases(self.distance_bias[:n_heads], length)
         attended = scores.softmax(dim=-1) @ value
         joined = attended.transpose(1, 2).reshape(n, length, -1)
         mixed = F.linear(joined, self.out[:, :n_heads].reshape(hidden_size, -1), self.out_bias)

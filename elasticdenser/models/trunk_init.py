@@ -19,7 +19,8 @@ from elasticdenser.models.architectures import (
     count_of,
     norm_eps,
 )
-from elasticdenser.models.bert import Weights, position_vectors, read_model
+from elasticdenser.models.bert import Weights, distance_biases, position_vectors, read_model
+from elasticdenser.models.distances import MAX_DISTANCE, has_distance_bias
 from elasticdenser.models.model_files import first_position
 from elasticdenser.models.settings import EncoderSettings
 from elasticdenser.models.shape import DEPTHS, ElasticShape
@@ -49,6 +50,7 @@ def shape_of(
         norm_eps=norm_eps(config),
         widths=widths,
         depths=depths or (*(depth for depth in DEPTHS if depth < n_layers), n_layers),
+        max_distance=MAX_DISTANCE if has_distance_bias(config) else 0,
     )
 
 
@@ -77,8 +79,11 @@ def copy_trunk(model: ElasticTrunk, config: Mapping[str, Any], weights: Weights)
     model.tokens.copy_(weights.get("embeddings.word_embeddings.weight"))
     model.positions.copy_(position_vectors(config, weights))
     model.norm.copy_(_norm(weights, "embeddings.LayerNorm"))
+    biases = distance_biases(config, weights)
     for number, layer in enumerate(model.layers):
         _copy_layer(layer, weights, names, names.layer.format(number))
+        if biases is not None:
+            layer.distance_bias.copy_(biases)
 
 
 def _copy_layer(layer: Any, weights: Weights, names: LayerNames, prefix: str) -> None:

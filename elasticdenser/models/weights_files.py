@@ -47,6 +47,12 @@ def weights_files(folder: Path) -> list[Path]:
     return [weights_file(folder)]
 
 
+def is_divided(folder: Path) -> bool:
+    """Return whether the weights of the transformer are divided among several files."""
+    inner = transformer_folder(folder)
+    return _single_file(inner) is None and any((inner / name).is_file() for name in _SHARDS)
+
+
 def weights_sha256(folder: Path) -> str:
     """Return the SHA-256 of the encoder's weights.
 

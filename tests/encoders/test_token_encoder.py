@@ -23,7 +23,7 @@ from elasticdenser.subnet import LEVEL_0, Subnet
 
 SEQUENCES = [[2, 7, 9, 3], [2, 3], [2, *range(5, 40), 3]]
 OTHERS = {
-    "mpnet": ("mpnet", "mean", ["Normalize"]),
+    "deberta-v2": ("deberta-v2", "mean", ["Normalize"]),
     "modernbert": ("modernbert", "cls", []),
     "gemma3": ("gemma3_text", "mean", ["Dense", "Normalize"]),
     "qwen3": ("qwen3", "lasttoken", ["Normalize"]),

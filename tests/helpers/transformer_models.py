@@ -203,7 +203,7 @@ class OwnModel(PreTrainedModel):
 
 
 def write_own_code(folder: Path):
-    """Make a saved MPNet a model of code of its own, which leaves a file `executed`; return its token vectors."""
+    """Make a saved transformer a model of code of its own, which leaves a file `executed`; return its token vectors."""
     import torch
     from safetensors.torch import save_file
 

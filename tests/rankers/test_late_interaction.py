@@ -72,7 +72,7 @@ def test_the_weight_of_the_texts_is_in_the_manifest(folder, tiny_elastic, tmp_pa
     assert np.abs(scores[1] - scores[0]).min() > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["mpnet", "modernbert"])
+@pytest.mark.parametrize("kind", ["deberta-v2", "modernbert"])
 def test_any_transformer_has_such_a_ranker(kind, tmp_path):
     encoder = save_sentence_encoder(kind, tmp_path / "encoder", "mean", ["Normalize"])
     folder = write_late_interaction(tmp_path / "late", encoder)

@@ -191,7 +191,7 @@ def test_an_encoder_without_subnets_becomes_a_student(teacher, tiny_model, data_
 
 
 def test_an_encoder_of_another_kind_with_a_head_is_a_teacher(tiny_elastic, data_folder, tmp_path):
-    folder = save_transformer("mpnet", tmp_path / "mpnet")
+    folder = save_transformer("deberta-v2", tmp_path / "deberta")
     save_dense(folder / "2_Dense", 32, 20)
     write_modules(folder, "cls", ["Dense", "Normalize"])
     result = run(fit_only(data_folder / "queries.txt", folder, tiny_elastic), data_folder, tmp_path / "mine")
@@ -203,7 +203,7 @@ def test_an_encoder_of_another_kind_with_a_head_is_a_teacher(tiny_elastic, data_
 
 def test_a_teacher_executes_its_own_code_only_if_that_is_allowed(tiny_elastic, data_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "cache"))
-    folder = save_sentence_encoder("mpnet", tmp_path / "own_model")
+    folder = save_sentence_encoder("deberta-v2", tmp_path / "own_model")
     write_own_code(folder)
     recipe = fit_only(data_folder / "queries.txt", folder, tiny_elastic)
     with pytest.raises(ModelError, match=r"brings its own code .*--trust-remote-code"):

@@ -31,10 +31,10 @@ def index(tmp_path_factory, tiny_model) -> PassageIndex:
     return PassageIndex.build(corpus, tmp_path_factory.mktemp("index") / "i", encoder, workers=1)
 
 
-@pytest.mark.parametrize("kind", ["bert", "mpnet"])
+@pytest.mark.parametrize("kind", ["bert", "deberta-v2"])
 def test_scores_are_inner_products_of_its_vectors(tmp_path, index, kind, tiny_model):
     pytest.importorskip("transformers")
-    folder: Path = tiny_model if kind == "bert" else save_sentence_encoder("mpnet", tmp_path / "mpnet")
+    folder: Path = tiny_model if kind == "bert" else save_sentence_encoder("deberta-v2", tmp_path / "deberta")
     inputs = TeacherInputs(
         queries=RankerQueries(texts=QUERIES, judgements={}, hits={}),
         pools=POOLS,  # type: ignore[arg-type]  # the part of `CandidatePools` that it needs
