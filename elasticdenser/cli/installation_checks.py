@@ -24,7 +24,7 @@ MIN_FREE_GB = 5.0
 _PURPOSES = {
     "eval": "significance, intervals and charts",
     "train": "training, and encoders in float32, bfloat16 and float16, also on a GPU",
-    "transformers": "encoders of any architecture, such as MPNet, ModernBERT and Qwen3",
+    "transformers": "encoders of any architecture, such as ModernBERT, DeBERTa and Qwen3",
     "minilm": "the default encoder as a package",
     "pyserini": "BM25, and indexes for pyserini",
     "serve": "the server",

@@ -1,4 +1,4 @@
-"""Encoder of tokens for the models that only transformers computes, such as MPNet and ModernBERT."""
+"""Encoder of tokens for the models that only transformers computes, such as ModernBERT and Qwen3."""
 
 from __future__ import annotations
 
