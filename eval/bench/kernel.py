@@ -1,6 +1,9 @@
 """The kernel, in 8 bits and float32, against torch in float32 and sentence-transformers: token ids or texts to vectors.
 
 OMP_NUM_THREADS=1 python eval/bench/kernel.py --data ../shared/data
+OMP_NUM_THREADS=1 python eval/bench/kernel.py --data ../shared/data --encoder models/mpnet --queries 60
+
+Another encoder is measured at all its subnets, up to four of them evenly spaced.
 """
 
 from __future__ import annotations
@@ -24,12 +27,15 @@ from elasticdenser.encoders.backends.base import EncoderBackend
 from elasticdenser.encoders.backends.kernel import KernelBackend
 from elasticdenser.encoders.backends.torch import TorchBackend
 from elasticdenser.kernel.paths import kernel_paths
+from elasticdenser.models.architectures import count_of, hidden_size
+from elasticdenser.models.locate import DEFAULT_ELASTIC
+from elasticdenser.models.model_files import read_config
 from elasticdenser.subnet import Subnet
 
 SUBNETS = ("w1-d6", "w1-d3", "w0.5-d3", "w0.25-d1", "level0")
 BASE, TORCH = "sentence-transformers", "torch, float32"
-# Multiplications and additions per token of the full encoder, without attention; peak measured with vpdpbusd alone.
-FLOP_PER_TOKEN, PEAK = 2 * 6 * 384 * (4 * 384 + 2 * 1536), 460e9
+PEAK = 460e9
+"""Operations a second, measured with vpdpbusd alone."""
 
 Ids = list[list[int]]
 Work = Callable[[int], object]
@@ -41,9 +47,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--passages", type=int, default=64)
+    parser.add_argument("--encoder", default=DEFAULT_ELASTIC, help="folder or hub id of an encoder")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    encoder = ElasticQueryEncoder.from_pretrained(device="cpu", dtype="int8")
+    encoder = ElasticQueryEncoder.from_pretrained(options.encoder, device="cpu", dtype="int8")
     # Where torch is installed, as here, float32 is torch's by default.
     backends: dict[str, EncoderBackend] = {
         "kernel": KernelBackend.load(encoder.location, encoder.settings),
@@ -51,25 +59,29 @@ def main() -> None:
         TORCH: TorchBackend.load(encoder.location, encoder.settings, dtype="float32", device="cpu"),
     }
     texts = [query.text for query in load_queries(options.data / "nq", split="dev")[: options.queries]]
-    rows = _measure_queries(encoder, backends, texts, options.rounds)
-    passages = _measure_passages(encoder, backends, options.data, options.rounds)
+    # Not the elastic encoder's own folder, whose weights are rounded to float16, for the default alone.
+    peer = load_sentence_transformer(None if options.encoder == DEFAULT_ELASTIC else encoder.location.path)
+    rows = _measure_queries(encoder, backends, peer, texts, options.rounds)
+    corpus = open_corpus([options.data / "wiki/corpus-00-07.jsonl.gz"])
+    every_40th = islice(islice(corpus, 0, None, 40), options.passages)
+    passages = _measure_passages(encoder, backends, peer, [passage.content for passage in every_40th], options.rounds)
     path = kernel_paths()[0]
     print_table(f"{len(texts)} questions, one thread, path {path}, medians; x: of the same question", rows)
     print_table("Wikipedia passages, one thread, batches of 4", passages)
-    append_result("kernel", {"path": path, "rounds": options.rounds, "queries": rows, "passages": passages})
+    measured = {"path": path, "rounds": options.rounds, "queries": rows, "passages": passages}
+    append_result("kernel", measured | {"encoder": encoder.fingerprint.name})
 
 
 def _measure_queries(
-    encoder: ElasticQueryEncoder, backends: Mapping[str, EncoderBackend], texts: Sequence[str], rounds: int
+    encoder: ElasticQueryEncoder, backends: Mapping[str, EncoderBackend], peer: Any, texts: Sequence[str], rounds: int
 ) -> list[dict[str, Any]]:
-    peer = load_sentence_transformer()
     ids = encoder._tokenize(texts, "")
     by_length = sorted(ids, key=len)
     batches = [by_length[start : start + 16] for start in range(0, len(ids), 16)]
     work: dict[str, Work] = {BASE: lambda number: peer.encode(texts[number], show_progress_bar=False)}
     batched: dict[str, Work] = {}
     cosines: dict[str, float] = {}
-    for subnet in map(Subnet.parse, SUBNETS):
+    for subnet in _measured_subnets(encoder):
         for kind, backend in backends.items():
             name, forward = f"{kind} {subnet}", partial(backend.forward, subnet=subnet)
             if kind != TORCH:
@@ -85,11 +97,26 @@ def _measure_queries(
             row["ms, batches of 16"] = all_items_s(together[name], rounds) / len(ids) * 1e3
         if name in cosines:
             row["cosine"] = cosines[name]
-        if name == "kernel w1-d6":
-            flop = FLOP_PER_TOKEN * np.array([len(sequence) for sequence in ids] * rounds)
+        if name == f"kernel {encoder.full_subnet}":
+            flop = _flop_per_token(encoder) * np.array([len(sequence) for sequence in ids] * rounds)
             row["of the peak"] = float(np.median(flop / PEAK / np.array(times)))
         rows.append(row)
     return rows
+
+
+def _measured_subnets(encoder: ElasticQueryEncoder) -> list[Subnet]:
+    wanted = [subnet for subnet in map(Subnet.parse, SUBNETS) if subnet in encoder.subnets]
+    if len(wanted) == len(SUBNETS):
+        return wanted
+    numbers = np.linspace(0, len(encoder.subnets) - 1, min(4, len(encoder.subnets)))
+    return [encoder.subnets[round(number)] for number in numbers]
+
+
+def _flop_per_token(encoder: ElasticQueryEncoder) -> int:
+    """Return multiplications and additions per token of the full encoder, without attention."""
+    config = read_config(encoder.location.path)
+    hidden, n_neurons = hidden_size(config), count_of(config, "intermediate_size", "hidden_dim")
+    return 2 * encoder.full_subnet.depth * hidden * (4 * hidden + 2 * n_neurons)
 
 
 def _cosine(kernel: EncoderBackend, reference: EncoderBackend, ids: Ids, subnet: Subnet) -> float:
@@ -97,16 +124,16 @@ def _cosine(kernel: EncoderBackend, reference: EncoderBackend, ids: Ids, subnet:
 
 
 def _measure_passages(
-    encoder: ElasticQueryEncoder, backends: Mapping[str, EncoderBackend], data: Path, rounds: int
+    encoder: ElasticQueryEncoder, backends: Mapping[str, EncoderBackend], peer: Any, texts: Sequence[str], rounds: int
 ) -> list[dict[str, Any]]:
-    every_40th = islice(open_corpus([data / "wiki/corpus-00-07.jsonl.gz"]), 0, None, 40)
-    ids = sorted(encoder._tokenize([passage.content for passage in islice(every_40th, 64)], ""), key=len)
-    batches = [ids[start : start + 4] for start in range(0, len(ids), 4)]
+    texts = sorted(texts, key=len)
+    ids = encoder._tokenize(texts, "")
+    starts = range(0, len(ids), 4)
+    batches, text_batches = ([items[start : start + 4] for start in starts] for items in (ids, texts))
     subnet = encoder.full_subnet
-    work: dict[str, Work] = {
-        name: partial(lambda backend, number: backend.forward(batches[number], subnet), backend)
-        for name, backend in backends.items()
-    }
+    work: dict[str, Work] = {BASE: lambda number: peer.encode(text_batches[number], show_progress_bar=False)}
+    for name, backend in backends.items():
+        work[name] = partial(lambda backend, number: backend.forward(batches[number], subnet), backend)
     times = time_items_in_turns(work, len(batches), rounds)
     n_tokens = sum(map(len, ids))
     rates = {name: len(ids) / all_items_s(times_of_name, rounds) for name, times_of_name in times.items()}

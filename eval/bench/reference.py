@@ -15,11 +15,11 @@ from elasticdenser.models.locate import find_model
 CHUNK = 4096
 
 
-def load_sentence_transformer() -> Any:
-    """Load all-MiniLM-L6-v2 with sentence-transformers' defaults, on the CPU."""
+def load_sentence_transformer(folder: Path | None = None) -> Any:
+    """Load an encoder, or all-MiniLM-L6-v2, with sentence-transformers' defaults, on the CPU."""
     from sentence_transformers import SentenceTransformer
 
-    return SentenceTransformer(str(find_model().path), device="cpu")
+    return SentenceTransformer(str(folder or find_model().path), device="cpu")
 
 
 def encode_reference(
