@@ -10,16 +10,15 @@ import sysconfig
 from setuptools import Extension, setup
 
 FOLDER = "elasticdenser/kernel"
-SOURCES = ["kernel", "path_avx512", "path_avx2", "path_portable"]
+SOURCES = ["kernel", "path_amx", "path_avx512", "path_avx_vnni", "path_avx2", "path_portable"]
 HEADERS = [
-    *("model", "forward", "products", "attention", "rescoring", "words"),
+    *("model", "forward", "products", "tiles", "attention", "rescoring", "words"),
     *("simd_avx512", "simd_avx2", "simd_reduce", "simd_portable"),
 ]
 # Each path's source names the instructions that it uses. The compiler must not fuse multiplications and additions by
-# itself: a text's vector would depend on how it compiled the block that the text is in.
-FLAGS = (
-    [] if sys.platform == "win32" else ["-std=c99", "-O3", "-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra"]
-)
+# itself: a text's vector would depend on how it compiled the block that the text is in. Debugging information would
+# make the module ten times as large.
+FLAGS = ["-std=c99", "-O3", "-g0", "-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra"]
 IS_STABLE = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 setup(
@@ -29,7 +28,7 @@ setup(
             sources=[f"{FOLDER}/{name}.c" for name in SOURCES],
             depends=[f"{FOLDER}/{name}.h" for name in HEADERS],
             define_macros=[("Py_LIMITED_API", "0x030B0000")] if IS_STABLE else [],
-            extra_compile_args=FLAGS,
+            extra_compile_args=[] if sys.platform == "win32" else FLAGS,
             py_limited_api=IS_STABLE,
             optional=True,
         )

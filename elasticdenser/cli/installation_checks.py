@@ -179,7 +179,7 @@ def check_kernel() -> Check:
     """Tell whether the kernel encodes texts, or torch, because the kernel was not built; one of them is needed."""
     name = "Kernel"
     if has_fast_path():
-        return Check(name, True, "built: texts are encoded in 8 bits or float32, without torch")
+        return Check(name, True, f"built, {kernel_paths()[0]}: texts are encoded in 8 bits or float32, without torch")
     obstacle = f"no fast path for this processor ({platform.machine()})"
     if not kernel_paths():
         obstacle = f"not built ({kernel_import_error()})"

@@ -4,11 +4,16 @@
 
 #include "model.h"
 #include "words.h"
+#include <stdlib.h>
 #ifdef HAS_X86_PATHS
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
-enum { MAX_PATHS = 3 };
+enum { MAX_PATHS = 5 };
 static const Path *paths[MAX_PATHS]; /* those that this processor can run, fastest first */
 static int n_paths;
 
@@ -20,15 +25,57 @@ static int has_f16c(void) {
 }
 #endif
 
+
+/* Whether the paths that were never run on a processor of their own are offered too. */
+static int offers_untested(void) {
+    const char *wanted = getenv("ELASTICDENSER_KERNEL_PATHS");
+    return wanted && !strcmp(wanted, "all");
+}
+
+#ifdef HAS_X86_PATHS
+#ifdef EMULATED_INSTRUCTIONS
+static int has_avx_vnni(void) { return 1; }
+static int has_amx(void) { return 1; }
+#else
+static int has_avx_vnni(void) {
+    unsigned a = 0, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+
+/* Linux keeps a process from using tiles until it has asked for their state; containers and VMs may refuse. */
+static int has_amx(void) {
+#ifdef __linux__
+    enum { AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    unsigned a, b, c, d = 0;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & AMX_TILE) || !(d & AMX_INT8))
+        return 0;
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return 0;
+#endif
+}
+#endif
+#endif
+
 static void find_paths(void) {
     n_paths = 0;
 #ifdef HAS_X86_PATHS
     __builtin_cpu_init();
     int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
-    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512vnni"))
+    int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                 __builtin_cpu_supports("avx512vnni");
+#ifdef EMULATED_INSTRUCTIONS
+    const int has_vectors = avx2; /* those that stand in for AVX-512 */
+#else
+    const int has_vectors = avx512;
+#endif
+    if (has_vectors && offers_untested() && has_amx())
+        paths[n_paths++] = &ed_amx;
+    if (avx512)
         paths[n_paths++] = &ed_avx512;
+    if (avx2 && offers_untested() && has_avx_vnni())
+        paths[n_paths++] = &ed_avx_vnni;
     if (avx2)
         paths[n_paths++] = &ed_avx2;
 #endif

@@ -80,7 +80,7 @@ typedef struct {
 extern const Path ed_portable;
 #if defined(__GNUC__) && defined(__x86_64__)
 #define HAS_X86_PATHS
-extern const Path ed_avx2, ed_avx512;
+extern const Path ed_avx2, ed_avx_vnni, ed_avx512, ed_amx;
 #endif
 
 enum { BLOCK = 64 };        /* rows of a product, and tokens of short texts, that are computed together */

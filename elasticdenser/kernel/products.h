@@ -47,6 +47,12 @@ static inline int64_t panel_pitch(const Product *p, int64_t inputs_per_step) {
     return p->n_columns > 16 ? 16 * inputs_per_step : 16 * p->n_packed;
 }
 
+/* Returns 16 outputs of a rounded row: scale * (step * sum + low * sum of the weights) + bias. */
+INLINE F output_of(const Product *p, int64_t column, F sum, const Rows *rows, int64_t row) {
+    F rest = f_fma(f_load(p->offset + column), f_set(rows->low[row]), f_load(p->bias + column));
+    return f_fma(f_mul(sum, f_load(p->scale + column)), f_set(rows->step[row]), rest);
+}
+
 /* Computes n_rows x (16 * n_panels) outputs of rounded rows, starting at a column; the sums stay in registers. */
 INLINE void int8_block(const int n_rows, const int n_panels, const Product *p, int64_t column, const Rows *rows,
                         int64_t row, float *out, int64_t out_pitch) {
@@ -70,12 +76,9 @@ INLINE void int8_block(const int n_rows, const int n_panels, const Product *p, i
     }
     for (int c = 0; c < n_panels; c++) {
         const int64_t at = column + 16 * c;
-        F scale = f_load(p->scale + at), offset = f_load(p->offset + at), bias = f_load(p->bias + at);
-        for (int r = 0; r < n_rows; r++) {
-            F sum = f_mul(f_from_sums(sums[r][c], p->sums + at), scale);
-            F rest = f_fma(offset, f_set(rows->low[row + r]), bias);
-            f_store(out + r * out_pitch + 16 * c, f_fma(sum, f_set(rows->step[row + r]), rest));
-        }
+        for (int r = 0; r < n_rows; r++)
+            f_store(out + r * out_pitch + 16 * c,
+                    output_of(p, at, f_from_sums(sums[r][c], p->sums + at), rows, row + r));
     }
 }
 
@@ -158,6 +161,16 @@ static void float_columns(int n_panels, int is_half, const float *a, int64_t a_p
     }
 }
 
+#ifdef HAS_TILES
+#include "tiles.h"
+#else
+enum { TILE_PANELS = PANELS };
+#define fits_tiles(product) 0
+#define configure_tiles(n_rows) ((void)(n_rows))
+#define RELEASE() ((void)0)
+#define tile_columns int8_columns
+#endif
+
 /* x * Phi(x), Phi being the normal distribution function: Phi(x) = 0.5 + x * P(2 (x / 4.5)^2 - 1), with a minimax
    polynomial P that gives x * Phi(x) within 8e-6. */
 INLINE F gelu(F x) {
@@ -202,12 +215,17 @@ static void activate(int which, float *rows, int64_t pitch, int64_t n_rows, int6
 /* out = activation(inputs x weights + bias) for at most BLOCK rows; columns up to the next 16 are written. */
 static void apply(const Product *p, const float *inputs, int64_t pitch, int64_t n_rows, float *out, int64_t out_pitch,
                   int activation, Rows rows) {
+    const int is_tiled = p->kind == INT8 && fits_tiles(p), width = is_tiled ? TILE_PANELS : PANELS;
     if (p->kind == INT8)
         quantize(inputs, pitch, n_rows, p->n_inputs, p->smooth, rows);
-    for (int64_t column = 0; column < p->n_outputs; column += 16 * PANELS) {
-        const int n_panels = (int)lesser(PANELS, (p->n_outputs - column + 15) / 16);
+    if (is_tiled)
+        configure_tiles(n_rows);
+    for (int64_t column = 0; column < p->n_outputs; column += 16 * width) {
+        const int n_panels = (int)lesser(width, (p->n_outputs - column + 15) / 16);
         const int64_t first = weights_before(p, column, 1);
-        if (p->kind == INT8)
+        if (is_tiled)
+            tile_columns(p, column, n_panels, n_rows, &rows, out + column, out_pitch);
+        else if (p->kind == INT8)
             int8_columns(p, column, n_panels, n_rows, &rows, out + column, out_pitch);
         else
             float_columns(n_panels, p->kind == HALF, inputs, pitch, n_rows,
@@ -216,6 +234,8 @@ static void apply(const Product *p, const float *inputs, int64_t pitch, int64_t 
         if (activation != NO_ACTIVATION)
             activate(activation, out + column, out_pitch, n_rows, 16 * n_panels);
     }
+    if (is_tiled)
+        RELEASE();
 }
 
 /* Addresses are numbers here, because scratch_size computes a layout without memory. */

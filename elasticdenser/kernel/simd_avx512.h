@@ -36,6 +36,7 @@ INLINE __m256 low_half(F x) { return _mm512_castps512_ps256(x); }
 INLINE __m256 high_half(F x) { return _mm512_extractf32x8_ps(x, 1); }
 #include "simd_reduce.h"
 
+INLINE F f_from_ints(const int32_t *at) { return _mm512_cvtepi32_ps(_mm512_loadu_si512(at)); }
 INLINE I i_zero(void) { return _mm512_setzero_si512(); }
 INLINE Weights weights_load(const int8_t *at) { return _mm512_loadu_si512(at); }
 INLINE Codes codes_load(const uint8_t *at) {

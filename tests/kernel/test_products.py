@@ -38,12 +38,12 @@ def whole_numbers(rng, n_rows, n_inputs):
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize(("n_inputs", "n_outputs"), [(384, 96), (26, 7), (78, 130), (512, 64), (2, 1)])
+@pytest.mark.parametrize(("n_inputs", "n_outputs"), [(384, 96), (26, 7), (78, 130), (512, 64), (64, 176), (2, 1)])
 def test_sums_are_exact(path, n_inputs, n_outputs):
     rng = np.random.default_rng(n_inputs)
     weights = rng.integers(-127, 128, (n_outputs, n_inputs)).astype(np.float32)
     weights[:, 0] = 127  # so that the scale is 1
-    for n_rows in (1, 5, 6, 7, 13, 65):
+    for n_rows in (1, 5, 6, 7, 13, 16, 17, 49, 61, 65):
         rows = whole_numbers(rng, n_rows, n_inputs)
         rows[0, :] = 255 if n_rows > 1 else rows[0]  # the largest sums there are
         rows[0, 0] = 0
