@@ -7,6 +7,9 @@
 #ifdef HAS_X86_PATHS
 #include <cpuid.h>
 #endif
+#if defined(HAS_NEON_PATH) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 enum { MAX_PATHS = 3 };
 static const Path *paths[MAX_PATHS]; /* those that this processor can run, fastest first */
@@ -17,6 +20,18 @@ static int n_paths;
 static int has_f16c(void) {
     unsigned a, b, c = 0, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
+#ifdef HAS_NEON_PATH
+static int has_dotprod(void) {
+#if defined(__linux__)
+    return getauxval(AT_HWCAP) >> 20 & 1; /* HWCAP_ASIMDDP, which old headers lack */
+#elif defined(__APPLE__)
+    return 1; /* every Mac with an ARM processor */
+#else
+    return 0;
+#endif
 }
 #endif
 
@@ -31,6 +46,10 @@ static void find_paths(void) {
         paths[n_paths++] = &ed_avx512;
     if (avx2)
         paths[n_paths++] = &ed_avx2;
+#endif
+#ifdef HAS_NEON_PATH
+    if (has_dotprod())
+        paths[n_paths++] = &ed_neon;
 #endif
     paths[n_paths++] = &ed_portable;
 }
