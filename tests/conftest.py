@@ -27,7 +27,8 @@ HIDDEN = 32
 def pytest_addoption(parser):
     parser.addoption(
         "--kernel-path",
-        help="compute as on a processor whose fastest path of the kernel is this one: avx512-vnni, avx2 or portable",
+        help="compute as on a processor whose fastest path of the kernel is this one: avx512-vnni, avx2, neon-dotprod "
+        "or portable",
     )
     parser.addoption(
         "--histories",

@@ -141,7 +141,7 @@ def check_cpu_features(cpu_info: Path = CPU_INFO) -> Check:
     flags = cpu_flags(cpu_info)
     if not flags:
         return Check("CPU features", True, f"unknown ({platform.machine()})")
-    useful = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
+    useful = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "asimddp", "sve", "bf16")
     present = [name for name in useful if name in flags]
     ok = bool({"avx2", "asimd"} & flags)
     advice = "" if ok else "without AVX2, encoding and search will be several times slower: use a newer CPU"

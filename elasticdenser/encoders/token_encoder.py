@@ -151,7 +151,8 @@ def load_token_encoder(location: ModelLocation, *, dtype: str = "auto", device: 
     if check_encoder(location, settings, dtype=dtype, device=device) != OTHER_BACKENDS["transformers"]:
         raise ModelError(
             f"nothing here computes the tokens of {location.name}, which late interaction needs: choose a transformer; "
-            f"those of the BERT type ({' or '.join(OWN_POOLINGS)} pooling) need safetensors and a processor with AVX2"
+            f"those of the BERT type ({' or '.join(OWN_POOLINGS)} pooling) need safetensors and a processor with AVX2 "
+            "or ARM's dot-product instructions"
         )
     tokens = importlib.import_module("elasticdenser.encoders.backends.transformers_tokens")
     loaded: TokenEncoder = tokens.TransformersTokenEncoder.load(location, settings, dtype=dtype, device=device)

@@ -12,6 +12,9 @@
 #include <unistd.h>
 #endif
 #endif
+#if defined(HAS_NEON_PATH) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 enum { MAX_PATHS = 5 };
 static const Path *paths[MAX_PATHS]; /* those that this processor can run, fastest first */
@@ -25,14 +28,13 @@ static int has_f16c(void) {
 }
 #endif
 
-
+#ifdef HAS_X86_PATHS
 /* Whether the paths that were never run on a processor of their own are offered too. */
 static int offers_untested(void) {
     const char *wanted = getenv("ELASTICDENSER_KERNEL_PATHS");
     return wanted && !strcmp(wanted, "all");
 }
 
-#ifdef HAS_X86_PATHS
 #ifdef EMULATED_INSTRUCTIONS
 static int has_avx_vnni(void) { return 1; }
 static int has_amx(void) { return 1; }
@@ -57,6 +59,18 @@ static int has_amx(void) {
 #endif
 #endif
 
+#ifdef HAS_NEON_PATH
+static int has_dotprod(void) {
+#if defined(__linux__)
+    return getauxval(AT_HWCAP) >> 20 & 1; /* HWCAP_ASIMDDP, which old headers lack */
+#elif defined(__APPLE__)
+    return 1; /* every Mac with an ARM processor */
+#else
+    return 0;
+#endif
+}
+#endif
+
 static void find_paths(void) {
     n_paths = 0;
 #ifdef HAS_X86_PATHS
@@ -78,6 +92,10 @@ static void find_paths(void) {
         paths[n_paths++] = &ed_avx_vnni;
     if (avx2)
         paths[n_paths++] = &ed_avx2;
+#endif
+#ifdef HAS_NEON_PATH
+    if (has_dotprod())
+        paths[n_paths++] = &ed_neon;
 #endif
     paths[n_paths++] = &ed_portable;
 }

@@ -82,6 +82,10 @@ extern const Path ed_portable;
 #define HAS_X86_PATHS
 extern const Path ed_avx2, ed_avx_vnni, ed_avx512, ed_amx;
 #endif
+#if defined(__GNUC__) && defined(__AARCH64EL__)
+#define HAS_NEON_PATH
+extern const Path ed_neon;
+#endif
 
 enum { BLOCK = 64 };        /* rows of a product, and tokens of short texts, that are computed together */
 

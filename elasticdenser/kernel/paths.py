@@ -24,7 +24,7 @@ def kernel_paths() -> tuple[str, ...]:
 
 
 def has_fast_path() -> bool:
-    """Return whether the kernel was built here and has a path that is faster than torch."""
+    """Return whether the kernel was built here and has a path that is faster than torch (not measured on ARM)."""
     return any(path != PORTABLE for path in kernel_paths())
 
 

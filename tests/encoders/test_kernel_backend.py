@@ -259,13 +259,14 @@ def test_a_huge_batch_keeps_no_memory(tmp_path):
     np.testing.assert_array_equal(backend.forward(sequences, backend.full_subnet), np.concatenate(alone))
 
 
-@pytest.mark.skipif("avx2" not in cpu_flags(), reason="needs a processor with AVX2")
+@pytest.mark.skipif(not {"avx2", "asimd"} & cpu_flags(), reason="needs a processor with AVX2 or NEON")
 def test_the_paths_are_those_of_the_processor():
     flags = cpu_flags()
     assert ("avx2" in paths._PATHS) == ({"avx2", "fma", "f16c"} <= flags)
     assert ("avx512-vnni" in paths._PATHS) == (
         {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"} <= flags
     )
+    assert ("neon-dotprod" in paths._PATHS) == ("asimddp" in flags)
 
 
 def test_trained_subnets_share_one_copy_of_the_weights(tiny_elastic):
