@@ -17,7 +17,7 @@ from elasticdenser.cpus import cpu_flags
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "elasticdenser" / "kernel"
 TESTS = ("tests/kernel/test_products.py", "tests/encoders/test_kernel_backend.py", "tests/models/test_distances.py")
-SELECTED = "test_products or every_shipped_subnet or neighbours or paths_give_the_same or odd_shapes or all_paths"
+SELECTED = "test_products or paths_give_the_same or odd_shapes or all_paths"
 """Those that compare paths."""
 
 
