@@ -27,7 +27,7 @@ KERNEL_PATH ?= avx2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-ray test test-fast test-cpus test-integrations lint format docs docs-serve wheels clean
+.PHONY: help demo demo-ray test test-fast test-cpus test-integrations lint format docs docs-serve wheels release clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,17 @@ wheels: $(VENV)/.wheels ## build a wheel for Linux on this machine's architectur
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --strip --wheel-dir dist build/wheels/*.whl
 	@ls -sh1 dist
 	@test -z "$$(find dist -name '*.whl' -size +99M)" || { echo "The wheel is larger than 99 MB" >&2; exit 1; }
+
+# Trained models are no part of the wheel, which they would make too large.
+release: ## build a wheel and, of the elastic encoders in MODELS="FOLDER ...", archives with checksums, in dist
+	@for model in $(MODELS); do test -f "$$model/elastic.json" || { \
+		echo "got $$model in MODELS, expected the folder of an elastic encoder, as elasticdenser train writes it" >&2; \
+		exit 1; }; done
+	$(MAKE) wheels
+	for model in $(MODELS); do tar -czf "dist/$$(basename "$$model").tar.gz" --sort=name --owner=0 --group=0 \
+		--numeric-owner -C "$$(dirname "$$model")" "$$(basename "$$model")" || exit 1; done
+	cd dist && sha256sum * > SHA256SUMS
+	@cat dist/SHA256SUMS
 
 clean: ## remove .venv and all caches and build output
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,7 +3,7 @@
 OMP_NUM_THREADS=1 python eval/bench/kernel.py --data ../shared/data
 OMP_NUM_THREADS=1 python eval/bench/kernel.py --data ../shared/data --encoder models/mpnet --queries 60
 
-Another encoder is measured at all its subnets, up to four of them evenly spaced.
+Another encoder is measured at all its subnets.
 """
 
 from __future__ import annotations
@@ -59,7 +59,6 @@ def main() -> None:
         TORCH: TorchBackend.load(encoder.location, encoder.settings, dtype="float32", device="cpu"),
     }
     texts = [query.text for query in load_queries(options.data / "nq", split="dev")[: options.queries]]
-    # Not the elastic encoder's own folder, whose weights are rounded to float16, for the default alone.
     peer = load_sentence_transformer(None if options.encoder == DEFAULT_ELASTIC else encoder.location.path)
     rows = _measure_queries(encoder, backends, peer, texts, options.rounds)
     corpus = open_corpus([options.data / "wiki/corpus-00-07.jsonl.gz"])
@@ -106,10 +105,7 @@ def _measure_queries(
 
 def _measured_subnets(encoder: ElasticQueryEncoder) -> list[Subnet]:
     wanted = [subnet for subnet in map(Subnet.parse, SUBNETS) if subnet in encoder.subnets]
-    if len(wanted) == len(SUBNETS):
-        return wanted
-    numbers = np.linspace(0, len(encoder.subnets) - 1, min(4, len(encoder.subnets)))
-    return [encoder.subnets[round(number)] for number in numbers]
+    return wanted if len(wanted) == len(SUBNETS) else encoder.subnets
 
 
 def _flop_per_token(encoder: ElasticQueryEncoder) -> int:

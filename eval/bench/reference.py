@@ -16,10 +16,10 @@ CHUNK = 4096
 
 
 def load_sentence_transformer(folder: Path | None = None) -> Any:
-    """Load an encoder, or all-MiniLM-L6-v2, with sentence-transformers' defaults, on the CPU."""
+    """Load an encoder, or all-MiniLM-L6-v2, with sentence-transformers' defaults, on the CPU, in float32."""
     from sentence_transformers import SentenceTransformer
 
-    return SentenceTransformer(str(folder or find_model().path), device="cpu")
+    return SentenceTransformer(str(folder or find_model().path), device="cpu", model_kwargs={"dtype": "float32"})
 
 
 def encode_reference(
