@@ -107,6 +107,8 @@ def store_token_vectors(
     index: PassageIndex,
     ranker: str | Path | None = None,
     *,
+    dtype: str = "auto",
+    device: str = "auto",
     max_bytes: int = MAX_BYTES,
     workers: int | None = None,
     progress: Progress = silent,
@@ -119,6 +121,8 @@ def store_token_vectors(
     Args:
         index: The index, with texts.
         ranker: Folder of a late-interaction ranker; None is the one that comes with this package.
+        dtype: Arithmetic, as for `load_ranker`. Searches find only vectors of the arithmetic in which they rerank.
+        device: Device, as for `load_ranker`.
         max_bytes: Most bytes of the folder.
         workers: Threads; None is one for each usable CPU.
         progress: Called with (activity, done, total).
@@ -134,7 +138,7 @@ def store_token_vectors(
     if not index.has_texts:
         raise QueryError(f"{index.path} holds no texts, whose tokens are encoded: build the index without --no-texts")
     loaded = LateInteractionRanker.from_pretrained(
-        ranker, token_vectors=token_vectors_folder(index.path), max_bytes=max_bytes
+        ranker, dtype=dtype, device=device, token_vectors=token_vectors_folder(index.path), max_bytes=max_bytes
     )
     loaded.stored_vectors.create()  # a disk that refuses it does so before hours of work
     log(f"{len(index):,} passages, whose tokens will take about {size_text(estimated_bytes(index, loaded))} in all")

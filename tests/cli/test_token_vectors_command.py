@@ -65,6 +65,19 @@ def test_from_the_fit_to_a_search(data, tiny_elastic):
     assert found.exit_code == 0 and "elastic:5:w1-d2" in found.output
 
 
+def test_vectors_are_stored_in_the_precision_of_the_searches(data, tiny_elastic):
+    fit(data)
+    run("index", str(data / "passages.jsonl"), "-o", str(data / "index"), "--encoder", str(tiny_elastic))
+    ranker = "--ranker", str(data / "ranker"), "--device", "cpu"
+    for precision, stored_before in (("int8", 0), ("fp32", 0), ("fp32", 5)):
+        stored = run("token-vectors", str(data / "index"), *ranker, "--precision", precision)
+        assert f"{5 - stored_before} passages encoded, {stored_before} were there" in stored.output
+        search = run("search", str(data / "index"), "dune", "--rerank", "5", *ranker, "--precision", precision)
+        assert search.exit_code == 0 and "holds no vectors" not in search.output
+    wrong = run("token-vectors", str(data / "index"), *ranker, "--precision", "fp7")
+    assert wrong.exit_code == 2 and "got 'fp7'" in wrong.stderr
+
+
 def test_probabilities_are_fitted_to_judged_queries(data, tiny_elastic):
     judged = data / "judged"
     (judged / "qrels").mkdir(parents=True)

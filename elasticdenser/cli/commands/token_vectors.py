@@ -16,7 +16,7 @@ from elasticdenser.errors import QueryError
 _EXAMPLES = options.examples(
     "token-vectors indexes/mine",
     "token-vectors indexes/mine --workers 8 --gb 20",
-    "token-vectors indexes/mine --ranker models/late-interaction",
+    "token-vectors indexes/mine --ranker models/late-interaction --precision fp32",
 )
 
 
@@ -28,6 +28,10 @@ def token_vectors(
         float, typer.Option("--gb", metavar="GB", help="Most gigabytes on disk; the other passages are left out.")
     ] = 100.0,
     workers: options.EncodingWorkers = None,
+    device: options.Device = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Arithmetic of the ranker's encoder: auto, or as for searches, which find no others.")
+    ] = "auto",
 ) -> None:
     """Encode the tokens of all passages of an index, so that reranking by late interaction takes milliseconds.
 
@@ -39,9 +43,19 @@ def token_vectors(
 
     if not 0 < gigabytes < math.inf:
         raise QueryError(f"got --gb {gigabytes:g}, expected gigabytes above 0, such as 20")
+    dtype = options.dtype_of(precision)
     opened, max_bytes = PassageIndex.open(index), int(min(gigabytes, 1e9) * 1e9)
     with resumable(), progress_bars() as progress:
-        stored = store_token_vectors(opened, ranker, max_bytes=max_bytes, workers=workers, progress=progress, log=note)
+        stored = store_token_vectors(
+            opened,
+            ranker,
+            dtype=dtype,
+            device=device,
+            max_bytes=max_bytes,
+            workers=workers,
+            progress=progress,
+            log=note,
+        )
     left_out = f", {stored.n_refused:,} did not fit into --gb {gigabytes:g}" if stored.n_refused else ""
     note(
         f"{stored.folder}: {stored.n_computed:,} passages encoded, {stored.n_found:,} were there{left_out}; "
