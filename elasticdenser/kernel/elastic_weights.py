@@ -14,7 +14,7 @@ from elasticdenser.kernel.weights import LayerWeights, Transformer
 from elasticdenser.models.locate import TRAINED_WEIGHTS
 from elasticdenser.models.manifest import FETCH_AGAIN, read_manifest
 from elasticdenser.models.ranker_manifest import RANKER_WEIGHTS, RankerManifest, read_ranker_manifest
-from elasticdenser.models.shape import ElasticShape, layers_of
+from elasticdenser.models.shape import ElasticShape
 from elasticdenser.subnet import Subnet
 
 
@@ -36,7 +36,7 @@ class ElasticWeights:
 
     def layers_of(self, depth: int) -> list[int]:
         """Return the numbers of the layers of a depth, in order."""
-        first, last = layers_of(depth, self.body.n_layers)
+        first, last = self.shape.layers_of(depth)
         return [*first, *last]
 
     def exit_of(self, subnet: Subnet) -> tuple[Floats, Floats]:

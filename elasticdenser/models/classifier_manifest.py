@@ -67,7 +67,7 @@ class ClassifierManifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file."""
-        content = {"shape": asdict(self.shape), "settings": asdict(self.settings)}
+        content = {"shape": self.shape.to_json(), "settings": asdict(self.settings)}
         return {"format": CLASSIFIER_FORMAT, **content, PROVENANCE: self.provenance}
 
 

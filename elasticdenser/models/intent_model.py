@@ -86,7 +86,8 @@ class IntentShape:
 
     def to_json(self) -> dict[str, Any]:
         """Return the body that is given, as JSON holds it."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        bodies = {name: value for name, value in asdict(self).items() if value is not None}
+        return bodies if self.encoder is None else {"encoder": self.encoder.to_json()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file."""
-        return {"format": FORMAT, "shape": asdict(self.shape), PROVENANCE: self.provenance}
+        return {"format": FORMAT, "shape": self.shape.to_json(), PROVENANCE: self.provenance}
 
 
 def is_elastic(folder: Path) -> bool:

@@ -66,7 +66,7 @@ class RankerManifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file."""
-        content: dict[str, Any] = {"shape": asdict(self.shape), "settings": asdict(self.settings)}
+        content: dict[str, Any] = {"shape": self.shape.to_json(), "settings": asdict(self.settings)}
         if self.first_stage_weight:
             content[_WEIGHT] = self.first_stage_weight
         if self.calibration:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 from elasticdenser.errors import QueryError
 from elasticdenser.subnet import Subnet
@@ -16,6 +17,9 @@ WIDTHS = (1.0, 0.5, 0.25)
 
 DEPTHS = (1, 2, 3, 4, 6)
 """Default depths of the grid; those beyond the number of layers are left out."""
+
+N_LAST = 2
+"""Default number of last layers that depths keep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,7 @@ class ElasticShape:
         level0: Whether there is a token table, whose mean vector is an input of every exit.
         max_distance: Largest distance between two tokens with an attention bias of its own, in each head; greater ones
             have the same as this. 0: attention has no such biases.
+        n_last: Last layers that depths keep; see `layers_of`.
 
     Raises:
         QueryError: A number is not positive, a width leaves a fraction of a head or neuron, there are fewer layers than
@@ -58,13 +63,15 @@ class ElasticShape:
     depths: tuple[int, ...] = DEPTHS
     level0: bool = False
     max_distance: int = 0
+    n_last: int = N_LAST
 
     def __post_init__(self) -> None:
         self._check_model()
         self._check_grid()
 
     def _check_model(self) -> None:
-        for name in ("n_layers", "n_heads", "hidden", "n_neurons", "vocabulary", "n_positions", "dim", "norm_eps"):
+        sizes = ("n_layers", "n_heads", "hidden", "n_neurons", "vocabulary", "n_positions", "dim")
+        for name in (*sizes, "norm_eps", "n_last"):
             if not getattr(self, name) > 0:
                 raise QueryError(f"got {name} = {getattr(self, name)!r}, expected a number above 0")
         if self.max_distance < 0:
@@ -97,6 +104,15 @@ class ElasticShape:
         """All subnets of these widths and depths, from large to small."""
         return sorted((Subnet(width, depth) for width in self.widths for depth in self.depths), reverse=True)
 
+    def layers_of(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the layers that a depth keeps, as (first ones, last ones); depths share their first ones."""
+        return layers_of(depth, self.n_layers, self.n_last)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the shape as manifests hold it: what was added later stands there only if it is not the default."""
+        added = {"n_last": N_LAST, "max_distance": 0}
+        return {name: value for name, value in asdict(self).items() if added.get(name, ...) != value}
+
     def check(self, subnet: Subnet) -> None:
         """Check that a subnet is on the grid.
 
@@ -111,12 +127,11 @@ def _is_falling(numbers: Sequence[float]) -> bool:
     return all(number > following for number, following in pairwise(numbers))
 
 
-def layers_of(depth: int, n_layers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def layers_of(depth: int, n_layers: int, n_last: int = N_LAST) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the layers that a depth keeps, as (first ones, last ones); those in the middle are dropped.
 
-    Depth 1 is the first layer alone, depth 2 the first and the last; from 3 on the last two are kept.
+    Every depth keeps the first layer, and as many of the `n_last` last ones as it has room for: depth 1 is the first
+    layer alone, depth 2 the first and the last.
     """
-    if depth == 1:
-        return (0,), ()
-    n_last = 1 if depth == 2 else 2
+    n_last = min(n_last, depth - 1)
     return tuple(range(depth - n_last)), tuple(range(n_layers - n_last, n_layers))

@@ -11,7 +11,6 @@ from elasticdenser.models.bert import Bert, Layer, Norm
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.heads import ElasticHead
 from elasticdenser.models.layers import Linear, make_linear
-from elasticdenser.models.shape import layers_of
 from elasticdenser.subnet import Subnet
 
 
@@ -51,7 +50,7 @@ class SubnetSlicer:
     def slice(self, subnet: Subnet) -> SlicedSubnet:
         """Return a trained subnet, other than level 0."""
         model, shape = self._model, self._model.shape
-        first, last = layers_of(subnet.depth, shape.n_layers)
+        first, last = shape.layers_of(subnet.depth)
         body = Bert(
             tokens=self._tokens.to(self._device),
             positions=model.positions.to(self._device),

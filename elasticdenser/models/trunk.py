@@ -1,7 +1,7 @@
 """Trunk of the elastic transformers: one set of weights, of which each subnet uses a part.
 
 A subnet (width, depth) keeps the first heads and the first feed-forward neurons of every layer, and drops layers from
-the middle: the first layers read the text, the last two make what the exits take. Each width has layer norms of its
+the middle: the first layers read the text, the last ones make what the exits take. Each width has layer norms of its
 own; all other weights are shared by all subnets.
 
 After ElasticLM (Zhang, Wang, Song: On Elastic Language Models) and DynaBERT (Hou et al. 2020).
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from elasticdenser.errors import QueryError
 from elasticdenser.models.layers import ACTIVATIONS, pair_biases
-from elasticdenser.models.shape import ElasticShape, layers_of
+from elasticdenser.models.shape import ElasticShape
 from elasticdenser.subnet import Subnet
 
 
@@ -160,7 +160,7 @@ class ElasticTrunk(nn.Module):
 
     def layers_of(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the layers that a depth keeps, as (first ones, last ones); depths share their first ones."""
-        return layers_of(depth, self.shape.n_layers)
+        return self.shape.layers_of(depth)
 
     def run_layers(self, layers: Sequence[int], states: Tensor, padding_bias: Tensor, width: float) -> Tensor:
         """Return the hidden states, (n, length, hidden), after some layers at a width.

@@ -25,7 +25,7 @@ def initial_model(recipe: Recipe, encoder: ElasticQueryEncoder, teacher: Teacher
         is_mapped: Whether a student is made of trained subnets; they are returned in their own space.
 
     Raises:
-        BadInputError: The recipe has widths or depths for trained subnets.
+        BadInputError: The recipe has widths, depths or n_last for trained subnets.
         ModelError: The architecture cannot be made elastic, or the model to start from answers in another space.
         QueryError: The encoder cannot be divided into such subnets.
     """
@@ -34,10 +34,10 @@ def initial_model(recipe: Recipe, encoder: ElasticQueryEncoder, teacher: Teacher
         return trained_model(recipe.init.model, name=space.name, weights_sha256=space.weights_sha256)
     if not is_mapped:
         return _new_model(recipe, encoder, teacher.dim)
-    if recipe.widths or recipe.depths:
+    if recipe.has_grid:
         raise BadInputError(
-            f"got widths or depths for a student of {encoder.location.name}, expected none: its trained subnets have "
-            "their own"
+            f"got widths, depths or n_last for a student of {encoder.location.name}, expected none: its trained "
+            "subnets have their own"
         )
     return load_elastic(encoder.location.path).model
 
@@ -69,4 +69,4 @@ def _new_model(recipe: Recipe, encoder: ElasticQueryEncoder, dim: int) -> Elasti
     if not widths:
         shape = elastic_from_full(folder, settings, widths=(1.0,)).shape
         widths = tuple(width for width in WIDTHS if not (shape.n_heads * width % 1 or shape.n_neurons * width % 1))
-    return elastic_from_full(folder, settings, widths=widths, depths=depths)
+    return elastic_from_full(folder, settings, widths=widths, depths=depths, n_last=recipe.n_last)

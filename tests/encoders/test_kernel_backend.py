@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from kernel_helpers import load_kernel_backend, needs_fast_path, needs_kernel
 from tiny import write_sentence_encoder
 
@@ -19,6 +20,8 @@ from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.kernel import paths
 from elasticdenser.kernel.paths import PORTABLE, kernel_paths
 from elasticdenser.kernel.weights import read_full_encoder
+from elasticdenser.models.elastic_files import save_elastic
+from elasticdenser.models.elastic_init import elastic_from_full
 from elasticdenser.models.settings import read_settings
 from elasticdenser.subnet import LEVEL_0, Subnet
 
@@ -70,6 +73,23 @@ def test_every_shipped_subnet_is_close_to_torch(query_encoder, shipped, path):
         least, mean = (0.998, 0.999) if subnet == backend.full_subnet else (0.9990, 0.9995)
         assert cosine.min() > least, subnet
         assert cosine.mean() > mean, subnet
+
+
+def test_subnets_of_another_number_of_last_layers(query_encoder, tmp_path):
+    base = query_encoder.location.path
+    model = elastic_from_full(base, read_settings(base), widths=(1.0,), depths=(4,), n_last=3)
+    provenance = {"name": str(base), "weights_sha256": query_encoder.location.sha256}
+    save_elastic(tmp_path / "saved", base=base, model=model, provenance=provenance)
+    encoder = ElasticQueryEncoder.from_pretrained(str(tmp_path / "saved"), dtype="float32", device="cpu")
+    sequences, subnet = query_encoder._tokenize(TEXTS, ""), Subnet(1.0, 4)
+    states = [model.embedded(torch.tensor([sequence]), 1.0) for sequence in sequences]
+    with torch.no_grad():
+        # The exit of a new model is the identity.
+        pooled = [model.run_layers((0, 3, 4, 5), state, torch.zeros(1), 1.0).mean(dim=1) for state in states]
+    expected = torch.cat(pooled).numpy()
+    assert cosines(torch_vectors(encoder, sequences, subnet), expected).min() > 0.999
+    backend = load_kernel_backend(tmp_path / "saved", precision="fp32")
+    assert cosines(backend.forward(sequences, subnet), expected).min() > 0.999
 
 
 @pytest.mark.parametrize("path", PATHS)

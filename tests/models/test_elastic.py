@@ -148,10 +148,10 @@ def test_threads_compute_several_subnets_at_once(model):
         torch.testing.assert_close(vectors, expected_vectors, atol=1e-6, rtol=0)
 
 
-@given(st.integers(1, 48).flatmap(lambda n: st.tuples(st.integers(1, n), st.just(n))))
-def test_layers_of_a_depth_are_the_first_and_the_last(depth_and_layers):
+@given(st.integers(1, 48).flatmap(lambda n: st.tuples(st.integers(1, n), st.just(n))), st.integers(1, 6))
+def test_layers_of_a_depth_are_the_first_and_the_last(depth_and_layers, n_last):
     depth, n_layers = depth_and_layers
-    first, last = layers_of(depth, n_layers)
+    first, last = layers_of(depth, n_layers, n_last)
     layers = first + last
     assert len(layers) == depth == len(set(layers))
     assert list(layers) == sorted(layers)
@@ -159,13 +159,24 @@ def test_layers_of_a_depth_are_the_first_and_the_last(depth_and_layers):
     assert (layers[0], set(layers) <= set(range(n_layers))) == (0, True)
     if depth >= 2:
         assert layers[-1] == n_layers - 1
-    if depth >= 3:
-        assert last == (n_layers - 2, n_layers - 1)
+    assert last == tuple(range(n_layers - min(n_last, depth - 1), n_layers))
 
 
 def test_layers_of_each_depth_of_six_layers():
     joined = {depth: sum(layers_of(depth, 6), ()) for depth in DEPTHS}
     assert joined == {1: (0,), 2: (0, 5), 3: (0, 4, 5), 4: (0, 1, 4, 5), 6: (0, 1, 2, 3, 4, 5)}
+    shape = random_model(n_last=3).shape
+    joined = {depth: sum(shape.layers_of(depth), ()) for depth in DEPTHS}
+    assert joined == {1: (0,), 2: (0, 5), 3: (0, 4, 5), 4: (0, 3, 4, 5), 6: (0, 1, 2, 3, 4, 5)}
+
+
+def test_only_another_number_of_last_layers_is_part_of_a_manifest():
+    assert "n_last" not in random_model().shape.to_json()
+    shape = random_model(n_last=3).shape
+    assert shape.to_json()["n_last"] == 3
+    assert ElasticShape(**shape.to_json()) == shape
+    with pytest.raises(QueryError, match="got n_last = 0, expected a number above 0"):
+        random_model(n_last=0)
 
 
 @pytest.mark.parametrize("subnet", GRID, ids=str)

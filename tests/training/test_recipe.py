@@ -140,6 +140,8 @@ def test_a_recipe_for_own_queries_and_passages(tmp_path):
         ("seed = 3", "seed = -1", "recipe.seed: got -1, expected"),
         ('passages = ["corpus.jsonl"]', "", "dev: there are no passages to search"),
         ("widths = [1, 0.5]", "widths = 1", "recipe.widths: got 1, expected a list"),
+        ("widths = [1, 0.5]", "n_last = 0", "recipe.n_last: got 0, expected"),
+        ("reorder = false", 'model = "trained"', "got 'init.model' and widths, depths or n_last"),
         ('kind = "queries"', 'kind = "query"', "got kind 'query' of training texts, expected one of queries"),
         ('kind = "queries"', "", r"recipe.texts\[0\]: 'kind' is missing"),
         ("limit = 10", "limit = -1", r"recipe.texts\[1\].limit: got -1, expected"),
