@@ -28,7 +28,7 @@ static int has_f16c(void) {
 }
 #endif
 
-#ifdef HAS_X86_PATHS
+#ifdef HAS_NEWER_X86_PATHS
 /* Whether the paths that were never run on a processor of their own are offered too. */
 static int offers_untested(void) {
     const char *wanted = getenv("ELASTICDENSER_KERNEL_PATHS");
@@ -79,6 +79,7 @@ static void find_paths(void) {
     int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                  __builtin_cpu_supports("avx512vnni");
+#ifdef HAS_NEWER_X86_PATHS
 #ifdef EMULATED_INSTRUCTIONS
     const int has_vectors = avx2; /* those that stand in for AVX-512 */
 #else
@@ -86,10 +87,13 @@ static void find_paths(void) {
 #endif
     if (has_vectors && offers_untested() && has_amx())
         paths[n_paths++] = &ed_amx;
+#endif
     if (avx512)
         paths[n_paths++] = &ed_avx512;
+#ifdef HAS_NEWER_X86_PATHS
     if (avx2 && offers_untested() && has_avx_vnni())
         paths[n_paths++] = &ed_avx_vnni;
+#endif
     if (avx2)
         paths[n_paths++] = &ed_avx2;
 #endif

@@ -80,7 +80,12 @@ typedef struct {
 extern const Path ed_portable;
 #if defined(__GNUC__) && defined(__x86_64__)
 #define HAS_X86_PATHS
-extern const Path ed_avx2, ed_avx_vnni, ed_avx512, ed_amx;
+extern const Path ed_avx2, ed_avx512;
+/* Older compilers do not know the instructions of these two. */
+#if defined(EMULATED_INSTRUCTIONS) || (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define HAS_NEWER_X86_PATHS
+extern const Path ed_avx_vnni, ed_amx;
+#endif
 #endif
 #if defined(__GNUC__) && defined(__AARCH64EL__)
 #define HAS_NEON_PATH

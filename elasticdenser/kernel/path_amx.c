@@ -1,5 +1,5 @@
 #include "model.h"
-#ifdef HAS_X86_PATHS
+#ifdef HAS_NEWER_X86_PATHS
 #define HAS_TILES
 #if defined(EMULATED_INSTRUCTIONS) && defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)

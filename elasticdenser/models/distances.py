@@ -20,7 +20,8 @@ TABLE = "encoder.relative_attention_bias.weight"
 MAX_DISTANCE = 128
 """Distance from which on MPNet does not tell distances apart; no config changes it."""
 
-_KEY, _USUAL_BUCKETS = "relative_attention_num_buckets", 32
+_KEY, _BUCKETS = "relative_attention_num_buckets", 32
+"""transformers always computes with 32 buckets, whatever the config says."""
 
 
 def has_distance_bias(config: Mapping[str, Any]) -> bool:
@@ -32,14 +33,11 @@ def n_buckets_of(config: Mapping[str, Any]) -> int:
     """Return the number of buckets of such a model.
 
     Raises:
-        ModelError: `config.json` has something else than a multiple of 4.
+        ModelError: `config.json` has another one than all such models.
     """
-    value = config.get(_KEY, _USUAL_BUCKETS)
-    if type(value) is not int or value < 4 or value % 4 or value > 4 * MAX_DISTANCE:
-        raise ModelError(
-            f"the model's config.json has {_KEY} = {value!r}, expected a multiple of 4 up to {4 * MAX_DISTANCE}: fetch "
-            "the model again"
-        )
+    value = config.get(_KEY, _BUCKETS)
+    if value != _BUCKETS or type(value) is not int:
+        raise ModelError(f"the model's config.json has {_KEY} = {value!r}, expected {_BUCKETS}: fetch the model again")
     return value
 
 

@@ -105,8 +105,10 @@ def pair_head_from_full(
 def copy_trained_trunk(model: ElasticPairHead, trained: ElasticBert) -> None:
     """Give a head over pairs the trunk of a trained elastic encoder, whose narrow subnets are more than cuts.
 
-    Both must have the same shape but for the outputs and the pooling.
+    Both must have the same shape but for the outputs, the pooling and the layers that depths keep, which become those
+    of the encoder.
     """
+    model.shape = replace(model.shape, n_last=trained.shape.n_last)
     source = trained.state_dict()
     names = [name for name in model.state_dict() if not name.startswith("exit") and name != "segment"]
     model.load_state_dict({name: source[name] for name in names}, strict=False)

@@ -76,12 +76,11 @@ def references(folder: Path) -> np.ndarray:
     return torch.nn.functional.normalize(torch.stack(means), dim=-1).numpy()
 
 
-@pytest.mark.parametrize("n_buckets", [4, 8, 32, 64])
-def test_buckets_are_those_of_transformers(n_buckets):
+def test_buckets_are_those_of_transformers():
     encoder = pytest.importorskip("transformers.models.mpnet.modeling_mpnet").MPNetEncoder
     distances = torch.arange(-400, 401)
-    expected = encoder.relative_position_bucket(distances, num_buckets=n_buckets)
-    found = torch.tensor(buckets(n_buckets))[distances.clamp(-MAX_DISTANCE, MAX_DISTANCE) + MAX_DISTANCE]
+    expected = encoder.relative_position_bucket(distances, num_buckets=32)
+    found = torch.tensor(buckets(32))[distances.clamp(-MAX_DISTANCE, MAX_DISTANCE) + MAX_DISTANCE]
     assert torch.equal(found, expected)
 
 
@@ -162,14 +161,10 @@ def test_an_mpnet_that_contradicts_itself_is_refused(mpnet, tmp_path):
     folder = copied(mpnet, tmp_path)
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    for value, message in (
-        (7, "expected a multiple of 4"),
-        ("32", "expected a multiple of 4"),
-        (16, r"expected floating-point numbers \(16, 4\)"),
-    ):
+    for value in (7, 64, "32"):
         path.write_text(json.dumps(config | {"relative_attention_num_buckets": value}))
         for dtype in ("float32", "int8"):
-            with pytest.raises(ModelError, match=message):
+            with pytest.raises(ModelError, match=r"relative_attention_num_buckets = .*, expected 32"):
                 PassageEncoder.from_pretrained(str(folder), dtype=dtype, device="cpu").encode(["a"])
 
 

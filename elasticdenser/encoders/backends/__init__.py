@@ -6,10 +6,10 @@ Largest difference of a component between a text's vector alone and in any batch
 
 | backend | dtype | device | promised | seen |
 | --- | --- | --- | --- | --- |
-| `KernelBackend` | `int8`, `float32` | CPU | 0 | 0 on all paths of the kernel, with AMX too |
+| `KernelBackend` | `int8`, `float32` | CPU | 0 | 0 with AVX-512, AVX2 and portable C; NEON and AMX in emulation |
 | `TorchBackend` | `float32` | CPU | `2e-6` | 0 with AVX2 and AVX-512, `3e-7` with SSE4.1 |
 | `TorchBackend` | `bfloat16` | CPU | `1e-3` | 0 with AVX-512, `4e-7` with SSE4.1, `5e-4` with AMX |
-| `TransformersBackend` | `float32` | CPU | `1e-5` | `8e-8` with AVX2 (all-mpnet-base-v2) |
+| `TransformersBackend` | `float32` | CPU | `1e-5` | `8e-8` with AVX2 (all-mpnet-base-v2, which has our own code now) |
 | `StaticBackend` | `float32` | any | 0 | 0 |
 | `PQRNNBackend` | `float32` | any | `1e-5` | `1e-7` with AVX-512 |
 | `TorchBackend`, `TransformersBackend` | any other | any | nothing | not measured |
