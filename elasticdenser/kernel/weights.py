@@ -23,7 +23,7 @@ from elasticdenser.models.architectures import (
     expected_shapes,
     norm_eps,
 )
-from elasticdenser.models.distances import TABLE, buckets, has_distance_bias, n_buckets_of
+from elasticdenser.models.distances import BUCKETS, TABLE, has_distance_bias
 from elasticdenser.models.model_files import first_position, read_config
 from elasticdenser.models.weights_files import weights_file
 
@@ -155,7 +155,7 @@ def _transformer_of(checkpoint: _Checkpoint, config: Mapping[str, Any]) -> Trans
 
     distance_bias = None
     if has_distance_bias(config):
-        distance_bias = checkpoint.get(TABLE)[buckets(n_buckets_of(config))].T
+        distance_bias = checkpoint.get(TABLE)[BUCKETS].T
 
     def layer(number: int) -> LayerWeights:
         prefix = names.layer.format(number)

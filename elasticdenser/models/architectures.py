@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from elasticdenser.errors import ModelError
-from elasticdenser.models.distances import TABLE, has_distance_bias, n_buckets_of
+from elasticdenser.models.distances import N_BUCKETS, TABLE, has_distance_bias
 from elasticdenser.models.model_files import PositiveNumber, value_of
 
 
@@ -153,7 +153,7 @@ def expected_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int,
         yield f"embeddings.{table}_embeddings.weight", (n_rows, hidden)
     yield from _norm_shapes("embeddings.LayerNorm", hidden)
     if has_distance_bias(config):
-        yield TABLE, (n_buckets_of(config), n_heads)
+        yield TABLE, (N_BUCKETS, n_heads)
     products = {
         **dict.fromkeys((*names.query_key_value, names.attention_output), (hidden, hidden)),
         names.up: (n_neurons, hidden),

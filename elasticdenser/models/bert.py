@@ -26,7 +26,7 @@ from elasticdenser.models.architectures import (
     fits_shape,
     norm_eps,
 )
-from elasticdenser.models.distances import TABLE, buckets, has_distance_bias, n_buckets_of
+from elasticdenser.models.distances import BUCKETS, TABLE, has_distance_bias
 from elasticdenser.models.layers import Linear, PackedBatch, attend, make_linear, pool
 from elasticdenser.models.model_files import first_position, read_config
 from elasticdenser.models.weights_files import weights_file
@@ -281,7 +281,7 @@ def distance_biases(config: Mapping[str, Any], weights: Weights) -> Tensor | Non
     """Return the attention biases by distance, float32, (n_heads, 2 * max_distance + 1); None where there are none."""
     if not has_distance_bias(config):
         return None
-    return weights.get(TABLE).float()[buckets(n_buckets_of(config))].T.contiguous()
+    return weights.get(TABLE).float()[BUCKETS].T.contiguous()
 
 
 def segment_vector(weights: Weights, hidden: int) -> Tensor:

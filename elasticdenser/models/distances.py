@@ -20,43 +20,39 @@ TABLE = "encoder.relative_attention_bias.weight"
 MAX_DISTANCE = 128
 """Distance from which on MPNet does not tell distances apart; no config changes it."""
 
-_KEY, _BUCKETS = "relative_attention_num_buckets", 32
-"""transformers always computes with 32 buckets, whatever the config says."""
+N_BUCKETS = 32
+"""Number of buckets; transformers computes with so many, whatever the config says."""
+
+_KEY = "relative_attention_num_buckets"
 
 
 def has_distance_bias(config: Mapping[str, Any]) -> bool:
-    """Return whether the attention of a supported model depends on distances; `config` is that of `config.json`."""
-    return config.get("model_type") == "mpnet"
-
-
-def n_buckets_of(config: Mapping[str, Any]) -> int:
-    """Return the number of buckets of such a model.
+    """Return whether the attention of a supported model depends on distances; `config` is that of `config.json`.
 
     Raises:
-        ModelError: `config.json` has another one than all such models.
+        ModelError: It does, with another number of buckets.
     """
-    value = config.get(_KEY, _BUCKETS)
-    if value != _BUCKETS or type(value) is not int:
-        raise ModelError(f"the model's config.json has {_KEY} = {value!r}, expected {_BUCKETS}: fetch the model again")
-    return value
+    if config.get("model_type") != "mpnet":
+        return False
+    value = config.get(_KEY, N_BUCKETS)
+    if value != N_BUCKETS:
+        raise ModelError(f"the model's config.json has {_KEY} = {value!r}, expected {N_BUCKETS}: fetch the model again")
+    return True
 
 
-def buckets(n_buckets: int) -> list[int]:
-    """Return the bucket of each distance from -`MAX_DISTANCE` to `MAX_DISTANCE`, from a query to a key behind it.
+def _bucket(distance: int) -> int:
+    """Return the bucket of a distance from a query to a key behind it, or, below 0, before it.
 
     Half of the buckets are for keys behind the query. Half of each half hold one distance each, the others ranges whose
     lengths grow by a factor.
     """
-    half = n_buckets // 2
-    return [
-        (half if distance > 0 else 0) + _bucket(abs(distance), half)
-        for distance in range(-MAX_DISTANCE, MAX_DISTANCE + 1)
-    ]
+    half, n_exact, length = N_BUCKETS // 2, N_BUCKETS // 4, abs(distance)
+    bucket = length
+    if length >= n_exact:
+        share = log(length / n_exact) / log(MAX_DISTANCE / n_exact)
+        bucket = min(n_exact + int(share * (half - n_exact)), half - 1)
+    return bucket + (half if distance > 0 else 0)
 
 
-def _bucket(distance: int, n_buckets: int) -> int:
-    n_exact = n_buckets // 2
-    if distance < n_exact:
-        return distance
-    share = log(distance / n_exact) / log(MAX_DISTANCE / n_exact)
-    return min(n_exact + int(share * (n_buckets - n_exact)), n_buckets - 1)
+BUCKETS = [_bucket(distance) for distance in range(-MAX_DISTANCE, MAX_DISTANCE + 1)]
+"""Bucket of each distance from -`MAX_DISTANCE` to `MAX_DISTANCE`."""

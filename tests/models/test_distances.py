@@ -19,7 +19,7 @@ from elasticdenser import ElasticQueryEncoder, PassageEncoder
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.kernel.paths import kernel_paths
 from elasticdenser.models.bert import Bert
-from elasticdenser.models.distances import MAX_DISTANCE, TABLE, buckets
+from elasticdenser.models.distances import BUCKETS, MAX_DISTANCE, TABLE
 from elasticdenser.models.elastic_files import load_elastic, save_elastic
 from elasticdenser.models.elastic_init import elastic_from_full, reorder
 from elasticdenser.models.settings import read_settings
@@ -80,7 +80,7 @@ def test_buckets_are_those_of_transformers():
     encoder = pytest.importorskip("transformers.models.mpnet.modeling_mpnet").MPNetEncoder
     distances = torch.arange(-400, 401)
     expected = encoder.relative_position_bucket(distances, num_buckets=32)
-    found = torch.tensor(buckets(32))[distances.clamp(-MAX_DISTANCE, MAX_DISTANCE) + MAX_DISTANCE]
+    found = torch.tensor(BUCKETS)[distances.clamp(-MAX_DISTANCE, MAX_DISTANCE) + MAX_DISTANCE]
     assert torch.equal(found, expected)
 
 
