@@ -12,7 +12,7 @@ from torch import Tensor
 
 from elasticdenser.models.elastic import ElasticBert
 from elasticdenser.models.settings import EncoderSettings
-from elasticdenser.models.shape import N_LAST, WIDTHS
+from elasticdenser.models.shape import WIDTHS
 from elasticdenser.models.trunk import ElasticTrunk
 from elasticdenser.models.trunk_init import copy_trunk, copying_weights, read_supported, shape_of
 from elasticdenser.subnet import Subnet
@@ -24,7 +24,7 @@ def elastic_from_full(
     *,
     widths: tuple[float, ...] = WIDTHS,
     depths: tuple[int, ...] | None = None,
-    n_last: int = N_LAST,
+    layers: tuple[tuple[int, ...], ...] | None = None,
     table: Tensor | None = None,
 ) -> ElasticBert:
     """Make an elastic model from a sentence encoder's files; at full width and depth it gives the encoder's vectors.
@@ -36,7 +36,7 @@ def elastic_from_full(
         settings: How its texts become vectors.
         widths: Widths of the grid.
         depths: Depths of the grid; by default those of `DEPTHS` that the encoder has, and all its layers.
-        n_last: Last layers that depths keep.
+        layers: Instead of `depths`: the layers of each.
         table: Token vectors of level 0, (vocabulary, dim), if its vectors are to be inputs of every exit.
 
     Raises:
@@ -44,8 +44,8 @@ def elastic_from_full(
         QueryError: The encoder cannot be cut into these subnets.
     """
     config, weights = read_supported(folder)
-    shape = shape_of(config, weights, settings, widths, depths)
-    model = ElasticBert(replace(shape, n_last=n_last, level0=table is not None))
+    shape = shape_of(config, weights, settings, widths, tuple(map(len, layers)) if layers else depths)
+    model = ElasticBert(replace(shape, layers=layers or (), level0=table is not None))
     with copying_weights(folder):
         copy_trunk(model, config, weights)
         if model.shape.dim == model.shape.hidden:  # else the vectors of no subnet lie in that space yet

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from elasticdenser.models.shape import ElasticShape
 
 LayersOf = Callable[[int], tuple[tuple[int, ...], tuple[int, ...]]]
-"""Depth -> the layers that it keeps, as (first ones, last ones)."""
+"""Depth -> the layers that it keeps, as (first ones, other ones)."""
 
 
 def layer_flops(shape: ElasticShape, width: float, length: int) -> int:

@@ -32,5 +32,5 @@ class ElasticLogits(ElasticPairHead):
         self.layer_choice = layers
 
     def layers_of(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the layers that a depth keeps, as (first ones, last ones)."""
+        """Return the layers that a depth keeps, as (first ones, other ones)."""
         return (tuple(range(depth)), ()) if self.layer_choice == "first" else super().layers_of(depth)

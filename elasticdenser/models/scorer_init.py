@@ -108,7 +108,7 @@ def copy_trained_trunk(model: ElasticPairHead, trained: ElasticBert) -> None:
     Both must have the same shape but for the outputs, the pooling and the layers that depths keep, which become those
     of the encoder.
     """
-    model.shape = replace(model.shape, n_last=trained.shape.n_last)
+    model.shape = replace(model.shape, layers=trained.shape.layers)
     source = trained.state_dict()
     names = [name for name in model.state_dict() if not name.startswith("exit") and name != "segment"]
     model.load_state_dict({name: source[name] for name in names}, strict=False)

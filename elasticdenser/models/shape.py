@@ -18,9 +18,6 @@ WIDTHS = (1.0, 0.5, 0.25)
 DEPTHS = (1, 2, 3, 4, 6)
 """Default depths of the grid; those beyond the number of layers are left out."""
 
-N_LAST = 2
-"""Default number of last layers that depths keep."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ElasticShape:
@@ -42,11 +39,12 @@ class ElasticShape:
         level0: Whether there is a token table, whose mean vector is an input of every exit.
         max_distance: Largest distance between two tokens with an attention bias of its own, in each head; greater ones
             have the same as this. 0: attention has no such biases.
-        n_last: Last layers that depths keep; see `layers_of`.
+        layers: Layers of each depth, counted from 0 and rising; empty: those of `default_layers`.
 
     Raises:
         QueryError: A number is not positive, a width leaves a fraction of a head or neuron, there are fewer layers than
-            a depth, or there is no such pooling, activation or split of the hidden size.
+            a depth, the layers are not those of the depths, or there is no such pooling, activation or split of the
+            hidden size.
     """
 
     n_layers: int
@@ -63,7 +61,7 @@ class ElasticShape:
     depths: tuple[int, ...] = DEPTHS
     level0: bool = False
     max_distance: int = 0
-    n_last: int = N_LAST
+    layers: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         self._check_model()
@@ -71,7 +69,7 @@ class ElasticShape:
 
     def _check_model(self) -> None:
         sizes = ("n_layers", "n_heads", "hidden", "n_neurons", "vocabulary", "n_positions", "dim")
-        for name in (*sizes, "norm_eps", "n_last"):
+        for name in (*sizes, "norm_eps"):
             if not getattr(self, name) > 0:
                 raise QueryError(f"got {name} = {getattr(self, name)!r}, expected a number above 0")
         if self.max_distance < 0:
@@ -98,6 +96,14 @@ class ElasticShape:
         for depth in self.depths:
             if not 1 <= depth <= self.n_layers:
                 raise QueryError(f"got depth {depth} of {self.n_layers} layers, expected 1 to {self.n_layers}")
+        if self.layers and tuple(map(len, self.layers)) != self.depths:
+            raise QueryError(
+                f"got {len(self.layers)} lists of layers of the depths {self.depths}, expected one for each"
+            )
+        for layers in self.layers:
+            if not _is_falling(layers[::-1]) or not 0 <= layers[0] <= layers[-1] < self.n_layers:
+                expected = f"them to rise, from 0 to {self.n_layers - 1} at most"
+                raise QueryError(f"got the layers {', '.join(map(str, layers))}, expected {expected}")
 
     @property
     def grid(self) -> list[Subnet]:
@@ -105,12 +111,19 @@ class ElasticShape:
         return sorted((Subnet(width, depth) for width in self.widths for depth in self.depths), reverse=True)
 
     def layers_of(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the layers that a depth keeps, as (first ones, last ones); depths share their first ones."""
-        return layers_of(depth, self.n_layers, self.n_last)
+        """Return the layers that a depth keeps, as (first ones, other ones).
+
+        The first ones of a depth are the first of the model and of every greater depth, so that they run once for all.
+        """
+        if not self.layers:
+            return default_layers(depth, self.n_layers)
+        n_first = min(_n_leading(layers) for layers in self.layers if len(layers) >= depth)
+        layers = self.layers[self.depths.index(depth)]
+        return layers[:n_first], layers[n_first:]
 
     def to_json(self) -> dict[str, Any]:
         """Return the shape as manifests hold it: what was added later stands there only if it is not the default."""
-        added = {"n_last": N_LAST, "max_distance": 0}
+        added = {"layers": (), "max_distance": 0}
         return {name: value for name, value in asdict(self).items() if added.get(name, ...) != value}
 
     def check(self, subnet: Subnet) -> None:
@@ -127,11 +140,16 @@ def _is_falling(numbers: Sequence[float]) -> bool:
     return all(number > following for number, following in pairwise(numbers))
 
 
-def layers_of(depth: int, n_layers: int, n_last: int = N_LAST) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the layers that a depth keeps, as (first ones, last ones); those in the middle are dropped.
+def _n_leading(layers: Sequence[int]) -> int:
+    """Return how many of the layers are the first ones of the model, without a gap."""
+    return sum(layer == place for place, layer in enumerate(layers))
 
-    Every depth keeps the first layer, and as many of the `n_last` last ones as it has room for: depth 1 is the first
-    layer alone, depth 2 the first and the last.
+
+def default_layers(depth: int, n_layers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the layers that a depth keeps by default, as (first ones, last ones); those in the middle are dropped.
+
+    Every depth keeps the first layer, and as many of the last two as it has room for: depth 1 is the first layer alone,
+    depth 2 the first and the last.
     """
-    n_last = min(n_last, depth - 1)
+    n_last = min(2, depth - 1)
     return tuple(range(depth - n_last)), tuple(range(n_layers - n_last, n_layers))

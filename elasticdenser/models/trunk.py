@@ -159,7 +159,7 @@ class ElasticTrunk(nn.Module):
             )
 
     def layers_of(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the layers that a depth keeps, as (first ones, last ones); depths share their first ones."""
+        """Return the layers that a depth keeps, as (first ones, other ones); depths share their first ones."""
         return self.shape.layers_of(depth)
 
     def run_layers(self, layers: Sequence[int], states: Tensor, padding_bias: Tensor, width: float) -> Tensor:

@@ -25,7 +25,7 @@ def initial_model(recipe: Recipe, encoder: ElasticQueryEncoder, teacher: Teacher
         is_mapped: Whether a student is made of trained subnets; they are returned in their own space.
 
     Raises:
-        BadInputError: The recipe has widths, depths or n_last for trained subnets.
+        BadInputError: The recipe has widths, depths or layers for trained subnets.
         ModelError: The architecture cannot be made elastic, or the model to start from answers in another space.
         QueryError: The encoder cannot be divided into such subnets.
     """
@@ -36,7 +36,7 @@ def initial_model(recipe: Recipe, encoder: ElasticQueryEncoder, teacher: Teacher
         return _new_model(recipe, encoder, teacher.dim)
     if recipe.has_grid:
         raise BadInputError(
-            f"got widths, depths or n_last for a student of {encoder.location.name}, expected none: its trained "
+            f"got widths, depths or layers for a student of {encoder.location.name}, expected none: its trained "
             "subnets have their own"
         )
     return load_elastic(encoder.location.path).model
@@ -64,9 +64,10 @@ def trained_model(model: str, *, name: str, weights_sha256: str) -> ElasticBert:
 
 def _new_model(recipe: Recipe, encoder: ElasticQueryEncoder, dim: int) -> ElasticBert:
     """Make the elastic model, by default with all widths that leave whole heads and neurons."""
-    folder, settings, depths = encoder.location.path, replace(encoder.settings, dim=dim), recipe.depths or None
-    widths = recipe.widths
+    folder, settings, widths = encoder.location.path, replace(encoder.settings, dim=dim), recipe.widths
     if not widths:
         shape = elastic_from_full(folder, settings, widths=(1.0,)).shape
         widths = tuple(width for width in WIDTHS if not (shape.n_heads * width % 1 or shape.n_neurons * width % 1))
-    return elastic_from_full(folder, settings, widths=widths, depths=depths, n_last=recipe.n_last)
+    return elastic_from_full(
+        folder, settings, widths=widths, depths=recipe.depths or None, layers=recipe.layers or None
+    )

@@ -21,7 +21,6 @@ from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.index import PassageIndex
 from elasticdenser.models.locate import DEFAULT_ELASTIC, DEFAULT_MODEL, TRAINED_WEIGHTS, find_model
 from elasticdenser.models.manifest import SPACE, is_elastic
-from elasticdenser.models.shape import N_LAST
 from elasticdenser.models.space import check_has_encoder
 from elasticdenser.progress import Progress
 from elasticdenser.subnet import Subnet
@@ -249,7 +248,7 @@ class TrainingInputs(PassageInputs):
             "passages": passages,
             "widths": list(shape.widths),
             "depths": list(shape.depths),
-            **({} if shape.n_last == N_LAST else {"n_last": shape.n_last}),
+            **({"layers": [list(layers) for layers in shape.layers]} if shape.layers else {}),
             "start": self._start_plan(),
             "distil": settings_to_json(recipe.distil),
             "table": None if recipe.table is None else settings_to_json(recipe.table),

@@ -3,7 +3,7 @@
 title = "..."       seed = 1            encoder = "ID or folder"        target_dtype = "auto"
 teacher = "ID or folder" or teacher_vectors = "FILE" (and space = "NAME"): makes a student; see `teacher`
 index = "..." or passages = [...]       n_neighbours = 8                query_prompt, passage_prompt, max_length
-widths = [...]      depths = [...]      n_last = 2      snapshot_every = 500
+widths = [...]      depths = [...] or layers = [[...]]      snapshot_every = 500
 candidates = 4      select_by = "mean"
 [[texts]]           path, kind, limit: see `TextSource`
 [init]              see `InitSettings`; `model` starts from trained subnets
@@ -23,7 +23,6 @@ from typing import Any
 from elasticdenser.dataclass_io import from_value, read_toml
 from elasticdenser.datasets import open_corpus
 from elasticdenser.errors import BadInputError
-from elasticdenser.models.shape import N_LAST
 from elasticdenser.training.settings import (
     SELECTION_RULES,
     DevSetSettings,
@@ -74,7 +73,8 @@ class Recipe:
             `float16` on a GPU.
         widths: Widths of the subnets; by default those of 1, 1/2 and 1/4 that leave whole heads.
         depths: Depths of the subnets; by default those of 1, 2, 3, 4 and 6 that the encoder has, and all its layers.
-        n_last: Last layers that depths keep; those in the middle are dropped.
+        layers: Instead of `depths`: the layers of each, counted from 0. By default a depth has the first ones and the
+            last two.
         snapshot_every: Steps between snapshots; 0 makes twelve.
         candidates: How many of the last snapshots are compared on the dev sets.
         texts: Sources of the training texts.
@@ -104,7 +104,7 @@ class Recipe:
     target_dtype: str = "auto"
     widths: tuple[float, ...] = ()
     depths: tuple[int, ...] = ()
-    n_last: PositiveInt = N_LAST
+    layers: tuple[tuple[NonNegativeInt, ...], ...] = ()
     snapshot_every: NonNegativeInt = 0
     candidates: PositiveInt = 4
     texts: tuple[TextSource, ...] = ()
@@ -127,8 +127,10 @@ class Recipe:
                 raise BadInputError("there are no passages to search: give the recipe 'index' or 'passages'", dev.path)
         if self.init.model and self.has_grid:
             raise BadInputError(
-                "got 'init.model' and widths, depths or n_last, expected one of them: the model has its own"
+                "got 'init.model' and widths, depths or layers, expected one of them: the model has its own"
             )
+        if self.depths and self.layers:
+            raise BadInputError("got both 'depths' and 'layers', expected one of them: layers have their depths")
         names = [(dev.path, dev.split, dev.measure) for dev in self.dev_sets]
         if len(set(names)) < len(names):
             raise BadInputError("two tables [[dev_sets]] have the same path, split and measure: remove one of them")
@@ -158,7 +160,7 @@ class Recipe:
     @property
     def has_grid(self) -> bool:
         """Whether it says something of the grid of subnets."""
-        return bool(self.widths or self.depths or self.n_last != N_LAST)
+        return bool(self.widths or self.depths or self.layers)
 
     @property
     def snapshot_interval(self) -> int:

@@ -11,7 +11,7 @@ from elasticdenser.classifiers.exits import ExitRule, exit_steps, flops_at_exits
 from elasticdenser.errors import QueryError
 from elasticdenser.models.flops import layer_flops, layers_run
 from elasticdenser.models.logits import ElasticLogits
-from elasticdenser.models.shape import ElasticShape, layers_of
+from elasticdenser.models.shape import ElasticShape, default_layers
 
 DEPTHS = (1, 2, 3, 4, 6)
 
@@ -44,7 +44,7 @@ def test_a_shrinking_batch_gives_what_each_exit_gives(layers, rule):
 
 def test_depths_are_the_first_layers_or_the_first_and_the_last():
     assert random_classifier("first").layers_of(3) == ((0, 1, 2), ())
-    assert random_classifier("first-and-last").layers_of(3) == layers_of(3, 6)
+    assert random_classifier("first-and-last").layers_of(3) == default_layers(3, 6)
     with pytest.raises(QueryError, match="got layers = 'last'"):
         ElasticLogits(ElasticShape(**SHAPE), "last")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,9 +13,11 @@ from elastic_models import SHAPE, at_all_subnets, random_batch, random_model
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elasticdenser.dataclass_io import from_value
 from elasticdenser.errors import QueryError
 from elasticdenser.models.elastic import ElasticBert
-from elasticdenser.models.shape import DEPTHS, WIDTHS, ElasticShape, layers_of
+from elasticdenser.models.shape import DEPTHS, WIDTHS, ElasticShape, default_layers
+from elasticdenser.models.trunk import padding_bias_of
 from elasticdenser.subnet import Subnet
 
 GRID = ElasticShape(**SHAPE).grid
@@ -148,10 +151,10 @@ def test_threads_compute_several_subnets_at_once(model):
         torch.testing.assert_close(vectors, expected_vectors, atol=1e-6, rtol=0)
 
 
-@given(st.integers(1, 48).flatmap(lambda n: st.tuples(st.integers(1, n), st.just(n))), st.integers(1, 6))
-def test_layers_of_a_depth_are_the_first_and_the_last(depth_and_layers, n_last):
+@given(st.integers(1, 48).flatmap(lambda n: st.tuples(st.integers(1, n), st.just(n))))
+def test_layers_of_a_depth_are_the_first_and_the_last(depth_and_layers):
     depth, n_layers = depth_and_layers
-    first, last = layers_of(depth, n_layers, n_last)
+    first, last = default_layers(depth, n_layers)
     layers = first + last
     assert len(layers) == depth == len(set(layers))
     assert list(layers) == sorted(layers)
@@ -159,24 +162,57 @@ def test_layers_of_a_depth_are_the_first_and_the_last(depth_and_layers, n_last):
     assert (layers[0], set(layers) <= set(range(n_layers))) == (0, True)
     if depth >= 2:
         assert layers[-1] == n_layers - 1
-    assert last == tuple(range(n_layers - min(n_last, depth - 1), n_layers))
+    assert last == tuple(range(n_layers - min(2, depth - 1), n_layers))
 
 
 def test_layers_of_each_depth_of_six_layers():
-    joined = {depth: sum(layers_of(depth, 6), ()) for depth in DEPTHS}
+    joined = {depth: sum(default_layers(depth, 6), ()) for depth in DEPTHS}
     assert joined == {1: (0,), 2: (0, 5), 3: (0, 4, 5), 4: (0, 1, 4, 5), 6: (0, 1, 2, 3, 4, 5)}
-    shape = random_model(n_last=3).shape
-    joined = {depth: sum(shape.layers_of(depth), ()) for depth in DEPTHS}
-    assert joined == {1: (0,), 2: (0, 5), 3: (0, 4, 5), 4: (0, 3, 4, 5), 6: (0, 1, 2, 3, 4, 5)}
 
 
-def test_only_another_number_of_last_layers_is_part_of_a_manifest():
-    assert "n_last" not in random_model().shape.to_json()
-    shape = random_model(n_last=3).shape
-    assert shape.to_json()["n_last"] == 3
-    assert ElasticShape(**shape.to_json()) == shape
-    with pytest.raises(QueryError, match="got n_last = 0, expected a number above 0"):
-        random_model(n_last=0)
+CHOSEN = ((3,), (0, 1), (0, 1, 5), (0, 2, 3, 4), (0, 1, 2, 3, 4, 5))
+
+
+def test_chosen_layers_of_each_depth():
+    shape = random_model(layers=CHOSEN).shape
+    assert {depth: sum(shape.layers_of(depth), ()) for depth in DEPTHS} == dict(zip(DEPTHS, CHOSEN, strict=True))
+    n_first = [len(shape.layers_of(depth)[0]) for depth in DEPTHS]
+    assert n_first == [0, 1, 1, 1, 6]  # what all greater depths begin with too
+
+
+def test_depths_of_chosen_layers_at_once_equal_each_alone():
+    model, (token_ids, mask) = random_model(layers=CHOSEN), random_batch()
+    together = model.states_at_depths(token_ids, mask, 0.5, DEPTHS)
+    lower = model.lower_states(token_ids, mask, 0.5, 1)
+    recycled = model.states_at_depths(token_ids, mask, 0.5, DEPTHS[1:], lower)
+    for depth, layers in zip(DEPTHS, CHOSEN, strict=True):
+        state = model.run_layers(layers, model.embedded(token_ids, 0.5), padding_bias_of(mask), 0.5)
+        torch.testing.assert_close(together[depth], state)
+        if depth > 1:
+            torch.testing.assert_close(recycled[depth], state)
+    with pytest.raises(QueryError, match=r"got subnet w0\.5-d1, which has the layers 3"):
+        model.states_at_depths(token_ids, mask, 0.5, [1], lower)
+
+
+def test_only_chosen_layers_are_part_of_a_manifest():
+    assert "layers" not in random_model().shape.to_json()
+    shape = random_model(layers=CHOSEN).shape
+    assert from_value(ElasticShape, json.loads(json.dumps(shape.to_json())), "shape") == shape
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (CHOSEN[:-1], "got 4 lists of layers of the depths"),
+        (((0,), (0, 1), (0, 1, 2), (0, 1, 2), (0, 1, 2, 3, 4, 5)), "got 5 lists of layers of the depths"),
+        (((0,), (1, 0), *CHOSEN[2:]), "got the layers 1, 0, expected them to rise, from 0 to 5 at most"),
+        (((0,), (0, 6), *CHOSEN[2:]), "got the layers 0, 6, expected them to rise"),
+        (((-1,), *CHOSEN[1:]), "got the layers -1, expected them to rise"),
+    ],
+)
+def test_layers_that_are_not_those_of_the_depths_are_refused(layers, message):
+    with pytest.raises(QueryError, match=message):
+        random_model(layers=layers)
 
 
 @pytest.mark.parametrize("subnet", GRID, ids=str)
@@ -186,7 +222,7 @@ def test_gradients_reach_what_a_subnet_uses(subnet):
     cell = WIDTHS.index(subnet.width), DEPTHS.index(subnet.depth)
     touched = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     used = [number for number in range(6) if f"blocks.{number}.up" in touched]
-    assert used == list(sum(layers_of(subnet.depth, 6), ()))
+    assert used == list(sum(default_layers(subnet.depth, 6), ()))
     assert {"tokens", "positions", "norm", "exits", "exit_bias"} <= set(touched)
     for name in ("exits", "exit_bias"):
         assert nonzero_rows(touched[name], 2) == {cell}
