@@ -135,8 +135,11 @@ class BaseEncoder(ABC):
 
     def _compute_vectors(self, texts: Sequence[str], prompt: str, subnet: Subnet) -> Vectors:
         """Return float32, (n_texts, dim), computed in batches in the calling thread."""
-        sequences = self._tokenize(texts, prompt)
-        vectors = np.empty((len(texts), self.dim), np.float32)
+        return self._forward(self._tokenize(texts, prompt), subnet)
+
+    def _forward(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> Vectors:
+        """Return float32, (n_sequences, dim), of token ids, computed in batches in the calling thread."""
+        vectors = np.empty((len(sequences), self.dim), np.float32)
         for batch in self._batches(sequences):
             vectors[batch] = self.cut(
                 self._backend.forward([sequences[position] for position in batch], subnet), self.dim

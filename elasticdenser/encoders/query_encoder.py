@@ -177,6 +177,22 @@ class ElasticQueryEncoder(BaseEncoder):
             queries, resolved, lambda missing: self._compute_vectors(missing, prompt, resolved)
         )
 
+    def encode_tokens(self, token_ids: Sequence[int]) -> Vectors:
+        """Encode single tokens by the full encoder, each in the place of a query.
+
+        Args:
+            token_ids: Their numbers in the vocabulary.
+
+        Returns:
+            float32, (n_tokens, dim), as `encode` does.
+        """
+        empty, filled = self._tokenize(["", "a"], self.settings.query_prompt)
+        place = next(
+            (n for n, (left, right) in enumerate(zip(empty, filled, strict=False)) if left != right), len(empty)
+        )
+        sequences = [[*empty[:place], token_id, *empty[place:]] for token_id in token_ids]
+        return self._forward(sequences, self.full_subnet)
+
     def encode_passages(self, passages: Sequence[str], subnet: str | Subnet | None = None) -> Vectors:
         """Encode a few passages, with the prompt for passages, in the calling thread; `PassageEncoder` is for many.
 

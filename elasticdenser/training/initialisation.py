@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, islice
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from elasticdenser.training.settings import InitSettings, TableSettings
 from elasticdenser.training.snapshots import load_weights, readable_file, save_weights
 from elasticdenser.training.space_map import with_exits_of_zero
 from elasticdenser.training.table_fit import fit_table
+from elasticdenser.training.token_outputs import TokenOutputs
 
 _ACTIVITY = "Fitting the subnets"
 
@@ -106,12 +107,18 @@ def mapped_subnets(
 
 
 def initialise_table(
-    tokens: Tensor, data: TrainingData, settings: TableSettings, path: Path, *, progress: Progress = silent
+    tokens: Callable[[], Tensor | TokenOutputs],
+    data: TrainingData,
+    settings: TableSettings,
+    path: Path,
+    *,
+    progress: Progress = silent,
 ) -> Tensor:
     """Return the token vectors that the tuning of level 0 starts from: fitted, or read from an earlier call.
 
     Args:
-        tokens: Word embeddings of the full encoder, or the table of trained subnets.
+        tokens: Returns word embeddings of the full encoder, its vectors of single tokens, or the table of trained
+            subnets; called unless the vectors are read.
         data: Texts and vectors, read once.
         settings: Settings of the fit.
         path: File of the result.
@@ -126,7 +133,7 @@ def initialise_table(
         return saved
     vectors = fit_table(
         _one_epoch(data, settings.fit_batch, settings.seed),
-        tokens,
+        tokens(),
         ridge_map=settings.ridge_map,
         ridge=settings.ridge,
         iterations=settings.iterations,

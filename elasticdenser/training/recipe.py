@@ -136,6 +136,10 @@ class Recipe:
             raise BadInputError("two tables [[dev_sets]] have the same path, split and measure: remove one of them")
 
     def _check_teacher(self) -> None:
+        if self.is_student and self.table is not None and self.table.start == "outputs":
+            raise BadInputError(
+                "got start = 'outputs' of [table] for a student, expected 'embeddings': its teacher has other tokens"
+            )
         if not self.teacher_vectors:
             if not self.texts:
                 raise BadInputError("there are no texts to train on: add at least one table [[texts]]")

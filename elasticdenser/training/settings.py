@@ -170,6 +170,10 @@ class DistilSettings(SubnetSettings, StepSettings):
             Subnet.parse(self.difficulty_subnet)
 
 
+TABLE_STARTS = ("embeddings", "outputs")
+"""What the token vectors of level 0 can be fitted from."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableSettings(StepSettings):
     """Settings of level 0, the token table that all subnets build upon: of its fit and of its tuning.
@@ -177,13 +181,19 @@ class TableSettings(StepSettings):
     See `StepSettings` for the settings of the tuning.
 
     Args:
+        start: What the fit starts from: `embeddings`, the encoder's word embeddings, or `outputs`, its vectors of each
+            token alone, which keep much of its quality without any texts; not for students.
         steps: Number of optimiser steps; 0 leaves the table as it was fitted.
-        ridge_map: Penalty on the map of word embeddings; see `fit_table`.
+        ridge_map: Penalty on the map of these; see `fit_table`.
         ridge: Penalty on the change of each vector; see `fit_table`.
         iterations: Maximum number of iterations of the fit; see `fit_table`.
         fit_batch: Texts of a batch of the fit, which reads every text once.
+
+    Raises:
+        BadInputError: There is no such start.
     """
 
+    start: str = TABLE_STARTS[0]
     steps: NonNegativeInt = 1500
     learning_rate: PositiveFloat = 3e-3  # more than layers need, as token vectors have lengths of about 1
     final_share: Share = 0.05
@@ -193,6 +203,10 @@ class TableSettings(StepSettings):
     ridge: PositiveFloat = 0.01
     iterations: NonNegativeInt = 15
     fit_batch: PositiveInt = 128
+
+    def __post_init__(self) -> None:
+        if self.start not in TABLE_STARTS:
+            raise BadInputError(f"got start = {self.start!r} of [table], expected one of {', '.join(TABLE_STARTS)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +253,7 @@ _FILE_KEYS = {"subnets": "sizes", "n_sampled_subnets": "n_sampled"}
 
 _ADDED_FIELDS = frozenset(
     {
-        *("model", "map_ridge", "variant_share", "recycled_layers", "recycled_dtype"),
+        *("model", "start", "map_ridge", "variant_share", "recycled_layers", "recycled_dtype"),
         *("difficulty", "difficulty_every", "difficulty_subnet", "difficulty_texts"),
     }
 )

@@ -1,7 +1,7 @@
 """Fit of level 0: token vectors whose means approximate the full encoder's vectors, by ridge regression.
 
-The first fit is a single matrix that maps all word embeddings of the full encoder, so that tokens outside the training
-texts get sensible vectors too. The second fit changes each of these vectors.
+The first fit is a single matrix that maps all word embeddings of the full encoder, or its vectors of single tokens, so
+that tokens outside the training texts get sensible vectors too. The second fit changes each of these vectors.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from elasticdenser.arrays import Floats
 from elasticdenser.errors import BadInputError
 from elasticdenser.progress import Progress, silent
 from elasticdenser.training.batches import Batch
+from elasticdenser.training.token_outputs import TokenOutputs
 
 _READING, _MAPPING = "Reading texts for level 0", "Mapping word embeddings"
 """Activities before the iterations, for the progress."""
@@ -39,7 +40,7 @@ _TOLERANCE = 1e-10
 
 def fit_table(
     batches: Iterable[Batch],
-    tokens: Tensor,
+    tokens: Tensor | TokenOutputs,
     *,
     ridge_map: float = 10.0,
     ridge: float = 0.01,
@@ -51,11 +52,12 @@ def fit_table(
 
     Args:
         batches: Batches with all training texts, read once; their banks are not used.
-        tokens: Word embeddings of the full encoder, (n_tokens, hidden).
-        ridge_map: Penalty, above 0, on the squares of the matrix that maps word embeddings to token vectors.
+        tokens: Word embeddings of the full encoder, (n_tokens, hidden), or its vectors of single tokens.
+        ridge_map: Penalty, above 0, on the squares of the matrix that maps word embeddings to token vectors; of vectors
+            of single tokens, on the squares of their change.
         ridge: Penalty, above 0, on the squares of each vector's change after that; against it, a text of n tokens has
             the weight 1 / n^2 for each of them.
-        iterations: Maximum number of conjugate gradient iterations; 0 returns the mapped word embeddings.
+        iterations: Maximum number of conjugate gradient iterations; 0 returns the mapped vectors.
         n_batches: Number of batches, for the progress; 0 if it is not known.
         progress: Called with (activity, done, total).
 
@@ -65,8 +67,12 @@ def fit_table(
     Raises:
         BadInputError: There are no batches.
     """
-    frequencies, moments = _regression_inputs(batches, len(tokens), partial(progress, _READING), n_batches)
-    mapped = _map_word_embeddings(frequencies, moments, tokens, ridge_map, partial(progress, _MAPPING))
+    n_tokens = len(tokens.vectors if isinstance(tokens, TokenOutputs) else tokens)
+    frequencies, moments = _regression_inputs(batches, n_tokens, partial(progress, _READING), n_batches)
+    if isinstance(tokens, TokenOutputs):
+        mapped = _map_outputs(frequencies, moments, tokens, ridge_map)
+    else:
+        mapped = _map_word_embeddings(frequencies, moments, tokens, ridge_map, partial(progress, _MAPPING))
     vectors = mapped.astype(np.float32)
     if iterations:
         residual = (moments - _gram_product(frequencies, mapped)).astype(np.float32)
@@ -116,6 +122,21 @@ def _map_word_embeddings(
     penalty[-1] = _BIAS_PENALTY
     matrix: NDArray[np.float64] = np.linalg.solve(products + np.diag(penalty), embeddings.T @ moments)
     return embeddings @ matrix
+
+
+def _map_outputs(
+    frequencies: Any, moments: NDArray[np.float64], tokens: TokenOutputs, ridge_map: float
+) -> NDArray[np.float64]:
+    """Return weighted vectors of single tokens, scaled and changed by the matrix that fits best."""
+    shares = frequencies.sum(axis=0) / frequencies.shape[0]
+    vectors = tokens.weighted(shares.astype(np.float32)).astype(np.float64)
+    products = _gram_product(frequencies, vectors)
+    scale = np.vdot(vectors, moments) / np.vdot(vectors, products)
+    vectors, products = scale * vectors, scale * products
+    penalty = np.diag(np.full(vectors.shape[1], ridge_map))
+    change = np.linalg.solve(vectors.T @ products + penalty, vectors.T @ (moments - products))
+    mapped: NDArray[np.float64] = vectors + vectors @ change
+    return mapped
 
 
 def _conjugate_gradients(

@@ -44,6 +44,7 @@ from elasticdenser.training.stages import Log, open_run, run_folder, run_stages,
 from elasticdenser.training.subnet_grid import grid_lines
 from elasticdenser.training.subnet_training import supports_bfloat16
 from elasticdenser.training.table_tuning import TableTuning
+from elasticdenser.training.token_outputs import TokenOutputs, outputs_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,10 +165,17 @@ class _Training:
             return None
         if model.shape.level0 and not is_foreign:
             return model.table.detach().clone()
+        settings = settings or TableSettings()
+
+        def tokens() -> Tensor | TokenOutputs:
+            if settings.start == "outputs":
+                return outputs_of(self._inputs.encoder, model.shape.vocabulary, self._work, self._progress)
+            return model.table if is_foreign else model.tokens
+
         return initialise_table(
-            model.table if is_foreign else model.tokens,
+            tokens,
             self._data,
-            settings or TableSettings(),
+            settings,
             self.folder / "table" / "start.pt",
             progress=self._progress,
         )

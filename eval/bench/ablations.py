@@ -167,7 +167,7 @@ class Bench:
         if settings is None:
             raise SystemExit("the recipe has no [table]: add it, because one of the variants leaves out level 0")
         tokens = self.inputs.model.tokens
-        vectors = initialise_table(tokens, self.data, settings, folder / "start.pt", progress=_print_progress)
+        vectors = initialise_table(lambda: tokens, self.data, settings, folder / "start.pt", progress=_print_progress)
         tuning = TableTuning(vectors, self.data, settings, folder)
         tuning.run()
         return tuning.vectors

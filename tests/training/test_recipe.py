@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -155,6 +155,7 @@ def test_a_recipe_for_own_queries_and_passages(tmp_path):
         ("temperature = 0.05", 'subnets = ["small"]', "got subnet 'small'"),
         ("ridge = 1", "ridge = 0", "recipe.table.ridge: got 0, expected"),
         ("ridge = 1", "ridges = 1", "recipe.table: unknown key 'ridges'"),
+        ("ridge = 1", 'start = "texts"', "got start = 'texts' of .table., expected one of embeddings, outputs"),
         ('measure = "nDCG@10"', 'measure = "nDCGG@10"', "nDCGG@10"),
         (
             'measure = "nDCG@10"',
@@ -178,6 +179,12 @@ def test_an_invalid_recipe_is_refused_with_file_and_key(tmp_path, old, new, mess
 def test_a_missing_recipe_is_refused(tmp_path):
     with pytest.raises(BadInputError, match="cannot read this recipe"):
         read_recipe(tmp_path / "none.toml")
+
+
+def test_a_student_has_other_tokens_than_its_teacher():
+    recipe = read_recipe(RECIPES / "all-mpnet-base-v2-student.toml")
+    with pytest.raises(BadInputError, match=r"got start = 'outputs' of .table. for a student"):
+        replace(recipe, table=replace(recipe.table, start="outputs"))
 
 
 def test_the_recipe_of_a_student_can_be_read_and_cut_to_its_fit():

@@ -7,8 +7,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from ir_measures import RR, Qrel
 from training_helpers import Recorder, write_data, write_recipe
 
@@ -160,6 +162,18 @@ def test_queries_alone_are_enough(data_folder, tiny_model, tmp_path):
     result = run(recipe, tmp_path, tmp_path / "mine")
     assert result.step == 3 and result.selection is None
     assert ElasticQueryEncoder.from_pretrained(str(result.folder)).encode(["dune"], "level0").shape == (1, 32)
+
+
+def test_level0_starts_from_vectors_of_single_tokens(data_folder, tiny_model, tmp_path):
+    recipe = default_recipe([str(data_folder / "queries.txt")], []).changed(encoder=str(tiny_model), steps=1)
+    table = replace(recipe.table, start="outputs", steps=0, iterations=0, ridge_map=1e6)
+    recorder = Recorder()
+    result = run(replace(recipe, table=table), tmp_path, tmp_path / "mine", recorder)
+    assert "Encoding tokens" in recorder.activities and "Mapping word embeddings" not in recorder.activities
+    assert load_elastic(result.folder).provenance["plan"]["table"]["start"] == "outputs"
+    (path,) = result.run.parent.glob("tokens-*.npy")
+    level0, outputs = load_elastic(result.folder).model.table.detach(), torch.from_numpy(np.load(path)).float()
+    assert F.cosine_similarity(level0, outputs).min() > 0.99
 
 
 def test_passages_alone_are_enough(data_folder, tiny_model, tmp_path):
