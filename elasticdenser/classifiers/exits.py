@@ -131,9 +131,9 @@ def _steps(
     states, bias, n_done = model.embedded(token_ids, width), padding_bias_of(mask), 0
     passed: list[Tensor] = []
     for step, depth in enumerate(depths):
-        first, last = model.layers_of(depth)
+        first, others = model.layers_of(depth)
         states, n_done = model.run_layers(first[n_done:], states, bias, width), max(n_done, len(first))
-        vectors = pooled(model.run_layers(last, states, bias, width), mask, model.shape.pooling)
+        vectors = pooled(model.run_layers(others, states, bias, width), mask, model.shape.pooling)
         passed.append(F.linear(vectors, *model.exit_of(Subnet(width, depth))))
         leaves = rule.answers(passed).to(rows.device)
         if step == len(depths) - 1:

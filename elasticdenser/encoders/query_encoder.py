@@ -178,19 +178,25 @@ class ElasticQueryEncoder(BaseEncoder):
         )
 
     def encode_tokens(self, token_ids: Sequence[int]) -> Vectors:
-        """Encode single tokens by the full encoder, each in the place of a query.
+        """Encode single tokens by the full encoder, each in the place of a query of one letter.
 
         Args:
             token_ids: Their numbers in the vocabulary.
 
         Returns:
             float32, (n_tokens, dim), as `encode` does.
+
+        Raises:
+            QueryError: The tokenizer does not tell letters apart, or the prompt leaves no room for a query.
         """
-        empty, filled = self._tokenize(["", "a"], self.settings.query_prompt)
-        place = next(
-            (n for n, (left, right) in enumerate(zip(empty, filled, strict=False)) if left != right), len(empty)
-        )
-        sequences = [[*empty[:place], token_id, *empty[place:]] for token_id in token_ids]
+        query, other = self._tokenize(["a", "b"], self.settings.query_prompt)
+        places = [place for place, (left, right) in enumerate(zip(query, other, strict=False)) if left != right]
+        if not places:
+            raise QueryError(
+                f"got the same tokens for the queries 'a' and 'b', expected others: {self.location.name} cannot encode "
+                "single tokens"
+            )
+        sequences = [[*query[: places[0]], token_id, *query[places[0] + 1 :]] for token_id in token_ids]
         return self._forward(sequences, self.full_subnet)
 
     def encode_passages(self, passages: Sequence[str], subnet: str | Subnet | None = None) -> Vectors:

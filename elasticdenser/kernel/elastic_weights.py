@@ -36,8 +36,8 @@ class ElasticWeights:
 
     def layers_of(self, depth: int) -> list[int]:
         """Return the numbers of the layers of a depth, in order."""
-        first, last = self.shape.layers_of(depth)
-        return [*first, *last]
+        first, others = self.shape.layers_of(depth)
+        return [*first, *others]
 
     def exit_of(self, subnet: Subnet) -> tuple[Floats, Floats]:
         """Return weight and bias of a subnet's exit.

@@ -28,15 +28,15 @@ def exit_flops(shape: ElasticShape) -> int:
 def layers_run(layers_of: LayersOf, depths: Sequence[int]) -> list[int]:
     """Return how many layers have run when the exit of each depth is reached, one depth after the other.
 
-    Depths share their first layers, which run once; the last layers of a depth run for each depth again.
+    Depths share their first layers, which run once; the other layers of a depth run for each depth again.
 
     Args:
         layers_of: The layers of a depth.
         depths: Depths, rising.
     """
-    n_first, n_last, totals = 0, 0, []
+    n_first, n_others, totals = 0, 0, []
     for depth in depths:
-        first, last = layers_of(depth)
-        n_first, n_last = max(n_first, len(first)), n_last + len(last)
-        totals.append(n_first + n_last)
+        first, others = layers_of(depth)
+        n_first, n_others = max(n_first, len(first)), n_others + len(others)
+        totals.append(n_first + n_others)
     return totals

@@ -7,7 +7,10 @@ from elasticdenser.models.heads import ElasticPairHead
 from elasticdenser.models.shape import ElasticShape
 
 LAYER_CHOICES = ("first-and-last", "first")
-"""Layers of a depth: `first-and-last`, as the encoder's subnets have them, or `first`, those below an early exit."""
+"""Layers of a depth: `first-and-last`, as the encoder's subnets have them, or `first`, those below an early exit.
+
+A classifier made of subnets whose layers were chosen has those instead of `first-and-last`.
+"""
 
 
 class ElasticLogits(ElasticPairHead):

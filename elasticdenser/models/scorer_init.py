@@ -102,13 +102,17 @@ def pair_head_from_full(
     return model
 
 
-def copy_trained_trunk(model: ElasticPairHead, trained: ElasticBert) -> None:
+def copy_trained_trunk(model: ElasticPairHead, trained: ElasticBert, *, with_layers: bool = True) -> None:
     """Give a head over pairs the trunk of a trained elastic encoder, whose narrow subnets are more than cuts.
 
-    Both must have the same shape but for the outputs, the pooling and the layers that depths keep, which become those
-    of the encoder.
+    Args:
+        model: The head; its shape must be the encoder's but for the outputs, the pooling, and the layers of depths.
+        trained: The encoder.
+        with_layers: Whether depths get the layers that they have in the encoder; both must then have the same depths if
+            the encoder's layers were chosen.
     """
-    model.shape = replace(model.shape, layers=trained.shape.layers)
+    if with_layers:
+        model.shape = replace(model.shape, layers=trained.shape.layers)
     source = trained.state_dict()
     names = [name for name in model.state_dict() if not name.startswith("exit") and name != "segment"]
     model.load_state_dict({name: source[name] for name in names}, strict=False)

@@ -50,12 +50,12 @@ class SubnetSlicer:
     def slice(self, subnet: Subnet) -> SlicedSubnet:
         """Return a trained subnet, other than level 0."""
         model, shape = self._model, self._model.shape
-        first, last = shape.layers_of(subnet.depth)
+        first, others = shape.layers_of(subnet.depth)
         body = Bert(
             tokens=self._tokens.to(self._device),
             positions=model.positions.to(self._device),
             norm=_norm(model.norm[shape.widths.index(subnet.width)], self._device),
-            layers=[self._layer(number, subnet.width) for number in (*first, *last)],
+            layers=[self._layer(number, subnet.width) for number in (*first, *others)],
             n_heads=round(shape.n_heads * subnet.width),
             eps=shape.norm_eps,
             dtype=self._dtype,

@@ -1,8 +1,8 @@
 """Trunk of the elastic transformers: one set of weights, of which each subnet uses a part.
 
-A subnet (width, depth) keeps the first heads and the first feed-forward neurons of every layer, and drops layers from
-the middle: the first layers read the text, the last ones make what the exits take. Each width has layer norms of its
-own; all other weights are shared by all subnets.
+A subnet (width, depth) keeps the first heads and the first feed-forward neurons of every layer, and drops layers, by
+default from the middle: the first layers read the text, the last ones make what the exits take. Each width has layer
+norms of its own; all other weights are shared by all subnets.
 
 After ElasticLM (Zhang, Wang, Song: On Elastic Language Models) and DynaBERT (Hou et al. 2020).
 """
@@ -134,9 +134,9 @@ class ElasticTrunk(nn.Module):
         state, n_done = self.embedded(token_ids, width) if lower is None else lower.states, n_lower
         states = {}
         for depth in depths:
-            first, last = self.layers_of(depth)
+            first, others = self.layers_of(depth)
             state, n_done = self.run_layers(first[n_done:], state, padding_bias, width), max(n_done, len(first))
-            states[depth] = self.run_layers(last[max(0, n_lower - len(first)) :], state, padding_bias, width)
+            states[depth] = self.run_layers(others[max(0, n_lower - len(first)) :], state, padding_bias, width)
         return states
 
     def lower_states(self, token_ids: Tensor, mask: Tensor, width: float, n_layers: int) -> LowerStates:
@@ -151,11 +151,11 @@ class ElasticTrunk(nn.Module):
             QueryError: It is not so.
         """
         self.shape.check(subnet)
-        first, last = self.layers_of(subnet.depth)
-        if (first + last)[:n_layers] != tuple(range(n_layers)):
+        first, others = self.layers_of(subnet.depth)
+        if (first + others)[:n_layers] != tuple(range(n_layers)):
             raise QueryError(
-                f"got subnet {subnet}, which has the layers {', '.join(map(str, first + last))}, expected one with the "
-                f"first {n_layers} layers of the model: choose a greater depth, or fewer layers"
+                f"got subnet {subnet}, which has the layers {', '.join(map(str, first + others))}, expected one with "
+                f"the first {n_layers} layers of the model: choose a greater depth, or fewer layers"
             )
 
     def layers_of(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -31,7 +31,8 @@ def planned_work(recipe: Recipe, model: ElasticBert, n_texts: int, device: torch
     """Return the stages of a training with their numbers, and on a CPU an estimate of its duration."""
     stages = []
     if recipe.table is not None:
-        stages.append(f"level 0: a fit to all {n_texts:,} texts, and {recipe.table.steps:,} steps")
+        read = f"vectors of {model.shape.vocabulary:,} tokens, " if recipe.table.start == "outputs" else ""
+        stages.append(f"level 0: {read}a fit to all {n_texts:,} texts, and {recipe.table.steps:,} steps")
     if not recipe.init.model:
         n_batches = min(recipe.init.exit_batches, -(-n_texts // recipe.init.batch))
         stages.append(f"initialisation: {n_batches} batches of {recipe.init.batch} texts")

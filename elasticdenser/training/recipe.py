@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -129,17 +129,21 @@ class Recipe:
             raise BadInputError(
                 "got 'init.model' and widths, depths or layers, expected one of them: the model has its own"
             )
-        if self.depths and self.layers:
-            raise BadInputError("got both 'depths' and 'layers', expected one of them: layers have their depths")
+        self._check_layers()
         names = [(dev.path, dev.split, dev.measure) for dev in self.dev_sets]
         if len(set(names)) < len(names):
             raise BadInputError("two tables [[dev_sets]] have the same path, split and measure: remove one of them")
 
+    def _check_layers(self) -> None:
+        if self.depths and self.layers:
+            raise BadInputError("got both 'depths' and 'layers', expected one of them: layers have their depths")
+        lengths = [0, *map(len, self.layers)]
+        if not all(length < following for length, following in pairwise(lengths)):
+            raise BadInputError(f"got lists of {lengths[1:]} layers, expected each to be longer than the one before")
+
     def _check_teacher(self) -> None:
         if self.is_student and self.table is not None and self.table.start == "outputs":
-            raise BadInputError(
-                "got start = 'outputs' of [table] for a student, expected 'embeddings': its teacher has other tokens"
-            )
+            raise BadInputError("got start = 'outputs' of [table], expected 'embeddings' for a student")
         if not self.teacher_vectors:
             if not self.texts:
                 raise BadInputError("there are no texts to train on: add at least one table [[texts]]")

@@ -182,9 +182,9 @@ class TableSettings(StepSettings):
 
     Args:
         start: What the fit starts from: `embeddings`, the encoder's word embeddings, or `outputs`, its vectors of each
-            token alone, which keep much of its quality without any texts; not for students.
+            token alone, which are much better where texts are few; not for students.
         steps: Number of optimiser steps; 0 leaves the table as it was fitted.
-        ridge_map: Penalty on the map of these; see `fit_table`.
+        ridge_map: Penalty on the matrix that maps word embeddings, or changes the vectors of tokens; see `fit_table`.
         ridge: Penalty on the change of each vector; see `fit_table`.
         iterations: Maximum number of iterations of the fit; see `fit_table`.
         fit_batch: Texts of a batch of the fit, which reads every text once.

@@ -54,7 +54,7 @@ def fit_table(
         batches: Batches with all training texts, read once; their banks are not used.
         tokens: Word embeddings of the full encoder, (n_tokens, hidden), or its vectors of single tokens.
         ridge_map: Penalty, above 0, on the squares of the matrix that maps word embeddings to token vectors; of vectors
-            of single tokens, on the squares of their change.
+            of single tokens, on those of the matrix that changes them.
         ridge: Penalty, above 0, on the squares of each vector's change after that; against it, a text of n tokens has
             the weight 1 / n^2 for each of them.
         iterations: Maximum number of conjugate gradient iterations; 0 returns the mapped vectors.
@@ -65,7 +65,7 @@ def fit_table(
         float32, (n_tokens, dim): their means are near the full encoder's L2-normalised vectors.
 
     Raises:
-        BadInputError: There are no batches.
+        BadInputError: There are no batches, or vectors of single tokens do not fit the texts at all.
     """
     n_tokens = len(tokens.vectors if isinstance(tokens, TokenOutputs) else tokens)
     frequencies, moments = _regression_inputs(batches, n_tokens, partial(progress, _READING), n_batches)
@@ -128,11 +128,18 @@ def _map_outputs(
     frequencies: Any, moments: NDArray[np.float64], tokens: TokenOutputs, ridge_map: float
 ) -> NDArray[np.float64]:
     """Return weighted vectors of single tokens, scaled and changed by the matrix that fits best."""
-    shares = frequencies.sum(axis=0) / frequencies.shape[0]
-    vectors = tokens.weighted(shares.astype(np.float32)).astype(np.float64)
+    n_texts, shares = frequencies.shape[0], frequencies.sum(axis=0)
+    vectors = tokens.weighted(shares, n_texts).astype(np.float64)
     products = _gram_product(frequencies, vectors)
-    scale = np.vdot(vectors, moments) / np.vdot(vectors, products)
-    vectors, products = scale * vectors, scale * products
+    # Around the targets' mean, which may be most of each target.
+    fit = np.vdot(vectors, moments - np.outer(shares, moments.sum(axis=0) / n_texts))
+    squares = np.vdot(vectors, products)
+    if not (fit > 0 and squares > 0):
+        raise BadInputError(
+            "the encoder's vectors of single tokens say nothing of its vectors of texts: leave out 'start' of [table]"
+        )
+    vectors *= fit / squares
+    products *= fit / squares
     penalty = np.diag(np.full(vectors.shape[1], ridge_map))
     change = np.linalg.solve(vectors.T @ products + penalty, vectors.T @ (moments - products))
     mapped: NDArray[np.float64] = vectors + vectors @ change

@@ -1,8 +1,10 @@
-"""Start of level 0 that needs no texts: the full encoder's vectors of single tokens.
+"""Start of level 0 that needs few texts: the full encoder's vectors of single tokens.
 
 As model2vec does (Tulkens and van Dongen 2024), the encoder reads each token of its vocabulary alone. The vectors are
-whitened (Su et al. 2021): otherwise a few directions that all tokens share drown the others. Frequent tokens are
-weighted down (smooth inverse frequency, Arora et al. 2017).
+whitened (Su et al. 2021), over the tokens of a text as they are to be expected: otherwise a few directions that all
+tokens share drown the others. Frequent tokens are weighted down (smooth inverse frequency, Arora et al. 2017). Unigram
+tokenizers say how frequent tokens are; for others the texts are counted, with a prior by rank, because vocabularies
+begin with frequent tokens.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from elasticdenser.arrays import Floats, Vectors
 from elasticdenser.artifacts import atomic_write, explained_os_errors
@@ -29,6 +33,9 @@ _SMOOTHING = 3e-5
 _LEAST_VARIANCE = 1e-6
 """Directions with less than this share of the greatest variance are not stretched further."""
 
+_PRIOR_TEXTS = 1000
+"""Number of texts that the prior by rank weighs as much as."""
+
 _AT_ONCE = 4096
 
 
@@ -45,22 +52,30 @@ class TokenOutputs(NamedTuple):
     """Vectors of single tokens.
 
     Args:
-        vectors: float32, (n_tokens, dim): whitened, around 0.
-        probabilities: float32, (n_tokens,): how often the tokenizer expects each token; None if it does not say.
+        vectors: float32, (n_tokens, dim), L2-normalised.
+        probabilities: float32, (n_tokens,): how often the tokenizer expects each token, 1 for special ones; None if it
+            does not say.
     """
 
     vectors: Vectors
     probabilities: Floats | None
 
-    def weighted(self, shares: Floats) -> Vectors:
-        """Return the vectors, the shorter the more frequent their tokens are.
+    def weighted(self, shares: NDArray[np.float64], n_texts: int) -> Vectors:
+        """Return whitened vectors, the shorter the more frequent their tokens are.
 
         Args:
-            shares: float32, (n_tokens,): the tokens' shares of the training texts, used if the tokenizer has none.
+            shares: float64, (n_tokens,): the tokens' shares of each text, summed over the texts; used if the tokenizer
+                has no probabilities.
+            n_texts: Number of texts.
         """
-        probabilities = shares if self.probabilities is None else self.probabilities
-        weights = _SMOOTHING / (_SMOOTHING + probabilities)
-        return self.vectors * weights[:, None]
+        probabilities = self.probabilities
+        if probabilities is None:
+            prior = 1 / np.arange(1, len(shares) + 1)  # Zipf's law
+            prior /= prior.sum()
+            probabilities = ((shares + _PRIOR_TEXTS * prior) / (n_texts + _PRIOR_TEXTS)).astype(np.float32)
+        expected = np.where(probabilities < 1, probabilities, 0)
+        weighted: Vectors = whitened(self.vectors, expected) * (_SMOOTHING / (_SMOOTHING + probabilities))[:, None]
+        return weighted
 
 
 def token_outputs(encoder: TokenEncoder, n_tokens: int, progress: Progress = silent) -> Vectors:
@@ -72,40 +87,58 @@ def token_outputs(encoder: TokenEncoder, n_tokens: int, progress: Progress = sil
         progress: Called with (activity, done, total).
 
     Returns:
-        float32, (n_tokens, dim): whitened vectors around 0.
+        float32, (n_tokens, dim), L2-normalised.
     """
     vectors = np.empty((n_tokens, encoder.settings.dim), np.float32)
     for start in range(0, n_tokens, _AT_ONCE):
         ids = range(start, min(start + _AT_ONCE, n_tokens))
         vectors[start : ids.stop] = encoder.encode_tokens(ids)
         progress("Encoding tokens", ids.stop, n_tokens)
-    return whitened(vectors)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors
 
 
-def whitened(vectors: Vectors) -> Vectors:
-    """Return float32, (n, dim): the vectors' directions around their mean, with equal variance in all directions."""
-    directions = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    directions -= directions.mean(axis=0)
-    variances, axes = np.linalg.eigh(directions.T.astype(np.float64) @ directions / len(vectors))
-    scale = 1 / np.sqrt(np.maximum(variances, _LEAST_VARIANCE * variances[-1]))
-    result: Vectors = directions @ ((axes * scale) @ axes.T).astype(np.float32)
+def whitened(vectors: Vectors, weights: Floats) -> Vectors:
+    """Return the vectors around their mean, with equal variance in all directions.
+
+    Args:
+        vectors: float32, (n, dim).
+        weights: float32, (n,): how much each counts in the mean and the variances; at least one is above 0.
+
+    Returns:
+        float32, (n, dim).
+    """
+    weights = weights / weights.sum()
+    centred = vectors - weights @ vectors
+    variances, axes = np.linalg.eigh((centred * weights[:, None]).T.astype(np.float64) @ centred)
+    scale = 1 / np.sqrt(np.maximum(variances, max(_LEAST_VARIANCE * variances[-1], 1e-12)))
+    result: Vectors = centred @ ((axes * scale) @ axes.T).astype(np.float32)
     return result
 
 
-def outputs_of(encoder: ElasticQueryEncoder, n_tokens: int, folder: Path, progress: Progress = silent) -> TokenOutputs:
+def outputs_of(
+    encoder: ElasticQueryEncoder,
+    n_tokens: int,
+    folder: Path,
+    *,
+    device: torch.device | str = "auto",
+    progress: Progress = silent,
+) -> TokenOutputs:
     """Return the vectors of all tokens of an encoder, computed unless a file has them.
 
     Args:
         encoder: The full encoder.
         n_tokens: Size of its vocabulary.
         folder: Folder of the file.
+        device: Where to compute.
         progress: Called with (activity, done, total).
 
     Raises:
         BuildError: The file is damaged or cannot be written.
+        QueryError: The encoder cannot encode single tokens.
     """
     # As queries are served, mostly in 8 bits: precise enough for a start, and several times as fast.
-    fast = ElasticQueryEncoder(encoder.location, encoder.settings)
+    fast = ElasticQueryEncoder(encoder.location, encoder.settings, device=str(device))
     path = folder / f"tokens-{fingerprint_of(encoder_identity(fast))[:12]}.npy"
     if not path.exists():
         vectors = token_outputs(fast, n_tokens, progress)
@@ -115,6 +148,8 @@ def outputs_of(encoder: ElasticQueryEncoder, n_tokens: int, folder: Path, progre
             np.save(file, vectors.astype(np.float16))
     with readable_file(path):
         saved: Vectors = np.load(path).astype(np.float32)
+        if saved.shape != (n_tokens, encoder.dim) or not np.isfinite(saved).all():
+            raise ValueError(f"got numbers of the shape {saved.shape}, expected ({n_tokens}, {encoder.dim})")
     tokenizer = load_encoder_tokenizer(encoder.location.path, encoder.settings.max_length)
     return TokenOutputs(saved, _probabilities(tokenizer.to_str(), n_tokens))
 

@@ -2,6 +2,7 @@
 
     WORK/vectors/             the full encoder's vectors of the texts, and their nearest passages
     WORK/passages-KEY/        indexes of the passages that the recipe names
+    WORK/tokens-KEY.npy       its vectors of single tokens, if level 0 starts from them
     WORK/run-KEY/             one training; KEY is a hash of all that it depends on, which plan.json shows
         start.safetensors     the subnets after their initialisation
         table/                level 0: start.pt, and a checkpoint and losses as below
@@ -169,7 +170,8 @@ class _Training:
 
         def tokens() -> Tensor | TokenOutputs:
             if settings.start == "outputs":
-                return outputs_of(self._inputs.encoder, model.shape.vocabulary, self._work, self._progress)
+                encoder, size = self._inputs.encoder, model.shape.vocabulary
+                return outputs_of(encoder, size, self._work, device=self._device, progress=self._progress)
             return model.table if is_foreign else model.tokens
 
         return initialise_table(

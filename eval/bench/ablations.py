@@ -166,6 +166,8 @@ class Bench:
         settings, folder = self.recipe.table, self.folder / "table"
         if settings is None:
             raise SystemExit("the recipe has no [table]: add it, because one of the variants leaves out level 0")
+        if settings.start != "embeddings":
+            raise SystemExit(f"got start = {settings.start!r} of [table], expected 'embeddings'")
         tokens = self.inputs.model.tokens
         vectors = initialise_table(lambda: tokens, self.data, settings, folder / "start.pt", progress=_print_progress)
         tuning = TableTuning(vectors, self.data, settings, folder)

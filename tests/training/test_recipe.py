@@ -10,6 +10,7 @@ import pytest
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.models.locate import DEFAULT_ELASTIC, find_model
+from elasticdenser.training.kinds import read_any_recipe
 from elasticdenser.training.recipe import DEFAULT_STEPS, default_recipe, read_recipe
 from elasticdenser.training.settings import (
     DevSetSettings,
@@ -142,6 +143,8 @@ def test_a_recipe_for_own_queries_and_passages(tmp_path):
         ("widths = [1, 0.5]", "widths = 1", "recipe.widths: got 1, expected a list"),
         ("widths = [1, 0.5]", "layers = [[0, -1]]", r"recipe.layers\[0\]\[1\]: got -1, expected"),
         ("widths = [1, 0.5]", "layers = [[0]]\ndepths = [1]", "got both 'depths' and 'layers'"),
+        ("widths = [1, 0.5]", "layers = [[0, 1], [0, 2]]", r"got lists of \[2, 2\] layers, expected each to be longer"),
+        ("widths = [1, 0.5]", "layers = [[]]", r"got lists of \[0\] layers, expected each to be longer"),
         ("reorder = false", 'model = "trained"', "got 'init.model' and widths, depths or layers"),
         ('kind = "queries"', 'kind = "query"', "got kind 'query' of training texts, expected one of queries"),
         ('kind = "queries"', "", r"recipe.texts\[0\]: 'kind' is missing"),
@@ -181,9 +184,14 @@ def test_a_missing_recipe_is_refused(tmp_path):
         read_recipe(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_recipe_can_be_read(path):
+    assert read_any_recipe(path).title
+
+
 def test_a_student_has_other_tokens_than_its_teacher():
     recipe = read_recipe(RECIPES / "all-mpnet-base-v2-student.toml")
-    with pytest.raises(BadInputError, match=r"got start = 'outputs' of .table. for a student"):
+    with pytest.raises(BadInputError, match=r"got start = 'outputs' of .table., expected 'embeddings' for a student"):
         replace(recipe, table=replace(recipe.table, start="outputs"))
 
 

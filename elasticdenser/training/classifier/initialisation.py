@@ -42,8 +42,14 @@ def new_classifier(recipe: ClassifierRecipe, encoder: ElasticQueryEncoder) -> El
         shape = trained.shape
         if recipe.widths not in ((), shape.widths):
             raise BadInputError("got 'init.model' and other widths than its own: leave them out")
+        as_trained = recipe.layers != "first"
+        if as_trained and shape.layers and recipe.depths not in ((), shape.depths):
+            raise BadInputError(
+                "got 'init.model' and other depths than its own, whose layers were chosen: leave them out, or take "
+                'layers = "first"'
+            )
         model = make(widths=shape.widths, depths=recipe.depths or shape.depths)
-        copy_trained_trunk(model, trained)
+        copy_trained_trunk(model, trained, with_layers=as_trained)
         return model
     widths = recipe.widths
     if not widths:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,14 @@ import torch
 from classifier_helpers import write_classifier_recipe, write_glue
 from training_helpers import Recorder
 
-from elasticdenser import ElasticClassifier, Subnet
+from elasticdenser import ElasticClassifier, ElasticQueryEncoder, Subnet
 from elasticdenser.errors import BadInputError, DataMissingError, ModelError
 from elasticdenser.models.classifier_manifest import read_classifier_manifest
+from elasticdenser.models.elastic_files import save_elastic
+from elasticdenser.models.elastic_init import elastic_from_full
+from elasticdenser.models.locate import find_model
+from elasticdenser.models.settings import read_settings
+from elasticdenser.training.classifier.initialisation import new_classifier
 from elasticdenser.training.classifier.losses import label_loss, output_loss, state_loss
 from elasticdenser.training.classifier.recipe import ClassifierRecipe
 from elasticdenser.training.inputs import TrainOptions
@@ -114,6 +120,41 @@ def test_states_inplace_distillation_and_a_trained_start(data_folder, tiny_model
     result = run(recipe, data_folder, tmp_path / "out", recorder)
     assert "SST-2: 16 training examples, 6 subnets" in recorder.messages
     assert read_classifier_manifest(result.folder).settings.layers == "first"
+
+
+@pytest.fixture
+def with_chosen_layers(tiny_model, tmp_path) -> Path:
+    model = elastic_from_full(tiny_model, read_settings(tiny_model), widths=(1.0, 0.5), layers=((1,), (0, 1)))
+    provenance = {"name": str(tiny_model), "weights_sha256": find_model(str(tiny_model)).sha256}
+    save_elastic(tmp_path / "elastic", base=tiny_model, model=model, provenance=provenance)
+    return tmp_path / "elastic"
+
+
+@pytest.mark.parametrize(
+    ("changes", "layers"),
+    [
+        ("", {1: (1,), 2: (0, 1)}),
+        ('layers = "first"', {1: (0,), 2: (0, 1)}),
+        ('layers = "first"\ndepths = [2]', {2: (0, 1)}),
+    ],
+)
+def test_a_start_with_chosen_layers(with_chosen_layers, data_folder, tiny_model, changes, layers):
+    start = ("importance_batches = 1", f'model = "{with_chosen_layers}"')
+    recipe = read_any_recipe(
+        write_classifier_recipe(data_folder, tiny_model, start, ('task = "RTE"', f'task = "RTE"\n{changes}'))
+    )
+    model = new_classifier(recipe, ElasticQueryEncoder.from_pretrained(str(tiny_model), dtype="float32"))
+    assert {depth: sum(model.layers_of(depth), ()) for depth in model.shape.depths} == layers
+    assert bool(model.shape.layers) == (changes == "")
+
+
+def test_chosen_layers_have_their_depths(with_chosen_layers, data_folder, tiny_model):
+    start = ("importance_batches = 1", f'model = "{with_chosen_layers}"')
+    recipe = read_any_recipe(
+        write_classifier_recipe(data_folder, tiny_model, start, ('task = "RTE"', 'task = "RTE"\ndepths = [2]'))
+    )
+    with pytest.raises(BadInputError, match="other depths than its own, whose layers were chosen"):
+        new_classifier(recipe, ElasticQueryEncoder.from_pretrained(str(tiny_model), dtype="float32"))
 
 
 def test_a_regression_needs_no_teacher(data_folder, tiny_model, tmp_path):
