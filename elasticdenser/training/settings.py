@@ -171,7 +171,7 @@ class DistilSettings(SubnetSettings, StepSettings):
 
 
 TABLE_STARTS = ("embeddings", "outputs")
-"""What the token vectors of level 0 can be fitted from."""
+"""Vectors of tokens from which those of level 0 can be fitted."""
 
 
 @dataclass(frozen=True, kw_only=True)

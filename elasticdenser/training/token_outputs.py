@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elasticdenser.arrays import Floats, Vectors
+from elasticdenser.arrays import Floats, Vectors, l2_normalised
 from elasticdenser.artifacts import atomic_write, explained_os_errors
 from elasticdenser.encoders import ElasticQueryEncoder
 from elasticdenser.fingerprint import fingerprint_of
@@ -40,7 +40,7 @@ _AT_ONCE = 4096
 
 
 class TokenEncoder(Protocol):
-    """What encodes single tokens: an `ElasticQueryEncoder`, or a substitute for one."""
+    """Encoder of single tokens: an `ElasticQueryEncoder`, or a substitute for one."""
 
     settings: EncoderSettings
 
@@ -94,8 +94,7 @@ def token_outputs(encoder: TokenEncoder, n_tokens: int, progress: Progress = sil
         ids = range(start, min(start + _AT_ONCE, n_tokens))
         vectors[start : ids.stop] = encoder.encode_tokens(ids)
         progress("Encoding tokens", ids.stop, n_tokens)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return vectors
+    return l2_normalised(vectors)
 
 
 def whitened(vectors: Vectors, weights: Floats) -> Vectors:
@@ -137,10 +136,10 @@ def outputs_of(
         BuildError: The file is damaged or cannot be written.
         QueryError: The encoder cannot encode single tokens.
     """
-    # As queries are served, mostly in 8 bits: precise enough for a start, and several times as fast.
-    fast = ElasticQueryEncoder(encoder.location, encoder.settings, device=str(device))
-    path = folder / f"tokens-{fingerprint_of(encoder_identity(fast))[:12]}.npy"
+    path = folder / f"tokens-{fingerprint_of(encoder_identity(encoder))[:12]}.npy"
     if not path.exists():
+        # As queries are served, mostly in 8 bits: precise enough for a start, and several times as fast.
+        fast = ElasticQueryEncoder(encoder.location, encoder.settings, device=str(device))
         vectors = token_outputs(fast, n_tokens, progress)
         with explained_os_errors(path):
             folder.mkdir(parents=True, exist_ok=True)
