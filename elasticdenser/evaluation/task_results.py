@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
+from elasticdenser.engine.profiling.hull import concave_hull, quality_at
+
 FULL, SHARED, ALONE, EXITS = "full", "shared", "alone", "exits"
 """Groups of rows: the fine-tuned full encoder, subnets trained together, subnets trained alone, early exits."""
 
@@ -111,6 +113,32 @@ class TaskResults:
             if shared is not None and alone is not None:
                 differences.setdefault(cell.subnet, {})[cell.task] = shared - alone
         return differences
+
+    def exits_less_static(self) -> dict[str, dict[str, float]]:
+        """Return row of early exits -> task -> how much better it is than subnets that take as many operations.
+
+        These are the subnets trained together, two of which are mixed at random where none takes as many: their
+        concave hull.
+        """
+        differences: dict[str, dict[str, float]] = {}
+        for task in self.evaluated_tasks:
+            static = sorted(self._points(SHARED, task).values(), key=lambda point: (-point[1], point[0]))
+            hull = [static[number] for number in concave_hull(static)]
+            for row, (flops, score) in self._points(EXITS, task).items():
+                if hull:
+                    differences.setdefault(row, {})[task] = score - quality_at(hull, flops)
+        return differences
+
+    def _points(self, group: str, task: str) -> dict[str, tuple[float, float]]:
+        """Return row -> (operations, score) of the rows of a group on a task, the means over the seeds."""
+        cells: dict[str, list[TaskCell]] = {}
+        for cell in self.cells:
+            if (cell.group, cell.task) == (group, task):
+                cells.setdefault(cell.row, []).append(cell)
+        return {
+            row: (fmean(cell.flops for cell in found), fmean(cell.score for cell in found))
+            for row, found in cells.items()
+        }
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Yield a record for each cell, for other programs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from elasticdenser.evaluation.task_results import ALONE, COST_EFF_SHARE, EXITS, FULL, PUBLISHED, SHARED, TaskResults
 from elasticdenser.reports import text
@@ -27,6 +27,7 @@ def glue_blocks(results: TaskResults) -> list[Block]:
         overview_table(results),
         *_chart(results),
         *_differences(results),
+        *_exits(results),
         Heading(level=2, text="Published figures"),
         Paragraph(
             sentences=(
@@ -62,14 +63,12 @@ def overview_table(results: TaskResults) -> Table:
 
 def difference_table(results: TaskResults) -> Table | None:
     """Return the table of subnets trained together less those trained alone, in points; None without such subnets."""
-    differences, tasks = results.shared_less_alone(), results.evaluated_tasks
-    rows = []
-    for subnet, by_task in differences.items():
-        shown = [text.signed(100 * by_task[task], 1) if task in by_task else text.MISSING for task in tasks]
-        mean = sum(by_task.values()) / len(by_task)
-        rows.append(tuple(Entry(text=entry) for entry in (subnet, *shown, text.signed(100 * mean, 1))))
-    columns = (Column(title="Subnet", is_number=False), *(Column(title=title) for title in (*tasks, "mean")))
-    return Table(columns=columns, rows=tuple(rows)) if rows else None
+    return _points_table("Subnet", results.shared_less_alone(), results)
+
+
+def exits_table(results: TaskResults) -> Table | None:
+    """Return the table of early exits less subnets of as many operations, in points; None without early exits."""
+    return _points_table("Early exits", results.exits_less_static(), results)
 
 
 def published_table() -> Table:
@@ -119,6 +118,32 @@ def _differences(results: TaskResults) -> Iterator[Block]:
         yield Heading(level=2, text="Trained together or alone")
         yield Paragraph(sentences=(("Scores of subnets trained together less those trained alone, in points.",),))
         yield table
+
+
+def _exits(results: TaskResults) -> Iterator[Block]:
+    if table := exits_table(results):
+        yield Heading(level=2, text="Early exits or smaller subnets")
+        yield Paragraph(
+            sentences=(
+                (
+                    "Scores of early exits less those of subnets trained together that take as many operations, in "
+                    "points. Between two subnets the score is that of mixing them at random.",
+                ),
+            )
+        )
+        yield table
+
+
+def _points_table(title: str, differences: Mapping[str, Mapping[str, float]], results: TaskResults) -> Table | None:
+    """Return a table of name -> task -> difference, in points, with the mean over the tasks; None without any."""
+    tasks = results.evaluated_tasks
+    rows = []
+    for name, by_task in differences.items():
+        shown = [text.signed(100 * by_task[task], 1) if task in by_task else text.MISSING for task in tasks]
+        mean = sum(by_task.values()) / len(by_task)
+        rows.append(tuple(Entry(text=text.plain(entry)) for entry in (name, *shown, text.signed(100 * mean, 1))))
+    columns = (Column(title=title, is_number=False), *(Column(title=column) for column in (*tasks, "mean")))
+    return Table(columns=columns, rows=tuple(rows)) if rows else None
 
 
 def _published_operations(results: TaskResults) -> Iterator[Block]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from classifier_helpers import write_classifier, write_glue
 
 from elasticdenser.errors import BadInputError, ModelError
 from elasticdenser.evaluation.task_results import TaskCell, TaskResults
+from elasticdenser.reports.charts.tasks import task_chart
 from elasticdenser.suites import GlueSuite, SuiteOptions, read_any_suite, read_suite, run_glue_suite
 
 SUITE = """
@@ -70,6 +72,7 @@ def test_the_report_has_tables_and_a_picture(results, files):
     report = (files / "out" / "report.md").read_text()
     assert "shared.w0.5-d1" in report and "TinyBERT6" in report and "Trained together or alone" in report
     assert f"{results.flops('full') / 19e6:.2f} million here" in report
+    assert "Early exits or smaller subnets" in report
     assert "quality-cost.svg" in report and (files / "out" / "pictures" / "quality-cost.svg").is_file()
     assert "<svg" in (files / "out" / "report.html").read_text()
     lines = [json.loads(line) for line in (files / "out" / "cells.jsonl").read_text().splitlines()]
@@ -92,6 +95,45 @@ def test_deviations_are_over_seeds():
     results = TaskResults(title="", tasks=("MRPC",), cells=tuple(cells))
     assert results.mean("a", "MRPC") == pytest.approx(0.8)
     assert results.deviation("a", "MRPC") == pytest.approx(0.1 / 2**0.5)
+
+
+def test_early_exits_are_compared_with_mixtures_of_subnets():
+    def cell(group, row, flops, scores, task="RTE"):
+        for seed, score in enumerate(scores):
+            figures = {"measures": {"accuracy": score}, "flops": flops + seed}
+            yield TaskCell(row=row, group=group, subnet="w1-d6", task=task, seed=seed, **figures)
+
+    cells = [
+        *cell("full", "full", 400, [0.9, 0.9]),
+        *cell("shared", "shared.w1-d1", 99.5, [0.5, 0.7]),
+        *cell("shared", "shared.w1-d2", 199.5, [0.5, 0.5]),  # a mixture of the others is better
+        *cell("shared", "shared.w1-d6", 299.5, [0.8, 0.8]),
+        *cell("alone", "alone.w1-d2", 200, [0.9, 0.9]),
+        *cell("exits", "between", 149.5, [0.7, 0.7]),
+        *cell("exits", "cheaper", 49.5, [0.5, 0.5]),
+        *cell("exits", "on another task", 49.5, [0.5, 0.5], task="SST-2"),
+    ]
+    results = TaskResults(title="", tasks=("RTE", "SST-2"), cells=tuple(cells))
+    assert results.exits_less_static() == {
+        "between": {"RTE": pytest.approx(0.7 - 0.65)},
+        "cheaper": {"RTE": pytest.approx(0.5 - 0.6)},
+    }
+
+
+def test_the_chart_marks_the_share_of_operations_of_cost_eff():
+    rows = {"full": 380.0, "shared": 100.0}
+    cells = [
+        TaskCell(
+            row=group, group=group, subnet="w1-d6", task="RTE", seed=1, measures={"accuracy": 0.5}, flops=1e6 * flops
+        )
+        for group, flops in rows.items()
+    ]
+    chart = task_chart(TaskResults(title="", tasks=("RTE",), cells=tuple(cells)), "chart")
+    assert chart is not None and "COST-EFF: 1/19" in chart.svg
+    without = task_chart(
+        TaskResults(title="", tasks=("RTE",), cells=(cells[1], replace(cells[1], row="other"))), "chart"
+    )
+    assert without is not None and "COST-EFF" not in without.svg + without.caption
 
 
 @pytest.mark.parametrize(

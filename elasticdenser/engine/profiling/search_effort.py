@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from elasticdenser.engine.profiling.hull import concave_hull, slope
+from elasticdenser.engine.profiling.hull import concave_hull, quality_at
 
 RETENTION_LOST_WITH_RECALL = 0.2
 """Retention lost for each share of recall@10 lost: .1 to .2 at every subnet, measured by `eval/bench/effort.py`."""
@@ -48,17 +47,7 @@ def choose_operating_points(points: Mapping[str, Sequence[OperatingPoint]]) -> d
     hull = [pairs[index] for index in concave_hull(pairs)]
     best = max(points, key=lambda name: max(point.quality for point in points[name]))
     chosen = {
-        name: min(reversed(choices), key=lambda point: _quality_at(hull, point.cost_s) - point.quality)
+        name: min(reversed(choices), key=lambda point: quality_at(hull, point.cost_s) - point.quality)
         for name, choices in points.items()
     }
     return {**chosen, best: points[best][-1]}
-
-
-def _quality_at(hull: Sequence[tuple[float, float]], cost_s: float) -> float:
-    """Return the quality that mixtures of the hull's points, (cost, quality) by falling quality, reach at a cost."""
-    if cost_s <= hull[-1][0]:
-        return hull[-1][1]
-    for better, worse in pairwise(hull):
-        if worse[0] <= cost_s <= better[0]:
-            return worse[1] + slope(better, worse) * (cost_s - worse[0])
-    return hull[0][1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -105,8 +106,19 @@ def cost_svg(
     y_label: str,
     x_label: str,
     height: float,
+    marks: Mapping[str, float] = MappingProxyType({}),
 ) -> str:
-    """Return a chart of a point for each system, and the line of the Pareto front, as SVG."""
+    """Return a chart of a point for each system, and the line of the Pareto front, as SVG.
+
+    Args:
+        name: Name of the chart.
+        points: System -> its point.
+        styles: System -> its style.
+        y_label: Name of the quality.
+        x_label: Name of the cost.
+        height: Height of the figure.
+        marks: Name -> cost that a dotted line marks.
+    """
     front = pareto_front(list(points.values()))
     with report_style(name):
         figure = new_figure(HALF_WIDTH, height)
@@ -114,7 +126,9 @@ def cost_svg(
         has_column = len(points) > _MAX_LABELLED_POINTS
         right = column_width(figure, names) if has_column else _RIGHT_MARGIN
         axes = axes_with_margins(figure, right=right, **MARGINS)
-        _set_limits(axes, list(points.values()))
+        _set_limits(axes, list(points.values()), list(marks.values()))
+        for label, cost in marks.items():
+            _draw_mark(axes, label, cost)
         corners = _draw_front(axes, front)
         for system, point in points.items():
             _draw_point(axes, point, styles[system], is_dominated=point not in front)
@@ -134,13 +148,20 @@ def _point(comparison: Comparison, cell: Cell, measure: str) -> Point:
     return Point(name=text.short_name(cell.system), x=ms or math.nan, y=mean, low=low, high=high)
 
 
-def _set_limits(axes: Axes, points: Sequence[Point]) -> None:
-    times_ms = [point.x for point in points]
-    # In decades: room for the names of the outermost points, also where all times are alike.
-    margin = max(0.18 * math.log10(max(times_ms) / min(times_ms)), 0.15)
-    set_log_axis(axes, min(times_ms) / 10**margin, max(times_ms) * 10**margin)
+def _set_limits(axes: Axes, points: Sequence[Point], marks: Sequence[float]) -> None:
+    costs = [*(point.x for point in points), *marks]
+    # In decades: room for the names of the outermost points, also where all costs are alike.
+    margin = max(0.18 * math.log10(max(costs) / min(costs)), 0.15)
+    set_log_axis(axes, min(costs) / 10**margin, max(costs) * 10**margin)
     axes.set_ylim(*padded(min(point.low for point in points), max(point.high for point in points)))
     axes.yaxis.set_major_locator(MaxNLocator(6))
+
+
+def _draw_mark(axes: Axes, label: str, cost: float) -> None:
+    """Mark a cost by a dotted line, with its name at the foot."""
+    axes.axvline(cost, color=MUTED, linewidth=1, linestyle=":", zorder=1)
+    foot = axes.get_xaxis_transform()
+    axes.annotate(label, (cost, 0), (3, 4), foot, textcoords="offset points", color=MUTED, fontsize="small")
 
 
 def _draw_front(axes: Axes, front: Sequence[Point]) -> list[tuple[float, float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from elasticdenser.evaluation.task_results import ALONE, EXITS, FULL, SHARED, TaskResults
+from elasticdenser.evaluation.task_results import ALONE, COST_EFF_SHARE, EXITS, FULL, SHARED, TaskResults
 from elasticdenser.reports.blocks import Chart
 from elasticdenser.reports.charts.cost import cost_svg
 from elasticdenser.reports.charts.labels import Point
@@ -30,6 +30,7 @@ def task_chart(results: TaskResults, name: str) -> Chart | None:
     if len(points) < 2:
         return None
     label = "average score, %" if len(results.evaluated_tasks) > 1 else f"{results.evaluated_tasks[0]}: score, %"
+    marks = {f"COST-EFF: 1/{COST_EFF_SHARE}": points[FULL].x / COST_EFF_SHARE} if FULL in points else {}
     svg = cost_svg(
         name,
         points,
@@ -37,11 +38,13 @@ def task_chart(results: TaskResults, name: str) -> Chart | None:
         y_label=label,
         x_label="million operations per example",
         height=height_for_names(len(points)),
+        marks=marks,
     )
     title = "Score against operations spent"
     caption = (
         "Up and to the left is better. Circles: full encoder; squares: subnets trained together; triangles: trained "
         "alone; diamonds: early exits. Hollow markers: another model is at least as good and as cheap."
+        + (" Dotted line: the share of its teacher's operations that COST-EFF reports." if marks else "")
     )
     values = (f"{point.name} {point.y:.1f} at {point.x:,.0f}" for point in points.values())
     return Chart(name=name, svg=svg, title=title, caption=caption, description=f"{title}: {', '.join(values)}.")
