@@ -60,7 +60,7 @@ test-integrations: $(FRAMEWORKS)/.installed ## run the tests of the integrations
 lint: $(VENV)/.test ## run linters and type checks
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 format: $(VENV)/.test ## sort imports and format the code
 	$(BIN)/ruff check --fix
