@@ -43,6 +43,9 @@ _MAX_CUT_TEXTS = 100_000
 _N_SNAPSHOTS = 12
 """Snapshots unless the recipe says otherwise: the four that are compared cover the last third of the training."""
 
+_TABLE = TableSettings(start="outputs")
+"""Level 0 without a recipe: much better from few texts than from word embeddings."""
+
 _STUDENT_TABLE = TableSettings(ridge_map=1.0, ridge=0.1)
 """Level 0 of a student, which mostly learns from fewer texts: the best of a few settings for 3,000 queries."""
 
@@ -248,7 +251,7 @@ def default_recipe(
         teacher=teacher,
         teacher_vectors=teacher_vectors,
         distil=distil,
-        table=_STUDENT_TABLE if teacher or teacher_vectors else TableSettings(),
+        table=_STUDENT_TABLE if teacher or teacher_vectors else _TABLE,
     )
 
 

@@ -125,7 +125,10 @@ def test_a_recipe_for_own_queries_and_passages(tmp_path):
         ("spans", "plain.txt"),
     ]
     assert recipe.passages == (str(titled), str(plain))
-    assert recipe.distil.steps == DEFAULT_STEPS and recipe.table is not None
+    assert recipe.distil.steps == DEFAULT_STEPS
+    assert recipe.table is not None and recipe.table.start == "outputs"
+    student = default_recipe(["queries.txt"], [], teacher="another/model")
+    assert student.table is not None and student.table.start == "embeddings"
     with pytest.raises(BadInputError, match="no texts to train on"):
         default_recipe([], [])
 

@@ -68,7 +68,7 @@ def run(recipe, data_folder: Path, output: Path, recorder: Recorder | None = Non
 
 
 def fit_only(queries: Path, teacher: Path, trunk: Path):
-    recipe = default_recipe([str(queries)], []).changed(encoder=str(trunk), teacher=str(teacher), steps=0)
+    recipe = default_recipe([str(queries)], [], teacher=str(teacher)).changed(encoder=str(trunk), steps=0)
     return replace(recipe, distil=replace(recipe.distil, bfloat16=False), table=replace(recipe.table, steps=20))
 
 
