@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from elasticdenser.arrays import Scores
@@ -84,9 +83,11 @@ class _FineTuning(ClassifierTraining):
 @torch.inference_mode()
 def _outputs(model: ElasticLogits, data: ExampleData, device: torch.device, rows: slice) -> Scores:
     start, stop, _ = rows.indices(len(data))
-    subnet, parts = Subnet(1.0, model.shape.n_layers), []
-    for at in range(start, stop, _BATCH):
-        batch = data.in_order(at, min(at + _BATCH, stop)).part(slice(None), device)
-        parts.append(model(batch.token_ids, batch.mask, subnet).float().cpu().numpy())
-    outputs: Scores = np.concatenate(parts)
-    return outputs
+    batch = data.in_order(start, stop).part(slice(None), device)
+    outputs = torch.empty(len(batch), model.shape.dim)
+    lengths = batch.mask.sum(dim=1)
+    for places in torch.split(lengths.argsort(stable=True), _BATCH):  # of similar lengths, to pad less
+        length = int(lengths[places].max())
+        token_ids, mask = batch.token_ids[places, :length], batch.mask[places, :length]
+        outputs[places.cpu()] = model(token_ids, mask, Subnet(1.0, model.shape.n_layers)).float().cpu()
+    return outputs.numpy()
