@@ -11,11 +11,13 @@ def label_loss(outputs: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         outputs: (n, n_classes) logits, or (n, 1) numbers.
-        labels: (n,), numbers of classes, or numbers.
+        labels: (n,), numbers of classes, or numbers; NaN where there is none, which counts as a loss of 0 in the mean.
     """
+    known = ~labels.isnan()
+    outputs, labels = outputs[known], labels[known]
     if outputs.shape[1] == 1:
-        return F.mse_loss(outputs[:, 0], labels)
-    return F.cross_entropy(outputs, labels.long())
+        return F.mse_loss(outputs[:, 0], labels, reduction="sum") / len(known)
+    return F.cross_entropy(outputs, labels.long(), reduction="sum") / len(known)
 
 
 def output_loss(outputs: Tensor, targets: Tensor, temperature: float) -> Tensor:

@@ -5,6 +5,7 @@ encoder = "ID or folder"                widths = [...]  depths = [...]      laye
 pooling = "mean"        max_length = 128
 [init]                  see `ClassifierInitSettings`
 [teacher]               see `ClassifierStepSettings`; without it there is no teacher
+[augmentation]          see `AugmentationSettings`; without it there are no copies of the examples
 [train]                 see `ClassifierSettings`
 """
 
@@ -19,6 +20,7 @@ from elasticdenser.errors import BadInputError
 from elasticdenser.models.logits import LAYER_CHOICES
 from elasticdenser.models.poolings import OWN_POOLINGS
 from elasticdenser.training.classifier.settings import (
+    AugmentationSettings,
     ClassifierInitSettings,
     ClassifierSettings,
     ClassifierStepSettings,
@@ -44,6 +46,7 @@ class ClassifierRecipe:
         limit: Number of training examples, the first ones; 0 is all of them.
         init: Settings of the initialisation.
         teacher: Steps of the fine-tuning of the full encoder; None has no teacher.
+        augmentation: Settings of the augmentation of the examples that the subnets are trained on; None has none.
         train: Settings of the training of the subnets.
 
     Raises:
@@ -63,6 +66,7 @@ class ClassifierRecipe:
     limit: NonNegativeInt = 0
     init: ClassifierInitSettings = field(default_factory=ClassifierInitSettings)
     teacher: ClassifierStepSettings | None = None
+    augmentation: AugmentationSettings | None = None
     train: ClassifierSettings
 
     def __post_init__(self) -> None:
@@ -72,6 +76,11 @@ class ClassifierRecipe:
                 raise BadInputError(f"got {name} = {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if self.teacher is None and (self.train.state_steps or not self.train.label_weight):
             raise BadInputError("the recipe learns from a teacher, but there is none: add a table [teacher]")
+        if self.augmentation is not None and (self.teacher is None or not self.train.teacher_weight):
+            raise BadInputError(
+                "got a table [augmentation], but its copies have nothing to learn from: add a table [teacher], and a "
+                "teacher_weight above 0"
+            )
         if self.teacher is not None and self.teacher.subnets:
             raise BadInputError("got teacher.subnets, expected none: the teacher is the full encoder")
 

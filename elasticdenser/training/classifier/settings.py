@@ -6,6 +6,9 @@ Ranges in the annotations are checked where a recipe is read.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
 
 from elasticdenser.errors import BadInputError
 from elasticdenser.models.activation_files import STATE_DTYPES
@@ -87,6 +90,21 @@ class ClassifierSettings(ClassifierStepSettings):
             raise BadInputError("got label_weight = 0 and teacher_weight = 0, expected one above 0")
         if self.state_steps >= self.steps:
             raise BadInputError(f"got state_steps = {self.state_steps}, expected fewer than steps = {self.steps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationSettings:
+    """Settings of the augmentation of the training examples; the defaults are those of TinyBERT.
+
+    Args:
+        copies: Copies of each example, from which only the teacher's outputs are learnt, no labels.
+        share: Probability with which a word of a copy is replaced.
+        candidates: Number of the most similar words, of which one is drawn.
+    """
+
+    copies: PositiveInt = 20
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.4
+    candidates: PositiveInt = 15
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 WORK/teacher-KEY/       KEY is a hash of all that it depends on: recipes that differ in their subnets alone share it
     checkpoint.pt       all that an interrupted fine-tuning resumes from
     outputs-N.f32       its outputs for the N training examples
+    outputs-N-COPIES.f32    those for N examples and copies; COPIES is a hash of what makes the copies
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from elasticdenser.arrays import Scores
@@ -47,12 +47,12 @@ def fine_tune(
     device: torch.device,
     save_every_s: float,
     progress: Progress = silent,
-) -> Scores:
-    """Fine-tune the full encoder, or resume; return its outputs for all examples, float32, (n_examples, n_outputs).
+) -> None:
+    """Fine-tune the full encoder, or resume.
 
     Args:
         model: The teacher, of one subnet; trained in place.
-        data: Examples.
+        data: Examples, without copies.
         settings: Settings of the fine-tuning.
         folder: Its folder.
         plan: All that it depends on.
@@ -69,7 +69,25 @@ def fine_tune(
     training = _FineTuning(model, data, settings, folder, device)
     training.run(save_every_s=save_every_s, progress=progress)
     model.eval()
-    path = folder / f"outputs-{len(data)}.f32"
+
+
+def teacher_outputs(
+    model: ElasticLogits, data: ExampleData, folder: Path, device: torch.device, progress: Progress = silent
+) -> Scores:
+    """Return the outputs of the fine-tuned encoder, float32, (n_examples_and_copies, n_outputs), computed only once.
+
+    Args:
+        model: The fine-tuned encoder.
+        data: Examples, with their copies if there is an augmentation.
+        folder: Folder of the fine-tuning, whose lock is held.
+        device: Where to compute.
+        progress: Called with (activity, done, total).
+
+    Raises:
+        BuildError: A file is damaged or cannot be written.
+    """
+    copies = "" if data.augmentation is None else f"-{data.augmentation.key}"
+    path = folder / f"outputs-{len(data)}{copies}.f32"
     compute = partial(_outputs, model, data, device)
     report = partial(progress, "Outputs of the full encoder")
     shape = (len(data), model.shape.dim)
@@ -84,9 +102,11 @@ class _FineTuning(ClassifierTraining):
 @torch.inference_mode()
 def _outputs(model: ElasticLogits, data: ExampleData, device: torch.device, rows: slice) -> Scores:
     start, stop, _ = rows.indices(len(data))
-    subnet, parts = Subnet(1.0, model.shape.n_layers), []
-    for at in range(start, stop, _BATCH):
-        batch = data.in_order(at, min(at + _BATCH, stop)).part(slice(None), device)
-        parts.append(model(batch.token_ids, batch.mask, subnet).float().cpu().numpy())
-    outputs: Scores = np.concatenate(parts)
-    return outputs
+    batch = data.in_order(start, stop).part(slice(None), device)
+    outputs = torch.empty(len(batch), model.shape.dim)
+    lengths = batch.mask.sum(dim=1)
+    for places in torch.split(lengths.argsort(stable=True), _BATCH):  # of similar lengths, to pad less
+        length = int(lengths[places].max())
+        token_ids, mask = batch.token_ids[places, :length], batch.mask[places, :length]
+        outputs[places.cpu()] = model(token_ids, mask, Subnet(1.0, model.shape.n_layers)).float().cpu()
+    return outputs.numpy()

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from elasticdenser.arrays import Vectors
 from elasticdenser.artifacts import sha256_of
 from elasticdenser.classifiers import ElasticClassifier
 from elasticdenser.classifiers.inputs import InputTokenizer
@@ -33,14 +34,16 @@ from elasticdenser.models.classifier_manifest import ClassifierSettings as Store
 from elasticdenser.models.locate import DEFAULT_MODEL, TRAINED_WEIGHTS, find_model
 from elasticdenser.models.logits import ElasticLogits
 from elasticdenser.models.model_files import transformer_folder
+from elasticdenser.models.tokenizer import load_tokenizer
 from elasticdenser.progress import Progress, silent
 from elasticdenser.subnet import Subnet
 from elasticdenser.training import parallel
+from elasticdenser.training.classifier.augmentation import Augmentation, similar_words
 from elasticdenser.training.classifier.classifier_training import ClassifierTraining
 from elasticdenser.training.classifier.data import ExampleData
 from elasticdenser.training.classifier.initialisation import initialise_classifier, new_classifier, new_teacher
 from elasticdenser.training.classifier.recipe import ClassifierRecipe
-from elasticdenser.training.classifier.teacher import as_training, fine_tune
+from elasticdenser.training.classifier.teacher import as_training, fine_tune, teacher_outputs
 from elasticdenser.training.cost import last_step
 from elasticdenser.training.inputs import TrainOptions
 from elasticdenser.training.settings import settings_to_json
@@ -120,8 +123,9 @@ class _ClassifierStages:
             raise ModelError(
                 f"got max_length = {recipe.max_length} for an encoder of {shape.n_positions} positions: lower it"
             )
-        tokenizer = InputTokenizer(transformer_folder(self._encoder.location.path), shape.vocabulary, recipe.max_length)
-        self._data = ExampleData(examples, tokenizer, self._task.highest)
+        folder = transformer_folder(self._encoder.location.path)
+        self._tokenizer = InputTokenizer(folder, shape.vocabulary, recipe.max_length)
+        self._data = ExampleData(examples, self._tokenizer, self._task.highest)
         self._bfloat16 = supports_bfloat16(device)
         self._subnets = trained_subnets(self._model, recipe.train)
         self._teacher_measures: Measures | None = None
@@ -130,7 +134,7 @@ class _ClassifierStages:
         """Fine-tune the teacher, initialise the model and train it."""
         recipe, settings = self._recipe, self._recipe.train
         self._log(f"{self._task.name}: {len(self._data):,} training examples, {len(self._subnets)} subnets")
-        teacher = self._fine_tuned(locks) if recipe.teacher is not None else None
+        teacher, data = (None, self._data) if recipe.teacher is None else self._fine_tuned(locks)
         self._plan = self._plan_of("classifier", settings_to_json(settings)) | {
             "teacher": None if recipe.teacher is None else settings_to_json(recipe.teacher),
             "widths": list(self._model.shape.widths),
@@ -138,6 +142,8 @@ class _ClassifierStages:
             "layers": recipe.layers,
             "start": self._start_plan(),
         }
+        if data.augmentation is not None:
+            self._plan["augmentation"] = asdict(data.augmentation.settings) | {"copies_key": data.augmentation.key}
         self._folder = run_folder(self._work, self._plan)
         with parallel.main_process_first() as is_main:
             if is_main:
@@ -147,7 +153,7 @@ class _ClassifierStages:
                 self._log(resumes if step else f"a new training in {self._folder}")
             initialise_classifier(self._model, self._data, recipe, self._folder / "start.safetensors")
         settings = replace(settings, bfloat16=settings.bfloat16 and self._bfloat16)
-        training = ClassifierTraining(self._model, self._data, settings, self._folder, self._device, teacher)
+        training = ClassifierTraining(self._model, data, settings, self._folder, self._device, teacher)
         train_with_snapshots(
             training,
             settings.steps,
@@ -174,15 +180,17 @@ class _ClassifierStages:
         if parallel.is_main_process() and not self._snapshot.exists():
             save_weights(self._snapshot, self._model, tokens=self._recipe.train.tune_tokens)
 
-    def _fine_tuned(self, locks: ExitStack) -> ElasticLogits:
-        """Fine-tune the full encoder, give its outputs to the data, and measure it."""
+    def _fine_tuned(self, locks: ExitStack) -> tuple[ElasticLogits, ExampleData]:
+        """Fine-tune the full encoder and measure it; return it, and the examples and copies with its outputs."""
         recipe, settings = self._recipe, self._recipe.teacher
         if settings is None:
             raise ValueError("the recipe has no teacher")
         model = new_teacher(recipe, self._encoder)
+        augmentation = self._augmentation(model.tokens.detach().cpu().numpy())
+        data = ExampleData(self._data.examples, self._tokenizer, self._task.highest, augmentation)
         plan = self._plan_of("teacher", settings_to_json(settings))
         folder = self._work / f"teacher-{fingerprint_of(plan)[:12]}"
-        self._data.targets = fine_tune(
+        fine_tune(
             model,
             self._data,
             as_training(replace(settings, bfloat16=settings.bfloat16 and self._bfloat16)),
@@ -193,11 +201,23 @@ class _ClassifierStages:
             save_every_s=self._options.save_every_s,
             progress=self._progress,
         )
+        data.targets = teacher_outputs(model, data, folder, self._device, self._progress)
         if parallel.is_main_process():
             full = Subnet(1.0, model.shape.n_layers)
             self._save(folder / "model", model, [full], plan)
             self._teacher_measures = self._measures_of(folder / "model").get(full)
-        return model
+        return model, data
+
+    def _augmentation(self, embeddings: Vectors) -> Augmentation | None:
+        """Return what makes the copies of the examples, from the word embeddings of the encoder."""
+        settings = self._recipe.augmentation
+        if settings is None:
+            return None
+        tokenizer = load_tokenizer(transformer_folder(self._encoder.location.path), self._recipe.max_length)
+        texts = (text for example in self._data.examples for text in example.texts)
+        candidates = similar_words(texts, tokenizer, embeddings, settings.candidates, self._progress)
+        self._log(f"{settings.copies} copies of each example, in which {len(candidates):,} words can be replaced")
+        return Augmentation(settings=settings, candidates=candidates, seed=self._recipe.seed)
 
     def _save(self, folder: Path, model: ElasticLogits, subnets: list[Subnet], plan: dict[str, Any]) -> None:
         recipe, location = self._recipe, self._encoder.location
