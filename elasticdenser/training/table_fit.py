@@ -136,8 +136,8 @@ def _map_outputs(
     squares = np.vdot(vectors, products)
     if not (fit > 0 and squares > 0):
         raise BadInputError(
-            "the encoder's vectors of single tokens say nothing of its vectors of texts: train by a recipe with start = "
-            "'embeddings' in [table]"
+            "the encoder's vectors of single tokens say nothing of its vectors of texts: train by a recipe with "
+            "start = 'embeddings' in [table]"
         )
     vectors *= fit / squares
     products *= fit / squares

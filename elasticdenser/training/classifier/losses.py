@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+_NO_CLASS = -1
+
 
 def label_loss(outputs: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of classes, or the mean squared error of a regression.
@@ -14,10 +16,10 @@ def label_loss(outputs: Tensor, labels: Tensor) -> Tensor:
         labels: (n,), numbers of classes, or numbers; NaN where there is none, which counts as a loss of 0 in the mean.
     """
     known = ~labels.isnan()
-    outputs, labels = outputs[known], labels[known]
     if outputs.shape[1] == 1:
-        return F.mse_loss(outputs[:, 0], labels, reduction="sum") / len(known)
-    return F.cross_entropy(outputs, labels.long(), reduction="sum") / len(known)
+        return ((outputs[:, 0] - labels.nan_to_num()).square() * known).mean()
+    classes = labels.masked_fill(~known, _NO_CLASS).long()
+    return F.cross_entropy(outputs, classes, ignore_index=_NO_CLASS, reduction="sum") / len(labels)
 
 
 def output_loss(outputs: Tensor, targets: Tensor, temperature: float) -> Tensor:
