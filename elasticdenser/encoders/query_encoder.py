@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from elasticdenser.arrays import Vectors
 from elasticdenser.encoders.backends import load_backend
+from elasticdenser.encoders.backends.base import EncoderBackend
 from elasticdenser.encoders.backends.kernel import can_run
 from elasticdenser.encoders.base import BaseEncoder
 from elasticdenser.encoders.devices import device_type
@@ -145,6 +146,23 @@ class ElasticQueryEncoder(BaseEncoder):
             reason = "" if len(self.subnets) > 1 else f" ({self._why_no_subnets()})"
             raise QueryError(f"got subnet {resolved}, expected one of this encoder's: {known}{reason}")
         return resolved
+
+    def backend_for(self, location: ModelLocation, settings: EncoderSettings, dtype: str) -> EncoderBackend | None:
+        """Return the backend, for another user of it; None if loading these files would give another one.
+
+        Args:
+            location: Location of the files.
+            settings: How texts become vectors. Prompts, maximum length and dimensions may differ: a backend reads token
+                ids, and computes all dimensions.
+            dtype: Arithmetic of the matrix products.
+        """
+        is_same = (
+            (self.location.path, self.location.sha256) == (location.path, location.sha256)
+            and (self.settings.pooling, self.settings.normalize) == (settings.pooling, settings.normalize)
+            and self.dtype == dtype
+            and not self.subnets_misfit  # subnets are left out here that the other user may need
+        )
+        return self._backend if is_same else None
 
     def _why_no_subnets(self) -> str:
         if self.subnets_misfit:

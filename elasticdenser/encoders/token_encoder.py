@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,12 +16,16 @@ from elasticdenser.encoders.backends import OTHER_BACKENDS, check_encoder
 from elasticdenser.encoders.backends.kernel import KernelBackend, can_run
 from elasticdenser.encoders.devices import device_type
 from elasticdenser.errors import ModelError
-from elasticdenser.kernel.structs import EACH_TOKEN
+from elasticdenser.kernel.packed_encoder import multiply
+from elasticdenser.kernel.packing import pack_matrix
 from elasticdenser.models.locate import ModelLocation
 from elasticdenser.models.manifest import is_student
 from elasticdenser.models.poolings import OWN_POOLINGS
 from elasticdenser.models.settings import INT8, EncoderSettings, read_settings
 from elasticdenser.subnet import LEVEL_0, Subnet
+
+if TYPE_CHECKING:
+    from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 
 
 class TokenVectors(NamedTuple):
@@ -89,18 +93,16 @@ class KernelTokenEncoder:
     Args:
         location: Location of the encoder's files.
         settings: How texts become vectors.
-        dtype: `int8` or `float32`.
+        backend: The encoder, which a query encoder may share. Queries that it encoded for a search in the same thread
+            are then not computed a second time.
     """
 
-    def __init__(self, location: ModelLocation, settings: EncoderSettings, *, dtype: str = INT8) -> None:
-        self.location, self.dtype, self._pooling = location, dtype, settings.pooling
-        self._backend = KernelBackend.load(location, settings, dtype=dtype, device="cpu")
-        self.full_subnet = self._backend.full_subnet
-        self.subnets = [subnet for subnet in self._backend.subnets if subnet != LEVEL_0]
-        self.hidden = self.vector_dim = self._backend.token_model(self.full_subnet).dim
+    def __init__(self, location: ModelLocation, settings: EncoderSettings, backend: KernelBackend) -> None:
+        self.location, self.dtype, self._pooling, self._backend = location, backend.dtype, settings.pooling, backend
+        self.full_subnet = backend.full_subnet
+        self.subnets = [subnet for subnet in backend.subnets if subnet != LEVEL_0]
+        self.vector_dim, self.hidden = backend.dims_of(self.full_subnet)
         self._is_student = is_student(location.path)
-        if self._is_student:
-            self.vector_dim = self._backend.forward([[0]], self.full_subnet).shape[1]
 
     def states(self, subnet: Subnet, sequences: Sequence[Sequence[int]]) -> Floats:
         """Return the states of tokens; see `TokenEncoder`.
@@ -108,35 +110,43 @@ class KernelTokenEncoder:
         Raises:
             QueryError: A text has no tokens or too many, or a token does not exist.
         """
-        return self._backend.run(self._backend.token_model(subnet), sequences, EACH_TOKEN)
+        return self._backend.forward_tokens(sequences, subnet).states
 
     def projector(self, subnet: Subnet, weight: Floats, bias: Floats) -> Projector:
         """Return the function that encodes texts; see `TokenEncoder`."""
-        if subnet != self.full_subnet or self._is_student:
-            model = self._backend.token_model(subnet, (weight, bias))
-            return lambda sequences: TokenVectors(
-                self._backend.run(model, sequences, EACH_TOKEN), normalised(self._backend.forward(sequences, subnet))
-            )
-        # A full encoder's vector is its pooled states, which come beside their projection from the same pass.
-        both = np.concatenate([weight, np.eye(self.hidden, dtype=np.float32)])
-        model = self._backend.token_model(subnet, (both, np.pad(bias, (0, self.hidden))))
-        return lambda sequences: self._parted(
-            self._backend.run(model, sequences, EACH_TOKEN), list(map(len, sequences)), len(weight)
-        )
+        projection = pack_matrix(weight, bias, "fp16")
+        # A full encoder's vector is pooled here, with the rounding of all rows that are stored on disk already.
+        is_pooled = subnet == self.full_subnet and not self._is_student
+        self._backend.keep_states(subnet)
 
-    def _parted(self, rows: Floats, lengths: Sequence[int], dim: int) -> TokenVectors:
+        def encode(sequences: Sequence[Sequence[int]]) -> TokenVectors:
+            vectors, states = self._backend.forward_tokens(sequences, subnet)
+            if is_pooled:
+                vectors = self._pooled(states, list(map(len, sequences)))
+            return TokenVectors(multiply(projection, states), normalised(vectors))
+
+        return encode
+
+    def _pooled(self, states: Floats, lengths: Sequence[int]) -> Floats:
         starts = np.cumsum([0, *lengths[:-1]])
-        pooled = rows[starts, dim:] if self._pooling == "cls" else np.add.reduceat(rows[:, dim:], starts, axis=0)
-        return TokenVectors(rows[:, :dim], normalised(pooled))
+        pooled: Floats = states[starts] if self._pooling == "cls" else np.add.reduceat(states, starts, axis=0)
+        return pooled
 
 
-def load_token_encoder(location: ModelLocation, *, dtype: str = "auto", device: str = "auto") -> TokenEncoder:
+def load_token_encoder(
+    location: ModelLocation,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    query_encoder: ElasticQueryEncoder | None = None,
+) -> TokenEncoder:
     """Load the encoder of tokens that computes a model.
 
     Args:
         location: Location of the encoder's files, as `find_model` returns it.
         dtype: Of the BERT type `int8`, which is `auto`, or `float32`; of others as for a passage encoder.
         device: Device of other encoders than those of the BERT type, which the kernel computes on the CPU.
+        query_encoder: Encoder of queries, whose backend is shared if the same would be loaded again.
 
     Raises:
         ModelError: Nothing computes the tokens of this encoder here, or there is no such dtype or device.
@@ -147,7 +157,11 @@ def load_token_encoder(location: ModelLocation, *, dtype: str = "auto", device: 
         device_type(device)  # refuses what is no device
         if dtype not in ("auto", INT8, "float32"):
             raise ModelError(f"got dtype {dtype!r} for late interaction with {location.name}, expected int8 or float32")
-        return KernelTokenEncoder(location, settings, dtype=INT8 if dtype == "auto" else dtype)
+        dtype = INT8 if dtype == "auto" else dtype
+        backend = None if query_encoder is None else query_encoder.backend_for(location, settings, dtype)
+        if not isinstance(backend, KernelBackend):
+            backend = KernelBackend.load(location, settings, dtype=dtype, device="cpu")
+        return KernelTokenEncoder(location, settings, backend)
     if check_encoder(location, settings, dtype=dtype, device=device) != OTHER_BACKENDS["transformers"]:
         raise ModelError(
             f"nothing here computes the tokens of {location.name}, which late interaction needs: choose a transformer; "

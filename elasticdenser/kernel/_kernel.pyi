@@ -3,7 +3,14 @@
 def paths() -> tuple[str, ...]: ...
 def columns(path: int) -> int: ...
 def forward(
-    path: int, model: object, ids: object, starts: object, options: int, scratch: object, out: object
+    path: int,
+    model: object,
+    ids: object,
+    starts: object,
+    options: int,
+    scratch: object,
+    out: object,
+    states: object = ...,
 ) -> int: ...
 def multiply(path: int, product: object, inputs: object, out: object) -> None: ...
 def add_word(

@@ -10,11 +10,11 @@ from threading import local
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticdenser.arrays import Vectors
+from elasticdenser.arrays import Floats, Vectors
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.kernel.packing import PRECISIONS
 from elasticdenser.kernel.paths import kernel_import_error, kernel_paths, path_number
-from elasticdenser.kernel.structs import EACH_TOKEN, KernelModel
+from elasticdenser.kernel.structs import KernelModel
 
 # Bytes of a thread's first scratch buffer, enough for a query, and of the largest buffer that it keeps for its next
 # call, enough for common batches.
@@ -53,21 +53,37 @@ class KernelCaller:
             options: Sum of the options in `structs`.
 
         Returns:
-            float32, (n_sequences, dim); with `EACH_TOKEN` (n_tokens, dim), the tokens of all sequences end to end.
+            float32, (n_sequences, dim).
 
         Raises:
             QueryError: A sequence is empty or too long, or a token does not exist.
         """
+        return self._run(model, sequences, options)
+
+    def run_with_states(
+        self, model: KernelModel, sequences: Sequence[Sequence[int]], options: int
+    ) -> tuple[Vectors, Floats]:
+        """Return what `run` does, and the states that the last layer of a model gives the tokens.
+
+        Returns:
+            float32, (n_sequences, dim), and (n_tokens, hidden), the tokens of all sequences end to end.
+
+        Raises:
+            QueryError: As for `run`, or the model has no layers.
+        """
+        states = np.empty((sum(map(len, sequences)), model.struct.hidden), np.float32)
+        return self._run(model, sequences, options, states), states
+
+    def _run(self, model: KernelModel, sequences: Sequence[Sequence[int]], options: int, *states: Floats) -> Vectors:
         starts = np.zeros(len(sequences) + 1, np.int64)
         np.cumsum([len(sequence) for sequence in sequences], out=starts[1:])
-        n_vectors = int(starts[-1]) if options & EACH_TOKEN else len(sequences)
-        vectors = np.empty((n_vectors, model.dim), np.float32)
+        vectors = np.empty((len(sequences), model.dim), np.float32)
         try:
             # `array` refuses fractions, which numpy would round.
             token_ids = np.frombuffer(array("i", list(chain.from_iterable(sequences))), np.int32)
             arguments = self._path, model.struct, token_ids, starts, options
-            n_bytes = self._kernel_forward(*arguments, self._scratch_buffer(), vectors)
-            if n_bytes and self._kernel_forward(*arguments, self._scratch_buffer(n_bytes), vectors):
+            n_bytes = self._kernel_forward(*arguments, self._scratch_buffer(), vectors, *states)
+            if n_bytes and self._kernel_forward(*arguments, self._scratch_buffer(n_bytes), vectors, *states):
                 raise RuntimeError(f"the kernel asked for {n_bytes} bytes, and then for more: report this")
         except (TypeError, ValueError, OverflowError) as error:
             raise QueryError(f"the token ids cannot be encoded: {error}") from None

@@ -119,7 +119,7 @@ static void write_vectors(const Model *m, const float *rows, int64_t pitch, int6
 }
 
 static void forward_group(const Model *m, const int32_t *ids, const int64_t *starts, int64_t n_texts, int options,
-                         const Scratch *s, float *out) {
+                         const Scratch *s, float *out, float *states) {
     if (m->n_layers) {
         for (int64_t text = 0; text < n_texts; text++)
             embed(m, s, ids + starts[text], starts[text + 1] - starts[text],
@@ -127,13 +127,8 @@ static void forward_group(const Model *m, const int32_t *ids, const int64_t *sta
         for (int64_t number = 0; number < m->n_layers; number++)
             run_layer(m, m->layers + number, s, starts, n_texts);
     }
-    if (options & EACH_TOKEN) {
-        const int64_t n_tokens = starts[n_texts] - starts[0];
-        for (int64_t at = 0; at < n_tokens; at += BLOCK)
-            write_vectors(m, s->hidden + at * s->hidden_pitch, s->hidden_pitch, lesser(BLOCK, n_tokens - at), options, s,
-                          out + at * m->dim);
-        return;
-    }
+    for (int64_t token = 0; states && token < starts[n_texts] - starts[0]; token++)
+        memcpy(states + token * m->hidden, s->hidden + token * s->hidden_pitch, (size_t)m->hidden * sizeof(float));
     for (int64_t text = 0; text < n_texts; text++) {
         const int64_t length = starts[text + 1] - starts[text];
         float *pooled = s->pooled + text * s->pooled_pitch;
@@ -204,12 +199,12 @@ static int64_t scratch_size(const Model *m, const int64_t *starts, int64_t n_tex
 }
 
 static void forward(const Model *m, const int32_t *ids, const int64_t *starts, int64_t n_texts, int options,
-                    char *scratch, float *out) {
+                    char *scratch, float *out, float *states) {
     Scratch s;
     lay_out(m, longest_group(starts, n_texts), (uintptr_t)scratch, &s);
     for (int64_t first = 0, end; first < n_texts; first = end) {
         end = group_end(starts, first, n_texts);
-        forward_group(m, ids, starts + first, end - first, options, &s,
-                      out + (options & EACH_TOKEN ? starts[first] : first) * m->dim);
+        forward_group(m, ids, starts + first, end - first, options, &s, out + first * m->dim,
+                      states ? states + starts[first] * m->hidden : NULL);
     }
 }

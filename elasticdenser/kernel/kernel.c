@@ -150,14 +150,15 @@ static int are_valid(const Model *m, const int32_t *ids, int64_t n_ids, const in
 /* Computes the vectors and returns 0. If scratch is too small, returns the bytes that are needed. If an argument does not
    fit, sets an exception and returns -1. */
 static int64_t run_forward(const Path *path, const Py_buffer *model, const Py_buffer *ids, const Py_buffer *starts,
-                          int options, const Py_buffer *scratch, const Py_buffer *out) {
+                          int options, const Py_buffer *scratch, const Py_buffer *out, const Py_buffer *states) {
     const Model *m = (const Model *)model->buf;
     const int64_t n_texts = starts->len / (int64_t)sizeof(int64_t) - 1, n_ids = ids->len / (int64_t)sizeof(int32_t);
     if (!has_bytes(model, sizeof(Model), "model") || !has_bytes(starts, sizeof(int64_t), "starts") ||
-        !has_bytes(out, (options & EACH_TOKEN ? n_ids : n_texts) * m->dim * (int64_t)sizeof(float), "out") ||
+        !has_bytes(out, n_texts * m->dim * (int64_t)sizeof(float), "out") ||
+        (states->buf && !has_bytes(states, n_ids * m->hidden * (int64_t)sizeof(float), "states")) ||
         !are_valid(m, ids->buf, n_ids, starts->buf, n_texts))
         return -1;
-    if (options & EACH_TOKEN && !m->n_layers) {
+    if (states->buf && !m->n_layers) {
         PyErr_SetString(PyExc_ValueError, "the model has no layers, and thus no states of tokens");
         return -1;
     }
@@ -166,29 +167,32 @@ static int64_t run_forward(const Path *path, const Py_buffer *model, const Py_bu
         return needed;
     char *aligned = (char *)(((uintptr_t)scratch->buf + 63) / 64 * 64);
     Py_BEGIN_ALLOW_THREADS
-    path->forward(m, ids->buf, starts->buf, n_texts, options, aligned, out->buf);
+    path->forward(m, ids->buf, starts->buf, n_texts, options, aligned, out->buf, states->buf);
     Py_END_ALLOW_THREADS
     return 0;
 }
 
 PyDoc_STRVAR(forward_doc,
-"forward(path, model, ids, starts, options, scratch, out) -> bytes of scratch that are needed, or 0\n\n"
+"forward(path, model, ids, starts, options, scratch, out[, states]) -> bytes of scratch that are needed, or 0\n\n"
 "Write the vectors of texts to out and return 0. If scratch is too small, write nothing and return the bytes needed.\n"
 "Concurrent calls must not share scratch. ids: int32, the tokens of all texts; starts: int64, (n_texts + 1), the start\n"
-"of each text in ids and the end of the last one; out: float32, (n_texts, dim), or (n_ids, dim) with EACH_TOKEN.");
+"of each text in ids and the end of the last one; out: float32, (n_texts, dim); states: float32, (n_ids, hidden), to\n"
+"which the states of the tokens after the last layer are written if it is given.");
 static PyObject *kernel_forward(PyObject *self, PyObject *args) {
     (void)self;
     int number, options;
-    Py_buffer model, ids, starts, scratch, out;
-    if (!PyArg_ParseTuple(args, "iy*y*y*iw*w*:forward", &number, &model, &ids, &starts, &options, &scratch, &out))
+    Py_buffer model, ids, starts, scratch, out, states = {0};
+    if (!PyArg_ParseTuple(args, "iy*y*y*iw*w*|w*:forward", &number, &model, &ids, &starts, &options, &scratch, &out,
+                          &states))
         return NULL;
     const Path *path = path_at(number);
-    const int64_t needed = path ? run_forward(path, &model, &ids, &starts, options, &scratch, &out) : -1;
+    const int64_t needed = path ? run_forward(path, &model, &ids, &starts, options, &scratch, &out, &states) : -1;
     PyBuffer_Release(&model);
     PyBuffer_Release(&ids);
     PyBuffer_Release(&starts);
     PyBuffer_Release(&scratch);
     PyBuffer_Release(&out);
+    PyBuffer_Release(&states);
     return needed < 0 ? NULL : PyLong_FromLongLong(needed);
 }
 

@@ -51,7 +51,7 @@ typedef struct {
 } Model;
 
 enum { GELU, GELU_TANH, RELU, NO_ACTIVATION };
-enum { POOL_CLS = 1, NORMALIZE = 2, EACH_TOKEN = 4 };
+enum { POOL_CLS = 1, NORMALIZE = 2 };
 
 /* Numbers that tell whether other passages than the candidates may be as good as the last hit of a query. */
 typedef struct {
@@ -65,10 +65,10 @@ typedef struct {
     int64_t n_columns;      /* outputs that are computed together; weights that are packed so are read fastest */
     /* Bytes of scratch that these texts need. */
     int64_t (*scratch_size)(const Model *model, const int64_t *starts, int64_t n_texts);
-    /* A text's ids lie between its start and that of the next text. scratch: scratch_size bytes, aligned to 64. With
-       EACH_TOKEN, out has a vector for each token, else one for each text. */
+    /* A text's ids lie between its start and that of the next text. scratch: scratch_size bytes, aligned to 64. out has
+       a vector for each text; states has what the last layer gives each token, (n_ids, hidden), NULL: not written. */
     void (*forward)(const Model *model, const int32_t *ids, const int64_t *starts, int64_t n_texts, int options,
-                    char *scratch, float *out);
+                    char *scratch, float *out, float *states);
     /* inputs: (n_rows, n_inputs); outputs: (n_rows, n_outputs rounded up to 16). */
     void (*multiply)(const Product *product, const float *inputs, int64_t n_rows, char *scratch, float *out);
     /* candidates: (n), -1 for none; all_scores: (n), scratch; scores, positions: (k), best first; k: 1 to n. */

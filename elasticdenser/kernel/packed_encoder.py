@@ -53,37 +53,14 @@ class PackedEncoder:
         Raises:
             ModelError: The weights are damaged.
         """
-        if self._is_full(subnet):
-            return self.token_model_of(subnet)
+        body = self._full
+        if body is not None and subnet == self.full_subnet:
+            model = KernelModel(body.weights.hidden, len(body.weights.tokens))
+            model.set_body(body.weights, body.embeddings(), body.layers(range(body.weights.n_layers)), 1.0, 0)
+            return model
         if self._trained is None:
             raise KeyError(f"there is no subnet {subnet}: the encoder has no trained subnets")
         return self._trained.model_of(subnet)
-
-    def token_model_of(self, subnet: Subnet, projection: tuple[Floats, Floats] | None = None) -> KernelModel:
-        """Return one of `subnets` that has layers, with another exit than its own, for the states of tokens.
-
-        Args:
-            subnet: The subnet.
-            projection: Weight, (dim, hidden), and bias, (dim,), of the exit; None leaves the states as they are.
-
-        Raises:
-            ModelError: The weights are damaged.
-        """
-        body = self._full if self._is_full(subnet) else self._trained
-        if body is None:
-            raise KeyError(f"there is no subnet {subnet}: the encoder has no trained subnets")
-        dim = body.weights.hidden if projection is None else len(projection[0])
-        model = KernelModel(dim, len(body.weights.tokens))
-        if body is self._trained:
-            self._trained.set_body(model, subnet)
-        else:
-            model.set_body(body.weights, body.embeddings(), body.layers(range(body.weights.n_layers)), 1.0, 0)
-        if projection is not None:
-            model.set_exit(pack_matrix(*projection, "fp16"))
-        return model
-
-    def _is_full(self, subnet: Subnet) -> bool:
-        return self._full is not None and subnet == self.full_subnet
 
 
 class _PackedBody:
@@ -155,15 +132,10 @@ class PackedSubnets(_PackedBody):
         if self._token_table is not None:
             model.set_token_table(*self._token_table)
         if subnet != LEVEL_0:
-            self.set_body(model, subnet)
+            layers, width_index = self.layers(elastic.layers_of(subnet.depth)), elastic.shape.widths.index(subnet.width)
+            model.set_body(self.weights, self.embeddings(), layers, subnet.width, width_index)
             model.set_exit(pack_matrix(*elastic.exit_of(subnet), "fp16"))
         return model
-
-    def set_body(self, model: KernelModel, subnet: Subnet) -> None:
-        """Set the layers of a subnet that has some."""
-        elastic = self._elastic
-        layers, width_index = self.layers(elastic.layers_of(subnet.depth)), elastic.shape.widths.index(subnet.width)
-        model.set_body(self.weights, self.embeddings(), layers, subnet.width, width_index)
 
 
 def multiply(packed: PackedMatrix, inputs: Floats) -> Floats:

@@ -16,7 +16,7 @@ from elasticdenser.kernel.weights import Transformer
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu")
 """Activations in the order of the constants in model.h."""
 
-POOL_CLS, NORMALIZE, EACH_TOKEN = 1, 2, 4
+POOL_CLS, NORMALIZE = 1, 2
 """Options of a forward pass, as model.h has them."""
 
 # Types of packed weights in the order of the kinds in model.h.

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from threading import Lock
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from elasticdenser.arrays import Scores
-from elasticdenser.encoders.token_encoder import Projector, TokenEncoder, load_token_encoder
+from elasticdenser.encoders.token_encoder import TokenEncoder, load_token_encoder
 from elasticdenser.encoders.tokenizing import check_texts
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.models.activation_cache import ActivationCache
@@ -38,6 +37,9 @@ from elasticdenser.rankers.late_interaction_files import LateInteraction, read_l
 from elasticdenser.rankers.pairs import SeparateTokenizer
 from elasticdenser.rankers.token_rows import STORED, PassageRows, PassageText, passage_scores
 from elasticdenser.subnet import Subnet
+
+if TYPE_CHECKING:
+    from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 
 MAX_BYTES = 100_000_000_000
 """Most bytes of a folder of token vectors, unless its user says otherwise."""
@@ -89,9 +91,9 @@ class LateInteractionRanker(Ranker[TokenPair]):
         settings = model.settings
         self._tokenizer = SeparateTokenizer(encoder.location.path, settings.max_length, settings.max_query_length)
         full = encoder.projector(encoder.full_subnet, model.full, np.zeros(model.dim, np.float32))
-        self._projectors = {encoder.full_subnet: full}
+        others = {subnet: encoder.projector(subnet, *exit_) for subnet, exit_ in model.queries.items()}
+        self._projectors = {encoder.full_subnet: full, **others}
         self._passages = PassageRows(full, model.dim, encoder.vector_dim)
-        self._lock = Lock()
         self._vectors: ActivationCache | None = None
         if token_vectors is not None:
             source = _source_of(model, encoder, self._tokenizer)
@@ -107,6 +109,7 @@ class LateInteractionRanker(Ranker[TokenPair]):
         device: str = "auto",
         token_vectors: str | Path | None = None,
         max_bytes: int = 0,
+        query_encoder: ElasticQueryEncoder | None = None,
     ) -> Self:
         """Load a ranker.
 
@@ -116,6 +119,8 @@ class LateInteractionRanker(Ranker[TokenPair]):
             device: Device of an encoder that is not of the BERT type; others compute on the CPU.
             token_vectors: Folder of the vectors of passages' tokens; see the class.
             max_bytes: Most bytes that they may take; see the class.
+            query_encoder: Encoder of the searches to rerank. If it is the encoder of the ranker, in the same
+                arithmetic, both share its weights, and a query is encoded once. A pickled ranker does not share them.
 
         Raises:
             ModelError: The files cannot be used, the encoder is not found, or there is no such dtype or device here.
@@ -126,7 +131,7 @@ class LateInteractionRanker(Ranker[TokenPair]):
         location = find_model(
             str(model.provenance["name"]), option=f"{PROVENANCE}.name in {folder / LATE_INTERACTION_MANIFEST}"
         )
-        encoder = load_token_encoder(location, dtype=dtype, device=device)
+        encoder = load_token_encoder(location, dtype=dtype, device=device, query_encoder=query_encoder)
         stored = None if token_vectors is None else Path(token_vectors).expanduser().absolute()
         opener = partial(
             cls.from_pretrained, folder, dtype=dtype, device=device, token_vectors=stored, max_bytes=max_bytes
@@ -234,14 +239,7 @@ class LateInteractionRanker(Ranker[TokenPair]):
     def _score(self, query: tuple[int, ...], passages: Sequence[PassageText], subnet: Subnet) -> Scores:
         """Return the scores of passages for one query."""
         stored = self._passages.parted(self._rows(passages, self._vectors))
-        return passage_scores(self._projector(subnet)([query]), stored, self._model.settings.vector_weight)
-
-    def _projector(self, subnet: Subnet) -> Projector:
-        """Return the encoder of queries at a subnet."""
-        with self._lock:
-            if subnet not in self._projectors:
-                self._projectors[subnet] = self._encoder.projector(subnet, *self._model.queries[subnet])
-            return self._projectors[subnet]
+        return passage_scores(self._projectors[subnet]([query]), stored, self._model.settings.vector_weight)
 
     def _texts(self, texts: Sequence[str]) -> list[PassageText]:
         return [PassageText(text, self._tokenizer) for text in texts]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elasticdenser.errors import ModelError
 from elasticdenser.models.ranker_manifest import (
@@ -18,6 +18,9 @@ from elasticdenser.rankers.base import Ranker
 from elasticdenser.rankers.elastic_ranker import ElasticRanker
 from elasticdenser.rankers.late_interaction import LateInteractionRanker
 
+if TYPE_CHECKING:
+    from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
+
 AnyRanker = Ranker[Any]
 
 
@@ -27,6 +30,7 @@ def load_ranker(
     dtype: str = "auto",
     device: str = "auto",
     token_vectors: str | Path | None = None,
+    query_encoder: ElasticQueryEncoder | None = None,
 ) -> AnyRanker:
     """Load an elastic ranker or a late-interaction ranker.
 
@@ -35,6 +39,7 @@ def load_ranker(
         dtype: Arithmetic; see `from_pretrained` of the two.
         device: Device; late interaction of encoders of the BERT type is computed on the CPU.
         token_vectors: Folder of the vectors of passages' tokens, for a late-interaction ranker.
+        query_encoder: Encoder of the searches to rerank, whose weights a late-interaction ranker shares if it can.
 
     Raises:
         ModelError: The files cannot be used, there is no such dtype or device here, or the ranker is an elastic one and
@@ -48,7 +53,9 @@ def load_ranker(
             "`elasticdenser train` made from a recipe"
         )
     if is_late_interaction(folder):
-        return LateInteractionRanker.from_pretrained(folder, dtype=dtype, device=device, token_vectors=token_vectors)
+        return LateInteractionRanker.from_pretrained(
+            folder, dtype=dtype, device=device, token_vectors=token_vectors, query_encoder=query_encoder
+        )
     if token_vectors is not None:
         raise ModelError(
             f"got a folder for vectors of tokens, which the ranker {folder} does not have: leave it out, or name a "

@@ -64,7 +64,9 @@ class Retriever:
         _check_parts(encoder, index)
         index.check_encoder(encoder.fingerprint)
         self.encoder, self.index = encoder, index
-        self.ranker = load_ranker_for(index.path, ranker) if isinstance(ranker, str | Path) else ranker
+        if isinstance(ranker, str | Path):
+            ranker = load_ranker_for(index.path, ranker, query_encoder=encoder)
+        self.ranker = ranker
         if not isinstance(self.ranker, Ranker | None):
             raise QueryError(f"got the ranker {ranker!r}, expected the folder of one, or what load_ranker returns")
         if reranker is None:
@@ -119,9 +121,12 @@ class Retriever:
             query_encoder, name = other.encoder, other.opener.keywords["encoder"]
         else:
             query_encoder, name = load_query_encoder(index.manifest.encoder, encoder, download=download, **options)
+        loaded = ranker
         if isinstance(ranker, str | Path):
-            ranker = load_ranker_for(path, ranker, device=options.get("device", "auto"))
-        retriever = cls(query_encoder, index, reranker=reranker, ranker=ranker, hybrid=hybrid)
+            # Opened again, the ranker shares the encoder that is opened again: a pickled one would have its own.
+            ranker = Path(ranker).expanduser().absolute()
+            loaded = load_ranker_for(path, ranker, device=options.get("device", "auto"), query_encoder=query_encoder)
+        retriever = cls(query_encoder, index, reranker=reranker, ranker=loaded, hybrid=hybrid)
         again: dict[str, Any] = {
             "encoder": name,
             "download": download,
@@ -264,7 +269,7 @@ class Retriever:
             ModelError: None was given, and that of this package cannot be used here.
         """
         if self.ranker is None:
-            self.ranker = load_ranker_for(self.index.path)
+            self.ranker = load_ranker_for(self.index.path, query_encoder=self.encoder)
         return self.ranker
 
     def _resolve_reranker(self, reranker: Reranker | str | None) -> Reranker | None:

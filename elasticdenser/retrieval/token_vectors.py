@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from elasticdenser.cpus import cpu_count
 from elasticdenser.errors import QueryError
@@ -25,6 +26,9 @@ from elasticdenser.progress import Progress, silent
 from elasticdenser.query_input import checked_count
 from elasticdenser.rankers import AnyRanker, LateInteractionRanker, load_ranker, load_shipped_ranker
 from elasticdenser.rankers.late_interaction import MAX_BYTES
+
+if TYPE_CHECKING:
+    from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +65,12 @@ def token_vectors_folder(index: str | Path) -> Path:
 
 
 def load_ranker_for(
-    index: str | Path, ranker: str | Path | None = None, *, dtype: str = "auto", device: str = "auto"
+    index: str | Path,
+    ranker: str | Path | None = None,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    query_encoder: ElasticQueryEncoder | None = None,
 ) -> AnyRanker:
     """Load a ranker, with the vectors that are stored beside an index if it is a late-interaction ranker.
 
@@ -70,6 +79,7 @@ def load_ranker_for(
         ranker: Folder of the ranker; None is the one that comes with this package.
         dtype: Arithmetic, as for `load_ranker`.
         device: Device, as for `load_ranker`.
+        query_encoder: Encoder of the searches, as for `load_ranker`.
 
     Raises:
         ModelError: The ranker cannot be used.
@@ -79,7 +89,7 @@ def load_ranker_for(
     token_vectors = stored if is_late_interaction(folder) and stored.is_dir() else None
     if token_vectors is None and ranker is None and (dtype, device) == ("auto", "auto"):
         return load_shipped_ranker()
-    loaded = load_ranker(ranker, dtype=dtype, device=device, token_vectors=token_vectors)
+    loaded = load_ranker(ranker, dtype=dtype, device=device, token_vectors=token_vectors, query_encoder=query_encoder)
     if isinstance(loaded, LateInteractionRanker) and token_vectors is not None and not len(loaded.stored_vectors):
         logger.warning(
             "%s holds no vectors of %s in %s: the passages are encoded in each search; store them by `elasticdenser "

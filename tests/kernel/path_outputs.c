@@ -169,28 +169,28 @@ static void print_bits(const char *name, const char *part, const float *numbers,
     }
 }
 
-static void print_vectors(const Shape *s, const Model *m, const char *part, int options) {
+static void print_vectors(const Shape *s, const Model *m, const char *part, int options, int has_states) {
     int64_t starts[N_TEXTS + 1] = {0};
     for (int64_t text = 0; text < N_TEXTS; text++)
         starts[text + 1] = starts[text] + LENGTHS[text];
     int32_t *ids = zeros(starts[N_TEXTS] * (int64_t)sizeof *ids);
     for (int64_t i = 0; i < starts[N_TEXTS]; i++)
         ids[i] = (int32_t)random_below(VOCABULARY);
-    const int64_t n = (options & EACH_TOKEN ? starts[N_TEXTS] : N_TEXTS) * s->dim;
-    float *out = zeros(n * (int64_t)sizeof *out);
+    const int64_t n_states = starts[N_TEXTS] * s->hidden;
+    float *out = zeros(N_TEXTS * s->dim * (int64_t)sizeof *out);
+    float *states = has_states ? zeros(n_states * (int64_t)sizeof *states) : NULL;
     PATH_UNDER_TEST.forward(m, ids, starts, N_TEXTS, options, zeros(PATH_UNDER_TEST.scratch_size(m, starts, N_TEXTS)),
-                            out);
-    print_bits(s->name, part, out, n);
+                            out, states);
+    print_bits(s->name, part, out, N_TEXTS * s->dim);
+    if (has_states)
+        print_bits(s->name, "states", states, n_states);
 }
 
 static void print_model(const Shape *s) {
     const Model m = random_model(s);
-    print_vectors(s, &m, "mean", NORMALIZE);
-    if (s->n_layers) {
-        print_vectors(s, &m, "cls", POOL_CLS);
-        if (!s->has_token_table)
-            print_vectors(s, &m, "each token", EACH_TOKEN | NORMALIZE);
-    }
+    print_vectors(s, &m, "mean", NORMALIZE, 0);
+    if (s->n_layers)
+        print_vectors(s, &m, "cls", POOL_CLS, 1);
 }
 
 /* The first rows: zeros, zeros of both signs, one number, and a row with a NaN where it becomes a code. */

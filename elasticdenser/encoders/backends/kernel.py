@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from typing import Self
 
-from elasticdenser.arrays import Floats, Vectors
+from elasticdenser.arrays import Vectors
+from elasticdenser.encoders.backends.last_batch import EncodedTexts, LastBatch
 from elasticdenser.encoders.devices import device_type
 from elasticdenser.errors import ModelError
 from elasticdenser.kernel.caller import KernelCaller
@@ -66,6 +67,8 @@ class KernelBackend(KernelCaller):
         self._packed = PackedEncoder(full, elastic, precision)
         self.full_subnet, self.subnets = self._packed.full_subnet, self._packed.subnets
         self._models: dict[Subnet, KernelModel] = {}
+        self._kept: frozenset[Subnet] = frozenset()
+        self._last = LastBatch()
         self._packing = Lock()
 
     @classmethod
@@ -105,19 +108,43 @@ class KernelBackend(KernelCaller):
             QueryError: A sequence is empty or too long, or a token does not exist.
             ModelError: The weights of a subnet that is used for the first time are damaged.
         """
-        model = self._models.get(subnet) or self._pack(subnet)
-        return self.run(model, sequences, self._options)
+        if subnet not in self._kept:
+            return self.run(self._model(subnet), sequences, self._options)
+        encoded = EncodedTexts(*self.run_with_states(self._model(subnet), sequences, self._options))
+        self._last.put(subnet, sequences, encoded)
+        return encoded.vectors
 
-    def token_model(self, subnet: Subnet, projection: tuple[Floats, Floats] | None = None) -> KernelModel:
-        """Return the model whose outputs with `EACH_TOKEN` are projected states; see `PackedEncoder.token_model_of`."""
+    def forward_tokens(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> EncodedTexts:
+        """Return what `forward` does, with the states of all tokens.
+
+        After `keep_states`, the texts that the calling thread encoded last are not computed again.
+
+        Raises:
+            QueryError: As for `forward`, or the subnet is `level0`, which has no states.
+        """
+        last = self._last.get(subnet, sequences)
+        return last or EncodedTexts(*self.run_with_states(self._model(subnet), sequences, self._options))
+
+    def dims_of(self, subnet: Subnet) -> tuple[int, int]:
+        """Return the numbers of a subnet's vector of a text, and of its state of a token."""
+        model = self._model(subnet)
+        return model.dim, model.struct.hidden
+
+    def keep_states(self, subnet: Subnet) -> None:
+        """Let `forward` keep the last batch that a subnet encodes in each thread, for `forward_tokens`.
+
+        A batch of queries has some thousand tokens at most, and so takes a few megabytes.
+        """
         with self._packing:
-            return self._packed.token_model_of(subnet, projection)
+            self._kept |= {subnet}
 
     def one_thread_per_call(self) -> AbstractContextManager[None]:
         """Return an empty context: the kernel always computes in the calling thread alone."""
         return nullcontext()
 
-    def _pack(self, subnet: Subnet) -> KernelModel:
+    def _model(self, subnet: Subnet) -> KernelModel:
+        if (model := self._models.get(subnet)) is not None:
+            return model
         with self._packing:
             if subnet not in self._models:
                 self._models[subnet] = self._packed.model_of(subnet)
