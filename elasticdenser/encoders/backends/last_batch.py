@@ -49,7 +49,8 @@ class LastBatch(local):
         """
         self._subnet, self._texts = subnet, {}
         start = 0
-        for sequence, vector in zip(sequences, encoded.vectors, strict=True):
+        vectors = encoded.vectors.copy()  # the caller may change those that it gets
+        for sequence, vector in zip(sequences, vectors, strict=True):
             self._texts[tuple(sequence)] = vector, encoded.states[start : start + len(sequence)]
             start += len(sequence)
 
