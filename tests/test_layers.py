@@ -31,6 +31,7 @@ LAYERS = (
             "errors",
             "fingerprint",
             "hedging",
+            "hull",
             "lazy_imports",
             "ordered_map",
         ),

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
-from elasticdenser.engine.profiling.hull import concave_hull, quality_at
+from elasticdenser.hull import concave_hull, quality_at
 
 FULL, SHARED, ALONE, EXITS = "full", "shared", "alone", "exits"
 """Groups of rows: the fine-tuned full encoder, subnets trained together, subnets trained alone, early exits."""

@@ -127,8 +127,9 @@ static void forward_group(const Model *m, const int32_t *ids, const int64_t *sta
         for (int64_t number = 0; number < m->n_layers; number++)
             run_layer(m, m->layers + number, s, starts, n_texts);
     }
-    for (int64_t token = 0; states && token < starts[n_texts] - starts[0]; token++)
-        memcpy(states + token * m->hidden, s->hidden + token * s->hidden_pitch, (size_t)m->hidden * sizeof(float));
+    if (states)
+        for (int64_t token = 0; token < starts[n_texts] - starts[0]; token++)
+            memcpy(states + token * m->hidden, s->hidden + token * s->hidden_pitch, (size_t)m->hidden * sizeof(float));
     for (int64_t text = 0; text < n_texts; text++) {
         const int64_t length = starts[text + 1] - starts[text];
         float *pooled = s->pooled + text * s->pooled_pitch;

@@ -127,7 +127,8 @@ def _exits(results: TaskResults) -> Iterator[Block]:
             sentences=(
                 (
                     "Scores of early exits less those of subnets trained together that take as many operations, in "
-                    "points. Between two subnets the score is that of mixing them at random.",
+                    "points. Between two subnets the score is that of mixing them at random; below the cheapest one, "
+                    "and above the dearest, it is theirs.",
                 ),
             )
         )

@@ -87,7 +87,7 @@ def load_ranker_for(
     folder = shipped_ranker() if ranker is None else Path(ranker).expanduser()
     stored = token_vectors_folder(index)
     token_vectors = stored if is_late_interaction(folder) and stored.is_dir() else None
-    if token_vectors is None and ranker is None and (dtype, device) == ("auto", "auto"):
+    if token_vectors is None and ranker is None and query_encoder is None and (dtype, device) == ("auto", "auto"):
         return load_shipped_ranker()
     loaded = load_ranker(ranker, dtype=dtype, device=device, token_vectors=token_vectors, query_encoder=query_encoder)
     if isinstance(loaded, LateInteractionRanker) and token_vectors is not None and not len(loaded.stored_vectors):

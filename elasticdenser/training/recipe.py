@@ -44,7 +44,7 @@ _N_SNAPSHOTS = 12
 """Snapshots unless the recipe says otherwise: the four that are compared cover the last third of the training."""
 
 _TABLE = TableSettings(start="outputs")
-"""Level 0 without a recipe: much better from few texts than from word embeddings."""
+"""Level 0 without a recipe starts from vectors of single tokens, which are much better where texts are few."""
 
 _STUDENT_TABLE = TableSettings(ridge_map=1.0, ridge=0.1)
 """Level 0 of a student, which mostly learns from fewer texts: the best of a few settings for 3,000 queries."""

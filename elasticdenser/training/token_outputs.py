@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from elasticdenser.arrays import Floats, Vectors, l2_normalised
 from elasticdenser.artifacts import atomic_write, explained_os_errors
 from elasticdenser.encoders import ElasticQueryEncoder
+from elasticdenser.errors import BadInputError, QueryError
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.models.settings import EncoderSettings
 from elasticdenser.models.tokenizer import load_encoder_tokenizer
@@ -134,13 +135,16 @@ def outputs_of(
 
     Raises:
         BuildError: The file is damaged or cannot be written.
-        QueryError: The encoder cannot encode single tokens.
+        BadInputError: The encoder cannot encode single tokens.
     """
     path = folder / f"tokens-{fingerprint_of(encoder_identity(encoder))[:12]}.npy"
     if not path.exists():
         # As queries are served, mostly in 8 bits: precise enough for a start, and several times as fast.
         fast = ElasticQueryEncoder(encoder.location, encoder.settings, device=str(device))
-        vectors = token_outputs(fast, n_tokens, progress)
+        try:
+            vectors = token_outputs(fast, n_tokens, progress)
+        except QueryError as error:
+            raise BadInputError(f"{error}: train by a recipe with start = 'embeddings' in [table]") from error
         with explained_os_errors(path):
             folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, "wb") as file:

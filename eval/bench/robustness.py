@@ -30,8 +30,8 @@ from elasticdenser import ElasticClassifier, ElasticQueryEncoder, PassageIndex
 from elasticdenser.artifacts import atomic_write
 from elasticdenser.datasets.glue import glue_task, load_glue
 from elasticdenser.datasets.perturbations import PERTURBATIONS, perturbed
-from elasticdenser.engine.profiling.hull import concave_hull
 from elasticdenser.evaluation.front import non_dominated
+from elasticdenser.hull import concave_hull
 from elasticdenser.reports.charts.cost import cost_svg
 from elasticdenser.reports.charts.labels import Point
 from elasticdenser.reports.charts.style import height_for_names

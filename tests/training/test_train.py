@@ -167,6 +167,11 @@ def test_queries_alone_are_enough(data_folder, tiny_model, tmp_path):
 
 def test_level0_starts_from_vectors_of_single_tokens(data_folder, tiny_model, tmp_path):
     recipe = default_recipe([str(data_folder / "queries.txt")], []).changed(encoder=str(tiny_model), steps=1)
+    crowded = replace(recipe, query_prompt="a " * 80)  # leaves no room for a query
+    with pytest.raises(
+        BadInputError, match=r"cannot encode single tokens: train by a recipe with start = 'embeddings'"
+    ):
+        run(crowded, data_folder, tmp_path / "crowded")
     table = replace(recipe.table, start="outputs", steps=0, iterations=0, ridge_map=1e6)
     recorder = Recorder()
     result = run(replace(recipe, table=table), tmp_path, tmp_path / "mine", recorder)

@@ -10,9 +10,9 @@ from typing import Any, Self
 
 from elasticdenser.artifacts import write_json
 from elasticdenser.dataclass_io import from_value, loads_json
-from elasticdenser.engine.profiling.hull import concave_hull
 from elasticdenser.engine.profiling.level import Level
 from elasticdenser.errors import BadInputError, QueryError
+from elasticdenser.hull import concave_hull
 
 VERSION = 1
 _TIMES_KEY = "alone_by_tokens_s"

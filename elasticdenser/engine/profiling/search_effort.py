@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from elasticdenser.engine.profiling.hull import concave_hull, quality_at
+from elasticdenser.hull import concave_hull, quality_at
 
 RETENTION_LOST_WITH_RECALL = 0.2
 """Retention lost for each share of recall@10 lost: .1 to .2 at every subnet, measured by `eval/bench/effort.py`."""

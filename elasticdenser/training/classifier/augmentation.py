@@ -2,8 +2,8 @@
 
 TinyBERT takes the candidates for a word from BERT's masked language model, and those for words of several tokens from
 GloVe. Here the candidates are the words of the training texts with the nearest word embeddings of the encoder. Its
-vectors of single tokens (`token_outputs`) serve less well: they tell topics, word embeddings what can take a word's
-place. Words of several tokens are neither replaced nor candidates.
+vectors of single tokens (`token_outputs`) serve less well: they are near by topic, word embeddings by what can take a
+word's place. Words of several tokens are neither replaced nor candidates.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.progress import Progress, silent
 from elasticdenser.training.classifier.settings import AugmentationSettings
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-"""Words and numbers, with their apostrophes: the "t" of "don't" is no word of its own."""
+_WORD = re.compile(r"(?<![\w'’.])[^\W_]+(?:['’][^\W_]+)*(?![\w'’]|\.\w)")
+"""Words and numbers, with their apostrophes; not the parts of "do n't", "ship 's", "U.S." and "2.5"."""
 
-_AT_ONCE = 1024
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from elasticdenser.classifiers import ElasticClassifier
 from elasticdenser.classifiers.inputs import InputTokenizer
 from elasticdenser.datasets.glue import Example, load_glue
 from elasticdenser.encoders import ElasticQueryEncoder
-from elasticdenser.errors import DataMissingError, ModelError
+from elasticdenser.errors import BadInputError, DataMissingError, ModelError
 from elasticdenser.evaluation.glue import DevOutputs
 from elasticdenser.fingerprint import fingerprint_of
 from elasticdenser.models.classifier_files import check_classifier_replaceable, save_classifier
@@ -216,7 +216,11 @@ class _ClassifierStages:
         tokenizer = load_tokenizer(transformer_folder(self._encoder.location.path), self._recipe.max_length)
         texts = (text for example in self._data.examples for text in example.texts)
         candidates = similar_words(texts, tokenizer, embeddings, settings.candidates, self._progress)
-        self._log(f"{settings.copies} copies of each example, in which {len(candidates):,} words can be replaced")
+        if not candidates:
+            raise BadInputError(
+                "got a table [augmentation], but no word of the examples has a similar one: leave it out"
+            )
+        self._log(f"{settings.copies} copies of each example; {len(candidates):,} different words can be replaced")
         return Augmentation(settings=settings, candidates=candidates, seed=self._recipe.seed)
 
     def _save(self, folder: Path, model: ElasticLogits, subnets: list[Subnet], plan: dict[str, Any]) -> None:

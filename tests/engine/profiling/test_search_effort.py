@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticdenser.engine.profiling.hull import concave_hull
 from elasticdenser.engine.profiling.search_effort import OperatingPoint, choose_operating_points
+from elasticdenser.hull import concave_hull
 
 costs = st.floats(1e-5, 1e-2)
 qualities = st.floats(0.5, 1.0)

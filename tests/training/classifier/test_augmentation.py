@@ -101,8 +101,10 @@ def test_a_copy_replaces_a_share_of_the_words():
 
 
 def test_a_copy_keeps_the_rest_of_its_texts():
-    first, second = augmentation("ab", share=1.0).copy(("a, b-a! don't xa", "b (zzz) A_a"), 1)
-    assert (first, second) == ("b, a-b! don't xa", "a (zzz) A_b")
+    first, second = augmentation("ab", share=1.0).copy(("a, b-a! don't xa", "b (zzz) A_a (a)"), 1)
+    assert (first, second) == ("b, a-b! don't xa", "a (zzz) A_a (b)")
+    kept = ("a 's z'a c.b. 2.b a.c. n’a b’s",)  # no words of their own
+    assert augmentation("ab", share=1.0).copy(("a b. a.", *kept), 1) == ("b a. b.", "b" + kept[0][1:])
 
 
 def test_the_key_tells_copies_apart():
@@ -220,9 +222,15 @@ def trained(data_folder, tiny_model, tmp_path_factory):
     return run(recipe_of(data_folder, tiny_model), data_folder, output, recorder), recorder
 
 
+def test_examples_without_similar_words_are_refused(data_folder, tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("elasticdenser.training.classifier.train.similar_words", lambda *arguments: {})
+    with pytest.raises(BadInputError, match="no word of the examples has a similar one: leave it out"):
+        run(recipe_of(data_folder, tiny_model), data_folder, tmp_path / "out")
+
+
 def test_a_training_on_copies(trained):
     result, recorder = trained
-    assert "100 copies of each example, in which 8 words can be replaced" in recorder.messages
+    assert "100 copies of each example; 8 different words can be replaced" in recorder.messages
     assert [call for call in recorder.calls if call[0] in ("Similar words", "Outputs of the full encoder")] == [
         ("Similar words", 8),
         *(("Outputs of the full encoder", done) for done in (0, 1024, 2048, 2424)),
