@@ -185,5 +185,6 @@ def test_the_ranker_of_the_package_is_the_default(index, tiny_ranker, tiny_query
     load_shipped_ranker.cache_clear()
     retriever = Retriever(tiny_query_encoder, index, reranker="20")
     assert retriever.reranker.ranker.folder == tiny_ranker
-    assert make_reranker("20:w0.5-d1").ranker is retriever.reranker.ranker
+    assert make_reranker("20:w0.5-d1").ranker is load_shipped_ranker()
+    assert load_shipped_ranker().folder == tiny_ranker
     load_shipped_ranker.cache_clear()
