@@ -15,8 +15,7 @@ from kernel_helpers import load_kernel_backend, needs_fast_path
 from late_interaction_models import write_late_interaction
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder, PassageIndex, Retriever
-from elasticdenser.encoders.backends import recent_texts
-from elasticdenser.encoders.backends.recent_texts import EncodedTexts, RecentTexts
+from elasticdenser.encoders.backends.last_batch import LastBatch
 from elasticdenser.engine.processes.pool import ProcessPoolSearch
 from elasticdenser.engine.request import Query
 from elasticdenser.kernel.caller import KernelCaller
@@ -24,7 +23,7 @@ from elasticdenser.models.locate import find_model
 from elasticdenser.models.settings import read_settings
 from elasticdenser.rankers import LateInteractionRanker
 from elasticdenser.retrieval.token_vectors import load_ranker_for, store_token_vectors, token_vectors_folder
-from elasticdenser.subnet import LEVEL_0, Subnet
+from elasticdenser.subnet import LEVEL_0
 
 pytestmark = needs_fast_path
 
@@ -122,7 +121,7 @@ def test_a_cached_query_is_encoded_for_the_ranker(index, ranker, two_passes, enc
     encoder = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), device="cpu", cache=10)
     retriever = Retriever(encoder, index, ranker=ranker, reranker="10")
     first = hits_of(retriever, "dune")
-    encoder._backend._recent = RecentTexts()  # as long after the first search
+    encoder._backend._last = LastBatch()  # as long after the first search
     encoded.clear()
     again = hits_of(retriever, "dune")
     assert encoded == [1]  # of the ranker alone
@@ -232,31 +231,14 @@ def test_a_batch_that_is_known_in_part_is_encoded_again(tiny_elastic):
             assert len(found.states) == sum(map(len, texts))
 
 
-def encoded_texts(sequences, first=0.0):
-    states = np.arange(first, first + sum(map(len, sequences)), dtype=np.float32)[:, None]
-    return EncodedTexts(np.full((len(sequences), 2), first, np.float32), states)
+def test_only_the_last_batch_is_kept(retriever):
+    hits_of(retriever, QUERIES)
+    assert len(retriever.encoder._backend._last._texts) == len(QUERIES) - 32
 
 
-def test_the_oldest_texts_give_way(monkeypatch):
-    monkeypatch.setattr(recent_texts, "_MAX_TOKENS", 6)
-    texts, large, small = RecentTexts(), Subnet(1.0, 2), Subnet(0.5, 1)
-    texts.put(large, [[1, 2], [3], [1, 2]], encoded_texts([[1, 2], [3], [1, 2]]))  # 3 tokens
-    texts.put(small, [[1, 2]], encoded_texts([[1, 2]], 7.0))  # 5
-    assert texts.get(large, [[3], [1, 2]]).states.ravel().tolist() == [2.0, 3.0, 4.0]
-    assert texts.get(small, [[1, 2]]).states.ravel().tolist() == [7.0, 8.0]
-    assert texts.get(small, [[3]]) is None and texts.get(large, []) is None
-    texts.put(large, [[4, 5]], encoded_texts([[4, 5]], 9.0))
-    assert texts.get(large, [[3]]) is None  # the oldest
-    assert texts.get(large, [[4, 5], [1, 2]]).states.ravel().tolist() == [9.0, 10.0, 3.0, 4.0]
-    texts.put(large, [[1, 2]], encoded_texts([[1, 2]], 20.0))  # again: no longer the oldest
-    texts.put(large, [[6]], encoded_texts([[6]], 30.0))
-    assert texts.get(small, [[1, 2]]) is None
-    assert texts.get(large, [[1, 2]]).states.ravel().tolist() == [20.0, 21.0]
-    texts.put(large, [[7] * 7], encoded_texts([[7] * 7]))  # more than are kept
-    assert texts.get(large, [[7] * 7]) is None and texts.get(large, [[6]]) is None
-
-
-def test_the_parts_of_a_long_batch_are_kept(retriever, encoded):
-    retriever.encoder._max_batch_tokens = 20
-    hits_of(retriever, QUERIES[:32])
-    assert sum(encoded) == 32 and len(encoded) > 1
+@pytest.mark.parametrize("subnet", ["level0", "w0.5-d1"])
+def test_states_of_an_earlier_search_are_not_used(retriever, encoded, subnet):
+    hits_of(retriever, "dune", subnet="w1-d2", reranker="none")
+    encoded.clear()
+    hits_of(retriever, "dune", subnet=subnet)
+    assert encoded == [1, 1]

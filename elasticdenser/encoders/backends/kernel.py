@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Self
 
 from elasticdenser.arrays import Vectors
-from elasticdenser.encoders.backends.recent_texts import EncodedTexts, RecentTexts
+from elasticdenser.encoders.backends.last_batch import EncodedTexts, LastBatch
 from elasticdenser.encoders.devices import device_type
 from elasticdenser.errors import ModelError
 from elasticdenser.kernel.caller import KernelCaller
@@ -68,7 +68,7 @@ class KernelBackend(KernelCaller):
         self.full_subnet, self.subnets = self._packed.full_subnet, self._packed.subnets
         self._models: dict[Subnet, KernelModel] = {}
         self._kept: frozenset[Subnet] = frozenset()
-        self._recent = RecentTexts()
+        self._last = LastBatch()
         self._packing = Lock()
 
     @classmethod
@@ -109,9 +109,10 @@ class KernelBackend(KernelCaller):
             ModelError: The weights of a subnet that is used for the first time are damaged.
         """
         if subnet not in self._kept:
+            self._last.clear()
             return self.run(self._model(subnet), sequences, self._options)
         encoded = EncodedTexts(*self.run_with_states(self._model(subnet), sequences, self._options))
-        self._recent.put(subnet, sequences, encoded)
+        self._last.put(subnet, sequences, encoded)
         return encoded.vectors
 
     def forward_tokens(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> EncodedTexts:
@@ -122,8 +123,8 @@ class KernelBackend(KernelCaller):
         Raises:
             QueryError: As for `forward`, or the subnet is `level0`, which has no states.
         """
-        recent = self._recent.get(subnet, sequences)
-        return recent or EncodedTexts(*self.run_with_states(self._model(subnet), sequences, self._options))
+        last = self._last.get(subnet, sequences)
+        return last or EncodedTexts(*self.run_with_states(self._model(subnet), sequences, self._options))
 
     def dims_of(self, subnet: Subnet) -> tuple[int, int]:
         """Return the numbers of a subnet's vector of a text, and of its state of a token."""
@@ -131,7 +132,10 @@ class KernelBackend(KernelCaller):
         return model.dim, model.struct.hidden
 
     def keep_states(self, subnet: Subnet) -> None:
-        """Let `forward` keep what a subnet encoded last in each thread, for `forward_tokens`; some megabytes each."""
+        """Let `forward` keep the last batch in each thread if a subnet encoded it, for `forward_tokens`.
+
+        A batch of queries has some thousand tokens at most, and so takes a few megabytes.
+        """
         with self._packing:
             self._kept |= {subnet}
 

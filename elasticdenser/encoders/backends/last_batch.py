@@ -1,4 +1,4 @@
-"""Texts that each thread encoded last, kept for late interaction, which needs the states of the same queries."""
+"""The batch that each thread encoded last, kept for late interaction, which needs the states of the same queries."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from elasticdenser.subnet import Subnet
 
 TokenIds = Sequence[int]
 
-_MAX_TOKENS = 4096
-"""Most tokens whose states a thread keeps: 6 MB of 384 float32, more than a batch of queries has."""
-
 
 class EncodedTexts(NamedTuple):
     """Result of a forward pass.
@@ -29,52 +26,48 @@ class EncodedTexts(NamedTuple):
     states: Floats
 
 
-class RecentTexts(local):
-    """Texts that the calling thread encoded last, by subnet and token ids.
+class LastBatch(local):
+    """The last batch of the calling thread, in which texts are found by their token ids.
 
     A search encodes its queries and reranks their hits in one thread, but through interfaces that hand on texts and
     know nothing of states. Looking texts up by their token ids needs no change of these interfaces, and cannot give a
-    wrong result: the same weights read the same tokens. What is not found is computed.
+    wrong result: the same weights read the same tokens. What is not found is computed. Nothing older is kept, so that
+    the time of a search does not depend on the searches before it: profiles repeat their queries.
     """
 
     def __init__(self) -> None:
-        self._texts: dict[tuple[Subnet, tuple[int, ...]], tuple[Vectors, Floats]] = {}  # the oldest first
-        self._n_tokens = 0
+        self._subnet: Subnet | None = None
+        self._texts: dict[tuple[int, ...], tuple[Vectors, Floats]] = {}
+
+    def clear(self) -> None:
+        """Forget the batch."""
+        self._subnet, self._texts = None, {}
 
     def put(self, subnet: Subnet, sequences: Sequence[TokenIds], encoded: EncodedTexts) -> None:
-        """Keep a result, in the place of the oldest ones.
+        """Replace the batch by another one.
 
         Args:
-            subnet: The subnet that encoded the texts.
+            subnet: The subnet that encoded it.
             sequences: Token ids of each text.
             encoded: The result.
         """
+        self._subnet, self._texts = subnet, {}
         start = 0
         vectors = encoded.vectors.copy()  # the caller may change those that it gets
         for sequence, vector in zip(sequences, vectors, strict=True):
-            key = subnet, tuple(sequence)
-            self._remove(key)
-            self._texts[key] = vector, encoded.states[start : start + len(sequence)]
+            self._texts[tuple(sequence)] = vector, encoded.states[start : start + len(sequence)]
             start += len(sequence)
-        self._n_tokens += start
-        while self._n_tokens > _MAX_TOKENS:
-            self._remove(next(iter(self._texts)))
 
     def get(self, subnet: Subnet, sequences: Sequence[TokenIds]) -> EncodedTexts | None:
-        """Return the result of a forward pass over texts; None if one of them is not kept, or there are none.
+        """Return the result of a forward pass over texts; None if one of them was not in the batch.
 
         Args:
             subnet: The subnet that has to encode them.
             sequences: Token ids of each text.
         """
-        found = [self._texts.get((subnet, tuple(sequence))) for sequence in sequences]
+        found = [self._texts.get(tuple(sequence)) for sequence in sequences] if subnet == self._subnet else []
         texts = [text for text in found if text is not None]
         if not texts or len(texts) < len(sequences):
             return None
         vectors, states = zip(*texts, strict=True)
         return EncodedTexts(np.stack(vectors), np.concatenate(states))
-
-    def _remove(self, key: tuple[Subnet, tuple[int, ...]]) -> None:
-        if key in self._texts:
-            del self._texts[key]
-            self._n_tokens -= len(key[1])
