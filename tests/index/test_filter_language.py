@@ -67,6 +67,8 @@ def test_text_is_parsed(text, expected):
         ("a = 'x", 5, "close the text with '"),
         ('"a = 1', 1, 'close the name with "'),
         ("section = ops", 11, "write texts and dates in single quotes: 'ops'"),
+        ('section = "it\'s"', 11, "write texts and dates in single quotes: 'it''s'"),
+        ('section = "a\nb"', 11, "expected a value: write texts and dates in single quotes"),
         ("a in ()", 7, "expected a value"),
         ("a in 1", 6, "expected '('"),
         ("a is 3", 6, "expected 'null'"),

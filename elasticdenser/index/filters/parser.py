@@ -16,6 +16,7 @@ from elasticdenser.index.filters.nodes import (
     OneOf,
     Operator,
     Or,
+    quoted,
     quoted_name,
 )
 from elasticdenser.index.filters.tokens import Token, fault, tokens_of
@@ -149,13 +150,19 @@ class _Parser:
         if boolean := self._accept("true", "false"):
             return boolean.text == "true"
         if token.kind != "number":
-            hint = f"write texts and dates in single quotes: '{token.text}'" if "name" in token.kind else "give a value"
-            raise self._fault("expected a value", hint)
+            raise self._fault("expected a value", _hint_of_value(token))
         number = _number(token.text)
         if number is None:
             raise self._fault("expected a number that 64 bits can hold", "write a smaller one")
         self._at += 1
         return number
+
+
+def _hint_of_value(token: Token) -> str:
+    if "name" not in token.kind:
+        return "give a value"
+    example = f": {quoted(token.text)}" if token.text.isprintable() else ""  # a message is one line
+    return f"write texts and dates in single quotes{example}"
 
 
 def _number(text: str) -> int | float | None:
