@@ -56,6 +56,7 @@ def test_failures_are_one_line(classifier, tmp_path):
     assert_fails(run("classify", str(classifier), "-", input=b"dune\xff\ta\n"), "standard input:1", "UTF-8")
 
 
+@pytest.mark.slow
 def test_train_and_eval_make_a_classifier_and_its_report(tiny_model, tmp_path):
     write_glue(tmp_path)
     recipe = str(write_classifier_recipe(tmp_path, tiny_model))

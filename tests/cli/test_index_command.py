@@ -22,6 +22,7 @@ from elasticdenser.index.manifest import Manifest
 from elasticdenser.kernel import paths
 
 
+@pytest.mark.slow
 def test_the_summary_of_a_build(corpus, tiny_model, tmp_path):
     path = tmp_path / "mine"
     result = run("index", str(corpus), "-o", str(path), "--encoder", str(tiny_model), "--precision", "fp32")

@@ -63,6 +63,7 @@ def test_each_extra_is_listed_with_what_it_lacks(monkeypatch):
     assert docs.advice.startswith("optional, for building the documentation: pip install ")
 
 
+@pytest.mark.slow
 def test_checks_import_nothing_heavy():
     code = (
         "import sys; from elasticdenser.cli.installation_checks import run_checks; results = run_checks();"

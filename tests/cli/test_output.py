@@ -25,6 +25,7 @@ def run_with(*args: str, encoding: str = "utf-8", **options) -> subprocess.Compl
     return subprocess.run([*COMMAND, *args], cwd=ROOT, stderr=subprocess.PIPE, env=environment, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_table_is_shown_on_any_terminal(index, encoding):
     result = run_with("search", index, "café – 東", "-k", "1", encoding=encoding, stdout=subprocess.PIPE)
@@ -32,6 +33,7 @@ def test_a_table_is_shown_on_any_terminal(index, encoding):
     assert result.stdout.decode(encoding).startswith("cafe - ?" if encoding == "ascii" else "café - ?")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_json_is_read_back_whatever_the_terminal(index, encoding):
     result = run_with("search", index, "café – 東", "--json", encoding=encoding, stdout=subprocess.PIPE)
@@ -48,6 +50,7 @@ def test_characters_that_cannot_be_encoded_have_similar_ones(monkeypatch):
     assert stream.buffer.getvalue() == b'+ - "e" <= ? ?'
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("args", [["--json"], [], ["--help"]])
 def test_a_full_disk_is_one_line(index, args):
@@ -57,6 +60,7 @@ def test_a_full_disk_is_one_line(index, args):
     assert result.stderr == b"error: cannot write to standard output: No space left on device\n"
 
 
+@pytest.mark.slow
 def test_closed_standard_output_is_no_defect(index):
     command = [sys.executable, "-m", "elasticdenser", "search", index, "dune"]
     result = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], cwd=ROOT, capture_output=True)

@@ -38,6 +38,7 @@ def test_a_run_goes_to_standard_output(index, queries, capfd):
     assert "now try" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_run_is_added_to_the_file_that_stdout_is(index, queries, tmp_path):
     with open(tmp_path / "all", "w") as file:
         print("before", file=file, flush=True)

@@ -87,6 +87,7 @@ def test_one_subnet_or_all(index, tiny_elastic):
     assert_fails(unknown, "w0.5-d9", "w1-d2, w0.5-d2", "level0", "--subnet all")
 
 
+@pytest.mark.slow
 @needs_fast_path
 @pytest.mark.parametrize("options", [[], ["--subnet", "level0"], ["--json"]], ids=["full", "level0", "json"])
 def test_search_imports_only_what_it_needs(index, tiny_elastic, options):
@@ -109,6 +110,7 @@ def test_search_imports_only_what_it_needs(index, tiny_elastic, options):
     assert "desert planet" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_prompt_answers_until_ctrl_d(index):
     leader, follower = pty.openpty()
     process = subprocess.Popen(
@@ -143,6 +145,7 @@ def test_the_prompt_answers_until_ctrl_d(index):
         os.close(leader)
 
 
+@pytest.mark.slow
 def test_a_closed_output_pipe_is_no_error(index):
     process = start("search", index, "--json", stdin=subprocess.PIPE)
     process.stdin.write(b"dune\n" * 2000)

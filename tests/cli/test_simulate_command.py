@@ -23,6 +23,7 @@ def simulate(*args: str):
 QUICK = ["--seconds", "1", "--rate", "100"]
 
 
+@pytest.mark.slow
 def test_a_table_and_a_chart(profile, tmp_path):
     folder = tmp_path / "new" / "simulated"
     result = simulate(profile, *QUICK, "--peak", "1000", "-o", str(folder))

@@ -36,6 +36,7 @@ def import_api(*options: str):
     return run("import", *source, "-o", "api", "--space", "some-api-3", *options)
 
 
+@pytest.mark.slow
 def test_vectors_alone_lead_to_a_search(folder, tiny_model):
     imported = import_api()
     assert imported.exit_code == 0, imported.output

@@ -29,6 +29,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_queries_and_passages_make_a_model_that_searches(folder, tiny_model):
     sources = ["--queries", "queries.txt", "--passages", "passages.jsonl", "--encoder", str(tiny_model)]
     result = train(*sources, "-o", "models/mine", "--steps", "2", "--device", "cpu", "--offline")
@@ -79,6 +80,7 @@ def test_failures_are_one_line_each(folder, tiny_model):
         assert len(notes) <= 1 and not any("error" in note for note in notes), notes  # texts are counted first
 
 
+@pytest.mark.slow
 def test_raw_text_makes_a_sentence_encoder_that_indexes_and_becomes_elastic(folder, tiny_model):
     shared = ["--device", "cpu", "--offline"]
     made = train("--mirror", str(tiny_model), "--passages", "passages.jsonl", "-o", "models/mirror", "--steps", "2",

@@ -90,6 +90,7 @@ def test_two_column_tsv_is_taken_as_it_is(tmp_path):
     assert list(open_corpus([path])) == [Passage("0", '"say ""yes"" now"'), Passage("1", "x\u2028y")]
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_unquoting_undoes_what_a_csv_writer_does(text):
     quoted = '"' + text.replace('"', '""') + '"'

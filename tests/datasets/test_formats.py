@@ -39,6 +39,7 @@ def test_arrays_of_json_are_split_anywhere(tmp_path, monkeypatch, indent, block,
     assert _passages(_write(tmp_path / "b.jsonl", f" \n{text}\n\n")) == PASSAGES
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.lists(st.dictionaries(st.text(max_size=3), st.recursive(st.text(max_size=4), st.lists, max_leaves=3))))
 def test_any_array_of_objects_gives_its_elements(tmp_path_factory, records):

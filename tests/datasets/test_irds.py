@@ -103,6 +103,7 @@ def test_a_collection_without_the_right_version_file_survives(home, version, dow
     assert (folder / "irds_version.txt").exists() == (version is not None)
 
 
+@pytest.mark.slow
 def test_with_the_version_file_the_id_works_offline(home):
     folder = _msmarco(home)
     (folder / "irds_version.txt").write_text("v2")
@@ -123,6 +124,7 @@ def test_with_the_version_file_the_id_works_offline(home):
     assert result[5:] == [True, True]
 
 
+@pytest.mark.slow
 def test_ranges_of_documents_are_the_documents(home):
     folder = _msmarco(home)
     (folder / "irds_version.txt").write_text("v2")
@@ -145,6 +147,7 @@ def test_ranges_of_documents_are_the_documents(home):
     assert [place for own in ranges for place in own] == whole == [[i + 1, str(i)] for i in range(7)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [None, "v1"])
 def test_a_collection_survives_all_that_is_loaded_of_trec_dl(home, version):
     folder = _trec_dl(home)
@@ -165,6 +168,7 @@ def test_a_collection_survives_all_that_is_loaded_of_trec_dl(home, version):
     assert [len(result[2]), len(result[3]), len(result[6]), len(result[7])] == [1, 2, 1, 2]
 
 
+@pytest.mark.slow
 def test_trec_dl_works_offline(home):
     folder = _trec_dl(home)
     (folder / "irds_version.txt").write_text("v2")
@@ -183,6 +187,7 @@ def test_trec_dl_works_offline(home):
     assert (folder / "collection.tsv").exists()
 
 
+@pytest.mark.slow
 def test_nothing_is_downloaded_and_the_message_says_where_files_belong(home):
     result = _run(
         home,
@@ -222,6 +227,7 @@ def test_nothing_is_downloaded_and_the_message_says_where_files_belong(home):
     assert not [path for path in home.rglob("*") if path.is_file() and path.parent.name != "docs.pklz4"]
 
 
+@pytest.mark.slow
 def test_dpr_with_answers_and_beir_from_its_archive_work_offline(home):
     folder = _dpr_docs(home)
     (folder / "nq-dev").mkdir()
@@ -260,6 +266,7 @@ def test_dpr_with_answers_and_beir_from_its_archive_work_offline(home):
     ]
 
 
+@pytest.mark.slow
 def test_question_files_of_dpr_get_ids(home):
     _dpr_docs(home)
     home.with_name("nq-test.qa.csv").write_text("who wrote dune\t['Frank Herbert', \"Herbert\"]\n")
@@ -296,6 +303,7 @@ def test_question_files_of_dpr_get_ids(home):
     ]
 
 
+@pytest.mark.slow
 def test_registering_reads_nothing_and_refuses_ids_that_are_taken(home):
     home.with_name("bad.csv").write_text("no tab\n")
     home.with_name("other.csv").write_text("q\t['a']\n")
@@ -330,6 +338,7 @@ def test_registering_reads_nothing_and_refuses_ids_that_are_taken(home):
     assert not (home / "dpr-w100" / "docs.tsv.gz").exists()
 
 
+@pytest.mark.slow
 def test_unknown_ids_and_ids_without_documents_are_clear_errors(home):
     result = _run(
         home,
@@ -346,6 +355,7 @@ def test_unknown_ids_and_ids_without_documents_are_clear_errors(home):
     assert "has no queries: choose one that has" in result[3]
 
 
+@pytest.mark.slow
 def test_damaged_local_files_become_our_errors(home):
     folder = home / "dpr-w100"
     folder.mkdir(parents=True)
@@ -354,6 +364,7 @@ def test_damaged_local_files_become_our_errors(home):
     assert "ir_datasets cannot read dpr-w100: EOFError" in _run(home, "result = error_of(docs, 'dpr-w100')")
 
 
+@pytest.mark.slow
 def test_ir_datasets_outside_of_our_calls_is_left_as_it_was(home):
     folder = _msmarco(home)
     result = _run(
@@ -383,6 +394,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     assert "set IR_DATASETS_HOME to one you can write to" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_size_of_the_documents_tells_a_part_from_the_whole(home):
     folder = _msmarco(home)
     (folder / "irds_version.txt").write_text("v2")
@@ -398,6 +410,7 @@ def test_the_size_of_the_documents_tells_a_part_from_the_whole(home):
     assert absent is None and unknown is None
 
 
+@pytest.mark.slow
 def test_an_error_is_not_preceded_by_the_messages_of_ir_datasets(home):
     code = """
         result = [error_of(docs, "beir/scifact"), error_of(load_queries, "beir/scifact"), error_of(docs, "vaswani")]

@@ -17,6 +17,7 @@ def passages() -> dict[str, Passage]:
     return by_id
 
 
+@pytest.mark.slow
 def test_there_are_a_few_thousand_passages_each_with_a_title_and_a_bounded_text(passages):
     assert 3_000 <= len(passages) <= 9_000
     for passage in passages.values():

@@ -48,6 +48,7 @@ def test_sentences_cover_the_text(text):
     assert all(start < end for start, end in spans)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", [".", ".'", "\n ", "\n", " ", "。", "a.", "J. "])
 def test_time_grows_with_the_length_alone(piece):
     def cpu_s(n):

@@ -26,6 +26,7 @@ def edit_distance(first, second):
     return rows[-1][-1]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(texts, st.integers(0, 5), st.integers(0, 1000))
 def test_errors_are_bounded_and_deterministic(text, n_errors, seed):

@@ -82,6 +82,7 @@ def test_backend_agrees_with_torch(tiny_model, tiny_query_encoder):
     np.testing.assert_allclose(backend.forward(token_ids, backend.full_subnet), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_policy(tmp_path):
     shutil.copy(SHIPPED / "profile.json", tmp_path)
     lines = run("A scheduling policy", tmp_path).splitlines()

@@ -40,6 +40,7 @@ def test_the_shown_corpus_is_the_one_tested():
     assert shown == CORPUS.splitlines()[:2]
 
 
+@pytest.mark.slow
 def test_search_prints_what_is_shown(folder):
     result = CliRunner().invoke(app, ["search", "indexes/mine", "who wrote dune", "-k", "2"], env={"COLUMNS": "120"})
     assert result.exit_code == 0, result.output
@@ -49,6 +50,7 @@ def test_search_prints_what_is_shown(folder):
     assert scores == pytest.approx([float(score) for _, score, _ in rows], abs=0.005)
 
 
+@pytest.mark.slow
 def test_python_prints_what_is_shown(folder):
     first, second = (block for block in BLOCKS if block.language == "python")
     shown = BLOCKS[BLOCKS.index(first) + 1].text.splitlines()

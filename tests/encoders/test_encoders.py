@@ -88,6 +88,7 @@ def texts_of_every_length(longest: int) -> list[str]:
     return [" ".join(chance.choices(words, k=length)) for length in lengths]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [pytest.param("int8", marks=needs_fast_path), *DTYPES])
 @pytest.mark.parametrize(
     ("threads", "every", "batch_sizes"),

@@ -106,6 +106,7 @@ print(*({{"torch", "transformers"}} & set(sys.modules)))
 """
 
 
+@pytest.mark.slow
 @needs_fast_path
 def test_an_index_needs_no_torch(tiny_model, tmp_path):
     (tmp_path / "lines.txt").write_text("dune is a novel\nread a csv file\n")

@@ -220,6 +220,7 @@ print(len(encoder.subnets), resident() - before)
 """
 
 
+@pytest.mark.slow
 @needs_fast_path
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 def test_all_subnets_take_little_memory():
@@ -228,6 +229,7 @@ def test_all_subnets_take_little_memory():
     assert float(mebibytes) < 250
 
 
+@pytest.mark.slow
 def test_without_the_kernel_torch_computes(tiny_elastic):
     code = "import sys; sys.modules['elasticdenser.kernel._kernel'] = None" + USE.format(folder=str(tiny_elastic))
     assert run(code) == ["float32", "32", "torch"]
@@ -263,6 +265,7 @@ def test_unknown_paths_and_precisions_are_refused(tiny_elastic):
         load_kernel_backend(tiny_elastic, precision="int4")
 
 
+@pytest.mark.slow
 def test_a_huge_batch_keeps_no_memory(tmp_path):
     import torch
     from transformers import BertConfig, BertModel

@@ -78,6 +78,7 @@ def test_many_small_calls_share_a_file(tiny_model, tmp_path):
     assert len(encoder_of(tiny_model, tmp_path).activations) == 5
 
 
+@pytest.mark.slow
 def test_states_are_written_at_the_end_of_the_process(tiny_model, tmp_path):
     code = (
         "from pathlib import Path\n"

@@ -115,6 +115,7 @@ TEXTS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOKENIZERS)
 @given(text=TEXTS, prompt=st.sampled_from(["", "query: ", "'"]), limit=st.integers(1, 200))
 @settings(max_examples=40, deadline=None)

@@ -222,6 +222,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_unusable_encoders_are_refused(tmp_path, encoders, fault):
     folder = shutil.copytree(encoders("t5, Dense"), tmp_path / "m")

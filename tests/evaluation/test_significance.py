@@ -62,6 +62,7 @@ def test_randomisation_ignores_queries_without_difference():
     )
 
 
+@pytest.mark.slow
 def test_randomisation_of_thousands_of_queries():
     rng = np.random.default_rng(0)
     a = rng.normal(size=7000)
@@ -106,6 +107,7 @@ def test_bootstrap_is_near_the_normal_interval_and_repeatable():
     assert interval[0] < narrow[0] < narrow[1] < interval[1]
 
 
+@pytest.mark.slow
 def test_bootstrap_covers_the_true_mean():
     rng = np.random.default_rng(0)
     values = (0, 0.1, 0.2, 0.25, 0.5, 1)

@@ -77,6 +77,7 @@ def test_embeddings_are_those_of_the_encoder(client, retriever):
     assert vectors[1] == pytest.approx(retriever.encoder.encode(["csv"])[0].tolist(), abs=1e-5)
 
 
+@pytest.mark.slow
 @needs_fast_path
 def test_documents_are_added_in_several_requests_and_deleted(client_module, tiny_elastic, tmp_path):
     encoder = PassageEncoder.from_pretrained(str(tiny_elastic), dtype="int8")
@@ -115,6 +116,7 @@ def test_errors_of_the_server_are_raised_in_its_words(client, client_module):
     assert raised.value.status == 404
 
 
+@pytest.mark.slow
 def test_a_key_is_sent(client_module, engine, retriever):
     settings = ServeSettings(log=False, api_key="secret", deadline_s=LONG_DEADLINE_S)
     with live_server(make_app(engine, retriever, settings)) as url:
@@ -132,6 +134,7 @@ def test_a_server_that_does_not_answer_in_time_is_an_error(client_module):
     assert raised.value.status is None
 
 
+@pytest.mark.slow
 def test_a_request_that_cannot_be_in_time_is_repeated_as_often_as_allowed(client_module, monkeypatch, retriever):
     waits: list[float] = []
     monkeypatch.setattr(client_module.time, "sleep", waits.append)
@@ -162,6 +165,7 @@ def test_answers_that_are_not_ours_are_errors(client_module):
         thread.join(10)
 
 
+@pytest.mark.slow
 def test_the_command_prints_hits(client_module, url, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["client.py", url, "dune"])
     client_module.main()

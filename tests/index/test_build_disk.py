@@ -90,6 +90,7 @@ def test_a_folder_without_permission_is_refused(tmp_path, hashing):
         PassageIndex.build(make_corpus(5), closed / "index", hashing)
 
 
+@pytest.mark.slow
 def test_a_build_continues_after_a_limit_on_file_size(tmp_path):
     code = """if True:
         import resource, sys

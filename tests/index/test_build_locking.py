@@ -40,6 +40,7 @@ def test_lock_left_behind_does_not_block(tmp_path, hashing):
     assert os.listdir(tmp_path) == ["index"]
 
 
+@pytest.mark.slow
 def test_lock_is_never_held_twice(tmp_path):
     """Processes take turns while the lock file is removed and created again."""
     code = """if True:

@@ -269,6 +269,7 @@ def test_vectors_that_are_not_finite_are_refused(tmp_path, hashing, monkeypatch)
         PassageIndex.build(make_corpus(5), tmp_path / "index", hashing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", ["IVF64,Flat", "PQ4", "PQ4x4fs", "OPQ4,PQ4", "IVF64_HNSW4,SQ8"])
 def test_too_few_to_train_is_said_before_encoding(tmp_path, hashing, factory):
     with pytest.raises(BuildError, match=r"cannot be trained on fewer than \d+ passages, the corpus has 10.*auto"):
@@ -276,6 +277,7 @@ def test_too_few_to_train_is_said_before_encoding(tmp_path, hashing, factory):
     assert (hashing.n_encoded, os.listdir(tmp_path)) == (0, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", ["", "nonsense", "IVF,Flat", "PQ5x4fs", "PQ3"])
 def test_bad_factory_strings_are_refused_at_once(tmp_path, hashing, factory):
     corpus = Corpus.from_passages("unread", lambda: pytest.fail("the corpus was read"))

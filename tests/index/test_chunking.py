@@ -86,6 +86,7 @@ NASTY_PIECES = ["ab", "a" * 90, "b" * 300, ". ", "! ", "\n\n", " ", "  ", "é", 
 NASTY = st.lists(st.sampled_from(NASTY_PIECES), max_size=60).map("".join)
 
 
+@pytest.mark.slow
 @given(text=NASTY, title=NASTY | st.just(""), chunking=st.sampled_from(["10", "13/12", "20/5", "64/30"]))
 @settings(max_examples=60, deadline=None)
 def test_no_chunk_is_truncated(tiny_encoder, text, title, chunking):

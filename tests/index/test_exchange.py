@@ -199,6 +199,7 @@ def test_an_import_does_not_overwrite_an_index_or_a_build(pyserini_folder, tmp_p
     assert (tmp_path / "begun.building" / "plan.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", ["Flat", "HNSW8", "IVF8,Flat"])
 def test_export_and_back(tmp_path, vectors, factory):
     corpus = Corpus.from_passages("p", lambda: make_passages(N))

@@ -111,6 +111,7 @@ def store_of(folder, records, fields=FIELDS):
     return MetadataStore(folder, len(records), fields)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(RECORDS, min_size=1, max_size=12), st.lists(FILTERS, min_size=1, max_size=4))
 def test_masks_are_those_of_a_plain_evaluation(tmp_path_factory, records, filters):

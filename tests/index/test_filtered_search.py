@@ -60,6 +60,7 @@ def planned(request, monkeypatch):
     return request.param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filter", ["share < .5", "share < .1", "share < .01", "far < 15", "far < 1500", "n = 7"])
 @pytest.mark.parametrize("k", [1, 10, 100])
 def test_there_are_always_k_hits_and_all_match(index, planned, queries, filter, k):

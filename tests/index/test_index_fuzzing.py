@@ -44,6 +44,7 @@ def altered(intact, tmp_path):
     return path, alter
 
 
+@pytest.mark.slow
 def test_altered_manifests(altered):
     path, alter = altered
     n_refused = 0
@@ -90,6 +91,7 @@ def test_altered_faiss_files_of_other_tools(tmp_path, factory):
     assert n_refused > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["IVF4-Flat.faiss", "HNSW4.faiss"])
 def test_altered_faiss_files(intact, tmp_path, name):
     shutil.copytree(intact, tmp_path / "index")

@@ -102,6 +102,7 @@ def test_same_alone_and_in_a_batch(index, queries, k, exact):
     assert np.array_equal(again[1], positions[shuffled])
 
 
+@pytest.mark.slow
 def test_same_from_eight_threads(index, queries):
     expected = index.search(queries, 20)
     with ThreadPoolExecutor(8) as pool:

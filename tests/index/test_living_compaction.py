@@ -31,6 +31,7 @@ def test_compaction_changes_no_position_and_no_score(index, hashing):
     assert_tidy(index.path)
 
 
+@pytest.mark.slow
 def test_segments_are_merged_when_there_are_many(index, hashing):
     changed = index
     for number in range(12):
@@ -107,6 +108,7 @@ def test_the_structure_is_kept_and_can_be_rebuilt(tmp_path, hashing):
     assert_tidy(index.path)
 
 
+@pytest.mark.slow
 def test_k_hits_wherever_the_deleted_passages_are(index_of):
     """The best passages of a query are deleted, and inverted lists reach few others."""
     vectors = unit_vectors(2000, 8)
@@ -134,6 +136,7 @@ def test_equal_passages_in_several_segments_come_in_the_order_of_the_index(index
         assert len(set(scores[0].tolist())) == 1
 
 
+@pytest.mark.slow
 def test_a_change_succeeds_if_segments_cannot_be_merged_after_it(index, hashing, monkeypatch, caplog):
     changed = index
     for number in range(compaction.MAX_SEGMENTS - 1):

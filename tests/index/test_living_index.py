@@ -81,6 +81,7 @@ def test_an_emptied_index_takes_additions(index, hashing):
     assert_tidy(index.path)
 
 
+@pytest.mark.slow
 def test_opened_generations_stay_as_they_are(index, hashing):
     generations = [index]
     for number in range(5):

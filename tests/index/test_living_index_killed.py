@@ -31,5 +31,6 @@ def test_killed_between_any_two_file_operations(tmp_path, change):
     assert int(n_kills) > 10 and int(n_operations) > 20
 
 
+@pytest.mark.slow
 def test_random_histories(tmp_path, request):
     run_program("index_histories.py", tmp_path, request.config.getoption("--histories"))

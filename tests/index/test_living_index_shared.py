@@ -29,6 +29,7 @@ WRITER = """if True:
 """
 
 
+@pytest.mark.slow
 def test_two_writers_and_a_reader_at_once(small_index):
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "helpers"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", WRITER, str(small_index)]

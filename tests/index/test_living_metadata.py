@@ -258,6 +258,7 @@ def test_a_segment_with_fields_of_another_type_is_refused(changed):
         PassageIndex.open(changed.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", ["Flat", "IVF16,PQ16x4fs", "HNSW16"])
 def test_k_hits_by_filter_beside_deleted_passages_in_several_segments(tmp_path, factory, monkeypatch):
     monkeypatch.setattr(segment_search, "SCANNED_TOGETHER_UP_TO", 100)

@@ -141,6 +141,7 @@ def trunk_vectors(model, sequences: list[list[int]], subnet: Subnet) -> np.ndarr
         return torch.nn.functional.normalize(model(*padded(sequences), subnet), dim=-1).numpy()
 
 
+@pytest.mark.slow
 def test_an_mpnet_is_made_elastic(mpnet, tmp_path):
     queries, passages = tmp_path / "queries.txt", tmp_path / "passages.jsonl"
     queries.write_text("\n".join(f"who wrote book {number}" for number in range(300)))

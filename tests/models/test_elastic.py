@@ -135,6 +135,7 @@ def test_a_subnet_uses_nothing_beyond_its_slice(model, subnet):
         torch.testing.assert_close(vectors, model(*batch, subnet), atol=0, rtol=0)
 
 
+@pytest.mark.slow
 def test_threads_compute_several_subnets_at_once(model):
     batches = [random_batch(lengths, seed) for seed, lengths in enumerate([(3, 9, 1, 5), (2,), (7, 7), (9, 1, 1)])]
     work = [(batch, subnet) for subnet in model.shape.grid for batch in batches] * 3

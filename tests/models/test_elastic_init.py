@@ -103,6 +103,7 @@ def test_weights_of_other_shapes_than_the_config_are_refused(tmp_path):
             elastic_from_full(folder, read_settings(folder))
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_reorder_leaves_the_full_width_as_it_is(seed):
@@ -171,6 +172,7 @@ def sequences_of_all_lengths(n: int):
     return [random_batch(lengths=torch.randint(1, 20, (20,)).tolist(), seed=seed) for seed in range(n)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subnet", [Subnet(1.0, 6), Subnet(0.5, 3), Subnet(0.25, 1)], ids=str)
 def test_exits_recover_a_rotation(subnet):
     """Targets that are a rotation of an exit's inputs make the exit rotate other queries' vectors too.

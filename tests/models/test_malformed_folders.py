@@ -134,6 +134,7 @@ def test_a_malformed_file_beside_a_transformer_is_refused_or_used(deberta, name)
     assert refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "elastic.safetensors"])
 def test_a_damaged_header_of_weights_is_refused_or_read(folder, name):
     path = folder / name

@@ -68,6 +68,7 @@ def random_texts(n: int, seed: int = 0) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_they_are_those_of_the_whole_text(tokenizer, whole):
     words = WordTokenizer(tokenizer)
     n_given_up = 0

@@ -23,6 +23,7 @@ def texts(chart):
     return [element.text for element in ET.fromstring(chart.svg).iter(f"{SVG}text")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [cost_chart, curve_chart, gains_chart])
 def test_charts_name_systems_and_axes_and_are_repeatable(comparison, draw):
     info = comparison.query_sets[0]

@@ -75,6 +75,7 @@ def svg_of_load(profile, tmp_path):
     return draw
 
 
+@pytest.mark.slow
 def test_the_chart_of_a_load_shows_policies_levels_and_the_deadline(profile, summary, timeline, svg_of_load):
     best = profile.levels[0].name
     summaries = [summary, replace(summary, policy="static", p99_s=None)]
@@ -88,6 +89,7 @@ def test_the_chart_of_a_load_shows_policies_levels_and_the_deadline(profile, sum
     assert level_colour(1, len(profile.levels)) not in svg
 
 
+@pytest.mark.slow
 def test_of_many_policies_the_first_the_best_and_the_worst_have_lines(summary, timeline, svg_of_load):
     shares = {"elastic": 0.9, "good": 0.8, "best": 0.95, "worst": 0.1, "bad": 0.2}
     summaries = [replace(summary, policy=policy, retention=share) for policy, share in shares.items()]
@@ -106,6 +108,7 @@ def test_a_bad_policy_is_drawn_at_its_quality(summary, timeline, svg_of_load):
     assert {">0<", ">0.5<", f">{below}<"} <= set(re.findall(r">[\d.]+<", svg))
 
 
+@pytest.mark.slow
 def test_latencies_that_are_cut_off_are_marked(summary, timeline, svg_of_load):
     svg = svg_of_load([summary], {"elastic": replace(timeline, p99_s=[0.01, 1.5])})
     assert "▲ above 200 ms, up to 1,500 ms" in svg
@@ -119,6 +122,7 @@ def test_latencies_far_below_the_deadline_are_within_the_axis(timeline):
     assert low_ms < 3 and high_ms > 1500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -131,6 +135,7 @@ def test_gaps_are_explained(summary, timeline, svg_of_load, changes, reason):
     assert reason in svg_of_load([summary], {"elastic": replace(timeline, **changes)})
 
 
+@pytest.mark.slow
 def test_warnings_are_in_the_chart(summary, timeline, svg_of_load):
     warning = f"Warning: the client could not keep up: it was {'very ' * 30}late."
     svg = svg_of_load([summary], {"elastic": timeline}, warnings=[warning], title="a b" * 60)

@@ -70,6 +70,7 @@ def small(names=("base", "other"), n=6, *, timed=True, ranks=None, title="Small"
     return finished(Comparison(title=title, baseline=names[0], **fields))
 
 
+@pytest.mark.slow
 def test_all_results_appear_in_both_reports(comparison, report):
     markdown, html = read(report)
     page = " ".join(Page(html).texts)
@@ -120,6 +121,7 @@ def test_rows_of_markdown_tables_have_equally_many_columns(report):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
 
+@pytest.mark.slow
 def test_the_same_comparison_gives_the_same_bytes(comparison, report, tmp_path):
     comparison.write(tmp_path / "comparison.json")
     written = write_report(Comparison.read(tmp_path / "comparison.json"), tmp_path / "again")

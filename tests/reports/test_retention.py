@@ -87,6 +87,7 @@ def test_slips_of_words_have_columns_behind_those_of_typing_errors(family):
     assert [info.name for info in retention.existing_with("dropped-word")] == ["first"]
 
 
+@pytest.mark.slow
 def test_the_report_has_table_chart_and_explanations(family, tmp_path):
     write_report(family, tmp_path)
     markdown, html = ((tmp_path / f"report.{kind}").read_text() for kind in ("md", "html"))

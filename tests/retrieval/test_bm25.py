@@ -295,6 +295,7 @@ def test_without_pyserini_the_message_names_the_extra(monkeypatch, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_nothing_of_java_is_imported_by_the_module():
     modules = "elasticdenser.retrieval.bm25, elasticdenser.retrieval.fusion"
     code = f"import sys, {modules}; sys.exit(bool({{'pyserini', 'jnius'}} & set(sys.modules)))"

@@ -41,6 +41,7 @@ def retrievers(request, tmp_path_factory, tiny_encoder, tiny_query_encoder):
     return Retriever(tiny_query_encoder, index), Retriever(tiny_query_encoder, fresh)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 5, 1000])
 @pytest.mark.parametrize(
     "options",

@@ -157,6 +157,7 @@ def test_what_may_differ_is_not_shared(index, ranker, two_passes, tiny_elastic, 
     assert shared.score("dune", texts).tolist() == two_passes.ranker.score("dune", texts).tolist()
 
 
+@pytest.mark.slow
 def test_threads_do_not_see_the_queries_of_each_other(retriever, two_passes):
     expected = [hits_of(two_passes, query) for query in QUERIES]
     with ThreadPoolExecutor(8) as pool:
@@ -174,6 +175,7 @@ def test_a_retriever_that_is_opened_again_shares_too(index, ranker, retriever, m
     assert hits_of(again) == hits_of(retriever)
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_hits(retriever, two_passes):
     level = "w1-d2+10:w1-d2"
     with closing(ProcessPoolSearch(retriever, {level: None}, 1)) as pool:

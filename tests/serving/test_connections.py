@@ -56,6 +56,7 @@ def last(request: bytes) -> bytes:
     return request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
 
 
+@pytest.mark.slow
 def test_a_pipelined_request_may_be_split_anywhere(url):
     requests = HEALTH + last(HEALTH)
     for cut in range(len(HEALTH) - 4, len(requests)):
@@ -67,6 +68,7 @@ def test_a_pipelined_request_may_be_split_anywhere(url):
             assert responses(connection) == [200, 200], cut
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_first", [0, 1, 30])
 def test_an_offer_to_upgrade_is_ignored_in_each_pipelined_request(url, n_first):
     search = request_head(BODY).replace(b"\r\n\r\n", b"\r\n" + OFFER) + BODY
@@ -78,6 +80,7 @@ def test_an_offer_to_upgrade_is_ignored_in_each_pipelined_request(url, n_first):
             assert responses(connection) == [200] * (n_first + 3)
 
 
+@pytest.mark.slow
 def test_a_body_is_never_taken_for_a_request(url):
     smuggled = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
     head = b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -94,6 +97,7 @@ def test_a_body_is_never_taken_for_a_request(url):
             assert responses(connection) == [400, 400, 200]  # not JSON
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "request_line_and_headers",
     [
@@ -117,6 +121,7 @@ def test_ambiguous_heads_are_rejected_wherever_they_stand(url, request_line_and_
             assert responses(connection) == [200] * before.count(b"GET") + [400]
 
 
+@pytest.mark.slow
 def test_nothing_is_parsed_after_a_tunnel_or_a_closed_request(url):
     tunnel = b"CONNECT %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
     for first, expected in (
@@ -132,6 +137,7 @@ def test_nothing_is_parsed_after_a_tunnel_or_a_closed_request(url):
             assert responses(connection) == [expected]
 
 
+@pytest.mark.slow
 def test_headers_after_a_chunked_body_do_not_count(serve):
     url = serve(api_key="key")
     chunks = b"%x\r\n%s\r\n0\r\nAuthorization: Bearer key\r\nHost: evil\r\n\r\n" % (len(BODY), BODY)
@@ -141,6 +147,7 @@ def test_headers_after_a_chunked_body_do_not_count(serve):
         assert responses(connection) == [401, 200]
 
 
+@pytest.mark.slow
 def test_a_broken_body_gets_one_response(serve):
     url = serve(api_key="key")
     head = request_head(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
@@ -154,6 +161,7 @@ def test_a_broken_body_gets_one_response(serve):
         assert responses(connection) == [400]
 
 
+@pytest.mark.slow
 def test_many_pipelined_requests_wait_unparsed(retriever, gated_engine, gated, serve):
     url = serve(gated_engine)
     occupy(gated_engine, gated)
@@ -166,6 +174,7 @@ def test_many_pipelined_requests_wait_unparsed(retriever, gated_engine, gated, s
         assert responses(connection) == [200] * (n + 2)
 
 
+@pytest.mark.slow
 def test_a_head_that_drips_is_rejected(serve):
     url = serve(head_timeout_s=0.3)
     for before in (b"", HEALTH):  # a new connection, or one with keep-alive
@@ -183,6 +192,7 @@ def test_a_head_that_drips_is_rejected(serve):
             assert connection.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_idle_connections_are_not_subject_to_the_deadline_of_heads(serve):
     url = serve(head_timeout_s=0.1)
     with connect(url) as connection:
@@ -192,6 +202,7 @@ def test_idle_connections_are_not_subject_to_the_deadline_of_heads(serve):
             assert read_response(connection)[0] == 200
 
 
+@pytest.mark.slow
 def test_the_body_of_a_rejected_request_has_a_deadline(serve):
     url = serve(api_key="key", request_timeout_s=0.3)
     with connect(url) as connection:
@@ -205,6 +216,7 @@ def test_the_body_of_a_rejected_request_has_a_deadline(serve):
         assert time.monotonic() - started_s < 5
 
 
+@pytest.mark.slow
 def test_a_rejected_body_that_arrives_in_time_does_not_end_the_connection(serve):
     url = serve(api_key="key")
     with connect(url) as connection:
@@ -216,6 +228,7 @@ def test_a_rejected_body_that_arrives_in_time_does_not_end_the_connection(serve)
         assert responses(connection) == [401]  # the client may send the body or not
 
 
+@pytest.mark.slow
 def test_at_the_limit_the_connection_that_is_idle_the_longest_is_closed(serve):
     url = serve(max_connections=2)
     with contextlib.ExitStack() as stack:
@@ -231,6 +244,7 @@ def test_at_the_limit_the_connection_that_is_idle_the_longest_is_closed(serve):
         assert read_response(first)[0] == 200
 
 
+@pytest.mark.slow
 def test_above_the_limit_requests_are_rejected_but_monitors_are_answered(serve, monkeypatch):
     monkeypatch.setattr("elasticdenser.serving.protocol.MAX_SURPLUS_CONNECTIONS", 1)
     url = serve(max_connections=2)
@@ -261,6 +275,7 @@ def monitored(url) -> list[int]:
     return []
 
 
+@pytest.mark.slow
 def test_a_half_closed_client_gets_its_answers(retriever, engine, capfd):
     app = make_app(engine, retriever, ServeSettings(deadline_s=LONG_DEADLINE_S))
     search = request_head(BODY) + BODY
@@ -281,6 +296,7 @@ def test_a_half_closed_client_gets_its_answers(retriever, engine, capfd):
     assert statuses == [200, 200, 200, 499]
 
 
+@pytest.mark.slow
 def test_a_half_closed_client_does_not_wait_for_ever(gated_engine, gated, serve, monkeypatch):
     monkeypatch.setattr("elasticdenser.serving.protocol._HALF_CLOSED_TIMEOUT_S", 0.2)
     url = serve(gated_engine)
@@ -294,6 +310,7 @@ def test_a_half_closed_client_does_not_wait_for_ever(gated_engine, gated, serve,
     gated.gate.set()
 
 
+@pytest.mark.slow
 def test_a_rejection_reaches_a_client_that_is_still_sending(url):
     body = b"x" * 12_000_000
     with connect(url) as connection:
@@ -344,6 +361,7 @@ class Client(threading.Thread):
             time.sleep(0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps_alive", [True, False])
 def test_a_server_that_stops_answers_every_client(retriever, engine, keeps_alive):
     outcomes = Counter()
@@ -379,6 +397,7 @@ def test_readiness_needs_a_process(make_client, engine, monkeypatch):
     assert "no search process can start (the index was replaced)" in message
 
 
+@pytest.mark.slow
 def test_a_server_whose_index_was_replaced_warns_and_ends_with_its_last_process(retriever, engine, monkeypatch):
     with live_server(make_patient_app(engine, retriever)) as url:
         ready = f"{url}/readyz"

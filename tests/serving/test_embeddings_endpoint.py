@@ -265,6 +265,7 @@ def test_too_many_requests_at_once_are_rejected(make_client, name):
     assert "waiting" in error_of(response, 429)["message"] and int(response.headers["retry-after"]) >= 1
 
 
+@pytest.mark.slow
 def test_the_client_of_openai_works(retriever, engine):
     openai = pytest.importorskip("openai")
     app = make_app(engine, retriever, ServeSettings(log=False, api_key="secret-1"))

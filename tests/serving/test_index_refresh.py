@@ -70,6 +70,7 @@ def test_metadata_and_words_of_changes_are_found(own_client, own_retriever, enco
     assert search(own_client, query="engine", filter="n = 1").json()["results"][0]["hits"] == []
 
 
+@pytest.mark.slow
 def test_no_request_is_lost_while_the_index_changes(own_client, own_retriever, encoder):
     stopped, answers = threading.Event(), []
 

@@ -64,6 +64,7 @@ def found(client, **options) -> dict[str, str]:
     return {hit["doc_id"]: hit["text"] for hit in response.json()["results"][0]["hits"]}
 
 
+@pytest.mark.slow
 def test_the_client_that_wrote_finds_what_it_has_written(written):
     for number in range(3):
         text = f"read {number}"
@@ -244,6 +245,7 @@ def test_too_many_waiting_changes_are_refused(index):
     writer.close()
 
 
+@pytest.mark.slow
 def test_a_writer_that_died_is_replaced(written):
     writer = written.app.state.server.writer
     assert add(written, {"doc_id": "before", "text": "before"}).status_code == 200
@@ -254,6 +256,7 @@ def test_a_writer_that_died_is_replaced(written):
     delete(written, doc_ids=["before", "after"])
 
 
+@pytest.mark.slow
 def test_no_request_is_lost_while_clients_change_the_index(written):
     """Several clients write and read what they wrote, while others search all the time."""
     stopped, n_answers = threading.Event(), [0]
@@ -283,6 +286,7 @@ def test_no_request_is_lost_while_clients_change_the_index(written):
     assert n_answers[0] > 5
 
 
+@pytest.mark.slow
 def test_a_live_server_takes_a_delete_with_a_body(index, tiny_elastic):
     retriever = Retriever.open(index.path, encoder=str(tiny_elastic), download=False)
     engine = RetrievalEngine(retriever, PROFILE, slo_s=LONG_DEADLINE_S, workers=1)

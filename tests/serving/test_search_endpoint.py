@@ -188,6 +188,7 @@ def test_a_body_that_is_too_large_is_rejected(make_client):
     assert "more than 100 bytes" in error_of(response, 413)["message"]
 
 
+@pytest.mark.slow
 def test_a_body_that_never_arrives_is_rejected(retriever, engine):
     with live_server(make_app(engine, retriever, ServeSettings(log=False, request_timeout_s=0.1))) as url:
         host, port = url.removeprefix("http://").split(":")
@@ -198,6 +199,7 @@ def test_a_body_that_never_arrives_is_rejected(retriever, engine):
     assert b" 408 " in response.split(b"\r\n")[0] and b"the body did not arrive" in response
 
 
+@pytest.mark.slow
 def test_a_body_that_arrives_byte_by_byte_is_rejected_in_the_end(retriever, engine):
     app = make_app(engine, retriever, ServeSettings(log=False, request_timeout_s=0.5))
     with live_server(app) as url, connect(url) as connection:
@@ -211,6 +213,7 @@ def test_a_body_that_arrives_byte_by_byte_is_rejected_in_the_end(retriever, engi
     assert status == 408 and "did not arrive within 0.5 s" in content["error"]["message"]
 
 
+@pytest.mark.slow
 def test_data_that_is_not_http_is_rejected(retriever, engine):
     with live_server(make_patient_app(engine, retriever)) as url:
         for data in (b"hello\r\n\r\n", b"GET / HTTP/7.3\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
@@ -220,6 +223,7 @@ def test_data_that_is_not_http_is_rejected(retriever, engine):
             assert (status, content["error"]["code"]) == (400, "bad_request")
 
 
+@pytest.mark.slow
 def test_a_head_that_is_too_long_is_rejected(retriever, engine):
     with (
         live_server(make_patient_app(engine, retriever)) as url,
@@ -237,6 +241,7 @@ def test_a_head_that_is_too_long_is_rejected(retriever, engine):
         assert connection.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_a_deadline_counts_from_the_arrival_of_the_request(retriever, engine):
     with live_server(make_patient_app(engine, retriever)) as url:
         for deadline_ms, expected_status in ((200, 429), (5000, 200)):
@@ -307,6 +312,7 @@ def test_a_bug_is_reported_to_the_client_in_one_line(make_client, engine, monkey
     assert "bug" in error_of(search(client, query="x"), 500)["message"]
 
 
+@pytest.mark.slow
 def test_the_query_of_a_client_that_hangs_up_is_cancelled(retriever, gated_engine, gated):
     app = make_patient_app(gated_engine, retriever)
     occupy(gated_engine, gated)
@@ -322,6 +328,7 @@ def test_the_query_of_a_client_that_hangs_up_is_cancelled(retriever, gated_engin
     assert gated.queries == ["busy"]
 
 
+@pytest.mark.slow
 def test_many_clients_at_once_are_answered(retriever, engine):
     hits_by_text = {}
     with live_server(make_patient_app(engine, retriever)) as url:
@@ -339,6 +346,7 @@ def test_many_clients_at_once_are_answered(retriever, engine):
     assert len(hits_by_text) == 40 and all(len(hits) == 1 for hits in hits_by_text.values())
 
 
+@pytest.mark.slow
 def test_an_offer_to_upgrade_is_ignored(retriever, engine):
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUPGRADE: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAA\r\n\r\n"
     body = b'{"query": "dune"}'
@@ -352,6 +360,7 @@ def test_an_offer_to_upgrade_is_ignored(retriever, engine):
             assert status == 200 and content["results"][0]["hits"]
 
 
+@pytest.mark.slow
 def test_a_body_that_resembles_an_offer_to_upgrade_is_unchanged(retriever, engine):
     text = "dune" + "\r\nupgrade: " * 20 + "GET /livez HTTP/1.1"
     body = json.dumps({"query": "dune", "x": 1}).encode().replace(b'"x": 1', b'"k":\r\nupgrade: 1')
@@ -366,6 +375,7 @@ def test_a_body_that_resembles_an_offer_to_upgrade_is_unchanged(retriever, engin
             connection.recv(1)
 
 
+@pytest.mark.slow
 def test_a_head_in_pieces_and_two_requests_in_one_piece_are_parsed(retriever, engine):
     body = b'{"query": "dune"}'
     request = request_head(body).replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n") + body

@@ -97,6 +97,7 @@ def test_bad_options_are_refused_before_any_work(served_index, args, message):
     assert line.startswith("error: ") and message in line
 
 
+@pytest.mark.slow
 def test_a_ranker_is_loaded_and_its_levels_are_measured(served_index, tiny_elastic, tiny_ranker, monkeypatch, tmp_path):
     served = []
     monkeypatch.setattr(serve_command, "_serve", lambda bound, indexes, *_: served.extend(indexes.values()))

@@ -41,6 +41,7 @@ def test_ready_once_every_level_has_run(make_client, engine, monkeypatch):
     assert client.get("/readyz").json() == {"status": "ready"}
 
 
+@pytest.mark.slow
 def test_head_requests_get_no_body(retriever, engine):
     with live_server(make_patient_app(engine, retriever)) as url:
         for path in ("/", "/healthz", "/metrics", "/v1/models"):

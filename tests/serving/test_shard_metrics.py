@@ -40,6 +40,7 @@ def served(tiny_elastic, tmp_path):
     retriever.index.fan_out.close()
 
 
+@pytest.mark.slow
 def test_requests_to_shards_are_counted_by_cause_and_partial_answers_too(served):
     client, fan_out = served
     engine_warm_up = fan_out.n_asked

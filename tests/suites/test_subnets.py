@@ -211,6 +211,7 @@ def data_folder(tmp_path) -> Path:
     return folder.parent
 
 
+@pytest.mark.slow
 def test_a_suite_of_all_subnets_with_slips(tiny_model, data_folder, tmp_path):
     elastic, out = write_elastic_encoder(tmp_path / "elastic", tiny_model, seed=1), tmp_path / "out"
     path = write(tmp_path, SUITE.replace("PLAIN", str(tiny_model)).replace("ELASTIC", str(elastic)))

@@ -104,6 +104,7 @@ def evaluate(suite_file, folder, data_folder, **options):
     return run_suite(read_suite(suite_file), folder, settings, progress=progress), messages
 
 
+@pytest.mark.slow
 def test_a_suite_from_nothing_to_its_report_and_again(suite_file, data_folder, tmp_path):
     out = tmp_path / "out"
     comparison, messages = evaluate(suite_file, out, data_folder, timed_queries=2)
@@ -129,6 +130,7 @@ def test_a_suite_from_nothing_to_its_report_and_again(suite_file, data_folder, t
     assert not [activity for activity in messages if activity not in ("significance", "report")]
 
 
+@pytest.mark.slow
 def test_queries_are_encoded_in_the_precision_of_the_suite(suite_file, data_folder, tmp_path):
     out = tmp_path / "out"
     suite_file.write_text(
@@ -197,6 +199,7 @@ def test_without_pyserini_its_systems_are_skipped_with_the_way_to_install_it(
     assert reasons["rrf"] == "it fuses bm25, which was skipped"
 
 
+@pytest.mark.slow
 def test_a_hybrid_system_adds_words_to_an_index_that_lacks_them(suite_file, data_folder, tmp_path):
     out = tmp_path / "out"
     evaluate(suite_file, out, data_folder)

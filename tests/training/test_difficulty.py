@@ -119,6 +119,7 @@ def test_saved_texts_are_read_again_and_damage_is_refused(tmp_path):
         sampling.order(8, None)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_draws_the_same_texts(tmp_path):
     whole, data = random_model(), DrawnQueries()
     Distillation(whole, data, by_difficulty(), tmp_path / "whole").run()

@@ -83,6 +83,7 @@ def test_every_subnet_comes_nearer_to_the_targets(tmp_path, bfloat16):
     assert all(after[name] > before[name] + 0.3 for name in before), (before, after)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
     whole, data = random_model(), FewQueries()
     Distillation(whole, data, settings(steps=20), tmp_path / "whole").run()

@@ -159,6 +159,7 @@ def test_passages_are_not_encoded_by_a_student(student):
             encode()
 
 
+@pytest.mark.slow
 def test_a_student_is_trained_further_and_measured_against_its_teacher(student, teacher, tiny_elastic, data_folder):
     path = write_recipe(data_folder, tiny_elastic, ("seed = 1", f'seed = 1\nteacher = "{teacher}"'))
     recorder = Recorder()

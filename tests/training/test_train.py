@@ -57,6 +57,7 @@ def trained(data_folder, tiny_model, tmp_path_factory):
     return run(read_recipe(write_recipe(data_folder, tiny_model)), data_folder, output, recorder), recorder
 
 
+@pytest.mark.slow
 def test_a_training_makes_a_model_with_all_subnets(trained, tiny_model, data_folder):
     result, recorder = trained
     encoder = ElasticQueryEncoder.from_pretrained(str(result.folder), dtype="float32")

@@ -154,6 +154,7 @@ def open_fake_search():
     return FakeSearch()
 
 
+@pytest.mark.slow
 def test_the_load_test_takes_objects():
     policy, times = Static(PROFILE, "w0.5-d3"), np.linspace(0.0, 0.2, 20)
     with EngineTarget(open_fake_search, PROFILE, workers=1) as target:

@@ -68,6 +68,7 @@ def stop(pool):
     return process
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_fails_its_batch_and_is_replaced(pool):
     before = stop(pool)
     searching = SearchThread(pool)
@@ -81,6 +82,7 @@ def test_a_process_that_dies_fails_its_batch_and_is_replaced(pool):
     assert len(search_in_process(pool, QUERIES)) == 3
 
 
+@pytest.mark.slow
 def test_an_idle_process_that_dies_is_replaced_before_the_next_batch(pool, caplog):
     process_of(pool).kill()
     wait_until(lambda: pool.n_replaced == 1 and pool.n_alive == 1)
@@ -89,6 +91,7 @@ def test_an_idle_process_that_dies_is_replaced_before_the_next_batch(pool, caplo
     assert len(search_in_process(pool, QUERIES)) == 3
 
 
+@pytest.mark.slow
 def test_a_process_whose_reply_was_not_read_is_not_used_again(pool):
     (process,) = pool._processes
 
@@ -103,6 +106,7 @@ def test_a_process_whose_reply_was_not_read_is_not_used_again(pool):
     assert search_in_process(pool, QUERIES[1:]) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_filtered", [0, 100_000])
 def test_a_process_that_hangs_is_killed(make_pool, n_filtered):
     pool = make_pool(timeout_s=0.2)  # its message fits into the connection's buffer, or does not
@@ -114,6 +118,7 @@ def test_a_process_that_hangs_is_killed(make_pool, n_filtered):
     wait_until(lambda: before.poll() is not None and pool.n_replaced == 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeout_s", [0.001, float("inf")])
 def test_any_timeout_can_be_given(make_pool, timeout_s):
     pool = make_pool(timeout_s=timeout_s)
@@ -121,6 +126,7 @@ def test_any_timeout_can_be_given(make_pool, timeout_s):
     assert pool.n_alive == 1
 
 
+@pytest.mark.slow
 def test_signals_to_the_process_group_are_left_to_the_owner(make_pool, capfd):
     pool = make_pool()
     wait_until(lambda: pool._processes)
@@ -133,6 +139,7 @@ def test_signals_to_the_process_group_are_left_to_the_owner(make_pool, capfd):
     assert pool.n_replaced == 0 and capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_closing_ends_its_processes(make_pool):
     pool = make_pool(processes=2)
     pool.wait_until_ready()
@@ -181,6 +188,7 @@ def test_closing_does_not_wait_for_a_pause(make_pool, retriever, monkeypatch):
     assert not any(thread.is_alive() for thread in pool._supervisors)
 
 
+@pytest.mark.slow
 def test_processes_that_cannot_start_are_reported_and_tried_again(
     make_pool, searched_index, tiny_elastic, tmp_path, quick_pauses
 ):
@@ -198,6 +206,7 @@ def test_processes_that_cannot_start_are_reported_and_tried_again(
     assert pool.n_replaced == 0
 
 
+@pytest.mark.slow
 def test_a_process_that_the_operating_system_refuses_is_tried_again(make_pool, monkeypatch, caplog, quick_pauses):
     popen, refusals = subprocess.Popen, iter([True])
 
@@ -220,6 +229,7 @@ def test_a_process_that_the_operating_system_refuses_is_tried_again(make_pool, m
     wait_until(lambda: "trying again in 0.1 s" in caplog.text)
 
 
+@pytest.mark.slow
 def test_the_import_path_may_hold_anything(make_pool, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path, Path("/tmp")])
     pool = make_pool()
@@ -234,6 +244,7 @@ def test_output_of_a_process_does_not_mix_with_the_owners(make_pool, retriever, 
     assert out == "" and "how are you?" in err
 
 
+@pytest.mark.slow
 def test_a_rebuilt_index_is_not_searched(
     make_pool, searched_index, retriever, tmp_path, tiny_encoder, tiny_elastic, quick_pauses
 ):
@@ -249,6 +260,7 @@ def test_a_rebuilt_index_is_not_searched(
         make_pool(owner).wait_until_ready()
 
 
+@pytest.mark.slow
 def test_processes_that_die_after_the_index_was_replaced_are_reported(
     make_pool, searched_index, tmp_path, tiny_encoder, tiny_elastic, quick_pauses, caplog
 ):
@@ -282,6 +294,7 @@ def test_processes_that_die_after_the_index_was_replaced_are_reported(
     assert len(warnings) == 1 and "1 are left" in warnings[0]
 
 
+@pytest.mark.slow
 def test_the_engine_goes_on_when_all_processes_are_killed(retriever):
     with RetrievalEngine(retriever, make_profile(), slo_s=30.0, workers=2, processes=True) as engine:
         engine.warm_up()
@@ -330,11 +343,13 @@ with RetrievalEngine(retriever, Profile(levels=levels), slo_s=20.0, workers=2, p
     return run
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_can_use_processes(run_script):
     done = run_script('print(len(engine.search_many(["dune"] * 5, k=2)))')
     assert (done.returncode, done.stdout, done.stderr) == (0, "5\n", "")
 
 
+@pytest.mark.slow
 def test_processes_end_when_their_owner_is_killed(run_script):
     done = run_script(
         "print(*(process._process.pid for process in engine._process_pool._processes), flush=True)",

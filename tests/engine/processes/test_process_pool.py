@@ -20,6 +20,7 @@ from elasticdenser.engine.request import Query
 from elasticdenser.errors import QueryError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", RECALLS)
 def test_a_process_finds_what_the_retriever_finds(pool, retriever, level):
     expected = RetrieverSearch(retriever, RECALLS).search_batch(QUERIES, level)
@@ -30,12 +31,14 @@ def test_a_process_finds_what_the_retriever_finds(pool, retriever, level):
     assert {str(hit.subnet) for of_query in hits for hit in of_query} == {level}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["dune", "desert planet " * 20, "desert planet " * 500, "x" * 999 + " dune" * 9])
 def test_tokens_are_counted_as_the_encoder_does(pool, retriever, text):
     (expected,) = retriever.encoder.count_tokens([text])
     assert pool.count_tokens(text) == RetrieverSearch(retriever, RECALLS).count_tokens(text) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["desert planet " * 1_000_000, "x" * 2_000_000, " " * 2_000_000 + "novel"])
 def test_a_huge_query_is_no_hang(retriever, text):
     with RetrievalEngine(retriever, make_profile(), slo_s=60, workers=1, processes=True) as engine:
@@ -46,6 +49,7 @@ def test_a_huge_query_is_no_hang(retriever, text):
     assert (snapshot.replaced_workers, snapshot.replaced_processes) == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_filter_goes_with_the_query(pool):
     ((hit,),) = search_in_process(pool, [Query(text="dune", k=9, doc_ids=frozenset({"d7"}))], "level0")
     assert hit.doc_id == "d7"
@@ -53,6 +57,7 @@ def test_a_filter_goes_with_the_query(pool):
         search_in_process(pool, [Query(text="dune", filter="section = 'é'")], "level0")
 
 
+@pytest.mark.slow
 def test_errors_of_a_process_are_raised(pool):
     with pytest.raises(QueryError, match="document ids are not in the index"):
         search_in_process(pool, [Query(text="dune", doc_ids=frozenset({"nowhere"}))], "level0")
@@ -60,6 +65,7 @@ def test_errors_of_a_process_are_raised(pool):
     assert pool.n_replaced == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [np.str_, type("Text", (str,), {"__str__": lambda _: "another"})])
 def test_subclasses_of_str_are_sent_as_strings(pool, kind):
     expected = search_in_process(pool, [Query(text="dune", k=2, doc_ids=frozenset({"d7", "d8"}))], "level0")
@@ -85,6 +91,7 @@ def test_processes_are_used_with_int8_and_several_cpus(retriever, monkeypatch):
     assert not (uses_processes(cpus=1) or uses_processes(dtype="float32") or uses_processes(platform="win32"))
 
 
+@pytest.mark.slow
 def test_the_engine_answers_with_processes(retriever):
     texts = [f"dune {number}" for number in range(200)]
     with RetrievalEngine(retriever, make_profile(), slo_s=10.0, workers=2, processes=True) as engine:

@@ -22,6 +22,7 @@ def own_retriever(searched_index, tiny_elastic, tmp_path):
     return Retriever.open(path, encoder=str(tiny_elastic), device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [False, True])
 def test_the_engine_searches_the_newest_generation(own_retriever, processes):
     with RetrievalEngine(own_retriever, make_profile(), slo_s=60, workers=1, processes=processes) as engine:
@@ -39,6 +40,7 @@ def test_the_engine_searches_the_newest_generation(own_retriever, processes):
         assert (snapshot.processes, snapshot.replaced_processes, snapshot.replaced_workers) == (int(processes), 0, 0)
 
 
+@pytest.mark.slow
 def test_processes_that_cannot_open_a_generation_go_on_with_the_old_one(own_retriever):
     with RetrievalEngine(own_retriever, make_profile(), slo_s=60, workers=1, processes=True) as engine:
         engine.warm_up()
@@ -55,6 +57,7 @@ def test_processes_that_cannot_open_a_generation_go_on_with_the_old_one(own_retr
         assert engine._process_pool._processes == {process}
 
 
+@pytest.mark.slow
 def test_a_process_that_starts_later_opens_what_is_searched_then(own_retriever):
     with RetrievalEngine(own_retriever, make_profile(), slo_s=60, workers=1, processes=True) as engine:
         engine.warm_up()
@@ -68,6 +71,7 @@ def test_a_process_that_starts_later_opens_what_is_searched_then(own_retriever):
         assert len(hits) == len(own_retriever.index) - 1
 
 
+@pytest.mark.slow
 def test_a_busy_process_opens_the_index_after_its_batch(own_retriever):
     with RetrievalEngine(own_retriever, make_profile(), slo_s=60, workers=1, processes=True) as engine:
         engine.warm_up()
@@ -82,6 +86,7 @@ def test_a_busy_process_opens_the_index_after_its_batch(own_retriever):
         assert len(search_in_process(pool, [Query(text="dune", k=100)])[0]) == len(own_retriever.index) - 1
 
 
+@pytest.mark.slow
 def test_an_engine_of_a_batch_search_has_no_retriever_to_switch(own_retriever, pool):
     with RetrievalEngine(pool, make_profile(), slo_s=60, workers=1) as engine:
         assert engine.retriever is None

@@ -37,6 +37,7 @@ def test_at_low_load_every_answer_is_of_the_best_level(rng):
     assert summary.in_time == 1 and summary.retention > 0.999
 
 
+@pytest.mark.slow
 def test_in_bursts_all_are_in_time_and_quality_is_above_every_static_level_that_is(rng):
     times = bursts(200, 0.6 * CAPACITY_PER_S, 4, rng, mean_calm_s=1, mean_burst_s=0.5)
     _, elastic = run("elastic", times, 4)
@@ -172,6 +173,7 @@ def test_delays_to_and_from_the_engine_count_as_latency(rng):
     assert too_far.late == 1
 
 
+@pytest.mark.slow
 def test_a_pause_between_batches_costs_capacity():
     settings = {"noise": 0, "delay_in_s": 0.0}
     _, busy = run("static:level0", ClosedLoop(clients=1), 2, **settings)

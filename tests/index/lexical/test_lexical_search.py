@@ -42,6 +42,7 @@ def plain_bm25(contents, query, k1=0.9, b=0.4):
     return scores
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(texts, queries, st.integers(1, 12), st.sampled_from([(0.9, 0.4), (0.0, 0.0), (1.2, 1.0)]))
 def test_hits_and_scores_are_those_of_plain_bm25(tmp_path_factory, contents, query, k, parameters):
@@ -61,6 +62,7 @@ def test_hits_and_scores_are_those_of_plain_bm25(tmp_path_factory, contents, que
     assert np.array_equal(both[2], search.scores(query, everywhere[::-1], k1=k1, b=b))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(texts, queries, st.integers(1, 5), st.data())
 def test_only_allowed_passages_are_found(tmp_path_factory, contents, query, k, data):
@@ -72,6 +74,7 @@ def test_only_allowed_passages_are_found(tmp_path_factory, contents, query, k, d
     assert np.array_equal(scores, all_scores[allowed[all_positions]][:k])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(texts, st.sets(st.integers(0, 29))), min_size=1, max_size=3), queries, st.integers(1, 5))
 def test_parts_with_deleted_passages_equal_a_fresh_index_to_the_bit(tmp_path_factory, segments, query, k):

@@ -45,6 +45,7 @@ def assert_equal(hits, expected):
     assert np.array_equal(hits[0].view(np.uint32), expected[0].view(np.uint32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 10, 300, N + 1])
 def test_exact_hits_are_those_of_one_index(whole, sharded, k):
     expected = whole.search(QUERIES, k, exact=True)
@@ -84,6 +85,7 @@ def test_every_recall_is_reached_by_the_whole(whole, sharded):
         assert np.mean(scores >= best[:, -1:]) >= effort.recall_at_10 - 0.05
 
 
+@pytest.mark.slow
 def test_hits_with_shared_codebooks_are_those_of_one_index_with_them(tmp_path, monkeypatch):
     """All lists visited and all candidates rescored, approximate structures are exact, whatever the shards."""
     monkeypatch.setattr(FaissStructure, "efforts", lambda self: [Effort(nprobe=4, rescored=N)])

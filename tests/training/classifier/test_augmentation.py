@@ -228,6 +228,7 @@ def test_examples_without_similar_words_are_refused(data_folder, tiny_model, tmp
         run(recipe_of(data_folder, tiny_model), data_folder, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_training_on_copies(trained):
     result, recorder = trained
     assert "100 copies of each example; 8 different words can be replaced" in recorder.messages
@@ -240,6 +241,7 @@ def test_a_training_on_copies(trained):
     assert [*outputs_of(result.run.parent)] == [f"outputs-2424-{plan['copies_key']}.f32"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [("Outputs of the full encoder", 2048), ("Training", 3)])
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(trained, data_folder, tiny_model, tmp_path, stop_at):
     recipe = recipe_of(data_folder, tiny_model)
@@ -252,6 +254,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(trained, data_fold
     assert weights_of(result) == weights_of(trained[0])
 
 
+@pytest.mark.slow
 def test_one_working_folder_serves_subnets_and_other_augmentations(trained, data_folder, tiny_model, tmp_path):
     result, _ = trained
     work = result.run.parent

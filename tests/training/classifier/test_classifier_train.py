@@ -165,6 +165,7 @@ def test_a_regression_needs_no_teacher(data_folder, tiny_model, tmp_path):
     assert result.teacher is None and set(result.measures[Subnet(1.0, 2)]) == {"pearson", "spearman"}
 
 
+@pytest.mark.slow
 def test_training_learns_what_can_be_learnt(data_folder, tiny_model, tmp_path):
     glue = tmp_path / "glue" / "SST-2"
     glue.mkdir(parents=True)

@@ -53,6 +53,7 @@ def test_the_full_encoder_is_fine_tuned(teacher, tiny_model):
     assert losses[-1]["step"] == 5 and np.isfinite(losses[-1]["loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", [PQRNN, LSTM], ids=["pqrnn", "lstm"])
 def test_a_student_learns_from_labels_and_teacher(teacher, data_folder, tiny_model, tmp_path, body):
     # The teacher has hardly learnt anything in its few steps.

@@ -128,6 +128,7 @@ def test_what_is_finished_is_not_repeated_and_another_seed_is_another_training(t
     assert (other.folder / "model.safetensors").read_bytes() != weights
 
 
+@pytest.mark.slow
 def test_training_draws_both_readings_together_and_other_texts_apart(data_folder, plain, tmp_path):
     changes = (('pooling = "cls"', 'pooling = "mean"'), ("steps = 6", "steps = 30\ntypo_share = 0.5"))
     result = run(recipe_of(data_folder, plain, *changes), data_folder, tmp_path / "out")

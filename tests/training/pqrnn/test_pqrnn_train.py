@@ -65,6 +65,7 @@ def recipe_of(folder: Path) -> PQRNNRecipe:
     return recipe
 
 
+@pytest.mark.slow
 def test_the_command_line_leads_from_a_recipe_to_a_search(folder, tiny_model):
     trained = run("train", "recipe.toml", "-o", "small", "--device", "cpu", "--offline")
     assert trained.exit_code == 0, trained.output
@@ -82,6 +83,7 @@ def test_the_command_line_leads_from_a_recipe_to_a_search(folder, tiny_model):
     assert "a student, for queries only" in report and "a pQRNN" in report and "up to 60 bytes" in report
 
 
+@pytest.mark.slow
 def test_vectors_come_closer_to_the_teachers(folder, tiny_query_encoder):
     queries = Path("queries.txt").read_text().splitlines()
     expected = tiny_query_encoder.encode(queries)
@@ -93,6 +95,7 @@ def test_vectors_come_closer_to_the_teachers(folder, tiny_query_encoder):
     assert cosines[1] > cosines[0] + 0.2 and cosines[1] > 0.7
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(folder):
     recipe, options = recipe_of(folder), TrainOptions(data=folder, save_every_s=0)
     recipe = replace(recipe, model=replace(recipe.model, dropout=0.2, zoneout=0.2))

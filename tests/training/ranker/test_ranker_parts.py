@@ -223,6 +223,7 @@ def training(model, lists, folder: Path, **changed) -> RankerTraining:
     return RankerTraining(model, lists, RankerSettings(**values), folder)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_of_every_subnet(lists, tmp_path):
     model = scorer(n_layers=2, depths=(1, 2), widths=(1.0, 0.5))
     run = training(model, lists, tmp_path)

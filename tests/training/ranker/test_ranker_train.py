@@ -41,6 +41,7 @@ def trained(data_folder, tiny_model, tmp_path_factory):
     return run(read_any_recipe(write_ranker_recipe(data_folder, tiny_model)), data_folder, output, recorder), recorder
 
 
+@pytest.mark.slow
 def test_a_training_makes_a_ranker(trained, tiny_model):
     result, recorder = trained
     ranker = ElasticRanker.from_pretrained(result.folder)
