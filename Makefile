@@ -43,7 +43,7 @@ test: lint ## run linters, type checks and all tests
 	$(PYTEST) $(PARALLEL) -m 'not serial'
 	$(PYTEST) -m serial
 
-test-fast: $(VENV)/.test ## run linters and the fast tests: less than two minutes
+test-fast: $(VENV)/.test ## run linters and the fast tests: two to four minutes
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(PYTEST) $(PARALLEL) -m 'not slow and not serial'
