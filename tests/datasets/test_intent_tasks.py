@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 
 import pytest
@@ -11,6 +12,14 @@ from elasticdenser.datasets.intents import TASKS, intent_task, load_utterances
 from elasticdenser.datasets.intents.frames import is_expressible, parse_frame
 from elasticdenser.datasets.words import split_words
 from elasticdenser.errors import BadInputError, DataMissingError
+
+
+@pytest.fixture(autouse=True)
+def usual_field_limit():
+    """Python's own limit: reading a corpus raises it in the whole process."""
+    before = csv.field_size_limit(131_072)
+    yield
+    csv.field_size_limit(before)
 
 
 @pytest.fixture
