@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 
@@ -20,6 +20,12 @@ def concave_hull(points: Sequence[tuple[float, float]]) -> list[int]:
             hull.pop()
         hull.append(index)
     return hull
+
+
+def hull_of(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points of the hull, best first, of (cost, quality) in any order."""
+    ordered = sorted(points, key=lambda point: (-point[1], point[0]))
+    return [ordered[index] for index in concave_hull(ordered)]
 
 
 def quality_at(hull: Sequence[tuple[float, float]], cost: float) -> float:

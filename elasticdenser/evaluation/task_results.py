@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
-from elasticdenser.hull import concave_hull, quality_at
+from elasticdenser.hull import hull_of, quality_at
 
 FULL, SHARED, ALONE, EXITS = "full", "shared", "alone", "exits"
 """Groups of rows: the fine-tuned full encoder, subnets trained together, subnets trained alone, early exits."""
@@ -122,8 +122,7 @@ class TaskResults:
         """
         differences: dict[str, dict[str, float]] = {}
         for task in self.evaluated_tasks:
-            static = sorted(self._points(SHARED, task).values(), key=lambda point: (-point[1], point[0]))
-            hull = [static[number] for number in concave_hull(static)]
+            hull = hull_of(self._points(SHARED, task).values())
             for row, (flops, score) in self._points(EXITS, task).items():
                 if hull:
                     differences.setdefault(row, {})[task] = score - quality_at(hull, flops)
@@ -131,10 +130,9 @@ class TaskResults:
 
     def _points(self, group: str, task: str) -> dict[str, tuple[float, float]]:
         """Return row -> (operations, score) of the rows of a group on a task, the means over the seeds."""
-        cells: dict[str, list[TaskCell]] = {}
-        for cell in self.cells:
-            if (cell.group, cell.task) == (group, task):
-                cells.setdefault(cell.row, []).append(cell)
+        cells = {
+            cell.row: self.cells_of(cell.row, task) for cell in self.cells if (cell.group, cell.task) == (group, task)
+        }
         return {
             row: (fmean(cell.flops for cell in found), fmean(cell.score for cell in found))
             for row, found in cells.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from elasticdenser.hull import concave_hull, quality_at
+from elasticdenser.hull import hull_of, quality_at
 
 RETENTION_LOST_WITH_RECALL = 0.2
 """Retention lost for each share of recall@10 lost: .1 to .2 at every subnet, measured by `eval/bench/effort.py`."""
@@ -40,11 +40,7 @@ def choose_operating_points(points: Mapping[str, Sequence[OperatingPoint]]) -> d
     Args:
         points: The operating points of each subnet, the greatest effort last.
     """
-    pairs = sorted(
-        ((point.cost_s, point.quality) for choices in points.values() for point in choices),
-        key=lambda pair: (-pair[1], pair[0]),
-    )
-    hull = [pairs[index] for index in concave_hull(pairs)]
+    hull = hull_of((point.cost_s, point.quality) for choices in points.values() for point in choices)
     best = max(points, key=lambda name: max(point.quality for point in points[name]))
     chosen = {
         name: min(reversed(choices), key=lambda point: quality_at(hull, point.cost_s) - point.quality)
