@@ -22,7 +22,7 @@ from elasticdenser.models.locate import ModelLocation
 from elasticdenser.models.manifest import is_student
 from elasticdenser.models.poolings import OWN_POOLINGS
 from elasticdenser.models.settings import INT8, EncoderSettings, read_settings
-from elasticdenser.subnet import LEVEL_0, Subnet
+from elasticdenser.subnet import Subnet
 
 if TYPE_CHECKING:
     from elasticdenser.encoders.query_encoder import ElasticQueryEncoder
@@ -51,9 +51,8 @@ class TokenEncoder(Protocol):
     Attributes:
         location: Location of the encoder's files.
         full_subnet: The full encoder.
-        subnets: All subnets with layers, from large to small.
+        subnets: All subnets, from large to small.
         dtype: Arithmetic of the matrix products.
-        hidden: Numbers of a token's state.
         vector_dim: Numbers of a text's vector.
     """
 
@@ -61,18 +60,22 @@ class TokenEncoder(Protocol):
     full_subnet: Subnet
     subnets: list[Subnet]
     dtype: str
-    hidden: int
     vector_dim: int
+
+    def state_dim(self, subnet: Subnet) -> int:
+        """Return the number of numbers of a state that a subnet gives a token."""
 
     def states(self, subnet: Subnet, sequences: Sequence[Sequence[int]]) -> Floats:
         """Return the states that a subnet's last layer gives the tokens of all texts end to end.
+
+        Those of level 0, which has no layers, are its vectors of the tokens: each depends on its token alone.
 
         Args:
             subnet: One of `subnets`.
             sequences: Token ids with special tokens.
 
         Returns:
-            float32, (n_tokens, hidden).
+            float32, (n_tokens, `state_dim`).
         """
 
     def projector(self, subnet: Subnet, weight: Floats, bias: Floats) -> Projector:
@@ -80,7 +83,7 @@ class TokenEncoder(Protocol):
 
         Args:
             subnet: One of `subnets`.
-            weight: Projection of the states, float32, (dim, hidden).
+            weight: Projection of the states, float32, (dim, `state_dim`).
             bias: Added to it, float32, (dim,).
         """
 
@@ -99,10 +102,13 @@ class KernelTokenEncoder:
 
     def __init__(self, location: ModelLocation, settings: EncoderSettings, backend: KernelBackend) -> None:
         self.location, self.dtype, self._pooling, self._backend = location, backend.dtype, settings.pooling, backend
-        self.full_subnet = backend.full_subnet
-        self.subnets = [subnet for subnet in backend.subnets if subnet != LEVEL_0]
-        self.vector_dim, self.hidden = backend.dims_of(self.full_subnet)
+        self.full_subnet, self.subnets = backend.full_subnet, backend.subnets
+        self.vector_dim, _ = backend.dims_of(self.full_subnet)
         self._is_student = is_student(location.path)
+
+    def state_dim(self, subnet: Subnet) -> int:
+        """Return the number of numbers of a state; see `TokenEncoder`."""
+        return self._backend.dims_of(subnet)[1]
 
     def states(self, subnet: Subnet, sequences: Sequence[Sequence[int]]) -> Floats:
         """Return the states of tokens; see `TokenEncoder`.

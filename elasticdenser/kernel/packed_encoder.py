@@ -62,6 +62,16 @@ class PackedEncoder:
             raise KeyError(f"there is no subnet {subnet}: the encoder has no trained subnets")
         return self._trained.model_of(subnet)
 
+    def static_vectors(self, token_ids: Sequence[int]) -> Floats:
+        """Return the vectors that level 0, if there is one, has for tokens: float32, (n_tokens, dim)."""
+        table = None if self._trained is None else self._trained.token_table
+        if table is None:
+            raise KeyError("the encoder has no level 0")
+        vectors, scale = table
+        rows = np.asarray(token_ids, np.int64)
+        static: Floats = vectors[rows].astype(np.float32) * scale[rows, None]
+        return static
+
 
 class _PackedBody:
     """Transformer whose layers are packed when they are first used.
@@ -102,6 +112,9 @@ class PackedSubnets(_PackedBody):
 
     Layers are packed when a subnet first needs them.
 
+    Attributes:
+        token_table: Vectors of level 0 in 8 bits, and their scales; None without level 0.
+
     Args:
         elastic: The trained subnets.
         precision: One of `PRECISIONS`.
@@ -111,15 +124,16 @@ class PackedSubnets(_PackedBody):
         # Without smoothing, which gains nothing: these layers are already stored in 8 bits with a scale a row.
         super().__init__(elastic.body, precision)
         self._elastic = elastic
-        self._token_table: tuple[Array, Floats] | None = None
+        self.token_table = elastic.token_table
+        self._padded_table: tuple[Array, Floats] | None = None
         if elastic.token_table is not None:
             vectors, scale = elastic.token_table
-            self._token_table = pad_rows(vectors), scale
+            self._padded_table = pad_rows(vectors), scale
 
     @property
     def subnets(self) -> list[Subnet]:
         """All subnets, from the largest down to level 0, if there is one."""
-        return [*self._elastic.shape.grid, *([LEVEL_0] if self._token_table is not None else [])]
+        return [*self._elastic.shape.grid, *([LEVEL_0] if self.token_table is not None else [])]
 
     def model_of(self, subnet: Subnet) -> KernelModel:
         """Return one of `subnets` in the form that the kernel reads.
@@ -129,8 +143,8 @@ class PackedSubnets(_PackedBody):
         """
         elastic = self._elastic
         model = KernelModel(elastic.shape.dim, len(self.weights.tokens))
-        if self._token_table is not None:
-            model.set_token_table(*self._token_table)
+        if self._padded_table is not None:
+            model.set_token_table(*self._padded_table)
         if subnet != LEVEL_0:
             layers, width_index = self.layers(elastic.layers_of(subnet.depth)), elastic.shape.widths.index(subnet.width)
             model.set_body(self.weights, self.embeddings(), layers, subnet.width, width_index)

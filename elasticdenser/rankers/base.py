@@ -115,6 +115,14 @@ class Ranker(ABC, Generic[Pair]):
             raise QueryError(f"got subnet {resolved}, expected one of this ranker's: {known}")
         return resolved
 
+    def subnet_beside(self, query_subnet: Subnet) -> Subnet:
+        """Return the subnet that ranks best, for its time, the hits of a query that another subnet encoded.
+
+        Args:
+            query_subnet: Subnet of the encoder of the search.
+        """
+        return self.full_subnet
+
     def score(self, query: str, texts: Sequence[str], subnet: str | Subnet | None = None) -> Scores:
         """Score passages for a query, in the calling thread.
 

@@ -1,10 +1,10 @@
 """Late-interaction ranker: each token of a query finds the most similar token of a passage.
 
-A passage's score is the mean, over the tokens of the query, of the highest cosine to a token of the passage (MaxSim of
-ColBERT, Khattab and Zaharia 2020), plus a part of the cosine of the two texts' own vectors. The vectors of tokens are
-states that a sentence encoder gives them anyway, projected to few dimensions: they need no training, and those of
-passages can be computed beforehand (embedding recycling, Saad-Falcon et al. 2023). What is left for a query is one
-forward pass over its own tokens, at any subnet, and inner products.
+A passage's score is the weighted mean, over the tokens of the query, of the highest cosine to a token of the passage
+(MaxSim of ColBERT, Khattab and Zaharia 2020), plus a part of the cosine of the two texts' own vectors. The vectors of
+tokens are states that a sentence encoder gives them anyway, projected to few dimensions: they need no training, and
+those of passages can be computed beforehand (embedding recycling, Saad-Falcon et al. 2023). What is left for a query is
+one forward pass over its own tokens, at any subnet, and inner products; at level 0 not even a forward pass.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from elasticdenser.query_input import check_list
 from elasticdenser.rankers.base import Ranker
 from elasticdenser.rankers.late_interaction_files import LateInteraction, read_late_interaction
 from elasticdenser.rankers.pairs import SeparateTokenizer
+from elasticdenser.rankers.query_tokens import query_encoder
 from elasticdenser.rankers.token_rows import STORED, PassageRows, PassageText, passage_scores
 from elasticdenser.subnet import Subnet
 
@@ -90,9 +91,8 @@ class LateInteractionRanker(Ranker[TokenPair]):
         _check_encoder(folder, model, encoder)
         settings = model.settings
         self._tokenizer = SeparateTokenizer(encoder.location.path, settings.max_length, settings.max_query_length)
+        self._queries = {subnet: query_encoder(encoder, subnet, own) for subnet, own in model.queries.items()}
         full = encoder.projector(encoder.full_subnet, model.full, np.zeros(model.dim, np.float32))
-        others = {subnet: encoder.projector(subnet, *exit_) for subnet, exit_ in model.queries.items()}
-        self._projectors = {encoder.full_subnet: full, **others}
         self._passages = PassageRows(full, model.dim, encoder.vector_dim)
         self._vectors: ActivationCache | None = None
         if token_vectors is not None:
@@ -155,7 +155,11 @@ class LateInteractionRanker(Ranker[TokenPair]):
     @property
     def subnets(self) -> list[Subnet]:
         """Subnets that can encode a query, from large to small; passages are encoded by the full encoder."""
-        return [self._encoder.full_subnet, *self._model.queries]
+        return list(self._model.queries)
+
+    def subnet_beside(self, query_subnet: Subnet) -> Subnet:
+        """Return the same subnet, whose forward pass serves both; the largest if the ranker lacks it."""
+        return query_subnet if query_subnet in self._queries else self.full_subnet
 
     @property
     def first_stage_weight(self) -> float:
@@ -239,7 +243,7 @@ class LateInteractionRanker(Ranker[TokenPair]):
     def _score(self, query: tuple[int, ...], passages: Sequence[PassageText], subnet: Subnet) -> Scores:
         """Return the scores of passages for one query."""
         stored = self._passages.parted(self._rows(passages, self._vectors))
-        return passage_scores(self._projectors[subnet]([query]), stored, self._model.settings.vector_weight)
+        return passage_scores(self._queries[subnet](query), stored)
 
     def _texts(self, texts: Sequence[str]) -> list[PassageText]:
         return [PassageText(text, self._tokenizer) for text in texts]
@@ -275,10 +279,11 @@ def _check_encoder(folder: Path, model: LateInteraction, encoder: TokenEncoder) 
             f"{folder} was fitted to other weights of {model.provenance['name']} than those in "
             f"{encoder.location.path}: fit it again"
         )
-    if missing := [subnet for subnet in model.queries if subnet not in encoder.subnets]:
-        raise ModelError(
-            f"{encoder.location.name} has no subnet {missing[0]}, which {folder} was fitted to: fit it again"
-        )
+    for subnet, own in model.queries.items():
+        if subnet not in encoder.subnets or own.weight.shape[1] != encoder.state_dim(subnet):
+            raise ModelError(f"{encoder.location.name} has no subnet {subnet} as {folder} was fitted to: fit it again")
+    if encoder.full_subnet not in model.queries or model.full.shape[1] != encoder.state_dim(encoder.full_subnet):
+        raise ModelError(f"{folder} was fitted to another full encoder than {encoder.location.name}: fit it again")
 
 
 def _source_of(model: LateInteraction, encoder: TokenEncoder, tokenizer: SeparateTokenizer) -> ActivationSource:

@@ -1,8 +1,9 @@
 """Late-interaction ranker on disk: projections of the states that an encoder gives tokens. It does not import torch.
 
     late-interaction.json          manifest
-    late-interaction.safetensors   full.weight, (dim, hidden), and for each other subnet that may encode queries
-                                   SUBNET.weight, (dim, hidden), and SUBNET.bias, (dim,); all float16
+    late-interaction.safetensors   full.weight, (dim, hidden), for passages, and for each subnet that may encode queries
+                                   SUBNET.weight, (dim, n), SUBNET.bias, (dim,), and SUBNET.token_weight, (n,); n are
+                                   the numbers of the states that it gives tokens; all float16
 
 The encoder itself is not in the folder: the manifest names it.
 """
@@ -31,10 +32,10 @@ from elasticdenser.subnet import Subnet
 WEIGHTS = "late-interaction.safetensors"
 """File beside the manifest that holds the projections."""
 
-FORMAT = 2
+FORMAT = 3
 """Raised by every change of the layout that older versions of this package cannot read."""
 
-_SHAPE, _SETTINGS, _CALIBRATION = "shape", "settings", "calibration"
+_SHAPE, _SETTINGS, _CALIBRATION, _VECTOR_WEIGHTS = "shape", "settings", "calibration", "vector_weights"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,8 @@ class LateInteractionSettings:
     Args:
         max_length: Maximum number of tokens of a passage, special tokens included.
         max_query_length: Maximum number of tokens of a query, special tokens included.
-        vector_weight: Weight of the cosine of the texts' vectors in a score, beside that of their tokens.
+        vector_weight: Weight of the cosine of the texts' vectors in a score, beside that of their tokens, where none is
+            fitted for the subnet.
         first_stage_weight: Weight of the first stage's scores that is added when it reranks a search.
     """
 
@@ -60,7 +62,25 @@ class _Shape:
 
     dim: Annotated[int, Meta(ge=1)]
     hidden: Annotated[int, Meta(ge=1)]
-    subnets: tuple[str, ...]
+    subnets: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QueryProjection:
+    """How the states that a subnet gives a query's tokens become vectors and weights.
+
+    Args:
+        weight: Projection of the states, float32, (dim, n).
+        bias: Added to it, float32, (dim,).
+        token_weight: A token weighs softplus(token_weight · state + ln(e - 1)) as much as the others; with zeros all
+            weigh 1. float32, (n,).
+        vector_weight: Weight of the cosine of the texts' vectors in a score, beside that of their tokens.
+    """
+
+    weight: Floats
+    bias: Floats
+    token_weight: Floats
+    vector_weight: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,16 +89,16 @@ class LateInteraction:
 
     Args:
         settings: How texts are read and scored.
-        full: Projection of the states after the last layer of the full encoder: float32, (dim, hidden).
-        queries: Other subnets that may encode queries -> weight, float32, (dim, hidden), and bias, (dim,), of the
-            projection of their states; from large to small.
+        full: Projection of the states of passages, which the full encoder gives: float32, (dim, hidden).
+        queries: Subnets that may encode queries -> projection of their states; the full encoder first, then from large
+            to small.
         provenance: The encoder, under `PROVENANCE_KEYS`, and anything else that was recorded.
         calibration: Subnet -> calibration of its scores to probabilities; some may be missing.
     """
 
     settings: LateInteractionSettings
     full: Floats
-    queries: Mapping[Subnet, tuple[Floats, Floats]]
+    queries: Mapping[Subnet, QueryProjection]
     provenance: dict[str, Any]
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
@@ -106,8 +126,12 @@ def save_late_interaction(folder: Path, model: LateInteraction) -> None:
     """
     check_provenance(model.provenance, "provenance")
     tensors = {"full.weight": model.full}
-    for subnet, (weight, bias) in model.queries.items():
-        tensors |= {f"{subnet}.weight": weight, f"{subnet}.bias": bias}
+    for subnet, own in model.queries.items():
+        tensors |= {
+            f"{subnet}.weight": own.weight,
+            f"{subnet}.bias": own.bias,
+            f"{subnet}.token_weight": own.token_weight,
+        }
     with np.errstate(over="ignore"):
         halves = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
     if wrong := [name for name, tensor in halves.items() if not np.isfinite(tensor).all()]:
@@ -116,6 +140,7 @@ def save_late_interaction(folder: Path, model: LateInteraction) -> None:
         "format": FORMAT,
         _SHAPE: asdict(_Shape(dim=model.dim, hidden=model.full.shape[1], subnets=tuple(map(str, model.queries)))),
         _SETTINGS: asdict(model.settings),
+        _VECTOR_WEIGHTS: {str(subnet): own.vector_weight for subnet, own in model.queries.items()},
         _CALIBRATION: {subnet: asdict(calibration) for subnet, calibration in model.calibration.items()},
         PROVENANCE: model.provenance,
     }
@@ -140,17 +165,29 @@ def read_late_interaction(folder: Path) -> LateInteraction:
         subnets = list(map(Subnet.parse, shape.subnets))
     except QueryError as error:
         raise ModelError(f"{path}: {error}: {FETCH_AGAIN}") from None
+    weights = from_value(
+        dict[str, Annotated[float, Meta(ge=0)]], values.get(_VECTOR_WEIGHTS), f"{path}: {_VECTOR_WEIGHTS}", ModelError
+    )
+    if missing := [subnet for subnet in subnets if str(subnet) not in weights]:
+        raise ModelError(f"{path}: {_VECTOR_WEIGHTS} lacks {missing[0]}: {FETCH_AGAIN}")
     tensors = Tensors(folder / WEIGHTS)
     tensors.check("full.weight", (shape.dim, shape.hidden))
-    for subnet in subnets:
-        tensors.check(f"{subnet}.weight", (shape.dim, shape.hidden))
-        tensors.check(f"{subnet}.bias", (shape.dim,))
     return LateInteraction(
         settings=settings,
         full=tensors.floats("full.weight"),
-        queries={subnet: (tensors.floats(f"{subnet}.weight"), tensors.floats(f"{subnet}.bias")) for subnet in subnets},
+        queries={subnet: _read_query(tensors, subnet, shape.dim, weights[str(subnet)]) for subnet in subnets},
         provenance=values[PROVENANCE],
         calibration=from_value(
             dict[str, Calibration], values.get(_CALIBRATION, {}), f"{path}: {_CALIBRATION}", ModelError
         ),
     )
+
+
+def _read_query(tensors: Tensors, subnet: Subnet, dim: int, vector_weight: float) -> QueryProjection:
+    """Return the projection of a subnet's states."""
+    token_weight = tensors.floats(f"{subnet}.token_weight").ravel()
+    tensors.check(f"{subnet}.token_weight", token_weight.shape)
+    tensors.check(f"{subnet}.weight", (dim, len(token_weight)))
+    tensors.check(f"{subnet}.bias", (dim,))
+    weight, bias = tensors.floats(f"{subnet}.weight"), tensors.floats(f"{subnet}.bias")
+    return QueryProjection(weight=weight, bias=bias, token_weight=token_weight, vector_weight=vector_weight)

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdenser.arrays import Floats, Scores, Vectors
-from elasticdenser.encoders.token_encoder import Projector, TokenVectors, normalised
+from elasticdenser.encoders.token_encoder import Projector, normalised
 from elasticdenser.kernel.packed_encoder import multiply
 from elasticdenser.kernel.packing import pack_matrix
 from elasticdenser.models.activation_files import NAME_BYTES, Bytes, decode_rows, encode_rows
 from elasticdenser.rankers.pairs import SeparateTokenizer
+from elasticdenser.rankers.query_tokens import QueryTokens
 
 STORED = "int8"
 """Form in which rows are stored and compared: whole numbers with a scale for each row."""
@@ -112,28 +113,39 @@ class PassageRows:
         return StoredPassages(codes, starts, normalised(texts.reshape(len(rows), -1)[:, : self._vector_dim]))
 
 
-def passage_scores(query: TokenVectors, passages: StoredPassages, vector_weight: float) -> Scores:
+def passage_scores(query: QueryTokens, passages: StoredPassages) -> Scores:
     """Return the scores of passages for a query.
 
-    A score is the mean, over the query's tokens, of the highest cosine to a token of the passage (MaxSim), plus
-    `vector_weight` times the cosine of the texts' vectors.
+    A score is the weighted mean, over the query's tokens, of the highest cosine to a token of the passage (MaxSim),
+    plus `vector_weight` times the cosine of the texts' vectors.
 
     Args:
-        query: Vectors of one query.
+        query: The query.
         passages: The passages.
-        vector_weight: As in `LateInteractionSettings`.
 
     Returns:
         float32, (n_passages,).
     """
-    own = _codes(encode_rows(query.tokens, STORED))
+    closest = closest_tokens(query, passages) * query.weights
+    scores: Scores = closest.sum(axis=1) + np.float32(query.vector_weight) * text_cosines(query, passages)
+    return scores
+
+
+def text_cosines(query: QueryTokens, passages: StoredPassages) -> Scores:
+    """Return the cosines of the texts' vectors, float32, (n_passages,)."""
+    cosines: Scores = (passages.texts * query.text).sum(axis=1)
+    return cosines
+
+
+def closest_tokens(query: QueryTokens, passages: StoredPassages) -> Floats:
+    """Return the highest cosine of each token of a query to one of each passage, float32, (n_passages, n_tokens)."""
+    own = _codes(encode_rows(query.vectors, STORED))
     # By the kernel, because BLAS would start threads, which wait for each other on a busy machine. Sums of products of
     # whole numbers that stay below 2^24 are exact in float32, whatever their order.
     products = multiply(pack_matrix(own, np.zeros(len(own), np.float32), "fp32"), passages.codes)
     similarities = products / _norms(passages.codes)[:, None]
-    closest: Scores = (np.maximum.reduceat(similarities, passages.starts, axis=0) / _norms(own)).mean(axis=1)
-    scores: Scores = closest + np.float32(vector_weight) * (passages.texts * query.texts[0]).sum(axis=1)
-    return scores
+    highest: Floats = np.maximum.reduceat(similarities, passages.starts, axis=0)
+    return highest / _norms(own)
 
 
 def _batches(passages: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:

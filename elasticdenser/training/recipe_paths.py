@@ -40,7 +40,8 @@ def check_paths(recipe: object, data: Path) -> None:
 def _paths_of(recipe: object) -> Iterator[tuple[str, str]]:
     """Yield the settings that hold paths, such as `texts[0].path`, and the paths."""
     yield from _own_paths(recipe, "")
-    yield from _own_paths(getattr(recipe, "calibration", None), "calibration.")
+    for table in ("token_weights", "calibration"):
+        yield from _own_paths(getattr(recipe, table, None), f"{table}.")
     for table in _TABLES:
         for number, settings in enumerate(getattr(recipe, table, ())):
             yield from _own_paths(settings, f"{table}[{number}].")

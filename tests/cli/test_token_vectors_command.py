@@ -26,7 +26,7 @@ trains = "late-interaction"
 seed = 1
 encoder = "{encoder}"
 dim = {dim}
-subnets = ["w1-d1", "w0.25-d1"]
+subnets = ["w1-d1", "w0.25-d1", "level0"]
 passages = ["passages.jsonl"]
 n_passages = 4
 [[texts]]
@@ -78,7 +78,8 @@ def test_vectors_are_stored_in_the_precision_of_the_searches(data, tiny_elastic)
     assert wrong.exit_code == 2 and "got 'fp7'" in wrong.stderr
 
 
-def test_probabilities_are_fitted_to_judged_queries(data, tiny_elastic):
+@pytest.fixture
+def judged(data):
     judged = data / "judged"
     (judged / "qrels").mkdir(parents=True)
     (judged / "corpus.jsonl").write_text((data / "passages.jsonl").read_text())
@@ -86,6 +87,10 @@ def test_probabilities_are_fitted_to_judged_queries(data, tiny_elastic):
     (judged / "queries.jsonl").write_text("\n".join(rows))
     pairs = "".join(f"q{number}\td{number}\t1\n" for number in range(len(TEXTS)))
     (judged / "qrels" / "train.tsv").write_text(f"query-id\tcorpus-id\tscore\n{pairs}")
+    return judged
+
+
+def test_probabilities_are_fitted_to_judged_queries(data, judged, tiny_elastic):
     recipe = RECIPE.format(encoder=tiny_elastic, dim=6)
     (data / "late.toml").write_text(f'{recipe}\n[calibration]\npath = "judged"\nn_passages = 3\nk = 4\n')
     result = fit(data)
@@ -101,14 +106,35 @@ def test_probabilities_are_fitted_to_judged_queries(data, tiny_elastic):
     assert_fails(fit(data, "other"), "calibration.path: 'nowhere' is neither a file or folder")
 
 
+def test_weights_of_tokens_are_fitted_to_judged_queries(data, judged, tiny_elastic):
+    recipe = RECIPE.format(encoder=tiny_elastic, dim=6)
+    assert fit(data, "alike").exit_code == 0
+    (data / "late.toml").write_text(f'token_penalty = 0.001\n{recipe}\n[token_weights]\npath = "judged"\nk = 4\n')
+    result = fit(data)
+    assert result.exit_code == 0, result.output
+    alike, fitted = read_late_interaction(data / "alike"), read_late_interaction(data / "ranker")
+    assert list(fitted.queries) == list(alike.queries) and str(list(fitted.queries)[-1]) == "level0"
+    for subnet, own in fitted.queries.items():
+        assert np.array_equal(own.weight, alike.queries[subnet].weight)
+        assert not alike.queries[subnet].token_weight.any() and own.token_weight.any()
+    (judged / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq0\telsewhere\t1\n")
+    assert_fails_after_notes(fit(data, "other"), "no relevant passage of these queries is in the corpus")
+    every = "".join(f"q0\td{number}\t1\n" for number in range(len(TEXTS)))
+    (judged / "qrels" / "train.tsv").write_text(f"query-id\tcorpus-id\tscore\n{every}")
+    assert fit(data, "same").exit_code == 0  # all candidates are relevant: there is nothing to learn
+    assert not any(own.token_weight.any() for own in read_late_interaction(data / "same").queries.values())
+    (data / "late.toml").write_text(f'{recipe}\n[token_weights]\npath = "nowhere"\n')
+    assert_fails(fit(data, "other"), "token_weights.path: 'nowhere' is neither a file or folder")
+
+
 def test_a_fit_can_be_repeated(data):
     fit(data)
     first = read_late_interaction(data / "ranker")
     fit(data, "again")
     again = read_late_interaction(data / "again")
     assert np.array_equal(first.full, again.full)
-    for subnet, (weight, _) in first.queries.items():
-        assert np.array_equal(weight, again.queries[subnet][0])
+    for subnet, own in first.queries.items():
+        assert np.array_equal(own.weight, again.queries[subnet].weight)
 
 
 def test_the_projection_keeps_the_largest_directions(data, tiny_elastic):
@@ -147,6 +173,8 @@ def test_the_shipped_ranker_was_made_by_its_recipe():
     recipe = read_any_recipe(RECIPES / "all-MiniLM-L6-v2-late-interaction.toml")
     shipped = read_late_interaction(shipped_ranker())
     assert shipped.settings == recipe.settings
+    assert [str(subnet) for subnet in shipped.queries][1:] == list(recipe.subnets)
+    assert all(own.token_weight.any() for own in shipped.queries.values())
     assert (shipped.dim, shipped.provenance["n_passages"], shipped.provenance["seed"]) == (
         recipe.dim,
         recipe.n_passages,

@@ -13,7 +13,7 @@ from transformer_models import save_sentence_encoder
 
 from elasticdenser import ElasticQueryEncoder, PassageEncoder
 from elasticdenser.encoders.token_encoder import load_token_encoder
-from elasticdenser.errors import ModelError
+from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.kernel.elastic_weights import read_trained_subnets
 from elasticdenser.kernel.weights import read_full_encoder
 from elasticdenser.models.locate import find_model
@@ -51,7 +51,6 @@ def test_states_are_those_of_the_full_encoder(tiny_model):
 def test_the_mean_of_a_subnets_states_is_what_its_exit_takes(tiny_elastic):
     location = find_model(str(tiny_elastic))
     encoder = load_token_encoder(location, dtype="float32")
-    assert LEVEL_0 not in encoder.subnets
     subnet = Subnet.parse("w0.5-d1")
     weights = read_trained_subnets(location.path, read_full_encoder(location.path))
     weight, bias = weights.exit_of(subnet)
@@ -59,8 +58,22 @@ def test_the_mean_of_a_subnets_states_is_what_its_exit_takes(tiny_elastic):
     states = encoder.states(subnet, SEQUENCES[:1])
     level0 = (vectors[SEQUENCES[0]] * scale[SEQUENCES[0], None]).mean(axis=0)
     expected = weight @ np.concatenate([states.mean(axis=0), level0]) + bias
-    _, (vector,) = encoder.projector(subnet, *projection(encoder.hidden))(SEQUENCES[:1])
+    _, (vector,) = encoder.projector(subnet, *projection(encoder.state_dim(subnet)))(SEQUENCES[:1])
     assert np.allclose(vector, expected / np.linalg.norm(expected), atol=2e-3)  # exits are packed in float16
+
+
+@needs_fast_path
+def test_states_of_level_0_are_its_vectors_of_the_tokens(tiny_elastic):
+    location = find_model(str(tiny_elastic))
+    encoder = load_token_encoder(location)
+    vectors, scale = read_trained_subnets(location.path, read_full_encoder(location.path)).token_table
+    tokens = np.concatenate(SEQUENCES)
+    states = encoder.states(LEVEL_0, SEQUENCES)
+    assert states.shape == (len(tokens), encoder.state_dim(LEVEL_0))
+    assert np.array_equal(states, vectors[tokens] * scale[tokens, None])
+    for wrong in ([[2, 10**6, 3]], [[2, -1, 3]], [[]]):
+        with pytest.raises(QueryError, match="cannot be encoded"):
+            encoder.states(LEVEL_0, wrong)
 
 
 @needs_fast_path
@@ -70,8 +83,8 @@ def test_tokens_are_projected_states_and_texts_the_vectors_of_a_search(tiny_elas
     queries = ElasticQueryEncoder.from_pretrained(folder, dtype="float32", device="cpu")
     texts = ["who wrote dune", "a", "the sand of the dune"]
     sequences = SeparateTokenizer(tiny_elastic, 24, 24).queries(texts)
-    weight, bias = projection(encoder.hidden)
     for subnet in encoder.subnets:
+        weight, bias = projection(encoder.state_dim(subnet))
         tokens, vectors = encoder.projector(subnet, weight, bias)(sequences)
         assert tokens.shape == (sum(map(len, sequences)), 5)
         assert np.allclose(tokens, encoder.states(subnet, sequences) @ weight.T + bias, atol=2e-2)
@@ -89,7 +102,7 @@ def test_vectors_of_texts_are_normalised_where_those_of_a_search_are_not(tiny_el
     assert not read_settings(folder).normalize
     encoder = load_token_encoder(find_model(str(folder)), dtype="float32")
     for subnet in encoder.subnets:
-        _, vectors = encoder.projector(subnet, *projection(encoder.hidden))(SEQUENCES)
+        _, vectors = encoder.projector(subnet, *projection(encoder.state_dim(subnet)))(SEQUENCES)
         assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
@@ -98,7 +111,7 @@ def test_vectors_of_texts_are_normalised_where_those_of_a_search_are_not(tiny_el
 def test_vectors_are_the_same_in_any_batch_to_the_bit(tiny_elastic, dtype):
     encoder = load_token_encoder(find_model(str(tiny_elastic)), dtype=dtype)
     for subnet in encoder.subnets:
-        encode = encoder.projector(subnet, *projection(encoder.hidden))
+        encode = encoder.projector(subnet, *projection(encoder.state_dim(subnet)))
         tokens, vectors = encode(SEQUENCES)
         alone = [encode([sequence]) for sequence in SEQUENCES]
         assert np.array_equal(tokens, np.concatenate([own.tokens for own in alone]))
@@ -111,10 +124,10 @@ def test_other_transformers_give_the_vectors_of_a_search_too(tmp_path, name):
     encoder = load_token_encoder(find_model(str(folder)), dtype="float32", device="cpu")
     texts = ["who wrote dune", "a", "Frank HERBERT, 1965"]
     sequences = SeparateTokenizer(folder, 48, 48).passages(texts)
-    weight, bias = projection(encoder.hidden)
+    weight, bias = projection(encoder.state_dim(encoder.full_subnet))
     tokens, vectors = encoder.projector(encoder.full_subnet, weight, bias)(sequences)
     states = encoder.states(encoder.full_subnet, sequences)
-    assert states.shape == (sum(map(len, sequences)), encoder.hidden)
+    assert states.shape == (sum(map(len, sequences)), encoder.state_dim(encoder.full_subnet))
     assert np.allclose(tokens, states @ weight.T + bias, atol=1e-4)
     expected = PassageEncoder.from_pretrained(str(folder), dtype="float32", device="cpu").encode(texts)
     assert vectors.shape == (3, encoder.vector_dim) == expected.shape

@@ -19,7 +19,7 @@ from elasticdenser.models.locate import find_model
 from elasticdenser.rankers import load_ranker
 from elasticdenser.rankers.late_interaction_files import read_late_interaction, save_late_interaction
 from elasticdenser.rankers.pairs import SeparateTokenizer
-from elasticdenser.subnet import Subnet
+from elasticdenser.subnet import LEVEL_0, Subnet
 
 pytestmark = needs_fast_path
 
@@ -46,16 +46,20 @@ def test_a_score_is_made_of_the_cosines_of_tokens_and_of_texts(folder, tiny_elas
     def normalised(vectors):
         return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
-    def encode(subnet, sequence):
-        weight, bias = model.queries.get(subnet, (model.full, np.zeros(DIM, np.float32)))
+    def encode(subnet, sequence, weight, bias):
         tokens, (text,) = encoder.projector(subnet, weight, bias)([sequence])
         return normalised(tokens.astype(np.float64)), text
 
+    assert LEVEL_0 in ranker.subnets
     for subnet in ranker.subnets:
-        query_tokens, query_vector = encode(subnet, query)
+        own = model.queries[subnet]
+        query_tokens, query_vector = encode(subnet, query, own.weight, own.bias)
+        weights = np.log1p(np.exp(encoder.states(subnet, [query]) @ own.token_weight + np.log(np.e - 1)))
+        assert weights.std() > 0.01
+        encoded = [encode(encoder.full_subnet, passage, model.full, np.zeros(DIM, np.float32)) for passage in passages]
         expected = [
-            (query_tokens @ tokens.T).max(axis=1).mean() + 0.5 * float(vector @ query_vector)
-            for tokens, vector in (encode(encoder.full_subnet, passage) for passage in passages)
+            weights @ (query_tokens @ tokens.T).max(axis=1) / weights.sum() + 0.5 * float(vector @ query_vector)
+            for tokens, vector in encoded
         ]
         assert np.allclose(ranker.score(QUERY, TEXTS, subnet), expected, atol=2e-2)  # 8 bits are stored
 
@@ -65,11 +69,16 @@ def test_the_weight_of_the_texts_is_in_the_manifest(folder, tiny_elastic, tmp_pa
     scores = []
     for number, weight in enumerate((0, 0.5, 1)):
         other = write_late_interaction(tmp_path / str(number), tiny_elastic)
-        content["settings"]["vector_weight"] = weight
+        content["vector_weights"]["w1-d2"] = weight
         (other / "late-interaction.json").write_text(json.dumps(content))
         scores.append(LateInteractionRanker.from_pretrained(other).score(QUERY, TEXTS))
     assert np.allclose(scores[2] - scores[1], scores[1] - scores[0], atol=1e-5)
     assert np.abs(scores[1] - scores[0]).min() > 1e-3
+
+
+def test_a_query_needs_no_subnet_of_its_own(ranker):
+    assert all(ranker.subnet_beside(subnet) == subnet for subnet in ranker.subnets)
+    assert ranker.subnet_beside(Subnet.parse("w0.75-d1")) == ranker.full_subnet
 
 
 @pytest.mark.parametrize("kind", ["deberta-v2", "modernbert"])
@@ -242,7 +251,10 @@ def test_damaged_files_are_refused(tiny_elastic, tmp_path):
     path = folder / "late-interaction.json"
     content = json.loads(path.read_text())
     for key, value, message in (
-        ("format", 1, "got format 1, expected 2"),
+        ("format", 2, "got format 2, expected 3"),
+        ("vector_weights", {}, "vector_weights lacks w1-d2: fetch the model again"),
+        ("vector_weights", {"w1-d2": -1}, "vector_weights"),
+        ("shape", {**content["shape"], "subnets": []}, "subnets"),
         ("shape", {**content["shape"], "dim": 9}, "got full.weight of F16"),
         ("shape", {**content["shape"], "subnets": ["x"]}, r"late-interaction\.json: got subnet 'x', expected the form"),
         ("settings", {"max_length": 1}, "max_length"),

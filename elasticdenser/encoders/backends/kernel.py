@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from threading import Lock
 from typing import Self
 
@@ -23,7 +24,7 @@ from elasticdenser.models.locate import ModelLocation
 from elasticdenser.models.manifest import check_layers, is_elastic, is_student
 from elasticdenser.models.settings import INT8, EncoderSettings
 from elasticdenser.models.weights_files import weights_file
-from elasticdenser.subnet import Subnet
+from elasticdenser.subnet import LEVEL_0, Subnet
 
 
 def can_run(location: ModelLocation, settings: EncoderSettings) -> bool:
@@ -111,25 +112,24 @@ class KernelBackend(KernelCaller):
         if subnet not in self._kept:
             self._last.clear()
             return self.run(self._model(subnet), sequences, self._options)
-        encoded = EncodedTexts(*self.run_with_states(self._model(subnet), sequences, self._options))
+        encoded = self._with_states(sequences, subnet)
         self._last.put(subnet, sequences, encoded)
         return encoded.vectors
 
     def forward_tokens(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> EncodedTexts:
-        """Return what `forward` does, with the states of all tokens.
+        """Return what `forward` does, with the states of all tokens; those of level 0 are its vectors of the tokens.
 
         After `keep_states`, the texts that the calling thread encoded last are not computed again.
 
         Raises:
-            QueryError: As for `forward`, or the subnet is `level0`, which has no states.
+            QueryError: As for `forward`.
         """
-        last = self._last.get(subnet, sequences)
-        return last or EncodedTexts(*self.run_with_states(self._model(subnet), sequences, self._options))
+        return self._last.get(subnet, sequences) or self._with_states(sequences, subnet)
 
     def dims_of(self, subnet: Subnet) -> tuple[int, int]:
         """Return the numbers of a subnet's vector of a text, and of its state of a token."""
         model = self._model(subnet)
-        return model.dim, model.struct.hidden
+        return model.dim, model.dim if subnet == LEVEL_0 else model.struct.hidden
 
     def keep_states(self, subnet: Subnet) -> None:
         """Let `forward` keep the last batch in each thread if a subnet encoded it, for `forward_tokens`.
@@ -142,6 +142,12 @@ class KernelBackend(KernelCaller):
     def one_thread_per_call(self) -> AbstractContextManager[None]:
         """Return an empty context: the kernel always computes in the calling thread alone."""
         return nullcontext()
+
+    def _with_states(self, sequences: Sequence[Sequence[int]], subnet: Subnet) -> EncodedTexts:
+        if subnet != LEVEL_0:
+            return EncodedTexts(*self.run_with_states(self._model(subnet), sequences, self._options))
+        vectors = self.run(self._model(subnet), sequences, self._options)  # first, as it checks the sequences
+        return EncodedTexts(vectors, self._packed.static_vectors(list(chain.from_iterable(sequences))))
 
     def _model(self, subnet: Subnet) -> KernelModel:
         if (model := self._models.get(subnet)) is not None:

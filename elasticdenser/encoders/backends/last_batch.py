@@ -19,7 +19,8 @@ class EncodedTexts(NamedTuple):
 
     Args:
         vectors: Vectors of the texts, float32, (n_texts, dim).
-        states: States of their tokens after the last layer, end to end, float32, (n_tokens, hidden).
+        states: States of their tokens after the last layer, or at level 0 its vectors of the tokens, end to end,
+            float32, (n_tokens, n).
     """
 
     vectors: Vectors

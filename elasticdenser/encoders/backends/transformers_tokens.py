@@ -30,12 +30,17 @@ class TransformersTokenEncoder:
         self.location, self._backend = location, backend
         self.full_subnet, self.subnets, self.dtype = backend.full_subnet, backend.subnets, backend.dtype
         tokens, vectors = backend.tokens_and_vectors([[0]])
-        self.hidden, self.vector_dim = tokens.shape[1], vectors.shape[1]
+        self._state_dim = int(tokens.shape[1])
+        self.vector_dim = int(vectors.shape[1])
 
     @classmethod
     def load(cls, location: ModelLocation, settings: EncoderSettings, *, dtype: str, device: str) -> Self:
         """Load an encoder; see `load_token_encoder`."""
         return cls(location, TransformersBackend.load(location, settings, dtype=dtype, device=device))
+
+    def state_dim(self, subnet: Subnet) -> int:
+        """Return the number of numbers of a state; see `TokenEncoder`."""
+        return self._state_dim
 
     def states(self, subnet: Subnet, sequences: Sequence[Sequence[int]]) -> Floats:
         """Return the states of tokens; see `TokenEncoder`."""

@@ -68,7 +68,7 @@ class MeasureSettings:
     filters: bool = False
     rerankings: tuple[str, ...] = ()
     rerank_queries: int = 100
-    rerank_subnets: int = 4
+    rerank_subnets: int = 6
     escalated_shares: tuple[float, ...] = ()
     seed: int = 0
 

@@ -60,7 +60,7 @@ def quick_profile(
         rounds=5,
         rerankings=_own_reranking(retriever) if rerankings is None else tuple(rerankings),
         rerank_queries=16,
-        rerank_subnets=2,
+        rerank_subnets=6,
     )
     by_length = retention_by_length_of(folder)
     if shipped is None:
@@ -89,7 +89,11 @@ def _own_reranking(retriever: Retriever) -> tuple[str, ...]:
     from elasticdenser.retrieval.reranking import ElasticReranker
 
     own = retriever.reranker
-    return (spelling_of(own),) if isinstance(own, ElasticReranker) and own.n_candidates else ()
+    if not isinstance(own, ElasticReranker) or not own.n_candidates:
+        return ()
+    (first, *others), spelling = own.stages, spelling_of(own)
+    is_largest = first.subnet == own.ranker.full_subnet and not others
+    return (spelling.replace(f":{first.subnet}", "") if is_largest else spelling,)
 
 
 def _quality_by_tokens(profile: Profile, retention_by_length: QualityByTokens) -> QualityByTokens:

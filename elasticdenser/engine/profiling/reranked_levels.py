@@ -1,7 +1,8 @@
 """Levels that rerank: products of query subnets and rerankings, their quality and their run times.
 
-What is reranked takes most of the time of such a level, and a smaller query subnet saves little of it. So only the
-subnets of the ladder without reranking are paired.
+Only the query subnets of the ladder without reranking are paired. Where a reranking names no subnet of the ranker, each
+query subnet has the one that goes with it: of late interaction the same, for which a query is encoded once, and of
+other rankers, which take most of the time of a level whatever encodes the query, the largest.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.profiling.search_effort import retained_share
 from elasticdenser.engine.request import Query
 from elasticdenser.progress import Progress, silent
+from elasticdenser.rankers.stages import Stage
+from elasticdenser.subnet import Subnet
 
 if TYPE_CHECKING:
     from elasticdenser.retrieval.reranking import ElasticReranker
@@ -36,7 +39,7 @@ class RerankMeasureSettings:
     """Settings of a measurement of levels that rerank.
 
     Args:
-        rerankings: What is reranked, each such as `50:w0.5-d3`, or `100:w0.25-d1,30:w0.5-d3`; at least one.
+        rerankings: What is reranked, each such as `50`, `50:w0.5-d3`, or `100:w0.25-d1,30:w0.5-d3`; at least one.
         batch_sizes: Batch sizes, rising from 1.
         tokens: Lengths of queries in tokens for which a single query is timed as well.
         k: Number of hits.
@@ -82,7 +85,11 @@ def add_reranked_levels(
     rerankers = [elastic_reranker(retriever, spelling) for spelling in settings.rerankings]
     largest = max(rerankers, key=_size)
     paired = [profile.levels[index] for index in profile.hull][: settings.max_subnets]
-    pairs = {level_name(level.name, spelling_of(reranker)): level for level in paired for reranker in rerankers}
+    pairs = {
+        level_name(level.name, spelling_of(_beside(level, reranker, spelling))): level
+        for level in paired
+        for spelling, reranker in zip(settings.rerankings, rerankers, strict=True)
+    }
     full = str(retriever.encoder.full_subnet)
     best = level_name(full, spelling_of(largest))
     with without_cache(retriever.encoder):
@@ -100,6 +107,14 @@ def add_reranked_levels(
     }
     plain = [_scaled(level, shares[full] / top) for level in profile.levels]
     return Profile(levels=[*plain, *timed], measured=measured)
+
+
+def _beside(level: Level, reranker: ElasticReranker, spelling: str) -> ElasticReranker:
+    """Return the reranker of a spelling; one that names no subnet has that which goes with the level's query subnet."""
+    if ":" in spelling:
+        return reranker
+    subnet = reranker.ranker.subnet_beside(Subnet.parse(level.parts.subnet))
+    return replace(reranker, subnet=subnet, then=tuple(Stage(stage.n_candidates, subnet) for stage in reranker.then))
 
 
 def _size(reranker: ElasticReranker) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
-"""Fit of the projections of a late-interaction ranker, without gradients; only probabilities need judgements.
+"""Fit of a late-interaction ranker; only weights of tokens and probabilities need judgements.
 
 The states of tokens are projected onto the directions in which those of passages are largest (their first right
 singular vectors). The states of a smaller subnet are projected so that they come nearest to the projected states of the
-full encoder, by ridge regression over queries.
+full encoder, by ridge regression over queries; so are the vectors of tokens at level 0.
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ from numpy.typing import NDArray
 from elasticdenser.arrays import Floats
 from elasticdenser.encoders.token_encoder import TokenEncoder, load_token_encoder
 from elasticdenser.errors import BadInputError
+from elasticdenser.models.calibration import fit_calibration
 from elasticdenser.models.locate import DEFAULT_ELASTIC, find_model
 from elasticdenser.progress import Progress, silent
 from elasticdenser.rankers.late_interaction_files import (
     LateInteraction,
+    LateInteractionSettings,
+    QueryProjection,
     check_late_interaction_replaceable,
     save_late_interaction,
 )
 from elasticdenser.rankers.pairs import SeparateTokenizer
-from elasticdenser.rankers.token_rows import PassageRows
+from elasticdenser.rankers.query_tokens import query_encoder
+from elasticdenser.rankers.token_rows import PassageRows, passage_scores
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.inputs import TrainOptions, corpus_of, reservoir_sample
-from elasticdenser.training.late_interaction.calibration import JudgedQueries, fitted_calibrations, load_judged_queries
+from elasticdenser.training.late_interaction.judged import JudgedLists, JudgedQueries, load_judged_queries
 from elasticdenser.training.late_interaction.recipe import LateInteractionRecipe
+from elasticdenser.training.late_interaction.token_weights import fitted_token_weights
 from elasticdenser.training.recipe_paths import check_paths
 from elasticdenser.training.stages import Log
 from elasticdenser.training.texts import training_texts
@@ -79,19 +84,24 @@ def fit_late_interaction(
     passages = tokenizer.passages(_drawn(recipe, options.data))
     texts = training_texts(recipe.texts, data=options.data, seed=recipe.seed) if fitted else []
     queries = tokenizer.queries(texts)
-    calibration = recipe.calibration
-    judged = calibration and load_judged_queries(calibration, data=options.data, seed=recipe.seed)
+    judged = {
+        table: load_judged_queries(table, data=options.data, seed=recipe.seed)
+        for table in (recipe.token_weights, recipe.calibration)
+        if table  # read now, so that a missing file is found before any work
+    }
     log(f"{len(passages):,} passages" + (f" and {len(queries):,} queries" if fitted else ""))
-    if recipe.dim > encoder.hidden:
-        raise BadInputError(f"got dim = {recipe.dim}, expected at most {encoder.hidden}, the numbers of a state")
+    if recipe.dim > (hidden := encoder.state_dim(encoder.full_subnet)):
+        raise BadInputError(f"got dim = {recipe.dim}, expected at most {hidden}, the numbers of a state")
     states = _states(encoder, encoder.full_subnet, passages, progress, "Encoding passages")
     projection, energy = _principal(states, recipe.dim)
     if fitted:
         targets = np.concatenate([states @ projection.T for states in _states(encoder, encoder.full_subnet, queries)])
-    projections, closeness = {}, {}
+    projections = {encoder.full_subnet: _query_projection(projection, np.zeros(recipe.dim, np.float32), settings)}
+    closeness = {}
     for number, subnet in enumerate(fitted):
         inputs = np.concatenate(list(_states(encoder, subnet, queries)))
-        projections[subnet], closeness[subnet] = _fitted(inputs, targets, recipe.ridge)
+        exit_, closeness[subnet] = _fitted(inputs, targets, recipe.ridge)
+        projections[subnet] = _query_projection(*exit_, settings)
         progress("Fitting the subnets", number + 1, len(fitted))
     model = LateInteraction(
         settings=settings,
@@ -107,28 +117,58 @@ def fit_late_interaction(
             "n_queries": len(queries),
         },
     )
-    if calibration and judged:
-        model = _calibrated(model, judged, calibration.k, encoder, tokenizer, progress)
+    if table := recipe.token_weights:
+        lists = _judged_lists(model, encoder, tokenizer, judged[table], table.k, progress)
+        model = _weighted(model, encoder, lists, recipe.token_penalty, progress)
+    if table := recipe.calibration:
+        lists = _judged_lists(model, encoder, tokenizer, judged[table], table.k, progress)
+        model = _calibrated(model, encoder, lists)
     save_late_interaction(output, model)
     return LateInteractionResult(folder=output, energy=energy, closeness=closeness)
 
 
-def _calibrated(
+def _query_projection(weight: Floats, bias: Floats, settings: LateInteractionSettings) -> QueryProjection:
+    """Return a projection that weighs all tokens alike."""
+    token_weight = np.zeros(weight.shape[1], np.float32)
+    return QueryProjection(weight=weight, bias=bias, token_weight=token_weight, vector_weight=settings.vector_weight)
+
+
+def _judged_lists(
     model: LateInteraction,
-    judged: JudgedQueries,
-    k: int,
     encoder: TokenEncoder,
     tokenizer: SeparateTokenizer,
+    judged: JudgedQueries,
+    k: int,
     progress: Progress,
+) -> JudgedLists:
+    """Return the candidates of judged queries, with the vectors of their tokens."""
+    project = encoder.projector(encoder.full_subnet, model.full, np.zeros(model.dim, np.float32))
+    rows = PassageRows(project, model.dim, encoder.vector_dim)
+    encode = query_encoder(encoder, encoder.full_subnet, model.queries[encoder.full_subnet])
+    return JudgedLists(judged, rows, tokenizer, k=k, encode=encode, progress=progress)
+
+
+def _weighted(
+    model: LateInteraction, encoder: TokenEncoder, lists: JudgedLists, penalty: float, progress: Progress
 ) -> LateInteraction:
-    """Return the model with the calibration of each subnet."""
-    exits = {encoder.full_subnet: (model.full, np.zeros(model.dim, np.float32)), **model.queries}
-    projectors = {subnet: encoder.projector(subnet, *exit_) for subnet, exit_ in exits.items()}
-    rows = PassageRows(projectors[encoder.full_subnet], model.dim, encoder.vector_dim)
-    weight = model.settings.vector_weight
-    calibrations = fitted_calibrations(
-        judged, projectors, rows, tokenizer, vector_weight=weight, k=k, progress=progress
-    )
+    """Return the model with weights of tokens that suit judged queries."""
+    queries = {}
+    for number, (subnet, own) in enumerate(model.queries.items()):
+        queries[subnet] = fitted_token_weights(encoder, subnet, own, lists, penalty)
+        progress("Fitting weights of tokens", number + 1, len(model.queries))
+    return replace(model, queries=queries)
+
+
+def _calibrated(model: LateInteraction, encoder: TokenEncoder, lists: JudgedLists) -> LateInteraction:
+    """Return the model with probabilities that suit judged queries: two numbers a subnet, which change no order."""
+    labels = np.concatenate(lists.labels)
+    calibrations = {}
+    for subnet, own in model.queries.items():
+        encode = query_encoder(encoder, subnet, own)
+        scores = [
+            passage_scores(encode(query), lists.passages_of(number)) for number, query in enumerate(lists.queries)
+        ]
+        calibrations[str(subnet)] = fit_calibration(np.concatenate(scores), labels)
     return replace(model, calibration=calibrations)
 
 

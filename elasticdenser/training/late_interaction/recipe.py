@@ -1,10 +1,11 @@
 """Recipe of a late-interaction ranker, a TOML file with `trains = "late-interaction"`.
 
-title, seed, encoder, dim, ridge, subnets
+title, seed, encoder, dim, ridge, subnets, token_penalty
 passages = [...]    n_passages      corpora, and how many of their passages the projection is fitted to
 [[texts]]           queries that the subnets are fitted to, if there are any: path, kind, limit: see `TextSource`
 [settings]          see `LateInteractionSettings`
-[calibration]       judged queries to which probabilities are fitted: see `CalibrationSettings`
+[token_weights]     judged queries to which the weights of tokens are fitted: see `JudgedSettings`
+[calibration]       judged queries to which probabilities are fitted: see `JudgedSettings`
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from elasticdenser.training.texts import TextSource
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrationSettings:
-    """Judged queries to which the probabilities of a ranker are fitted.
+class JudgedSettings:
+    """Judged queries to which something of a ranker is fitted.
 
     Args:
         path: A BEIR folder.
@@ -56,9 +57,12 @@ class LateInteractionRecipe:
         passages: Corpora.
         n_passages: Maximum number of their passages, drawn at random.
         texts: Sources of queries.
-        subnets: Subnets that may encode queries beside the full encoder.
+        subnets: Subnets that may encode queries beside the full encoder, `level0` too.
         ridge: Penalty on the projections of the subnets, as the number of tokens that would weigh as much.
+        token_penalty: Penalty on the mean square of what the weights of tokens add to a logit, beside the mean
+            cross-entropy of a query.
         settings: How texts are read, and how scores are used.
+        token_weights: Judged queries for the weights of tokens; None weighs all alike.
         calibration: Judged queries for probabilities; None fits none.
     """
 
@@ -71,8 +75,10 @@ class LateInteractionRecipe:
     texts: tuple[TextSource, ...] = ()
     subnets: tuple[str, ...] = ()
     ridge: PositiveFloat = 10.0
+    token_penalty: PositiveFloat = 0.1
     settings: LateInteractionSettings = field(default_factory=LateInteractionSettings)
-    calibration: CalibrationSettings | None = None
+    token_weights: JudgedSettings | None = None
+    calibration: JudgedSettings | None = None
 
     def __post_init__(self) -> None:
         for name in self.subnets:

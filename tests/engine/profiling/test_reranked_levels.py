@@ -6,15 +6,19 @@ import json
 from dataclasses import replace
 
 import pytest
+from kernel_helpers import needs_fast_path
+from late_interaction_models import write_late_interaction
 from typer.testing import CliRunner
 
 from elasticdenser import Retriever
 from elasticdenser.cli import app
 from elasticdenser.cli.judged_levels import judge_by_measure
 from elasticdenser.engine.profiling.agreement import agreement, quality_from_agreement
+from elasticdenser.engine.profiling.level import Level
 from elasticdenser.engine.profiling.measure import MeasureSettings, measure_profile
 from elasticdenser.engine.profiling.profile import Profile
 from elasticdenser.engine.profiling.quick import quick_profile
+from elasticdenser.engine.profiling.reranked_levels import RerankMeasureSettings, add_reranked_levels
 from elasticdenser.errors import ModelError, QueryError
 from elasticdenser.models import shipped_ranker
 from elasticdenser.rankers import load_shipped_ranker
@@ -100,10 +104,38 @@ def test_a_saved_profile_is_read_back(profile, tmp_path):
     assert Profile.load(tmp_path / "profile.json").levels == profile.levels
 
 
+@needs_fast_path
+def test_late_interaction_reads_a_query_with_the_subnet_that_encoded_it(searched_index, tiny_elastic, tmp_path):
+    ranker = write_late_interaction(tmp_path / "late", tiny_elastic)
+    options = {"encoder": str(tiny_elastic), "device": "cpu", "ranker": ranker}
+    levels = [
+        Level(name="w1-d2", quality=1.0, measured_s={1: 0.01}),
+        Level(name="level0", quality=0.5, measured_s={1: 0.001}),
+    ]
+    settings = RerankMeasureSettings(
+        rerankings=("12", "12:w0.5-d1", "20,8"), batch_sizes=(1,), tokens=(4,), k=3, rounds=1, max_subnets=2
+    )
+    profile = add_reranked_levels(
+        Retriever.open(searched_index, **options),
+        QUERIES,
+        Profile(levels=levels),
+        settings,
+        judge=lambda levels, best: dict.fromkeys(levels, 1.0),
+    )
+    assert {level.name for level in profile.levels} == {
+        *("w1-d2", "w1-d2+12:w1-d2", "w1-d2+12:w0.5-d1", "w1-d2+20:w1-d2+8:w1-d2"),
+        *("level0", "level0+12:level0", "level0+12:w0.5-d1", "level0+20:level0+8:level0"),
+    }
+    assert profile.measured["reranked_judged_against"] == "w1-d2+12:w1-d2"
+    for reranker, expected in (("12", "w1-d2+12:w1-d2"), ("12:w0.5-d1", "w1-d2+12:w0.5-d1")):
+        quick = quick_profile(Retriever.open(searched_index, **options, reranker=reranker))
+        assert expected in {level.name for level in quick.levels}
+
+
 def test_a_brief_measurement_pairs_the_best_subnets(reranking_retriever):
     profile = quick_profile(reranking_retriever, rerankings=RERANKINGS[:1])
     reranked = [level for level in profile.levels if level.parts.stages]
-    assert 1 <= len(reranked) <= 2 and profile.levels[0].name == "w1-d2+12:w0.5-d1"
+    assert 1 <= len(reranked) <= 6 and profile.levels[0].name == "w1-d2+12:w0.5-d1"
     assert not any(level.parts.stages for level in quick_profile(reranking_retriever).levels)
 
 
@@ -120,7 +152,7 @@ def test_what_cannot_be_reranked_is_refused_before_any_work(retriever, reranking
     ):
         with pytest.raises(QueryError, match=message):
             measure_profile(reranking_retriever, QUERIES, replace(SETTINGS, rerankings=(spelling,)))
-    with pytest.raises(QueryError, match="0 queries and 4 subnets to rerank with"):
+    with pytest.raises(QueryError, match="0 queries and 6 subnets to rerank with"):
         MeasureSettings(rerank_queries=0)
 
 

@@ -1,27 +1,25 @@
-"""Calibration of a late-interaction ranker on judged queries: two numbers a subnet, which change no order."""
+"""Judged queries of a late-interaction ranker, and their candidates."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import numpy as np
+from numpy.typing import NDArray
 
-from elasticdenser.arrays import Scores
 from elasticdenser.datasets import load_qrels, load_queries
-from elasticdenser.encoders.token_encoder import Projector
 from elasticdenser.errors import BadInputError
 from elasticdenser.models.activation_files import Bytes, encode_rows
-from elasticdenser.models.calibration import Calibration, fit_calibration
 from elasticdenser.progress import Progress
 from elasticdenser.rankers.pairs import SeparateTokenizer
-from elasticdenser.rankers.token_rows import STORED, PassageRows, passage_scores
-from elasticdenser.subnet import Subnet
+from elasticdenser.rankers.query_tokens import EncodeQuery
+from elasticdenser.rankers.token_rows import STORED, PassageRows, StoredPassages
 from elasticdenser.training.inputs import corpus_of, reservoir_sample
-from elasticdenser.training.late_interaction.recipe import CalibrationSettings
+from elasticdenser.training.late_interaction.recipe import JudgedSettings
 
 _BATCH = 64
 """Passages that are encoded in one call."""
@@ -42,7 +40,7 @@ class JudgedQueries:
     passages: dict[str, str]
 
 
-def load_judged_queries(settings: CalibrationSettings, *, data: Path, seed: int) -> JudgedQueries:
+def load_judged_queries(settings: JudgedSettings, *, data: Path, seed: int) -> JudgedQueries:
     """Draw queries and passages.
 
     Args:
@@ -53,7 +51,7 @@ def load_judged_queries(settings: CalibrationSettings, *, data: Path, seed: int)
     Raises:
         BadInputError: A file is missing or damaged, or no relevant passage is in the corpus.
     """
-    random = Random(f"{seed}/calibration")
+    random = Random(f"{seed}/{settings.path}/{settings.split}")
     relevant_of: dict[str, set[str]] = defaultdict(set)
     for qrel in load_qrels(data / settings.path, split=settings.split):
         if qrel.relevance > 0:
@@ -78,42 +76,48 @@ def load_judged_queries(settings: CalibrationSettings, *, data: Path, seed: int)
     return JudgedQueries(queries=[query.text for query in queries], relevant=relevant, passages=passages | dict(drawn))
 
 
-def fitted_calibrations(
-    judged: JudgedQueries,
-    projectors: Mapping[Subnet, Projector],
-    rows: PassageRows,
-    tokenizer: SeparateTokenizer,
-    *,
-    vector_weight: float,
-    k: int,
-    progress: Progress,
-) -> dict[str, Calibration]:
-    """Return the calibration of each subnet by name.
+class JudgedLists:
+    """Candidates of judged queries, with the vectors of their tokens.
 
     Args:
         judged: The judged queries.
-        projectors: Encoder of queries at each subnet, the full encoder first.
         rows: Encodes passages.
         tokenizer: The ranker's.
-        vector_weight: As in `LateInteractionSettings`.
-        k: As in `CalibrationSettings`.
+        k: As in `JudgedSettings`.
+        encode: Encodes a query by the full encoder, for the search of its nearest passages.
         progress: Called with (activity, done, total).
     """
-    number_of = {doc_id: number for number, doc_id in enumerate(judged.passages)}
-    stored = _stored(list(judged.passages.values()), rows, tokenizer, progress)
-    vectors = rows.parted(stored).texts
-    full, *_ = projectors
-    labels: list[bool] = []
-    scores: dict[Subnet, list[Scores]] = {subnet: [] for subnet in projectors}
-    for tokens, relevant_ids in zip(tokenizer.queries(judged.queries), judged.relevant, strict=True):
-        relevant = {number_of[doc_id] for doc_id in relevant_ids if doc_id in number_of}
-        nearest = np.argsort(-(vectors @ projectors[full]([tokens]).texts[0]), kind="stable")[:k].tolist()
-        candidates = sorted(relevant.union(nearest))
-        labels += [number in relevant for number in candidates]
-        of_query = rows.parted([stored[number] for number in candidates])
-        for subnet, projector in projectors.items():
-            scores[subnet].append(passage_scores(projector([tokens]), of_query, vector_weight))
-    return {str(subnet): fit_calibration(np.concatenate(own), np.array(labels)) for subnet, own in scores.items()}
+
+    def __init__(
+        self,
+        judged: JudgedQueries,
+        rows: PassageRows,
+        tokenizer: SeparateTokenizer,
+        *,
+        k: int,
+        encode: EncodeQuery,
+        progress: Progress,
+    ) -> None:
+        self._rows = rows
+        self.queries = tokenizer.queries(judged.queries)
+        number_of = {doc_id: number for number, doc_id in enumerate(judged.passages)}
+        self._stored = _stored(list(judged.passages.values()), rows, tokenizer, progress)
+        vectors = rows.parted(self._stored).texts
+        self._candidates: list[list[int]] = []
+        self.labels: list[NDArray[np.bool_]] = []
+        for query, relevant_ids in zip(self.queries, judged.relevant, strict=True):
+            relevant = {number_of[doc_id] for doc_id in relevant_ids if doc_id in number_of}
+            nearest = np.argsort(-(vectors @ encode(query).text), kind="stable")[:k].tolist()
+            candidates = sorted(relevant.union(nearest))
+            self._candidates.append(candidates)
+            self.labels.append(np.array([number in relevant for number in candidates]))
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def passages_of(self, number: int) -> StoredPassages:
+        """Return the candidates of a query, given by its number."""
+        return self._rows.parted([self._stored[candidate] for candidate in self._candidates[number]])
 
 
 def _stored(texts: list[str], rows: PassageRows, tokenizer: SeparateTokenizer, progress: Progress) -> list[Bytes]:
