@@ -12,7 +12,7 @@ from setuptools import Extension, setup
 FOLDER = "elasticdenser/kernel"
 SOURCES = ["kernel", "path_amx", "path_avx512", "path_avx_vnni", "path_avx2", "path_neon", "path_portable"]
 HEADERS = [
-    *("model", "forward", "products", "tiles", "attention", "rescoring", "words"),
+    *("model", "forward", "products", "tiles", "attention", "rescoring", "maxsim", "words"),
     *("simd_avx512", "simd_avx2", "simd_neon", "simd_reduce", "simd_portable"),
 ]
 # Each path's source names the instructions that it uses. The compiler must not fuse multiplications and additions by

@@ -13,6 +13,9 @@ def forward(
     states: object = ...,
 ) -> int: ...
 def multiply(path: int, product: object, inputs: object, out: object) -> None: ...
+def maxsim(
+    path: int, rows: object, row_bytes: int, dim: int, bounds: object, query: object, highest: object
+) -> None: ...
 def add_word(
     passages: object,
     counts: object,

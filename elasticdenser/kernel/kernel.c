@@ -295,6 +295,66 @@ static PyObject *kernel_rescore(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* Computes the highest cosines, or sets an exception if an argument does not fit. */
+static void run_maxsim(const Path *path, const Py_buffer *rows, int64_t row_bytes, int64_t dim,
+                       const Py_buffer *passages, const Py_buffer *query, const Py_buffer *highest) {
+    const int64_t n_passages = passages->len / (2 * (int64_t)sizeof(int64_t));
+    const int64_t *const bounds = passages->buf;
+    if (dim < 1 || row_bytes < dim) {
+        PyErr_Format(PyExc_ValueError, "got %lld numbers in rows of %lld bytes, expected 1 to as many", (long long)dim,
+                     (long long)row_bytes);
+        return;
+    }
+    const int64_t n_columns = query->len / (int64_t)sizeof(float) / dim, n_rows = rows->len / row_bytes;
+    if (n_columns % 16) {
+        PyErr_Format(PyExc_ValueError, "got %lld columns, expected a multiple of 16", (long long)n_columns);
+        return;
+    }
+    if (!has_bytes(query, n_columns * dim * (int64_t)sizeof(float), "query") ||
+        !has_bytes(highest, n_passages * n_columns * (int64_t)sizeof(float), "highest"))
+        return;
+    for (int64_t p = 0; p < n_passages; p++)
+        if (bounds[2 * p] < 0 || bounds[2 * p + 1] > n_rows) {
+            PyErr_Format(PyExc_ValueError, "got rows %lld to %lld, expected 0 to %lld", (long long)bounds[2 * p],
+                         (long long)bounds[2 * p + 1], (long long)n_rows);
+            return;
+        }
+    float *const scratch = PyMem_Malloc((size_t)(4 * dim) * sizeof(float));
+    if (!scratch) {
+        PyErr_NoMemory();
+        return;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    path->maxsim(rows->buf, row_bytes, dim, bounds, n_passages, query->buf, n_columns, scratch, highest->buf);
+    Py_END_ALLOW_THREADS
+    PyMem_Free(scratch);
+}
+
+PyDoc_STRVAR(maxsim_doc,
+"maxsim(path, rows, row_bytes, dim, bounds, query, highest)\n\n"
+"Write the highest cosine, times the length of the query's vector, of each token of a query to one of each passage.\n"
+"rows: (n_rows, row_bytes), each beginning with dim numbers, int8; bounds: int64, (n_passages, 2), the first row of\n"
+"each passage and the one behind its last; query: float32, (dim, n_columns), n_columns a multiple of 16; highest:\n"
+"float32, (n_passages, n_columns).");
+static PyObject *kernel_maxsim(PyObject *self, PyObject *args) {
+    (void)self;
+    int number;
+    long long row_bytes, dim;
+    Py_buffer rows, bounds, query, highest;
+    if (!PyArg_ParseTuple(args, "iy*LLy*y*w*:maxsim", &number, &rows, &row_bytes, &dim, &bounds, &query, &highest))
+        return NULL;
+    const Path *path = path_at(number);
+    if (path)
+        run_maxsim(path, &rows, row_bytes, dim, &bounds, &query, &highest);
+    PyBuffer_Release(&rows);
+    PyBuffer_Release(&bounds);
+    PyBuffer_Release(&query);
+    PyBuffer_Release(&highest);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 /* Adds the scores of a word, or sets an exception if an argument does not fit. */
 static int64_t run_add_word(Word word, const Py_buffer *counts, const Py_buffer *allowed, const Py_buffer *sums,
                             const Py_buffer *found) {
@@ -369,6 +429,7 @@ static PyMethodDef methods[] = {
     {"forward", kernel_forward, METH_VARARGS, forward_doc},
     {"multiply", kernel_multiply, METH_VARARGS, multiply_doc},
     {"rescore", kernel_rescore, METH_VARARGS, rescore_doc},
+    {"maxsim", kernel_maxsim, METH_VARARGS, maxsim_doc},
     {"add_word", kernel_add_word, METH_VARARGS, add_word_doc},
     {"paths", kernel_paths, METH_NOARGS, paths_doc},
     {"columns", kernel_columns, METH_VARARGS, columns_doc},

@@ -74,9 +74,12 @@ typedef struct {
     /* candidates: (n), -1 for none; all_scores: (n), scratch; scores, positions: (k), best first; k: 1 to n. */
     void (*rescore)(const float *vectors, int64_t dim, const float *query, const int64_t *candidates, int64_t n,
                     int64_t k, float *all_scores, float *scores, int64_t *positions, Margin *margin);
+    /* See maxsim.h. scratch: (4, dim). */
+    void (*maxsim)(const int8_t *rows, int64_t row_bytes, int64_t dim, const int64_t *bounds, int64_t n_passages,
+                   const float *query, int64_t n_columns, float *scratch, float *highest);
 } Path;
 
-#define PATH(path_name) {path_name, 16 * PANELS, scratch_size, forward, multiply_rows, rescore}
+#define PATH(path_name) {path_name, 16 * PANELS, scratch_size, forward, multiply_rows, rescore, maxsim}
 extern const Path ed_portable;
 #if defined(__GNUC__) && defined(__x86_64__)
 #define HAS_X86_PATHS

@@ -19,6 +19,7 @@
 #endif
 #include "forward.h"
 #include "rescoring.h"
+#include "maxsim.h"
 const Path ed_amx = PATH("amx-int8");
 #if defined(__clang__)
 #pragma clang attribute pop

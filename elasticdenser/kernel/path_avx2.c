@@ -8,6 +8,7 @@
 #include "simd_avx2.h"
 #include "forward.h"
 #include "rescoring.h"
+#include "maxsim.h"
 const Path ed_avx2 = PATH("avx2");
 #if defined(__clang__)
 #pragma clang attribute pop

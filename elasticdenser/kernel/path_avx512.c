@@ -9,6 +9,7 @@
 #include "simd_avx512.h"
 #include "forward.h"
 #include "rescoring.h"
+#include "maxsim.h"
 const Path ed_avx512 = PATH("avx512-vnni");
 #if defined(__clang__)
 #pragma clang attribute pop

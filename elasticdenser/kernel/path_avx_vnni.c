@@ -13,6 +13,7 @@
 #include "simd_avx2.h"
 #include "forward.h"
 #include "rescoring.h"
+#include "maxsim.h"
 const Path ed_avx_vnni = PATH("avx-vnni");
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -8,6 +8,7 @@
 #include "simd_neon.h"
 #include "forward.h"
 #include "rescoring.h"
+#include "maxsim.h"
 const Path ed_neon = PATH("neon-dotprod");
 #if defined(__clang__)
 #pragma clang attribute pop

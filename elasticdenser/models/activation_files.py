@@ -184,7 +184,9 @@ class ActivationFile:
             if len(self._checksums) != len(lengths):
                 raise ValueError(f"it has {len(lengths)} sequences and {len(self._checksums)} checksums")
             self.names = _read_names(path, header, data, len(lengths))
-            self._states = np.memmap(path, np.uint8, "r", data + header["states"]["data_offsets"][0], shape)
+            states = np.memmap(path, np.uint8, "r", data + header["states"]["data_offsets"][0], shape)
+            self._states = states.view(np.ndarray)  # parts of a memmap take several times as long to make
+            self._checked = np.zeros(len(lengths), np.bool_)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
             raise DamagedFileError(f"{path}: {error}") from error
 
@@ -196,15 +198,17 @@ class ActivationFile:
         return self._token_ids[self._rows(number)]
 
     def read(self, number: int) -> StoredSequence:
-        """Return a sequence by its number.
+        """Return a sequence by its number, whose checksum is verified when it is first read.
 
         Raises:
             DamagedFileError: Its checksum is wrong.
         """
         rows = self._rows(number)
         sequence = StoredSequence(self._token_ids[rows], self._states[rows])
-        if sequence.checksum != self._checksums[number]:
-            raise DamagedFileError(f"{self.path}: the checksum of sequence {number} is wrong")
+        if not self._checked[number]:
+            if sequence.checksum != self._checksums[number]:
+                raise DamagedFileError(f"{self.path}: the checksum of sequence {number} is wrong")
+            self._checked[number] = True
         return sequence
 
     def _rows(self, number: int) -> slice:

@@ -133,7 +133,8 @@ def save_late_interaction(folder: Path, model: LateInteraction) -> None:
             f"{subnet}.token_weight": own.token_weight,
         }
     with np.errstate(over="ignore"):
-        halves = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
+        # In C order, because safetensors would write the memory of a transposed array as it lies.
+        halves = {name: tensor.astype(np.float16, order="C") for name, tensor in tensors.items()}
     if wrong := [name for name, tensor in halves.items() if not np.isfinite(tensor).all()]:
         raise ModelError(f"{wrong[0]} is not finite in float16: fit the projections again, with a larger ridge")
     manifest = {

@@ -80,6 +80,6 @@ def rank_in_stages(
         best = np.argsort(-new, kind="stable")  # of equal ones, the better by the stage before
         if len(tail):
             tail = tail + np.minimum(np.float32(0), new[best[-1]] - tail[0])
-        order = np.r_[head[best], order[n_ranked:]]
-        scores = np.r_[new[best], tail]
+        order = np.concatenate([head[best], order[n_ranked:]])
+        scores = np.concatenate([new[best], tail])
     return scores, order

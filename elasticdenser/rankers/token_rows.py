@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from elasticdenser.arrays import Floats, Scores, Vectors
 from elasticdenser.encoders.token_encoder import Projector, normalised
-from elasticdenser.kernel.packed_encoder import multiply
-from elasticdenser.kernel.packing import pack_matrix
+from elasticdenser.kernel.maxsim import highest_cosines
 from elasticdenser.models.activation_files import NAME_BYTES, Bytes, decode_rows, encode_rows
 from elasticdenser.rankers.pairs import SeparateTokenizer
 from elasticdenser.rankers.query_tokens import QueryTokens
@@ -69,13 +68,13 @@ class StoredPassages(NamedTuple):
     """Vectors of some passages.
 
     Args:
-        codes: Vectors of all tokens end to end, whole numbers as float32, (n_tokens, dim).
-        starts: Where the tokens of each passage begin.
+        rows: Stored rows of all passages end to end, uint8, (n_rows, row bytes).
+        bounds: The first row of each passage's tokens, and the one behind the last, int64, (n_passages, 2).
         texts: Vectors of the passages, float32, (n_passages, vector_dim), L2-normalised.
     """
 
-    codes: Floats
-    starts: NDArray[np.int64]
+    rows: Bytes
+    bounds: NDArray[np.int64]
     texts: Vectors
 
 
@@ -107,10 +106,12 @@ class PassageRows:
 
     def parted(self, rows: Sequence[Bytes]) -> StoredPassages:
         """Return the vectors in the stored rows of passages, each uint8, (n_rows, row bytes)."""
-        codes = _codes(np.concatenate([own[: -self._n_behind] for own in rows]))
+        ends = np.cumsum([len(own) for own in rows])
+        bounds = np.empty((len(rows), 2), np.int64)
+        bounds[0, 0], bounds[1:, 0], bounds[:, 1] = 0, ends[:-1], ends - self._n_behind
         texts = decode_rows(np.concatenate([own[-self._n_behind :] for own in rows]), STORED)
-        starts = np.cumsum([0, *(len(own) - self._n_behind for own in rows[:-1])])
-        return StoredPassages(codes, starts, normalised(texts.reshape(len(rows), -1)[:, : self._vector_dim]))
+        texts = normalised(texts.reshape(len(rows), -1)[:, : self._vector_dim])
+        return StoredPassages(np.concatenate(rows), bounds, texts)
 
 
 def passage_scores(query: QueryTokens, passages: StoredPassages) -> Scores:
@@ -139,13 +140,8 @@ def text_cosines(query: QueryTokens, passages: StoredPassages) -> Scores:
 
 def closest_tokens(query: QueryTokens, passages: StoredPassages) -> Floats:
     """Return the highest cosine of each token of a query to one of each passage, float32, (n_passages, n_tokens)."""
-    own = _codes(encode_rows(query.vectors, STORED))
-    # By the kernel, because BLAS would start threads, which wait for each other on a busy machine. Sums of products of
-    # whole numbers that stay below 2^24 are exact in float32, whatever their order.
-    products = multiply(pack_matrix(own, np.zeros(len(own), np.float32), "fp32"), passages.codes)
-    similarities = products / _norms(passages.codes)[:, None]
-    highest: Floats = np.maximum.reduceat(similarities, passages.starts, axis=0)
-    return highest / _norms(own)
+    codes = encode_rows(query.vectors, STORED)[:, : query.vectors.shape[1]].view(np.int8).astype(np.float32)
+    return highest_cosines(passages.rows, codes.shape[1], passages.bounds, codes)
 
 
 def _batches(passages: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
@@ -159,13 +155,3 @@ def _batches(passages: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[in
         batch.append(passage)
         n_tokens += len(passage)
     yield batch
-
-
-def _codes(rows: Bytes) -> Floats:
-    """Return stored vectors as whole numbers, float32, (n_tokens, dim): their scales do not change a cosine."""
-    return rows[:, :-4].view(np.int8).astype(np.float32)
-
-
-def _norms(codes: Floats) -> Floats:
-    norms: Floats = np.sqrt(np.maximum((codes * codes).sum(axis=1), np.float32(1)))
-    return norms

@@ -235,6 +235,23 @@ static void print_rescoring(int64_t dim) {
     print_bits(name, "margin", margins, 3);
 }
 
+static void print_maxsim(int64_t dim) {
+    enum { N_ROWS = 23, N_COLUMNS = 32, N_PASSAGES = 4 };
+    static const int64_t bounds[2 * N_PASSAGES] = {0, 1, 1, 9, 9, 9, 11, 23};
+    const int64_t row_bytes = dim + 4;
+    float *numbers = random_rows(N_ROWS, row_bytes, row_bytes, 0, 127), *query = random_rows(dim, N_COLUMNS, N_COLUMNS, 0, 127);
+    int8_t *rows = (int8_t *)zeros(N_ROWS * row_bytes);
+    for (int64_t i = 0; i < N_ROWS * row_bytes; i++)
+        rows[i] = i / row_bytes == 3 ? 0 : (int8_t)fmaxf(-127, fminf(127, numbers[i]));
+    for (int64_t i = 0; i < dim * N_COLUMNS; i++)
+        query[i] = (float)(int)fmaxf(-127, fminf(127, query[i]));
+    float scratch[4 * 400], highest[N_PASSAGES * N_COLUMNS];
+    PATH_UNDER_TEST.maxsim(rows, row_bytes, dim, bounds, N_PASSAGES, query, N_COLUMNS, scratch, highest);
+    char name[32];
+    snprintf(name, sizeof name, "maxsim, %d", (int)dim);
+    print_bits(name, "highest", highest, N_PASSAGES * N_COLUMNS);
+}
+
 int main(void) {
     static const Shape SHAPES[] = {
         {"int8", INT8, GELU, 2, 56, 3, 16, 100, 40, 16, .has_exit = 1, .tokens_are_half = 1},
@@ -254,6 +271,6 @@ int main(void) {
             for (int64_t n_columns = 16; n_columns <= N_COLUMNS; n_columns += N_COLUMNS - 16)
                 print_product(kind, SIZES[i][0], SIZES[i][1], n_columns, SIZES[i][2]);
     for (size_t i = 0; i < sizeof DIMS / sizeof *DIMS; i++)
-        print_rescoring(DIMS[i]);
+        print_rescoring(DIMS[i]), print_maxsim(DIMS[i]);
     return 0;
 }

@@ -44,6 +44,7 @@ def test_neon_computes_the_bits_of_avx2(tmp_path):
     assert outputs.keys() == expected.keys()
     for name, bits in outputs.items():
         np.testing.assert_array_equal(bits, expected[name], err_msg=name)
-        if not name.startswith("rescoring"):  # in which absent candidates have the score -infinity
+        # Absent candidates, and passages without tokens, have the score -infinity.
+        if not name.startswith(("rescoring", "maxsim")):
             assert np.isfinite(bits.view(np.float32)).all(), name
             assert len(np.unique(bits)) > len(bits) / 3, name

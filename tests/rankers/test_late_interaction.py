@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -269,6 +270,14 @@ def test_damaged_files_are_refused(tiny_elastic, tmp_path):
     (folder / "late-interaction.safetensors").unlink()
     with pytest.raises(ModelError, match=r"cannot be read \(No such file or directory\): fetch the model again"):
         read_late_interaction(folder)
+
+
+def test_transposed_weights_are_stored_in_order(folder, tmp_path):
+    model = read_late_interaction(folder)
+    queries = {subnet: replace(own, weight=np.asfortranarray(own.weight)) for subnet, own in model.queries.items()}
+    save_late_interaction(tmp_path / "transposed", replace(model, queries=queries))
+    for subnet, own in read_late_interaction(tmp_path / "transposed").queries.items():
+        assert np.array_equal(own.weight, model.queries[subnet].weight)
 
 
 def test_only_its_own_kind_is_replaced(folder, tmp_path):

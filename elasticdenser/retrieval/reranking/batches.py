@@ -53,7 +53,7 @@ def rerank_batch(
         if not np.isfinite(ranking.scores).all():
             raise QueryError(f"the reranker {reranker} returned scores that are not finite: check its model")
         last = ranking.scores[-1:].min(initial=np.inf)
-        row_scores = np.r_[ranking.scores, np.minimum(scores[row, n_candidates:], last)][:k]
+        row_scores = np.concatenate([ranking.scores, np.minimum(scores[row, n_candidates:], last)])[:k]
         new_scores[row, : len(row_scores)] = row_scores
-        new_positions[row, : len(row_scores)] = np.r_[ranking.positions, positions[row, n_candidates:]][:k]
+        new_positions[row, : len(row_scores)] = np.concatenate([ranking.positions, positions[row, n_candidates:]])[:k]
     return new_scores, new_positions
