@@ -53,8 +53,8 @@ class RerankedLevelsOptions:
         typer.Option(
             metavar="N[:SUBNET][,N:SUBNET...]",
             help="Add levels that rerank the N best hits with this subnet of the ranker, then the best of them with "
-            "larger ones, such as 50:w0.5-d3 or 100:w0.25-d1,30:w0.5-d3; repeatable. N alone: with the subnet that "
-            "encoded the query where late interaction has it, else with the largest. Not with --profile, which names "
+            "larger ones, such as 50:w0.5-d3 or 100:w0.25-d1,30:w0.5-d3; repeatable. Without any subnet: with the one "
+            "that encoded the query if late interaction has it, else with the largest. Not with --profile, which names "
             "its levels.",
             show_default=False,
         ),

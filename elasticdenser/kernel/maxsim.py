@@ -39,7 +39,7 @@ def highest_cosines(
         np.ascontiguousarray(rows),
         rows.shape[1],
         dim,
-        np.ascontiguousarray(bounds),
+        np.ascontiguousarray(bounds, np.int64),
         columns,
         highest,
     )

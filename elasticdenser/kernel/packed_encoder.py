@@ -47,6 +47,15 @@ class PackedEncoder:
         trained = [] if self._trained is None else self._trained.subnets
         return [self.full_subnet, *(subnet for subnet in trained if subnet != self.full_subnet)]
 
+    def dims_of(self, subnet: Subnet) -> tuple[int, int]:
+        """Return the numbers of a subnet's vector of a text, and of its state of a token, without packing it."""
+        body, trained = self._full, self._trained
+        if body is not None and subnet == self.full_subnet:
+            return body.weights.hidden, body.weights.hidden
+        if trained is None or subnet not in trained.subnets:
+            raise KeyError(f"there is no subnet {subnet}")
+        return trained.dim, trained.dim if subnet == LEVEL_0 else trained.weights.hidden
+
     def model_of(self, subnet: Subnet) -> KernelModel:
         """Return one of `subnets` in the form that the kernel reads.
 
@@ -113,6 +122,7 @@ class PackedSubnets(_PackedBody):
     Layers are packed when a subnet first needs them.
 
     Attributes:
+        dim: Numbers of a vector.
         token_table: Vectors of level 0 in 8 bits, and their scales; None without level 0.
 
     Args:
@@ -124,7 +134,7 @@ class PackedSubnets(_PackedBody):
         # Without smoothing, which gains nothing: these layers are already stored in 8 bits with a scale a row.
         super().__init__(elastic.body, precision)
         self._elastic = elastic
-        self.token_table = elastic.token_table
+        self.dim, self.token_table = elastic.shape.dim, elastic.token_table
         self._padded_table: tuple[Array, Floats] | None = None
         if elastic.token_table is not None:
             vectors, scale = elastic.token_table

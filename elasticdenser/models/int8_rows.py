@@ -18,7 +18,7 @@ def quantise(name: str, tensor: Tensor) -> dict[str, Tensor]:
     Raises:
         ModelError: The tensor holds a number that is not finite.
     """
-    rows = tensor.detach().float().cpu()
+    rows = tensor.detach().float().cpu().contiguous()  # safetensors refuses others
     if not rows.isfinite().all():
         raise ModelError(f"{name} holds numbers that are not finite: train again with a lower learning rate")
     scale = rows.abs().amax(dim=-1, keepdim=True) / 127

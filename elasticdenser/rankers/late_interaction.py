@@ -35,7 +35,7 @@ from elasticdenser.query_input import check_list
 from elasticdenser.rankers.base import Ranker
 from elasticdenser.rankers.late_interaction_files import LateInteraction, read_late_interaction
 from elasticdenser.rankers.pairs import SeparateTokenizer
-from elasticdenser.rankers.query_tokens import query_encoder
+from elasticdenser.rankers.query_tokens import query_encoder_at
 from elasticdenser.rankers.token_rows import STORED, PassageRows, PassageText, passage_scores
 from elasticdenser.subnet import Subnet
 
@@ -91,7 +91,7 @@ class LateInteractionRanker(Ranker[TokenPair]):
         _check_encoder(folder, model, encoder)
         settings = model.settings
         self._tokenizer = SeparateTokenizer(encoder.location.path, settings.max_length, settings.max_query_length)
-        self._queries = {subnet: query_encoder(encoder, subnet, own) for subnet, own in model.queries.items()}
+        self._queries = {subnet: query_encoder_at(encoder, subnet, own) for subnet, own in model.queries.items()}
         full = encoder.projector(encoder.full_subnet, model.full, np.zeros(model.dim, np.float32))
         self._passages = PassageRows(full, model.dim, encoder.vector_dim)
         self._vectors: ActivationCache | None = None

@@ -10,6 +10,7 @@ The encoder itself is not in the folder: the manifest names it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -45,8 +46,8 @@ class LateInteractionSettings:
     Args:
         max_length: Maximum number of tokens of a passage, special tokens included.
         max_query_length: Maximum number of tokens of a query, special tokens included.
-        vector_weight: Weight of the cosine of the texts' vectors in a score, beside that of their tokens, where none is
-            fitted for the subnet.
+        vector_weight: Weight of the cosine of the texts' vectors in a score, beside that of their tokens, that a fit
+            starts from; each `QueryProjection` has its own.
         first_stage_weight: Weight of the first stage's scores that is added when it reranks a search.
     """
 
@@ -121,7 +122,7 @@ def save_late_interaction(folder: Path, model: LateInteraction) -> None:
     """Write a late-interaction ranker; one that is there is replaced.
 
     Raises:
-        ModelError: A weight is not finite in float16.
+        ModelError: A weight is not finite in float16, or a weight of the texts' vectors is no number from 0.
         BuildError: The folder holds something else, or the disk refuses; the former content is unchanged.
     """
     check_provenance(model.provenance, "provenance")
@@ -136,7 +137,10 @@ def save_late_interaction(folder: Path, model: LateInteraction) -> None:
         # In C order, because safetensors would write the memory of a transposed array as it lies.
         halves = {name: tensor.astype(np.float16, order="C") for name, tensor in tensors.items()}
     if wrong := [name for name, tensor in halves.items() if not np.isfinite(tensor).all()]:
-        raise ModelError(f"{wrong[0]} is not finite in float16: fit the projections again, with a larger ridge")
+        raise ModelError(f"{wrong[0]} is not finite in float16: fit it again, with a larger ridge or token_penalty")
+    for subnet, own in model.queries.items():
+        if not 0 <= own.vector_weight < math.inf:
+            raise ModelError(f"got vector_weight = {own.vector_weight} of {subnet}, expected a number from 0")
     manifest = {
         "format": FORMAT,
         _SHAPE: asdict(_Shape(dim=model.dim, hidden=model.full.shape[1], subnets=tuple(map(str, model.queries)))),

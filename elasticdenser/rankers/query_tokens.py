@@ -40,7 +40,7 @@ EncodeQuery = Callable[[Sequence[int]], QueryTokens]
 """Encodes a query, given by its token ids with special tokens."""
 
 
-def query_encoder(encoder: TokenEncoder, subnet: Subnet, projection: QueryProjection) -> EncodeQuery:
+def query_encoder_at(encoder: TokenEncoder, subnet: Subnet, projection: QueryProjection) -> EncodeQuery:
     """Return the function that encodes queries at a subnet.
 
     Args:
@@ -54,7 +54,8 @@ def query_encoder(encoder: TokenEncoder, subnet: Subnet, projection: QueryProjec
 
     def encode(query: Sequence[int]) -> QueryTokens:
         tokens, texts = project([query])
-        weights = np.logaddexp(tokens[:, -1], np.float32(0))  # softplus
+        softplus = np.logaddexp(tokens[:, -1], np.float32(0))
+        weights = np.maximum(softplus, np.float32(1e-30))  # so that not all are 0
         vectors = np.ascontiguousarray(tokens[:, :-1])
         return QueryTokens(vectors, weights / weights.sum(), texts[0], projection.vector_weight)
 

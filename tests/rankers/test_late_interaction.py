@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from transformer_models import save_sentence_encoder
 
 from elasticdenser import LateInteractionRanker
 from elasticdenser.encoders.token_encoder import load_token_encoder
-from elasticdenser.errors import BadInputError, BuildError, ModelError, QueryError
+from elasticdenser.errors import BadInputError, ModelError, QueryError
 from elasticdenser.models.locate import find_model
 from elasticdenser.rankers import load_ranker
 from elasticdenser.rankers.late_interaction_files import read_late_interaction, save_late_interaction
@@ -75,6 +74,14 @@ def test_the_weight_of_the_texts_is_in_the_manifest(folder, tiny_elastic, tmp_pa
         scores.append(LateInteractionRanker.from_pretrained(other).score(QUERY, TEXTS))
     assert np.allclose(scores[2] - scores[1], scores[1] - scores[0], atol=1e-5)
     assert np.abs(scores[1] - scores[0]).min() > 1e-3
+
+
+def test_subnets_are_packed_when_they_are_used(folder):
+    ranker = LateInteractionRanker.from_pretrained(folder)
+    packed = ranker._encoder._backend._models
+    assert not packed
+    ranker.score(QUERY, TEXTS, "w0.5-d1")
+    assert set(packed) == {ranker.full_subnet, Subnet.parse("w0.5-d1")}
 
 
 def test_a_query_needs_no_subnet_of_its_own(ranker):
@@ -245,50 +252,6 @@ def test_what_cannot_be_used_is_refused(folder, tiny_elastic, tiny_model, tmp_pa
             LateInteractionRanker.from_pretrained(folder).store(wrong)
         with pytest.raises(QueryError, match=message):
             LateInteractionRanker.from_pretrained(folder).stored_bytes(wrong)
-
-
-def test_damaged_files_are_refused(tiny_elastic, tmp_path):
-    folder = write_late_interaction(tmp_path / "late", tiny_elastic)
-    path = folder / "late-interaction.json"
-    content = json.loads(path.read_text())
-    for key, value, message in (
-        ("format", 2, "got format 2, expected 3"),
-        ("vector_weights", {}, "vector_weights lacks w1-d2: fetch the model again"),
-        ("vector_weights", {"w1-d2": -1}, "vector_weights"),
-        ("shape", {**content["shape"], "subnets": []}, "subnets"),
-        ("shape", {**content["shape"], "dim": 9}, "got full.weight of F16"),
-        ("shape", {**content["shape"], "subnets": ["x"]}, r"late-interaction\.json: got subnet 'x', expected the form"),
-        ("settings", {"max_length": 1}, "max_length"),
-        ("calibration", {"w1-d2": {"scale": -1}}, "scale"),
-    ):
-        path.write_text(json.dumps({**content, key: value}))
-        with pytest.raises(ModelError, match=message):
-            read_late_interaction(folder)
-    path.write_text(json.dumps({**content, "settings": {"max_length": 100_000}}))
-    with pytest.raises(ModelError, match=r"got max_length = 100000 .*, expected at most 64, the positions of"):
-        LateInteractionRanker.from_pretrained(folder)
-    (folder / "late-interaction.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"cannot be read \(No such file or directory\): fetch the model again"):
-        read_late_interaction(folder)
-
-
-def test_transposed_weights_are_stored_in_order(folder, tmp_path):
-    model = read_late_interaction(folder)
-    queries = {subnet: replace(own, weight=np.asfortranarray(own.weight)) for subnet, own in model.queries.items()}
-    save_late_interaction(tmp_path / "transposed", replace(model, queries=queries))
-    for subnet, own in read_late_interaction(tmp_path / "transposed").queries.items():
-        assert np.array_equal(own.weight, model.queries[subnet].weight)
-
-
-def test_only_its_own_kind_is_replaced(folder, tmp_path):
-    model = read_late_interaction(folder)
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(BuildError, match="something other than a late-interaction ranker"):
-        save_late_interaction(tmp_path, model)
-    model.full[0, 0] = 1e9
-    with pytest.raises(ModelError, match="not finite in float16"):
-        save_late_interaction(tmp_path / "new", model)
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_stored_passages_are_not_tokenised(folder, ranker, tmp_path, monkeypatch):

@@ -95,7 +95,7 @@ def test_scores_are_those_of_two_passes_to_the_bit(retriever, two_passes, subnet
         assert alone == [(doc_id, score) for query_id, doc_id, score in expected if query_id == str(number)]
 
 
-@pytest.mark.parametrize(("subnet", "stages"), [("w1-d2", "10"), ("w0.5-d1", "10:w0.5-d1"), ("level0", "10:level0")])
+@pytest.mark.parametrize(("subnet", "stages"), [("w1-d2", "10"), ("w0.5-d1", "10:w0.5-d1")])
 def test_a_query_is_encoded_once(retriever, two_passes, encoded, subnet, stages):
     for queries, passes in ((QUERIES[0], [1]), (QUERIES, [32, 8])):
         hits_of(retriever, queries, subnet=subnet, reranker=stages)

@@ -11,7 +11,7 @@ from kernel_helpers import needs_fast_path
 from elasticdenser.encoders.token_encoder import TokenVectors
 from elasticdenser.models.activation_files import encode_rows
 from elasticdenser.rankers.late_interaction_files import QueryProjection
-from elasticdenser.rankers.query_tokens import query_encoder
+from elasticdenser.rankers.query_tokens import query_encoder_at
 from elasticdenser.rankers.token_rows import STORED, PassageRows, passage_scores
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.late_interaction.token_weights import fitted_token_weights
@@ -59,7 +59,7 @@ def test_a_token_that_finds_itself_in_other_passages_weighs_less(alike):
     fitted = fitted_token_weights(encoder, SUBNET, alike, lists, penalty=0.01)
     assert np.array_equal(fitted.weight, alike.weight) and fitted.vector_weight >= 0
     for number, query in enumerate(lists.queries):
-        before, after = (query_encoder(encoder, SUBNET, own)(query) for own in (alike, fitted))
+        before, after = (query_encoder_at(encoder, SUBNET, own)(query) for own in (alike, fitted))
         assert np.allclose(before.weights, 0.5)
         assert after.weights[0] < 0.495 and after.weights.sum() == pytest.approx(1)
         scores = passage_scores(after, lists.passages_of(number))

@@ -128,16 +128,17 @@ class KernelBackend(KernelCaller):
 
     def dims_of(self, subnet: Subnet) -> tuple[int, int]:
         """Return the numbers of a subnet's vector of a text, and of its state of a token."""
-        model = self._model(subnet)
-        return model.dim, model.dim if subnet == LEVEL_0 else model.struct.hidden
+        return self._packed.dims_of(subnet)
 
     def keep_states(self, subnet: Subnet) -> None:
         """Let `forward` keep the last batch in each thread if a subnet encoded it, for `forward_tokens`.
 
-        A batch of queries has some thousand tokens at most, and so takes a few megabytes.
+        A batch of queries has some thousand tokens at most, and so takes a few megabytes. Level 0 is computed again in
+        less time than its states would take to keep.
         """
-        with self._packing:
-            self._kept |= {subnet}
+        if subnet != LEVEL_0:
+            with self._packing:
+                self._kept |= {subnet}
 
     def one_thread_per_call(self) -> AbstractContextManager[None]:
         """Return an empty context: the kernel always computes in the calling thread alone."""

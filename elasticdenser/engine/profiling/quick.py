@@ -60,7 +60,7 @@ def quick_profile(
         rounds=5,
         rerankings=_own_reranking(retriever) if rerankings is None else tuple(rerankings),
         rerank_queries=16,
-        rerank_subnets=6,
+        rerank_subnets=2,
     )
     by_length = retention_by_length_of(folder)
     if shipped is None:
@@ -91,9 +91,10 @@ def _own_reranking(retriever: Retriever) -> tuple[str, ...]:
     own = retriever.reranker
     if not isinstance(own, ElasticReranker) or not own.n_candidates:
         return ()
-    (first, *others), spelling = own.stages, spelling_of(own)
-    is_largest = first.subnet == own.ranker.full_subnet and not others
-    return (spelling.replace(f":{first.subnet}", "") if is_largest else spelling,)
+    stages, _, weight = spelling_of(own).partition("+")
+    if not own.names_subnets:
+        stages = ",".join(str(stage.n_candidates) for stage in own.stages)
+    return (f"{stages}+{weight}" if weight else stages,)
 
 
 def _quality_by_tokens(profile: Profile, retention_by_length: QualityByTokens) -> QualityByTokens:

@@ -1,8 +1,8 @@
 """Levels that rerank: products of query subnets and rerankings, their quality and their run times.
 
-Only the query subnets of the ladder without reranking are paired. Where a reranking names no subnet of the ranker, each
-query subnet has the one that goes with it: of late interaction the same, for which a query is encoded once, and of
-other rankers, which take most of the time of a level whatever encodes the query, the largest.
+Only the query subnets of the ladder without reranking are paired: what is reranked takes most of the time of such a
+level, and a smaller query subnet saves little of it. Late interaction is different, where one subnet can encode a query
+for both: a reranking that names no subnet is paired with all that the ranker has.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class RerankMeasureSettings:
         tokens: Lengths of queries in tokens for which a single query is timed as well.
         k: Number of hits.
         rounds: Number of times that each case is timed.
-        max_subnets: Largest number of query subnets that are paired, the best ones.
+        max_subnets: Largest number of query subnets of the ladder that are paired, the best ones.
     """
 
     rerankings: Sequence[str]
@@ -84,11 +84,10 @@ def add_reranked_levels(
     """
     rerankers = [elastic_reranker(retriever, spelling) for spelling in settings.rerankings]
     largest = max(rerankers, key=_size)
-    paired = [profile.levels[index] for index in profile.hull][: settings.max_subnets]
     pairs = {
-        level_name(level.name, spelling_of(_beside(level, reranker, spelling))): level
-        for level in paired
-        for spelling, reranker in zip(settings.rerankings, rerankers, strict=True)
+        level_name(level.name, spelling_of(paired)): level
+        for reranker in rerankers
+        for level, paired in _paired(profile, reranker, settings.max_subnets)
     }
     full = str(retriever.encoder.full_subnet)
     best = level_name(full, spelling_of(largest))
@@ -109,12 +108,24 @@ def add_reranked_levels(
     return Profile(levels=[*plain, *timed], measured=measured)
 
 
-def _beside(level: Level, reranker: ElasticReranker, spelling: str) -> ElasticReranker:
-    """Return the reranker of a spelling; one that names no subnet has that which goes with the level's query subnet."""
-    if ":" in spelling:
-        return reranker
-    subnet = reranker.ranker.subnet_beside(Subnet.parse(level.parts.subnet))
-    return replace(reranker, subnet=subnet, then=tuple(Stage(stage.n_candidates, subnet) for stage in reranker.then))
+def _paired(profile: Profile, reranker: ElasticReranker, max_subnets: int) -> list[tuple[Level, ElasticReranker]]:
+    """Return the levels that a reranking is paired with, and the reranking as each of them has it."""
+    best = [profile.levels[index] for index in profile.hull][:max_subnets]
+    if reranker.names_subnets:
+        return [(level, reranker) for level in best]
+    ranker = reranker.ranker
+    beside = {level.name: ranker.subnet_beside(Subnet.parse(level.parts.subnet)) for level in profile.levels}
+    shared = [
+        level
+        for level in profile.levels
+        if level not in best and level.name == str(beside[level.name]) != str(ranker.full_subnet)
+    ]
+    return [(level, _with_subnet(reranker, beside[level.name])) for level in [*best, *shared]]
+
+
+def _with_subnet(reranker: ElasticReranker, subnet: Subnet) -> ElasticReranker:
+    then = tuple(Stage(stage.n_candidates, subnet) for stage in reranker.then)
+    return replace(reranker, subnet=subnet, then=then)
 
 
 def _size(reranker: ElasticReranker) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Self
 
 import numpy as np
@@ -35,6 +35,9 @@ class ElasticReranker:
         then: Further stages: each ranks the best candidates of the stage before again, by another subnet.
         first_stage_weight: Weight of the first stage's scores, from 0; None is that in the ranker's manifest.
 
+    Attributes:
+        names_subnets: Whether some stage was given a subnet, and did not get the largest because it had none.
+
     Raises:
         QueryError: A setting is out of range, or the ranker has no such subnet.
     """
@@ -45,8 +48,11 @@ class ElasticReranker:
     subnet: str | Subnet | None = None
     then: tuple[Stage, ...] = ()
     first_stage_weight: float | None = None
+    names_subnets: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        names_subnets = any(stage.subnet is not None for stage in self.then) or self.subnet is not None
+        object.__setattr__(self, "names_subnets", names_subnets)
         resolve = self.ranker.resolve_subnet
         first, *others = (
             Stage(stage.n_candidates, resolve(stage.subnet))

@@ -29,7 +29,7 @@ from elasticdenser.rankers.late_interaction_files import (
     save_late_interaction,
 )
 from elasticdenser.rankers.pairs import SeparateTokenizer
-from elasticdenser.rankers.query_tokens import query_encoder
+from elasticdenser.rankers.query_tokens import query_encoder_at
 from elasticdenser.rankers.token_rows import PassageRows, passage_scores
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.inputs import TrainOptions, corpus_of, reservoir_sample
@@ -144,7 +144,7 @@ def _judged_lists(
     """Return the candidates of judged queries, with the vectors of their tokens."""
     project = encoder.projector(encoder.full_subnet, model.full, np.zeros(model.dim, np.float32))
     rows = PassageRows(project, model.dim, encoder.vector_dim)
-    encode = query_encoder(encoder, encoder.full_subnet, model.queries[encoder.full_subnet])
+    encode = query_encoder_at(encoder, encoder.full_subnet, model.queries[encoder.full_subnet])
     return JudgedLists(judged, rows, tokenizer, k=k, encode=encode, progress=progress)
 
 
@@ -164,7 +164,7 @@ def _calibrated(model: LateInteraction, encoder: TokenEncoder, lists: JudgedList
     labels = np.concatenate(lists.labels)
     calibrations = {}
     for subnet, own in model.queries.items():
-        encode = query_encoder(encoder, subnet, own)
+        encode = query_encoder_at(encoder, subnet, own)
         scores = [
             passage_scores(encode(query), lists.passages_of(number)) for number, query in enumerate(lists.queries)
         ]

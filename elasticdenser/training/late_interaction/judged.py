@@ -112,9 +112,6 @@ class JudgedLists:
             self._candidates.append(candidates)
             self.labels.append(np.array([number in relevant for number in candidates]))
 
-    def __len__(self) -> int:
-        return len(self.queries)
-
     def passages_of(self, number: int) -> StoredPassages:
         """Return the candidates of a query, given by its number."""
         return self._rows.parted([self._stored[candidate] for candidate in self._candidates[number]])

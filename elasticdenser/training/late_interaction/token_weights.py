@@ -17,7 +17,7 @@ from torch import Tensor
 
 from elasticdenser.encoders.token_encoder import TokenEncoder
 from elasticdenser.rankers.late_interaction_files import QueryProjection
-from elasticdenser.rankers.query_tokens import WEIGHT_OFFSET, query_encoder
+from elasticdenser.rankers.query_tokens import WEIGHT_OFFSET, query_encoder_at
 from elasticdenser.rankers.token_rows import closest_tokens, text_cosines
 from elasticdenser.subnet import Subnet
 from elasticdenser.training.late_interaction.judged import JudgedLists
@@ -95,7 +95,7 @@ def fitted_token_weights(
 
 def _lists(encoder: TokenEncoder, subnet: Subnet, projection: QueryProjection, lists: JudgedLists) -> _Lists:
     """Return what a subnet finds in the candidates of judged queries."""
-    encode = query_encoder(encoder, subnet, projection)
+    encode = query_encoder_at(encoder, subnet, projection)
     used = [number for number, labels in enumerate(lists.labels) if labels.any() and not labels.all()]
     n_candidates = max((len(lists.labels[number]) for number in used), default=0)
     shape = len(used), n_candidates

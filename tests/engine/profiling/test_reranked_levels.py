@@ -113,7 +113,7 @@ def test_late_interaction_reads_a_query_with_the_subnet_that_encoded_it(searched
         Level(name="level0", quality=0.5, measured_s={1: 0.001}),
     ]
     settings = RerankMeasureSettings(
-        rerankings=("12", "12:w0.5-d1", "20,8"), batch_sizes=(1,), tokens=(4,), k=3, rounds=1, max_subnets=2
+        rerankings=("12", "12:w0.5-d1", "20,8"), batch_sizes=(1,), tokens=(4,), k=3, rounds=1, max_subnets=1
     )
     profile = add_reranked_levels(
         Retriever.open(searched_index, **options),
@@ -124,18 +124,18 @@ def test_late_interaction_reads_a_query_with_the_subnet_that_encoded_it(searched
     )
     assert {level.name for level in profile.levels} == {
         *("w1-d2", "w1-d2+12:w1-d2", "w1-d2+12:w0.5-d1", "w1-d2+20:w1-d2+8:w1-d2"),
-        *("level0", "level0+12:level0", "level0+12:w0.5-d1", "level0+20:level0+8:level0"),
+        *("level0", "level0+12:level0", "level0+20:level0+8:level0"),
     }
     assert profile.measured["reranked_judged_against"] == "w1-d2+12:w1-d2"
-    for reranker, expected in (("12", "w1-d2+12:w1-d2"), ("12:w0.5-d1", "w1-d2+12:w0.5-d1")):
+    for reranker, expected in (("12,8", "12:w1-d2+8:w1-d2"), ("12:w0.5-d1+0.5", "12:w0.5-d1+0.5")):
         quick = quick_profile(Retriever.open(searched_index, **options, reranker=reranker))
-        assert expected in {level.name for level in quick.levels}
+        assert f"w1-d2+{expected}" in {level.name for level in quick.levels}
 
 
 def test_a_brief_measurement_pairs_the_best_subnets(reranking_retriever):
     profile = quick_profile(reranking_retriever, rerankings=RERANKINGS[:1])
     reranked = [level for level in profile.levels if level.parts.stages]
-    assert 1 <= len(reranked) <= 6 and profile.levels[0].name == "w1-d2+12:w0.5-d1"
+    assert 1 <= len(reranked) <= 2 and profile.levels[0].name == "w1-d2+12:w0.5-d1"
     assert not any(level.parts.stages for level in quick_profile(reranking_retriever).levels)
 
 
@@ -152,7 +152,7 @@ def test_what_cannot_be_reranked_is_refused_before_any_work(retriever, reranking
     ):
         with pytest.raises(QueryError, match=message):
             measure_profile(reranking_retriever, QUERIES, replace(SETTINGS, rerankings=(spelling,)))
-    with pytest.raises(QueryError, match="0 queries and 6 subnets to rerank with"):
+    with pytest.raises(QueryError, match="0 queries and 4 subnets to rerank with"):
         MeasureSettings(rerank_queries=0)
 
 
