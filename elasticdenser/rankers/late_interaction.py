@@ -158,7 +158,7 @@ class LateInteractionRanker(Ranker[TokenPair]):
         return list(self._model.queries)
 
     def subnet_beside(self, query_subnet: Subnet) -> Subnet:
-        """Return the same subnet, whose forward pass serves both; the largest if the ranker lacks it."""
+        """Return the same subnet, as one forward pass serves both if they share the encoder; else the largest."""
         return query_subnet if query_subnet in self._queries else self.full_subnet
 
     @property
