@@ -13,7 +13,7 @@ SYSTEMS = {
     "subjects-local": ["full"],
     "xquad-local": ["e5"],
     "rerank-local": [
-        *("full", "full-reranked", "level0", "level0-reranked", "bm25", "bm25-reranked"),
+        *("full", "full-reranked", "level0", "level0-reranked", "level0-by-level0", "bm25", "bm25-reranked"),
         *("tasb", "tasb-reranked", "splade", "splade-reranked"),
     ],
     "rerank-elastic-local": [
