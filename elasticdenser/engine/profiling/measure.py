@@ -50,8 +50,8 @@ class MeasureSettings:
         rerankings: What is reranked at further levels, such as `50:w0.5-d3`; they are paired with the subnets that a
             scheduler would use without reranking.
         rerank_queries: Largest number of queries from which the quality of these levels is estimated.
-        rerank_subnets: Largest number of subnets that they are paired with, the best ones. Rerankings that name no
-            subnet are also paired with all those that a late-interaction ranker has.
+        rerank_subnets: Largest number of subnets that each is paired with: the best ones, or of those that a
+            late-interaction ranker has too, some from the best to the fastest.
         escalated_shares: Shares of the queries that further levels encode again by the largest subnet; see
             `escalated_levels`.
         seed: Seed of the sample of queries.

@@ -2,7 +2,7 @@
 
 Only the query subnets of the ladder without reranking are paired: what is reranked takes most of the time of such a
 level, and a smaller query subnet saves little of it. Late interaction is different, where one subnet can encode a query
-for both: a reranking that names no subnet is paired with all that the ranker has.
+for both: a reranking that names no subnet is paired with some that the ranker has, from the best to the fastest.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from elasticdenser.engine.batch_search import RetrieverSearch, elastic_reranker, spelling_of
 from elasticdenser.engine.profiling.agreement import JudgeLevels
@@ -44,7 +46,7 @@ class RerankMeasureSettings:
         tokens: Lengths of queries in tokens for which a single query is timed as well.
         k: Number of hits.
         rounds: Number of times that each case is timed.
-        max_subnets: Largest number of query subnets of the ladder that are paired, the best ones.
+        max_subnets: Largest number of query subnets that a reranking is paired with.
     """
 
     rerankings: Sequence[str]
@@ -108,19 +110,17 @@ def add_reranked_levels(
     return Profile(levels=[*plain, *timed], measured=measured)
 
 
-def _paired(profile: Profile, reranker: ElasticReranker, max_subnets: int) -> list[tuple[Level, ElasticReranker]]:
-    """Return the levels that a reranking is paired with, and the reranking as each of them has it."""
-    best = [profile.levels[index] for index in profile.hull][:max_subnets]
+def _paired(profile: Profile, reranker: ElasticReranker, n: int) -> list[tuple[Level, ElasticReranker]]:
+    """Return up to n levels that a reranking is paired with, and the reranking as each of them has it."""
+    best = [profile.levels[index] for index in profile.hull][:n]
     if reranker.names_subnets:
         return [(level, reranker) for level in best]
-    ranker = reranker.ranker
-    beside = {level.name: ranker.subnet_beside(Subnet.parse(level.parts.subnet)) for level in profile.levels}
-    shared = [
-        level
-        for level in profile.levels
-        if level not in best and level.name == str(beside[level.name]) != str(ranker.full_subnet)
-    ]
-    return [(level, _with_subnet(reranker, beside[level.name])) for level in [*best, *shared]]
+    beside = {level.name: reranker.ranker.subnet_beside(Subnet.parse(level.parts.subnet)) for level in profile.levels}
+    shared = [level for level in profile.levels if level.name == str(beside[level.name])]
+    if len(shared) > 1:
+        chosen = np.linspace(0, len(shared) - 1, min(n, len(shared))).round().astype(int).tolist()
+        best = [shared[index] for index in chosen]
+    return [(level, _with_subnet(reranker, beside[level.name])) for level in best]
 
 
 def _with_subnet(reranker: ElasticReranker, subnet: Subnet) -> ElasticReranker:

@@ -108,12 +108,10 @@ def test_a_saved_profile_is_read_back(profile, tmp_path):
 def test_late_interaction_reads_a_query_with_the_subnet_that_encoded_it(searched_index, tiny_elastic, tmp_path):
     ranker = write_late_interaction(tmp_path / "late", tiny_elastic)
     options = {"encoder": str(tiny_elastic), "device": "cpu", "ranker": ranker}
-    levels = [
-        Level(name="w1-d2", quality=1.0, measured_s={1: 0.01}),
-        Level(name="level0", quality=0.5, measured_s={1: 0.001}),
-    ]
+    measured = {"w1-d2": (1.0, 0.01), "w0.5-d1": (0.6, 0.009), "level0": (0.5, 0.001)}
+    levels = [Level(name=name, quality=quality, measured_s={1: s}) for name, (quality, s) in measured.items()]
     settings = RerankMeasureSettings(
-        rerankings=("12", "12:w0.5-d1", "20,8"), batch_sizes=(1,), tokens=(4,), k=3, rounds=1, max_subnets=1
+        rerankings=("12", "12:w0.5-d1", "20,8"), batch_sizes=(1,), tokens=(4,), k=3, rounds=1, max_subnets=2
     )
     profile = add_reranked_levels(
         Retriever.open(searched_index, **options),
@@ -124,7 +122,8 @@ def test_late_interaction_reads_a_query_with_the_subnet_that_encoded_it(searched
     )
     assert {level.name for level in profile.levels} == {
         *("w1-d2", "w1-d2+12:w1-d2", "w1-d2+12:w0.5-d1", "w1-d2+20:w1-d2+8:w1-d2"),
-        *("level0", "level0+12:level0", "level0+20:level0+8:level0"),
+        *("level0", "level0+12:level0", "level0+12:w0.5-d1", "level0+20:level0+8:level0"),
+        "w0.5-d1",  # neither the best nor the fastest, nor on the ladder
     }
     assert profile.measured["reranked_judged_against"] == "w1-d2+12:w1-d2"
     for reranker, expected in (("12,8", "12:w1-d2+8:w1-d2"), ("12:w0.5-d1+0.5", "12:w0.5-d1+0.5")):
