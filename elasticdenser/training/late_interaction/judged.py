@@ -79,6 +79,10 @@ def load_judged_queries(settings: JudgedSettings, *, data: Path, seed: int) -> J
 class JudgedLists:
     """Candidates of judged queries, with the vectors of their tokens.
 
+    Attributes:
+        queries: Token ids of each query, with special tokens.
+        labels: Of each query, which candidates are relevant: bool, (n_candidates,).
+
     Args:
         judged: The judged queries.
         rows: Encodes passages.
