@@ -319,7 +319,7 @@ static void run_maxsim(const Path *path, const Py_buffer *rows, int64_t row_byte
                          (long long)bounds[2 * p + 1], (long long)n_rows);
             return;
         }
-    float *const scratch = PyMem_Malloc((size_t)(4 * dim) * sizeof(float));
+    float *const scratch = PyMem_Malloc((size_t)(MAXSIM_TOKENS * dim) * sizeof(float));
     if (!scratch) {
         PyErr_NoMemory();
         return;

@@ -74,7 +74,7 @@ typedef struct {
     /* candidates: (n), -1 for none; all_scores: (n), scratch; scores, positions: (k), best first; k: 1 to n. */
     void (*rescore)(const float *vectors, int64_t dim, const float *query, const int64_t *candidates, int64_t n,
                     int64_t k, float *all_scores, float *scores, int64_t *positions, Margin *margin);
-    /* See maxsim.h. scratch: (4, dim). */
+    /* See maxsim.h. scratch: (MAXSIM_TOKENS, dim). */
     void (*maxsim)(const int8_t *rows, int64_t row_bytes, int64_t dim, const int64_t *bounds, int64_t n_passages,
                    const float *query, int64_t n_columns, float *scratch, float *highest);
 } Path;
@@ -96,6 +96,7 @@ extern const Path ed_neon;
 #endif
 
 enum { BLOCK = 64 };        /* rows of a product, and tokens of short texts, that are computed together */
+enum { MAXSIM_TOKENS = 4 }; /* tokens of a passage that are multiplied together */
 
 static inline int64_t padded_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 /* Numbers from one head's biases to the next: they are read in vectors of 16, past the last distance. */

@@ -73,12 +73,12 @@ class PackedEncoder:
 
     def static_vectors(self, token_ids: Sequence[int]) -> Floats:
         """Return the vectors that level 0, if there is one, has for tokens: float32, (n_tokens, dim)."""
-        table = None if self._trained is None else self._trained.token_table
-        if table is None:
+        trained = self._trained
+        if trained is None or trained.token_table is None:
             raise KeyError("the encoder has no level 0")
-        vectors, scale = table
+        vectors, scale = trained.token_table
         rows = np.asarray(token_ids, np.int64)
-        static: Floats = vectors[rows].astype(np.float32) * scale[rows, None]
+        static: Floats = vectors[rows, : trained.dim].astype(np.float32) * scale[rows, None]
         return static
 
 
@@ -123,7 +123,7 @@ class PackedSubnets(_PackedBody):
 
     Attributes:
         dim: Numbers of a vector.
-        token_table: Vectors of level 0 in 8 bits, and their scales; None without level 0.
+        token_table: Vectors of level 0 in 8 bits, with padding, and their scales; None without level 0.
 
     Args:
         elastic: The trained subnets.
@@ -134,11 +134,11 @@ class PackedSubnets(_PackedBody):
         # Without smoothing, which gains nothing: these layers are already stored in 8 bits with a scale a row.
         super().__init__(elastic.body, precision)
         self._elastic = elastic
-        self.dim, self.token_table = elastic.shape.dim, elastic.token_table
-        self._padded_table: tuple[Array, Floats] | None = None
+        self.dim = elastic.shape.dim
+        self.token_table: tuple[Array, Floats] | None = None
         if elastic.token_table is not None:
             vectors, scale = elastic.token_table
-            self._padded_table = pad_rows(vectors), scale
+            self.token_table = pad_rows(vectors), scale
 
     @property
     def subnets(self) -> list[Subnet]:
@@ -153,8 +153,8 @@ class PackedSubnets(_PackedBody):
         """
         elastic = self._elastic
         model = KernelModel(elastic.shape.dim, len(self.weights.tokens))
-        if self._padded_table is not None:
-            model.set_token_table(*self._padded_table)
+        if self.token_table is not None:
+            model.set_token_table(*self.token_table)
         if subnet != LEVEL_0:
             layers, width_index = self.layers(elastic.layers_of(subnet.depth)), elastic.shape.widths.index(subnet.width)
             model.set_body(self.weights, self.embeddings(), layers, subnet.width, width_index)

@@ -245,7 +245,7 @@ static void print_maxsim(int64_t dim) {
         rows[i] = i / row_bytes == 3 ? 0 : (int8_t)fmaxf(-127, fminf(127, numbers[i]));
     for (int64_t i = 0; i < dim * N_COLUMNS; i++)
         query[i] = (float)(int)fmaxf(-127, fminf(127, query[i]));
-    float scratch[4 * 400], highest[N_PASSAGES * N_COLUMNS];
+    float scratch[MAXSIM_TOKENS * 400], highest[N_PASSAGES * N_COLUMNS];
     PATH_UNDER_TEST.maxsim(rows, row_bytes, dim, bounds, N_PASSAGES, query, N_COLUMNS, scratch, highest);
     char name[32];
     snprintf(name, sizeof name, "maxsim, %d", (int)dim);

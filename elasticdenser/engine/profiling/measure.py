@@ -47,11 +47,10 @@ class MeasureSettings:
         rounds: Number of times that each case is timed.
         by_length: Estimate the quality by the length of the query too, where it is not given.
         filters: Measure searches with filters too, which stand in `Profile.measured["filters"]`.
-        rerankings: What is reranked at further levels, such as `50:w0.5-d3`; they are paired with the subnets that a
-            scheduler would use without reranking.
+        rerankings: What is reranked at further levels, such as `50` or `50:w0.5-d3`.
         rerank_queries: Largest number of queries from which the quality of these levels is estimated.
-        rerank_subnets: Largest number of subnets that each is paired with: the best ones, or of those that a
-            late-interaction ranker has too, some from the best to the fastest.
+        rerank_subnets: Largest number of query subnets that each of them is paired with; see
+            `elasticdenser.engine.profiling.reranked_levels`.
         escalated_shares: Shares of the queries that further levels encode again by the largest subnet; see
             `escalated_levels`.
         seed: Seed of the sample of queries.
