@@ -25,6 +25,9 @@ CPU_ISA ?= AVX2
 CPU_CAPABILITY ?= avx2
 KERNEL_PATH ?= avx2
 
+# Tests start hundreds of processes, each of which would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-ray test test-fast test-cpus test-integrations lint format docs docs-serve wheels release clean
@@ -43,7 +46,7 @@ test: lint ## run linters, type checks and all tests
 	$(PYTEST) $(PARALLEL) -m 'not serial'
 	$(PYTEST) -m serial
 
-test-fast: $(VENV)/.test ## run linters and the fast tests: two to four minutes
+test-fast: $(VENV)/.test ## run linters and the fast tests: two minutes
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(PYTEST) $(PARALLEL) -m 'not slow and not serial'

@@ -153,19 +153,34 @@ SERIAL = (
 )
 """Places of tests with deadlines in real time, which would be missed if other tests ran at the same time."""
 
-SLOW_FIXTURES = {"data", "minilm", "query_encoder"}
-"""Fixtures with the real model or real data, which take seconds to load and more to use."""
+SLOW_FIXTURES = {
+    *("data", "minilm", "query_encoder"),  # the real data or model
+    *("trained", "recycled", "report"),  # a whole training, a whole report
+    *("changed", "retrievers", "written"),  # indexes that were changed
+}
+"""Fixtures that take a second or more to make, wherever they are."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the files that `-m serial` selects nothing of: importing all of them takes half a minute."""
+    if not config.option.markexpr.startswith("serial") or not collection_path.match("test_*.py"):
+        return None
+    return not (_is_serial(collection_path) or "mark.serial" in collection_path.read_text(encoding="utf-8")) or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that must run alone, and those on the real model or on real data as slow; begin with slow files.
+    """Mark the tests that must run alone, and those with slow fixtures as slow; begin with slow files.
 
     Parallel runs are handed the files in this order: a slow file at the end would leave the other workers idle.
     """
     for item in items:
-        if item.path.as_posix().removeprefix(f"{(ROOT / 'tests').as_posix()}/").startswith(SERIAL):
+        if _is_serial(item.path):
             item.add_marker(pytest.mark.serial)
         if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
     n_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: n_slow[item.path] == 0)
+
+
+def _is_serial(path: Path) -> bool:
+    return path.relative_to(ROOT / "tests").as_posix().startswith(SERIAL)

@@ -171,6 +171,7 @@ def test_a_finished_file_does_not_replace_a_fifo(tmp_path):
     assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)
 
 
+@pytest.mark.slow
 def test_os_replace_is_called_in_one_place():
     package = Path(artifacts.__file__).parent
     calls = [

@@ -46,6 +46,7 @@ def test_import_is_light(module):
     assert result.stdout.split() == []
 
 
+@pytest.mark.slow
 def test_the_module_runs_the_command_line():
     command = [sys.executable, "-m", "elasticdenser", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)

@@ -33,6 +33,7 @@ def chunked(build):
     return path
 
 
+@pytest.mark.slow
 def test_truncated_passages_are_reported(build):
     path, result = build()
     assert "cut 2 of 3 passages at 64 tokens, the most that the encoder reads" in result.stderr
@@ -55,6 +56,7 @@ def test_wrong_lengths_are_refused(build, value):
     assert_fails(result, "got", "expected", "use")
 
 
+@pytest.mark.slow
 def test_hits_name_their_document(chunked):
     (line,) = run("search", chunked, "dune", "--json", "-k", "100").stdout.splitlines()
     hits = json.loads(line)["hits"]

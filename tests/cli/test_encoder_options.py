@@ -31,6 +31,7 @@ def corpus(tmp_path_factory) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_deberta_indexes_and_searches(tmp_path, deberta, corpus):
     index = str(tmp_path / "index")
     result = run("index", corpus, "-o", index, "--encoder", str(deberta), "--device", "cpu")
@@ -46,6 +47,7 @@ def test_a_deberta_indexes_and_searches(tmp_path, deberta, corpus):
     assert_fails(run("search", index, "dune", "--precision", "int8"), "'deberta-v2'", "expected auto, float32")
 
 
+@pytest.mark.slow
 def test_a_plain_transformer_is_used_with_the_pooling_that_is_given(tmp_path, corpus):
     pytest.importorskip("transformers")
     plain = save_transformer("deberta-v2", tmp_path / "plain")
@@ -57,6 +59,7 @@ def test_a_plain_transformer_is_used_with_the_pooling_that_is_given(tmp_path, co
     assert json.loads(hits.stdout)["hits"][0]["doc_id"] == "d2", hits.output
 
 
+@pytest.mark.slow
 def test_doctor_says_what_an_encoder_is(tmp_path, deberta):
     found = run("doctor", "--encoder", str(deberta), "--offline")
     assert found.exit_code == 0, found.output
@@ -66,11 +69,13 @@ def test_doctor_says_what_an_encoder_is(tmp_path, deberta):
     assert lacking.exit_code == 1
 
 
+@pytest.mark.slow
 def test_doctor_fails_for_an_encoder_that_cannot_be_used():
     result = run("doctor", "--encoder", "nowhere", "--offline")
     assert result.exit_code == 1 and "(--encoder)" in result.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_well_known_encoders_are_listed():
     result = run("models", "--json")
     listed = {encoder["name"]: encoder for encoder in map(json.loads, result.stdout.splitlines())}

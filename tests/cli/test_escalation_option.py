@@ -14,6 +14,7 @@ def small(index, tiny_elastic) -> tuple[str, ...]:
     return "search", index, "dune", "--encoder", str(tiny_elastic), "--subnet", "level0", "--json"
 
 
+@pytest.mark.slow
 def test_the_answer_names_the_subnet_that_encoded_the_query(index, small, tiny_elastic):
     for margin, subnet in (("1e-9", "level0"), ("9", "w1-d2")):
         result = run(*small, "--escalation", f"{margin}:w1-d2")
@@ -23,6 +24,7 @@ def test_the_answer_names_the_subnet_that_encoded_the_query(index, small, tiny_e
         assert answers[0] == answers[1] and answers[0]["subnet"] == subnet
 
 
+@pytest.mark.slow
 def test_mistakes_are_named(small):
     assert_fails(run(*small, "--escalation", "w1-d2"), "got the escalation 'w1-d2'; expected MARGIN:SUBNET")
     assert_fails(run(*small, "--escalation", "0.1:w1-d9"), "w1-d9")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from cli_helpers import assert_fails, run
 
 
+@pytest.mark.slow
 def test_each_failure_is_one_line(index, corpus, tiny_model, tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"_id": "1", "text": "x"}\nnot json\n')

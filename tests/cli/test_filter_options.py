@@ -50,6 +50,7 @@ def test_info_shows_the_fields(filtered):
     assert shown["metadata"] == {"date": "date", "section": "text", "tags": "text[]"}
 
 
+@pytest.mark.slow
 def test_hits_are_filtered_and_show_their_metadata(filtered):
     (hit,) = hits_of(filtered, "dune", "--filter", "section = 'docs' and date >= '2026-01-01'")
     assert (hit["doc_id"], hit["metadata"]) == ("d2", {"section": "docs", "date": "2026-01-31"})

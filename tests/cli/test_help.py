@@ -22,6 +22,7 @@ def test_help_has_one_example_per_line(command, monkeypatch):
     assert all(line.count("elasticdenser") == 1 for line in examples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("args", [["--help"], ["index", "--help"], ["search", "-h"], ["--version"]])
 def test_help_imports_nothing_heavy(args):
     code = (
@@ -44,6 +45,7 @@ def test_help_lists_every_registered_policy(command, monkeypatch):
     assert [policy.spelling for policy in POLICIES.values() if policy.spelling not in output] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_app_of_one_command_has_the_same_help(command):
     alone = CliRunner().invoke(make_app(command), [command, "--help"])

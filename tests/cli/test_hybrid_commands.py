@@ -51,6 +51,7 @@ def test_a_run_is_hybrid(hybrid_index, judged, tmp_path):
     assert [line.split()[2] for line in lines] == ["d1", "d2", "d3"]
 
 
+@pytest.mark.slow
 def test_words_are_added_to_an_index_and_described(corpus, tiny_model, tmp_path):
     path = str(tmp_path / "later")
     assert run("index", str(corpus), "-o", path, "--encoder", str(tiny_model), "--precision", "fp32").exit_code == 0
@@ -79,6 +80,7 @@ def test_an_unknown_stemmer_is_refused(corpus, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_snippets_are_sentences_with_the_words_of_the_query(index):
     (hit, *_) = hits_of(run("search", index, "deserts and planets", "--snippets", "--json", "-k", "3"))
     for hit in hits_of(run("search", index, "deserts and planets", "--snippets", "--json", "-k", "3")):
@@ -90,6 +92,7 @@ def test_snippets_are_sentences_with_the_words_of_the_query(index):
     assert table.exit_code == 0 and "dune is a novel about a desert planet" in " ".join(table.stdout.split())
 
 
+@pytest.mark.slow
 def test_tune_finds_the_weight_that_suits_the_judgements(hybrid_index, judged):
     result = run("tune", hybrid_index, judged, "--measure", "RR@10", "--json")
     assert result.exit_code == 0, result.output

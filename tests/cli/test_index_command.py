@@ -31,6 +31,7 @@ def test_the_summary_of_a_build(corpus, tiny_model, tmp_path):
     assert f'elasticdenser search {path} "your question"' in result.stderr
 
 
+@pytest.mark.slow
 def test_no_text_is_lost_without_a_word(tiny_model, tmp_path):
     corpus, path = tmp_path / "a.jsonl", tmp_path / "index"
     corpus.write_text('{"_id": 1, "title": "a", "body": "dune", "url": "u"}\n')
@@ -45,6 +46,7 @@ def test_no_text_is_lost_without_a_word(tiny_model, tmp_path):
     assert (hit["doc_id"], hit["title"], hit["text"]) == ("1", "a", "dune")
 
 
+@pytest.mark.slow
 def test_what_became_a_passage_of_plain_text_is_said(tiny_model, tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "my day.txt").write_text("one\ntwo\n")
@@ -55,6 +57,7 @@ def test_what_became_a_passage_of_plain_text_is_said(tiny_model, tmp_path):
     assert "1 file of plain text: each line is one passage" in result.stderr and "b: 2 passages" in result.stderr
 
 
+@pytest.mark.slow
 def test_documents_of_a_folder_become_sections_and_what_is_left_out_is_said(tiny_model, tmp_path):
     notes = tmp_path / "notes"
     notes.mkdir()
@@ -81,6 +84,7 @@ def test_a_query_to_sqlite_is_a_corpus(tiny_model, tmp_path):
     )
 
 
+@pytest.mark.slow
 @needs_fast_path
 def test_an_index_of_int8_vectors_is_searched_at_every_precision(corpus, tiny_model, tmp_path):
     path, encoder = str(tmp_path / "int8"), ["--encoder", str(tiny_model)]
@@ -99,6 +103,7 @@ def test_a_registered_backend_is_a_precision(monkeypatch):
     assert dtype_of("own") == "own"
 
 
+@pytest.mark.slow
 def test_precisions_and_their_spellings(corpus, tiny_model, tmp_path):
     command = ["index", str(corpus), "-o", str(tmp_path / "index"), "--encoder", str(tiny_model)]
     assert_fails(run(*command, "--precision", "int8", "--device", "cuda"), "'int8'", "cuda", "expected a CPU")
@@ -233,6 +238,7 @@ def test_without_torch_passages_are_encoded_in_8_bits(corpus, tiny_model, tmp_pa
     assert Manifest.read(tmp_path / "index").encoder.dtype == "int8"
 
 
+@pytest.mark.slow
 @needs_fast_path
 def test_float32_is_the_same_with_and_without_torch(corpus, tiny_model, tmp_path, monkeypatch):
     args = [str(corpus), "--encoder", str(tiny_model), "--precision", "fp32", "-o"]

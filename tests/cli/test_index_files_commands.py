@@ -22,6 +22,7 @@ def test_info_verify_and_rebuild_report_on_the_index(index):
     assert "structure Flat, recall@10 1.0000" in result.stderr
 
 
+@pytest.mark.slow
 def test_an_exported_index_is_imported_again(index, tiny_model, corpus, tmp_path):
     result = run("export", index, "-o", str(tmp_path / "out"))
     assert (result.exit_code, result.stdout) == (0, ""), result.output
@@ -34,6 +35,7 @@ def test_an_exported_index_is_imported_again(index, tiny_model, corpus, tmp_path
     assert [hit["doc_id"] for hit in first] == [hit["doc_id"] for hit in second]
 
 
+@pytest.mark.slow
 def test_an_index_is_exported_to_qdrant(index, tmp_path):
     pytest.importorskip("qdrant_client", reason="needs pip install 'elasticdenser[qdrant]'")
     from elasticdenser.index.qdrant import connect

@@ -14,6 +14,7 @@ from elasticdenser import requirements
 from elasticdenser.cli import installation_checks
 
 
+@pytest.mark.slow
 def test_doctor_lists_the_parts():
     result = run("doctor")
     assert result.exit_code == 0, result.output
@@ -74,6 +75,7 @@ def test_checks_import_nothing_heavy():
     assert result.stdout.split("\n")[:2] == ["[]", "False"]
 
 
+@pytest.mark.slow
 def test_every_failure_has_advice():
     results = installation_checks.run_checks()
     assert len({check.name for check in results}) == len(results)

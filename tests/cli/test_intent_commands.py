@@ -39,6 +39,7 @@ def test_a_model_of_intents_has_no_exits(model):
     assert result.exit_code == 2 and "a model of intents has no subnets and exits" in " ".join(result.stderr.split())
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_and_evaluated(tiny_model, tmp_path):
     write_intents(tmp_path)
     recipe, output = write_intent_recipe(tmp_path, tiny_model, PQRNN), tmp_path / "mtop.pqrnn"

@@ -26,6 +26,7 @@ def found(index, query) -> list[str]:
     return [hit["doc_id"] for hit in json.loads(result.stdout)["hits"]]
 
 
+@pytest.mark.slow
 def test_added_and_replaced_passages_are_found(changing, corpus, tmp_path):
     more = write(tmp_path / "more.jsonl", {**TEXTS, "d1": "a book about water", "d4": "the engine of a car"})
     result = run("add", changing, more)
@@ -38,6 +39,7 @@ def test_added_and_replaced_passages_are_found(changing, corpus, tmp_path):
     assert "is undamaged: 4 passages, 14 files, 2 segments, generation 2" not in run("verify", changing).stdout
 
 
+@pytest.mark.slow
 def test_deleted_passages_are_not_found(changing, tmp_path):
     result = run("delete", changing, "d2", "--dry-run")
     assert "would delete 1; it holds 3 passages, generation 0" in result.stderr
@@ -54,6 +56,7 @@ def test_deleted_passages_are_not_found(changing, tmp_path):
     assert found(changing, "dune") == ["d3"]
 
 
+@pytest.mark.slow
 def test_documents_are_added_with_metadata_and_deleted_by_it(changing, tmp_path):
     records = [{"_id": "d4", "text": "a car", "section": "ops"}, {"_id": "d5", "text": "a train", "section": "dev"}]
     (tmp_path / "more.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
@@ -71,6 +74,7 @@ def test_documents_are_added_with_metadata_and_deleted_by_it(changing, tmp_path)
     assert_fails(run("delete", changing, "--filter", "sectoin = 'ops'"), "did you mean section?")
 
 
+@pytest.mark.slow
 def test_words_are_added_to_a_changed_index(changing, tmp_path):
     run("delete", changing, "d2")
     result = run("rebuild", changing, "--hybrid")
@@ -81,6 +85,7 @@ def test_words_are_added_to_a_changed_index(changing, tmp_path):
     assert "at least" in run("info", changing).stdout
 
 
+@pytest.mark.slow
 def test_additions_can_prune_what_has_vanished_from_the_folder(tiny_model, tmp_path):
     docs = tmp_path / "docs"
     docs.mkdir()
@@ -113,6 +118,7 @@ def test_ids_are_needed_to_delete(changing, tmp_path):
     assert_fails(run("add", str(tmp_path / "absent"), str(tmp_path / "empty")), "does not exist: build an index")
 
 
+@pytest.mark.slow
 def test_info_and_verify_name_the_segments(changing, tmp_path):
     run("delete", changing, "d2")
     run("add", changing, write(tmp_path / "more.jsonl", {"d5": "more"}))
@@ -129,6 +135,7 @@ def test_info_and_verify_name_the_segments(changing, tmp_path):
     assert "is undamaged: 3 passages, 13 files, 2 segments, generation 3" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_compacted_index_and_a_snapshot_hold_the_same(changing, tmp_path):
     run("delete", changing, "d2")
     before = found(changing, "dune")

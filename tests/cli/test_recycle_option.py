@@ -18,6 +18,7 @@ def build(corpus, tiny_model, tmp_path):
     return run_index
 
 
+@pytest.mark.slow
 def test_an_index_is_built_again_from_cached_states(build, tmp_path):
     cache = tmp_path / "activations"
     first = build("first", "--recycle", str(cache))
@@ -33,6 +34,7 @@ def test_an_index_is_built_again_from_cached_states(build, tmp_path):
     assert "3 did not fit into --recycled-gb" in full.stderr
 
 
+@pytest.mark.slow
 def test_wrong_options_are_refused(build, tmp_path):
     assert_fails(build("index", "--recycled-layers", "1"), "--recycled-layers without --recycle")
     cache = ("--recycle", str(tmp_path / "cache"))

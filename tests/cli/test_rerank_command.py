@@ -93,6 +93,7 @@ def test_the_scale_of_a_runs_scores_does_not_matter(files, corpus, tiny_ranker):
     assert runs[0] == runs[1]
 
 
+@pytest.mark.slow
 def test_an_index_is_a_corpus_too(files, corpus, index, tiny_ranker):
     assert rerank(files, corpus, tiny_ranker).exit_code == 0
     of_corpus = (files / "new.trec").read_text()
@@ -101,6 +102,7 @@ def test_an_index_is_a_corpus_too(files, corpus, index, tiny_ranker):
     assert (files / "new.trec").read_text() == of_corpus
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_together_is_refused(files, corpus, index, tiny_ranker):
     with (files / "first.trec").open("a") as file:
         file.write("q1 Q0 x9 4 -1 other\nq1 Q0 x8 5 -2 other\n")
@@ -139,6 +141,7 @@ def test_without_a_ranker_the_error_says_how_to_give_one(files, corpus, tmp_path
     assert_fails(result, "this package comes with none: give the folder of one with --ranker FOLDER")
 
 
+@pytest.mark.slow
 def test_searches_are_reranked(index, tiny_ranker):
     def search(*options):
         result = run("search", index, "dune novel", "--json", *options)

@@ -39,6 +39,7 @@ def advised(result):
     return shlex.split(result.stderr.splitlines()[-1].rpartition(":  ")[2])
 
 
+@pytest.mark.slow
 def test_the_advice_after_a_run_is_a_command_that_works(index, tmp_path):
     folder = tmp_path / "my set"
     (folder / "qrels").mkdir(parents=True)

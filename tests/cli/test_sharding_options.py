@@ -23,6 +23,7 @@ def sharded(corpus, tiny_model, tmp_path_factory) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_hits_are_those_of_one_index(sharded, index, tmp_path):
     found = [
         json.loads(run("search", path, TEXTS["d2"], "--json", "--precision", "fp32").stdout)["hits"]
@@ -62,6 +63,7 @@ def test_changes_are_refused(sharded, command):
     assert_fails(run(name, sharded, *arguments), "an index of 2 shards, which are never changed", "--overwrite")
 
 
+@pytest.mark.slow
 def test_what_shards_do_not_have_is_refused(corpus, tiny_model, tmp_path, sharded):
     command = ["index", str(corpus), "-o", str(tmp_path / "index"), "--encoder", str(tiny_model), "--precision", "fp32"]
     assert_fails(run(*command, "--ray", "local"), "got --ray without --shards", "--shards 8")
@@ -73,6 +75,7 @@ def test_what_shards_do_not_have_is_refused(corpus, tiny_model, tmp_path, sharde
     assert_fails(run("search", sharded, "dune", "--filter", "a = 1"), "build it with --metadata a and --overwrite")
 
 
+@pytest.mark.slow
 def test_an_index_is_copied_to_a_url_and_back(sharded, tmp_path):
     url = f"file://{tmp_path}/store/mine"
     result = run("snapshot", sharded, url)

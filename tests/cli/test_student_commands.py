@@ -61,6 +61,7 @@ def test_passages_of_a_space_are_added_with_their_vectors_only(folder):
     assert "--overwrite" not in added.stderr  # which `import` does not have
 
 
+@pytest.mark.slow
 def test_failures_are_one_line_each(folder, tiny_model):
     assert import_api().exit_code == 0
     mine = ["--encoder", str(tiny_model), "--steps", "0", "--offline", "-o", "student"]

@@ -59,6 +59,7 @@ def test_usage_errors_exit_with_2(folder, args, message):
     assert not Path("models").exists()
 
 
+@pytest.mark.slow
 def test_failures_are_one_line_each(folder, tiny_model):
     Path("bad.toml").write_text("[[texts]]\npath = 'queries.txt'\n")
     Path("letter").mkdir()
@@ -95,6 +96,7 @@ def test_raw_text_makes_a_sentence_encoder_that_indexes_and_becomes_elastic(fold
     assert elastic.exit_code == 0, elastic.output
 
 
+@pytest.mark.slow
 def test_options_that_do_not_fit_a_mirror_training_are_refused(folder, tiny_model):
     mirror = ["--mirror", str(tiny_model), "--queries", "queries.txt", "-o", "models/mirror"]
     for args, code, part in (

@@ -112,6 +112,7 @@ def test_front_matter_cannot_fill_the_memory(tmp_path):
     assert _markdown(tmp_path, text)[0].title == "2024"
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.text(alphabet=st.sampled_from("# \n-ab<p>h1/='`|*[]()!\u00a0é\x1f&;:"), max_size=60))
 def test_any_text_gives_ids_without_white_space_that_occur_once(text):
@@ -253,6 +254,7 @@ def test_documents_hold_no_queries(tmp_path):
         load_queries(_write(tmp_path / "a.md", "who?"))
 
 
+@pytest.mark.slow
 def test_pages_of_a_pdf_are_passages(tmp_path):
     pytest.importorskip("pypdf")
     path = write_pdf(tmp_path / "my paper.pdf", ["First divi-\nded page.", "", "Third."], title="A  Title")

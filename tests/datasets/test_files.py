@@ -26,6 +26,7 @@ def test_lines_are_numbered_and_lose_only_their_end(tmp_path, suffix):
     assert list(read_lines(path)) == [(1, "one"), (2, ""), (3, "two\u2028\x0c\x85\rstill two"), (4, "thrée")]
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(st.characters(exclude_characters="\n\r\ufeff", exclude_categories=["Cs"]))))
 def test_any_text_comes_back(tmp_path_factory, lines):
     path = tmp_path_factory.mktemp("lines") / "a.txt.zst"

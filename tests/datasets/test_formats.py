@@ -118,6 +118,7 @@ def test_a_quote_that_swallows_the_file_is_bounded_and_long_fields_are_read(tmp_
     assert CommaSeparated.name == "csv"
 
 
+@pytest.mark.slow
 def test_parquet_files_are_read_without_the_columns_that_are_not_needed(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

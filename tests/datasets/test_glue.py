@@ -42,6 +42,7 @@ def test_mnli_has_two_dev_sets(tmp_path):
     assert [load_glue(tmp_path, TASKS["MNLI"], split)[0].label for split in TASKS["MNLI"].dev] == [1.0, 2.0]
 
 
+@pytest.mark.slow
 def test_parquet_of_hugging_face_is_read(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

@@ -386,6 +386,7 @@ def test_ir_datasets_outside_of_our_calls_is_left_as_it_was(home):
     assert not (folder / "collection.tsv").exists(), "and it still is as careless as it was with them"
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     environment = os.environ | {"IR_DATASETS_HOME": str(tmp_path / "file" / "home")}
@@ -420,6 +421,7 @@ def test_an_error_is_not_preceded_by_the_messages_of_ir_datasets(home):
     assert log == ""
 
 
+@pytest.mark.slow
 def test_queries_in_a_file_need_no_folder_of_ir_datasets(tmp_path):
     home = tmp_path / "file" / "home"
     home.parent.write_text("a file, so that no folder can be created in it")

@@ -8,6 +8,8 @@ import pytest
 from elasticdenser.datasets import Corpus, Passage, scan_corpus
 from elasticdenser.datasets.python_docs import MAX_WORDS, python_docs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def passages() -> dict[str, Passage]:
@@ -17,7 +19,6 @@ def passages() -> dict[str, Passage]:
     return by_id
 
 
-@pytest.mark.slow
 def test_there_are_a_few_thousand_passages_each_with_a_title_and_a_bounded_text(passages):
     assert 3_000 <= len(passages) <= 9_000
     for passage in passages.values():
@@ -72,12 +73,10 @@ def test_private_names_tests_and_jokes_are_left_out(passages):
     assert "builtins.exit" not in passages
 
 
-@pytest.mark.slow
 def test_the_order_is_always_the_same(passages):
     assert list(python_docs()) == list(passages.values())
 
 
-@pytest.mark.slow
 def test_sources_are_not_imported_and_nothing_is_printed():
     code = (
         "import sys; from elasticdenser.datasets.python_docs import python_docs; n = len(list(python_docs()));"

@@ -45,6 +45,7 @@ def test_ties_keep_their_order(tmp_path):
     assert read_run(tmp_path / "a.trec") == hits
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
 def test_scores_read_back_exactly(tmp_path_factory, scores):
     path = tmp_path_factory.mktemp("runs") / "a.trec"
@@ -171,6 +172,7 @@ def test_ranks_that_are_no_whole_numbers_are_counted(tmp_path, caplog):
     assert len(_warnings(caplog, path, ["q Q0 d1 x 3", "q Q0 d2 x 2"])) == 1
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=8))
 def test_rank_warnings_agree_with_comparing_all_pairs(tmp_path_factory, hits):
     lines = [f"{query_id} Q0 d{i} {rank} {score} tag\n" for i, (query_id, rank, score) in enumerate(hits)]

@@ -67,6 +67,7 @@ def test_equal_hashes_of_different_ids_are_no_repetition(tmp_path, monkeypatch):
         scan_corpus(_corpus(Passage("1", "x"), Passage("2", "x"), Passage("1", "x")), tmp_path)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=1), st.integers(1, 8))
 def test_repetitions_are_found_wherever_blocks_end(tmp_path_factory, ids, block):

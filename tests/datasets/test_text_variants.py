@@ -31,6 +31,7 @@ def test_one_word_is_left_out():
     assert without_a_word("dune novel", Random(0)) == "dune novel"
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=40), st.integers(0, 1000))
 def test_a_variant_is_deterministic_and_never_empty(text, seed):

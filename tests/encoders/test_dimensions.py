@@ -26,6 +26,7 @@ def first_ones(vectors: np.ndarray, dim: int) -> np.ndarray:
     return vectors[:, :dim] / np.linalg.norm(vectors[:, :dim], axis=1, keepdims=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["int8", "float32"])
 def test_all_subnets_keep_the_first_dimensions(tiny_elastic, dtype):
     whole = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype=dtype, device="cpu")
@@ -56,6 +57,7 @@ def matryoshka(tmp_path, tiny_elastic):
     return folder
 
 
+@pytest.mark.slow
 def test_an_index_is_searched_in_its_own_dimensions(tmp_path, matryoshka):
     own = PassageEncoder.from_pretrained(str(matryoshka), dtype="int8")
     less = PassageEncoder.from_pretrained(str(matryoshka), dtype="int8", dim=4)
@@ -88,6 +90,7 @@ def test_an_index_ranked_by_dot_product_stays_so(tmp_path, matryoshka):
         PassageEncoder.from_pretrained(str(matryoshka))
 
 
+@pytest.mark.slow
 def test_the_options_of_the_command_line(tmp_path, tiny_model):
     (tmp_path / "c.jsonl").write_text(
         "".join(json.dumps({"_id": f"p{number}", "text": text}) + "\n" for number, text in enumerate(TEXTS))

@@ -150,6 +150,7 @@ def encoding_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(("encode", "tokenize"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3, None])
 def test_windows_are_encoded_in_order(tiny_encoder, workers):
     windows = [*windows_of(letters(500), 64), [], ["a"]]
@@ -351,6 +352,7 @@ print(encoder.dtype, len(os.listdir("/proc/self/task")))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
 @needs_fast_path
 def test_queries_start_no_threads(tiny_model):

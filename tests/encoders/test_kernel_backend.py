@@ -147,6 +147,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_odd_shapes_equal_torch(tmp_path, shape):
     import torch
@@ -198,6 +199,7 @@ print(encoder.dtype, vectors.shape[1], *heavy)
 """
 
 
+@pytest.mark.slow
 @needs_fast_path
 def test_queries_are_encoded_without_importing_torch(tiny_elastic):
     assert run(USE.format(folder=str(tiny_elastic))) == ["int8", "32"]

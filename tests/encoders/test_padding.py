@@ -12,6 +12,7 @@ from elasticdenser.encoders.backends.padding import length_buckets, padded, pool
 from elasticdenser.models.poolings import POOLINGS
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 300), max_size=60))
 def test_buckets_hold_every_sequence_once_with_little_padding(lengths):
     buckets = length_buckets(lengths, "cpu")

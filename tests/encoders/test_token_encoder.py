@@ -118,6 +118,7 @@ def test_vectors_are_the_same_in_any_batch_to_the_bit(tiny_elastic, dtype):
         assert np.array_equal(vectors, np.concatenate([own.texts for own in alone]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_transformers_give_the_vectors_of_a_search_too(tmp_path, name):
     folder = save_sentence_encoder(OTHERS[name][0], tmp_path / "encoder", *OTHERS[name][1:])

@@ -140,6 +140,7 @@ ENDLESS_WORDS = st.tuples(
 ).map(lambda parts: "".join(parts[0]) + "".join(parts[1]) * (parts[2] // len(parts[1])) + "".join(parts[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in TOKENIZERS if "bert" not in name])
 @given(text=ENDLESS_WORDS, limit=st.integers(150, 300), max_length=st.integers(3, 40))
 @settings(max_examples=40, deadline=None)

@@ -52,6 +52,7 @@ def test_the_largest_subnet_is_the_full_encoder(encoder, tiny_query_encoder):
     assert not encoder.fingerprint.differences(tiny_query_encoder.fingerprint)
 
 
+@pytest.mark.slow
 def test_subnets_at_once_from_several_threads(encoder, tiny_elastic):
     expected = {subnet: encoder.encode(TEXTS, subnet) for subnet in encoder.subnets}
     fresh = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")

@@ -74,6 +74,7 @@ def test_equals_sentence_transformers(st, encoders, name):
     assert np.linalg.norm(vectors - vectors.mean(axis=0), axis=1).min() > 1e-3  # texts are told apart
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["deberta-v2", "qwen3, last token, left padding", "gemma3, two Dense"])
 def test_a_vector_does_not_depend_on_its_neighbours(encoders, name):
     encoder = load(encoders(name), ElasticQueryEncoder)
@@ -84,6 +85,7 @@ def test_a_vector_does_not_depend_on_its_neighbours(encoders, name):
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_passages_are_encoded_in_windows_and_cut_to_the_first_dimensions(encoders):
     folder = encoders("gemma3, two Dense")
     whole, cut = load(folder), load(folder, dim=8)
@@ -130,6 +132,7 @@ def test_weights_in_several_files_are_read(tmp_path, encoders):
         find_model(str(folder))
 
 
+@pytest.mark.slow
 def test_a_plain_transformer_needs_a_pooling(tmp_path, encoders):
     folder = save_transformer("deberta-v2", tmp_path / "plain")
     with pytest.raises(ModelError, match=r"no modules.json: it is a plain transformer.*--pooling .*one of mean, cls"):

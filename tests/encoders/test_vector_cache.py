@@ -70,6 +70,7 @@ def test_threads_get_the_right_vectors():
     assert cache.hits + cache.misses == 800 and len(cache) == 5
 
 
+@pytest.mark.slow
 def test_an_encoder_with_a_cache_gives_the_same_vectors(tiny_elastic):
     plain = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu")
     cached = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32", device="cpu", cache=3)

@@ -222,6 +222,7 @@ def test_agrees_with_pyserini_on_regular_expressions():
     assert 500 < sum(ours) < 4500
 
 
+@pytest.mark.slow
 @given(st.text(), st.text(), st.text())
 def test_a_text_between_spaces_is_found(before, answer, after):
     assert has_answer([answer], f"{before} {answer} {after}") is bool(AnswerMatcher([answer]))

@@ -23,6 +23,7 @@ def choice(bench, name: str, clean: float, slips: tuple[float, float]):
     return bench.Choice(name=name, values=constant, compute=lambda number: None)
 
 
+@pytest.mark.slow
 def test_a_robust_choice_is_on_the_front_and_on_the_hull_of_slips_alone(bench):
     choices = [
         choice(bench, "full", 0.9, (0.6, 0.6)),
@@ -37,6 +38,7 @@ def test_a_robust_choice_is_on_the_front_and_on_the_hull_of_slips_alone(bench):
     assert [rows[name]["hull, slips"] for name in rows] == ["0%", "x 100%", "0%", "x 100%"]
 
 
+@pytest.mark.slow
 def test_pictures_name_the_choices(bench, tmp_path):
     choices = [choice(bench, "full", 0.9, (0.6, 0.6)), choice(bench, "fast", 0.7, (0.4, 0.4))]
     bench.draw(tmp_path, "queries", choices, [4.0, 1.0])

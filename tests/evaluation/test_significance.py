@@ -69,6 +69,7 @@ def test_randomisation_of_thousands_of_queries():
     assert randomisation_test(a, a + 0.1 + 0.01 * rng.normal(size=7000)) == pytest.approx(1 / 10_001)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(PAIRS)
 def test_randomisation_is_a_symmetric_probability(pairs):
@@ -78,6 +79,7 @@ def test_randomisation_is_a_symmetric_probability(pairs):
     assert p == randomisation_test(b, a, n_resamples=FEW)
 
 
+@pytest.mark.slow
 def test_randomisation_has_the_false_positive_rate_that_it_should():
     rng = np.random.default_rng(0)
     p_values = [randomisation_test(*rng.random((2, 30)), n_resamples=FEW) for _ in range(600)]
@@ -96,6 +98,7 @@ def test_bootstrap_of_one_value_and_of_equal_values():
         bootstrap_interval([])
 
 
+@pytest.mark.slow
 def test_bootstrap_is_near_the_normal_interval_and_repeatable():
     values = np.random.default_rng(0).normal(size=800)
     half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
@@ -115,6 +118,7 @@ def test_bootstrap_covers_the_true_mean():
     assert np.mean([low <= np.mean(values) <= high for low, high in intervals]) == pytest.approx(0.95, abs=0.03)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=40))
 def test_bootstrap_stays_within_the_values(values):
@@ -130,6 +134,7 @@ def test_holm_gives_the_values_of_a_worked_example():
     assert holm([]) == []
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(1e-4, 1), max_size=12))
 def test_holm_only_raises_and_keeps_the_order(p_values):
     adjusted = holm(p_values)

@@ -50,6 +50,7 @@ def test_a_build_continues_after_the_disk_was_full(tmp_path, hashing, small_wind
         assert os.listdir(disk) == ["index"]
 
 
+@pytest.mark.slow
 def test_full_disk_leaves_the_old_index(tmp_path, hashing):
     with mounted(tmp_path / "disk", "size=256k") as disk:
         PassageIndex.build(make_corpus(500), disk / "index", hashing)

@@ -131,6 +131,7 @@ def kill_while_holding(path):
     process.wait()
 
 
+@pytest.mark.slow
 def test_lock_of_a_killed_process_does_not_block(tmp_path, hashing):
     kill_while_holding(tmp_path / "index")
     assert lock_file(tmp_path / "index").exists()

@@ -168,6 +168,7 @@ def test_finished_index_leaves_another_builds_work_alone(small_index, hashing):
     assert hashing.n_encoded == 30
 
 
+@pytest.mark.slow
 def test_damaged_index_is_not_up_to_date(small_index, hashing):
     os.truncate(small_index / "vectors.f32", 100)
     with pytest.raises(BuildError, match=r"damaged: vectors.f32 has 100 bytes.*--overwrite"):

@@ -96,6 +96,7 @@ def test_no_chunk_is_truncated(tiny_encoder, text, title, chunking):
         assert len(tokenized.ids) <= Chunking.parse(chunking).tokens and not tokenized.is_truncated
 
 
+@pytest.mark.slow
 @given(text=NASTY, chunking=st.sampled_from(["10", "13/12", "20/5", "64/30"]))
 @settings(max_examples=60, deadline=None)
 def test_no_text_is_lost(tiny_encoder, text, chunking):
@@ -107,6 +108,7 @@ def test_no_text_is_lost(tiny_encoder, text, chunking):
         position = end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["word " * 2_000, "ab" * 20, "日" * 2_000])
 def test_a_document_without_sentences_is_cut(tiny_encoder, text):
     chunks = chunks_of(tiny_encoder, "10", Passage(doc_id="d", text=text))
@@ -169,6 +171,7 @@ def test_a_repeated_document_is_skipped_whole(tiny_encoder, tmp_path, documents)
     assert index.manifest.corpus["skipped"] == {"repeated id": 1} and index.manifest.n_documents == 5
 
 
+@pytest.mark.slow
 def test_chunks_belong_to_the_plan_of_a_build(tiny_encoder, tmp_path, documents, monkeypatch):
     class Stop(BaseException):
         pass
@@ -249,6 +252,7 @@ def test_an_index_of_version_2_is_read(tmp_path):
     assert (manifest.version, manifest.n_truncated, manifest.chunking) == (2, None, None)
 
 
+@pytest.mark.slow
 def test_documents_of_chunks_are_replaced_and_deleted_whole(tiny_encoder, tmp_path):
     documents = [Passage(doc_id=f"d{n}", text=LONG.text.replace("Ab", f"B{n}"), title="T") for n in range(3)]
     index = PassageIndex.build(documents, tmp_path / "index", tiny_encoder, chunk="24")

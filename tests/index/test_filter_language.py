@@ -159,6 +159,7 @@ TREES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(TREES)
 def test_the_text_of_a_filter_is_read_back_as_the_same_filter(tree):

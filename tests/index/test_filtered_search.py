@@ -171,6 +171,7 @@ def test_all_lists_are_visited_where_too_few_candidates_match(vectors):
         assert is_from_first == (first_match == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", [f"IVF16,{SCAN}", "IVF16,Flat", "IVF16,SQ8"])
 def test_inverted_lists_propose_matching_passages_alone_and_as_many_as_there_are(vectors, factory):
     structure = structure_of(vectors, (factory, SCAN), (Effort(rescored=64, recall_at_10=0.99, part=1),))
@@ -181,6 +182,7 @@ def test_inverted_lists_propose_matching_passages_alone_and_as_many_as_there_are
     assert all(np.array_equal(np.sort(row), matches.positions) for row in found)
 
 
+@pytest.mark.slow
 def test_a_filter_of_one_topic_is_searched_by_one_scan(vectors, queries, monkeypatch):
     """Nothing that is near the query matches: the farthest half of the passages does."""
     efforts = (Effort(nprobe=2, rescored=64, recall_at_10=0.8), Effort(rescored=256, recall_at_10=0.99, part=1))
@@ -195,6 +197,7 @@ def test_a_filter_of_one_topic_is_searched_by_one_scan(vectors, queries, monkeyp
         assert np.isclose(found, exact, atol=1e-5).mean() >= 0.9
 
 
+@pytest.mark.slow
 def test_candidates_of_structures_without_lists_are_masked(vectors):
     structure = structure_of(vectors, (SCAN,), (Effort(rescored=64, recall_at_10=0.99),))
     matches = Matches(np.arange(N) % 2 == 0)
@@ -220,6 +223,7 @@ def structure_of(vectors, factories, efforts):
     return IndexStructure(parts, info)
 
 
+@pytest.mark.slow
 def test_fewer_passages_are_searched_in_more_lists(vectors):
     efforts = (
         Effort(nprobe=2, rescored=16, recall_at_10=0.8),

@@ -57,6 +57,7 @@ def test_altered_manifests(altered):
     assert n_refused > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATA_FILES)
 def test_altered_data_files(altered, name):
     path, alter = altered

@@ -95,6 +95,7 @@ def test_a_file_that_is_no_manifest_is_refused(index_path, content):
         PassageIndex.open(index_path)
 
 
+@pytest.mark.slow
 def test_a_manifest_altered_anywhere_is_refused(index_path):
     path = index_path / "manifest.json"
     content = path.read_bytes()

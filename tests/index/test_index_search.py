@@ -88,6 +88,7 @@ def test_copies_come_in_the_order_of_ids(index, vectors, queries, k):
         assert positions_of_query[: len(same)].tolist() == same.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 10, 97])
 @pytest.mark.parametrize("exact", [False, True])
 def test_same_alone_and_in_a_batch(index, queries, k, exact):
@@ -111,6 +112,7 @@ def test_same_from_eight_threads(index, queries):
             assert np.array_equal(positions, expected[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_allowed", [1, 7, 1000, MANY])
 def test_filter_is_exact_search_over_the_subset(index, queries, best_among, n_allowed):
     within, expected, best = best_among(n_allowed, 12)
@@ -168,6 +170,7 @@ def test_an_index_of_one_passage_is_searched(index_of):
     assert abs(scores[0, 0] - 1) < 1e-6
 
 
+@pytest.mark.slow
 def test_few_probed_lists_still_give_k_hits(index_of):
     vectors = unit_vectors(2000, 8)
     index = index_of(vectors, "IVF64,Flat")

@@ -16,6 +16,7 @@ def index(small_index):
     return PassageIndex.open(small_index)
 
 
+@pytest.mark.slow
 def test_compaction_changes_no_position_and_no_score(index, hashing):
     changed = index.delete([f"d{number}é" for number in range(0, 60, 3)])
     for number in range(4):
@@ -51,6 +52,7 @@ def test_the_cheapest_neighbours_are_merged():
     assert choose([10, 79_000, 90_000], [1000, 100_000, 90_000]) == slice(1, 2)
 
 
+@pytest.mark.slow
 def test_passages_deleted_while_segments_are_merged_do_not_come_back(index, hashing, monkeypatch):
     changed = index.add([passage("new"), passage("newer")], encoder=hashing).delete(["d1é"])
     write = compaction.write_merged
@@ -81,6 +83,7 @@ def test_all_passages_deleted_while_segments_are_merged(index, monkeypatch):
     assert_tidy(index.path)
 
 
+@pytest.mark.slow
 def test_a_segment_that_is_emptied_while_it_is_merged(index, hashing, monkeypatch):
     changed = index.add([passage("new")], encoder=hashing)
     write = compaction.write_merged
@@ -94,6 +97,7 @@ def test_a_segment_that_is_emptied_while_it_is_merged(index, hashing, monkeypatc
     assert_tidy(index.path)
 
 
+@pytest.mark.slow
 def test_the_structure_is_kept_and_can_be_rebuilt(tmp_path, hashing):
     index = PassageIndex.build(make_corpus(60), tmp_path / "index", hashing, factory="HNSW4")
     compacted = index.add([passage("new")], encoder=hashing).delete(["d1é"]).compact()
@@ -125,6 +129,7 @@ def test_k_hits_wherever_the_deleted_passages_are(index_of):
         assert np.array_equal(changed.search(vectors[:1], 800)[1], changed.search(vectors[:1], 800, exact=True)[1])
 
 
+@pytest.mark.slow
 def test_equal_passages_in_several_segments_come_in_the_order_of_the_index(index_of):
     vector = unit_vectors(1, 8)
     index = index_of(np.repeat(vector, 40, axis=0)).delete(["d0é", "d7é"])
@@ -156,6 +161,7 @@ def test_a_change_succeeds_if_segments_cannot_be_merged_after_it(index, hashing,
     assert_tidy(index.path)
 
 
+@pytest.mark.slow
 def test_small_segments_are_scanned_together_beside_those_with_a_structure(index_of, monkeypatch):
     monkeypatch.setattr(segment_search, "SCANNED_TOGETHER_UP_TO", 50)
     vectors = unit_vectors(120, 8)

@@ -38,6 +38,7 @@ def test_leftovers_are_removed_but_not_the_work_of_others(index, hashing):
     assert_tidy(index.path)
 
 
+@pytest.mark.slow
 def test_a_snapshot_does_not_change(index, hashing, tmp_path):
     generation = index
     for number in range(2):
@@ -129,6 +130,7 @@ def test_an_index_that_was_changed_is_exported(index, hashing, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"index", "docid"}
 
 
+@pytest.mark.slow
 def test_what_the_manifest_says_of_several_segments(index, hashing):
     changed = index.add([passage("new"), passage("d1é")], encoder=hashing)
     manifest = changed.manifest

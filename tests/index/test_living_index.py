@@ -30,6 +30,7 @@ def test_added_passages_come_last_and_are_found(index, hashing):
     assert_tidy(index.path)
 
 
+@pytest.mark.slow
 def test_a_replaced_passage_has_only_its_new_text(index, hashing):
     changed = index.upsert([passage("d5é", "other")], encoder=hashing)
     expected = [p for p in make_passages(60) if p.doc_id != "d5é"]
@@ -158,6 +159,7 @@ def test_a_repeated_id_is_refused(index, hashing):
     assert_holds(index.refresh(), make_passages(60))
 
 
+@pytest.mark.slow
 def test_an_interrupted_addition_goes_on(index, hashing, tmp_path):
     corpus = write_jsonl(tmp_path / "more.jsonl", make_passages(60, "other"))
 
@@ -206,6 +208,7 @@ def test_an_index_that_was_changed_is_replaced_only_if_asked(index, hashing):
     assert_tidy(index.path)
 
 
+@pytest.mark.slow
 def test_an_index_without_texts_is_changed(tmp_path, hashing):
     index = PassageIndex.build(make_corpus(20), tmp_path / "index", hashing, texts=False)
     changed = index.add([passage("d1é", "other"), passage("new")], encoder=hashing).compact()

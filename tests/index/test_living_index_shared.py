@@ -57,6 +57,7 @@ def fill(file, *, leaving=0):
     file.write_bytes(b"x" * (free.f_bavail * free.f_frsize - leaving))
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_index_as_it_was(tmp_path, hashing):
     new = [Passage(doc_id=f"n{number}", text=f"text {number} " * 9) for number in range(1000)]
     with mounted(tmp_path / "disk", "size=2m") as disk:

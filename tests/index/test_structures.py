@@ -104,6 +104,7 @@ class HalfPrecisionSearch:
         return np.argsort(-scores, axis=1, kind="stable")[:, :n_candidates]
 
 
+@pytest.mark.slow
 def test_a_new_form_is_one_class_and_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "STRUCTURES", (HalfPrecision, *registry.STRUCTURES))
     vectors = unit_vectors(400, 16)

@@ -3,6 +3,7 @@
 from itertools import count, islice
 
 import numpy as np
+import pytest
 from hashing import HashingEncoder
 
 from elasticdenser.datasets import Corpus, Passage
@@ -35,6 +36,7 @@ def test_lone_surrogates_have_a_length():
     assert len(list(islice(in_windows(iter([Passage(doc_id="1", text="\ud800")]), 5), 1))) == 1
 
 
+@pytest.mark.slow
 def test_an_index_does_not_depend_on_the_windows(tmp_path, monkeypatch):
     passages = [Passage(doc_id=str(n), text="word " * (n * 7 % 40 + 1)) for n in range(50)]
     corpus = Corpus.from_passages("some", lambda: passages)

@@ -267,6 +267,7 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path, monkeypatch):
     assert len(opened(tmp_path)) == 3
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_whole_files(tmp_path):
     code = f"""
 import os

@@ -151,12 +151,14 @@ def test_equals_sentence_transformers(st, tmp_path, kind, pooling, normalize):
     assert_equals_reference(st, folder)
 
 
+@pytest.mark.slow
 def test_a_transformer_in_an_inner_folder_equals_sentence_transformers(st, tmp_path):
     folder = make_encoder(st, "bert", tmp_path)
     to_old_layout(folder, inside="0_Transformer")
     assert_equals_reference(st, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prompts", "default"),
     [
@@ -172,6 +174,7 @@ def test_prompts_equal_sentence_transformers(st, tmp_path, prompts, default):
     assert_equals_reference(st, folder)
 
 
+@pytest.mark.slow
 def test_a_prompt_named_passage_is_used_for_passages(st, tmp_path):
     folder = make_encoder(st, "bert", tmp_path, prompts={"passage": "psg: "})
     reference = st.SentenceTransformer(str(folder), device="cpu")
@@ -180,6 +183,7 @@ def test_a_prompt_named_passage_is_used_for_passages(st, tmp_path):
     np.testing.assert_allclose(ours.encode(TEXTS), reference.encode(TEXTS, prompt_name="passage"), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_length", [3, 7, 64])
 def test_the_maximum_length_equals_sentence_transformers(st, tmp_path, max_length):
     folder = make_encoder(st, "bert", tmp_path, max_length=max_length)
@@ -187,6 +191,7 @@ def test_the_maximum_length_equals_sentence_transformers(st, tmp_path, max_lengt
     assert_equals_reference(st, folder)
 
 
+@pytest.mark.slow
 def test_lower_casing_equals_sentence_transformers(st, tmp_path):
     folder = make_encoder(st, "roberta", tmp_path)
     to_old_layout(folder)
@@ -196,6 +201,7 @@ def test_lower_casing_equals_sentence_transformers(st, tmp_path):
     assert not np.allclose(plain, PassageEncoder.from_pretrained(str(folder), dtype="float32").encode(["ABC"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", [None, "cosine", "dot"])
 @pytest.mark.parametrize("truncate_dim", [None, 8, 32, 100])
 @pytest.mark.parametrize("normalize", [True, False])
@@ -226,6 +232,7 @@ def test_other_similarities_are_refused(tmp_path, tiny_model, similarity):
     assert read_settings(folder, similarity="dot").normalize  # by its module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
 def test_activations_equal_sentence_transformers(st, tmp_path, activation):
     folder = make_encoder(st, "bert", tmp_path)

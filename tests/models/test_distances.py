@@ -122,6 +122,7 @@ def test_all_paths_of_the_kernel_compute_mpnet(mpnet, path):
     np.testing.assert_allclose(vectors, references(mpnet), atol=1e-5)
 
 
+@pytest.mark.slow
 @needs_kernel
 def test_subnets_take_the_biases_of_their_heads(mpnet, elastic):
     by_torch = ElasticQueryEncoder.from_pretrained(str(elastic), dtype="float32", device="cpu")

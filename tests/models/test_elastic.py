@@ -81,6 +81,7 @@ def test_all_subnets_differ(model):
         assert all((vectors - others).abs().max() > 1e-3 for others in by_subnet[:number])
 
 
+@pytest.mark.slow
 def test_neither_padding_nor_neighbours_change_a_vector(model):
     token_ids, mask = random_batch()
     together = at_all_subnets(model, token_ids, mask)
@@ -152,6 +153,7 @@ def test_threads_compute_several_subnets_at_once(model):
         torch.testing.assert_close(vectors, expected_vectors, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 48).flatmap(lambda n: st.tuples(st.integers(1, n), st.just(n))))
 def test_layers_of_a_depth_are_the_first_and_the_last(depth_and_layers):
     depth, n_layers = depth_and_layers

@@ -134,6 +134,7 @@ def test_small_subnets_use_the_most_important(tiny_model):
         torch.testing.assert_close(vectors[Subnet(0.25, depth)], expected[Subnet(1.0, depth)], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_silent_heads_and_neurons_have_no_importance():
     model = random_model()
     model.eval().requires_grad_(True)
@@ -196,6 +197,7 @@ def test_exits_recover_a_rotation(subnet):
     torch.testing.assert_close(vectors, F.normalize(expected, dim=-1), atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_exits_with_few_queries_stay_what_they_are(tiny_model):
     """The largest subnet stays the full encoder, whatever it is fitted on; a greater penalty moves the others less."""
     settings = read_settings(tiny_model)
@@ -217,6 +219,7 @@ def test_exits_with_few_queries_stay_what_they_are(tiny_model):
     assert moved[0.1] > 1e-2 and moved[1e6] < 1e-3 * moved[0.1]
 
 
+@pytest.mark.slow
 def test_exits_use_level0_as_far_as_it_helps(tiny_model):
     """If level 0 gives the targets, every subnet gives its vectors; else the largest subnet stays the full encoder."""
     settings = read_settings(tiny_model)

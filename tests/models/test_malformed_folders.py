@@ -82,6 +82,7 @@ def use(folder: Path, dtype: str) -> None:
     assert np.isfinite(queries.encode(["dune"], queries.subnets[-1])).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", JSON_FILES)
 def test_a_malformed_file_is_refused_or_used(folder, name):
     path = folder / name

@@ -73,6 +73,7 @@ def test_zoneout_and_dropout_act_in_training_alone() -> None:
     assert not torch.equal(encode(model, TEXTS)[1], encode(model, TEXTS)[1])
 
 
+@pytest.mark.slow
 def test_a_tiny_model_learns_which_word_comes_first() -> None:
     model, head = tiny(dropout=0.0, zoneout=0.0), torch.nn.Linear(16, 2)
     texts, labels = [["dog", "cat"], ["cat", "dog"]], torch.tensor([0, 1])

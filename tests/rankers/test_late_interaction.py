@@ -89,6 +89,7 @@ def test_a_query_needs_no_subnet_of_its_own(ranker):
     assert ranker.subnet_beside(Subnet.parse("w0.75-d1")) == ranker.full_subnet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["deberta-v2", "modernbert"])
 def test_any_transformer_has_such_a_ranker(kind, tmp_path):
     encoder = save_sentence_encoder(kind, tmp_path / "encoder", "mean", ["Normalize"])
@@ -222,6 +223,7 @@ def test_the_kind_of_a_folder_is_recognised(folder, tiny_ranker, tmp_path):
         load_ranker(tiny_ranker, token_vectors=tmp_path)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_is_refused(folder, tiny_elastic, tiny_model, tmp_path):
     with pytest.raises(ModelError, match="expected int8 or float32"):
         LateInteractionRanker.from_pretrained(folder, dtype="bfloat16")

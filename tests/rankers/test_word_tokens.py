@@ -80,6 +80,7 @@ def test_they_are_those_of_the_whole_text(tokenizer, whole):
     assert n_given_up < 60
 
 
+@pytest.mark.slow
 def test_random_characters_are_tokenised_alike(tokenizer, whole):
     random, words = Random(1), WordTokenizer(tokenizer)
     ranges = [(0, 0x250), (0, 0x250), (0x300, 0x3100), (0xF900, 0xFFFF), (0x1F300, 0x1F700)]

@@ -158,6 +158,7 @@ async def empty(): ...
     assert all(text.endswith(("()", "(self, kind: str='apple', *, whole=True)")) for text in signatures)
 
 
+@pytest.mark.slow
 def test_texts_are_collected_only_beside_dev_sets(made_up_data, tmp_path):
     command = [sys.executable, RECIPES / "collect_texts.py", made_up_data, tmp_path / "texts"]
     failed = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -52,6 +52,7 @@ def test_gains_are_counted(comparison):
     assert "0 better · 43 equal · 0 worse" in texts(chart)  # auto equals the baseline
 
 
+@pytest.mark.slow
 def test_every_panel_of_gains_has_labels_below(comparison):
     info = comparison.query_sets[0]
     shown = texts(gains_chart(comparison, info, "p"))
@@ -60,6 +61,7 @@ def test_every_panel_of_gains_has_labels_below(comparison):
     assert shown.count("queries, sorted") == shown.count(f"{len(info.queries):,}") == len(others)
 
 
+@pytest.mark.slow
 def test_untimed_systems_are_in_the_caption(comparison):
     chart = cost_chart(comparison, comparison.query_sets[1], "p")
     assert "rrf" not in texts(chart)
@@ -78,6 +80,7 @@ def test_the_pareto_front_has_the_points_that_no_other_dominates():
     assert pareto_front([mid, twin]) == [mid, twin]
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0, 100), max_size=12))
 def test_spread_keeps_order_gap_and_bounds(preferred):
     positions = spread(preferred, 5, 0, 100)

@@ -25,6 +25,7 @@ def profile() -> Profile:
     return Profile.load(PROFILE)
 
 
+@pytest.mark.slow
 def test_the_chart_of_a_profile_names_its_levels(profile, tmp_path):
     svg = draw_profile(tmp_path / "profile.svg", profile).read_text()
     assert all(svg.count(f">{level.name}<") == 2 for level in profile.levels)
@@ -101,6 +102,7 @@ def test_of_many_policies_the_first_the_best_and_the_worst_have_lines(summary, t
     assert "Lines: the first policy, and the best" in svg
 
 
+@pytest.mark.slow
 def test_a_bad_policy_is_drawn_at_its_quality(summary, timeline, svg_of_load):
     svg = svg_of_load([summary], {"elastic": replace(timeline, retention=[1.0, 0.2])})
     (below,) = re.findall(r"coarser scale below (0\.\d+)", svg)  # a little below the worst level

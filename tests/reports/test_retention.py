@@ -102,6 +102,7 @@ def test_the_report_has_table_chart_and_explanations(family, tmp_path):
     assert "w0.5-d3 91.7% at 4.00 ms" in markdown
 
 
+@pytest.mark.slow
 def test_the_main_table_of_a_single_query_set_comes_first(family, tmp_path):
     cells = tuple(cell for cell in family.cells if cell.query_set == "first")
     write_report(replace(family, query_sets=family.query_sets[:1], cells=cells), tmp_path)

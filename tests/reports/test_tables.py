@@ -84,5 +84,6 @@ def test_rows_for_the_terminal_do_not_load_matplotlib():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_realistic_is_repeatable():
     assert realistic((5, 5, 5)) == realistic((5, 5, 5))

@@ -266,6 +266,7 @@ KILLED = """if True:
 """
 
 
+@pytest.mark.slow
 def test_altered_manifests_are_refused(tmp_path):
     (tmp_path / "lucene").mkdir()
     (tmp_path / "lucene" / "segments_1").write_bytes(b"12345")

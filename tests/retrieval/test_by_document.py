@@ -52,6 +52,7 @@ def test_each_document_has_its_best_chunk(retriever, k, options):
         assert len(expected) == min(k, 4 if "doc_ids" in options else 25)
 
 
+@pytest.mark.slow
 def test_few_documents_with_many_chunks_hide_none(tmp_path, tiny_encoder, tiny_query_encoder):
     """The best documents have far more chunks than are retrieved at first."""
     texts = [*["Dune dune. " * 400] * 3, *[f"Water {word}." for word in WORDS]]

@@ -111,6 +111,7 @@ def as_run(scores: dict[str, dict[str, float]]) -> list[ScoredDoc]:
     return [hit for query_id, of_query in scores.items() for hit in run_of(query_id, **of_query)]
 
 
+@pytest.mark.slow
 @given(RUNS, st.integers(1, 9))
 def test_every_document_once_and_falling(runs, k):
     hits_of_runs = [as_run(run) for run in runs]
@@ -125,6 +126,7 @@ def test_every_document_once_and_falling(runs, k):
         assert {hit.query_id for hit in hits} == {query_id for run in runs for query_id in run if run[query_id]}
 
 
+@pytest.mark.slow
 @given(SCORES.filter(bool))
 def test_one_run_keeps_its_order(scores):
     run = run_of("q", **scores)
@@ -132,6 +134,7 @@ def test_one_run_keeps_its_order(scores):
     assert ranking(reciprocal_rank_fusion([run])) == ranking(weighted_fusion([run], [0.3])) == order
 
 
+@pytest.mark.slow
 @given(RUNS, st.floats(0.001, 1000))
 def test_only_the_ratio_of_weights_counts(runs, factor):
     runs = list(map(as_run, runs))

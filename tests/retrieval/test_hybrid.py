@@ -44,6 +44,7 @@ def expected_hits(index, text, vector, k, weight, n_candidates, allowed=None):
     return fused[order], everywhere[order]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.sampled_from([*WORDS, "7", "unknown"]), max_size=4).map(" ".join),

@@ -59,6 +59,7 @@ def test_the_same_encoder_is_served_by_the_shipped_subnets(tmp_path, tiny_model,
     assert len(Retriever.open(tmp_path / "index").encoder.subnets) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change_folder", "warning", "refusal"),
     [
@@ -84,6 +85,7 @@ def test_other_encoders_are_searched_by_the_full_encoder_alone(
         assert engine.submit(TEXTS[2], k=1).result().hits[0].doc_id == "d2"
 
 
+@pytest.mark.slow
 def test_levels_that_come_with_left_out_subnets_are_not_used(tmp_path, tiny_model, shipped, data_profile):
     data_profile(tmp_path / "pretrained" / "all-MiniLM-L6-v2")
     retriever = build(tmp_path, tiny_model, cls_pooling)

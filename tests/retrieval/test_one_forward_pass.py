@@ -83,6 +83,7 @@ def hits_of(retriever, queries=QUERIES, **options):
     return [(hit.query_id, hit.doc_id, hit.score) for hit in retriever.search(queries, **options)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", ["10", "10:w0.5-d1", "20:level0,10:w0.5-d2,5:w1-d2"])
 @pytest.mark.parametrize("subnet", ["w1-d2", "w0.5-d1", "level0"])
 def test_scores_are_those_of_two_passes_to_the_bit(retriever, two_passes, subnet, stages):

@@ -84,6 +84,7 @@ def test_hits_beyond_the_candidates_keep_their_order(retriever, index):
     assert (np.diff(np.float32([hit.score for hit in hits])) < 0).all()
 
 
+@pytest.mark.slow
 def test_batches_filters_and_streams_are_reranked_alike(retriever):
     queries = [f"{word} {number}" for number, word in enumerate(WORDS * 7)]
     reranker = Backwards()

@@ -47,6 +47,7 @@ def test_one_string_is_one_query(retriever):
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
+@pytest.mark.slow
 def test_all_forms_of_queries_give_the_same_hits(retriever):
     from ir_datasets.formats import GenericQuery, TrecQuery
 

@@ -88,6 +88,7 @@ def test_the_page_of_the_api_describes_everything_and_loads_nothing(make_client)
     assert "Run time of the query&#x27;s batch." in page  # from the docstring of a response
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page_work(client):
     for path, methods in client.get("/openapi.json").json()["paths"].items():
         if "post" in methods:

@@ -25,6 +25,7 @@ def through_fastapi(client, monkeypatch):
     return client
 
 
+@pytest.mark.slow
 def test_every_route_with_a_body_is_direct(client):
     described = client.get("/openapi.json").json()["paths"]
     with_body = {path for path, methods in described.items() for each in methods.values() if "requestBody" in each}

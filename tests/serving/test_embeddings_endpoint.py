@@ -114,6 +114,7 @@ def test_null_is_the_default_of_every_field_that_has_one(client, name):
     assert embed(client, input="csv", model=name, **nulls).json() == embed(client, input="csv", model=name).json()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("declared_by", ["the model", "the index"])
 def test_shorter_vectors_are_cut_from_an_encoder_that_is_trained_for_it(tiny_elastic, tmp_path, declared_by):
     folder, dim = tmp_path / "matryoshka", None

@@ -90,6 +90,7 @@ def test_faults_are_explained(client, filter, message):
     assert message in error["message"] and error["param"] == "filter"
 
 
+@pytest.mark.slow
 def test_the_description_has_both_forms(client):
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     for name in ("SearchRequest", "BatchSearchRequest"):

@@ -150,6 +150,7 @@ def status_for_host(host: str, url: str) -> int:
     return status_of(urllib.request.Request(f"{url}/healthz", headers={"Host": host}))
 
 
+@pytest.mark.slow
 def test_bad_options_are_reported_in_one_line(served_index, tiny_elastic, profile, tmp_path, monkeypatch):
     index = [str(served_index), "--encoder", str(tiny_elastic), "--port", "0", "--offline"]
     assert "cannot listen on no.such.host.invalid" in error_line(*index, "--host", "no.such.host.invalid")

@@ -56,6 +56,7 @@ def test_changes_are_found_without_a_restart(own_client, own_retriever, encoder)
     assert own_client.get("/readyz").status_code == 200
 
 
+@pytest.mark.slow
 def test_metadata_and_words_of_changes_are_found(own_client, own_retriever, encoder):
     rebuild(own_retriever.index.path, hybrid=True)
     index = own_retriever.index.add(

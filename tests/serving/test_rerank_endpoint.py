@@ -205,6 +205,7 @@ def test_without_a_ranker_the_paths_say_so(client):
     assert not any("rerank" in path for path in client.get("/openapi.json").json()["paths"])
 
 
+@pytest.mark.slow
 def test_with_a_ranker_the_paths_are_described(ranking_client, ranker):
     description = ranking_client.get("/openapi.json").json()
     assert {"/v1/rerank", "/rerank"} <= set(description["paths"])

@@ -122,6 +122,7 @@ def test_a_ranker_is_loaded_and_its_levels_are_measured(served_index, tiny_elast
     assert without.exit_code == 1 and "--ranker FOLDER" in without.output.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_keys_come_from_files_or_the_environment(settings_of, tmp_path, monkeypatch):
     assert (settings_of().api_key, settings_of().write_key) == (None, None)
     (tmp_path / "key").write_text("wr1te\n")
@@ -154,6 +155,7 @@ def served_by(served_index, tiny_elastic, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_several_indexes_share_their_encoder(served_by, served_index, tmp_path):
     index = str(served_index)
     assert list(served_by(index)) == ["mine"]
@@ -185,6 +187,7 @@ def test_an_index_may_have_an_encoder_of_its_own(served_by, served_index, tiny_e
         assert message in served_by(index, "--encoder", more, expected=1)
 
 
+@pytest.mark.slow
 def test_all_indexes_and_their_encoders_are_checked_before_levels_are_measured(served_index, tiny_elastic, monkeypatch):
     measured = []
     monkeypatch.setattr(serve_command, "_measure_levels", lambda *_: measured.append(1))
@@ -201,6 +204,7 @@ def test_all_indexes_and_their_encoders_are_checked_before_levels_are_measured(s
     assert not measured
 
 
+@pytest.mark.slow
 def test_names_of_indexes_are_checked(served_by, served_index, tmp_path):
     index = str(served_index)
     for args, message in (

@@ -130,6 +130,7 @@ def test_the_page_loads_nothing_from_other_hosts(client):
     assert not re.search(r"<(script|img|iframe)[^>]* src=|@import|url\(", response.text)
 
 
+@pytest.mark.slow
 def test_paths_that_search_need_the_api_key(make_client):
     client = make_client(api_key="s3cret")
     for path in ("/", "/healthz", "/readyz", "/metrics", "/openapi.json"):
@@ -219,6 +220,7 @@ class GatedFile(io.StringIO):
         return super().write(text)
 
 
+@pytest.mark.slow
 def test_a_slow_reader_of_the_log_does_not_hold_up_requests():
     file = GatedFile()
     log = AccessLog(file)

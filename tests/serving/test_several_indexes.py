@@ -86,6 +86,7 @@ def test_the_list_names_all_indexes(client, retriever, other_retriever):
     assert (wiki["name"], wiki["passages"], wiki["model"], wiki["default"]) == ("wiki", 2, "other-model", False)
 
 
+@pytest.mark.slow
 def test_a_sharded_index_is_not_writable(served, tiny_model, tmp_path):
     from fastapi.testclient import TestClient
 
@@ -153,6 +154,7 @@ def test_metrics_tell_the_indexes_apart(client):
             assert value(after, name, labels_of_index) == value(before, name, labels_of_index) + more
 
 
+@pytest.mark.slow
 def test_each_index_describes_itself(client):
     description = client.get("/indexes/wiki/openapi.json").json()
     assert description["servers"] == [{"url": "/indexes/wiki"}]

@@ -95,6 +95,7 @@ def ranked_by(tiny_ranker, query, doc_ids, subnet=None) -> list[str]:
     return [doc_ids[position] for position, _, _ in ranked]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_reranked_with_the_texts_of_the_corpus(evaluated, tiny_ranker, tmp_path):
     comparison, messages = evaluated(
         RUN, reranking("given", 'ranker = "RANKER"', "candidates = 4", 'subnet = "w0.5-d1"')
@@ -109,6 +110,7 @@ def test_a_finished_run_is_reranked_with_the_texts_of_the_corpus(evaluated, tiny
     assert system.settings["over"] == "given" and system.settings["stages"] == "4:w0.5-d1"
 
 
+@pytest.mark.slow
 def test_a_search_is_reranked_timed_and_cached(evaluated, tiny_ranker, tmp_path):
     stages = ('ranker = "RANKER"', 'stages = ["5:w0.25-d1", "2:w1-d2"]')
     # Before the system that it reranks, to be evaluated after it.
@@ -126,6 +128,7 @@ def test_a_search_is_reranked_timed_and_cached(evaluated, tiny_ranker, tmp_path)
     assert "words: reranked" not in messages
 
 
+@pytest.mark.slow
 def test_the_reranking_of_a_finished_run_is_timed_and_the_run_is_not(evaluated):
     lines = ('ranker = "RANKER"', "candidates = 4")
     comparison, _ = evaluated(RUN, reranking("given", *lines), timed_queries=2)
@@ -135,6 +138,7 @@ def test_the_reranking_of_a_finished_run_is_timed_and_the_run_is_not(evaluated):
     assert system.settings["timed"] == "reranking alone"
 
 
+@pytest.mark.slow
 def test_paths_of_databases_are_in_the_data_folder(evaluated, data_folder):
     with closing(sqlite3.connect(data_folder / "words.db")) as connection:
         connection.execute("CREATE TABLE docs (id TEXT, text TEXT)")
@@ -147,12 +151,14 @@ def test_paths_of_databases_are_in_the_data_folder(evaluated, data_folder):
         evaluated(DENSE, source="sqlite:absent.db")
 
 
+@pytest.mark.slow
 def test_the_weight_of_the_first_stage_can_be_set(evaluated, tmp_path):
     weight = ('ranker = "RANKER"', "candidates = 6", "first_stage_weight = 1e6")
     comparison, _ = evaluated(DENSE, reranking("dense", *weight))
     assert order_of(tmp_path, comparison, "reranked") == order_of(tmp_path, comparison, "dense")
 
 
+@pytest.mark.slow
 def test_the_scores_of_other_systems_are_scaled_before_their_weight(evaluated, tmp_path):
     weight = ('ranker = "RANKER"', "candidates = 4", "first_stage_weight = 1e6")
     comparison, _ = evaluated(RUN, reranking("given", *weight))
@@ -161,6 +167,7 @@ def test_the_scores_of_other_systems_are_scaled_before_their_weight(evaluated, t
     assert info.settings["first_stage_scores"] == "scaled to 0 to 1"
 
 
+@pytest.mark.slow
 def test_late_interaction_reranks_and_its_token_vectors_are_there_the_next_time(
     evaluated, tiny_elastic, tmp_path, monkeypatch
 ):

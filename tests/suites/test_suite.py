@@ -163,6 +163,7 @@ precision = "fp32"
     assert "Queries are encoded in float32." in (out / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_missing_data_are_skipped_and_reported(suite_file, data_folder, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         comparison, _ = evaluate(suite_file, tmp_path / "out", data_folder)
@@ -184,6 +185,7 @@ def test_without_any_data_the_error_names_what_is_missing(suite_file, tmp_path):
         evaluate(suite_file, tmp_path / "out", tmp_path)
 
 
+@pytest.mark.slow
 def test_without_pyserini_its_systems_are_skipped_with_the_way_to_install_it(
     suite_file, data_folder, tmp_path, monkeypatch
 ):
@@ -215,6 +217,7 @@ def test_a_hybrid_system_adds_words_to_an_index_that_lacks_them(suite_file, data
     assert len(fingerprints) == 2
 
 
+@pytest.mark.slow
 def test_a_changed_corpus_gets_its_own_index_and_runs(suite_file, data_folder, tmp_path):
     out = tmp_path / "out"
     before, _ = evaluate(suite_file, out, data_folder)
@@ -228,6 +231,7 @@ def test_a_changed_corpus_gets_its_own_index_and_runs(suite_file, data_folder, t
     assert (out / before.cell("words", "exact").run).exists()
 
 
+@pytest.mark.slow
 def test_a_suite_can_name_a_finished_index(suite_file, data_folder, tmp_path):
     evaluate(suite_file, tmp_path / "out", data_folder)
     (index,) = (tmp_path / "out" / "indexes").iterdir()
@@ -241,6 +245,7 @@ def test_a_suite_can_name_a_finished_index(suite_file, data_folder, tmp_path):
         evaluate(suite_file, tmp_path / "third", data_folder)
 
 
+@pytest.mark.slow
 def test_a_run_over_another_corpus_is_an_error(suite_file, data_folder, tmp_path):
     write_run(data_folder / "words.trec", [ScoredDoc("q1", "x1", 1.0), ScoredDoc("q2", "x2", 1.0)])
     with pytest.raises(BadInputError, match="x1"):
@@ -250,6 +255,7 @@ def test_a_run_over_another_corpus_is_an_error(suite_file, data_folder, tmp_path
         evaluate(suite_file, tmp_path / "out", data_folder)
 
 
+@pytest.mark.slow
 def test_a_missing_baseline_is_replaced_with_a_warning(suite_file, data_folder, tmp_path, caplog):
     suite_file.write_text('baseline = "given"\n' + suite_file.read_text())
     (data_folder / "words.trec").unlink()
@@ -258,6 +264,7 @@ def test_a_missing_baseline_is_replaced_with_a_warning(suite_file, data_folder, 
     assert "the baseline given was skipped everywhere: exact is the baseline instead" in caplog.text
 
 
+@pytest.mark.slow
 def test_question_files_of_dpr_are_registered(suite_file, data_folder, tmp_path):
     questions = "".join(f"about {word}\t['{word}']\n" for word in WORDS)
     (data_folder / "nq-test.qa.csv").write_text(questions)
@@ -268,6 +275,7 @@ def test_question_files_of_dpr_are_registered(suite_file, data_folder, tmp_path)
     assert comparison.cell("elsewhere", "exact").values["AnswerMatch@5"].keys() == {str(n) for n in range(12)}
 
 
+@pytest.mark.slow
 def test_a_registered_question_file_that_is_missing_is_named(suite_file, data_folder, tmp_path):
     text = suite_file.read_text().replace('source = "not-here"', 'source = "words-of-dpr/none"')
     suite_file.write_text(text + '\n[register]\n"words-of-dpr/none" = "none.qa.csv"\n')

@@ -140,6 +140,7 @@ def test_batches_of_any_size_cover_all_texts(prepare, clean, batch_size):
     assert sorted(clean[ids] for batch in batches for ids in sequences_of(batch)) == list(range(N))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_index", [True, False])
 def test_a_batch_depends_on_its_step_alone(prepare, index, with_index):
     options = {"seed": 5, "typo_share": 0.5, "n_random": 10}
@@ -172,6 +173,7 @@ def test_batches_of_long_texts_hold_fewer(prepare):
     assert seen == {12 + i for i in range(32)}
 
 
+@pytest.mark.slow
 def test_typo_share_is_the_share_of_texts_with_typing_errors(prepare, clean, texts):
     data = prepare()
 
@@ -213,6 +215,7 @@ def test_batches_without_the_newer_options_are_those_of_before(texts):
     assert digest.hexdigest() == "97c9451bddda94400f135fc1c9c79c5232f086e7b3634401991d00d98bb1b85e"
 
 
+@pytest.mark.slow
 def test_variant_share_is_the_share_of_texts_that_vary(prepare, tiny_query_encoder):
     texts = [f"Is the Number {i} a Prime?" for i in range(N)]
     clean = {tuple(ids) for ids in tiny_query_encoder._tokenize(texts, "")}
@@ -270,6 +273,7 @@ def test_cached_targets_are_not_computed_again(prepare, monkeypatch, tmp_path):
     assert same(first.batch(7, BATCH_SIZE, seed=0), second.batch(7, BATCH_SIZE, seed=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activity", ["Encoding training texts", "Finding nearest passages"])
 def test_preparation_resumes_after_an_interruption(prepare, tmp_path, activity):
     prepare()
@@ -296,6 +300,7 @@ def test_preparation_resumes_from_a_truncated_file(prepare, tmp_path, n_bytes):
     assert files(tmp_path) == whole
 
 
+@pytest.mark.slow
 def test_other_inputs_get_folders_of_their_own(prepare, texts, index, make_index, tiny_model, tmp_path):
     def n_folders():
         folders = list((tmp_path / "cache").iterdir())

@@ -53,6 +53,7 @@ def by_difficulty(**changes):
     )
 
 
+@pytest.mark.slow
 def test_systematic_samples_are_proportional_to_their_weights():
     weights = np.array([1.0, 2.0, 3.0, 4.0])
     for n in (1, 7, 10, 1000):
@@ -135,6 +136,7 @@ def test_an_interrupted_training_draws_the_same_texts(tmp_path):
         torch.testing.assert_close(resumed.model.state_dict()[name], weights, rtol=0, atol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_weights_at_the_start_of_a_period_decide(tmp_path):
     model, data = random_model(), DrawnQueries()
     distillation = Distillation(model, data, by_difficulty(difficulty=4.0), tmp_path)

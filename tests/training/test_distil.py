@@ -100,6 +100,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
         torch.testing.assert_close(resumed_model.state_dict()[name], parameter, rtol=0, atol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_an_interruption_costs_the_steps_after_the_last_checkpoint(tmp_path):
     data = FewQueries()
 
@@ -112,6 +113,7 @@ def test_an_interruption_costs_the_steps_after_the_last_checkpoint(tmp_path):
     assert Distillation(random_model(), data, settings(steps=20), tmp_path).step == 10
 
 
+@pytest.mark.slow
 def test_token_vectors_are_trained_only_with_tune_tokens(tmp_path):
     data = FewQueries()
     for tune, name in ((False, "frozen"), (True, "tuned")):

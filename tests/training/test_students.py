@@ -93,6 +93,7 @@ def mean_cosine(encoder, full, texts, subnet) -> float:
     return float((encoder.encode(texts, subnet) * full.encode(texts)).sum(axis=1).mean())
 
 
+@pytest.mark.slow
 def test_a_fitted_student_answers_in_the_space_of_its_teacher(student, teacher, data_folder):
     result, recorder = student
     encoder = ElasticQueryEncoder.from_pretrained(str(result.folder), dtype="float32")
@@ -122,6 +123,7 @@ def test_the_kernel_gives_the_vectors_of_torch(student, data_folder, dtype):
         assert cosines.min() > (0.99 if dtype == "int8" else 0.99999), subnet
 
 
+@pytest.mark.slow
 def test_a_student_searches_indexes_of_its_teacher_and_no_others(student, index, tiny_encoder, data_folder, tmp_path):
     folder = str(student[0].folder)
     index.check_encoder(ElasticQueryEncoder.from_pretrained(folder).fingerprint)
@@ -174,6 +176,7 @@ def test_a_student_is_trained_further_and_measured_against_its_teacher(student, 
     assert not again.activities & {"Mapping the subnets", "Tuning level 0", "Training"}
 
 
+@pytest.mark.slow
 def test_a_student_is_a_start_for_the_same_teacher(student, teacher, tiny_elastic, data_folder, tmp_path):
     changes = ("[init]", f'[init]\nmodel = "{student[0].folder}"'), ("seed = 1", f'seed = 1\nteacher = "{teacher}"')
     recipe = replace(read_recipe(write_recipe(data_folder, tiny_elastic, *changes)), table=None, dev_sets=())
@@ -182,6 +185,7 @@ def test_a_student_is_a_start_for_the_same_teacher(student, teacher, tiny_elasti
         run(replace(recipe, teacher=str(tiny_elastic)), data_folder, tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_an_encoder_without_subnets_becomes_a_student(teacher, tiny_model, data_folder, tmp_path):
     recorder = Recorder()
     result = run(fit_only(data_folder / "queries.txt", teacher, tiny_model), data_folder, tmp_path / "m", recorder)
@@ -191,6 +195,7 @@ def test_an_encoder_without_subnets_becomes_a_student(teacher, tiny_model, data_
     assert mean_cosine(encoder, full, texts_of(data_folder), "w1-d2") > 0.8
 
 
+@pytest.mark.slow
 def test_an_encoder_of_another_kind_with_a_head_is_a_teacher(tiny_elastic, data_folder, tmp_path):
     folder = save_transformer("deberta-v2", tmp_path / "deberta")
     save_dense(folder / "2_Dense", 32, 20)
@@ -202,6 +207,7 @@ def test_an_encoder_of_another_kind_with_a_head_is_a_teacher(tiny_elastic, data_
     assert mean_cosine(encoder, full, texts_of(data_folder), "w1-d2") > 0.6
 
 
+@pytest.mark.slow
 def test_a_teacher_executes_its_own_code_only_if_that_is_allowed(tiny_elastic, data_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "cache"))
     folder = save_sentence_encoder("deberta-v2", tmp_path / "own_model")
@@ -216,6 +222,7 @@ def test_a_teacher_executes_its_own_code_only_if_that_is_allowed(tiny_elastic, d
     assert mean_cosine(encoder, full, texts_of(data_folder), "w1-d2") > 0.6
 
 
+@pytest.mark.slow
 def test_exits_are_fitted_to_states_and_level0_together(tiny_elastic, teacher, data_folder):
     encoder = ElasticQueryEncoder.from_pretrained(str(tiny_elastic), dtype="float32")
     model = load_elastic(tiny_elastic).model
@@ -269,6 +276,7 @@ def from_vectors(vectors: Path, trunk: Path, **changed):
     return replace(recipe, distil=replace(recipe.distil, bfloat16=False), table=replace(recipe.table, steps=20))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["queries.jsonl", "index"])
 def test_vectors_alone_make_a_student_of_an_api(api, tiny_elastic, tmp_path, source):
     index = {"index": str(api / "index")} if source == "queries.jsonl" else {}
@@ -288,6 +296,7 @@ def test_an_index_of_an_api_is_not_searched_without_a_student(api, tiny_elastic)
         Retriever.open(api / "index", encoder=str(tiny_elastic), device="cpu")
 
 
+@pytest.mark.slow
 def test_a_name_is_enough_for_a_space(api, tiny_elastic, tmp_path):
     result = run(from_vectors(api / "queries.jsonl", tiny_elastic, space="some-api-3"), tmp_path, tmp_path / "mine")
     own = ElasticQueryEncoder.from_pretrained(str(result.folder)).fingerprint

@@ -53,6 +53,7 @@ def alike():
     return QueryProjection(weight=np.eye(N_TOKENS, dtype=np.float32), bias=zeros, token_weight=zeros, vector_weight=0.5)
 
 
+@pytest.mark.slow
 def test_a_token_that_finds_itself_in_other_passages_weighs_less(alike):
     encoder = OneHotEncoder()
     lists = judged_lists(encoder, [np.arange(len(PASSAGES)) == number for number in range(4)])

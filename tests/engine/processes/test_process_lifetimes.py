@@ -179,6 +179,7 @@ def test_a_pool_can_be_closed_before_its_processes_start(make_pool):
     assert not pool._processes and not any(thread.is_alive() for thread in pool._supervisors)
 
 
+@pytest.mark.slow
 def test_closing_does_not_wait_for_a_pause(make_pool, retriever, monkeypatch):
     monkeypatch.setattr("elasticdenser.engine.processes.pool._MIN_RETRY_S", 60.0)
     pool = make_pool(opened_with(retriever, partial(int, "no number")))
@@ -237,6 +238,7 @@ def test_the_import_path_may_hold_anything(make_pool, monkeypatch):
     assert pool.n_alive == 1
 
 
+@pytest.mark.slow
 def test_output_of_a_process_does_not_mix_with_the_owners(make_pool, retriever, capfd):
     with pytest.raises(WorkerError):
         make_pool(opened_with(retriever, partial(print, "how are you?"))).wait_until_ready()

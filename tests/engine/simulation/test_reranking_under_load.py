@@ -42,6 +42,7 @@ def test_the_ladder_reranks_less_then_not_at_all_then_shrinks_the_encoder():
     assert names == [level.name for level in LADDER]
 
 
+@pytest.mark.slow
 def test_a_rising_load_takes_the_levels_of_the_ladder_in_their_order():
     # At 90 % of a level's capacity most answers come from the levels beside it.
     capacities = [level.capacity_per_s(DEADLINE_S / 2) for level in LADDER]
@@ -59,6 +60,7 @@ def test_a_rising_load_takes_the_levels_of_the_ladder_in_their_order():
     assert sum(share for name, share in crowded.items() if "+" in name) < 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["elastic", "thresholds", "slackfit"])
 def test_in_bursts_all_are_in_time(policy):
     rng = np.random.default_rng(5)

@@ -59,6 +59,7 @@ def test_near_the_capacity_of_the_fastest_level_slack_is_kept(rng, workers, shar
     assert elastic.in_time >= 0.999 and elastic.retention > static.retention
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "times"), [(1, 10), (2, 4)])
 def test_far_beyond_its_capacity_the_engine_serves_at_its_capacity(rng, workers, times):
     capacity_per_s = workers * CAPACITY_PER_S
@@ -70,6 +71,7 @@ def test_far_beyond_its_capacity_the_engine_serves_at_its_capacity(rng, workers,
     assert all(outcome.latency_s == 0 for outcome in rejected)  # at once, not after they have waited
 
 
+@pytest.mark.slow
 def test_after_a_burst_the_best_level_is_back_within_a_second(rng):
     times = np.sort(np.concatenate([poisson(100, 4, rng), 1 + poisson(0.9 * CAPACITY_PER_S, 1, rng)]))
     outcomes, _ = run("elastic", times, 4)
@@ -78,6 +80,7 @@ def test_after_a_burst_the_best_level_is_back_within_a_second(rng):
     assert any(outcome.level == "level0" for outcome in outcomes)
 
 
+@pytest.mark.slow
 def test_a_slow_machine_costs_quality_and_breaks_no_deadline(rng):
     times = poisson(400, 6, rng)
     outcomes, summary = run("elastic", times, 6, slowdowns=[Slowdown(start_s=2, end_s=4, factor=2.5)])
@@ -124,6 +127,7 @@ def test_a_summary_counts_each_final_state():
     assert timeline_of([first, *rest], PROFILE, 1, n_intervals=2).retention == [summary.retention, None]
 
 
+@pytest.mark.slow
 def test_equal_queries_in_flight_are_answered_once(rng):
     times = poisson(3 * CAPACITY_PER_S, 0.3, rng)
     _, distinct = run("elastic", times, 0.3)

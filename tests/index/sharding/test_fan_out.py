@@ -119,6 +119,7 @@ def test_queries_are_checked_before_any_shard_is_asked(make, queries):
     assert [shard.n_asked for shard in index.fan_out.shards] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_an_index_that_was_built_again_is_deployed_again(path, make, queries, tmp_path):
     folder = tmp_path / "index"
     make_sharded(folder, make_passages(20), HashingEncoder(), 2)

@@ -44,6 +44,7 @@ class KilledAfter(HashingEncoder):
         return super().encode(texts)
 
 
+@pytest.mark.slow
 def test_shards_are_the_corpus(corpus, path):
     index = PassageIndex.build(corpus, path, HashingEncoder(), shards=4)
     assert_same(PassageIndex.open(path, check="all"), 60)
@@ -62,6 +63,7 @@ def test_opening_does_not_read_all_files_again(corpus, path, monkeypatch):
     PassageIndex.open(path)
 
 
+@pytest.mark.slow
 def test_chunks_are_those_of_one_index(corpus, path, tmp_path, tiny_model):
     from elasticdenser.encoders import PassageEncoder
 
@@ -75,6 +77,7 @@ def test_chunks_are_those_of_one_index(corpus, path, tmp_path, tiny_model):
     assert np.allclose(sharded.vectors, whole.vectors, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_windows", [0, 1, 4, 5])
 def test_a_killed_build_continues(corpus, path, small_windows, n_windows):
     with pytest.raises(Killed):
@@ -88,6 +91,7 @@ def test_a_killed_build_continues(corpus, path, small_windows, n_windows):
         assert encoder.n_encoded < 60
 
 
+@pytest.mark.slow
 def test_the_same_command_does_nothing_once_more(corpus, path):
     PassageIndex.build(corpus, path, HashingEncoder(), shards=3)
     encoder = HashingEncoder()
@@ -98,6 +102,7 @@ def test_the_same_command_does_nothing_once_more(corpus, path):
     assert not building_folder(path).exists()
 
 
+@pytest.mark.slow
 def test_another_number_of_shards_is_refused_and_overwrites(corpus, path):
     PassageIndex.build(corpus, path, HashingEncoder(), shards=3)
     with pytest.raises(BuildError, match="shards: 2 against 3"):
@@ -114,6 +119,7 @@ def test_an_ordinary_index_is_not_replaced_unasked(corpus, path):
     assert_same(PassageIndex.open(path, check="all"), 60)
 
 
+@pytest.mark.slow
 def test_an_unfinished_build_of_another_corpus_is_refused(corpus, path, tmp_path, small_windows):
     with pytest.raises(Killed):
         PassageIndex.build(corpus, path, KilledAfter(2), shards=3)
@@ -145,6 +151,7 @@ def test_an_id_in_two_shards_is_the_error_of_one_index(tmp_path, path):
     assert "corpus.jsonl:61: id 'd2é' is already that of" in messages[0]
 
 
+@pytest.mark.slow
 def test_bad_lines_are_skipped_but_not_ids_of_other_shards(tmp_path, path):
     file = write_jsonl(tmp_path / "corpus.jsonl", make_passages(60))
     first, *_ = file.read_text().splitlines()
@@ -160,6 +167,7 @@ def test_bad_lines_are_skipped_but_not_ids_of_other_shards(tmp_path, path):
     assert_same(PassageIndex.open(path), 60)
 
 
+@pytest.mark.slow
 def test_a_corrected_corpus_is_built_without_restart(tmp_path, path):
     file = write_jsonl(tmp_path / "corpus.jsonl", make_passages(60))
     good = file.read_text()
@@ -195,6 +203,7 @@ def write_records(path, records):
     return path
 
 
+@pytest.mark.slow
 def test_metadata_and_words_are_those_of_one_index(tmp_path, path):
     lines = [
         {"_id": f"d{n}", "text": f"word{n % 7} common", "n": n, "day": "2026-01-01" if n < 30 else "some day"}
@@ -223,6 +232,7 @@ def test_metadata_and_words_are_those_of_one_index(tmp_path, path):
         PassageIndex.build(open_corpus(file), path, HashingEncoder(), shards=3, hybrid=True)
 
 
+@pytest.mark.slow
 def test_a_named_field_may_be_missing_in_a_range_but_not_in_all(tmp_path, path):
     lines = [{"_id": f"d{n:02}", "text": f"text {n:02}"} | ({"n": n} if n < 20 else {"m": True}) for n in range(60)]
     for number in range(3):
@@ -251,6 +261,7 @@ def test_a_corpus_in_memory_is_refused(path):
         PassageIndex.build(make_corpus(10), path, HashingEncoder(), shards=2)
 
 
+@pytest.mark.slow
 def test_codebooks_are_shared(tmp_path, path, monkeypatch):
     import faiss
 
@@ -267,6 +278,7 @@ def test_codebooks_are_shared(tmp_path, path, monkeypatch):
     assert_same(PassageIndex.open(path, check="all"), 900)
 
 
+@pytest.mark.slow
 def test_a_build_killed_after_its_codebooks_derives_only_the_rest(tmp_path, path, monkeypatch):
     from elasticdenser.index.sharding import tasks
 

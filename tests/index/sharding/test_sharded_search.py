@@ -68,6 +68,7 @@ def test_threads_find_the_same(sharded):
     assert_equal(again.search(QUERIES, 10), sharded.search(QUERIES, 10))
 
 
+@pytest.mark.slow
 def test_a_search_by_structures_finds_at_least_what_one_index_finds(whole, sharded, tmp_path):
     """With codebooks of its own, one index proposes fewer candidates than all shards together."""
     factory = sharded.manifest.structure.factory
@@ -96,6 +97,7 @@ def test_hits_with_shared_codebooks_are_those_of_one_index_with_them(tmp_path, m
     assert_equal(sharded.search(QUERIES, 50), one.search(QUERIES, 50, exact=True))
 
 
+@pytest.mark.slow
 def test_shards_of_a_few_passages_fill_up_the_hits(tmp_path):
     passages = make_passages(7)
     index = make_sharded(tmp_path / "index", passages, GivenVectors(VECTORS), 7)

@@ -74,6 +74,7 @@ def test_a_pqrnn_needs_no_tokenizer(data_folder, tiny_model, tmp_path):
     assert {path.name for path in result.folder.iterdir()} == {"intent.json", "intent.safetensors"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["", PQRNN, LSTM], ids=["encoder", "pqrnn", "lstm"])
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(teacher, data_folder, tiny_model, tmp_path, body):
     path = write_intent_recipe(data_folder, tiny_model, body, ("steps = 5", "steps = 8\ntypo_share = 0.3"))
@@ -107,6 +108,7 @@ def test_a_teachers_outputs_are_those_of_each_utterance(teacher, data_folder, tm
         assert not tags[row, len(words) :].any()
 
 
+@pytest.mark.slow
 def test_a_trained_model_can_be_trained_on(teacher, data_folder, tiny_model, tmp_path):
     recipe = read_any_recipe(write_intent_recipe(data_folder, tiny_model, PQRNN))
     first = run(recipe, data_folder, tmp_path / "first")
@@ -123,6 +125,7 @@ def test_a_trained_model_can_be_trained_on(teacher, data_folder, tiny_model, tmp
         run(still, data_folder, tmp_path / "renamed")
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(data_folder, tiny_model, tmp_path):
     recipe = read_any_recipe(write_intent_recipe(data_folder, tiny_model, PQRNN))
     results = [run(recipe.changed(seed=seed), data_folder, tmp_path / f"{seed}") for seed in (1, 2)]

@@ -105,6 +105,7 @@ def test_sentence_transformers_reads_what_is_written(trained):
     assert np.allclose(theirs, ours, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(trained, data_folder, plain, tmp_path):
     result, _ = trained
     recipe = recipe_of(data_folder, plain)
@@ -119,6 +120,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(trained, data_fold
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_repeated_and_another_seed_is_another_training(trained, data_folder, plain):
     result, _ = trained
     weights, recorder = (result.folder / "model.safetensors").read_bytes(), Recorder()

@@ -237,6 +237,7 @@ def test_training_lowers_the_loss_of_every_subnet(lists, tmp_path):
     assert all(after[name] < 0.7 * before[name] for name in before), (before, after)
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_have_the_gradient_of_the_whole(lists, tmp_path, monkeypatch):
     from elasticdenser.training.ranker import ranker_training
 

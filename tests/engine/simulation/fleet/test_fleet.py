@@ -61,6 +61,7 @@ def test_a_router_expects_what_the_busiest_part_takes():
     assert busy.levels[0].latency_s[16] == pytest.approx(4 * 8 * 0.012)  # the only replica, which eight routers share
 
 
+@pytest.mark.slow
 def test_elastic_routers_answer_in_time_where_the_best_level_cannot():
     load = {"rate": 1300, "replicas": 1, "seconds": 2.0}
     elastic, static = simulate("elastic", **load), simulate("static:w1-d6", **load)
@@ -68,6 +69,7 @@ def test_elastic_routers_answer_in_time_where_the_best_level_cannot():
     assert summarise("elastic", elastic.outcomes, PROFILE).retention > 0.9
 
 
+@pytest.mark.slow
 def test_hedging_makes_up_for_stalls():
     stalls = {"stall_every_s": 0.1, "stall_s": 0.1, "rate": 150, "replicas": 3, "routers": 2}
     plain, hedged = simulate(**stalls), simulate(hedge_percentile=95, **stalls)
@@ -75,6 +77,7 @@ def test_hedging_makes_up_for_stalls():
     assert plain.n_hedged == 0 < hedged.n_hedged < 0.3 * hedged.n_searches
 
 
+@pytest.mark.slow
 def test_partial_answers_are_in_time_and_say_their_coverage():
     run = simulate(stall_every_s=0.1, stall_s=0.1, rate=150, replicas=1, routers=2, partial=True)
     statuses = {outcome.request.id: outcome.status for outcome in run.outcomes}
