@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elasticdenser.models.logits import ElasticLogits
-from elasticdenser.models.trunk import pooled
+from elasticdenser.models.trunk import padding_bias_of, pooled
 from elasticdenser.subnet import Subnet
 from elasticdenser.training import parallel
 from elasticdenser.training.classifier.data import ExampleBatch, ExampleData
@@ -78,7 +78,7 @@ class ClassifierTraining(SubnetLoop, StepLoop[ClassifierSettings, ExampleBatch])
         self.optimiser.set_learning_rates(self.step)
         weights = self.optimiser.loss_weights()
         always = self._largest if self.settings.inplace_share else None
-        losses = _StepLosses(batch, self.settings, self._target_states(batch))
+        losses = _StepLosses(batch, self.settings, self._target_states(batch), self._largest)
         lower = None if self.recycled is None else self.recycled.states_of(batch)
         values: dict[str, Tensor] = {}
         for width, depths in self.optimiser.depths_by_width(self.step, always=always).items():  # from large to small
@@ -89,7 +89,7 @@ class ClassifierTraining(SubnetLoop, StepLoop[ClassifierSettings, ExampleBatch])
                 subnet = Subnet(width, depth)
                 vectors = pooled(states[depth].float(), batch.mask, self.model.shape.pooling)
                 outputs = F.linear(vectors, *self.model.exit_of(subnet))
-                loss = losses.of(outputs, states[depth].float(), is_largest=subnet == self._largest)
+                loss = losses.of(subnet, outputs, states[depth].float())
                 weighted.append(share * weights.get(str(subnet), 1.0) * loss)
                 values[str(subnet)] = share * loss.detach()
             torch.autograd.backward(torch.stack(weighted).sum())
@@ -101,32 +101,42 @@ class ClassifierTraining(SubnetLoop, StepLoop[ClassifierSettings, ExampleBatch])
             self.recycled.cache.flush()
 
     @torch.no_grad()
-    def _target_states(self, batch: ExampleBatch) -> Tensor | None:
-        """Return the teacher's last hidden states in the steps that match them."""
-        if self._teacher is None or self.step >= self.settings.state_steps:
-            return None
-        depth = self._teacher.shape.n_layers
-        return self._teacher.states_at_depths(batch.token_ids, batch.mask, 1.0, (depth,))[depth]
+    def _target_states(self, batch: ExampleBatch) -> dict[int, Tensor]:
+        """Return the teacher's hidden states after the last layer of each depth, in the steps that match them.
+
+        Not its last states for all depths: to get these after the first layer, it would lose what the next layers need.
+        """
+        teacher = self._teacher
+        if teacher is None or self.step >= self.settings.state_steps:
+            return {}
+        states, padding_bias = [teacher.embedded(batch.token_ids, 1.0)], padding_bias_of(batch.mask)
+        for layer in range(teacher.shape.n_layers):
+            states.append(teacher.run_layers((layer,), states[-1], padding_bias, 1.0))
+        last_layers = {depth: max(sum(self.model.layers_of(depth), ())) for depth in self.model.shape.depths}
+        return {depth: states[layer + 1] for depth, layer in last_layers.items()}
 
 
 class _StepLosses:
     """Losses of the subnets in one step; the largest comes first where others learn from it."""
 
-    def __init__(self, batch: ExampleBatch, settings: ClassifierSettings, target_states: Tensor | None) -> None:
+    def __init__(
+        self, batch: ExampleBatch, settings: ClassifierSettings, target_states: dict[int, Tensor], largest: Subnet
+    ) -> None:
         self._batch, self._settings, self._target_states = batch, settings, target_states
-        self._largest: Tensor | None = None
+        self._largest = largest
+        self._largest_outputs: Tensor | None = None
 
-    def of(self, outputs: Tensor, states: Tensor, *, is_largest: bool) -> Tensor:
+    def of(self, subnet: Subnet, outputs: Tensor, states: Tensor) -> Tensor:
         """Return the loss of a subnet, from its outputs and hidden states."""
         batch, settings = self._batch, self._settings
-        if self._target_states is not None:
-            return state_loss(states, self._target_states, batch.mask)
+        if self._target_states:
+            return state_loss(states, self._target_states[subnet.depth], batch.mask)
         loss = settings.label_weight * label_loss(outputs, batch.labels)
         if batch.targets is not None and settings.teacher_weight:
             loss = loss + settings.teacher_weight * output_loss(outputs, batch.targets, settings.temperature)
-        if is_largest:
-            self._largest = outputs.detach()
-        elif self._largest is not None and settings.inplace_share:
-            inplace = output_loss(outputs, self._largest, settings.temperature)
+        if subnet == self._largest:
+            self._largest_outputs = outputs.detach()
+        elif self._largest_outputs is not None and settings.inplace_share:
+            inplace = output_loss(outputs, self._largest_outputs, settings.temperature)
             loss = (1 - settings.inplace_share) * loss + settings.inplace_share * inplace
         return loss

@@ -71,8 +71,8 @@ class ClassifierSettings(ClassifierStepSettings):
         teacher_weight: Weight of the loss from the teacher's outputs; of no effect without a teacher.
         temperature: Temperature of the probabilities of teacher and subnets in that loss.
         inplace_share: Share of the distillation from the largest trained subnet in the loss of the others.
-        state_steps: Steps at the beginning that match the teacher's last hidden states alone, the first of the two
-            stages of TinyBERT (Jiao et al. 2020).
+        state_steps: Steps at the beginning that match the teacher's hidden states alone, those of each depth with the
+            teacher's after the same layer: the first of the two stages of TinyBERT (Jiao et al. 2020).
 
     Raises:
         BadInputError: There is nothing to learn from.
