@@ -72,6 +72,7 @@ def test_batches_are_numbered(target):
         assert len(batch) == batch[0].batch_size
 
 
+@pytest.mark.slow
 def test_one_process_serves_several_policies(target):
     for policy, level in (("static:level0", "level0"), ("static:w1-d3", "w1-d3")):
         run = load(target, ClosedLoop(clients=4), policy, distinct_queries())
@@ -129,6 +130,7 @@ def test_an_index_that_cannot_be_opened_is_reported():
         EngineTarget(open_sleeping_search)
 
 
+@pytest.mark.slow
 def test_an_index_is_opened_and_profiled_in_the_process(tiny_elastic, tmp_path):
     lines = (json.dumps({"_id": str(number), "text": f"passage {number} on rain"}) for number in range(30))
     (tmp_path / "corpus.jsonl").write_text("\n".join(lines))

@@ -130,6 +130,7 @@ def test_each_kind_of_response_has_its_outcome(server, text, status):
     assert [outcome.status for outcome in run.outcomes] == [status] * 4
 
 
+@pytest.mark.slow
 def test_time_spent_waiting_for_a_connection_counts(server):
     run = load(server, ["slow"], np.zeros(4), deadline_s=2.0, max_connections=1)
     latencies_s = sorted(outcome.latency_s for outcome in run.outcomes)

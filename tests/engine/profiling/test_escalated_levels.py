@@ -127,6 +127,7 @@ def test_a_share_is_between_0_and_1(share):
         MeasureSettings(escalated_shares=(share,))
 
 
+@pytest.mark.slow
 def test_the_command_adds_levels_that_escalate(searched_index, tiny_elastic, tmp_path):
     options = ["--subnets", "w1-d2,level0", "--batch-sizes", "1,4", "--rounds", "1", "--encoder", str(tiny_elastic)]
     command = ["profile", str(searched_index), "-o", str(tmp_path / "p.json"), *options]

@@ -129,6 +129,7 @@ class _TwoEfforts:
         return self._inner.search(queries, k, **options)
 
 
+@pytest.mark.slow
 def test_fast_subnets_are_searched_with_less_effort(retriever):
     searched, names = _TwoEfforts(retriever), [str(subnet) for subnet in retriever.encoder.subnets]
     quality = {name: 1.0 - 0.02 * rank for rank, name in enumerate(names)}

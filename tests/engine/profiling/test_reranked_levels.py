@@ -104,6 +104,7 @@ def test_a_saved_profile_is_read_back(profile, tmp_path):
     assert Profile.load(tmp_path / "profile.json").levels == profile.levels
 
 
+@pytest.mark.slow
 @needs_fast_path
 def test_late_interaction_reads_a_query_with_the_subnet_that_encoded_it(searched_index, tiny_elastic, tmp_path):
     ranker = write_late_interaction(tmp_path / "late", tiny_elastic)
@@ -131,6 +132,7 @@ def test_late_interaction_reads_a_query_with_the_subnet_that_encoded_it(searched
         assert f"w1-d2+{expected}" in {level.name for level in quick.levels}
 
 
+@pytest.mark.slow
 def test_a_brief_measurement_pairs_the_best_subnets(reranking_retriever):
     profile = quick_profile(reranking_retriever, rerankings=RERANKINGS[:1])
     reranked = [level for level in profile.levels if level.parts.stages]
@@ -155,6 +157,7 @@ def test_what_cannot_be_reranked_is_refused_before_any_work(retriever, reranking
         MeasureSettings(rerank_queries=0)
 
 
+@pytest.mark.slow
 def test_the_commands_measure_and_use_levels_that_rerank(searched_index, tiny_elastic, tiny_ranker, tmp_path):
     output, runner = tmp_path / "profile.json", CliRunner()
     common = [str(searched_index), "--encoder", str(tiny_elastic), "--offline", "--ranker", str(tiny_ranker)]
