@@ -142,6 +142,8 @@ class _ClassifierStages:
             "layers": recipe.layers,
             "start": self._start_plan(),
         }
+        if settings.state_steps:
+            self._plan["matched_states"] = "after the same layer"  # once they were the teacher's last ones
         if data.augmentation is not None:
             self._plan["augmentation"] = asdict(data.augmentation.settings) | {"copies_key": data.augmentation.key}
         self._folder = run_folder(self._work, self._plan)
